@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::AuthenticationError;
 use super::claims::{ExpectedClaims, VerifiedBuyer};
 use super::hs256::Hs256;
-use super::jwks::{Jwks, JwksSource, REFRESH_EVERY};
+use super::jwks::{Jwks, JwksSource, REFRESH_INTERVAL};
 
 pub use super::jwks::JwksError;
 
@@ -140,7 +140,7 @@ impl Buyers {
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {
-            tokio::time::sleep(REFRESH_EVERY).await;
+            tokio::time::sleep(REFRESH_INTERVAL).await;
             if let Err(error) = keys.refresh().await {
                 tracing::warn!(
                     %error,

@@ -2,8 +2,8 @@
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
 //! The key decides the algorithm, and the token never does. The server reads the key set at its
-//! start and then every [`REFRESH_EVERY`]. If a token names an unknown key, the server reads the
-//! set earlier, but at most once in [`REFRESH_AT_MOST_EVERY`].
+//! start and then every [`REFRESH_INTERVAL`]. If a token names an unknown key, the server reads the
+//! set earlier, but at most once in [`MIN_REFRESH_INTERVAL`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use super::AuthenticationError;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
 /// How often the set is read again.
-pub(super) const REFRESH_EVERY: Duration = Duration::from_secs(600);
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// Shortest time between two reads, even if tokens name unknown keys.
-const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(10);
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest wait for the answer of the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -141,7 +141,7 @@ impl Jwks {
         self.refresh().await
     }
 
-    /// Reads the set again if the last read was at least [`REFRESH_AT_MOST_EVERY`] ago. Concurrent
+    /// Reads the set again if the last read was at least [`MIN_REFRESH_INTERVAL`] ago. Concurrent
     /// callers wait for the same read.
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
@@ -149,7 +149,7 @@ impl Jwks {
 
     async fn refresh_at(&self, now: Instant) -> Result<(), JwksError> {
         let mut read_at = self.read_at.lock().await;
-        if read_at.is_some_and(|at| now.saturating_duration_since(at) < REFRESH_AT_MOST_EVERY) {
+        if read_at.is_some_and(|at| now.saturating_duration_since(at) < MIN_REFRESH_INTERVAL) {
             return Ok(());
         }
         // A failed read also counts as a read. Otherwise every call would request a URL that is

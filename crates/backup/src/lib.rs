@@ -36,7 +36,7 @@ use doorbuster_base::clock::Clock;
 use names::Generation;
 
 /// How often changed pages are written to the target.
-const COPY_EVERY: Duration = Duration::from_millis(250);
+const COPY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one write may take. A write that takes longer counts as failed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The pause after a failed write.
@@ -97,7 +97,7 @@ impl ContinuousBackup {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => break,
-                () = sleep(COPY_EVERY) => {}
+                () = sleep(COPY_INTERVAL) => {}
             }
             run.tend_base().await;
             // `take` forgets the time of the oldest commit. Until the next segment is written, the

@@ -13,12 +13,12 @@ use doorbuster_store::{Block, BlockKind, BlocksVersion, Store, StoreError};
 use hashbrown::HashMap;
 use tokio::sync::watch;
 
-use crate::outages::{self, Outages};
+use crate::outage_log::{self, OutageLog};
 
 /// The maximum number of blocks. Further blocks are refused.
 pub const BLOCKS_MAX: usize = 10_000;
 /// How often a node checks for other nodes' changes.
-const REFRESH_EVERY: Duration = Duration::from_millis(400);
+const REFRESH_INTERVAL: Duration = Duration::from_millis(400);
 /// The end of a permanent block.
 const NEVER_ENDS: Millis = Millis(i64::MAX);
 
@@ -149,15 +149,15 @@ impl Blocks {
     /// Follows other nodes' changes until the future is dropped. On a single node, only request
     /// handlers change the blocks, and they read the blocks again themselves. So there the future
     /// ends after the first successful read.
-    pub async fn follow(&self, store: &Store, outages: &Outages, is_single_node: bool) {
-        let mut every = tokio::time::interval(REFRESH_EVERY);
+    pub async fn follow(&self, store: &Store, outages: &OutageLog, is_single_node: bool) {
+        let mut every = tokio::time::interval(REFRESH_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut was_away = false;
         loop {
             every.tick().await;
             let looked = self.catch_up(store).await;
             if let (Err(error), false) = (&looked, was_away) {
-                outages::warn!(
+                outage_log::warn!(
                     outages,
                     error,
                     event = "block.reload_failed",

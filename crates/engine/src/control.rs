@@ -4,31 +4,31 @@
 mod adjust;
 mod audit;
 pub(crate) mod auto_partitions;
+mod catalogue_reload;
 mod drain;
 mod edge_feed;
 mod expiry;
 mod feed;
 mod grant_check;
 mod item_view;
+mod job_signals;
 mod late_payment;
 mod leases;
-mod phases;
 pub(crate) mod pool_recall;
-mod publish;
-mod queues;
+pub mod publish_status;
+mod publish_stock;
+mod queue_selection;
 mod rebuild_holders;
 mod recall;
-mod reconcile;
-mod reload;
-mod retire;
+mod sale_schedule;
 mod sales;
-mod signals;
+mod slot_cleanup;
+mod slot_reconciliation;
+mod slot_watch;
 mod spread;
 mod start_slot;
-pub mod status;
 mod waitlist;
 mod wakeups;
-mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,39 +40,39 @@ use crate::engine::{Engine, Jobs};
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
+pub use job_signals::JobSignals;
 pub use leases::LEASE_MS;
 pub(crate) use leases::{LEASE_RENEWAL, renew_leases};
-pub use reconcile::reconcile;
-pub(crate) use reconcile::reconcile_all;
-pub use signals::JobSignals;
+pub use slot_reconciliation::reconcile;
+pub(crate) use slot_reconciliation::reconcile_all;
 
 /// How often the outages are checked.
-const OUTAGES_CHECKED_EVERY: Duration = Duration::from_millis(500);
+const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.
 pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("outages", run_outages(engine.clone()));
-    jobs.start("status", status::run(engine.clone()));
+    jobs.start("status", publish_status::run(engine.clone()));
     jobs.start("rebuild_holders", rebuild_holders::run(engine.clone()));
-    jobs.start("reload", reload::run(engine.clone()));
+    jobs.start("reload", catalogue_reload::run(engine.clone()));
     jobs.start("drain", drain::run(engine.clone()));
-    jobs.start("reconcile", reconcile::run(engine.clone()));
-    jobs.start("watch", watch::run(engine.clone()));
+    jobs.start("reconcile", slot_reconciliation::run(engine.clone()));
+    jobs.start("watch", slot_watch::run(engine.clone()));
     jobs.start("database", database::run(engine.clone()));
     jobs.start("leases", leases::run(engine.clone(), roles));
     jobs.start("wakeups", wakeups::run(engine.clone()));
     jobs.start("recalls", wakeups::poll_recalls(engine.clone()));
     jobs.start("waitlist_refusals", waitlist::notify_passed_over(engine.clone()));
     if roles.settle {
-        jobs.start("queues", queues::run(engine.clone()));
+        jobs.start("queues", queue_selection::run(engine.clone()));
     }
     if roles.control {
-        jobs.start("publish", publish::run(engine.clone()));
+        jobs.start("publish", publish_stock::run(engine.clone()));
         jobs.start("edge_feed", edge_feed::run(engine.clone()));
-        jobs.start("phases", phases::run(engine.clone()));
+        jobs.start("phases", sale_schedule::run(engine.clone()));
         jobs.start("expiry", expiry::run(engine.clone()));
         jobs.start("waitlist", waitlist::run(engine.clone()));
-        jobs.start("retire", retire::run(engine.clone()));
+        jobs.start("retire", slot_cleanup::run(engine.clone()));
         jobs.start("auto_partitions", auto_partitions::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
     }
@@ -81,7 +81,7 @@ pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
 /// Logs outages until the program stops.
 async fn run_outages(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(OUTAGES_CHECKED_EVERY).await;
-        engine.outages().check(engine.store().is_available());
+        tokio::time::sleep(OUTAGE_CHECK_INTERVAL).await;
+        engine.outage_log().check(engine.store().is_available());
     }
 }

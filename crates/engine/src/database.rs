@@ -4,8 +4,8 @@
 
 mod commit_check;
 mod history_file;
+mod history_watch;
 mod peers;
-mod watch;
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,9 +15,9 @@ use doorbuster_store::{HistoryMemory, Replication};
 pub(crate) use commit_check::CommitCheck;
 pub use commit_check::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
 pub use history_file::{HistoryFileError, load_history, read_history};
+pub(crate) use history_watch::pause_after_change;
+pub use history_watch::run;
 pub use peers::other_places;
-pub(crate) use watch::pause_after_change;
-pub use watch::run;
 
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]

@@ -42,7 +42,7 @@ use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
-use crate::outages::Outages;
+use crate::outage_log::OutageLog;
 use crate::slot_layout::SlotLayout;
 use crate::waiters::{Delivery, VerdictWaiters};
 use node_memory::NodeMemory;
@@ -75,7 +75,7 @@ pub struct Engine {
     settlers: SettlerWatch,
     parked: AtomicUsize,
     meter: EngineMeter,
-    outages: Outages,
+    outage_log: OutageLog,
     drained: Notify,
     /// Locked while a changed catalogue replaces the old one.
     catalogue_lock: Mutex<()>,

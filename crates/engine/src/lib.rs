@@ -15,7 +15,7 @@ pub mod meter;
 pub mod notify;
 pub mod open_grants;
 pub mod order_link;
-pub mod outages;
+pub mod outage_log;
 pub mod page_document;
 pub mod purchase;
 pub mod refusal_memory;

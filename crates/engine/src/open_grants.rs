@@ -5,11 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::{GrantId, ItemId};
-use doorbuster_steps::purchase::GRANTS_READ_EVERY_MS;
+use doorbuster_steps::purchase::GRANTS_READ_INTERVAL_MS;
 use doorbuster_store::Store;
 use tokio::time::Instant;
 
-const READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
+const READ_INTERVAL: Duration = Duration::from_millis(GRANTS_READ_INTERVAL_MS);
 
 /// An item's open grants at the last read.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ impl OpenGrants {
     /// recent read.
     fn last_answer(&self, grant: GrantId) -> Option<bool> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, open) = last.as_ref().filter(|(read, _)| read.elapsed() < READ_EVERY)?;
+        let (_, open) = last.as_ref().filter(|(read, _)| read.elapsed() < READ_INTERVAL)?;
         Some(!open.contains(&grant))
     }
 }

@@ -21,7 +21,8 @@ use doorbuster_core::{
 };
 use doorbuster_steps::memory;
 use doorbuster_steps::purchase::{
-    Attempt, Effect, GRANT_CHECK_AFTER_MS, GRANTS_READ_EVERY_MS, Input, Outcome, SLOT_QUERY_MAX_MS,
+    Attempt, Effect, GRANT_CHECK_AFTER_MS, GRANTS_READ_INTERVAL_MS, Input, Outcome,
+    SLOT_QUERY_MAX_MS,
 };
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -40,7 +41,7 @@ pub const RETRY_SECS: u32 = 1;
 
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
 const GRANT_CHECK_AFTER: Duration = Duration::from_millis(GRANT_CHECK_AFTER_MS);
-const GRANTS_READ_EVERY: Duration = Duration::from_millis(GRANTS_READ_EVERY_MS);
+const GRANTS_READ_INTERVAL: Duration = Duration::from_millis(GRANTS_READ_INTERVAL_MS);
 
 /// The result if a slot cannot be reached.
 const UNREACHABLE: Input = Input::Slot(TicketAnswer::NoEpoch);
@@ -264,7 +265,7 @@ impl<'a> Driver<'a> {
                 let received = verdict.try_recv();
                 return received.map_or(Input::GrantClosed, |resolved| self.take_verdict(resolved));
             }
-            until = deadline.min(Instant::now() + GRANTS_READ_EVERY);
+            until = deadline.min(Instant::now() + GRANTS_READ_INTERVAL);
         }
     }
 

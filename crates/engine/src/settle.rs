@@ -20,11 +20,11 @@ use doorbuster_telemetry::trace;
 
 use crate::engine::Engine;
 use crate::notify::EventKind;
-use crate::outages;
+use crate::outage_log;
 use crate::waiters::Delivery;
 
 /// Pause before a retry while the store is unreachable.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
 /// queue.
@@ -34,13 +34,13 @@ pub async fn run(engine: Arc<Engine>) {
         let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
             Ok(taken) => taken,
             Err(error) => {
-                outages::warn!(
-                    engine.outages(),
+                outage_log::warn!(
+                    engine.outage_log(),
                     error,
                     event = "slot.take_failed",
                     "failed to take tickets from their queues; will retry"
                 );
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_DELAY).await;
                 continue;
             }
         };
@@ -99,14 +99,14 @@ async fn commit(engine: &Engine, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVe
             }
             Err(StoreError::Fatal(_)) => return None,
             Err(error) => {
-                outages::warn!(
-                    engine.outages(),
+                outage_log::warn!(
+                    engine.outage_log(),
                     error,
                     event = "settle.batch_failed",
                     tickets = tickets.len(),
                     "failed to settle a batch; will retry"
                 );
-                tokio::time::sleep(RETRY).await;
+                tokio::time::sleep(RETRY_DELAY).await;
             }
         }
     }
@@ -118,8 +118,8 @@ async fn acknowledge(engine: &Engine, taken: &[DequeuedTicket]) {
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
         .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
-        outages::warn!(
-            engine.outages(),
+        outage_log::warn!(
+            engine.outage_log(),
             error,
             event = "settle.acknowledge_failed",
             "failed to acknowledge settled tickets; their slots deliver them again"

@@ -61,7 +61,7 @@ impl Gate {
 
     async fn follow_blocks(&self, engine: &Engine) {
         let is_single_node = engine.layout().is_single_node();
-        self.blocks.follow(engine.store(), engine.outages(), is_single_node).await;
+        self.blocks.follow(engine.store(), engine.outage_log(), is_single_node).await;
     }
 
     /// Runs the background jobs of all parts until the future is dropped.

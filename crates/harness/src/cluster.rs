@@ -175,7 +175,7 @@ impl Cluster {
                     let what = format!("{} does not see the standby", node.name());
                     return Err(ClusterError::failed("waiting for the standby", what));
                 }
-                std::thread::sleep(limits::POLL_EVERY);
+                std::thread::sleep(limits::POLL_INTERVAL);
             }
         }
         Ok(())

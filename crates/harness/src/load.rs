@@ -121,7 +121,7 @@ fn collect_tallies(
             Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(sum),
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
-        if last_shown.elapsed() < limits::PROGRESS_EVERY {
+        if last_shown.elapsed() < limits::PROGRESS_INTERVAL {
             continue;
         }
         last_shown = Instant::now();

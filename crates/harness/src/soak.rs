@@ -27,10 +27,10 @@ const WARM_UP_SHARE: f64 = 0.3;
 /// The smallest number of samples in a run.
 const SAMPLES_MIN: u32 = 20;
 /// Longest time between two samples.
-const SAMPLE_EVERY_MAX: Duration = Duration::from_secs(10);
+const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// The longest pause between two restarts of the second node. In a short run, the pause is a third
 /// of the run's duration.
-const ROLL_EVERY: Duration = Duration::from_secs(60);
+const ROLL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A soak run.
 #[derive(Debug, Clone)]
@@ -56,11 +56,11 @@ impl SoakPlan {
     }
 
     fn sample_every(&self) -> Duration {
-        (self.duration / SAMPLES_MIN).min(SAMPLE_EVERY_MAX)
+        (self.duration / SAMPLES_MIN).min(SAMPLE_INTERVAL_MAX)
     }
 
     fn roll_every(&self) -> Duration {
-        ROLL_EVERY.min(self.duration / 3)
+        ROLL_INTERVAL.min(self.duration / 3)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::order::Order;
 use crate::redis_link::RedisLink;
 
 /// The time between two attempts of [`retry`], and the time after which `retry` gives up.
-const RETRY_EVERY: Duration = Duration::from_millis(2);
+const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 const RETRY_FOR: Duration = Duration::from_secs(3);
 
 /// The addresses of the servers.
@@ -136,7 +136,7 @@ where
         if value.is_some() || Instant::now() > until {
             return Ok(value);
         }
-        tokio::time::sleep(RETRY_EVERY).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

@@ -22,7 +22,7 @@ use crate::contract::{Answer, Strategy, StrategyKind};
 use crate::registry;
 
 /// Pause of the background work when there is nothing to do.
-const POLL_EVERY: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Pause of the background work after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -87,7 +87,7 @@ async fn run_background(strategy: Arc<dyn Strategy>) {
     loop {
         match strategy.background().await {
             Ok(true) => {}
-            Ok(false) => tokio::time::sleep(POLL_EVERY).await,
+            Ok(false) => tokio::time::sleep(POLL_INTERVAL).await,
             Err(error) => {
                 eprintln!("background work failed; retrying: {error:#}");
                 tokio::time::sleep(RETRY_AFTER).await;

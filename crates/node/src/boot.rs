@@ -7,7 +7,7 @@ mod error;
 mod event_loop;
 mod file_limit;
 mod parts;
-mod reload;
+mod settings_reload;
 mod without_http;
 
 use std::io::{self, Write};
@@ -26,7 +26,7 @@ use error::SETTLE_TIMEOUT;
 pub use error::ServeError;
 pub use event_loop::runtime;
 use parts::{ServerParts, continuous_backup, engine_options, publish_keys, stock_location};
-pub use reload::Reloader;
+pub use settings_reload::Reloader;
 pub use without_http::{DirectAnswer, DirectSale, without_http};
 
 use doorbuster_auth::{Buyers, ExpectedClaims, Operators};

@@ -3,7 +3,7 @@
 //! subscriptions. The leader runs this job. The histories of orders and the results of tickets are
 //! kept.
 
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
 use doorbuster_store::RetentionCutoffs;
 
@@ -63,8 +63,8 @@ impl Outbox {
                 NextRun::Now
             }
             Err(error) => {
-                outages::warn!(
-                    self.engine.outages(),
+                outage_log::warn!(
+                    self.engine.outage_log(),
                     error,
                     event = "webhook.cleanup_failed",
                     "failed to delete expired rows; will retry"

@@ -44,7 +44,7 @@ use doorbuster_brokers::Address;
 use doorbuster_config::Settings;
 use doorbuster_core::outbox::DeliveryBounds;
 use doorbuster_engine::engine::Engine;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use doorbuster_store::{Endpoint, EndpointKind, StoreError, StoredEvent};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -62,9 +62,9 @@ use webhook::Webhooks;
 pub(crate) use webhook::guarded_client;
 
 /// How often a node reads the endpoints.
-const ENDPOINTS_REFRESH_EVERY: Duration = Duration::from_secs(1);
+const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
-const POLL_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The maximum number of events to which one transaction assigns positions. Some stores need this
 /// step, because their commits do not assign positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
@@ -165,7 +165,7 @@ impl Outbox {
     }
 
     /// Wakes the workers. Then waits until they use the changed endpoints, but not longer than
-    /// [`ENDPOINTS_REFRESH_EVERY`].
+    /// [`ENDPOINTS_REFRESH_INTERVAL`].
     pub async fn notify_workers_and_wait(&self) {
         let mut known = self.known.subscribe();
         self.notify_workers();
@@ -173,7 +173,7 @@ impl Outbox {
         if self.controls {
             drop(
                 tokio::time::timeout(
-                    ENDPOINTS_REFRESH_EVERY,
+                    ENDPOINTS_REFRESH_INTERVAL,
                     known.wait_for(|known| *known >= changes),
                 )
                 .await,
@@ -192,7 +192,7 @@ impl Outbox {
     /// Assigns positions to events and wakes the workers.
     async fn run_sequencer(&self) {
         let mut happened = self.engine.control().event_signal();
-        let mut every = tokio::time::interval(POLL_EVERY);
+        let mut every = tokio::time::interval(POLL_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -209,13 +209,13 @@ impl Outbox {
                     self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {
-                    outages::warn!(
-                        self.engine.outages(),
+                    outage_log::warn!(
+                        self.engine.outage_log(),
                         error,
                         event = "webhook.positions_failed",
                         "failed to assign positions to events; will retry"
                     );
-                    tokio::time::sleep(POLL_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         }
@@ -237,15 +237,15 @@ impl Outbox {
                     self.assign_workers(endpoints, &mut known, &mut workers);
                     self.known.send_replace(changes);
                 }
-                Err(error) => outages::warn!(
-                    self.engine.outages(),
+                Err(error) => outage_log::warn!(
+                    self.engine.outage_log(),
                     error,
                     event = "webhook.endpoints_failed",
                     "failed to read the endpoints; will retry"
                 ),
             }
             self.has_leases.store(!known.is_empty(), Ordering::Release);
-            let next_read = Instant::now() + ENDPOINTS_REFRESH_EVERY;
+            let next_read = Instant::now() + ENDPOINTS_REFRESH_INTERVAL;
             loop {
                 tokio::select! {
                     () = tokio::time::sleep_until(next_read) => break,

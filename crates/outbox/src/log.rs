@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use doorbuster_engine::outages::{self, Outages};
+use doorbuster_engine::outage_log::{self, OutageLog};
 use doorbuster_store::StoreError;
 
 /// Shortest time between two lines about single events that the same endpoint refused.
-const REFUSAL_LOGGED_EVERY: Duration = Duration::from_secs(60);
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Limits the lines about one endpoint.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub(super) struct RefusalLog {
 impl RefusalLog {
     /// Logs if the endpoint began to fail or accepts events again (`is_changed`). While the
     /// endpoint is failing, further errors are not logged. Any other error is logged at most once
-    /// in [`REFUSAL_LOGGED_EVERY`].
+    /// in [`REFUSAL_LOG_INTERVAL`].
     pub(super) fn note(
         &mut self,
         endpoint: &str,
@@ -28,7 +28,7 @@ impl RefusalLog {
             endpoint_changed(endpoint, failed_before, error.unwrap_or_default());
         } else if let Some(error) = error
             && !failed_before
-            && self.logged_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOGGED_EVERY)
+            && self.logged_at.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_INTERVAL)
         {
             self.logged_at = Some(Instant::now());
             tracing::warn!(
@@ -60,8 +60,8 @@ fn endpoint_changed(endpoint: &str, failed_before: bool, error: &str) {
 }
 
 /// Logs that the store failed while events were delivered.
-pub(super) fn delivery_failed(outages: &Outages, endpoint: &str, error: &StoreError) {
-    outages::warn!(
+pub(super) fn delivery_failed(outages: &OutageLog, endpoint: &str, error: &StoreError) {
+    outage_log::warn!(
         outages,
         error,
         event = "webhook.delivery_failed",

@@ -24,17 +24,17 @@ use tokio::time::Instant;
 
 use super::log;
 use super::metrics::AttemptOutcome;
-use super::{Outbox, POLL_EVERY};
+use super::{Outbox, POLL_INTERVAL};
 use attempt::{SendError, delivery_outcome, send};
 
 /// Length of a lease. If it is not renewed in this time, another node may take the endpoint.
 const LEASE_MS: i64 = 5_000;
 /// How often the lease is renewed or requested.
-const RENEW_EVERY: Duration = Duration::from_millis(1_500);
+const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
 /// How often the delivery rows are read again. An operator may have changed them on another node.
-const ROWS_REFRESH_EVERY: Duration = Duration::from_secs(2);
+const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
-const WRITE_EVERY: Duration = Duration::from_millis(50);
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Delivers events to an endpoint until the endpoint is removed or disabled. Returns the endpoint's
 /// id.
@@ -53,10 +53,10 @@ pub(super) async fn run(
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            log::delivery_failed(outbox.engine.outages(), &id, &error);
+            log::delivery_failed(outbox.engine.outage_log(), &id, &error);
         }
         tokio::select! {
-            () = tokio::time::sleep(RENEW_EVERY) => {}
+            () = tokio::time::sleep(RENEW_INTERVAL) => {}
             changed = endpoint.changed() => if changed.is_err() { break },
         }
         if endpoint.has_changed().is_err() {
@@ -122,7 +122,8 @@ async fn deliver(
         is_gone: false,
         refusals: log::RefusalLog::default(),
     };
-    let (mut renew, mut know) = (Instant::now() + RENEW_EVERY, Instant::now() + ROWS_REFRESH_EVERY);
+    let (mut renew, mut know) =
+        (Instant::now() + RENEW_INTERVAL, Instant::now() + ROWS_REFRESH_INTERVAL);
     loop {
         let Some(now) = worker.run_turn(endpoint).await? else {
             log::other_node_delivered(id);
@@ -135,7 +136,7 @@ async fn deliver(
             changed = new_events.changed() => {
                 worker.may_have_more = true;
                 // An operator may have added delivery rows, so the worker reads the rows soon.
-                know = know.min(Instant::now() + WRITE_EVERY);
+                know = know.min(Instant::now() + WRITE_INTERVAL);
                 if changed.is_err() { return Ok(()) }
             }
             changed = endpoint.changed() => if changed.is_err() { return worker.finish().await },
@@ -152,12 +153,12 @@ async fn deliver(
             if !store.lease_endpoint(id, outbox.engine.node(), LEASE_MS).await? {
                 return Ok(());
             }
-            renew = Instant::now() + RENEW_EVERY;
+            renew = Instant::now() + RENEW_INTERVAL;
         }
         if Instant::now() >= know {
             worker.write_notes().await?;
             worker.queue.replace_rows(store.pending_deliveries(id, outbox.bounds.pending).await?);
-            know = Instant::now() + ROWS_REFRESH_EVERY;
+            know = Instant::now() + ROWS_REFRESH_INTERVAL;
         }
     }
 }
@@ -205,7 +206,7 @@ impl Worker<'_> {
     /// delivery rows. Returns `false` if another worker changed the position.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
-            || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_EVERY)
+            || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_INTERVAL)
         {
             return Ok(true);
         }
@@ -281,16 +282,15 @@ impl Worker<'_> {
 
     /// Returns the time at which the worker continues if no signal wakes it before.
     fn next_wake_up(&self, now: Millis) -> Instant {
-        let due = self
-            .queue
-            .next_due_at()
-            .map_or(POLL_EVERY, |due| Duration::from_millis((due.0 - now.0).max(0).unsigned_abs()));
+        let due = self.queue.next_due_at().map_or(POLL_INTERVAL, |due| {
+            Duration::from_millis((due.0 - now.0).max(0).unsigned_abs())
+        });
         let write = if self.can_advance {
-            (self.advanced_at + WRITE_EVERY).duration_since(Instant::now())
+            (self.advanced_at + WRITE_INTERVAL).duration_since(Instant::now())
         } else {
-            POLL_EVERY
+            POLL_INTERVAL
         };
-        Instant::now() + due.min(write).min(POLL_EVERY)
+        Instant::now() + due.min(write).min(POLL_INTERVAL)
     }
 
     fn handle_sent(&mut self, sent: Result<SendResult, JoinError>) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::money::{Capture, PaymentId};
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
@@ -232,8 +232,8 @@ impl Payments {
             Ok(Some(reversal)) => match self.apply_reversal(reversal).await {
                 Ok(_) => true,
                 Err(error) => {
-                    outages::warn!(
-                        self.engine.outages(),
+                    outage_log::warn!(
+                        self.engine.outage_log(),
                         error,
                         event = "payment.reversal_unstored",
                         "failed to record the refund of a payment after a failover; will retry"

@@ -8,12 +8,13 @@
 //! | `sandbox`, `stripe` | the providers |
 //! | `checkout` | creates the checkouts at which orders are paid |
 //! | `inbox` | handles providers' messages |
-//! | `reconcile` | asks the provider about ended checkouts, before the orders' units return |
+//! | `checkout_closing` | asks the provider about ended checkouts, before the orders' units return |
 //! | `silence` | detects a provider that does not answer |
 //! | `failover` | after a failover, applies the payments that the new database lacks |
 //! | `refunds` | requests refunds and asks for their progress |
 //! | `metrics` | counters |
 mod checkout;
+mod checkout_closing;
 pub mod contract;
 mod failover;
 #[cfg(test)]
@@ -21,7 +22,6 @@ mod fixture;
 mod inbox;
 mod metrics;
 pub mod provider;
-mod reconcile;
 mod refunds;
 pub mod sandbox;
 mod silence;
@@ -126,7 +126,7 @@ impl Payments {
                         sandbox.delete_expired().await;
                     }
                 };
-                tokio::join!(self.reconcile(), self.settle_refunds(), forgetting);
+                tokio::join!(self.close_ended_checkouts(), self.settle_refunds(), forgetting);
             }
             std::future::pending::<()>().await
         };

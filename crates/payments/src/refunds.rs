@@ -5,14 +5,14 @@
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
 use futures_util::StreamExt;
 
 use super::{Payments, RefundStep};
 
 /// The maximum number of refunds in one read.
-const PAGE: usize = 128;
+const PAGE_SIZE: usize = 128;
 /// The number of refunds that are requested at the same time.
 const AT_ONCE: usize = 8;
 /// Longest error text that is stored, in characters. A longer text is cut off.
@@ -25,8 +25,8 @@ impl Payments {
         loop {
             turns.wait(next).await;
             next = self.check_refunds().await.unwrap_or_else(|error| {
-                outages::warn!(
-                    self.engine.outages(),
+                outage_log::warn!(
+                    self.engine.outage_log(),
                     error,
                     event = "payment.refunds_unread",
                     "failed to read refunds; will retry"
@@ -38,15 +38,15 @@ impl Payments {
 
     /// Asks the provider about every due refund.
     async fn check_refunds(&self) -> Result<NextRun, EngineError> {
-        let due = self.engine.store().refunds_due(PAGE).await?;
-        let is_full = due.len() == PAGE;
+        let due = self.engine.store().refunds_due(PAGE_SIZE).await?;
+        let is_full = due.len() == PAGE_SIZE;
         let checks = futures_util::stream::iter(due).map(|refund| self.check_refund(refund));
         let asking =
             checks.buffer_unordered(AT_ONCE).fold(true, async |all_noted, result| match result {
                 Ok(()) => all_noted,
                 Err(error) => {
-                    outages::warn!(
-                        self.engine.outages(),
+                    outage_log::warn!(
+                        self.engine.outage_log(),
                         error,
                         event = "payment.refund_unstored",
                         "failed to store a provider's answer about a refund; will retry"

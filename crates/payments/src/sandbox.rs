@@ -318,4 +318,4 @@ fn unavailable(error: impl Into<EngineError>) -> ProviderError {
 }
 
 /// Longest pause between two checks for messages to send.
-const POLL_EVERY: Duration = Duration::from_millis(500);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);

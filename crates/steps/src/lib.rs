@@ -8,13 +8,14 @@
 //! - [`pool_recall`] moves units from an item's slots to its pool.
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
-//! - [`reconciliation`] brings an item's slots up to date with the store.
 //! - [`sale_stop`] pauses or closes a sale.
 //! - [`sequence`] has the effects of a step that always has the same sequence.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
 //! - [`slot_drain`] drains a slot that left its item's spread.
+//! - [`slot_reconciliation`] brings an item's slots up to date with the store.
 //! - [`slot_start`] opens a slot's grant and gives it to the slot.
+//! - [`takeover`] closes the grants of nodes whose leases have lapsed.
 //! - [`total_change`] changes an item's total.
 //!
 //! The server performs the effects of these steps with real slots and a real store. The simulator
@@ -30,11 +31,12 @@ pub mod memory;
 pub mod pool_recall;
 pub mod publication;
 pub mod purchase;
-pub mod reconciliation;
 pub mod sale_stop;
 pub mod sequence;
 pub mod settlement;
 pub mod slot_check;
 pub mod slot_drain;
+pub mod slot_reconciliation;
 pub mod slot_start;
+pub mod takeover;
 pub mod total_change;

@@ -40,7 +40,7 @@ pub const CONFIRM_WITHIN_MS: u64 = 1_000;
 /// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
 pub const GRANT_CHECK_AFTER_MS: u64 = 300;
 /// The shortest time between two reads of an item's open grants, in milliseconds.
-pub const GRANTS_READ_EVERY_MS: u64 = 200;
+pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
 
 /// What a purchase sees of its node, besides [`NodeMemory`].
 pub trait NodeView: NodeMemory {

@@ -34,7 +34,7 @@ pub const LOG_PAUSE: Duration = Duration::from_millis(5);
 pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
-pub const FILES_CHECK_EVERY: Duration = Duration::from_secs(1);
+pub const FILES_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest size of the changed pages that wait for a continuous backup. At the bound the pages
 /// are dropped, and the backup needs a new base.
 pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -93,7 +93,7 @@ const _: () = assert!(
 );
 
 /// The interval at which the log repeats that the database is still unavailable.
-pub const OUTAGE_LOGGED_EVERY: Duration = Duration::from_secs(10);
+pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The number of rows for commit checks. Nodes whose numbers are equal modulo this number share a
 /// row.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
@@ -154,7 +154,7 @@ pub const PG_RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// bound the caller gets an error.
 pub const PG_CONFLICTS_MAX: u32 = 12;
 /// The interval at which a node polls for the commits of other nodes, even without notifications.
-pub const PG_POLL_EVERY: Duration = Duration::from_secs(1);
+pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
@@ -178,7 +178,7 @@ pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
 /// difference is larger, the node raises an alarm.
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
 /// The interval between two corrections of the monotonic clock toward the database's clock.
-pub const PG_CLOCK_SLEW_EVERY: Duration = Duration::from_secs(1);
+pub const PG_CLOCK_SLEW_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest change that one correction makes to the monotonic clock.
 pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 

@@ -35,9 +35,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the last requests may take while the server stops.
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often metrics are sent, if the environment sets no interval.
-const METRICS_EVERY: Duration = Duration::from_secs(15);
+const METRICS_INTERVAL: Duration = Duration::from_secs(15);
 /// How often log lines are sent.
-const LOGS_EVERY: Duration = Duration::from_secs(1);
+const LOGS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The environment variables and the URL path for one kind of data.
 struct Signal {
@@ -187,7 +187,7 @@ pub async fn run(source: Source<'_>, stop: &CancellationToken) {
         return;
     }
     let every = variable("OTEL_METRIC_EXPORT_INTERVAL").and_then(|text| text.parse().ok());
-    let every = every.map_or(METRICS_EVERY, |ms: u64| Duration::from_millis(ms.max(100)));
+    let every = every.map_or(METRICS_INTERVAL, |ms: u64| Duration::from_millis(ms.max(100)));
     tokio::select! {
         () = stop.cancelled() => {}
         () = collector.send_metrics_forever(every) => {}
@@ -211,7 +211,7 @@ impl Collector<'_> {
 
     async fn send_logs_forever(&self) {
         loop {
-            tokio::time::sleep(LOGS_EVERY).await;
+            tokio::time::sleep(LOGS_INTERVAL).await;
             self.send_logs().await;
         }
     }

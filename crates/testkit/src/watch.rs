@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The time between two measurements.
-const EVERY: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The number of measurements between two syncs.
 const LOOKS_A_SYNC: u32 = 25;
 /// A delay that is shorter than this does not count as a pause of the machine.
@@ -44,7 +44,7 @@ fn look() {
     // The file stays open, so it needs no name.
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
-        std::thread::sleep(EVERY);
+        std::thread::sleep(CHECK_INTERVAL);
         if checks.is_multiple_of(LOOKS_A_SYNC) {
             let synced = file
                 .seek(SeekFrom::Start(0))

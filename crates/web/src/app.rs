@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::assets::AssetFile;
 use crate::failure::FailureLogLimiter;
 use crate::guest_sign_in::GuestSignIn;
-use crate::limits::{IDLE_AFTER, PING_EVERY, UNANSWERED_PINGS_MAX, WRITE_STALL};
+use crate::limits::{IDLE_AFTER, PING_INTERVAL, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use crate::live::LiveSettings;
 use crate::overload_pacer::OverloadPacer;
 use crate::page_origin::PageOrigin;
@@ -154,7 +154,7 @@ impl App {
             is_leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             stop: CancellationToken::new(),
-            ping_policy: PingPolicy { ping_every: PING_EVERY, pings_max: UNANSWERED_PINGS_MAX },
+            ping_policy: PingPolicy { ping_every: PING_INTERVAL, pings_max: UNANSWERED_PINGS_MAX },
             idle_after: IDLE_AFTER,
             write_stall: WRITE_STALL,
         })

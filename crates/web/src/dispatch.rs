@@ -128,7 +128,7 @@ impl Service {
         // During an outage, only the first failed request gets a log line. The other failures are
         // counted.
         if let Some(cause) = cause
-            && !self.app.engine.outages().absorbs_request(&cause)
+            && !self.app.engine.outage_log().absorbs_request(&cause)
             && self.app.failure_log.may_write(second)
         {
             let client = client_address::find(peer, headers, &self.app.live().proxies).address;

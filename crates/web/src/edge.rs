@@ -382,7 +382,7 @@ impl App {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = node.relay.run(&self.engine, node) => {}
-                () = control::status::run(self.engine.clone()) => {}
+                () = control::publish_status::run(self.engine.clone()) => {}
                 () = sampling => {}
                 () = self.buyers.run_key_refresh() => {}
                 () = node.upstreams.run_checks(node) => {}

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::problem::Problem;
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outages::{Away, FailedCall};
+use doorbuster_engine::outage_log::{Away, FailedCall};
 use doorbuster_store::StoreError;
 
 use super::limits::RETRY_SECS;

@@ -41,7 +41,7 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Shortest time between two renderings of a status for requests. An event also causes a rendering.
-pub(crate) const STATUS_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// While one request renders a status, other requests get the previous status. If the previous
 /// status is older than this, these requests wait.
@@ -50,7 +50,7 @@ pub(crate) const STATUS_STALE_MAX: Duration = Duration::from_millis(700);
 /// `Retry-After` for a buyer with the maximum number of event streams, in seconds.
 pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Time between two pings of an event stream.
-pub(crate) const PING_EVERY: Duration = Duration::from_secs(20);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// The number of pings that a WebSocket may leave without any answer. At the next ping the server
 /// closes the socket. The server counts pings and does not measure time. So a pause of the server
 /// itself closes no socket.

@@ -26,7 +26,7 @@ use super::sales::find_sale;
 use super::{App, asset_handler, page_html, payment, push, request_body, sales, sign_in};
 
 /// How long a rendered list of sales stays in use.
-const INDEX_EVERY: Duration = Duration::from_secs(1);
+const INDEX_INTERVAL: Duration = Duration::from_secs(1);
 /// The `detail` of the answer for an address without content.
 const NOTHING_HERE: &str = "there is nothing at this address";
 
@@ -64,7 +64,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
 /// again, from memory alone.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
-        if made_at.elapsed() < INDEX_EVERY {
+        if made_at.elapsed() < INDEX_INTERVAL {
             return Ok(page.reply(&headers));
         }
         // This request renders the list again. Until the new list is ready, other requests get the

@@ -16,7 +16,7 @@ use doorbuster_telemetry::metrics::{Histogram, RateWindow};
 use hashbrown::HashMap;
 
 use super::assets::AssetFile;
-use super::limits::{STATUS_EVERY, STATUS_STALE_MAX};
+use super::limits::{STATUS_INTERVAL, STATUS_STALE_MAX};
 use super::page_html::ShownState;
 use super::rendered::Rendered;
 
@@ -125,16 +125,16 @@ impl SaleViews {
         self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
     }
 
-    /// Returns the sale's status, at most [`STATUS_EVERY`] old. While another request renders it,
-    /// the status is at most [`STATUS_STALE_MAX`] old.
+    /// Returns the sale's status, at most [`STATUS_INTERVAL`] old. While another request renders
+    /// it, the status is at most [`STATUS_STALE_MAX`] old.
     pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
-        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
+        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(engine, sale, old, |shown| shown.status.clone()).await
     }
 
     /// Returns the sale's state, which can be as old as the status of [`Self::status`].
     pub(crate) async fn state(&self, engine: &Engine, sale: &Arc<SaleState>) -> ShownState {
-        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_EVERY;
+        let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
         self.rendered(engine, sale, old, |shown| shown.state).await
     }
 
@@ -343,7 +343,7 @@ mod tests {
         let sale = engine.catalogue().sale("spring").cloned().expect("created");
         views.status(&engine, &sale).await;
         for _ in 0..3 {
-            tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
             let (before, began) = (engine.meter().read().view_renders, Instant::now());
             let mut crowd = tokio::task::JoinSet::new();
             for _ in 0..READERS {
@@ -351,7 +351,7 @@ mod tests {
                 crowd.spawn(async move { views.status(&engine, &sale).await.bytes });
             }
             let shown = crowd.join_all().await;
-            let times = u64::try_from(began.elapsed().as_millis() / STATUS_EVERY.as_millis())
+            let times = u64::try_from(began.elapsed().as_millis() / STATUS_INTERVAL.as_millis())
                 .unwrap_or(u64::MAX)
                 + 1;
             let made = engine.meter().read().view_renders - before;
@@ -370,7 +370,7 @@ mod tests {
         let first = views.status(&engine, &sale).await;
         let view = views.sale_view(&engine, &sale);
         let making = view.making.lock().await;
-        tokio::time::sleep(STATUS_EVERY + std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
         assert_eq!(
             views.status(&engine, &sale).await.bytes,
             first.bytes,

@@ -11,7 +11,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
 use super::pool_recall::{elapsed, listen, recall_to_pool};
-use super::reconcile;
+use super::slot_reconciliation;
 
 /// The result of a change of the total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let outcome = self.adjust_locked(item, adjustment).await;
         // Recalled units that are not needed go back to the slots.
-        reconcile::reconcile_locked(self, item).await?;
+        slot_reconciliation::reconcile_locked(self, item).await?;
         self.control().wake(item.row.id);
         outcome
     }

@@ -11,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
 /// Shortest pause between two audits.
-const EVERY: Duration = Duration::from_secs(5);
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after an audit, as a multiple of the audit's duration. Audits are expensive, because each
 /// audit reads every order. The pause limits them to a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
@@ -86,14 +86,14 @@ pub(super) async fn run(engine: Arc<Engine>) {
         let started = Instant::now();
         match engine.audit().await {
             Ok(view) => engine.handle_findings(&view).await,
-            Err(error) => outages::warn!(
-                engine.outages(),
+            Err(error) => outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "audit.run_failed",
                 "failed to run the audit; will retry"
             ),
         }
-        let pause = EVERY.max(started.elapsed() * PAUSE_FACTOR);
+        let pause = MIN_INTERVAL.max(started.elapsed() * PAUSE_FACTOR);
         next = NextRun::After(pause - RUSH_WINDOW);
     }
 }

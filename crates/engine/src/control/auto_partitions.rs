@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 use crate::scheduler::{NextRun, Turn, Work};
 use crate::slot_layout::SlotLayout;
 
@@ -58,8 +58,8 @@ async fn look_at_all(engine: &Engine, observed: &mut HashMap<ItemId, Observed>, 
     for (sale, item) in open {
         let seen = observed.entry(item.row.id).or_default();
         if let Err(error) = look(engine, sale, item, seen, began).await {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "spread.widen_failed",
                 item = format!("{}/{}", item.sale, item.row.name),

@@ -15,19 +15,19 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 
-use super::reconcile;
-use super::retire::retire_slots;
+use super::slot_cleanup::retire_slots;
+use super::slot_reconciliation;
 
 /// How long other nodes keep draining. This time is a little longer than the wait of the node that
 /// began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
 /// How often a node looks for drains that other nodes began, while it knows of such a drain. If the
 /// node learns of another drain, the next check starts at once.
-const POLL_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node looks for drains that other nodes began, while it knows of none.
-const POLL_EVERY_IDLE: Duration = Duration::from_secs(1);
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// While a node waits for other nodes or for the end of a drain, it checks the store at this
 /// interval.
 const DRAIN_POLL: Duration = Duration::from_millis(10);
@@ -37,13 +37,13 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let mut following = tokio::task::JoinSet::new();
     loop {
         let draining = drains_elsewhere(&engine);
-        let pause = if draining.is_empty() { POLL_EVERY_IDLE } else { POLL_EVERY };
+        let pause = if draining.is_empty() { IDLE_POLL_INTERVAL } else { POLL_INTERVAL };
         for sale in draining {
             let engine = engine.clone();
             following.spawn(async move {
                 if let Err(error) = follow_drain(&engine, &sale).await {
-                    outages::warn!(
-                        engine.outages(),
+                    outage_log::warn!(
+                        engine.outage_log(),
                         error,
                         event = "slot.drain_follow_failed",
                         sale = sale.row.id,
@@ -133,8 +133,8 @@ impl Engine {
         match self.slots().stop(slot, true).await {
             Ok(()) => Some(slot),
             Err(error) => {
-                outages::warn!(
-                    self.outages(),
+                outage_log::warn!(
+                    self.outage_log(),
                     error,
                     event = "slot.drain_stop_failed",
                     slot = self.catalogue().slot_name(slot),
@@ -149,8 +149,8 @@ impl Engine {
     /// some tickets are not settled by then, logs a warning.
     pub(super) async fn await_tickets(&self, sale: &SaleState, slots: &[SlotKey], until: Instant) {
         if let Err(error) = self.drain(slots, until).await {
-            outages::warn!(
-                self.outages(),
+            outage_log::warn!(
+                self.outage_log(),
                 error,
                 event = "slot.drain_incomplete",
                 sale = sale.row.id,
@@ -206,8 +206,8 @@ impl Engine {
         if !self.layout().is_single_node()
             && let Err(error) = self.store().drain_sale(&sale.row.id, 0).await
         {
-            outages::warn!(
-                self.outages(),
+            outage_log::warn!(
+                self.outage_log(),
                 error,
                 event = "slot.drain_cancel_failed",
                 sale = sale.row.id,
@@ -221,7 +221,7 @@ impl Engine {
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
         let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.has_open_slots() {
-            reconcile::reconcile_all(self, &sale.items).await;
+            slot_reconciliation::reconcile_all(self, &sale.items).await;
         }
         if sale.row.phase == doorbuster_core::Phase::Closed {
             // The job `retire` asks the remaining slots again.

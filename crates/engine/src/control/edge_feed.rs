@@ -28,20 +28,20 @@ const PACE: Duration = Duration::from_millis(10);
 /// The longest time between two writes of the head.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Time between two checks for changed blocks.
-const BLOCKS_EVERY: Duration = Duration::from_millis(400);
+const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 /// The lease of the lock. It is short, so that another node replaces a crashed writer before the
 /// edges' copies are too old. The lease, one attempt to take the lock and a new generation together
 /// take less than `FEED_AGE_MAX_MS`.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
 /// Time between two attempts to take the lock.
-const LOCK_EVERY: Duration = Duration::from_millis(200);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// If this node stopped writing or failed, it pauses for this long before it tries to take the lock
 /// again.
-const RETRY: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// Time between two counts of the live edges while this node writes.
-const COUNT_EDGES_EVERY: Duration = Duration::from_secs(2);
+const EDGE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two checks for a live edge while no edge is alive.
-const EDGES_EVERY: Duration = Duration::from_millis(500);
+const EDGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// After the node has written for this long, it checks whether an edge is still alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 /// The lock's name.
@@ -54,13 +54,13 @@ pub(super) async fn run(engine: Arc<Engine>) {
     };
     let locks = locks.lasting(LOCK_LEASE);
     loop {
-        let guard = locks.wait(LOCK_NAME, LOCK_EVERY).await;
+        let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
         if let Err(error) = write_while_held(&engine, shared, &guard).await {
             tracing::debug!(%error, "failed to write the edge feed; will retry");
         }
         engine.holders().journal.end();
         guard.release().await;
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
@@ -76,7 +76,7 @@ async fn write_while_held(
         // A Redis server that lost the feed also lost the edges' entries. So after this node saw a
         // live edge, it assumes for some time that an edge is alive.
         if !lived(edges_seen) && engine.live_edges().await.is_empty() {
-            tokio::time::sleep(EDGES_EVERY).await;
+            tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
         }
         edges_seen = Some(Instant::now());
@@ -258,7 +258,7 @@ impl<'a> FeedWriter<'a> {
     /// Gathers the blocks if they changed. If the store cannot be read, edges see from `as_of` in
     /// the feed's head that this node's memory is old.
     async fn gather_blocks(&mut self) {
-        if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCKS_EVERY) {
+        if self.blocks_checked.is_some_and(|at| at.elapsed() < BLOCK_CHECK_INTERVAL) {
             return;
         }
         self.blocks_checked = Some(Instant::now());
@@ -277,7 +277,7 @@ impl<'a> FeedWriter<'a> {
     /// limits to the requests that it refuses. The size of this part depends on the number of
     /// edges.
     async fn gather_edges(&mut self) {
-        if self.edges_counted.is_some_and(|at| at.elapsed() < COUNT_EDGES_EVERY) {
+        if self.edges_counted.is_some_and(|at| at.elapsed() < EDGE_COUNT_INTERVAL) {
             return;
         }
         self.edges_counted = Some(Instant::now());

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
 use crate::engine::Engine;
-use crate::outages;
+use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
 /// The largest and the smallest number of orders that a batch requests from the store. If fewer
@@ -51,8 +51,8 @@ async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
         Ok(Some(due)) => NextRun::At(due),
         Ok(None) => NextRun::Idle,
         Err(error) => {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "order.expiry_read_failed",
                 "failed to read the next order to expire; will retry"
@@ -95,8 +95,8 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
                 *batch = next_batch(*batch, began.elapsed(), time);
             }
             Err(error) => {
-                outages::warn!(
-                    engine.outages(),
+                outage_log::warn!(
+                    engine.outage_log(),
                     error,
                     event = "order.expiry_failed",
                     "failed to expire orders; will retry"

@@ -2,7 +2,7 @@
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Grant, Seq};
 use doorbuster_steps::feed::{Effect, Feed, Input, ROWS_MAX};
-use doorbuster_steps::reconciliation::OpenSlot;
+use doorbuster_steps::slot_reconciliation::OpenSlot;
 use futures_util::future::try_join_all;
 
 use crate::engine::{Engine, EngineError};

@@ -50,5 +50,5 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
     // With this flag, reconciliation starts the slot again. If reconciliation fails now, the next
     // sweep repeats it.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
-    super::reconcile::reconcile_locked(engine, item).await
+    super::slot_reconciliation::reconcile_locked(engine, item).await
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::{SlotKey, Units};
-use doorbuster_steps::reconciliation::{ItemView, POOL_REST_MS, Portions};
+use doorbuster_steps::slot_reconciliation::{ItemView, POOL_REST_MS, Portions};
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;

@@ -7,10 +7,10 @@ use doorbuster_steps::late_payment::{Effect, Input, LatePayment};
 use tokio::time::{Instant, timeout};
 
 use super::pool_recall::{elapsed, listen, recall_to_pool};
-use super::reconcile;
+use super::slot_reconciliation;
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 
 impl Engine {
     /// Applies a captured payment; see [`doorbuster_core::money::capture`]. Never returns
@@ -36,9 +36,9 @@ impl Engine {
         failpoint::pass(Failpoint::LateCaptured);
         // If recalled units are not needed, reconciliation moves them back to the slots. It also
         // adds the order's units to the buyer's quota in the slot again.
-        if let Err(error) = reconcile::reconcile_locked(self, item).await {
-            outages::warn!(
-                self.outages(),
+        if let Err(error) = slot_reconciliation::reconcile_locked(self, item).await {
+            outage_log::warn!(
+                self.outage_log(),
                 error,
                 event = "payment.late_reconcile_failed",
                 "failed to reconcile slots after a late payment; will retry"
@@ -87,8 +87,8 @@ impl Engine {
                 Some(moved)
             }
             Err(error) => {
-                outages::warn!(
-                    self.outages(),
+                outage_log::warn!(
+                    self.outage_log(),
                     error,
                     event = "payment.late_recall_failed",
                     "failed to recall units for a late payment; only the pool is used"

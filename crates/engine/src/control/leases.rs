@@ -12,12 +12,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_config::Roles;
-use doorbuster_core::lapsed_grants::lapsed_grants;
 use doorbuster_core::{CloseCause, NodeId, pacing};
+use doorbuster_steps::takeover::{Effect, Input, Takeover};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 
 /// How long a node counts as alive after its last renewal.
 pub const LEASE_MS: i64 = 3_000;
@@ -47,8 +47,8 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
                 last = asked;
             }
             Err(error) => {
-                outages::warn!(
-                    engine.outages(),
+                outage_log::warn!(
+                    engine.outage_log(),
                     error,
                     event = "node.lease_failed",
                     "failed to renew this node's lease; will retry"
@@ -101,10 +101,39 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
         engine.meter().count_leader_change();
     }
     control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
-    // The grants are read before the live nodes. A node gets its lease before it opens a grant. So
-    // a node that has just started cannot seem dead.
-    let may_lapse = leads && !engine.layout().reaches_all_slots();
-    let grants = if may_lapse { engine.store().open_grants().await? } else { Vec::new() };
+    if leads && !engine.layout().reaches_all_slots() {
+        take_over(engine).await
+    } else {
+        read_nodes(engine).await.map(drop)
+    }
+}
+
+/// Closes the grants of nodes whose leases have lapsed. [`doorbuster_steps::takeover`] has the
+/// sequence of the effects.
+async fn take_over(engine: &Engine) -> Result<(), EngineError> {
+    let (mut steps, mut effect) = Takeover::begin(engine.node());
+    loop {
+        effect = steps.next(match effect {
+            Effect::ReadGrants => Input::Grants(engine.store().open_grants().await?),
+            Effect::ReadNodes => Input::Live(read_nodes(engine).await?),
+            Effect::Close(grant) => {
+                if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
+                    tracing::warn!(
+                        slot = engine.catalogue().slot_name(grant.slot),
+                        units = grant.unsettled(),
+                        event = "node.lost",
+                        "a node's lease lapsed; other nodes sell its units"
+                    );
+                }
+                Input::Closed
+            }
+            Effect::Finish => return Ok(()),
+        });
+    }
+}
+
+/// Reads which nodes have a valid lease, and answers their questions. Returns these nodes.
+async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
     let nodes = engine.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
     engine.node_count().observe(live.len());
@@ -118,15 +147,5 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
             .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())
             .await?;
     }
-    for grant in lapsed_grants(&grants, &live, engine.node()) {
-        if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
-            tracing::warn!(
-                slot = engine.catalogue().slot_name(grant.slot),
-                units = grant.unsettled(),
-                event = "node.lost",
-                "a node's lease lapsed; other nodes sell its units"
-            );
-        }
-    }
-    Ok(())
+    Ok(live)
 }

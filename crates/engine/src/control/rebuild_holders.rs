@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::outages;
+use crate::outage_log;
 
 /// Time between two checks for a full set.
-const EVERY: Duration = Duration::from_secs(60);
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 /// Pause after a rebuild that left the set full. A rebuild takes long, and it can free more memory
 /// only after more sales have ended.
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
@@ -15,19 +15,19 @@ const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 /// Frees memory until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         if !engine.holders().is_full() {
             continue;
         }
         engine.holders().begin_rebuild();
         while let Err(error) = engine.load_holders().await {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "store.holders_failed",
                 "failed to refresh the set of request keys that hold orders; will retry"
             );
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         engine.holders().finish_rebuild();
         tracing::warn!(

@@ -12,7 +12,7 @@ use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use super::JobSignals;
-use super::retire::retire_slots;
+use super::slot_cleanup::retire_slots;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 

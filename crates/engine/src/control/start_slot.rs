@@ -1,6 +1,6 @@
 //! Starts the slots of an item. [`doorbuster_steps::slot_start`] has the sequence of the effects.
 use doorbuster_core::{CloseCause, GrantId, SlotKey};
-use doorbuster_steps::reconciliation::{OpenSlot, SlotToStart};
+use doorbuster_steps::slot_reconciliation::{OpenSlot, SlotToStart};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 use futures_util::future::try_join_all;
 

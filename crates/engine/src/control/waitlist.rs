@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::{Engine, EngineError};
 use crate::notify::EventKind;
-use crate::outages;
+use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
 /// The number of waitlists that are served at the same time. The store groups their commits.
@@ -77,8 +77,8 @@ async fn process_waitlists(engine: &Engine) -> bool {
             WaitlistWork::End => end_entries(engine, &item).await,
         };
         done.unwrap_or_else(|error| {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "waitlist.failed",
                 item = format!("{}/{}", item.sale, item.row.name),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// How long the result of a check is reused.
-const EVERY: Duration = Duration::from_secs(1);
+const RESULT_MAX_AGE: Duration = Duration::from_secs(1);
 /// A commit counts as stalled if it has not returned after this time.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// The number of checks in a row that must fail before a node is not ready. A single failure may be
@@ -147,7 +147,7 @@ impl CommitCheck {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut failed_before, mut took_before) = (0, Duration::ZERO);
         if let Some(check) = &*newest {
-            if check.is_running() || check.began.elapsed() < EVERY {
+            if check.is_running() || check.began.elapsed() < RESULT_MAX_AGE {
                 return check.clone();
             }
             (failed_before, took_before) = (check.failed(), check.duration());

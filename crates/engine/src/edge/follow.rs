@@ -16,7 +16,7 @@ use crate::cache::copy::SaleCopy;
 use crate::engine::Engine;
 
 /// The pause after a read that found nothing new.
-const EVERY: Duration = Duration::from_millis(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 /// After this time without a usable read, the edge tries the next server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
 /// When a generation of the feed begins, the edge empties its set of requests if the set has this
@@ -43,7 +43,7 @@ pub async fn follow_feed(engine: &Engine, blocks: &Blocks, edge: &EdgeNode) {
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -99,7 +99,7 @@ impl FeedReader<'_> {
             self.edge.feed.used.add_one();
         } else if self.at.position() == before {
             // This server is a replica that is behind. Waiting costs less than reading again.
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
     }

@@ -18,13 +18,13 @@ use tokio::time::Instant;
 const SEAL_CONTEXT: &str = "doorbuster: keys for edges";
 const NAME_CONTEXT: &str = "doorbuster: name of the keys for edges";
 /// Time between two writes of the keys. A node repeats the write, because Redis may lose the keys.
-const WRITE_EVERY: Duration = Duration::from_secs(10);
+const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the keys stay in Redis after the last write.
 const LIFETIME: Duration = Duration::from_secs(86_400);
 /// How long an edge waits until a node has written the keys.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// Time between two reads.
-const READ_EVERY: Duration = Duration::from_millis(200);
+const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The keys of the deployment, in the form that a node seals.
 #[derive(Serialize, Deserialize)]
@@ -59,7 +59,7 @@ impl SealedKeys {
                 // If the write fails, the next round tries again.
                 drop(shared.set(name, sealed, LIFETIME).await);
             }
-            tokio::time::sleep(WRITE_EVERY).await;
+            tokio::time::sleep(WRITE_INTERVAL).await;
         }
     }
 }
@@ -173,7 +173,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
         if Instant::now() > until {
             return Err(missing("found no keys in Redis that this edge can open"));
         }
-        tokio::time::sleep(READ_EVERY).await;
+        tokio::time::sleep(READ_INTERVAL).await;
     }
 }
 

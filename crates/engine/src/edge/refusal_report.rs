@@ -21,7 +21,7 @@ use crate::engine::Engine;
 /// The header with an edge's report.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
 /// Time between two reports.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the last report may take. The program stops without an answer after that time.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
 /// A report gets no further sale when its entries for sales have this many bytes. The remaining
@@ -67,7 +67,7 @@ impl EdgeNode {
     /// Reports refusals until the program stops. The last report has the refusals up to the stop.
     pub async fn run_refusal_reports(&self, engine: &Engine, stop: &CancellationToken) {
         loop {
-            let is_last = timeout(REPORT_EVERY, stop.cancelled()).await.is_ok();
+            let is_last = timeout(REPORT_INTERVAL, stop.cancelled()).await.is_ok();
             if is_last {
                 drop(timeout(LAST_REPORT_MAX, self.report_refusals(engine)).await);
                 return;

@@ -35,7 +35,7 @@ use crate::engine::Engine;
 use crate::notify::EventKind;
 
 /// Pause before the next attempt to connect to a node.
-const RETRY: Duration = Duration::from_millis(200);
+const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// The node sends a ping more often than this. Without any message for this long, the edge connects
 /// to another node.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
@@ -212,7 +212,7 @@ impl Relay {
                     }
                     self.0.is_connected.store(false, Ordering::Release);
                 }
-                sleep(RETRY).await;
+                sleep(RETRY_DELAY).await;
             }
         };
         tokio::join!(connecting, self.end_useless_streams(engine, edge));

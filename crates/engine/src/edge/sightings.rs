@@ -17,7 +17,7 @@ pub const EDGE_HEADER: &str = "doorbuster-edge";
 /// to the events of all buyers.
 pub const RELAY_HEADER: &str = "doorbuster-relay";
 /// Shortest time between two records of one edge.
-const RECORD_EVERY: Duration = Duration::from_secs(2);
+const RECORD_INTERVAL: Duration = Duration::from_secs(2);
 /// The maximum number of edges that one node remembers. At this bound the node forgets all of them.
 const EDGES_MAX: usize = 1_024;
 /// An edge counts as alive for this long after it wrote its description.
@@ -91,7 +91,7 @@ impl EdgeSightings {
 
     fn is_due(&self, node: &str) -> bool {
         self.change(node, |sighting| {
-            let is_due = sighting.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_EVERY);
+            let is_due = sighting.recorded_at.is_none_or(|at| at.elapsed() >= RECORD_INTERVAL);
             if is_due {
                 sighting.recorded_at = Some(Instant::now());
             }

@@ -47,7 +47,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(75);
 /// within this time.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
-const LOOKUP_EVERY: Duration = Duration::from_secs(10);
+const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
 /// The maximum number of nodes behind one edge. Further addresses are not used.
 const UPSTREAMS_MAX: usize = 256;
 
@@ -252,7 +252,7 @@ impl Upstreams {
                 checks.spawn(upstream.clone().run_checks(edge.clone()));
             }
             loop {
-                tokio::time::sleep(LOOKUP_EVERY).await;
+                tokio::time::sleep(LOOKUP_INTERVAL).await;
                 // The system's lookup blocks its thread.
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();

@@ -8,13 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Engine;
-use crate::outages::Outages;
+use crate::outage_log::OutageLog;
 use crate::scheduler::{Turns, Work};
 
 impl Engine {
     /// Returns the outages that this node sees.
-    pub fn outages(&self) -> &Outages {
-        &self.outages
+    pub fn outage_log(&self) -> &OutageLog {
+        &self.outage_log
     }
 
     /// Returns the turns of a kind of delayed work. Call this once for each kind.

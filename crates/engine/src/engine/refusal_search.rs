@@ -20,7 +20,7 @@ use crate::refusal_memory::NotedRefusal;
 /// refusals.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
 /// Time between two reads of the answers.
-const READ_EVERY: Duration = Duration::from_millis(100);
+const READ_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A buyer's refusals, newest first.
 #[derive(Debug, Default)]
@@ -121,7 +121,7 @@ impl Engine {
             if all.has_answered || Instant::now() >= until {
                 break (answers, all.has_answered && !all.has_edges);
             }
-            sleep(READ_EVERY).await;
+            sleep(READ_INTERVAL).await;
         };
         for (node, answer) in answers {
             is_complete &= answer.is_complete;

@@ -30,7 +30,7 @@ use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
-use crate::outages::Outages;
+use crate::outage_log::OutageLog;
 use crate::settle;
 use crate::slot_layout::{SlotLayout, redis_prefix};
 use crate::waiters::VerdictWaiters;
@@ -152,7 +152,7 @@ impl Engine {
             settlers: SettlerWatch::default(),
             parked: AtomicUsize::new(0),
             meter: EngineMeter::default(),
-            outages: Outages::default(),
+            outage_log: OutageLog::default(),
             drained: Notify::new(),
             catalogue_lock: Mutex::default(),
             last_check: tokio::sync::Mutex::default(),

@@ -37,7 +37,7 @@ const CALL_MAX: Duration = Duration::from_secs(1);
 /// part of the limit.
 pub(super) const SHARE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often a node deletes unused limits from the store.
-const DELETE_EVERY: Duration = Duration::from_secs(30);
+const DELETE_INTERVAL: Duration = Duration::from_secs(30);
 /// The maximum number of unused limits that a node deletes at once.
 const DELETE_MAX: usize = 20_000;
 
@@ -249,7 +249,7 @@ impl RateLimiter {
                 tokio::time::sleep(sharing.place.calls_apart()).await;
             }
             if let SharedPlace::Store(store) = &sharing.place
-                && deleted_at.elapsed() >= DELETE_EVERY
+                && deleted_at.elapsed() >= DELETE_INTERVAL
             {
                 deleted_at = Instant::now();
                 if let Err(error) = store.delete_unused_limits(DELETE_MAX).await {

@@ -45,7 +45,7 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
 /// visitors wait, or while enough buyers arrive to open it.
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
-pub(super) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum number of notifications about positions that a node sends per second. If a sale has
 /// more readers, each reader gets notifications less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

@@ -14,7 +14,7 @@ use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
 use tokio::time::Instant;
 
 use super::WaitingRoomCounts;
-use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_EVERY, admissions_max};
+use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_INTERVAL, admissions_max};
 
 #[derive(Debug)]
 struct RoomMemory {
@@ -291,7 +291,7 @@ impl WaitingRoomState {
                 let turned = (notified_free == Some(0)) != (free == Some(0))
                     || notified_waiting.participants != line.participants;
                 let every =
-                    PUBLISH_EVERY.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
+                    PUBLISH_INTERVAL.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
                 let changed = notified_waiting.called != line.called || notified_free != free;
                 turned || (changed && at.saturating_duration_since(before) >= every)
             }

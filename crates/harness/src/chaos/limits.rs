@@ -49,7 +49,7 @@ pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
 /// The largest number of concurrent buyers of the remaining units.
 pub(super) const LAST_BUYERS_MAX: u64 = 200;
 /// How often the stock is checked.
-pub(super) const POLL_EVERY: Duration = Duration::from_millis(100);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The largest number of findings that the report of one round shows. The report gives only the
 /// number of the other findings.
 pub(super) const FINDINGS_SHOWN: usize = 12;

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use super::limits::POLL_EVERY;
+use super::limits::POLL_INTERVAL;
 use crate::cluster::{ClusterError, http};
 
 /// The units of an item in each state.
@@ -65,7 +65,7 @@ impl StockWatcher {
                     }
                     _ => {}
                 }
-                std::thread::sleep(POLL_EVERY);
+                std::thread::sleep(POLL_INTERVAL);
             }
             (polls, wrong)
         };

@@ -20,7 +20,7 @@ pub(super) const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a server may take to stop. After that time it is killed.
 pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// The time between two checks of a condition that the harness waits for.
-pub(super) const POLL_EVERY: Duration = Duration::from_millis(20);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How long connecting to a server on this machine may take. After that time the server counts as
 /// unreachable.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(1);

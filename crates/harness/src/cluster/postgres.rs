@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use super::cluster_dir::ClusterDir;
 use super::error::{ClusterError, ClusterErrorContext};
 use super::full_disk::FullDisk;
-use super::limits::{POLL_EVERY, READY_WITHIN};
+use super::limits::{POLL_INTERVAL, READY_WITHIN};
 use super::ports;
 use super::process::{Process, ProcessSpec, run};
 
@@ -202,7 +202,7 @@ impl Postgres {
             if begun.elapsed() > READY_WITHIN {
                 return Err(ClusterError::failed("waiting for the standby", "it did not connect"));
             }
-            std::thread::sleep(POLL_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }

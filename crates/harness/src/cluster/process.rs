@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::cluster_dir::{ClusterDir, write_private};
 use super::error::{ClusterError, ClusterErrorContext};
-use super::limits::{LOG_SHOWN_BYTES, POLL_EVERY, STOP_WITHIN};
+use super::limits::{LOG_SHOWN_BYTES, POLL_INTERVAL, STOP_WITHIN};
 
 /// How to start a server.
 #[derive(Debug, Clone)]
@@ -170,7 +170,7 @@ impl Process {
             if Instant::now() > until {
                 return false;
             }
-            std::thread::sleep(POLL_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         true
     }
@@ -230,7 +230,7 @@ impl Process {
                 (false, _) => "the process ended".to_owned(),
                 (true, true) => format!("the process was not ready within {} s", within.as_secs()),
                 (true, false) => {
-                    std::thread::sleep(POLL_EVERY);
+                    std::thread::sleep(POLL_INTERVAL);
                     continue;
                 }
             };

@@ -9,7 +9,9 @@ use rustix::process::Signal;
 
 use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
-use super::limits::{BUS_PORT_OFFSET, MEET_RETRY_AFTER, NODE_TIMEOUT_MS, POLL_EVERY, READY_WITHIN};
+use super::limits::{
+    BUS_PORT_OFFSET, MEET_RETRY_AFTER, NODE_TIMEOUT_MS, POLL_INTERVAL, READY_WITHIN,
+};
 use super::process::{Process, ProcessSpec, find};
 use super::{ports, resp};
 
@@ -355,7 +357,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), Cluster
                 format!("timed out waiting until {what}"),
             ));
         }
-        std::thread::sleep(POLL_EVERY.max(Duration::from_millis(50)));
+        std::thread::sleep(POLL_INTERVAL.max(Duration::from_millis(50)));
     }
     Ok(())
 }

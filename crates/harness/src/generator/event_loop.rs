@@ -24,7 +24,7 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 /// connection counts as broken.
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
 /// How often the loop looks for overdue answers and connections.
-const CHECK_EVERY: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest wait for an event. After each wait, the source can end the run.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 

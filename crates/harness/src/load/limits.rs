@@ -63,9 +63,9 @@ pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// lost.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often progress is shown.
-pub const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Longest time that an answer stays in the buffer of the answers file.
-pub const ANSWERS_FLUSH_EVERY: Duration = Duration::from_millis(200);
+pub const ANSWERS_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// The size of the answers buffer, in bytes. A buffer that reaches this size is written to the
 /// answers file.
 pub const ANSWERS_CHUNK_BYTES: usize = 64 * 1024;

@@ -31,7 +31,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// How often orders are written.
-const FLUSH_EVERY: Duration = Duration::from_millis(100);
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 /// The largest number of orders in memory. If memory has this many, buyers wait for the next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
@@ -89,7 +89,7 @@ impl Strategy for RedisThenDatabase {
 
     fn background(&self) -> Step<'_, bool> {
         Box::pin(async move {
-            tokio::time::sleep(FLUSH_EVERY).await;
+            tokio::time::sleep(FLUSH_INTERVAL).await;
             self.flush().await?;
             Ok(true)
         })

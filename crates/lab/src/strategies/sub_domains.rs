@@ -41,10 +41,10 @@ const PARTITIONS: i64 = 2;
 const INITIAL: i64 = 400;
 const THRESHOLD: i64 = 380;
 const REFILL: i64 = 100;
-/// The scheduler writes the details when `DETAILS` of them wait, or after `WRITE_EVERY`.
+/// The scheduler writes the details when `DETAILS` of them wait, or after `WRITE_INTERVAL`.
 const DETAILS: u64 = 100;
-const WRITE_EVERY: Duration = Duration::from_secs(1);
-const SCHEDULE_EVERY: Duration = Duration::from_millis(5);
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+const SCHEDULE_INTERVAL: Duration = Duration::from_millis(5);
 
 struct SubDomains(Backends);
 
@@ -88,7 +88,7 @@ impl Strategy for SubDomains {
     fn background(&self) -> Step<'_, bool> {
         Box::pin(async move {
             let refill = Script::new(include_str!("sub_domains_schedule.lua"));
-            let until = Instant::now() + WRITE_EVERY;
+            let until = Instant::now() + WRITE_INTERVAL;
             loop {
                 for partition in 0..PARTITIONS {
                     let mut call = refill.key(format!("partition:{partition}"));
@@ -97,7 +97,7 @@ impl Strategy for SubDomains {
                 if Instant::now() > until || self.waiting().await? >= DETAILS {
                     break;
                 }
-                tokio::time::sleep(SCHEDULE_EVERY).await;
+                tokio::time::sleep(SCHEDULE_INTERVAL).await;
             }
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;

@@ -11,17 +11,17 @@ use doorbuster_core::gate::room::LEFT;
 use doorbuster_core::{BuyerId, Phase};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::engine::Engine;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use doorbuster_store::{StoreResult, SubscriptionOwner};
 
 use super::WebPush;
 use super::text::PushText;
 
 /// Time between two comparisons.
-const EVERY: Duration = Duration::from_secs(3);
+const SYNC_INTERVAL: Duration = Duration::from_secs(3);
 /// The maximum number of subscriptions that one comparison takes over or loads. If there are more
 /// subscriptions, the next comparison follows at once.
-const PAGE: usize = 500;
+const PAGE_SIZE: usize = 500;
 
 impl WebPush {
     /// Compares the memory with the store until the future is dropped.
@@ -30,14 +30,14 @@ impl WebPush {
             match self.sync(engine).await {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(error) => outages::warn!(
-                    engine.outages(),
+                Err(error) => outage_log::warn!(
+                    engine.outage_log(),
                     error,
                     event = "push.sync_failed",
                     "failed to read the subscriptions of browsers; will retry"
                 ),
             }
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(SYNC_INTERVAL).await;
         }
     }
 
@@ -50,8 +50,8 @@ impl WebPush {
         let known = self.lock().ids();
         let owned = engine.store().owned_push_subscriptions(engine.node()).await?;
         let mut missing = self.apply_owned(&known, &owned);
-        let has_more = missing.len() > PAGE;
-        missing.truncate(PAGE.min(self.lock().room()));
+        let has_more = missing.len() > PAGE_SIZE;
+        missing.truncate(PAGE_SIZE.min(self.lock().room()));
         if missing.is_empty() {
             return Ok(false);
         }
@@ -68,7 +68,7 @@ impl WebPush {
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);
         }
-        Ok(has_more || taken >= PAGE as u64)
+        Ok(has_more || taken >= PAGE_SIZE as u64)
     }
 
     /// Makes this node the owner of subscriptions whose owner has no lease. Returns their number.
@@ -76,7 +76,7 @@ impl WebPush {
         if engine.layout().is_single_node() {
             return Ok(0);
         }
-        let limit = PAGE.min(self.lock().room());
+        let limit = PAGE_SIZE.min(self.lock().room());
         let taken = engine.store().take_over_push_subscriptions(engine.node(), limit).await?;
         if taken > 0 {
             tracing::info!(

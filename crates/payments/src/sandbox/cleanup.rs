@@ -5,13 +5,13 @@
 
 use doorbuster_core::Millis;
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
 
 use super::{Sandbox, Session, delivery, session_key};
 
 /// The number of documents that one page reads and deletes.
-const PAGE: usize = 200;
+const PAGE_SIZE: usize = 200;
 /// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
@@ -38,8 +38,8 @@ impl Sandbox {
                 Ok(0) => NextRun::Idle,
                 Ok(_) => NextRun::Now,
                 Err(error) => {
-                    outages::warn!(
-                        self.engine.outages(),
+                    outage_log::warn!(
+                        self.engine.outage_log(),
                         error,
                         event = "sandbox.cleanup_failed",
                         "failed to delete old documents of the sandbox; will retry"
@@ -58,7 +58,7 @@ impl Sandbox {
         before: Millis,
     ) -> Result<usize, EngineError> {
         let store = self.engine.store();
-        let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE).await?;
+        let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE_SIZE).await?;
         old.retain(|(key, _)| {
             delivery::parse_announcement(key).is_some_and(|(due, _)| due < before.0)
         });
@@ -83,10 +83,11 @@ impl Sandbox {
         prefix: &str,
         after: &mut String,
     ) -> Result<Vec<(String, String)>, EngineError> {
-        let page = self.engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE).await?;
+        let page =
+            self.engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE_SIZE).await?;
         *after = page
             .last()
-            .filter(|_| page.len() == PAGE)
+            .filter(|_| page.len() == PAGE_SIZE)
             .map(|(key, _)| key.clone())
             .unwrap_or_default();
         Ok(page)
@@ -110,7 +111,7 @@ mod tests {
         let put = async |key: String, value: String| {
             assert!(engine.store().sandbox_swap(key, None, value).await.expect("writes"));
         };
-        let many = PAGE as i64 + 50;
+        let many = PAGE_SIZE as i64 + 50;
         for n in 0..2 * many {
             let session = Session { closed: true, ..fixture::session(n) };
             put(
@@ -129,7 +130,7 @@ mod tests {
         while rounds < 20 {
             let forgotten =
                 sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
-            assert!(forgotten <= 3 * PAGE, "one page of each kind is deleted: {forgotten}");
+            assert!(forgotten <= 3 * PAGE_SIZE, "one page of each kind is deleted: {forgotten}");
             (rounds, deleted) = (rounds + 1, deleted + forgotten);
         }
         let list = async |prefix: &str| {
@@ -137,7 +138,7 @@ mod tests {
             loop {
                 let page = engine
                     .store()
-                    .sandbox_list(prefix.to_owned(), after.clone(), PAGE)
+                    .sandbox_list(prefix.to_owned(), after.clone(), PAGE_SIZE)
                     .await
                     .expect("reads");
                 let Some((last, _)) = page.last() else { return all };

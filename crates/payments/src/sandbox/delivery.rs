@@ -12,14 +12,14 @@ use doorbuster_base::signing;
 use doorbuster_core::Millis;
 use doorbuster_core::limits::backoff_ms;
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 
-use super::{POLL_EVERY, Sandbox};
+use super::{POLL_INTERVAL, Sandbox};
 
 /// Longest wait for an answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum number of announcements in one read.
-const PAGE: usize = 200;
+const PAGE_SIZE: usize = 200;
 /// The number of attempts to send one message. After these attempts the message is dropped, and the
 /// server learns the content only when it asks the provider.
 const SENDS_MAX: u32 = 30;
@@ -47,14 +47,14 @@ impl Sandbox {
             if self.address.get().is_some()
                 && let Err(error) = self.send_due(&mut from).await
             {
-                outages::warn!(
-                    self.engine.outages(),
+                outage_log::warn!(
+                    self.engine.outage_log(),
                     error,
                     event = "sandbox.delivery_failed",
                     "failed to send the sandbox's messages; will retry"
                 );
             }
-            drop(tokio::time::timeout(POLL_EVERY, self.wake.notified()).await);
+            drop(tokio::time::timeout(POLL_INTERVAL, self.wake.notified()).await);
         }
     }
 
@@ -63,9 +63,12 @@ impl Sandbox {
         let mut after = from.clone();
         let mut all_done = true;
         loop {
-            let page =
-                self.engine.store().sandbox_list("due/".to_owned(), after.clone(), PAGE).await?;
-            let is_last = page.len() < PAGE;
+            let page = self
+                .engine
+                .store()
+                .sandbox_list("due/".to_owned(), after.clone(), PAGE_SIZE)
+                .await?;
+            let is_last = page.len() < PAGE_SIZE;
             for (key, value) in page {
                 let now = self.engine.now();
                 let Some((due, session)) = parse_announcement(&key) else { continue };

@@ -19,7 +19,7 @@ use crate::store::{Tx, TxResult, rules};
 use crate::world::NAMES;
 
 /// The number of transactions between two comparisons of all rows.
-const DUMP_EVERY: usize = 8;
+const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;
 
 /// Runs the transactions of a recorded run by the rules over SQLite's tables in memory. Returns the
 /// number of comparisons of all rows.
@@ -51,7 +51,7 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
             ));
         }
         apply_to_model(&mut model, tx);
-        if i % DUMP_EVERY == 0 || i + 1 == run.trace.len() {
+        if i % TRANSACTIONS_BETWEEN_DUMPS == 0 || i + 1 == run.trace.len() {
             dumps += 1;
             same_rows(i, tx, &sqlite.dump().map_err(|e| e.to_string())?, &model)?;
         }
@@ -158,7 +158,7 @@ async fn compare_steps(store: &Store, run: &RecordedRun, time: &AtomicI64) -> Re
             ));
         }
         apply_to_model(&mut model, tx);
-        if i % DUMP_EVERY == 0 || i + 1 == run.trace.len() {
+        if i % TRANSACTIONS_BETWEEN_DUMPS == 0 || i + 1 == run.trace.len() {
             same_rows(i, tx, &inspect::dump(store).await.map_err(|e| e.to_string())?, &model)?;
         }
     }

@@ -12,12 +12,13 @@ use doorbuster_core::{
 use doorbuster_steps::late_payment::{Effect as PaymentEffect, LatePayment};
 use doorbuster_steps::pool_recall::{Effect as PoolEffect, PoolRecall};
 use doorbuster_steps::publication::Part;
-use doorbuster_steps::reconciliation::{Effect as RoundEffect, OpenSlot, Round};
 use doorbuster_steps::sale_stop;
 use doorbuster_steps::sequence::Sequence;
 use doorbuster_steps::slot_check::{Effect, SlotCheck};
 use doorbuster_steps::slot_drain::{Effect as DrainEffect, SlotDrain};
+use doorbuster_steps::slot_reconciliation::{Effect as RoundEffect, OpenSlot, Round};
 use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
+use doorbuster_steps::takeover::{Effect as TakeoverEffect, Takeover};
 use doorbuster_steps::total_change::{Effect as TotalEffect, TotalChange};
 
 use super::delivery::DeliveryMessage;
@@ -141,6 +142,8 @@ pub(crate) enum Message {
     Roll { leader: u8, slot: usize },
     /// Store to node. The parts are those that the node has not published yet.
     Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
+    /// A leader takes over the units of nodes whose leases have lapsed.
+    Takeover { leader: u8, takeover: Box<(Takeover, TakeoverEffect)> },
     /// A message about money.
     MoneyMessage(MoneyMessage),
     /// A message about event deliveries.
@@ -156,7 +159,8 @@ impl Message {
             | Self::CheckSlot { leader, .. }
             | Self::Drain { leader, .. }
             | Self::DrainSlot { leader, .. }
-            | Self::Roll { leader, .. } => Some(*leader),
+            | Self::Roll { leader, .. }
+            | Self::Takeover { leader, .. } => Some(*leader),
             // A grant on its way to a slot is not in the leader's memory.
             Self::StartSlot { leader, starting, .. } => {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
@@ -328,6 +332,7 @@ impl World {
             }
             Message::MissingUnits(action) => self.continue_units_action(action),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
+            Message::Takeover { leader, takeover } => self.continue_takeover(leader, takeover),
             Message::Snapshot { node, snapshot, parts } => {
                 self.take_snapshot(node, snapshot, parts)
             }

@@ -1,6 +1,6 @@
 //! Simulates nodes that fail, stay down and return, and the leases of the slots in their memory.
-use doorbuster_core::lapsed_grants::lapsed_grants;
 use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey};
+use doorbuster_steps::takeover::{Effect, Input, Takeover};
 
 use super::in_flight::Message;
 use super::node::{AttemptState, Node};
@@ -98,27 +98,46 @@ impl World {
         if self.nodes[usize::from(seat)].is_dead {
             return;
         }
-        let of_node = |p: &super::PlacedSlot| {
-            let grant = self.store.open_grant(p.at)?;
-            let slot = SlotKey { index: u32::from(p.node?), ..grant.slot };
-            Some(Grant { slot, ..grant.clone() })
+        let (steps, effect) = Takeover::begin(NodeId(u32::from(seat)));
+        self.continue_takeover(leader, Box::new((steps, effect)));
+    }
+
+    /// Performs an effect of a takeover. Other actors may act before the next effect.
+    pub(super) fn continue_takeover(&mut self, leader: u8, mut takeover: Box<(Takeover, Effect)>) {
+        let (steps, effect) = &mut *takeover;
+        let input = match effect {
+            Effect::ReadGrants => {
+                let of_node = |p: &super::PlacedSlot| {
+                    let grant = self.store.open_grant(p.at)?;
+                    let slot = SlotKey { index: u32::from(p.node?), ..grant.slot };
+                    Some(Grant { slot, ..grant.clone() })
+                };
+                Input::Grants(self.places.iter().filter_map(of_node).collect())
+            }
+            Effect::ReadNodes => {
+                let numbered = (0_u32..).zip(&self.nodes);
+                let live = numbered.filter(|(_, node)| node.until >= self.now);
+                Input::Live(live.map(|(number, _)| NodeId(number)).collect())
+            }
+            Effect::Close(grant) => {
+                self.commit(Tx::Close(grant.id, CloseCause::LeaseLapsed));
+                Input::Closed
+            }
+            Effect::Finish => return,
         };
-        let open: Vec<_> = self.places.iter().filter_map(of_node).collect();
-        let numbered = (0_u32..).zip(&self.nodes);
-        let live: Vec<_> =
-            numbered.filter(|(_, n)| n.until >= self.now).map(|(i, _)| NodeId(i)).collect();
-        let lapsed: Vec<_> = lapsed_grants(&open, &live, NodeId(u32::from(seat)))
-            .into_iter()
-            .map(|g| (g.id, NodeId(g.slot.index)))
-            .collect();
-        for (id, node) in lapsed {
-            self.checker.lease_lapsed(
-                node.0,
-                self.nodes.get(node.0 as usize).map(|n| n.until),
-                self.now,
-            );
-            self.send(Message::Commit { leader, tx: Tx::Close(id, CloseCause::LeaseLapsed) });
+        let is_decided = matches!(effect, Effect::ReadNodes);
+        *effect = steps.next(input);
+        if is_decided {
+            for grant in steps.lapsed() {
+                let place = self.places.iter().find(|place| {
+                    self.store.grant(grant).is_some_and(|grant| grant.slot == place.at)
+                });
+                let Some(node) = place.and_then(|place| place.node) else { continue };
+                let until = self.nodes.get(usize::from(node)).map(|node| node.until);
+                self.checker.lease_lapsed(u32::from(node), until, self.now);
+            }
         }
+        self.send(Message::Takeover { leader, takeover });
     }
 
     /// At the end of the run, lets the leases of dead nodes lapse. These nodes do not start again.

@@ -1,14 +1,14 @@
 //! Performs the rounds in which nodes reconcile an item's slots with the store.
-//! [`doorbuster_steps::reconciliation`] has their sequence. Also drains slots that left their
+//! [`doorbuster_steps::slot_reconciliation`] has their sequence. Also drains slots that left their
 //! item's spread ([`doorbuster_steps::slot_drain`]).
 use doorbuster_core::limits::PARTITIONS_MAX;
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, Phase, RecallId, Stock};
 use doorbuster_core::{SlotKey, Units};
-use doorbuster_steps::reconciliation::{
+use doorbuster_steps::slot_drain::{self, SlotDrain};
+use doorbuster_steps::slot_reconciliation::{
     Effect, Input, ItemView, OpenSlot, POOL_REST_MS, Portions, Refill, Round,
 };
-use doorbuster_steps::slot_drain::{self, SlotDrain};
 
 use super::in_flight::{ItemRound, Message};
 use super::node::AttemptState;

@@ -47,7 +47,7 @@ pub(super) const INBOX_MAX: usize = 2_048;
 pub(super) const SERVED_MAX: usize = doorbuster_core::limits::SLOTS_SERVED_MAX;
 /// The interval at which a reader searches for tickets that a settler received and never
 /// acknowledged.
-pub(super) const CLAIM_EVERY: Duration = Duration::from_secs(1);
+pub(super) const CLAIM_INTERVAL: Duration = Duration::from_secs(1);
 /// If a settler received a ticket this long ago and has not acknowledged it, another settler gets
 /// the ticket. Redis measures this time. A wrong clock is harmless, because a ticket that is
 /// delivered twice is settled once.
@@ -59,7 +59,7 @@ pub(super) const ATTEMPTS_MAX: usize = 5;
 pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// The interval at which the servers' identities are checked. A broken connection starts a check at
 /// once.
-pub(super) const WATCH_EVERY: Duration = Duration::from_secs(1);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// The shortest pause between two checks of the servers' identities. It applies while connections
 /// break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);

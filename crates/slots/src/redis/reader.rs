@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::codec::{self, array, text};
 use super::failure::{RedisFailure, check_reply};
 use super::keys::{GROUP, Keys};
-use super::limits::{CLAIM_EVERY, CLAIM_IDLE, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
+use super::limits::{CLAIM_IDLE, CLAIM_INTERVAL, READ_BLOCK, READ_MAX, READ_PAUSE, RESPONSE_MAX};
 use super::live_consumers::LiveConsumers;
 use super::routes::Routes;
 use super::ticket_buffer::TicketBuffer;
@@ -118,7 +118,7 @@ impl Reader {
         let mut claimed = Instant::now();
         while !self.ends.is_cancelled() {
             self.inbox.wait_for_room().await;
-            if claimed.elapsed() >= CLAIM_EVERY {
+            if claimed.elapsed() >= CLAIM_INTERVAL {
                 claimed = Instant::now();
                 let call = claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, "0-0");
                 let claimed = read_claimed(self.slot, send(connection, &call).await?)?;

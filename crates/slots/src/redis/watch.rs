@@ -13,7 +13,7 @@ use tokio::sync::watch::{self, Receiver, Sender};
 
 use super::codec::text;
 use super::health::{self, Health};
-use super::limits::{WATCH_EVERY, WATCH_PAUSE};
+use super::limits::{WATCH_INTERVAL, WATCH_PAUSE};
 use super::routes::Routes;
 use crate::{LossEvidence, ServerIdentity};
 
@@ -54,7 +54,7 @@ impl ServerWatch {
     /// Checks the servers until the slots are dropped.
     pub(super) async fn run(self: Arc<Self>, routes: Arc<Routes>) {
         loop {
-            drop(tokio::time::timeout(WATCH_EVERY, routes.broken().notified()).await);
+            drop(tokio::time::timeout(WATCH_INTERVAL, routes.broken().notified()).await);
             self.check_servers(&routes).await;
             tokio::time::sleep(WATCH_PAUSE).await;
         }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::Millis;
 
 use crate::limits::{
-    PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_SLEW_EVERY, PG_CLOCK_SLEW_MAX, PG_CLOCK_STEP_MAX,
+    PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_SLEW_INTERVAL, PG_CLOCK_SLEW_MAX, PG_CLOCK_STEP_MAX,
 };
 
 /// Store time.
@@ -107,7 +107,7 @@ impl Clock {
             return self.monotonic_at_birth.store(at_birth, Ordering::Release);
         }
         let ahead = at_birth - self.monotonic_at_birth.load(Ordering::Acquire);
-        if now - self.slewed_at.load(Ordering::Acquire) >= millis(PG_CLOCK_SLEW_EVERY) {
+        if now - self.slewed_at.load(Ordering::Acquire) >= millis(PG_CLOCK_SLEW_INTERVAL) {
             self.slewed_at.store(now, Ordering::Release);
             let most = millis(PG_CLOCK_SLEW_MAX);
             self.monotonic_at_birth.fetch_add(ahead.clamp(-most, most), Ordering::AcqRel);

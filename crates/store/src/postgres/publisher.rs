@@ -20,7 +20,7 @@ use doorbuster_core::pacing::REFRESHES_APART_MIN;
 
 use crate::contract::{Committed, OpenError};
 use crate::failure::Failure;
-use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_EVERY, PG_POLL_WAIT};
+use crate::limits::{PG_CHECK_WAIT, PG_CONNECT_WAIT, PG_POLL_INTERVAL, PG_POLL_WAIT};
 
 use super::connector::SessionMessage;
 use super::notice::{CHANNEL, CommitNotice};
@@ -312,7 +312,7 @@ fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -
         false => REFRESHES_APART_MIN,
         // During an outage, only new commits of this node cause more polls.
         true if has_hint && !is_failing => apart,
-        true => PG_POLL_EVERY,
+        true => PG_POLL_INTERVAL,
     }
 }
 
@@ -375,9 +375,9 @@ mod tests {
     #[test]
     fn a_hint_causes_a_poll_soon_unless_the_database_is_unavailable() {
         let apart = Duration::from_millis(40);
-        assert_eq!(pause(true, false, false, apart), PG_POLL_EVERY);
+        assert_eq!(pause(true, false, false, apart), PG_POLL_INTERVAL);
         assert_eq!(pause(true, false, true, apart), apart);
-        assert_eq!(pause(true, true, true, apart), PG_POLL_EVERY, "an outage");
+        assert_eq!(pause(true, true, true, apart), PG_POLL_INTERVAL, "an outage");
         assert_eq!(pause(false, false, true, apart), REFRESHES_APART_MIN, "a backlog");
     }
 }

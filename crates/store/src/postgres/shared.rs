@@ -11,7 +11,7 @@ use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{BuyerFilter, CommitSink, StoreError};
 use crate::failure::Failure;
-use crate::limits::OUTAGE_LOGGED_EVERY;
+use crate::limits::OUTAGE_LOG_INTERVAL;
 
 use super::acknowledged::Acknowledged;
 use super::answer_wait::await_commit;
@@ -194,7 +194,7 @@ impl Shared {
     }
 
     /// Records the result of a poll. The log gets a line when an outage begins, a line after every
-    /// [`OUTAGE_LOGGED_EVERY`], and a line when the outage ends.
+    /// [`OUTAGE_LOG_INTERVAL`], and a line when the outage ends.
     pub(super) fn set_unavailable(&self, why: Option<String>) {
         let mut outage = self.unavailable.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *outage, why) {
@@ -209,7 +209,7 @@ impl Shared {
                 *outage = Some(Outage { began: now, logged_at: now, error });
             }
             (Some(now), Some(error)) => {
-                if now.logged_at.elapsed() >= OUTAGE_LOGGED_EVERY {
+                if now.logged_at.elapsed() >= OUTAGE_LOG_INTERVAL {
                     now.logged_at = Instant::now();
                     let for_secs = now.began.elapsed().as_secs();
                     tracing::error!(

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use crate::contract::StoreError;
 use crate::failure::Failure;
 use crate::limits::{
-    CHECKPOINT_LAST_PAGES, CHECKPOINT_LAST_PART, CHECKPOINT_PAGES, FILES_CHECK_EVERY,
+    CHECKPOINT_LAST_PAGES, CHECKPOINT_LAST_PART, CHECKPOINT_PAGES, FILES_CHECK_INTERVAL,
     GROUP_JOBS_MAX, GROUP_WEIGHT_MAX, LOG_PAUSE, STATEMENTS_MAX,
 };
 
@@ -170,7 +170,7 @@ fn next_job(
     shared: &Shared,
 ) -> Option<(usize, WriteCall)> {
     loop {
-        match jobs.recv_timeout(FILES_CHECK_EVERY) {
+        match jobs.recv_timeout(FILES_CHECK_INTERVAL) {
             Ok(WriteJob::Write { weight, run }) => return Some((weight, run)),
             Ok(WriteJob::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {

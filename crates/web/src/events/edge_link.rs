@@ -28,7 +28,7 @@ use crate::guarded_stream::GuardedStream;
 use crate::identity::ClientAddress;
 
 /// Time between two pings. The edge ends a silent connection after a few seconds.
-const PING_EVERY: Duration = Duration::from_secs(2);
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 /// The number of pings that the edge may leave without an answer.
 const UNANSWERED_MAX: u32 = 3;
 /// The maximum number of messages, or of buyers with an event, that are handled before other work.
@@ -116,7 +116,7 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
 
 impl EdgeLink {
     async fn run(mut self) -> Result<(), Gone> {
-        let mut pings = interval(PING_EVERY);
+        let mut pings = interval(PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -15,7 +15,7 @@ const WINDOW_MS: i64 = 60_000;
 /// The shortest measured time for which an estimate is given.
 const MEASURED_MIN_MS: i64 = 20_000;
 /// The time between two samples.
-const SAMPLE_EVERY_MS: i64 = 1_000;
+const SAMPLE_INTERVAL_MS: i64 = 1_000;
 /// A rate needs at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
 /// The number of parts into which the measured time is divided. The rates of the parts are
@@ -143,12 +143,12 @@ impl PaceEstimator {
         limit: u64,
     ) {
         while self.waves.len() > WAVES_MAX
-            || self.waves.front().is_some_and(|(_, last)| last.0 + SAMPLE_EVERY_MS < now.0)
+            || self.waves.front().is_some_and(|(_, last)| last.0 + SAMPLE_INTERVAL_MS < now.0)
         {
             self.waves.pop_front();
         }
         self.is_wave =
-            self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_EVERY_MS <= now.0);
+            self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
         // A step that admits its maximum says nothing about the pace of the shop. If no visitor
         // waits, the measured pace would be the pace of arrivals.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
@@ -157,7 +157,7 @@ impl PaceEstimator {
             self.measured = None;
             return;
         }
-        if self.marks.back().is_some_and(|last| now.0 - last.at.0 < SAMPLE_EVERY_MS) {
+        if self.marks.back().is_some_and(|last| now.0 - last.at.0 < SAMPLE_INTERVAL_MS) {
             return;
         }
         self.marks.push_back(ProgressSample { at: now, called: progress.called, free });

@@ -12,7 +12,7 @@ use crate::watch::Watch;
 pub const TIMES_MAX: usize = 4;
 
 /// Time between two checks of the clock.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Connected buyers.
 pub struct BuyerProbe {
@@ -66,7 +66,7 @@ impl BuyerProbe {
             .collect();
         let (begun, first) = (Watch::start(), Instant::now());
         while begun.elapsed() < span {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
         stop.store(true, Ordering::Relaxed);
         let (mut waits, mut later) = (Vec::new(), 0);

@@ -19,7 +19,7 @@ use rand::{RngExt, SeedableRng};
 /// the buyer's limit.
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 /// The load must meet all requirements within this time, even on a slow machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
@@ -240,7 +240,7 @@ impl StockChange {
 async fn look(plan: Arc<RandomLoad>) {
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
-    let mut every = tokio::time::interval(LOOK_EVERY);
+    let mut every = tokio::time::interval(CHECK_INTERVAL);
     while !plan.stop.load(Ordering::Relaxed) {
         every.tick().await;
         let Ok(reply) = wire.ask(&look).await else { break };

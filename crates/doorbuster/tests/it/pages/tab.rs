@@ -10,7 +10,7 @@ use super::driver::Browser;
 /// Longest wait for anything that a page does, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Time between two checks of a page.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// The key of elements in the protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -92,7 +92,7 @@ impl<'a> Tab<'a> {
             if begun.elapsed() > PATIENCE {
                 panic!("the condition never held: {expression}\n{value:?}\n{}", self.seen().await);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 

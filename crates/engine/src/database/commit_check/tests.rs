@@ -38,11 +38,11 @@ async fn only_the_second_failure_in_a_row_makes_a_node_unready() {
     let check = CommitCheck::default();
     assert_eq!(CommitCheck::wait(check.begin_with(failure())).await, None);
     assert!(!check.is_failing());
-    advance(EVERY).await;
+    advance(RESULT_MAX_AGE).await;
     assert_eq!(CommitCheck::wait(check.begin_with(success())).await, None);
-    advance(EVERY).await;
+    advance(RESULT_MAX_AGE).await;
     assert_eq!(CommitCheck::wait(check.begin_with(failure())).await, None);
-    advance(EVERY).await;
+    advance(RESULT_MAX_AGE).await;
     let reason = CommitCheck::wait(check.begin_with(failure())).await;
     assert_eq!(reason.as_deref(), Some("the disk is full"));
     assert!(check.is_failing());
@@ -56,7 +56,7 @@ async fn a_stall_of_a_second_does_not_make_a_node_unready_and_a_longer_one_does(
         Ok(())
     };
     assert_eq!(CommitCheck::wait(check.begin_with(slow)).await, None);
-    advance(EVERY).await;
+    advance(RESULT_MAX_AGE).await;
     let reason = CommitCheck::wait(check.begin_with(pending())).await;
     assert_eq!(reason.as_deref(), Some(STORE_STALLED));
     // No second commit begins while the first one runs.
@@ -74,17 +74,17 @@ async fn the_metrics_count_a_commit_that_has_not_returned() {
     };
     drop(check.begin_with(slow));
     for seconds in 1..3 {
-        sleep(EVERY).await;
+        sleep(RESULT_MAX_AGE).await;
         let expected = Duration::from_secs(seconds);
         assert_eq!(check.duration(), Some(expected));
         assert_eq!(check.progress(), Some(CommitProgress::Running(expected)));
     }
-    sleep(EVERY * 2).await;
+    sleep(RESULT_MAX_AGE * 2).await;
     let took = Duration::from_secs(3);
     assert_eq!((check.duration(), check.progress()), (Some(took), Some(CommitProgress::Failed)));
     // The alarm continues while the next commit has not returned.
     drop(check.begin_with(pending()));
     assert_eq!(check.duration(), Some(took));
-    sleep(EVERY * 5).await;
-    assert_eq!(check.duration(), Some(EVERY * 5));
+    sleep(RESULT_MAX_AGE * 5).await;
+    assert_eq!(check.duration(), Some(RESULT_MAX_AGE * 5));
 }

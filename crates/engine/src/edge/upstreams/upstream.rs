@@ -28,7 +28,7 @@ const IDLE_MAX: Duration = Duration::from_millis(800);
 /// The maximum number of idle connections to one node. Further idle connections are closed.
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// Time between two checks of a node.
-const CHECK_EVERY: Duration = Duration::from_millis(500);
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest duration of a check.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
@@ -212,7 +212,7 @@ impl Upstream {
                 edge.read_clock(time, asked_at);
             }
             self.log_change(std::mem::replace(&mut before, state), state);
-            tokio::time::sleep(CHECK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 

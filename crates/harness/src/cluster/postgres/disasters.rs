@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Postgres;
 use crate::cluster::error::{ClusterError, ClusterErrorContext};
-use crate::cluster::limits::{POLL_EVERY, READY_WITHIN};
+use crate::cluster::limits::{POLL_INTERVAL, READY_WITHIN};
 use crate::cluster::process::Process;
 
 impl Postgres {
@@ -31,7 +31,7 @@ impl Postgres {
             if self.psql("postgres", &["-c", "SELECT 1"]).is_ok() {
                 return Ok(false);
             }
-            std::thread::sleep(POLL_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Err(ClusterError::failed("waiting for PostgreSQL", "it did not recover"))
     }
@@ -85,7 +85,7 @@ impl Postgres {
             if begun.elapsed() > READY_WITHIN {
                 return Err(ClusterError::failed(what(), "the recovery did not end"));
             }
-            std::thread::sleep(POLL_EVERY);
+            std::thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{CHECK_EVERY, Connection, EventLoop, Fault, Source};
+use super::{CHECK_INTERVAL, Connection, EventLoop, Fault, Source};
 
 /// The largest number of connections that are opened at the same time. Further connections wait, so
 /// that the server's listen queue does not overflow.
@@ -55,7 +55,7 @@ impl<R> EventLoop<R> {
             // The number of connections is far below the largest u32.
             self.connect(self.connections.len() as u32 - 1, source, now);
         }
-        if now.duration_since(self.checked_at) >= CHECK_EVERY {
+        if now.duration_since(self.checked_at) >= CHECK_INTERVAL {
             self.checked_at = now;
             self.end_overdue(source, now);
         }

@@ -93,11 +93,11 @@ impl Source for Worker<'_> {
     }
 
     fn is_over(&mut self, now: Instant, _under_way: usize) -> bool {
-        if now.duration_since(self.published_at) >= limits::PROGRESS_EVERY / 2 {
+        if now.duration_since(self.published_at) >= limits::PROGRESS_INTERVAL / 2 {
             self.published_at = now;
             self.publish();
         }
-        if now.duration_since(self.flushed_at) >= limits::ANSWERS_FLUSH_EVERY {
+        if now.duration_since(self.flushed_at) >= limits::ANSWERS_FLUSH_INTERVAL {
             self.flushed_at = now;
             if let Some(lines) = &mut self.lines {
                 lines.flush();

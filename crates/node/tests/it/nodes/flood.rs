@@ -36,7 +36,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(8);
 /// The number of status requests on each connection.
 const LOOKS: u64 = 150;
 /// The shortest time between two renderings of a status.
-const STATUS_EVERY: Duration = Duration::from_millis(200);
+const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 /// The largest number of scripts that one node runs in a second while it gets no requests. The
 /// scripts read the slots and publish counts.
 const CALLS_A_SECOND: u64 = 40;
@@ -249,7 +249,7 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     );
     // The limit includes the first rendering, and one more if the node reads the sale again.
     let most =
-        u64::try_from(took.as_millis() / STATUS_EVERY.as_millis()).expect("a short test") + 2;
+        u64::try_from(took.as_millis() / STATUS_INTERVAL.as_millis()).expect("a short test") + 2;
     assert!((1..=most).contains(&pictures), "{pictures} renderings in {took:?}");
     let by_itself = CALLS_A_SECOND * (took.as_secs() + 1);
     assert!((1..=pictures + by_itself).contains(&calls), "{calls} scripts in {took:?}");

@@ -9,7 +9,7 @@ use crate::app::TestApp;
 use crate::events::{next, socket};
 
 /// The interval between two buyers. Each buyer buys and cancels.
-const EVERY: Duration = Duration::from_millis(400);
+const INTERVAL: Duration = Duration::from_millis(400);
 /// Longest duration of the whole test.
 const LONGEST: Duration = Duration::from_secs(120);
 /// The tolerance. Estimates are whole seconds, and the test notices an admission only at its next
@@ -27,7 +27,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
         assert_eq!(enter(&app, &format!("b{n}")).await.verdict(), "201");
     }
     let begun = Instant::now();
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(INTERVAL);
     let mut estimated: Option<(String, Instant, Value)> = None;
     for n in 0.. {
         ticks.tick().await;

@@ -14,7 +14,7 @@ use crate::contract::CheckoutDeferral;
 /// The number of checkouts, unless the environment sets it.
 const CHECKOUTS: u64 = 1_200;
 /// The number of checkouts in one read.
-const PAGE: usize = 1_024;
+const PAGE_SIZE: usize = 1_024;
 /// The number of checkouts that one transaction postpones.
 const DEFER_AT_ONCE: usize = 100;
 /// The number of orders in one settled batch.
@@ -56,7 +56,7 @@ pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
     let mut newest = None;
     loop {
         let started = Instant::now();
-        let page = fixture.store.checkouts_to_close(PAGE).await.expect("reads");
+        let page = fixture.store.checkouts_to_close(PAGE_SIZE).await.expect("reads");
         reads.push(started.elapsed());
         let Some((_, last)) = page.last() else { break };
         assert!(newest <= Some(page[0].1.pay_by), "the longest due checkout comes first");

@@ -7,26 +7,26 @@ use doorbuster_core::{ItemId, Phase};
 use doorbuster_store::{CatalogueRows, SaleRow};
 use tokio::time::Instant;
 
-use super::retire::retire_slots;
+use super::slot_cleanup::retire_slots;
 use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 
 /// Pause after a failure.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Reloads the catalogue until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         engine.control().catalogue_changed.notified().await;
         while let Err(error) = engine.refresh_catalogue().await {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "sale.catalogue_failed",
                 "failed to reload the catalogue; will retry"
             );
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 }

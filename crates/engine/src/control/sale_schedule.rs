@@ -10,11 +10,11 @@ use tokio::task::JoinSet;
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
-use crate::outages;
+use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
 /// Pause after a failure.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Opens and closes sales until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
@@ -44,15 +44,15 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// Takes one step and returns the sale's id. Logs a failed step, and the next check repeats it.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
-        outages::warn!(
-            engine.outages(),
+        outage_log::warn!(
+            engine.outage_log(),
             error,
             event = "sale.phase_failed",
             sale = sale.row.id,
             step = step.as_str(),
             "failed to change a sale's phase; will retry"
         );
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
     engine.control().wake_timed_jobs();
     sale.row.id.clone()

@@ -1,4 +1,4 @@
-//! Reconciles an item's slots with the store ([`doorbuster_steps::reconciliation`]). Runs when
+//! Reconciles an item's slots with the store ([`doorbuster_steps::slot_reconciliation`]). Runs when
 //! something changed, and every second in case a signal was missed.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use doorbuster_core::partition::AvailablePartitions;
 use doorbuster_core::{GrantId, RecallTarget, SlotKey};
-use doorbuster_steps::reconciliation::{Effect, Input, OpenSlot, Pause, Refill, Round};
+use doorbuster_steps::slot_reconciliation::{Effect, Input, OpenSlot, Pause, Refill, Round};
 use futures_util::StreamExt;
 use tokio::task::JoinSet;
 
 use super::item_view::{ItemInMemory, portions};
-use super::signals::WakeReason;
+use super::job_signals::WakeReason;
 use super::{feed, recall, spread, start_slot};
 use crate::catalogue::{ItemState, SlotUnits};
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 
 /// The number of items that are reconciled at the same time. The store groups the commits of these
 /// items.
 const RECONCILED_AT_ONCE: usize = 64;
 /// Pause after a failure.
-const RETRY: Duration = Duration::from_millis(50);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time between two checks of a leaving slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
 /// After a node gave units to another node, it waits for this long before it recalls units. A
@@ -57,14 +57,14 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
                 if let Err(error) = reconciled {
-                    outages::warn!(
-                        engine.outages(),
+                    outage_log::warn!(
+                        engine.outage_log(),
                         error,
                         event = "slot.reconcile_failed",
                         item = engine.catalogue().item_name(id),
                         "failed to reconcile slots; will retry"
                     );
-                    tokio::time::sleep(RETRY).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                     engine.control().wake(id);
                 }
             });
@@ -78,8 +78,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 pub(crate) async fn reconcile_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(engine, &item).await {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "slot.reconcile_failed",
                 item = format!("{}/{}", item.sale, item.row.name),

@@ -13,7 +13,7 @@ use doorbuster_store::SaleRow;
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
-const EVERY: Duration = Duration::from_secs(1);
+const SELECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// The node begins to read a sale's queues this long before the sale opens.
 const BEFORE_OPENING_MS: i64 = 60_000;
 /// The node still reads a sale's queues for this long after the sale's end. A slot may miss the end
@@ -23,7 +23,10 @@ const AFTER_END_MS: i64 = 60_000;
 /// Selects the queues until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        drop(tokio::time::timeout(EVERY, engine.control().queues_changed.notified()).await);
+        drop(
+            tokio::time::timeout(SELECTION_INTERVAL, engine.control().queues_changed.notified())
+                .await,
+        );
         engine.serve();
     }
 }

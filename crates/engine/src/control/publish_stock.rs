@@ -17,22 +17,22 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 
 /// Time between two checks of the numbers.
-const EVERY: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Unchanged numbers are written again after this time.
-const REWRITE_EVERY: Duration = Duration::from_secs(1);
+const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// If numbers are not written again, they expire after this time. Missing numbers are better than
 /// old ones.
 const KEY_TTL: Duration = Duration::from_secs(5);
 /// How long the numbers of an ended sale are still written.
 const AFTER_END_MS: i64 = 60_000;
 /// Time between two attempts to take the lock.
-const LOCK_EVERY: Duration = Duration::from_millis(250);
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// If this node stopped publishing or failed, it pauses for this long before it tries to take the
 /// lock again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The lock's name.
 const LOCK_NAME: &str = "status";
-const PUBLISH: &str = include_str!("publish.lua");
+const PUBLISH: &str = include_str!("publish_stock.lua");
 
 /// Publishes while this node has the lock, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
@@ -40,12 +40,12 @@ pub(super) async fn run(engine: Arc<Engine>) {
         return std::future::pending().await;
     };
     loop {
-        let guard = locks.wait(LOCK_NAME, LOCK_EVERY).await;
+        let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
         // This node stops publishing if Redis is unreachable or if another node publishes. Both are
         // normal, so the result is ignored.
         let _ = publish(&engine, shared, &guard).await;
         guard.release().await;
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
@@ -60,7 +60,7 @@ async fn publish(
         let sales = by_urgency(engine);
         written.retain(|name, _| sales.iter().any(|sale| *sale.row.id == **name));
         for sale in sales {
-            let is_due = |at: &Instant| at.elapsed() >= REWRITE_EVERY;
+            let is_due = |at: &Instant| at.elapsed() >= REWRITE_INTERVAL;
             let before = written.get(sale.row.id.as_str());
             if !sale.has_open_slots() && before.is_some_and(|(_, at)| !is_due(at)) {
                 continue;
@@ -79,7 +79,7 @@ async fn publish(
             }
             written.insert(sale.row.id.as_str().into(), (fields, Instant::now()));
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use doorbuster_store::StoreError;
 use crate::engine::EngineError;
 
 /// The time between two log lines about an outage that continues.
-const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
 /// An outage has ended when no call has failed for this long. Every job repeats a failed call
 /// within this time.
 const OVER_AFTER: Duration = Duration::from_secs(3);
@@ -90,12 +90,12 @@ impl Failures {
 
 /// The outages that this node sees.
 #[derive(Debug, Default)]
-pub struct Outages {
+pub struct OutageLog {
     store: Mutex<Option<Failures>>,
     slots: Mutex<Option<Failures>>,
 }
 
-impl Outages {
+impl OutageLog {
     fn lock(&self, away: Away) -> MutexGuard<'_, Option<Failures>> {
         let of = match away {
             Away::Store => &self.store,
@@ -152,7 +152,7 @@ impl Outages {
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {
             *failures = None;
         } else if now.began.elapsed() >= STORE_NOTICES_WITHIN
-            && (now.logged == now.began || now.logged.elapsed() >= SUMMARY_EVERY)
+            && (now.logged == now.began || now.logged.elapsed() >= SUMMARY_INTERVAL)
             && !now.by_job.is_empty()
         {
             now.logged = Instant::now();
@@ -177,7 +177,7 @@ impl Outages {
                 "the servers that hold slots are available again"
             );
             *failures = None;
-        } else if now.logged.elapsed() >= SUMMARY_EVERY {
+        } else if now.logged.elapsed() >= SUMMARY_INTERVAL {
             now.logged = Instant::now();
             let (for_secs, jobs) = (now.began.elapsed().as_secs(), now.take_jobs());
             tracing::error!(
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn failures_of_an_unavailable_store_are_counted_and_others_are_not() {
-        let outages = Outages::default();
+        let outages = OutageLog::default();
         assert!(outages.absorbs(&unavailable(), "node.lease_failed"));
         assert!(outages.absorbs(&EngineError::from(unavailable()), "node.lease_failed"));
         assert!(outages.absorbs(&unavailable(), "audit.run_failed"));
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn failures_during_an_outage_that_the_store_logs_are_forgotten() {
-        let outages = Outages::default();
+        let outages = OutageLog::default();
         assert!(outages.absorbs(&unavailable(), "node.lease_failed"));
         outages.check(false);
         assert!(outages.lock(Away::Store).as_ref().expect("failures").by_job.is_empty());
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_outage_of_slots_ends_when_no_call_fails_any_more() {
-        let outages = Outages::default();
+        let outages = OutageLog::default();
         let error = SlotError { reason: "no route".into(), may_have_happened: false };
         assert!(outages.absorbs(&error, "slot.take_failed"));
         outages.check(true);

@@ -13,11 +13,11 @@ use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
-use crate::outages;
+use crate::outage_log;
 
 use super::grant_check::check_grant;
 
-const EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Shortest pause between two checks, even with many signals.
 const PACE: Duration = Duration::from_millis(20);
 /// The number of slots that are checked at the same time.
@@ -26,16 +26,18 @@ const WATCHED_AT_ONCE: usize = 64;
 /// Watches until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(if engine.watches_slots() { PACE } else { EVERY }).await;
+        tokio::time::sleep(if engine.watches_slots() { PACE } else { CHECK_INTERVAL }).await;
         let is_suspected =
-            tokio::time::timeout(EVERY, engine.control().loss_suspected.notified()).await.is_ok();
+            tokio::time::timeout(CHECK_INTERVAL, engine.control().loss_suspected.notified())
+                .await
+                .is_ok();
         if engine.layout().is_single_node() {
             discipline(&engine);
         }
         engine.waiters().forget_overdue(engine.now().plus(-VERDICT_GRACE_MS));
         if let Err(error) = watch(&engine, is_suspected).await {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "slot.watch_failed",
                 "failed to watch the slots; will retry"
@@ -68,8 +70,8 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
         if let Err(error) = watch_one(engine, &grant, is_suspected).await {
-            outages::warn!(
-                engine.outages(),
+            outage_log::warn!(
+                engine.outage_log(),
                 error,
                 event = "slot.watch_failed",
                 slot = engine.catalogue().slot_name(grant.slot),

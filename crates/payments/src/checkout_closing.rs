@@ -18,7 +18,7 @@ use doorbuster_core::limits::with_jitter;
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outages;
+use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Turn, Work};
 use doorbuster_store::CheckoutDeferral;
 use futures_util::StreamExt;
@@ -30,14 +30,14 @@ use super::silence::{ProbeResult, ProviderSilence};
 use pacer::QueryPacer;
 
 /// The maximum number of checkouts in one read.
-const PAGE: usize = 1_024;
+const PAGE_SIZE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
 /// Pause between two reads. After a full page, the next read starts as soon as requests can start.
 /// While urgent orders of a page wait for their requests, no read starts. The pause is short,
 /// because the end of a hold must be published within two seconds.
-const POLL_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest time between two reads. Meanwhile another node may become the leader, and orders of the
 /// page may be paid or get more time.
 const READ_WITHIN: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ impl<'a> CheckoutQueries<'a> {
         let held_back = self.silence.split_off_waiting(&mut waiting, self.asking.len());
         let no_answer = self.silence.is_confirmed(Instant::now());
         let mut all_noted = payments.postpone_all(held_back, no_answer).await;
-        let next_read = tokio::time::sleep(POLL_EVERY);
+        let next_read = tokio::time::sleep(POLL_INTERVAL);
         let latest_read = tokio::time::sleep(READ_WITHIN);
         tokio::pin!(next_read, latest_read);
         loop {
@@ -165,7 +165,7 @@ impl<'a> CheckoutQueries<'a> {
 impl Payments {
     /// Asks the provider until the program stops. A slow answer delays only one of the concurrent
     /// requests.
-    pub(super) async fn reconcile(&self) {
+    pub(super) async fn close_ended_checkouts(&self) {
         let mut queries = CheckoutQueries::new(self);
         let (mut turns, mut next) = (self.engine.turns(Work::Checkouts), NextRun::Now);
         loop {
@@ -182,7 +182,7 @@ impl Payments {
     /// most urgent checkout is the last. Also returns whether the page was full.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
-        let is_full = waiting.len() == PAGE;
+        let is_full = waiting.len() == PAGE_SIZE;
         // A read returns a checkout until its answer is stored.
         waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
         waiting.reverse();
@@ -190,8 +190,8 @@ impl Payments {
     }
 
     fn log_unstored(&self, error: &EngineError) {
-        outages::warn!(
-            self.engine.outages(),
+        outage_log::warn!(
+            self.engine.outage_log(),
             error,
             event = "payment.checkout_unstored",
             "failed to store a provider's answer about a checkout; will retry"
@@ -200,14 +200,14 @@ impl Payments {
 
     /// Reads ended checkouts, urgent ones first. The result is empty if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
-        match self.engine.store().checkouts_to_close(PAGE).await {
+        match self.engine.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
                 self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), self.engine.now()));
                 due
             }
             Err(error) => {
-                outages::warn!(
-                    self.engine.outages(),
+                outage_log::warn!(
+                    self.engine.outage_log(),
                     error,
                     event = "payment.checkouts_unread",
                     "failed to read expired checkouts; will retry"
@@ -225,8 +225,8 @@ impl Payments {
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
             if let Err(error) = self.engine.store().defer_checkouts(some.to_vec()).await {
-                outages::warn!(
-                    self.engine.outages(),
+                outage_log::warn!(
+                    self.engine.outage_log(),
                     error,
                     event = "payment.postpone_failed",
                     "failed to postpone the checkouts of a silent provider; will retry"

@@ -23,7 +23,7 @@ fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(!reads_next_page(true, 1, true), "this page is not finished");
     assert!(!reads_next_page(true, 0, false), "no request can start");
     assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
-    const { assert!(AT_ONCE < PAGE, "a full page still waits for requests") };
+    const { assert!(AT_ONCE < PAGE_SIZE, "a full page still waits for requests") };
 }
 
 #[test]

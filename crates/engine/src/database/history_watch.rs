@@ -11,14 +11,14 @@ use super::commit_check::CommitProgress;
 use crate::engine::Engine;
 
 /// Time between two checks.
-const EVERY: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The node repeats its reaction at this interval, because another node's reaction to a failover
 /// may be incomplete.
-const REACT_EVERY: Duration = Duration::from_secs(5);
+const REACT_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for one check.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// If a fault of the standbys persists, it is logged again after this time.
-const REPEAT_EVERY: Duration = Duration::from_secs(60);
+const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// A commit that runs for longer than this is logged as stalled. This job and the checks of commits
 /// both run once a second, so the log has the line within 3 s.
 const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
@@ -32,9 +32,9 @@ pub async fn run(engine: Arc<Engine>) {
     let mut log = StandbyLog::default();
     loop {
         // The sender lives as long as the engine, so an error cannot occur.
-        drop(timeout(EVERY, changes.changed()).await);
+        drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
-        if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_EVERY {
+        if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
             match react(&engine).await {
                 Ok(()) => {
                     if reacted_to.is_some_and(|earlier| earlier < fence) {
@@ -208,7 +208,7 @@ impl StandbyLog {
 
 /// Returns whether a log line is due. If so, records that the line is logged now.
 fn is_due(at: &mut Option<Instant>) -> bool {
-    let is_due = at.is_none_or(|at| at.elapsed() >= REPEAT_EVERY);
+    let is_due = at.is_none_or(|at| at.elapsed() >= LOG_REPEAT_INTERVAL);
     if is_due {
         *at = Some(Instant::now());
     }
@@ -224,7 +224,7 @@ mod tests {
         let (mut at, mut lines) = (None, 0);
         for _ in 0..150 {
             lines += u32::from(is_due(&mut at));
-            tokio::time::advance(EVERY).await;
+            tokio::time::advance(CHECK_INTERVAL).await;
         }
         assert_eq!(lines, 3);
     }
