@@ -16,6 +16,10 @@ use super::slot_cleanup::retire_slots;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
+/// How often a node drains a sale that other nodes change meanwhile. After the last drain, the
+/// phase changes in any case. So changes at other nodes cannot prevent a pause or a close.
+const DRAINS_MAX: u32 = 3;
+
 /// The exclusive right of one task to change a sale on this node. While a sale is locked, this node
 /// skips other nodes' changes of the sale. So when the lock is dropped, the node reads the
 /// catalogue again.
@@ -165,24 +169,14 @@ impl Engine {
     }
 
     /// Stops the slots, waits until their tickets are settled, and then changes the phase. The
-    /// transaction of the phase change closes the grants. If the sale changes meanwhile, the slots
-    /// are drained again.
+    /// transaction of the phase change closes the grants.
     async fn step_drained(
         &self,
         sale: &SaleState,
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
-        let outcome = loop {
-            match self.drain_and_step(sale, step).await {
-                Ok(Some(outcome)) => break Ok(outcome),
-                Ok(None) => tracing::debug!(
-                    sale = sale.row.id,
-                    "another node changed the sale during its drain; draining it again"
-                ),
-                Err(error) => break Err(error),
-            }
-        };
+        let outcome = self.drain_until_stepped(&sale.row.id, step).await;
         // A successful step ends the drain. If the step failed, or if another node took it first,
         // this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
@@ -192,10 +186,33 @@ impl Engine {
         outcome
     }
 
+    /// Drains the slots and changes the phase. If another node changes the sale meanwhile, drains
+    /// the slots again, at most [`DRAINS_MAX`] times in total.
+    async fn drain_until_stepped(
+        &self,
+        id: &str,
+        step: PhaseStep,
+    ) -> Result<StepOutcome, EngineError> {
+        for drain in 1.. {
+            let Some(sale) = self.catalogue().sale(id).cloned() else { break };
+            let stepped = self.drain_and_step(&sale, step, drain == DRAINS_MAX).await?;
+            if let Some(outcome) = stepped {
+                return Ok(outcome);
+            }
+            tracing::debug!(sale = id, drain, "another node changed a sale during its drain");
+            match self.store().sale(id).await? {
+                Some(row) => self.show_sale(row).await?,
+                None => break,
+            }
+        }
+        Ok(StepOutcome::NotFound)
+    }
+
     async fn drain_and_step(
         &self,
         sale: &SaleState,
         step: PhaseStep,
+        is_last: bool,
     ) -> Result<Option<StepOutcome>, EngineError> {
         let (mut slots, mut until) = (Vec::new(), Instant::now());
         let (mut announced, mut outcome) = (None, None);
@@ -209,6 +226,7 @@ impl Engine {
                 Effect::AwaitTickets => self.await_tickets(sale, &slots, until).await,
                 Effect::AwaitNodes => self.await_other_nodes(sale, &slots, until).await?,
                 Effect::ChangePhase => {
+                    let announced = announced.filter(|_| !is_last);
                     outcome = self.step_at_once(&sale.row.id, step, announced).await?;
                 }
             }
