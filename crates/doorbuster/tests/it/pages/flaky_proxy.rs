@@ -1,5 +1,6 @@
 //! A proxy between the browser and the server. The proxy keeps its address when the server's
-//! address changes. It can refuse connections, drop answers to purchases, and record requests.
+//! address changes. It can refuse connections, drop answers to purchases, drop requests for
+//! checkouts, and record requests.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,9 @@ pub enum Mode {
     Open,
     /// Forwards purchases, and drops their answers with their connections.
     LosesAnswers,
+    /// Drops requests for checkouts with their connections, and forwards everything else. So the
+    /// page does not show that it is offline.
+    DropsCheckouts,
     /// Forwards nothing.
     Shut,
 }
@@ -96,6 +100,9 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
             }
             read = client.read(&mut from_client) => {
                 let Ok(read @ 1..) = read else { return };
+                if *mode.borrow() == Mode::DropsCheckouts && is_checkout(&from_client[..read]) {
+                    return;
+                }
                 if let Some(key) = key_of(&from_client[..read]) {
                     lock(&state.keys).push(key);
                     loses = *mode.borrow() == Mode::LosesAnswers;
@@ -122,4 +129,11 @@ fn key_of(bytes: &[u8]) -> Option<String> {
         line.split_once(": ").filter(|(name, _)| name.eq_ignore_ascii_case("idempotency-key"))
     });
     Some(line.map_or("no key at all", |(_, key)| key).to_owned())
+}
+
+/// Returns whether these bytes are the head of a request for a checkout.
+fn is_checkout(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.lines().next().unwrap_or_default();
+    line.starts_with("POST /v1/orders/") && line.contains("/checkout ")
 }
