@@ -125,8 +125,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// A pause or close changes the phase only if the sale has not changed since its drain was
-    /// announced.
+    /// If a sale has changed since its drain was announced, a pause or close drains it again
+    /// before the phase changes.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,

@@ -21,7 +21,7 @@ pub enum Effect {
     AwaitNodes,
     /// Change the phase. The same transaction closes every grant that is still open. If the sale
     /// has changed since [`Effect::Announce`], the phase does not change, and the driver begins
-    /// again ([`doorbuster_core::sale::is_as_announced`]).
+    /// again ([`doorbuster_core::sale::is_as_announced`]). The driver may limit how often it does.
     ChangePhase,
 }
 

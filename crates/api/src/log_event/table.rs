@@ -328,10 +328,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
     ),
     warn("slot.drain_follow_failed", "This node could not follow another node's drain."),
-    warn(
-        "slot.drain_incomplete",
-        "Not every slot was drained in time. Tickets in flight are returned.",
-    ),
+    warn("slot.drain_incomplete", "A slot was not drained in time. Its tickets are returned."),
     warn(
         "slot.drain_others_incomplete",
         "Other nodes did not drain their slots in time. Tickets in flight are returned.",
@@ -340,6 +337,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.drain_stop_failed",
         "A slot could not be stopped for a drain. Tickets that the slot still issues are returned.",
     ),
+    warn("slot.drained_again", "A sale changed during its drain. The server drains it again."),
     error(
         "slot.entries_unreadable",
         "Entries of a slot's queue could not be read. The server deleted these entries.",

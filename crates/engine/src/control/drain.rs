@@ -190,7 +190,7 @@ impl Engine {
     }
 
     /// Tells every node that the sale drains. Returns the sale's version, or `None` if there is no
-    /// other node.
+    /// other node or the sale was deleted.
     pub(super) async fn announce_drain(
         &self,
         sale: &SaleState,
@@ -204,7 +204,7 @@ impl Engine {
     /// Ends a failed drain, so that every node sells again.
     pub(super) async fn cancel_drain(&self, sale: &SaleState) {
         if !self.layout().is_single_node()
-            && let Err(error) = self.store().drain_sale(&sale.row.id, 0).await
+            && let Err(error) = self.store().cancel_drain(&sale.row.id).await
         {
             outage_log::warn!(
                 self.outage_log(),

@@ -199,7 +199,11 @@ impl Engine {
             if let Some(outcome) = stepped {
                 return Ok(outcome);
             }
-            tracing::debug!(sale = id, drain, "another node changed a sale during its drain");
+            tracing::warn!(
+                sale = id,
+                event = "slot.drained_again",
+                "another node changed this sale during its drain; draining it again"
+            );
             match self.store().sale(id).await? {
                 Some(row) => self.show_sale(row).await?,
                 None => break,

@@ -62,6 +62,15 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
         assert_eq!(close(announced).await, None);
         assert_eq!(store.sale("spring").await.expect("reads"), Some(before.clone()));
     }
+    // Another node cancels its own drain. Then every node sells again.
+    let announced = drain().await;
+    store.cancel_drain("spring").await.expect("writes");
+    if others {
+        assert_eq!(close(announced).await, None);
+    }
+    let before = store.sale("spring").await.expect("reads").expect("created");
+    assert_eq!(before.draining_until, None);
+    store.cancel_drain("spring").await.expect("writes");
     let announced = drain().await;
     assert_eq!(announced, others.then_some(before.version), "a drain changes no version");
     let closed = close(announced).await;
@@ -74,4 +83,5 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     let again = close(announced).await;
     assert!(is_closed(&again, false), "{again:?}");
     assert_eq!(store.drain_sale("autumn", 60_000).await.expect("writes"), None);
+    store.cancel_drain("autumn").await.expect("writes");
 }

@@ -23,6 +23,11 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
+/// The drain may be another node's. The new version makes that node drain the sale again.
+const CANCEL_DRAIN: Statement = statement(
+    "UPDATE sale SET draining_until = NULL, version = version + 1
+     WHERE id = $1 AND draining_until IS NOT NULL",
+);
 
 impl Store {
     /// Moves a sale to its next phase.
@@ -45,17 +50,31 @@ impl Store {
     }
 
     /// Announces to every node that a pause or close waits for the requests in flight, for at most
-    /// `for_ms`. If `for_ms` is 0, the wait ends. A step to another phase also ends the wait.
-    /// Returns the sale's version. In SQLite, the call does nothing and returns `None`.
+    /// `for_ms`. A step to another phase ends the wait. Returns the sale's version, or `None` if no
+    /// such sale exists. In SQLite, the call does nothing and returns `None`.
     pub async fn drain_sale(&self, id: &str, for_ms: i64) -> StoreResult<Option<u64>> {
         if let Self::Sqlite(_) = self {
             return Ok(None);
         }
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {
-            let until = (for_ms > 0).then(|| tx.now().plus(for_ms));
+            let until = tx.now().plus(for_ms);
             tx.change_catalogue()?;
             tx.one(DRAIN, &values![&id, until], |row| row.number(0))
+        })
+        .await
+    }
+
+    /// Ends the wait that [`Store::drain_sale`] announced, so that every node sells again. In
+    /// SQLite, the call does nothing.
+    pub async fn cancel_drain(&self, id: &str) -> StoreResult<()> {
+        if let Self::Sqlite(_) = self {
+            return Ok(());
+        }
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            tx.change_catalogue()?;
+            tx.run(CANCEL_DRAIN, &values![&id]).map(drop)
         })
         .await
     }

@@ -60,6 +60,11 @@ impl Deployment {
         self.redis.as_ref().expect("a cluster")
     }
 
+    /// Runs SQL in the store's database, and returns its output.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        postgres::shared().psql(&self.database, sql).expect("the database answers")
+    }
+
     /// Locks this table, so that all changes of its rows wait.
     pub(crate) fn lock_table(&self, table: &str) -> TableLock {
         let database = self.database.clone();
@@ -73,11 +78,7 @@ impl Deployment {
         let began = Watch::start();
         while backend_pid.is_empty() {
             assert!(began.elapsed() < PATIENCE, "{table} is locked");
-            backend_pid = postgres::shared()
-                .psql(&self.database, &held)
-                .expect("the database answers")
-                .trim()
-                .to_owned();
+            backend_pid = self.sql(&held).trim().to_owned();
         }
         TableLock { backend_pid, locking }
     }

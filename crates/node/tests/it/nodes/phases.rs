@@ -5,7 +5,7 @@ use doorbuster_config::Roles;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_engine::purchase::PurchaseOutcome;
-use doorbuster_store::{SaleRow, StepOutcome};
+use doorbuster_store::StepOutcome;
 
 use super::fixture::{Deployment, SALE, TestNode, until};
 use crate::watch::Watch;
@@ -40,36 +40,39 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     second.stop().await;
 }
 
+/// Changes a sale after each of the first `changes` announcements of a drain, as another node does.
+/// Counts the announcements in the table `drain_announced`.
+fn change_after_announcements(home: &Deployment, changes: u32) {
+    home.sql(&format!(
+        "CREATE TABLE drain_announced (sale text);
+         CREATE FUNCTION change_sale() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO drain_announced VALUES (NEW.id);
+             IF (SELECT count(*) FROM drain_announced) <= {changes} THEN
+                 UPDATE sale SET version = version + 1 WHERE id = NEW.id;
+             END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER change_sale AFTER UPDATE OF draining_until ON sale FOR EACH ROW
+             WHEN (NEW.draining_until IS NOT NULL) EXECUTE FUNCTION change_sale()"
+    ));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sale_that_changes_while_it_is_closed_is_drained_again() {
-    let home = Deployment::postgres();
-    let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
-    first.open_sale(10, 1, Spread::default()).await;
-    second.wait_for_phase(Phase::Open).await;
-    for (node, buyer) in [(&first, "anna"), (&second, "bert")] {
-        assert!(matches!(node.buy(buyer, "k", 1).await, PurchaseOutcome::Created(_)));
-    }
-    let store = first.engine.store().clone();
-    let sale = async || store.sale(SALE).await.expect("reads").expect("created");
-    let before = sale().await;
-    // The close waits for the dead node's slot until the node's lease lapses.
-    second.crash();
-    let engine = first.engine.clone();
-    let closing = first.run(async move { engine.step_sale(SALE, PhaseStep::Close).await });
-    let others = async {
-        until("the drain is announced", async || sale().await.draining_until.is_some()).await;
-        let patch = |sale: &mut SaleRow| {
-            sale.title = "New".to_owned();
-            Ok(())
+async fn a_sale_that_other_nodes_change_is_drained_again_at_most_three_times() {
+    for (changes, drains) in [(0, "1"), (1, "2"), (100, "3")] {
+        let home = Deployment::postgres();
+        let node = home.node(Roles::ALL).await;
+        node.open_sale(10, 1, Spread::default()).await;
+        assert!(matches!(node.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
+        change_after_announcements(&home, changes);
+        let engine = node.engine.clone();
+        let closed = node.run(async move { engine.step_sale(SALE, PhaseStep::Close).await }).await;
+        let Ok(StepOutcome::Done { sale: closed, changed: true }) = closed else {
+            panic!("{changes} changes: {closed:?}")
         };
-        store.patch_sale(SALE, None, Box::new(patch)).await.expect("writes");
-    };
-    let (closed, ()) = tokio::join!(closing, others);
-    let Ok(StepOutcome::Done { sale: closed, changed: true }) = closed else {
-        panic!("{closed:?}")
-    };
-    assert_eq!((closed.phase, closed.version), (Phase::Closed, before.version + 2));
-    assert_eq!(closed.draining_until, None);
-    assert!(first.audit().await.findings.is_empty());
-    first.stop().await;
+        assert_eq!((closed.phase, closed.draining_until), (Phase::Closed, None));
+        assert_eq!(home.sql("SELECT count(*) FROM drain_announced").trim(), drains);
+        assert!(node.audit().await.findings.is_empty());
+        node.stop().await;
+    }
 }
