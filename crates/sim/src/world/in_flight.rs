@@ -143,7 +143,7 @@ pub(crate) enum Message {
     /// Store to node. The parts are those that the node has not published yet.
     Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
     /// A leader takes over the units of nodes whose leases have lapsed.
-    Takeover { leader: u8, takeover: Box<(Takeover, TakeoverEffect)> },
+    Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
     /// A message about money.
     MoneyMessage(MoneyMessage),
     /// A message about event deliveries.
@@ -204,9 +204,10 @@ impl Message {
     /// Returns the node that has the message in its memory. If the node fails, the message is lost.
     pub(crate) fn node(&self) -> Option<u8> {
         match self {
-            Self::Notice { node, .. } | Self::Snapshot { node, .. } | Self::Round { node, .. } => {
-                Some(*node)
-            }
+            Self::Notice { node, .. }
+            | Self::Snapshot { node, .. }
+            | Self::Round { node, .. }
+            | Self::Takeover { node, .. } => Some(*node),
             Self::MissingUnits(action) => Some(action.node),
             _ => None,
         }
@@ -332,7 +333,9 @@ impl World {
             }
             Message::MissingUnits(action) => self.continue_units_action(action),
             Message::Roll { leader, slot } => self.rolled(leader, slot),
-            Message::Takeover { leader, takeover } => self.continue_takeover(leader, takeover),
+            Message::Takeover { leader, node, takeover } => {
+                self.continue_takeover(leader, node, takeover)
+            }
             Message::Snapshot { node, snapshot, parts } => {
                 self.take_snapshot(node, snapshot, parts)
             }

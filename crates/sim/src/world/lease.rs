@@ -99,11 +99,16 @@ impl World {
             return;
         }
         let (steps, effect) = Takeover::begin(NodeId(u32::from(seat)));
-        self.continue_takeover(leader, Box::new((steps, effect)));
+        self.continue_takeover(leader, seat, Box::new((steps, effect)));
     }
 
     /// Performs an effect of a takeover. Other actors may act before the next effect.
-    pub(super) fn continue_takeover(&mut self, leader: u8, mut takeover: Box<(Takeover, Effect)>) {
+    pub(super) fn continue_takeover(
+        &mut self,
+        leader: u8,
+        node: u8,
+        mut takeover: Box<(Takeover, Effect)>,
+    ) {
         let (steps, effect) = &mut *takeover;
         let input = match effect {
             Effect::ReadGrants => {
@@ -132,12 +137,12 @@ impl World {
                 let place = self.places.iter().find(|place| {
                     self.store.grant(grant).is_some_and(|grant| grant.slot == place.at)
                 });
-                let Some(node) = place.and_then(|place| place.node) else { continue };
-                let until = self.nodes.get(usize::from(node)).map(|node| node.until);
-                self.checker.lease_lapsed(u32::from(node), until, self.now);
+                let Some(lost) = place.and_then(|place| place.node) else { continue };
+                let until = self.nodes.get(usize::from(lost)).map(|node| node.until);
+                self.checker.lease_lapsed(u32::from(lost), until, self.now);
             }
         }
-        self.send(Message::Takeover { leader, takeover });
+        self.send(Message::Takeover { leader, node, takeover });
     }
 
     /// At the end of the run, lets the leases of dead nodes lapse. These nodes do not start again.

@@ -2,6 +2,9 @@
 //! ([`doorbuster_steps::late_payment`]) and changes of an item's total
 //! ([`doorbuster_steps::total_change`]). Both move units from the slots to the pool
 //! ([`doorbuster_steps::pool_recall`]).
+//!
+//! Until such an action has ended, a node of the server does not reconcile the item's slots. A
+//! simulated node may do so, because another leader may do so in the server.
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;
@@ -15,7 +18,7 @@ use super::in_flight::{Message, UnitsAction, UnitsSteps};
 use super::money::AfterPayment;
 use crate::store::{Tx, TxResult};
 
-/// The largest number of times that an action at the end of a run waits for units.
+/// The largest number of waits for each action that waits at the end of a run.
 const WAITS_MAX: usize = 60;
 
 impl UnitsSteps {
@@ -100,10 +103,6 @@ impl World {
                 let missing = match self.commit(tx) {
                     TxResult::CaptureOutcome(CaptureOutcome::UnitsMissing { units, .. }) => {
                         Some(units)
-                    }
-                    TxResult::CaptureOutcome(CaptureOutcome::Paid(_)) => {
-                        self.checker.count_case("a late payment got recalled units");
-                        None
                     }
                     _ => None,
                 };
@@ -195,7 +194,12 @@ impl World {
             Effect::Finish(_) => return,
         };
         match steps.next(input) {
-            Effect::Finish(moved) => action.steps.resume(Some(moved), self.mono),
+            Effect::Finish(moved) => {
+                if moved > 0 && matches!(action.steps, UnitsSteps::Payment { .. }) {
+                    self.checker.count_case("recalled for a late payment");
+                }
+                action.steps.resume(Some(moved), self.mono);
+            }
             effect => action.recall = Some((steps, effect)),
         }
         self.send(Message::MissingUnits(action));
@@ -213,11 +217,15 @@ impl World {
     /// Completes the actions that wait for units, one after the other. Meanwhile the other nodes
     /// move the units that only they reach. The action's own node does not, as in the server.
     pub(super) fn end_waits_at_rest(&mut self) {
-        for _ in 0..WAITS_MAX {
+        self.deliver_all();
+        for _ in 0..WAITS_MAX * (1 + self.waiting_actions.len()) {
             self.deliver_all();
             let Some((node, item)) = self.waiting_actions.first().map(|it| (it.node, it.item))
             else {
-                return;
+                match self.flight.is_empty() {
+                    true => return,
+                    false => continue,
+                }
             };
             let version = self.store.version;
             for other in (0..self.setup.nodes).filter(|other| *other != node) {
@@ -229,7 +237,7 @@ impl World {
             }
             self.end_wait(0);
         }
-        let waiting = &self.waiting_actions;
-        self.checker.find("rest", || format!("some actions wait for ever: {waiting:?}"));
+        let (waiting, flight) = (&self.waiting_actions, &self.flight);
+        self.checker.find("rest", || format!("some actions never end: {waiting:?} {flight:?}"));
     }
 }

@@ -141,20 +141,20 @@ impl World {
             return;
         }
         let Some(nth) = self.store.model.orders.keys().position(|o| *o == id) else { return };
-        self.provider.allow_more_at_rest();
-        self.charge(nth as u8, 0);
-        self.payments_at_rest();
-        let state = self.store.model.orders[&id].state;
-        // A slot that cannot remember more recalls gives no units until its next epoch.
-        let is_sealed = |place: &super::PlacedSlot| {
-            place.at.item == item && place.slot.view().is_some_and(|view| view.sealed)
-        };
-        if state != OrderState::Paid && !self.places.iter().any(is_sealed) {
-            self.checker.find("undersell", || {
-                format!("order {id} was paid late while units were free, but is {}", state.as_str())
-            });
+        // A slot that cannot remember more recalls is moved to a new epoch between two tries.
+        for _ in 0..RETRIES_MAX {
+            self.provider.allow_more_at_rest();
+            self.charge(nth as u8, 0);
+            self.payments_at_rest();
+            if self.store.model.orders[&id].state == OrderState::Paid {
+                return self.refund_order(id);
+            }
+            self.run_until_stable();
         }
-        self.refund_order(id);
+        let state = self.store.model.orders[&id].state;
+        self.checker.find("undersell", || {
+            format!("order {id} was paid late while units were free, but is {}", state.as_str())
+        });
     }
 
     /// Refunds a paid order, so that its units are free again.
