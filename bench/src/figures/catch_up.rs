@@ -20,7 +20,7 @@ use crate::server::NewSale;
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
 /// Pause between two looks at `/readyz`.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures N1.
 pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
@@ -96,7 +96,7 @@ fn wait_until_ready(addr: SocketAddr) -> Result<()> {
             return Ok(());
         }
         ensure!(began.elapsed() < READY_WITHIN, "the server at {addr} is not ready");
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(CHECK_INTERVAL);
     }
 }
 

@@ -39,7 +39,7 @@ const CONNECTIONS: usize = 64;
 /// finish in this time.
 const AHEAD: Duration = Duration::from_secs(8);
 /// The time between two checks of the returned units.
-const LOOK_EVERY: Duration = Duration::from_millis(40);
+const CHECK_INTERVAL: Duration = Duration::from_millis(40);
 /// The longest time from the end of the first hold until all units are back.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The longest time until the first unit is back, in seconds.
@@ -219,7 +219,7 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
             at < due + RETURNED_WITHIN,
             "only {units} of {holds} units are back after {RETURNED_WITHIN:?}"
         );
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(CHECK_INTERVAL);
     }
 }
 

@@ -143,7 +143,7 @@ impl Cache {
                 let shared = shared.clone();
                 // The copy is written in the background. So this node shows the rows at once, even
                 // if Redis is slow.
-                engine.tasks().spawn(async move {
+                engine.lifecycle().tasks().spawn(async move {
                     if let Some(catalogue_copy) = catalogue_copy {
                         catalogue_copy.publish(&shared).await;
                     }

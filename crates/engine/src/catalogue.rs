@@ -1,10 +1,10 @@
 //! Sales and items in node memory. Page views, status requests and purchases read them from memory
 //! and not from the store.
 //!
-//! The catalogue is a value behind an `ArcSwap`. A read is one load. A change replaces the value
-//! with a changed copy.
+//! A read of the shared catalogue is one load. A change replaces the catalogue with a changed copy.
 mod item;
 mod leaving;
+mod shared;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::sale_room::RoomFlags;
 use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
+pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 
 /// How long after a sale's end a node remembers which purchase requests hold an order of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;

@@ -1,41 +1,39 @@
-//! The engine decides about stock. This module contains the engine's shared state, and starts and
-//! stops the engine.
+//! The engine decides about stock. This module joins the engine's parts, and starts and stops them.
+//!
+//! Each part owns its state. The parts are the node's memory of the store, the store, the slots,
+//! the cache of sales, the database's history, an edge's state, this node, the live nodes and the
+//! lifecycle. The methods here combine several parts. Purchases, the settler and the jobs read the
+//! parts through the engine.
 
 mod error;
-mod jobs;
+mod lifecycle;
+mod live_nodes;
 mod node_count;
 mod node_memory;
 mod orders;
 mod refusal_search;
 mod refusals;
-mod settler_watch;
-mod settlers;
 mod slot_counts;
 mod start;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod this_node;
 mod waitlist;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::Guard;
 use doorbuster_base::clock::Clock;
-use doorbuster_config::Roles;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{IdKey, ItemId, Millis, NodeId, Token};
 use doorbuster_slots::{SharedRedis, Slots};
 use doorbuster_store::{ItemCounts, SaleRow, Store};
-use doorbuster_telemetry::metrics::Gauge;
-use tokio::sync::Notify;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
-use crate::catalogue::{Catalogue, ItemState};
+use crate::catalogue::{Catalogue, CatalogueCheck, ItemState};
 use crate::control::JobSignals;
 use crate::database::DatabaseState;
 use crate::edge::EdgeNode;
@@ -43,18 +41,20 @@ use crate::holders::Holders;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::outage_log::OutageLog;
+use crate::scheduler::{Turns, Work};
 use crate::slot_layout::SlotLayout;
 use crate::waiters::{Delivery, VerdictWaiters};
 use node_memory::NodeMemory;
-use settler_watch::SettlerWatch;
 
 pub(crate) use error::DRAIN_MAX;
 pub use error::EngineError;
-pub use jobs::Jobs;
+pub use lifecycle::{Jobs, Lifecycle};
+pub use live_nodes::LiveNodes;
 pub use node_count::NodeCount;
 pub use orders::OrderLookup;
 pub use start::expose_urls;
 pub use start::{DatabaseOptions, EngineOptions, StockLocation};
+pub use this_node::{NodeDescription, ThisNode};
 pub use waitlist::{JoinRefusal, JoinResult, LeaveResult};
 
 /// The part of the program that decides about stock.
@@ -67,72 +67,18 @@ pub struct Engine {
     database: DatabaseState,
     /// The state of an edge. `None` means that this node has a store.
     edge: Option<Arc<EdgeNode>>,
-    node: NodeId,
-    always_leads: bool,
-    layout: SlotLayout,
-    node_count: Arc<NodeCount>,
-    roles: Roles,
-    settlers: SettlerWatch,
+    this_node: ThisNode,
+    live_nodes: LiveNodes,
     parked: AtomicUsize,
     meter: EngineMeter,
     outage_log: OutageLog,
-    drained: Notify,
-    /// Locked while a changed catalogue replaces the old one.
-    catalogue_lock: Mutex<()>,
-    /// The newest check for changes of the catalogue.
-    last_check: tokio::sync::Mutex<CatalogueCheck>,
-    stopping: AtomicBool,
-    /// Locked while the leases are renewed. `true` means that this node has released its leases and
-    /// will not renew them.
-    leases_released: tokio::sync::Mutex<bool>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-    /// This node's description for other nodes. It is set when the node begins to serve requests.
-    about: OnceLock<NodeDescription>,
-}
-
-/// The newest check for changes of the catalogue.
-#[derive(Debug, Default)]
-pub(crate) struct CatalogueCheck {
-    /// When the check began.
-    pub(crate) began: Option<Instant>,
-    /// The version up to which this node has the whole catalogue.
-    pub(crate) version: Option<String>,
-}
-
-/// A node's description of itself for other nodes.
-#[derive(Debug)]
-pub struct NodeDescription {
-    /// When the node started, by its own clock.
-    pub started_at: Millis,
-    /// The node's open connections.
-    pub connections: Gauge,
+    lifecycle: Lifecycle,
 }
 
 impl Engine {
-    /// Sets this node's description for other nodes.
-    pub fn describe(&self, about: NodeDescription) {
-        // A second description of the same process would be equal, so it is dropped.
-        drop(self.about.set(about));
-    }
-
-    /// Returns when this process began to serve requests. `None` means that it serves no requests
-    /// yet.
-    pub fn started_at(&self) -> Option<Millis> {
-        self.about.get().map(|about| about.started_at)
-    }
-
     /// Returns this node's description of itself as JSON.
     pub fn node_description(&self) -> String {
-        let about = self.about.get();
-        serde_json::json!({
-            "roles": self.roles.names(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "started_at": about.map(|about| about.started_at.0),
-            "connections": about.map_or(0, |about| about.connections.get()),
-            "notes": self.node_memory.refusals.notes(),
-        })
-        .to_string()
+        self.this_node.description(self.node_memory.refusals.notes())
     }
 
     /// Returns the items of the sales that have open slots.
@@ -152,7 +98,7 @@ impl Engine {
         self.change_catalogue(|c| {
             is_put = !is_new || c.sale(&row.id).is_none();
             if is_put {
-                c.put_sale(row, counts, &self.node_memory.key, self.layout);
+                c.put_sale(row, counts, &self.node_memory.key, self.layout());
             }
         });
         is_put
@@ -160,17 +106,14 @@ impl Engine {
 
     /// Replaces the catalogue with a changed copy. Changes run one after another.
     pub fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
-        let _guard = self.catalogue_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = Catalogue::clone(&self.node_memory.catalogue.load());
-        change(&mut next);
-        self.node_memory.catalogue.store(Arc::new(next));
+        self.node_memory.catalogue.change(change);
         self.control().signal_feed();
     }
 
     /// Returns the reasons why the program cannot sell. The list is empty if the program can sell.
     pub async fn unready_reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.is_stopping() {
+        if self.lifecycle.is_stopping() {
             reasons.push("stopping".to_owned());
         }
         match self.store.health().await {
@@ -270,40 +213,33 @@ impl Engine {
         &self.node_memory.key
     }
 
+    /// Returns what this node is.
+    pub fn this_node(&self) -> &ThisNode {
+        &self.this_node
+    }
+
+    /// Returns the live nodes, as this node last saw them.
+    pub fn live_nodes(&self) -> &LiveNodes {
+        &self.live_nodes
+    }
+
     /// Returns this node's id.
     #[must_use]
     pub fn node(&self) -> NodeId {
-        self.node
-    }
-
-    /// Returns whether this node acts as leader even while another node is the leader.
-    pub fn always_leads(&self) -> bool {
-        self.always_leads
+        self.this_node.id
     }
 
     /// Returns where the slots are.
     #[must_use]
     pub fn layout(&self) -> SlotLayout {
-        self.layout
-    }
-
-    /// Returns the number of nodes whose leases had not lapsed at the last check, including this
-    /// node.
-    #[must_use]
-    pub fn nodes(&self) -> u64 {
-        self.node_count.now().into()
-    }
-
-    /// Returns the counter of the nodes that are live now or were live recently.
-    pub fn node_count(&self) -> &Arc<NodeCount> {
-        &self.node_count
+        self.this_node.layout
     }
 
     /// Returns whether this node watches the slots that serve its requests. If no other node
     /// reaches these slots, this node watches them. If all nodes reach them, only the leader
     /// watches them.
     pub(crate) fn watches_slots(&self) -> bool {
-        self.layout.is_node_local() || self.control().leads()
+        self.layout().is_node_local() || self.control().leads()
     }
 
     /// Returns the engine's counters.
@@ -335,10 +271,14 @@ impl Engine {
         self.node_memory.deliver(ticket, resolved)
     }
 
-    /// Returns whether the program is about to end.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+    /// Returns whether this node stops, and the tasks that must end before it ends.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Returns the outages that this node sees.
+    pub fn outage_log(&self) -> &OutageLog {
+        &self.outage_log
     }
 
     /// Returns the signals that wake the jobs.
@@ -346,29 +286,18 @@ impl Engine {
         &self.node_memory.control
     }
 
-    /// Wakes this item's reconciliation after a pause.
-    pub(crate) fn wake_after(&self, pause: Duration, item: ItemId) {
-        let (node_memory, stop) = (self.node_memory.clone(), self.stop.clone());
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = tokio::time::sleep(pause) => node_memory.control.wake(item),
-            }
-        });
+    /// Returns the turns of a kind of delayed work. Call this once for each kind.
+    pub fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
+        self.control().scheduler().turns(work, || self.store().monotonic_now())
     }
 
-    /// Returns the tracker of tasks that no caller awaits. The engine stops only after these tasks
-    /// have finished.
-    pub fn tasks(&self) -> &TaskTracker {
-        &self.tasks
+    /// Wakes this item's reconciliation after a pause.
+    pub(crate) fn wake_after(&self, pause: Duration, item: ItemId) {
+        let node_memory = self.node_memory.clone();
+        self.lifecycle.run_after(pause, move || node_memory.control.wake(item));
     }
 
     pub(crate) fn last_check(&self) -> &tokio::sync::Mutex<CatalogueCheck> {
-        &self.last_check
-    }
-
-    /// Returns the notification that is sent after each settled batch.
-    pub fn drained(&self) -> &Notify {
-        &self.drained
+        &self.node_memory.catalogue.last_check
     }
 }

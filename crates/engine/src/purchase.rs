@@ -141,7 +141,7 @@ impl Engine {
 
     /// Returns the refusal for the sale's phase, if there is one.
     pub fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
-        let is_stopping = sale.is_draining() || self.is_stopping();
+        let is_stopping = sale.is_draining() || self.lifecycle().is_stopping();
         memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
     }
 

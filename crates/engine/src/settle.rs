@@ -55,7 +55,7 @@ pub async fn run(engine: Arc<Engine>) {
             commit: began.elapsed(),
         };
         previous = began;
-        let wait = pace.linger(batch, engine.settler_count());
+        let wait = pace.linger(batch, engine.live_nodes().settler_count());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -82,7 +82,7 @@ async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
             }
         }
     }
-    engine.drained().notify_waiters();
+    engine.control().batch_settled.notify_waiters();
     true
 }
 

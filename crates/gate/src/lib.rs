@@ -49,7 +49,8 @@ impl Gate {
             Store::Sqlite(_) => redis,
         };
         let edges = engine.edge().map(|edge| edge.edges.clone());
-        let sharing = place.map(|place| LimitSharing::new(place, engine.node_count().clone()));
+        let sharing =
+            place.map(|place| LimitSharing::new(place, engine.live_nodes().count().clone()));
         Self {
             room: WaitingRooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
             challenges: Challenges::new(&masters, engine.id_key()),

@@ -110,7 +110,7 @@ impl App {
     ) -> Arc<Self> {
         let payments = Payments::new(engine.clone(), settings, webhook_secrets);
         let metrics = Metrics::default();
-        engine.describe(NodeDescription {
+        engine.this_node().describe(NodeDescription {
             started_at: engine.now(),
             connections: metrics.connections.clone(),
         });

@@ -60,7 +60,7 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
 /// Returns whether this node serves buyers. The function reads only the node's memory, so a check
 /// by an edge causes no query of the store.
 fn state_for_edges(app: &App) -> UpstreamState {
-    let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.engine.is_stopping();
+    let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.engine.lifecycle().is_stopping();
     match app.serves_api {
         false => UpstreamState::WithoutApi,
         true if is_leaving || !app.engine.is_memory_recent() => UpstreamState::NotReady,

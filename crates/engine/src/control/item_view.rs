@@ -17,7 +17,8 @@ pub(super) struct ItemInMemory<'a> {
 
 /// Returns the portions in which the item's slots get units.
 pub(super) fn portions(engine: &Engine, item: &ItemState) -> Portions {
-    let nodes = (!engine.layout().reaches_all_slots()).then(|| engine.nodes());
+    let nodes =
+        (!engine.layout().reaches_all_slots()).then(|| engine.live_nodes().count().now().into());
     Portions::new(item.row.spread, item.gauge.counts().total, nodes)
 }
 
@@ -71,7 +72,7 @@ impl ItemView for ItemInMemory<'_> {
 
     fn halts(&self) -> bool {
         let is_own = self.engine.layout().is_node_local();
-        self.sale.is_draining() || (is_own && self.engine.is_stopping())
+        self.sale.is_draining() || (is_own && self.engine.lifecycle().is_stopping())
     }
 
     fn may_resume(&mut self, halts: bool) -> bool {

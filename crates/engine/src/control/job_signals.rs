@@ -54,6 +54,8 @@ pub struct JobSignals {
     pub(super) sales_changed: Notify,
     pub(super) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
+    /// Notified after each settled batch.
+    pub(crate) batch_settled: Notify,
     pub(super) drains_changed: Notify,
     /// Tickets that other nodes refused, if no request on this node waits for them. Such a ticket
     /// may belong to a waitlist entry that was passed over.

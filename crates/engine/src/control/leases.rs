@@ -33,7 +33,7 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     loop {
         tokio::time::sleep(LEASE_RENEWAL).await;
         let asked = Instant::now();
-        let released = engine.lock_leases().await;
+        let released = engine.this_node().lock_leases().await;
         if *released {
             return std::future::pending().await;
         }
@@ -90,7 +90,7 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
     engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.node_description()).await?;
     let has_lead =
         roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
-    let leads = has_lead || engine.always_leads();
+    let leads = has_lead || engine.this_node().always_leads();
     if control.scheduler.set_leads(leads) {
         tracing::info!(
             leads,
@@ -136,9 +136,11 @@ async fn take_over(engine: &Engine) -> Result<(), EngineError> {
 async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
     let nodes = engine.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
-    engine.node_count().observe(live.len());
     engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
-    engine.observe_settlers(&nodes);
+    if let Some(heard) = engine.live_nodes().observe(&nodes, &engine.items_with_open_slots()) {
+        engine.slots().set_live_nodes(&heard);
+        engine.control().queues_changed.notify_one();
+    }
     // Each node's lease row contains its questions to other nodes about refusals.
     if engine.answer_questions(&nodes) {
         // This second renewal shows this node's answers to the other nodes at once.

@@ -61,7 +61,7 @@ impl Engine {
         sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
         let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
-        if let Err(error) = self.slots().serve(&self.settled_of(slots)) {
+        if let Err(error) = self.slots().serve(&self.live_nodes().settled_of(slots)) {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",

@@ -57,7 +57,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     let (mut turns, mut next) = (engine.turns(Work::Waitlists), NextRun::Now);
     loop {
         turns.wait(next).await;
-        let more = !engine.is_stopping() && process_waitlists(&engine).await;
+        let more = !engine.lifecycle().is_stopping() && process_waitlists(&engine).await;
         next = if more { NextRun::Now } else { NextRun::Idle };
     }
 }

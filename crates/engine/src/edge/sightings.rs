@@ -81,7 +81,7 @@ impl EdgeSightings {
         }
         engine.note_edge();
         let (engine_too, value) = (engine.clone(), value.to_vec());
-        engine.tasks().spawn(async move {
+        engine.lifecycle().tasks().spawn(async move {
             if let Some(shared) = engine_too.shared() {
                 // If the write fails, a later health check from the edge causes another write.
                 drop(shared.note_edge(&about.node, &value).await);

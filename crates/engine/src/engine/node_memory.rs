@@ -3,7 +3,6 @@
 //! milliseconds later.
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::settle::TicketVerdict;
@@ -12,7 +11,7 @@ use doorbuster_steps::publication::{self, Part};
 use doorbuster_store::Committed;
 
 use super::refusals::{Refusals, verdict_code};
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, SharedCatalogue};
 use crate::control::JobSignals;
 use crate::holders::Holders;
 use crate::notify::{EventKind, Hub};
@@ -22,7 +21,7 @@ use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
 /// The memory into which commits are published. Only the store's own thread writes it.
 #[derive(Debug)]
 pub(super) struct NodeMemory {
-    pub(super) catalogue: ArcSwap<Catalogue>,
+    pub(super) catalogue: SharedCatalogue,
     pub(super) holders: Holders,
     pub(super) hub: Hub,
     pub(super) control: JobSignals,

@@ -78,7 +78,7 @@ impl Engine {
     /// Answers the questions of these nodes. Returns `true` if there is a new answer. The caller
     /// must then show the answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
-        self.refusals().answer(self.node, nodes)
+        self.refusals().answer(self.node(), nodes)
     }
 
     /// Returns the refusals that a buyer got from all nodes since `since`.
@@ -87,9 +87,10 @@ impl Engine {
         let hash = memory.hash(buyer);
         let (own, is_complete) = memory.of_buyer(hash);
         let mut found = FoundRefusals { is_complete, ..FoundRefusals::default() };
-        found.refusals.extend(own.into_iter().map(|noted| (self.node, noted)));
-        if self.layout.is_single_node() {
-            found.is_complete &= self.started_at().is_some_and(|started| started <= since);
+        found.refusals.extend(own.into_iter().map(|noted| (self.node(), noted)));
+        if self.layout().is_single_node() {
+            found.is_complete &=
+                self.this_node.started_at().is_some_and(|started| started <= since);
         } else {
             found.is_complete &= self.ask_nodes(hash, since, &mut found.refusals).await?;
         }
@@ -143,10 +144,11 @@ impl Engine {
         for row in rows {
             let notes = Notes::of(row);
             all.has_edges |= notes.edge_heard_at >= since.0;
-            if row.node == self.node {
+            if row.node == self.node() {
                 continue;
             }
-            let is_ours = |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.node.0, id);
+            let is_ours =
+                |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.node().0, id);
             match notes.answers.into_iter().find(is_ours) {
                 Some(answer) => answers.push((row.node, answer)),
                 None => all.has_answered = false,
@@ -157,11 +159,11 @@ impl Engine {
 
     /// Writes this node's notes at once. Returns false if the node is stopping.
     async fn write_notes(&self) -> StoreResult<bool> {
-        let released = self.lock_leases().await;
+        let released = self.this_node.lock_leases().await;
         if *released {
             return Ok(false);
         }
-        self.store.renew_node_lease(self.node, LEASE_MS, &self.node_description()).await?;
+        self.store.renew_node_lease(self.node(), LEASE_MS, &self.node_description()).await?;
         Ok(true)
     }
 }

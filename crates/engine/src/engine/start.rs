@@ -1,10 +1,9 @@
 //! Starts an engine. Opens the store and the slots of the configured shape. Recovers the state that
 //! a stopped or killed process left. Then starts the jobs of the process's roles.
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use arc_swap::ArcSwap;
 use doorbuster_base::clock::Clock;
 use doorbuster_config::Roles;
 use doorbuster_core::slot::SlotBounds;
@@ -15,15 +14,13 @@ use doorbuster_store::{
 };
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::node_memory::NodeMemory;
 use super::refusals::Refusals;
-use super::settler_watch::SettlerWatch;
-use super::{Engine, EngineError, Jobs};
+use super::this_node::ThisNode;
+use super::{Engine, EngineError, Lifecycle, LiveNodes};
 use crate::cache::Cache;
+use crate::catalogue::SharedCatalogue;
 use crate::control::{self, JobSignals};
 use crate::database::{DatabaseState, other_places, pause_after_change};
 use crate::edge::EdgeNode;
@@ -114,7 +111,7 @@ impl Engine {
     /// If the store cannot be opened or read.
     pub async fn start(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let node_memory = Arc::new(NodeMemory {
-            catalogue: ArcSwap::default(),
+            catalogue: SharedCatalogue::default(),
             holders: Holders::default(),
             hub: Hub::new(options.clock.now()),
             control: JobSignals::default(),
@@ -144,29 +141,18 @@ impl Engine {
                 StockLocation::Edge(edge) => Some(edge.clone()),
                 _ => None,
             },
-            node: options.node,
-            always_leads: options.always_leads,
-            layout,
-            node_count: Arc::default(),
-            roles: options.roles,
-            settlers: SettlerWatch::default(),
+            this_node: ThisNode::new(options.node, options.roles, layout, options.always_leads),
+            live_nodes: LiveNodes::new(options.node, layout),
             parked: AtomicUsize::new(0),
             meter: EngineMeter::default(),
             outage_log: OutageLog::default(),
-            drained: Notify::new(),
-            catalogue_lock: Mutex::default(),
-            last_check: tokio::sync::Mutex::default(),
-            stopping: AtomicBool::new(false),
-            leases_released: tokio::sync::Mutex::default(),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            about: OnceLock::new(),
+            lifecycle: Lifecycle::default(),
         });
         if is_edge {
             return Ok(engine);
         }
         engine.recover(options.roles).await?;
-        let jobs = Jobs { tasks: engine.tasks.clone(), stop: engine.stop.clone(), on_fatal };
+        let jobs = engine.lifecycle.jobs(on_fatal);
         for _ in 0..if options.roles.settle { SETTLERS } else { 0 } {
             jobs.start("settle", settle::run(engine.clone()));
         }
@@ -178,7 +164,7 @@ impl Engine {
     /// single node, the slots were in the memory of the last process. So their grants are closed
     /// first.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
-        if self.layout.is_single_node() {
+        if self.layout().is_single_node() {
             let open = self.store.open_grants().await?;
             let closing = futures_util::stream::iter(open)
                 .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
@@ -189,11 +175,11 @@ impl Engine {
         let counts = self.store.counts(None).await?;
         let sales = self.store.sales().await?;
         let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
-        let (key, layout) = (&self.node_memory.key, self.layout);
+        let (key, layout) = (&self.node_memory.key, self.layout());
         self.change_catalogue(|c| {
             sales.into_iter().for_each(|row| c.put_sale(row, &counts, key, layout))
         });
-        if !self.layout.is_single_node() {
+        if !self.layout().is_single_node() {
             self.read_counts(items).await?;
         }
         self.load_holders().await?;

@@ -1,6 +1,5 @@
 //! Stops an engine: refuses new requests, settles accepted tickets, and returns the units that only
 //! this node could sell.
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_core::{CloseCause, SlotKey};
@@ -25,14 +24,14 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 impl Engine {
     /// Makes this node refuse new requests and ask buyers to retry.
     pub async fn begin_stop(&self) {
-        self.stopping.store(true, Ordering::Release);
-        if !self.layout.is_node_local() {
+        self.lifecycle.refuse_requests();
+        if !self.layout().is_node_local() {
             // Other nodes continue to sell from the shared slots, so this node does not stop them.
             return;
         }
         for item in self.items_with_open_slots() {
-            // Reconciliation takes this lock and then checks `stopping`. So it does not start the
-            // slots again.
+            // Reconciliation takes this lock and then checks whether the node stops. So it does not
+            // start the slots again.
             let _guard = item.work.reconciling.lock().await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -50,11 +49,11 @@ impl Engine {
     /// Refuses new requests, settles accepted tickets, and closes the store.
     pub async fn stop(&self) {
         self.begin_stop().await;
-        if self.layout.is_edge() {
-            self.stop.cancel();
+        if self.layout().is_edge() {
+            self.lifecycle.end_jobs();
             return;
         }
-        let drained = if self.layout.is_node_local() {
+        let drained = if self.layout().is_node_local() {
             self.drain(&self.own_slots(), Instant::now() + DRAIN_MAX).await
         } else {
             self.wait_for_verdicts().await
@@ -66,7 +65,7 @@ impl Engine {
                 "stopping with tickets in flight; they are returned, or other nodes settle them"
             );
         }
-        if !self.layout.is_single_node()
+        if !self.layout().is_single_node()
             && let Err(error) = self.release_leases().await
         {
             tracing::warn!(
@@ -75,13 +74,15 @@ impl Engine {
                 "failed to release this node's leases; other nodes get its units when the lease lapses"
             );
         }
-        if self.roles.settle && !self.layout.is_node_local() && self.has_other_settlers() {
+        if self.this_node.roles.settle
+            && !self.layout().is_node_local()
+            && self.live_nodes.has_other_settlers()
+        {
             // Until another node has noticed the stop, this node settles the same slots as before.
             tokio::time::sleep(SETTLE_ON).await;
         }
-        self.stop.cancel();
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.lifecycle.end_jobs();
+        self.lifecycle.wait_for_tasks().await;
         match tokio::time::timeout(RELEASE_TICKETS_MAX, self.slots.release_tickets()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -99,12 +100,6 @@ impl Engine {
             }
         }
         self.store.close().await;
-    }
-
-    /// Locks the leases. The value `true` means that this node has released the leases and will not
-    /// renew them.
-    pub(crate) async fn lock_leases(&self) -> tokio::sync::MutexGuard<'_, bool> {
-        self.leases_released.lock().await
     }
 
     fn own_slots(&self) -> Vec<SlotKey> {
@@ -146,15 +141,15 @@ impl Engine {
         }
         // Each settled batch causes a notification. If none arrives, the caller checks again after
         // `DRAIN_POLL`.
-        drop(tokio::time::timeout(DRAIN_POLL, self.drained.notified()).await);
+        drop(tokio::time::timeout(DRAIN_POLL, self.control().batch_settled.notified()).await);
         Ok(())
     }
 
     /// Releases this node's leases, so that other nodes get its units and tickets at once. Without
     /// the release, they would get these only when the leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
-        *self.leases_released.lock().await = true;
-        if self.layout.is_node_local() {
+        *self.this_node.lock_leases().await = true;
+        if self.layout().is_node_local() {
             let own = self.own_slots();
             for grant in
                 self.store.open_grants().await?.iter().filter(|grant| own.contains(&grant.slot))
@@ -162,9 +157,9 @@ impl Engine {
                 self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
             }
         }
-        self.store.renew_node_lease(self.node, 0, "{}").await?;
+        self.store.renew_node_lease(self.node(), 0, "{}").await?;
         if self.control().leads() {
-            self.store.take_leader_lease(self.node.0, 0).await?;
+            self.store.take_leader_lease(self.node().0, 0).await?;
         }
         Ok(())
     }

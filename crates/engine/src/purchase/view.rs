@@ -29,7 +29,7 @@ impl<T> NodeMemory for RequestView<'_, T> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.sale.is_draining() || self.engine.is_stopping()
+        self.sale.is_draining() || self.engine.lifecycle().is_stopping()
     }
 
     fn may_hold(&self) -> bool {

@@ -35,7 +35,7 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
         let is_idle = !sales.iter().any(|sale| sale.row.phase == Phase::Open);
         if sales.is_empty()
             || (is_idle && !ticks.is_multiple_of(IDLE_TICKS))
-            || engine.is_stopping()
+            || engine.lifecycle().is_stopping()
         {
             continue;
         }
@@ -244,9 +244,9 @@ async fn keep_open(
     let left_ms = row.open_until.map_or(0, |until| until.0 - engine.now().0);
     // If no units are free, arrivals are still counted, but the room does not open. Buyers then get
     // the answer that no units are left, so they need no waiting room.
-    let is_pressed =
-        room_state.is_overcrowded(&room.flags().arrivals, Instant::now(), engine.nodes())
-            && room.free_units() != Some(0);
+    let (arrivals, nodes) = (&room.flags().arrivals, engine.live_nodes().count().now());
+    let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
+        && room.free_units() != Some(0);
     let is_needed =
         is_pressed || (left_ms > 0 && row.line.waiting() > 0 && engine.control().leads());
     if is_needed && left_ms < hold_ms / 2 {

@@ -413,7 +413,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
         }
     }
     text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, including this node.")
-        .sample(&[], app.engine.nodes());
+        .sample(&[], app.engine.live_nodes().count().now());
     let alarm = u8::from(app.engine.clock_stepped());
     text.metric(
         "doorbuster_clock_alarm",

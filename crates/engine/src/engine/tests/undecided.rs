@@ -112,7 +112,9 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
 async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
-    engine.describe(NodeDescription { started_at: Millis(0), connections: Gauge::default() });
+    engine
+        .this_node()
+        .describe(NodeDescription { started_at: Millis(0), connections: Gauge::default() });
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
     let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
     let PurchaseOutcome::Queued { id, .. } = first else { panic!("{first:?}") };

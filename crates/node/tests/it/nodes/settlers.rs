@@ -21,7 +21,8 @@ const AFTER_KILL: Duration = Duration::from_secs(4);
 /// Returns the slots that each live node settles.
 async fn settled(node: &TestNode) -> Vec<Vec<String>> {
     let rows = node.engine.store().nodes().await.expect("the store is available");
-    let mut names = node.engine.settled_slot_names(&rows);
+    let open = node.engine.items_with_open_slots();
+    let mut names = node.engine.live_nodes().settled_slot_names(&rows, &open);
     rows.iter().map(|row| names.remove(&row.node).unwrap_or_default()).collect()
 }
 

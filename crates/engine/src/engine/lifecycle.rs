@@ -1,0 +1,91 @@
+//! The end of the program: whether this node refuses new requests, and the tasks that must end.
+//!
+//! This part owns the signal that ends the jobs, and the tracker of all tasks. It calls no other
+//! part. [`Engine::stop`](super::Engine::stop) ends it. Requests ask it whether the node stops, and
+//! other parts start their tasks with it.
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Whether this node stops, and the tasks that must end before it ends.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    is_stopping: AtomicBool,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Returns whether the program is about to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Returns the tracker of tasks that no caller awaits. The engine stops only after these tasks
+    /// have finished.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    /// Calls `then` after a pause, unless the program ends before.
+    pub(crate) fn run_after(&self, pause: Duration, then: impl FnOnce() + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(pause) => then(),
+            }
+        });
+    }
+
+    /// Returns the starter of jobs. It calls `on_fatal` if a job ends too early.
+    pub(super) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
+        Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
+    }
+
+    /// Makes this node refuse new requests.
+    pub(super) fn refuse_requests(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Tells the jobs to end.
+    pub(super) fn end_jobs(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until all tasks have ended. No task can start after that.
+    pub(super) async fn wait_for_tasks(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Starts jobs that must not end before the program ends.
+pub struct Jobs {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+impl Jobs {
+    /// Starts a job. Without its jobs, the server might not settle tickets, refill slots or expire
+    /// orders. So the program must end if a job ends too early or panics.
+    pub fn start(&self, name: &'static str, job: impl Future<Output = ()> + Send + 'static) {
+        let (stop, on_fatal) = (self.stop.clone(), self.on_fatal.clone());
+        self.tasks.spawn(async move {
+            let ended = tokio::select! {
+                () = stop.cancelled() => false,
+                _ = AssertUnwindSafe(job).catch_unwind() => true,
+            };
+            if ended && !stop.is_cancelled() {
+                on_fatal(&format!("the job `{name}` ended"));
+            }
+        });
+    }
+}

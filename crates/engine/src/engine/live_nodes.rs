@@ -1,0 +1,181 @@
+//! The live nodes, as this node last saw them. They share the request limits, and the work of
+//! settling: if nodes share the slots, the live nodes determine whose tickets this node settles.
+//!
+//! This part owns the result of the last check. It calls no other part. The job that renews the
+//! leases writes it, and limits, settlers and the control room read it.
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use doorbuster_core::assignment::{Settlers, is_heard, settler_of};
+use doorbuster_core::{NodeId, SlotKey};
+use doorbuster_store::NodeRow;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::NodeCount;
+use crate::catalogue::ItemState;
+use crate::slot_layout::SlotLayout;
+
+/// The live nodes, as this node last saw them.
+#[derive(Debug)]
+pub struct LiveNodes {
+    own: NodeId,
+    layout: SlotLayout,
+    count: Arc<NodeCount>,
+    created_at: Instant,
+    settlers: Mutex<Settlers>,
+    /// The number of nodes that settle at least one open slot.
+    sharing: AtomicUsize,
+}
+
+/// The part of a node's description that names the node's roles.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct AboutRoles {
+    roles: Vec<String>,
+}
+
+/// Returns the nodes that renewed their leases recently. Compares each lease with this node's own
+/// lease, because the newest lease may belong to a node that is gone. This can happen after the
+/// store's clock was set back. If this node has no lease, compares with the newest lease.
+fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
+    let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
+    let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
+    let reference = mine.unwrap_or_else(newest);
+    nodes.iter().filter(move |row| is_heard(row.lease_until, reference))
+}
+
+fn is_settler(row: &NodeRow) -> bool {
+    let about: AboutRoles = serde_json::from_str(&row.about).unwrap_or_default();
+    about.roles.iter().any(|role| role == "settle")
+}
+
+impl LiveNodes {
+    pub(super) fn new(own: NodeId, layout: SlotLayout) -> Self {
+        Self {
+            own,
+            layout,
+            count: Arc::default(),
+            created_at: Instant::now(),
+            settlers: Mutex::default(),
+            sharing: AtomicUsize::new(1),
+        }
+    }
+
+    /// Returns the counter of the nodes that are live now or were live recently.
+    pub fn count(&self) -> &Arc<NodeCount> {
+        &self.count
+    }
+
+    /// Records the live nodes. `open` has the items with open slots. If other nodes settle than
+    /// before, returns the nodes that may take tickets.
+    pub(crate) fn observe(
+        &self,
+        nodes: &[NodeRow],
+        open: &[Arc<ItemState>],
+    ) -> Option<Vec<NodeId>> {
+        self.count.observe(nodes.len());
+        if self.layout.is_node_local() {
+            return None;
+        }
+        let live = heard(nodes, self.own).filter(|row| is_settler(row)).map(|row| row.node);
+        let mut settlers = self.settlers();
+        let has_changed = settlers.observe(live.collect(), self.now_ms());
+        let sharing = settlers.count_for(open.iter().flat_map(|item| item.slots.iter().copied()));
+        self.sharing.store(sharing, Ordering::Relaxed);
+        has_changed.then(|| heard(nodes, self.own).map(|row| row.node).collect())
+    }
+
+    /// Returns the slots among `slots` whose tickets this node settles.
+    pub(crate) fn settled_of(&self, mut slots: Vec<SlotKey>) -> Vec<SlotKey> {
+        if !self.layout.is_node_local() {
+            let (settlers, now_ms) = (self.settlers(), self.now_ms());
+            slots.retain(|slot| settlers.settles(self.own, *slot, now_ms));
+        }
+        slots
+    }
+
+    /// Returns the number of nodes that share the work of settling, including this node. A node
+    /// without an open slot takes no tickets, so it does not count.
+    pub(crate) fn settler_count(&self) -> usize {
+        if self.layout.is_node_local() {
+            // A node that sells also settles, because its slots are in its memory.
+            return usize::try_from(self.count.now()).unwrap_or(usize::MAX);
+        }
+        self.sharing.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether another live node settles too.
+    pub(super) fn has_other_settlers(&self) -> bool {
+        self.settlers().live().iter().any(|node: &NodeId| *node != self.own)
+    }
+
+    /// Returns the names of the slots that each of these nodes settles. `open` has the items with
+    /// open slots. Every node computes the same assignment, so no node has to report it.
+    #[must_use]
+    pub fn settled_slot_names(
+        &self,
+        nodes: &[NodeRow],
+        open: &[Arc<ItemState>],
+    ) -> HashMap<NodeId, Vec<String>> {
+        let settlers: Vec<NodeId> =
+            heard(nodes, self.own).filter(|row| is_settler(row)).map(|row| row.node).collect();
+        let mut names: HashMap<NodeId, Vec<String>> = HashMap::new();
+        for item in open {
+            let name = |slot: SlotKey| self.layout.name(&item.sale, &item.row.name, slot, self.own);
+            let mut add = |node: NodeId, name| names.entry(node).or_default().push(name);
+            match self.layout {
+                SlotLayout::Shared => {
+                    for &slot in &item.slots {
+                        if let Some(node) = settler_of(slot, &settlers) {
+                            add(node, name(slot));
+                        }
+                    }
+                }
+                SlotLayout::PerNode(_) => {
+                    for &node in &settlers {
+                        add(node, name(SlotKey { item: item.row.id, index: node.0 }));
+                    }
+                }
+                SlotLayout::SingleNode | SlotLayout::Edge => {
+                    item.slots.iter().for_each(|slot| add(self.own, name(*slot)));
+                }
+            }
+        }
+        names
+    }
+
+    /// Returns the settlers, locked.
+    fn settlers(&self) -> MutexGuard<'_, Settlers> {
+        self.settlers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the time since this value was created, in milliseconds.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.created_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::Millis;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_renewed_no_lease_for_two_seconds_settles_nothing() {
+        let row = |node, lease_until| NodeRow {
+            node: NodeId(node),
+            lease_until: Millis(lease_until),
+            leader: false,
+            about: String::new(),
+        };
+        let rows = [row(1, 9_000), row(2, 7_001), row(3, 7_000)];
+        let found = |own| heard(&rows, NodeId(own)).map(|row| row.node.0).collect::<Vec<_>>();
+        assert_eq!(found(1), [1, 2]);
+        assert_eq!(found(4), [1, 2], "a node without a lease uses the newest lease");
+        assert_eq!(found(3), [1, 2, 3], "after the clock is set back, other nodes stay live");
+        assert_eq!(heard(&[], NodeId(1)).count(), 0);
+    }
+}

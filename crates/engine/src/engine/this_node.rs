@@ -1,0 +1,80 @@
+//! What this node is: its id, its roles, where its slots are, and its description for other nodes.
+//!
+//! This part owns the description and the lock of the node's leases. It calls no other part. The
+//! jobs, the control room and the other parts read it.
+use std::sync::OnceLock;
+
+use doorbuster_config::Roles;
+use doorbuster_core::{Millis, NodeId};
+use doorbuster_telemetry::metrics::Gauge;
+use serde::Serialize;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::slot_layout::SlotLayout;
+
+/// What this node is.
+#[derive(Debug)]
+pub struct ThisNode {
+    pub(super) id: NodeId,
+    pub(super) roles: Roles,
+    pub(super) layout: SlotLayout,
+    /// Whether this node acts as leader even while another node is the leader.
+    pub(super) always_leads: bool,
+    /// Locked while the leases are renewed. `true` means that this node has released its leases and
+    /// will not renew them.
+    leases_released: Mutex<bool>,
+    /// This node's description for other nodes. It is set when the node begins to serve requests.
+    description: OnceLock<NodeDescription>,
+}
+
+/// A node's description of itself for other nodes.
+#[derive(Debug)]
+pub struct NodeDescription {
+    /// When the node started, by its own clock.
+    pub started_at: Millis,
+    /// The node's open connections.
+    pub connections: Gauge,
+}
+
+impl ThisNode {
+    pub(super) fn new(id: NodeId, roles: Roles, layout: SlotLayout, always_leads: bool) -> Self {
+        let (leases_released, description) = (Mutex::default(), OnceLock::new());
+        Self { id, roles, layout, always_leads, leases_released, description }
+    }
+
+    /// Returns whether this node acts as leader even while another node is the leader.
+    pub(crate) fn always_leads(&self) -> bool {
+        self.always_leads
+    }
+
+    /// Sets this node's description for other nodes.
+    pub fn describe(&self, description: NodeDescription) {
+        // A second description of the same process would be equal, so it is dropped.
+        drop(self.description.set(description));
+    }
+
+    /// Returns when this process began to serve requests. `None` means that it serves no requests
+    /// yet.
+    pub(super) fn started_at(&self) -> Option<Millis> {
+        self.description.get().map(|it| it.started_at)
+    }
+
+    /// Returns this node's description of itself as JSON. It includes `notes`.
+    pub(super) fn description(&self, notes: impl Serialize) -> String {
+        let description = self.description.get();
+        serde_json::json!({
+            "roles": self.roles.names(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": self.started_at().map(|at| at.0),
+            "connections": description.map_or(0, |it| it.connections.get()),
+            "notes": notes,
+        })
+        .to_string()
+    }
+
+    /// Locks the leases. The value `true` means that this node has released the leases and will not
+    /// renew them.
+    pub(crate) async fn lock_leases(&self) -> MutexGuard<'_, bool> {
+        self.leases_released.lock().await
+    }
+}
