@@ -17,6 +17,7 @@
 //!   again whenever a slot loses all its data.
 //!
 //! `tests/it` has examples: SQLite and slots in memory, and PostgreSQL and Redis if installed.
+//! `tests/it/lua.rs` compares the Lua scripts of slots in Redis without a server.
 mod slots;
 mod store;
 
@@ -31,7 +32,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::op::{Case, Op};
 use crate::profile;
 use crate::store::{Tx, TxResult};
-use crate::world::{NAMES, RecordedCall, World};
+use crate::world::{NAMES, RecordedCall, World, slot_bounds};
 
 pub use slots::compare_slots;
 pub use store::{StoreSetup, compare_rules, compare_store};
@@ -47,6 +48,8 @@ pub struct RecordedRun {
     pub slot_keys: Vec<SlotKey>,
     /// The calls to the slots with their replies.
     pub calls: Vec<RecordedCall>,
+    /// The bounds of each slot's memory.
+    pub bounds: SlotBounds,
 }
 
 impl RecordedRun {
@@ -59,6 +62,14 @@ impl RecordedRun {
         let mut case = case.clone();
         case.setup.tight = 0;
         case.ops.retain(|op| !matches!(op, Op::Save { .. } | Op::Swap { .. }));
+        Self::with_all_faults(&case)
+    }
+
+    /// Runs a list and records the run. The run leaves out nothing.
+    ///
+    /// # Errors
+    /// Returns the checker's finding.
+    pub fn with_all_faults(case: &Case) -> Result<Self, String> {
         let (mut world, before) = World::recorded(&case.setup);
         let slot_keys = world.places.iter().map(|p| p.at).collect();
         if let Some(finding) = world.run(&case.ops) {
@@ -66,7 +77,7 @@ impl RecordedRun {
         }
         let (trace, calls) =
             (world.store.trace.take().unwrap_or_default(), world.calls.take().unwrap_or_default());
-        Ok(Self { before, trace, slot_keys, calls })
+        Ok(Self { before, trace, slot_keys, calls, bounds: slot_bounds(&case.setup) })
     }
 
     /// Runs the list of a seed.

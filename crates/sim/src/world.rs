@@ -51,6 +51,7 @@ pub(crate) use node::AttemptState;
 use node::{Attempt, Node};
 use provider::Provider;
 use respread::{ItemWidth, first_widths};
+pub(crate) use slot_call::slot_bounds;
 pub use slot_call::{Call, RecordedCall, SlotReply};
 use slot_call::{PlacedSlot, fresh_slot};
 

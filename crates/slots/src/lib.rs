@@ -18,7 +18,7 @@ use doorbuster_core::slot::{
 };
 use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey, Token};
 
-pub use self::redis::{Redis, RedisOptions};
+pub use self::redis::{HostReply, Redis, RedisOptions, ScriptHost, ScriptedSlot};
 pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
 pub use local::Local;
 pub use lock::{LockGuard, Locks};

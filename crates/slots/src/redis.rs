@@ -5,6 +5,7 @@
 //! one server ([`keys`](self)). Redis may lose any of its data. A comparison with the store shows
 //! when Redis forgot, repeated or rolled back data. Such a loss only costs time.
 mod batcher;
+mod calls;
 mod codec;
 pub(crate) mod failure;
 mod find_request;
@@ -18,28 +19,30 @@ mod reader;
 mod release;
 mod routes;
 mod script;
+mod scripted;
 mod ticket_buffer;
 mod watch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
 };
-use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, Seq, SlotKey};
+use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey};
 use redis::{Cmd, Value};
 use tokio::task::JoinSet;
 
 use self::batcher::RedisSettings;
-use self::failure::{RedisFailure, unexpected_reply};
+use self::calls::{Applied, FoundRequests};
+use self::failure::RedisFailure;
 use self::keys::Keys;
-use self::limits::{ATTEMPT_PAUSE, ATTEMPTS_MAX, EPOCH_MAX, RETIRED_KEEP, SCRIPT_ROWS_MAX};
+use self::limits::{ATTEMPT_PAUSE, ATTEMPTS_MAX, SCRIPT_ROWS_MAX};
 use self::live_consumers::LiveConsumers;
 use self::reader::QueueReader;
 use self::routes::Routes;
 use self::script::{Script, ScriptForm};
+pub use self::scripted::{HostReply, ScriptHost, ScriptedSlot};
 use self::ticket_buffer::TicketBuffer;
 use self::watch::ServerWatch;
 use crate::{LossEvidence, SlotError};
@@ -165,15 +168,9 @@ impl Redis {
         slot: SlotKey,
         terms: GrantTerms,
     ) -> Result<ApplyOutcome, SlotError> {
-        let GrantTerms { grant, epoch, counted, available, threshold } = terms;
-        if epoch.0 > EPOCH_MAX {
-            let reason = format!("epoch {epoch} of slot {slot} is above the maximum, {EPOCH_MAX}");
-            return Err(SlotError { reason, may_have_happened: false });
-        }
-        let arguments = |call: &mut Cmd| {
-            call.arg(grant.0).arg(epoch.0).arg(u8::from(counted)).arg(available).arg(threshold);
-        };
-        Ok(parse_applied(&self.call(slot, Script::Init, arguments).await?)?)
+        calls::check_epoch(slot, terms.epoch)?;
+        let reply = self.call(slot, Script::Init, |call| calls::init(call, terms)).await?;
+        Ok(calls::outcome(&reply)?)
     }
 
     pub(crate) async fn ticket(
@@ -232,59 +229,19 @@ impl Redis {
         epoch: Epoch,
         rows: &[FeedRow],
     ) -> Result<ApplyOutcome, RedisFailure> {
-        let mut found: HashMap<usize, Vec<u8>> = HashMap::new();
+        let mut found = FoundRequests::new();
         loop {
-            let arguments = |call: &mut Cmd| {
-                call.arg(rows[0].grant.0).arg(epoch.0);
-                rows.iter()
-                    .enumerate()
-                    .for_each(|(i, row)| self.feed_row(call, row, found.get(&i)));
-            };
+            let arguments =
+                |call: &mut Cmd| calls::apply(call, &self.0.id_key, epoch, rows, &found);
             let reply = self.call(slot, Script::Apply, arguments).await?;
-            let unknown = match &reply {
-                Value::Array(values) => values.get(1).map(codec::number).transpose()?,
-                _ => None,
-            };
-            let Some(i) = unknown else { return parse_applied(&reply) };
-            let i = usize::try_from(i).unwrap_or(0).wrapping_sub(1);
-            let token = rows.get(i).and_then(|row| row.ticket?.parts()).map(|parts| parts.token);
-            let (Some(token), false) = (token, found.contains_key(&i)) else {
-                return Err(unexpected_reply(&reply));
+            let (row, token) = match calls::applied(&reply, rows, &found)? {
+                Applied::Outcome(outcome) => return Ok(outcome),
+                Applied::NeedsRequest { row, token } => (row, token),
             };
             let hash =
                 find_request::find_request(&self.0.routes, slot, &self.keys(slot), token).await?;
-            found.insert(i, hash.unwrap_or_else(|| b"-".to_vec()));
+            found.insert(row, hash.unwrap_or_else(|| b"-".to_vec()));
         }
-    }
-
-    /// Adds the arguments of one feed row. `found` is the hash of the row's request, if
-    /// `apply_some` searched for the request.
-    fn feed_row(&self, call: &mut Cmd, row: &FeedRow, found: Option<&Vec<u8>>) {
-        let key = &self.0.id_key;
-        let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
-        call.arg(row.seq.0).arg(row.units).arg(row.counter.as_str()).arg(u8::from(brings));
-        match &row.buyer {
-            Some(buyer) => call.arg(&key.buyer_hash(buyer.as_str()).to_be_bytes()[..]),
-            None => call.arg(""),
-        };
-        call.arg(row.quota_delta);
-        let parts = if row.cause == FeedCause::Returned {
-            row.ticket.and_then(|ticket| ticket.parts())
-        } else {
-            None
-        };
-        let Some(parts) = parts else {
-            call.arg("").arg("").arg("");
-            return;
-        };
-        call.arg(parts.token.0).arg(parts.n.0);
-        match (&row.buyer, &row.key, found) {
-            (.., Some(hash)) => call.arg(hash),
-            (Some(buyer), Some(request), None) => {
-                call.arg(&key.request_hash(buyer.as_str(), request.as_str()).0.to_be_bytes()[..])
-            }
-            _ => call.arg(""),
-        };
     }
 
     pub(crate) async fn recall(
@@ -295,21 +252,13 @@ impl Redis {
         epoch: Epoch,
         units: u64,
     ) -> Result<RecallOutcome, SlotError> {
-        let arguments = |call: &mut Cmd| {
-            call.arg(id.0).arg(grant.0).arg(epoch.0).arg(units).arg(self.0.settings.bounds.recalls);
-        };
-        let reply = codec::array(self.call(slot, Script::Recall, arguments).await?)?;
-        Ok(match reply.first() {
-            Some(taken) => RecallOutcome::Taken(codec::number(taken)?),
-            None => RecallOutcome::Refused,
-        })
+        let recalls = self.0.settings.bounds.recalls;
+        let arguments = |call: &mut Cmd| calls::recall(call, id, grant, epoch, units, recalls);
+        Ok(calls::recalled(self.call(slot, Script::Recall, arguments).await?)?)
     }
 
     pub(crate) async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {
-        let arguments = |call: &mut Cmd| {
-            call.arg(u8::from(stopped));
-        };
-        self.call(slot, Script::Stop, arguments).await?;
+        self.call(slot, Script::Stop, |call| calls::stop(call, stopped)).await?;
         Ok(())
     }
 
@@ -318,10 +267,7 @@ impl Redis {
     }
 
     pub(crate) async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
-        let arguments = |call: &mut Cmd| {
-            call.arg(RETIRED_KEEP.as_millis() as u64);
-        };
-        Ok(codec::number(&self.call(slot, Script::Retire, arguments).await?)? == 1)
+        Ok(codec::number(&self.call(slot, Script::Retire, calls::retire).await?)? == 1)
     }
 
     pub(crate) fn evidence(&self) -> LossEvidence {
@@ -342,15 +288,4 @@ impl Redis {
 /// Returns whether the call had no effect because the slot is on another server now.
 fn is_wrong_server<T>(reply: &Result<T, RedisFailure>) -> bool {
     matches!(reply, Err(RedisFailure::WrongServer(_)))
-}
-
-/// Parses the answer to `init` and `apply`.
-fn parse_applied(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
-    match reply {
-        Value::Array(values) => match values.first() {
-            Some(seq) => Ok(ApplyOutcome::At(Seq(codec::number(seq)?))),
-            None => Ok(ApplyOutcome::Foreign),
-        },
-        other => Err(unexpected_reply(other)),
-    }
 }

@@ -112,15 +112,13 @@ impl World {
 
     pub(crate) fn save(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
-        let place = &mut self.places[slot];
-        place.kept = Some(place.slot.clone());
+        self.call(slot, Call::Save);
     }
 
     pub(crate) fn swap(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
-        let place = &mut self.places[slot];
-        if let Some(kept) = place.kept.take() {
-            place.kept = Some(std::mem::replace(&mut place.slot, kept));
+        if self.places[slot].kept.is_some() {
+            self.call(slot, Call::Swap);
             self.checker.slot_fault();
         }
     }

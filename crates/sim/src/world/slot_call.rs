@@ -30,6 +30,10 @@ pub enum Call {
     Stop(bool),
     /// Makes the slot lose all its data.
     Forget,
+    /// Saves a copy of the slot's data.
+    Save,
+    /// Exchanges the slot's data for the saved copy.
+    Swap,
 }
 
 /// A slot's reply.
@@ -71,9 +75,14 @@ pub struct RecordedCall {
 
 /// Returns a slot without data.
 pub(crate) fn fresh_slot(setup: &Setup, item: ItemId) -> Slot {
+    Slot::with_bounds(item, slot_bounds(setup))
+}
+
+/// Returns the bounds of every slot's memory.
+pub(crate) fn slot_bounds(setup: &Setup) -> SlotBounds {
     match usize::from(setup.tight) {
-        0 => Slot::new(item),
-        n => Slot::with_bounds(item, SlotBounds { queue: n, requests: n + 1, recalls: n / 2 }),
+        0 => SlotBounds::default(),
+        n => SlotBounds { queue: n, requests: n + 1, recalls: n / 2 },
     }
 }
 
@@ -82,7 +91,7 @@ impl World {
     pub(crate) fn call(&mut self, slot: usize, call: Call) -> SlotReply {
         let fresh = fresh_slot(&self.setup, self.places[slot].at.item);
         let before = self.places[slot].slot.view();
-        let reply = apply_call(&mut self.places[slot].slot, &call, fresh);
+        let reply = apply_call(&mut self.places[slot], &call, fresh);
         let view = self.places[slot].slot.view();
         let item = self.setup.items[self.setup.slots[slot].item as usize];
         if item.total.is_some() {
@@ -96,7 +105,8 @@ impl World {
     }
 }
 
-fn apply_call(slot: &mut Slot, call: &Call, fresh: Slot) -> SlotReply {
+fn apply_call(place: &mut PlacedSlot, call: &Call, fresh: Slot) -> SlotReply {
+    let slot = &mut place.slot;
     match call {
         Call::Init(terms) => SlotReply::ApplyOutcome(slot.init(*terms)),
         Call::Ticket(request) => SlotReply::Ticket(slot.ticket(request)),
@@ -123,6 +133,16 @@ fn apply_call(slot: &mut Slot, call: &Call, fresh: Slot) -> SlotReply {
         }
         Call::Forget => {
             *slot = fresh;
+            SlotReply::Done
+        }
+        Call::Save => {
+            place.kept = Some(slot.clone());
+            SlotReply::Done
+        }
+        Call::Swap => {
+            if let Some(kept) = &mut place.kept {
+                std::mem::swap(kept, slot);
+            }
             SlotReply::Done
         }
     }

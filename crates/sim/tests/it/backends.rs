@@ -114,7 +114,7 @@ impl Drop for Redis {
     }
 }
 
-fn wanted_lists(usual: u64) -> u64 {
+pub(super) fn wanted_lists(usual: u64) -> u64 {
     let setting = std::env::var("DOORBUSTER_SIM_LISTS").ok();
     setting.map_or(usual, |text| text.parse().expect("DOORBUSTER_SIM_LISTS is a number of lists"))
 }

@@ -2,6 +2,7 @@
 //! faults stay fixed.
 mod backends;
 mod explore;
+mod lua;
 mod order;
 
 use doorbuster_testkit::postgres;

@@ -34,6 +34,12 @@ impl RedisFailure {
         }
     }
 
+    /// Reads an error of the scripts from its text, which begins with the error's code.
+    pub(super) fn of_text(text: &str) -> Self {
+        let code = text.split(' ').next().unwrap_or_default();
+        Self::from_kind(None, code, text.to_owned())
+    }
+
     fn from_server_error(error: &ServerError) -> Self {
         let reply = format!("{} {}", error.code(), error.details().unwrap_or_default());
         Self::from_kind(error.kind(), error.code(), reply)

@@ -10,7 +10,7 @@ use super::keys::Keys;
 use super::limits::{ATTEMPTS_MAX, SCRIPT_DONE_MAX, SERVED_MAX};
 use super::reader::{self, QueueReader, Reader};
 use super::script::Script;
-use super::{Redis, Shared, codec, is_wrong_server};
+use super::{Redis, Shared, calls, is_wrong_server};
 use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
@@ -68,11 +68,7 @@ impl Redis {
             .chunk_by(|a, b| a.slot == b.slot)
             .flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX))
         {
-            let arguments = |call: &mut Cmd| {
-                for one in some {
-                    call.arg(codec::entry_id(one.at)).arg(one.token.0);
-                }
-            };
+            let arguments = |call: &mut Cmd| calls::acknowledge(call, some);
             self.call(some[0].slot, Script::Acknowledge, arguments).await?;
         }
         Ok(())
@@ -81,7 +77,8 @@ impl Redis {
     /// Delivers all unacknowledged tickets of the slot to this node again, in order, even if
     /// another node had received them. These tickets replace the slot's tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
-        let (keys, mut from, mut tickets) = (self.keys(slot), "0-0".to_owned(), Vec::new());
+        let (keys, mut from, mut tickets) =
+            (self.keys(slot), reader::FIRST_ENTRY.to_owned(), Vec::new());
         loop {
             let mut reply = self.claim_page(slot, &keys, &from).await;
             for _ in 1..ATTEMPTS_MAX {
@@ -98,7 +95,7 @@ impl Redis {
             };
             tickets.extend(claimed.tickets);
             from = claimed.next;
-            if from == "0-0" {
+            if from == reader::FIRST_ENTRY {
                 break;
             }
         }

@@ -64,6 +64,9 @@ impl QueueReader {
     }
 }
 
+/// The lowest id of an entry. A claim starts there.
+pub(super) const FIRST_ENTRY: &str = "0-0";
+
 /// Returns the consumer name of a node's readers.
 pub(super) fn consumer(node: NodeId) -> String {
     format!("node-{node}")
@@ -108,7 +111,9 @@ impl Reader {
         // connection broke.
         let mut from = "0".to_owned();
         loop {
-            let (tickets, last) = self.deliver(connection, self.xreadgroup(&from)).await?;
+            let (tickets, last) = self
+                .deliver(connection, xreadgroup(&self.keys, &self.consumer, &from, READ_MAX))
+                .await?;
             let Some(last) = last else { break };
             self.inbox.push(tickets);
             from = last;
@@ -120,12 +125,15 @@ impl Reader {
             self.inbox.wait_for_room().await;
             if claimed.elapsed() >= CLAIM_INTERVAL {
                 claimed = Instant::now();
-                let call = claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, "0-0");
+                let call =
+                    claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, FIRST_ENTRY);
                 let claimed = read_claimed(self.slot, send(connection, &call).await?)?;
                 self.inbox.push(claimed.tickets);
                 self.drop_unreadable(connection, &claimed.unreadable).await?;
             }
-            let (tickets, _) = self.deliver(connection, self.xreadgroup(">")).await?;
+            let (tickets, _) = self
+                .deliver(connection, xreadgroup(&self.keys, &self.consumer, ">", READ_MAX))
+                .await?;
             if !tickets.is_empty() {
                 self.inbox.push(tickets);
             }
@@ -182,33 +190,14 @@ impl Reader {
         send(connection, &drop_them).await.map(drop)
     }
 
-    fn xreadgroup(&self, from: &str) -> Cmd {
-        let mut call = Cmd::new();
-        call.arg("XREADGROUP")
-            .arg("GROUP")
-            .arg(GROUP)
-            .arg(&self.consumer)
-            .arg("COUNT")
-            .arg(READ_MAX);
-        call.arg("BLOCK")
-            .arg(READ_BLOCK.as_millis() as u64)
-            .arg("STREAMS")
-            .arg(self.keys.queue())
-            .arg(from);
-        call
-    }
-
     /// Delivers the tickets of one read, and returns the id of its last entry.
     async fn deliver(
         &self,
         connection: &mut MultiplexedConnection,
         call: Cmd,
     ) -> Result<(Vec<DequeuedTicket>, Option<String>), RedisFailure> {
-        let streams = array(send(connection, &call).await?)?;
-        let Some(stream) = streams.into_iter().next() else { return Ok((Vec::new(), None)) };
-        let entries = array(stream)?.into_iter().nth(1).unwrap_or_default();
-        let Entries { tickets, last, .. } = read_entries(self.slot, entries)?;
-        Ok((tickets, last))
+        let read = read_streams(self.slot, send(connection, &call).await?)?;
+        Ok((read.tickets, read.last))
     }
 }
 
@@ -220,6 +209,15 @@ async fn send(connection: &mut MultiplexedConnection, call: &Cmd) -> Result<Valu
         Ok(reply) => reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply),
         Err(_) => Err(RedisFailure::NoReply("the queue was not read in time".to_owned())),
     }
+}
+
+/// Builds a read of at most `count` entries. The read starts after the id `from`. If `from` is ">",
+/// it starts after the entries that the group received.
+pub(super) fn xreadgroup(keys: &Keys, consumer: &str, from: &str, count: usize) -> Cmd {
+    let mut call = Cmd::new();
+    call.arg("XREADGROUP").arg("GROUP").arg(GROUP).arg(consumer).arg("COUNT").arg(count);
+    call.arg("BLOCK").arg(READ_BLOCK.as_millis() as u64).arg("STREAMS").arg(keys.queue()).arg(from);
+    call
 }
 
 /// Builds a claim: `consumer` takes over the entries that were delivered at least `idle_ms` ago.
@@ -254,7 +252,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 
 /// The answer to a claim.
 pub(super) struct Claimed {
-    /// The id at which the next claim begins. It is "0-0" if no entries are left.
+    /// The id at which the next claim begins. It is [`FIRST_ENTRY`] if no entries are left.
     pub(super) next: String,
     pub(super) tickets: Vec<DequeuedTicket>,
     /// Entries that are invalid.
@@ -270,10 +268,16 @@ pub(super) fn read_claimed(slot: SlotKey, reply: Value) -> Result<Claimed, Redis
 
 /// Entries of a queue.
 #[derive(Default)]
-struct Entries {
-    tickets: Vec<DequeuedTicket>,
+pub(super) struct Entries {
+    pub(super) tickets: Vec<DequeuedTicket>,
     last: Option<String>,
     unreadable: Vec<String>,
+}
+
+/// Parses the answer to [`xreadgroup`].
+pub(super) fn read_streams(slot: SlotKey, reply: Value) -> Result<Entries, RedisFailure> {
+    let Some(stream) = array(reply)?.into_iter().next() else { return Ok(Entries::default()) };
+    read_entries(slot, array(stream)?.into_iter().nth(1).unwrap_or_default())
 }
 
 /// Parses the entries of a read. An invalid entry does not block the entries behind it.

@@ -77,15 +77,23 @@ impl Scripts {
 
     /// Starts a call. The caller adds the arguments.
     pub(super) fn call(&self, script: Script, by: ScriptForm, keys: &Keys) -> Cmd {
-        let mut call = Cmd::with_capacity(8, 512);
         match by {
-            ScriptForm::Digest => call.arg("EVALSHA").arg(&self.0[script as usize]),
-            ScriptForm::Source => call.arg("EVAL").arg(SOURCES[script as usize]),
-        };
-        call.arg(keys.0.len());
-        for key in &keys.0 {
-            call.arg(key);
+            ScriptForm::Digest => start_call("EVALSHA", &self.0[script as usize], keys),
+            ScriptForm::Source => call_by_source(script, keys),
         }
-        call
     }
+}
+
+/// Starts a call that contains the script's source. The caller adds the arguments.
+pub(super) fn call_by_source(script: Script, keys: &Keys) -> Cmd {
+    start_call("EVAL", SOURCES[script as usize], keys)
+}
+
+fn start_call(command: &str, script: &str, keys: &Keys) -> Cmd {
+    let mut call = Cmd::with_capacity(8, 512);
+    call.arg(command).arg(script).arg(keys.0.len());
+    for key in &keys.0 {
+        call.arg(key);
+    }
+    call
 }

@@ -1,0 +1,151 @@
+//! Compares the Lua scripts of slots in Redis with the reference slot. An interpreter of Lua 5.1
+//! runs the scripts in this process, so many lists of operations run in a short time. Unlike a
+//! server, it also has small bounds, and copies of a slot that replace the slot's data later.
+mod host;
+mod keyspace;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{Delivery, SlotKey, Token};
+use doorbuster_sim::profile;
+use doorbuster_sim::real::{RecordedRun, id_key};
+use doorbuster_sim::world::{Call, RecordedCall, SlotReply};
+use doorbuster_slots::{ScriptedSlot, SlotError};
+
+use self::host::{Interpreter, LuaHost};
+use super::backends::wanted_lists;
+
+/// The number of lists, if `DOORBUSTER_SIM_LISTS` is not set.
+const LISTS: u64 = 600;
+
+/// The positions of delivered tickets in the scripts' queues. A ticket has the same position in
+/// every copy of its slot.
+type Positions = HashMap<Token, u64>;
+
+/// One slot of the scripts.
+#[derive(Clone)]
+struct LuaSlot {
+    slot: ScriptedSlot<LuaHost>,
+    /// The number of redeliveries. In the reference, a position's higher half is the number of
+    /// redeliveries before it. Positions from before the last redelivery are no longer valid.
+    redeliveries: u64,
+    is_stopped: bool,
+}
+
+impl LuaSlot {
+    fn new(interpreter: &Rc<Interpreter>, at: SlotKey, bounds: SlotBounds) -> Self {
+        let host = LuaHost::new(interpreter.clone());
+        let slot = ScriptedSlot::new(host, at, id_key(), bounds);
+        Self { slot, redeliveries: 0, is_stopped: false }
+    }
+
+    fn apply_call(
+        &mut self,
+        call: &Call,
+        expected: &SlotReply,
+        positions: &mut Positions,
+    ) -> Result<SlotReply, SlotError> {
+        let slot = &mut self.slot;
+        Ok(match call {
+            Call::Init(terms) => {
+                let is_new = slot.view()?.is_none();
+                let reply = slot.init(*terms)?;
+                // A slot without a grant cannot be stopped, so the stop is repeated.
+                if is_new {
+                    slot.stop(self.is_stopped)?;
+                }
+                SlotReply::ApplyOutcome(reply)
+            }
+            Call::Ticket(request) => SlotReply::Ticket(slot.ticket(request)?),
+            Call::Apply(epoch, row) => SlotReply::ApplyOutcome(slot.apply(*epoch, row)?),
+            Call::Recall(id, grant, epoch, units) => {
+                SlotReply::RecallOutcome(slot.recall(*id, *grant, *epoch, *units)?)
+            }
+            Call::Take(at_most) => SlotReply::Taken(self.take(*at_most, expected, positions)?),
+            Call::Redeliver => {
+                self.redeliveries += 1;
+                slot.redeliver()?;
+                SlotReply::Done
+            }
+            Call::Acknowledge(position, token) => {
+                if position >> 32 == self.redeliveries {
+                    slot.acknowledge(positions[token], *token)?;
+                }
+                SlotReply::Done
+            }
+            Call::Stop(is_stopped) => {
+                self.is_stopped = *is_stopped;
+                slot.stop(*is_stopped)?;
+                SlotReply::Done
+            }
+            Call::Forget | Call::Save | Call::Swap => SlotReply::Done,
+        })
+    }
+
+    /// Takes tickets, and replaces each ticket's position by the reference's position, so that the
+    /// results can be compared.
+    fn take(
+        &mut self,
+        at_most: usize,
+        expected: &SlotReply,
+        positions: &mut Positions,
+    ) -> Result<Vec<Delivery>, SlotError> {
+        let mut taken = self.slot.take(at_most)?;
+        if let SlotReply::Taken(expected) = expected {
+            for (here, there) in taken.iter_mut().zip(expected) {
+                positions.insert(here.ticket.token, here.at);
+                here.at = there.at;
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// Makes the calls of a recorded run to slots of the scripts.
+fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), String> {
+    let fresh = |at: SlotKey| LuaSlot::new(interpreter, at, run.bounds);
+    let mut slots: Vec<LuaSlot> = run.slot_keys.iter().map(|&at| fresh(at)).collect();
+    let (mut kept, mut positions) = (slots.clone(), Positions::new());
+    for (i, called) in run.calls.iter().enumerate() {
+        let RecordedCall { slot: index, call, reply: expected, view: expected_view } = called;
+        match call {
+            Call::Forget => slots[*index] = fresh(run.slot_keys[*index]),
+            Call::Save => kept[*index] = slots[*index].clone(),
+            Call::Swap => std::mem::swap(&mut slots[*index], &mut kept[*index]),
+            _ => {}
+        }
+        let slot = &mut slots[*index];
+        let reply = slot
+            .apply_call(call, expected, &mut positions)
+            .map_err(|e| format!("call {i}, {call:?}: {e}"))?;
+        let view = slot.slot.view().map_err(|e| e.to_string())?;
+        if reply != *expected || view != *expected_view {
+            return Err(format!(
+                "call {i}, {call:?}: the scripts returned {reply:?} and have the state {view:?}, \
+                 but the reference returned {expected:?} and has the state {expected_view:?}"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_scripts_behave_like_the_reference_in_an_interpreter() {
+    let lists = wanted_lists(LISTS);
+    std::thread::scope(|scope| {
+        for nth in 0..2 {
+            scope.spawn(move || {
+                let interpreter = Rc::new(Interpreter::new().expect("an interpreter"));
+                for seed in (nth..lists).step_by(2) {
+                    let run = RecordedRun::with_all_faults(&profile::case(seed))
+                        .expect("the run has no finding");
+                    if let Err(how) = compare(&interpreter, &run) {
+                        panic!("seed {seed}: {how}");
+                    }
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,154 @@
+//! The arguments of the scripts, and the meaning of their replies. Nothing here needs a connection.
+use std::collections::HashMap;
+
+use doorbuster_core::rows::FeedCause;
+use doorbuster_core::slot::{ApplyOutcome, GrantTerms, RecallOutcome};
+use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, RecallId, Seq, SlotKey, Token};
+use redis::{Cmd, Value};
+
+use super::codec::{self, number};
+use super::failure::{RedisFailure, unexpected_reply};
+use super::limits::{EPOCH_MAX, RETIRED_KEEP};
+use crate::{DeliveryRef, SlotError};
+
+/// The hashes of requests that the caller searched for, by the index of the feed row. The hash is
+/// "-" if the request was not found.
+pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
+
+/// Returns an error if the slot cannot have this epoch.
+pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {
+    if epoch.0 <= EPOCH_MAX {
+        return Ok(());
+    }
+    let reason = format!("epoch {epoch} of slot {slot} is above the maximum, {EPOCH_MAX}");
+    Err(SlotError { reason, may_have_happened: false })
+}
+
+/// Adds the arguments of `init.lua`.
+pub(super) fn init(call: &mut Cmd, terms: GrantTerms) {
+    let GrantTerms { grant, epoch, counted, available, threshold } = terms;
+    call.arg(grant.0).arg(epoch.0).arg(u8::from(counted)).arg(available).arg(threshold);
+}
+
+/// Adds the arguments of `apply.lua`. All rows are of one grant.
+pub(super) fn apply(
+    call: &mut Cmd,
+    key: &IdKey,
+    epoch: Epoch,
+    rows: &[FeedRow],
+    found: &FoundRequests,
+) {
+    call.arg(rows[0].grant.0).arg(epoch.0);
+    for (i, row) in rows.iter().enumerate() {
+        feed_row(call, key, row, found.get(&i));
+    }
+}
+
+/// Adds the arguments of one feed row. `found` is the hash of the row's request, if the caller
+/// searched for the request.
+fn feed_row(call: &mut Cmd, key: &IdKey, row: &FeedRow, found: Option<&Vec<u8>>) {
+    let brings = matches!(row.cause, FeedCause::Refill | FeedCause::Recalled);
+    call.arg(row.seq.0).arg(row.units).arg(row.counter.as_str()).arg(u8::from(brings));
+    match &row.buyer {
+        Some(buyer) => call.arg(&key.buyer_hash(buyer.as_str()).to_be_bytes()[..]),
+        None => call.arg(""),
+    };
+    call.arg(row.quota_delta);
+    let parts = if row.cause == FeedCause::Returned {
+        row.ticket.and_then(|ticket| ticket.parts())
+    } else {
+        None
+    };
+    let Some(parts) = parts else {
+        call.arg("").arg("").arg("");
+        return;
+    };
+    call.arg(parts.token.0).arg(parts.n.0);
+    match (&row.buyer, &row.key, found) {
+        (.., Some(hash)) => call.arg(hash),
+        (Some(buyer), Some(request), None) => {
+            call.arg(&key.request_hash(buyer.as_str(), request.as_str()).0.to_be_bytes()[..])
+        }
+        _ => call.arg(""),
+    };
+}
+
+/// The reply of `apply.lua`.
+pub(super) enum Applied {
+    /// The rows were applied, or the slot has another grant or epoch.
+    Outcome(ApplyOutcome),
+    /// Nothing was applied, because the script needs the request of this row's ticket.
+    NeedsRequest {
+        /// The index of the row.
+        row: usize,
+        /// The ticket's token.
+        token: Token,
+    },
+}
+
+/// Parses the reply of `apply.lua` for these rows.
+pub(super) fn applied(
+    reply: &Value,
+    rows: &[FeedRow],
+    found: &FoundRequests,
+) -> Result<Applied, RedisFailure> {
+    let unknown = match reply {
+        Value::Array(values) => values.get(1).map(number).transpose()?,
+        _ => None,
+    };
+    let Some(i) = unknown else { return outcome(reply).map(Applied::Outcome) };
+    let row = usize::try_from(i).unwrap_or(0).wrapping_sub(1);
+    let token = rows.get(row).and_then(|row| row.ticket?.parts()).map(|parts| parts.token);
+    match token {
+        Some(token) if !found.contains_key(&row) => Ok(Applied::NeedsRequest { row, token }),
+        _ => Err(unexpected_reply(reply)),
+    }
+}
+
+/// Parses the reply of `init.lua`, and the usual reply of `apply.lua`.
+pub(super) fn outcome(reply: &Value) -> Result<ApplyOutcome, RedisFailure> {
+    match reply {
+        Value::Array(values) => match values.first() {
+            Some(seq) => Ok(ApplyOutcome::At(Seq(number(seq)?))),
+            None => Ok(ApplyOutcome::Foreign),
+        },
+        other => Err(unexpected_reply(other)),
+    }
+}
+
+/// Adds the arguments of `recall.lua`. The slot remembers at most `recalls_max` recalls.
+pub(super) fn recall(
+    call: &mut Cmd,
+    id: RecallId,
+    grant: GrantId,
+    epoch: Epoch,
+    units: u64,
+    recalls_max: usize,
+) {
+    call.arg(id.0).arg(grant.0).arg(epoch.0).arg(units).arg(recalls_max);
+}
+
+/// Parses the reply of `recall.lua`.
+pub(super) fn recalled(reply: Value) -> Result<RecallOutcome, RedisFailure> {
+    Ok(match codec::array(reply)?.first() {
+        Some(taken) => RecallOutcome::Taken(number(taken)?),
+        None => RecallOutcome::Refused,
+    })
+}
+
+/// Adds the arguments of `acknowledge.lua`. The tickets are sorted by their positions.
+pub(super) fn acknowledge(call: &mut Cmd, tickets: &[DeliveryRef]) {
+    for ticket in tickets {
+        call.arg(codec::entry_id(ticket.at)).arg(ticket.token.0);
+    }
+}
+
+/// Adds the arguments of `stop.lua`.
+pub(super) fn stop(call: &mut Cmd, stopped: bool) {
+    call.arg(u8::from(stopped));
+}
+
+/// Adds the arguments of `retire.lua`.
+pub(super) fn retire(call: &mut Cmd) {
+    call.arg(RETIRED_KEEP.as_millis() as u64);
+}

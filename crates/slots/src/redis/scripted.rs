@@ -1,0 +1,242 @@
+//! One slot of the scripts, without a server. An interpreter runs the scripts on the slot's data.
+//! So a test can run many calls of the real scripts. The calls have the same arguments and replies
+//! as with a server.
+use std::collections::VecDeque;
+
+use doorbuster_core::slot::{
+    ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
+};
+use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey, Token};
+use redis::{Arg, Cmd, Value};
+
+use super::calls::{self, Applied, FoundRequests};
+use super::failure::RedisFailure;
+use super::keys::Keys;
+use super::script::{Script, call_by_source};
+use super::{codec, find_request, reader};
+use crate::{DeliveryRef, SlotError};
+
+/// Executes the commands of one slot, as a server does. The commands are `EVAL`, `HSCAN`,
+/// `XREADGROUP` and `XAUTOCLAIM`.
+pub trait ScriptHost {
+    /// Executes a command. The first word is the command's name.
+    fn execute(&mut self, words: Vec<Vec<u8>>) -> HostReply;
+}
+
+/// The reply to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostReply {
+    /// No value.
+    Nil,
+    /// A number.
+    Int(i64),
+    /// A word, such as `OK`.
+    Status(&'static str),
+    /// A text.
+    Bulk(Vec<u8>),
+    /// Several replies.
+    Array(Vec<Self>),
+    /// An error, which begins with its code.
+    Error(String),
+}
+
+impl From<HostReply> for Value {
+    fn from(reply: HostReply) -> Self {
+        match reply {
+            // An error is never a part of another reply.
+            HostReply::Nil | HostReply::Error(_) => Self::Nil,
+            HostReply::Int(n) => Self::Int(n),
+            HostReply::Status(word) => Self::SimpleString(word.to_owned()),
+            HostReply::Bulk(text) => Self::BulkString(text),
+            HostReply::Array(replies) => Self::Array(replies.into_iter().map(Self::from).collect()),
+        }
+    }
+}
+
+/// A slot of the scripts. Its methods do the same as those of [`crate::Slots`].
+#[derive(Clone, Debug)]
+pub struct ScriptedSlot<H> {
+    host: H,
+    slot: SlotKey,
+    keys: Keys,
+    id_key: IdKey,
+    bounds: SlotBounds,
+    consumer: String,
+    /// Tickets that were delivered again and not yet taken.
+    redelivered: VecDeque<Delivery>,
+}
+
+type Reply<T> = Result<T, SlotError>;
+
+impl<H: ScriptHost> ScriptedSlot<H> {
+    /// Returns a slot whose data is in `host`.
+    pub fn new(host: H, slot: SlotKey, id_key: IdKey, bounds: SlotBounds) -> Self {
+        let (keys, consumer) = (Keys::of("scripted", slot), reader::consumer(NodeId(0)));
+        Self { host, slot, keys, id_key, bounds, consumer, redelivered: VecDeque::new() }
+    }
+
+    fn call(
+        &mut self,
+        script: Script,
+        arguments: impl FnOnce(&mut Cmd),
+    ) -> Result<Value, RedisFailure> {
+        let mut call = call_by_source(script, &self.keys);
+        arguments(&mut call);
+        self.execute(&call)
+    }
+
+    fn execute(&mut self, command: &Cmd) -> Result<Value, RedisFailure> {
+        let words = command.args_iter().filter_map(|word| match word {
+            Arg::Simple(word) => Some(word.to_vec()),
+            _ => None,
+        });
+        match self.host.execute(words.collect()) {
+            HostReply::Error(text) => Err(RedisFailure::of_text(&text)),
+            reply => Ok(reply.into()),
+        }
+    }
+
+    /// See [`crate::Slots::init`].
+    ///
+    /// # Errors
+    /// If the slot cannot have the epoch, or if the script fails.
+    pub fn init(&mut self, terms: GrantTerms) -> Reply<ApplyOutcome> {
+        calls::check_epoch(self.slot, terms.epoch)?;
+        Ok(calls::outcome(&self.call(Script::Init, |call| calls::init(call, terms))?)?)
+    }
+
+    /// See [`crate::Slots::ticket`].
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub fn ticket(&mut self, request: &TicketRequest) -> Reply<TicketAnswer> {
+        let bounds = self.bounds;
+        let reply = self.call(Script::Ticket, |call| {
+            codec::ticket_bounds(call, &bounds);
+            codec::ticket_request(call, request);
+        })?;
+        Ok(match codec::ticket_answers(reply, 1)? {
+            Some((grant, answers)) => codec::ticket_answer(grant, &answers[0], request)?,
+            None => TicketAnswer::NoEpoch,
+        })
+    }
+
+    /// See [`crate::Slots::apply`].
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub fn apply(&mut self, epoch: Epoch, row: &FeedRow) -> Reply<ApplyOutcome> {
+        let (rows, id_key) = (std::slice::from_ref(row), self.id_key.clone());
+        let mut found = FoundRequests::new();
+        loop {
+            let arguments = |call: &mut Cmd| calls::apply(call, &id_key, epoch, rows, &found);
+            let reply = self.call(Script::Apply, arguments)?;
+            match calls::applied(&reply, rows, &found)? {
+                Applied::Outcome(outcome) => return Ok(outcome),
+                Applied::NeedsRequest { row, token } => {
+                    let hash = self.find_request(token)?;
+                    found.insert(row, hash.unwrap_or_else(|| b"-".to_vec()));
+                }
+            }
+        }
+    }
+
+    fn find_request(&mut self, token: Token) -> Result<Option<Vec<u8>>, RedisFailure> {
+        let mut cursor = find_request::START.to_owned();
+        loop {
+            let reply = self.execute(&find_request::scan(&self.keys, &cursor))?;
+            let page = find_request::read_page(reply, token)?;
+            if page.found.is_some() || page.next == find_request::START {
+                return Ok(page.found);
+            }
+            cursor = page.next;
+        }
+    }
+
+    /// See [`crate::Slots::recall`].
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub fn recall(
+        &mut self,
+        id: RecallId,
+        grant: GrantId,
+        epoch: Epoch,
+        units: u64,
+    ) -> Reply<RecallOutcome> {
+        let recalls = self.bounds.recalls;
+        let arguments = |call: &mut Cmd| calls::recall(call, id, grant, epoch, units, recalls);
+        Ok(calls::recalled(self.call(Script::Recall, arguments)?)?)
+    }
+
+    /// See [`crate::Slots::take`].
+    ///
+    /// # Errors
+    /// If the queue cannot be read.
+    pub fn take(&mut self, at_most: usize) -> Reply<Vec<Delivery>> {
+        let again = at_most.min(self.redelivered.len());
+        let mut taken: Vec<Delivery> = self.redelivered.drain(..again).collect();
+        let lacks = at_most - taken.len();
+        if lacks > 0 {
+            let call = reader::xreadgroup(&self.keys, &self.consumer, ">", lacks);
+            match self.execute(&call) {
+                // No queue exists.
+                Err(RedisFailure::Refused(_)) => {}
+                reply => {
+                    let tickets = reader::read_streams(self.slot, reply?)?.tickets;
+                    taken.extend(tickets.into_iter().map(|ticket| ticket.delivery));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// See [`crate::Slots::redeliver`].
+    ///
+    /// # Errors
+    /// If the queue cannot be read.
+    pub fn redeliver(&mut self) -> Reply<()> {
+        self.redelivered.clear();
+        let mut from = reader::FIRST_ENTRY.to_owned();
+        loop {
+            let call = reader::claim(&self.keys, &self.consumer, 0, &from);
+            let claimed = match self.execute(&call) {
+                // No queue exists, so nothing was delivered.
+                Err(RedisFailure::Refused(_)) => return Ok(()),
+                reply => reader::read_claimed(self.slot, reply?)?,
+            };
+            self.redelivered.extend(claimed.tickets.into_iter().map(|ticket| ticket.delivery));
+            if claimed.next == reader::FIRST_ENTRY {
+                return Ok(());
+            }
+            from = claimed.next;
+        }
+    }
+
+    /// See [`crate::Slots::acknowledge`].
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
+        let ticket = DeliveryRef { slot: self.slot, at, token };
+        self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
+        Ok(())
+    }
+
+    /// See [`crate::Slots::stop`].
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub fn stop(&mut self, stopped: bool) -> Reply<()> {
+        self.call(Script::Stop, |call| calls::stop(call, stopped))?;
+        Ok(())
+    }
+
+    /// See [`crate::Slots::view`].
+    ///
+    /// # Errors
+    /// If the script fails.
+    pub fn view(&mut self) -> Reply<Option<SlotView>> {
+        Ok(codec::view(self.call(Script::View, |_| {})?, &self.bounds)?)
+    }
+}
