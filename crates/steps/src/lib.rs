@@ -26,6 +26,8 @@
 pub mod checkout;
 pub mod delivery;
 pub mod feed;
+#[cfg(test)]
+mod fixture;
 pub mod late_payment;
 pub mod memory;
 pub mod pool_recall;

@@ -1,5 +1,4 @@
 //! Moves units from an item's slots to its pool. A late payment or a lower total needs these units.
-//! Every effect may be repeated.
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
@@ -145,6 +144,7 @@ impl PoolRecall {
             }
         }
     }
+
     fn count_next(&self) -> Effect {
         match self.uncounted.front() {
             Some(grant) => Effect::CountUnits(grant.clone()),

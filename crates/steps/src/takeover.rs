@@ -72,25 +72,13 @@ impl Takeover {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_core::{Epoch, ItemId, Seq, SlotKey, TicketN};
+    use doorbuster_core::{ItemId, SlotKey};
 
     use super::*;
+    use crate::fixture;
 
     fn grant(node: u32) -> Grant {
-        Grant {
-            id: GrantId(u64::from(node)),
-            slot: SlotKey { item: ItemId(1), index: node },
-            epoch: Epoch(1),
-            granted: 5,
-            settled: 0,
-            counted: true,
-            open: true,
-            acked: true,
-            max_n: TicketN(0),
-            resolved: 0,
-            feed_len: Seq(0),
-            closed: None,
-        }
+        fixture::grant(u64::from(node), SlotKey { item: ItemId(1), index: node }, 5)
     }
 
     #[test]

@@ -80,10 +80,10 @@ impl Engine {
         item: &ItemState,
         adjustment: Adjustment,
     ) -> Result<AdjustResult, EngineError> {
-        let began = Instant::now();
+        let started = Instant::now();
         let (mut changed, mut decided) = (listen(item), AdjustResult::NotFound);
         let (mut steps, mut effect) =
-            TotalChange::begin(adjustment.units.unsigned_abs(), elapsed(began));
+            TotalChange::begin(adjustment.units.unsigned_abs(), elapsed(started));
         loop {
             let input = match effect {
                 Effect::Adjust => {
@@ -111,7 +111,7 @@ impl Engine {
                 Effect::Finish => return Ok(decided),
                 Effect::Refuse(free) => return Ok(AdjustResult::MoreThanFree { free }),
             };
-            effect = steps.next(input, elapsed(began));
+            effect = steps.next(input, elapsed(started));
         }
     }
 }

@@ -28,11 +28,11 @@ pub(crate) async fn recall_to_pool(
             Effect::ReadRecalls => Input::Recalls(engine.store().pending_recalls().await?),
             Effect::BeginRecall { from, units } => {
                 let (id, target) = (recall::new_id(), RecallTarget::Pool);
-                let begun = engine.store().begin_recall(id, from, target, units).await?;
-                if begun.is_some() {
+                let recall = engine.store().begin_recall(id, from, target, units).await?;
+                if recall.is_some() {
                     failpoint::pass(Failpoint::RecallBegun);
                 }
-                Input::RecallBegun(begun)
+                Input::RecallBegun(recall)
             }
             Effect::TakeUnits { from, recall } => {
                 Input::Taken(recall::take_units(engine, &from, &recall).await?)
@@ -53,7 +53,7 @@ pub(super) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
     changed
 }
 
-/// Returns the time since `began` as a monotonic time.
-pub(super) fn elapsed(began: Instant) -> Millis {
-    Millis(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX))
+/// Returns the time since `started` as a monotonic time.
+pub(super) fn elapsed(started: Instant) -> Millis {
+    Millis(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
 }

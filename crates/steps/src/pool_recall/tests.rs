@@ -1,7 +1,8 @@
 //! Tests the sequence of the effects, and from which slots units are recalled.
-use doorbuster_core::{Epoch, ItemId, Seq, TicketN};
+use doorbuster_core::ItemId;
 
 use super::*;
+use crate::fixture;
 
 fn slot(index: u32) -> SlotKey {
     SlotKey { item: ItemId(1), index }
@@ -9,20 +10,7 @@ fn slot(index: u32) -> SlotKey {
 
 /// Returns the open grant of a slot with this number of unsettled units.
 fn grant(index: u32, granted: u64) -> Grant {
-    Grant {
-        id: GrantId(u64::from(index) + 10),
-        slot: slot(index),
-        epoch: Epoch(1),
-        granted,
-        settled: 0,
-        counted: true,
-        open: true,
-        acked: true,
-        max_n: TicketN(0),
-        resolved: 0,
-        feed_len: Seq(0),
-        closed: None,
-    }
+    fixture::grant(u64::from(index) + 10, slot(index), granted)
 }
 
 fn recall(grant: GrantId, target: RecallTarget, asked: u64) -> Recall {
@@ -50,12 +38,12 @@ fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
     let from = GrantId(12);
     assert_eq!(effect, Effect::BeginRecall { from, units: 9 });
     // Only another node reaches this slot. It moves the units later, so they are still missing.
-    let begun = recall(from, RecallTarget::Pool, 9);
-    let effect = steps.next(Input::RecallBegun(Some(begun)));
+    let started = recall(from, RecallTarget::Pool, 9);
+    let effect = steps.next(Input::RecallBegun(Some(started)));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
-    let begun = recall(GrantId(11), RecallTarget::Pool, 5);
-    let effect = steps.next(Input::RecallBegun(Some(begun.clone())));
-    assert_eq!(effect, Effect::TakeUnits { from: grant(1, 6), recall: begun });
+    let started = recall(GrantId(11), RecallTarget::Pool, 5);
+    let effect = steps.next(Input::RecallBegun(Some(started.clone())));
+    assert_eq!(effect, Effect::TakeUnits { from: grant(1, 6), recall: started });
     // The slot has sold a unit since it was read.
     let effect = steps.next(Input::Taken(RecallOutcome::Taken(4)));
     assert_eq!(effect, Effect::FinishRecall { recall: RecallId(4), units: 4 });
@@ -71,8 +59,8 @@ fn nothing_more_is_recalled_than_the_pool_lacks() {
     let (mut steps, effect) = begin(3, pending);
     let from = GrantId(11);
     assert_eq!(effect, Effect::BeginRecall { from, units: 3 }, "the other slot is asked already");
-    let begun = recall(from, RecallTarget::Pool, 3);
-    steps.next(Input::RecallBegun(Some(begun)));
+    let started = recall(from, RecallTarget::Pool, 3);
+    steps.next(Input::RecallBegun(Some(started)));
     steps.next(Input::Taken(RecallOutcome::Taken(3)));
     assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(3));
 }

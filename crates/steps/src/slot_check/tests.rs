@@ -2,22 +2,11 @@
 use doorbuster_core::{Counter, Epoch, GrantId, ItemId, Seq, SlotKey, TicketN};
 
 use super::*;
+use crate::fixture;
 
 fn grant() -> Grant {
-    Grant {
-        id: GrantId(7),
-        slot: SlotKey { item: ItemId(1), index: 0 },
-        epoch: Epoch(1),
-        granted: 10,
-        settled: 4,
-        counted: true,
-        open: true,
-        acked: true,
-        max_n: TicketN(4),
-        resolved: 4,
-        feed_len: Seq(2),
-        closed: None,
-    }
+    let before = fixture::grant(7, SlotKey { item: ItemId(1), index: 0 }, 10);
+    Grant { settled: 4, max_n: TicketN(4), resolved: 4, feed_len: Seq(2), ..before }
 }
 
 fn slot() -> SlotView {

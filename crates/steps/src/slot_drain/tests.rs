@@ -2,22 +2,11 @@
 use doorbuster_core::{Counter, Epoch, ItemId, RecallTarget, Seq, SlotKey, TicketN};
 
 use super::*;
+use crate::fixture;
 
 fn grant(resolved: u64) -> Grant {
-    Grant {
-        id: GrantId(7),
-        slot: SlotKey { item: ItemId(1), index: 0 },
-        epoch: Epoch(1),
-        granted: 5,
-        settled: 0,
-        counted: true,
-        open: true,
-        acked: true,
-        max_n: TicketN(resolved),
-        resolved,
-        feed_len: Seq(0),
-        closed: None,
-    }
+    let max_n = TicketN(resolved);
+    Grant { max_n, resolved, ..fixture::grant(7, SlotKey { item: ItemId(1), index: 0 }, 5) }
 }
 
 fn view(stopped: bool, available: u64, n: u64) -> SlotView {

@@ -1,11 +1,12 @@
 //! Tests the sequence of a round's effects.
 use doorbuster_core::slot::{RecallOutcome, SlotView};
 use doorbuster_core::{
-    Epoch, Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey, Spread, Stock,
-    TicketN, Units,
+    Grant, GrantId, ItemId, Recall, RecallId, RecallTarget, Seq, SlotKey, Spread, Stock, TicketN,
+    Units,
 };
 
 use super::{Effect, Input, ItemView, OpenSlot, Pause, Portions, Round};
+use crate::fixture;
 
 const HERE: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const ALSO_HERE: SlotKey = SlotKey { item: ItemId(1), index: 1 };
@@ -85,20 +86,7 @@ impl ItemView for Item {
 }
 
 fn grant(slot: SlotKey) -> Grant {
-    Grant {
-        id: GrantId(u64::from(slot.index) + 1),
-        slot,
-        epoch: Epoch(1),
-        granted: 5,
-        settled: 0,
-        counted: true,
-        open: true,
-        acked: true,
-        max_n: TicketN(0),
-        resolved: 0,
-        feed_len: Seq(1),
-        closed: None,
-    }
+    Grant { feed_len: Seq(1), ..fixture::grant(u64::from(slot.index) + 1, slot, 5) }
 }
 
 fn open(slot: SlotKey, available: u64) -> OpenSlot {

@@ -2,22 +2,10 @@
 use doorbuster_core::{Counter, Epoch, ItemId, Seq, SlotKey, TicketN};
 
 use super::*;
+use crate::fixture;
 
 fn grant(granted: u64, acked: bool) -> Grant {
-    Grant {
-        id: GrantId(7),
-        slot: SlotKey { item: ItemId(1), index: 0 },
-        epoch: Epoch(1),
-        granted,
-        settled: 0,
-        counted: true,
-        open: true,
-        acked,
-        max_n: TicketN(0),
-        resolved: 0,
-        feed_len: Seq(0),
-        closed: None,
-    }
+    Grant { acked, ..fixture::grant(7, SlotKey { item: ItemId(1), index: 0 }, granted) }
 }
 
 fn view(grant: GrantId) -> SlotView {
