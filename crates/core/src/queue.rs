@@ -36,12 +36,6 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Returns the number of kept entries, including acknowledged entries behind an unacknowledged
-    /// entry.
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Returns the `decide_by` of the oldest ticket not yet acknowledged.
     pub(crate) fn oldest(&self) -> Option<Millis> {
         self.entries.front().map(|e| e.ticket.decide_by)
@@ -70,14 +64,17 @@ impl Queue {
     }
 
     pub(crate) fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
-        let until = self.entries.len().min(self.delivered + at_most);
-        for i in self.delivered..until {
-            out.push(Delivery {
-                at: self.first + i as u64,
-                ticket: self.entries[i].ticket.clone(),
-            });
+        let until = out.len() + at_most;
+        while out.len() < until
+            && let Some(entry) = self.entries.get(self.delivered)
+        {
+            // An acknowledgement may be older than a restored copy of the queue.
+            if !entry.done {
+                let at = self.first + self.delivered as u64;
+                out.push(Delivery { at, ticket: entry.ticket.clone() });
+            }
+            self.delivered += 1;
         }
-        self.delivered = until;
     }
 
     /// Marks all unacknowledged tickets as not delivered, because their settler stopped.

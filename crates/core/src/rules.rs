@@ -126,7 +126,7 @@ rules! {
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
     /// If a sale has changed since its drain was announced, a pause or close drains it again
-    /// before the phase changes.
+    /// before the phase changes, but at most three times in total.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,

@@ -283,7 +283,7 @@ impl Slot {
         // Each ticket has the same time from its issue to its `decide_by`. So the difference
         // between the `decide_by` of this request and of the oldest ticket is that ticket's age.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
-        let is_full = self.queue.len() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
+        let is_full = self.queue.open() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {
             return TicketAnswer::Full;
         }

@@ -23,8 +23,8 @@ pub enum Effect {
     /// since the last [`Effect::Adjust`] counts. The result is [`Input::Waited`].
     Wait(u64),
     /// Count the units in the pool and the units that the slots can sell now. Units of tickets in
-    /// flight do not count, except in slots that this node does not reach or that do not answer.
-    /// The result is [`Input::Free`].
+    /// flight do not count. They count if this node does not reach all slots, or if a slot does not
+    /// answer. The result is [`Input::Free`].
     CountFree,
     /// The store has decided. The step has ended.
     Finish,

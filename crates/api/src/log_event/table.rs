@@ -328,7 +328,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
     ),
     warn("slot.drain_follow_failed", "This node could not follow another node's drain."),
-    warn("slot.drain_incomplete", "A slot was not drained in time. Its tickets are returned."),
+    warn("slot.drain_incomplete", "Slots were not drained in time. Their tickets are returned."),
     warn(
         "slot.drain_others_incomplete",
         "Other nodes did not drain their slots in time. Tickets in flight are returned.",

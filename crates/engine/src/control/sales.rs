@@ -176,11 +176,17 @@ impl Engine {
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
-        let outcome = self.drain_until_stepped(&sale.row.id, step).await;
+        let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
         // A successful step ends the drain. If the step failed, or if another node took it first,
         // this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.cancel_drain(sale).await;
+        }
+        // The cancelled drain changed the sale's version.
+        if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
+            && let Some(newest) = self.store().sale(&row.id).await?
+        {
+            *row = newest;
         }
         sale.flags.draining.store(false, Ordering::Release);
         outcome

@@ -59,7 +59,7 @@ impl Lifecycle {
         self.stop.cancel();
     }
 
-    /// Waits until all tasks have ended. No task can start after that.
+    /// Waits until all tasks have ended.
     pub(super) async fn wait_for_tasks(&self) {
         self.tasks.close();
         self.tasks.wait().await;

@@ -1,8 +1,9 @@
 //! The live nodes, as this node last saw them. They share the request limits, and the work of
-//! settling: if nodes share the slots, the live nodes determine whose tickets this node settles.
+//! settling. If nodes share the slots, the live nodes determine for which slots this node settles
+//! the tickets.
 //!
 //! This part owns the result of the last check. It calls no other part. The job that renews the
-//! leases writes it, and limits, settlers and the control room read it.
+//! leases writes it, and limits, settlers and the console read it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,8 +69,8 @@ impl LiveNodes {
         &self.count
     }
 
-    /// Records the live nodes. `open` has the items with open slots. If other nodes settle than
-    /// before, returns the nodes that may take tickets.
+    /// Records the live nodes. `open` has the items with open slots. If the set of settling nodes
+    /// has changed, returns the nodes that renewed their leases recently.
     pub(crate) fn observe(
         &self,
         nodes: &[NodeRow],

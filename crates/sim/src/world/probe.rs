@@ -140,14 +140,20 @@ impl World {
         {
             return;
         }
-        let Some(nth) = self.store.model.orders.keys().position(|o| *o == id) else { return };
-        // A slot that cannot remember more recalls is moved to a new epoch between two tries.
         for _ in 0..RETRIES_MAX {
+            let Some(nth) = self.store.model.orders.keys().position(|o| *o == id) else { return };
             self.provider.allow_more_at_rest();
             self.charge(nth as u8, 0);
             self.payments_at_rest();
             if self.store.model.orders[&id].state == OrderState::Paid {
                 return self.refund_order(id);
+            }
+            // A slot that cannot remember more recalls gives no units until its next epoch.
+            let is_sealed = |place: &super::PlacedSlot| {
+                place.at.item == item && place.slot.view().is_some_and(|view| view.sealed)
+            };
+            if !self.places.iter().any(is_sealed) {
+                break;
             }
             self.run_until_stable();
         }

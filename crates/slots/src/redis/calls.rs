@@ -1,4 +1,5 @@
-//! The arguments of the scripts, and the meaning of their replies. Nothing here needs a connection.
+//! The arguments of the scripts, and the meaning of their replies, except those of `ticket.lua` and
+//! `view.lua`, which are in `codec`. Nothing here needs a connection.
 use std::collections::HashMap;
 
 use doorbuster_core::rows::FeedCause;

@@ -78,7 +78,7 @@ impl Redis {
     /// another node had received them. These tickets replace the slot's tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) =
-            (self.keys(slot), reader::FIRST_ENTRY.to_owned(), Vec::new());
+            (self.keys(slot), reader::CLAIM_START.to_owned(), Vec::new());
         loop {
             let mut reply = self.claim_page(slot, &keys, &from).await;
             for _ in 1..ATTEMPTS_MAX {
@@ -95,7 +95,7 @@ impl Redis {
             };
             tickets.extend(claimed.tickets);
             from = claimed.next;
-            if from == reader::FIRST_ENTRY {
+            if from == reader::CLAIM_START {
                 break;
             }
         }

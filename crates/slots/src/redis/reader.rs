@@ -64,8 +64,9 @@ impl QueueReader {
     }
 }
 
-/// The lowest id of an entry. A claim starts there.
-pub(super) const FIRST_ENTRY: &str = "0-0";
+/// An id below every entry. The first claim starts there, and a claim returns it if no entries are
+/// left.
+pub(super) const CLAIM_START: &str = "0-0";
 
 /// Returns the consumer name of a node's readers.
 pub(super) fn consumer(node: NodeId) -> String {
@@ -126,7 +127,7 @@ impl Reader {
             if claimed.elapsed() >= CLAIM_INTERVAL {
                 claimed = Instant::now();
                 let call =
-                    claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, FIRST_ENTRY);
+                    claim(&self.keys, &self.consumer, CLAIM_IDLE.as_millis() as u64, CLAIM_START);
                 let claimed = read_claimed(self.slot, send(connection, &call).await?)?;
                 self.inbox.push(claimed.tickets);
                 self.drop_unreadable(connection, &claimed.unreadable).await?;
@@ -252,7 +253,7 @@ pub(super) fn pending_ids(reply: Value) -> Result<Vec<String>, RedisFailure> {
 
 /// The answer to a claim.
 pub(super) struct Claimed {
-    /// The id at which the next claim begins. It is [`FIRST_ENTRY`] if no entries are left.
+    /// The id at which the next claim begins. It is [`CLAIM_START`] if no entries are left.
     pub(super) next: String,
     pub(super) tickets: Vec<DequeuedTicket>,
     /// Entries that are invalid.

@@ -1,6 +1,7 @@
 //! One slot of the scripts, without a server. An interpreter runs the scripts on the slot's data.
 //! So a test can run many calls of the real scripts. The calls have the same arguments and replies
-//! as with a server.
+//! as with a server. Only tests use this module. Its loops over several calls repeat those of the
+//! driver, because the driver's loops wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -197,7 +198,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     /// If the queue cannot be read.
     pub fn redeliver(&mut self) -> Reply<()> {
         self.redelivered.clear();
-        let mut from = reader::FIRST_ENTRY.to_owned();
+        let mut from = reader::CLAIM_START.to_owned();
         loop {
             let call = reader::claim(&self.keys, &self.consumer, 0, &from);
             let claimed = match self.execute(&call) {
@@ -206,7 +207,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
                 reply => reader::read_claimed(self.slot, reply?)?,
             };
             self.redelivered.extend(claimed.tickets.into_iter().map(|ticket| ticket.delivery));
-            if claimed.next == reader::FIRST_ENTRY {
+            if claimed.next == reader::CLAIM_START {
                 return Ok(());
             }
             from = claimed.next;
@@ -220,6 +221,8 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
+        // The driver may deliver such a ticket again, which settles nothing.
+        self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }
 

@@ -30,16 +30,19 @@ struct About {
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let engine = &app.engine;
-    let (live, open) = (engine.live_nodes(), engine.items_with_open_slots());
+    let live = engine.live_nodes();
     let mut nodes = match engine.layout().is_single_node() {
         true => {
-            let settles = live.settled_slot_names(&[], &open).remove(&engine.node());
+            let settles = live
+                .settled_slot_names(&[], &engine.items_with_open_slots())
+                .remove(&engine.node());
             let view =
                 node_view(&engine.node().to_string(), &engine.node_description(), None, true);
             vec![Node { settles: settles.unwrap_or_default(), ..view }]
         }
         false => {
             let rows = engine.store().nodes().await.map_err(failed)?;
+            let open = engine.items_with_open_slots();
             let (mut settles, now) = (live.settled_slot_names(&rows, &open), engine.now());
             let view = |row: &NodeRow| Node {
                 settles: settles.remove(&row.node).unwrap_or_default(),

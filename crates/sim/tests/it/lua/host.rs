@@ -1,6 +1,6 @@
 //! Executes a slot's commands in this process. Lua 5.1 runs the scripts, as in Redis.
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use doorbuster_slots::{HostReply as Reply, ScriptHost};
@@ -14,6 +14,19 @@ pub(super) struct Interpreter {
     data: Rc<RefCell<Keyspace>>,
     /// The compiled scripts, by their sources.
     scripts: RefCell<HashMap<Bytes, Function>>,
+    /// The names of the executed commands.
+    commands: Commands,
+}
+
+/// The names of commands.
+type Commands = Rc<RefCell<BTreeSet<String>>>;
+
+/// Adds the name of a command.
+fn note(commands: &Commands, words: &[Bytes]) {
+    let name = String::from_utf8_lossy(&words[0]);
+    if !commands.borrow().contains(&*name) {
+        commands.borrow_mut().insert(name.into_owned());
+    }
 }
 
 /// The data of one slot, and the interpreter for its scripts.
@@ -26,11 +39,12 @@ pub(super) struct LuaHost {
 impl Interpreter {
     pub(super) fn new() -> mlua::Result<Self> {
         let (lua, data) = (Lua::new(), Rc::new(RefCell::new(Keyspace::default())));
-        let redis = lua.create_table()?;
+        let (redis, commands) = (lua.create_table()?, Commands::default());
         for (name, raises) in [("call", true), ("pcall", false)] {
-            let data = data.clone();
+            let (data, commands) = (data.clone(), commands.clone());
             let call = lua.create_function(move |lua, words: MultiValue| {
                 let words = words.iter().map(word).collect::<mlua::Result<Vec<Bytes>>>()?;
+                note(&commands, &words);
                 match data.borrow_mut().execute(&words) {
                     Reply::Error(error) if raises => Err(mlua::Error::runtime(error)),
                     reply => to_lua(lua, reply),
@@ -45,7 +59,12 @@ impl Interpreter {
         })?;
         redis.set("error_reply", error_reply)?;
         lua.globals().set("redis", redis)?;
-        Ok(Self { lua, data, scripts: RefCell::default() })
+        Ok(Self { lua, data, scripts: RefCell::default(), commands })
+    }
+
+    /// Returns the names of the executed commands.
+    pub(super) fn commands(&self) -> BTreeSet<String> {
+        self.commands.borrow().clone()
     }
 
     /// Runs a script. `words` are the number of keys, the keys, and the arguments.
@@ -78,6 +97,7 @@ impl LuaHost {
 
 impl ScriptHost for LuaHost {
     fn execute(&mut self, words: Vec<Bytes>) -> Reply {
+        note(&self.interpreter.commands, &words);
         if words[0] != b"EVAL" {
             return self.data.execute(&words);
         }

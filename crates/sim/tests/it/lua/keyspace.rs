@@ -1,5 +1,5 @@
-//! The data of one slot in memory, with the commands of Redis that the scripts use. Each command
-//! does what the documentation of Redis says, for the forms that the scripts use.
+//! The data of one slot in memory, with the commands of Redis that the scripts and the driver use.
+//! Each command does what the documentation of Redis says, for the forms that they use.
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -89,8 +89,6 @@ impl Keyspace {
             ("UNLINK", _) => {
                 count(words[1..].iter().filter(|key| self.0.remove(*key).is_some()).count())
             }
-            // A key that is kept for a day is kept for the whole test.
-            ("PEXPIRE", _) => Reply::Int(self.0.contains_key(key).into()),
             ("HGET" | "HMGET" | "HSET" | "HDEL" | "HLEN" | "HSCAN", rest) => {
                 self.hash_command(&name, key, rest)
             }
@@ -276,7 +274,7 @@ impl Keyspace {
 
 impl Stream {
     /// Returns the next id, and the pending entries from `from`. Entries that left the stream are
-    /// no longer pending.
+    /// no longer pending. Unlike Redis, the reply does not name these entries.
     fn claim(&mut self, from: Id, at_most: usize) -> Reply {
         let Some((_, group)) = &mut self.group else { return no_group() };
         group.pending.retain(|id| self.entries.contains_key(id));
