@@ -18,8 +18,8 @@ pub use doorbuster_types::OrderState;
     "reserved_at": "2026-11-20T10:00:00.123Z", "pay_by": "2026-11-20T10:15:00.123Z", "paid_at": null, "ended_at": null
 })))]
 pub struct Order {
-    /// The order's id, which never changes. If the request got a `202` first, the `202` has the
-    /// same id.
+    /// The order's id, which never changes. If the purchase was first answered with `202`, that
+    /// answer had the same id.
     pub id: String,
     /// The order's sale.
     pub sale: String,

@@ -1,10 +1,10 @@
-//! `lab incident`: reproduces from a seed how a lock fails if the lock ends before the work under
-//! it.
+//! `lab incident`: shows how a lock fails if it expires before the work that it protects has ended.
+//! A seed makes the run repeatable.
 //!
-//! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The work under the lock
+//! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work
 //! contains a call to a payment company, which usually takes 5 ms. The seed decides which calls
-//! take longer than the lock. The strategies are the unchanged files of the lab. This module only
-//! acts as the payment company and records the events.
+//! take longer than the lock. The incident runs the lab's strategies without changes to their code.
+//! This module only acts as the payment company and records the events.
 
 mod journal;
 

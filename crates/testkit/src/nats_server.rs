@@ -13,7 +13,8 @@ use crate::tool::program;
 
 /// How long a stream detects a repeated id, unless a test chooses another time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// The longest time until a listening server answers requests about streams.
+/// The longest wait for the first answer about streams. A server accepts connections before its
+/// streams are available.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.

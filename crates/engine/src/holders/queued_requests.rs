@@ -37,8 +37,8 @@ struct QueuedState {
 
 impl QueuedRequests {
     fn lock(&self) -> MutexGuard<'_, QueuedState> {
-        // If a thread panics between two changes, an entry of `due` may remain without its request.
-        // Such an entry does no harm.
+        // If a thread panics while it holds the lock, a request may stay here for ever. That does
+        // no harm, because `find` does not return a request after its `decide_by`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -67,7 +67,9 @@ fn check_payment(
                     find(format!("payment {id} pays for order {order_text}, which does not exist"))
                 }
                 Some(Order { state, .. }) if state != "paid" => {
-                    find(format!("payment {id} pays for order {order_text}, which is {state:?}"));
+                    find(format!(
+                        "payment {id} is captured, but order {order_text} is {state:?}, not paid"
+                    ));
                 }
                 Some(order)
                     if snapshot.price(order)

@@ -137,8 +137,10 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     let after = old.sql(count)?;
     old.stop()?;
     if before != after {
-        let what =
-            format!("the old primary returned with {before} orders, but has {after} at the end");
+        let what = format!(
+            "a node wrote to the old primary: it had {before} orders at its start, and {after} \
+             after the nodes' restart"
+        );
         return Err(ClusterError::failed("the return of the old primary", what));
     }
     how += ", the old primary returned and got no order";

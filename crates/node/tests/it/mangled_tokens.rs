@@ -47,8 +47,8 @@ impl Mangler {
         let mut all: Vec<String> = corpus.lines().map(str::to_owned).collect();
         let begin = [&all[..], &[right.to_owned()]].concat();
         while all.len() < self.of_each {
-            // Half of the texts come from the valid input, because nearly valid inputs pass the
-            // most checks.
+            // About half of the texts are changed copies of the valid input. A nearly valid text
+            // gets past the first checks, so it also tests the later checks.
             let from = if self.rng.random() {
                 right
             } else {

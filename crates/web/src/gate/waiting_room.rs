@@ -119,7 +119,8 @@ pub(crate) async fn draw(
     Ok(reply)
 }
 
-/// Where an export continues: the rank of the next line, and the lot of the last line.
+/// Where an export continues: the rank of the next line, and the lot of the line before it. At the
+/// start, there is no line before it.
 struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`

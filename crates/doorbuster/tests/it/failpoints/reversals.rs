@@ -74,8 +74,8 @@ pub struct Reversal<'a> {
     outcomes: Vec<i64>,
 }
 
-/// Returns the expected reversals, from the sandbox's documents and from the messages that the test
-/// signed.
+/// Returns the reversals that must exist: those that the sandbox reports in `sessions`, and those
+/// of the messages that the test itself signed and sent.
 pub fn all<'a>(
     sessions: &'a [Value],
     payments: &'a [Value],

@@ -22,8 +22,8 @@ const LANGUAGES: [&str; 2] = ["en", "zh"];
 const STATES_MIN: usize = 1_000;
 /// How long axe-core runs in one script of the test, in milliseconds.
 const LOOK_MS: u32 = 8_000;
-/// Words that must occur in the names of the sale page's states, so that axe-core checks these
-/// states. Each word names the title, the deal or the variant of a state.
+/// Words that must occur in the names of the drawn states of the sale page. If a word is missing,
+/// its state was not drawn, so axe-core did not check it.
 const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
     drawn due ended endedx gone goneout heldout join joining lapsed late less level limit live \
     maywaitlist members next nosignin offline paid paused queued ready refused reserved retrying \
