@@ -57,7 +57,7 @@ pub struct ItemPatch {
     /// URL of a picture.
     #[schema(schema_with = super::schema::image, required = false)]
     pub image: MemberPatch<String>,
-    /// Further pictures, which replace all present further pictures; `null` removes the pictures.
+    /// The pictures besides `image`. The new list replaces the whole list; `null` empties the list.
     #[schema(schema_with = super::schema::nullable_gallery, required = false)]
     pub gallery: Option<Vec<Picture>>,
     /// Facts about the product, which replace all present facts; `null` removes the facts.

@@ -155,7 +155,9 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
         ))
     };
     if openers.is_empty() {
-        return Err(missing("the settings lack keys and a secret that opens the nodes' keys"));
+        return Err(missing(
+            "the settings have neither all keys of an edge nor a secret that opens the nodes' keys",
+        ));
     }
     let servers = SharedRedis::readers(urls, "doorbuster")
         .map_err(|error| SecretsError::EdgeKeys(error.to_string()))?;

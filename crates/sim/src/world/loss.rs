@@ -10,8 +10,8 @@ use super::in_flight::Message;
 use crate::store::Tx;
 
 impl World {
-    /// Starts the check by reading the grant. The simulator rolls full slots by an operation of its
-    /// own, so a full slot is no finding here.
+    /// Starts the check by reading the grant. The check does not report a full slot, because a
+    /// separate operation of the simulator moves full slots to a new epoch.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
         let (check, effect) = SlotCheck::start(Arc::new(before.clone()), false);

@@ -12,8 +12,8 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// The hashes of requests that the caller searched for, by the index of the feed row. The hash is
-/// "-" if the request was not found.
+/// Maps the index of a feed row to the hash of the row's request. It has only the rows whose
+/// requests the caller searched for. The hash is "-" if the search did not find the request.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
 /// Returns an error if the slot cannot have this epoch.

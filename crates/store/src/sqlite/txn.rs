@@ -1,4 +1,4 @@
-//! One commit on the writer's connection, which several independent jobs share.
+//! One transaction on the writer's connection. Several independent jobs share the transaction.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 

@@ -50,9 +50,9 @@ impl StepCounts {
         self.waiting = self.waiting.max(later.waiting);
     }
 
-    /// Adds the same step of another node. Adds up the queues, because one node counts each slot's
-    /// queue. Does not add up the units and the waiting visitors, because these are the same on
-    /// every node.
+    /// Adds the same step of another node. Adds up the lengths of the queues, because exactly one
+    /// node counts each slot's queue. Does not add up the units and the waiting visitors, because
+    /// these are the same on every node.
     pub(crate) fn add_node(&mut self, other: &Self) {
         self.add_counts(other);
         self.peak += other.peak;

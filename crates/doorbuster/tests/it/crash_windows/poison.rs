@@ -133,8 +133,8 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
 async fn an_operator_resolves_a_ticket_that_was_given_up() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 100, 2, 900)]).await;
-    // Only the first ticket may fail. The server may send the request to the slot again, and a
-    // second ticket must then succeed.
+    // Only the first ticket fails. If the server sends the request to the slot again, the second
+    // ticket must succeed.
     poison(&fixture, "orders", "NEW.buyer = 'poison' AND NOT EXISTS (SELECT 1 FROM dead_letter)");
     fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 2)).await;
     let unseen = async || fixture.metric(r#"doorbuster_dead_letters{kind="ticket"}"#).await;
