@@ -9,7 +9,7 @@ fn a_payment_that_does_not_pay_for_its_order_is_found() {
     breaks(
         "UPDATE payment SET order_id = '{ann}', grant_id = 11 WHERE id = 'pay_bob'",
         "I5",
-        "which is \"reserved\"",
+        "is \"reserved\", not paid",
     );
     breaks(
         "UPDATE payment SET order_id = '{cat}' WHERE id = 'pay_bob'",
