@@ -176,6 +176,16 @@ impl Engine {
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         sale.flags.draining.store(true, Ordering::Release);
+        let outcome = self.step_or_cancel(sale, step).await;
+        sale.flags.draining.store(false, Ordering::Release);
+        outcome
+    }
+
+    async fn step_or_cancel(
+        &self,
+        sale: &SaleState,
+        step: PhaseStep,
+    ) -> Result<StepOutcome, EngineError> {
         let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
         // A successful step ends the drain. If the step failed, or if another node took it first,
         // this node must cancel its own drain.
@@ -188,7 +198,6 @@ impl Engine {
         {
             *row = newest;
         }
-        sale.flags.draining.store(false, Ordering::Release);
         outcome
     }
 

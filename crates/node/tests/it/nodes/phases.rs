@@ -76,3 +76,33 @@ async fn a_sale_that_other_nodes_change_is_drained_again_at_most_three_times() {
         node.stop().await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_another_node_took_first_returns_the_newest_version() {
+    let home = Deployment::postgres();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(10, 1, Spread::default()).await;
+    // Another node pauses the sale after the first announcement of the drain.
+    home.sql(
+        "CREATE FUNCTION pause_sale() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             UPDATE sale SET phase = 'paused', version = version + 1
+             WHERE id = NEW.id AND phase = 'open';
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER pause_sale AFTER UPDATE OF draining_until ON sale FOR EACH ROW
+             WHEN (NEW.draining_until IS NOT NULL) EXECUTE FUNCTION pause_sale()",
+    );
+    let engine = node.engine.clone();
+    let paused = node.run(async move { engine.step_sale(SALE, PhaseStep::Pause).await }).await;
+    let Ok(StepOutcome::Done { sale: paused, changed: false }) = paused else {
+        panic!("{paused:?}")
+    };
+    let stored = node.engine.store().sale(SALE).await.expect("reads").expect("created");
+    assert_eq!((paused.phase, paused.version), (Phase::Paused, stored.version));
+    assert_eq!(stored.draining_until, None);
+    let catalogue = node.engine.catalogue();
+    let sale = catalogue.sale(SALE).expect("known");
+    assert!(!sale.is_draining());
+    drop(catalogue);
+    node.stop().await;
+}
