@@ -52,15 +52,39 @@ pub(super) fn failed(what: &str, error: impl std::fmt::Display) -> OpenError {
     OpenError::Failed(format!("{what}: {error}"))
 }
 
-/// Creates the directory if it does not exist, and takes its lock. The lock lasts until the
-/// returned file is closed.
-pub(super) fn lock(dir: &Path) -> Result<File, OpenError> {
+/// The lock of a data directory: its open lock file.
+pub(super) struct DirLock(File);
+
+impl DirLock {
+    pub(super) fn metadata(&self) -> io::Result<fs::Metadata> {
+        self.0.metadata()
+    }
+}
+
+impl Drop for DirLock {
+    /// Unlocks the file. Closing it is not enough: another thread may have just forked a child
+    /// process, which shares the open file. The child would keep the lock until it executes its
+    /// program.
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(
+                %error,
+                event = "store.unlock_failed",
+                "failed to unlock the data directory"
+            );
+        }
+    }
+}
+
+/// Creates the directory if it does not exist, and takes its lock. Dropping the returned value
+/// releases the lock.
+pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), e))?;
     let path = lock_path(dir);
     let lock = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(&path);
     let lock = lock.map_err(|e| failed(&path.display().to_string(), e))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(DirLock(lock)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(dir.to_owned())),
         Err(TryLockError::Error(e)) => Err(failed(&path.display().to_string(), e)),
     }
@@ -98,7 +122,7 @@ const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
 /// Refuses to create a new store if the directory's store file was removed, because the new file
 /// would destroy the rest of the old store.
-fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
+fn expect_store(path: &Path, lock: &DirLock) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
         lock.metadata().is_ok_and(|lock| lock.len() > 0) || bytes(&with_suffix(path, "-wal")) > 0;
@@ -113,15 +137,15 @@ fn expect_store(path: &Path, lock: &File) -> Result<(), OpenError> {
 }
 
 /// Writes a text into the lock file. The text says that the directory contains a store.
-pub(super) fn write_lock_text(mut lock: &File) -> io::Result<()> {
-    match lock.metadata()?.len() {
-        0 => lock.write_all(LOCK_FILE_TEXT).and_then(|()| lock.sync_all()),
+pub(super) fn write_lock_text(DirLock(file): &DirLock) -> io::Result<()> {
+    match file.metadata()?.len() {
+        0 => (&*file).write_all(LOCK_FILE_TEXT).and_then(|()| file.sync_all()),
         _ => Ok(()),
     }
 }
 
 /// Creates, checks and migrates the file. Returns the writing connection.
-pub(super) fn writer(dir: &Path, lock: &File) -> Result<Connection, OpenError> {
+pub(super) fn writer(dir: &Path, lock: &DirLock) -> Result<Connection, OpenError> {
     let path = data_path(dir);
     expect_store(&path, lock)?;
     create_private(&path).map_err(|e| failed(&path.display().to_string(), e))?;
@@ -262,4 +286,22 @@ pub(super) fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn a_dropped_lock_is_free_even_if_a_child_process_shares_its_file() {
+        let dir = TempDir::new();
+        let first = lock(dir.path()).expect("locks");
+        let shared = first.0.try_clone().expect("a second descriptor, as a forked child has it");
+        assert!(matches!(lock(dir.path()), Err(OpenError::Locked(_))));
+        drop(first);
+        lock(dir.path()).expect("locks again");
+        drop(shared);
+    }
 }

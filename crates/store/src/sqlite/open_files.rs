@@ -8,14 +8,14 @@
 //!
 //! SQLite replaces none of these files while a connection is open. A checkpoint at most truncates
 //! the log. `VACUUM` writes into the existing file, and `VACUUM INTO` into another file.
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::contract::OpenError;
 
-use super::open::{data_path, failed, lock_path, with_suffix};
+use super::open::{DirLock, data_path, failed, lock_path, with_suffix};
 use crate::failure::Failure;
 
 /// The identity of a file, independent of its name.
@@ -37,7 +37,7 @@ pub(super) struct OpenFiles(Vec<(PathBuf, FileId)>);
 impl OpenFiles {
     /// Records the store's file, its log, the log's index, and the lock file. All of them exist
     /// after a connection has read from the store.
-    pub(super) fn remember(dir: &Path, lock: &File) -> Result<Self, OpenError> {
+    pub(super) fn remember(dir: &Path, lock: &DirLock) -> Result<Self, OpenError> {
         let at = |path: &Path| path.display().to_string();
         let dir = &fs::canonicalize(dir).map_err(|e| failed(&at(dir), e))?;
         let file = data_path(dir);

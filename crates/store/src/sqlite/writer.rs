@@ -20,6 +20,7 @@ use crate::limits::{
 };
 
 use super::log_reader::LogReader;
+use super::open::DirLock;
 use super::open_files::OpenFiles;
 use super::shared::Shared;
 use super::statements::Statements;
@@ -61,7 +62,7 @@ pub(super) struct Writer {
     /// If the store has a continuous backup, this reader copies each commit for it.
     pub(super) log_reader: Option<LogReader>,
     /// The lock on the directory. It is released after everything else has ended.
-    pub(super) lock: File,
+    pub(super) lock: DirLock,
 }
 
 impl Writer {
@@ -116,16 +117,7 @@ impl Writer {
         close(conn, &shared);
         drop(data);
         drop(ends);
-        // Closing the file is not enough to release the lock. Another thread may have just forked a
-        // child process, which shares the open file. The child would keep the lock until it
-        // executes its program.
-        if let Err(error) = lock.unlock() {
-            tracing::warn!(
-                %error,
-                event = "store.unlock_failed",
-                "failed to unlock the data directory"
-            );
-        }
+        drop(lock);
     }
 }
 

@@ -28,20 +28,6 @@ async fn a_directory_has_one_store_at_a_time() {
     try_open(&dir).expect("the directory is free again").close().await;
 }
 
-/// Opens a store that was closed. The function retries, because a process that another test starts
-/// may share the lock file for a moment, between its fork and its exec.
-async fn reopen(dir: &Dir) -> Store {
-    let started = std::time::Instant::now();
-    loop {
-        match try_open(dir) {
-            Err(OpenError::Locked(_)) if started.elapsed().as_secs() < 10 => {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-            }
-            opened => return opened.expect("opens"),
-        }
-    }
-}
-
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
@@ -59,7 +45,7 @@ async fn only_its_owner_can_read_a_store_or_its_copy() {
     };
     set(dir.path(), 0o755);
     for _ in 0..2 {
-        let store = reopen(&dir).await;
+        let store = try_open(&dir).expect("opens");
         let found = modes();
         assert!(found.len() >= 4 && found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
         store.close().await;
