@@ -5,28 +5,25 @@ mod checkouts;
 mod events;
 mod money;
 mod quiescence;
+mod records;
 mod rows;
+mod rows_before;
 mod spread;
 mod waitlist;
 
 pub(crate) use answers::AnswerContext;
 pub(crate) use events::ordering_key;
-pub(crate) use money::RowsBefore;
+pub(crate) use rows_before::RowsBefore;
 
 use std::collections::BTreeMap;
 
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{Refund, RefundId};
-use doorbuster_core::sold_out::SoldOut;
-use doorbuster_core::{
-    BuyerId, GrantId, ItemId, Millis, OrderState, Phase, RecallId, RequestKey, Seq, TicketId,
-    TicketN, Units, Verdict,
-};
+use doorbuster_core::{GrantId, ItemId, Millis, Phase, RecallId, Seq, TicketId, TicketN, Verdict};
 use hashbrown::{HashMap, HashSet};
 
-use crate::world::NAMES;
-use events::DeliveryLog;
-use waitlist::Waitlists;
+use crate::request::{BuyerAnswer, BuyerRequest, RequestNumbers};
+use records::{CommitState, DeliveryLog, SeenOrder, SeenTicket, Waitlists};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
@@ -39,129 +36,8 @@ pub struct Finding {
     pub detail: String,
 }
 
-/// One request of a buyer as it arrived at a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BuyerRequest {
-    /// The node.
-    pub node: u8,
-    /// The buyer.
-    pub buyer: u8,
-    /// The request key.
-    pub key: u8,
-    /// The item.
-    pub item: ItemId,
-    /// The units.
-    pub units: Units,
-    /// The last commit before the request arrived.
-    pub began: u64,
-    /// The number of the attempt.
-    pub attempt: usize,
-}
-
-impl BuyerRequest {
-    pub(crate) fn buyer(&self) -> BuyerId {
-        NAMES.buyers[usize::from(self.buyer)].clone()
-    }
-
-    pub(crate) fn key(&self) -> RequestKey {
-        NAMES.keys[usize::from(self.key)].clone()
-    }
-
-    fn request(&self) -> RequestNumbers {
-        (self.buyer, self.key)
-    }
-}
-
-/// An answer to a buyer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BuyerAnswer {
-    /// The request's order.
-    Order(TicketId),
-    /// The purchase is queued. The server does not promise an order yet.
-    Queued(TicketId),
-    /// Not enough units are free.
-    SoldOut {
-        /// The refusal.
-        refusal: SoldOut,
-        /// The commit of the snapshot that the answer uses.
-        as_of: u64,
-        /// Whether the request was parked (waited) for the longest time allowed.
-        parked: bool,
-    },
-    /// The buyer would exceed the limit.
-    LimitReached,
-    /// The key was used with other content.
-    KeyReused,
-    /// The sale is not open.
-    Phase {
-        /// The phase.
-        phase: Phase,
-        /// The commit of the snapshot that the answer uses.
-        as_of: u64,
-    },
-    /// The buyer must repeat the request with the same key.
-    Retry,
-}
-
-impl BuyerAnswer {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Order(_) => "answered order",
-            Self::Queued(_) => "answered queued",
-            Self::SoldOut { parked: true, .. } => "answered sold_out after parking",
-            Self::SoldOut { refusal: SoldOut { may_return: true, .. }, .. } => {
-                "answered sold_out, may return"
-            }
-            Self::SoldOut { .. } => "answered sold_out",
-            Self::LimitReached => "answered limit_reached",
-            Self::KeyReused => "answered key_reused",
-            Self::Phase { phase: Phase::Paused, .. } => "answered paused",
-            Self::Phase { .. } => "answered ended",
-            Self::Retry => "answered retry",
-        }
-    }
-}
-
 /// How often each covered case happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
-
-type RequestNumbers = (u8, u8);
-
-/// The checker's record of a ticket, made when the ticket was issued.
-#[derive(Clone, Copy, Debug)]
-struct SeenTicket {
-    purchase: BuyerRequest,
-    units: Units,
-    grant: GrantId,
-    version: u64,
-}
-
-/// The checker's record of an order, made when the order appeared.
-#[derive(Clone, Copy, Debug)]
-struct SeenOrder {
-    version: u64,
-    state: OrderState,
-    pay_by: Millis,
-    /// Whether the order was paid after it had ended.
-    revived: bool,
-}
-
-/// The counts of an item at one commit.
-#[derive(Clone, Copy, Debug, Default)]
-struct ItemCounts {
-    free: Option<u64>,
-    reserved: u64,
-}
-
-/// The store at one commit, with sums that the checker computed.
-#[derive(Clone, Copy, Debug)]
-struct CommitState {
-    version: u64,
-    /// When the commit happened, in monotonic time.
-    at: Millis,
-    items: [ItemCounts; 2],
-    phases: [Phase; 2],
-}
 
 /// The checker.
 #[derive(Clone, Debug)]

@@ -21,7 +21,8 @@ use hashbrown::HashSet;
 
 use crate::checker::{Coverage, Finding};
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
-use crate::world::{AttemptState, World};
+use crate::state::AttemptState;
+use crate::world::World;
 
 /// A sale that is small enough to explore.
 #[derive(Clone, Debug)]

@@ -9,14 +9,17 @@
 pub mod checker;
 pub mod explore;
 pub mod mutants;
+mod names;
 pub mod op;
 pub mod profile;
 #[cfg(feature = "real")]
 pub mod real;
 pub mod reproduction;
+pub mod request;
 pub mod rng;
 pub mod run;
 mod setup;
 pub mod shrink;
+pub mod state;
 pub mod store;
 pub mod world;

@@ -29,10 +29,12 @@ use doorbuster_core::{IdKey, SlotKey};
 use doorbuster_slots::Slots;
 use tokio::runtime::{Builder, Runtime};
 
+use crate::names::NAMES;
 use crate::op::{Case, Op};
 use crate::profile;
+use crate::state::{RecordedCall, slot_bounds};
 use crate::store::{Tx, TxResult};
-use crate::world::{NAMES, RecordedCall, World, slot_bounds};
+use crate::world::World;
 
 pub use slots::compare_slots;
 pub use store::{StoreSetup, compare_rules, compare_store};

@@ -19,7 +19,7 @@ mod node;
 mod opening;
 mod phase;
 mod probe;
-pub(crate) mod provider;
+mod provider;
 mod quiescence;
 mod respread;
 mod round;
@@ -29,85 +29,26 @@ mod slot_call;
 mod view;
 mod waitlist;
 
-use std::sync::LazyLock;
-
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::rows::Item;
-use doorbuster_core::{
-    BuyerId, Counter, GrantId, IdKey, ItemId, Millis, RequestHash, RequestKey, SlotKey, Stock,
-    Units,
-};
+use doorbuster_core::{Counter, GrantId, ItemId, Millis, SlotKey, Stock, Units};
 
 use crate::checker::{Checker, Finding, RowsBefore};
+use crate::names::NAMES;
 use crate::op::{Op, Setup};
 use crate::rng::mix;
+use crate::state::{
+    Attempt, Deliveries, ItemWidth, Message, Node, PlacedSlot, Provider, RecordedCall, UnitsAction,
+    first_widths, fresh_slot,
+};
 use crate::store::{SimStore, Tx, TxResult};
-pub(crate) use answer::id_of as answer_id;
-use delivery::Deliveries;
-use in_flight::{Message, UnitsAction};
-pub(crate) use node::AttemptState;
-use node::{Attempt, Node};
-use provider::Provider;
-use respread::{ItemWidth, first_widths};
-pub(crate) use slot_call::slot_bounds;
-pub use slot_call::{Call, RecordedCall, SlotReply};
-use slot_call::{PlacedSlot, fresh_slot};
 
-/// The number of buyers that operations can name. All other buyers are new, and buy only at the end
-/// of the run.
-pub const BUYERS: usize = 6;
-/// The number of all buyers.
-pub const BUYERS_ALL: usize = 16;
-/// The number of keys of one buyer.
-pub const KEYS: usize = 24;
 /// The store's clock at the start.
 const START: Millis = Millis(1_800_000_000_000);
 /// The largest number of messages in flight. Above it, the oldest message is lost.
 const FLIGHT_MAX: usize = 256;
-
-/// Names and their hashes, computed once, because they are the same in every simulated sale.
-pub(crate) struct Names {
-    pub(crate) key: IdKey,
-    pub(crate) buyers: Vec<BuyerId>,
-    pub(crate) keys: Vec<RequestKey>,
-    requests: Vec<RequestHash>,
-    hashes: Vec<u64>,
-}
-
-impl Names {
-    fn new() -> Self {
-        let key = IdKey::new([7; 32]);
-        let name = |c: char, i: usize| format!("{c}{i:02}");
-        let buyers = (0..BUYERS_ALL)
-            .map(|i| BuyerId::new(&name('b', i)).expect("a letter and digits"))
-            .collect::<Vec<_>>();
-        let keys = (0..KEYS)
-            .map(|i| RequestKey::new(&name('k', i)).expect("a letter and digits"))
-            .collect::<Vec<_>>();
-        let hash = |b: &BuyerId| {
-            keys.iter().map(|k| key.request_hash(b.as_str(), k.as_str())).collect::<Vec<_>>()
-        };
-        let requests = buyers.iter().flat_map(hash).collect();
-        let hashes = buyers.iter().map(|b| key.buyer_hash(b.as_str())).collect();
-        Self { key, buyers, keys, requests, hashes }
-    }
-
-    pub(crate) fn request_hash(&self, buyer: u8, key: u8) -> RequestHash {
-        self.requests[usize::from(buyer) * KEYS + usize::from(key)]
-    }
-
-    pub(crate) fn low_64_bits(&self, buyer: u8, key: u8) -> u64 {
-        self.request_hash(buyer, key).low_64_bits()
-    }
-
-    pub(crate) fn buyer_hash(&self, buyer: u8) -> u64 {
-        self.hashes[usize::from(buyer)]
-    }
-}
-
-pub(crate) static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
 
 /// The simulated sale.
 #[derive(Clone, Debug)]

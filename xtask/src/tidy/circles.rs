@@ -10,8 +10,6 @@ use super::scan::{self, Kind};
 
 /// The largest number of files in a circle.
 const CIRCLE_FILES_MAX: usize = 3;
-/// Crates with a larger circle, with its present number of files. The numbers may only fall.
-const KNOWN: [(&str, usize); 1] = [("sim", 16)];
 /// How many re-exports are followed from one file to the next.
 const REEXPORTS_MAX: usize = 6;
 
@@ -38,10 +36,9 @@ pub fn check(root: &Path, name: &str, files: &[String], found: &mut Vec<String>)
             sources.insert(module, code(&fs::read_to_string(root.join(file))?));
         }
     }
-    let allowed = KNOWN.iter().find(|(known, _)| *known == name).map_or(CIRCLE_FILES_MAX, |k| k.1);
-    for circle in circles(&sources).iter().filter(|circle| circle.len() > allowed) {
+    for circle in circles(&sources).iter().filter(|circle| circle.len() > CIRCLE_FILES_MAX) {
         found.push(format!(
-            "crates/{name}: {} files import each other, more than {allowed}: {}",
+            "crates/{name}: {} files import each other, more than {CIRCLE_FILES_MAX}: {}",
             circle.len(),
             circle.join(", ")
         ));

@@ -2,9 +2,10 @@
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Millis, OrderState, Phase, SlotKey, TicketId, TicketParts, Verdict};
 
-use super::{BuyerAnswer, BuyerRequest, Checker, SeenTicket};
+use super::Checker;
+use super::records::SeenTicket;
+use crate::request::{BuyerAnswer, BuyerRequest};
 use crate::store::SimStore;
-use crate::world::answer_id;
 
 /// A node may base a refusal on a snapshot only if the snapshot is at most this old.
 const AGE_MAX_MS: i64 = 2_000;
@@ -29,7 +30,7 @@ impl Checker {
         ticket: &IssuedTicket,
         limit: u32,
     ) {
-        let id = answer_id(purchase, ticket);
+        let id = purchase.ticket_id(ticket);
         let known = store.model.grants.get(&ticket.grant);
         self.check(known.is_some(), "fail closed", || {
             format!("{id} was issued under a grant that the store does not have")

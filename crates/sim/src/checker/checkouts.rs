@@ -6,9 +6,9 @@ use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
 use super::Checker;
-use super::money::RowsBefore;
+use super::rows_before::RowsBefore;
+use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
-use crate::world::provider::Provider;
 
 /// How long an order keeps its units after the first query that its provider did not answer. Only
 /// queries after the end of the payment window count.

@@ -4,31 +4,11 @@ use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;
 use doorbuster_core::{OrderState, Stock, Verdict};
-use hashbrown::HashSet;
 
 use super::Checker;
-use super::money::RowsBefore;
+use super::records::ExpectedEvent;
+use super::rows_before::RowsBefore;
 use crate::store::{SimStore, Tx};
-
-/// An event that a transaction must have written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ExpectedEvent {
-    what: EventType,
-    about: String,
-}
-
-/// The checker's record of events and deliveries.
-#[derive(Clone, Debug, Default)]
-pub(super) struct DeliveryLog {
-    /// Events checked so far.
-    events: usize,
-    /// Returned tickets checked so far.
-    resolutions: usize,
-    due: Vec<ExpectedEvent>,
-    /// The events that each endpoint accepted.
-    delivered: HashSet<(usize, usize), foldhash::fast::FixedState>,
-    refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
-}
 
 /// Returns the subject of an event as one text.
 pub(crate) fn ordering_key(event: &Event) -> String {

@@ -3,7 +3,8 @@
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Phase, SlotKey};
 
-use super::{BuyerAnswer, BuyerRequest, Checker};
+use super::Checker;
+use crate::request::{BuyerAnswer, BuyerRequest};
 use crate::store::SimStore;
 
 impl Checker {

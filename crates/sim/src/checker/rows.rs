@@ -2,16 +2,17 @@
 //! checks show whether the commit was allowed to make its changes.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
+use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
     CloseCause, ItemId, Millis, OrderState, Phase, SlotKey, Stock, Verdict, WaitlistEntry,
     WaitlistState,
 };
 
-use super::money::RowsBefore;
-use super::{Checker, CommitState, ItemCounts, SeenOrder};
+use super::Checker;
+use super::records::{CommitState, ItemCounts, SeenOrder};
+use super::rows_before::RowsBefore;
+use crate::names::BUYERS_ALL;
 use crate::store::{SimStore, Tx, TxResult};
-use crate::world::BUYERS_ALL;
-use doorbuster_core::settle::TicketVerdict;
 
 /// The sums of one item.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,8 +7,8 @@ use doorbuster_core::{Counter, FeedRow, ItemId, Millis, SlotKey, Spread};
 use doorbuster_steps::slot_drain::Decision;
 
 use super::Checker;
+use crate::state::{Call, SlotReply};
 use crate::store::SimStore;
-use crate::world::{Call, SlotReply};
 
 /// Returns the units of the active counter and of the other counter.
 fn active_and_other(view: &SlotView) -> (u64, u64) {

@@ -9,43 +9,18 @@ use doorbuster_core::waitlist::{
 use doorbuster_core::{
     ItemId, Millis, Order, OrderState, Phase, Stock, TicketId, Units, Verdict, WaitlistState,
 };
-use hashbrown::{HashMap, HashSet};
 
-use super::money::RowsBefore;
+use super::Checker;
+use super::records::{SeenTicket, WaitingBuyer};
 use super::rows::number_in_name;
-use super::{BuyerRequest, Checker, SeenTicket};
+use super::rows_before::RowsBefore;
+use crate::request::BuyerRequest;
 use crate::store::{SimStore, Tx, TxResult};
 
 /// The payment window of an order from a waitlist, unless the item's own window is shorter.
 const WINDOW_MS: i64 = 300_000;
 /// The largest number of entries that one transaction can serve or end.
 const AT_ONCE: usize = 100;
-
-/// A waiting buyer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct WaitingBuyer {
-    id: TicketId,
-    item: ItemId,
-    /// Buyer and key.
-    who: (u8, u8),
-}
-
-/// The checker's record of waitlists.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Waitlists {
-    /// The waiting buyers in the order of joining.
-    waiting: Vec<WaitingBuyer>,
-    /// The final state of each entry.
-    ended: HashMap<TicketId, WaitlistState, foldhash::fast::FixedState>,
-    /// Orders that an operator cancelled.
-    cancelled_by_others: HashSet<TicketId, foldhash::fast::FixedState>,
-}
-
-impl Waitlists {
-    fn for_item(&self, item: ItemId) -> impl Iterator<Item = &WaitingBuyer> {
-        self.waiting.iter().filter(move |s| s.item == item)
-    }
-}
 
 fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)

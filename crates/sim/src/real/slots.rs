@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use tokio::time::timeout;
 
 use super::RecordedRun;
-use crate::world::{Call, RecordedCall, SlotReply};
+use crate::state::{Call, RecordedCall, SlotReply};
 
 /// How long a ticket may take from a slot to the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);

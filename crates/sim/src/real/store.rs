@@ -15,8 +15,8 @@ use doorbuster_store::{
 };
 
 use super::RecordedRun;
+use crate::names::NAMES;
 use crate::store::{Tx, TxResult, rules};
-use crate::world::NAMES;
 
 /// The number of transactions between two comparisons of all rows.
 const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;

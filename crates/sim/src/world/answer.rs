@@ -1,24 +1,16 @@
 //! Performs the effects of a purchase with simulated slots and the simulated store.
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
-use doorbuster_core::{NodeId, SlotKey, TicketId, TicketParts, Verdict};
+use doorbuster_core::{NodeId, SlotKey, TicketId, Verdict};
 use doorbuster_steps::memory::Refusal;
 use doorbuster_steps::publication::{self, Part};
 use doorbuster_steps::purchase::{self, Effect, Input, Outcome, Unserved, may_park};
 
-use super::in_flight::Message;
-use super::node::{Attempt, AttemptState};
+use super::World;
 use super::view::View;
-use super::{NAMES, World};
-use crate::checker::{BuyerAnswer, BuyerRequest};
-
-/// Returns the id of an issued ticket, as a node computes it.
-pub(crate) fn id_of(purchase: &BuyerRequest, ticket: &IssuedTicket) -> TicketId {
-    let request = NAMES.request_hash(purchase.buyer, purchase.key).id_bits();
-    let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
-    let parts = TicketParts { decide_by, token, grant, n, units, request };
-    NAMES.key.sign(&parts, purchase.buyer().as_str())
-}
+use crate::names::NAMES;
+use crate::request::{BuyerAnswer, BuyerRequest};
+use crate::state::{Attempt, AttemptState, Message};
 
 impl World {
     /// Begins the purchase of a request that the node did not refuse from its memory.
@@ -75,7 +67,7 @@ impl World {
                 self.await_verdict(i, &ticket, is_mine, may_be_lost)
             }
             Effect::ReadVerdict(ticket) => {
-                let id = id_of(&purchase, &ticket);
+                let id = purchase.ticket_id(&ticket);
                 let verdict = self.store.verdict(&id);
                 Some(verdict.map_or(Input::NoVerdict, |verdict| self.read(i, id, verdict)))
             }
@@ -161,7 +153,7 @@ impl World {
         if !is_mine && !node.expected.contains(&ticket.token) {
             return Some(Input::NotWaiting);
         }
-        let id = id_of(&purchase, ticket);
+        let id = purchase.ticket_id(ticket);
         self.attempts[i].state = AttemptState::Waiting { id, may_be_lost };
         let (early, verdict) = self.attempts[i].early.take().filter(|_| is_mine)?;
         Some(self.read(i, early, verdict))
@@ -307,7 +299,7 @@ impl World {
                 self.attempts[i].order.map_or(BuyerAnswer::Retry, BuyerAnswer::Order)
             }
             Outcome::Queued(ticket) => {
-                BuyerAnswer::Queued(id_of(&self.attempts[i].purchase, &ticket))
+                BuyerAnswer::Queued(self.attempts[i].purchase.ticket_id(&ticket))
             }
             Outcome::Refused(refusal) => self.refusal_answer(i, refusal),
         }

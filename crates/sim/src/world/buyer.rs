@@ -4,8 +4,9 @@ use doorbuster_core::order::EndReason;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
 use doorbuster_steps::purchase::Input;
 
-use super::node::AttemptState;
-use super::{BUYERS, KEYS, NAMES, World, units_of};
+use super::{World, units_of};
+use crate::names::{BUYERS, KEYS, NAMES};
+use crate::state::AttemptState;
 use crate::store::{Tx, TxResult};
 
 /// The largest number of attempts in one simulated sale.

@@ -8,8 +8,8 @@ use doorbuster_core::{CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, Reca
 use doorbuster_steps::feed::{self, Feed};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 
-use super::in_flight::{Message, Starting};
-use super::{Call, SlotReply, World};
+use super::World;
+use crate::state::{Call, Message, SlotReply, Starting};
 use crate::store::{Tx, TxResult};
 
 /// The largest number of feed rows in one read.

@@ -1,7 +1,5 @@
 //! Simulates workers that deliver events to endpoints. They read events by position, send them, and
 //! store their progress. [`doorbuster_steps::delivery`] has the sequence of a worker's effects.
-use std::collections::BTreeMap;
-
 use doorbuster_core::outbox::{
     DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
@@ -10,14 +8,12 @@ use doorbuster_steps::delivery::{self, Effect};
 use doorbuster_steps::sequence::Sequence;
 
 use super::World;
-use super::in_flight::Message;
 use crate::checker::ordering_key;
+use crate::state::{
+    DeliveryMessage, ENDPOINTS, Endpoint, EndpointMemory, EndpointMode, Message, Sending, WORKERS,
+    Worker, WorkerTransaction,
+};
 
-/// The number of endpoints of one simulated sale.
-pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time. A lease does not
-/// prevent this. It only avoids double work.
-const WORKERS: usize = 2;
 /// Returns bounds that are so small that runs reach them. An event for endpoint 0 is tried once,
 /// and an event for endpoint 1 is tried twice.
 fn bounds(endpoint: usize) -> DeliveryBounds {
@@ -30,98 +26,11 @@ const SENDS_MAX: usize = 8;
 /// about positions is removed, workers read events by number.
 const NUMBERS: i64 = 1_000;
 
-/// The behavior of an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum EndpointMode {
-    /// The endpoint accepts events.
-    #[default]
-    Accepts,
-    /// The endpoint fails.
-    Fails,
-    /// The endpoint accepts events, but its answer never arrives.
-    Hangs,
-    /// The endpoint refuses this event.
-    Refuses(usize),
-}
-
-/// The store's rows of an endpoint.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Endpoint {
-    pub(crate) position: i64,
-    /// Events before the position that were not delivered, by position.
-    pub(crate) rows: BTreeMap<i64, PendingDelivery>,
-    pub(crate) mode: EndpointMode,
-}
-
-/// The memory of a worker.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Worker {
-    memories: [Option<EndpointMemory>; ENDPOINTS],
-    /// The current try of each event, by endpoint and position.
-    sendings: BTreeMap<(usize, i64), u64>,
-}
-
-/// What a worker remembers about one endpoint.
-#[derive(Clone, Debug)]
-struct EndpointMemory {
-    queue: DeliveryQueue,
-    /// Outcomes of tries. The worker handles them when its next turn starts.
-    outcomes: Vec<(i64, SendOutcome)>,
-    /// Results that are not stored yet.
-    results: Vec<RowChange>,
-    /// The transaction that the current turn waits for, and the effects after it. `None` means that
-    /// no turn is running.
-    waits_for: Option<(u64, Sequence<Effect>)>,
-    /// The transaction that moves the position.
-    advancing: Option<u64>,
-}
-
-/// A transaction of a worker.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WorkerTransaction {
-    worker: usize,
-    endpoint: usize,
-    number: u64,
-}
-
-/// A message between workers, endpoints and the store.
-#[derive(Clone, Debug)]
-pub(crate) enum DeliveryMessage {
-    /// A request to an endpoint.
-    Send { from: Sending, event: usize },
-    /// The endpoint's answer, or the lack of an answer.
-    Answer { from: Sending, outcome: SendOutcome },
-    /// A worker's transaction that moves the position.
-    Advance { by: WorkerTransaction, progress: PositionAdvance },
-    /// A worker's transaction that stores results.
-    StoreResults { by: WorkerTransaction, results: Vec<RowChange> },
-}
-
-/// One try to send an event.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sending {
-    pub(crate) worker: usize,
-    pub(crate) endpoint: usize,
-    pub(crate) position: i64,
-    pub(crate) sending: u64,
-}
-
 fn no_answer(from: Sending) -> Message {
     Message::DeliveryMessage(DeliveryMessage::Answer {
         from,
         outcome: SendOutcome::Failed { error: "no answer".into(), pause_ms: 0 },
     })
-}
-
-/// All state of the deliveries.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Deliveries {
-    pub(crate) endpoints: [Endpoint; ENDPOINTS],
-    pub(crate) workers: [Worker; WORKERS],
-    /// Events in the order of their positions, from 1.
-    pub(crate) placed: Vec<usize>,
-    sendings: u64,
-    transactions: u64,
 }
 
 impl World {

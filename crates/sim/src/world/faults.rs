@@ -4,9 +4,8 @@ use doorbuster_core::{ItemId, Phase, partition};
 
 use doorbuster_steps::publication;
 
-use super::in_flight::Message;
-use super::node::{ItemSnapshot, Snapshot};
-use super::{Call, World};
+use super::World;
+use crate::state::{Call, ItemSnapshot, Message, Snapshot};
 use crate::store::PhaseRow;
 
 impl World {

@@ -2,9 +2,8 @@
 use doorbuster_core::{CloseCause, Grant, NodeId, SlotKey};
 use doorbuster_steps::takeover::{Effect, Input, Takeover};
 
-use super::in_flight::Message;
-use super::node::{AttemptState, Node};
-use super::{Call, World};
+use super::World;
+use crate::state::{AttemptState, Call, Message, Node};
 use crate::store::Tx;
 
 /// The duration of a lease.

@@ -6,7 +6,7 @@ use doorbuster_core::CloseCause;
 use doorbuster_steps::slot_check::{Effect, Finding, Input, SlotCheck};
 
 use super::World;
-use super::in_flight::Message;
+use crate::state::Message;
 use crate::store::Tx;
 
 impl World {

@@ -8,40 +8,17 @@
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;
-use doorbuster_core::{ItemId, Millis, SlotKey};
+use doorbuster_core::{ItemId, SlotKey};
 use doorbuster_steps::late_payment::{self, LatePayment};
 use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
 use doorbuster_steps::total_change::{self, TotalChange};
 
 use super::World;
-use super::in_flight::{Message, UnitsAction, UnitsSteps};
-use super::money::AfterPayment;
+use crate::state::{AfterPayment, Message, UnitsAction, UnitsSteps};
 use crate::store::{Tx, TxResult};
 
 /// The largest number of waits for each action that waits at the end of a run.
 const WAITS_MAX: usize = 60;
-
-impl UnitsSteps {
-    /// Continues after a recall that moved this many units, or after a wait.
-    fn resume(&mut self, recalled: Option<u64>, now: Millis) {
-        match self {
-            Self::Payment { steps, effect, .. } => {
-                let input = match recalled {
-                    Some(units) => late_payment::Input::Recalled(Some(units)),
-                    None => late_payment::Input::Waited,
-                };
-                *effect = steps.next(input, now);
-            }
-            Self::Total { steps, effect, .. } => {
-                let input = match recalled {
-                    Some(units) => total_change::Input::Recalled(units),
-                    None => total_change::Input::Waited,
-                };
-                *effect = steps.next(input, now);
-            }
-        }
-    }
-}
 
 impl World {
     /// Applies a captured payment on a node. If the pool has too few units for an ended order, the

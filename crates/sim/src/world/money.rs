@@ -1,64 +1,15 @@
 //! Simulates what nodes and leaders do with money. They handle the provider's messages, give
 //! checkouts to buyers, close checkouts, and request refunds. [`doorbuster_steps::checkout`] has
 //! the sequence in which a checkout is closed.
-use doorbuster_core::money::{Checkout, CheckoutOutcome, Refund, RefundState, RefundUpdate};
+use doorbuster_core::money::{Checkout, CheckoutOutcome, Refund, RefundState};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::{OrderState, TicketId};
 use doorbuster_steps::checkout::{Answer, CheckoutClosing, Effect, Input};
 
 use super::World;
-use super::in_flight::Message;
-use super::provider::ProviderMessage;
+use crate::state::{AfterPayment, Closing, Message, MoneyMessage, ProviderMessage};
 use crate::store::rules::PROVIDER;
 use crate::store::{Tx, TxResult};
-
-/// A message between nodes, leaders and the provider.
-#[derive(Clone, Debug)]
-pub(crate) enum MoneyMessage {
-    /// A message from the provider.
-    ProviderMessage { event: String, hook: ProviderMessage },
-    /// A message that the node answered before its effect. This happens only if the rule
-    /// `AnswerAfterEffect` is removed.
-    Answered { event: String, hook: ProviderMessage },
-    /// A node requests a checkout.
-    Make { order: TicketId },
-    /// The provider created a checkout.
-    Made { order: TicketId, session: usize },
-    /// A leader asks the provider to close a checkout.
-    Close { leader: u8, closing: Closing },
-    /// The next effect of closing a checkout. These charges were captured at the checkout.
-    NextEffect { leader: u8, closing: Closing, effect: Effect, found: Vec<usize> },
-    /// A leader requests a refund, or asks for its state.
-    Refund { leader: u8, refund: Refund },
-    /// The provider's answer about a refund. `requested` is the refund at the time of the query.
-    RefundAnswered { leader: u8, requested: Refund, news: RefundUpdate },
-}
-
-impl MoneyMessage {
-    /// Returns the leader that has the message in its memory.
-    pub(crate) fn leader(&self) -> Option<u8> {
-        match self {
-            Self::NextEffect { leader, .. } | Self::RefundAnswered { leader, .. } => Some(*leader),
-            _ => None,
-        }
-    }
-}
-
-/// A checkout that a leader closes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Closing {
-    order: TicketId,
-    session: usize,
-    steps: CheckoutClosing,
-}
-
-/// A closing of a checkout that continues after a payment was applied.
-#[derive(Clone, Debug)]
-pub(crate) struct AfterPayment {
-    pub(super) leader: u8,
-    closing: Closing,
-    found: Vec<usize>,
-}
 
 fn name_of(session: usize) -> String {
     format!("cs_{session}")

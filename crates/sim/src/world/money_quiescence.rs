@@ -6,7 +6,7 @@ use doorbuster_core::money::RefundState;
 use doorbuster_core::order::EndReason;
 
 use super::World;
-use super::delivery::{ENDPOINTS, EndpointMode};
+use crate::state::{ENDPOINTS, EndpointMode};
 use crate::store::Tx;
 
 /// The largest number of rounds until all payments, refunds and deliveries are done.

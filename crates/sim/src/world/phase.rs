@@ -6,7 +6,7 @@ use doorbuster_steps::sale_stop::{self, Effect};
 use doorbuster_steps::sequence::Sequence;
 
 use super::World;
-use super::in_flight::{Drain, Message};
+use crate::state::{Drain, Message};
 use crate::store::Tx;
 
 impl World {

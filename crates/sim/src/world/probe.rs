@@ -3,9 +3,10 @@
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, TicketId, Units};
 
+use super::World;
 use super::buyer::operator;
-use super::{BUYERS, BUYERS_ALL, KEYS, NAMES, World};
-use crate::checker::BuyerAnswer;
+use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
+use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
 /// How often a buyer repeats a request, and how often an operator tries to remove the free units.

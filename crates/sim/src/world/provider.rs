@@ -3,14 +3,14 @@
 //!
 //! The provider keeps its own records, which are independent of the store: which money it captured,
 //! and which money it sent back.
-use doorbuster_core::money::{
-    Capture, Money, PaymentId, Refund, RefundId, RefundState, RefundUpdate,
-};
-use doorbuster_core::{Millis, TicketId};
+use doorbuster_core::TicketId;
+use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundState, RefundUpdate};
 
-use super::in_flight::Message;
-use super::money::MoneyMessage;
-use super::{NAMES, World};
+use super::World;
+use crate::names::NAMES;
+use crate::state::{
+    Charge, Message, MoneyBack, MoneyMessage, ProviderMessage, RECHECK_MS, Session,
+};
 use crate::store::rules::PROVIDER;
 
 /// The largest number of payments of one simulated sale.
@@ -19,103 +19,6 @@ const CHARGES_MAX: usize = 40;
 const SESSIONS_MAX: usize = 30;
 /// How long a checkout takes money if it is not closed, in milliseconds.
 const SESSION_MS: i64 = 1_800_000;
-/// The pause before a provider is asked again about an accepted refund.
-const RECHECK_MS: i64 = 5_000;
-
-/// A payment that was captured or failed.
-#[derive(Clone, Debug)]
-pub(crate) struct Charge {
-    pub(crate) payment: PaymentId,
-    /// The order's id as a text.
-    pub(crate) order: String,
-    pub(crate) money: Money,
-    /// Whether the money was captured.
-    pub(crate) captured: bool,
-    /// The checkout at which the charge was paid.
-    pub(crate) session: Option<usize>,
-    /// The unanswered message about the charge.
-    pub(crate) unanswered: Option<String>,
-}
-
-/// A checkout page.
-#[derive(Clone, Debug)]
-pub(crate) struct Session {
-    pub(crate) order: TicketId,
-    pub(crate) money: Money,
-    pub(crate) open: bool,
-    pub(crate) until: Millis,
-    /// Whether a buyer has its URL.
-    pub(crate) handed: bool,
-}
-
-/// A refund, as the provider records it.
-#[derive(Clone, Debug)]
-pub(crate) struct MoneyBack {
-    /// The key of the request.
-    pub(crate) key: String,
-    pub(crate) refund: RefundId,
-    pub(crate) payment: PaymentId,
-    pub(crate) money: Money,
-    pub(crate) arrived: bool,
-    /// Whether the money came back. This state is final.
-    pub(crate) came_back: bool,
-}
-
-impl MoneyBack {
-    fn refund_update(&self) -> RefundUpdate {
-        match (self.came_back, self.arrived) {
-            (true, _) => RefundUpdate::CameBack("the account is closed".into()),
-            (false, true) => RefundUpdate::Settled,
-            (false, false) => RefundUpdate::Accepted { again_ms: RECHECK_MS },
-        }
-    }
-}
-
-/// The content of a message.
-#[derive(Clone, Debug)]
-pub(crate) enum ProviderMessage {
-    /// A payment was captured.
-    Captured(usize),
-    /// A payment failed.
-    Failed(usize),
-    /// The state of a refund.
-    Refund(RefundId, RefundUpdate),
-}
-
-/// The provider.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Provider {
-    pub(crate) charges: Vec<Charge>,
-    pub(crate) sessions: Vec<Session>,
-    pub(crate) backs: Vec<MoneyBack>,
-    pub(crate) away: bool,
-    pub(crate) refuses: u8,
-    messages: u64,
-    at_rest: bool,
-}
-
-impl Provider {
-    fn message_id(&mut self) -> String {
-        self.messages += 1;
-        format!("msg_{}", self.messages)
-    }
-
-    /// Allows more payments at the end of the run.
-    pub(crate) fn allow_more_at_rest(&mut self) {
-        self.at_rest = true;
-    }
-
-    /// Returns whether a buyer can pay at this checkout.
-    pub(crate) fn takes_money(&self, session: usize, mono: Millis) -> bool {
-        self.sessions.get(session).is_some_and(|s| s.open && mono < s.until)
-    }
-
-    /// Returns the charges captured at this checkout.
-    pub(crate) fn paid_at(&self, session: usize) -> Vec<usize> {
-        let here = |c: &Charge| c.captured && c.session == Some(session);
-        (0..self.charges.len()).filter(|&i| here(&self.charges[i])).collect()
-    }
-}
 
 impl World {
     /// Returns the content of the provider's message about a payment, with this message id.

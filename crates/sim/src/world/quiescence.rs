@@ -6,7 +6,7 @@ use doorbuster_core::slot::TicketAnswer;
 use doorbuster_steps::purchase::Input;
 
 use super::World;
-use super::node::{Attempt, AttemptState};
+use crate::state::{Attempt, AttemptState};
 
 /// The largest number of rounds of all loops until no loop has work left.
 const ROUNDS_MAX: usize = 40;

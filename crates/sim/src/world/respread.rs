@@ -5,31 +5,8 @@ use doorbuster_core::respread::SlotShare;
 use doorbuster_core::rows::RecallTarget;
 
 use super::World;
-use crate::op::Setup;
 use crate::op::spread::Respread;
-
-/// The part of an item's spread that changes while the sale runs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ItemWidth {
-    /// How many of the slots that all nodes share are in the spread.
-    pub(crate) partitions: usize,
-    /// See [`crate::op::ItemSetup::choose`].
-    pub(crate) choose: u8,
-}
-
-/// Returns the spreads of the items at the start.
-pub(super) fn first_widths(setup: &Setup) -> Vec<ItemWidth> {
-    let width = |(i, item): (usize, &crate::op::ItemSetup)| {
-        let shared =
-            setup.slots.iter().filter(|s| usize::from(s.item) == i && s.node.is_none()).count();
-        let partitions = match usize::from(item.width) {
-            0 => shared,
-            wanted => wanted.min(shared),
-        };
-        ItemWidth { partitions, choose: item.choose }
-    };
-    setup.items.iter().enumerate().map(width).collect()
-}
+use crate::state::ItemWidth;
 
 impl World {
     pub(crate) fn width(&self, item: ItemId) -> ItemWidth {

@@ -10,9 +10,8 @@ use doorbuster_steps::slot_reconciliation::{
     Effect, Input, ItemView, OpenSlot, POOL_REST_MS, Portions, Refill, Round,
 };
 
-use super::in_flight::{ItemRound, Message};
-use super::node::AttemptState;
-use super::{Call, SlotReply, World};
+use super::World;
+use crate::state::{AttemptState, Call, ItemRound, Message, SlotReply};
 use crate::store::{Tx, TxResult};
 
 /// What a node knows about an item. The node believes that it is the leader.

@@ -2,8 +2,9 @@
 use doorbuster_core::partition::{self, AvailablePartitions};
 use doorbuster_core::{ItemId, PartitionChoice, SlotKey, Spread, respread};
 
-use super::{NAMES, World};
-use crate::checker::BuyerRequest;
+use super::World;
+use crate::names::NAMES;
+use crate::request::BuyerRequest;
 
 impl World {
     /// Returns the spread of an item.

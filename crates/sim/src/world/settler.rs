@@ -1,23 +1,14 @@
 //! Simulates settlers. They take tickets from a slot's queue.
 //! [`doorbuster_steps::settlement`] has the sequence of the effects that settle the tickets.
-use std::sync::Arc;
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::{Delivery, TicketId, Verdict};
-use doorbuster_steps::sequence::Sequence;
 use doorbuster_steps::settlement::{self, Effect};
 
-use super::in_flight::Message;
-use super::{Call, NAMES, SlotReply, World};
+use super::World;
+use crate::names::NAMES;
+use crate::state::{Call, Message, Settling, SlotReply};
 use crate::store::{Tx, TxResult};
-
-/// A batch of one slot that a settler settles.
-#[derive(Clone, Debug)]
-pub(crate) struct Settling {
-    pub(crate) slot: usize,
-    pub(crate) batch: Arc<[Delivery]>,
-    steps: Sequence<Effect>,
-}
 
 impl World {
     pub(crate) fn take_op(&mut self, slot: u8, at_most: u8) {

@@ -5,7 +5,7 @@ use doorbuster_steps::memory::NodeMemory;
 use doorbuster_steps::purchase::NodeView;
 
 use super::World;
-use super::node::{Attempt, ItemSnapshot, Node};
+use crate::state::{Attempt, ItemSnapshot, Node};
 
 /// One attempt and its node.
 pub(crate) struct View<'a> {

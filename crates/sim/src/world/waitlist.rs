@@ -3,10 +3,11 @@ use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::JoinRequest;
 use doorbuster_core::{ItemId, Phase, TicketId, Token};
 
+use super::World;
 use super::buyer::operator;
-use super::in_flight::Message;
-use super::{BUYERS, KEYS, NAMES, World};
+use crate::names::{BUYERS, KEYS, NAMES};
 use crate::op::waitlist::Waitlist;
+use crate::state::Message;
 use crate::store::{Tx, TxResult};
 
 impl World {

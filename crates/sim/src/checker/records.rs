@@ -1,0 +1,88 @@
+//! The checker's own records of tickets, orders, commits, events and waitlists.
+use doorbuster_core::event::EventType;
+use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Phase, TicketId, Units, WaitlistState};
+use hashbrown::{HashMap, HashSet};
+
+use crate::request::BuyerRequest;
+
+/// The checker's record of a ticket, made when the ticket was issued.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeenTicket {
+    pub(super) purchase: BuyerRequest,
+    pub(super) units: Units,
+    pub(super) grant: GrantId,
+    pub(super) version: u64,
+}
+
+/// The checker's record of an order, made when the order appeared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeenOrder {
+    pub(super) version: u64,
+    pub(super) state: OrderState,
+    pub(super) pay_by: Millis,
+    /// Whether the order was paid after it had ended.
+    pub(super) revived: bool,
+}
+
+/// The counts of an item at one commit.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ItemCounts {
+    pub(super) free: Option<u64>,
+    pub(super) reserved: u64,
+}
+
+/// The store at one commit, with sums that the checker computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CommitState {
+    pub(super) version: u64,
+    /// When the commit happened, in monotonic time.
+    pub(super) at: Millis,
+    pub(super) items: [ItemCounts; 2],
+    pub(super) phases: [Phase; 2],
+}
+
+/// An event that a transaction must have written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ExpectedEvent {
+    pub(super) what: EventType,
+    pub(super) about: String,
+}
+
+/// The checker's record of events and deliveries.
+#[derive(Clone, Debug, Default)]
+pub(super) struct DeliveryLog {
+    /// Events checked so far.
+    pub(super) events: usize,
+    /// Returned tickets checked so far.
+    pub(super) resolutions: usize,
+    pub(super) due: Vec<ExpectedEvent>,
+    /// The events that each endpoint accepted.
+    pub(super) delivered: HashSet<(usize, usize), foldhash::fast::FixedState>,
+    pub(super) refused: hashbrown::HashMap<(usize, usize), u32, foldhash::fast::FixedState>,
+}
+
+/// A waiting buyer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct WaitingBuyer {
+    pub(super) id: TicketId,
+    pub(super) item: ItemId,
+    /// Buyer and key.
+    pub(super) who: (u8, u8),
+}
+
+/// The checker's record of waitlists.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waitlists {
+    /// The waiting buyers in the order of joining.
+    pub(super) waiting: Vec<WaitingBuyer>,
+    /// The final state of each entry.
+    pub(super) ended: HashMap<TicketId, WaitlistState, foldhash::fast::FixedState>,
+    /// Orders that an operator cancelled.
+    pub(super) cancelled_by_others: HashSet<TicketId, foldhash::fast::FixedState>,
+}
+
+impl Waitlists {
+    pub(super) fn for_item(&self, item: ItemId) -> impl Iterator<Item = &WaitingBuyer> {
+        self.waiting.iter().filter(move |s| s.item == item)
+    }
+}

@@ -1,0 +1,21 @@
+//! The state of a simulated sale as values: slots, nodes, the payment provider, workers, and the
+//! messages between them. [`crate::world`] changes the state.
+mod deliveries;
+mod messages;
+mod money;
+mod node;
+mod provider;
+mod slot;
+mod spread;
+
+pub(crate) use deliveries::{
+    Deliveries, DeliveryMessage, ENDPOINTS, Endpoint, EndpointMemory, EndpointMode, Sending,
+    WORKERS, Worker, WorkerTransaction,
+};
+pub(crate) use messages::{Drain, ItemRound, Message, Settling, Starting, UnitsAction, UnitsSteps};
+pub(crate) use money::{AfterPayment, Closing, MoneyMessage};
+pub(crate) use node::{Attempt, AttemptState, ItemSnapshot, Node, Snapshot};
+pub(crate) use provider::{Charge, MoneyBack, Provider, ProviderMessage, RECHECK_MS, Session};
+pub use slot::{Call, RecordedCall, SlotReply};
+pub(crate) use slot::{PlacedSlot, apply_call, fresh_slot, slot_bounds};
+pub(crate) use spread::{ItemWidth, first_widths};

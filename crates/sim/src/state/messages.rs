@@ -1,0 +1,242 @@
+//! Messages in flight. If an actor's action has several steps, each later step is also a message,
+//! so that steps of other actors can happen before it.
+use std::sync::Arc;
+
+use doorbuster_core::money::Capture;
+use doorbuster_core::slot::{TicketAnswer, TicketRequest};
+use doorbuster_core::{
+    Delivery, Epoch, FeedRow, GrantId, ItemId, Millis, Phase, RecallId, TicketId, Verdict,
+};
+use doorbuster_steps::late_payment::{self, Effect as PaymentEffect, LatePayment};
+use doorbuster_steps::pool_recall::{Effect as PoolEffect, PoolRecall};
+use doorbuster_steps::publication::Part;
+use doorbuster_steps::sale_stop;
+use doorbuster_steps::sequence::Sequence;
+use doorbuster_steps::settlement;
+use doorbuster_steps::slot_check::{Effect as CheckEffect, SlotCheck};
+use doorbuster_steps::slot_drain::{Effect as DrainEffect, SlotDrain};
+use doorbuster_steps::slot_reconciliation::{Effect as RoundEffect, OpenSlot, Round};
+use doorbuster_steps::slot_start::{Effect as StartEffect, SlotStart};
+use doorbuster_steps::takeover::{Effect as TakeoverEffect, Takeover};
+use doorbuster_steps::total_change::{self, Effect as TotalEffect, TotalChange};
+
+use super::deliveries::DeliveryMessage;
+use super::money::{AfterPayment, MoneyMessage};
+use super::node::Snapshot;
+use crate::store::Tx;
+
+/// A slot's start, and its next effect.
+#[derive(Clone, Debug)]
+pub(crate) struct Starting {
+    /// The id of the grant that the slot gets if it has none.
+    pub(crate) grant: Option<GrantId>,
+    pub(crate) units: u64,
+    pub(crate) steps: SlotStart,
+    pub(crate) effect: StartEffect,
+}
+
+/// A round of an item's reconciliation, and its next effect.
+#[derive(Clone, Debug)]
+pub(crate) struct ItemRound {
+    pub(crate) item: ItemId,
+    pub(crate) steps: Round,
+    pub(crate) effect: RoundEffect,
+    /// The slots that the present effect has fed.
+    pub(crate) fed: Vec<OpenSlot>,
+    /// The grants that the present effect has refilled, and their units.
+    pub(crate) refilled: Vec<(GrantId, u64)>,
+}
+
+/// An action on a node that may need more units than the pool has.
+#[derive(Clone, Debug)]
+pub(crate) struct UnitsAction {
+    pub(crate) node: u8,
+    pub(crate) item: ItemId,
+    pub(crate) steps: UnitsSteps,
+    /// The recall that the action waits for, and its next effect.
+    pub(crate) recall: Option<(PoolRecall, PoolEffect)>,
+}
+
+/// The steps of an action that may need more units than the pool has, and their next effect.
+#[derive(Clone, Debug)]
+pub(crate) enum UnitsSteps {
+    /// A payment of an ended order.
+    Payment {
+        charge: usize,
+        capture: Box<Capture>,
+        after: Option<AfterPayment>,
+        steps: LatePayment,
+        effect: PaymentEffect,
+    },
+    /// A change of the item's total by `delta` units.
+    Total { delta: i64, steps: TotalChange, effect: TotalEffect },
+}
+
+impl UnitsSteps {
+    /// Continues after a recall that moved this many units, or after a wait.
+    pub(crate) fn resume(&mut self, recalled: Option<u64>, now: Millis) {
+        match self {
+            Self::Payment { steps, effect, .. } => {
+                let input = match recalled {
+                    Some(units) => late_payment::Input::Recalled(Some(units)),
+                    None => late_payment::Input::Waited,
+                };
+                *effect = steps.next(input, now);
+            }
+            Self::Total { steps, effect, .. } => {
+                let input = match recalled {
+                    Some(units) => total_change::Input::Recalled(units),
+                    None => total_change::Input::Waited,
+                };
+                *effect = steps.next(input, now);
+            }
+        }
+    }
+}
+
+impl UnitsAction {
+    /// Returns the leader that waits for the action. If the leader fails, the action is lost.
+    pub(crate) fn leader(&self) -> Option<u8> {
+        match &self.steps {
+            UnitsSteps::Payment { after, .. } => Some(after.as_ref()?.leader),
+            UnitsSteps::Total { .. } => None,
+        }
+    }
+}
+
+/// The state of a leader that checks, slot by slot, whether a stopping item is drained.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drain {
+    pub(crate) item: ItemId,
+    /// The phase that the item gets, and the commit that announced it.
+    pub(crate) intent: (Phase, u64),
+    /// The next slot to check.
+    pub(crate) next: usize,
+    /// The effects after the check.
+    pub(crate) rest: Sequence<sale_stop::Effect>,
+}
+
+/// A batch of one slot that a settler settles.
+#[derive(Clone, Debug)]
+pub(crate) struct Settling {
+    pub(crate) slot: usize,
+    pub(crate) batch: Arc<[Delivery]>,
+    pub(crate) steps: Sequence<settlement::Effect>,
+}
+
+/// A message.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// Node to slot.
+    Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
+    /// Slot to node.
+    Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
+    /// A node has read a buyer's quota and will read the order of the buyer's request.
+    Confirm { attempt: usize, asked: u32, used: u32 },
+    /// A settler's transaction.
+    Settle { xid: u64, settling: Settling },
+    /// Settler to slot.
+    Acknowledge { slot: usize, batch: Arc<[Delivery]> },
+    /// Settler to node.
+    Notice { node: u8, id: TicketId, verdict: Verdict },
+    /// The next effect of a slot's start.
+    StartSlot { leader: u8, slot: usize, starting: Box<Starting> },
+    /// A transaction that a leader has decided to run, but has not run yet.
+    Commit { leader: u8, tx: Tx },
+    /// Leader to slot.
+    Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
+    /// Leader to slot.
+    Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
+    /// A leader checks whether a slot lost its memory. The effect is the check's next read.
+    CheckSlot { leader: u8, slot: usize, check: Box<SlotCheck>, effect: CheckEffect },
+    /// Leader to slot.
+    Stop { slot: usize, stopped: bool },
+    /// A leader checks the slots of a stopping item one after the other.
+    Drain { leader: u8, drain: Drain },
+    /// A leader drains a slot that left its item's spread. The effect is the drain's next one.
+    DrainSlot {
+        leader: u8,
+        slot: usize,
+        grant: GrantId,
+        drain: Box<SlotDrain>,
+        effect: DrainEffect,
+    },
+    /// A node performs an action that may need more units than the pool has.
+    MissingUnits(Box<UnitsAction>),
+    /// A node reconciles an item's slots.
+    Round { node: u8, round: Box<ItemRound> },
+    /// A leader waits until a stopped slot is drained, to give it a new epoch.
+    Roll { leader: u8, slot: usize },
+    /// Store to node. The parts are those that the node has not published yet.
+    Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
+    /// A leader takes over the units of nodes whose leases have lapsed.
+    Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
+    /// A message about money.
+    MoneyMessage(MoneyMessage),
+    /// A message about event deliveries.
+    DeliveryMessage(DeliveryMessage),
+}
+
+impl Message {
+    /// Returns the leader that has the message in its memory. If the leader fails, the message is
+    /// lost.
+    pub(crate) fn leader(&self) -> Option<u8> {
+        match self {
+            Self::Commit { leader, .. }
+            | Self::CheckSlot { leader, .. }
+            | Self::Drain { leader, .. }
+            | Self::DrainSlot { leader, .. }
+            | Self::Roll { leader, .. }
+            | Self::Takeover { leader, .. } => Some(*leader),
+            // A grant on its way to a slot is not in the leader's memory.
+            Self::StartSlot { leader, starting, .. } => {
+                (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
+            }
+            Self::MissingUnits(action) => action.leader(),
+            Self::MoneyMessage(money_message) => money_message.leader(),
+            _ => None,
+        }
+    }
+
+    /// Returns the slot that receives the message. A message to a lost slot does not arrive.
+    pub(crate) fn slot(&self) -> Option<usize> {
+        match self {
+            Self::Ticket { slot, .. }
+            | Self::Acknowledge { slot, .. }
+            | Self::Apply { slot, .. }
+            | Self::Recall { slot, .. }
+            | Self::CheckSlot { slot, effect: CheckEffect::ReadSlot, .. }
+            | Self::DrainSlot {
+                slot,
+                effect: DrainEffect::ReadSlot | DrainEffect::StopSlot | DrainEffect::TakeUnits(_),
+                ..
+            }
+            | Self::Stop { slot, .. } => Some(*slot),
+            Self::StartSlot { slot, starting, .. } => {
+                matches!(starting.effect, StartEffect::ReadSlot | StartEffect::Init(_))
+                    .then_some(*slot)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the running transaction of the message, if it has one.
+    pub(crate) fn xid(&self) -> Option<u64> {
+        match self {
+            Self::Settle { xid, .. } => Some(*xid),
+            _ => None,
+        }
+    }
+
+    /// Returns the node that has the message in its memory. If the node fails, the message is lost.
+    pub(crate) fn node(&self) -> Option<u8> {
+        match self {
+            Self::Notice { node, .. }
+            | Self::Snapshot { node, .. }
+            | Self::Round { node, .. }
+            | Self::Takeover { node, .. } => Some(*node),
+            Self::MissingUnits(action) => Some(action.node),
+            _ => None,
+        }
+    }
+}

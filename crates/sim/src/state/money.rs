@@ -1,0 +1,54 @@
+//! Messages about money.
+use doorbuster_core::TicketId;
+use doorbuster_core::money::{Refund, RefundUpdate};
+use doorbuster_steps::checkout::{CheckoutClosing, Effect};
+
+use super::provider::ProviderMessage;
+
+/// A message between nodes, leaders and the provider.
+#[derive(Clone, Debug)]
+pub(crate) enum MoneyMessage {
+    /// A message from the provider.
+    ProviderMessage { event: String, hook: ProviderMessage },
+    /// A message that the node answered before its effect. This happens only if the rule
+    /// `AnswerAfterEffect` is removed.
+    Answered { event: String, hook: ProviderMessage },
+    /// A node requests a checkout.
+    Make { order: TicketId },
+    /// The provider created a checkout.
+    Made { order: TicketId, session: usize },
+    /// A leader asks the provider to close a checkout.
+    Close { leader: u8, closing: Closing },
+    /// The next effect of closing a checkout. These charges were captured at the checkout.
+    NextEffect { leader: u8, closing: Closing, effect: Effect, found: Vec<usize> },
+    /// A leader requests a refund, or asks for its state.
+    Refund { leader: u8, refund: Refund },
+    /// The provider's answer about a refund. `requested` is the refund at the time of the query.
+    RefundAnswered { leader: u8, requested: Refund, news: RefundUpdate },
+}
+
+impl MoneyMessage {
+    /// Returns the leader that has the message in its memory.
+    pub(crate) fn leader(&self) -> Option<u8> {
+        match self {
+            Self::NextEffect { leader, .. } | Self::RefundAnswered { leader, .. } => Some(*leader),
+            _ => None,
+        }
+    }
+}
+
+/// A checkout that a leader closes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) order: TicketId,
+    pub(crate) session: usize,
+    pub(crate) steps: CheckoutClosing,
+}
+
+/// A closing of a checkout that continues after a payment was applied.
+#[derive(Clone, Debug)]
+pub(crate) struct AfterPayment {
+    pub(crate) leader: u8,
+    pub(crate) closing: Closing,
+    pub(crate) found: Vec<usize>,
+}

@@ -1,0 +1,122 @@
+//! The memory of a node: its snapshot of the store, and the purchases that it performs.
+use doorbuster_core::digest::SnapshotPosition;
+use doorbuster_core::sold_out::FreeUnits;
+use doorbuster_core::{Millis, TicketId, Token, Verdict};
+use doorbuster_steps::purchase;
+use hashbrown::HashSet;
+
+use crate::request::BuyerRequest;
+use crate::store::PhaseRow;
+
+/// The data of one item in a node's snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ItemSnapshot {
+    pub(crate) pool: u64,
+    pub(crate) free: FreeUnits,
+    pub(crate) phase: PhaseRow,
+}
+
+/// The store at one commit, as sent to nodes.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) version: u64,
+    pub(crate) at: Millis,
+    /// Requests that hold an order. This snapshot and the earlier snapshots together contain all
+    /// such requests up to this commit.
+    pub(crate) holders: Vec<u64>,
+    /// The position of the snapshot. It tells which transactions the snapshot includes.
+    pub(crate) position: SnapshotPosition,
+    pub(crate) items: [ItemSnapshot; 2],
+    /// The number of partitions of each item.
+    pub(crate) partitions: Vec<usize>,
+    /// The granted and unsettled units of each slot.
+    pub(crate) levels: Vec<u64>,
+}
+
+/// A node that answers buyers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Node {
+    pub(crate) snapshot: Option<Snapshot>,
+    /// The requests that hold an order, identified by the low 64 bits of their hashes. The set is
+    /// complete up to the snapshot. It also has each request that this node answered with an order
+    /// or settled.
+    pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
+    /// The position of the node's current snapshot. It tells which transactions the snapshot
+    /// includes.
+    pub(crate) position: Option<SnapshotPosition>,
+    /// Whether the node's process has ended.
+    pub(crate) is_dead: bool,
+    /// The end of the node's lease, by the store's clock.
+    pub(crate) until: Millis,
+    /// The tokens of tickets whose verdicts this node expects.
+    pub(crate) expected: Vec<Token>,
+    /// The number of requests for which this node chose the slots in turn.
+    pub(crate) turns: u64,
+    /// The distance of the node's clock from the store's clock.
+    pub(crate) skew_ms: i64,
+    /// Until when the node leaves each item's pool to other nodes.
+    pub(crate) pool_rests_until: [Millis; 2],
+}
+
+impl Node {
+    /// Remembers that a request holds an order.
+    pub(crate) fn remember(&mut self, half: u64) {
+        self.holders.insert(half);
+    }
+}
+
+/// The state of a purchase: the step that the purchase waits for, or its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AttemptState {
+    /// The node waits for a slot's answer.
+    Asking { slot: usize },
+    /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the node
+    /// checks the ticket's grant.
+    Waiting { id: TicketId, may_be_lost: bool },
+    /// The request is parked. If `is_short` is true, it waits for units. If not, it waits for a
+    /// commit.
+    Parked { until: Millis, is_short: bool },
+    /// The node reads the store to confirm a slot's refusal.
+    Confirming,
+    /// The request was answered with `202`. The verdict follows as an event.
+    Handed { id: TicketId },
+    /// The request was answered, or its node ended.
+    Over,
+}
+
+impl AttemptState {
+    pub(crate) fn is_parked(&self) -> bool {
+        matches!(self, Self::Parked { .. })
+    }
+}
+
+/// One request of a buyer at a node, from arrival to answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) purchase: BuyerRequest,
+    pub(crate) state: AttemptState,
+    pub(crate) half: u64,
+    /// The steps of the purchase, as the server runs them.
+    pub(crate) steps: Option<purchase::Attempt>,
+    pub(crate) token: Token,
+    pub(crate) decide_by: Millis,
+    /// The number of the latest message that the purchase waits for. Answers to earlier messages
+    /// are ignored.
+    pub(crate) asked: u32,
+    /// The slot that the request tries first.
+    pub(crate) home: Option<usize>,
+    /// The order that was read last.
+    pub(crate) order: Option<TicketId>,
+    /// The ticket whose verdict was read last.
+    pub(crate) decided: Option<TicketId>,
+    /// When the purchase began, in monotonic time.
+    pub(crate) begun: Millis,
+    /// When the request was first parked, in monotonic time.
+    pub(crate) parked: Option<Millis>,
+    /// Whether the request has one of the permits for parked requests.
+    pub(crate) has_permit: bool,
+    /// The last commit before the purchase began its last try, which asks every slot.
+    pub(crate) last_try: u64,
+    /// The verdict for the token, if the verdict arrived before the slot's answer.
+    pub(crate) early: Option<(TicketId, Verdict)>,
+}

@@ -1,0 +1,25 @@
+//! The part of an item's spread that changes while the sale runs.
+use crate::op::Setup;
+
+/// The part of an item's spread that changes while the sale runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ItemWidth {
+    /// How many of the slots that all nodes share are in the spread.
+    pub(crate) partitions: usize,
+    /// See [`crate::op::ItemSetup::choose`].
+    pub(crate) choose: u8,
+}
+
+/// Returns the spreads of the items at the start.
+pub(crate) fn first_widths(setup: &Setup) -> Vec<ItemWidth> {
+    let width = |(i, item): (usize, &crate::op::ItemSetup)| {
+        let shared =
+            setup.slots.iter().filter(|s| usize::from(s.item) == i && s.node.is_none()).count();
+        let partitions = match usize::from(item.width) {
+            0 => shared,
+            wanted => wanted.min(shared),
+        };
+        ItemWidth { partitions, choose: item.choose }
+    };
+    setup.items.iter().enumerate().map(width).collect()
+}
