@@ -19,7 +19,7 @@ const SLOW_BYTE_INTERVAL: Duration = Duration::from_millis(400);
 /// The size of a header that exceeds the server's limit.
 const BOMB_BYTES: usize = 64 * 1024;
 
-/// The hostile clients, until [`Attack::end`].
+/// Hostile clients, which run until [`Attack::end`] is called.
 #[derive(Debug)]
 pub struct Attack {
     dead: Vec<TcpStream>,
@@ -59,8 +59,8 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends the attack. Returns the number of oversized headers that were refused with `431`, and
-    /// the number of connections that were reset without an answer.
+    /// Ends the attack. Returns how many oversized headers got the answer `431`, and for how many
+    /// of them the server reset the connection without an answer.
     ///
     /// # Errors
     /// Fails if the server answered an oversized header with another status than `431`, or if it
@@ -91,8 +91,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
         let begun = Instant::now();
         for head in &mut heads {
             let is_open = head.write(b"a").is_ok() && !has_received_data(head);
-            // It is not an error if `connect` fails. The server may protect itself and accept no
-            // more connections from this client.
+            // A failure of `connect` is not an error, because the server may protect itself and
+            // accept no more connections from this client.
             if !is_open && let Ok(next) = connect() {
                 *head = next;
             }

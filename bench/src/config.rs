@@ -19,9 +19,10 @@ use doorbuster_harness::generator::{Load, Pace};
 pub struct BenchConfig {
     /// The number of rounds that count.
     pub rounds: usize,
-    /// How long one side of a round is measured.
+    /// How long our server is measured in one round. In most figures, the peer is measured for the
+    /// same time.
     pub time: Duration,
-    /// True for a short run, which shows only that the benches work.
+    /// True for a short run. Its values do not count; it only shows that the benches work.
     pub quick: bool,
     /// The number of known buyers (buyers with an order) when memory and growth are measured.
     pub known_buyers: u32,
@@ -69,8 +70,8 @@ impl BenchConfig {
         TempDir::new(&self.parent, name)
     }
 
-    /// Returns the usual load: connections that send their next request after each answer, with a
-    /// warm-up.
+    /// Returns the usual load: each connection sends its next request after each answer. The load
+    /// has a warm-up.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
@@ -82,7 +83,7 @@ impl BenchConfig {
     #[must_use]
     pub fn buyers(&self) -> u32 {
         let seconds = (self.time + self.time / WARM_UP_PART).as_secs_f64();
-        // The product is far below the largest u32.
+        // The number of buyers is far below the largest u32.
         (f64::from(ORDERS_PER_SEC_MAX) * seconds) as u32
     }
 

@@ -11,7 +11,7 @@ use crate::limits::{SYNC_MIN, SYNCS};
 /// A block of data that is as large as a page of the store.
 const PAGE: [u8; 4096] = [0x5a; 4096];
 
-/// The size of an appended row, in bytes: about that of an order.
+/// The size of an appended row, in bytes: about the size of an order's row.
 const ROW_BYTES: usize = 256;
 
 /// Returns the median time of one page that is appended and synced (`fdatasync`) in this directory.
@@ -44,9 +44,9 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
 }
 
 /// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each
-/// sync (`fdatasync`) covers all rows that are due when it starts. A server that only writes these
-/// rows would sync in the same way. The latency of a row is the time from its due time to the end
-/// of the sync that covers it.
+/// sync (`fdatasync`) covers all rows that are due when the sync starts, as in a server that only
+/// writes these rows. The latency of a row is the time from its due time to the end of the sync
+/// that covers it.
 ///
 /// # Errors
 /// Fails if the file cannot be written.

@@ -1,6 +1,7 @@
-//! A figure: a measured value, its comparison, and its status against its floor and its goal.
+//! A figure: a measured value, its comparison with a peer, and whether the value reaches the
+//! figure's floor and goal.
 
-/// The required values of a figure.
+/// The floor and the goal of a figure.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
     /// A larger value is better.
@@ -46,7 +47,7 @@ pub struct Figure {
     pub id: &'static str,
     /// The measured quantity.
     pub measured: String,
-    /// Our value and its unit.
+    /// Our server's value, and its unit.
     pub ours: Option<(f64, &'static str)>,
     /// The peer's value, and a text with its unit and the peer's name.
     pub peer: Option<(f64, &'static str)>,
@@ -54,7 +55,7 @@ pub struct Figure {
     pub value: f64,
     /// The unit of a value that is not a ratio.
     pub unit: &'static str,
-    /// The required values.
+    /// The floor and the goal.
     pub target: Target,
     /// The compared value of each round.
     pub rounds: Vec<f64>,
@@ -83,7 +84,7 @@ impl Figure {
     }
 
     /// Sets the figure's value to the median of the rounds' ratios. Also sets our value and the
-    /// peer's value, from the round whose ratio is nearest to the median.
+    /// peer's value. Both come from the round whose ratio is nearest to the median.
     #[must_use]
     pub fn comparison(
         mut self,
@@ -101,7 +102,7 @@ impl Figure {
         self
     }
 
-    /// Sets a value with its own unit.
+    /// Sets a value that is not a ratio, and the value's unit.
     #[must_use]
     pub fn with_value(mut self, value: f64, unit: &'static str) -> Self {
         self.ours = Some((value, unit));
@@ -165,10 +166,10 @@ impl FigureStatus {
     }
 }
 
-/// Both sides of a comparison, per round.
+/// The values of our server and of the peer, one of each per round.
 #[derive(Clone, Debug, Default)]
 pub struct Comparison {
-    /// Our values.
+    /// Our server's values.
     pub ours: Vec<f64>,
     /// The peer's values.
     pub peer: Vec<f64>,
@@ -182,12 +183,12 @@ impl Comparison {
     }
 }
 
-/// Measures two sides alternately after one warm-up round. Each round starts with the side that was
-/// second in the previous round.
+/// Measures our server and the peer, one after the other, in one warm-up round and in `rounds`
+/// further rounds. Each round starts with the program that was second in the previous round.
 ///
 /// # Errors
 ///
-/// Fails if a side could not be measured, or its result was wrong.
+/// Fails if one of the two could not be measured, or if its result was wrong.
 pub fn compare_alternating(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;
-/// How long one side of a round is measured.
+/// How long our server is measured in one round. In most figures, the peer is measured for the same
+/// time.
 pub const ROUND: Duration = Duration::from_secs(3);
 /// [`ROUND`] with `--quick`.
 pub const ROUND_QUICK: Duration = Duration::from_secs(1);
@@ -27,9 +28,9 @@ pub const REDIS_CONNECTIONS: usize = 50;
 pub const POSTGRES_CLIENTS: usize = 16;
 /// Connections of an overloading crowd.
 pub const CROWD_CONNECTIONS: usize = 8_000;
-/// Offered load, as a multiple of the server's capacity.
+/// The load that an overloading crowd offers, as a multiple of the server's capacity.
 pub const OVERLOAD: f64 = 5.0;
-/// Offered load of a larger crowd.
+/// The load that a larger crowd offers, as a multiple of the server's capacity.
 pub const OVERLOAD_LARGE: f64 = 10.0;
 /// The connections of an overloading crowd beside hostile clients. Together with the hostile
 /// clients' connections, this is about as many connections as the usual limit of open files allows.
@@ -41,9 +42,9 @@ pub const SLOW_HEADS: usize = 2_000;
 /// Oversized headers of hostile clients per second.
 pub const BOMBS_PER_SEC: u32 = 200;
 
-/// The number of different refused buyers. They send their requests in turn, so a token repeats
-/// only after the requests of all other buyers. So when a request arrives, the server has not seen
-/// its token recently.
+/// The number of different refused buyers. They send their requests in turn, so each token comes
+/// again only after the tokens of all other buyers. So the server has not seen a request's token
+/// recently.
 pub const REFUSED_BUYERS: u32 = 400_000;
 /// The number of passes that are checked one after the other.
 pub const PASS_CHECKS: u32 = 1_000_000;
@@ -56,8 +57,8 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 pub const SOCKETS: usize = 10_000;
 /// The number of tabs that are open in a waiting room while the memory of the tabs is measured. The
 /// usual limit of open files does not allow 100,000 connections in one process. This number is an
-/// eighth of 100,000. When a table of the server grows, its size doubles. So the tables are as full
-/// as with 100,000 tabs.
+/// eighth of 100,000. The server's tables grow by doubling their size, so they are as full as with
+/// 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
 /// The number of tabs that are opened per second. Before the opening of a busy sale, buyers open
 /// fewer tabs per second.

@@ -4,7 +4,7 @@
 //! The naive design confirms an order as soon as the order is in a list in the memory of Redis. Its
 //! consumer removes an order from the list before the order is in the database. A crash after the
 //! units are deducted, but before the order is in the list, loses these units. The design does not
-//! verify tokens, so it is faster than a design that does.
+//! verify tokens, so it is faster than a design that verifies them.
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -74,7 +74,7 @@ impl Passes {
 }
 
 /// A script that sends the purchases of one buyer after another. Each purchase has a token and a
-/// pass, as a purchase of the sale page has.
+/// pass, like a purchase from the sale page.
 #[derive(Debug)]
 pub struct WithPass<'a> {
     buyers: &'a Buyers,

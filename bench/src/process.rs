@@ -27,8 +27,7 @@ pub struct ProcessSpec<'a> {
     pub log: PathBuf,
 }
 
-/// A running program. It ends when this value is dropped, and at the latest when the bench itself
-/// ends.
+/// A running program. The program ends when this value is dropped, or when the bench itself ends.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -66,7 +65,7 @@ impl Process {
         Ok(Self { child, pid, log: start.log })
     }
 
-    /// Returns the program's standard output. Only the first call returns it.
+    /// Returns the program's standard output. Further calls return `None`.
     pub fn output(&mut self) -> Option<std::process::ChildStdout> {
         self.child.stdout.take()
     }
@@ -143,8 +142,8 @@ impl Process {
         resident(&self.child.id().to_string())
     }
 
-    /// Waits until the resident memory no longer falls, and returns it. The wait is necessary
-    /// because a program returns freed memory to the system with a delay.
+    /// Waits until the resident memory does not fall further, and returns its size in bytes. The
+    /// wait is necessary because a program returns freed memory to the system with a delay.
     ///
     /// # Errors
     ///

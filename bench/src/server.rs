@@ -96,7 +96,7 @@ impl Server {
         self.addr
     }
 
-    /// Returns the program.
+    /// Returns the server's process.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process

@@ -6,13 +6,14 @@ fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_COMMIT");
     let commit = std::env::var("BUILD_COMMIT").ok().filter(|commit| !commit.is_empty());
     // Only a release build asks git for the commit id. A build that asks git must run this script
-    // again after each commit.
+    // again after each commit, which would slow down development.
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = commit.or_else(|| if is_release { from_git() } else { None });
     println!("cargo::rustc-env=COMMIT={}", commit.as_deref().unwrap_or("unknown"));
 }
 
-/// The commit of the working tree, with a plus sign if tracked files differ from it.
+/// Returns the commit that is checked out. If tracked files differ from this commit, adds a plus
+/// sign.
 fn from_git() -> Option<String> {
     for file in ["HEAD", "index"] {
         println!("cargo::rerun-if-changed={}", git(&["rev-parse", "--git-path", file])?);

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-/// The packages to build. Each package is built by its own command, because one command for both
-/// would unify their features.
+/// The packages to build. Each package is built by its own command. One command for both would
+/// build the server with the features that only the benches need.
 const PACKAGES: [&str; 2] = ["doorbuster", "doorbuster-bench"];
 
 /// Builds in the release profile, then runs the benches with these arguments.

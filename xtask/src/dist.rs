@@ -41,7 +41,7 @@ pub struct Arguments {
     service: bool,
 }
 
-/// The values that all files of a release share.
+/// The values that are the same for all files of a release.
 pub(crate) struct Release {
     root: PathBuf,
     program: PathBuf,
@@ -139,14 +139,15 @@ fn target() -> Result<PathBuf> {
     Ok(program.ancestors().nth(2).context("xtask was not started by cargo")?.to_owned())
 }
 
-/// Packs and compresses the tree.
+/// Packs the directory with the release's files, and compresses the archive.
 fn archive(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = pack(release, out)?;
     run_command(Command::new("gzip").args(["-n", "-9", "-f"]).arg(&tar))?;
     Ok(out.join(format!("{}.tar.gz", release.name())))
 }
 
-/// Packs the tree: sorted, owned by root, with the time of the commit.
+/// Packs the directory with the release's files. In the archive, the files are sorted, belong to
+/// root and have the time of the commit.
 fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     let tar = out.join(format!("{}.tar", release.name()));
     let mut command = Command::new("tar");
@@ -156,7 +157,7 @@ fn pack(release: &Release, out: &Path) -> Result<PathBuf> {
     Ok(tar)
 }
 
-/// Writes `SHA256SUMS` with every file of the directory.
+/// Writes `SHA256SUMS` with the checksum of every file of the directory.
 fn checksums(out: &Path) -> Result<()> {
     let mut names: Vec<_> =
         fs::read_dir(out)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;

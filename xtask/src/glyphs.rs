@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The characters of captchas. The list leaves out characters that look like another character when
-/// they are small, turned or bent.
+/// The characters of captchas. The list leaves out each character that, when small, turned or bent,
+/// looks like another character.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The fonts. For each font: the name of the generated constant, and the name of the font file.
 const FACES: [(&str, &str); 3] = [
@@ -137,7 +137,7 @@ impl Font<'_> {
         anyhow::bail!("the font does not have the character")
     }
 
-    /// Returns the distance to the next character.
+    /// Returns the distance from the start of a character to the start of the next character.
     fn advance(&self, glyph: usize) -> Result<u16> {
         let wide = usize::from(self.u16(self.table(b"hhea")? + 34)?);
         self.u16(self.table(b"hmtx")? + 4 * glyph.min(wide - 1))

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::chaos;
 
-/// Buyers, units on sale, and simultaneous buyers of each run. Each run must sell the whole stock.
+/// The number of buyers, of units on sale, and of simultaneous buyers in each run. With these
+/// numbers, each run must sell the whole stock.
 const SIZE: [&str; 6] = ["--buyers", "120", "--stock", "40", "--levels", "32"];
 
 /// The options of `cargo xtask lab`.

@@ -10,7 +10,7 @@ use doorbuster_api::log_event::{LOG_EVENTS, LogLevel, document};
 /// The macros that log, and their levels.
 const MACROS: [(&str, LogLevel); 3] =
     [("error!(", LogLevel::Error), ("warn!(", LogLevel::Warn), ("info!(", LogLevel::Info)];
-/// The field with the code.
+/// The start of the field with the event code.
 const FIELD: &str = "event = \"";
 
 /// Writes the page.
@@ -24,8 +24,9 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Checks the log lines of a source file. Returns each line whose event code is not in the table,
-/// or whose level differs from the table. Adds the event codes of all other lines to `used`.
+/// Checks the log lines of a source file. Returns a finding for each line whose event code is not
+/// in the table, or whose level differs from the table. Adds the event codes of all other lines to
+/// `used`.
 pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -> Vec<String> {
     let mut found = Vec::new();
     for (name, level) in MACROS {
@@ -56,7 +57,7 @@ pub(crate) fn check(file: &str, text: &str, used: &mut BTreeSet<&'static str>) -
     found
 }
 
-/// Returns the codes that no log line has.
+/// Returns a finding for each code of the table that no log line has.
 pub(crate) fn unused(used: &BTreeSet<&'static str>) -> Vec<String> {
     let codes = LOG_EVENTS.iter().map(|event| event.code);
     codes

@@ -39,7 +39,7 @@ enum Chore {
     Grafana,
     /// Write the outlines of captcha characters from font files.
     Glyphs(glyphs::Arguments),
-    /// Take a picture of every state of the pages, and show them on one sheet for each width.
+    /// Take a picture of every state of the pages, and put the pictures on sheets.
     Sheet,
     /// Simulate the protocol under faults, from seeds.
     Sim(sim::Arguments),

@@ -2,9 +2,9 @@
 //! of them.
 //!
 //! The browser tests of accessibility and of the states save a picture of each state if an
-//! environment variable names a folder. This task runs these tests. Then it writes sheets with all
-//! pictures, for each language, width and colour scheme. The pages for buyers and the pages for the
-//! shop's staff have different sheets.
+//! environment variable names a folder. This task runs these tests. Then it writes sheets with the
+//! pictures, separately for each language, width and colour scheme. The pages for buyers and the
+//! pages for the shop's staff have different sheets.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -34,7 +34,7 @@ const PHONE_PX: u32 = 480;
 /// A picture of one state.
 struct Picture {
     file: String,
-    /// The size on the sheet.
+    /// The picture's size on the sheet, in pixels.
     width: u32,
     height: u32,
 }

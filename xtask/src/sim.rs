@@ -1,5 +1,6 @@
 //! `cargo xtask sim`: runs the simulation of the protocol with many seeds. With `--mutants`,
-//! removes the protocol's rules one by one instead. Saves the findings as files.
+//! removes one rule of the protocol at a time, and runs the simulation without this rule. Saves the
+//! findings as files.
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -64,7 +65,7 @@ pub struct Arguments {
     replay: Option<PathBuf>,
 }
 
-/// Runs the simulation. Fails on a violated invariant, or if the removal of a rule was not
+/// Runs the simulation. Fails if an invariant is violated, or if the removal of a rule was not
 /// detected.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let named = |name: &String| {

@@ -1,5 +1,5 @@
-//! N1: how long a new node and a new edge need until they serve buyers, if a thousand sales are
-//! open and one more sale has a million orders. Afterwards, both must know every sale and every
+//! N1: how long a new node and a new edge need until they serve buyers, while a thousand sales are
+//! open and another sale has a million orders. Afterwards, both must know every sale and every
 //! order: a buyer with an order gets this order again, and other buyers get "sold out".
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::limits::{ORDER_CONNECTIONS, READY_WITHIN, SALES};
 use crate::server::NewSale;
 
 const TARGET: Target = Target::AtMost { floor: 5.0, goal: 2.0 };
-/// Pause between two looks at `/readyz`.
+/// The pause between two requests to `/readyz`.
 const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Measures N1.
@@ -87,7 +87,8 @@ fn open_sales(site: &ClusterUnderTest, count: u32) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the server is ready without a warning. An edge warns while its copy is incomplete.
+/// Waits until the server is ready and reports no warning. An edge reports a warning while its copy
+/// is incomplete.
 fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     let began = Instant::now();
     loop {
@@ -100,7 +101,8 @@ fn wait_until_ready(addr: SocketAddr) -> Result<()> {
     }
 }
 
-/// Checks that the server refuses late buyers, and gives the first buyers their orders again.
+/// Checks that the server refuses buyers who came too late, and answers a repeated request of an
+/// earlier buyer with the buyer's order.
 fn check(addr: SocketAddr, sale: &str, (winners, late): (&Buyers, &Buyers)) -> Result<()> {
     for number in [0, SALES - 1] {
         let path = format!("/v1/sales/many-{number:04}/status");

@@ -21,8 +21,8 @@ const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The front door of the sale. The sale is already open, but its pool of challenges is filled
-/// before the measurement. So the pool is as full as before an opening.
+/// The front door of the sale. The sale is already open. But the server fills the sale's pool of
+/// prepared challenges before the measurement, so the pool is as full as before an opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
@@ -56,8 +56,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     ]
 }
 
-/// Measures how long visitors wait for a puzzle: in the minute before an opening, and in a rush
-/// that exceeds the server's drawing rate.
+/// Measures how long visitors wait for a puzzle: in the minute before an opening, and in a rush, in
+/// which visitors come faster than the server can draw puzzles.
 fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let sale_server = SaleServer::open(config, None, None)?;
     sale_server.server().open_sale(&NewSale { id: SALE, stock: 100, limit: 1 })?;

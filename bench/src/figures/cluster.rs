@@ -22,10 +22,10 @@ use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// The duration of the load on the naive peer in a round. Afterwards the peer's consumer needs many
-/// times as long to insert the accepted orders.
+/// The duration of the load on the naive peer in a round. It is short, because afterwards the
+/// peer's consumer needs many times as long to insert the orders.
 const NAIVE_TIME: Duration = Duration::from_secs(1);
-/// Partitions of an item over several slots.
+/// The number of partitions of an item that has several slots.
 pub(super) const PARTITIONS: u32 = 16;
 /// The target for the cost of an order with [`PARTITIONS`] partitions, relative to one partition.
 pub(super) const PARTITIONS_TARGET: Target = Target::AtMost { floor: 1.2, goal: 1.1 };
@@ -107,7 +107,7 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
     Ok(measured)
 }
 
-/// Our side of the comparison.
+/// Our server in the comparison: a private installation.
 pub(super) struct ClusterUnderTest {
     pub(super) cluster: Cluster,
     secret: Vec<u8>,
@@ -146,7 +146,7 @@ impl ClusterUnderTest {
         config.load(self.cluster.nodes[0].addr(), ORDER_CONNECTIONS)
     }
 
-    /// Opens a new sale whose item has this many partitions. Returns it with new buyers.
+    /// Opens a sale whose item has this many partitions. Returns its name and new buyers.
     fn open_sale(&mut self, config: &BenchConfig, partitions: u32) -> Result<(String, Buyers)> {
         self.sales += 1;
         let sale = format!("sale-{:04}", self.sales);
@@ -268,7 +268,7 @@ impl ClusterUnderTest {
     }
 }
 
-/// Compares the cost of an order with many partitions of the item and with one partition.
+/// Compares the cost of an order for an item with many partitions and with one partition.
 pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
     let site = std::cell::RefCell::new(ClusterUnderTest::open(config, Shape::Cluster, 1)?);
     let (mut many, mut one) = (Vec::new(), Vec::new());
@@ -353,7 +353,7 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // This thread injects the fault, because a process ends with the thread that started it.
+        // This thread injects the fault: a process ends when the thread that started it ends.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })
@@ -386,7 +386,7 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        // Only an order that waits in Redis is lost. If no order waits, the test tries again.
+        // Only orders that wait in Redis are lost. If no order waits, the test tries again.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
             let generator = load(&naive);

@@ -160,8 +160,8 @@ impl Drop for DeadEndpoint {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);
         if let Some(serving) = self.serving.take() {
-            // This connection wakes the thread that waits in `accept`. The thread then checks the
-            // flag. An error means that the thread has already ended.
+            // This connection wakes the thread that waits in `accept`, so that the thread checks
+            // the flag. An error means that the thread has already ended.
             drop(TcpStream::connect(self.addr));
             let _ = serving.join();
         }
@@ -176,8 +176,8 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // If `fail` returns an error, it has sent no answer and the connection is closed. The
-            // sender treats this as a failure, too.
+            // If `fail` returns an error, it has closed the connection without an answer. For the
+            // server, this is a failed delivery too.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }

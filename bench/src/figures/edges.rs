@@ -1,5 +1,6 @@
-//! E8 and E9: refusals at an edge. E8 counts the refused requests that still reach a node. E9
-//! compares the processor time of a refusal at the edge with the time of a refusal at a node.
+//! E8 and E9: refusals at an edge. E8 measures which part of the refused requests an edge passes on
+//! to a node. E9 compares the processor time of a refusal at the edge with the time of a refusal at
+//! a node.
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -73,7 +74,7 @@ fn rounds(config: &BenchConfig) -> Result<Measured> {
         || refuse(node).map(|(cost, _)| cost),
     )?;
     site.close()?;
-    // The first round is the warm-up.
+    // The first value belongs to the warm-up round.
     let reaching = reaching.into_inner().split_off(1);
     Ok(Measured { reaching, cost })
 }

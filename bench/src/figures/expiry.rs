@@ -42,13 +42,14 @@ const AHEAD: Duration = Duration::from_secs(8);
 const CHECK_INTERVAL: Duration = Duration::from_millis(40);
 /// The longest time from the end of the first hold until all units are back.
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
-/// The longest time until the first unit is back, in seconds.
+/// The longest time from the end of the holds until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 /// The longest time until the last unit is back in SQLite, in seconds.
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The longest time until the last unit is back in PostgreSQL, in seconds.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// After a rush, the longest time from the end of a hold to its expiry, in seconds.
+/// The longest time from the end of a hold to its expiry, if the holds end one after another as
+/// after a rush, in seconds.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -223,7 +224,7 @@ fn wait_until_returned(store_server: &StoreServer, due: Instant, holds: u64) -> 
     }
 }
 
-/// Buyers who have no hold.
+/// The requests of other buyers, who have no hold.
 struct BackgroundLoad {
     buyers: Buyers,
     refused: Buyers,

@@ -16,7 +16,7 @@ const MEASURED: &str = "storm's answers a second, one thread on one core, agains
 /// The refusal that nginx returns.
 const REFUSAL: &str =
     r#"{"type":"about:blank","title":"Sold out","status":409,"code":"sold_out","retryable":false}"#;
-/// More buyers than one round serves.
+/// The number of buyers. It is larger than the number of answers in one round.
 const BUYERS: u32 = 2_000_000;
 const CONNECTIONS: usize = 64;
 const TIME: Duration = Duration::from_secs(3);

@@ -1,8 +1,8 @@
 //! R10: how the cost of an answer grows with the number of sales, connections, known buyers (buyers
 //! with an order) and partitions.
 //!
-//! The compared value is the server's processor time per answer. With ten connections, the number
-//! of answers per second would depend on the network and not on this cost.
+//! The compared value is the server's processor time per answer. The number of answers per second
+//! is not compared: with ten connections, it depends on the network and not on the cost.
 use anyhow::Result;
 
 use super::cluster::{PARTITIONS, PARTITIONS_TARGET, over_partitions};
@@ -72,7 +72,7 @@ fn pin(sale_server: &SaleServer) -> Result<()> {
     cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }
 
-/// One side of a comparison: a script and its results.
+/// One of the two loads that are compared: a script and its results.
 struct SideRun<'a> {
     sale_server: &'a SaleServer,
     script: Purchases<'a>,

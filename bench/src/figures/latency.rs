@@ -14,7 +14,7 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 3.0, goal: 1.5 };
 const MEASURED: &str = "p99 of an order at half of capacity";
-/// The time that a purchase may take in addition to the time of the disk, in microseconds.
+/// The time that an order may take in addition to the time of the synced append, in microseconds.
 const ALLOWANCE_US: f64 = 1000.0;
 /// The generator must send at least this share of the planned requests. With a smaller share, the
 /// generator was the bottleneck.

@@ -26,9 +26,8 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders before the measurement. These orders run every code path once. Their number
-/// is small. If there were many orders, the measured connections could reuse the memory that these
-/// orders release.
+/// The number of orders before the measurement. These orders run every code path once. Many orders
+/// would release memory that the measured connections could reuse, so their number is small.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// The longest wait for an answer.
@@ -50,8 +49,8 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Measures the memory that the orders of many buyers add, after the caches of bounded size are
-/// full.
+/// Fills the caches of bounded size with orders. Then measures the memory that the orders of many
+/// buyers add.
 fn known_buyers(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };

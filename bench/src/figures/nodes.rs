@@ -109,7 +109,7 @@ fn over_nodes(config: &BenchConfig, shape: Shape, nodes: usize) -> Result<Figure
     )))
 }
 
-/// Formats the medians with one node and with several.
+/// Formats the medians of `part` with one node and with several nodes.
 fn change(few: &[OrderCost], many: &[OrderCost], part: fn(&OrderCost) -> f64) -> String {
     let median_of = |costs: &[OrderCost]| median(&costs.iter().map(part).collect::<Vec<_>>());
     format!("{:.0} → {:.0}", median_of(few), median_of(many))

@@ -1,5 +1,5 @@
-//! R2 and R3: durable orders over HTTP, compared with a counter in Redis's memory and with
-//! PostgreSQL's hot row.
+//! R2 and R3: durable orders over HTTP, compared with a counter in Redis's memory, and with a "hot"
+//! row of PostgreSQL that every order updates.
 use anyhow::{Result, ensure};
 
 use super::figure_or_invalid;
@@ -16,7 +16,7 @@ use doorbuster_harness::generator::{AnswerKind, RunResult};
 
 const MEASURED: &str = "durable orders over HTTP";
 
-/// Measures R2, R3 or both. Our side is measured once for both.
+/// Measures R2, R3 or both. If both are measured, our server is measured only once.
 pub fn measure(config: &BenchConfig, ids: &[&'static str]) -> Vec<Figure> {
     let measured = rounds(config, ids.contains(&"R2"), ids.contains(&"R3"));
     let row = |id: &'static str| {

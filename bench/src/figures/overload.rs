@@ -3,9 +3,9 @@
 //! The server and the generator have one core each. Buyers overload the server in two ways. *A
 //! crowd* waits for its answers: requests are due at five times the capacity, and a request without
 //! a free connection is given up. *A flood* does not wait (`Prefer: respond-async`): every
-//! connection sends its next request as soon as it has an answer. So the queue is full, and the
-//! server refuses requests. The crowd is also measured at ten times the capacity, and beside
-//! hostile clients.
+//! connection sends its next request as soon as it has an answer. So the server's queue is always
+//! full, and the server refuses requests. The crowd is also measured at ten times the capacity, and
+//! beside hostile clients.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,7 @@ pub fn measure(config: &BenchConfig, _ids: &[&'static str]) -> Vec<Figure> {
 #[derive(Debug, Default)]
 struct Measured {
     comparison: Comparison,
-    /// The requests that reached the server, relative to its capacity.
+    /// The rate of requests that reached the server, as a multiple of the server's capacity.
     attained: Vec<f64>,
     /// The share of the requests at the server that got `503`.
     refused: Vec<f64>,
@@ -170,7 +170,8 @@ fn crowd_round(
         .is_attacked
         .then(|| Attack::start(sale_server.addr(), core, &dead, "crowd"))
         .transpose()?;
-    // The crowd must be complete when the measurement starts.
+    // The warm-up is long, so that all connections of the crowd wait for answers when the
+    // measurement starts.
     let (pace, warm_up) = (Pace::Crowd(capacity * crowd.times), config.time / 2);
     let load = Load { connections: crowd.connections, pace, warm_up, ..load };
     let mut script = Purchases::each_once(

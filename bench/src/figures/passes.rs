@@ -1,5 +1,5 @@
-//! R1D: sold-out answers with a required pass and rate limits, compared with the same answers
-//! without them, on one server. A second row shows the cost of checking a pass.
+//! R1D: "sold out" answers of a sale with a required pass and rate limits, compared with the same
+//! answers without pass and limits, on one server. A second row shows the cost of checking a pass.
 use anyhow::{Context, Result};
 
 use super::figure_or_invalid;

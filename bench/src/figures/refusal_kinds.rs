@@ -1,6 +1,7 @@
 //! R9 by kind: compares the processor time of each kind of refusal with that of an acceptance.
 //!
-//! These figures have no floor. They show whether any kind of refusal is expensive for the server.
+//! These figures have no floor. They only show whether a kind of refusal is expensive for the
+//! server.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -19,17 +20,17 @@ use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 /// The target for the total cost. The total includes the kernel's work for an answer, which is the
 /// larger part.
 const TARGET: Target = Target::Reported { goal: 0.5 };
-/// The secret of tokens that the server cannot verify.
+/// A secret that the server does not have. It signs the forged tokens.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
 /// A forged pass with the length of a real one.
 const FORGED_PASS: &str = "Purchase-Pass: AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\r\n";
-/// Buyers who already have their full limit.
+/// The number of buyers who have an order with as many units as the limit allows.
 const OWNERS: u32 = 20_000;
 
 /// The buyers who are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum RefusedBuyers {
-    /// Different buyers, who come too late.
+    /// Different buyers without an order.
     Late,
     /// Different buyers with forged tokens.
     Forgers,
@@ -108,8 +109,8 @@ impl RefusalCase {
     }
 
     fn template(&self, buyers: &Buyers) -> Template {
-        // The request keys of each kind of refusal begin with a prefix of their own, which the keys
-        // of orders do not have. So no order has one of these keys.
+        // The request keys of each kind of refusal have their own prefix, and no order has a key
+        // with this prefix. So no request repeats an order's request.
         let keys = self.code();
         let Self { sale, units, headers, .. } = *self;
         Template::new(
@@ -185,8 +186,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal. A
-/// rate limit is the exception: it admits some requests.
+/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal.
+/// Only a rate limit also admits some requests.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,
@@ -209,7 +210,8 @@ fn refusal(
         }
     };
     match way.status {
-        // The limit admits some requests first. A repeat of an admitted request finds its order.
+        // The limit admits the first requests. If an admitted request is repeated, the answer is
+        // the buyer's order.
         429 => run.only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
         _ => run.only(&[way.refused()])?,
     }

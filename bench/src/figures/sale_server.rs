@@ -122,13 +122,15 @@ impl SaleServer {
         Ok(run)
     }
 
-    /// Adds the orders of another load.
+    /// Adds `orders` to the number of confirmed orders. The caller itself ran the load that made
+    /// them.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }
 
-    /// Checks the number of reserved units of a sale with one unit per order. It must be the number
-    /// of orders that this run confirmed, plus at most one unit for each queued request.
+    /// Checks the number of reserved units of a sale with one unit per order. This number must be
+    /// the number of orders that `run` confirmed, plus at most one unit for each queued request of
+    /// `run`.
     ///
     /// # Errors
     /// Fails if the numbers differ.

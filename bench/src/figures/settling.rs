@@ -29,7 +29,8 @@ use crate::peer::sqlite;
 
 const TARGET: Target = Target::AtLeast { floor: 1.0, goal: 1.5 };
 const MEASURED: &str = "durable reservations without HTTP";
-/// The number of tickets in progress at the same time, as if each came from its own connection.
+/// The number of tickets in progress at the same time. In a server, each of these tickets would
+/// come from its own connection.
 const UNDER_WAY: usize = 4 * SETTLE_BATCH_MAX;
 const KEY: [u8; 32] = [7; 32];
 

@@ -1,4 +1,5 @@
-//! Measures the memory that a slot keeps for each remembered request, in a separate process.
+//! Measures, in a separate process, the memory that a slot needs for each request that it
+//! remembers.
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};

@@ -80,8 +80,8 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     Ok(rate)
 }
 
-/// Measures tickets of concurrent requests: a short lock, compared with one task that owns the
-/// slot.
+/// Measures tickets of concurrent requests: a slot behind a short lock, compared with a slot that
+/// one task owns.
 fn concurrent(config: &BenchConfig) -> Result<Figure> {
     let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;

@@ -1,5 +1,5 @@
 //! V1: many page views through nginx with the documented configuration. The figure is the rate of
-//! the requests that reach the server. Requests that no cache can answer do not count.
+//! the requests that reach the server, without the requests that no cache can answer.
 //!
 //! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
 //! its status. Then the page stays open for a while and reads the status as
@@ -26,8 +26,8 @@ mod page_visits;
 use page_visits::PageVisits;
 
 /// The target for the requests per second that reach the server. A CDN would fetch the status once
-/// per second and the sale once per minute. At the opening, a second URL of the status is used for
-/// a moment.
+/// per second and the sale once per minute. At the opening, pages also use a second URL of the
+/// status for a moment.
 const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.1 };
 /// The number of page views is the configured number of known buyers divided by this number.
 const BUYERS_PER_VIEW: u32 = 10;

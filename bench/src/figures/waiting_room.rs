@@ -1,7 +1,7 @@
 //! E7: the latency of orders by admitted buyers while a crowd joins a waiting room that opens
 //! automatically. The crowd joins at ten times the rate at which a node admits buyers.
 //!
-//! Admitted buyers have a pass and buy at a steady rate. Each of the other buyers joins once.
+//! Admitted buyers have a pass and buy at a steady rate. Each buyer of the crowd joins once.
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -27,8 +27,8 @@ const ADMITTED_PER_SEC: f64 = 2_000.0;
 const OVERLOAD_FACTOR: f64 = 10.0;
 /// The orders per second of admitted buyers: half of the rate of admissions.
 const ADMITTED_ORDERS_PER_SEC: f64 = ADMITTED_PER_SEC / 2.0;
-/// More units than the admitted buyers can buy, because the waiting room admits further buyers only
-/// while units are free.
+/// The units on sale. There are more units than the admitted buyers can buy, because the waiting
+/// room admits further buyers only while units are free.
 const STOCK: u64 = 100_000;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
@@ -105,7 +105,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
             over.store(true, Ordering::Release);
             joined
         });
-        // The load of the admitted buyers runs until the crowd has its last answers.
+        // The admitted buyers continue to buy until the crowd has its last answers.
         let long = Load { time: time + Duration::from_secs(30), ..orders };
         let meanwhile = long.run(&mut StoppableRequestScript { script: &mut script, over: &over });
         (meanwhile, joined.join().expect("the generator does not panic"))

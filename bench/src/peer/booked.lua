@@ -1,7 +1,8 @@
--- The classic pre-deduction, with two fields of one hash. It stores no buyer, no request key, no
--- limit and no record.
+-- The classic script that deducts units before the order exists. It uses two fields of one hash,
+-- and stores no buyer, no request key, no limit and no order.
 -- KEYS[1]: the hash with the fields Total and Booked. ARGV[1]: the requested units.
--- Returns the booked units: all requested units, or 0. It never books more than Total.
+-- Returns the booked units: all requested units, or 0. The script never books more units than
+-- Total.
 local n = tonumber(ARGV[1])
 if not n or n == 0 then
   return 0

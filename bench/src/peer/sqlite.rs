@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
-/// The server's store has the same settings, but a separate thread checkpoints its log. Here SQLite
-/// itself checkpoints the log.
+/// The settings of the server's store, with one difference. In the server, a separate thread
+/// checkpoints the log. Here SQLite itself does this.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";

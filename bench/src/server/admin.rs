@@ -1,4 +1,4 @@
-//! An operator's client of our server. It sends one request at a time, each over a new connection.
+//! Sends an operator's requests to our server, each over a new connection.
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 

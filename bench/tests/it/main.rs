@@ -1,5 +1,5 @@
-//! Runs the bench program and tests its output. Because of this test, Cargo also builds the
-//! program. Some unit tests start the program.
+//! Runs the bench program and tests its output. Because of this test, Cargo builds the bench
+//! program before the tests. Some unit tests need it, because they start the program.
 use std::process::Command;
 
 use serde_json::Value;

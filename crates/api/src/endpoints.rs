@@ -225,7 +225,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Returns whether the other fields of this endpoint imply `code`.
+    /// Returns whether the endpoint can return `code` because of its fields other than `codes`.
     fn implies(&self, code: Code) -> bool {
         let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));

@@ -1,6 +1,7 @@
 //! Reads the ids of events.
 
-/// The position in an event's id. The id may lack the fingerprint.
+/// Returns the position in an event's id, or `None` if the id is invalid. An id without a
+/// fingerprint is valid.
 #[must_use]
 pub fn event_position(id: &str) -> Option<i64> {
     let rest = id.strip_prefix("evt_")?;

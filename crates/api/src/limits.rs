@@ -109,7 +109,7 @@ pub const ANSWER_BYTES_MAX: usize = 8_192;
 /// Longest access code as the buyer types it, in characters. A longer value gets `422`.
 pub const ACCESS_CODE_CHARS_MAX: usize = 64;
 
-/// The largest number of access codes created at once. A larger number gets `422`.
+/// The largest number of access codes that one request creates. A larger number gets `422`.
 pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 
 /// The largest number of buyers that one access code may serve. A larger number gets `422`.

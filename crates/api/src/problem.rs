@@ -113,7 +113,7 @@ impl Problem {
         Self::without_members(Code::Unauthenticated, detail)
     }
 
-    /// `403`: the caller is known, but may not make this request.
+    /// `403`: the caller is known, but is not allowed to make this request.
     #[must_use]
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::Forbidden, detail)
@@ -178,7 +178,7 @@ impl Problem {
         )
     }
 
-    /// `404`: the object does not exist, or this caller may not see it.
+    /// `404`: the object does not exist, or this caller is not allowed to see it.
     #[must_use]
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::without_members(Code::NotFound, detail)

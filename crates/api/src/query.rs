@@ -37,11 +37,11 @@ impl Default for Page {
 /// `GET /v1/sales` and `GET /v1/admin/sales`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaleQuery {
-    /// Only sales in this phase. Only an operator's query has this filter.
+    /// Selects the sales in this phase. A buyer's query never has this filter.
     pub phase: Option<Phase>,
-    /// Only sales with this text in a title. Only a buyer's query has this filter.
+    /// Selects the sales with this text in a title. An operator's query never has this filter.
     pub search: Option<String>,
-    /// The page.
+    /// The requested page of the list.
     pub page: Page,
 }
 
@@ -50,7 +50,7 @@ pub struct SaleQuery {
 pub struct DeliveryQuery {
     /// Only deliveries in this state.
     pub state: Option<DeliveryState>,
-    /// The page.
+    /// The requested page of the list.
     pub page: Page,
 }
 
@@ -73,7 +73,7 @@ impl DeliveryQuery {
 pub struct DeadLetterQuery {
     /// Only dead letters of this kind.
     pub kind: Option<DeadLetterKind>,
-    /// The page.
+    /// The requested page of the list.
     pub page: Page,
 }
 
@@ -94,15 +94,15 @@ impl DeadLetterQuery {
 /// `GET /v1/orders` and `GET /v1/admin/orders`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderQuery {
-    /// Only orders of this sale. Only an operator's query has this filter.
+    /// Selects the orders of this sale. A buyer's query never has this filter.
     pub sale: Option<String>,
-    /// Only orders of this item. Only an operator's query has this filter.
+    /// Selects the orders of this item. A buyer's query never has this filter.
     pub item: Option<String>,
-    /// Only orders of this buyer. Only an operator's query has this filter.
+    /// Selects the orders of this buyer. A buyer's query never has this filter.
     pub buyer: Option<String>,
     /// Only orders in this state.
     pub state: Option<OrderState>,
-    /// The page.
+    /// The requested page of the list.
     pub page: Page,
 }
 
@@ -173,7 +173,7 @@ impl OrderQuery {
 pub struct MoneyQuery {
     /// Only payments or refunds that name this order.
     pub order: Option<String>,
-    /// The page.
+    /// The requested page of the list.
     pub page: Page,
 }
 

@@ -29,7 +29,7 @@ pub struct AuditVerdict {
 /// The JSON object that `demo --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DemoReport {
-    /// Whether all numbers agree.
+    /// Whether all numbers agree with the audit, and the servers stopped normally.
     pub ok: bool,
     /// The number of buyers.
     pub buyers: u64,
@@ -47,7 +47,7 @@ pub struct DemoReport {
     pub answers: BTreeMap<String, u64>,
     /// Buyers who never received a final response.
     pub lost_answers: u64,
-    /// Requests that reached the store.
+    /// Requests whose tickets the store settled.
     pub reached_store: u64,
     /// Time from the first request to the last verdict.
     pub elapsed_ms: u64,

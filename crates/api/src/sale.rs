@@ -114,7 +114,7 @@ pub struct SaleList {
 })))]
 pub struct StatusFrontDoor {
     /// Whether a purchase requires a pass. A challenge, a waiting room or access codes also make a
-    /// pass required, because only a pass proves that the buyer met them.
+    /// pass required, because only a pass proves that the buyer met these requirements.
     pub pass: RequirementMode,
     /// The kind of challenge that the sale requires.
     pub challenge: ChallengeKind,

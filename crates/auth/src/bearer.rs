@@ -6,7 +6,7 @@ use super::AuthenticationError;
 pub(super) const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Returns the token after `Bearer` in the `Authorization` header. `values` has the values of all
-/// `Authorization` headers of the request. The request must have exactly one such header.
+/// `Authorization` headers of the request. Only one such header is allowed.
 ///
 /// # Errors
 /// When the header is missing or repeated, or does not have the form `Bearer TOKEN`.
@@ -37,8 +37,8 @@ pub fn bearer<'a>(
 
 /// The cookie in which the buyer's pages keep the shop's token.
 pub const BUYER_COOKIE: &str = "doorbuster_buyer";
-/// A request that uses the cookie and changes something needs this header. Another site cannot make
-/// a browser send this header.
+/// If a request uses the cookie and changes something, it needs this header. Other sites cannot
+/// make a browser send this header, so they cannot use the cookie for changes.
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns a buyer's token from the `Authorization` header. If this header is missing, returns the

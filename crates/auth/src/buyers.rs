@@ -38,10 +38,10 @@ impl Buyers {
     }
 
     /// Creates a verifier for `keys`. Public keys are read from their file or URL. A file must be
-    /// readable now. If a URL cannot be read now, the server reads it later.
+    /// readable now. If a URL cannot be read now, the server reads the URL later.
     ///
     /// # Errors
-    /// When the file cannot be read or contains no keys.
+    /// When the file cannot be read, or contains no usable keys.
     pub async fn with_keys(keys: &BuyerKeys, expected: ExpectedClaims) -> Result<Self, JwksError> {
         let (source, needed) = match keys {
             BuyerKeys::Secret(secret) => return Ok(Self::with_secret(secret, expected)),
@@ -74,8 +74,8 @@ impl Buyers {
             TokenVerifier::Secret(secret) => secret.check(token, &self.expected, now_secs),
             TokenVerifier::Keys(keys) => keys.check(token, &self.expected, now_secs),
         };
-        // Each write slows down other threads' reads of this flag, so the flag is written only
-        // once.
+        // Each write slows down the reads of this flag in other threads. So the flag is set only if
+        // it is not set yet.
         if verdict.is_ok() && !self.has_accepted_token() {
             self.accepted.store(true, Ordering::Relaxed);
         }
@@ -88,7 +88,8 @@ impl Buyers {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Reads the public keys again, and then checks a token whose key was unknown.
+    /// Reads the public keys again, and then checks `token`. [`Buyers::check`] did not know the key
+    /// of this token.
     ///
     /// # Errors
     /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
@@ -135,8 +136,8 @@ impl Buyers {
         }
     }
 
-    /// Reads the public keys again at intervals, so that a key that the shop removed stops working.
-    /// Runs until the program ends.
+    /// Reads the public keys again at intervals. So if the shop removes a key, the server stops
+    /// accepting tokens of this key. Runs until the program ends.
     pub async fn run_key_refresh(&self) {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {

@@ -13,19 +13,19 @@ pub(crate) const LEEWAY_SECS: i64 = 30;
 
 pub use doorbuster_core::BuyerName;
 
-/// The buyer of a valid token, with the attributes that the shop gave the buyer.
+/// The buyer whom a valid token names, and other claims of that token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedBuyer {
     /// The buyer.
     pub name: BuyerName,
-    /// The membership and level in the token. Without these claims, the buyer has no membership and
-    /// no level.
+    /// The membership and the level in the token. If the token lacks these claims, the buyer has no
+    /// membership and no level.
     pub standing: Membership,
     /// When the token expires, in seconds since 1970.
     pub expires_secs: i64,
 }
 
-/// The claims that every token must have, in addition to a valid signature and time.
+/// The claims that every token must have. A token also needs a valid signature and a valid time.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedClaims {
     /// The issuer, if one is configured.
@@ -52,8 +52,8 @@ pub(super) struct Claims<'a> {
     level: Option<u8>,
 }
 
-/// A time in seconds since 1970. The parser cuts off fractions. It replaces a value outside the
-/// range of `i64` by the nearest value in this range.
+/// A time in seconds since 1970. The parser cuts off fractions. The parser also replaces a value
+/// outside the range of `i64` by the nearest value in this range.
 #[derive(Clone, Copy, Debug)]
 struct Seconds(i64);
 
@@ -93,7 +93,8 @@ impl Claims<'_> {
         expected: &ExpectedClaims,
         now_secs: i64,
     ) -> Result<VerifiedBuyer, AuthenticationError> {
-        // Without this check, the deserialiser would also accept a list with the claims' values.
+        // The claims must be an object. Without this check, the deserialiser would also accept a
+        // list of the claims' values.
         let object = json.trim_ascii_start().starts_with(b"{").then_some(json);
         match object.and_then(|json| serde_json::from_slice::<Claims<'_>>(json).ok()) {
             Some(claims) => claims.verify_claims(expected, now_secs),

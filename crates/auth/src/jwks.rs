@@ -1,9 +1,10 @@
 //! Verifies tokens that are signed with a private key of the shop (RS256, ES256, EdDSA). The public
 //! keys come from a JSON Web Key Set in a file or at a URL.
 //!
-//! The key decides the algorithm, and the token never does. The server reads the key set at its
-//! start and then every [`REFRESH_INTERVAL`]. If a token names an unknown key, the server reads the
-//! set earlier, but at most once in [`MIN_REFRESH_INTERVAL`].
+//! The key decides the algorithm. The algorithm in the token's header never decides, because an
+//! attacker can choose it. The server reads the key set at its start and then every
+//! [`REFRESH_INTERVAL`]. If a token names an unknown key, the server does not wait for the next
+//! regular read. It reads the set at most once in [`MIN_REFRESH_INTERVAL`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,11 +23,11 @@ use tokio::time::Instant;
 use super::AuthenticationError;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
-/// How often the set is read again.
+/// The time between two regular reads of the set.
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// Shortest time between two reads, even if tokens name unknown keys.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// Longest wait for the answer of the URL.
+/// The maximum time of a request to the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The source of a key set.
@@ -152,8 +153,8 @@ impl Jwks {
         if read_at.is_some_and(|at| now.saturating_duration_since(at) < MIN_REFRESH_INTERVAL) {
             return Ok(());
         }
-        // A failed read also counts as a read. Otherwise every call would request a URL that is
-        // down.
+        // A failed read also counts as a read. Otherwise, while the URL is down, every call would
+        // send a request to it.
         *read_at = Some(now);
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),

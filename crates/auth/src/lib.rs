@@ -16,7 +16,7 @@ pub use issue::{NewToken, token};
 pub use oidc::{Oidc, OidcError, SignInAttempt, SignedIn};
 pub use operators::{CONFIGURED_KEY, Operator, Operators};
 
-/// The reason why authentication failed, as a text for people. It contains no secrets.
+/// The reason why authentication failed. Its text is for people and contains no secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationError {
     /// The request has no token or key.

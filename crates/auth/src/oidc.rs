@@ -1,8 +1,9 @@
 //! Signs operators in at an OpenID Connect issuer. The crate `oauth2` implements the authorization
 //! code flow with PKCE. This module reads the issuer's configuration and checks the ID token.
 //!
-//! The browser carries the state of an attempt in a cookie, so any node can finish an attempt that
-//! another node began. The server reads the issuer's configuration and keys when it needs them.
+//! The browser carries the state of a sign-in attempt in a cookie. So any node can finish an
+//! attempt that another node began. The server reads the issuer's configuration and keys at the
+//! first attempt, and not at its start.
 
 mod callback;
 mod claims;
@@ -39,14 +40,15 @@ pub use claims::SignedIn;
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// The maximum size of an answer of the issuer, in bytes. The server refuses a longer answer.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-/// How long the issuer's configuration is used before it is read again.
+/// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// The number of random bytes in each secret of a sign-in attempt.
 const SECRET_BYTES: usize = 32;
 /// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
 const CODE_BYTES_MAX: usize = 2_048;
 
-/// Why a person could not sign in. The texts are for operators of the server, and have no secrets.
+/// Why a person could not sign in. The texts are for operators of the server, and contain no
+/// secrets.
 #[derive(Debug, thiserror::Error)]
 pub enum OidcError {
     /// The issuer cannot be reached, or its answer is invalid.
@@ -56,7 +58,7 @@ pub enum OidcError {
     /// token is invalid.
     #[error("the sign-in is invalid: {0}")]
     Invalid(&'static str),
-    /// The person has no role here.
+    /// The issuer's token gives the person no role.
     #[error("{0} has no role, because no value of the role claim gives a role")]
     NoRole(String),
 }
@@ -75,12 +77,12 @@ impl SignInAttempt {
         Self { state: secret(), nonce: secret(), verifier: secret() }
     }
 
-    /// Returns the attempt as the value of a cookie.
+    /// Returns the value of the cookie that carries the attempt.
     pub fn to_cookie(&self) -> String {
         format!("{}.{}.{}", self.state, self.nonce, self.verifier)
     }
 
-    /// Parses the value of a cookie.
+    /// Parses the value of the cookie that carries an attempt.
     pub fn from_cookie(value: &str) -> Option<Self> {
         let length = URL_SAFE_NO_PAD.encode([0; SECRET_BYTES]).len();
         let mut parts = value.split('.').filter(|part| part.len() == length).map(str::to_owned);
@@ -149,7 +151,7 @@ struct Issuer {
 /// Signs operators in at one issuer.
 pub struct Oidc {
     settings: OidcSettings,
-    /// The address to which the issuer sends browsers back.
+    /// The address on this server to which the issuer sends browsers back.
     redirect_uri: String,
     http: reqwest::Client,
     issuer: Mutex<Option<(Instant, Arc<Issuer>)>>,
@@ -189,8 +191,8 @@ impl Oidc {
         Ok((url, attempt))
     }
 
-    /// Finishes a sign-in. `query` is the query string of the address to which the issuer sent the
-    /// browser back.
+    /// Finishes a sign-in. Returns the person who signed in. `query` is the query string of the
+    /// address to which the issuer sent the browser back.
     pub async fn finish(
         &self,
         attempt: &SignInAttempt,
@@ -212,7 +214,7 @@ impl Oidc {
         let issuer = self.issuer().await?;
         let token = self.exchange(&issuer.client, answer.code, attempt).await?;
         let claims = match issuer.keys.signed_claims(&token) {
-            // The issuer may have new keys.
+            // The issuer may have new keys, so the key set is read again.
             Err(AuthenticationError::Unknown) => {
                 issuer
                     .keys
@@ -253,7 +255,7 @@ impl Oidc {
             RequestTokenError::ServerResponse(error) => {
                 OidcError::Issuer(format!("it refused the code: {}", error.error()))
             }
-            // The answer may contain secrets, so the error shows only the place of the mistake.
+            // The answer may contain secrets, so the error shows only where the answer is invalid.
             RequestTokenError::Parse(error, _) => {
                 OidcError::Issuer(format!("its answer has no valid token, at {}", error.path()))
             }
@@ -319,7 +321,7 @@ fn url(text: &str) -> Result<Url, OidcError> {
     if is_safe { Ok(url) } else { Err(wrong()) }
 }
 
-/// Returns the error of a failed request. The error does not contain the request's address.
+/// Returns the error of a failed request, without the request's address.
 fn why(error: reqwest::Error) -> OidcError {
     OidcError::Issuer(error.without_url().to_string())
 }
@@ -328,7 +330,8 @@ fn why(error: reqwest::Error) -> OidcError {
 async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
     let request = reqwest::Request::try_from(request).map_err(why)?;
     let answer = http.execute(request).await.map_err(why)?;
-    // An issuer explains a refusal in JSON. Other errors have only a status.
+    // If the issuer refuses a request, it explains the refusal in JSON, and `oauth2` reads the
+    // body. Any other error answer has only a status.
     let is_json = answer
         .headers()
         .get(CONTENT_TYPE)

@@ -1,5 +1,5 @@
-//! Authenticates operators by their keys. Keys are stored as hashes. The key in the settings has
-//! the role `admin`.
+//! Authenticates operators by their keys. The server keeps only hashes of keys. The key in the
+//! settings has the role `admin`.
 
 use std::sync::Arc;
 
@@ -58,8 +58,7 @@ impl Operators {
         self.configured.hash
     }
 
-    /// Sets the keys that operators created. `keys` are all such keys that the store has now, and
-    /// they replace the previous keys.
+    /// Replaces the keys that operators created. `keys` are all such keys that the store has now.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: key.role },
@@ -68,7 +67,8 @@ impl Operators {
         self.made.store(Arc::new(keys.into_iter().map(known).collect()));
     }
 
-    /// Returns the operator with this key. Compares every hash, each in constant time.
+    /// Returns the operator with this key. Compares all stored hashes with the key's hash, each in
+    /// constant time.
     ///
     /// # Errors
     /// [`AuthenticationError::Bad`] when no operator has this key.
@@ -76,7 +76,8 @@ impl Operators {
         self.check_hash(&Self::hash(key))
     }
 
-    /// Returns the operator with this hash of a key. Compares every hash, each in constant time.
+    /// Returns the operator whose key has this hash. Compares all stored hashes with this hash,
+    /// each in constant time.
     ///
     /// # Errors
     /// [`AuthenticationError::Bad`] when no operator's key has this hash.

@@ -1,4 +1,4 @@
-//! A base: a copy of the whole store, made while the store is in use.
+//! A base is a copy of the whole store. It is made while the server uses the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,21 +20,22 @@ use super::target::BackupTarget;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Base {
-    /// The copy contains every commit up to this number. It may also contain some later commits,
-    /// which the segments contain again.
+    /// The copy contains every commit up to this number. It may also contain some later commits.
+    /// The segments contain these commits too.
     pub before: u64,
     /// The copy contains no commit after this number, but may lack some commits up to this number.
     /// So the copy is a consistent state only together with all segments up to this number.
     pub complete: u64,
     /// When the copy began, in milliseconds.
     pub begun: i64,
-    /// When the copy was complete.
+    /// When the copy was complete, in milliseconds.
     pub at: i64,
-    /// The size of the copy.
+    /// The size of the copy before its encryption, in bytes.
     pub bytes: u64,
-    /// The BLAKE3 hash of the copy.
+    /// The BLAKE3 hash of the copy before its encryption.
     pub hash: String,
-    /// The files beside the store, each with its content. Empty if the backup is encrypted.
+    /// The files with the generated secrets: the name and the content of each file. Empty if the
+    /// backup is encrypted.
     pub files: Vec<(String, String)>,
     /// The encryption, if the backup is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,10 +48,10 @@ pub(super) struct Base {
 pub(super) struct BaseEncryption {
     /// The key of the backup, encrypted with the passphrase, in base64.
     pub key: String,
-    /// The files beside the store: JSON, encrypted with the key, in base64.
+    /// The files with the generated secrets: JSON, encrypted with the key, in base64.
     pub files: String,
-    /// The BLAKE3 hash of `key` and `files`. With this hash, a restore can tell a damaged key from
-    /// a wrong passphrase.
+    /// The BLAKE3 hash of `key` and `files`. With this hash, a restore can distinguish a damaged
+    /// key from a wrong passphrase.
     pub hash: String,
 }
 
@@ -65,8 +66,8 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The temporary copy, in the data directory. While the copy is made, the store cannot shorten its
-/// log. So the copy is made on the store's own disk, which is fast.
+/// The temporary copy. While the copy is made, the store cannot shorten its log. So the copy is
+/// made in the data directory: the store's own disk is fast.
 const PART: &str = "backup_base.part";
 /// The encrypted temporary copy.
 const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
@@ -76,12 +77,11 @@ const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 impl BaseMaker {
     /// Copies the store to a file, and then copies the file to the target.
     pub(super) async fn make(self) -> Result<Base, String> {
-        // A process that was killed may have left its copies. Usually there are none.
+        // If an earlier process was killed, its temporary copies may still exist.
         self.remove_parts();
         check_space(&self.data_dir, self.key.is_some())?;
         let made = self.make_through(&self.data_dir.join(PART)).await;
-        // If a file cannot be removed now, the function `make` tries again before it makes the next
-        // base.
+        // If a file cannot be removed now, the next call of `make` removes it.
         self.remove_parts();
         made
     }
@@ -102,7 +102,7 @@ impl BaseMaker {
             let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
             let Some(key) = key else { return Ok((to, complete, hash, bytes)) };
             key.encrypt_file(&to, &encrypted).map_err(|error| error.to_string())?;
-            // An error is ignored, because `make` also removes this file at the end.
+            // An error of the removal is ignored, because `make` removes this file at its end.
             let _ = std::fs::remove_file(&to);
             Ok::<_, String>((encrypted, complete, hash, bytes))
         });
@@ -151,7 +151,7 @@ impl BaseEncryption {
         BackupKey::unlock(&self.key, passphrase)
     }
 
-    /// Decrypts the files beside the store.
+    /// Decrypts the files with the generated secrets.
     pub(super) fn files(&self, key: &BackupKey) -> Result<Vec<(String, String)>, DecryptionError> {
         let damaged = |error: &dyn ToString| DecryptionError::Damaged(error.to_string());
         let encrypted = STANDARD.decode(&self.files).map_err(|error| damaged(&error))?;
@@ -164,7 +164,7 @@ fn hash_texts(key: &str, files: &str) -> String {
     blake3::hash(format!("{key}\n{files}").as_bytes()).to_string()
 }
 
-/// Refuses a copy that would fill the disk. On a full disk, the store cannot commit.
+/// Returns an error if the copy would fill the disk. On a full disk, the store cannot commit.
 fn check_space(data_dir: &Path, encrypted: bool) -> Result<(), String> {
     let disk = rustix::fs::statvfs(data_dir).map_err(|error| error.to_string())?;
     let size = |name| std::fs::metadata(data_dir.join(name)).map_or(0, |file| file.len());

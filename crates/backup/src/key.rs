@@ -1,9 +1,9 @@
 //! The key of an encrypted continuous backup.
 //!
-//! A server creates a random key at its start. It encrypts all copies, segments and secrets of the
-//! backup with this key (X25519, in the format of age). Encryption with a passphrase is slow, so
-//! the server encrypts only this key with the passphrase. The description of each base contains the
-//! encrypted key, so a restore needs only the passphrase.
+//! A server creates a random key at its start. The server encrypts all copies, segments and secrets
+//! of the backup with this key (X25519, in the format of age). Encryption with a passphrase is
+//! slow, so the server encrypts only this key with the passphrase. The description of each base
+//! contains the encrypted key, so a restore needs only the passphrase.
 
 use std::io;
 use std::path::Path;
@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use doorbuster_base::encryption::{self, DecryptionError};
 use secrecy::SecretString;
 
-/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server pays this cost at
-/// each start. So the cost is lower than the cost for a single backup file.
+/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server needs this time
+/// and memory at each start. So the cost is lower than for a backup that is one file.
 const WORK_FACTOR: u8 = 16;
 
 /// The key that a server created when it started.
@@ -27,7 +27,8 @@ pub struct BackupKey {
 }
 
 impl BackupKey {
-    /// Creates a random key. The call blocks for about a tenth of a second.
+    /// Creates a random key. The call blocks the thread for about a tenth of a second, because it
+    /// encrypts the key with the passphrase.
     ///
     /// # Errors
     ///
@@ -51,7 +52,8 @@ impl BackupKey {
         let encrypted = STANDARD.decode(locked).map_err(|error| damaged(&error))?;
         let text = age::decrypt(&encryption::passphrase_identity(passphrase), &encrypted);
         let text = text.map_err(|error| match DecryptionError::from(error) {
-            // The input is in memory, so a read error means that the end of the input is missing.
+            // The input is in memory, so an error of the file system can only mean that the end of
+            // the input is missing.
             DecryptionError::File(error) => damaged(&error),
             error => error,
         })?;
@@ -86,8 +88,8 @@ impl BackupKey {
 
 const NOT_THIS_KEY: &str = "another key encrypted it";
 
-/// Returns the error for an object that this key does not decrypt. The passphrase was right, so the
-/// object itself is damaged.
+/// Returns the error for an object that this key does not decrypt. The passphrase was right,
+/// because it decrypted this key. So the object itself is damaged.
 fn named_as_damage(error: age::DecryptError) -> DecryptionError {
     DecryptionError::Damaged(match DecryptionError::from(error) {
         DecryptionError::WrongPassphrase => NOT_THIS_KEY.to_owned(),

@@ -1,14 +1,14 @@
 //! The continuous backup of an embedded store, to a directory or a bucket.
 //!
 //! A *generation* is one unbroken sequence of commits. A new generation begins when the server
-//! starts, and after the server dropped pages. A generation has *bases*, which are copies of the
-//! whole store, and *segments*, which have the pages of later commits. A base and the segments up
-//! to a time together contain the store's state at that time. [`names`] defines the names of the
-//! objects.
+//! starts, and each time the server has dropped pages. A generation has *bases*, which are copies
+//! of the whole store, and *segments*, which have the pages of later commits. To restore the
+//! store's state at a time, a base from before that time and the segments up to that time are
+//! enough. [`names`] defines the names of the objects.
 //!
 //! The target may fail at any time. Sales never wait for the target. While the target fails,
-//! changed pages stay in memory. If these pages reach a limit, the server drops them and begins a
-//! new generation.
+//! changed pages stay in memory. If the size of these pages reaches a limit, the server drops the
+//! pages and begins a new generation.
 
 mod base;
 mod key;
@@ -41,37 +41,37 @@ const COPY_INTERVAL: Duration = Duration::from_millis(250);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How long the last commits may take to reach the target when the server stops.
+/// How long the server may take to write the last commits to the target when it stops.
 const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
-/// The number of segments after which a generation gets a new base. A restore then reads few
-/// segments.
+/// The number of segments after which a generation gets a new base. So a restore never has to read
+/// many segments.
 const SEGMENTS_FOR_BASE: u64 = 2_000;
-/// The total size of the segments, in bytes, after which a generation gets a new base. The segments
-/// must also be at least as large as the base.
+/// A generation gets a new base when its segments since the last base have at least this size in
+/// bytes. The segments must also be at least as large as that base.
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
 /// The pause after a failed attempt to make a base.
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The continuous backup of one server.
 pub struct ContinuousBackup {
-    /// The copies of the store's commits.
+    /// The commits of the store that the backup does not have yet.
     pub copy: CommitCopy,
     /// Where the backup is kept.
     pub target: BackupTarget,
     /// The directory of the store.
     pub data_dir: PathBuf,
-    /// The generated secrets.
+    /// The files with the generated secrets.
     pub files: Vec<BackupFile>,
-    /// The key that encrypts the objects. `None`: they are not encrypted.
+    /// The key that encrypts the objects. If it is `None`, the objects are not encrypted.
     pub key: Option<Arc<BackupKey>>,
-    /// How far back in time a state can be restored.
+    /// For how long the backup keeps old states. A restore can choose any time within this period.
     pub kept_for: Duration,
     /// The store's clock.
     pub clock: Clock,
 }
 
 impl ContinuousBackup {
-    /// Runs until `stop`, and then writes the last commits.
+    /// Runs until `stop` is cancelled, and then writes the last commits.
     pub async fn run(self, stop: CancellationToken) {
         loop {
             self.copy.restart();
@@ -90,8 +90,8 @@ impl ContinuousBackup {
         }
     }
 
-    /// Writes one generation. Returns true if pages were dropped, so that a new generation must
-    /// follow.
+    /// Writes one generation. Returns true if the server dropped pages; then the caller must begin
+    /// a new generation.
     async fn run_generation(&self, generation: &Generation, stop: &CancellationToken) -> bool {
         let mut run = GenerationRun::new(self, generation);
         while !stop.is_cancelled() {
@@ -100,8 +100,8 @@ impl ContinuousBackup {
                 () = sleep(COPY_INTERVAL) => {}
             }
             run.tend_base().await;
-            // `take` forgets the time of the oldest commit. Until the next segment is written, the
-            // backup lacks this commit, so its time is recorded first.
+            // `take` forgets the time of the oldest waiting commit. The backup lacks this commit
+            // until the next segment is written. So the commit's time is recorded before `take`.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 Taken::Nothing => {}
@@ -155,7 +155,7 @@ impl ContinuousBackup {
         );
     }
 
-    /// Returns the object of a segment.
+    /// Returns the bytes of a segment's object, encrypted if the backup is encrypted.
     fn encode(&self, segment: &Segment) -> std::io::Result<Bytes> {
         let bytes = segment.encode();
         let Some(key) = &self.key else { return Ok(bytes.into()) };
@@ -182,7 +182,8 @@ struct GenerationRun<'a> {
     segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// When the target began to fail, and the number of failures since that time.
+    /// When the target began to fail, and the number of failures since that time. `None` if the
+    /// last write succeeded.
     failing: Option<(Instant, u64)>,
 }
 
@@ -203,14 +204,14 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns the time since which the backup lacks commits. `None` means that it has every
-    /// commit.
+    /// Returns the time since which the backup lacks commits. `None` means that the backup has
+    /// every commit.
     fn waiting_since(&self) -> Option<doorbuster_core::Millis> {
         if self.bases == 0 { Some(self.begun) } else { self.backup.copy.oldest_at() }
     }
 
     /// Finishes a base whose copy is done, and begins the next base when it is due. The copy runs
-    /// in a separate task, so segments are also written during the copy.
+    /// in a separate task, so the server can write segments at the same time.
     async fn tend_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -248,8 +249,8 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Starts a task that deletes old objects. In a separate task, the deletion does not delay the
-    /// copies of new commits.
+    /// Starts a task that deletes old objects. The task is separate, so the deletion does not delay
+    /// the writes of new commits.
     fn delete_old(&mut self) {
         if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
             return;

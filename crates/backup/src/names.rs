@@ -3,10 +3,11 @@
 //! | name | content |
 //! |---|---|
 //! | `GENERATION/base-NUMBER.sqlite` | a copy of the store's file |
-//! | `GENERATION/base-NUMBER.json` | what the copy contains, its checksum, and the secrets; written last |
-//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from number FIRST until TIME |
+//! | `GENERATION/base-NUMBER.json` | the description of the copy, and the secrets; written last |
+//! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST to TIME |
 //!
-//! The name of a generation has the time of its start and a random number. All numbers have leading
+//! FIRST is the number of the segment's first commit, and TIME is the time of its last commit. The
+//! name of a generation has the time of its start and a random number. All numbers have leading
 //! zeros, so the names sort by number.
 
 use std::fmt;
@@ -35,14 +36,14 @@ impl fmt::Display for Generation {
     }
 }
 
-/// An object, by its name.
+/// An object of a generation, as its name describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ObjectName {
     /// The description of a base, by the base's number.
     Base(u64),
     /// The file of a base.
     BaseFile(u64),
-    /// A segment, by its first commit and the time of its last commit.
+    /// A segment, by the number of its first commit and the time of its last commit.
     Segment(u64, Millis),
 }
 

@@ -1,4 +1,4 @@
-//! Rebuilds a store from a continuous backup, as the store was at a chosen time.
+//! Rebuilds a store from a continuous backup. The result is the store's state at a chosen time.
 
 use std::fs::File;
 use std::path::Path;
@@ -17,8 +17,8 @@ use super::key::BackupKey;
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupPlace, BackupTarget, PlaceError};
 
-/// A restore tries at most this many bases, newest first. More attempts are not needed, because
-/// only the last bases of a generation can lack segments.
+/// A restore tries at most this many bases, from the newest to older ones. More attempts are not
+/// needed, because only the last bases of a generation can lack segments.
 const STATES_MAX: usize = 4;
 /// The number of segments that are read at the same time.
 const SEGMENTS_AT_ONCE: usize = 8;
@@ -41,7 +41,7 @@ pub enum ContinuousRestoreError {
         /// The reason.
         reason: String,
     },
-    /// A segment cannot be read, but all needed segments before it were read.
+    /// A segment cannot be read, but all needed earlier segments were read.
     #[error(
         "cannot read {object} of the backup: {reason}; to restore the last state before this \
          object, add --until {until}"
@@ -128,7 +128,7 @@ pub async fn restore(
         |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    // A restore that was killed may have left its files. Usually there are none.
+    // If an earlier restore was killed, its temporary files may still exist.
     remove_parts(&part);
     let restored = write(&target, (&part, dir), until, passphrase).await;
     remove_parts(&part);
@@ -147,8 +147,8 @@ async fn write(
         let (key, files) = match open(&state, passphrase, &mut skipped) {
             Ok(Some(opened)) => opened,
             Ok(None) => continue,
-            // The passphrase opened a newer state, but that state could not be rebuilt. An older
-            // state may have another passphrase. So this state is skipped, and the restore
+            // The passphrase opened a newer state, but that state could not be rebuilt. The
+            // passphrase is wrong for this older state, so the restore skips this state and
             // continues.
             Err(error) if is_known => {
                 skipped.push(error.to_string());
@@ -174,11 +174,11 @@ async fn write(
     }
 }
 
-/// The files beside a store, each with its content.
+/// The files with the generated secrets of a store: the name and the content of each file.
 type StoreFiles = Vec<(String, String)>;
 
-/// Returns the key of an encrypted state, and the files beside the store. Returns `None` if the key
-/// or a file is damaged. Then `skipped` names the damaged object.
+/// Returns the key of an encrypted state, and the files with the generated secrets. If the key or a
+/// file is damaged, adds the damaged object to `skipped` and returns `None`.
 fn open(
     state: &State,
     passphrase: Option<&SecretString>,
@@ -228,8 +228,8 @@ async fn states(
     let mut states = Vec::new();
     for (generation, number) in bases.into_iter().rev() {
         let name = names::base(generation, number);
-        // If the target does not answer, this base may still be intact. So the restore fails and
-        // does not use an older base.
+        // If the target does not answer, this base may be intact. So the restore fails instead of
+        // using an older base.
         let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
         let base: Base = match serde_json::from_slice(&text) {
             Ok(base) => base,
@@ -258,8 +258,8 @@ async fn states(
 }
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
-/// base is damaged, or if a segment that the base needs is missing or damaged. Then `skipped` has
-/// the reason, and the caller tries an older base.
+/// base is damaged, or if a segment that the base needs is missing or damaged. In this case, adds
+/// the reason to `skipped`, and the caller tries an older base.
 async fn rebuild(
     target: &BackupTarget,
     (state, key): (&State, Option<&BackupKey>),
@@ -306,7 +306,7 @@ async fn rebuild(
             Err(reason) if newest >= base.complete => {
                 return Err(damaged(name, reason, at.min(ends.plus(-1))));
             }
-            // Without this segment, no state can be rebuilt from the base.
+            // The base needs this segment, so no state can be rebuilt from the base.
             Err(reason) => {
                 skipped.push(format!("cannot read {name} of the backup: {reason}"));
                 return Ok(None);
@@ -316,7 +316,7 @@ async fn rebuild(
             continue;
         }
         if segment.first > newest + 1 {
-            // The segment before this one was never written, so the sequence ends here.
+            // A commit between `newest` and this segment is missing, so the sequence ends here.
             break;
         }
         segment.apply(&file).map_err(|error| unreadable(&name, error))?;
@@ -342,7 +342,7 @@ fn decrypt_in_place(key: &BackupKey, file: &Path) -> Result<(), DecryptionError>
     let encrypted = file.with_extension(ENCRYPTED);
     std::fs::rename(file, &encrypted)?;
     let decrypted = key.decrypt_file(&encrypted, file);
-    // An error here is ignored: the file is only temporary.
+    // An error of the removal is ignored: the file is only temporary.
     let _ = std::fs::remove_file(&encrypted);
     decrypted
 }

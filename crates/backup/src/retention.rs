@@ -1,13 +1,14 @@
-//! Deletes the old objects of a backup. A restore to the time `kept_since`, or to a later time,
-//! does not need these objects.
+//! Deletes old objects of a backup: the objects that no restore to the time `kept_since`, or to a
+//! later time, needs.
 
 use doorbuster_core::Millis;
 
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupTarget, TargetError};
 
-/// Keeps the newest base from before `kept_since`, and deletes all older bases and their segments.
-/// If a deletion fails, the next call deletes the remaining objects.
+/// Keeps the newest base that was complete at `kept_since`. Deletes all older bases, and the
+/// segments that only older bases need. If a deletion fails, the next call deletes the remaining
+/// objects.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
     if let Err(error) = try_delete(target, kept_since).await {
         tracing::warn!(
@@ -44,12 +45,12 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
     Ok(())
 }
 
-/// A segment is deleted only if it ended more than this many milliseconds before the base began.
-/// This margin protects needed segments if the clock was changed.
+/// A segment is deleted only if it ended more than this many milliseconds before the oldest needed
+/// base began. If the clock was changed, this margin protects the segments that the base needs.
 const SLACK_MS: i64 = 60_000;
 
-/// Returns the newest base that was complete before `kept_since`: its generation, its number, and
-/// when it began.
+/// Returns the newest base that was complete at `kept_since`: its generation, its number, and when
+/// it began.
 async fn oldest_needed(
     target: &BackupTarget,
     objects: &[(String, Generation, ObjectName)],
@@ -61,7 +62,7 @@ async fn oldest_needed(
             continue;
         }
         let text = target.get(name).await?;
-        // A base without a readable description cannot be restored, so it does not count.
+        // A base without a readable description cannot be restored, so it is skipped.
         let Ok(base) = serde_json::from_slice::<super::base::Base>(&text) else { continue };
         if base.at <= kept_since {
             return Ok(Some((generation.clone(), *number, base.begun)));
@@ -116,7 +117,7 @@ mod tests {
         put(&target, &late, Vec::new()).await;
         put_base(&target, second, 800, 89 * MINUTE).await;
 
-        // Only the first base was complete before minute 60. No object is older than this base, so
+        // At minute 60, only the first base was complete. No object is older than this base, so
         // nothing is deleted.
         let all = target.list().await.expect("readable");
         try_delete(&target, 60 * MINUTE).await.expect("deletes");

@@ -39,8 +39,8 @@ impl From<io::Error> for TargetError {
 }
 
 impl BackupTarget {
-    /// Opens a directory or a bucket for writing. If the directory is missing, creates it. Only
-    /// this user may read the new directory.
+    /// Opens a directory or a bucket for writing. Creates a missing directory, which only the user
+    /// of this process can read.
     ///
     /// # Errors
     ///
@@ -99,7 +99,7 @@ impl BackupTarget {
         }
     }
 
-    /// Reads an object into a file, which only this user may read.
+    /// Reads an object into a file that only the user of this process can read.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         match &self.objects {
             Objects::Directory(directory) => directory.get_file(name, file).await,
@@ -135,7 +135,8 @@ impl fmt::Display for BackupTarget {
     }
 }
 
-/// Returns the error's text. If this user may not write to the directory, adds what to do.
+/// Returns the error's text. If the process has no permission to write to the directory, the text
+/// also says what to do.
 fn with_advice(error: &io::Error) -> String {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
     match error.kind() {

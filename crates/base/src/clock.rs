@@ -1,13 +1,13 @@
-//! The store's clock. It takes the wall time at the start and advances with the monotonic clock.
-//! Small adjustments keep it near the wall clock.
+//! The store's clock. At the start, it takes the wall clock's time. Then it advances with the
+//! monotonic clock. Small adjustments keep it near the wall clock.
 //!
-//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm. Expiry
-//! then pauses until both clocks agree again or the program restarts. The store's clock slowly
+//! If the wall clock steps by more than [`STEP_MAX_MS`], the store's clock raises an alarm. Then no
+//! order expires until both clocks agree again or the program restarts. The store's clock slowly
 //! follows a step of at most [`HEAL_MAX_MS`], for example after the machine slept. The store's
 //! clock never follows a larger step.
 //!
-//! So a wrong wall clock can expire an unpaid order or open a sale at most [`HEAL_MAX_MS`] too
-//! early.
+//! So a wrong wall clock can make an unpaid order expire, or a sale open, at most [`HEAL_MAX_MS`]
+//! too early.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -20,13 +20,13 @@ pub const STEP_MAX_MS: i64 = 2_000;
 /// If the wall clock differs from the store's clock by more than this, the store's clock is not
 /// adjusted. So no sale opens an hour early after someone changed the wall clock.
 const HEAL_MAX_MS: i64 = 60_000;
-/// The largest adjustment by one [`Clock::discipline`].
+/// The largest adjustment by one call of [`Clock::discipline`].
 const PULL_MAX_MS: i64 = 20;
 
-/// Returns the time of the machine's wall clock, in milliseconds since 1970.
+/// A function that returns the time of the machine's wall clock, in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// A clock that does not jump. Cloning and reading it cost little.
+/// A clock that does not jump. To clone or to read the clock costs little.
 #[derive(Clone)]
 pub struct Clock(Arc<ClockState>);
 
@@ -54,8 +54,8 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// Creates a clock that starts at the time of this wall clock. The new clock reads the wall
-    /// clock now and at each [`Clock::discipline`].
+    /// Creates a clock that starts at the time of the wall clock `wall`. The new clock reads the
+    /// wall clock now and at each [`Clock::discipline`].
     #[must_use]
     pub fn with_wall(wall: WallClock) -> Self {
         let base = wall();
@@ -86,7 +86,7 @@ impl Clock {
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment continues during the alarm. So if the machine slept for some seconds, the
+        // The adjustment also runs during the alarm. So if the machine slept for some seconds, the
         // store's clock is right again within minutes. The store's clock never follows a step
         // beyond `HEAL_MAX_MS`.
         if ahead.abs() <= HEAL_MAX_MS {

@@ -12,7 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 const HEADER: &[u8] = b"age-encryption.org/v1";
 /// The cost of trying one passphrase: 2^18 steps, about a second.
 const WORK_FACTOR: u8 = 18;
-/// If the cost in an encrypted file is higher than this, the file is not decrypted.
+/// If the cost in an encrypted file is higher than this, the file is not decrypted, because the
+/// decryption would take too long.
 const WORK_FACTOR_MAX: u8 = 22;
 
 /// Why a file was not decrypted.
@@ -98,12 +99,12 @@ pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), De
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
-        // An error here is ignored, because the file system itself may have failed.
+        // An error of the removal is ignored, because the file system itself may have failed.
         let _ = fs::remove_file(to);
     })
 }
 
-/// Copies the content. An error while reading means that the file was changed or cut off.
+/// Copies the content. If `content` cannot be read, the file was changed or cut off.
 fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError> {
     let mut part = vec![0; 64 * 1024];
     loop {

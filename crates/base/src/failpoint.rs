@@ -1,57 +1,59 @@
 //! Points where a test kills this process, as `kill -9` does. There is a point after each step of a
-//! purchase and its payment.
+//! purchase and of its payment.
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
 //! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
 //! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process passes that
-//! point for the third time. Nothing is flushed. docs/reliability.md says what holds after a kill
-//! at each point.
+//! point for the third time. The killed process writes no buffered data. docs/reliability.md says
+//! what holds after a kill at each point.
 
-/// A failpoint. The name of each failpoint describes the step before it.
+/// A failpoint. The name of each failpoint describes the step that comes before the failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failpoint {
-    /// A batch of tickets was taken from its slots. The store has none of these tickets.
+    /// A settler took a batch of tickets from its slots. The store has none of these tickets yet.
     SettleTaken,
     /// A commit changed orders. This node's memory does not have the commit yet.
     Committed,
-    /// The store has the batch. Its slots still have the tickets.
+    /// The store has the batch of tickets. The slots still have these tickets.
     SettleCommitted,
-    /// The slots removed the batch. No waiting request has got its verdict.
+    /// The slots removed the tickets of the batch. No waiting request has received its verdict yet.
     SettleAcknowledged,
-    /// The provider created a checkout. The store has no checkout.
+    /// The provider created a checkout. The store does not have the checkout yet.
     CheckoutAsked,
-    /// The store has the checkout. The buyer has no answer.
+    /// The store has the checkout. The buyer has no answer yet.
     CheckoutKept,
-    /// The provider closed a checkout that is being replaced. The store still shows it as open.
+    /// The provider closed a checkout that is being replaced. The store still shows this checkout
+    /// as open.
     CheckoutClosed,
-    /// A provider's message was verified. The store has no effect of the message.
+    /// A provider's message was verified. The message has not changed the store yet.
     MessageRead,
-    /// The message took effect. The provider has no answer.
+    /// A provider's message changed the store. The provider has no answer yet.
     MessageTaken,
-    /// A late payment found too few units in the pool. No unit was recalled.
+    /// A late payment found too few units in the pool. No unit was recalled yet.
     LateLacks,
-    /// The store has a recall. The slot did not get the recall yet.
+    /// The store has recorded a recall. The slot did not get the recall yet.
     RecallBegun,
-    /// The slot released units. The store has not recorded the release.
+    /// A slot released units for a recall. The store has not recorded the release yet.
     RecallTaken,
-    /// The pool has units for a late payment. The payment was not captured again yet.
+    /// Recalled units for a late payment are in the pool. The server did not try again to capture
+    /// the payment yet.
     LateGathered,
     /// A late payment was captured. The units that the payment did not need are not back in the
     /// slots.
     LateCaptured,
-    /// The store has a refund. The provider did not get a request for the refund yet.
+    /// The store has recorded a refund. The provider did not get a request for the refund yet.
     RefundDue,
-    /// The provider accepted the refund. The store has not recorded the answer.
+    /// The provider accepted a refund. The store has not recorded the provider's answer yet.
     RefundAsked,
     /// The store has recorded the provider's answer about a refund. No later step was done.
     RefundNoted,
-    /// The provider reported a checkout's state. The store has not recorded the state.
+    /// The provider reported a checkout's state. The store has not recorded the state yet.
     ReconcileAsked,
     /// The payment of a checkout was captured. The store still shows the checkout as open.
     ReconcileCaptured,
-    /// The store shows the checkout as closed. Its order has not ended yet.
+    /// The store shows a checkout as closed. The order of this checkout has not ended yet.
     ReconcileClosed,
-    /// The server found orders whose holds have ended. It has not changed these orders yet.
+    /// Orders are due to expire. The transaction that expires them has not begun.
     ExpiryDue,
     /// Some orders have expired. No later step was done.
     ExpiryDone,
@@ -59,26 +61,30 @@ pub enum Failpoint {
     CancelDone,
     /// An operator refunded an order. No notification was sent, and no provider got a request.
     OrderRefunded,
-    /// Events have their positions. The workers that deliver events were not woken.
+    /// Events got their positions in the outbox. The workers that deliver events were not woken
+    /// yet.
     OutboxSequenced,
-    /// Events were read. No event was sent.
+    /// A worker read events from the outbox. The worker has not sent any of these events yet.
     OutboxRead,
-    /// An event was sent and accepted. The store has not recorded the delivery.
+    /// A receiver accepted an event. The store has not recorded the delivery yet.
     OutboxSent,
-    /// The store has the results of retried events. The endpoint's position is unchanged.
+    /// The store has the results of attempts to deliver events. The endpoint's position is
+    /// unchanged.
     OutboxNoted,
     /// The endpoint's position moved. No later step was done.
     OutboxAdvanced,
     /// The last attempt to deliver an event failed. The store has not recorded the dead letter.
     OutboxDead,
-    /// The sandbox stored which session a payment belongs to. The payment does not exist yet.
+    /// The sandbox, the built-in provider, stored to which session a payment belongs. The payment
+    /// does not exist yet.
     SandboxNamed,
-    /// The sandbox stored that a payment's message will follow. Neither the payment nor the message
-    /// exists yet.
+    /// The sandbox stored that it will send a message about a payment. Neither the payment nor the
+    /// message exists yet.
     SandboxAnnounced,
-    /// The sandbox stored that a refund's message will follow. The refund does not exist yet.
+    /// The sandbox stored that it will send a message about a refund. The refund does not exist
+    /// yet.
     SandboxRefundAnnounced,
-    /// A message of the sandbox was sent and accepted. The sandbox has not recorded the delivery.
+    /// The server accepted a message of the sandbox. The sandbox has not recorded the delivery yet.
     SandboxPosted,
 }
 
@@ -103,8 +109,8 @@ mod armed {
 
     use super::Failpoint;
 
-    /// The setting that arms a point. Its value is a point's name, a colon, and a count. The
-    /// process is killed when it has passed the point this many times.
+    /// The setting that arms a point. Its value is a point's name, a colon, and a count. When the
+    /// number of passes reaches the count, the process is killed.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     impl Failpoint {
@@ -174,7 +180,8 @@ mod armed {
         let (name, passing) = text.split_once(':').unwrap_or((&text, "1"));
         let armed = Failpoint::parse(name).zip(passing.parse().ok().filter(|passing| *passing > 0));
         let Some((point, passing)) = armed else {
-            // If an unknown name were ignored, a test with that name would succeed without a kill.
+            // The process ends here, because a test with a wrong name would otherwise succeed
+            // without a kill.
             eprintln!(
                 "{SETTING}={text} has an unknown name or an invalid count; write NAME or NAME:COUNT"
             );
@@ -183,15 +190,15 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// Called when the process passes this point. Kills the process when it has passed the point as
-    /// often as the setting says.
+    /// The code calls this function when the process passes a point. If the number of passes
+    /// reaches the count in the setting, the function kills the process.
     pub fn pass(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            // The process cannot refuse the signal. The signal may take a moment, and nothing may
-            // run after this point.
+            // The signal may take a moment to arrive. The loop lets no other code run in the
+            // meantime.
             let _ = kill_process(getpid(), Signal::KILL);
             loop {
                 std::thread::park();
@@ -199,7 +206,7 @@ mod armed {
         }
     }
 
-    /// Returns whether this is the name of the setting that arms a point.
+    /// Returns whether `name` is the name of the setting that arms a point.
     pub fn is_setting(name: &str) -> bool {
         name == SETTING
     }

@@ -1,5 +1,5 @@
-//! HTTP clients for outgoing calls. A client reads the system's certificates only once. So a new
-//! client is created after the settings are loaded again.
+//! HTTP clients for outgoing calls. A client reads the system's certificates only when it is
+//! created. So the server creates a new client after it has loaded the settings again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ pub struct OutgoingClient {
 }
 
 impl OutgoingClient {
-    /// Creates a client. Its first use calls `build`.
+    /// Creates a value without a client. The first call of [`Self::get`] creates the client with
+    /// `build`.
     pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
         Self { build: Box::new(build), made: ArcSwapOption::empty() }
     }
@@ -35,8 +36,8 @@ impl OutgoingClient {
         Ok(made)
     }
 
-    /// Makes the next call create a new client, which uses the system's newest certificates. Calls
-    /// in progress keep their client.
+    /// Makes the next call of [`Self::get`] create a new client, which uses the system's newest
+    /// certificates. Requests in progress keep their client.
     pub fn renew(&self) {
         self.made.store(None);
     }

@@ -28,7 +28,8 @@ pub fn is_valid(name: &str, text: &str) -> bool {
     }
 }
 
-/// Returns whether a text can be the operators' key.
+/// Returns whether a text is long enough for the operators' key and has only visible ASCII
+/// characters.
 pub fn is_admin_key(text: &str) -> bool {
     text.len() >= SECRET_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue};
 
 /// The header that names the message.
 pub const ID_HEADER: &str = "webhook-id";
-/// The header with the time of sending.
+/// The header with the time of the attempt, in seconds since 1970.
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// The header with the signatures.
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
@@ -34,8 +34,8 @@ pub const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 const PREFIX: &str = "whsec_";
 /// Prefix of every supported signature.
 const VERSION: &str = "v1,";
-/// The maximum number of signatures in one message that the server checks. The number of active
-/// secrets is always lower.
+/// The server checks at most this many signatures of one message. The number of active secrets is
+/// always lower.
 const SIGNATURES_MAX: usize = 16;
 
 /// Base64 with or without padding.
@@ -56,7 +56,7 @@ impl SigningKey {
         SECRET_BYTES.contains(&bytes.len()).then(|| Self::new(&bytes))
     }
 
-    /// Creates a key from these bytes. Any number of bytes is allowed.
+    /// Creates a key from bytes. Any number of bytes is allowed.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, bytes))
@@ -141,8 +141,8 @@ pub fn verify<'h>(
         .ok()
         .filter(|id| id.bytes().all(|byte| byte.is_ascii_graphic()))
         .ok_or(SignatureError::OddId)?;
-    // Some parsers also read `+5`, ` 5` and `5e0` as 5. This check allows only digits, because the
-    // signature covers the text of the header.
+    // Some parsers also read `+5`, ` 5` and `5e0` as 5. This check allows only digits: the
+    // signature covers the header's text, so a number must have only one form.
     let is_time = |text: &&str| {
         text.len() <= TIME_DIGITS_MAX && text.bytes().all(|byte| byte.is_ascii_digit())
     };
@@ -155,7 +155,7 @@ pub fn verify<'h>(
     for part in [id.as_bytes(), b".", timestamp.as_bytes(), b".", body] {
         message.extend_from_slice(part);
     }
-    // If the header is not ASCII, the empty text replaces it, and no signature matches.
+    // If the header is not ASCII, it is read as an empty text, and no signature matches.
     let offered = signatures.to_str().unwrap_or_default().split(' ').take(SIGNATURES_MAX);
     let mut proofs =
         offered.filter_map(|signature| BASE64.decode(signature.strip_prefix(VERSION)?).ok());

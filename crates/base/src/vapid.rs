@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_core::Millis;
 use serde::Serialize;
 
-/// How long a token is valid. RFC 8292 allows 24 hours.
+/// How long a token is valid, in seconds. RFC 8292 allows at most 24 hours.
 const TOKEN_SECS: i64 = 12 * 3_600;
 /// The header of every token: `{"typ":"JWT","alg":"ES256"}`.
 const HEADER: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9";
@@ -76,8 +76,8 @@ mod tests {
 
     use super::*;
 
-    /// Returns whether the token in an `Authorization` header is signed by the key in the same
-    /// header.
+    /// Returns whether the key in an `Authorization` header verifies the signature of the token in
+    /// that header.
     fn verifies(authorization: &str) -> bool {
         let (token, key) = authorization
             .strip_prefix("vapid t=")

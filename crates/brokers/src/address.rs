@@ -1,5 +1,5 @@
-//! A broker's address: a URL with all settings of the connection. Its printed form contains no
-//! password.
+//! A broker's address: a URL with all settings of the connection. The address is always printed
+//! without its password.
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -7,9 +7,9 @@ use url::Url;
 
 /// The placeholder for a password in a printed address.
 const REDACTED: &str = "***";
-/// The default name of the exchange, and the default prefix of subjects.
+/// The default name of the exchange (AMQP), and the default prefix of subjects (NATS).
 const DEFAULT_NAME: &str = "doorbuster";
-/// The longest name of an exchange, and the longest prefix of subjects, in bytes.
+/// The maximum length of an exchange's name, and of a prefix of subjects, in bytes.
 const NAME_MAX: usize = 127;
 
 /// A kind of broker.
@@ -61,7 +61,7 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the query parameter for the name.
+    /// Returns the query parameter that sets the exchange or the prefix.
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",
@@ -93,8 +93,8 @@ impl Address {
         })
     }
 
-    /// Parses an address. The function does not check whether this program was built with support
-    /// for this kind of broker.
+    /// Parses an address. Does not check whether this program was built with support for the
+    /// address's kind of broker.
     ///
     /// # Errors
     /// Returns a text that says what is wrong with the address. The text contains no part of the

@@ -3,8 +3,8 @@
 //!
 //! The routing key of a message is the message's type. So consumers can bind queues to the types
 //! that they want, for example `order.*`. A message counts as published when the broker has
-//! confirmed it. If a message reaches no queue, the broker returns the message and then also
-//! confirms it. A returned message counts as refused. The client library attributes a returned
+//! confirmed it. If a message reaches no queue, the broker returns the message, and then confirms
+//! the message too. A returned message counts as refused. The client library attributes a returned
 //! message to the next confirm. So each channel has at most one message in flight, and concurrent
 //! messages use different channels.
 use std::net::{Shutdown, TcpStream};
@@ -30,8 +30,8 @@ use crate::{Address, Error, Message};
 const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key, for consumers that do not read the body, for example a
-/// consistent-hash exchange.
+/// The header with the message's key. It serves a receiver that does not read the body, for example
+/// a consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 
 /// A broker that speaks AMQP.
@@ -48,8 +48,8 @@ struct Connection {
     free: Mutex<Vec<Channel>>,
 }
 
-/// The socket of a connection. To end a connection, this crate shuts the socket down. A close
-/// request of the protocol is not used, because it waits for the broker.
+/// The socket of a connection. To end a connection, this crate shuts the socket down. The crate
+/// sends no close request of the protocol, because then it would wait for the broker.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 
@@ -62,7 +62,7 @@ impl Socket {
     }
 }
 
-/// Closes a connection if its caller stops waiting before the connection is open.
+/// If the caller stops waiting before the connection is open, this guard closes the connection.
 struct ConnectGuard(Option<Socket>);
 
 impl Drop for ConnectGuard {
@@ -167,7 +167,8 @@ impl Amqp {
                     if let AsyncTcpStream::Plain(plain) = &stream {
                         let plain = plain.get_ref();
                         plain.set_nodelay(true)?;
-                        // The cell is still empty, because each connection makes only one attempt.
+                        // `set` cannot fail: each connection makes only one attempt, so the cell is
+                        // empty.
                         let _ = found.0.set(TcpStream::from(plain.as_fd().try_clone_to_owned()?));
                     }
                     match is_tls {

@@ -1,5 +1,6 @@
-//! The only connection to a broker. The first message opens the connection. When the connection's
-//! state is in doubt, the connection is closed, and the next message opens a new connection.
+//! The only connection to a broker. The first message opens the connection. If an operation fails
+//! and the broker did not refuse it, the connection is closed, and the next message opens a new
+//! connection.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,13 @@ use crate::Error;
 
 /// A connection to a broker.
 pub(crate) trait BrokerConnection {
-    /// Returns whether the connection is known to be closed.
+    /// Returns whether this process knows that the connection is closed.
     fn is_closed(&self) -> bool;
     /// Closes the connection at once. Unsent data is dropped.
     fn shut_down(&self);
 }
 
-/// Keeps one connection.
+/// Keeps one connection that all messages share.
 pub(crate) struct SharedConnection<C> {
     state: Mutex<ConnectionState<C>>,
 }
@@ -70,8 +71,9 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs one operation over the connection, once and in bounded time. If the broker refuses the
-    /// operation, the connection stays open. After any other failure, the connection is closed.
+    /// Runs one operation over the connection once, and ends it at `until` at the latest. If the
+    /// broker refuses the operation, the connection stays open. After any other failure, the
+    /// connection is closed.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,
@@ -87,7 +89,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
             Err(PublishError::Unknown(error)) => {
                 live.shut_down();
                 let mut state = self.state.lock().await;
-                // In the meantime, another message may have opened a new connection.
+                // In the meantime, another message may have opened a new connection, which must
+                // stay.
                 if state.live.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &live)) {
                     state.live = None;
                 }

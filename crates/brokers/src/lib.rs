@@ -1,11 +1,11 @@
 //! Publishes events to message brokers.
 //!
 //! The contract: a [`Broker`] is made from an [`Address`], and connects when it publishes its first
-//! message. [`Broker::publish`] returns `Ok` only once the broker has confirmed the message. After
-//! any [`Error`] the broker may or may not have the message. Each call tries once, in bounded time.
-//! One connection serves all messages. If the connection's state is in doubt, the connection is
-//! closed, and the next message opens a new connection. This crate retries nothing and stores
-//! nothing: the caller plans retries and their order.
+//! message. [`Broker::publish`] returns `Ok` only after the broker has confirmed the message. After
+//! any [`Error`], it is unknown whether the broker has the message. Each call makes one attempt,
+//! which has a timeout. One connection serves all messages. If an attempt fails and the broker did
+//! not refuse the message, the connection is closed, and the next message opens a new connection.
+//! This crate retries nothing and stores nothing: the caller plans retries and their order.
 //!
 //! A new kind of broker needs another file beside [`amqp`](self) and `nats`, a variant of
 //! [`BrokerKind`], a variant of `Backend`, and a feature.
@@ -30,7 +30,7 @@ use bytes::Bytes;
 
 pub use address::{Address, BrokerKind};
 
-/// The longest time for opening a connection. If the timeout of the attempt is shorter, that
+/// The maximum time for opening a connection. If the timeout of the whole attempt is shorter, that
 /// timeout applies.
 #[cfg(any(feature = "amqp", feature = "nats"))]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -44,7 +44,8 @@ pub struct Message {
     /// The event's type: words with dots between them, for example `order.paid`. Consumers select
     /// messages by type.
     pub what: String,
-    /// The key of the event's subject. Messages with the same key are published one after another.
+    /// The key of the object that the event is about. The caller publishes messages with the same
+    /// key one after another.
     pub key: String,
     /// When the event happened, in seconds since 1970.
     pub at_secs: u64,
@@ -54,8 +55,8 @@ pub struct Message {
     pub body: Bytes,
 }
 
-/// The reason why the broker did not confirm a message. The broker may still have the message. The
-/// text is one line for operators. It contains neither the address nor text from the broker.
+/// The reason why the broker did not confirm a message. The broker may have the message anyway. The
+/// reason is one line for operators. It contains neither the address nor any text from the broker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Error(String);
@@ -80,8 +81,8 @@ enum Backend {
 }
 
 impl Broker {
-    /// Creates a broker at this address without connecting to it. An attempt takes at most
-    /// `timeout`.
+    /// Creates a broker at this address, and does not connect yet. Each attempt to publish takes at
+    /// most `timeout`.
     ///
     /// # Errors
     /// Fails if this program was built without support for this kind of broker.
@@ -108,7 +109,8 @@ impl Broker {
     /// Publishes a message once. `Ok` means that the broker has confirmed the message.
     ///
     /// # Errors
-    /// Returns the reason if the message is not confirmed. The broker may still have the message.
+    /// Returns the reason if the broker did not confirm the message. The broker may have the
+    /// message anyway.
     pub async fn publish(&self, message: &Message) -> Result<(), Error> {
         let within = self.timeout;
         match self.backend {

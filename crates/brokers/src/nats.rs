@@ -31,8 +31,8 @@ pub(crate) struct Nats {
 }
 
 /// A connection. After a break, the client library reconnects once by itself. This crate does not
-/// use the new connection, because the broker may or may not have the messages that were in flight
-/// at the break.
+/// use the new connection, because it is unknown whether the broker has the messages that were in
+/// flight at the break.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,
@@ -44,9 +44,8 @@ impl BrokerConnection for Connection {
     }
 
     fn shut_down(&self) {
-        // There is nothing to do: the client closes the connection when the last handle of the
-        // client is dropped. If the client sends a message again before then, the stream detects
-        // the repeated id.
+        // There is nothing to do. The client closes the connection when its last handle is dropped.
+        // Until then, the client may send a message again, but the stream detects the repeated id.
     }
 }
 
@@ -80,7 +79,7 @@ impl Nats {
         let work = async {
             tokio::select! {
                 answer = self.send(&connection.client, message) => answer,
-                // No more answers arrive on a closed connection.
+                // After the connection has closed, no answer can arrive.
                 _ = over.wait_for(|over| *over) => Err(PublishError::Unknown(Error::new("the connection broke"))),
             }
         };
@@ -154,7 +153,7 @@ impl Nats {
     }
 }
 
-/// Describes why there is no connection, without any text from the server.
+/// Describes why there is no connection, without any text from the broker.
 fn describe_error(error: &async_nats::ConnectError) -> Error {
     let mut cause = error.source();
     let why = std::iter::from_fn(|| {
@@ -178,7 +177,7 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// Returns a header value on one line.
+/// Returns a text as the value of a header, which must be one line.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -1,10 +1,10 @@
-//! A canvas that fills paths exactly: each pixel is coloured in proportion to the area that the
-//! path covers. The canvas first stores, for each pixel on the outline, how much the coverage
-//! changes there. Then it adds up these changes along each row.
+//! A canvas that fills paths exactly: the more of a pixel's area the path covers, the more of the
+//! path's colour the pixel gets. The canvas first stores, for each pixel on the outline, how much
+//! the covered area changes there. Then it adds up these changes along each row.
 //!
-//! Paths and strokes come from tiny-skia. The painter of tiny-skia is not used: it works pixel by
-//! pixel along every edge, which takes three times as long for many small shapes. Font rasterisers
-//! use the method of this file, under the name "signed areas".
+//! The crate tiny-skia computes paths and strokes. Its painter is not used: for many small shapes,
+//! the painter takes three times as long, because it works pixel by pixel along every edge. Font
+//! rasterisers use the same method as this file, under the name "signed areas".
 
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use tiny_skia::{Color, LineCap, Path, PathSegment, Point, Stroke};
 /// The number of straight pieces that replace a curve.
 const PIECES: u16 = 6;
 
-/// The pixels, and a buffer for the changes of the coverage.
+/// The pixels, and a buffer for the changes of the covered area.
 #[derive(Clone, Debug)]
 pub(crate) struct Canvas {
     pub(crate) width: usize,
@@ -33,7 +33,8 @@ impl Canvas {
     /// Returns a transparent canvas.
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (width, height) = (width as usize, height as usize);
-        // The coverage to the right of the canvas goes to two extra columns that are never drawn.
+        // Each row has two extra columns, which are never drawn. They take the changes at the right
+        // edge of the canvas.
         let sums = vec![0.0; (width + 2) * height];
         Self { width, height, pixels: vec![[0; 4]; width * height], sums }
     }
@@ -99,8 +100,8 @@ impl Canvas {
         self.pixels = kept;
     }
 
-    /// Calls `paint` for every pixel that the path touches, with the pixel's position and covered
-    /// fraction.
+    /// Calls `paint` for every pixel that the path covers at least partly. `paint` gets the pixel,
+    /// its position, and the covered fraction of its area.
     fn for_covered_pixels(
         &mut self,
         path: &Path,
@@ -126,7 +127,8 @@ impl Canvas {
         }
     }
 
-    /// Adds the coverage of a path's edges.
+    /// Adds the changes of the covered area at a path's edges to the buffer. Returns the part of
+    /// the canvas that the path touches.
     fn add_outline(&mut self, path: &Path) -> TouchedArea {
         let bounds = path.bounds();
         let (mut start, mut here) = (Point::zero(), Point::zero());
@@ -175,7 +177,7 @@ impl Canvas {
         }
     }
 
-    /// Adds the coverage of one straight edge, row by row.
+    /// Adds the changes at one straight edge to the buffer, row by row.
     fn add_edge(&mut self, from: Point, to: Point) {
         if from.y == to.y {
             return;
@@ -195,9 +197,9 @@ impl Canvas {
     }
 }
 
-/// Adds the part of an edge that is within one row. The edge covers the area to the right of the
-/// edge. For each pixel, the row stores the covered area of this pixel minus the covered area of
-/// the pixel to the left.
+/// Adds the part of an edge that is within one row. The area to the right of the edge counts as
+/// covered. For each pixel, the row stores the pixel's covered area minus the covered area of the
+/// pixel to its left.
 fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     let (left, right) = if a < b { (a, b) } else { (b, a) };
     let (first, last) = (left as usize, right.ceil() as usize);
@@ -209,7 +211,8 @@ fn add_row_coverage(row: &mut [f32], a: f32, b: f32, high: f32) {
     }
     let (per, into) = ((right - left).recip(), left - first as f32);
     let out = right - last as f32 + 1.0;
-    // The edge forms a triangle in the first pixel and in the last pixel. These are the areas.
+    // The edge cuts off a triangle in the first pixel and in the last pixel. `head` and `tail` are
+    // the areas of these triangles.
     let (head, tail) = (0.5 * per * (1.0 - into) * (1.0 - into), 0.5 * per * out * out);
     row[first] += high * head;
     if last == first + 2 {

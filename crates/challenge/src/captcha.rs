@@ -112,7 +112,7 @@ fn draw_letters(
         let face = *random.pick(&FACES);
         let glyph = random.pick(face);
         text.push(glyph.character);
-        // The remaining characters share the remaining width.
+        // The characters that are not drawn yet share the width that is left.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
         // Lower-case letters are enlarged, so that all characters are about equally high.
         let size = random.float(62.0..74.0)
@@ -128,8 +128,9 @@ fn draw_letters(
     text
 }
 
-/// Returns the outline of a character whose centre is at `middle`, measured from the left. The
-/// outline is sized, sheared and turned, and then bent by the waves of the whole picture.
+/// Returns the outline of a character. The outline is sized, sheared and turned, and then bent by
+/// the waves of the whole picture. `middle` is the distance from the left edge of the picture to
+/// the character's centre.
 fn letter_path(
     glyph: &Glyph,
     random: &mut RandomSource,

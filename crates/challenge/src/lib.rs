@@ -3,7 +3,8 @@
 //!
 //! This crate draws and checks challenges without a clock, a network or a file. The server decides
 //! who must solve a challenge and until when, and accepts each answer only once. Only the pixels of
-//! a picture contain the answer. The name, the size and the chunks of the picture's file do not.
+//! a picture contain the answer. A robot learns nothing from the name, the size or the chunks of
+//! the picture's file.
 
 mod canvas;
 mod captcha;

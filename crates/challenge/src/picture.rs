@@ -43,8 +43,8 @@ pub(crate) fn colour(hue: f32, saturation: f32, lightness: f32, alpha: f32) -> C
         .expect("every component is from 0 to 1")
 }
 
-/// Adds grain to a picture, in squares of two by two pixels, so that no two positions look exactly
-/// alike. Only a few squares get grain, because grain makes a file large.
+/// Adds grain to a picture, in squares of two by two pixels, so that no two places in the picture
+/// look exactly alike. Only a few squares get grain, because grain makes the picture's file large.
 pub(crate) fn add_grain(canvas: &mut Canvas, random: &mut RandomSource, strength: u8) {
     let width = canvas.width;
     for rows in canvas.pixels.chunks_mut(width * 2) {

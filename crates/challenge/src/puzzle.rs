@@ -16,10 +16,10 @@ mod scene;
 pub const PUZZLE_WIDTH: u32 = 340;
 /// Height of the picture, in pixels.
 pub const PUZZLE_HEIGHT: u32 = 170;
-/// The width and height of the picture file that shows the piece, in pixels. The piece does not
-/// fill this picture.
+/// The width and height of the picture of the piece, in pixels. The piece does not fill this
+/// picture.
 pub const PIECE_SIDE: u32 = 68;
-/// A piece counts as placed if it is at most this many pixels from its gap.
+/// A piece counts as placed correctly if it is at most this many pixels from its gap.
 pub const TOLERANCE_PX: u16 = 5;
 
 const SIDE: i32 = PIECE_SIDE as i32;
@@ -41,10 +41,10 @@ const GAPS: usize = 3;
 /// The leftmost position of a gap. The piece starts further left.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
-/// Strength of the grain.
+/// Strength of the grain in the picture.
 const GRAIN: u8 = 18;
-/// How strongly a gap is darkened or lightened. By this tint and by the gap's rim, a person
-/// immediately recognises each side of the gap.
+/// How strongly a gap is darkened or lightened. This tint and the gap's rim let a person
+/// immediately recognise each side of the gap.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
 /// The shortest distance between two gaps, so that they do not touch.
@@ -57,17 +57,18 @@ const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "eve
 pub struct Puzzle {
     /// The picture, a PNG.
     pub background: Vec<u8>,
-    /// The piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] that is transparent outside of the
-    /// piece.
+    /// The picture of the piece, a PNG of [`PIECE_SIDE`] by [`PIECE_SIDE`] pixels that is
+    /// transparent outside of the piece.
     pub piece: Vec<u8>,
-    /// The distance from the top of the picture to the top of the piece's file.
+    /// The distance from the top of `background` to the top of the picture `piece`.
     pub piece_y: u16,
-    /// The answer: the distance from the left of the picture to the left of the piece's file when
-    /// the piece is in its gap.
+    /// The answer: the distance from the left of `background` to the left of the picture `piece`
+    /// when the piece is in its gap.
     pub x: u16,
 }
 
-/// Returns whether a piece at `at` is in the gap at `x`.
+/// Returns whether a piece at the position `at` is in the gap at the position `x`, within the
+/// tolerance.
 #[must_use]
 pub fn is_in_place(at: u32, x: u16) -> bool {
     at.abs_diff(x.into()) <= TOLERANCE_PX.into()
@@ -111,8 +112,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns another shape, with one visibly different side. A robot must compare all four sides
-    /// to notice the difference.
+    /// Returns another shape, in which one random side is of another kind. A robot must compare all
+    /// four sides to find the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -121,8 +122,9 @@ impl PieceShape {
     }
 
     /// Returns a slightly changed shape: its tongues are moved a little and are a little larger or
-    /// smaller. A person ignores this change, but a template match fails. All gaps of a puzzle are
-    /// changed, so that the change does not show which gap fits.
+    /// smaller. A person does not notice this change, but template matching fails. All gaps of a
+    /// puzzle are changed in this way. If only the wrong gaps were changed, the change would show
+    /// which gap fits.
     fn worn_copy(&self, random: &mut RandomSource) -> Self {
         Self(self.0.map(|edge| Edge {
             side: edge.side,
@@ -140,7 +142,7 @@ impl PieceShape {
                 })
             };
             let middle = BODY * edge.along;
-            // The tongue begins and ends here.
+            // The tongue or notch begins at `from` and ends at `to`.
             let (from, to) = (middle - edge.radius * 0.7, middle + edge.radius * 0.7);
             straight(0.0, from)
                 .chain(edge.tongue_points(n))
@@ -153,8 +155,8 @@ impl PieceShape {
 
 impl Edge {
     /// Returns the points of the tongue or notch of side `n`: three quarters of a circle. The
-    /// middle of the circle is 0.6 radii away from the side: outside for a tongue, inside for a
-    /// notch.
+    /// middle of the circle is 0.6 radii away from the side. It is outside the piece for a tongue
+    /// and inside for a notch.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),
@@ -187,7 +189,8 @@ struct Pose {
 }
 
 impl Pose {
-    /// Returns an unturned position, with the top left corner of the piece's file at `(x, y)`.
+    /// Returns a position without a turn or a bend. The top left corner of the picture of the piece
+    /// is at `(x, y)`.
     fn upright(x: i32, y: i32) -> Self {
         let half = PIECE_SIDE as f32 / 2.0;
         Self {
@@ -207,7 +210,7 @@ impl Pose {
     /// Returns the outline of a shape at this position.
     fn path(&self, form: &PieceShape) -> Path {
         let [across, down] = self.bends;
-        // One wave is as long as a piece's body. So the displacements of a side add up to about
+        // One wave is as long as a side of a piece. So the displacements of a side add up to about
         // zero, and the shape as a whole does not move.
         let bent = |(far, from): (f32, f32), at: f32| far * (from + at * TAU / BODY).sin();
         let mut path = PathBuilder::new();
@@ -230,8 +233,9 @@ pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let form = PieceShape::draw_scene(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
-    // The piece shows a random part of the picture. If the colours around the gap continued in the
-    // piece, a robot would notice the match more easily than a person.
+    // The piece shows a random part of the picture, not the part under its gap. Otherwise the
+    // colours around the gap would continue in the piece, and a robot would notice this more easily
+    // than a person.
     let anywhere =
         (random.int(0..PUZZLE_WIDTH as i32 - SIDE), random.int(0..PUZZLE_HEIGHT as i32 - SIDE));
     let piece = cut_piece(&picture, &form, anywhere, random);
@@ -290,7 +294,7 @@ fn cut_piece(
 }
 
 /// Draws a gap. The gap shows another part of the picture, made darker or lighter by a random
-/// amount. So the content that the gap covers is not visible.
+/// amount. So a robot cannot see what was at the gap's place.
 fn draw_gap(picture: &mut Canvas, whole: &[[u8; 4]], path: &Path, random: &mut RandomSource) {
     let shift =
         (random.int(40..300).unsigned_abs() as usize, random.int(10..90).unsigned_abs() as usize);

@@ -1,5 +1,5 @@
-//! The random numbers of the drawings. They decide the answers, so it must be impossible to predict
-//! later numbers from earlier numbers.
+//! The random numbers for the drawings. They decide the answers to challenges, so nobody must be
+//! able to predict later numbers from earlier numbers.
 
 use std::ops::Range;
 

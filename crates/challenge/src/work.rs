@@ -1,8 +1,8 @@
-//! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number.
-//! The buyer sees and solves nothing.
+//! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number,
+//! and the buyer has nothing to do.
 //!
 //! The server chooses the number, so a new challenge costs only one key derivation. To check an
-//! answer, the server computes two short MACs. The protocol does not remember earlier answers, so
+//! answer, the server computes two short MACs. Nothing in this crate remembers earlier answers, so
 //! the caller must refuse a repeated answer.
 
 use std::fmt;
@@ -19,14 +19,14 @@ use crate::random::RandomSource;
 
 /// The largest size of a payload, in bytes. A larger payload is refused.
 pub const PAYLOAD_MAX: usize = 4_096;
-/// The key derivation, which the built-in cryptography of every browser supports.
+/// The algorithm of the key derivation. The built-in cryptography of every browser supports it.
 const ALGORITHM: &str = "PBKDF2/SHA-256";
 
 /// The amount of work: how many keys to try, and how many rounds each key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effort {
-    /// The number of rounds that derive one key. The server also derives one key for each new
-    /// challenge.
+    /// The number of rounds that derive one key. A device derives many keys, and the server derives
+    /// one key for each new challenge.
     pub rounds: u32,
     /// The smallest number of keys that a device has to try.
     pub keys_min: u32,
@@ -39,8 +39,8 @@ impl Effort {
     pub const DEFAULT: Self = Self::from_keys(5_000);
 
     /// Returns an effort of this many keys on average. A device tries between two fifths and eight
-    /// fifths of this number. The cost of one key is the same at any effort, for the device and for
-    /// the server.
+    /// fifths of this number. The effort does not change the cost of one key, so a higher effort
+    /// costs the server nothing.
     #[must_use]
     pub const fn from_keys(keys: u32) -> Self {
         Self {

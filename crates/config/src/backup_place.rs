@@ -29,9 +29,9 @@ pub enum PlaceError {
     /// The directory or the bucket cannot be opened.
     #[error("cannot use {place}: {reason}")]
     Unusable {
-        /// The place.
+        /// The directory or the bucket.
         place: String,
-        /// The reason.
+        /// Why the directory or the bucket cannot be opened.
         reason: String,
     },
 }

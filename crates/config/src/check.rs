@@ -135,8 +135,9 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Only the embedded shape needs the directory. In the other shapes, the directory contains
-        // at most one file, and Redis or other nodes also have its content.
+        // Only the embedded shape needs the directory. In the other shapes, its files have copies
+        // elsewhere: the operators' key in the database, and the database's history in Redis or in
+        // other nodes.
         return Some(PathBuf::new());
     }
     if path.is_none() {

@@ -86,9 +86,9 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Directory of the embedded store and of its generated secrets. In other shapes, nodes keep
-    /// one small file there to detect an old primary. An empty path means that there is no
-    /// directory.
+    /// Directory of the embedded store and of its generated secrets. In other shapes, the directory
+    /// has the generated operators' key, and the file with which a node detects an old primary. An
+    /// empty path means that there is no directory.
     pub data_dir: PathBuf,
     /// The continuous backup of the embedded store.
     pub backup: Option<BackupSettings>,
@@ -112,8 +112,8 @@ pub struct Settings {
     pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
-    /// How many buyers a waiting room admits per second. If more buyers arrive, a sale's automatic
-    /// waiting room opens.
+    /// How many buyers the waiting rooms of a sale admit per second, all together. If more buyers
+    /// arrive, an automatic waiting room opens.
     pub room_per_sec: u64,
     /// How events are delivered.
     pub deliveries: DeliverySettings,

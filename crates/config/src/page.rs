@@ -58,7 +58,7 @@ pub struct Theme {
     pub logo: Option<ThemeFile>,
     /// The font of all texts.
     pub font: Option<ThemeFile>,
-    /// The font of bold texts. Without it, browsers draw `font` bolder.
+    /// The font of bold texts. Without this font, browsers draw bold texts with a bolder `font`.
     pub font_bold: Option<ThemeFile>,
     /// Links at the end of each page. Each has a text and an address.
     pub footer: Vec<(String, String)>,

@@ -2,8 +2,9 @@
 //! hashing chooses the node.
 //!
 //! Each node computes the assignment from the live nodes, so the nodes do not negotiate. When a
-//! node starts or stops, only that node's slots move. The assignment only saves work. Two nodes may
-//! settle the same slot without harm, because the store settles each ticket once.
+//! node starts or stops, only that node's slots move. The only purpose of the assignment is to save
+//! work. If two nodes settle the same slot, no harm is done, because the store settles each ticket
+//! once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 #[cfg(test)]
@@ -16,8 +17,8 @@ use crate::value::{Millis, NodeId, SlotKey};
 /// How long a node continues to settle a slot after the slot moved to another node, in
 /// milliseconds.
 ///
-/// The other node may notice the change only at its next check. Without this overlap, no node would
-/// settle the slot until that check.
+/// The other node may learn of the move as late as its next check of the live nodes. Without this
+/// overlap, no node would settle the slot until that check.
 pub const HANDOVER_MS: u64 = 1_200;
 /// A node gets no slots if its last lease renewal is at least this many milliseconds older than the
 /// newest lease renewal of any node.
@@ -35,8 +36,8 @@ pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
 }
 
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
-/// set is dropped. A slot that this set assigned may then have no settler until the slot's new node
-/// checks again.
+/// set is dropped. If a node settled a slot only because of the dropped set, the slot may have no
+/// settler until its new node checks the live nodes.
 const EARLIER_MAX: usize = 16;
 
 /// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly
@@ -46,12 +47,12 @@ const EARLIER_MAX: usize = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settlers {
     live: Vec<NodeId>,
-    /// Each earlier set with the end of its handover, oldest first.
+    /// Each earlier set of nodes, with the time at which the set's handover ends; oldest first.
     earlier: Vec<(Vec<NodeId>, u64)>,
 }
 
 impl Settlers {
-    /// Records the live nodes. Returns whether they changed.
+    /// Records the live nodes. Returns whether the set of live nodes changed.
     pub fn observe(&mut self, mut live: Vec<NodeId>, now_ms: u64) -> bool {
         live.sort_unstable_by_key(|node| node.0);
         live.dedup();
@@ -96,7 +97,7 @@ impl Settlers {
     }
 
     /// Returns whether this node settles a slot: the slot is assigned to this node now, or was
-    /// assigned to it before a recent change.
+    /// assigned to this node by an earlier set whose handover has not ended.
     #[must_use]
     pub fn settles(&self, node: NodeId, slot: SlotKey, now_ms: u64) -> bool {
         let had_it = |(nodes, until): &(Vec<NodeId>, u64)| {

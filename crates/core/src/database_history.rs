@@ -13,7 +13,7 @@
 /// One row of a database's history. It says that a server began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseHistory {
-    /// The fencing number. It rises with each row.
+    /// The fencing number. Each new row has a higher number.
     pub fence: i64,
     /// A random token. It distinguishes two rows with the same number.
     pub token: String,
@@ -44,7 +44,8 @@ pub struct SeenDatabase {
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
     /// True if the newest row was written in a different database, of this cluster or of another
-    /// cluster. Then the rows come from a dump. A physical copy counts as the same database.
+    /// cluster. In this case the rows come from a dump. A physical copy of a database counts as the
+    /// same database.
     pub is_from_dump: bool,
 }
 
@@ -81,8 +82,8 @@ pub enum DatabaseDecision {
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
     /// Refuse the database: its history ends before the row that the deployment knows, or its
-    /// timeline is too early. The timeline is too early if that row or the newest row of the
-    /// database has a later timeline.
+    /// timeline is too early. The timeline is too early if one of two rows has a later timeline:
+    /// the row that the deployment knows, or the newest row of the database.
     Older,
     /// Refuse the database: it has the newest row, but it is a copy that lacks later commits.
     OlderCopy,
@@ -132,8 +133,8 @@ pub fn must_pause(
 }
 
 /// Returns whether the database certainly lacks commits that this deployment confirmed. The
-/// database lacks commits if its newest row is the known row, but its position is earlier than the
-/// known position.
+/// database lacks commits if its newest row is the known row, but its position in the write-ahead
+/// log is earlier than the known position.
 fn lacks_commits(known: Option<&DatabaseHistory>, seen: &SeenDatabase) -> bool {
     let newest = known.zip(seen.newest());
     newest.is_some_and(|(known, newest)| {

@@ -1,8 +1,8 @@
 //! Commit digests: a few bytes for each order that a transaction of the store created or changed.
 //!
-//! A transaction writes one digest. Other nodes read the digest instead of the orders, and learn
-//! which requests hold an order. A node reads an order in full only if a request or a reader at
-//! that node waits for the order.
+//! A transaction writes one digest. Other nodes read the digest instead of the orders. From the
+//! digest they learn which requests hold an order. A node reads an order in full only if a request
+//! or a reader at that node waits for the order.
 mod follower;
 
 pub use follower::{Backlog, DigestFollower, RestartCause, SnapshotPosition, restart_cause};
@@ -69,7 +69,7 @@ pub fn buyer_tag(buyer: &str) -> u32 {
 #[error("a commit digest has an unknown format")]
 pub struct UnknownDigest;
 
-/// Encodes the orders of one transaction.
+/// Returns the digest of one transaction with these orders.
 #[must_use]
 pub fn encode(orders: &[OrderDigest]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1 + orders.len() * ENTRY_BYTES);
@@ -87,7 +87,7 @@ pub fn encode(orders: &[OrderDigest]) -> Vec<u8> {
     bytes
 }
 
-/// Decodes the orders of one transaction.
+/// Decodes the digest of one transaction, and returns its orders.
 ///
 /// # Errors
 /// Fails if the format is unknown.

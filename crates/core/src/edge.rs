@@ -14,8 +14,8 @@
 //! 1. An edge uses entries only after it has all requests that the head counts
 //!    ([`Follower::receive`]). So if a count says "sold out", the edge knows every request whose
 //!    order is in that count.
-//! 2. An edge never replaces its copy with an older state. It ignores a generation that is not
-//!    complete.
+//! 2. An edge never replaces its copy with an older state. The edge ignores a generation that is
+//!    not complete.
 //! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
 //!    requests, the edge refuses no request.
 //! 4. If a request gets an order through an edge, that edge knows the request at once.
@@ -27,8 +27,8 @@ mod sim;
 use crate::limits::FEED_AGE_MAX_MS;
 use crate::value::Millis;
 
-/// The head of a feed. It says how far the list and the set must be read, and up to which time they
-/// are complete.
+/// The head of a feed. The head says how far an edge must read the list and the set, and up to
+/// which time both are complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedHead {
     /// The generation: a random number, chosen by the node that began it.
@@ -76,17 +76,18 @@ pub struct FeedRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedStep {
     /// Ignore the read: its state is older than the copy, its generation is not complete, or the
-    /// read began at a position other than the edge's position.
+    /// read did not begin at the edge's position.
     Ignore,
-    /// Keep the requests and entries, and read the next part at once. Do not use the entries yet.
+    /// Keep the requests and entries, but do not use the entries yet. Read the next part at once.
     ReadOn {
-        /// Whether a generation begins with this read. If so, drop the entries that were kept
-        /// before.
+        /// Whether a new generation begins with this read. If so, drop the entries that were kept
+        /// from earlier reads.
         begins: bool,
     },
     /// Add all requests. Then use all entries that were kept since the last `Use`.
     Use {
-        /// Whether a generation begins with this read, as in `ReadOn`.
+        /// Whether a new generation begins with this read. If so, drop the entries that were kept
+        /// from earlier reads.
         begins: bool,
     },
 }
@@ -97,7 +98,7 @@ pub enum FeedStep {
 pub struct Follower {
     at: FeedPosition,
     used: Option<FeedHead>,
-    /// The time of the newest read that was not ignored.
+    /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
 }
 
@@ -121,7 +122,7 @@ impl Follower {
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
             return FeedStep::Ignore;
         }
-        // A replica may lag behind the server of the previous read.
+        // The read may come from a replica that lags behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
             return FeedStep::Ignore;
         }

@@ -50,7 +50,7 @@ impl Attribution {
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 
-/// The subject of an event. Events about the same order, the same item or the same sale are
+/// What an event is about. Events about the same order, the same item or the same sale are
 /// delivered in the sequence in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
@@ -69,7 +69,7 @@ pub enum Subject {
         /// The reason for the return.
         verdict: Verdict,
     },
-    /// A payment that is refunded because it belongs to no order.
+    /// A payment that is refunded because it pays for no order.
     Payment {
         /// The provider's id of the payment.
         payment: PaymentId,
@@ -91,7 +91,7 @@ pub enum Subject {
         money: Money,
         /// The kind of reversal.
         kind: ReversalKind,
-        /// The provider's id of the dispute, if it has one.
+        /// The provider's id of the dispute, if the reversal is a dispute with an id.
         dispute: Option<String>,
         /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that
         /// the shop has the money again.
@@ -99,8 +99,8 @@ pub enum Subject {
     },
     /// An item.
     Item(ItemId),
-    /// A sale, identified by the shop's id. The stores write this event, because only they know the
-    /// shop's ids of sales.
+    /// A sale, identified by the shop's id. The stores write this event, because only the stores
+    /// know the shop's ids of sales.
     Sale(String),
 }
 
@@ -127,7 +127,8 @@ pub const WAITLIST_ENDED: &str = "the sale ended before a unit came back";
 
 impl Event {
     /// Returns whether the event is about an order that was created from a waitlist entry. The
-    /// actor must be the engine: other actors may give the same text as their reason.
+    /// actor of such an event is the engine. Events of other actors do not count, because another
+    /// actor may give the same text as a reason.
     #[must_use]
     pub fn is_from_waitlist(&self) -> bool {
         self.what == EventType::OrderReserved && self.has_engine_reason(FROM_WAITLIST)

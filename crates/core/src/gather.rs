@@ -16,16 +16,16 @@ pub struct SlotHolding {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for ([`crate::slot::SlotView::available`]). If only
     /// another node can reach the slot, this is the number of granted units that are not settled.
-    /// That number can be too high. The error is harmless, because a recall takes only units that
-    /// the slot has.
+    /// That number can be higher than the units of the slot. This is harmless, because a recall
+    /// takes only units that the slot has.
     pub available: u64,
     /// Units on their way to the slot: in feed rows that the slot has not applied, and in
     /// unfinished recalls to the slot.
     pub on_its_way: u64,
-    /// Whether the parked request can use the slot.
+    /// Whether the parked request can be sent to this slot.
     pub reachable: bool,
-    /// Whether a recall from the slot is unfinished. The slot gets no second recall before the
-    /// first one finishes.
+    /// Whether a recall from the slot is unfinished. No second recall from the slot begins before
+    /// the first one finishes.
     pub asked: bool,
 }
 
@@ -38,7 +38,7 @@ pub struct PlannedRecall {
     pub units: u64,
 }
 
-/// The moves of units after which a parked request can be served.
+/// A plan: the moves of units after which a parked request can be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GatherPlan {
     /// The slot that serves the request.
@@ -49,12 +49,13 @@ pub struct GatherPlan {
     pub recalls: Vec<PlannedRecall>,
 }
 
-/// Plans how to serve a parked request for this many units. `home` is the request's own slot.
-/// Returns `None` if the known units are too few. Even then, units in flight may still come back.
+/// Plans how to serve a parked request for this many units. `home` is the slot of the request's
+/// home partition. Returns `None` if `pool` and `holdings` together have too few units. Even then,
+/// units of unsettled tickets may come back later.
 ///
-/// The plan gathers units in the slot with the most units, and takes from the fullest other slots
-/// first, so that few recalls are needed. If the function is called again before these moves are
-/// finished, it does not move the same units twice.
+/// The plan gathers units in the slot with the most units, and takes units from the fullest other
+/// slots first, so that few recalls are needed. If the function is called again before the planned
+/// moves are finished, the new plan does not move the same units a second time.
 #[must_use]
 pub fn gather(
     units: Units,
@@ -102,7 +103,8 @@ mod tests {
         available.iter().enumerate().map(one).collect()
     }
 
-    /// The target slot, the units from the pool, and the units from each other slot.
+    /// The index of the target slot, the units from the pool, and the units from each of the other
+    /// slots.
     type Moves<'a> = (u32, u64, &'a [(u32, u64)]);
 
     fn check(n: u32, home: u32, pool: u64, holdings: &[SlotHolding], wanted: Option<Moves<'_>>) {

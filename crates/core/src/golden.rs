@@ -1,5 +1,5 @@
 //! A worked example with its exact numbers. The item has 10,000 units, and its slot gets 400 of
-//! them. A batch of 30 is settled, and then the slot gets 100 more units.
+//! them. A batch of 30 tickets is settled, and then the slot gets 100 more units.
 use std::sync::Arc;
 
 use crate::model::Model;
@@ -71,7 +71,8 @@ fn ten_thousand_units_are_given_in_portions() {
     };
     unwrap_infallible(model.put_item(&item));
 
-    // The slot gets 400 units. The pool has 9,600, the grant 400, and 10,000 are not settled.
+    // The slot gets 400 units. The pool has 9,600 units and the grant has 400. Together, 10,000
+    // units are not settled.
     let first = refill::initial_portions(&SPREAD, item.pool, 1)[0];
     let grant =
         unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
@@ -87,7 +88,8 @@ fn ten_thousand_units_are_given_in_portions() {
     slot.init(terms);
     unwrap_infallible(stock::acknowledge_init(&mut model, grant.id));
 
-    // A batch of 30 is settled. The pool has 9,600, the grant 370, and 9,970 are not settled.
+    // A batch of 30 tickets for one unit each is settled. The pool has 9,600 units and the grant
+    // has 370. Together, 9,970 units are not settled.
     (1..=30).for_each(|nth| sell(&mut slot, &key, nth));
     let mut batch = Vec::new();
     slot.take(500, &mut batch);
@@ -99,8 +101,8 @@ fn ten_thousand_units_are_given_in_portions() {
     }
     assert_eq!(unit_counts(&mut model), (9_600, 370, 9_970));
 
-    // The slot needs more units. The refill of 100 goes to the inactive counter. The pool has
-    // 9,500, and the grant 470.
+    // The slot needs more units. A refill of 100 units goes to the inactive counter. Then the pool
+    // has 9,500 units, and the grant has 470.
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)

@@ -1,5 +1,5 @@
-//! Ticket ids, which are also order ids. Each id proves its own contents, so a ticket can be
-//! decided even if its slot lost the ticket.
+//! Ticket ids, which are also order ids. Each id contains and proves the values of its ticket. So
+//! the store can decide the ticket even if its slot lost the ticket.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};
@@ -136,14 +136,14 @@ impl IdKey {
         Self(secret)
     }
 
-    /// Returns the secret bytes, to give the key to another program of the deployment.
+    /// Returns the secret bytes. They give the key to another program of the deployment.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0
     }
 
     /// Returns 16 hexadecimal digits by which a store recognizes this key. Nobody can compute the
-    /// key from them.
+    /// key from these digits.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -205,7 +205,7 @@ impl IdKey {
         self.sign(&parts, ticket.buyer.as_str())
     }
 
-    /// Builds an id from these parts for this buyer.
+    /// Returns the id that has these parts and belongs to this buyer.
     #[must_use]
     pub fn sign(&self, parts: &TicketParts, buyer: &str) -> TicketId {
         let mut b = [0; BYTES];

@@ -1,9 +1,10 @@
 //! Leases: when a node's lease lapses, the leader closes the grants of the slots in that node's
 //! memory. Then other slots can sell the units of these grants.
 //!
-//! Closing a grant too early is harmless. If the node was only slow, its tickets are returned. The
-//! node then sends their requests again under its next grant. This costs only time. So a wrong
-//! clock does no harm, and two leaders may close grants at the same time.
+//! Closing a grant too early is harmless. If the node was only slow, its unsettled tickets are
+//! returned. The node then sends the requests of these tickets again under its next grant. So an
+//! error costs only time: a wrong clock does no harm, and two leaders may close grants at the same
+//! time.
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;

@@ -2,7 +2,7 @@
 //!
 //! A transaction is a function of this crate that takes a `Ledger`. A store runs the function
 //! between BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the
-//! trait. Two transactions that use the same grant or item run one after the other.
+//! trait. The store runs two transactions that use the same grant or item one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};
@@ -13,8 +13,8 @@ use crate::value::{
 
 /// Access to rows within a transaction. Reads see this transaction's own writes.
 pub trait Ledger {
-    /// A failure outside the rules, such as a failed disk or connection. The transaction is rolled
-    /// back.
+    /// The error of a store that cannot read or write rows, for example because a disk or a
+    /// connection failed. After such an error, the store rolls the transaction back.
     type Error;
 
     /// Returns the item.
@@ -29,21 +29,21 @@ pub trait Ledger {
     /// again.
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Self::Error>;
 
-    /// Returns the grant, locked until the transaction ends.
+    /// Returns the grant. The grant stays locked until the transaction ends.
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;
     /// Returns the slot's open grant.
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
     /// Returns every open grant of an item, by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
-    /// Returns the units of an item that are granted and not settled, in all its open grants. This
-    /// function does not lock the grants. If the transaction has locked the item, no units move
-    /// between a slot and the pool meanwhile, but a ticket may be settled.
+    /// Returns how many units of an item are granted and not settled, in all open grants of the
+    /// item. This function does not lock the grants. If the transaction has locked the item, other
+    /// transactions move no units between a slot and the pool, but they may settle tickets.
     fn in_slots(&mut self, item: ItemId) -> Result<u64, Self::Error>;
     /// Returns the highest epoch that any grant of the slot had, or 0 if the slot had no grant.
     fn last_epoch(&mut self, slot: SlotKey) -> Result<Epoch, Self::Error>;
     /// Writes a grant, new or changed.
     fn put_grant(&mut self, grant: &Grant) -> Result<(), Self::Error>;
-    /// Appends a feed row; its `seq` is the grant's new `feed_len`.
+    /// Appends a feed row. The row's `seq` is equal to the grant's new `feed_len`.
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Self::Error>;
 
     /// Returns the resolution of a ticket. The resolution of a consumed ticket is read from the
@@ -56,7 +56,7 @@ pub trait Ledger {
 
     /// Returns the order with this id.
     fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Self::Error>;
-    /// Returns the order of this request.
+    /// Returns the order that the buyer's request with this key holds.
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey)
     -> Result<Option<Order>, Self::Error>;
     /// Returns all the buyer's orders of one item. Their number is small.
@@ -78,7 +78,7 @@ pub trait Ledger {
 
     /// Returns the units that the buyer holds in active orders of an item.
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Self::Error>;
-    /// Writes the buyer's quota.
+    /// Writes the units that the buyer holds in active orders of an item.
     fn put_quota(&mut self, item: ItemId, buyer: &BuyerId, used: u32) -> Result<(), Self::Error>;
 
     /// Returns the recall.
@@ -88,11 +88,11 @@ pub trait Ledger {
     /// Writes a recall, new or changed.
     fn put_recall(&mut self, recall: &Recall) -> Result<(), Self::Error>;
 
-    /// Returns the grant of an item's waitlist, locked until the transaction ends.
+    /// Returns the grant of an item's waitlist. The grant stays locked until the transaction ends.
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
     /// Returns the waitlist entry with this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns the buyer's waiting entry for the item.
+    /// Returns the buyer's entry in the item's waitlist that still waits.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,
@@ -114,19 +114,19 @@ pub trait Ledger {
     fn price(&mut self, item: ItemId) -> Result<Option<Money>, Self::Error>;
     /// Returns whether this message of a provider was handled before.
     fn inbox(&mut self, provider: &str, event: &str) -> Result<bool, Self::Error>;
-    /// Records that the message was handled.
+    /// Records that this message of a provider was handled.
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Result<(), Self::Error>;
-    /// Returns the payment, locked until the transaction ends.
+    /// Returns the payment. The payment stays locked until the transaction ends.
     fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Self::Error>;
     /// Returns the payments that named this order. Their number is small.
     fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Self::Error>;
     /// Writes a payment, new or changed.
     fn put_payment(&mut self, payment: &Payment) -> Result<(), Self::Error>;
-    /// Returns the refund, locked until the transaction ends.
+    /// Returns the refund. The refund stays locked until the transaction ends.
     fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Self::Error>;
     /// Writes a refund, new or changed.
     fn put_refund(&mut self, refund: &Refund) -> Result<(), Self::Error>;
-    /// Returns the order's checkout.
+    /// Returns the order's newest checkout.
     fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Self::Error>;
     /// Writes an order's checkout, new or changed.
     fn put_checkout(&mut self, checkout: &Checkout) -> Result<(), Self::Error>;

@@ -5,7 +5,7 @@ pub const UNITS_MAX: u32 = doorbuster_types::UNITS_MAX;
 /// The largest counted stock of one item. The server refuses a larger stock.
 pub const STOCK_MAX: u64 = 1_000_000_000;
 /// The longest id (sale, item, buyer) and the longest idempotency key, in bytes. The server refuses
-/// longer ones.
+/// longer values.
 pub const NAME_BYTES_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
 /// The largest number of tickets that one transaction settles. Further tickets wait for the next
 /// transaction.
@@ -16,21 +16,23 @@ pub const SLOT_QUEUE_MAX: usize = 65_536;
 /// The greatest age of the oldest ticket in one slot's queue, in milliseconds. At the bound the
 /// slot answers "full", because later tickets would be settled too late and returned.
 pub const SLOT_QUEUE_AGE_MAX_MS: i64 = 3_000;
-/// The largest number of requests that one slot remembers. At the bound the slot is sealed, drained
-/// and moved to a new epoch.
+/// The largest number of requests that one slot remembers. At the bound the slot is sealed: it
+/// issues no tickets for new requests. The slot is then drained and moved to a new epoch.
 pub const SLOT_REQUESTS_MAX: usize = 4_000_000;
-/// The largest number of recalls that one slot remembers under one grant. At the bound further
-/// recalls are refused, and the slot is sealed.
+/// The largest number of recalls that one slot remembers under one grant. At the bound the slot
+/// refuses further recalls and is sealed: it is drained and moved to a new epoch.
 pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// The largest number of partitions over which an item's stock can be spread. The server refuses
 /// more.
 pub const PARTITIONS_MAX: u32 = 64;
 /// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
-/// sale if this sale and the sales that may be open at the same time would need more slots.
+/// sale if the sale would need more slots together with the other sales that may be open at the
+/// same time.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
-/// The longest time from `decide_by` until the store decides the verdict, if the store is up.
+/// The longest time from a ticket's `decide_by` until the store decides the ticket's verdict, if
+/// the store is up.
 pub const VERDICT_GRACE_MS: i64 = 1_000;
 /// The greatest age of an edge's copy of the nodes' memory, in milliseconds. An edge with an older
 /// copy refuses no request.
@@ -41,7 +43,7 @@ pub const PARK_MS: i64 = 1_000;
 /// The largest number of requests that are parked on one node. At the bound a further request is
 /// answered "overloaded".
 pub const PARKED_MAX: usize = 20_000;
-/// The longest payment window, in seconds. The server refuses a longer one.
+/// The longest payment window, in seconds. The server refuses a longer window.
 pub const HOLD_SECS_MAX: u32 = 86_400;
 /// The largest number of entries in one item's waitlist. At the bound no further buyer can join.
 pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
@@ -49,11 +51,11 @@ pub const WAITLIST_ENTRIES_MAX: u64 = 10_000;
 /// one transaction ends at most this many entries. Further entries wait for the next transaction.
 pub const WAITLIST_BATCH_MAX: usize = 100;
 /// The longest payment window of an order that was created from a waitlist entry, in milliseconds.
-/// This window is short, because other buyers wait for the units. If the item's own window is
-/// shorter, the item's window applies.
+/// This window is short, because other buyers on the waitlist wait for the same unit. If the item's
+/// own payment window is shorter, the item's window applies.
 pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// How long an overdue order keeps its units after the first failed query to its provider, in
-/// milliseconds. Then the order expires, and money that arrives later is a late payment.
+/// milliseconds. After this time the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// The longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
 /// bound also holds if the server could not query the provider about this order, because too many
@@ -68,20 +70,20 @@ pub const REFUND_TRIES_MAX: u32 = 12;
 /// The longest pause between two attempts of a retried operation, in milliseconds.
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
-/// another number. At the bound the event is a dead letter. With the pauses, the tries take a day
-/// and a half.
+/// another number. At the bound the event is a dead letter. With the pauses between them, this many
+/// tries take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// An event can be a dead letter after this many refusals in a row, if no other kind of failure
-/// came between them. [`DELIVERY_REFUSED_MS`] is a second condition. With the pauses, the refusals
-/// take half a minute. So an endpoint that refuses every event of one type gets the other events
-/// before too many events are pending.
+/// An event becomes a dead letter if the endpoint refuses it this many times, without another kind
+/// of failure between two refusals. [`DELIVERY_REFUSED_MS`] is a second condition. With the pauses
+/// between them, this many refusals take half a minute. So an endpoint that refuses every event of
+/// one type gets the other events before too many events are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
-/// The shortest time, in milliseconds, after which a refused event can be a dead letter. While a
-/// shop deploys a new version, the shop may answer `404`. Such a deployment takes less time than
-/// this bound. The bound does not apply if the number of refused events is at least half of
-/// [`DELIVERIES_PENDING_MAX`].
+/// The shortest time from the first refusal of an event until the event becomes a dead letter, in
+/// milliseconds. While a shop deploys a new version, the shop may answer `404`. A deployment takes
+/// less time than this bound, so its refusals do not make an event a dead letter. The bound does
+/// not apply if the number of refused events is at least half of [`DELIVERIES_PENDING_MAX`].
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
 /// short, so that a shop gets the event soon after the shop recovers.
@@ -89,8 +91,8 @@ pub const REFUSED_PAUSE_MAX_MS: i64 = 60_000;
 /// The longest pause between two attempts to deliver an event that this server could not send, in
 /// milliseconds.
 pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
-/// The server gives up an event if it fails this many times in a row to send the event. With the
-/// pauses, this takes a day and a half.
+/// If this server could not send an event this many times in a row, the server gives up the event.
+/// With the pauses between them, these attempts take a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
 /// The largest number of events in delivery to one endpoint at once. Further events wait.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
@@ -101,25 +103,28 @@ pub const DELIVERY_WINDOW: usize = 256;
 /// gets no new events until one of the kept events is delivered, dead or discarded.
 pub const DELIVERIES_PENDING_MAX: usize = 1_000;
 /// The number of consecutive failed events after which an endpoint counts as down. From then on,
-/// the endpoint gets one event at a time.
+/// the endpoint gets one event at a time, until it accepts an event.
 pub const BREAKER_FAILURES: usize = 5;
 /// The largest number of consecutive attempts to deliver the same event to an endpoint that is
 /// down.
 pub const BREAKER_TRIES_PER_EVENT: u32 = 3;
 /// After each group of this many attempts at an endpoint that is down, the pause between attempts
-/// doubles. So after a short failure, an endpoint gets its events soon.
+/// doubles. So an endpoint that failed only for a short time gets its events soon after it
+/// recovers.
 pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// The longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
-/// A node reads commit digests only if its last poll is at most this old, in milliseconds.
-/// Otherwise the node reads all orders again.
+/// The greatest age of a node's previous poll at which the node continues with commit digests, in
+/// milliseconds. If the previous poll is older, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How far back a poll for digests starts after a lost connection, in milliseconds. Changes after
-/// that earlier time are published again. Thirty seconds are enough, because PostgreSQL writes
-/// every commit to its disk within about a second, even with `synchronous_commit = off`.
+/// How far back a poll for digests starts after a lost connection, in milliseconds. The node
+/// publishes the changes after that earlier time a second time. Thirty seconds are enough, because
+/// PostgreSQL writes every commit to its disk within about a second, even with
+/// `synchronous_commit = off`.
 pub const POLL_REWIND_MS: i64 = 30_000;
-/// The shortest time between two positions that a node keeps for a rewind, in milliseconds.
+/// A node keeps positions of earlier polls, to start again from one of them after a lost
+/// connection. This is the shortest time between two such positions, in milliseconds.
 pub const POLL_POSITIONS_APART_MS: i64 = 1_000;
 
 /// Returns the pause after this many failed attempts. The first pause is 1 s, and each further

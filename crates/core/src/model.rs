@@ -29,7 +29,7 @@ pub struct Model {
     pub feed: BTreeMap<(GrantId, Seq), FeedRow>,
     /// Returned tickets.
     pub resolutions: BTreeMap<TicketId, Resolution>,
-    /// The ticket of each ticket number.
+    /// The ticket that has each ticket number of a grant.
     pub numbers: BTreeMap<(GrantId, TicketN), TicketId>,
     /// Orders by id.
     pub orders: BTreeMap<TicketId, Order>,
@@ -43,7 +43,7 @@ pub struct Model {
     pub waitlist: BTreeMap<(ItemId, TicketN), WaitlistEntry>,
     /// Events, in order.
     pub events: Vec<Event>,
-    /// Prices of one unit.
+    /// The price of one unit of each item.
     pub prices: BTreeMap<ItemId, Money>,
     /// Provider messages that were handled, by provider and id.
     pub inbox: BTreeMap<(String, String), Millis>,

@@ -1,10 +1,10 @@
 //! Payments: each captured payment either pays for an order or gets one refund, never both.
 //!
 //! Each message of a provider takes effect once: one transaction applies the effect and stores the
-//! message's id in the inbox. Each payment takes effect once, because its id is stored too. A
-//! payment is refunded at most once, because a refund's id is made from the payment's id. Amounts
-//! are whole minor units. The captured amount is compared with the order's price. The server never
-//! takes a price from a message.
+//! message's id in the inbox. Each payment takes effect once, because the payment's id is stored
+//! too. A payment is refunded at most once, because a refund's id is made from the payment's id.
+//! Amounts are whole minor units. The captured amount is compared with the order's price. The
+//! server never takes a price from a message.
 mod checkout;
 mod refund;
 mod rows;
@@ -42,7 +42,7 @@ pub enum CaptureOutcome {
     /// The payment is refunded.
     Refund(Refund),
     /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
-    /// Slots may have these units. Recall the units and call `capture` again, with `last` set on
+    /// Slots may have the missing units. Recall these units and call `capture` again. Set `last` on
     /// the last attempt.
     UnitsMissing {
         /// The order.
@@ -52,7 +52,7 @@ pub enum CaptureOutcome {
     },
 }
 
-/// Handles a captured payment: it pays for its order, or it is refunded.
+/// Handles a captured payment: the payment either pays for its order or is refunded.
 pub fn capture<L: Ledger + ?Sized>(
     ledger: &mut L,
     message: &Capture,
@@ -135,8 +135,9 @@ pub fn order_price<L: Ledger + ?Sized>(
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// Returns how many units of an ended order the pool lacks. Returns `None` if the pool lacks none,
-/// if the slots cannot have them, or if the buyer's limit does not allow the order.
+/// Returns how many of an ended order's units the pool lacks, if a recall may bring them. Returns
+/// `None` if the pool has enough units, if the slots do not have the missing units, or if the
+/// buyer's limit does not allow the order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,
@@ -158,7 +159,7 @@ fn missing_units<L: Ledger + ?Sized>(
     Ok(is_short.then(|| units - item.pool))
 }
 
-/// Records a provider's message that a payment did not succeed. Returns false if the message was
+/// Records a provider's message that an attempt to pay failed. Returns false if the message was
 /// handled before. The order does not change.
 pub fn record_failure<L: Ledger + ?Sized>(
     ledger: &mut L,

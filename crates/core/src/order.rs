@@ -29,8 +29,8 @@ pub enum ChangeOutcome {
 pub enum EndReason {
     /// The order is cancelled. Only a reserved order can be cancelled.
     Cancel,
-    /// The order expires unpaid. Only a reserved order can expire, after its `pay_by` has passed.
-    /// An open checkout delays the expiry by [`money::Checkout::provider_wait_ms`].
+    /// The order expires unpaid. Only a reserved order can expire, and only after its `pay_by` has
+    /// passed. An open checkout delays the expiry by [`money::Checkout::provider_wait_ms`].
     Expire,
     /// The order is refunded. Only a paid order can be refunded. Each of its captured payments gets
     /// a refund.
@@ -54,7 +54,8 @@ impl EndReason {
     }
 }
 
-/// Locks an order's grant, then the order, until the transaction ends. Returns the order.
+/// Locks an order's grant, and then the order. Both stay locked until the transaction ends. Returns
+/// the order.
 pub(crate) fn lock_order<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -66,9 +67,9 @@ pub(crate) fn lock_order<L: Ledger + ?Sized>(
     ledger.order(id)
 }
 
-/// Ends an order: its units return to the pool and its quota to the buyer. The store always records
-/// both changes. If the grant of the order's ticket is still open, the grant's slot also gets the
-/// change of the quota.
+/// Ends an order: the order's units go back to the pool, and the buyer's quota falls by these
+/// units. The store always records both changes. If the grant of the order's ticket is still open,
+/// the grant's slot also learns of the lower quota.
 pub fn end<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -171,17 +172,18 @@ pub fn extend<L: Ledger + ?Sized>(
 pub enum PayOutcome {
     /// The payment pays for the order.
     Done(Order),
-    /// Another payment paid for the order before.
+    /// The order was already paid by another payment.
     Already(Order),
-    /// The order was refunded, or it ended and cannot become paid: the pool lacks its units, or the
-    /// buyer's limit does not allow it. Refund the money.
+    /// The caller must refund the money. The order was refunded before, or the order has ended and
+    /// cannot become paid. An ended order cannot become paid if the pool lacks its units or the
+    /// buyer's limit does not allow the order.
     Refund(Order),
-    /// No such order exists. Refund the money.
+    /// No such order exists, so the caller must refund the money.
     NotFound,
 }
 
-/// Marks an order paid. An ended order can still be paid if the pool has its units and the buyer's
-/// limit allows it.
+/// Marks an order as paid. An ended order can also become paid, if the pool has the order's units
+/// and the buyer's limit allows the order.
 pub fn pay<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -231,8 +233,8 @@ pub fn pay<L: Ledger + ?Sized>(
     Ok(PayOutcome::Done(order))
 }
 
-/// Appends an event if the last unit of an item was paid for. An item without any sold
-/// unit is not sold out, even if an operator lowers its total to zero.
+/// Appends the event that an item is sold out, if the last unit of the item was paid for. An item
+/// without any sold unit is not sold out, even if an operator lowers its total to zero.
 pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: &Item,
@@ -250,7 +252,7 @@ pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     Ok(())
 }
 
-/// Sends a change of the buyer's quota through the feed of the slot that issued the order's ticket.
+/// Appends a change of the buyer's quota to the feed of the slot that issued the order's ticket.
 fn feed_quota_change<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut crate::rows::Grant,

@@ -16,8 +16,8 @@
 //! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
 //!   down.
 //!
-//! The store does not record that an endpoint is down, or that it asked for a pause. So after a
-//! restart, the driver tries the endpoint again.
+//! The store does not record that an endpoint is down, or that an endpoint asked for a pause. So
+//! after a restart, the driver tries the endpoint again.
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -54,7 +54,8 @@ pub fn ordering_key(event: &Event) -> String {
     }
 }
 
-/// An event that was read ahead.
+/// The state of a new event: the queue has read the event, but the endpoint's position has not
+/// passed it.
 #[derive(Clone, Debug)]
 enum NewEvent {
     Waiting(Arc<str>),
@@ -67,7 +68,7 @@ enum NewEvent {
 #[derive(Clone, Debug)]
 struct PendingRow {
     parcel: PendingDelivery,
-    /// Whether the store has the row.
+    /// Whether the store has recorded the row.
     saved: bool,
 }
 
@@ -75,18 +76,20 @@ struct PendingRow {
 #[derive(Clone, Debug)]
 pub struct DeliveryQueue {
     bounds: DeliveryBounds,
-    /// The endpoint's position as the store has it.
+    /// The endpoint's position that the store has recorded.
     position: i64,
-    /// The last event that was read.
+    /// The position of the last event that was read from the store.
     read: i64,
     window: BTreeMap<i64, NewEvent>,
     rows: BTreeMap<i64, PendingRow>,
-    /// How often in a row the endpoint refused an event. The count starts again after a restart.
+    /// For each event: how many times in a row the endpoint refused the event. A restart of the
+    /// driver resets the count.
     refused: HashMap<i64, RefusedRun>,
-    /// How often in a row this server could not send an event. The count starts again after a
-    /// restart.
+    /// For each event: how many times in a row this server could not send the event. A restart of
+    /// the driver resets the count.
     later: HashMap<i64, u32>,
-    /// Events in delivery, and whether a failure of the delivery counts as a try.
+    /// The events in delivery. For each event: its key, and whether a failure of this delivery
+    /// counts as a try.
     in_flight: HashMap<i64, (Arc<str>, bool)>,
     /// The new position that the store has not confirmed yet.
     advancing_to: Option<i64>,
@@ -94,7 +97,8 @@ pub struct DeliveryQueue {
 }
 
 impl DeliveryQueue {
-    /// Returns a queue for an endpoint at `position` with these rows, which must not be dead.
+    /// Returns a queue for an endpoint at `position`. `rows` are the endpoint's rows in the store,
+    /// without dead events.
     #[must_use]
     pub fn new(bounds: DeliveryBounds, position: i64, rows: Vec<PendingDelivery>) -> Self {
         let mut queue = Self {
@@ -119,7 +123,7 @@ impl DeliveryQueue {
         self.read
     }
 
-    /// Returns how many more events the queue can take.
+    /// Returns how many more events the queue can read ahead.
     #[must_use]
     pub fn free_capacity(&self) -> usize {
         self.bounds.window.saturating_sub(self.window.len())
@@ -141,8 +145,9 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Adds the next event, which must follow the last one that was read. The queue skips an event
-    /// that the endpoint does not want.
+    /// Adds the next event, whose position must be higher than that of the last event that was
+    /// read. `about` is the key of the event's subject. The queue skips an event that the endpoint
+    /// does not want.
     pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events are read in their order");
         self.read = position;
@@ -150,18 +155,19 @@ impl DeliveryQueue {
         self.window.insert(position, fresh);
     }
 
-    /// Takes the current rows of the store. An operator may have added rows, discarded rows, or
-    /// requested an immediate retry with the full number of tries. Such a request ends a pause of
-    /// the endpoint. Call this only after the store has recorded every [`RowChange`].
+    /// Updates the queue with the current rows of the store. An operator may have added rows,
+    /// discarded rows, or requested an immediate retry with the full number of tries. A requested
+    /// retry ends the endpoint's pause. Call this only after the store has recorded every
+    /// [`RowChange`].
     pub fn replace_rows(&mut self, rows: Vec<PendingDelivery>) {
         let known: HashSet<i64> = rows.iter().map(|row| row.position).collect();
         self.rows
             .retain(|at, row| !row.saved || self.in_flight.contains_key(at) || known.contains(at));
         for parcel in rows {
             match self.rows.get_mut(&parcel.position) {
-                // If the store's row has an earlier `next_at` than the row in this queue, the row
-                // in this queue gets the earlier time. A later time is ignored: after an endpoint
-                // recovers, its events are due at once.
+                // If `next_at` in the store is earlier than in this queue, the queue uses the
+                // earlier time. A later time in the store is ignored: after an endpoint recovers,
+                // the queue makes its events due at once, and does not store this.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -231,14 +237,15 @@ impl DeliveryQueue {
             }
             (None, None) => unreachable!("a ready event has a row or was read"),
         };
-        // A try before `next_at` only tests an endpoint that is down. It is not a try of the event.
+        // A try before `next_at` only tests whether an endpoint that was down works again. It does
+        // not count as a try of the event.
         let counts = self.rows.get(&at).is_none_or(|row| row.parcel.next_at <= now);
         self.in_flight.insert(at, (about, counts));
         Some(at)
     }
 
-    /// Returns when [`DeliveryQueue::next`] may have an event without further input, or `None` if
-    /// the queue needs input first.
+    /// Returns the time from which [`DeliveryQueue::next`] may return an event, if no other method
+    /// is called before. Returns `None` if the queue first needs an outcome, a new event or a row.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {
@@ -256,10 +263,11 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// Returns how far the position can move: past delivered events, failed events, and events that
-    /// wait behind a failed one. The store must record the move. Then the caller calls
-    /// [`DeliveryQueue::confirm_advance`]. If the store does not record it, the caller must build
-    /// the queue anew.
+    /// Returns how far the position can move. It can pass delivered events, failed events, and
+    /// events that wait behind a failed event. The store must record the move. Then the caller
+    /// calls [`DeliveryQueue::confirm_advance`]. If the store does not record the move, the caller
+    /// must build a new queue from the store's rows. Returns `None` if the position cannot move, or
+    /// if an earlier move is not confirmed.
     pub fn next_advance(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;
@@ -271,8 +279,8 @@ impl DeliveryQueue {
             let row = match first.get() {
                 NewEvent::Done => None,
                 NewEvent::Failed(parcel) => Some(parcel.clone()),
-                // An earlier event with the same key has a row, so this event must wait. It gets
-                // its own row, so that the position can move past it.
+                // An earlier event with the same key has a row, so this event must wait. The
+                // waiting event gets its own row, so that the position can move past it.
                 NewEvent::Waiting(about)
                     if self.rows.values().any(|row| row.parcel.about == *about) =>
                 {
@@ -285,8 +293,8 @@ impl DeliveryQueue {
                 if self.rows.len() >= self.bounds.pending && enforces(Rule::PendingBound) {
                     break;
                 }
-                // A dead event is kept here too. The events that wait behind it are sent only after
-                // the store has recorded that it is dead.
+                // A dead event also stays in `rows` until the store has recorded that the event is
+                // dead. Until then, the events that wait behind it are not sent.
                 if !parcel.dead || enforces(Rule::GivenUpOnceKept) {
                     self.rows.insert(at, PendingRow { parcel: parcel.clone(), saved: false });
                 }
@@ -319,8 +327,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Returns the rows that may be sent: each is the first row of its key, and no event of the key
-    /// is in delivery.
+    /// Returns the rows that may be sent. Such a row is the first row of its key, no event with its
+    /// key is in delivery, and the store has the row.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {
@@ -329,8 +337,8 @@ impl DeliveryQueue {
         self.rows.values().filter(move |row| is_first(row) && row.saved)
     }
 
-    /// Returns the first new event after this position that may be sent: no earlier event of its
-    /// key waits, has failed, or is in delivery.
+    /// Returns the first new event after this position that may be sent. An event may be sent if no
+    /// earlier event with its key waits, has failed, or is in delivery.
     fn next_new_event(&self, after: i64) -> Option<i64> {
         let mut seen = self.in_flight_keys();
         if enforces(Rule::FreshBehindFailed) {
@@ -349,7 +357,7 @@ impl DeliveryQueue {
     }
 
     /// Returns the event with which to try an endpoint that is down. The tries alternate between
-    /// new events and rows. Each kind is tried in the order of its positions.
+    /// new events and rows. New events are tried in the order of their positions, and so are rows.
     fn probe(&mut self, now: Millis) -> Option<i64> {
         if !self.in_flight.is_empty() || now < self.breaker.probe_at() {
             return None;

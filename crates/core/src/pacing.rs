@@ -1,5 +1,5 @@
-//! Paces the work of nodes that share a store, so that an order costs the store about the same with
-//! any number of nodes.
+//! Paces the work of nodes that share a store. So the work of the store for one order is about the
+//! same with any number of nodes.
 //!
 //! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
 //! part of the tickets while the store commits. So their batches are smaller, and each order bears
@@ -18,8 +18,8 @@ pub const LINGER_MAX: Duration = Duration::from_millis(3);
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// A longer time between two batches counts as this time. So the averages follow the load soon
-/// after an idle time.
+/// If the time between two batches is longer than this, it counts as this time. So the averages
+/// soon follow the load after an idle time.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.
@@ -44,9 +44,9 @@ impl SettlerPace {
     /// Returns how long the settler waits after a batch. `settlers` is the number of nodes that
     /// settle, including this node.
     ///
-    /// The size of one batch does not show whether the load is low, because a batch that is shared
-    /// among many settlers is small. So the settler measures its ticket rate. It assumes that the
-    /// other settlers have the same rate.
+    /// The size of one batch does not show whether the load is low: if many settlers divide a high
+    /// load, each batch is small. So the settler measures its own rate of tickets, and assumes that
+    /// the other settlers have the same rate.
     pub fn linger(&mut self, batch: Batch, settlers: usize) -> Duration {
         let cycle = batch.cycle.min(CYCLE_MAX).as_secs_f64();
         self.tickets += WEIGHT * (batch.tickets as f64 - self.tickets);
@@ -63,9 +63,10 @@ impl SettlerPace {
     }
 }
 
-/// A refresh reads the counts, and what other nodes committed. Each live node adds this time to the
-/// pause between two refreshes. If the last refresh is longer ago than the pause, the node
-/// refreshes at once. So the pause delays other nodes' verdicts only under load.
+/// A refresh reads the counts and the commits of other nodes. The pause between two refreshes of a
+/// node is this time, multiplied by the number of live nodes. A node whose last refresh is longer
+/// ago than the pause refreshes at once. So the pause delays the verdicts from other nodes only
+/// under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);
@@ -87,7 +88,7 @@ mod tests {
     const COMMIT: Duration = Duration::from_micros(700);
     const BATCHES: u32 = 20_000;
 
-    /// Returns the pause after many equal batches.
+    /// Returns how long a settler waits after a batch, when many equal batches came before.
     fn linger(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
         let mut pace = SettlerPace::default();
         let batch = Batch { tickets, cycle, commit: COMMIT };
@@ -130,8 +131,9 @@ mod tests {
         assert!(waits.is_some_and(|batches| batches < 30), "{waits:?}");
     }
 
-    /// Returns the average batch of one of several settlers, which share `rate` tickets a second
-    /// evenly. A commit takes half a millisecond, plus two microseconds for each ticket.
+    /// Returns the average number of tickets in a batch of one settler. Several settlers divide
+    /// `rate` tickets a second evenly. A commit takes half a millisecond, plus two microseconds for
+    /// each ticket.
     fn average_batch(settlers: usize, rate: f64) -> f64 {
         let (each, mut waiting, mut tickets) = (rate / settlers as f64, 1.0, 0.0);
         let (mut pace, mut cycle) = (SettlerPace::default(), Duration::from_millis(1));

@@ -1,8 +1,10 @@
-//! Chooses the partition for a request: its home partition first, then another one.
+//! Chooses the partitions for the tries of a request: first its home partition, then another
+//! partition.
 //!
-//! Safety does not depend on the choice. A request may go to any slot, in any order, any number of
-//! times under its key. A good choice saves work and spreads the load. It also sends a buyer's
-//! requests to one slot, which then enforces the limit and finds repeated requests by itself.
+//! Safety does not depend on the choice. A request may go to any slot, to several slots in any
+//! order, and any number of times with the same key. A good choice saves work and spreads the load.
+//! It also sends a buyer's requests to one slot, which then enforces the limit and finds repeated
+//! requests by itself.
 use crate::limits::PARTITIONS_MAX;
 use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
@@ -24,13 +26,14 @@ impl AvailablePartitions {
         Self(u64::MAX.checked_shr(u64::BITS.saturating_sub(partitions)).unwrap_or(0))
     }
 
-    /// Returns the registry from one snapshot of the store: the item's pool and the unsettled
-    /// granted units of each partition, in order.
+    /// Returns the registry that follows from one snapshot of the store. The snapshot has the
+    /// item's pool, and the unsettled granted units of each partition, in order.
     ///
     /// A partition leaves the registry if all of its granted units are settled and the pool is
-    /// empty. Units in flight may come back, so a partition with unsettled units stays. After a
-    /// partition has left, it returns to the registry as soon as it has unsettled units or the pool
-    /// has units. Do not call this for unlimited stock: there, every partition is always listed.
+    /// empty. Unsettled units may come back, so a partition with unsettled units stays listed.
+    /// After a partition has left, it returns to the registry as soon as it has unsettled units or
+    /// the pool has units. Do not call this for unlimited stock: there, every partition is always
+    /// listed.
     #[must_use]
     pub fn from_units(pool: u64, unsettled: impl IntoIterator<Item = u64>) -> Self {
         let may_get = pool > 0 && enforces(Rule::RegistryWaitsForPool);
@@ -67,14 +70,15 @@ impl AvailablePartitions {
         self.0 == 0
     }
 
-    /// Returns the listed partitions, beginning at this index and wrapping around.
+    /// Returns the listed partitions in ascending order, beginning at this index. After the highest
+    /// partition, the order continues with partition 0.
     pub fn from(self, index: u32) -> impl Iterator<Item = u32> {
         (0..u64::BITS).map(move |step| (index + step) % u64::BITS).filter(move |&i| self.has(i))
     }
 }
 
-/// Returns the units of an open grant that are not settled, or 0 if there is no open grant. This is
-/// the input of [`AvailablePartitions::from_units`] and [`second_try`].
+/// Returns the units of an open grant that are not settled, or 0 if there is no open grant.
+/// [`AvailablePartitions::from_units`] and [`second_try`] need this number for each partition.
 #[must_use]
 pub fn unsettled(grant: Option<&Grant>) -> u64 {
     grant.filter(|g| g.open).map_or(0, Grant::unsettled)
@@ -95,8 +99,8 @@ pub fn home(spread: &Spread, buyer_hash: u64, number: u64) -> u32 {
     }
 }
 
-/// Returns the first partition for a request: its home, or the next one that is listed. Returns
-/// `None` if no partition is listed.
+/// Returns the partition of a request's first try: its home partition, or the next listed partition
+/// after the home. Returns `None` if no partition is listed.
 #[must_use]
 pub fn first_try(
     spread: &Spread,
@@ -137,8 +141,8 @@ pub fn second_try(
 /// allowed. These are all partitions, listed or not, with the home partition first.
 ///
 /// An earlier try of the same request (for example at another node) may be undecided in one of
-/// them. The slot of that partition knows the request and returns its ticket. So a request with an
-/// undecided try is never refused.
+/// these partitions. The slot of that partition knows the request and returns its ticket. So a
+/// request with an undecided try is never refused.
 pub fn last_tries(
     spread: &Spread,
     buyer_hash: u64,

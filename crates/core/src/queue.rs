@@ -1,5 +1,5 @@
-//! A slot's queue: tickets in the order of their issue, delivered to a settler and kept until
-//! acknowledged.
+//! A slot's queue: tickets in the order in which they were issued. The queue delivers each ticket
+//! to a settler, and keeps the ticket until the settler acknowledges it.
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -23,13 +23,13 @@ struct QueuedTicket {
     done: bool,
 }
 
-/// The queued tickets, beginning with the first unacknowledged one.
+/// The queued tickets. The first of them is not acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueuedTicket>,
     /// The position of `entries[0]`.
     first: u64,
-    /// How many of the entries were delivered.
+    /// How many entries, from the first one, were delivered.
     delivered: usize,
     /// How many of the entries are not acknowledged.
     open: usize,
@@ -68,7 +68,8 @@ impl Queue {
         while out.len() < until
             && let Some(entry) = self.entries.get(self.delivered)
         {
-            // An acknowledgement may be older than a restored copy of the queue.
+            // A ticket can be acknowledged before it is delivered, if the queue was restored from
+            // an older copy of itself. Such a ticket is not delivered.
             if !entry.done {
                 let at = self.first + self.delivered as u64;
                 out.push(Delivery { at, ticket: entry.ticket.clone() });

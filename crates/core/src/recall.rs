@@ -1,5 +1,5 @@
-//! Recalls: the transfer of units out of a slot, to lower the stock, to serve the last requests, or
-//! for a late payment.
+//! Recalls: a recall transfers units out of a slot. The server recalls units to lower the stock, to
+//! serve the last requests, or for a late payment.
 //!
 //! A recall has three steps, and each can be repeated. [`begin`] writes a pending row. The slot
 //! gives up units and remembers their number under the recall's id ([`crate::slot::Slot::recall`]).
@@ -11,8 +11,8 @@ use crate::slot::RecallOutcome;
 use crate::stock;
 use crate::value::{GrantId, RecallId};
 
-/// Records a recall of at most `asked` units from an open, counted grant. Returns `None` if there
-/// is nothing to recall.
+/// Records a recall of at most `asked` units from an open, counted grant. Returns `None` if the
+/// grant is closed or not counted, or if `asked` is 0.
 pub fn begin<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: RecallId,
@@ -33,8 +33,8 @@ pub fn begin<L: Ledger + ?Sized>(
 }
 
 impl RecallOutcome {
-    /// Returns how many units the store moves now. `None` means that the recall stays pending. A
-    /// refused recall ends when the grant closes.
+    /// Returns how many units the store moves after this answer of the slot. Returns `None` if the
+    /// recall stays pending: a refused recall ends when its grant is closed.
     #[must_use]
     pub fn units_to_move(self) -> Option<u64> {
         match self {
@@ -57,7 +57,7 @@ pub fn finish<L: Ledger + ?Sized>(
     }
     let Some(from) = ledger.grant(recall.grant)? else { return Ok(0) };
     // Closing a grant finishes its recalls and returns its units to the pool. So a recall from a
-    // closed grant must not move units again.
+    // closed grant must not move these units a second time.
     let open = from.open;
     let most = if enforces(Rule::RecallClamp) { from.unsettled() } else { u64::MAX };
     let units = if open { taken.min(most) } else { 0 };

@@ -2,8 +2,8 @@
 //! while the sale runs.
 //!
 //! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
-//! at most the units that the pool has at that time. If two leaders decide at once, a slot gets one
-//! portion more than it needs.
+//! at most the units that the pool has when the transaction runs. If two leaders decide at once, a
+//! slot gets one portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -13,13 +13,13 @@ use crate::spread::{Counter, PartitionChoice, Spread};
 pub struct Portion {
     /// The number of units.
     pub units: u64,
-    /// The counter that gets them.
+    /// The counter that gets the units.
     pub counter: Counter,
 }
 
-/// Returns the units of each new slot when the slots are opened, in order. Each slot gets the
-/// spread's `initial`. If the pool has too few units for that, the slots divide the pool evenly.
-/// Their parts differ by at most one unit. All units go to counter A.
+/// Returns how many units each new slot gets when the slots are opened, in the order of the slots.
+/// Each slot gets the spread's `initial`. If the pool has too few units for that, the slots divide
+/// the pool evenly. Their parts differ by at most one unit. All units go to counter A.
 ///
 /// Without sub-domains the slots get the whole pool in equal parts.
 #[must_use]
@@ -54,12 +54,12 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     parts
 }
 
-/// Returns the next refill of a slot with sub-domains, for its drained counter while the other
-/// counter sells. Returns `None` if no refill is needed.
+/// Returns the next refill of a slot with sub-domains. The refill is for the drained counter, while
+/// the slot sells from the other counter. Returns `None` if no refill is needed.
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` are units in feed rows that the
 /// slot has not applied. Apply the slot's feed first, then read its view, then decide. The slot's
-/// mark is a hint, so slots without the mark are checked too.
+/// mark is only a hint, so call this function also for slots without the mark.
 #[must_use]
 pub fn next_portion(
     spread: &Spread,
@@ -82,9 +82,9 @@ pub fn next_portion(
     Some(Portion { units: most.min(pool), counter })
 }
 
-/// Returns the default spread for slots in the memory of nodes. Other nodes cannot sell from these
-/// slots. Each slot gets a small part of the stock and is refilled early, so a dead node withholds
-/// few units.
+/// Returns the default spread for slots in the memory of nodes. A node cannot sell the units in
+/// another node's slot. So each slot gets a small part of the stock and is refilled early: then a
+/// dead node withholds few units.
 #[must_use]
 pub fn node_memory_spread(total: u64, slots: u32, choose: PartitionChoice) -> Spread {
     /// The number of portions into which each slot's share of the stock is divided.

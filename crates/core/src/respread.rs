@@ -2,8 +2,8 @@
 //! joined get their part of the stock.
 //!
 //! The spread in the store says where an item's slots are. All decisions here follow from the
-//! spread and the open grants. So if a leader stops in the middle, the next leader continues
-//! without a loss. Safety does not depend on these decisions. Closing a grant is safe at any time:
+//! spread and the open grants. So if a leader stops before the change is complete, the next leader
+//! completes it. Safety does not depend on these decisions. Closing a grant is safe at any time:
 //! its unsettled units go back to the pool, and its unsettled tickets are returned. The drain helps
 //! buyers: tickets that were issued before the change are settled.
 use crate::limits::{PARTITIONS_MAX, SETTLE_BATCH_MAX};
@@ -48,7 +48,7 @@ pub fn slot_drain_step(
     }
     let own = view.filter(|view| view.grant == grant.id && view.epoch == grant.epoch);
     let Some(view) = own else {
-        // If the slot has not accepted the grant, the grant has no tickets.
+        // If the slot never acknowledged the grant, the slot issued no tickets under it.
         return if grant.acked { SlotDrainStep::Wait } else { SlotDrainStep::Close };
     };
     if !view.stopped {
@@ -63,16 +63,17 @@ pub fn slot_drain_step(
     SlotDrainStep::Wait
 }
 
-/// Returns whether every ticket of a stopped slot is settled under this grant.
+/// Returns whether a stopped slot has this grant, and every ticket that it issued under the grant
+/// is settled.
 #[must_use]
 pub fn is_drained(grant: &Grant, view: &SlotView) -> bool {
     let same = view.grant == grant.id && view.epoch == grant.epoch;
     same && view.stopped && view.unacknowledged == 0 && view.n.0 <= grant.resolved
 }
 
-/// Returns the slots outside the spread for the last try of a parked request, before the request is
-/// refused. These are all leaving slots, because an earlier try of the request may be undecided in
-/// any of them.
+/// Returns the slots outside the spread to which a parked request goes in its last try, before the
+/// request is refused. These are all slots that are leaving the spread, because an earlier try of
+/// the request may be undecided in any of them.
 #[must_use]
 pub fn last_tries<T>(leaving: &[T]) -> &[T] {
     if enforces(Rule::LastTryAsksLeaving) { leaving } else { &[] }
@@ -94,7 +95,7 @@ pub struct SlotShare {
 /// Units that move from one slot to a new slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShareMove {
-    /// The slot that gives them.
+    /// The slot that gives the units.
     pub from: SlotKey,
     /// The new slot.
     pub into: SlotKey,
@@ -159,7 +160,7 @@ pub const WIDEN_REST_MS: i64 = 10_000;
 /// same for a time after each change. So it does not go up and down with the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
-    /// Since when a slot has been busy.
+    /// The time since which a slot of the item has been the bottleneck; `None` if no slot is one.
     hot_since: Option<i64>,
     /// When the number of partitions last changed.
     changed: Option<i64>,
@@ -168,11 +169,11 @@ pub struct AutoWidth {
 impl AutoWidth {
     /// Checks an item once, and returns a larger number of partitions if the item needs more. Call
     /// [`AutoWidth::confirm`] after the change. Without that call, the next check returns the
-    /// number again.
+    /// larger number again.
     ///
     /// `waiting` is the number of issued tickets that wait to be settled, in the slot with the most
-    /// such tickets. `free` are the units that the item can still sell, `None` for unlimited stock.
-    /// `least` is the largest request. `now_ms` comes from a monotonic clock.
+    /// such tickets. `free` is the number of units that the item can still sell; `None` for
+    /// unlimited stock. `least` is the largest request. `now_ms` comes from a monotonic clock.
     pub fn observe_load(
         &mut self,
         partitions: u32,

@@ -21,7 +21,7 @@ pub struct Item {
     pub limit: u32,
     /// Payment window in milliseconds.
     pub hold_ms: i64,
-    /// Units of orders that were settled and then ended (cancelled, expired, refunded).
+    /// Units of the orders that are cancelled, expired or refunded now.
     pub ended: u64,
     /// Units of orders that are paid now.
     pub paid: u64,
@@ -68,7 +68,8 @@ pub enum WaitlistState {
     Served,
     /// The buyer left the waitlist.
     Left,
-    /// The buyer had reached the limit when a unit was available, or the sale ended.
+    /// The entry ended without an order: the buyer had reached the limit when a unit was available,
+    /// or the sale ended.
     PassedOver,
 }
 
@@ -148,7 +149,7 @@ pub enum CloseCause {
     EpochForeign,
     /// The slot counted fewer tickets than the store has seen.
     NumberBehind,
-    /// A ticket's number belonged to another ticket.
+    /// A ticket had a number that already belonged to another ticket.
     NumberReused,
     /// A ticket asked for more units than were granted.
     OverGranted,
@@ -202,9 +203,11 @@ impl CloseCause {
 pub enum FeedCause {
     /// Units come from the pool.
     Refill,
-    /// A ticket was returned. Its units and its quota come back, and the slot forgets the request.
+    /// A ticket was returned. The ticket's units and quota go back to the slot, and the slot
+    /// forgets the ticket's request.
     Returned,
-    /// An order ended. Its quota comes back, and its units went to the pool.
+    /// An order ended. The slot gives the order's quota back. The order's units went to the pool,
+    /// so the row has no units.
     OrderEnded,
     /// A late payment made an ended order active again, so the slot counts the order's quota again.
     OrderRevived,
@@ -237,14 +240,16 @@ pub struct FeedRow {
     pub ticket: Option<TicketId>,
     /// The buyer whose quota changes.
     pub buyer: Option<BuyerId>,
-    /// The key of the request that the slot forgets, if known. If the store decided the ticket from
-    /// its id alone, the key is unknown. Then the slot looks for the ticket instead.
+    /// The key of the request that the slot forgets. If the store decided the ticket from its id
+    /// alone, the key is unknown (`None`). Then the slot searches for the ticket's number or token
+    /// instead.
     pub key: Option<RequestKey>,
     /// Units that become available.
     pub units: u64,
     /// The counter that gets the units.
     pub counter: Counter,
-    /// The change of the buyer's quota. It is negative if units come back.
+    /// The change of the buyer's quota, in units. It is negative if the buyer holds fewer units
+    /// than before.
     pub quota_delta: i64,
     /// The cause of the row.
     pub cause: FeedCause,
@@ -272,7 +277,7 @@ pub struct Resolution {
     pub ticket: TicketId,
     /// The ticket's grant.
     pub grant: GrantId,
-    /// The ticket's number. `None` if the number belonged to another ticket.
+    /// The ticket's number. `None` if the number belongs to another ticket of the grant.
     pub n: Option<TicketN>,
     /// The verdict.
     pub verdict: Verdict,
@@ -308,8 +313,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// How long a link still shows an order that was paid or has ended, so that a payer sees the
-    /// result.
+    /// How long a link shows an order after the order was paid or ended, in milliseconds. In this
+    /// time, a person who paid can see the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link opens this order. The link works until the order is paid or ends, and

@@ -23,7 +23,8 @@ macro_rules! rules {
 }
 
 rules! {
-    /// Settling never consumes more units than were granted. It closes the grant instead.
+    /// Settling never consumes more units than were granted. If a ticket needs more units, settling
+    /// closes the grant instead.
     SettleGuard,
     /// Settling consumes tickets only of an open grant.
     GrantOpen,
@@ -65,7 +66,7 @@ rules! {
     LossEpochForeign,
     /// If a slot counted fewer tickets than the store has seen, the slot lost its memory.
     LossNumberBehind,
-    /// If an idle slot's units differ from the store, the slot lost its memory.
+    /// If an idle slot has other units than the store counts for it, the slot lost its memory.
     LossQuietMismatch,
     /// A slot whose grant was closed gets a new grant, even if the new grant has no units.
     GrantOfZero,
@@ -73,7 +74,7 @@ rules! {
     /// length.
     EvidenceOrder,
     /// Pending recalls are read before the grant is read again. So a recall that finishes between
-    /// the two reads shows in the grant.
+    /// the two reads is visible in the second reading of the grant.
     RecallsReadFirst,
     /// Evidence of a lost memory counts only if the slot acknowledged its `init`.
     EvidenceAfterInit,
@@ -105,20 +106,21 @@ rules! {
     CloseOnce,
     /// A refill takes its units from the pool.
     RefillFromPool,
-    /// Units reach a grant through its feed only after the grant's slot acknowledged `init`. The
-    /// `init` carries the units that were granted before the acknowledgement.
+    /// Units reach a grant through its feed only after the grant's slot acknowledged `init`. Units
+    /// that were granted before the acknowledgement are part of the `init`.
     RefillAfterInit,
     /// A node answers "sold out" only if too few units are left. Units of unsettled tickets and
     /// units on their way to a slot count as left.
     InFlightIsFree,
     /// A snapshot from which a node answers "sold out" contains every request that holds an order.
     WinnersInSnapshot,
-    /// A node remembers each order that it returns to a buyer, even if its snapshot lacks it.
+    /// A node remembers each order that it returns to a buyer, even if the node's snapshot lacks
+    /// the order.
     OwnOrders,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
-    /// A request that was parked for the longest allowed time is sent to its slots again before it
-    /// is refused.
+    /// Before a node refuses a request that was parked for the longest allowed time, the node sends
+    /// the request to its slots once more.
     LastTry,
     /// The last attempt of a parked request goes to every partition, because an earlier attempt may
     /// be undecided in any of them.
@@ -150,11 +152,11 @@ rules! {
     NewTryAfterRefusal,
     /// A slot compares the content of a repeated request with the request that it remembers.
     SlotDigest,
-    /// A slot enforces the buyer's limit as far as it knows the quota.
+    /// A slot enforces the buyer's limit, as far as the slot knows the buyer's quota.
     SlotLimit,
     /// A slot issues tickets for no more units than it has.
     SlotEnough,
-    /// A slot switches to the other counter if the active one cannot serve a request alone.
+    /// A slot switches to the other counter if the active counter has too few units for a request.
     FlipWhenShort,
     /// A slot switches to the other counter if the active one is below the threshold and the other
     /// one has more units.
@@ -177,7 +179,7 @@ rules! {
     RegistryWaitsForPool,
     /// A request whose home partition left the registry goes to another partition.
     HomeLeftGoesOn,
-    /// A second attempt goes to another partition.
+    /// If the first partition has too few units, the second attempt goes to another partition.
     SecondTryElsewhere,
     /// A second attempt goes to the partition with the most units in the last reading.
     SecondTryFullest,
@@ -185,9 +187,9 @@ rules! {
     WarmUpFair,
     /// A refill is for the drained counter.
     RefillNamesDrained,
-    /// A refill is small.
+    /// A refill takes only a small portion of the pool.
     RefillSmall,
-    /// A refill is only for a slot that has few units.
+    /// Only a slot that has few units gets a refill.
     RefillWhenLow,
     /// A slot is not refilled while units are on their way to it.
     RefillWaitsForFeed,
@@ -223,10 +225,11 @@ rules! {
     LatePayTakesUnits,
     /// A late payment for an ended order stays within the buyer's limit.
     LatePayHoldsLimit,
-    /// A slot's answer "limit reached" or "key reused" is passed on only after a later snapshot
-    /// shows no order of that request.
+    /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
+    /// shows that the request holds no order.
     SlotRefusalConfirmed,
-    /// An acknowledgement names its ticket.
+    /// An acknowledgement has an effect only if its token is the token of the ticket at its
+    /// position.
     AcknowledgeCompares,
     /// A settler acknowledges tickets only after the commit.
     AcknowledgeAfterCommit,
@@ -245,7 +248,7 @@ rules! {
     NoteBeforeNext,
     /// The outcome of an attempt changes only an event that still waits.
     NoteOnlyWhatWaits,
-    /// Only one event about the same order is in delivery at a time.
+    /// At most one event about an order is in delivery to an endpoint at a time.
     OneOnItsWay,
     /// The earliest failed event about an order is retried first.
     RowsInTurn,
@@ -253,7 +256,7 @@ rules! {
     FreshBehindFailed,
     /// An endpoint's position is not moved past an event in delivery.
     AdvanceBehindSent,
-    /// A failed event that the position passes is kept for retry.
+    /// When an endpoint's position passes a failed event, the store keeps the event for retry.
     FailedIsKept,
     /// The number of events that wait for one endpoint is bounded.
     PendingBound,
@@ -282,11 +285,11 @@ rules! {
     SettledStays,
     /// If the money of a settled refund comes back, the refund is not settled any more.
     CameBackUndoes,
-    /// An answer that is older than the refund's last change settles nothing. The server ignores it
-    /// or queries the provider again.
+    /// An answer that is older than the refund's last change settles nothing. The server ignores
+    /// the answer or queries the provider again.
     AnswerMayBeOld,
-    /// After a refund's money came back, a message about the refund settles nothing. It only makes
-    /// the server query the provider.
+    /// After a refund's money came back, a message about the refund settles nothing. The message
+    /// only makes the server query the provider.
     OldNewsAsk,
     /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,
@@ -321,7 +324,8 @@ rules! {
     CloseNamesSession,
     /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,
-    /// A checkout counts as closed only after the money that it captured has its effect.
+    /// A checkout counts as closed only after any money that was captured through it has had its
+    /// effect.
     CaptureBeforeClosed,
     /// Units that come back are kept for the waitlist.
     LineKeepsUnits,
@@ -374,7 +378,8 @@ mod removed {
         REMOVED.get() != Some(rule)
     }
 
-    /// Removes a rule on this thread, until this function is called again.
+    /// Removes a rule on this thread until the next call of this function. That call decides which
+    /// rule is removed from then on; `None` means that all rules hold.
     pub fn remove(rule: Option<Rule>) {
         REMOVED.set(rule);
     }

@@ -5,7 +5,7 @@ pub use doorbuster_types::Phase;
 
 use crate::rules::{Rule, enforces};
 
-/// A step that an operator or the clock requests.
+/// A step: a change of the phase that an operator requests, or that is due at a set time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseStep {
     /// Announces a draft.

@@ -20,9 +20,9 @@ pub struct TicketVerdict {
     pub id: TicketId,
     /// The ticket's verdict.
     pub verdict: Verdict,
-    /// The order of the verdict, if any.
+    /// The order that the verdict names, if any.
     pub order: Option<Order>,
-    /// Whether this transaction decided the verdict. `false` if an earlier transaction did.
+    /// Whether this transaction decided the verdict. `false` if an earlier transaction decided it.
     pub fresh: bool,
 }
 
@@ -165,7 +165,7 @@ impl Settlement<'_> {
         self.input.grant.as_ref().is_some_and(|g| g.open)
     }
 
-    /// Closes the grant in this transaction if the ticket proves that its slot failed.
+    /// Closes the grant if the ticket proves that the grant's slot failed.
     fn close_if_faulty<L: Ledger + ?Sized>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
         let Some(grant) = &mut self.input.grant else { return Ok(()) };
         if self.input.n <= grant.max_n && enforces(Rule::ReusedNumber) {
@@ -231,8 +231,9 @@ impl Settlement<'_> {
         })
     }
 
-    /// Gives the ticket's units back. If the grant is open, the slot gets a credit. A closed grant
-    /// needs no credit, because its unsettled units went to the pool when it was closed.
+    /// Gives the ticket's units back. If the grant is open, the slot gets a credit. If the grant is
+    /// closed, no credit is needed, because the grant's unsettled units went to the pool when the
+    /// grant was closed.
     fn return_ticket<L: Ledger + ?Sized>(
         mut self,
         ledger: &mut L,

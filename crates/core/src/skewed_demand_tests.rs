@@ -150,7 +150,8 @@ impl SimulatedSale {
     }
 }
 
-/// Mixes the bits of a number (SplitMix64), so that every run has the same crowd.
+/// Mixes the bits of a number (SplitMix64). The result depends only on the number, so every run has
+/// the same requests.
 fn mix(n: u64) -> u64 {
     let mut z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

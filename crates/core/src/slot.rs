@@ -86,7 +86,7 @@ pub enum TicketAnswer {
         /// Units that are left in this slot.
         available: u64,
     },
-    /// The queue is full, or its oldest ticket has waited too long.
+    /// The queue is full, or the oldest ticket in the queue has waited too long.
     Full,
     /// The slot is stopped for a pause, the end of the sale, or the move to a new epoch.
     Stopped,
@@ -145,11 +145,11 @@ pub struct SlotView {
     /// Whether the slot may need a refill. A ticket sets the mark if it finds or leaves the active
     /// counter too low. A refill or recalled units clear the mark.
     pub mark: bool,
-    /// How many feed rows the slot applied.
+    /// How many rows of the grant's feed the slot applied.
     pub applied: Seq,
     /// How many tickets the slot issued under this grant.
     pub n: TicketN,
-    /// How many tickets are not acknowledged.
+    /// How many tickets in the slot's queue are not acknowledged.
     pub unacknowledged: usize,
     /// Whether the slot is stopped and issues no tickets.
     pub stopped: bool,
@@ -199,7 +199,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Returns a slot without an epoch. It issues no tickets until `init`.
+    /// Returns a slot without an epoch. The slot issues no tickets before [`Slot::init`].
     #[must_use]
     pub fn new(item: ItemId) -> Self {
         Self::with_bounds(item, SlotBounds::default())
@@ -211,8 +211,7 @@ impl Slot {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
-    /// Takes a grant, if its epoch is higher than the slot's. Tickets of earlier epochs stay in the
-    /// queue.
+    /// Takes a grant if its epoch is higher than the slot's. Tickets of earlier epochs stay queued.
     pub fn init(&mut self, terms: GrantTerms) -> ApplyOutcome {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
@@ -344,7 +343,8 @@ impl Slot {
         ApplyOutcome::At(term.applied)
     }
 
-    /// Takes out at most `units` units, and remembers their number. A repeat takes no more units.
+    /// Takes at most `units` units out of the slot, and remembers their number under the recall's
+    /// id. A repeated call with the same id takes no more units.
     pub fn recall(
         &mut self,
         id: RecallId,
@@ -369,7 +369,7 @@ impl Slot {
         RecallOutcome::Taken(taken)
     }
 
-    /// Delivers up to `at_most` tickets that were not delivered yet.
+    /// Delivers at most `at_most` tickets that were not delivered before: adds them to `out`.
     pub fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
         self.queue.take(at_most, out);
     }

@@ -1,8 +1,8 @@
 //! Evidence that a slot lost its memory.
 //!
 //! A node reads the grant in the store, then the slot, then the length of the grant's feed. The
-//! evidence names the grant that the node read, and only that grant is closed. So outdated evidence
-//! is harmless: it cannot close a newer grant.
+//! evidence is about the grant that the node read, and only this grant is closed. So outdated
+//! evidence is harmless: it cannot close a newer grant.
 use crate::rows::{CloseCause, Grant};
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;

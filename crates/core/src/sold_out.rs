@@ -24,7 +24,8 @@ pub struct SoldOut {
 }
 
 impl FreeUnits {
-    /// Returns the refusal that this snapshot allows, if any.
+    /// Returns the refusal of a request for this many units, if this snapshot shows that too few
+    /// units are free. Otherwise returns `None`.
     ///
     /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
     /// So the set contains every order that the snapshot counts. A repeated request that holds an

@@ -23,7 +23,7 @@ pub struct Spread {
     pub auto: bool,
     /// How a request finds its home partition.
     pub choose: PartitionChoice,
-    /// How many units each slot gets first.
+    /// How many units each slot gets when it is opened.
     pub initial: u64,
     /// A counter with fewer units than this is refilled.
     pub threshold: u64,
@@ -80,7 +80,7 @@ impl Spread {
         }
     }
 
-    /// Returns whether slots hold few units and get refills.
+    /// Returns whether sub-domains are in use: the slots hold few units and get refills.
     #[must_use]
     pub fn uses_sub_domains(&self) -> bool {
         self.refill > 0

@@ -117,12 +117,13 @@ pub fn close<L: Ledger + ?Sized>(
     Ok(true)
 }
 
-/// Closes every open grant of an item, in the transaction that shows the item paused or ended.
-/// Returns the number of closed grants.
+/// Closes every open grant of an item. Call this in the transaction that shows the item as paused
+/// or ended. Returns the number of closed grants.
 ///
-/// The slots were already stopped, and their tickets were settled. But a slot can miss the stop, or
-/// a delayed "resume" can start it again. After a slot's grant is closed, all later tickets of the
-/// slot are returned. So the item sells nothing while buyers get the answer `paused` or `ended`.
+/// The slots were already stopped, and their tickets were settled. But a slot can miss the call
+/// that stops it, or a delayed call "resume" can start the slot again. After a slot's grant is
+/// closed, all later tickets of the slot are returned. So the item sells nothing while buyers get
+/// the answer `paused` or `ended`.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,
@@ -137,7 +138,8 @@ pub fn close_item_grants<L: Ledger + ?Sized>(
     Ok(closed)
 }
 
-/// Closes a grant like [`close`]. The caller has locked the grant and writes it.
+/// Closes a grant like [`close`]. The caller has locked the grant, and writes the changed grant
+/// afterwards.
 pub(crate) fn close_locked<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,
@@ -161,8 +163,8 @@ pub(crate) fn close_locked<L: Ledger + ?Sized>(
 pub enum AdjustResult {
     /// The total was changed. The value is the changed item.
     Done(Item),
-    /// The pool has only this many units, fewer than the call would remove. Recall units from slots
-    /// first, or give up.
+    /// The total was not changed: the pool has only this many units, and the call would remove
+    /// more. The caller can recall units from slots and try again.
     NotInPool(u64),
     /// The total would exceed the bound.
     TooMuch,
@@ -227,7 +229,8 @@ pub(crate) fn move_recalled<L: Ledger + ?Sized>(
     add_to_pool(ledger, from.slot.item, units)
 }
 
-/// Appends a row to the feed of a grant. The caller has locked the grant and writes it afterwards.
+/// Appends a row to the feed of a grant. The caller has locked the grant, and writes the changed
+/// grant afterwards.
 pub(crate) fn append_feed_row<L: Ledger + ?Sized>(
     ledger: &mut L,
     grant: &mut Grant,

@@ -23,13 +23,13 @@ impl RequestHash {
 /// once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The ticket's token. The node creates it before it asks the slot.
+    /// The ticket's token. The node creates the token before it sends the request to the slot.
     pub token: Token,
-    /// The grant of its units.
+    /// The grant from which the units were deducted.
     pub grant: GrantId,
     /// The ticket's number under the grant.
     pub n: TicketN,
-    /// The item of its slot.
+    /// The item that the slot sells.
     pub item: ItemId,
     /// The buyer.
     pub buyer: BuyerId,

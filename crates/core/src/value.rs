@@ -45,7 +45,8 @@ number!(
     TicketN(u64)
 );
 number!(
-    /// 48 random bits that a node creates before it asks a slot.
+    /// 48 random bits that identify a ticket. A node creates them before it sends the request to a
+    /// slot.
     Token(u64)
 );
 number!(
@@ -65,7 +66,7 @@ impl Millis {
     }
 }
 
-/// The amount of an item: a count, or unlimited.
+/// The stock of an item: a number of units, or unlimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stock {
     /// This many units, at most [`STOCK_MAX`].
@@ -75,7 +76,7 @@ pub enum Stock {
 }
 
 impl Stock {
-    /// Returns `None` above [`STOCK_MAX`].
+    /// Returns this many units as a stock, or `None` if the number is above [`STOCK_MAX`].
     #[must_use]
     pub fn counted(units: u64) -> Option<Self> {
         (units <= STOCK_MAX).then_some(Self::Counted(units))
@@ -93,7 +94,8 @@ impl Stock {
 pub struct SlotKey {
     /// The item that the slot sells.
     pub item: ItemId,
-    /// The index among the item's slots: a partition's number, or a node's.
+    /// The index among the item's slots: the number of a partition, or the number of the node that
+    /// has the slot.
     pub index: u32,
 }
 

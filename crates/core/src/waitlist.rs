@@ -1,11 +1,11 @@
 //! The waitlist of an item whose units are all held or paid. Buyers on the waitlist get returned
 //! units before other buyers do.
 //!
-//! An entry is for one unit. The pool keeps its units for waiting entries, one unit for each entry
-//! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. The first entry gets
-//! a kept unit: the entry becomes an order with a short payment window. Such an order belongs to
-//! the waitlist's own grant, which no slot has and which is never open. The rules for other orders
-//! apply to it too. For example, its unit returns to the pool when the order ends.
+//! An entry is for one unit. The pool keeps one of its units for each waiting entry
+//! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. If the pool has a
+//! kept unit, the oldest entry gets it: the entry becomes an order with a short payment window.
+//! Such an order belongs to the waitlist's own grant, which no slot has and which is never open.
+//! Otherwise it is like other orders: for example, its unit returns to the pool when it ends.
 use crate::event::{Actor, Attribution, EventType, FROM_WAITLIST, Subject, WAITLIST_ENDED};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -30,7 +30,7 @@ pub enum JoinOutcome {
     Order(Order),
     /// A unit is available without waiting.
     UnitsFree,
-    /// All units are paid, so no held unit can come back.
+    /// All units are paid, so the item has no held unit that could come back.
     SoldOut,
     /// The buyer cannot join again. The buyer's earlier order from this waitlist expired, or the
     /// buyer cancelled it.
@@ -58,7 +58,7 @@ pub enum LeaveOutcome {
     NotFound,
 }
 
-/// The result of serving the first entry.
+/// The result of serving the oldest entry.
 enum FirstOutcome {
     /// The entry became an order for the buyer.
     Order(Order),
@@ -196,7 +196,7 @@ fn is_full(item: &Item, entries_max: u64) -> bool {
         || (item.waiting >= may_come && enforces(Rule::LineWithinReturns))
 }
 
-/// Removes an entry for its buyer.
+/// Removes an entry because its buyer leaves the waitlist.
 pub fn leave<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &TicketId,
@@ -219,7 +219,7 @@ pub fn leave<L: Ledger + ?Sized>(
     Ok(LeaveOutcome::Done(entry))
 }
 
-/// Serves at most this many of the oldest entries, one after another, with units of the pool.
+/// Gives units of the pool to at most this many of the oldest entries, one after another.
 pub fn serve<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -241,7 +241,7 @@ pub fn serve<L: Ledger + ?Sized>(
     Ok(served)
 }
 
-/// Serves the first entry with a unit of the pool.
+/// Gives a unit of the pool to the oldest entry.
 fn serve_first<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: ItemId,
@@ -326,7 +326,7 @@ pub fn end_with_sale<L: Ledger + ?Sized>(
     Ok(ended)
 }
 
-/// The number of units of an entry.
+/// Each waitlist entry is for one unit.
 const ONE_UNIT: Units = Units::ONE;
 
 /// Returns a new grant for a waitlist without a grant.
@@ -379,7 +379,7 @@ fn record_unserved<L: Ledger + ?Sized>(
         verdict,
     })?;
     if let Verdict::Order(_) = verdict {
-        // The request already has its result.
+        // The request already holds an order, so the buyer needs no event about the entry.
         return Ok(());
     }
     let subject = Subject::Ticket { id, item, buyer, units: ONE_UNIT.to_u64(), verdict };

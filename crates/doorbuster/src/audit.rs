@@ -32,7 +32,7 @@ pub fn run(args: &AuditArgs) -> Outcome {
     Ok(CommandResult::new(report.audit.ok))
 }
 
-/// Prints the audit of the running server.
+/// Requests an audit from the running server, and prints its report.
 fn ask_server(args: &AuditArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {

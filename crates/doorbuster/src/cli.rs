@@ -140,7 +140,8 @@ pub struct LogsArgs {
 pub enum LogsCommand {
     /// List every event code of the log, with its level and meaning.
     ///
-    /// The field `event` of a log line has one of these codes. A code never changes its meaning.
+    /// The field `event` of a log line contains one of these codes. The meaning of a code never
+    /// changes.
     #[command(after_help = "Example:\n  doorbuster logs events --json")]
     Events {
         /// Print JSON.

@@ -16,11 +16,12 @@ use crate::print;
 
 /// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer. The answer to a pause or a close waits for the tickets in flight.
+/// Longest wait for an answer. If a request pauses or closes a sale, the server answers after the
+/// tickets in flight are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Longest accepted answer, in bytes. The largest page is smaller.
+/// Longest accepted answer, in bytes. The largest page of a list is smaller.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A connection to one server with one operator's key.
@@ -60,12 +61,12 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 pub enum Refused {
     /// The server refused the request.
     Problem(problem::Problem),
-    /// No valid answer arrived; the request may have taken effect.
+    /// No valid answer arrived. The server may have executed the request.
     Transport(anyhow::Error),
 }
 
 impl Refused {
-    /// The reason, for a person.
+    /// Returns the reason as a text for people.
     pub fn detail(&self) -> String {
         match self {
             Self::Problem(problem) => problem.sentence(),
@@ -73,7 +74,7 @@ impl Refused {
         }
     }
 
-    /// The problem's code, if the server answered.
+    /// Returns the code of the problem document. Returns `None` if no valid answer arrived.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
@@ -100,18 +101,18 @@ pub fn may_have_been_done(result: &ApiResult) -> bool {
     }
 }
 
-/// The path and the query of a request. The path is in parts, so that each part is escaped.
+/// The path and the query of a request. The path is in parts, so that each part can be escaped.
 pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
 
 impl<'a> Path<'a> {
-    /// A path without a query.
+    /// Creates a path without a query.
     pub fn new(parts: &'a [&'a str]) -> Self {
         Self(parts, &[])
     }
 }
 
 impl Client {
-    /// A client for the server and the key from the command line or the environment.
+    /// Creates a client. The command line or the environment gives the server and the key.
     pub fn new(server: &ServerArgs) -> Result<Self, Failure> {
         let key = server.key.clone().filter(|key| !key.is_empty()).ok_or_else(|| {
             let text = "the operators' key is missing: give --key, or set DOORBUSTER_ADMIN_KEY";
@@ -120,7 +121,7 @@ impl Client {
         Ok(Self { json: server.json, ..Self::with(server.url.clone(), key)? })
     }
 
-    /// A client for this server, with this key.
+    /// Creates a client for this server, with this key.
     pub fn with(url: Url, key: String) -> Result<Self, Failure> {
         if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
             return Err(Failure::Settings(format!(
@@ -321,7 +322,7 @@ impl Client {
     }
 }
 
-/// The innermost cause, which is the operating system's message.
+/// Returns the innermost cause. If the network failed, this is the operating system's message.
 fn innermost_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,5 +1,5 @@
-//! `cluster`: starts, describes and stops a private installation, which keeps running after this
-//! command ends.
+//! `cluster`: starts, describes and stops a private installation. The installation continues to run
+//! after this command has ended.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,7 +44,8 @@ fn up(args: &UpArgs) -> Outcome {
     plan.nodes = args.nodes.into();
     plan.ends_with_caller = false;
     if let Err(error) = Cluster::start(&plan) {
-        // A partly started installation is useless, so it is stopped. Its logs stay.
+        // A partly started installation is useless, so the command stops it. The logs of the
+        // installation stay.
         let stopped = cluster::shut_down(dir).map(drop);
         let logs = dir.join("log").display().to_string();
         let stop_error =
@@ -92,7 +93,7 @@ fn read_installation(dir: &Path) -> Result<Option<InstalledCluster>, Failure> {
     Ok(cluster::find(dir).context("cannot read the state of the installation")?)
 }
 
-/// An address without its password. `--json` prints the complete address.
+/// Returns an address without its password. With `--json`, the command prints the complete address.
 fn without_password(url: &str) -> String {
     let hidden = url.split_once("://").and_then(|(scheme, rest)| {
         let (who, location) = rest.rsplit_once('@')?;

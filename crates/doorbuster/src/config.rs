@@ -36,7 +36,7 @@ pub fn settings(args: &SettingsArgs) -> Result<Settings, Failure> {
     config::load(&args.flags(), std::env::vars_os()).map_err(settings_failure)
 }
 
-/// The failure for invalid settings, with one line for each fault.
+/// Returns the failure for invalid settings. Its text has one line for each fault.
 pub fn settings_failure(error: SettingsError) -> Failure {
     Failure::Settings(format!("the settings are invalid\n{error}"))
 }

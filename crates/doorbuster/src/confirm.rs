@@ -4,8 +4,9 @@ use std::io::{self, IsTerminal, Write};
 
 use crate::exit::Failure;
 
-/// Asks for confirmation, and succeeds if `--yes` was given or a person answers "y" on a terminal.
-/// `consequence` is a sentence without a full stop: "spring closes and cannot be opened again".
+/// Succeeds at once if `yes` is true. Otherwise asks a person at the terminal, and succeeds if the
+/// answer is "y" or "yes". `consequence` is a sentence without a full stop: "spring closes and
+/// cannot be opened again".
 ///
 /// # Errors
 ///
@@ -20,7 +21,8 @@ pub fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
         return Err(Failure::Settings(text));
     }
     eprint!("{consequence}. Continue? [y/N] ");
-    // A failed flush needs no handling: on a closed terminal, the read below fails too.
+    // If the terminal is closed, the flush fails. This needs no handling, because the read below
+    // then fails too.
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = input.read_line(&mut answer);

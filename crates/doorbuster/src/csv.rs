@@ -54,8 +54,8 @@ struct PartialFile {
 impl PartialFile {
     fn create_beside(file: &FilePath) -> anyhow::Result<Self> {
         let mut name = file.file_name().context("--output has no file name")?.to_owned();
-        // A random name keeps two exports with the same `--output` apart. The export that finishes
-        // last replaces the other export.
+        // With random names, two simultaneous exports with the same `--output` write different
+        // files. The export that finishes last replaces the file of the other export.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
         let path = file.with_file_name(name);
         let open = File::create_new(&path).with_context(|| {
@@ -88,7 +88,7 @@ impl PartialFile {
 
 impl Drop for PartialFile {
     fn drop(&mut self) {
-        // After `finish` no file has this name, so the removal fails without harm.
+        // After `finish`, no file has this name, so the removal fails without harm.
         let _ = std::fs::remove_file(&self.path);
     }
 }

@@ -13,7 +13,7 @@ use crate::confirm::confirm;
 use crate::exit::Outcome;
 use crate::{print, table};
 
-/// The number of dead letters that one request resolves.
+/// The maximum number of dead letters that one request retries or discards.
 const PAGE_LIMIT: &str = "100";
 const DEAD_LETTERS: [&str; 3] = ["v1", "admin", "dead-letters"];
 
@@ -41,7 +41,7 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
                 resolve_many(&client, "retry", &which, None).await
             }
             DeadLetterCommand::Discard { which, reason, yes } => {
-                confirm(yes, &format!("once discarded, {} cannot be retried", which_text(&which)))?;
+                confirm(yes, &format!("{} cannot be retried later", which_text(&which)))?;
                 let Some(letter) = &which.letter else {
                     return resolve_many(&client, "discard", &which, Some(reason)).await;
                 };
@@ -55,7 +55,7 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
     })
 }
 
-/// The selected dead letters, as text.
+/// Returns a text that describes the selected dead letters.
 fn which_text(which: &SelectionArgs) -> String {
     match (&which.letter, &which.endpoint, which.kind) {
         (Some(letter), ..) => letter.clone(),

@@ -10,14 +10,14 @@ pub type Outcome = Result<CommandResult, Failure>;
 /// The result of a command that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandResult {
-    /// No problem was found.
+    /// The command found no problem.
     Success,
     /// The command ran, found problems and printed them.
     Findings,
 }
 
 impl CommandResult {
-    /// `Success` if `ok`, else `Findings`.
+    /// Returns `Success` if `ok` is true. Otherwise returns `Findings`.
     pub fn new(ok: bool) -> Self {
         if ok { Self::Success } else { Self::Findings }
     }

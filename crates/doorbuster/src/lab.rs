@@ -23,7 +23,7 @@ use crate::storm::raise_open_files_limit;
 use crate::table::{self, grouped};
 use crate::{print, signals};
 
-/// The report of a run with this strategy also contains the incident report.
+/// If a run includes this strategy, the run's report also contains the incident report.
 const INCIDENT_OF: &str = "redis-lock-unsafe";
 /// Approximate duration of the incident with all its variants. The estimate of the remaining time
 /// uses this value.
@@ -62,7 +62,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let incident_follows = args.out.is_some() && options.strategies.contains(&INCIDENT_OF);
     let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
-    // Print first, so that the result is visible even if the files or the incident fail.
+    // The result is printed first. So it is visible even if the incident fails or the files cannot
+    // be written.
     if args.json {
         print::json(&report)?;
     } else {
@@ -81,7 +82,8 @@ fn compare(args: &LabRunArgs) -> Outcome {
     Ok(CommandResult::new(report.agrees()))
 }
 
-/// Prepares the directory of the reports, so that a fault is found before a long run.
+/// Prepares the directory of the reports. So if the directory cannot be used, the command fails
+/// before the long run.
 fn prepare_out(dir: Option<&Path>) -> Result<(), Failure> {
     dir.map_or(Ok(()), report::prepare)
         .map_err(|error| Failure::Settings(format!("--out: {error:#}")))

@@ -48,7 +48,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The program's name in the shells' completion scripts.
 const PROGRAM: &str = "doorbuster";
-/// A shell's completion script sets this environment variable to ask for completions.
+/// The completion script of a shell sets this environment variable when it runs the program to get
+/// completions.
 const COMPLETE_VARIABLE: &str = "_DOORBUSTER_COMPLETE";
 
 fn main() -> ExitCode {

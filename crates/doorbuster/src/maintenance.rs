@@ -79,7 +79,7 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
     print::text(&text)
 }
 
-/// The steps after a restore.
+/// What the operator must do after a restore.
 const AFTER_RESTORE: &str = "\
 Orders, payments and events after the backup are missing. Start the server. Write its orders and
 payments to files, and compare them with the payment provider's dashboard and the shop's records:

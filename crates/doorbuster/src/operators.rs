@@ -21,9 +21,9 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
 
-/// Longest wait for a part of the status.
+/// Longest wait for one part of the status.
 const READY_WAIT: Duration = Duration::from_secs(60);
-/// Longest wait for a part of the status, if the server is not ready.
+/// Longest wait for one part of the status if the server is not ready.
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
 
 /// Runs `key`.
@@ -205,7 +205,7 @@ pub fn status(args: &StatusArgs) -> Outcome {
 /// A part of the status, or the reason why the server cannot report it.
 type Part<T> = Result<T, String>;
 
-/// Waits for a part, but no longer than `limit`.
+/// Waits for one part of the status, for at most `limit`.
 async fn within<T>(
     limit: Duration,
     part: impl Future<Output = Result<Part<T>, Failure>>,
@@ -274,7 +274,7 @@ pub fn code(args: CodeArgs) -> Outcome {
                 })
             }
             CodeCommand::Revoke { sale, prefix, yes } => {
-                confirm(yes, &format!("no further buyer can use the codes {prefix}… of {sale}"))?;
+                confirm(yes, &format!("no more buyers can use the codes {prefix}… of {sale}"))?;
                 let path = ["v1", "admin", "sales", &sale, "access-codes", &prefix];
                 let result = client.delete(Path::new(&path)).await;
                 client.print_result(result, |done: &RevokedCodes| {
@@ -326,7 +326,7 @@ fn buyer_tables(history: &BuyerHistory) -> String {
         text += &format!("{rows}\n");
     }
     if !history.refusals_complete {
-        text += "Refusals may be missing, because not every node answered or kept them.\n";
+        text += "Refusals may be missing: some nodes did not answer, or have dropped refusals.\n";
     }
     text
 }

@@ -45,8 +45,8 @@ pub fn run(args: OrderArgs) -> Outcome {
     })
 }
 
-/// Requests a new end of the payment window. The request contains the new end, so that a repeated
-/// request does not extend the window again.
+/// Requests a new end of the payment window. The request contains the new end instead of the
+/// seconds. So if the request is repeated, the window is not extended twice.
 async fn extend(
     client: &Client,
     order: &str,
@@ -77,7 +77,7 @@ async fn extend(
     Ok(result)
 }
 
-/// The present state of an order, as text.
+/// Returns the present state of an order as text.
 fn order_text(order: &Order) -> String {
     let (units, state) = (table::units(order.units.into()), order.state.as_str());
     let until = match order.state {

@@ -12,7 +12,7 @@ use crate::client::{self, Client, Path};
 use crate::exit::{Failure, Outcome};
 use crate::{config, print};
 
-/// Sales per request: the server's maximum.
+/// The number of sales that one request reads. This is the server's maximum.
 const PAGE_LIMIT: &str = "200";
 
 /// Runs `export`.
@@ -57,7 +57,7 @@ fn is_name(sale: &str) -> bool {
     (1..=64).contains(&sale.len()) && sale.bytes().all(is_part) && !matches!(sale, "." | "..")
 }
 
-/// All sales that buyers may see. The request needs no key.
+/// Returns all sales that buyers can see. The requests need no key.
 async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();
@@ -78,8 +78,8 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
     }
 }
 
-/// The sales that `--sale` names. If a sale cannot be read, its page has no texts at first. The
-/// page's script reads the texts later.
+/// Returns the sales that `--sale` names. If a sale cannot be read, the HTML of its page does not
+/// contain the sale's texts. In a browser, the page's script reads these texts from the server.
 async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
     let client = Client::with(args.url.clone(), String::new())?;
     let mut sales = Vec::new();
@@ -98,7 +98,8 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
     Ok(sales)
 }
 
-/// Writes a file and renames it into place, so that a reader finds either the old or the new file.
+/// Writes a temporary file and renames it to `path`. So a reader finds either the old file or the
+/// complete new file.
 fn write_whole(path: &FilePath, bytes: &[u8]) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(FilePath::new("."));
     let mut part = path.as_os_str().to_owned();

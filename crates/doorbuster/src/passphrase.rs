@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::cli::PassphraseArgs;
 use crate::exit::Failure;
 
-/// The environment variable.
+/// The environment variable that can contain the passphrase.
 const VARIABLE: &str = "DOORBUSTER_PASSPHRASE";
 
 /// Reads the passphrase of an existing backup.
@@ -30,7 +30,8 @@ pub fn read(args: &PassphraseArgs) -> Result<SecretString, Failure> {
 ///
 /// # Errors
 ///
-/// Fails if no source has a passphrase, if it is too short, or if the two typed passphrases differ.
+/// Fails if no source has a passphrase, if the passphrase is too short, or if the two typed
+/// passphrases differ.
 pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     let passphrase = match given(args)? {
         Some(passphrase) => passphrase,
@@ -51,7 +52,8 @@ pub fn read_new(args: &PassphraseArgs) -> Result<SecretString, Failure> {
     }
 }
 
-/// Returns the passphrase from the file or the environment.
+/// Returns the passphrase from the file or the environment. Returns `None` if neither contains a
+/// passphrase.
 ///
 /// # Errors
 ///
@@ -80,7 +82,8 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
         )));
     }
     eprint!("{question}");
-    // Ignore a failed flush. If the terminal is closed, the read below reports the failure.
+    // An error of the flush is ignored. If the terminal is closed, the read below fails too, and
+    // its error is reported.
     let _ = io::stderr().flush();
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;

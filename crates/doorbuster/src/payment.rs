@@ -1,5 +1,5 @@
-//! `payment trigger`: sends the server a payment message, as the sandbox provider does. So an
-//! operator can test a payment without a browser.
+//! `payment trigger`: sends a message about a payment to the server, in the same way as the sandbox
+//! provider. So an operator can test a payment without a browser.
 
 use std::time::SystemTime;
 

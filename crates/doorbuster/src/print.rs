@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::exit::{CommandResult, Outcome};
 
-/// Prints a text as it is. The text contains its line ends.
+/// Prints a text unchanged, and adds no line break.
 pub fn text(text: &str) -> Outcome {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -72,7 +72,8 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
     };
     let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
-        // If the sale has a start, suggest `schedule`, because `open` does not wait for the start.
+        // If the sale has a start time, the text suggests `schedule`, because `open` opens the sale
+        // at once.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
         let prices = sale.items.iter().map(|item| format!("{} costs {}", item.id, item.price));
@@ -107,7 +108,8 @@ fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     })
 }
 
-/// The JSON in a file or on standard input. Only the server checks the content.
+/// Returns the JSON in a file or on standard input. This program does not check the sale; the
+/// server does.
 fn read(file: &FilePath) -> Result<serde_json::Value, Failure> {
     let mut text = String::new();
     let bytes_max = ADMIN_BODY_BYTES_MAX as u64 + 1;

@@ -1,4 +1,4 @@
-//! `serve`: runs the server until it is asked to stop.
+//! `serve`: runs the server until a signal requests it to stop.
 
 use anyhow::Context;
 use doorbuster_config as settings;
@@ -18,7 +18,8 @@ pub fn run(args: &ServeArgs) -> Outcome {
     let levels = log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
     runtime.block_on(async {
-        // Listen for signals before the store opens, so that no early signal is lost.
+        // The handlers of signals are installed before the store opens, so that no early signal is
+        // lost.
         let mut stop = StopSignals::listen()?;
         let reloader = Reloader::listen(flags, values, levels).context("cannot catch SIGHUP")?;
         let stop_requested = async {

@@ -52,10 +52,10 @@ pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until standard input ends; ignores the content.
+/// Waits until standard input ends, and ignores the content of standard input.
 pub async fn stdin_ended() {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    // Read on a separate thread. If the read never returns, the runtime can still end.
+    // A separate thread reads. So the runtime can end even if the read never returns.
     let watch = move || {
         let mut input = std::io::stdin().lock();
         let mut bytes = [0; 64];

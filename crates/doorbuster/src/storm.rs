@@ -55,8 +55,8 @@ pub fn run(args: &StormArgs) -> Outcome {
     Ok(CommandResult::new(report.lost_answers == 0 && report.faults.is_empty()))
 }
 
-/// Answers that show a wrong setup, each with a hint. If a load gets only these answers, it did not
-/// reach a sale.
+/// Answers that show a wrong setup: the code of each answer, and a hint. If a storm gets only these
+/// answers, no request reached a sale.
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
     ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
@@ -64,7 +64,8 @@ const SETUP_ERRORS: [(&str, &str); 4] = [
     ("method_not_allowed", "does --url lead to Doorbuster?"),
 ];
 
-/// Describes the wrong setup, if no request reached the sale.
+/// If no request reached the sale, returns a text that describes the wrong setup. Otherwise returns
+/// `None`.
 fn setup_error(report: &LoadReport) -> Option<String> {
     let hint =
         |kind: &str| SETUP_ERRORS.iter().find(|(code, _)| *code == kind).map(|(_, hint)| *hint);
@@ -78,7 +79,8 @@ fn setup_error(report: &LoadReport) -> Option<String> {
     })
 }
 
-/// Raises the soft limit of open files to the hard limit, because each connection is an open file.
+/// Raises this process's soft limit of open files to the hard limit, because each connection is an
+/// open file.
 pub fn raise_open_files_limit() {
     // If the limit stays too low, the check of the load plan later reports that file descriptors
     // are missing.
@@ -147,7 +149,7 @@ fn report_text(report: &LoadReport) -> String {
     format!("{rows}\n{verdict}\n")
 }
 
-/// Adds a row for each kind of answer. Adds rows for errors and retries if there were any.
+/// Adds a row for each kind of answer. If there were errors or retries, also adds rows for them.
 pub fn add_answers(rows: &mut Table, report: &LoadReport) {
     for (index, (kind, count)) in report.answers.iter().enumerate() {
         let name = if index == 0 { "Answers" } else { "" };

@@ -13,7 +13,7 @@ const REPORT: TableStyle = TableStyle::new()
     .content_lines(ContentLineStyle::none().left('│').right('│'))
     .bottom_border(LineStyle::new('╰', '─', '─', '╯'));
 
-/// An empty table with these headings.
+/// Returns an empty table with these headings.
 pub fn with_header(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(LIST);
@@ -21,29 +21,29 @@ pub fn with_header(header: &[&str]) -> Table {
     table
 }
 
-/// An empty framed table without headings.
+/// Returns an empty table with a frame and without headings.
 pub fn report() -> Table {
     let mut table = Table::new();
     table.load_style(REPORT);
     table
 }
 
-/// A table, and a hint if there is another page.
+/// Returns a table as text. If there is another page, adds a hint how to read this page.
 pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
     format!("{table}\n{}", next_cursor.map(next_page_hint).unwrap_or_default())
 }
 
-/// How to read the next page.
+/// Returns a line that says how to read the next page.
 pub fn next_page_hint(cursor: &str) -> String {
     format!("There are more: add --cursor {cursor}\n")
 }
 
-/// A right-aligned cell.
+/// Returns a right-aligned cell.
 pub fn number(text: impl ToString) -> Cell {
     Cell::new(text.to_string()).set_alignment(CellAlignment::Right)
 }
 
-/// A whole number with commas between groups of three digits: `10,000`.
+/// Returns a whole number with commas between groups of three digits: `10,000`.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -61,17 +61,18 @@ pub fn units(units: u64) -> String {
     format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
 }
 
-/// The number, or a dash for `None`. For example, unlimited stock has no number of units.
+/// Returns the number as text, or a dash for `None`. For example, unlimited stock has no number of
+/// units.
 pub fn grouped_or_dash(number: Option<u64>) -> String {
     number.map_or_else(|| "–".into(), grouped)
 }
 
-/// An amount as text, in major units: `10.00 CNY`. The API uses minor units.
+/// Returns an amount as text in major units: `10.00 CNY`. `Money` has the amount in minor units.
 pub fn money(money: &Money) -> String {
     money.to_string()
 }
 
-/// The text, or a dash for `None`.
+/// Returns the text, or a dash for `None`.
 pub fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "–".into(), |text| text.to_string())
 }

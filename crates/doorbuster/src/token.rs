@@ -1,4 +1,5 @@
-//! `token buyer`: prints a token for a buyer. The command signs the token as the shop does.
+//! `token buyer`: prints a token for a buyer. The command signs the token in the same way as the
+//! shop.
 
 use std::time::SystemTime;
 
@@ -43,8 +44,8 @@ fn buyer(args: &BuyerArgs) -> Outcome {
     print::json(&json!({ "token": signed, "buyer": args.name, "expires_at": expires_at }))
 }
 
-/// The secret that signs buyers' tokens: the configured secret, or the secret that a server
-/// generated and stored.
+/// Returns the secret that signs buyers' tokens: the configured secret, or else the secret that a
+/// server generated and stored.
 pub fn buyer_secret(settings: &Settings) -> Result<SecretString, Failure> {
     if let Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) = settings.auth.buyers {
         let text = "auth.buyer_jwks: the server checks tokens with the shop's public keys, so only \

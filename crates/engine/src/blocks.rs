@@ -17,7 +17,7 @@ use crate::outage_log::{self, OutageLog};
 
 /// The maximum number of blocks. Further blocks are refused.
 pub const BLOCKS_MAX: usize = 10_000;
-/// How often a node checks for other nodes' changes.
+/// The time between two checks for blocks that other nodes changed.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(400);
 /// The end of a permanent block.
 const NEVER_ENDS: Millis = Millis(i64::MAX);
@@ -36,7 +36,7 @@ pub struct Blocks {
     turned_away: [AtomicU64; BlockKind::ALL.len()],
 }
 
-/// The end of each block.
+/// For each blocked buyer and network, the time at which the block ends.
 #[derive(Debug, Default)]
 struct BlockIndex {
     buyers: HashMap<String, Millis>,
@@ -55,7 +55,8 @@ impl BlockIndex {
                 (BlockKind::Buyer, _) => drop(known.buyers.insert(block.value.clone(), until)),
                 (BlockKind::Ip, Some(network)) => {
                     known.networks.insert(network, until);
-                    // If no earlier block has this prefix length, checks must also try this length.
+                    // If no earlier block has this prefix length, a check of an address must also
+                    // try this length.
                     if known
                         .sizes
                         .iter()
@@ -135,7 +136,7 @@ impl Blocks {
     ///
     /// # Errors
     ///
-    /// If the store cannot be read. In that case the blocks stay as they were.
+    /// If the store cannot be read. In that case this node keeps the blocks that it knows.
     pub async fn catch_up(&self, store: &Store) -> Result<(), StoreError> {
         let mut read = self.reading.lock().await;
         let mark = store.blocks_version().await?;
@@ -146,9 +147,9 @@ impl Blocks {
         Ok(())
     }
 
-    /// Follows other nodes' changes until the future is dropped. On a single node, only request
-    /// handlers change the blocks, and they read the blocks again themselves. So there the future
-    /// ends after the first successful read.
+    /// Reads the changes of other nodes until the future is dropped. On a single node, only request
+    /// handlers change the blocks, and each handler reads the blocks again after its change. So on
+    /// a single node, the future ends after the first successful read.
     pub async fn follow(&self, store: &Store, outages: &OutageLog, is_single_node: bool) {
         let mut every = tokio::time::interval(REFRESH_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -25,8 +25,8 @@ pub struct BuyersAtLimit {
 
 #[derive(Debug, Default)]
 struct AtLimitState {
-    /// When the node read the entries, it knew that this many orders had ended. When another order
-    /// ends, the entries are out of date.
+    /// The number of ended orders that the node knew of when it read the entries. When another
+    /// order ends, the entries are out of date.
     endings: u64,
     /// The units of each buyer, by the buyer's keyed hash, and the time at which the node read
     /// them.
@@ -54,7 +54,7 @@ impl BuyersAtLimit {
     }
 
     /// Returns the buyer's units if `units` more units would exceed the limit. Returns `None` if
-    /// they would not exceed the limit, and also in these cases:
+    /// the request is within the limit, and also in these cases:
     ///
     /// - This node has no count of the buyer's units.
     /// - An order of the item ended after the node read the count. The count may be out of date.

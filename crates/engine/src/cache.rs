@@ -3,7 +3,7 @@
 //! A node's catalogue has every sale and receives every change, so a node answers buyers from its
 //! catalogue. An unknown id belongs to no sale, or to a sale that another node created a moment
 //! ago. Only a read of the store can tell these two cases apart. At any time, only one node of a
-//! cluster reads the store for unknown ids, and only for one request.
+//! cluster reads the store for unknown ids, and that node makes only one such read at a time.
 //!
 //! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
 //! The same marker serves all unknown ids, so random ids cost no memory and no further reads.
@@ -103,9 +103,9 @@ impl SharedRead for CatalogueRead<'_> {
 }
 
 impl Cache {
-    /// Keeps the catalogue if it was current a few milliseconds ago. If it was not, reads the
-    /// changes from the store. If Redis or the store is unreachable, the known catalogue stays in
-    /// use.
+    /// Keeps this node's catalogue if a check found it current a few milliseconds ago. Otherwise
+    /// reads the changes from the store. If Redis or the store is unreachable, the known catalogue
+    /// stays in use.
     async fn check_for_changes(&self, engine: &Engine) {
         let Some((shared, locks)) = self.shared() else {
             drop(engine.refresh_catalogue().await);
@@ -128,7 +128,7 @@ impl Cache {
 
     /// Returns all sales of the catalogue at `version`, or at a later version. The caller has just
     /// read `version` from the store. If another node left a copy, the rows come from this copy. If
-    /// no node left a copy, they come from the store.
+    /// no node left a copy, the rows come from the store.
     pub async fn rows(&self, engine: &Engine, version: &str) -> Result<CatalogueRows, StoreError> {
         let Some((shared, locks)) = self.shared() else { return read(engine).await };
         match read_once(engine, (shared, locks), &CatalogueRead { version }).await {
@@ -160,17 +160,17 @@ async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
     engine.store().catalogue().await
 }
 
-/// The node that reads the store.
+/// Says which node reads the store.
 enum ReadTurn<T> {
     /// Another node has read the store. The value is the result of that read.
     FromPeer(T),
-    /// This node must read the store. With the lock, it reads for all nodes. Without the lock, it
-    /// reads only for itself.
+    /// This node must read the store. With the lock, this node reads for all nodes. Without the
+    /// lock, this node reads only for itself.
     ReadStore(Option<LockGuard>),
 }
 
-/// Lets one of several nodes read, and lets the other nodes wait briefly for its result. A node
-/// that cannot reach the shared Redis reads for itself.
+/// Lets one of several nodes read the store, and lets the other nodes wait briefly for the result.
+/// A node that cannot reach the shared Redis reads the store for itself.
 async fn read_once<W: SharedRead>(
     engine: &Engine,
     (shared, locks): (&SharedRedis, &Locks),

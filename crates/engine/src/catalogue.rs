@@ -1,7 +1,8 @@
-//! Sales and items in node memory. Page views, status requests and purchases read them from memory
-//! and not from the store.
+//! Sales and items in node memory. Page views, status requests and purchases read this data from
+//! memory and not from the store.
 //!
-//! A read of the shared catalogue is one load. A change replaces the catalogue with a changed copy.
+//! A read of the shared catalogue takes one atomic load. A change replaces the catalogue with a
+//! changed copy.
 mod item;
 mod leaving;
 mod shared;
@@ -41,19 +42,20 @@ pub struct SaleFlags {
     pub sale_lock: tokio::sync::Mutex<()>,
     /// The answers to buyers, by kind.
     pub answer_counts: AnswerCounts,
-    /// On a node: the refusals that edges reported. On an edge: its refusals that no node knows
-    /// yet.
+    /// On a node: the refusals that edges reported. On an edge: the edge's refusals that no node
+    /// knows yet.
     pub edge_refusals: AnswerCounts,
     /// The limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
-    /// The sale's waiting room, if it opens automatically and is for all items.
+    /// The state of the sale's waiting room. It is used only if the room opens automatically and is
+    /// for all items.
     pub room: RoomFlags,
     /// The number of the last status event.
     pub status_seq: AtomicU64,
 }
 
 impl SaleFlags {
-    /// Returns the sale's counts of answers now, with these latencies.
+    /// Returns a sample of the sale's present counts of answers, together with these latencies.
     pub fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
         RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
     }
@@ -124,7 +126,7 @@ impl SaleState {
     }
 
     /// Returns whether the sale ended so long ago that this node may have forgotten which purchase
-    /// requests hold its orders. In that case the caller must read the store.
+    /// requests hold orders of the sale. In that case the caller must read the store.
     #[must_use]
     pub fn is_long_over(&self, now: Millis) -> bool {
         self.row.phase == Phase::Closed

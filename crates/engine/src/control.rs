@@ -46,7 +46,7 @@ pub(crate) use leases::{LEASE_RENEWAL, renew_leases};
 pub use slot_reconciliation::reconcile;
 pub(crate) use slot_reconciliation::reconcile_all;
 
-/// How often the outages are checked.
+/// The time between two checks of the outages.
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.

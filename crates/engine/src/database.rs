@@ -1,6 +1,6 @@
 //! A node's duties for a shared database, apart from queries. The database's history has a row for
-//! each server that became its primary. The node remembers the newest row and reacts to failovers.
-//! It also watches the standbys and checks that commits return in time.
+//! each server that became the primary of the database. The node remembers the newest row and
+//! reacts to failovers. It also watches the standbys and checks that commits return in time.
 
 mod commit_check;
 mod history_file;
@@ -28,7 +28,7 @@ pub struct DatabaseState {
     pub commit_check: CommitCheck,
     /// The state of the standbys at the last check.
     replication: Mutex<Option<Replication>>,
-    /// How many orders the database lacked at the last check.
+    /// How many acknowledged orders the database lacked at the last check.
     lost_orders: Mutex<Option<u64>>,
 }
 

@@ -1,7 +1,7 @@
-//! An edge is a node without a store. It has a copy of the nodes' memory, which it reads from the
-//! edge feed in Redis. The edge refuses requests if the copy shows that they cannot succeed, and
-//! passes all other requests to nodes with the role `api`. `doorbuster_core::edge` has the rules of
-//! an edge.
+//! An edge is a process without a store, in front of the nodes. The edge has a copy of the nodes'
+//! memory, which it reads from the edge feed in Redis. The edge refuses a request if the copy shows
+//! that the request cannot succeed, and passes all other requests to nodes with the role `api`.
+//! `doorbuster_core::edge` has the rules of an edge.
 pub mod feed_counts;
 mod follow;
 pub mod keys;
@@ -41,7 +41,7 @@ use crate::slot_layout::redis_prefix;
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
-    /// The edge's own time when the head of the feed last changed.
+    /// The edge's own time, in milliseconds, at which it last read a new head of the feed.
     read_at: i64,
     clock: Option<ClockReading>,
 }
@@ -65,7 +65,7 @@ pub struct EdgeNode {
     pub failed: Counter,
     /// Counters of the reads of the feed.
     pub feed: FeedCounts,
-    /// The events of buyers, from a node.
+    /// The connection over which a node sends the events of buyers.
     pub relay: Relay,
     /// The number of reports of refusals so far.
     reports: AtomicU64,
@@ -87,7 +87,7 @@ impl fmt::Debug for EdgeNode {
 }
 
 impl EdgeNode {
-    /// Creates an edge that has not read the feed yet. Until its first read, it passes every
+    /// Creates an edge that has not read the feed yet. Until the first read, the edge passes every
     /// request to a node. `urls` are the addresses of the deployment's Redis servers or of their
     /// replicas.
     ///

@@ -1,9 +1,9 @@
 //! The engine decides about stock. This module joins the engine's parts, and starts and stops them.
 //!
-//! Each part owns its state. The parts are the node's memory of the store, the store, the slots,
-//! the cache of sales, the database's history, an edge's state, this node, the live nodes and the
-//! lifecycle. The methods here combine several parts. Purchases, the settler and the jobs read the
-//! parts through the engine.
+//! Each part owns its state. The parts are the store, the node's memory of the store, the slots,
+//! the cache of sales and the database's history. Further parts are the state of an edge, the
+//! description of this node, the live nodes and the lifecycle. The methods here combine several
+//! parts. Purchases, the settler and the jobs read the parts through the engine.
 
 mod error;
 mod lifecycle;
@@ -152,7 +152,7 @@ impl Engine {
         self.cache.shared().map(|(shared, _)| shared)
     }
 
-    /// Returns the cache of sales that are not in memory.
+    /// Returns the cache that limits how often this node reads the store for unknown ids.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
@@ -213,7 +213,7 @@ impl Engine {
         &self.node_memory.key
     }
 
-    /// Returns what this node is.
+    /// Returns this node's id, roles and description.
     pub fn this_node(&self) -> &ThisNode {
         &self.this_node
     }
@@ -271,7 +271,8 @@ impl Engine {
         self.node_memory.deliver(ticket, resolved)
     }
 
-    /// Returns whether this node stops, and the tasks that must end before it ends.
+    /// Returns the part that knows whether this node stops, and which tasks must end before the
+    /// program ends.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }

@@ -1,6 +1,5 @@
-//! The set of requests that hold an order, as this node knows it. For each order in a sale's
-//! published counts, the set contains the order's request. This applies to sales that are running
-//! and to sales that ended recently.
+//! The set of requests that hold an order, as this node knows it. If a sale is running or ended
+//! recently, the set contains the request of each order that the sale's published counts include.
 mod journal;
 mod queued_requests;
 mod retry_limiter;
@@ -25,8 +24,8 @@ pub const HOLDERS_MAX: usize = 16_000_000;
 /// The maximum number of requests outside the set that the node looks up at the same time. The
 /// server asks the clients of further requests to retry.
 pub const HOLDER_LOOKUPS_MAX: usize = 64;
-/// The maximum number of refusals that the store confirms at the same time. Slots make these
-/// refusals. Further refusals wait.
+/// The maximum number of slots' refusals that the store confirms at the same time. Further refusals
+/// wait for a permit.
 const CONFIRMATIONS_MAX: usize = 16;
 const SHARDS: usize = 64;
 
@@ -38,7 +37,8 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 pub struct Holders {
     shards: Vec<Shard>,
     count: AtomicUsize,
-    /// Whether the set was full and at least one request was not remembered.
+    /// Whether the set may lack requests, because it was full when a request arrived, or because it
+    /// is being rebuilt.
     full: AtomicBool,
     lookups: Semaphore,
     confirmations: Semaphore,
@@ -139,7 +139,8 @@ impl Holders {
     }
 
     /// Starts the journal and returns all requests. The set and the journal are written under the
-    /// lock of the request's shard. So each request from now on is in the result or in the journal.
+    /// lock of the request's shard. So each request that is remembered from now on is in the result
+    /// or in the journal.
     pub(crate) fn begin_journal(&self) -> Vec<u64> {
         self.journal.begin();
         let mut all = Vec::with_capacity(self.len());

@@ -1,5 +1,5 @@
-//! One item's counts in node memory. They are the exact counts of one commit, the last one that
-//! this node has read. Reading them takes no lock.
+//! One item's counts in node memory. They are the exact counts of the last commit that this node
+//! has read. A read of the free units takes no lock.
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -41,7 +41,7 @@ impl ItemGauge {
     }
 
     /// Publishes newer counts. The caller must call this in commit order, and only after the
-    /// commit's orders are in the set of holders.
+    /// requests of the commit's orders are in [`crate::holders::Holders`].
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);
@@ -81,13 +81,14 @@ impl ItemGauge {
     }
 
     /// Records that a request for this many units is about to wait for [`ItemGauge::progress`].
-    /// Afterwards the request must read the counts once more.
+    /// After this call, the request must read the counts once more, because they may have changed
+    /// just before the call.
     pub fn note_parked(&self, units: u32) {
         self.parked.fetch_max(units, Ordering::SeqCst);
     }
 
-    /// Returns the free and the reserved units, from one atomic load. The caller must read them
-    /// *before* the set of requests that hold an order.
+    /// Returns the free units, and the units that may come back, from one atomic load. The caller
+    /// must read these numbers *before* it reads the set of requests that hold an order.
     #[must_use]
     pub fn free(&self) -> FreeUnits {
         let packed = self.packed.load(Ordering::SeqCst);
@@ -115,7 +116,7 @@ impl ItemGauge {
         self.progress.notify_waiters();
     }
 
-    /// Returns a signal that wakes its waiters at each commit that touched the item.
+    /// Returns a signal that wakes its waiters whenever counts of the item are published.
     #[must_use]
     pub fn changed(&self) -> &Notify {
         &self.changed

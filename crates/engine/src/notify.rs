@@ -2,7 +2,7 @@
 //! changed. The browser reads the new state with `GET`.
 //!
 //! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] bytes wait in the queue, the
-//! reader is dropped. So a slow reader does not slow down other readers.
+//! hub drops the reader. So a slow reader does not slow down other readers.
 //!
 //! The hub keeps the last events about buyers' orders. A buyer who reconnects names the last
 //! received event and gets the later events.
@@ -58,7 +58,7 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
-    /// The number of subscriptions without statuses.
+    /// The number of subscriptions that get no statuses. Only edges have such subscriptions.
     for_edges: AtomicUsize,
     /// The number of readers that were dropped because too many events waited for them.
     dropped: AtomicU64,
@@ -87,7 +87,8 @@ impl HubInner {
 pub enum NextEvent {
     /// An event.
     HubEvent(HubEvent),
-    /// The reader was too slow, and the caller must disconnect it.
+    /// The subscription has ended, because the reader was too slow or because the hub ended it. The
+    /// caller must disconnect the reader.
     Lagged,
 }
 
@@ -158,8 +159,8 @@ impl Hub {
             None => Arc::from(sale),
         };
         let sales: Box<[Arc<str>]> = sales.into_iter().map(name).collect();
-        // While a hub has no readers, it keeps no new events. So after this time, events may be
-        // missing among the kept events.
+        // While a hub has no readers, it keeps no new events. So the kept events may have a gap
+        // now, and are dropped.
         if !self.may_have_readers() {
             readers.kept.clear();
         }
@@ -322,7 +323,8 @@ impl Subscription {
         &self.sales
     }
 
-    /// Waits until the reader's queue has overflowed. Dropping the future loses no event.
+    /// Waits until the reader's queue has overflowed or the hub has ended the subscription.
+    /// Dropping the future loses no event.
     pub fn lagged(&self) -> impl Future<Output = ()> + Send + use<> {
         let mailbox = self.mailbox.clone();
         async move { mailbox.lagged().await }
@@ -340,7 +342,8 @@ impl Subscription {
         self.mailbox.next_or_park(ready_queue, key)
     }
 
-    /// The reader is no longer parked. Later events no longer add its key to the ready queue.
+    /// Ends the parking of the reader. After this call, events do not add the reader's key to the
+    /// ready queue.
     pub fn unpark(&mut self) {
         self.mailbox.unpark();
     }

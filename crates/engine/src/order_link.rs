@@ -1,5 +1,5 @@
-//! The link that opens an order without the buyer's token. Its key is a keyed hash of the order's
-//! id, so no store keeps it.
+//! The link that opens an order without the buyer's token. The key in the link is a keyed hash of
+//! the order's id, so the key does not have to be stored.
 
 use doorbuster_core::{IdKey, TicketId};
 

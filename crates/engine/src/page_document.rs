@@ -1,8 +1,8 @@
 //! The part of a page's content that has no column of its own: texts in several languages, further
 //! pictures and facts. Each sale and each item has this content as one JSON document.
 //!
-//! The row's other columns have each text in one language. Exports, payment providers and older
-//! versions of the program use these columns and do not need the document.
+//! The other columns of the row have each text in only one language. Exports, payment providers and
+//! older versions of the program use these columns and do not need the document.
 
 use std::collections::BTreeMap;
 
@@ -86,7 +86,8 @@ pub fn item_columns(texts: ItemTexts) -> (String, String, String) {
     (title, description, written(&page))
 }
 
-/// A row without a document has an empty text in this column.
+/// Parses the document of a row. If the row has no document, its column `page` is empty, and this
+/// function returns an empty document.
 fn parsed<T: Default + for<'de> Deserialize<'de>>(page: &str) -> T {
     serde_json::from_str(page).unwrap_or_default()
 }

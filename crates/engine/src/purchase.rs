@@ -187,7 +187,8 @@ impl<'a> Driver<'a> {
         let catalogue = self.engine.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
         // The request's entry among the waiting requests is needed only while a slot is asked, and
-        // while the request waits for its own ticket's verdict. In every other case, it is removed.
+        // while the request waits for its own ticket's verdict. In every other case, the entry is
+        // removed.
         if !matches!(effect, Effect::AskSlot { .. } | Effect::AwaitVerdict { is_mine: true, .. }) {
             self.waiter = None;
         }
@@ -216,8 +217,8 @@ impl<'a> Driver<'a> {
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
-    /// Asks the slot for a ticket that it issued before. With the limit 0, the slot issues no new
-    /// ticket.
+    /// Asks the slot for the ticket that it issued for this request earlier. With the limit 0, the
+    /// slot issues no new ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
         match timeout(SLOT_QUERY_MAX, self.engine.slots().ticket(slot, &known)).await {

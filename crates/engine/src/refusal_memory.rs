@@ -5,9 +5,9 @@
 //! entry. Every other refusal takes an empty entry, or overwrites the oldest entry of its set. A
 //! set with an overwritten entry is marked as incomplete.
 //!
-//! The sets are larger than the processor's caches, and each refusal needs a different set. So new
-//! entries first wait in a short list, and move to their sets together. The processor then reads
-//! these sets from memory at the same time, and not one after another.
+//! Together, the sets are larger than the processor's caches, and each refusal needs a different
+//! set. So new entries first wait in a short list, and move to their sets together. The processor
+//! then reads these sets from memory at the same time, and not one after another.
 //!
 //! The hash of a buyer is the same on every node of a deployment. So nodes can ask each other about
 //! a buyer by hash, without the buyer's name.
@@ -87,8 +87,9 @@ struct Set {
 }
 
 impl Set {
-    /// Writes an entry over an equal entry, over an empty entry, or over the oldest entry, in this
-    /// order of preference. Returns whether it overwrote the oldest entry.
+    /// Writes an entry over an entry that differs only in its time, over an empty entry, or over
+    /// the oldest entry, in this order of preference. Returns whether this function overwrote the
+    /// oldest entry.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));

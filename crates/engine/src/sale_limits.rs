@@ -36,7 +36,7 @@ impl Route {
 
     /// Returns when a request on this route is added to the shared count of all nodes: before or
     /// after this node's answer. Waiting-room polls and challenges are frequent and give no units.
-    /// They need no exact limit, so they are added after the answer.
+    /// So these requests need no exact limit, and they are added after the answer.
     pub const fn counting(self) -> Counting {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,

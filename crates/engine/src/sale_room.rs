@@ -67,7 +67,7 @@ impl SaleRoom<'_> {
         self.item.map(|item| item.row.name.as_str())
     }
 
-    /// Returns the state that opens an automatic room.
+    /// Returns the state that decides whether this room is open, if the room opens automatically.
     pub fn flags(&self) -> &RoomFlags {
         self.item.map_or(&self.sale.flags.room, |item| &item.work.room)
     }
@@ -97,7 +97,7 @@ impl SaleRoom<'_> {
         u64::from(self.item.map_or_else(all, |item| item.row.limit))
     }
 
-    /// Returns whether the automatic waiting room is open.
+    /// Returns whether this waiting room opens automatically and is open now.
     pub fn is_held(&self, now: Millis) -> bool {
         self.sale.front_door.waiting_room == WaitingRoomMode::Auto
             && now.0 < self.flags().open_until.load(Ordering::Relaxed)

@@ -104,7 +104,7 @@ impl Work {
         match self {
             Self::Phases => timing(0, 1, 500),
             // An order expires a second after its creation at the earliest. So an order that is
-            // created during the pause expires in time.
+            // created during the longest pause (500 ms) expires in time.
             Self::Expiry => timing(0, 10, 500),
             Self::Checkouts => timing(0, 0, 250),
             Self::Refunds => timing(0, 20, 1_000),
@@ -180,7 +180,7 @@ impl Scheduler {
         *self.leads.borrow()
     }
 
-    /// Sets whether this node is the leader. Returns whether this changed.
+    /// Sets whether this node is the leader. Returns whether the value changed.
     pub(crate) fn set_leads(&self, leads: bool) -> bool {
         self.leads.send_if_modified(|value| std::mem::replace(value, leads) != leads)
     }
@@ -239,8 +239,8 @@ pub struct Turns<'a, C> {
 }
 
 impl<C: Fn() -> Millis> Turns<'_, C> {
-    /// Waits until this node is the leader and the next run is due. `next` is the result of the run
-    /// before. If the node lost leadership in the meantime, `Timing::first` applies instead.
+    /// Waits until this node is the leader and the next run is due. `next` is the result of the
+    /// previous run. If the node lost leadership in the meantime, `Timing::first` applies instead.
     pub async fn wait(&mut self, next: NextRun) -> Turn {
         let (scheduler, timing) = (self.scheduler, self.work.timing());
         loop {

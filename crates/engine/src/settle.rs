@@ -1,5 +1,5 @@
-//! The settler takes tickets in batches, lets the store decide them, and delivers the verdicts to
-//! the waiting requests.
+//! The settler takes tickets in batches, lets the store decide the tickets, and delivers the
+//! verdicts to the waiting requests.
 //!
 //! The settler is one task on each node with the role `settle`. While one batch commits, new
 //! tickets form the next batch. So batches grow with the load. If several nodes settle tickets,

@@ -57,14 +57,14 @@ impl SlotLayout {
     }
 
     /// Returns whether this process is the deployment's only node. The only node is always the
-    /// leader. If it finds a grant when it starts, the slot of this grant was in the memory of an
-    /// earlier process.
+    /// leader. If this process finds a grant when it starts, the grant's slot was in the memory of
+    /// an earlier process.
     #[must_use]
     pub fn is_single_node(self) -> bool {
         self == Self::SingleNode
     }
 
-    /// Returns whether this node is an edge. An edge has neither a store nor slots.
+    /// Returns whether this process is an edge. An edge has neither a store nor slots.
     #[must_use]
     pub fn is_edge(self) -> bool {
         self == Self::Edge

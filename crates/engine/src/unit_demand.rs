@@ -54,7 +54,7 @@ impl DemandQueue {
     }
 }
 
-/// An entry in the queue.
+/// An entry in the queue. The entry is removed when this guard is dropped.
 #[derive(Debug)]
 pub struct DemandGuard<'a> {
     unit_demand: &'a DemandQueue,

@@ -1,9 +1,9 @@
 //! Requests that wait for their ticket's verdict on this node.
 //!
-//! An entry is created before its ticket is issued, and removed when its verdict is delivered. So
-//! if a ticket has no entry, the store knows its verdict. A ticket that was lost with its slot gets
-//! no verdict. When such a ticket cannot become an order and no request waits for it, its entry is
-//! [forgotten](VerdictWaiters::forget_overdue).
+//! An entry is created before its ticket is issued, and removed when the ticket's verdict is
+//! delivered. So if a ticket of this node has no entry, the store knows the ticket's verdict. A
+//! ticket that was lost with its slot gets no verdict. When such a ticket cannot become an order
+//! and no request waits for it, its entry is [forgotten](VerdictWaiters::forget_overdue).
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -29,7 +29,7 @@ pub struct TicketInfo {
 }
 
 impl TicketInfo {
-    /// Returns the information of this request.
+    /// Returns the content of the ticket that this request asks for.
     #[must_use]
     pub fn from_request(item: ItemId, request: &TicketRequest) -> Self {
         Self {

@@ -22,7 +22,7 @@ pub fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
-/// Converts an amount of money, with its currency as stored.
+/// Converts an amount of money. `currency` is the currency as stored.
 pub fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency =
         Currency::parse(currency).expect("stored currencies were parsed by the same rule");
@@ -37,8 +37,8 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
         item: item.row.name.clone(),
         buyer: order.buyer.to_string(),
         units: order.units.get(),
-        // A price is fixed once its sale has opened, and both factors are bounded. So the product
-        // cannot overflow.
+        // A price does not change after its sale has opened, and both factors are bounded. So the
+        // product cannot overflow.
         amount: amount(
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,

@@ -4,12 +4,13 @@ use doorbuster_core::BuyerId;
 use doorbuster_core::gate::code::{self, CODE_BYTES};
 use doorbuster_store::{CODE_PREFIX_CHARS, CodeHash, CodesOutcome, Store, StoreError};
 
-/// Creates `count` codes for the sale, each for `uses` buyers, and stores their hashes.
+/// Creates `count` codes for the sale and stores the hashes of the codes. Each code can be used by
+/// `uses` buyers.
 ///
 /// # Errors
 ///
-/// If the store is unreachable. The hashes may have been stored, although the codes were not
-/// returned.
+/// If the store is unreachable. The store may have the hashes even then, but nobody knows their
+/// codes.
 pub async fn create(
     store: &Store,
     sale: &str,

@@ -1,7 +1,7 @@
-//! Challenges, which buyers solve before they get a pass. A challenge's token contains everything
-//! that a node needs to check the answer, in encrypted form. So any node can check an answer, and
-//! no node has to remember the challenge. The store makes sure that only one answer to a challenge
-//! counts.
+//! Challenges, which buyers must solve before they get a pass. A challenge's token contains
+//! everything that a node needs to check the answer, in encrypted form. So any node can check an
+//! answer, and no node has to remember the challenge. The store ensures that only the first answer
+//! to a challenge counts.
 
 mod pool;
 mod seal;
@@ -27,13 +27,14 @@ use seal::{ChallengeSealer, Sealed};
 
 /// The time in which a buyer may answer a challenge.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// After this many wrong answers of one buyer in one sale, no answer is accepted until the wrong
-/// answers are forgotten.
+/// After this many wrong answers of a buyer in a sale, the server accepts no more answers of this
+/// buyer in this sale, until it forgets the wrong answers.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// All wrong answers of a buyer are forgotten this long after the buyer's first wrong answer.
+/// The server forgets all wrong answers of a buyer this long after the first of them, in
+/// milliseconds.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The maximum number of answers that this node sends to the store at the same time. In each sale,
-/// a buyer has at most one of these answers.
+/// The maximum number of answers that this node sends to the store at the same time. At most one of
+/// them is from the same buyer in the same sale.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start the server begins to draw the sale's challenges.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
@@ -43,7 +44,7 @@ const _: () = assert!(
     "the default difficulty equals the difficulty of the benchmarks"
 );
 
-/// Why an answer was not accepted. A challenge that was checked cannot be used again.
+/// Why an answer was not accepted. After a wrong answer, the buyer needs a new challenge.
 #[derive(Debug, thiserror::Error)]
 pub enum ChallengeFault {
     /// The answer is wrong, or the challenge is invalid, expired, used, or for another buyer or
@@ -113,15 +114,16 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// With these locks, only one answer of a buyer at a time reaches the store.
+    /// Each buyer has one of these locks in each sale. The lock lets only one answer of the buyer
+    /// at a time reach the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
     /// Creates the challenges of this node. Every node with the same master keys accepts these
     /// challenges, even if its keys are in another sequence. The store counts wrong answers under a
-    /// pseudonym of the buyer. The pseudonym is derived from the id key. When the master keys
-    /// change, the id key stays the same, so the counts stay too.
+    /// pseudonym of the buyer, which is derived from the id key. The id key stays the same when the
+    /// master keys change. So this change does not reset the counts of wrong answers.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -138,8 +140,8 @@ impl Challenges {
         }
     }
 
-    /// Creates a challenge of this kind for this buyer. `effort` applies to work challenges.
-    /// Returns `None` if too many requests wait for a challenge.
+    /// Creates a challenge of this kind for this buyer. `effort` is the difficulty of a work
+    /// challenge. Returns `None` if too many requests wait for a challenge.
     pub async fn issue(
         &self,
         now: Millis,
@@ -165,12 +167,13 @@ impl Challenges {
         })
     }
 
-    /// Checks an answer. A valid challenge cannot be used again afterwards. If several answers to a
-    /// challenge arrive, even on different nodes, only one of them is checked.
+    /// Checks an answer. After the check, the challenge cannot be used again, even if the answer
+    /// was wrong. If several answers to a challenge arrive, even on different nodes, only one of
+    /// them counts.
     ///
     /// # Errors
     ///
-    /// If the answer is not accepted. The error is the reason.
+    /// If the answer is not accepted.
     pub async fn redeem(
         &self,
         store: &Store,
@@ -187,8 +190,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // Only one answer of a buyer at a time reaches the store. An answer that waits here
-        // occupies no connection of the store.
+        // This lock lets only one answer of a buyer at a time reach the store. The buyer's other
+        // answers wait here, where they occupy no connection to the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,
@@ -199,7 +202,7 @@ impl Challenges {
         };
         match store.spend_answer(spending).await? {
             SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
-            // The answer waited too long before the store could record it.
+            // The challenge expired before the store recorded the answer.
             SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
             SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {
                 self.count(AnswerOutcome::TooMany);
@@ -257,7 +260,7 @@ impl Challenges {
                 Phase::Draft | Phase::Closed => false,
             };
             let kind = match sale.front_door.challenge {
-                // A work challenge has no picture and is created in a moment.
+                // A work challenge has no picture, so there is nothing to draw in advance.
                 ChallengeKind::Off | ChallengeKind::Pow => continue,
                 ChallengeKind::Image => PuzzleKind::Image,
                 ChallengeKind::Slider => PuzzleKind::Slider,
@@ -267,8 +270,8 @@ impl Challenges {
         self.pool.set_prerendered(wanted);
     }
 
-    /// Decides once per second which pictures are drawn in advance. Runs until the future is
-    /// dropped.
+    /// Decides once per second which kinds of pictures are drawn in advance. Runs until the future
+    /// is dropped.
     pub async fn run_jobs(&self, engine: &Engine) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

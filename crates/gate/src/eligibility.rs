@@ -1,5 +1,5 @@
-//! Identifies the buyer of a purchase by a token, a pass or both. Then checks the requirements of
-//! the front door.
+//! Identifies the buyer of a purchase by a token, a pass or both. Then checks the sale's
+//! requirements for buyers, for example whether a pass is required.
 
 use doorbuster_auth::{BuyerName, VerifiedBuyer};
 use doorbuster_core::Millis;

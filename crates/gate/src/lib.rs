@@ -1,5 +1,5 @@
 //! The front door of this node: passes, limits, blocks, waiting rooms and challenges. The front
-//! door decides who may request units, but decides nothing about stock.
+//! door decides who may request units. It never decides whether a request gets units.
 
 pub mod access_codes;
 mod challenge;

@@ -1,4 +1,5 @@
-//! Issues and checks purchase passes. Every node can do both without a lookup.
+//! Issues and checks purchase passes. Both need only the keys, so every node can do both without a
+//! lookup in the store.
 //!
 //! The keys of the previous, the current and the next period are cached. A pass of any other period
 //! either has expired or was never issued.
@@ -55,8 +56,8 @@ impl KeyRing {
     }
 }
 
-/// The labels of the counters for pass requests: `issued`, and one code for each refusal. The last
-/// counter counts all other results.
+/// The labels of the counters for pass requests: `issued`, and one code for each kind of refusal.
+/// The last label is for all other results.
 pub const PASS_ANSWERS: [&str; 11] = [
     "issued",
     "not_started",
@@ -137,8 +138,8 @@ impl Passes {
         IssuedPass { text: URL_SAFE_NO_PAD.encode(sealed), expires_at }
     }
 
-    /// Opens the pass `text` if this deployment issued it for `item` of `sale`. Does not check the
-    /// buyer or the expiry.
+    /// Returns the terms of the pass `text`, if this deployment issued it for `item` of `sale`.
+    /// Does not check the buyer or the time of expiry.
     pub fn open<'a>(
         &self,
         text: &str,
@@ -224,8 +225,9 @@ mod tests {
 
     #[test]
     fn passes_stay_valid_while_secrets_change() {
-        // First every node accepts the new secret. Then every node signs with it. Then the old
-        // secret is removed. So nodes in two neighbouring steps accept each other's passes.
+        // These are the steps in which the nodes change a secret. First every node accepts the new
+        // secret. Then every node signs with the new secret. Then every node removes the old
+        // secret. Nodes in two neighbouring steps accept each other's passes.
         let steps = [passes(&[1]), passes(&[1, 2]), passes(&[2, 1]), passes(&[2])];
         for pair in steps.windows(2) {
             let (before, after) = (&pair[0], &pair[1]);

@@ -1,15 +1,15 @@
 //! Request limits of a sale. There is a limit for one buyer, for one address, and for all buyers
 //! together. The server checks limits before any expensive work.
 //!
-//! Under a sale's limits, each route has its own counts. So requests for a waiting-room position do
-//! not use up the limit of purchases. The buyer's limit is checked first and the limit of all
-//! buyers last. If a later limit refuses a request, the earlier limits do not count the request. So
-//! refused requests cannot use up a shared limit.
+//! Each route counts its own requests under the sale's limits. So requests for a waiting-room
+//! position do not use up the limit of purchases. The buyer's limit is checked first and the limit
+//! of all buyers last. If a later limit refuses a request, the earlier limits do not count the
+//! request. So refused requests cannot use up a shared limit.
 //!
-//! A request that exceeds a limit is refused from node memory
-//! ([`doorbuster_engine::sale_limits`]). If nodes share limits, a purchase waits for its share of
-//! the limit ([`check`]). A request for a pass or a checkout also waits. The node takes the shares
-//! of several requests together ([`sharing`]). The rules of shared limits are in
+//! If the node knows that a request exceeds a limit, it refuses the request from its memory
+//! ([`doorbuster_engine::sale_limits`]). If nodes share limits, a purchase waits until the node has
+//! a share of the limit ([`check`]). A request for a pass or a checkout also waits. The node takes
+//! the shares for several requests in one call ([`sharing`]). The rules of shared limits are in
 //! [`doorbuster_core::gate::shared_limit`].
 
 mod check;
@@ -41,7 +41,7 @@ pub use status::RateLimitStatus;
 pub struct Caller<'a> {
     /// The caller's address, to which limits and blocks apply.
     pub address: IpAddr,
-    /// The buyer, whose token was checked.
+    /// The buyer's name, from a token that was already checked.
     pub buyer: &'a str,
 }
 
@@ -72,14 +72,14 @@ pub struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges. If an edge refuses a request from memory, it applies only its part of a
-    /// limit. `None` means that this process is a node.
+    /// The number of edges. `None` means that this process is a node. If an edge itself answers a
+    /// request, it applies only its part of a limit.
     edges: Option<Arc<AtomicU32>>,
 }
 
 impl RateLimiter {
     /// Creates limits that no caller has used. Nodes with the same id key compute the same hash for
-    /// a caller.
+    /// a caller, so they can share limits.
     pub fn new(id_key: &IdKey, sharing: Option<LimitSharing>) -> Self {
         let secret = id_key.buyer_hash("limits").to_be_bytes();
         let key = blake3::derive_key("doorbuster: whom limits are held to", &secret);
@@ -115,7 +115,8 @@ impl RateLimiter {
         status
     }
 
-    /// Returns how many keys were evicted while they were still in use.
+    /// Returns how many limits were evicted from the table although callers had used a part of
+    /// them.
     pub fn evicted(&self) -> u64 {
         self.table.evicted()
     }
@@ -129,9 +130,9 @@ impl RateLimiter {
         u64::try_from(self.birth.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Returns the limit that applies to a request. If an edge refuses a request from memory, no
-    /// other process counts this request. So the edge applies only its part of the limit. If an
-    /// edge passes a request to a node, the node counts the request again. So the edge applies the
+    /// Returns the limit that applies to a request. If an edge answers a request itself, no other
+    /// process counts this request, so the edge applies only its part of the limit. If an edge
+    /// passes a request on to a node, the node also counts the request, so the edge applies the
     /// whole limit.
     fn pace_of(&self, pace: gcra::RateLimit, counting: Counting) -> gcra::RateLimit {
         match &self.edges {

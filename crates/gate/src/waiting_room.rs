@@ -1,9 +1,10 @@
 //! Waiting rooms decide which visitors may get a purchase pass, and when.
 //!
 //! Positions are rows of the store. A node also keeps the positions of its own visitors in memory,
-//! so reading a position needs no lookup. From the rows, a node learns which visitors other nodes
-//! admitted. The leader admits visitors in one transaction. If several nodes run that transaction
-//! at the same time, the result is still correct.
+//! so that it can show a position without reading the store. From the rows, a node learns which
+//! visitors other nodes admitted. The leader admits visitors in one transaction. During a change of
+//! the leader, two nodes may run this transaction at the same time. The result is correct even
+//! then.
 
 mod admitter;
 mod batcher;
@@ -72,7 +73,7 @@ pub struct PositionView {
     pub estimate: Option<WaitEstimate>,
 }
 
-/// The counts of a room.
+/// The numbers of visitors of a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingRoomCounts {
     /// The sale.
@@ -81,7 +82,7 @@ pub struct WaitingRoomCounts {
     pub item: Option<String>,
     /// Visitors who are not admitted yet.
     pub waiting: u64,
-    /// Visitors whom this node or another node admitted.
+    /// Visitors whom any node admitted.
     pub called: u64,
     /// Visitors in this node's memory.
     pub in_memory: u64,
@@ -91,7 +92,8 @@ pub struct WaitingRoomCounts {
 #[derive(Debug)]
 pub struct WaitingRooms {
     states: Mutex<HashMap<RoomKey, Arc<WaitingRoomState>>>,
-    /// The number of this node's checks. It decides which room of a sale gets the first admission.
+    /// The number of this node's checks of the rooms. This number decides which room of a sale
+    /// comes first when the rooms share the admissions.
     steps: AtomicUsize,
     batcher: PositionBatcher,
     key: [u8; 32],
@@ -100,8 +102,8 @@ pub struct WaitingRooms {
 }
 
 impl WaitingRooms {
-    /// Creates the rooms. An admission lasts long enough to fetch a pass and to use it; a pass is
-    /// valid for `pass_ttl`. Each sale admits at most `per_sec` visitors per second.
+    /// Creates the rooms. An admission lasts long enough to fetch a pass and to use this pass. A
+    /// pass is valid for `pass_ttl`. Each sale admits at most `per_sec` visitors per second.
     #[must_use]
     pub fn new(masters: &MasterKeys, pass_ttl: Duration, per_sec: u64) -> Self {
         let key = masters.keys(TOKEN_CONTEXT).next().expect("there is at least one master key");
@@ -130,7 +132,7 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // A position in memory is valid until it lapses. So reloading the page does not read the
+        // A position in memory is valid until it lapses. So a reload of the page does not read the
         // store.
         if let Some(shown) = self.cached_position(engine, room, buyer) {
             return Ok((false, shown));
@@ -184,8 +186,8 @@ impl WaitingRooms {
                 return Ok(None);
             }
             self.ensure_drawn(engine, room, &room_state).await?;
-            // The position may be older than this node's state of the room. The loop then reads it
-            // again.
+            // The position may be older than the state of the room in this node's memory. Then the
+            // loop reads the position again.
             if let Some(shown) = self.position_view(engine, room, &room_state, buyer) {
                 return Ok(Some(shown));
             }
@@ -236,9 +238,9 @@ impl WaitingRooms {
             return Ok(Admission::MustWait);
         }
         let room_state = self.room_state(room);
-        // The leader admits visitors, so on the leader a visitor without an admission must wait.
-        // Other nodes learn of an admission later, when the visitor may already be notified. So
-        // they read the store.
+        // The leader itself admits visitors. So if the leader knows no admission of a visitor, the
+        // visitor must wait. Other nodes learn of an admission later, perhaps after another node
+        // has notified the visitor. So they read the store.
         if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
@@ -297,8 +299,8 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // The state of a sale without a room is kept until the next check. Until then the node does
-        // not read the store again.
+        // If the sale has no room, its state in memory says so until the next check of the rooms.
+        // Until then the node does not read the store again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match self.read_row(engine, room_state.key()).await? {
                 Some(row) => room_state.apply_row(&row),
@@ -319,7 +321,7 @@ impl WaitingRooms {
         tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
     }
 
-    /// Returns the counts of each room in this node's memory.
+    /// Returns the numbers of visitors of each room in this node's memory.
     #[must_use]
     pub fn counts(&self) -> Vec<WaitingRoomCounts> {
         let mut counts: Vec<_> =
@@ -334,8 +336,8 @@ impl WaitingRooms {
         self.batcher.store_lookups()
     }
 
-    /// After the sale's start, closes the draw and reads its lots, so that this node knows the
-    /// ranks.
+    /// If the sale has opened, closes the draw and reads its lots, so that this node knows the
+    /// visitors' ranks.
     async fn ensure_drawn(
         &self,
         engine: &Engine,

@@ -1,12 +1,13 @@
 //! The independent auditor reads the store by SQL, in one snapshot, and checks the rows with its
 //! own model.
 //!
-//! The rules come from the documents: I1 to I8 of the protocol, the valid values of an order, and
-//! the allowed changes of its state. With an answers file, the auditor also checks the answers that
-//! buyers received. Every promised order must exist, and no verdict may change.
+//! The rules come from the documents: the invariants I1 to I8 of `docs/protocol.md`, the valid
+//! values of an order, and the allowed changes of an order's state. With an answers file, the
+//! auditor also checks the answers that buyers received: every promised order must exist, and no
+//! verdict may change.
 //!
 //! Only the code that reads the rows depends on the backend ([`sqlite`], [`postgres`]). The checks
-//! see plain rows.
+//! read only the plain rows of [`snapshot`].
 
 mod answers;
 mod feed;
@@ -92,7 +93,7 @@ pub enum AuditError {
     },
 }
 
-/// The report that `doorbuster-api` defines, with the numbers of checked rows and lines.
+/// The report that `doorbuster-api` defines, and the numbers of checked orders and answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditReport {
     /// The report that `doorbuster-api` defines.
@@ -108,8 +109,8 @@ pub struct AuditReport {
     pub answers_checked: u64,
 }
 
-/// Audits `store`. With `answers`, also checks every promise in that file. The audit changes
-/// nothing, and the server may run meanwhile.
+/// Audits `store`. With `answers`, also checks every promise in that file. The audit only reads, so
+/// the server can run at the same time.
 pub fn run(store: &StoreLocation, answers: Option<&Path>) -> Result<AuditReport, AuditError> {
     let snapshot = read_snapshot(store)?;
     let mut findings = Findings::new(&snapshot);
@@ -175,7 +176,7 @@ fn report(snapshot: &Snapshot, findings: Findings<'_>, answers_checked: u64) -> 
 }
 
 fn audit_item(snapshot: &Snapshot, item: &snapshot::Item) -> AuditItem {
-    // A negative sum is already a finding, so the report shows 0 for it.
+    // For a negative sum the report shows 0. A check has already added a finding about this sum.
     let shown = |units: i128| u64::try_from(units).unwrap_or(0);
     let sums = snapshot.item_totals(item.id);
     let counted = item.total.is_some();

@@ -8,7 +8,7 @@
 //!
 //! - Every buyer received a verdict, and every promise was kept.
 //! - The item is not oversold, and every unit is sold at the end.
-//! - Each unit was in exactly one state at every check.
+//! - At each check of the stock, every unit was in exactly one state.
 
 mod fault;
 mod inject;
@@ -182,7 +182,7 @@ impl RoundReport {
 
 /// Starts an installation and runs the rounds. Calls `report_round` after each round. Returns an
 /// error if the harness cannot continue, for example because a server does not recover. Such an
-/// error is a failure of the product too.
+/// error can also be a fault of the product.
 pub fn run(
     plan: &ChaosPlan,
     mut report_round: impl FnMut(&RoundReport),
@@ -199,7 +199,8 @@ pub fn run(
     let mut cluster = Cluster::start(&built)?;
     let mut rounds = Vec::new();
     for number in 0..plan.rounds {
-        // Each round has its own random generator, so that one round can be repeated alone.
+        // Each round has its own random generator, so that the same round can be run again without
+        // the earlier rounds.
         let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_add(number));
         // The index is smaller than the number of faults, so it fits a `usize`.
         let fault = faults[(number % faults.len() as u64) as usize];

@@ -60,7 +60,7 @@ pub struct Cluster {
     pub standby: Option<Postgres>,
     /// The Redis servers that hold the slots, in shape `cluster`.
     pub redis: Option<Redis>,
-    /// The nodes with a store.
+    /// The nodes, which use the store.
     pub nodes: Vec<Node>,
     /// The edges, which pass requests on to the nodes.
     pub edges: Vec<Node>,
@@ -74,7 +74,7 @@ pub struct Cluster {
 }
 
 /// The proxy at the nodes' common address. The proxy is a thread of this process, or a separate
-/// process that still runs after this process ends.
+/// process that continues to run after this process ends.
 #[derive(Debug)]
 enum FrontProxy {
     InProcess(Proxy),
@@ -156,8 +156,9 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the second PostgreSQL server a new standby that confirms every commit. Waits until the
-    /// metrics of every node show the standby. Does nothing if the plan has no standby.
+    /// Makes the server in `standby` a new standby, whose confirmation every commit waits for.
+    /// Waits until the metrics of every node show the standby. Does nothing if the plan has no
+    /// standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.follow(&self.postgres)?;
@@ -181,7 +182,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Makes commits succeed without the standby, and disconnects the standby.
+    /// Makes commits succeed without the standby's confirmation, and disconnects the standby from
+    /// its primary.
     pub fn cut_off_standby(&self) -> Result<(), ClusterError> {
         let Some(standby) = &self.standby else { return Ok(()) };
         let set = |server: &Postgres, sql| {
@@ -244,8 +246,8 @@ impl Cluster {
         )
     }
 
-    /// Stops the nodes and the edges cleanly. PostgreSQL still runs, so that the caller can read
-    /// the store.
+    /// Stops the nodes and the edges cleanly. PostgreSQL continues to run, so that the caller can
+    /// read the store.
     pub fn stop_nodes(&mut self) -> Result<(), ClusterError> {
         self.edges.iter_mut().chain(&mut self.nodes).try_for_each(Node::stop)
     }

@@ -1,4 +1,5 @@
-//! Repeats the draw of a waiting room from the published values and a list of the participants.
+//! Repeats the draw that decided the order of a waiting room, from the published values and a list
+//! of the participants.
 //!
 //! The rules are those of `docs/front-door.md`. A participant's lot is HMAC-SHA-256 of the buyer's
 //! id, and the key is the 32 bytes of the seed. In the room of an item, the item's name and a zero
@@ -14,11 +15,12 @@ use serde::Serialize;
 pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// The largest number of differing ranks that the report lists. The report gives only the number of
-/// the further ranks.
+/// The largest number of differing ranks that the report lists. For all further ranks, the report
+/// gives only their number.
 const FINDINGS_MAX: usize = 10;
 
-/// The published values and the claimed order.
+/// The values that a shop published about its draw, and the order of admission that the shop
+/// claims.
 #[derive(Clone, Debug, Default)]
 pub struct DrawClaim {
     /// The seed, in hexadecimal.
@@ -49,7 +51,7 @@ pub struct DrawReport {
     pub order: Vec<String>,
 }
 
-/// Repeats the draw and compares it with the claim.
+/// Repeats the draw, and compares the result with the published values and the claimed order.
 #[must_use]
 pub fn verify(claim: &DrawClaim) -> DrawReport {
     let Some(seed) = parse_hex(&claim.seed) else {

@@ -1,9 +1,9 @@
 //! The load generator: threads that each drive many connections with one epoll.
 //!
-//! Every generator uses the [`event_loop`]. For the benchmarks and `lab headline`, [`Load`] sends
-//! the prebuilt requests of a [`RequestScript`] and measures the answers. For `storm`, the demo and
-//! the chaos tests, the module `load` follows each buyer of a crowd to the final answer. The lab
-//! has its own driver for the event loop.
+//! All load of this repository is sent by the [`event_loop`]. For the benchmarks and `lab
+//! headline`, [`Load`] sends the prebuilt requests of a [`RequestScript`] and measures the answers.
+//! For `storm`, the demo and the chaos tests, the module `load` follows each buyer of a crowd to
+//! the final answer. The lab has its own driver for the event loop.
 //!
 //! A measurement also contains the processor time of the generator, so that the result shows
 //! whether the server or the generator was the bottleneck.
@@ -33,7 +33,8 @@ pub enum Pace {
     /// not wait for earlier answers. If no connection is free, a request waits. Its latency counts
     /// from the time at which the request was due.
     Open(f64),
-    /// The same as `Open`, but if no connection is free, the generator gives the request up.
+    /// The same as `Open`, but if no connection is free, the generator drops the request and does
+    /// not send it later.
     Crowd(f64),
 }
 
@@ -46,10 +47,10 @@ pub struct Load {
     pub connections: usize,
     /// The pace of the requests.
     pub pace: Pace,
-    /// The time before the measurement. At its end, the load should have its full rate, and the
-    /// first answers should have arrived.
+    /// The time before the measurement. It must be so long that the load reaches its full rate and
+    /// the first answers arrive.
     pub warm_up: Duration,
-    /// The measured time. The measurement ends earlier if the script ends.
+    /// The measured time. If the script ends earlier, the measurement ends too.
     pub time: Duration,
     /// The core of the generator. `None` means any core.
     pub core: Option<usize>,
@@ -106,12 +107,12 @@ impl Load {
     }
 }
 
-/// A script that ends when a flag is set.
+/// A script that also ends when a flag is set.
 #[derive(Debug)]
 pub struct StoppableRequestScript<'a, S> {
-    /// The script.
+    /// The script whose requests are sent.
     pub script: &'a mut S,
-    /// The flag.
+    /// Another thread sets this flag to end the script.
     pub over: &'a AtomicBool,
 }
 

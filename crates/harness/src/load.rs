@@ -3,8 +3,8 @@
 //!
 //! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
 //! After an answer `429` or `5xx` or a broken connection, the worker sends the request again with
-//! the same key. A buyer without a final answer at the end counts as lost. An error never counts as
-//! a refusal.
+//! the same key. A buyer without a final answer at the end counts as lost. An error of the server
+//! or the connection never counts as a refusal.
 //!
 //! Each worker is one thread with its own [event loop](crate::generator::event_loop) and its own
 //! share of the connections. The thread that calls [`run`] only reports progress. All tokens are
@@ -42,9 +42,9 @@ use tally::Tally;
 
 use crate::generator::buyers::Buyers;
 
-/// Runs the load and waits for every verdict. Blocks the calling thread. Only this thread calls
-/// `progress`, about ten times a second and once at the end. So a slow display never slows the
-/// workers.
+/// Runs the load and waits for every verdict. Blocks the calling thread. The calling thread also
+/// calls `progress`, about ten times a second and once at the end. The workers never call it, so a
+/// slow display does not slow them.
 pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, LoadError> {
     let target = plan.check()?;
     probe(&plan, &target)?;
@@ -60,8 +60,8 @@ pub fn run(plan: LoadPlan, progress: impl Fn(&Progress)) -> Result<LoadReport, L
     Ok(report)
 }
 
-/// Opens one connection before the run, so that a wrong address gives only one error, and not an
-/// error for each buyer.
+/// Opens one connection before the run. So a wrong address gives one error, and not an error for
+/// each buyer.
 fn probe(plan: &LoadPlan, target: &Target) -> Result<(), LoadError> {
     TcpStream::connect_timeout(&target.addr, limits::CONNECT_TIMEOUT)
         .map(drop)
@@ -93,8 +93,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// Stops the run if a worker panics. The result is then an error, so the other workers need not
-/// finish.
+/// Stops the run when this value is dropped by a panic of a worker. The run's result is then an
+/// error, so the other workers need not finish.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {
@@ -137,8 +137,8 @@ fn collect_tallies(
     }
 }
 
-/// Returns the line of the answers file for one refusal. A test of the auditor checks that the
-/// auditor can read such lines.
+/// Returns the line of the answers file for one refusal, for a test of the auditor. That test
+/// checks that the auditor can read such a line.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -1,9 +1,10 @@
 //! Runs an installation for a long time under mixed traffic, and samples its memory, open files,
-//! data, tables and logs. The slope of each sampled value shows whether the value grows too fast.
+//! data, tables and logs. A line through the samples of each value has a slope, which shows whether
+//! the value grows too fast.
 //!
 //! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
-//! second node restarts repeatedly. The first node never restarts, so that its memory can be
-//! judged.
+//! second node restarts repeatedly. The first node never restarts, so that the samples show the
+//! growth of its memory.
 
 mod endpoint;
 mod sampler;
@@ -75,9 +76,10 @@ pub struct SoakReport {
     pub lost_answers: u64,
     /// Restarts of the second node.
     pub rolls: u64,
-    /// The number of events that the endpoint refused, and the number that it accepted.
+    /// The number of events that the webhook endpoint refused, and the number of events that it
+    /// accepted.
     pub events: [u64; 2],
-    /// The slopes, and whether each is allowed.
+    /// The slope of each sampled value, and the largest allowed slope.
     pub judgements: Vec<Judgement>,
 }
 
@@ -124,7 +126,7 @@ impl Progress {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Waits this long, or until the run stops.
+    /// Waits for this time. Returns earlier if the run stops.
     fn rest(&self, how_long: Duration) {
         let until = Instant::now() + how_long;
         while !self.is_stopped() && Instant::now() < until {
@@ -133,7 +135,7 @@ impl Progress {
     }
 }
 
-/// Runs the plan. `progress` gets a line at each sample.
+/// Runs the plan. Calls `progress` with one line of text for each sample.
 ///
 /// # Errors
 /// Fails if the installation cannot be started, or stops working.

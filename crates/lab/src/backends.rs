@@ -1,8 +1,8 @@
 //! The clients of PostgreSQL and Redis, as an application server would have them.
 //!
 //! PostgreSQL has a pool with prepared statements. Redis has one multiplexed connection, which
-//! sends the commands of concurrent requests as one pipeline. A consumer that blocks has its own
-//! connection.
+//! sends the commands of concurrent requests as one pipeline. A consumer waits for list elements
+//! with a blocking command, so it has its own connection.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,12 +65,12 @@ impl Backends {
         self.redis.run(&redis::cmd("FLUSHALL")).await
     }
 
-    /// Runs several statements, to create tables.
+    /// Runs several SQL statements, which create tables.
     pub async fn create_tables(&self, sql: &str) -> Result<()> {
         Ok(self.db().await?.batch_execute(sql).await?)
     }
 
-    /// Runs a query that counts rows.
+    /// Runs a query that counts rows, and returns the count.
     pub async fn count(&self, sql: &str) -> Result<u64> {
         let count: i64 = query_one(&self.db().await?, sql, &[]).await?.get(0);
         Ok(count.unsigned_abs())

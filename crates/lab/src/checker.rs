@@ -14,7 +14,7 @@ pub struct Findings {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that were left although buyers still wanted units.
+    /// Units that were left although a buyer who got no units could have bought them.
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
@@ -26,12 +26,12 @@ pub struct Findings {
     pub unexpected_orders: i64,
     /// The verdict.
     pub verdict: Verdict,
-    /// The first affected buyer, and what happened.
+    /// The first buyer whose answer or order is wrong, and what happened to this buyer.
     pub offender: Option<String>,
 }
 
-/// Compares each buyer's last answer with the orders at the end. `orders` is in the order in which
-/// the rows were written.
+/// Compares each buyer's last answer with the orders at the end. `orders` has the orders in the
+/// sequence in which the strategy wrote them.
 pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for order in orders {
@@ -122,8 +122,8 @@ fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     }
 }
 
-/// Returns the units that could have been sold to these buyers, who got no units. A buyer who
-/// requested more units than are left could not buy any unit.
+/// Returns how many of the remaining units could have been sold to `without_units`, the buyers who
+/// got no units. A buyer who requested more units than are left could not buy any unit.
 fn unsold(stock: i64, sold: i64, without_units: &[&BuyerRecord]) -> i64 {
     let mut left = (stock - sold).max(0);
     let mut unsold = 0;

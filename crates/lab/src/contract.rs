@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::backends::Backends;
 pub use crate::order::Order;
 
-/// One step of a strategy.
+/// The future that a method of a strategy returns.
 pub type Step<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The answer to a buyer.
@@ -78,7 +78,7 @@ pub enum Family {
 pub enum Claim {
     /// The strategy never oversells, loses or duplicates orders, whichever fault occurs.
     Safe,
-    /// The strategy may oversell even without a fault.
+    /// Even without a fault, the strategy can oversell.
     Unsafe,
     /// The strategy keeps its promise while every server and process works.
     SafeWithoutFaults,
@@ -96,10 +96,10 @@ impl Claim {
     }
 }
 
-/// A strategy that the lab can run. The list of strategies shows the serialized fields.
+/// A strategy that the lab can run. The command `lab list` prints the fields that are serialized.
 #[derive(Clone, Copy, Serialize)]
 pub struct StrategyEntry {
-    /// The strategy's id, which does not change.
+    /// The strategy's id. It stays the same in all versions of the lab.
     pub id: &'static str,
     /// Where the strategy keeps its stock.
     pub family: Family,

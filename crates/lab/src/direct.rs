@@ -2,7 +2,8 @@
 //!
 //! First the buyers buy from a server over HTTP. Then the server stops, and a separate process runs
 //! the engine on the server's data directory. The same buyers buy from this engine, without a
-//! driver and without connections. The field `level` sets the number of tasks that call the engine.
+//! driver and without connections. Instead, [`DirectCrowd::level`] tasks call the engine at the
+//! same time.
 
 use std::process::Stdio;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub struct DirectCrowd {
 }
 
 impl DirectCrowd {
-    /// Returns the same buyers in this sale.
+    /// Returns the same buyers, who buy in the sale `sale` instead.
     #[must_use]
     pub fn of_sale(&self, sale: &str) -> Self {
         Self { sale: sale.to_owned(), ..self.clone() }
@@ -59,7 +60,7 @@ struct DirectRecord {
     errors: u32,
 }
 
-/// The results of a process, as it prints them.
+/// The results of all buyers, as the process prints them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct DirectAnswers {
     records: Vec<DirectRecord>,

@@ -1,6 +1,7 @@
 //! The driver sends the same buyers to every strategy. Each buyer sends one request over a
-//! keep-alive connection, and repeats it after "busy" or no answer. The driver gives the checker
-//! only each buyer's last answer. The load generator opens the connections.
+//! keep-alive connection, and repeats this request after the answer "busy" or after no answer. The
+//! driver gives the checker only each buyer's last answer. The load generator opens the
+//! connections.
 
 mod crowd;
 mod target;
@@ -81,14 +82,14 @@ pub struct Answers {
     pub first_error: Option<String>,
 }
 
-/// The progress of all buyers.
+/// The progress of all buyers, which other threads read during the run.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Buyers who got the answer "sold".
     pub sold: AtomicU64,
     /// Buyers who got their last answer.
     pub answered: AtomicU64,
-    /// Ends the run at once. The run then has no result.
+    /// If this flag is set, the run ends at once and has no result.
     pub stop: Arc<AtomicBool>,
 }
 

@@ -43,9 +43,10 @@ impl Fault {
     }
 }
 
-/// Injects the fault while the buyers buy. Returns whether the fault could affect the system. For
-/// example, a restart of Redis has no effect if no process is connected to Redis. Call this
-/// function on the thread that started the servers, because the servers end with that thread.
+/// Injects the fault while the buyers buy. Returns `false` if the fault cannot have affected the
+/// system. For example, a restart of Redis has no effect if no process is connected to Redis. Call
+/// this function on the thread that started the servers, because each server ends when the thread
+/// that started it ends.
 pub async fn inject(
     fault: Fault,
     seed: u64,

@@ -27,11 +27,12 @@ use crate::shape::Shape;
 
 /// Units on sale.
 const STOCK: i64 = 10_000;
-/// The default number of keep-alive connections. If an answer takes 1 ms, only about 120 requests
-/// are under way at 120,000 requests a second. So more connections are not needed.
+/// The default number of keep-alive connections. At 120,000 requests a second and 1 ms for each
+/// answer, about 120 requests wait for answers at any time. So more connections are not needed.
 pub const CONNECTIONS: usize = 128;
-/// The requested rate counts as reached if the measured rate is at least this fraction of it. The
-/// fraction is below 1, because arrivals are random and the measured rate varies.
+/// The requested rate counts as reached if the measured rate is at least this fraction of the
+/// requested rate. The fraction is below 1, because arrivals are random and the measured rate
+/// varies.
 const REACHED: f64 = 0.98;
 
 /// The options of a run.
@@ -81,13 +82,13 @@ pub struct HeadlineReport {
     pub connections: usize,
     /// Requests that were sent.
     pub requests: u64,
-    /// Requests that were due during the sale but were never sent. All connections still waited for
-    /// answers 5 seconds after the sale's end.
+    /// Requests that were due during the sale but were never sent, because all connections waited
+    /// for answers until 5 seconds after the sale's end.
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
     /// The latency of every answer: its arrival time minus the time at which its request was due.
-    /// Answers that came after the sale's time count too.
+    /// This includes answers that arrived after the sale's time.
     pub latency_ms: LatencyMs,
     /// Orders at the end.
     pub orders: u64,
@@ -209,15 +210,15 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
         if matches!(kind, Some(AnswerKind::Accepted | AnswerKind::Fine)) {
             let answer = String::from_utf8_lossy(inbox);
             let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
-            // If an answer has no order id, there are more answers than ids, and `Counts::findings`
-            // detects this.
+            // If an answer has no order id, the number of answers is larger than the number of ids.
+            // `Counts::findings` detects this.
             self.ids.extend(id.map(|(id, _)| id.to_owned()));
         }
         Ok(kind)
     }
 }
 
-/// Runs the sale. The server ends with the calling thread.
+/// Runs the sale. The server ends when the calling thread ends.
 pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let start = Product::start(&options.program, Shape::Embedded, None);
@@ -294,8 +295,8 @@ fn send(
     let Target::Product { sale, .. } = target else {
         anyhow::bail!("the target must be a sale of Doorbuster")
     };
-    // Arrivals are random, so more buyers than the expected number can arrive. The run therefore
-    // prepares 5% more buyers, plus 1,000.
+    // Arrivals are random, so more buyers than the expected number can arrive. Therefore the run
+    // prepares 5% more buyers, and another 1,000.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);

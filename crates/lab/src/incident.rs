@@ -4,7 +4,7 @@
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work
 //! contains a call to a payment company, which usually takes 5 ms. The seed decides which calls
 //! take longer than the lock. The incident runs the lab's strategies without changes to their code.
-//! This module only acts as the payment company and records the events.
+//! This module only simulates the payment company, and records the events.
 
 mod journal;
 
@@ -54,7 +54,10 @@ pub const VARIANTS: [(&str, &str); 6] = [
         "A timer renews the lock while the holder works. This works here, but not if the \
          whole process pauses, because then the timer pauses too.",
     ),
-    ("redis-lock-fenced", "The database refuses the late holder, whose number is too old."),
+    (
+        "redis-lock-fenced",
+        "The database refuses the late holder, because the holder's fencing token is too old.",
+    ),
     ("redis-lua", "No lock: one script checks and books."),
     ("doorbuster-embedded", "No lock: a counter in memory and a transaction that decides."),
 ];
@@ -104,7 +107,7 @@ pub fn variant(id: &str) -> Option<&'static str> {
     VARIANTS.iter().map(|(name, _)| *name).find(|name| *name == id)
 }
 
-/// Runs the variants one after another. The servers end with the calling thread.
+/// Runs the variants one after another. The servers end when the calling thread ends.
 pub fn run(options: &IncidentOptions) -> Result<IncidentReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let work_dir = WorkDir::create()?;
@@ -242,7 +245,7 @@ impl IncidentReport {
 
 impl Variant {
     /// Returns the part of the timeline that shows the failure. This part begins shortly before the
-    /// first work that takes longer than the lock lasts.
+    /// first event of work that takes longer than the lock lasts.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);

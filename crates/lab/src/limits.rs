@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The number of worker processes for each strategy. A shop also runs several application servers.
+/// The number of worker processes for each strategy. There are several, because a shop also runs
+/// several application servers.
 pub const WORKERS: usize = 2;
 /// The largest number of connections of one worker to PostgreSQL. Further requests wait for a free
 /// connection.

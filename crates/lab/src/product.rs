@@ -60,9 +60,9 @@ struct EmbeddedServer {
 }
 
 impl Product {
-    /// Starts an installation, which ends with the calling thread. Among every ten connections from
-    /// a node to the database, one connection is slow. Its number is `slow`, counted from 0. `None`
-    /// means that no connection is slow.
+    /// Starts an installation, which ends when the calling thread ends. Among every ten connections
+    /// from a node to the database, connection number `slow` is slow, counted from 0. With `None`,
+    /// no connection is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {
@@ -200,7 +200,7 @@ impl Product {
     }
 
     /// Kills each Redis server and starts it again. Returns whether any process had a connection to
-    /// one of them. Returns `false` in a shape without Redis.
+    /// one of these servers, and `false` in a shape without Redis.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         let Installation::Nodes(cluster) = &mut self.installation else { return Ok(false) };
         let Some(redis) = &mut cluster.redis else { return Ok(false) };

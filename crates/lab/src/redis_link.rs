@@ -19,7 +19,7 @@ const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 pub struct RedisLink {
     pub(crate) client: redis::Client,
     pub(crate) connection: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// The connection of a consumer that blocks.
+    /// The separate connection of a consumer, which waits on it with a blocking command.
     pub(crate) blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 
@@ -49,7 +49,7 @@ impl RedisLink {
     /// to the number `most`, and returns them.
     pub async fn pop_orders(&self, list: &str, most: usize) -> Result<Vec<Order>> {
         let mut kept = self.blocking.lock().await;
-        // If the command fails, its connection is dropped, and the next call opens a new
+        // If the command fails, this call drops the connection, and the next call opens a new
         // connection.
         let mut connection = match kept.take() {
             Some(connection) => connection,

@@ -18,7 +18,7 @@ use crate::result::{RunReport, RunResult, Verdict};
 
 /// Creates the directory if it does not exist, and checks that files can be written into it.
 pub fn prepare(dir: &Path) -> Result<()> {
-    // The name is random, so that no existing file is touched.
+    // The name of the test file is random, so that no existing file is changed.
     let probe = dir.join(format!(".doorbuster-lab-{:016x}", rand::random::<u64>()));
     std::fs::create_dir_all(dir)
         .and_then(|()| std::fs::write(&probe, ""))
@@ -69,8 +69,8 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // Strategies that held in every run, although at least one run ended before all units were
-    // sold.
+    // The strategies with the verdict `Held` in every run, for which at least one run ended before
+    // all units were sold.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());

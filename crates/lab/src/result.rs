@@ -117,7 +117,7 @@ pub struct RunResult {
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
-    /// Units that were left although buyers still wanted units.
+    /// Units that were left although a buyer who got no units could have bought them.
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
@@ -132,7 +132,7 @@ pub struct RunResult {
     /// The verdict.
     pub verdict: Verdict,
     /// Whether the verdict agrees with the strategy's promise. If the fault did not affect the run,
-    /// the run must keep the promise for runs without faults.
+    /// the promise for runs without faults applies.
     pub agrees: bool,
     /// The strategy's promise.
     pub claim: Claim,
@@ -270,7 +270,7 @@ impl RunResult {
         ]
     }
 
-    /// Combines the driver's measurements with the checker's findings.
+    /// Makes the result of a run from the driver's measurements and the checker's findings.
     pub(crate) fn new(
         entry: &StrategyEntry,
         run: &RunKey,
@@ -288,7 +288,8 @@ impl RunResult {
             };
             *counts.entry(word).or_default() += 1;
         }
-        // A run that the fault did not affect is judged like a run without faults.
+        // If the fault did not affect the run, the verdict is compared with the promise for runs
+        // without faults.
         let effective = if run.applies { run.fault } else { Fault::None };
         Self {
             strategy: entry.id.to_owned(),

@@ -21,7 +21,8 @@ use crate::worker::WorkerSpec;
 pub struct WorkDir(PathBuf);
 
 impl WorkDir {
-    /// Creates the directory. PostgreSQL may run as another user, who needs access to it.
+    /// Creates the directory. Other users can enter the directory, because PostgreSQL may run as
+    /// another user.
     pub fn create() -> Result<Self> {
         let name = format!("doorbuster-lab-{:016x}", rand::random::<u64>());
         let path = std::env::temp_dir().join(name);
@@ -47,8 +48,8 @@ impl Drop for WorkDir {
 pub struct Servers {
     postgres: Postgres,
     redis: RedisServer,
-    /// The proxy of a run with slow connections. Each run has a new proxy, so that an earlier run
-    /// does not decide which connections are slow.
+    /// The proxy of a run with slow connections. Each run has a new proxy, so that the numbers of
+    /// the connections begin at 0 in each run.
     slow_proxy: Option<Proxy>,
     /// The directory of the workers' logs.
     dir: PathBuf,
@@ -74,9 +75,9 @@ impl Servers {
 
     /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses which
     /// connection is slow. If the chosen connection does not exist yet, the newest connection is
-    /// slow. So a single consumer, which has only one connection, is slow too. This rule does not
-    /// apply to runs with one buyer at a time: if the only connection were slow, such a run would
-    /// sell hardly anything.
+    /// slow. So a consumer that has only one connection is slow too. In a run with one buyer at a
+    /// time, this rule does not apply. With a slow only connection, such a run would sell very few
+    /// units.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -102,7 +103,8 @@ impl Servers {
         self.addresses_at(self.postgres.port(), pool)
     }
 
-    /// Returns the addresses for workers. With a proxy, workers reach PostgreSQL through it.
+    /// Returns the addresses for workers. If a proxy runs, the address of PostgreSQL is the proxy's
+    /// address.
     pub fn worker_addresses(&self, pool: usize) -> Addresses {
         let proxy = self.slow_proxy.as_ref().map(|proxy| proxy.addr().port());
         self.addresses_at(proxy.unwrap_or(self.postgres.port()), pool)
@@ -119,7 +121,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Kills Redis and starts it again. Returns whether any process had a connection to it.
+    /// Kills Redis and starts it again. Returns whether any process had a connection to Redis.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         restart_redis(&mut self.redis, how)
     }
@@ -216,7 +218,7 @@ impl Workers {
             specs: Vec::new(),
             children: Vec::new(),
         };
-        // Empty the log, because errors of earlier runs say nothing about this run.
+        // Empty the log, so that it shows only the errors of this run.
         File::create(&workers.log)?;
         for number in 0..WORKERS {
             workers.specs.push(WorkerSpec {
@@ -237,7 +239,8 @@ impl Workers {
         self.specs.iter().map(|spec| SocketAddr::from(([127, 0, 0, 1], spec.port))).collect()
     }
 
-    /// Kills one worker without a shutdown and starts it again. Buyers wait until it listens.
+    /// Kills one worker without a shutdown and starts it again. Meanwhile the buyers repeat their
+    /// requests until the worker listens.
     pub fn restart(&mut self, number: usize) -> Result<()> {
         self.kill(number);
         self.spawn(number)
@@ -311,9 +314,9 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
     true
 }
 
-/// Returns which one of ten database connections is slow, counted from 0. The seed chooses
-/// connection 1 or 2. Connection 0 is always normal, so a system with several connections has both
-/// slow and normal connections.
+/// Returns the number of the connection that is slow among every ten database connections, counted
+/// from 0. The seed chooses connection 1 or 2. Connection 0 is always normal, so a system with
+/// several connections has both slow and normal connections.
 pub fn slow_connection(seed: u64) -> usize {
     // The remainder is 0 or 1.
     1 + (seed % 2) as usize

@@ -32,7 +32,7 @@ impl System<'_> {
         }
     }
 
-    /// Kills Redis and starts it again. Returns whether any process had a connection to it.
+    /// Kills Redis and starts it again. Returns whether any process had a connection to Redis.
     pub fn restart_redis(&mut self, how: RedisReturn) -> Result<bool> {
         match self {
             Self::Workers(_, servers) => servers.restart_redis(how),

@@ -21,9 +21,9 @@ use crate::backends::{Addresses, Backends};
 use crate::contract::{Answer, Strategy, StrategyKind};
 use crate::registry;
 
-/// Pause of the background work when there is nothing to do.
+/// The pause before the next call of the background work, if no work is waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Pause of the background work after an error.
+/// The pause before the next call of the background work, after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// The parameters of a worker. The lab writes them to the worker's standard input as one line.
@@ -39,7 +39,8 @@ pub struct WorkerSpec {
     pub leads: bool,
 }
 
-/// Serves until standard input ends. Standard input also ends when the lab dies.
+/// Serves buyers until standard input ends. The lab's death also ends standard input, so no worker
+/// outlives the lab.
 pub fn run() -> Result<()> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).context("cannot read standard input")?;
@@ -75,14 +76,14 @@ async fn serve(spec: &WorkerSpec) -> Result<()> {
         tokio::spawn(async move {
             let answer = service_fn(|request| answer(Arc::clone(&strategy), request));
             let mut http = hyper::server::conn::http1::Builder::new();
-            // A broken connection affects only its own buyer.
+            // If the connection breaks, only the buyer on this connection is affected.
             let _ =
                 http.timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), answer).await;
         });
     }
 }
 
-/// Repeats the background work, even after an error.
+/// Calls the strategy's background work again and again, also after an error.
 async fn run_background(strategy: Arc<dyn Strategy>) {
     loop {
         match strategy.background().await {

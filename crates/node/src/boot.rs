@@ -148,8 +148,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
             // This node must know the database's newest history before it reads the shared secrets.
-            // The engine asks the peers only later, so this code asks them now. It cannot ask
-            // Redis, because the names of the keys in Redis depend on a secret.
+            // The engine asks the peers only later, so this code asks them now. This code cannot
+            // ask Redis, because the names of the keys in Redis depend on a secret.
             let ask = other_places(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -247,7 +247,7 @@ async fn run(
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
         // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next
-        // start, the buyer can repeat it with the same key.
+        // start, the buyer can repeat the request with the same key.
         drop(tokio::time::timeout(FINISH_TIMEOUT, app.finish()).await);
     }
     ended

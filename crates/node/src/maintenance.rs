@@ -115,7 +115,7 @@ impl TemporaryFile {
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // An error is ignored, because the file may not exist, or the file system may have failed.
+        // An error is ignored, because the file may be missing, or the file system may have failed.
         let _ = fs::remove_file(&self.0);
     }
 }

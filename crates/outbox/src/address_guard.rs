@@ -1,7 +1,7 @@
 //! Allows outgoing requests only to public addresses, and only with TLS. The setting
 //! `webhooks.allow_private` also allows private addresses and requests without TLS. The guard
-//! checks the addresses to which a name resolves. So a public name cannot lead to a private
-//! address.
+//! checks the addresses to which a host name resolves, not only the name. So a public name cannot
+//! lead a request to a private address.
 mod dns_lookups;
 
 use std::io;
@@ -13,11 +13,11 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use dns_lookups::DnsLookups;
 
-/// How long the look-up of a name may take when an endpoint is added. After that time, the endpoint
-/// is added without this check.
+/// How long the look-up of a name may take when an operator adds an endpoint. After that time, the
+/// endpoint is added without a check of its addresses.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Decides to which addresses requests may go.
+/// Decides to which addresses the server may send requests.
 #[derive(Clone)]
 pub struct AddressGuard {
     allow_private: bool,
@@ -44,8 +44,9 @@ impl AddressGuard {
         self.allow_private || is_public(address)
     }
 
-    /// Resolves a URL's host name, if the URL has one. Returns the reason if the name is refused. A
-    /// name that cannot be resolved now is accepted, because it may resolve later.
+    /// Resolves a URL's host name, if the URL has one. Returns an error with the reason if the name
+    /// resolves to a private address. A name that cannot be resolved now is accepted, because it
+    /// may resolve later.
     pub async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
@@ -79,7 +80,8 @@ impl Resolve for AddressGuard {
 pub(super) const PRIVATE_ADDRESS: &str =
     "the address is private, local or reserved; webhooks.allow_private would allow it";
 
-/// Returns the URL of an endpoint, if it passes all checks that need no name look-up.
+/// Parses the URL of an endpoint. Returns an error if the URL fails a check that needs no name
+/// look-up.
 pub fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "the text is not an address")?;
     match url.scheme() {
@@ -172,11 +174,11 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // These are IPv4-mapped addresses and addresses behind NAT64.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // These networks are for special purposes such as Teredo, for documentation, and for 6to4.
-        // A 6to4 address can lead to any IPv4 address.
+        // 6to4 is refused, because a 6to4 address can lead to any IPv4 address.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
             false
         }
-        // All other public addresses are in 2000::/3.
+        // Of all other addresses, only those in 2000::/3 are public.
         [first, ..] => first >> 13 == 1,
     }
 }

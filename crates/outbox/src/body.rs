@@ -1,6 +1,6 @@
 //! Builds the message of an event. The content comes only from the event's row, from data that
-//! never changes, and from the setting that names the pages' address. So every attempt and every
-//! receiver gets the same bytes.
+//! never changes, and from the setting with the pages' address. So the message is the same, byte
+//! for byte, in every attempt and for every receiver.
 use doorbuster_api::admin::payments::Reversal;
 use doorbuster_api::notification::{
     self, ItemData, NotificationData, OrderData, PaymentData, RefusedData, ReversalData, SaleData,
@@ -27,8 +27,8 @@ pub fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// Returns the id of an event with these parts. If the event was deleted, the id contains only the
-/// position.
+/// Returns the id of an event with these parts. If the event was deleted (`None`), the id contains
+/// only the position.
 pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
     let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
     event.map_or_else(|| notification::event_id_prefix(position), id)
@@ -75,7 +75,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // If the buyer caused the refusal, the ticket is a waitlist entry that the buyer left.
+            // A buyer can cause a refusal only by leaving the waitlist. So this ticket is a
+            // waitlist entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

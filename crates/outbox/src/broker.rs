@@ -1,5 +1,6 @@
-//! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, which
-//! webhooks must not reach. So the settings name the allowed hosts of brokers.
+//! Sends messages to brokers as CloudEvents. Brokers are usually in private networks, so the
+//! address guard of webhooks cannot check their addresses. Instead, the settings name the hosts
+//! that are allowed as brokers.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::receiver::{DeliveryError, Message};
 /// The CloudEvents `source` if the settings contain no `page.url`.
 const SOURCE: &str = "doorbuster";
 
-/// The hosts that may be brokers.
+/// Decides to which brokers the server may connect.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
     /// The allowed hosts. `None` means that every host is allowed.
@@ -28,7 +29,8 @@ impl BrokerGuard {
         Self { hosts: (!allow_private).then_some(hosts) }
     }
 
-    /// Returns the address of a broker, if it is allowed and supported.
+    /// Parses the address of a broker. Returns an error if the settings do not allow its host, or
+    /// if this program does not support this kind of broker.
     pub fn check(&self, text: &str) -> Result<Address, &'static str> {
         let address = Address::parse(text)?;
         if !address.kind().is_built() {
@@ -47,8 +49,8 @@ impl BrokerGuard {
 pub fn display_address(endpoint: &Endpoint) -> String {
     match endpoint.kind {
         EndpointKind::Webhook => endpoint.url.clone(),
-        // A later version may have added a kind of broker that this version cannot parse. The
-        // address of such a broker is not shown, because it may contain a secret.
+        // A newer version may have stored an address that this version cannot parse. Such an
+        // address is not shown, because it may contain a secret.
         EndpointKind::Broker => {
             Address::parse(&endpoint.url).map(|address| address.to_string()).unwrap_or_default()
         }
@@ -60,8 +62,7 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// The address and the connection of each endpoint, by the endpoint's id. There are at most as
-    /// many connections as endpoints.
+    /// The address and the connection of each endpoint that is a broker, by the endpoint's id.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 

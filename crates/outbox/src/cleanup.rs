@@ -1,7 +1,7 @@
 //! Deletes expired rows in small batches: events without an order, dead letters of events and
 //! tickets, operators' actions, the ids of handled provider messages, statistics, and browsers'
-//! subscriptions. The leader runs this job. The histories of orders and the results of tickets are
-//! kept.
+//! subscriptions. The leader runs this job. It never deletes the histories of orders and the
+//! results of tickets.
 
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
@@ -13,8 +13,8 @@ use super::Outbox;
 /// purchases do not wait for a long transaction.
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// How long events without an order are kept. An endpoint that was down for longer does not get
-/// these events.
+/// How long events without an order are kept. An endpoint that does not accept events for longer
+/// than this never gets these events.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;
@@ -26,8 +26,8 @@ const ACTIONS_MS: i64 = 366 * DAY_MS;
 const SECONDS_MS: i64 = DAY_MS;
 /// How long a sale's statistics for each minute are kept.
 const MINUTES_MS: i64 = 30 * DAY_MS;
-/// The maximum number of browsers' subscriptions of all nodes. At this bound, the subscriptions
-/// that end first are deleted.
+/// The maximum number of browsers' subscriptions of all nodes together. If there are more, the
+/// subscriptions that end first are deleted.
 const SUBSCRIPTIONS_MAX: u32 = 200_000;
 
 impl Outbox {
@@ -41,7 +41,7 @@ impl Outbox {
     }
 
     async fn delete_batch(&self) -> NextRun {
-        // If the clock was set forward, every row may seem expired. So nothing is deleted then.
+        // After a jump of the clock nothing is deleted, because every row may then seem expired.
         if self.engine.clock_stepped() {
             return NextRun::Idle;
         }

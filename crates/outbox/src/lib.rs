@@ -1,12 +1,13 @@
 //! Delivery of events to the shop's webhooks and to brokers, and of messages to browsers.
 //!
-//! The store keeps the events. Each event is written in the same transaction as its change. Each
-//! endpoint has one worker, which reads the events after the endpoint's position and sends them.
-//! [`doorbuster_core::outbox`] plans when each event is sent.
+//! The store keeps the events. The transaction that changes an order also writes the event about
+//! this change. Each endpoint has one worker, which reads the events after the endpoint's position
+//! and sends these events. [`doorbuster_core::outbox`] decides when each event is sent.
 //!
-//! A worker sends events only while its node has the endpoint's lease. The lease only avoids double
-//! work. If several workers run without a lease, the store still accepts position changes from only
-//! one of them. Events that a worker sent but did not record are sent again.
+//! A worker sends events only while its node has the endpoint's lease. The lease only prevents that
+//! two nodes send the same events. Even if two workers run for a moment, the store accepts changes
+//! of the position from only one of them. If a worker sent events but did not record this, the
+//! events are sent again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -65,8 +66,8 @@ pub(crate) use webhook::guarded_client;
 const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The maximum number of events to which one transaction assigns positions. Some stores need this
-/// step, because their commits do not assign positions.
+/// The maximum number of events to which one transaction assigns positions. This step is for the
+/// stores in which a commit does not assign the positions of its events.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -81,16 +82,16 @@ pub struct Outbox {
     meter: DeliveryMetrics,
     /// Whether this node has the role `control`. Only nodes with this role deliver events.
     controls: bool,
-    /// Notified when an operator changed endpoints at this node.
+    /// Wakes the supervisor of the workers when an operator changed endpoints at this node.
     changed: Notify,
-    /// How often operators changed endpoints on this node. `known` is the value of this counter at
-    /// the workers' last update.
+    /// How many times operators changed endpoints at this node. `known` is the value of this
+    /// counter that the workers have seen.
     changes: AtomicU64,
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,
-    /// True if this node has a worker, which may hold a lease. This node must then assign
-    /// positions.
+    /// True if this node has a worker. The worker may have a lease, and then this node must assign
+    /// positions to events.
     has_leases: AtomicBool,
 }
 
@@ -147,7 +148,7 @@ impl Outbox {
         if message.is_some() {
             return message;
         }
-        // Another node may have created the sale just now.
+        // Another node may have just created the item's sale, so the catalogue is read again.
         drop(self.engine.refresh_catalogue().await);
         body::message(&self.engine.catalogue(), links, stored)
     }
@@ -251,7 +252,8 @@ impl Outbox {
                     () = tokio::time::sleep_until(next_read) => break,
                     () = self.changed.notified() => break,
                     Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // A worker that ended or panicked is started again in the next round.
+                        // The next read of the endpoints starts a new worker in place of a worker
+                        // that ended or panicked.
                         match ended {
                             Ok(id) => drop(known.remove(&id)),
                             Err(error) => {
@@ -280,13 +282,13 @@ impl Outbox {
             .filter(|endpoint| endpoint.enabled)
             .map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint)))
             .collect();
-        // A worker ends when its sender is dropped.
+        // To remove a sender from `known` drops the sender, and this ends its worker.
         known.retain(|id, _| wanted.contains_key(id));
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {
             if let Some(sender) = known.get(&id) {
-                // The worker itself changes the position all the time. So a change of only the
-                // position wakes no worker.
+                // The worker itself advances the position. So if only the position changed, the
+                // worker is not woken.
                 sender.send_if_modified(|before| {
                     let same = Endpoint { position: before.position, ..Endpoint::clone(&endpoint) }
                         == **before;

@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 use doorbuster_engine::outage_log::{self, OutageLog};
 use doorbuster_store::StoreError;
 
-/// Shortest time between two lines about single events that the same endpoint refused.
+/// Shortest time between two log lines about single events that the same endpoint refused.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Limits the lines about one endpoint.
+/// Limits the number of log lines about one endpoint.
 #[derive(Debug, Default)]
 pub(super) struct RefusalLog {
     logged_at: Option<Instant>,
 }
 
 impl RefusalLog {
-    /// Logs if the endpoint began to fail or accepts events again (`is_changed`). While the
-    /// endpoint is failing, further errors are not logged. Any other error is logged at most once
-    /// in [`REFUSAL_LOG_INTERVAL`].
+    /// If `is_changed` is true, logs that the endpoint began to fail or that it accepts events
+    /// again. Logs no further errors while the endpoint fails. Logs the error of a single event at
+    /// most once in [`REFUSAL_LOG_INTERVAL`].
     pub(super) fn note(
         &mut self,
         endpoint: &str,
@@ -90,7 +90,8 @@ pub(super) fn endpoint_gone(endpoint: &str) {
     );
 }
 
-/// Logs that another node advanced the position of this endpoint.
+/// Logs that another node advanced the position of this endpoint, so that this node stops its own
+/// delivery.
 pub(super) fn other_node_delivered(endpoint: &str) {
     tracing::info!(
         endpoint,

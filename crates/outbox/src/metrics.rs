@@ -10,7 +10,7 @@ pub enum AttemptOutcome {
     Delivered,
     /// The attempt failed, and another attempt follows.
     Failed,
-    /// The last attempt failed.
+    /// The last attempt failed, and the event is a dead letter.
     Dead,
 }
 

@@ -1,12 +1,13 @@
 //! Web push: notifies buyers who have closed the page. A buyer gets a message when the buyer's turn
 //! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
 //!
-//! A subscription is a row of the store. One node owns the row, and sends its messages. In the
-//! owner's memory, each subscription reads the hub of events, as an open page does. When the owner
-//! loses its lease, another node takes over the subscription. The new owner then sends the messages
-//! that are still valid, so a browser may get a message twice. A message names the time until which
-//! it is valid, and the push service drops the message at that time. An order can be paid or
-//! cancelled earlier, so the browser's worker asks the server before it shows a message.
+//! A subscription is a row of the store. One node owns the row, and sends the subscription's
+//! messages. In this node's memory, each subscription reads the hub of events, as an open page
+//! does. When the owner loses its lease, another node takes over the subscription. The new owner
+//! then sends the messages that are valid at this time, so a browser can get a message twice. A
+//! message names the time until which it is valid, and the push service drops the message at that
+//! time. An order can be paid or cancelled before this time. So the browser's service worker asks
+//! the server before it shows a message.
 
 mod encrypt;
 mod metrics;
@@ -36,13 +37,13 @@ use text::{PushText, Subject};
 pub use encrypt::BrowserKeys;
 pub use metrics::MessageOutcome;
 
-/// The maximum number of subscriptions of a node. A node with this number of subscriptions refuses
-/// new subscriptions, and takes over no subscription of another node.
+/// The maximum number of subscriptions that a node owns. At this bound, the node refuses new
+/// subscriptions, and does not take over subscriptions of other nodes.
 const SUBSCRIPTIONS_MAX: usize = 20_000;
-/// The maximum number of subscriptions of one buyer. If a buyer has this number, a new subscription
-/// replaces the subscription that ends first.
+/// The maximum number of subscriptions of one buyer. At this bound, a new subscription replaces the
+/// buyer's subscription that ends first.
 const OF_BUYER_MAX: usize = 4;
-/// How long a subscription lives after the page created or last renewed it.
+/// How long a subscription is valid after the page created or last renewed it, in milliseconds.
 const LIVES_MS: i64 = 86_400_000;
 
 /// The address and the keys of a browser's subscription.
@@ -100,8 +101,8 @@ impl WebPush {
         self.sender.renew_client();
     }
 
-    /// Subscribes a buyer's browser, or renews its subscription. A renewed subscription may stay
-    /// with another node.
+    /// Subscribes a buyer's browser, or renews its subscription. If another node owns the
+    /// subscription, that node stays the owner.
     pub async fn subscribe(
         &self,
         engine: &Engine,
@@ -153,7 +154,8 @@ impl WebPush {
         }
         let events = engine.hub().subscribe(Some(buyer.clone()), Vec::new(), usize::MAX, None);
         let Some(mut events) = events else { return false };
-        // The subscription is new, so no event waits yet.
+        // This call registers the subscription for new events. No event waits yet, so the result is
+        // ignored.
         let _ = events.next_or_park(&self.ready_queue, id);
         let target = Arc::new(Target { endpoint, keys: BrowserKeys { public, auth } });
         let reader = PushReader { events, target, ends_at: until, turns: HashMap::new() };
@@ -162,7 +164,7 @@ impl WebPush {
     }
 
     /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from their memory when
-    /// they next compare it with the store.
+    /// they next compare their memory with the store.
     pub async fn unsubscribe(&self, engine: &Engine, buyer: &BuyerId) -> StoreResult<()> {
         engine.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);
@@ -222,7 +224,7 @@ impl WebPush {
     }
 
     /// Returns the message for a subscription. Returns `None` if the browser already got a message
-    /// about this turn. A turn that now ends later is still the same turn.
+    /// about the buyer's turn. If the end of the turn was moved, it is still the same turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

@@ -2,9 +2,9 @@
 //! variant of [`EndpointKind`].
 //!
 //! The code for a receiver reports success only after the receiver confirmed the message. A webhook
-//! confirms with a 2xx status, and a broker with an acknowledgement. If a message may still be
-//! lost, the code reports a failure. The code does not retry, because the worker plans the
-//! attempts.
+//! confirms with a 2xx status, and a broker with an acknowledgement. If a message can still be
+//! lost, the code reports a failure. The code makes only one attempt, because the worker decides
+//! when to repeat it.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;

@@ -1,5 +1,5 @@
-//! Sends messages to the shop as signed requests: Standard Webhooks over HTTP. Follows no
-//! redirects, and limits the time and the size of a response.
+//! Sends messages to the shop as signed HTTP requests (Standard Webhooks). Follows no redirects,
+//! and limits the time and the size of a response.
 use std::time::Duration;
 
 use doorbuster_base::outgoing::OutgoingClient;
@@ -17,8 +17,8 @@ use super::receiver::{DeliveryError, Message};
 
 /// Longest time to open a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a response body is read, so that its connection can be reused. After this time, the
-/// connection is closed.
+/// How long a response body is read. A connection can be reused only after the whole body was read.
+/// After this time, the connection is closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of bytes of a body that are read. If the body is longer, the connection is
 /// closed.
@@ -58,8 +58,8 @@ impl Webhooks {
         now: Millis,
     ) -> Result<(), DeliveryError> {
         // The address is checked again, because the settings may have changed after the endpoint
-        // was added. Also, an IP address in the URL needs no look-up, so only this check covers
-        // such an address.
+        // was added. Also, the guard's resolver does not see a URL with an IP address, so only this
+        // check covers it.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -109,7 +109,8 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
     let resolver = std::sync::Arc::new(guard);
     let builder = move || {
         reqwest::Client::builder()
-            // A proxy from the environment would connect to addresses that the guard never checks.
+            // If the environment names a proxy, the client must not use it. The proxy would connect
+            // to addresses that the guard never checks.
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -124,7 +125,7 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
 }
 
 /// Returns whether this status refuses the message permanently. Any other error status means a
-/// temporary problem or a wrong route.
+/// temporary problem, or a redirect.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
@@ -165,7 +166,8 @@ async fn drain(mut answer: Response) {
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
 
-/// Returns the error without the URL, which may contain a secret of the shop.
+/// Converts an error. The result does not contain the URL, because the URL may contain a secret of
+/// the shop.
 fn refused(error: &reqwest::Error) -> DeliveryError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

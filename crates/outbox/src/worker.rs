@@ -1,9 +1,9 @@
 //! Delivers events to one endpoint. Reads the events after the endpoint's position, sends the
 //! events that [`DeliveryQueue`] chooses, and stores the results.
 //!
-//! The worker delivers only while its node has the endpoint's lease. The worker may lose its memory
-//! at any time. Events that were sent but not recorded are then sent again.
-//! [`doorbuster_steps::delivery`] has the sequence of the effects.
+//! The worker delivers only while its node has the endpoint's lease. If a worker stops, the next
+//! worker again sends the events whose results were not stored. [`doorbuster_steps::delivery`]
+//! decides the sequence of the steps in each turn.
 mod attempt;
 
 use std::collections::HashMap;
@@ -27,7 +27,8 @@ use super::metrics::AttemptOutcome;
 use super::{Outbox, POLL_INTERVAL};
 use attempt::{SendError, delivery_outcome, send};
 
-/// Length of a lease. If it is not renewed in this time, another node may take the endpoint.
+/// Length of a lease. If the worker does not renew the lease in this time, another node can take
+/// it.
 const LEASE_MS: i64 = 5_000;
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
@@ -48,7 +49,7 @@ pub(super) async fn run(
         let leased = store.lease_endpoint(&id, outbox.engine.node(), LEASE_MS).await;
         let ended = match leased {
             Ok(true) => deliver(&outbox, &id, &mut endpoint).await,
-            // Another node has the lease.
+            // Another node has the lease, so this worker waits.
             Ok(false) => Ok(()),
             Err(error) => Err(error),
         };
@@ -84,7 +85,7 @@ struct Worker<'o> {
     sending: JoinSet<SendResult>,
     /// Results that are not stored yet.
     notes: Vec<RowChange>,
-    /// Whether the position may be advanced.
+    /// Whether the endpoint's position can perhaps be advanced.
     can_advance: bool,
     advanced_at: Instant,
     /// Whether there may be events that were not read yet.
@@ -164,8 +165,8 @@ async fn deliver(
 }
 
 impl Worker<'_> {
-    /// Performs the effects of one turn. Returns the time of the sending, or `None` if another
-    /// worker changed the position.
+    /// Performs the steps of one turn. Returns the current time. Returns `None` if another worker
+    /// changed the position, so that this worker must stop.
     async fn run_turn(
         &mut self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
@@ -182,7 +183,8 @@ impl Worker<'_> {
                     let to = endpoint.borrow().clone();
                     self.read(&to).await?;
                 }
-                // Each event is signed with the endpoint's current secrets.
+                // The endpoint's settings are read here, so that each event is signed with the
+                // current secrets.
                 Effect::SendEvents => {
                     let to = endpoint.borrow_and_update().clone();
                     self.send(&to, self.outbox.engine.now());
@@ -203,7 +205,7 @@ impl Worker<'_> {
     }
 
     /// Advances the position past delivered events, unwanted events, and events that wait in
-    /// delivery rows. Returns `false` if another worker changed the position.
+    /// delivery rows. Returns `false` if another worker changed the position in the store.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_INTERVAL)
@@ -223,7 +225,8 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if half of the window is free, or if no event is being sent.
+    /// Reads more events if at least half of the window has room for them, or if no event is being
+    /// sent. So a busy worker reads many events at once.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -258,8 +261,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Resets the queue when an operator changed the address. Failures of the old address do not
-    /// count for the new address.
+    /// If an operator changed the endpoint's address, resets the queue. So the failures at the old
+    /// address do not delay the events for the new address.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);
@@ -280,7 +283,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Returns the time at which the worker continues if no signal wakes it before.
+    /// Returns the time at which the worker continues, if no signal wakes the worker earlier.
     fn next_wake_up(&self, now: Millis) -> Instant {
         let due = self.queue.next_due_at().map_or(POLL_INTERVAL, |due| {
             Duration::from_millis((due.0 - now.0).max(0).unsigned_abs())
@@ -347,7 +350,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Stores the remaining results before the worker ends.
+    /// Stops the running attempts and stores the known results, before the worker ends.
     async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;

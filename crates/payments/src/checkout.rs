@@ -13,7 +13,8 @@ use super::contract::{CheckoutStatus, NewCheckout, NewSession, ProviderError};
 /// Result of a request for a checkout.
 #[derive(Debug)]
 pub enum CheckoutResult {
-    /// The checkout. Its URL may be a path of this server.
+    /// The open checkout. If the provider is the sandbox, the checkout's URL is a path of this
+    /// server.
     Open(Checkout),
     /// The order does not wait for payment, or its payment window has ended.
     WrongState(OrderState),
@@ -28,9 +29,9 @@ pub enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's checkout. If the store has no open checkout and `may_ask` allows a
-    /// request, the provider creates a new checkout. `base` is this server's origin as the buyer's
-    /// browser sees it.
+    /// Returns the order's checkout. If the store has no open checkout, the provider creates a new
+    /// checkout. Before this request to the provider, `may_ask` checks the rate limits. `base` is
+    /// this server's origin as the buyer's browser sees it.
     ///
     /// # Errors
     ///
@@ -61,7 +62,8 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The old checkout may have taken a payment just before its end.
+            // The old checkout is closed first, because it may have taken a payment just before its
+            // end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -89,7 +91,7 @@ impl Payments {
     }
 
     /// Closes the order's previous checkout. Returns `None` if a new checkout can now be created.
-    /// If not, returns the result of the buyer's request.
+    /// Otherwise, returns the result for the buyer: for example, the old checkout took a payment.
     async fn close_previous(
         &self,
         order: &Order,
@@ -97,7 +99,7 @@ impl Payments {
     ) -> Result<Option<CheckoutResult>, EngineError> {
         if kept.provider != self.provider.name() {
             let error = ProviderError::unavailable(format!(
-                "the order has a checkout at {}, a provider that is not configured any more",
+                "the order's checkout belongs to {}, a provider that is not configured any more",
                 kept.provider
             ));
             return Ok(Some(CheckoutResult::Unavailable(error)));
@@ -127,8 +129,8 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store refuses the checkout, closes the checkout at the
-    /// provider. This is safe, because no buyer has seen this checkout yet.
+    /// Stores a new checkout. If the store keeps another checkout or no checkout, closes the new
+    /// checkout at the provider. No buyer has seen the new checkout yet, so no payment is lost.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -169,8 +171,8 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // The key stays the same until one of these parts changes. A new key creates a new
-        // checkout.
+        // While these parts stay the same, the key stays the same, and the provider returns the
+        // same checkout. A new key creates a new checkout.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,

@@ -1,13 +1,15 @@
-//! Asks the provider about checkouts that have ended. Some of these checkouts belong to due orders.
-//! The payment window of a due order has ended, and its units return only after the provider's
-//! answer. The other checkouts belong to ended orders. The leader does this work.
+//! Asks the provider about checkouts that must be closed. Some of these checkouts belong to due
+//! orders: the payment window has ended, and the order's units return only after the provider's
+//! answer. The other checkouts belong to orders that have already ended. The leader asks the
+//! provider.
 //!
-//! The provider's answer decides. If the provider took money, the order becomes paid even if the
-//! message was lost. Otherwise the provider closes the checkout. If the provider cannot be reached,
+//! If the provider took money, the order becomes paid, even if the provider's message about the
+//! payment was lost. Otherwise the provider closes the checkout. If the provider cannot be reached,
 //! a due order waits only until the end of its grace period.
 //!
-//! If the provider answers no request at all (`silence`), the server postpones whole pages of
-//! checkouts. If the silence lasts, each of these checkouts counts as unanswered.
+//! If the provider answers no request at all (`silence`), the server postpones most checkouts
+//! without a request. If the provider stays silent, each postponed checkout counts as unanswered,
+//! so the grace period of its order begins.
 mod closing;
 mod pacer;
 
@@ -34,36 +36,37 @@ const PAGE_SIZE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads. After a full page, the next read starts as soon as requests can start.
-/// While urgent orders of a page wait for their requests, no read starts. The pause is short,
-/// because the end of a hold must be published within two seconds.
+/// Pause between two reads of checkouts. After a full page, the next read starts as soon as new
+/// requests can start. While due orders of a page wait for their requests, no read starts. The
+/// pause is short, because the end of a hold must be published within two seconds.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest time between two reads. Meanwhile another node may become the leader, and orders of the
-/// page may be paid or get more time.
+/// Longest time between two reads. A page becomes out of date, because another node can become the
+/// leader, and its orders can be paid or get more time.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// Pause between two requests about a due order's checkout, if the provider cannot be reached or
 /// has no result yet.
 const RETRY_MS: i64 = 2_000;
-/// Shortest pause before the next request about a checkout, if the checkout was postponed because
-/// of a silent provider. The grace period leaves time for several requests.
+/// Shortest pause before the next request about a checkout that was postponed because of a silent
+/// provider. The grace period is longer, so several requests fit into it.
 const SILENT_RETRY_MIN_MS: i64 = 30_000;
-/// First pause between two requests about an order that has ended. No units wait for the answer, so
-/// the pause is long. Each later pause is an eighth of the time since the order's end.
+/// Shortest pause between two requests about an order that has ended. No units wait for the answer,
+/// so the pause is long. After some minutes, each pause is an eighth of the time since the order's
+/// end.
 const ENDED_RETRY_MIN_MS: i64 = 60_000;
-/// Longest pause for an order that has ended.
+/// Longest pause between two requests about an order that has ended.
 const ENDED_RETRY_MAX_MS: i64 = 6 * 3_600_000;
-/// How long the server asks about an ended order while the provider is undecided. No bank takes
-/// longer. If money arrives later, the server learns this only from a message.
+/// How long the server asks about an ended order whose payment is still pending at the provider. No
+/// bank takes longer. If money arrives after this time, only a message of the provider reports it.
 const GIVE_UP_AFTER_MS: i64 = 30 * 86_400_000;
 
-/// The state that all runs share.
+/// The state that every call of `run_page` uses.
 struct CheckoutQueries<'a> {
     payments: &'a Payments,
     /// The running requests.
     asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,
-    /// The sessions of these requests.
+    /// The sessions about which requests are running.
     in_progress: HashSet<String>,
     silence: ProviderSilence,
     pacer: QueryPacer,
@@ -96,7 +99,8 @@ impl<'a> CheckoutQueries<'a> {
             let is_paced = free > 0 && !waiting.is_empty();
             let pause = self.pacer.wait(Instant::now()).unwrap_or_default();
             let goes_on = self.silence.is_silent() || free > 0;
-            // After that, the remaining checkouts are postponed with the next page.
+            // If the provider fell silent, the loop ends, and the next call postpones the checkouts
+            // that remain.
             let fell_silent = self.silence.is_silent() && waiting.len() > free;
             tokio::select! {
                 // Requests come first, so that they make progress even if another branch is always
@@ -115,8 +119,8 @@ impl<'a> CheckoutQueries<'a> {
                 () = &mut latest_read => break,
             }
         }
-        // After a failure, the checkouts are still due. Without a pause, the server would send
-        // requests as fast as the provider answers.
+        // If the store failed, the checkouts are still due. Without a pause, the server would
+        // repeat its requests as fast as the provider answers.
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
     }
 
@@ -150,7 +154,7 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Takes note of the end of a request. Returns `false` if the store failed.
+    /// Records that a request has ended. Returns `false` if the store failed.
     fn note(&mut self, (session, result): (String, Result<ProbeResult, EngineError>)) -> bool {
         self.in_progress.remove(&session);
         self.pacer.count_queries(self.payments.provider.take_further_requests());
@@ -163,27 +167,28 @@ impl<'a> CheckoutQueries<'a> {
 }
 
 impl Payments {
-    /// Asks the provider until the program stops. A slow answer delays only one of the concurrent
-    /// requests.
+    /// Asks the provider about ended checkouts until the program stops. The requests run
+    /// concurrently, so a slow answer does not delay the other requests.
     pub(super) async fn close_ended_checkouts(&self) {
         let mut queries = CheckoutQueries::new(self);
         let (mut turns, mut next) = (self.engine.turns(Work::Checkouts), NextRun::Now);
         loop {
             let turn = queries.drive_until(turns.wait(next)).await;
             if turn == Turn::First {
-                // An old silence says nothing about the time when this node leads again.
+                // This node has just become the leader. A silence of the provider in an earlier
+                // term as leader may be over.
                 queries.silence = ProviderSilence::default();
             }
             next = queries.run_page().await;
         }
     }
 
-    /// Reads a page of checkouts, and leaves out checkouts about which a request is running. The
-    /// most urgent checkout is the last. Also returns whether the page was full.
+    /// Reads a page of checkouts, without the checkouts about which a request is running. The most
+    /// urgent checkout is the last one. Also returns whether the page was full.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE_SIZE;
-        // A read returns a checkout until its answer is stored.
+        // The store returns a checkout until the provider's answer about it is stored.
         waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
         waiting.reverse();
         (waiting, is_full)
@@ -237,8 +242,8 @@ impl Payments {
         true
     }
 
-    /// Postpones one checkout. `no_answer` means that the provider did not answer or cannot be
-    /// reached.
+    /// Postpones the next request about one checkout. If `no_answer` is true, the grace period of a
+    /// due order begins.
     async fn postpone(
         &self,
         checkout: Checkout,
@@ -276,26 +281,26 @@ impl Payments {
     }
 }
 
-/// Returns whether the next page must be read immediately. Returns `true` if the last page was
-/// full, none of its checkouts waits, and new requests can start.
+/// Returns whether the next page must be read immediately. This is so if the last page was full,
+/// all its checkouts were taken, and new requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether the next order is urgent, because it still holds units. In every page, urgent
-/// orders come first.
+/// Returns whether the next order still holds units, so that its request is urgent. Requests about
+/// urgent orders start first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }
 
-/// Returns how long an ended checkout has waited for the provider's answer.
+/// Returns for how many milliseconds an ended checkout has waited for the provider's answer.
 fn waiting_ms(order: &Order, now: Millis) -> i64 {
     now.0 - order.ended_at.or(order.paid_at).unwrap_or(order.pay_by).0
 }
 
-/// Returns the longest time that an order's units have waited for the provider's answer. Ended
-/// orders do not count, because their units have returned and their provider may stay silent for
-/// weeks.
+/// Returns the longest time that an order's units have waited for the provider's answer, in
+/// milliseconds. Ended orders do not count: their units have already returned, and their payments
+/// can stay pending for weeks.
 fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
     orders
         .filter(|order| order.state == OrderState::Reserved)
@@ -305,7 +310,7 @@ fn lag_ms<'a>(orders: impl Iterator<Item = &'a Order>, now: Millis) -> i64 {
         .max(0)
 }
 
-/// Returns the pause before the next request about a checkout that has waited for this long.
+/// Returns the pause before the next request about a checkout that has waited for `waited_ms`.
 fn retry_after_ms(state: OrderState, waited_ms: i64) -> i64 {
     match state {
         OrderState::Reserved => RETRY_MS,

@@ -57,15 +57,15 @@ pub enum ProviderMessage {
         id: RefundId,
         /// The new progress.
         news: RefundUpdate,
-        /// The reversal to record if the shop did not request this refund.
+        /// The reversal to record if this installation did not request the refund.
         if_not_ours: Option<Reversal>,
     },
-    /// A payment was refunded or disputed without a request from the shop, or such a reversal was
-    /// cancelled.
+    /// A payment was refunded or disputed without a request from the shop. Or an earlier reversal
+    /// of this kind was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,
-        /// The order in the message's metadata, if this installation wrote the metadata.
+        /// The order's id in the message's metadata, if this installation wrote the metadata.
         order: Option<String>,
     },
     /// A checkout that accepts no more payments.
@@ -118,8 +118,8 @@ pub struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Returns the return URL with the result `what` in its query. The page uses the result only
-    /// for its text. The server never trusts this result.
+    /// Returns the return URL with the result `what` in its query. The order page only chooses its
+    /// text by this result. Anyone can write the query, so the server never trusts it.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }
@@ -132,7 +132,7 @@ pub struct NewSession {
     pub session: String,
     /// The URL for the buyer's browser. A URL without a host is a path of this server.
     pub url: String,
-    /// The requested end of the checkout.
+    /// When the checkout ends, as requested from the provider.
     pub expires_at: Millis,
 }
 
@@ -147,7 +147,7 @@ pub enum CheckoutStatus {
     Undecided,
 }
 
-/// A payment that the server found by asking the provider.
+/// A payment that is known from the provider's answer to a query, not from a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundPayment {
     /// The captured payment.

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::Payments;
 
 /// How long a node remembers a payment. The node forgets old payments only when it adds a new
-/// payment. So it forgets nothing during an outage.
+/// payment. During an outage of the database it adds no payments, so it forgets none.
 const KEPT: Duration = Duration::from_secs(300);
 /// The maximum number of remembered payments.
 const KEPT_MAX: usize = 100_000;
@@ -30,7 +30,7 @@ const ERROR_PAUSE: Duration = Duration::from_secs(1);
 const ASKED_AT_ONCE: usize = 8;
 /// Pause before the node asks again, if the provider did not answer about a payment.
 const ASK_PAUSE: Duration = Duration::from_secs(10);
-/// How long the node tries to apply the payments.
+/// How long the node tries to apply the payments again after a failover.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The payments with which this node marked orders as paid in the last minutes.
@@ -51,8 +51,8 @@ struct KeptPayments {
 }
 
 impl AppliedPayments {
-    /// Remembers a payment. Forgets payments that are too old, and the oldest payments beyond the
-    /// bound.
+    /// Remembers a payment. Forgets payments that are older than `KEPT`, and the oldest payments if
+    /// there are more than `KEPT_MAX`.
     pub(super) fn add(&self, capture: Capture) {
         let (now, order) = (Instant::now(), Arc::<str>::from(&*capture.order));
         let mut kept = self.lock();
@@ -82,7 +82,8 @@ impl AppliedPayments {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Returns the payments, oldest first.
+    /// Returns the remembered payments, oldest first. Records that they were read for the history
+    /// with the fencing number `fence`.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
@@ -130,13 +131,14 @@ impl Payments {
                 () = self.find_reversals(&mut unasked), if !unasked.is_empty() => {}
             }
         }
-        // The sender lives as long as the engine, so this line is not reached before the end.
+        // The sender of the changes lives as long as the engine. So the loop ends only when the
+        // program stops.
         std::future::pending().await
     }
 
-    /// Applies payments. The database ignores a payment that it already has. Stops after another
-    /// failover, because the next call applies all remembered payments. Returns the payments that
-    /// the database lacked.
+    /// Applies payments again. The database ignores a payment that it already has. Stops if another
+    /// failover happens, because the next call then applies all remembered payments. Returns the
+    /// payments that the database lacked.
     async fn apply_again(
         &self,
         fence: i64,
@@ -175,9 +177,9 @@ impl Payments {
     }
 
     /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
-    /// the payments that the database lacked to `missing`. Also adds a payment whose commit has no
-    /// known result. The next try may find that payment in the database, and would then not count
-    /// it as missing.
+    /// the payments that the database lacked to `missing`. Also adds the payment at which the store
+    /// failed, because the store may have committed it. The next try would then find this payment
+    /// in the database, and would not add it.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
@@ -199,9 +201,9 @@ impl Payments {
         later
     }
 
-    /// Asks the provider about each of these payments, and records the reversals. Removes a payment
-    /// from `unasked` after the provider answered. So the caller may stop this function and call it
-    /// again.
+    /// Asks the provider whether these payments were reversed, and records the reversals. Removes a
+    /// payment from `unasked` only after the provider's answer. So the caller can drop this future
+    /// and call the function again.
     async fn find_reversals(&self, unasked: &mut Vec<Capture>) {
         while !unasked.is_empty() {
             let rest = unasked.len().saturating_sub(ASKED_AT_ONCE);
@@ -219,8 +221,8 @@ impl Payments {
         }
     }
 
-    /// Asks the provider about a payment, and records its reversal. Returns `false` if the caller
-    /// must ask again.
+    /// Asks the provider whether a payment was reversed, and records the reversal. Returns `false`
+    /// if the caller must ask again.
     async fn find_reversal(&self, capture: &Capture) -> bool {
         if capture.money.minor == 0 {
             // No money was taken, so there is no payment at the provider.

@@ -110,11 +110,11 @@ pub(super) fn stripe_payments(engine: &Arc<Engine>, api_url: String) -> Payments
     }
 }
 
-/// The first line of each request that a stand-in received.
+/// The first line of each request that the stand-in for Stripe received.
 pub(super) type SeenRequests = Arc<Mutex<Vec<String>>>;
 
-/// Starts a stand-in for Stripe that answers every request with this body. Returns its address and
-/// the requests.
+/// Starts a stand-in for Stripe that answers every request with this body. Returns the stand-in's
+/// address and the requests that it receives.
 pub(super) async fn stand_in(body: &'static str) -> (String, SeenRequests) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let address = listener.local_addr().expect("the stand-in listens");

@@ -1,5 +1,5 @@
-//! Handles providers' messages. The store applies each message once. This code then wakes the jobs
-//! that take the next steps, so that they do not wait for their next poll.
+//! Handles providers' messages. The store applies each message only once. Then this module wakes
+//! the refund job and the buyer's page, so that they do not wait for their next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -76,7 +76,7 @@ impl Payments {
     }
 
     /// Applies a captured payment. If the payment pays for its order, remembers the payment,
-    /// because a failover could lose it.
+    /// because a failover of the database could lose the stored payment.
     pub(super) async fn apply_capture(
         &self,
         capture: Capture,
@@ -86,8 +86,9 @@ impl Payments {
         let outcome = self.capture(capture.clone()).await?;
         if outcome == PaymentEventOutcome::Paid {
             applied.add(capture.clone());
-            // After a failover, a job reads the remembered payments and applies them again. If the
-            // job read them before this payment was added, this payment is applied again here.
+            // After a failover, `follow_failovers` reads the remembered payments and applies them
+            // again. It may have read them before this payment was added. Then this payment is
+            // applied again here.
             if applied.read_for() != read_for {
                 self.capture(capture).await?;
             }
@@ -95,8 +96,8 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. If the payment does not pay for its order, the server refunds
-    /// the payment.
+    /// Applies a captured payment. If the payment cannot pay for its order, for example because the
+    /// order has ended, the server refunds the payment.
     pub(super) async fn capture(
         &self,
         capture: Capture,
@@ -156,8 +157,9 @@ impl Payments {
         Ok(self.engine.store().order(id).await?.is_some())
     }
 
-    /// Applies a payment that the server found by asking the provider, and the payment's reversal.
-    /// If the message about a payment was lost, the message about its reversal may be lost too.
+    /// Applies a payment that the provider's answer contains, and the payment's reversal. Both are
+    /// needed: if the message about the payment was lost, the message about its reversal may be
+    /// lost too.
     pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
         self.apply_capture(found.capture).await?;
         if let Some(back) = found.back {
@@ -167,8 +169,8 @@ impl Payments {
     }
 
     /// Sends an event to the buyer's page, so that the page reads the order again. The order itself
-    /// did not change, but a payment for it failed or will be refunded. A page that misses the
-    /// event reads the order at its next poll.
+    /// did not change, but a payment for it failed or will be refunded. A failure to send is
+    /// ignored, because the page also polls.
     async fn publish_order(&self, order: &str) {
         let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
         else {

@@ -1,5 +1,6 @@
-//! Payments. Each message of a provider takes effect only once. Messages may be lost. So the server
-//! also asks the provider about each checkout and each refund until the result is final.
+//! Payments at a payment provider. Each message of the provider takes effect only once. A message
+//! can be lost, so the server also asks the provider about each checkout and each refund until the
+//! result is final.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -61,7 +62,7 @@ pub struct Payments {
 
 impl Payments {
     /// Creates the service with the configured provider. `secrets` sign and verify the sandbox's
-    /// messages. The newest secret comes first.
+    /// messages, newest secret first.
     pub fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
         Self {
             provider: Provider::configured(&engine, &settings.payment.provider, secrets),

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use doorbuster_api::payment::PaymentEventOutcome;
 
-/// Result of one request to a provider about a refund.
+/// The progress of a refund after one request to the provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RefundStep {
     /// The provider accepted the request or is still working on it.
@@ -15,7 +15,7 @@ pub(crate) enum RefundStep {
 }
 
 impl RefundStep {
-    /// Every step.
+    /// All values.
     pub const ALL: [Self; 3] = [Self::Accepted, Self::Settled, Self::Failed];
 
     /// Returns the step's name in metrics.

@@ -54,9 +54,9 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(engine.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // The mark is a keyed hash, and each installation has its own key. The hashed text
-                // begins with a control character. No buyer's id begins with such a character, so
-                // no purchase has the same hash.
+                // The mark is a hash with a key that differs in each installation. Purchases are
+                // hashed with the same key. The text begins with a control character, which no
+                // buyer's id has, so no purchase has the same hash.
                 let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -80,8 +80,8 @@ impl Provider {
         }
     }
 
-    /// A query about a checkout can need a further request to the provider. Returns the number of
-    /// these further requests since the last call.
+    /// Returns the number of further requests to the provider since the last call. A query about a
+    /// checkout sometimes needs a second request, which also counts against the rate.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {
             Self::Sandbox(_) => 0,
@@ -156,8 +156,8 @@ impl Provider {
     ) -> Result<Option<Reversal>, ProviderError> {
         match self {
             // The sandbox keeps its messages in the server's database. If a failover loses a
-            // reversal, it also loses the note that the message about the reversal was sent. So the
-            // sandbox sends this message again.
+            // reversal, it also loses the record that the reversal's message was sent. So the
+            // sandbox sends this message again, and needs no query.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment).await,
         }

@@ -1,6 +1,6 @@
-//! Requests each refund until the provider accepts it. Then asks for the refund's progress until
-//! the money has arrived. The leader does this work. The refund's id is the idempotency key, so a
-//! repeated request makes no second refund.
+//! The leader requests each refund until the provider accepts it. Then it asks for the refund's
+//! progress until the money has arrived. The refund's id is the idempotency key, so a repeated
+//! request makes no second refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
@@ -55,8 +55,8 @@ impl Payments {
                 }
             });
         if !asking.await {
-            // The refunds are still due. Without a pause, the server would send requests as fast as
-            // the provider answers.
+            // The store failed, so the refunds are still due. Without a pause, the server would
+            // repeat its requests as fast as the provider answers.
             return Ok(NextRun::Idle);
         }
         if is_full {

@@ -2,8 +2,9 @@
 //! event that can happen to a payment. The sandbox sends signed messages over HTTP to this server,
 //! and refunds its own payments. It moves no money.
 //!
-//! Another program may sign a message about a payment that the sandbox does not know. A refund of
-//! such a payment stays pending until that program sends `refund.settled`.
+//! Another program with the sandbox's secret can send a message about a payment that the sandbox
+//! does not know. A refund of such a payment stays pending until that program sends
+//! `refund.settled`.
 //!
 //! The sandbox keeps its own documents in the store. `session/…` is a checkout with its payments
 //! and the messages to send. `payment/…` names the session of a payment. `due/…` lists the sessions
@@ -37,8 +38,8 @@ pub use checkout_page::{ButtonAction, ButtonResult, CheckoutView};
 
 /// The provider's name.
 pub const NAME: &str = "sandbox";
-/// The maximum number of queries about checkouts per second. The sandbox is a part of this program,
-/// so each query is a read of the store.
+/// The maximum number of queries about checkouts per second. The bound is high, because the sandbox
+/// is a part of this program and answers a query from the store.
 pub(super) const QUERIES_PER_SEC: u32 = 2_000;
 /// How many times the sandbox tries to change a document while other tasks also change it. After
 /// the last try, the caller gets an error.
@@ -58,7 +59,7 @@ pub struct Sandbox {
     http: reqwest::Client,
     /// The address of this server. It is set when the server begins to listen.
     address: OnceLock<String>,
-    /// Notified when there is a message to send.
+    /// Wakes the sender when there is a message to send.
     wake: Notify,
 }
 
@@ -84,8 +85,8 @@ struct SandboxPayment {
     id: String,
     /// Whether the money arrives only after the checkout was closed.
     late: bool,
-    /// The id of the requested refund, or the kind of the reversal that a visitor caused. The
-    /// number is the time of the refund or reversal.
+    /// The text is the id of the requested refund, or the kind of the reversal that a visitor
+    /// caused by a button. The number is the time of the refund or reversal, in milliseconds.
     refund: Option<(String, i64)>,
 }
 
@@ -158,7 +159,7 @@ impl Sandbox {
             payments: Vec::new(),
             posts: Vec::new(),
         };
-        // If the result is `false`, an earlier request with the same key created the session.
+        // `false` is no error here: an earlier request with the same key created the session.
         self.engine
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
@@ -219,7 +220,7 @@ impl Sandbox {
         Ok(CheckoutStatus::Paid(paid.into_iter().map(found).collect()))
     }
 
-    /// Requests a refund, or returns the progress of a repeated request. See
+    /// Requests a refund. If the refund was already requested, returns its progress. See
     /// [`super::provider::Provider::refund`].
     pub(super) async fn refund(&self, refund: &Refund) -> Result<RefundUpdate, ProviderError> {
         let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };

@@ -1,19 +1,19 @@
 //! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
-//! the other checkouts are postponed. Without this detection, thousands of due orders would wait
-//! for a timeout one after the other. The last orders would send their first request late, and only
-//! then would their grace periods begin. So the units of the last orders would return much later
-//! than the units of the first orders.
+//! the other checkouts are postponed. An order's grace period begins after the first request about
+//! it fails. Without this detection, the requests about thousands of due orders would wait for
+//! their timeouts, a few at a time. So the units of the last orders would return much later than
+//! the units of the first orders.
 
 use std::time::{Duration, Instant};
 
 use super::contract::{CheckoutStatus, ProviderError};
 
-/// The maximum number of checkouts with a running request.
+/// The maximum number of requests about checkouts that run at the same time.
 pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long a silence must last before postponed checkouts count as unanswered. Until then, no
-/// grace period begins for an order whose checkout is only postponed.
+/// How long a silence must last before postponed checkouts count as unanswered. Before this time,
+/// the postponement of a checkout does not start the grace period of its order.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// The maximum number of requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;
@@ -91,8 +91,9 @@ impl ProviderSilence {
         at_once.saturating_sub(asking)
     }
 
-    /// If the provider is silent, removes the checkouts to postpone from `waiting`, and returns
-    /// them. The next requests use the last elements of `waiting`, so these elements stay.
+    /// If the provider is silent, removes the checkouts that must be postponed from `waiting`, and
+    /// returns them. The last elements of `waiting` stay, because the next requests are about these
+    /// elements.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();
@@ -148,7 +149,7 @@ mod tests {
         assert_eq!(waiting, (100 - PROBES_MAX as u32 + 1..100).collect::<Vec<_>>());
         assert!(
             silence.split_off_waiting(&mut waiting, 1).is_empty(),
-            "the remaining checkouts are asked about now"
+            "requests about the remaining checkouts can start now"
         );
         assert_eq!(
             silence.split_off_waiting(&mut waiting, AT_ONCE).len(),

@@ -1,9 +1,9 @@
 //! The Stripe provider: Checkout Sessions, refunds and signed events, over Stripe's HTTP API.
 //!
 //! Every request that changes something has an `Idempotency-Key`. Stripe and this server both count
-//! amounts in the currency's smallest unit.
-//! A session lives for at least half an hour, which is longer than most payment windows. So the
-//! server closes the session when the order's own window ends.
+//! amounts in the currency's smallest unit. A session of Stripe lives for at least half an hour,
+//! which is longer than most payment windows. So the server closes the session when the order's
+//! payment window ends.
 mod api;
 mod event;
 mod refund_progress;
@@ -28,15 +28,16 @@ use api::{Api, ApiError};
 use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 
-/// Shortest life of a session that Stripe allows, plus a margin for clock differences.
+/// Shortest life of a session: the half hour that Stripe requires, plus a margin for clock
+/// differences.
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
-/// Longest life of a session that Stripe allows, minus a margin.
+/// Longest life of a session: the day that Stripe allows, minus a margin for clock differences.
 const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
 
-/// Currencies whose smallest unit at Stripe differs from ISO 4217. In such a currency, Stripe would
-/// charge a hundred times too much or too little.
+/// Currencies whose smallest unit at Stripe differs from ISO 4217. This server follows ISO 4217, so
+/// Stripe would charge a hundred times too much or too little.
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
-/// Currencies with three decimals. Stripe accepts only amounts that end in 0.
+/// Currencies with three decimals. In these currencies, Stripe accepts only amounts that end in 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 /// The query that adds the session's payment to the answer, with the payment's refunded amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
@@ -51,10 +52,11 @@ pub struct Stripe {
     keys: Vec<SigningKey>,
     /// Marks this installation's sessions, because other installations may use the same account.
     mark: String,
-    /// Whether the server has logged that the key has no permission to read payments.
+    /// Whether the server has already logged that Stripe's key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of reads of sessions that Stripe did not close.
+    /// The number of sessions that Stripe refused to close, so that a second request read the
+    /// session.
     further_requests: AtomicU32,
 }
 
@@ -100,8 +102,8 @@ impl Stripe {
         }
         let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
             .clamp(LIFE_MIN, LIFE_MAX);
-        // All requests within one minute have the same end time. So a repeat with the same key has
-        // the same content.
+        // All requests about an order within one minute ask for the same end time. So a repeated
+        // request with the same key has the same content, as Stripe requires.
         let minute_secs = now.0.div_euclid(60_000) * 60;
         let ends_secs = match life {
             LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
@@ -124,8 +126,8 @@ impl Stripe {
             ("success_url", wanted.return_url_with("paid")),
             ("cancel_url", wanted.return_url_with("left")),
         ];
-        // For a day, Stripe repeats its first answer to a key, even if that answer was an internal
-        // error. So each minute has a different key.
+        // For a day, Stripe repeats its first answer to an idempotency key, even if that answer was
+        // an internal error. So the key changes each minute.
         let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
@@ -235,9 +237,10 @@ impl Stripe {
             // No money was taken, so there is no money to refund.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe repeats its first answer to a key, even if that answer was an internal error. So
-        // a try after an error has another key. Such a try starts only if the arrived and pending
-        // refunds do not cover the payment. Stripe never refunds more than was paid.
+        // Stripe repeats its first answer to a key, even if that answer was an internal error. So a
+        // request after an error has a new key, and could refund the payment a second time.
+        // Therefore the server first checks that the arrived and pending refunds do not cover the
+        // payment. Stripe never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -251,9 +254,10 @@ impl Stripe {
             ("metadata[order]", refund.order.clone()),
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
-            // The new refund may cover only the remaining amount. If so, the sum of all refunds
-            // shows whether all money was returned. Also, Stripe repeats its first answer to a key
-            // even if the refund has failed since then.
+            // This refund covers only a part of the payment, because a person refunded the other
+            // part. The sum of all refunds shows whether all money was returned. Their state must
+            // be read again, because Stripe repeats its first answer to a key even if the refund
+            // has failed since then.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
@@ -308,7 +312,8 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
                  currency";
         return Some(UnpayablePrice { member: "currency", why });
     }
-    // The total of an order is a multiple of this price, so the total also ends in 0.
+    // `minor` is the price of one unit. An order's total is a multiple of this price, so it also
+    // ends in 0.
     (MULTIPLE_OF_TEN.contains(&currency) && minor % 10 != 0).then_some(UnpayablePrice {
         member: "amount_minor",
         why: "must end in 0: the payment provider accepts only two of the three decimals of \

@@ -13,7 +13,7 @@ use crate::verify::CertCheck;
 pub struct Address {
     /// The connection settings, without the certificates.
     pub config: Config,
-    /// The TLS settings. They apply if `config` requests TLS.
+    /// The TLS settings. They are used only if `config` requests TLS.
     pub tls: Tls,
 }
 
@@ -38,8 +38,8 @@ impl Address {
     /// `sslrootcert`, `sslmode=verify-ca` or `sslmode=verify-full`.
     ///
     /// # Errors
-    /// Fails if the text is not an address, its mode is not supported, or its certificates cannot
-    /// be read.
+    /// Fails if the text is not an address, if its `sslmode` is not supported, or if its
+    /// certificates cannot be read.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (text, params) = TlsParams::split_from(text)?;
         let mut config: Config = text.parse()?;
@@ -54,8 +54,8 @@ impl Address {
     }
 }
 
-/// The TLS parameters of a URL. This crate parses them, because the driver does not know all TLS
-/// parameters.
+/// The TLS parameters of a URL. This crate parses these parameters, because the driver does not
+/// know all of them.
 struct TlsParams {
     mode: Option<SslMode>,
     check: CertCheck,
@@ -75,7 +75,7 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // `system` means that no file is given: the system's certificates are trusted.
+                // The value `system` is the same as no file: the system's certificates are trusted.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))

@@ -1,4 +1,4 @@
-//! Opens TLS over a connection that the PostgreSQL driver opened.
+//! Opens TLS on a connection that the PostgreSQL driver has opened.
 
 use std::future::Future;
 use std::io;
@@ -40,7 +40,7 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// Opens TLS connections. Clones are cheap and use the same certificates.
+/// Opens TLS connections. A clone is cheap, and uses the same certificates as the original.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<TlsSettings>);
 
@@ -60,10 +60,12 @@ impl Tls {
         Ok(Self(Arc::new(TlsSettings { check, roots, config })))
     }
 
-    /// Reads the trusted certificates again. Later connections use them.
+    /// Reads the trusted certificates again. Connections that are opened later use the new
+    /// certificates.
     ///
     /// # Errors
-    /// Fails if the certificates cannot be used. The previous certificates then stay in use.
+    /// Fails if the new certificates cannot be used. In this case, the previous certificates stay
+    /// in use.
     pub fn reload(&self) -> Result<(), TlsError> {
         let config = client_config(self.0.check, self.0.roots.as_deref())?;
         *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
@@ -127,7 +129,8 @@ where
     type Error = InvalidDnsNameError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
-        // The driver passes no host for a Unix socket, which uses no TLS.
+        // For a Unix socket, the driver passes no host. Such a connection uses no TLS, so any valid
+        // host will do here.
         let host = if host.is_empty() { "localhost" } else { host };
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })

@@ -9,10 +9,10 @@
 //! | `verify-ca` | yes | signed by a trusted authority |
 //! | `verify-full` | yes | signed by a trusted authority, with the host of the address among its subject alternative names |
 //!
-//! Connections trust the certificates of the PEM file `sslrootcert`, or the system's certificates
-//! if no file is given. The file may contain a server's own certificate. That certificate is
-//! trusted until it is removed from the file, even if it has expired. Connections over a Unix
-//! socket do not use TLS.
+//! Connections trust the certificates in the PEM file that `sslrootcert` names. If no file is
+//! given, they trust the system's certificates. The file can also contain the certificate of a
+//! server itself. Such a certificate is trusted as long as it is in the file, even after it has
+//! expired. Connections over a Unix socket do not use TLS.
 
 mod address;
 mod connect;

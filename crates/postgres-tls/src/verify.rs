@@ -66,7 +66,8 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         match authorities.verify_server_cert(certificate, intermediates, host, ocsp, now) {
-            // The host's name is checked last. If only this check fails, all others have passed.
+            // The name of the host is checked last. So if the error is about the name, all other
+            // checks have passed.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == CertCheck::Authority => Ok(ServerCertVerified::assertion()),

@@ -40,20 +40,20 @@ pub enum SecretsError {
     /// An edge does not have all keys of the deployment.
     #[error("roles: an edge needs the deployment's keys: {0}")]
     EdgeKeys(String),
-    /// The secret was not created yet.
+    /// No server has created the secret yet.
     #[error("there is no {name} in {place}; start the server once, or set {setting}")]
     Missing {
-        /// The secret.
+        /// The name of the secret.
         name: &'static str,
         /// The place where the secret is kept.
         place: String,
         /// The setting that replaces the secret.
         setting: &'static str,
     },
-    /// The secret does not have this program's format.
+    /// The secret does not have the format of a generated secret.
     #[error("the {name} in {place} has the wrong format or is too short; restore it from a backup")]
     Corrupt {
-        /// The secret.
+        /// The name of the secret.
         name: &'static str,
         /// The place where the secret is kept.
         place: String,

@@ -49,7 +49,7 @@ const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "we
 pub struct PassKeyFile {
     /// 16 hexadecimal digits by which a store recognizes the secret.
     pub fingerprint: String,
-    /// Whether the secret was created just now.
+    /// Whether this start of the server created the secret.
     pub is_new: bool,
 }
 
@@ -60,7 +60,7 @@ pub struct Secrets {
     pub buyer: Option<SecretString>,
     /// The operators' key.
     pub admin_key: SecretString,
-    /// Whether the operators' key was created just now. A new key must be shown to the operator.
+    /// Whether this start created the operators' key. A new key must be shown to the operator.
     pub admin_key_is_new: bool,
     /// The secrets that sign the sandbox's messages, newest first.
     pub webhook: Vec<SecretString>,
@@ -72,17 +72,17 @@ pub struct Secrets {
     pub pass_key_file: Option<PassKeyFile>,
 }
 
-/// Removes a `pass_key` that this start created, because the start failed before the store recorded
-/// the key. Otherwise the next start would treat the key as the key of another store.
+/// Removes a `pass_key` that this start created. Call this if the start failed before the store
+/// recorded the key. Otherwise the next start would treat the key as the key of another store.
 pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
     if is_new && settings.shape.store().is_none() {
-        // The start failed already, and its error says why.
+        // A failure here is ignored: the start has already failed, and its error says why.
         let _ = fs::remove_file(settings.data_dir.join("pass_key"));
     }
 }
 
-/// Reads the configured and the kept secrets. Creates missing secrets.
+/// Returns every secret, from the settings or from its file or table. Creates missing secrets.
 ///
 /// # Errors
 ///
@@ -170,7 +170,7 @@ async fn kept(
     check(settings, name, found.ok_or_else(missing)?)
 }
 
-/// Refuses to create an id key for a store that was created with another id key.
+/// Fails if the data directory has a store but no id key: a new key would not fit the store.
 fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
     let dir = &settings.data_dir;
     let is_embedded = settings.shape.store().is_none();
@@ -199,8 +199,8 @@ pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
 }
 
 /// Checks the permissions of the data directory of an embedded store. If other users can read or
-/// enter the directory but not write to it, logs a warning. This is still safe, because the files
-/// are private.
+/// enter the directory but not write to it, logs a warning. The directory is safe in this case,
+/// because only their owner can read the files.
 ///
 /// # Errors
 ///
@@ -224,7 +224,7 @@ pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
 }
 
 /// Logs a warning if other users can write to the data directory of a node whose store is in
-/// PostgreSQL. Such a node starts anyway, because an empty volume of a container usually has this
+/// PostgreSQL. Such a node starts anyway, because in a container, an empty volume usually has this
 /// mode.
 pub fn warn_of_writable_directory(dir: &Path) {
     // The directory may be missing, because such a node needs no directory.
@@ -251,7 +251,7 @@ fn location(settings: &Settings) -> String {
     }
 }
 
-/// Returns the secret `name`, and whether it was created just now. Creates it if it is missing.
+/// Returns the secret `name`, or creates it if it is missing. Also returns whether it is new.
 async fn load_or_create(
     settings: &Settings,
     history: &HistoryMemory,
@@ -269,8 +269,8 @@ async fn load_or_create(
     Ok((check(settings, name, secret)?, is_new))
 }
 
-/// Returns the secret if it has the format of a generated secret. A file that was emptied or
-/// truncated must never become a key that anyone can guess.
+/// Returns the secret if it has the format of a generated secret. This check is needed, because an
+/// empty or truncated file would otherwise become a key that anyone can guess.
 fn check(
     settings: &Settings,
     name: &'static str,
@@ -314,7 +314,7 @@ fn lost_with(name: &str) -> &'static str {
 }
 
 /// Writes the generated operators' key to the file `admin_key` of the data directory. Does nothing
-/// in the embedded shape, because the file already has the key there.
+/// in the embedded shape, because in that shape the file already has the key.
 ///
 /// # Errors
 ///
@@ -354,7 +354,7 @@ fn read_or_create(
     create_directory(dir)?;
     let secret = make();
     // The secret is written to a temporary file, which is then linked to `path`. So a reader sees
-    // the whole secret or no file. If two tasks write at the same time, only one task succeeds.
+    // the whole secret or no file. If two tasks write at once, only one creates `path`.
     let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
     let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
     fs::remove_file(&temp_path)?;

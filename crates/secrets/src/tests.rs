@@ -1,4 +1,5 @@
-//! Tests generated secrets. They are created once, they are private, and they are never replaced.
+//! Tests the generated secrets: each secret is created once, only its owner can read it, and it is
+//! never replaced.
 
 use doorbuster_config::{Flags, load};
 use doorbuster_testkit::TempDir;

@@ -27,24 +27,26 @@ use records::{CommitState, DeliveryLog, SeenOrder, SeenTicket, Waitlists};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
-/// A broken promise.
+/// A broken promise: the protocol or the server did something that it must never do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The name of the broken promise: an invariant of the protocol such as `I5`, or a short name.
+    /// The name of the broken promise: an invariant of the protocol such as `I5`, or a short word
+    /// for another promise.
     pub what: &'static str,
     /// The values that show the fault.
     pub detail: String,
 }
 
-/// How often each covered case happened.
+/// How often each case that the runs must cover has happened.
 pub type Coverage = BTreeMap<&'static str, u64>;
 
-/// The checker.
+/// The checker. It has its own records of what happened, and compares each step with them.
 #[derive(Clone, Debug)]
 pub struct Checker {
     /// The first broken promise.
     pub finding: Option<Finding>,
-    /// The covered cases, and how often each happened. A case that never happens is not tested.
+    /// How often each case that the runs must cover has happened. A case that never happens is not
+    /// tested.
     pub reached: Coverage,
     faulty: bool,
     history: Vec<CommitState>,
@@ -53,7 +55,7 @@ pub struct Checker {
     orders: Map<TicketId, SeenOrder>,
     requests: Map<RequestNumbers, TicketId>,
     numbers: Map<(GrantId, TicketN), TicketId>,
-    /// Committed verdicts with their commits.
+    /// Committed verdicts, each with the number of its commit.
     verdicts: Map<TicketId, (Verdict, u64)>,
     /// Verdicts that buyers received.
     reported: Map<TicketId, Verdict>,
@@ -62,10 +64,11 @@ pub struct Checker {
     handed_by: Map<usize, TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
-    /// The intended phase of each item, and the commit that recorded this intention.
+    /// The phase to which each item is going to change, and the number of the commit that recorded
+    /// this intended phase.
     stopping: [Option<(Phase, u64)>; 2],
     answers: Map<usize, BuyerAnswer>,
-    /// Closed grants with the length of their feeds.
+    /// The closed grants, each with the length of its feed at the close.
     closed: Map<GrantId, Seq>,
     /// Recalls that moved units.
     recalls: HashSet<RecallId, foldhash::fast::FixedState>,
@@ -116,8 +119,8 @@ impl Checker {
         &self.handed
     }
 
-    /// Notes an injected slot fault. After the first such fault, grants may be closed to repair
-    /// slots.
+    /// Notes that the simulation made a slot fail. After the first such fault, grants may be closed
+    /// to repair slots.
     pub(crate) fn slot_fault(&mut self) {
         self.faulty = true;
     }
@@ -155,13 +158,14 @@ impl Checker {
         self.answers.get(&attempt).copied()
     }
 
-    /// Returns the store at a commit.
+    /// Returns the checker's record of the store at the commit `version`.
     fn state_at(&self, version: u64) -> &CommitState {
         let at = self.history.partition_point(|m| m.version <= version);
         &self.history[at.saturating_sub(1)]
     }
 
-    /// Returns the time of the first commit after `version`, or `mono` if there is no such commit.
+    /// Returns the time until which the commit `version` was the newest commit: the time of the
+    /// next commit, or `mono` if there is none.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)

@@ -2,11 +2,12 @@
 //! faults.
 //!
 //! Random seeds reach deep states, but they may miss a short, unlucky sequence of steps. This
-//! search misses no sequence. It visits each state once and recognises a state by its hash (Wolper
-//! and Leroy, "Reliable Hashing without Collision Detection", CAV 1993). In every state, the
-//! checker checks the last step. Then a copy of the sale runs to rest without further faults, and
-//! the checker checks the end of that run. So the promises hold at every moment, and the sale
-//! recovers from every state.
+//! search misses no sequence. The search visits each state once, and recognises a state by its hash
+//! (Wolper and Leroy, "Reliable Hashing without Collision Detection", CAV 1993). In every state,
+//! the checker checks the last step. Then a copy of the sale runs without further faults until
+//! nothing changes (the copy is "run to rest"), and the checker checks the result. So a search
+//! without a finding shows that the promises hold in every state, and that the sale recovers from
+//! every state.
 //!
 //! The hash does not depend on the sequence in which messages were sent, because the search
 //! delivers the messages of a state in every sequence.
@@ -35,8 +36,9 @@ pub struct SmallSale {
     /// The largest number of faults: lost or repeated messages, crashes, lost slots, and settlers
     /// that take over.
     pub faults: u8,
-    /// The largest number of steps that loops take before the end: snapshots, feeds, retries, and
-    /// the search for lost slots. At the end every loop runs until no work is left.
+    /// The largest number of steps of background loops while the search goes on: snapshots, feeds,
+    /// retries, and the search for lost slots. When a copy of the sale runs to rest, every loop
+    /// runs until no work is left.
     pub turns: u8,
 }
 
@@ -72,7 +74,7 @@ impl SmallSale {
         self
     }
 
-    /// Adds a payment for the order, and a cancellation of the order.
+    /// Adds two operations: a payment for the order, and a cancellation of the order.
     #[must_use]
     pub fn with_payment_and_cancellation(mut self) -> Self {
         self.arrivals.extend([Op::Charge { order: 0, how: 0 }, Op::Cancel { order: 0 }]);
@@ -85,20 +87,21 @@ impl SmallSale {
 pub struct Exploration {
     /// The number of different states.
     pub states: u64,
-    /// The number of steps between them.
+    /// The number of steps from one state to another.
     pub steps: u64,
-    /// The number of operations on the longest path to a state.
+    /// The length of the longest path to a state, in operations.
     pub depth: usize,
     /// The covered cases, and how often each happened.
     pub reached: Coverage,
-    /// The operations that lead to the first finding. The search ends there.
+    /// The operations that lead to the first finding, and this finding. The search ends at the
+    /// first finding.
     pub broken: Option<(Case, Finding)>,
 }
 
 /// What may still happen in a state, in addition to deliveries.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
-    /// A bit for each arrival that has not happened yet.
+    /// One bit for each operation in [`SmallSale::arrivals`] that has not happened yet.
     arrivals: u32,
     faults: u8,
     turns: u8,
@@ -113,13 +116,13 @@ struct State {
 /// The number of parts of the set of visited states. Each part has its own lock.
 const PARTS: usize = 64;
 
-/// What the threads of a search share.
+/// The data that all threads of a search share.
 struct Search<'a> {
     sale: &'a SmallSale,
     seen: Vec<Mutex<HashSet<u128, FixedState>>>,
-    /// States for threads that have none.
+    /// States that were not visited yet, for threads that have no states of their own.
     open: Mutex<Vec<State>>,
-    /// The number of threads that have no states.
+    /// The number of threads that have no states of their own.
     idle: AtomicUsize,
     threads: usize,
     is_over: AtomicBool,
@@ -173,7 +176,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the search of all threads if this thread panics.
+/// When this value is dropped in a panic, it ends the search of all threads.
 struct EndIfPanicking<'a>(&'a AtomicBool);
 
 impl Drop for EndIfPanicking<'_> {
@@ -185,7 +188,8 @@ impl Drop for EndIfPanicking<'_> {
 }
 
 impl Search<'_> {
-    /// Visits states until no thread has any, or until a thread has a finding.
+    /// Visits states until no thread has a state that was not visited, or until a thread has a
+    /// finding.
     fn run(&self) -> Exploration {
         let _end = EndIfPanicking(&self.is_over);
         let (mut result, mut text, mut own) = (Exploration::default(), String::new(), Vec::new());
@@ -195,8 +199,8 @@ impl Search<'_> {
         result
     }
 
-    /// Returns the next state. A thread with several states gives half of them away if another
-    /// thread has none.
+    /// Returns the next state. If another thread has no states, a thread with several states gives
+    /// half of its states away.
     fn next(&self, own: &mut Vec<State>) -> Option<State> {
         if own.len() > 1 && self.idle.load(Ordering::Relaxed) > 0 {
             lock(&self.open).extend(own.drain(..own.len() / 2));
@@ -243,9 +247,10 @@ impl Search<'_> {
             }
             let mut path = path.clone();
             path.push(op);
-            // A run to rest begins with the delivery of the oldest message. So a state with
-            // messages in flight ends like the state after that delivery. The search also visits
-            // the state after the delivery, so only a state without messages is run to rest.
+            // A run to rest begins with the delivery of the oldest message. So from a state with
+            // messages in flight, it gives the same result as from the state after that delivery.
+            // The search visits that later state too. So only a state without messages is run to
+            // rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {
@@ -262,8 +267,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the hash of everything that can change what happens later. The texts of the messages are
-/// sorted before they are hashed.
+/// Returns the hash of all data that can affect later steps. The texts of the messages are sorted
+/// before they are hashed.
 fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
     let messages = [std::mem::take(&mut world.flight), std::mem::take(&mut world.late)];
     text.clear();
@@ -282,7 +287,8 @@ fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
     half(1) << 64 | half(2)
 }
 
-/// Returns every operation that may happen next, and what may happen after it.
+/// Returns every operation that may happen next. Each operation comes with the budget that is left
+/// after it.
 fn moves(sale: &SmallSale, world: &World, left: Budget) -> Vec<(Op, Budget)> {
     let mut all = Vec::new();
     let (flight, late) = (0..world.flight.len() as u8, 0..world.late.len() as u8);

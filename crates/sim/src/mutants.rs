@@ -1,5 +1,5 @@
-//! Removes each rule of the protocol in turn. If no run detects the removal of a rule, the rule is
-//! either not simulated or not needed.
+//! Removes each rule of the protocol in turn, and checks that a run then has a finding. If no run
+//! has one, the simulation does not test the rule, or the protocol does not need it.
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::checker::Finding;
@@ -18,13 +18,13 @@ pub struct MutantResult {
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// The finding of the rule's own list of operations. The list is stored in the directory
-    /// `directed`. `None` if there is no such list, or the list has no finding.
+    /// The finding of the rule's own list of operations, which is stored in the directory
+    /// `directed`. `None` if the rule has no list there, or if the list has no finding.
     pub directed: Option<Finding>,
 }
 
 impl MutantResult {
-    /// Returns whether the removal was detected.
+    /// Returns whether a run had a finding without the rule.
     #[must_use]
     pub fn is_noticed(&self) -> bool {
         self.seeds.is_some() || self.directed.is_some()
@@ -57,16 +57,16 @@ pub fn directed_list(rule: Rule, broken: &BrokenSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
-/// Returns a short list of operations that breaks the same promise as the seed. If a rule is given,
-/// the list breaks the promise only without this rule.
+/// Returns a short list of operations that breaks the same promise as the seed. If the rule
+/// `without` is given, the list breaks the promise only when this rule is removed.
 #[must_use]
 pub fn shortest(broken: &BrokenSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);
         remove(None);
-        // If the list has a finding even with every rule in place, the missing rule is not the
-        // cause.
+        // If the list has a finding even with every rule in force, the removed rule is not the
+        // cause of the finding.
         finding.filter(|_| without.is_none() || run_case(case).is_none())
     };
     let (case, finding) = shrink(&profile::case(broken.seed), broken.finding.clone(), run);

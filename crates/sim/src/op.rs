@@ -1,5 +1,5 @@
-//! The operations of a simulated sale. An argument is an integer; modulo the number of
-//! objects, it chooses an object. So any part of a list is a valid list, and can be stored as JSON.
+//! The operations of a simulated sale. If an argument names an object, the object's index is the
+//! argument modulo the number of such objects. So any part of a list is a valid list.
 pub mod spread;
 pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
@@ -27,8 +27,8 @@ pub enum Op {
         node: u8,
         /// The attempt to repeat.
         attempt: u8,
-        /// The number of units to add to the units of the earlier request. Above 0, the repeated
-        /// request has other content.
+        /// The number of units to add to the units of the earlier request. If this number is above
+        /// 0, the repeated request has other content.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.
@@ -38,7 +38,7 @@ pub enum Op {
     },
     /// A buyer asks for the verdict of an id.
     Get {
-        /// The index among the ids handed out.
+        /// The index among the ids that buyers received.
         id: u8,
     },
     /// A node that waits for a verdict reads the verdict from the store.
@@ -78,7 +78,7 @@ pub enum Op {
         /// The index among the messages in flight, oldest first.
         message: u8,
     },
-    /// Several messages arrive one after another, each time the oldest one.
+    /// Several messages arrive one after another. Each time, the oldest message in flight arrives.
     DeliverMany {
         /// The number of messages.
         count: u8,
@@ -115,7 +115,7 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// A ticket cannot be settled. It is returned, and the rest of its batch is settled.
+    /// A ticket cannot be settled, so it is returned. The other tickets of its batch are settled.
     Poison {
         /// The index among the batches in flight.
         message: u8,
@@ -126,7 +126,7 @@ pub enum Op {
         leader: u8,
         /// The slot.
         slot: u8,
-        /// The units from the pool.
+        /// The number of units that the grant gets from the pool.
         units: u8,
     },
     /// A leader moves units from the pool to a slot's grant.
@@ -202,7 +202,7 @@ pub enum Op {
         /// The item.
         item: u8,
     },
-    /// A leader waits until the slots of a stopping item are drained, and then shows the phase.
+    /// A leader waits until an item's slots are drained, and then shows the item's new phase.
     Drain {
         /// The leader.
         leader: u8,
@@ -285,7 +285,7 @@ pub enum Op {
         /// The slot.
         slot: u8,
     },
-    /// Fault: a slot and its saved copy are exchanged, as with an old snapshot or a second primary.
+    /// Fault: a slot's data and its saved copy are exchanged, as if an old snapshot was restored.
     Swap {
         /// The slot.
         slot: u8,
@@ -299,15 +299,15 @@ pub enum Op {
     PayAt {
         /// The index among the checkouts that were handed out.
         session: u8,
-        /// 0 and 1: the buyer pays once. 2: the payment fails, then succeeds. 3: it fails.
+        /// 0 and 1: the payment succeeds. 2: it fails, then succeeds. 3: it fails.
         how: u8,
     },
     /// A provider captures money outside of any checkout and sends its message.
     Charge {
         /// The index among all orders.
         order: u8,
-        /// 0: the price. 1: another amount. 2: another currency. 3: a valid id without an order. 4:
-        /// an invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
+        /// 0: the order's price. 1: another amount. 2: another currency. 3: a valid id without an
+        /// order. 4: an invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
         how: u8,
     },
     /// A provider repeats the message about a payment.
@@ -317,12 +317,12 @@ pub enum Op {
         /// Which message is sent. Even: the same message. Odd: a message with another id.
         how: u8,
     },
-    /// An action continues that waited for units.
+    /// An action that waited for units continues.
     EndWait {
         /// The index among the waiting actions.
         action: u8,
     },
-    /// The provider becomes available or unavailable, or refuses the next refunds.
+    /// The provider becomes available, becomes unavailable, or refuses the next refunds.
     Provider {
         /// 0: available. 1: unavailable. From 2: the number of refused refunds.
         how: u8,
@@ -345,8 +345,8 @@ pub enum Op {
     RefundArrives {
         /// The index among the refunds that the provider accepted.
         refund: u8,
-        /// 3: the payout failed and is retried. 5: the money arrived, but the message is late. 7:
-        /// the money came back. Another value: the money arrived.
+        /// 3: the payout failed and is tried again. 5: the money arrived, but the message is late.
+        /// 7: the money came back. Any other value: the money arrived.
         #[serde(default)]
         how: u8,
     },
@@ -379,8 +379,8 @@ pub enum Op {
     Endpoint {
         /// The endpoint.
         endpoint: u8,
-        /// 0: it accepts events. 1: it fails. 2: it accepts events but never answers. 3 or more: it
-        /// refuses one event.
+        /// 0: the endpoint accepts events. 1: the endpoint fails. 2: the endpoint accepts events
+        /// but its answers never arrive. 3 or more: the endpoint refuses one event.
         mood: u8,
     },
     /// A delivery worker ends.

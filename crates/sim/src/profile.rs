@@ -1,4 +1,4 @@
-//! Turns seeds into lists of operations. A profile decides which operations are frequent.
+//! Turns a seed into a list of operations. The seed's profile decides which of them are frequent.
 mod faults;
 mod money;
 mod setup;
@@ -8,7 +8,7 @@ use crate::op::waitlist::Waitlist;
 use crate::op::{Case, Op};
 use crate::rng::SimRng;
 
-/// The kind of operations that are frequent in a list.
+/// A profile: which operations are frequent in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
     /// There are no faults, but messages may arrive late.
@@ -18,17 +18,17 @@ pub enum Profile {
     Network,
     /// Slots lose their data or return to old data.
     Slots,
-    /// Slots lose their data or return to old data while units are moved between slots.
+    /// Slots lose their data or return to old data. Meanwhile, units are moved between slots.
     SlotsTail,
     /// Nodes fail and start again without the slots in their memory.
     Restarts,
-    /// Requests are large, and recalls and refills are frequent.
+    /// Requests ask for many units, and recalls and refills are frequent.
     Tail,
     /// Orders end often: they are cancelled, expired, refunded or paid late.
     Endings,
     /// The same requests are repeated at several nodes.
     Replays,
-    /// Pauses, closings and moves to a new epoch are frequent.
+    /// Operators often pause and close sales, and slots often move to a new epoch.
     Phases,
     /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
@@ -37,7 +37,7 @@ pub enum Profile {
     Partitions,
     /// The number of partitions changes again and again while buyers buy.
     Respread,
-    /// Nodes with slots in their memory fail. They stay down or return, and leases lapse.
+    /// Nodes with slots in their memory fail. Some nodes start again, and leases lapse.
     Nodes,
     /// A payment is on time, late, repeated or wrong, or its message is late. The provider is
     /// sometimes unavailable.
@@ -48,7 +48,7 @@ pub enum Profile {
     Telling,
     /// There is little stock, orders end, and buyers wait for units to return.
     Waitlist,
-    /// Most groups of operations get a random weight. If the weight is 0, the group does not occur.
+    /// Most groups of operations get a random weight. A group with the weight 0 does not occur.
     Swarm,
 }
 
@@ -173,7 +173,7 @@ fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// Returns random weights. Requests, deliveries and settling keep their usual weights.
+/// Returns random weights, except for requests, deliveries and settling: these keep their weights.
 fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
     let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
     Weights {
@@ -199,7 +199,7 @@ fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
     }
 }
 
-/// Returns the list of a seed.
+/// Returns the setup and the list of operations of a seed.
 #[must_use]
 pub fn case(seed: u64) -> Case {
     let profile = Profile::for_seed(seed);
@@ -305,7 +305,7 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
 }
 
 /// Returns an operation that cancels an order. If `order` is even, the buyer cancels. If it is odd,
-/// an operator cancels. So the choice needs no further random number.
+/// an operator cancels. This choice uses `order`, so it needs no further random number.
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },

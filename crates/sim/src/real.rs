@@ -1,13 +1,14 @@
 //! Compares simulated sales with real backends. Every transaction of a sale also runs on a real
 //! store, and every call to a slot also runs on a real slot.
 //!
-//! A simulated sale runs over the model and the reference slot and is recorded ([`RecordedRun`]).
-//! Then the same transactions and calls run against real backends. The comparison covers each
-//! result, the state of the slots, and all rows.
+//! First, a simulated sale runs on the model and on reference slots, and is recorded
+//! ([`RecordedRun`]). Then the same transactions and calls run on real backends. The comparison
+//! covers the result of each transaction and call, the state of the slots, and all rows.
 //!
 //! There are three comparisons of a [`RecordedRun`]:
 //!
-//! - [`compare_rules`] runs the rules over the tables of SQLite in memory. It is quick.
+//! - [`compare_rules`] runs the rules of `core` on SQLite's tables in memory. This comparison is
+//!   quick.
 //! - [`compare_store`] runs a whole [`doorbuster_store::Store`] of any backend, through the methods
 //!   that the server calls. It needs a function that opens a *fresh* store (no sales, items
 //!   numbered from 1) with the given key, clock and sink ([`StoreSetup`]).
@@ -48,15 +49,16 @@ pub struct RecordedRun {
     pub trace: Vec<(Tx, TxResult)>,
     /// The keys of the sale's slots.
     pub slot_keys: Vec<SlotKey>,
-    /// The calls to the slots with their replies.
+    /// The calls to the slots, each with the slot's reply and state.
     pub calls: Vec<RecordedCall>,
     /// The bounds of each slot's memory.
     pub bounds: SlotBounds,
 }
 
 impl RecordedRun {
-    /// Runs a list and records the run. The run leaves out two things that a real slot cannot have:
-    /// bounds that differ from the server's bounds, and an old copy that replaces the slot's data.
+    /// Runs a list of operations and records the run. Two things are left out, because a real slot
+    /// cannot have them: bounds that differ from the server's bounds, and an old copy that replaces
+    /// the slot's data.
     ///
     /// # Errors
     /// Returns the checker's finding.
@@ -67,7 +69,7 @@ impl RecordedRun {
         Self::with_all_faults(&case)
     }
 
-    /// Runs a list and records the run. The run leaves out nothing.
+    /// Runs a list of operations and records the run, with all bounds and faults of the list.
     ///
     /// # Errors
     /// Returns the checker's finding.
@@ -82,7 +84,8 @@ impl RecordedRun {
         Ok(Self { before, trace, slot_keys, calls, bounds: slot_bounds(&case.setup) })
     }
 
-    /// Runs the list of a seed.
+    /// Runs the list of operations of a seed, and records the run as [`RecordedRun::from_case`]
+    /// does.
     ///
     /// # Errors
     /// Returns the checker's finding.
@@ -91,7 +94,7 @@ impl RecordedRun {
     }
 }
 
-/// Returns the key of ids that real slots and stores must use.
+/// Returns the key for ids. Real slots and stores must use this key.
 #[must_use]
 pub fn id_key() -> IdKey {
     NAMES.key.clone()
@@ -100,7 +103,7 @@ pub fn id_key() -> IdKey {
 /// The result of comparing many lists.
 #[derive(Clone, Debug, Default)]
 pub struct ComparisonReport {
-    /// The number of lists.
+    /// The number of lists of operations that were compared.
     pub lists: u64,
     /// The number of transactions.
     pub transactions: u64,
@@ -108,14 +111,14 @@ pub struct ComparisonReport {
     pub calls: u64,
     /// The number of comparisons of all rows.
     pub dumps: u64,
-    /// The wall time.
+    /// How long the comparison took.
     pub took: Duration,
     /// The seeds that failed, each with the difference or the checker's finding.
     pub differ: Vec<(u64, String)>,
 }
 
-/// Runs the lists of these seeds, and compares each run with SQLite in memory and with slots in
-/// memory. Several threads share the seeds.
+/// Runs the list of each of these seeds, and compares each run with SQLite in memory and with slots
+/// in memory. Several threads divide the seeds among them.
 ///
 /// # Errors
 /// Fails if a runtime cannot be created.

@@ -1,5 +1,6 @@
-//! Lists of operations that are stored as files. There is a shrunk list for each finding. For each
-//! rule, there is a list that detects the rule's removal.
+//! Lists of operations that are stored as files. One directory has a shrunk list for each fault
+//! that the checker once found. The other directory has, for each rule, a list that has a finding
+//! if the rule is removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -13,7 +14,8 @@ use crate::run::run_case;
 /// A list with its finding.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reproduction {
-    /// The rule whose removal the list detects.
+    /// The rule that must be removed for the finding to occur. `None` if the finding occurs with
+    /// every rule in force.
     pub rule: Option<String>,
     /// The finding.
     pub found: String,
@@ -25,7 +27,7 @@ pub struct Reproduction {
 
 impl Reproduction {
     /// Returns a list with its finding. `without` is the rule that must be removed for the finding
-    /// to occur. It is `None` if the finding occurs with every rule in place.
+    /// to occur. `without` is `None` if the finding occurs with every rule in force.
     #[must_use]
     pub fn new(case: Case, finding: &Finding, without: Option<Rule>) -> Self {
         let rule = without.map(|rule| rule.name().to_owned());
@@ -47,7 +49,7 @@ impl Reproduction {
             .ok_or_else(|| name.clone())
     }
 
-    /// Runs the list without the rule `without`. If `without` is `None`, every rule is in place.
+    /// Runs the list without the rule `without`. If `without` is `None`, every rule is in force.
     #[must_use]
     pub fn run(&self, without: Option<Rule>) -> Option<Finding> {
         remove(without);
@@ -56,7 +58,7 @@ impl Reproduction {
         finding
     }
 
-    /// Returns the text of the file, with one operation in each line.
+    /// Returns the text of the list's file, with one operation in each line.
     #[must_use]
     pub fn text(&self) -> String {
         let ops: Vec<_> = self.ops.iter().map(|op| format!("    {}", json(op))).collect();
@@ -104,7 +106,7 @@ fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("numbers, names and texts")
 }
 
-/// Returns the directory of the lists that detect a removed rule.
+/// Returns the directory with the lists that have a finding if a rule is removed.
 #[must_use]
 pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")

@@ -21,9 +21,9 @@ pub struct BuyerRequest {
     pub item: ItemId,
     /// The units.
     pub units: Units,
-    /// The last commit before the request arrived.
+    /// The number of the last commit before the request arrived.
     pub began: u64,
-    /// The number of the attempt.
+    /// The index of the attempt among all attempts of the run.
     pub attempt: usize,
 }
 
@@ -67,7 +67,7 @@ pub enum BuyerAnswer {
     },
     /// The buyer would exceed the limit.
     LimitReached,
-    /// The key was used with other content.
+    /// The buyer used the request key before, with another item or other units.
     KeyReused,
     /// The sale is not open.
     Phase {

@@ -12,7 +12,7 @@ use crate::op::Case;
 use crate::profile;
 use crate::world::World;
 
-/// The number of seeds that a thread takes at once.
+/// The number of seeds that a thread takes at a time.
 const CHUNK: u64 = 64;
 
 /// The seeds to run.
@@ -24,7 +24,7 @@ pub struct SimPlan {
     pub seeds: u64,
     /// The number of threads.
     pub threads: usize,
-    /// The removed rule.
+    /// The rule that is removed for these runs, if any.
     pub without: Option<Rule>,
     /// Whether to stop at the first finding.
     pub stop_at_first: bool,
@@ -48,7 +48,7 @@ pub struct Report {
     pub took: Duration,
     /// Seeds with findings, lowest first.
     pub broken: Vec<BrokenSeed>,
-    /// The covered cases.
+    /// How often each case that the runs must cover has happened.
     pub reached: Coverage,
 }
 
@@ -64,7 +64,7 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Stops the printing of panics that become findings.
+/// Turns off the printing of panics on threads whose panics become findings.
 fn quiet_panics() {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -77,7 +77,8 @@ fn quiet_panics() {
     });
 }
 
-/// Runs one list. Returns its finding, if any. A panic in the rules is a finding too.
+/// Runs one list of operations. Returns the list's finding, if any. A panic in the rules is a
+/// finding too.
 #[must_use]
 pub fn run_case(case: &Case) -> Option<Finding> {
     run_counting(case, &mut Coverage::default())

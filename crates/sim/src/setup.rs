@@ -25,8 +25,8 @@ pub struct ItemSetup {
     /// The units of one refill.
     #[serde(default)]
     pub refill: u8,
-    /// How many of the item's slots are in the item's spread at the start. This number includes
-    /// only slots that all nodes share. 0 means all.
+    /// How many of the item's shared slots are in the item's spread at the start. A shared slot is
+    /// a slot that every node can reach. 0 means all shared slots.
     #[serde(default)]
     pub width: u8,
 }
@@ -36,8 +36,8 @@ pub struct ItemSetup {
 pub struct SlotSetup {
     /// The item.
     pub item: u8,
-    /// The node that has the slot in its memory. `None` if the slot is in no node's memory. Then
-    /// every node reaches the slot.
+    /// The node that has the slot in its memory. If this is `None`, the slot is in no node's
+    /// memory, and every node can reach it.
     pub node: Option<u8>,
     /// The slot's initial units, if sub-domains are not in use.
     pub first: u8,

@@ -1,11 +1,13 @@
-//! Shrinks a failing list. It drops chunks, then single operations, and then simplifies the
-//! arguments and the setup, as long as the list still fails.
+//! Shrinks a list of operations that has a finding. First it drops groups of operations, then
+//! single operations. Then it simplifies the arguments and the setup. It keeps each change only if
+//! the list still breaks the same promise.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;
 use crate::op::{Case, Op, Setup};
 
-/// The largest number of candidates that are run. After that, the best list so far is the result.
+/// The largest number of changed lists that are run. After that many runs, the smallest list so far
+/// is the result.
 const RUNS_MAX: usize = 20_000;
 
 /// Returns a smaller list that breaks the same promise, and its finding.
@@ -34,7 +36,7 @@ struct Shrinker<F> {
 }
 
 impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
-    /// Keeps the candidate if it breaks the same promise.
+    /// Keeps the changed list if it breaks the same promise.
     fn accept(&mut self, candidate: Case) -> bool {
         self.runs += 1;
         if self.runs >= RUNS_MAX || candidate == self.best || !candidate.setup.is_valid() {
@@ -68,7 +70,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// For every argument, tries 0, half of the value, and the value minus one.
+    /// For every argument of every operation, tries the values 0, half of the argument, and the
+    /// argument minus one.
     fn simplify_ops(&mut self) {
         for at in 0..self.best.ops.len() {
             if let Op::DeliverMany { count } = self.best.ops[at] {
@@ -85,8 +88,8 @@ impl<F: Fn(&Case) -> Option<Finding>> Shrinker<F> {
         }
     }
 
-    /// Replaces `DeliverMany` by single deliveries. The list becomes longer, but each delivery can
-    /// be dropped.
+    /// Replaces `DeliverMany` by single deliveries. The list becomes longer, but then each single
+    /// delivery can be dropped.
     fn unfold(&mut self, at: usize, count: u8) {
         let mut ops = self.best.ops.clone();
         let singles = (0..count).map(|_| Op::Deliver { message: 0 });

@@ -47,7 +47,8 @@ pub enum Tx {
     End(TicketId, EndReason, Attribution, Millis),
     /// Extends an order to this `pay_by` ([`doorbuster_core::order::extend`]).
     Extend(TicketId, Millis, Millis),
-    /// Captures a payment ([`doorbuster_core::money::capture`]). The flag marks the last try.
+    /// Applies a captured payment ([`doorbuster_core::money::capture`]). The flag is true for the
+    /// last try.
     Capture(Capture, bool, Millis),
     /// Records a failed payment ([`doorbuster_core::money::record_failure`]).
     FailPayment(Capture, Millis),
@@ -56,11 +57,12 @@ pub enum Tx {
     /// Applies the provider's answer to a refund ([`doorbuster_core::money::answer_refund`]). The
     /// first value is the refund as it was at the time of the query.
     AnswerRefund(Refund, RefundUpdate, Millis),
-    /// Retries a refund ([`doorbuster_core::money::retry_refund`]).
+    /// Makes a failed refund due again ([`doorbuster_core::money::retry_refund`]).
     RetryRefund(RefundId, Millis),
-    /// Keeps a checkout ([`doorbuster_core::money::keep_checkout`]).
+    /// Stores a new checkout, unless the order has an open one
+    /// ([`doorbuster_core::money::keep_checkout`]).
     KeepCheckout(Checkout),
-    /// Closes a checkout ([`doorbuster_core::money::close_checkout`]).
+    /// Records that a checkout is closed ([`doorbuster_core::money::close_checkout`]).
     CloseCheckout(TicketId, String),
     /// Records an unanswered query ([`doorbuster_core::money::record_unanswered_check`]).
     RecordUnanswered(TicketId, String, Millis),
@@ -76,10 +78,11 @@ pub enum Tx {
     Serve(ItemId, Millis),
     /// Ends entries with their sale ([`doorbuster_core::waitlist::end_with_sale`]).
     EndWaitlist(ItemId, Millis),
-    /// Records the intended phase of an item. No new grants are opened, and its slots are stopped.
+    /// Records that an item is going to change to this phase. From then on, the item gets no new
+    /// grants, and its slots are stopped.
     Intend(ItemId, Phase),
-    /// Shows buyers a new phase. `Some` has the intended phase, and the commit that recorded this
-    /// intention. `None` opens the sale again after a pause.
+    /// Shows buyers a new phase. `Some` has the intended phase, and the number of the commit that
+    /// recorded it. `None` opens the sale again after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -88,7 +91,7 @@ pub enum Tx {
 pub enum TxResult {
     /// The result of [`Tx::Open`].
     Opened(Option<Grant>),
-    /// No result.
+    /// The transaction has no result.
     Nothing,
     /// The number of units moved.
     Moved(u64),
@@ -127,7 +130,8 @@ pub enum TxResult {
 pub struct PhaseRow {
     /// The phase that buyers see.
     pub shown: Phase,
-    /// The intended phase while the slots drain, and the commit that recorded it.
+    /// The phase to which the item is going to change while its slots drain, and the number of the
+    /// commit that recorded it.
     pub intent: Option<(Phase, u64)>,
 }
 
@@ -138,7 +142,7 @@ pub struct OrderHolder {
     pub half: u64,
     /// The transaction that created the order.
     pub xid: u64,
-    /// The commit of that transaction.
+    /// The number of the commit of that transaction.
     pub version: u64,
 }
 
@@ -152,9 +156,9 @@ pub struct SimStore {
     pub phases: BTreeMap<ItemId, PhaseRow>,
     /// The transaction that wrote each event.
     pub writer_xids: Vec<u64>,
-    /// Commits so far.
+    /// The number of commits so far.
     pub version: u64,
-    /// The commit that closed each grant.
+    /// For each closed grant: the number of the commit that closed the grant.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
     /// The requests that hold an order, in the order of the commits.
     winners: Vec<OrderHolder>,
@@ -248,7 +252,7 @@ impl SimStore {
     }
 
     /// Changes the shown phase, and returns whether it changed. If the intended phase has changed
-    /// since the leader read it, the leader's transaction has no effect.
+    /// since the leader read it, this transaction has no effect.
     fn show_phase(&mut self, item: ItemId, intent: Option<(Phase, u64)>) -> bool {
         // The number of a commit is never 0.
         let version = |intent: Option<(Phase, u64)>| intent.map_or(0, |(_, version)| version);

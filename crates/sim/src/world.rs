@@ -1,9 +1,9 @@
-//! The simulated sale: nodes, slots, settlers, leaders and the store. They exchange messages, which
-//! operations deliver one by one.
+//! The simulated sale: nodes, slots, settlers, leaders and the store. These actors exchange
+//! messages. The operations of the list deliver the messages one by one.
 //!
-//! This module replaces the server: it drives the steps of the crate `steps`, and calls the rules
-//! of `core` in the same order as the server. Two actors interact only within one transaction or
-//! one atomic step of a slot.
+//! This module replaces the server: it runs the sequences of steps of the crate `steps`, and calls
+//! the rules of `core` in the same order as the server. Besides messages, actors affect each other
+//! only through a transaction of the store or an atomic step of a slot.
 mod answer;
 mod buyer;
 mod control;
@@ -47,7 +47,7 @@ use crate::store::{SimStore, Tx, TxResult};
 
 /// The store's clock at the start.
 const START: Millis = Millis(1_800_000_000_000);
-/// The largest number of messages in flight. Above it, the oldest message is lost.
+/// The largest number of messages in flight. If there are more, the oldest message is lost.
 const FLIGHT_MAX: usize = 256;
 
 /// The simulated sale.
@@ -158,7 +158,8 @@ impl World {
         }
     }
 
-    /// Runs a whole list, and then every loop until no work is left. Stops at the first finding.
+    /// Runs a whole list of operations, and then every loop until no work is left. Stops at the
+    /// first finding, and returns it.
     pub fn run(&mut self, ops: &[Op]) -> Option<Finding> {
         for &op in ops {
             self.step(op);
@@ -281,7 +282,7 @@ impl World {
         done
     }
 
-    /// Returns random bits for the ids that actors create. They depend only on the number of
+    /// Returns random bits for the ids that actors create. The bits depend only on the number of
     /// earlier calls.
     pub(crate) fn draw(&mut self) -> u64 {
         self.draws += 1;
@@ -293,7 +294,7 @@ impl World {
     }
 }
 
-/// Returns the number of units in an operation.
+/// Converts the argument of an operation to a number of units, which is at least 1.
 pub(crate) fn units_of(units: u8) -> Units {
     Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
 }

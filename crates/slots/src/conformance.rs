@@ -25,7 +25,7 @@ pub fn id_key() -> IdKey {
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
 const GRANT: GrantId = GrantId(77);
 const EPOCH: Epoch = Epoch(5);
-/// The longest time in which issued tickets must be delivered.
+/// An issued ticket must be delivered within this time.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 fn units(n: u32) -> Units {
@@ -76,7 +76,7 @@ async fn issue(slots: &Slots, buyer: &str, key: &str, n: u32) -> IssuedTicket {
     }
 }
 
-/// Takes tickets until `wanted` tickets have arrived. They arrive in the order of issue, but
+/// Takes tickets until `wanted` tickets have arrived. Tickets arrive in the order of issue, but
 /// several takes may be necessary.
 async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     let mut taken = Vec::new();
@@ -172,7 +172,7 @@ pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
 }
 
 /// A repeated request gets its ticket again. A request with the same key and other content gets
-/// "key reused". Neither deducts units.
+/// "key reused". Neither of these requests deducts units.
 pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     open_slot(&slots, 10).await;
     let first = issue(&slots, "a", "k", 4).await;
@@ -316,7 +316,8 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
 }
 
 /// The other counter becomes active if the active one has too few units or falls below the
-/// threshold. Both counters merge if only their sum is large enough.
+/// threshold. If neither counter has enough units, but both together have enough, the counters
+/// merge.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -353,8 +354,8 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!((recalled, state().await), (RecallOutcome::Taken(3), ([0, 1], Counter::A, false)));
 }
 
-/// A slot can be retired only after its queue is empty. Then it has no epoch. A later grant
-/// restores the slot.
+/// A slot can be retired only after its queue is empty. A retired slot has no epoch until a later
+/// grant restores the slot.
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;

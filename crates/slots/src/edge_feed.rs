@@ -17,7 +17,8 @@ const EDGES: &str = include_str!("edge_feed/edges.lua");
 pub const FEED_REQUESTS_MAX: usize = 8_192;
 /// The largest number of entries in one write or read.
 pub const FEED_ENTRIES_MAX: usize = 64;
-/// The time from the last write until the feed expires, in milliseconds. Old counts are useless.
+/// The time from the last write until the feed expires, in milliseconds. An edge cannot use counts
+/// that are so old.
 const LIFETIME_MS: u32 = 60_000;
 /// The time from the newest report until the reports of all edges expire, in milliseconds. A reader
 /// ignores reports that are too old.
@@ -41,17 +42,17 @@ pub struct FeedChange<'a> {
 /// A part of the feed at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedPart {
-    /// The generation.
+    /// The number of the feed's generation.
     pub generation: u64,
-    /// The head.
+    /// The feed's head: the text that says up to where the generation is complete.
     pub head: Vec<u8>,
-    /// Where this part begins.
+    /// The feed's position at the beginning of this part.
     pub from: FeedPosition,
     /// The hashes of requests that hold orders.
     pub requests: Vec<u64>,
     /// Entries, in the order of their changes.
     pub entries: Vec<FeedEntry>,
-    /// Whether there are more entries.
+    /// Whether the feed has further entries after this part.
     pub has_more_entries: bool,
 }
 

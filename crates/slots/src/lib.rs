@@ -102,8 +102,8 @@ impl Slots {
         Self::Local(Local::new(key, bounds))
     }
 
-    /// Returns slots in Redis. The function checks every server, including servers that only
-    /// the cluster knows. It refuses a server that evicts keys, is too old or is a replica.
+    /// Returns slots in Redis. The function checks every server, including servers that only the
+    /// cluster knows. The function refuses a server that evicts keys, is too old or is a replica.
     ///
     /// # Errors
     /// Fails if a server is refused or cannot be reached. In a cluster, one reachable server is
@@ -248,8 +248,7 @@ impl Slots {
         Ok(())
     }
 
-    /// Delivers again the tickets that were delivered and never acknowledged, because their settler
-    /// stopped.
+    /// Delivers tickets again whose settler stopped before it acknowledged them.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.

@@ -5,12 +5,12 @@
 -- ARGV: five numbers for each key: the used amount, the wanted share, the cost of a request, the
 -- burst, and the reserved part of the burst. The cost is in nanoseconds of the limit's rate, and
 -- the other numbers are in microseconds.
--- Returns two numbers for each key, both in microseconds: how far the limit's state is ahead of the
+-- Returns two numbers for each key, both in microseconds: how far the key's instant is ahead of the
 -- present, and the granted share.
 --
 -- A key holds an instant, by this server's clock in microseconds. At that instant, the limit is
 -- full again, and the key expires. The rule is LimitCall::apply in doorbuster-core,
--- gate/shared_limit.rs. A test compares the two.
+-- gate/shared_limit.rs. A test compares this script with that function.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

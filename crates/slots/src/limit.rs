@@ -11,7 +11,7 @@ const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
     /// Applies all of these calls in one round trip. The number before each call identifies the
-    /// limit and the limited key. It is a keyed hash, which is the same on every node.
+    /// limit and the limited key. The number is a keyed hash, which is the same on every node.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

@@ -41,7 +41,7 @@ struct LocalSlot {
     is_ready: AtomicBool,
 }
 
-/// Locks the mutex, even if a panic inside the atomic step poisoned it. After such a bug, the
+/// Locks the mutex, even if a panic inside the atomic step poisoned it. After such a panic, the
 /// slot's state may be wrong, but settling still checks every ticket.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -39,7 +39,7 @@ const DRIFT_DIVISOR: u32 = 100;
 /// The constant part of the tolerated drift.
 const DRIFT_MIN: Duration = Duration::from_millis(2);
 
-/// The servers of the locks. Clones share them.
+/// The servers of the locks. Clones share these servers.
 #[derive(Clone, Debug)]
 pub struct Locks(Arc<Inner>);
 

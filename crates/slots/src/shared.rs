@@ -121,8 +121,8 @@ impl SharedRedis {
         Self::open_each(urls, prefix, false)
     }
 
-    /// Returns one handle for each of these servers, for reads that may be a little old. If a
-    /// server is a replica in a Redis Cluster and has the key, the replica answers.
+    /// Returns one handle for each of these servers, for reads whose results may be a little old.
+    /// If a server is a replica in a Redis Cluster and has the key, the replica answers.
     ///
     /// # Errors
     /// Fails if an address is invalid.
@@ -320,7 +320,8 @@ impl SharedRedis {
             _ => ConnectionAddr::Tcp(host, port),
         };
         let connection = self.connect(&template.clone().set_addr(addr)).await?;
-        // The connection stays with the server that has the keys, as if it were the first server.
+        // The connection stays with the server that has the keys, as if this server were the first
+        // server of the list.
         *self.0.at.lock().await =
             CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
         Ok(connection)

@@ -1,6 +1,7 @@
-//! Closes a checkout whose order has ended, or whose payment window is over. Asks the provider,
-//! applies the payments that the provider reports, and records the checkout as closed, in this
-//! sequence. A checkout that stays undecided for too long is recorded as closed, too.
+//! Closes a checkout whose order has ended, or whose payment window is over. Asks the provider to
+//! close the checkout, applies the payments that the provider reports, and records the checkout as
+//! closed, in this sequence. If a payment stays undecided for too long, the checkout is recorded as
+//! closed, too.
 use doorbuster_core::rules::{Rule, enforces};
 
 /// The next action of the driver.
@@ -15,9 +16,9 @@ pub enum Effect {
     Record,
     /// Ask the provider again later. The step has ended.
     AskLater {
-        /// Whether this query counts as failed. The first failed query after `pay_by` starts the
-        /// order's grace period. After this period the order's units return, even without an
-        /// answer.
+        /// Whether the question to the provider counts as failed. The first failed question after
+        /// `pay_by` starts the order's grace period. After this period the order's units return,
+        /// even if the provider has not answered.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.
@@ -42,13 +43,14 @@ pub enum Answer {
     Closed(usize),
     /// A payment is pending and may still fail.
     Undecided {
-        /// Whether the order ended so long ago that the server does not ask again.
+        /// Whether the order ended so long ago that the server does not ask the provider again.
         is_last: bool,
     },
-    /// The provider refused the request because there were too many. The query does not count as
-    /// failed.
+    /// The provider refused the question because the server sent too many requests. The question
+    /// does not count as failed.
     Busy,
-    /// The query failed: the provider did not answer, refused the request, or is not configured.
+    /// The question failed: the provider did not answer, refused the question, or is not
+    /// configured.
     Failed,
 }
 

@@ -4,15 +4,16 @@ use doorbuster_core::rules::{Rule, enforces};
 
 use crate::sequence::Sequence;
 
-/// The next action of the driver. If an effect fails, the worker forgets everything and starts
-/// again from the store's rows.
+/// The next action of the driver. If an effect fails, the worker forgets its state and starts again
+/// from the store's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Store the results of the tries that have ended.
     StoreResults,
-    /// Move the endpoint's position past delivered and unwanted events, failed events, and events
-    /// that wait behind a failed event. The same transaction stores the failed and the waiting
-    /// events as rows. The driver may go on before the move is stored.
+    /// Move the endpoint's position past these events: delivered events, events that the endpoint
+    /// does not want, failed events, and events that wait behind a failed event. The same
+    /// transaction stores the failed and the waiting events as rows. The driver may go on before
+    /// this transaction has committed.
     AdvancePosition,
     /// Read the events after the last event that was read.
     ReadEvents,
@@ -20,8 +21,8 @@ pub enum Effect {
     SendEvents,
 }
 
-/// Returns the effects of one turn. Without the rule, results are stored after the next events are
-/// sent.
+/// Returns the effects of one turn. If the simulator removes [`Rule::NoteBeforeNext`], results are
+/// stored after the next events are sent.
 #[must_use]
 pub fn effects() -> Sequence<Effect> {
     use Effect::{AdvancePosition, ReadEvents, SendEvents, StoreResults};

@@ -14,7 +14,7 @@ pub enum Effect {
     ReadRows(Seq),
     /// Send the slot these rows. The result is [`Input::Applied`].
     Apply(Vec<FeedRow>),
-    /// The feed has ended. The slot's position shows which rows it has applied.
+    /// The feed has ended. The slot's position shows which rows the slot has applied.
     Finish,
 }
 

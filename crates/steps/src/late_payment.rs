@@ -1,26 +1,27 @@
-//! Applies a payment whose order has ended while the pool has too few units for it. Recalls the
-//! missing units from the slots, and waits a short time for units that may still return. If they do
-//! not return, the payment is refunded.
+//! Applies a payment that arrives after its order has ended. If the pool has too few units for the
+//! order, this step recalls the missing units from the slots. It also waits a short time for units
+//! that may return to the pool. If too few units return, the payment is refunded.
 use doorbuster_core::Millis;
 
 /// How long a late payment waits for units, in milliseconds.
 pub const WAIT_MAX_MS: i64 = 1_000;
 
-/// The next action of the driver. If the store does not answer, the step ends. The provider repeats
-/// its message, or the server asks the provider again.
+/// The next action of the driver. If the store does not answer, the step ends. Later, the provider
+/// repeats its message, or the server asks the provider, and a new step begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Apply the payment in the store ([`doorbuster_core::money::capture`]). The result is
     /// [`Input::Captured`].
     Capture {
-        /// Whether the payment no longer waits for units.
+        /// Whether this is the last try. In the last try, the payment is refunded if the pool has
+        /// too few units.
         is_last: bool,
     },
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
     Recall(u64),
     /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Capture`] counts. The result is [`Input::Waited`].
+    /// since the last [`Effect::Capture`] ends the wait at once. The result is [`Input::Waited`].
     Wait(u64),
     /// The store has decided. The step has ended.
     Finish,

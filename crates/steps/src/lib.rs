@@ -1,15 +1,15 @@
-//! Steps of the server as values: no IO, no async, no clock, no randomness.
+//! Steps of the server as plain values. They use no IO, no async code, no clock and no randomness.
 //!
 //! - [`checkout`] closes a checkout at the payment provider.
 //! - [`delivery`] delivers events to an endpoint of a shop.
 //! - [`feed`] sends a slot its missing feed rows.
 //! - [`late_payment`] applies a payment that arrives after its order ended.
-//! - [`memory`] refuses a request from what a node has in memory.
+//! - [`memory`] refuses a request if the node's memory shows that the request cannot succeed.
 //! - [`pool_recall`] moves units from an item's slots to its pool.
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //! - [`sale_stop`] pauses or closes a sale.
-//! - [`sequence`] has the effects of a step that always has the same sequence.
+//! - [`sequence`] yields the effects of a step whose effects always have the same sequence.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
 //! - [`slot_drain`] drains a slot that left its item's spread.

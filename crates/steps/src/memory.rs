@@ -1,4 +1,4 @@
-//! Refuses a request from a node's memory alone, without an allocation.
+//! Decides from a node's memory alone whether to refuse a request. This allocates no memory.
 use std::convert::Infallible;
 
 use doorbuster_core::rules::{Rule, enforces};
@@ -24,7 +24,7 @@ pub trait NodeMemory {
 }
 
 /// The reason why a request is refused. `D` is the type of the front door's refusals. The steps of
-/// a purchase never return such a refusal.
+/// a purchase never return a refusal of the front door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal<D = Infallible> {
     /// No units are available now.
@@ -72,7 +72,7 @@ impl Refusal {
     }
 }
 
-/// A node's information about the stock, from memory.
+/// What a node's memory says about the stock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StockAnswer {
     /// There are too few units.

@@ -5,20 +5,21 @@ use std::collections::VecDeque;
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
 
-/// The next action of the driver. If the store or a slot does not answer, the step ends. A round of
-/// the item's reconciliation finishes the recalls that the step began.
+/// The next action of the driver. If the store or a slot does not answer, the step ends. A later
+/// round of the item's reconciliation finishes the recalls that the step began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
     ReadGrants,
-    /// Send the grant's slot its missing feed rows, and count the units that it can sell. The slot
-    /// may lack the units of returned tickets. The result is [`Input::Units`].
+    /// Send the grant's slot its missing feed rows, because these rows may give the slot the units
+    /// of returned tickets. Then count the units that the slot can sell. The result is
+    /// [`Input::Units`].
     CountUnits(Grant),
     /// Read the pending recalls. The result is [`Input::Recalls`].
     ReadRecalls,
     /// Begin a recall to the pool. The result is [`Input::RecallBegun`].
     BeginRecall {
-        /// The grant that has the units.
+        /// The grant from which the units are recalled.
         from: GrantId,
         /// The units.
         units: u64,
@@ -46,7 +47,7 @@ pub enum Effect {
 pub enum Input {
     /// The item's grants.
     Grants(Vec<Grant>),
-    /// The units that the slot can sell. It is 0 if the slot does not have the grant.
+    /// The number of units that the slot can sell. It is 0 if the slot does not have the grant.
     Units(u64),
     /// The pending recalls.
     Recalls(Vec<Recall>),
@@ -76,7 +77,7 @@ pub struct PoolRecall {
     moved: u64,
     /// The grants whose units are not counted yet.
     uncounted: VecDeque<Grant>,
-    /// The slots from which nothing is recalled yet.
+    /// The slots from which this step has recalled no units yet.
     sources: VecDeque<Source>,
     /// The slot from which units are recalled now.
     present: Option<Source>,
@@ -86,7 +87,7 @@ pub struct PoolRecall {
 
 impl PoolRecall {
     /// Begins to move at most `units` to the pool. This node reaches the slots `reached`. If only
-    /// another node reaches a slot, this node only begins a recall, and the other node moves the
+    /// another node reaches a slot, this node begins the recall, and the other node moves the
     /// units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
@@ -152,8 +153,9 @@ impl PoolRecall {
         }
     }
 
-    /// Puts the slots with most units first. Leaves out each slot that has no units, and each slot
-    /// from which another node already recalls units to the pool.
+    /// Puts the slots with most units first. Leaves out each slot that has no units. Also leaves
+    /// out each slot that this node does not reach, if a recall from this slot to the pool is
+    /// already pending.
     fn order_sources(&mut self, pending: &[Recall]) {
         let is_asked = |grant: &Grant| {
             pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool)

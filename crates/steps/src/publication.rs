@@ -18,7 +18,8 @@ pub enum Part {
     Verdicts,
 }
 
-/// Returns the parts of one commit or snapshot. Without the rule, the requests come too late.
+/// Returns the parts of one commit or snapshot. If the simulator removes
+/// [`Rule::HoldersWithCounts`], the requests come after the counts, which is too late.
 #[must_use]
 pub fn parts() -> Sequence<Part> {
     use Part::{Counts, Requests, Verdicts};

@@ -4,9 +4,9 @@
 //! ends with [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is
 //! settled in any case.
 //!
-//! The request goes to its own slot and then to a second slot. If neither slot can serve it, the
-//! request is parked and tries again. After the longest parking time it goes to every slot once
-//! more.
+//! The request goes to its own slot and then to a second slot. If neither slot can serve the
+//! request, it is parked and tries again. After the longest parking time, the request goes to every
+//! slot once more.
 mod answer;
 mod effect;
 #[cfg(test)]
@@ -22,8 +22,9 @@ use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unl
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// If a request waits for a decision and gets no signal for this long, the request tries again. The
-/// store may have decided before the request arrived, and then no further signal follows.
+/// If a request waits for a decision and gets no signal for this many milliseconds, the request
+/// tries again. The store may have decided before the request arrived, and then no further signal
+/// follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// The pauses of a parked request, in milliseconds. A parked request may wait several times. During
 /// a wait, a commit wakes the request only after that wait's pause. The first wait has no pause.
@@ -35,9 +36,11 @@ pub const SLOT_QUERY_MAX_MS: u64 = 250;
 /// The longest wait for all slots together, in milliseconds. If a skipped slot may have the
 /// request's ticket, the request gets no final answer.
 pub const ALL_SLOTS_QUERY_MAX_MS: u64 = 1_000;
-/// The longest time for one confirmation by the store, including the wait for a permit.
+/// The longest time for one confirmation by the store, in milliseconds. It includes the wait for a
+/// permit, because only a few requests may ask for a confirmation at the same time.
 pub const CONFIRM_WITHIN_MS: u64 = 1_000;
-/// If a verdict takes longer than this, the node checks whether the ticket's grant is still open.
+/// If a verdict takes longer than this many milliseconds, the node checks whether the ticket's
+/// grant is still open.
 pub const GRANT_CHECK_AFTER_MS: u64 = 300;
 /// The shortest time between two reads of an item's open grants, in milliseconds.
 pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
@@ -64,8 +67,8 @@ pub trait NodeView: NodeMemory {
     fn is_node_local(&self) -> bool;
     /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
-    /// Returns the slot for a second try, or `None` if no other slot had enough units when last
-    /// read.
+    /// Returns the slot for a second try, or `None` if no other slot had enough units when this
+    /// node last read the slots.
     fn second_slot(&mut self, first: SlotKey) -> Option<SlotKey>;
     /// Returns every slot that this node reaches, the request's own slot first.
     fn every_slot(&mut self) -> Vec<SlotKey>;
@@ -120,7 +123,7 @@ enum Round {
     Own,
     /// Every slot, before the request is refused.
     Last(std::vec::IntoIter<SlotKey>),
-    /// Every slot, to find a ticket that was issued earlier. If no slot has such a ticket, the
+    /// Every slot, to find a ticket that was issued earlier. If no slot has such a ticket, this
     /// refusal is the answer.
     Find(std::vec::IntoIter<SlotKey>, Option<Refusal>),
 }
@@ -143,7 +146,8 @@ pub struct Attempt {
     waits: u32,
     undecided: u32,
     /// True if a slot did not answer or had no epoch, so the request's result is uncertain. An
-    /// earlier try may have a ticket in that slot, and the slot's units may come back.
+    /// earlier try may have a ticket in that slot, and the units of that slot may become available
+    /// again.
     is_uncertain: bool,
     was_short: bool,
     was_renewed: bool,
@@ -233,7 +237,7 @@ impl Attempt {
         self.emit()
     }
 
-    /// Returns whether the purchase is over. A purchase is also over once the buyer has a ticket's
+    /// Returns whether the purchase is over. A purchase is also over when the buyer has a ticket's
     /// id. The buyer can read the verdict with this id, so the request is not sent again.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -269,8 +273,9 @@ impl Attempt {
     }
 
     /// Answers the request. A ticket's id is not published if another ticket of this request may
-    /// exist, because the other ticket may become the order. This node remembers an order before it
-    /// answers. The buyer may repeat the request before the node gets a snapshot with the order.
+    /// exist, because the other ticket may become the order. If the answer is an order, this node
+    /// remembers the order first, because the buyer may repeat the request before the node gets a
+    /// snapshot with the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);
@@ -358,8 +363,8 @@ impl Attempt {
         view: &mut impl NodeView,
     ) -> Effect {
         self.is_uncertain |= answer == TicketAnswer::NoEpoch;
-        // If either slot is short, use the answer of that slot, because the server may still gather
-        // units for a short request.
+        // If one of the two slots has too few units, use the answer of that slot, because the
+        // server may still gather units for the request.
         match is_served(&answer) || matches!(answer, TicketAnswer::Short { .. }) {
             true => self.slot_answered(slot, answer, view),
             false => self.slot_answered(first.0, first.1, view),

@@ -1,7 +1,7 @@
-//! Pauses or closes a sale: the slots stop and drain before the phase changes. Meanwhile the server
-//! asks buyers to retry. So buyers are told "paused" or "ended" only after the earlier tickets are
-//! settled. The waits are bounded. After a wait that was too short, the change of the phase returns
-//! the units of the remaining tickets.
+//! Pauses or closes a sale: the slots stop and drain before the phase changes. During the drain,
+//! the server asks buyers to retry. So buyers are told "paused" or "ended" only after the earlier
+//! tickets are settled. The waits are bounded. If a wait ends before all tickets are settled, the
+//! phase change returns the units of the remaining tickets.
 use doorbuster_core::rules::{Rule, enforces};
 
 use crate::sequence::Sequence;
@@ -21,12 +21,13 @@ pub enum Effect {
     AwaitNodes,
     /// Change the phase. The same transaction closes every grant that is still open. If the sale
     /// has changed since [`Effect::Announce`], the phase does not change, and the driver begins
-    /// again ([`doorbuster_core::sale::is_as_announced`]). The driver may limit how often it does.
+    /// again ([`doorbuster_core::sale::is_as_announced`]). The driver may limit how often it begins
+    /// again.
     ChangePhase,
 }
 
-/// Returns the effects of a pause or close. Without the rule, the phase changes before the slots
-/// are drained.
+/// Returns the effects of a pause or close. If the simulator removes [`Rule::PhaseAfterDrain`], the
+/// phase changes before the slots are drained.
 #[must_use]
 pub fn effects() -> Sequence<Effect> {
     use Effect::{Announce, AwaitNodes, AwaitTickets, ChangePhase, StopSlots};

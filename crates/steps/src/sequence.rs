@@ -1,6 +1,7 @@
-//! The effects of a step whose sequence does not depend on their results.
+//! The effects of a step that performs the same effects in the same sequence, whatever their
+//! results are.
 
-/// The remaining effects of a step. It yields them in their sequence.
+/// The remaining effects of a step. The iterator yields them in their sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence<E: 'static> {
     rest: &'static [E],

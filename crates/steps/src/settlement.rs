@@ -4,8 +4,8 @@ use doorbuster_core::rules::{Rule, enforces};
 
 use crate::sequence::Sequence;
 
-/// The next action of the driver. If the driver ends before an effect, it performs no later effect.
-/// Tickets that are not acknowledged stay in their queue, and are delivered again.
+/// The next action of the driver. If the driver stops between two effects, nobody performs the
+/// later effects. Tickets that are not acknowledged stay in their queue, and are delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Settle the batch in one transaction of the store. Repeat the transaction until its result is
@@ -17,8 +17,8 @@ pub enum Effect {
     Deliver,
 }
 
-/// Returns the effects of the settlement of one batch. Without the rules, an effect that depends on
-/// the commit comes before it.
+/// Returns the effects of the settlement of one batch. If the simulator removes one of the rules,
+/// an effect that must follow the commit comes before the commit.
 #[must_use]
 pub fn effects() -> Sequence<Effect> {
     use Effect::{Acknowledge, Commit, Deliver};

@@ -1,5 +1,6 @@
 //! Checks whether a slot lost its memory. Reads the grant, the slot, the pending recalls, and the
-//! grant again, in this sequence. [`doorbuster_core::slot_loss`] has the evidence.
+//! grant again, in this sequence. [`doorbuster_core::slot_loss`] decides whether these values prove
+//! a loss.
 use std::sync::Arc;
 
 use doorbuster_core::rules::{Rule, enforces};
@@ -51,14 +52,14 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// Whether the grant was read again as `before`. Only the removed rule about the sequence does
-    /// this.
+    /// Whether the next grant that is read replaces `before`. This is true only if the simulator
+    /// has removed [`Rule::EvidenceOrder`].
     is_before_late: bool,
 }
 
 impl SlotCheck {
-    /// Starts a check. `before` is the slot's grant, just read. If `finds_full` is false, a full
-    /// memory is no finding.
+    /// Starts a check. `before` is the slot's grant, which the caller has just read. If
+    /// `finds_full` is false, the check does not report a full memory.
     #[must_use]
     pub fn start(before: Arc<Grant>, finds_full: bool) -> (Self, Effect) {
         let check = Self {

@@ -6,8 +6,8 @@ use doorbuster_core::respread::{SlotDrainStep, slot_drain_step};
 use doorbuster_core::slot::{RecallOutcome, SlotView};
 use doorbuster_core::{Grant, GrantId, Recall, RecallId};
 
-/// The largest number of decisions in one drain. A drain stops the slot, recalls its units and
-/// closes its grant.
+/// The largest number of decisions in one drain. A drain usually needs three decisions: to stop the
+/// slot, to recall its units, and to close its grant.
 const DECISIONS_MAX: usize = 4;
 
 /// The next action of the driver. If the store does not answer, the drain ends. A later drain
@@ -18,7 +18,8 @@ pub enum Effect {
     ReadSlot,
     /// Read the slot's grant. The result is [`Input::Grant`].
     ReadGrant,
-    /// Read the pending recalls from the slot. The result is [`Input::Recalls`].
+    /// Read in the store which recalls of the slot's units are pending. The result is
+    /// [`Input::Recalls`].
     ReadRecalls,
     /// Take the recalled units out of the slot. The result is [`Input::Taken`].
     TakeUnits(Recall),
@@ -41,7 +42,7 @@ pub enum Input {
     Slot(Option<SlotView>),
     /// The grant, if it is open.
     Grant(Option<Grant>),
-    /// The pending recalls from the slot.
+    /// The pending recalls of the slot's units.
     Recalls(Vec<Recall>),
     /// The slot's answer to a recall.
     Taken(RecallOutcome),
@@ -49,14 +50,14 @@ pub enum Input {
     Done,
 }
 
-/// What a decision was based on.
+/// A decision, and the values on which it is based.
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// The grant.
     pub grant: Grant,
     /// The slot's state, read before the grant.
     pub view: Option<SlotView>,
-    /// Whether a recall from the slot is pending.
+    /// Whether a recall of the slot's units is pending.
     pub is_recalled: bool,
     /// The decision.
     pub step: SlotDrainStep,
@@ -78,7 +79,7 @@ pub struct SlotDrain {
 }
 
 impl SlotDrain {
-    /// Begins to drain a slot. `is_overdue` says that the drain has reached its time limit.
+    /// Begins to drain a slot. `is_overdue` says whether the drain has reached its time limit.
     #[must_use]
     pub fn begin(is_overdue: bool) -> (Self, Effect) {
         let drain = Self {
@@ -101,7 +102,7 @@ impl SlotDrain {
     }
 
     /// Takes the result of the last effect. Returns the next effect. The grant is read after the
-    /// slot, so it counts every ticket that the slot shows as acknowledged.
+    /// slot, so the grant counts every ticket that the slot shows as acknowledged.
     pub fn next(&mut self, input: Input) -> Effect {
         match input {
             Input::Slot(view) => {

@@ -1,9 +1,10 @@
-//! Reconciles an item's slots with the store: starts slots, carries out recalls, sends missing feed
-//! rows, distributes the pool, gives new slots their part, and gathers the last units for the
-//! oldest waiting request. Then starts or stops the slots.
+//! Reconciles an item's slots with the store. A round starts slots, carries out recalls, sends
+//! missing feed rows, and distributes the pool. Then it gives new slots their part of the units,
+//! and gathers the last units for the oldest waiting request. At the end, it stops slots or lets
+//! them issue tickets.
 //!
-//! A new grant has no units. All units reach a slot through the feed. So the node need not remember
-//! anything between two rounds, and every effect may be repeated.
+//! A new grant has no units, and all units reach a slot through the feed. So the node does not have
+//! to remember anything between two rounds, and every effect may be repeated.
 mod effect;
 mod portions;
 #[cfg(test)]
@@ -34,7 +35,8 @@ enum Stage {
     StopOrResume,
 }
 
-/// Units that moved in a stage reach their slots before the next stage.
+/// The stages of a round. A `Feed` follows each stage that can move units, so the units reach their
+/// slots before the next stage.
 const STAGES: [Stage; 13] = [
     Stage::ReadRecalls,
     Stage::StartSlots,
@@ -63,7 +65,7 @@ pub struct Round {
     slots: Vec<OpenSlot>,
     /// The recall that is being carried out.
     carried: Option<Recall>,
-    /// Whether units moved since the slots were fed.
+    /// Whether units moved since the slots last got feed rows.
     moved: bool,
     /// Whether a slot of this node gave units to the pool or to another node's slot.
     gave_away: bool,
@@ -194,8 +196,8 @@ impl Round {
         }
     }
 
-    /// Starts each slot that this node reaches. The node that drains a sale waits until the grants
-    /// of the sale's slots are closed. So no new grant is opened during a drain.
+    /// Starts each slot that this node reaches. During a drain of the sale, opens no new grant,
+    /// because the node that drains the sale waits until all grants of the sale's slots are closed.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();
@@ -206,7 +208,7 @@ impl Round {
         self.queue.push_back(Effect::StartSlots { slots, threshold });
     }
 
-    /// Drains the slots that left the spread, as far as possible now.
+    /// If this node is the leader, drains the slots that left the spread, as far as possible now.
     fn drain_slots(&mut self, view: &impl ItemView) {
         if !view.leads() {
             return;
@@ -262,7 +264,8 @@ impl Round {
     }
 
     /// If the pool is empty, gives units of other slots to slots that never had units. While
-    /// requests wait for units, the units of other slots go to these requests.
+    /// requests wait for units, this stage does nothing, because the stage `Gather` then moves
+    /// units for these requests.
     fn share(&mut self, view: &impl ItemView) {
         let may_share = view.leads() && view.reaches_all_slots();
         if !may_share || self.slots.len() < view.slots().len() || view.first_demand().is_some() {
@@ -319,7 +322,8 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Returns the grants of this node's slots, and those among `grants` that are not here.
+    /// Returns the grants of the slots that this node reaches, followed by the grants among
+    /// `grants` that belong to other slots.
     fn holders<'a>(
         &'a self,
         grants: impl Iterator<Item = &'a Grant>,
@@ -328,7 +332,7 @@ impl Round {
         here.chain(grants.filter(|grant| self.slot_of(grant.id).is_none()))
     }
 
-    /// Returns where the item's units are. If only another node reaches a slot, the units of the
+    /// Returns how many units each slot has. If only another node reaches a slot, the units of the
     /// slot's tickets in flight count as units of the slot.
     fn holdings(&self) -> Vec<SlotHolding> {
         let holding = |grant: &Grant| {
@@ -347,7 +351,7 @@ impl Round {
         self.holders(acked).filter(|grant| grant.counted).map(holding).collect()
     }
 
-    /// Lets slots issue tickets, or stops the slots. Only a round resumes stopped slots.
+    /// Lets slots issue tickets, or stops the slots. No other code resumes a stopped slot.
     ///
     /// If all nodes reach a slot, a node may resume it only in three cases: this node stopped the
     /// slot, this node is the leader, or this node has just given the slot a new grant. Otherwise

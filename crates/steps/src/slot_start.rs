@@ -5,7 +5,7 @@ use doorbuster_core::slot::{ApplyOutcome, GrantTerms, SlotView};
 use doorbuster_core::{Grant, GrantId};
 
 /// The next action of the driver. If the store or the slot does not answer, the start ends. A later
-/// start continues from the store's row.
+/// start continues from the grant in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Open a grant for the slot. The result is [`Input::Grant`].
@@ -23,7 +23,8 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The opened grant. `None` means that the sale does not sell.
+    /// The opened grant. `None` means that the store opened no grant, because the sale does not
+    /// sell.
     Grant(Option<Grant>),
     /// The slot's state. `None` means that the slot has no epoch.
     Slot(Option<SlotView>),
@@ -38,7 +39,7 @@ pub enum Input {
 pub enum StartOutcome {
     /// The slot has no grant, because none can be opened.
     NoGrant,
-    /// The slot already had its grant and still has it. This is the slot's state.
+    /// The slot already had this grant and still has it. The second value is the slot's state.
     HasGrant(Grant, SlotView),
     /// The slot has accepted the grant now.
     Accepted(Grant),
@@ -59,8 +60,8 @@ pub struct SlotStart {
 }
 
 impl SlotStart {
-    /// Begins to start a slot. `open` is the slot's open grant, just read. `threshold` goes to the
-    /// slot with its grant ([`GrantTerms::threshold`]).
+    /// Begins to start a slot. `open` is the slot's open grant, which the caller has just read.
+    /// `threshold` goes to the slot with its grant ([`GrantTerms::threshold`]).
     #[must_use]
     pub fn begin(open: Option<Grant>, threshold: u64) -> (Self, Effect) {
         let first = if open.is_some() { Effect::ReadSlot } else { Effect::OpenGrant };
@@ -85,8 +86,8 @@ impl SlotStart {
                 Effect::Finish(StartOutcome::HasGrant(grant, view))
             }
             Input::Slot(_) if grant.acked => Effect::Finish(StartOutcome::Lost),
-            // A slot without a grant cannot answer repeated requests. So it gets its grant even if
-            // the grant has no units.
+            // A slot without a grant cannot answer repeated requests. So the slot gets its grant
+            // even if the grant has no units.
             Input::Slot(_) if grant.granted == 0 && !enforces(Rule::GrantOfZero) => {
                 Effect::Finish(StartOutcome::NoGrant)
             }

@@ -41,14 +41,15 @@ pub struct Takeover {
 impl Takeover {
     /// Begins a takeover by this leader.
     ///
-    /// The grants are read before the nodes. A node gets its lease before it opens a grant. So a
-    /// node that has just started cannot seem to have no lease.
+    /// The grants are read before the nodes. A node gets its lease before it opens a grant. So if a
+    /// grant was read, the later read of the nodes finds the lease of the grant's node, even if
+    /// that node has just started.
     #[must_use]
     pub fn begin(leader: NodeId) -> (Self, Effect) {
         (Self { leader, grants: Vec::new(), lapsed: VecDeque::new() }, Effect::ReadGrants)
     }
 
-    /// Returns the grants that the takeover has still to close.
+    /// Returns the grants that the takeover has not closed yet.
     pub fn lapsed(&self) -> impl Iterator<Item = GrantId> {
         self.lapsed.iter().map(|grant| grant.id)
     }

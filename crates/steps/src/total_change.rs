@@ -13,29 +13,32 @@ pub enum Effect {
     /// Change the total in the store ([`doorbuster_core::stock::adjust`]). The result is
     /// [`Input::Adjusted`].
     Adjust,
-    /// Read from the store how many units are in the pool and in the slots. This node may not know
-    /// yet about units that returned on other nodes. The result is [`Input::Free`].
+    /// Read from the store how many units are in the pool and in the slots. The reason is that
+    /// units may have returned on other nodes while this node does not know these units yet. The
+    /// result is [`Input::Free`].
     ReadFree,
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].
     Recall(u64),
     /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Adjust`] counts. The result is [`Input::Waited`].
+    /// since the last [`Effect::Adjust`] ends the wait at once. The result is [`Input::Waited`].
     Wait(u64),
-    /// Count the units in the pool and the units that the slots can sell now. Units of tickets in
-    /// flight do not count. They count if this node does not reach all slots, or if a slot does not
-    /// answer. The result is [`Input::Free`].
+    /// Count the units in the pool and the units that the slots can sell now. If this node reaches
+    /// all slots and every slot answers, units of tickets in flight do not count. Otherwise these
+    /// units count too. The result is [`Input::Free`].
     CountFree,
     /// The store has decided. The step has ended.
     Finish,
-    /// The change takes more units than this number of free units. The step has ended.
+    /// The change takes more units than are free. The value is the number of free units. The step
+    /// has ended.
     Refuse(u64),
 }
 
 /// The result of an effect.
 #[derive(Clone, Copy, Debug)]
 pub enum Input {
-    /// `None` means that the store decided. Otherwise the pool has too few units: only this number.
+    /// `None` means that the store decided. Otherwise the pool has too few units for the change,
+    /// and the value is the number of units in the pool.
     Adjusted(Option<u64>),
     /// The free units.
     Free(u64),
@@ -59,7 +62,7 @@ pub struct TotalChange {
 }
 
 impl TotalChange {
-    /// Begins to change a total by this number of units. `now` is the monotonic time.
+    /// Begins to raise or lower a total by this number of units. `now` is the monotonic time.
     ///
     /// Until the step has ended, the driver keeps this node from reconciling the item's slots.
     /// Otherwise the node would move the recalled units back to the slots.
@@ -78,7 +81,8 @@ impl TotalChange {
                 self.pool = pool;
                 Effect::ReadFree
             }
-            // The store has just refused, so at least one unit is missing.
+            // The store has just refused the change, so at least one unit is missing. The reported
+            // number must be smaller than the number of units that the change takes.
             Input::Free(free) if self.is_last => {
                 Effect::Refuse(free.min(self.units.saturating_sub(1)))
             }

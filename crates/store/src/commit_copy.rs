@@ -1,12 +1,12 @@
 //! Copies of commits, for a continuous backup of a store in SQLite.
 //!
-//! After each commit, the writer adds the pages that the commit changed. From time to time, the
-//! server takes these pages as a [`Segment`] and keeps the segment. A base is a copy of the whole
-//! store. Segments contain whole pages. So a base and all later segments together are a copy of the
-//! store after the last commit.
+//! After each commit, the writer adds the pages that the commit changed to a buffer in memory. From
+//! time to time, the server takes the pages of the buffer as a [`Segment`] and stores the segment
+//! in the backup. A base is a copy of the whole store. Segments contain whole pages. So a base and
+//! all later segments together are a copy of the store after the last commit.
 //!
-//! Pages gather in memory up to [`COPY_BYTES_MAX`]. At this bound the pages are dropped, and the
-//! backup needs a new base. The writer never waits.
+//! The buffer holds at most [`COPY_BYTES_MAX`]. At this bound its pages are dropped, and the backup
+//! needs a new base. So the writer never waits for the backup.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ mod segment;
 
 pub use segment::{Segment, SegmentError};
 
-/// The interval at which a waiting call checks whether the commit is still in progress.
+/// The interval at which [`CommitCopy::newest_visible`] checks whether the commit has ended.
 const COMMIT_POLL: Duration = Duration::from_millis(1);
 
 /// The copies of a store's commits. Clones share the copies.
@@ -52,7 +52,7 @@ struct Gathered {
 /// The pages that the writer added since the last call of [`CommitCopy::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// There was no commit.
+    /// There was no commit since the last call.
     Nothing,
     /// The pages of all commits since the last call.
     Segment(Segment),
@@ -95,7 +95,8 @@ impl CommitCopy {
         }
     }
 
-    /// Marks the copy as broken, because pages are missing. The writer continues.
+    /// Records that pages are missing. Then [`CommitCopy::take`] returns [`Taken::Broken`] until
+    /// [`CommitCopy::restart`]. The writer continues.
     pub fn break_off(&self) {
         self.gathered().break_off();
     }
@@ -146,7 +147,8 @@ impl CommitCopy {
         })
     }
 
-    /// Starts to gather pages again after [`CommitCopy::break_off`] or a full buffer.
+    /// Empties the buffer and starts to gather pages again, after [`CommitCopy::break_off`] or a
+    /// full buffer.
     pub fn restart(&self) {
         *self.gathered() = Gathered::default();
     }

@@ -2,7 +2,8 @@
 //! with a fresh store for each test.
 //!
 //! A backend opens its store with three parts: [`id_key`], [`Clock::reader`] as its clock, and
-//! [`CommitLog::sink`] as its sink. It passes the store, the clock and the log as a [`Fixture`].
+//! [`CommitLog::sink`] as its sink. The backend passes the store, the clock and the log as a
+//! [`Fixture`].
 #![allow(clippy::missing_panics_doc, reason = "these are tests: a panic is a failed test")]
 
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -65,12 +65,12 @@ pub use room::{
 pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
 
-/// An item as the shop describes it, with the store's number.
+/// An item: the shop's description of the item, and the number that the store gave to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemRow {
-    /// The store's number, unique among all sales.
+    /// The number that the store gave to the item, unique among all sales.
     pub id: ItemId,
-    /// The shop's id, unique within the sale.
+    /// The shop's id for the item, unique within the sale.
     pub name: String,
     /// A title of one line.
     pub title: String,
@@ -100,7 +100,7 @@ pub struct ItemRow {
 /// A sale with its items, in the shop's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SaleRow {
-    /// The shop's id.
+    /// The shop's id for the sale.
     pub id: String,
     /// A title of one line.
     pub title: String,
@@ -122,8 +122,8 @@ pub struct SaleRow {
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
-    /// While the sale is being paused or closed: the time until which the pause or close waits for
-    /// the requests in flight at every node ([`crate::Store::drain_sale`]).
+    /// The time until which a pause or a close of the sale waits for the requests in flight at
+    /// every node ([`crate::Store::drain_sale`]). `None` if no pause or close waits.
     pub draining_until: Option<Millis>,
     /// The sale's items.
     pub items: Vec<ItemRow>,
@@ -133,8 +133,8 @@ pub struct SaleRow {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueRows {
     /// The version of the catalogue. Each commit that changes a sale or the description of an item
-    /// sets a new text, which was never used before. The text is empty if a single process owns the
-    /// store, because that process knows its own changes.
+    /// sets a new version, which was never used before. The version is empty if a single process
+    /// owns the store, because that process knows its own changes.
     pub version: String,
     /// The sales, newest first.
     pub sales: Vec<SaleRow>,
@@ -240,7 +240,7 @@ pub enum DeleteOutcome {
 pub enum StepOutcome {
     /// The sale has the requested phase. `changed` is false if the sale already had the phase.
     Done {
-        /// The row.
+        /// The sale after this call.
         sale: SaleRow,
         /// Whether this call changed the phase.
         changed: bool,
@@ -307,13 +307,13 @@ pub struct ItemCounts {
     pub waiting: u64,
 }
 
-/// Changes of commits. The orders are published before any caller learns of their commit.
+/// The changes of one or more commits. The orders are published before callers learn of the commit.
 #[derive(Clone, Debug, Default)]
 pub struct Committed {
     /// The counts after the commit, for every item that the commit touched. With PostgreSQL, the
     /// counts of settled tickets may follow some milliseconds after the orders.
     pub counts: Vec<ItemCounts>,
-    /// Orders that were created, or whose state changed. Each order is in its current state, and
+    /// Orders that were created, or whose state changed. Each order has its newest state, and the
     /// orders of earlier commits come first. An order may be published twice. Every order that
     /// `counts` includes is in `orders` or `digests`, or was published before.
     pub orders: Vec<Order>,
@@ -322,8 +322,8 @@ pub struct Committed {
     pub digests: Vec<OrderDigest>,
     /// Verdicts of this node's tickets that another node settled. Empty in an embedded store.
     pub verdicts: Vec<(Token, TicketVerdict)>,
-    /// Whether another node changed sales or the descriptions of items. If so, read the catalogue
-    /// again.
+    /// Whether another node changed sales or the descriptions of items. If true, the receiver must
+    /// read the catalogue again.
     pub sales: bool,
     /// Whether the commit may have appended events to deliver. The value may be true although there
     /// are no events.
@@ -365,14 +365,14 @@ pub struct OrderPage {
     pub next: Option<i64>,
 }
 
-/// A ticket that could not be settled. The engine no longer retries it, and has returned its units.
+/// A ticket that could not be settled. The engine has returned its units, and does not retry it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterTicket {
     /// The ticket's id.
     pub ticket: TicketId,
     /// The failure.
     pub reason: String,
-    /// When it became a dead letter.
+    /// When the ticket became a dead letter.
     pub at: Millis,
 }
 
@@ -395,6 +395,6 @@ pub struct Check {
     /// The contradictions. If there are none, the rows are consistent.
     pub findings: Vec<Finding>,
     /// Faulty payments that a provider or a buyer caused, newest first, at most
-    /// [`crate::limits::NOTICES_MAX`]. They are not contradictions between rows.
+    /// [`crate::limits::NOTICES_MAX`]. Such payments are no contradictions between rows.
     pub notices: Vec<RefundNotice>,
 }

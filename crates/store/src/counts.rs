@@ -1,4 +1,5 @@
-//! The units of items, in the columns that [`crate::rows::counts`] reads.
+//! The queries that count the units of items. [`crate::rows::counts`] reads the columns of these
+//! queries.
 use crate::sql::Statement;
 
 macro_rules! sqlite_counts {

@@ -41,7 +41,7 @@ macro_rules! of_refused {
     };
 }
 
-/// The rows that name a buyer ($1). The columns are the sale, a word, whether the rows are
+/// Counts the rows that name a buyer ($1). The columns are the sale, a word, whether the rows are
 /// orders, and the number of rows. The word is `erasable` or the reason why the rows must stay.
 pub(crate) const TRACES: Statement = statement(concat!(
     "SELECT sale, word, is_order = 1, count(*) FROM (
@@ -115,8 +115,8 @@ pub(crate) const FIND_EVENTS: Statement = statement(concat!(
     of_refused!(),
     " AND s.phase = 'closed' LIMIT $2"
 ));
-/// Selects waiting room positions. The seed and the item's name are selected too, because the lot
-/// is derived from them.
+/// Selects waiting room positions. The seed and the item's name are selected too, because a buyer's
+/// lot in the draw is computed from them.
 pub(crate) const FIND_VISITORS: Statement = statement(
     "SELECT p.sale_id, p.item_id, r.seed, i.name
      FROM sale s JOIN waiting_room_visitor p ON p.sale_id = s.id AND p.buyer = $1
@@ -215,8 +215,9 @@ pub(crate) struct ErasableVisitor {
     pub(crate) item_name: Option<String>,
 }
 
-/// Other rows to erase, by the keys of their tables. These rows are read first, and a later
-/// transaction replaces them. That transaction checks again that each row belongs to the buyer.
+/// Rows other than orders to erase, identified by the keys of their tables. These rows are read
+/// first, and a later transaction replaces them. That transaction checks again that each row
+/// belongs to the buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {
     pub(crate) feed: Vec<(i64, i64, Option<String>)>,

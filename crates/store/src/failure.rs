@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::contract::StoreError;
 
-/// The result of work inside a backend.
+/// The result of a function inside a backend.
 pub(crate) type Done<T> = Result<T, Failure>;
 
 /// The reason why a statement and its transaction failed.
@@ -146,8 +146,8 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
         // A serialisation failure, a deadlock, or a key that another transaction just inserted.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // Failures of connections, shutdowns, timeouts or resources. Also a server that is
-        // read-only during a failover, and a session that was idle too long in a transaction.
+        // Failures of connections, shutdowns, timeouts or resources. Other causes are a server that
+        // is read-only during a failover, and a session that was idle too long in a transaction.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,

@@ -165,8 +165,8 @@ impl HistoryMemory {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Announces the newest history if it differs from `before`. The tokens are compared as well,
-    /// because two histories can have the same fencing number.
+    /// Wakes the receivers of changes if the newest history differs from `before`. Tokens are
+    /// compared too, because two histories can have the same fencing number.
     fn announce(&self, mut state: MutexGuard<'_, State>, before: Option<(i64, String)>) {
         let after = state.newest();
         if after != before {

@@ -8,10 +8,10 @@ pub const WRITE_QUEUE_MAX: usize = 8_192;
 pub const READ_QUEUE_MAX: usize = 4_096;
 /// The number of reader threads.
 pub const READERS: usize = 2;
-/// The largest number of jobs in one commit. The remaining jobs wait for the next commit.
+/// The largest number of jobs in one commit. Further jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
-/// The largest number of tickets and other jobs in a group. At the bound the group accepts no
-/// further job.
+/// The number of tickets and other jobs at which a commit accepts no further job. The last accepted
+/// job may bring a commit above this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// When the write-ahead log has this many pages, the checkpoint thread copies them into the
 /// database.
@@ -19,9 +19,9 @@ pub const CHECKPOINT_PAGES: i64 = 2_000;
 /// When at most this many pages remain to be copied, the writer copies them itself, so that the log
 /// can restart from its beginning. Callers wait a few milliseconds for the writer.
 pub const CHECKPOINT_LAST_PAGES: i64 = 100;
-/// For a long log, the bound of [`CHECKPOINT_LAST_PAGES`] is replaced by a higher bound: the number
-/// of the log's pages, divided by this number. Under full load, the remaining pages of a long log
-/// might never fall to the lower bound.
+/// For a long log, a higher bound than [`CHECKPOINT_LAST_PAGES`] applies: the number of the log's
+/// pages, divided by this number. Under full load, the remaining pages of a long log might never
+/// fall to the lower bound.
 pub const CHECKPOINT_LAST_PART: i64 = 100;
 /// If this many pages remain to be copied, the writer pauses after each commit while a checkpoint
 /// runs. The pauses let the disk keep up with the log. While a reader has an old snapshot, no page
@@ -41,8 +41,8 @@ pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time the
 /// job is refused.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// The largest number of prepared statements that a connection keeps. At the bound the least used
-/// statement is dropped.
+/// The largest number of prepared statements that a connection keeps. At the bound the statement
+/// that was not used for the longest time is dropped.
 pub const STATEMENTS_MAX: usize = 128;
 /// The size of the writer's page cache, in KiB. Further pages are read from the file again.
 pub const WRITER_CACHE_KIB: i64 = 65_536;
@@ -67,7 +67,7 @@ pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
 /// write-ahead log grow more.
 pub const CHECK_PAUSE: Duration = Duration::from_micros(500);
 /// The largest number of rows of each table that one transaction of an erasure replaces. Further
-/// transactions replace the rest.
+/// transactions replace the remaining rows.
 pub const ERASE_ROWS_MAX: usize = 200;
 /// The largest number of events that get their positions in one transaction. Further transactions
 /// assign positions to the remaining events.
@@ -102,7 +102,8 @@ pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
 /// The largest number of orders that a node remembers for the comparison after a failover. At the
 /// bound the oldest orders are forgotten.
 pub const ACKNOWLEDGED_MAX: usize = 100_000;
-/// The largest number of orders that one query compares. Further queries compare the rest.
+/// The largest number of orders that one query compares. Further queries compare the remaining
+/// orders.
 pub const COMPARED_AT_ONCE: usize = 2_000;
 /// How long a report of lost orders is shown, in milliseconds. The time starts when a sale that the
 /// failover paused is closed. If the failover paused no sale, the time starts at the failover.
@@ -158,11 +159,11 @@ pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// The number of orders, and also of resolutions, that one poll reads at once. The rest is read in
-/// further pages of the same snapshot.
+/// The number of orders, and also of resolutions, that one query of a poll reads. Further rows are
+/// read in further pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
-/// The number of commit digests that one poll reads at once. The rest is read in further pages of
-/// the same snapshot. A digest has up to about 20 KiB.
+/// The number of commit digests that one query of a poll reads. Further digests are read in further
+/// pages of the same snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
 /// How long commit digests are kept, in milliseconds. Nodes read digests only during the first half
 /// of this time. The second half is a margin, because the transaction that deletes digests may run

@@ -1,7 +1,7 @@
 //! The SQL of reconciliation, which both backends run. `$1` is the sale, or NULL for all sales.
 //!
-//! The totals come from orders, grants, payments and refunds. Reversals are in a separate list. The
-//! engine also keeps counters, which are only compared with the totals.
+//! The totals come from orders, grants, payments and refunds. Reversals are in a separate list.
+//! Items also have counters of paid and ended units, which are only compared with the totals.
 use doorbuster_core::event::EventType;
 use doorbuster_core::{ItemId, OrderState};
 
@@ -238,7 +238,7 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
         ),
     ),
     (
-        // A disputed payment with a settled refund was returned twice, which is a difference. If
+        // A disputed payment with a settled refund was returned twice, so it is a difference. If
         // the refund is not settled, only the dispute returned the money, which is correct.
         DifferenceKind::Reversed,
         concat!(
@@ -297,8 +297,8 @@ macro_rules! moved {
 
 /// The changes of orders, in the sequence of their commits. An embedded store has one writer, so
 /// `seq` follows this sequence. In PostgreSQL several transactions commit at once, so only
-/// `position` follows it. The columns are position, order, item, units, type, at, actor, why and
-/// previous type.
+/// `position` follows the commits. The columns are position, order, item, units, type, at, actor,
+/// why and previous type.
 pub(crate) const TRANSITIONS: Statement =
     Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 
@@ -317,7 +317,7 @@ pub(crate) struct ItemRow {
 }
 
 /// Returns the kinds to read, each with its query and the position after which it starts. `after`
-/// names the kinds that have more differences. Without `after`, all kinds are read.
+/// lists the kinds that have further pages. If `after` is `None`, all kinds are read.
 pub(crate) fn kinds_to_read(
     after: Option<&[(DifferenceKind, i64)]>,
 ) -> Vec<(DifferenceKind, &'static str, i64)> {
@@ -329,7 +329,7 @@ pub(crate) fn kinds_to_read(
 }
 
 /// Cuts the differences of one kind to one page. The query reads one row more than a page has. If
-/// there is such a row, also returns the position after which the next page begins.
+/// the query found the additional row, also returns the position after which the next page begins.
 pub(crate) fn cut_page(mut rows: Vec<(i64, Difference)>) -> (Vec<Difference>, Option<i64>) {
     let mut after = None;
     if let Some(&(beyond, _)) = rows.get(DIFFERENCES_MAX) {

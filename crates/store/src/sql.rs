@@ -106,7 +106,7 @@ impl ToPostgres for Value<'_> {
         }
     }
 
-    /// The type is checked when the value is sent.
+    /// Every type is accepted here, because the type is checked when the value is sent.
     fn accepts(_: &Type) -> bool {
         true
     }

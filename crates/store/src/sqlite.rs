@@ -149,7 +149,7 @@ impl Sqlite {
         Ok(Self(Arc::new(Handle { shared, writes, reads, readers_end, copy, writer_ends })))
     }
 
-    /// Returns a store without files. It is closed from the beginning.
+    /// Returns a store without files. The store is closed from the beginning.
     pub(crate) fn absent(id_key: IdKey, clock: Arc<dyn Fn() -> Millis + Send + Sync>) -> Self {
         let shared = Shared {
             id_key,

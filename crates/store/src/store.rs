@@ -63,7 +63,7 @@ pub enum Store {
     Postgres(Postgres),
 }
 
-/// Opening, health and closing of a store.
+/// Opens and closes a store, and reports the store's health.
 impl Store {
     /// Locks the directory, opens or creates the store in it, and checks and migrates the store.
     /// The call blocks, so use it only at the start of the program.
@@ -220,7 +220,7 @@ impl Store {
     }
 
     /// Finishes earlier calls, then closes files and releases the directory. From then on, every
-    /// clone refuses calls.
+    /// clone of this store refuses calls.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(s) => s.close().await,
@@ -229,13 +229,14 @@ impl Store {
     }
 }
 
-/// The check of all rows.
+/// The store's method that checks all rows.
 impl Store {
-    /// Checks all rows in one snapshot, with its own SQL. It checks the rules I1, I2 (with the
-    /// active units of the orders), I4 (quotas against orders and limits), and I5 (payments against
-    /// orders and refunds). It also checks that `settled <= granted`, that feeds have no gaps, and
-    /// that the counters `paid` and `ended` agree with the orders. It lists payments that a
-    /// provider or a buyer caused by mistake. It is fast enough to run every few seconds.
+    /// Checks all rows in one snapshot, with its own SQL. It checks the rules of docs/protocol.md:
+    /// I1, I2 (with the active units of the orders), I4 (quotas against orders and limits), and I5
+    /// (payments against orders and refunds). It also checks that `settled <= granted`, that feeds
+    /// have no gaps, and that the counters `paid` and `ended` agree with the orders. It lists
+    /// payments that a provider or a buyer caused by mistake. It is fast enough to run every few
+    /// seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

@@ -25,7 +25,7 @@ pub(crate) enum Transaction<'t, 'c> {
     Postgres(&'t mut PostgresLedger<'c>),
 }
 
-/// Statements.
+/// Runs statements in this transaction.
 impl Transaction<'_, '_> {
     /// Returns every row of a query.
     pub(crate) fn all<T>(
@@ -69,7 +69,7 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// The rules' ledger, locks and records, which are the same for both databases.
+/// Gives access to the rules' ledger, to locks and to records, in the same way for both databases.
 impl Transaction<'_, '_> {
     /// Returns the store's time.
     pub(crate) fn now(&self) -> Millis {
@@ -147,8 +147,8 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Records the operator's action of this transaction, with the changed fields. If the
-    /// transaction has no operator, it does nothing.
+    /// Records the operator's action of this transaction, with the changed fields. Does nothing if
+    /// no operator made the change.
     pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
         match self {
             Self::Sqlite(ledger) => ledger.record(changes),
@@ -156,7 +156,7 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Records the action if the transaction had an effect.
+    /// Records the operator's action if the transaction had an effect. Returns `is_effective`.
     pub(crate) fn record_if(&mut self, is_effective: bool) -> Done<bool> {
         if is_effective {
             self.record(&[])?;

@@ -49,7 +49,7 @@ answers! {
     PassInvalid = "pass_invalid",
     /// The pass has expired.
     PassExpired = "pass_expired",
-    /// The server issued the pass before the waiting room opened.
+    /// The buyer must enter the waiting room, which opened after the server issued the pass.
     WaitingRoom = "waiting_room",
     /// Too many requests.
     RateLimited = "rate_limited",
@@ -107,7 +107,7 @@ impl AnswerCounts {
         self.0[answer as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Returns the number of answers of this kind, and sets it to zero.
+    /// Returns the number of answers of this kind, and sets the counter to zero.
     pub fn take(&self, answer: AnswerKind) -> u64 {
         self.0[answer as usize].swap(0, Ordering::Relaxed)
     }

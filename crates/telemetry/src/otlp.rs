@@ -177,7 +177,8 @@ struct Collector<'a> {
     began_ms: i64,
 }
 
-/// Sends metrics and logs until `stop` is cancelled. Then sends them one last time.
+/// Sends metrics and logs until `stop` is cancelled. Then sends the latest metrics and logs once
+/// more.
 pub async fn run(source: Source<'_>, stop: &CancellationToken) {
     let began_ms = (source.now_ms)();
     let client = OutgoingClient::new(|| reqwest::Client::builder().timeout(TIMEOUT).build());

@@ -10,7 +10,7 @@ use axum::http::{Method, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::runtime::{Builder, Runtime};
 
-/// The complete objects of the bucket by their names, and the parts of the incomplete objects.
+/// The bucket: its complete objects by name, and the parts of objects whose upload is not complete.
 #[derive(Debug, Default)]
 struct Objects {
     whole: BTreeMap<String, Vec<u8>>,
@@ -19,7 +19,8 @@ struct Objects {
 
 type Shared = Arc<Mutex<Objects>>;
 
-/// A running service with one bucket. It accepts every signature. It stops when it is dropped.
+/// A running service with one bucket. The service accepts every signature. It stops when this value
+/// is dropped.
 #[derive(Debug)]
 pub struct BucketService {
     address: SocketAddr,

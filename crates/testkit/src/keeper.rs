@@ -1,5 +1,5 @@
-//! Private servers. Each runs in its own directory on free ports, and always ends with the test
-//! program.
+//! Private servers. Each server runs in its own directory on free ports, and always ends with the
+//! test program.
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// The longest time until a server listens, on a busy machine.
+/// The longest time that a server may take until it listens. The machine may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A script that starts the broker and, if there is one, a helper program that the broker needs.
-/// Then the script waits for a word or for the end of its input. The input ends when the test
-/// process ends, at the latest. After that, the script ends the broker (cleanly if the word is
-/// `stop`) and the helper. If there was no word, the script also removes the directory.
+/// Then the script waits for a line on its input, or for the end of the input. The input ends at
+/// the latest when the test process ends. After the line or the end, the script ends the broker and
+/// the helper. The broker ends cleanly if the line is `stop`. If the input ended without a line,
+/// the script also removes the directory.
 const KEEPER: &str = r#"dir=$1; helper=; [ -z "$2" ] || { $2 >>"$dir/helper" 2>&1 </dev/null & helper=$!; }
 $3 >>"$dir/out" 2>&1 </dev/null & broker=$!
 read -r word
@@ -102,7 +103,7 @@ impl Drop for Keeper {
     }
 }
 
-/// Returns a new directory.
+/// Creates a directory with a new name, and returns its path.
 pub fn directory(what: &str) -> PathBuf {
     let dir =
         std::env::temp_dir().join(format!("doorbuster-{what}-{:016x}", rand::random::<u64>()));

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::keeper::{Keeper, dial, directory, free_ports};
 use crate::tool::program;
 
-/// How long a stream detects a repeated id, unless a test chooses another time.
+/// How long a stream detects a repeated id, if the test does not choose another time.
 const WINDOW: Duration = Duration::from_secs(120);
-/// The longest wait for the first answer about streams. A server accepts connections before its
-/// streams are available.
+/// The longest wait for the first answer about streams. The wait is needed, because a server
+/// accepts connections before its streams are available.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.

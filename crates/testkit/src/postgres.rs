@@ -12,11 +12,11 @@ use crate::tool::program;
 
 /// The time limit for a start of PostgreSQL.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// The user that runs PostgreSQL when the tests run as root, because PostgreSQL refuses root.
+/// If the tests run as root, this user runs PostgreSQL, because PostgreSQL refuses to run as root.
 const USER: &str = "postgres";
 
-/// A script that runs PostgreSQL and executes the commands on its input. The input ends when the
-/// test program ends, at the latest. Then the script stops PostgreSQL and removes the directory.
+/// A script that runs PostgreSQL and executes the commands on its input. The input ends at the
+/// latest when the test program ends. Then the script stops PostgreSQL and removes the directory.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 dir=$1; shift
@@ -52,7 +52,8 @@ impl Cluster {
         Self::create(settings, None)
     }
 
-    /// Starts a streaming standby of this server. The standby uses this name at the primary.
+    /// Starts a streaming standby of this server. The standby connects to the primary under this
+    /// name.
     pub fn start_standby(&self, name: &str) -> Self {
         let name = format!("cluster_name={name}");
         Self::create(&["-c", &name], Some(self))
@@ -157,7 +158,7 @@ impl Cluster {
         format!("host={here},{there} user={USER} dbname={database} target_session_attrs=read-write")
     }
 
-    /// Runs SQL with psql, and returns its output, or its error output.
+    /// Runs SQL with psql. Returns the output of psql, or its error output if psql fails.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let (psql, here) = (programs().join("psql"), self.dir.display().to_string());
         let words = [
@@ -209,8 +210,8 @@ impl Cluster {
         self.send("stop");
     }
 
-    /// Stops the server without a checkpoint, as a crash does. So only the write-ahead log is
-    /// complete.
+    /// Stops the server without a checkpoint, as a crash does. After that, only the write-ahead log
+    /// has all changes.
     pub fn crash(&self) {
         self.send("crash");
     }

@@ -13,7 +13,8 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use crate::keeper::{Keeper, dial, directory, free_ports};
 use crate::tool::program;
 
-/// The server program itself. The wrapper in the `PATH` is not used, because it changes the user.
+/// The server program itself. The script in the `PATH` that starts this program is not used,
+/// because it runs the program as another user.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
@@ -78,8 +79,8 @@ impl Rabbit {
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "+S 2:2 +A 4 -kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
-            // With this setting, the start script replaces itself with the broker. So a signal to
-            // the script's process ends the broker.
+            // With this setting, the start script replaces its own process with the broker. So a
+            // signal to the script's process reaches the broker and ends it.
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();

@@ -1,11 +1,11 @@
-//! Opens the sealed solution of a challenge with the nodes' key, for tests.
+//! Reads the encrypted solution of a challenge with the nodes' key, for tests.
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// Reads the solution that is sealed into a challenge.
+/// Returns the solution that is encrypted in a challenge, as the answer that a buyer would send.
 pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str) -> Value {
     let key = blake3::derive_key("doorbuster: challenges", &master);
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM_SIV, &key).expect("32 bytes"));
@@ -17,7 +17,7 @@ pub fn solve_sealed(master: [u8; 32], challenge: &Value, sale: &str, buyer: &str
     let inside = key
         .open_in_place(nonce, Aad::from(bound.as_bytes()), &mut sealed)
         .expect("the challenge belongs to this buyer");
-    // The solution follows the id, the kind and the expiry.
+    // The decrypted bytes have the id, the kind and the expiry, and then the solution.
     let answer = &inside[25..];
     match challenge["kind"].as_str() {
         Some("slider") => json!({"x": u16::from_be_bytes([answer[0], answer[1]])}),

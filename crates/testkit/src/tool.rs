@@ -1,12 +1,13 @@
-//! The programs that tests need. `scripts/setup` names them and their Debian packages.
+//! The programs that tests need. The script `scripts/setup` has the names of these programs and of
+//! their Debian packages.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// An environment variable. If its value is `1`, a test that cannot check something fails. Set this
-/// value on a machine that has every program.
+/// An environment variable. If its value is `1`, a test fails if it cannot check everything. Set
+/// this value on a machine that has all programs.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
 /// Returns the path of a program that `scripts/setup` installs.
@@ -21,11 +22,12 @@ pub fn program(name: &str) -> PathBuf {
 /// of a passing test is hidden.
 ///
 /// # Panics
-/// Panics if the environment says that this machine can check everything.
+/// Panics if `DOORBUSTER_REQUIRE_ALL` is `1`.
 pub fn not_checked(what: &str) {
     assert!(!std::env::var(REQUIRE).is_ok_and(|value| value == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // The print macros write to the hidden output. A failed write does not fail the test.
+    // This does not use a print macro, because the output of the macros is hidden. A failed write
+    // does not fail the test.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 
@@ -46,7 +48,7 @@ fn find(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
     directories.iter().map(|directory| directory.join(name)).find(|file| Path::is_file(file))
 }
 
-/// Says how to install a missing program.
+/// Returns a text that says how to install a missing program.
 fn advice(name: &str) -> String {
     match package(name) {
         Some(package) => {

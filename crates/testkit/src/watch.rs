@@ -1,8 +1,9 @@
-//! A stopwatch for tests of a server's speed. It does not count pauses of the whole machine.
+//! A stopwatch for tests of a server's speed. The stopwatch does not count the time in which the
+//! whole machine paused.
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: the
 //! thread wakes up at a fixed interval and sometimes syncs a byte. A late wake-up or a slow sync is
-//! a pause. A [`Watch`] subtracts these pauses, but still counts a delay that only the server has.
+//! a pause. A [`Watch`] subtracts these pauses. A delay that affects only the server is counted.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -14,7 +15,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 const LOOKS_A_SYNC: u32 = 25;
 /// A delay that is shorter than this does not count as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
-/// The measured time is at least the real time divided by this number, so that every wait ends.
+/// The measured time is at least the real time divided by this number. So a test that waits for a
+/// measured time always ends.
 const COUNTS_AT_LEAST: u32 = 10;
 
 /// The time of the last measurement, and the sum of all earlier pauses.
@@ -24,7 +26,8 @@ struct Seen {
 }
 
 impl Seen {
-    /// Returns all pauses, including a current one.
+    /// Returns the sum of all pauses until now. If a pause is going on, its time so far is
+    /// included.
     fn stalls(&self, now: Instant) -> Duration {
         let waits = now.saturating_duration_since(self.last);
         self.stalls + if waits < STALL { Duration::ZERO } else { waits }
@@ -41,7 +44,7 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // The file stays open, so it needs no name.
+    // The file stays open and is used without its name.
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
         std::thread::sleep(CHECK_INTERVAL);

@@ -1,8 +1,8 @@
 //! The vocabulary that the rules, the store and the HTTP contract share: names, keys, units, and
 //! the words for phases, states, kinds and reasons.
 //!
-//! Each value is parsed once, where it enters, and needs no second check. Each word has one text in
-//! rows, JSON, metrics and settings.
+//! Each value is parsed once, where it enters the program, and needs no second check. Each word has
+//! the same text in rows, JSON, metrics and settings.
 
 #[macro_use]
 mod word;

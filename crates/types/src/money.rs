@@ -5,7 +5,8 @@ words! {
     PaymentState {
         /// The payment pays for its order.
         Captured = "captured",
-        /// The payment is being refunded or was refunded. The state of its refund shows which.
+        /// The payment is being refunded or was refunded. The state of the payment's refund shows
+        /// whether the money has arrived.
         Refunded = "refunded",
         /// The attempt to pay failed.
         Failed = "failed",
@@ -15,7 +16,8 @@ words! {
 words! {
     /// The state of a refund.
     RefundState {
-        /// The server has not asked the provider yet, or the money has not arrived.
+        /// The server has not requested the refund from the provider yet, or the money has not
+        /// arrived yet.
         Pending = "pending",
         /// The provider reported that the money arrived.
         Settled = "settled",
@@ -32,7 +34,7 @@ words! {
         Late = "late",
         /// The amount or the currency differs from the order's price.
         Mismatch = "mismatch",
-        /// Another payment had paid for the order.
+        /// The order was already paid by another payment.
         Second = "second",
         /// No order had this id when the money arrived.
         UnknownOrder = "unknown_order",

@@ -1,10 +1,11 @@
-//! Names of buyers, and the keys of their requests. Each name and key has two types: one borrows
-//! the text of a request, and the other owns its text.
+//! Names of buyers, and the keys of their requests. There are two types for a name and two types
+//! for a key. One type borrows the text of a request, and the other type owns its text.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The largest number of characters in the name of a sale, an item or a buyer, and in a key.
+/// The largest number of characters in the name of a sale, an item or a buyer, and in a request
+/// key. Each character is one byte.
 pub const NAME_BYTES_MAX: usize = 64;
 
 /// Returns whether `text` can be the name of a sale, item or buyer. Such a name has 1 to 64 of
@@ -47,11 +48,11 @@ kept_text!(
 );
 
 impl BuyerId {
-    /// The prefix of the names of erased buyers and of their request keys. A buyer's token with
-    /// such a name is refused.
+    /// The prefix of the names of erased buyers and of their request keys. The server refuses a
+    /// buyer's token that has such a name.
     pub const ERASED: &str = "erased:";
 
-    /// Returns `None` if the text is not a name.
+    /// Returns the name `text`, or `None` if the text is not a valid name.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         is_name(text).then(|| Self(text.into()))
@@ -65,19 +66,19 @@ impl BuyerId {
 }
 
 impl RequestKey {
-    /// Returns `None` if the text is not a key.
+    /// Returns the key `text`, or `None` if the text is not a valid key.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         PresentedKey::new(text).map(Self::from)
     }
 }
 
-/// The key that a request presents. It needs no allocation.
+/// The request key in a request, as a borrowed text. It needs no allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresentedKey<'a>(&'a str);
 
 impl<'a> PresentedKey<'a> {
-    /// Returns `None` if the text is not a key.
+    /// Returns the key `text`, or `None` if the text is not a valid key.
     #[must_use]
     pub fn new(text: &'a str) -> Option<Self> {
         let fits = (1..=NAME_BYTES_MAX).contains(&text.len());
@@ -97,7 +98,7 @@ impl From<PresentedKey<'_>> for RequestKey {
     }
 }
 
-/// The buyer's name that a request presents. It needs no allocation.
+/// The buyer's name in a request, as a borrowed text. It needs no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_BYTES_MAX],

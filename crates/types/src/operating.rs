@@ -1,9 +1,9 @@
 //! The words of operators: roles, blocks, deliveries and erasures.
 
 words! {
-    /// The rights of a key; each role includes the rights of the roles before it.
+    /// The rights of an operator's key. Each role includes the rights of the roles before it.
     Role {
-        /// May read all operators' data.
+        /// May read all data that operators can see.
         Viewer = "viewer",
         /// May also change sales, stock and orders.
         Operator = "operator",
@@ -37,7 +37,7 @@ words! {
     DeliveryState {
         /// The server retries the delivery.
         Pending = "pending",
-        /// All attempts failed.
+        /// The server has given up the delivery: all attempts failed, or no attempt can succeed.
         Dead = "dead",
         /// An operator discarded the delivery.
         Discarded = "discarded",
@@ -51,14 +51,14 @@ words! {
         Delivery = "delivery",
         /// A refund that a payment provider did not make.
         Refund = "refund",
-        /// A queued request that could not be decided. Its units were returned, and its buyer got a
-        /// refusal.
+        /// A queued request whose ticket could not be settled. The ticket's units were returned,
+        /// and the buyer got a refusal.
         Ticket = "ticket",
     }
 }
 
 words! {
-    /// Why a row of the buyer cannot be erased yet.
+    /// Why a row with a buyer's data cannot be erased yet.
     RetainReason {
         /// The sale is not closed.
         NotClosed = "not_closed",

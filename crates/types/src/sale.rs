@@ -17,7 +17,7 @@ words! {
 }
 
 impl Phase {
-    /// Returns whether prices and limits may still change.
+    /// Returns whether an operator may change prices and limits in this phase.
     #[must_use]
     pub fn is_before_opening(self) -> bool {
         matches!(self, Self::Draft | Self::Scheduled)
@@ -116,7 +116,7 @@ impl Counter {
         }
     }
 
-    /// Returns the counter's index in a pair.
+    /// Returns the counter's index in a pair of counters: 0 for A, 1 for B.
     #[must_use]
     pub fn index(self) -> usize {
         match self {
@@ -142,7 +142,7 @@ words! {
 }
 
 words! {
-    /// The requirement of a sale that a buyer does not meet.
+    /// A requirement of a sale that a buyer can fail to meet.
     Requirement {
         /// Only members may buy.
         Member = "member",

@@ -1,4 +1,4 @@
-//! A closed set of words.
+//! A macro for closed sets of words.
 
 /// Defines an enum, and the word for each variant in rows, JSON, metrics and settings.
 macro_rules! words {
@@ -38,7 +38,7 @@ macro_rules! words {
                 }
             }
 
-            /// Returns the variant with this word.
+            /// Returns the variant with this word, or `None` if no variant has it.
             #[must_use]
             pub fn parse(word: &str) -> Option<Self> {
                 match word {

@@ -1,10 +1,10 @@
-/* Shows the messages of web push, also while no page is open. A message can arrive late. By then,
-   the order may be paid or cancelled, or the turn may be used. So the worker asks the server before
-   it shows a message, and every notification is true when it appears. */
+/* Shows the messages of web push, even while no page is open. A message can arrive late, when the
+   order is already paid or cancelled, or the turn is already used. So the worker asks the server
+   before it shows a message, and every notification is true when it appears. */
 const zh = new URL(self.location.href).searchParams.get('lang') === 'zh';
-/* The texts of each kind of message. `holds`: the message is still true. `gone`: the message is no
-   longer true. `late`: its time has ended. `unknown`: the server gave no answer. `other`: the order
-   belongs to another buyer. */
+/* The texts of each kind of message, by its state. `holds`: the message is true. `gone`: the
+   message is not true any more. `late`: the time in the message has passed. `unknown`: the server
+   gave no answer. `other`: the order belongs to another buyer. */
 const words = zh
   ? {
       turn: {
@@ -44,13 +44,14 @@ self.addEventListener('activate', event => event.waitUntil(self.clients.claim())
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
   if (!words[kind]) return;
-  /* a visible page shows the news itself */
+  /* a visible page shows the news itself, so no notification is needed */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   if (pages.some(page => page.visibilityState === 'visible')) return;
   const lost = { state: 'unknown', isOwn: true };
   const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
   const state = found === 'unknown' && Date.now() > until ? 'late' : found;
-  /* After a sign-out, or for another buyer, the notification does not name the product. */
+  /* The notification does not name the product if the buyer has signed out or another buyer has
+     signed in. */
   const body = !isOwn ? '' : typeof title === 'string' ? title : title[zh ? 'zh' : 'en'];
   await self.registration.showNotification(words[kind][state](time(ends)), {
     body,
@@ -59,8 +60,9 @@ async function show({ kind, title, until, url }) {
     data: { url },
   });
 }
-/* Asks the server for the state of the message: `holds`, `gone`, `late`, `unknown` or `other`; the
-   time until which it holds; and whether the order or the turn belongs to the signed-in buyer. */
+/* Asks the server about a message. Returns its state (`holds`, `gone`, `late`, `unknown` or
+   `other`), the time until which it is true, and whether the order or the turn belongs to the buyer
+   who is signed in. */
 async function stateOf(kind, url) {
   const at = new URL(url, self.location.href),
     id = at.pathname.split('/')[2],

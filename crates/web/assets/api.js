@@ -7,7 +7,7 @@ export const COOKIE = 'cookie';
 /** The origin of the server. It is empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/* Returns the answer to this request if first.js has already sent the request. Works only once. */
+/* If first.js has already sent this request, returns its answer. This works only once. */
 function takeEarly(method, path) {
   const early = window.doorbusterEarly;
   if (!early || method !== 'GET' || early.path !== path) return null;
@@ -56,8 +56,8 @@ async function call(
 }
 
 const seg = encodeURIComponent;
-/** Reads the newest sales with their status. Caches keep only the answer without search and cursor.
-   */
+/** Reads the newest sales with their status. Caches keep only the answer to a request without
+   search and cursor. */
 export const getSales = (search = '', cursor = null) =>
   call(
     'GET',
@@ -93,8 +93,8 @@ export const getHistory = (token, id) =>
 /** Requests the address of the payment page. The provider may need some seconds. */
 export const openCheckout = (token, id) =>
   call('POST', `/v1/orders/${seg(id)}/checkout`, { token, patience_ms: 20_000 });
-/** The link that opens an order without the buyer's token. With the key of such a link, a page
-   reads the order and opens its checkout. */
+/** Requests the link that opens an order without the buyer's token. With the key in such a link, a
+   page can read the order and open its checkout. */
 export const getOrderLink = (token, id) => call('GET', `/v1/orders/${seg(id)}/link`, { token });
 export const getLinkedOrder = (key, id) =>
   call('GET', `/v1/linked-orders/${seg(id)}`, {
@@ -128,7 +128,7 @@ export const enterRoom = (token, sale, item) =>
 export const leaveRoom = (token, sale, item) => call('DELETE', roomPath(sale, item), { token });
 export const getPlace = (token, sale, item) =>
   call('GET', roomPath(sale, item), { token, cache: 'no-store' });
-/** The requests for an item's waitlist: join it, read the entry, leave it. */
+/** The requests for an item's waitlist: to join it, to read the entry, and to leave it. */
 const waitlistPath = (sale, item) => `/v1/sales/${seg(sale)}/items/${seg(item)}/waitlist`;
 export const joinWaitlist = (token, sale, item, key, pass = null) =>
   call('POST', waitlistPath(sale, item), {
@@ -150,8 +150,8 @@ export const unsubscribePush = token => call('DELETE', '/v1/push-subscriptions',
 /** Requests a guest's identity. Only a demonstration server has guests. */
 export const newGuest = () => call('POST', '/demo/guest');
 
-/** Returns 16 random bytes in hexadecimal, for an Idempotency-Key or a status version. Unlike
-   randomUUID, this works without a secure context. */
+/** Returns 16 random bytes in hexadecimal, for an Idempotency-Key or a version of a status. Unlike
+   randomUUID, this also works without HTTPS. */
 export const random = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), b => b.toString(16).padStart(2, '0')).join(
     '',

@@ -3,8 +3,8 @@ import { now } from '/assets/clock.js';
 
 /* The maximum number of bytes of a line. */
 const LINE_BYTES = 75;
-/* The reminder comes this many seconds before the time of the entry. If less than twice as many
-   seconds remain, it comes halfway between now and the time of the entry. */
+/* The reminder comes this many seconds before the time of the entry. If this time is soon, the
+   reminder comes halfway between now and the time of the entry. */
 const EARLY_SECS = 300;
 
 const stamp = ms => new Date(ms).toISOString().replace(/[-:]|\.\d{3}/g, '');

@@ -1,6 +1,7 @@
 /* The check: a puzzle or a picture, as the sale requires. A buyer who cannot use pictures lets the
-   device compute a proof of work instead. A wrong answer uses up its challenge. For a puzzle or a
-   picture, the page then fetches the next challenge at once. */
+   device compute a proof of work instead. A challenge can be used only once, even with a wrong
+   answer. After a wrong answer to a puzzle or a picture, the page fetches the next challenge at
+   once. */
 import { $, announce, attr, tell, text } from '/assets/words.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
@@ -34,8 +35,8 @@ function say(key, values) {
 }
 
 /** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if
-   the result is unknown. If the server refuses for another reason, `attempt` closes the dialog.
-   `refused(answer)` closes the dialog if the server gives no challenge. */
+   the result is unknown. If the server refuses for a reason other than the answer, `attempt` closes
+   the dialog. If the server gives no challenge, `refused(answer)` closes the dialog. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {
@@ -130,7 +131,7 @@ async function fresh(why = '', focus = false) {
   busy(false);
   const { status, data } = answer;
   if (status === 201 && way === 'seen' && data.kind !== work.kind) {
-    /* The sale now requires another kind. */
+    /* The sale now requires another kind of challenge. */
     work.kind = data.kind;
     if (work.kind === 'pow') {
       choose('work');

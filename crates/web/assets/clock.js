@@ -1,13 +1,13 @@
-/* Estimates the server's time. Between two answers, the browser's monotonic clock advances the
-   estimate. No code here reads the device's wall clock. */
+/* Estimates the server's time from its answers. Between two answers, the browser's monotonic clock
+   advances the estimate. The device's wall clock is never read, because it may be wrong. */
 let low = 0,
   high = 0,
   mark = 0;
 
 /** Sets the clock by `iso`, the server's time in an answer. `sent` and `got` are the times of the
    request and of the answer, by performance.now. The server wrote `iso` between these two times. If
-   `iso` agrees with the estimate, the estimate becomes more exact. Otherwise `iso` replaces the
-   estimate. */
+   this agrees with the estimate so far, the estimate becomes more exact. Otherwise a new estimate
+   begins. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;

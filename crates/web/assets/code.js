@@ -1,5 +1,5 @@
-/* Asks for an access code, if the sale requires one. The dialog stays open until a code is accepted
-   or the buyer closes it. */
+/* Asks the buyer for an access code, if the sale requires one. The dialog stays open until a code
+   is accepted or the buyer closes it. */
 import { $, announce, attr, tell, text } from '/assets/words.js';
 
 const dialog = $('#code'),

@@ -1,6 +1,6 @@
-/* The front door of the page: passes, the check, access codes and the waiting room. Fetches what a
-   purchase needs, and offers the buyer a next step after a refusal. The status lists the sale's
-   requirements. A refusal can show a requirement that the status does not list yet. */
+/* The page's side of the front door: passes, the check, access codes and the waiting room. Fetches
+   what a purchase needs, and offers the buyer a next step after a refusal. The sale's status lists
+   the sale's requirements. A refusal can show a new requirement before the status lists it. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
 import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
 import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
@@ -34,8 +34,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       let has_turn = false;
       const shown = () => roomItem(m) === item,
         changed = place => {
-          /* A turn is short, so the page switches to the item whose turn begins. If the buyer is
-             busy with another item, the page keeps showing that item. */
+          /* A turn is short, so the page switches to the item for which the turn begins. If the
+             buyer is busy with another item, the page does not switch. */
           const begins = place?.state === 'admitted' && !has_turn,
             busy = m.press || m.order?.state === 'reserved' || checking() || coding();
           has_turn = place?.state === 'admitted';
@@ -57,9 +57,10 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       front = frontOf(m),
       shut = sceneOf(m) === 'before';
     if (front.waiting_room !== 'off') {
-      /* With `always`, the page joins the room of a whole sale by itself before the start. With
-         `auto`, the refusal of a pass shows that the room is open. The page joins the room of an
-         item only after a press, because the buyer may want another item. */
+      /* If the waiting room is `always` open, the page joins the room of a whole sale by itself
+         before the start. If the room opens automatically (`auto`), a refused request for a pass
+         shows that the room is open. The page joins the room of an item only after a press, because
+         the buyer may want another item. */
       const joins = shut && front.waiting_room === 'always' && front.rooms !== 'items';
       roomOf().show();
       roomOf().plan(joins ? opens : null);
@@ -107,7 +108,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
   /* ----- passes for a press ----- */
 
   /** Returns an answer with the pass for a press: the stored pass or a new pass. An answer other
-     than 201 says why there is no pass. null: the press is sent without a pass. */
+     than 201 says why there is no pass. Returns null if the press must be sent without a pass. */
   async function passFor(item, which) {
     if (which === 'new') dropPass(m, item);
     const pass = which === 'known' ? m.passes[item] : passOf(m, item);
@@ -116,8 +117,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if `deal` is a step of the front door: the check, the code or
-     the waiting room. Returns whether `deal` is such a step. */
+  /** Handles a press of the button if the page's deal is a step of the front door: the check, the
+     code or the waiting room. Returns whether it is such a step. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();
@@ -206,9 +207,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     m.busy_ms = now() + secs * 1000;
     m.scope = scope ?? null;
   }
-  /** Handles a refusal if a requirement of the front door caused it. Returns false for any other
-     refusal. `asked` means that the refusal answers an action of the buyer. Only then may the page
-     open the dialog of the next step. */
+  /** Handles a refusal that a requirement of the front door caused. Returns false for any other
+     refusal. `asked` says whether the refusal is the answer to an action of the buyer. Only then
+     may the page open a dialog for the next step. */
   function about(code, problem, asked) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
@@ -260,7 +261,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       recallPasses(m);
       m.code = tab.get(code_slot);
     },
-    /** Closes the dialogs when the buyer cannot buy at the moment. */
+    /** Closes the front door's dialogs if the buyer cannot buy now. */
     settle(deal) {
       if (m.wish && deal === 'heldout') return; /* the dialog is for the waitlist */
       if (

@@ -8,7 +8,7 @@ const AGAIN_MIN_MS = 1_000,
 
 /** Opens the stream and keeps it open. Calls `on.order(order)`, `on.status(status)` and
    `on.room(place)` for events. Calls `on.gap(is_open)` each time the stream opens or breaks,
-   because events may be missing then. A new stream sends the status first. Returns `{ isOpen(),
+   because events may have been lost. A new stream begins with the status. Returns `{ isOpen(),
    close() }`. */
 export function listen({ token, sale, on }) {
   let socket = null,
@@ -39,7 +39,7 @@ export function listen({ token, sale, on }) {
       try {
         event = JSON.parse(message.data);
       } catch {
-        /* The event is ignored. */
+        /* An event that is not JSON is ignored. */
       }
       if (isFirst || event.type === 'hello') on.gap?.(true);
       if (event.type === 'order') on.order?.(event.order);
@@ -64,8 +64,8 @@ export function listen({ token, sale, on }) {
     old?.close();
   }
   connect();
-  /* The browser may keep a page that the buyer left, for the back button. Such a page has no
-     stream. */
+  /* The browser may keep a page that the buyer left, for the back button. Such a page must not keep
+     its stream. */
   addEventListener('pagehide', cut);
   addEventListener('pageshow', event => {
     if (event.persisted && !closed && !socket) connect();

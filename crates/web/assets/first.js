@@ -1,6 +1,6 @@
-/* Runs in the head, before anything is painted. Chooses the language, sends the page's first
-   request, and moves a buyer's token from the address into this tab's storage. A browser without
-   modules stops here and shows the texts for visitors without JavaScript. */
+/* Runs in the page's head, before the browser paints anything. Chooses the language, sends the
+   page's first request, and moves a buyer's token from the address into this tab's storage. A
+   browser without modules stops here and shows the texts for visitors without JavaScript. */
 (() => {
   'use strict';
   if (!('noModule' in HTMLScriptElement.prototype)) return;
@@ -23,8 +23,8 @@
     'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
-  /* The server's HTML shows the first item. If the address names no item, parts of this HTML are
-     shown before the page is ready. */
+  /* The server's HTML shows the first item. If the address names no item, this is the right item,
+     so the visitor sees these parts before the page is ready. */
   if (!/[#&]item=/.test(location.hash)) root.classList.add('early');
 
   /* Sends the page's first request before the page's own script has loaded. api.js takes the

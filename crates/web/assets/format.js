@@ -3,7 +3,8 @@ import { perLanguage, site, text, zh } from '/assets/words.js';
 import { now } from '/assets/clock.js';
 
 const two = n => String(n).padStart(2, '0');
-/* Keeps formatters, because it takes long to create one and the page draws four times a second. */
+/* Formatters that were created before. It takes long to create one, and the page draws four times a
+   second. */
 const kept = new Map();
 function keep(key, make) {
   const name = (zh() ? 'zh ' : 'en ') + key;
@@ -45,8 +46,8 @@ export const shortTime = ms =>
     : date(ms, yearOf(ms) !== yearOf(now())) + (zh() ? ' ' : ', ') + clock(ms, false);
 /** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
 export const fullTime = ms => day(ms) + (zh() ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
-/** Formats a time in the shop's zone, with the zone's name. null: the shop has no zone, or its zone
-   has the visitor's time. */
+/** Formats a time in the shop's zone, with the zone's name. Returns null if the shop has no zone,
+   or if the time is the same in the visitor's zone. */
 export function shopTime(ms, timeZone) {
   if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;
   const form = keep('shop ' + timeZone, () =>
@@ -109,9 +110,9 @@ export const shortId = id =>
     .slice(-8)
     .toUpperCase()
     .replace(/^.{4}/, '$&-');
-/** The number of decimals of each currency by ISO 4217. The server uses the same numbers. A
-   currency that is not listed has 2 decimals. Browsers follow the common notation of prices, which
-   can have another number of decimals. */
+/** The number of decimals of each currency by ISO 4217, as the server uses it. A currency that is
+   not listed has 2 decimals. The browser's own formats are not used, because they follow the common
+   notation of prices, which can have another number of decimals. */
 const places = {
   BHD: 3,
   BIF: 0,

@@ -15,8 +15,9 @@ export const endingMs = ({ reserved_at, pay_by }) =>
    its address, which proves nothing. So the result only chooses the text. */
 export const isBack = m => m.back_ms !== null && performance.now() - m.back_ms < CHECK_MS;
 
-/** Returns the state, the last cause and the sum of this order's refunds, or null without refunds.
-   One failed refund makes the state `failed`. Otherwise, one pending refund makes it `pending`. */
+/** Returns the state, the last cause and the sum of this order's refunds, or null if it has no
+   refund. If any refund failed, the state is `failed`. Otherwise, if any refund is pending, the
+   state is `pending`. */
 export function moneyBack(m) {
   const refunds = m.told?.refunds ?? [];
   if (!refunds.length) return null;

@@ -14,10 +14,10 @@ const backToSale = order =>
   '/sale/' + encodeURIComponent(order.sale) + '#item=' + encodeURIComponent(order.item);
 const at = iso => (iso ? moment(Date.parse(iso)) : '');
 
-/* The view of each state. `pill` is the label, and `tone` is its tone. `clock` names the field with
-   the end of a countdown. `number` has a label and the field with a number. `big` has a label and a
-   factor for the amount. The large button can `pay`, show a `busy` text, or go `back` to the
-   sale. */
+/* The view of each state. `pill` is the label, and `tone` is the label's tone. `clock` is the field
+   of the order with the end of a countdown. `number` is a label, and the field with the number
+   beside it. `big` is a label, and a factor by which the amount is multiplied. The large button can
+   `pay`, show a `busy` text, or go `back` to the sale. */
 const views = {
   queued: { tone: 'warn', pill: 'queued', clock: 'decide_by' },
   waiting: { tone: 'warn', pill: 'waiting', number: ['o.ahead', 'ahead'] },
@@ -93,8 +93,8 @@ function showNext(isPaid) {
   $('#next-time').hidden = !isAhead;
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
-/* A step has date and zone if it is a deadline, or if its time is not today. All steps of a
-   finished order have date and zone, because the order may be printed. */
+/* A step's time has the date and the zone if the step is a deadline, or if its time is not today.
+   The steps of a finished order always have them, because the order may be printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {
@@ -293,8 +293,8 @@ export function showTab(m) {
     title = text('o.title') + (order ? ' – ' + $('#slip-title').textContent : ''),
     isLive = name === 'reserved' || name === 'ending',
     rest_ms = m.came && isLive ? Math.max(0, Date.parse(order.pay_by) - now()) : 0;
-  /* After the waitlist entry became an order, the reminder buttons are invisible. They keep their
-     space, so that nothing jumps. */
+  /* When the waitlist entry has become an order, the reminder buttons become invisible. They keep
+     their space, so that nothing jumps. */
   waited ||= name === 'waiting';
   $('#remind').hidden = !waited;
   $('#remind').classList.toggle('is-off', name !== 'waiting');

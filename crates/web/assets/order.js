@@ -63,11 +63,11 @@ function draw() {
   drawn = stateOf(m);
 }
 
-/* Requests the order with the buyer's token, or else with the link's key. null: the page has
-   neither. */
+/* Requests the order with the buyer's token, or else with the link's key. Returns null if the page
+   has neither. */
 async function ask() {
   if (!m.by_link) {
-    /* A visitor who opened the link does not need a guest's token. */
+    /* With the key of a link, the page does not create a guest's token. */
     m.token = m.key && !token() ? null : await identify();
     const answer = m.token ? await getOrder(m.token, m.id) : null;
     if (!m.key || (answer && ![401, 403, 404].includes(answer.status))) return answer;
@@ -220,8 +220,8 @@ async function watch() {
     if (retry_secs)
       /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
-    /* The page alerts a buyer on the waitlist even while another tab is shown. So a hidden page
-       also reads the order: after an event, or once a minute. */
+    /* The page alerts a buyer on the waitlist even while another tab is shown. So even a hidden
+       page then reads the order: after an event, or once a minute. */
     const waits = m.order?.state === 'waiting';
     await poll.rest(document.hidden && waits ? Math.max(pace_ms(), HIDDEN_MS) : pace_ms());
     if (document.hidden && !waits)

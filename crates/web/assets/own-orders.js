@@ -1,8 +1,8 @@
-/* Reads this buyer's orders in the sale, so that a new tab shows the reserved order and the
-   remaining part of the limit. If the buyer has bought in this browser, the page reads the orders
-   before it is shown. Otherwise the buyer may have bought on another device, so the page reads the
-   orders after the rush of the first minute. During the rush, page views must not read the
-   store. */
+/* Reads this buyer's orders in the sale, so that a new tab shows the reserved order, and how many
+   units the buyer may still buy. If the buyer has bought in this browser, the page reads the orders
+   before it is shown. Otherwise the buyer may have bought on another device. Then the page reads
+   the orders after the first minute of the sale (the rush), because page views must not read the
+   store during the rush. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';
@@ -40,12 +40,13 @@ export function ownOrders(m, draw) {
     draw();
     return true;
   }
-  /* Reads the orders after the rush, and again if the answer was lost or came during a press. A
-     page that was opened before the start does not need this, because the event stream names each
-     new order. */
+  /* Reads the orders after the rush. Reads them again if the answer was lost or came during a
+     press. A page that was opened before the start does not call this, because its event stream
+     reports each new order. */
   async function readLater() {
     const ago = now() - starts(m);
-    /* The sale has no start time, or it opened before its start time. */
+    /* The page does not know when the sale opened: it has no start time, or an operator opened it
+       before this time. */
     const isUnknown = starts(m) === null || ago < 0;
     let wait = isUnknown
       ? jitter(...UNKNOWN_MS)
@@ -89,7 +90,8 @@ export function ownOrders(m, draw) {
       tab.set(slot('order'), order.id);
       browser.set(slot('bought'), buyerOf(m.token));
     },
-    /** Hides the order, because the buyer wants to buy more. The order itself does not change. */
+    /** Hides the order on this page, because the buyer wants to buy more. The order itself does not
+       change. */
     putAside() {
       if (m.order) tab.set(slot('again'), m.order.id);
       m.order = null;

@@ -13,8 +13,8 @@ export const EARLY_MS = 60_000;
 const SPARE_MS = 1_000;
 const slot = m => 'passes.' + m.id;
 
-/** Returns the stored pass for an item, or null if there is none or it expires too soon. Before the
-   start, the pass may not be valid yet. */
+/** Returns the stored pass for an item. Returns null if there is no pass, or if the pass expires
+   too soon. Before the start, it is possible that the pass is not valid yet. */
 export function passOf(m, item = m.item.id, t = now()) {
   const pass = m.passes[item];
   return pass && t < Date.parse(pass.expires_at) - SPARE_MS ? pass : null;
@@ -38,7 +38,8 @@ export async function fetchPass(m, item, solved = null) {
   if (answer.status === 201 && answer.data.pass) {
     m.passes[item] = answer.data;
     write(m);
-    /* The request for a pass extended the turn, which now ends with the pass. */
+    /* The request for a pass extended the buyer's turn, so that the turn ends together with the
+       pass. */
     if (m.room?.state === 'admitted') m.room.until_ms = Date.parse(answer.data.expires_at);
   }
   return answer;

@@ -8,11 +8,12 @@ import { tab } from '/assets/store.js';
 const slot = sale => 'press.' + sale;
 const LOST_MIN_MS = 1_000,
   LOST_MAX_MS = 10_000;
-/** If the server refuses a press as too early within this time of the start, the page hides the
-   refusal. It sends the press again with the same key until the sale is open. */
+/** If the server refuses a press as too early, but less than this time remains until the start, the
+   page does not show the refusal. It sends the press again with the same key until the sale is
+   open. */
 const OPENING_MS = 5_000;
 
-/** Creates a press, and stores it before anything is sent. */
+/** Creates a press, and stores it before the page sends anything. */
 export function newPress({ buyer, sale, item, units }) {
   const press = {
     key: random(),
@@ -36,10 +37,10 @@ export function unfinishedPress(sale, buyer) {
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
-   refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns the answer to a pass
-   request, or null if the press needs no pass. `which` is usually `any`, and `new` if the server
-   did not accept the last pass. It is `known` if an earlier attempt may have arrived: then the
-   press's key may be enough, so only a stored pass is used. `tell(stage, { wait_ms })` reports
+   refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns an answer with a
+   pass, or null if the press needs no pass. `which` is usually `any`. It is `new` if the server did
+   not accept the last pass. It is `known` if an earlier attempt may have arrived: the server then
+   finds the purchase by its key, so only a stored pass is used. `tell(stage, { wait_ms })` reports
    `asking`, `queued`, `retrying` or `offline`. `rest(ms)` waits, and an event ends the wait early.
    `hinted()` says whether an event stream is open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {
@@ -65,7 +66,8 @@ export async function pursue(press, { token, pass, tell, rest, hinted }) {
     anew = false;
 
     if (status === 0) {
-      /* It is not known whether the request arrived. The key makes a repeat harmless. */
+      /* The page does not know whether the request arrived. Because of the key, it is safe to
+         repeat the request. */
       if (!answer.unsent) {
         press.unsure = true;
         keep();

@@ -22,8 +22,8 @@ function show(picture) {
   };
   const [alt, language] = chosen(picture.alt);
   attr(large, 'src', picture.image);
-  /* The server's HTML contains the first picture, which may have failed to load before this script
-     ran. */
+  /* The server's HTML contains the first picture. If this picture failed to load before this script
+     ran, it is hidden. */
   if (large.complete && !large.naturalWidth) large.hidden = true;
   attr(large, 'alt', alt);
   speak(large, language);

@@ -1,12 +1,12 @@
-/* Web push: messages that reach the buyer when the page is closed. The browser asks for permission
-   only after a press. The server keeps a subscription for 24 hours, so a page that is opened again
-   renews it. */
+/* Web push: messages that reach the buyer even if the page is closed. The browser asks the buyer
+   for permission only after a press of the button. The server keeps a subscription for 24 hours,
+   and each later visit renews it. */
 import { origin, subscribePush, unsubscribePush } from '/assets/api.js';
 import { site, zh } from '/assets/words.js';
 import { browser } from '/assets/store.js';
 
 const KEPT = 'push';
-/* The worker belongs to this server, so pages of another origin cannot use it. */
+/* The service worker belongs to this server's origin, so pages of another origin cannot use it. */
 const canPush = () =>
   !!site.push_key && !origin && 'serviceWorker' in navigator && 'PushManager' in window;
 const bytes = text =>

@@ -52,9 +52,9 @@ export function bindReminders(m) {
   });
 }
 
-/** Updates the tab, and calls the buyer if there is news. The page calls this each time it draws.
-   `id` is the sale. `tab` has the text before the page's `title`, the rest of a countdown, and
-   whether the icon is filled. `scene` is the page's state. */
+/** Updates the tab, and alerts the buyer if there is `news`. The page calls this each time it
+   draws. `id` is the sale, and `scene` is the page's state. `tab` has the text before the page's
+   `title`, the rest of a countdown, and whether the icon is filled. */
 export function remind({ id, title: own, scene, tab, news }) {
   const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';
   const title = head ? `${head} – ${own}` : own;
@@ -97,8 +97,8 @@ function drawIcon(number, lit) {
   link.href = canvas.toDataURL();
 }
 function call(words, id, title) {
-  /* Before the visitor uses the page, the browser would delay the sound until much later, so the
-     page plays no sound. */
+  /* If the visitor has not used the page yet, the browser would play the sound only after the first
+     use, much too late. So the page plays no sound. */
   if (sounds && audio?.state === 'running') play();
   if (notifies && document.hidden) {
     const options = { body: title, tag: 'doorbuster.' + id };

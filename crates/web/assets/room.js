@@ -1,7 +1,7 @@
 /* A waiting room: the buyer's position and its changes. A sale has one room for all items, or one
-   for each item. A draw shuffles the visitors who arrive before the start. Later visitors follow
-   them. The position belongs to the buyer, so a reload or another device finds it again. Events
-   update the position. Without events the page polls slowly. */
+   for each item. A draw shuffles the visitors who arrive before the start. Visitors who arrive
+   later queue behind them. The position belongs to the buyer, so a reload or another device finds
+   it again. Events update the position. Without events the page polls slowly. */
 import { enterRoom, getPlace, leaveRoom } from '/assets/api.js';
 import { jitter, now, pauser } from '/assets/clock.js';
 import { buyerOf } from '/assets/who.js';
@@ -72,8 +72,8 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     drop();
   }
 
-  /** Takes a position, or finds the existing position. If an event arrives before the answer, only
-     another read shows which position is newer. */
+  /** Takes a position, or finds the existing position. If an event arrives before the answer, the
+     page cannot know which of the two positions is newer. So it reads the position again. */
   async function enter() {
     clearTimeout(entering);
     entering = 0;
@@ -82,8 +82,8 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     let answer = await enterRoom(m.token, m.id, item);
     const ends_in = Date.parse(answer.data.admitted_until) - now();
     if (ends_in < LAST_MS) {
-      /* During a turn, the server gives the buyer no new position. This turn ends within a second,
-         so the page waits for its end. */
+      /* The server gives the buyer no new position during a turn. This turn ends in a moment, so
+         the page waits for its end and then requests a new position. */
       await new Promise(done => setTimeout(done, Math.max(0, ends_in) + jitter(200, 600)));
       answer = await enterRoom(m.token, m.id, item);
     }
@@ -92,7 +92,8 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
       else await look();
     return answer;
   }
-  /** Takes a position without a press, for buyers who wait for the start or come back. */
+  /** Takes or reads a position without a press, for buyers who wait for the start, and for buyers
+     who come back to the page. */
   function plan(opens) {
     if (place || entering || hasLeft || !m.token) return;
     /* The link in a message about a turn contains the item and the word `turn`. */

@@ -57,7 +57,8 @@ const DEALS = {
 };
 const HOUR_MS = 3_600_000;
 /* A turn is near if it begins within NEAR_SECS, or if the buyer's position is at most
-   NEAR_POSITION. Then the page alerts the buyer, because an unused turn goes to the next buyer. */
+   NEAR_POSITION. Then the page alerts the buyer: if the buyer misses the turn, the next buyer gets
+   it. */
 const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
@@ -89,7 +90,8 @@ export function screenOf(m, t) {
   if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
   const words = part => wordsOf(state, part);
   const news = newsOf(state);
-  /* If the token's claims exclude the buyer, a new check is useless: the claims do not change. */
+  /* If the claims in the token exclude the buyer, the page does not offer to check again, because
+     these claims do not change. */
   const acts =
     plan.act &&
     !(plan.act === 'anew' && !m.barred) &&
@@ -152,8 +154,8 @@ function clockOf({ m, t, scene, deal, turn }) {
   if (deal === 'waiting' || deal === 'gone')
     return { label: 'position', count: m.room?.position || null };
   if (turn) return { label: 'turn', left: m.room.until_ms - t };
-  /* The button shows the step of the front door and no countdown. So the clock counts down to the
-     start. */
+  /* The button shows the step of the front door instead of a countdown. So the clock shows the
+     countdown to the start. */
   if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS)
     return { label: 'in', left: opens - t };
   if (scene === 'before' || scene === 'due')
@@ -162,7 +164,7 @@ function clockOf({ m, t, scene, deal, turn }) {
     return closes && closes <= t
       ? { label: 'ended', time: closes }
       : { ...state, text: 'clock.shut' };
-  /* The clock shows the state itself, because there is no time to wait for. */
+  /* Buyers do not wait for a certain time in these states, so the clock shows the state itself. */
   if (scene === 'paused' || scene === 'sold') return state;
   if (closes) return { label: 'live', left: closes - t };
   if (opens && opens <= t && scene === 'live') return { label: 'opened', time: opens };
@@ -173,7 +175,7 @@ function dateOf({ m, t, scene }) {
     closes = ends(m);
   if (scene === 'before' || scene === 'due') return opens ? { key: 'opens', at: opens } : null;
   if (closes && closes <= t) return { key: 'closed', at: closes };
-  /* A sale that was closed early does not close at the planned time. */
+  /* A sale that has ended may have been closed early, so the planned closing time is not shown. */
   if (closes && scene !== 'ended') return { key: 'closes', at: closes };
   return opens ? { key: 'opened', at: opens } : null;
 }
@@ -183,7 +185,7 @@ function aloudOf({ m, scene, deal, turn }) {
   return scene === 'before' && starts(m) ? { key: 'say.opens', at: starts(m) } : null;
 }
 
-/* Without counts the stock line has only a text, and never guesses a count. */
+/* If the status has no counts, the stock line has only a text. It never shows a guessed count. */
 function stockOf({ m, t, scene, deal }) {
   const r = row(m),
     counted = Number.isInteger(r.count) && Number.isInteger(r.remaining),

@@ -6,8 +6,8 @@ import { EARLY_MS, passOf } from '/assets/pass.js';
 import { OPENING_MS, sceneOfStatus } from '/assets/scene.js';
 import { claimsOf } from '/assets/who.js';
 
-/** The page accepts one press in this interval, to reduce requests. The server has its own limits.
-   */
+/** The page accepts at most one press in this interval, so that it sends fewer requests. The server
+   also has its own limits. */
 export const CALM_MS = 10_000;
 /** If a status is older than this, the page shows the time of the status. */
 export const OLD_MS = 20_000;
@@ -55,8 +55,8 @@ export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
-/** Returns the scene of the shown item (see scene.js). The page's clock may be ahead of the status.
-   */
+/** Returns the scene of the shown item (see scene.js). The page's clock can be ahead of the last
+   status: it may show the start before a status says that the sale is open. */
 export function sceneOf(m, t = now()) {
   const scene = sceneOfStatus(m.status, [row(m).state]),
     opens = starts(m),
@@ -90,16 +90,17 @@ const OPEN_DOOR = {
   access_codes: 'off',
 };
 const CHECK_SPREAD_MS = 18_000;
-/** The server decides when a turn is over. The page asks the server when the page's clock shows the
-   end. If no answer comes within this time, the page's clock decides. */
+/** The server decides when a turn is over. When the page's clock shows the end of the turn, the
+   page asks the server. If no answer comes within this time, the turn counts as over. */
 const TURN_SLACK_MS = 10_000;
-/** Returns the sale's requirements. The object is part of the status, so that a refusal can change
-   the status. */
+/** Returns the sale's requirements. The returned object is the one in the status, so that a refusal
+   can change it there. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
 }
-/** Returns the item whose waiting room the page shows. null: the sale has one room. */
+/** Returns the item whose waiting room the page shows. Returns null if one room serves the whole
+   sale. */
 export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
 /** The page offers to join the waiting room of the shown item from this long before the start. The
    page joins the room of a whole sale by itself. */
@@ -180,7 +181,7 @@ export function dealOf(m, scene, t = now()) {
    first. */
 export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && isIn(m);
 
-/* Answers of the waitlist after which joining again would change nothing. */
+/* Refusals of the waitlist after which it is useless to try to join again. */
 const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
 /** Returns whether the button joins the waitlist. */
 export const canWaitlist = (m, deal, t = now()) =>
@@ -252,8 +253,8 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
     orders[id] = 0;
   }
 }
-/** Counts a newer state of an order that was counted before. Ignores any other order, because
-   `used` may come from a refusal and already include that order. */
+/** Counts a newer state of an order that was counted before. Ignores every other order: `used` may
+   come from a refusal, and may already include the units of that order. */
 export function recountOrder(m, order) {
   if (m.share[order.item]?.orders?.[order.id] === undefined) return;
   countOrder(m, order);

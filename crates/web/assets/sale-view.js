@@ -27,13 +27,13 @@ const verdicts = [
   'gone',
   'blocked',
 ];
-/* A title with more letters than this is set smaller, so that the button stays in view. A Chinese
-   character counts as two letters. */
+/* A title with more letters than this has a smaller font, so that the button stays in view. A
+   Chinese character counts as two letters. */
 const LONG_TITLE = 28;
 /* An item's name with more letters than this does not fit into half the width of a phone. */
 const LONG_NAME = 14;
-/* A clock text with more letters than this is set smaller, so that it fits beside the server's
-   time. */
+/* If the text of the clock has more letters than this, it has a smaller font, so that it fits
+   beside the server's time. */
 const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
@@ -97,7 +97,7 @@ export function showItems(m, choose) {
     }),
   );
 }
-/* Long names get a column of the whole width. */
+/* Marks the list of items if it has long names, so that each item gets the whole width. */
 const markLongNames = m =>
   $('#items-list').toggleAttribute(
     'data-long',
@@ -250,8 +250,8 @@ function showUnits(m, pick) {
 const calendarLink = m =>
   `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics?lang=${zh() ? 'zh' : 'en'}`;
 
-/** Draws the page from the model. Fast enough for four calls a second. Returns the deal that the
-   page shows. */
+/** Draws the page from the model, and returns the deal that the page shows. The page calls this
+   four times a second, so it must be fast. */
 export function show(m) {
   const t = now(),
     screen = screenOf(m, t),

@@ -65,9 +65,9 @@ const mine = ownOrders(m, draw);
 
 /* ----- the sale's status ----- */
 
-/* Reads the status. All pages send the version that the server named, so that one cached answer
-   serves all of them. A random version avoids all caches. The page uses a random version before the
-   start, after an absence, and to set the clock. */
+/* Reads the status. All pages send the same version, which the server named, so that one cached
+   answer serves all of them. To avoid all caches, the page sends a random version: shortly before
+   the start, after an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -80,7 +80,7 @@ async function refresh() {
     version = String(answer.data.version ?? version);
     if (answer.data.started) turn = '';
     if (own) setClock(answer.data.server_time, answer.sent, answer.got);
-    /* After a device slept, the page's clock is wrong, so the page must set it again. */
+    /* After a device has slept, the page's clock can be wrong. Then the page must set it again. */
     else fresh = Math.abs(Date.parse(answer.data.server_time) - now()) > CLOCK_OFF_MS;
     take(answer.data);
   } else if (answer.status === 0) {
@@ -121,7 +121,7 @@ function pace_ms() {
         fresh ||= wait - rest <= QUIET_MS + 30_000;
         return rest;
       }
-      /* Answers made before the start are useless after it. All pages request one new version. */
+      /* A cached answer from before the start is useless now, so all pages use a new version. */
       turn = '-open';
       return wait === Infinity ? jitter(10_000, 20_000) : Math.max(wait, 0) + jitter(200, 2_000);
     }
@@ -149,7 +149,7 @@ async function watch() {
   for (;;) {
     told = false;
     const woken = await poll.rest(pace_ms());
-    /* A status from the stream replaces one request. */
+    /* If the stream has brought a status, the page skips one request. */
     if (told && !woken && scene() !== 'before') await poll.rest(pace_ms());
     if (document.hidden && !m.press)
       await new Promise(seen =>
@@ -226,8 +226,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* Waits, but skips the wait once if an event about this press arrived before the answer with the
-   press's id. */
+/* Waits. If an event about this press arrived before the answer with its id, skips the wait
+   once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;
@@ -319,8 +319,8 @@ function served(order) {
   poll.wake();
   draw();
 }
-/** Continues after a reload. Sends a press without an answer again with its key. If there is no
-   such press, the page shows the last order. */
+/** Continues after a reload. If a press has no final answer, sends it again with its key. Otherwise
+   shows the last order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
     open = m.token && unfinishedPress(m.id, buyer);

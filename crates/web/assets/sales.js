@@ -67,8 +67,8 @@ const itemOf = ({ sale, item }) => items.get(sale + ' ' + item);
 function learnItems(data) {
   for (const item of data.items ?? []) items.set(item.sale + ' ' + item.item, item);
 }
-/* The newest orders are read again after each event about one of them. The page reads older orders
-   only on request. */
+/* The newest orders, which the page reads again after each event about one of them. It reads the
+   older orders only if the buyer asks for them. */
 let newest = [],
   older = [],
   next = null;
@@ -173,8 +173,9 @@ let listed = [],
 /* The sale ids in the newest answer to a request without search and cursor. Only these sales are
    read again. */
 let newestIds = new Set();
-/* Returns everything on which a card depends. The time also counts: a card shows a time of today
-   without the date, and a past time with other words. */
+/* Returns a text of everything on which a card depends, so that a card is drawn again only if this
+   text changes. It also depends on the time: a card shows a time of today without the date, and a
+   past time with other words. */
 const shownOf = sale =>
   JSON.stringify([
     stateOf(sale),
@@ -195,7 +196,8 @@ function showEnds() {
   tell($('#none-title'), searched ? 'l.nothing' : 'l.none');
   tell($('#none-text'), searched ? '' : 'l.none+');
 }
-/* Sets the clock. The newest status has the best time. */
+/* Sets the clock by the newest status in the answer, because this status has the most exact
+   time. */
 function takeTime(answer) {
   const made = Math.max(...answer.data.sales.map(sale => Date.parse(sale.status.server_time)));
   if (Number.isFinite(made))
@@ -301,8 +303,8 @@ bindLanguages(() => {
   if (newest.length) drawOrders();
 });
 /* This page creates no identity for a guest, because a new guest has no orders. The page of a sale
-   creates the identity. Unpaid orders stand above the sales, so the page waits a short time for
-   them. */
+   creates it. Unpaid orders are shown above the sales, so the page waits a short time for them
+   before it is shown. */
 async function firstOrders() {
   const known = token();
   if (!known) return null;

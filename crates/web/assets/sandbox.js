@@ -1,5 +1,5 @@
-/* The sandbox's checkout, with one button for each possible outcome of a payment. The address is
-   the only credential. */
+/* The sandbox's checkout, with one button for each possible outcome of a payment. Anyone who knows
+   the page's address can press the buttons. */
 import {
   $, announce, attr, bindLanguages, put, ready, site, text, translate,
 } from '/assets/words.js';
@@ -42,7 +42,8 @@ async function call(method, what) {
   }
 }
 /** Returns the address of the shop's page to which the buyer goes back. `what` is `paid` or `left`,
-   like the two return addresses of a real provider. It only chooses the text of that page. */
+   as in the two return addresses for a real provider. It only chooses the text of the shop's
+   page. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);
   if (!['http:', 'https:'].includes(url.protocol)) return '/';

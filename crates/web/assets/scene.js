@@ -17,8 +17,8 @@ export const LOOKS = {
   ended: { light: 'off' },
 };
 
-/** Returns the scene of a status for items with these states. This function does not look at the
-   clock, so it never returns `due`. */
+/** Returns the scene of a status for items with these states. This function does not use the clock,
+   so it never returns `due`. */
 export function sceneOfStatus({ phase, started }, states) {
   if (phase === 'closed') return 'ended';
   if (phase === 'paused') return 'paused';

@@ -22,7 +22,7 @@ function over(name) {
       try {
         area().setItem('doorbuster.' + key, JSON.stringify(value));
       } catch {
-        /* The value stays in `spare`. */
+        /* The browser refuses storage, so the value is only in `spare`. */
       }
     },
     drop(key) {
@@ -30,7 +30,7 @@ function over(name) {
       try {
         area().removeItem('doorbuster.' + key);
       } catch {
-        /* There is no value to delete. */
+        /* The browser refuses storage, so there is no value to delete. */
       }
     },
   };

@@ -1,7 +1,7 @@
 /* The waitlist of an item: joining, the position, leaving, and the order that the entry becomes.
-   The entry belongs to the buyer. This browser remembers that there is an entry. On another device,
-   the buyer presses the button to join, and the page finds the existing entry. Events update the
-   position. Without events the page polls slowly. */
+   The entry belongs to the buyer, and this browser remembers that there is an entry. On another
+   device, the buyer must press the button to join again, and the page then finds the existing
+   entry. Events update the position. Without events the page polls slowly. */
 import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from '/assets/api.js';
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
@@ -9,8 +9,8 @@ import { buyerOf } from '/assets/who.js';
 import { learn } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-/* "Leave" appears in the place of "join". The second click of a double click on "join" must not
-   leave the waitlist. */
+/* For this time, the page ignores the button "leave". It appears in the place of "join", and the
+   second click of a double click on "join" must not leave the waitlist. */
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* the pause before a failed request is sent again with its key */
@@ -50,7 +50,7 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
     m.waitlistError = why && { item, name: why };
     draw();
   }
-  /** Handles the end of an entry. An `order` in the state `refused` means that the entry became no
+  /** Handles the end of an entry. If `order` has the state `refused`, the entry ended without an
      order. */
   function end(item, order) {
     drop(item, order.state === 'refused' && order.code !== 'left' ? order.code : null);
@@ -59,8 +59,8 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /* ----- joining and leaving ----- */
 
-  /** Joins the waitlist after a press. If the front door has requirements, the buyer meets them
-     first. Then the page continues by itself. */
+  /** Joins the waitlist after a press. If the front door has requirements, the buyer must first
+     meet them, and then the page joins by itself. */
   async function join(item = m.item.id) {
     if (m.waitlistBusyItem) return;
     Object.assign(m, { waitlistBusyItem: item, wish: null, waitlistError: null });

@@ -1,5 +1,5 @@
-/* Identifies the buyer. The shop's token is kept in this tab, and for other tabs in a cookie that
-   scripts cannot read. In a demonstration, this browser keeps a guest's token. */
+/* Identifies the buyer. This tab keeps the shop's token. For other tabs, a cookie that scripts
+   cannot read also keeps it. In a demonstration, this browser keeps a guest's token. */
 import { site } from '/assets/words.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
 import { browser, tab } from '/assets/store.js';
@@ -20,7 +20,8 @@ const hasCookie = () => !origin && browser.get('session') === true;
 export const token = () =>
   ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
-/* Puts the token into the cookie, once for each token. So the other tabs also know the buyer. */
+/* Puts the token into the cookie, once for each token, so that the other tabs also know the
+   buyer. */
 async function keep(mine) {
   if (origin || tab.get('kept') === mine.slice(-16)) return;
   tab.set('kept', mine.slice(-16));
@@ -44,7 +45,7 @@ export async function identify() {
   }
   return token();
 }
-/* The claims of the cookie's token about the buyer. */
+/* The claims about the buyer from the token in the cookie. */
 let session = null;
 /** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
@@ -62,7 +63,8 @@ export function forget(bad) {
   }
   if (bad === browser.get('guest')) browser.drop('guest');
 }
-/** Returns the claims of a token, unchecked. Only the server verifies tokens. */
+/** Returns the claims in a token without a check of its signature. Only the server verifies
+   tokens. */
 export function claimsOf(jwt) {
   if (jwt === COOKIE) return session ?? {};
   if (jwt === read.jwt) return read.claims;
@@ -80,6 +82,6 @@ export function claimsOf(jwt) {
   return read.claims;
 }
 const read = { jwt: null, claims: {} };
-/** Returns the buyer in a token, unchecked. The pages use the result only to label stored values.
-   */
+/** Returns the buyer in a token without a check of its signature. The pages use the result only to
+   label stored values. */
 export const buyerOf = jwt => claimsOf(jwt).sub ?? null;

@@ -35,9 +35,9 @@ const filled = (words, values) =>
 
 /* Languages that are written from right to left. */
 const RIGHT_TO_LEFT = /^(ar|ckb|dv|fa|he|ps|sd|ug|ur)\b/;
-/** Returns a text of the shop as [words, language]. The language is the page's language, else
-   English, else the language whose tag is first in the alphabet. For a plain string, the language
-   is not known, so it is null. */
+/** Returns a text of the shop as [words, language]. If the text has several languages, chooses the
+   page's language, else English, else the language whose tag is first in the alphabet. The language
+   of a plain string is not known, so it is null. */
 export function chosen(words) {
   if (typeof words === 'string' || !words) return [words ?? '', null];
   const languages = Object.keys(words).sort(),
@@ -146,7 +146,7 @@ export function announce(words, verdict = false) {
   else waiting = setTimeout(speak, due);
 }
 
-/* A countdown is announced only at these seconds, once each. */
+/* A countdown is announced only when this many seconds remain, and only once for each number. */
 const SPOKEN_AT = [600, 300, 60, 30, 10];
 let spoken = 0;
 export function countAloud(words, seconds) {

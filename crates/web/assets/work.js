@@ -1,8 +1,8 @@
 /* The proof of work. It runs in a worker, so that the page stays responsive. It searches for a
-   counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key comes
-   from the nonce and the counter, by repeated SHA-256 or by PBKDF2. The input is { challenge, most
-   }. At intervals, the output is { share }, the finished part of the `most` tries. The last output
-   is { payload } or { failed }. To stop the work, terminate the worker. */
+   counter whose key has the prefix that an ALTCHA challenge (version 2) requires. The key is
+   derived from the nonce and the counter, by repeated SHA-256 or by PBKDF2. The worker gets the
+   message { challenge, most }. At intervals, it sends { share }, the finished part of the `most`
+   tries. The last message is { payload } or { failed }. To stop the work, terminate the worker. */
 const TELL_MS = 200,
   COUNTER_MAX = 2 ** 32;
 const AT_ONCE = 8; /* the number of keys that PBKDF2 derives at the same time, on several cores */
@@ -119,7 +119,7 @@ function hashed(salt, password, cost) {
   for (let i = 1; i < cost; i += 1) finishWords(state, START, state, 0);
   return bytesOf(state);
 }
-/* Without a secure context, the browser offers no PBKDF2 of its own. */
+/* Without HTTPS, the browser does not offer its own PBKDF2, so this function computes it. */
 function stretchedHere(salt, password, cost) {
   const pad = byte => {
     const block = new Uint8Array(64).fill(byte);

@@ -29,7 +29,8 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(60), Duration::from
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
-/// Listens on `address`. The backlog is long, because all buyers may connect within one second.
+/// Listens on `address`. The queue of connections that are not accepted yet (the backlog) is long,
+/// because very many buyers can connect within one second.
 ///
 /// # Errors
 /// If the address is in use, is not an address of this machine, or needs a privilege.
@@ -38,7 +39,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
     // Lets a restarted server listen on its port while old connections are still closing.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit these three options.
+    // Accepted sockets inherit these three options from the listening socket.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
@@ -50,10 +51,11 @@ pub fn bind(address: SocketAddr) -> io::Result<Listener> {
 }
 
 impl Listener {
-    /// Returns the address in use, with the port that the system chose.
+    /// Returns the address on which the socket listens. If the settings do not name a port, the
+    /// address has the port that the system chose.
     ///
     /// # Errors
-    /// If the kernel cannot report it.
+    /// If the kernel cannot report the address.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
@@ -66,7 +68,8 @@ impl Listener {
         // `cut` is cancelled when the time for the shutdown is over. Then the remaining connections
         // close.
         let cut = CancellationToken::new();
-        // These tasks own the idle WebSockets, so the sockets close when this function returns.
+        // These tasks own the idle WebSockets. The tasks end when this function returns, so the
+        // WebSockets close then.
         let mut idle_tasks = JoinSet::new();
         let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
@@ -79,7 +82,8 @@ impl Listener {
             };
             app.metrics.accepted.add_one();
             let (idle, most) = (app.live().idle, app.live().connections_max);
-            // Only this loop accepts connections, so the count cannot rise after this check.
+            // Only this loop accepts connections, so the number of connections cannot rise between
+            // this check and the accept.
             if app.metrics.connections.get() < most as u64 {
                 let connection = Connection {
                     service: service.clone(),
@@ -110,14 +114,14 @@ impl Listener {
                 "connections did not finish in time; closing them"
             );
             cut.cancel();
-            // Some tasks may ignore `cut`. The server cannot end such tasks, so this wait is short.
+            // A task that hangs does not end when `cut` is cancelled. The server cannot end such a
+            // task, so this wait is short.
             let _ = tokio::time::timeout(ACCEPT_PAUSE, open.wait()).await;
         }
     }
 
     /// Accepts the next connection. Ignores an error that concerns only one connection. After an
-    /// error that concerns the whole process, such as too many open files, the function waits and
-    /// tries again.
+    /// error that concerns the whole process, such as too many open files, waits and tries again.
     async fn accept(&self) -> (TcpStream, SocketAddr) {
         loop {
             match self.0.accept().await {

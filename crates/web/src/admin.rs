@@ -1,5 +1,6 @@
-//! The operators' endpoints. The store records every change with the id of the operator's key. The
-//! record is written in the same transaction as the change ([`doorbuster_store::recorded`]).
+//! The operators' endpoints. Every change writes an action to the store, with the id of the
+//! operator. The change and its action are in the same transaction
+//! ([`doorbuster_store::recorded`]).
 
 pub(crate) mod access_codes;
 pub(crate) mod actions;
@@ -43,9 +44,9 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
-/// Checks that one node can read the slots of this sale and of all overlapping sales, because a
-/// node can read only a limited number of slots at once. Two sales overlap if both may be open at
-/// the same time. `own` is the number of this sale's slots.
+/// Checks that a node can read the slots of this sale and of all overlapping sales together. A node
+/// can read only a limited number of slots at once. Two sales overlap if both can be open at the
+/// same time. `own` is the number of this sale's slots.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = app.engine.concurrent_slots(row, own);
     if slots <= SLOTS_SERVED_MAX {

@@ -41,7 +41,8 @@ pub struct App {
     pub(crate) operators: Operators,
     /// The settings that can change while the server runs.
     pub(crate) live: ArcSwap<LiveSettings>,
-    /// The page with the list of sales. The server renders this page at most once a second.
+    /// The last rendered page with the list of sales, and when it was rendered. The server renders
+    /// this page at most once a second.
     pub(crate) index: std::sync::Mutex<Option<(Instant, Arc<AssetFile>)>>,
     /// The origin of the pages, if it differs from this server's origin.
     pub(crate) page_origin: PageOrigin,
@@ -62,17 +63,18 @@ pub struct App {
     pub(crate) gate: Gate,
     pub(crate) payments: Arc<Payments>,
     pub(crate) outbox: Arc<Outbox>,
-    /// Sends push messages to browsers. `None`: the shop set no key for web push.
+    /// Sends push messages to browsers. `None` if the shop set no key for web push.
     pub(crate) push: Option<WebPush>,
     pub(crate) failure_log: FailureLogLimiter,
     pub(crate) guests: Option<GuestSignIn>,
-    /// Whether this node answers buyers and operators.
+    /// Whether this node has the role `api`, so that it answers buyers and operators.
     pub(crate) serves_api: bool,
-    /// Locked while an operator's key is created or deleted.
+    /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
     /// The time at which the server last read the operators' keys from the store.
     pub(crate) operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
-    /// Tracks purchases and operators' changes. They complete even if their clients disconnect.
+    /// Tracks the purchases and the operators' changes that are running. They run to their end even
+    /// if their clients disconnect.
     pub(crate) running_purchases: TaskTracker,
     /// Set when the program is asked to stop. A stopping program reports that it is not ready.
     pub(crate) is_leaving: AtomicBool,
@@ -97,7 +99,8 @@ pub(crate) struct PingPolicy {
 
 impl App {
     /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. The front
-    /// door derives its keys from `masters`. `webhook_secrets` sign the sandbox's messages.
+    /// door derives its keys from `masters`. `webhook_secrets` are the secrets that sign the
+    /// sandbox's messages.
     #[must_use]
     pub fn new(
         settings: &Settings,
@@ -212,10 +215,10 @@ impl App {
         self.live.load()
     }
 
-    /// Applies the part of `settings` that can change while the server runs. From then on, requests
+    /// Applies the part of `settings` that can change while the server runs. From now on, requests
     /// to payment providers, webhooks and push services use the newest certificates of the
     /// operating system. The files of the previous pages stay available, because browsers may still
-    /// show those pages.
+    /// show these pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = LiveSettings::new(settings);
@@ -231,7 +234,7 @@ impl App {
         }
     }
 
-    /// Returns how long the server continues to serve after a stop signal.
+    /// Returns how long the server continues to accept requests after a stop signal.
     #[must_use]
     pub fn stop_notice(&self) -> Duration {
         self.live().stop_notice

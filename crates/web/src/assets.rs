@@ -1,9 +1,10 @@
 //! Serves the files of the pages from memory. The program contains the files and prepares them at
 //! boot.
 //!
-//! The address of an asset contains a hash. The hash covers the asset's source and, recursively,
-//! the sources of all files that it names. So the content at an address never changes, and caches
-//! may keep an asset forever. Pages contain these addresses, and caches keep pages only briefly.
+//! The address of an asset contains a hash of the asset and of all files that it names, directly or
+//! indirectly. So the content at an address never changes, and caches may keep an asset forever.
+//! Pages contain these addresses, but have no hash themselves, so caches may keep pages only
+//! briefly.
 
 mod bundle;
 mod compress;
@@ -67,7 +68,7 @@ const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60"
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
-    /// The assets before the last reload.
+    /// The assets from before the last reload of the settings.
     previous: HashMap<String, Arc<AssetFile>>,
     pages: HashMap<String, Arc<AssetFile>>,
 }
@@ -192,8 +193,8 @@ impl Assets {
     /// address.
     pub(crate) fn missing_page(&self, name: &str, headers: &HeaderMap) -> HandlerResult {
         let mut reply = self.page(name, headers)?;
-        // A status 304 is not changed, because the browser's cached copy of this page is valid for
-        // this address too.
+        // Status 304 stays, because it says that the browser's cached copy of this page is still
+        // valid.
         if reply.status() == StatusCode::OK {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
@@ -268,8 +269,8 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
     format!("window.doorbuster = {page_settings};\n")
 }
 
-/// Returns the text that tells buyers what happens after a payment. It has the form of a sale's
-/// texts: one string, or an object with one text for each language.
+/// Returns the text that tells buyers what happens after a payment. Like the texts of a sale, it is
+/// one string, or an object with one text for each language.
 fn next_steps(texts: &NextSteps) -> serde_json::Value {
     match &texts.zh {
         None => serde_json::json!(texts.text),
@@ -277,7 +278,7 @@ fn next_steps(texts: &NextSteps) -> serde_json::Value {
     }
 }
 
-/// Returns the media type of a file. `None`: the file is not served.
+/// Returns the media type of a file. Returns `None` if the file is not served.
 fn media_type_of(name: &str) -> Option<&'static str> {
     match name.rsplit_once('.')?.1 {
         "html" => Some("text/html; charset=utf-8"),

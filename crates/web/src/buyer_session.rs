@@ -1,10 +1,11 @@
 //! Keeps a buyer's token in a cookie of the pages. So the buyer is still signed in after a payment,
 //! and in a new tab.
 //!
-//! The cookie contains the token itself. So every node accepts the cookie, the store keeps nothing,
-//! and the cookie expires together with the token. `HttpOnly` hides the cookie from scripts. With
-//! `SameSite=Lax`, browsers do not send the cookie with requests from other sites. A request that
-//! changes something also needs a header, and other sites cannot make a browser send that header.
+//! The cookie contains the token itself. So every node accepts the cookie, the store need not keep
+//! a session, and the cookie expires together with the token. `HttpOnly` hides the cookie from
+//! scripts. With `SameSite=Lax`, browsers do not send the cookie with requests from other sites. A
+//! request that changes something also needs a header, and other sites cannot make a browser send
+//! that header.
 
 use std::sync::Arc;
 

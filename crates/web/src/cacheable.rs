@@ -1,6 +1,6 @@
-//! Lets caches keep a public answer only if the pages use the address of this answer. Otherwise
-//! anyone could request many variants of an address. Each variant would add a copy to the cache,
-//! and the server would have to render each copy.
+//! Lets caches keep a public answer only if the pages use exactly the address of this answer.
+//! Otherwise anyone could add any query to an address. Each such variant would be a new entry in
+//! the cache, and another answer that the server must render.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
@@ -9,13 +9,13 @@ use super::App;
 use super::reply::Reply;
 
 /// Right after the opening, a page requests the status with a version and this suffix. The version
-/// is the last version of the sale that the page read before the opening.
+/// is the newest version of the sale that the page read before the opening.
 const AT_OPENING: &str = "-open";
 
 /// The query with which the front page requests the list of sales.
 const INDEX_PAGE: &str = "limit=48";
 
-/// Sets `no-store` on a public answer if pages do not use its address.
+/// Sets `no-store` on a public answer if the pages do not use the address of the request.
 pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMap) {
     let is_public =
         headers.get(CACHE_CONTROL).is_some_and(|value| value.as_bytes().starts_with(b"public"));

@@ -6,9 +6,9 @@
 //! the entries from right to left. The client's address is the first address that does not belong
 //! to a trusted proxy.
 //!
-//! A proxy appends to one of the two headers and passes on the other header unchanged. So the
+//! A proxy appends to only one of the two headers, and passes the other header on unchanged. So the
 //! client may have forged the other header. If the two headers name different addresses, the server
-//! trusts neither, and a block of either address applies.
+//! trusts neither of them, and a block of any of the two addresses applies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,9 +25,9 @@ const ENTRIES_MAX: usize = 32;
 /// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClientAddress {
-    /// The address to which the limits for one client apply.
+    /// The address to which the limits per address apply.
     pub address: IpAddr,
-    /// The addresses in the two headers, if they differ. One of them is the client's address, and
+    /// The addresses in the two headers, if these differ. One of the addresses is the client's, and
     /// the client may have forged the other.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
@@ -88,7 +88,7 @@ pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     }
 }
 
-/// Returns the origin of a request with these headers.
+/// Returns the client's address for a request with these headers.
 #[must_use]
 pub(crate) fn find(peer: IpAddr, headers: &HeaderMap, trusted: &[Cidr]) -> ClientAddress {
     let values = |name: &'static str| headers.get_all(name).iter().map(HeaderValue::as_bytes);
@@ -156,8 +156,8 @@ mod tests {
         one("fd00::1", "forwarded", "For=198.51.100.1:80", "198.51.100.1");
         one("10.0.0.1", "forwarded", "proto=https", "10.0.0.1");
         one("10.0.0.1", "forwarded", "for=unknown", "10.0.0.1");
-        // A client may send an opening quotation mark without a closing one. The entry that the
-        // proxy appended is still found.
+        // The client sent an opening quotation mark without a closing one. Even so, the server
+        // finds the entry that the proxy appended.
         one("10.0.0.1", "forwarded", "for=\"1.2.3.4, for=198.51.100.1", "198.51.100.1");
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct Service {
     pub app: Arc<App>,
     pub router: Router,
     pub purchase: RouteIndex,
-    /// The slots for idle WebSockets. The reference is weak, because a WebSocket that waits in a
-    /// slot holds this value. A strong reference would keep the slot and the WebSocket alive
+    /// The slots for idle WebSockets. The reference is weak to avoid a cycle: a WebSocket that
+    /// waits in a slot holds this `Service`. With a strong reference, both would stay in memory
     /// forever.
     pub idle_slots: Weak<IdleSlots>,
 }
@@ -32,7 +32,7 @@ impl Service {
     }
 }
 
-/// A connection. This value counts as one open connection until it is dropped. A WebSocket keeps
+/// A connection. It counts as an open connection until this value is dropped. A WebSocket keeps
 /// this value until the WebSocket ends.
 pub(crate) struct Connection {
     pub service: Arc<Service>,
@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     pub stop: CancellationToken,
     /// Cancelled when the connection must end at once.
     pub cut: CancellationToken,
-    /// How long the connection may be idle, or may take to send the head of a request.
+    /// How long the connection may be idle, and how long the head of a request may take to arrive.
     pub idle: Duration,
     pub overdue: Overdue,
     pub _place: (GaugeGuard, TaskTrackerToken),
@@ -62,8 +62,8 @@ impl Overdue {
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),
-            // No waker is needed. A request sets the future while the connection is polled, and
-            // this method runs after that.
+            // No waker is needed, because the future is set only while the connection is polled,
+            // and this method runs after that in the same poll.
             None => Poll::Pending,
         }
     }
@@ -85,7 +85,7 @@ impl StreamGuard {
 
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        // A later request on this connection must not end with this stream.
+        // The connection may serve other requests after this stream, so the future is removed.
         *self.0.overdue.lock() = None;
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions of the console. An operator exchanges a key, or a sign-in at an issuer, for a cookie.
 //!
 //! The store keeps a hash of the cookie and a hash of the key. So a session works on every node,
-//! and deleting the key ends the session. If a request uses the cookie to change something, the
-//! request also needs a header. Other sites cannot make a browser send that header.
+//! and the session ends when the key is deleted. A request that changes something with the cookie
+//! also needs a header. Other sites cannot make a browser send this header.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> HandlerResult {
     let headers = request.headers().clone();
-    // Without this check, another site could replace an operator's session.
+    // Without this check, another site could make the browser replace an operator's session.
     if cookie(&headers).is_some() {
         require_console_header(&headers)?;
     }
@@ -172,7 +172,7 @@ fn require_console_header(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Returns the session cookie of a request.
+/// Returns the value of the session cookie of a request.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     cookie_of(headers, SESSION_COOKIE)
 }
@@ -201,7 +201,8 @@ impl App {
         let found = self.session(session).await.map_err(failed)?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
-            // The server can verify a person only while its settings name an issuer.
+            // A person's session is valid only while the settings name an issuer, because the
+            // server cannot verify a person without an issuer.
             Some((SessionOwner::Person(person), _)) if self.oidc.is_some() => {
                 Ok(Operator { id: person.id.into(), role: person.role })
             }
@@ -216,8 +217,8 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads a session from the store for each request. So a session ends on every node when its
-    /// key is deleted.
+    /// Reads a session from the store. Every request reads it again, so that a session ends on
+    /// every node when its key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
         self.engine.store().session(Operators::hash(cookie), configured).await
@@ -225,7 +226,7 @@ impl App {
 
     async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {
         match self.operators.check_hash(&hash) {
-            // Another node may have created the key just now.
+            // Another node may have just created the key, so the keys are read again.
             Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => {
                 self.operators.check_hash(&hash)
             }

@@ -1,5 +1,6 @@
-//! Cursors of lists. A cursor encodes a position in a list. Clients do not interpret cursors. The
-//! server refuses a cursor of another list, and any text that does not decode to a cursor.
+//! Cursors of lists. A cursor encodes a position in a list. Clients only send cursors back, and do
+//! not interpret them. The server refuses a cursor that belongs to another list, and any text that
+//! is not a cursor.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +21,7 @@ pub(crate) enum List {
     Deliveries,
     /// Dead letters, by kind and the store's position.
     DeadLetters,
-    /// Waitlist entries, by number. The cursor also has the count of earlier entries.
+    /// Waitlist entries, by number. The cursor also has the number of entries on the earlier pages.
     Waitlist,
     /// Operators' actions, by number.
     Actions,
@@ -45,8 +46,8 @@ impl List {
     }
 }
 
-/// Encodes a cursor that continues after `position`. If positions can repeat, `name` makes the
-/// cursor unique.
+/// Encodes a cursor that continues after `position`. If several rows can have the same position,
+/// `name` tells these rows apart.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];

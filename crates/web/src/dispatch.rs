@@ -73,8 +73,8 @@ impl Service {
             return HandlerError::from(Problem::not_found("the request's address is too long"))
                 .reply();
         }
-        // Two kinds of requests need the connection. A WebSocket outlives its request and keeps the
-        // connection's permit. An event stream may end the connection.
+        // Two kinds of requests need the connection. A WebSocket continues after its request, and
+        // counts as an open connection until it ends. An event stream can end the connection.
         if request.headers().contains_key(UPGRADE) || request.uri().path() == EVENTS_PATH {
             request.extensions_mut().insert(connection.clone());
         }
@@ -125,8 +125,8 @@ impl Service {
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
-        // During an outage, only the first failed request gets a log line. The other failures are
-        // counted.
+        // During an outage, only the first failed request gets a log line. The log only counts the
+        // later failures.
         if let Some(cause) = cause
             && !self.app.engine.outage_log().absorbs_request(&cause)
             && self.app.failure_log.may_write(second)

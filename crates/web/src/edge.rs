@@ -1,6 +1,5 @@
-//! Answers requests on an edge. An edge and a node with the role `api` use the same code to refuse
-//! purchases. An edge serves pages, sales and their status from memory, and passes all other
-//! requests to a node.
+//! Answers requests on an edge. The edge refuses purchases with the same code as a node. It serves
+//! pages, sales and their status from memory, and passes all other requests on to a node.
 
 mod forward;
 
@@ -41,7 +40,8 @@ use super::purchase_reply::PurchaseReply;
 use super::reply::{Reply, ReplyBody, problem};
 use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
 
-/// Longest answer to a purchase, in bytes. A node's answers are shorter.
+/// Longest answer to a purchase that an edge accepts from a node, in bytes. A node's answers are
+/// shorter.
 const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Who answers a request.
@@ -49,7 +49,7 @@ const PURCHASE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 enum ServedBy {
     /// The edge, because the request is about this process.
     ThisProcess,
-    /// The edge while its copy of the sales is recent, and a node at all other times.
+    /// The edge, while its copy of the sales is recent. At all other times, a node.
     EdgeWhileFresh,
     /// The request is for an event stream. The edge serves it while its copy of the sales is recent
     /// and a node sends it the buyers' events. At all other times, a node serves it.
@@ -78,8 +78,8 @@ fn served_by(method: &Method, path: &str) -> ServedBy {
     }
 }
 
-/// Returns whether an edge may refuse a purchase for this reason. If a node could know more, or
-/// could accept the purchase, the edge must pass the purchase on.
+/// Returns whether an edge may refuse a purchase for this reason. The edge must pass the purchase
+/// on if a node may know more than the edge, or may accept the purchase.
 fn may_answer(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::SoldOut(_)
@@ -94,8 +94,8 @@ fn may_answer(refusal: &Refusal) -> bool {
     }
 }
 
-/// On an edge, counts a refusal for the next report to the nodes. If the edge passes the request
-/// on, a node counts the request.
+/// On an edge, counts a refusal for the next report to the nodes. Requests that an edge passes on
+/// are not counted here, because a node counts them.
 pub(super) fn count_refusal(app: &App, sale: &SaleState, refusal: &Refusal) {
     if app.engine.edge().is_some() && may_answer(refusal) {
         sale.flags.edge_refusals.count(answer_kind(refusal));
@@ -149,12 +149,12 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a purchase. `None`: the key or the body is not valid, or neither the token
-/// nor the pass names a buyer.
+/// Returns the hash of a purchase. Returns `None` if the key or the body is not valid, or if
+/// neither the token nor the pass names a buyer.
 ///
 /// # Errors
 ///
-/// The server must first look up the public key that verifies the token.
+/// If the server must first look up the public key that verifies the token.
 fn request_hash(
     app: &App,
     headers: &PurchaseHeaders<'_>,
@@ -180,10 +180,10 @@ fn request_hash(
     Ok(terms.and_then(|terms| hash(terms.buyer)))
 }
 
-/// A request that the edge has passed to a node. When this value is dropped, the edge remembers
-/// that the request may hold an order. So the edge also remembers a request that got no answer or
-/// whose buyer disconnected. If the request certainly holds no order, the edge clears `request`
-/// before the drop.
+/// A request that the edge has passed on to a node. When this value is dropped, the edge remembers
+/// that the request may have an order. The drop also happens if the node does not answer or the
+/// buyer disconnects. If the request certainly has no order, the edge clears `request` before the
+/// drop.
 struct MayHold<'a> {
     holders: &'a Holders,
     request: Option<RequestHash>,
@@ -283,7 +283,7 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // The edge does not know this name. A node may know a newer sale, or an asset of
+            // The edge does not know this name. But a node may know a newer sale, or an asset of
             // another version of the program.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
@@ -389,7 +389,7 @@ impl App {
                 () = follow_feed(&self.engine, &self.gate.blocks, node) => {}
             }
         };
-        // A report that has begun must not be dropped.
+        // `select!` must not drop the reports, because a report may be running.
         tokio::join!(jobs, node.run_refusal_reports(&self.engine, &self.stop));
     }
 }

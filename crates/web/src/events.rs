@@ -1,5 +1,5 @@
-//! Events for a buyer: the same JSON by server-sent events and by WebSocket. Events are only hints.
-//! Clients read the state with `GET`.
+//! Sends a buyer's events: the same JSON by server-sent events and by WebSocket. Events are only
+//! hints that something changed. Clients must read the state with `GET`.
 
 mod edge_link;
 mod feed;
@@ -26,16 +26,16 @@ use super::limits::STREAM_RETRY_SECS;
 use super::sales::find_sale;
 use feed::Feed;
 
-/// Subscribes to the buyer's orders and to the sales in the query. If the server still has the
-/// event `after`, the stream starts with the buyer's events since that event.
+/// Subscribes to the buyer's orders and to the sales in the query. If this node still has the event
+/// with the number `after`, the stream starts with the buyer's events after this event.
 async fn follow(
     app: &Arc<App>,
     (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
     query: Option<&str>,
     after: Option<u64>,
 ) -> Result<Feed, Problem> {
-    // The code subscribes to changes of blocks before it checks the blocks. So the stream notices a
-    // block that is added after the check.
+    // The subscription to changes of the blocks comes before the check of the blocks. So the stream
+    // also notices a block that is added after the check.
     let blocks = app.gate.blocks.changes();
     app.ensure_not_blocked(client, &buyer)?;
     let sales = parse_followed_sales(query.unwrap_or_default())?;

@@ -1,5 +1,5 @@
-//! Turns internal failures into problems. The cause goes only to the log, with the request's id.
-//! The client does not see it.
+//! Turns internal failures into problems. Only the log shows the cause of a failure, with the
+//! request's id. The client does not see the cause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ const LINES_PER_SECOND_MAX: u64 = 50;
 pub(crate) struct FailureCause {
     /// The reason.
     text: Arc<str>,
-    /// The system whose outage made the request fail. `None`: another cause.
+    /// The system whose outage made the request fail. `None` if there was another cause.
     away: Option<Away>,
 }
 

@@ -1,14 +1,14 @@
 //! Reads and answers purchases directly on the connection.
 //!
 //! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
-//! a connection for purchases only. This code reads and answers such a request in about a
-//! microsecond. The general server takes three to four microseconds. Neither time includes the work
-//! of the purchase.
+//! a connection that carries only purchases. This code reads and answers such a request in about a
+//! microsecond, and the general server in three to four microseconds. These times do not include
+//! the purchase itself.
 //!
 //! If anything about a request is unusual, the whole connection moves to the general server.
-//! Examples are another address, a chunked body, `Expect`, a repeated header or invalid HTTP. The
-//! general server sees the request from its first byte. The fast path and the general server call
-//! the same [`purchase_handler::start_purchase`], so a purchase has one implementation.
+//! Examples are another path, a chunked body, `Expect`, a repeated header or invalid HTTP. The
+//! general server gets this request from its first byte on. The fast path and the general server
+//! call the same [`purchase_handler::start_purchase`], so a purchase has one implementation.
 
 mod bytes;
 mod parse;
@@ -41,23 +41,23 @@ use parse::{ParsedRequest, parse_request};
 /// The initial capacity of an answer's buffer. Nearly every answer fits into this capacity.
 const ANSWER_BYTES: usize = 512;
 
-/// A connection for the general server, with the bytes of requests that have no answer yet. `None`:
-/// the connection has ended.
+/// A connection for the general server, with the bytes of requests that have no answer yet. `None`
+/// if the connection has ended.
 pub(crate) type Handover = Option<(TcpStream, Vec<u8>)>;
 
 /// Serves a connection while only ordinary purchases arrive on it.
 pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -> Handover {
     let app = &connection.service.app;
-    // The bytes of requests that have no answer yet. If a purchase must wait for its verdict, its
-    // bytes are removed first. So an idle or waiting connection usually needs no buffer.
+    // The bytes of requests that have no answer yet. Before a purchase waits for its verdict, its
+    // bytes are removed. So an idle or waiting connection usually needs no buffer.
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
     // When the bytes in `buffer` began to arrive, or when the last wait for a purchase ended.
     let mut since = Instant::now();
-    // One timer serves many requests. If it fires too early, the code sets it again.
+    // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // A child token avoids contention for the lock of the shared token.
+    // A child token of its own, because connections would contend for the shared token's lock.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {
@@ -132,7 +132,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
 }
 
 /// Sends the answer to a purchase. If the answer is `overloaded`, also pauses the connection.
-/// Returns whether the connection paused. `None`: the connection has ended.
+/// Returns whether the connection paused, or `None` if the connection has ended.
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
@@ -183,7 +183,7 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
 }
 
 /// Renders an answer into a new buffer. Also returns whether the connection stays open. The buffer
-/// is freed after the write, so an idle connection needs no memory for it.
+/// is freed after the write, so an idle connection has no buffer for answers.
 fn render_reply(
     connection: &Connection,
     sold: Option<PurchaseReply>,
@@ -204,8 +204,8 @@ fn render_reply(
     (out, !is_last)
 }
 
-/// Writes all of `bytes`. Nearly always they fit into the socket's buffer. Otherwise writing may
-/// take as long as `stall`.
+/// Writes all of `bytes`. Nearly always the bytes fit into the socket's buffer. Otherwise the write
+/// may take as long as `stall`.
 async fn write_all_within(
     stream: &mut TcpStream,
     bytes: Vec<u8>,

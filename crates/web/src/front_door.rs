@@ -1,4 +1,4 @@
-//! The front door's answer to a purchase: blocks, requirements and limits, in this order.
+//! Checks a purchase at the front door: blocks, requirements and limits, in this order.
 
 use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::Millis;
@@ -47,9 +47,9 @@ impl From<RateLimitExceeded> for DoorState {
 }
 
 impl App {
-    /// Checks a purchase at the front door. Refuses, in this order, blocked callers, buyers who do
-    /// not meet a requirement, and requests over a rate limit. `against_buyer` is the refusal if
-    /// the buyer does not meet a requirement.
+    /// Checks a purchase at the front door. Refuses a blocked caller, a buyer who does not meet a
+    /// requirement, and a request over a rate limit, in this order. `against_buyer` is the refusal
+    /// if the buyer does not meet a requirement.
     pub(super) fn door(
         &self,
         (client, buyer): (ClientAddress, &str),
@@ -120,9 +120,9 @@ impl App {
         now: Millis,
         status: RateLimitStatus,
     ) -> DoorState {
-        // An automatic waiting room opens after many arrivals, so arrivals are counted while the
-        // room is closed. An open room counts its own visitors. An edge counts no arrivals, because
-        // it passes the request to a node that counts the arrival.
+        // An automatic waiting room opens when many buyers arrive, so arrivals are counted while
+        // the room is closed. An edge counts no arrivals, because the node to which it passes the
+        // request counts the arrival.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
         if is_counted && self.engine.edge().is_none() {

@@ -1,9 +1,10 @@
-//! A connection's stream that tolerates two kinds of peers: peers that do not read, and peers that
-//! close right after sending.
+//! A connection's stream that handles two kinds of peers: peers that do not read, and peers that
+//! close their side right after they sent a request.
 //!
-//! The server's other timeouts cover reads, and this stream's timeout covers writes. The stream
-//! reports the end of the peer's data one poll late. So the server starts a complete request before
-//! the server learns of the end, and a started purchase runs to its verdict.
+//! The server's other timeouts are for reads, and this stream's timeout is for writes. The stream
+//! reports the end of the peer's data one poll later than it arrives. So the server starts a
+//! complete request before it learns of the end, and a purchase that was started runs to its
+//! verdict.
 
 use std::io;
 use std::pin::Pin;
@@ -43,17 +44,18 @@ impl GuardedStream {
         Self::new(self.stream, before, self.stall)
     }
 
-    /// Returns the number of bytes read. `None`: `before` still has bytes.
+    /// Returns the number of bytes read. Returns `None` while `before` has bytes.
     pub(crate) fn bytes_read(&self) -> Option<u64> {
         self.before.is_empty().then_some(self.read)
     }
 
-    /// Returns the inner stream. `None`: `before` still has bytes.
+    /// Returns the inner stream. Returns `None` if `before` has bytes.
     pub(crate) fn into_stream(self) -> Option<TcpStream> {
         self.before.is_empty().then_some(self.stream)
     }
 
-    /// Returns the result of a write. Runs the timer while the write waits.
+    /// Returns the result of a write. While the write waits, runs the timer. When the timer fires,
+    /// returns an error.
     fn limit_stall<T>(
         &mut self,
         context: &mut Context<'_>,

@@ -31,14 +31,14 @@ mod push;
 mod sales;
 mod slots;
 
-/// The reason why an edge is not ready: at the last check, no node behind the edge was ready.
+/// The reason why an edge is not ready: no node behind the edge was ready at the last check.
 const NO_UPSTREAM: &str = "no_upstream";
 /// An edge gives this warning if its copy of the nodes' memory is too old. Such an edge refuses
 /// no request.
 const FEED_STALE: &str = "feed_stale";
 
-/// `GET /healthz`. A node with a store also reports the store's time and whether the node serves
-/// buyers, because edges need both.
+/// `GET /healthz`. A node with a store also reports the store's time, and whether the node serves
+/// buyers. Edges need these two values.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.engine, about.as_bytes());

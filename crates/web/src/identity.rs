@@ -1,4 +1,5 @@
-//! Authenticates buyers and operators before the handlers run. Handlers extract these identities.
+//! Authenticates buyers and operators before the handlers run. A handler gets the identity as an
+//! argument.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +139,7 @@ impl App {
         let check =
             || bearer(authorization_values(headers)).and_then(|key| self.operators.check(key));
         let checked = match check() {
-            // Another node may have created the key just now.
+            // Another node may have just created the key, so the keys are read again.
             Err(AuthenticationError::Bad(_)) if self.refresh_operator_keys().await => check(),
             checked => checked,
         };
@@ -147,9 +148,9 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, because other nodes may have created or deleted some. After
-    /// a recent read, the function does not read again. Returns `false` if the store failed, or if
-    /// there are no other nodes.
+    /// Reads the operators' keys again, because other nodes may have created or deleted keys. Does
+    /// not read if the last read is very recent. Returns `false` if the store failed, or if there
+    /// are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.engine.layout().is_single_node() {
             return false;
@@ -219,8 +220,8 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The guard of the route stored the identity here. If the identity is missing, the
-                // request is refused.
+                // The guard of the route stored the identity in the extensions. If it is missing,
+                // the request is refused.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

@@ -6,7 +6,7 @@ use crate::failure::FailureCause;
 use crate::reply::{HandlerError, Reply};
 
 /// Returns the answer after a panic in a handler. Only this request fails. The panic hook has
-/// logged the panic already.
+/// already logged the panic.
 pub(crate) fn internal_error() -> Reply {
     HandlerError {
         problem: Box::new(Problem::internal()),

@@ -23,8 +23,7 @@ impl App {
         let keys = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                // Another node may have deleted a key. The key must then stop working on this node
-                // too.
+                // Another node may have deleted a key, which this node must then refuse too.
                 self.refresh_operator_keys().await;
             }
         };

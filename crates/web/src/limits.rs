@@ -24,12 +24,12 @@ pub(crate) const CONNECTION_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Longest path and query, in bytes. A longer request target gets 404.
 pub(crate) const URI_BYTES_MAX: usize = 4 * 1024;
 
-/// How long a body may take to arrive. After that, the connection closes.
+/// How long a body may take to arrive. After this time, the connection closes.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The number of bytes of an oversized body that the server reads and drops. Most clients read the
-/// answer only after they have sent their body.
+/// The maximum number of bytes of an oversized body that the server reads and drops. It reads them,
+/// because most clients read the answer only after they have sent their body.
 pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long the server reads an oversized body.
+/// How long the server reads and drops an oversized body.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// If a peer reads nothing for this long during a write, the server closes the connection.
 pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
@@ -37,10 +37,12 @@ pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
 /// bounds the memory of slow readers.
 pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How long current requests may take after a stop signal. After that, their connections close.
+/// How long running requests may take after a stop signal. After this time, their connections
+/// close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Shortest time between two renderings of a status for requests. An event also causes a rendering.
+/// Shortest time between two renderings of a status that requests cause. Events cause further
+/// renderings.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// While one request renders a status, other requests get the previous status. If the previous
@@ -52,8 +54,8 @@ pub(crate) const STREAM_RETRY_SECS: u32 = 10;
 /// Time between two pings of an event stream.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// The number of pings that a WebSocket may leave without any answer. At the next ping the server
-/// closes the socket. The server counts pings and does not measure time. So a pause of the server
-/// itself closes no socket.
+/// closes the socket. The server counts pings instead of measuring time. So if the server itself
+/// was paused, it does not close its sockets.
 pub(crate) const UNANSWERED_PINGS_MAX: u32 = 3;
 /// Longest message from a WebSocket, in bytes. A longer message closes the socket. The server
 /// ignores every message except a renewed token.
@@ -69,28 +71,28 @@ pub(crate) const IDLE_AFTER: Duration = Duration::from_millis(100);
 /// The maximum number of tasks that serve idle WebSockets. Each worker thread gets one task, up to
 /// this number.
 pub(crate) const IDLE_TASKS_MAX: usize = 16;
-/// The number of WebSockets that may wait for each task to make them idle. Further WebSockets stay
-/// active and try again later.
+/// The number of WebSockets that may wait until a task of idle WebSockets accepts them. Further
+/// WebSockets stay active and try again later.
 pub(crate) const IDLE_ARRIVALS_MAX: usize = 1_024;
 /// The number of idle WebSockets that a task serves before it lets other tasks run.
 pub(crate) const IDLE_BATCH_MAX: usize = 32;
 /// The number of events that an idle WebSocket gets in a row. If more events wait, the socket
 /// becomes active.
 pub(crate) const IDLE_EVENTS_MAX: usize = 16;
-/// If the kernel cannot watch another idle WebSocket, the socket stays active for this long and
-/// then tries again. This is also the shortest time between two log lines about the failure.
+/// If the kernel cannot poll another idle WebSocket, the WebSocket stays active for this long and
+/// then tries again. This is also the shortest time between two log lines about this failure.
 pub(crate) const IDLE_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Pause before a failed task of idle WebSockets is restarted.
 pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// The number of bytes that one read takes from a WebSocket after the server sent a close frame. A
-/// few pongs and the client's close frame fit.
+/// few pongs and the client's close frame fit into it.
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a dropped reader may take to read its close frame.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest life of an event stream, even if its token lasts longer. After that time, the client
-/// connects again.
+/// Longest life of an event stream, even if its token is valid for longer. After this time, the
+/// client must connect again.
 pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
 /// The maximum number of operators' keys in the store. A request for one more key gets `409
@@ -108,9 +110,9 @@ pub(crate) use doorbuster_engine::purchase::RETRY_SECS;
 /// The maximum number of purchases at the same time, including those of disconnected clients. One
 /// more purchase gets `503 overloaded`.
 pub(crate) const PURCHASES_MAX: usize = 100_000;
-/// After `503 overloaded`, a connection pauses. This is the number of paused connections that each
-/// worker serves again per second. Answering this many connections takes about a thirtieth of a
-/// worker's time.
+/// After `503 overloaded`, a connection pauses. This is the number of paused connections that the
+/// server serves again per second, for each worker thread. The answers to them take about a
+/// thirtieth of a worker's time.
 pub(crate) const OVERLOAD_RESUMES_PER_SEC: u64 = 5_000;
 /// Initial size of a connection's buffer for a purchase, in bytes. The buffer grows for a larger
 /// purchase.

@@ -25,7 +25,7 @@ pub(crate) struct LiveSettings {
     pub(crate) connections_max: usize,
     /// How long a connection may be idle, and how long a request head may take.
     pub(crate) idle: Duration,
-    /// How long the server continues to serve after a stop signal.
+    /// How long the server continues to accept requests after a stop signal.
     pub(crate) stop_notice: Duration,
     /// Rises with each reload.
     pub(crate) generation: u64,

@@ -1,9 +1,9 @@
-//! A link that opens an order without the buyer's token. A person who has the link can read the
-//! order and pay for it, and can do nothing else.
+//! A link that opens an order without the buyer's token. A person who has the link can only read
+//! the order and pay for it.
 //!
 //! The link contains a key, which is a keyed hash of the order's id. Every node can compute this
-//! hash and check the key, so the store does not keep the key. How long the link works depends on
-//! the order's state: see [`doorbuster_core::Order::opens_by_link`].
+//! hash to check the key, so the store does not keep the key. Whether the link works depends on the
+//! order's state: see [`doorbuster_core::Order::opens_by_link`].
 
 use std::sync::Arc;
 

@@ -39,8 +39,8 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
-    // No rate limit applies to this request. Instead, the server runs a buyer's reads one after the
-    // other, so their cost is bounded.
+    // No rate limit applies to this request. Instead, the server runs the list requests of a buyer
+    // one after the other, so that one buyer cannot occupy the store.
     let turn = app.engine.id_key().buyer_hash(buyer.as_str());
     let read =
         app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
@@ -73,8 +73,8 @@ pub(crate) async fn page(
     Ok(json(StatusCode::OK, &OrderList { orders, items, next_cursor }))
 }
 
-/// Returns the views of all these orders. If this node does not know an order's sale yet, it reads
-/// the catalogue again, so that no order is missing.
+/// Converts these orders to the form of the API. If this node does not know an order's sale yet,
+/// reads the catalogue again, so that no order is missing.
 pub(crate) async fn order_views(
     app: &App,
     rows: &[doorbuster_core::Order],
@@ -120,7 +120,7 @@ pub(crate) async fn history(
     };
     let found = match read_order(&app, id, buyer).await? {
         AnyOrder::Order(order) => order,
-        // A request without an order has no history.
+        // A request that has not become an order has no history.
         AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
             let none =
                 History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
@@ -223,7 +223,8 @@ pub(crate) fn order_view(
             AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
         }
         OrderLookup::Waiting { item, entry, ahead } => {
-            // After the sale's end, no waitlist entry becomes an order.
+            // After the sale has closed, a waitlist entry cannot become an order, so it counts as
+            // ended.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &entry, RefusalCode::Ended),
                 false => AnyOrder::Waiting(wire::waiting(&item, &entry, ahead)),

@@ -16,8 +16,8 @@ pub(crate) async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let sending = async {
-        // Closing a connection with unread bytes resets it. The reset may arrive before the answer,
-        // so the server reads first.
+        // If the server closed the connection while it has unread bytes, the connection would be
+        // reset. The reset may arrive before the answer. So the server reads these bytes first.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
         let _ = stream.write_all(head.as_bytes()).await;

@@ -1,11 +1,12 @@
 //! Decides when a connection that got `503 overloaded` is served again.
 //!
-//! A refusal is cheap. But clients that ignore `Retry-After` could use the processor time that
-//! accepted orders need. So the server serves refused connections again in turn, a fixed number per
-//! second. The turns follow a virtual clock (GCRA, ITU-T I.371).
+//! A refusal is cheap. But many clients that ignore `Retry-After` could use up the processor time
+//! that accepted orders need. So a refused connection must wait for its turn before it is served
+//! again. There is a fixed number of turns per second (the GCRA algorithm, ITU-T I.371).
 //!
 //! No connection pauses longer than its `Retry-After`, so the pause does not delay a client that
-//! respects the header. A trusted proxy's connection never pauses, because it carries many clients.
+//! respects this header. The connection of a trusted proxy never pauses, because it carries the
+//! requests of many clients.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,7 +71,8 @@ mod tests {
         let turns: Vec<u64> = (0..1_000).map(|_| overload_pacer.next_turn(70)).collect();
         let gap = 1_000_000 / OVERLOAD_RESUMES_PER_SEC;
         assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == gap), "{turns:?}");
-        // A connection that arrives after all of these turns waits only for one gap.
+        // A connection that arrives after all of these turns waits only for the time between two
+        // turns.
         assert_eq!(overload_pacer.next_turn(10_000_000), gap);
     }
 

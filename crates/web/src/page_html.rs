@@ -2,8 +2,8 @@
 //! browsers without JavaScript show these texts. Every visitor gets the same page. The page changes
 //! only when the sale, its state or the settings change.
 //!
-//! The HTML files mark where these texts belong. A file without these texts is also a complete
-//! page.
+//! The HTML files have marks at the places for these texts. Without these texts, a file is also a
+//! complete page.
 
 mod calendar;
 mod item;
@@ -25,8 +25,8 @@ const HEAD_MARK: &str = "<!-- shell: head -->";
 /// The mark for the texts that visitors without JavaScript read.
 const BODY_MARK: &str = "<!-- shell: body -->";
 /// The marks around the first picture, and the marks around the texts of the item. The page's
-/// script fills the elements between these marks. The server fills them too, so that a visitor sees
-/// them before the script runs.
+/// script fills the elements between these marks. The server also fills them, so that a visitor
+/// sees the picture and the texts before the script runs.
 const PICTURE_MARKS: (&str, &str) = ("<!-- shell: picture -->", "<!-- /shell: picture -->");
 const ITEM_MARKS: (&str, &str) = ("<!-- shell: item -->", "<!-- /shell: item -->");
 /// The mark for the data that the page's script reads.
@@ -56,9 +56,9 @@ impl Shop<'_> {
     }
 }
 
-/// Renders the page of one sale. If `state` is given, the page also contains the sale as data, so
-/// that the page's script need not request the sale. An exported page has no state and no data,
-/// because the sale may change after the export.
+/// Renders the page of one sale. With `state`, the page also contains the sale as data, so that the
+/// page's script need not request the sale. An exported page has no state and no data, because the
+/// sale can change after the export.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
@@ -218,7 +218,7 @@ fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
         }
         write!(out, "<p><b>{}</b></p>", escaped(&item.price.to_string()))
             .expect("writing to a string");
-        // The page already shows the first picture of the first item, so this text leaves it out.
+        // The page already shows the first picture of the first item, so it is left out here.
         let shown = usize::from(index == 0 && item.image.is_some());
         for (image, alt) in images(item).skip(shown) {
             write!(
@@ -276,8 +276,8 @@ fn decimal(money: Money) -> String {
     text.split_once(' ').map_or(text.clone(), |(amount, _)| amount.to_owned())
 }
 
-/// Returns a block of data for a page. Browsers do not run it, so a policy against inline scripts
-/// does not block it.
+/// Returns an element with data for a page. Browsers do not run it as a script, so the policy
+/// against inline scripts does not block it.
 fn data_block(media_type: &str, id: &str, data: &Value) -> String {
     let text = data.to_string().replace('<', "\\u003c");
     format!("<script type=\"{media_type}\" id=\"{id}\">{text}</script>")

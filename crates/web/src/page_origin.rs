@@ -1,9 +1,9 @@
 //! Allows pages on another origin, such as a CDN's copy, to read the buyers' API (CORS).
 //!
-//! The origin comes from the settings and never from a request. So answers are the same for all
-//! callers, and caches need no copy per origin. Answers of the operators' API never have CORS
-//! headers, so pages on other origins cannot read them. If the settings name no origin, no answer
-//! has CORS headers.
+//! The origin comes from the settings and never from a request. So an answer has the same headers
+//! for all callers, and a cache needs only one copy of it. Answers of the operators' API never have
+//! CORS headers, so pages on other origins cannot read them. If the settings name no origin, no
+//! answer has CORS headers.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use super::reply::{Reply, empty};
 
 /// The methods that a page may use.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
-/// The headers that a page may send. Browsers always allow a few others.
+/// The headers that a page may send, in addition to the few headers that browsers always allow.
 const HEADERS: HeaderValue = HeaderValue::from_static(
     "authorization, content-type, idempotency-key, if-none-match, last-event-id, prefer, \
      purchase-pass, order-key, x-request-id",
 );
-/// The headers that a page may read. Browsers always allow a few others.
+/// The headers that a page may read, in addition to the few headers that browsers always allow.
 const EXPOSED: &str = "age, date, etag, idempotent-replayed, location, ratelimit, \
                        ratelimit-policy, retry-after, x-request-id";
 /// How long a browser may cache the answer to a preflight request, in seconds. No browser accepts a

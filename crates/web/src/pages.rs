@@ -60,8 +60,8 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// Serves the list of sales. If the rendered list is at least a second old, the server renders it
-/// again, from memory alone.
+/// Serves the list of sales. If the rendered list is at least a second old, renders it again. This
+/// reads only memory, and never the store.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
         if made_at.elapsed() < INDEX_INTERVAL {
@@ -122,8 +122,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
 }
 
 /// Serves the start of a sale as an entry for a buyer's calendar. Links in the entry need the
-/// server's address. If the settings do not name it, the address comes from the request. In that
-/// case, shared caches must not keep the answer, because a visitor could send a false host name.
+/// server's address. If the settings do not name this address, it comes from the request. Then
+/// shared caches must not keep the answer, because a visitor could send a false host name.
 async fn calendar(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -166,8 +166,8 @@ async fn calendar(
     Ok(reply)
 }
 
-/// Serves the page of an order. Every well-formed id has a page, because only the buyer may learn
-/// whether the order exists.
+/// Serves the page of an order. Every well-formed id has a page, even if no order has this id.
+/// Otherwise everybody could learn which orders exist.
 async fn order(
     State(app): State<Arc<App>>,
     names: PathResult,
@@ -179,9 +179,9 @@ async fn order(
     }
 }
 
-/// Answers an address without content. If the address is a page's address with a slash at the end,
-/// the server redirects to that page. For any other address, a browser gets a page, and other
-/// clients get a problem. Below `/v1/`, every client gets a problem.
+/// Answers a request for an address without content. If the address is a page's address with a
+/// slash at the end, redirects to that page. Below `/v1/`, every client gets a problem. For all
+/// other addresses, a browser gets a page, and other clients get a problem.
 pub(crate) async fn fallback(
     State(app): State<Arc<App>>,
     uri: Uri,

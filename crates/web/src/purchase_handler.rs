@@ -1,5 +1,5 @@
-//! Handles `POST /v1/orders`, by far the most frequent request. A refusal needs almost no
-//! allocation. A purchase that is not refused goes to a slot and waits for its verdict.
+//! Handles `POST /v1/orders`, by far the most frequent request. A refusal allocates almost no
+//! memory. A purchase that is not refused goes to a slot and waits for its verdict.
 //!
 //! The contract defines the order of the checks: body and headers; identity; sale and item; key;
 //! phase; pass and eligibility; rate limits; stock and limit.
@@ -43,10 +43,10 @@ use super::{App, request_body};
 pub(crate) enum PurchaseStep {
     /// The answer is ready.
     PurchaseReply(PurchaseReply),
-    /// The purchase goes to a slot. This future is the rest of the work and borrows nothing from
-    /// the request.
+    /// The purchase goes to a slot. This future does the rest of the purchase, and borrows nothing
+    /// from the request.
     Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
-    /// The node must look up a fact before it can continue. This is rare.
+    /// The node must look up a fact before it can continue. This is rarely so.
     NeedsFact(MissingFact),
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum PurchaseStep {
 pub(crate) enum MissingFact {
     /// The public key for the signature of this token.
     Key(String),
-    /// The sale or item, which another node may have created or opened just now.
+    /// The sale or the item, which another node may have just created or opened.
     Sale,
 }
 
@@ -159,7 +159,7 @@ pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
     standing: Option<RateLimitStatus>,
-    /// The check of the limits, if it waits for this node's share of a limit.
+    /// The check of the limits, if it must wait until this node has a share of a limit.
     pending: Option<Box<PendingLimit>>,
     started: Instant,
 }
@@ -215,7 +215,7 @@ fn check_purchase(
         check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
     let client = headers.client;
     let Some(buyer) = buyer else {
-        // The request carries no valid identity, so there is no order to look up.
+        // Nothing in the request identifies a buyer, so there is no order to look up.
         let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
         let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
         sale.flags.answer_counts.count(answer_kind(&refusal));
@@ -253,8 +253,8 @@ fn check_purchase(
         Prefer::RespondAsync => Duration::ZERO,
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
-    // If the request may hold an order, the front door skips its limits, so that a repeated
-    // request uses up no limit. If it does hold an order, the front door's refusal is ignored.
+    // If the request may have an order, the limits are not checked, so that a repeated request uses
+    // up no limit. If it has an order, the front door's refusal is ignored.
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -295,9 +295,9 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     sold
 }
 
-/// Waits for this node's shares of the limits that a purchase needs. If the limits refuse the
-/// purchase, stores their refusal in `in_progress` and returns `None`. If they admit it, checks the
-/// memory again, because the stock may have changed. Returns the refusal of that check, if any.
+/// Waits for shares of the limits. If a limit refuses the purchase, stores its refusal in
+/// `in_progress` and returns `None`. Otherwise checks the memory again, because the stock may have
+/// changed during the wait, and returns the refusal of this check, if any.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,
@@ -330,8 +330,9 @@ impl App {
         overload_pacer.then(|| self.overload_pacer.next())
     }
 
-    /// Returns the answer to a purchase that is invalid or whose buyer, sale or item is unknown.
-    /// Its rate-limit status follows the sale in the body, if that sale is known.
+    /// Returns the answer to a purchase that is invalid or whose buyer, sale or item is unknown. If
+    /// the sale in the body is known, the answer has the caller's status under the limits of this
+    /// sale.
     pub(super) fn problem_reply(
         &self,
         refused: &Problem,

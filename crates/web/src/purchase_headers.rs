@@ -63,7 +63,7 @@ pub(crate) struct PurchaseHeaders<'a> {
     pub pass: PresentedPass<'a>,
     /// How long to wait for the verdict.
     pub prefer: Prefer,
-    /// The caller's trace, unchecked.
+    /// The header with the caller's trace, which is not checked yet.
     pub trace_parent: Option<&'a [u8]>,
     /// The origin of the request.
     pub client: ClientAddress,

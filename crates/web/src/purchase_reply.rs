@@ -32,7 +32,8 @@ pub(crate) struct SaleRateLimit {
 }
 
 impl SaleRateLimit {
-    /// Returns the status under the limits of `sale`, or `None` if the sale has no limits.
+    /// Returns the caller's status under the limits of `sale`. Returns `None` if the sale has no
+    /// limits.
     pub(super) fn new(
         sale: &Arc<SaleState>,
         standing: impl FnOnce() -> RateLimitStatus,

@@ -20,8 +20,8 @@ use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, empty, rendered};
 use super::request_body;
 
-/// The service worker with which browsers show push messages. Its path is at the root, so that its
-/// scope includes every page.
+/// The service worker with which browsers show push messages. Its address is directly below the
+/// root, so that it is in charge of every page.
 const WORKER: &[u8] = include_bytes!("../assets-push/push.js");
 
 /// `GET /push.js`

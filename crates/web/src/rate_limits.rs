@@ -1,10 +1,10 @@
 //! Rate limits of buyers' requests for challenges, passes, the waiting room, the waitlist and
 //! checkouts. Every answer on these paths, and every answer to a purchase, has the caller's
-//! rate-limit status. The status follows the sale's limits. If the answer belongs to no sale, the
-//! status follows the default limits.
+//! rate-limit status: what the limits of the sale still allow. If the answer belongs to no sale,
+//! the default limits are used.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. A second check outside
-//! the handler could parse the sale's name differently.
+//! Each handler checks blocks and limits once, for the sale that it serves. The check is not
+//! outside the handler, because a second parser could read another sale's name from the same path.
 
 use std::sync::LazyLock;
 
@@ -39,8 +39,8 @@ pub(crate) struct LimitedRequest {
 pub(crate) struct ResponseSale(pub String);
 
 impl LimitedRequest {
-    /// Reads from a request what the rate limits need, and also returns the request. `path` is a
-    /// path of the endpoint table. The first value is `None` if the path has no limit.
+    /// Reads from a request what the rate limits need. Also returns the request. `path` is the path
+    /// in the endpoint table. The first value is `None` if no limit applies to the path.
     pub(crate) async fn from_request(path: &str, request: Request) -> (Option<Self>, Request) {
         let route = match path {
             "/v1/sales/{sale}/challenges" => Route::Challenge,
@@ -146,8 +146,9 @@ impl App {
 
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
     /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
-    /// `check_rate_limit` once each. A refusal is noted for an item, but these requests name no
-    /// item. So it is noted only if the sale has a single item.
+    /// `check_rate_limit` once each. A refusal is remembered for the buyer and an item, so that
+    /// operators see it. These requests name no item, so a refusal is remembered only if the sale
+    /// has a single item.
     ///
     /// # Errors
     ///
@@ -191,8 +192,8 @@ impl App {
         }
     }
 
-    /// Returns whether a request is within the sale's limits. If it is, counts the request. Does
-    /// not wait for shares of limits.
+    /// Returns whether a request is within the sale's limits. If so, counts the request. Does not
+    /// wait for shares of limits.
     pub(crate) fn is_within_limits_now(
         &self,
         route: Route,

@@ -62,8 +62,8 @@ pub(crate) struct Refusals {
     blocked: RenderedRefusal,
     /// The refusals for rate limits, one for each scope, without `Retry-After`.
     rate_limited: [RenderedRefusal; SCOPES.len()],
-    /// The last rendered refusal of a purchase before the sale's opening, with the opening time.
-    /// Nearly all such purchases have the same opening time, so one rendered refusal is enough.
+    /// The last rendered refusal of a purchase that came before the opening, with the opening time.
+    /// Nearly all such purchases are for the same sale, so one rendered refusal is enough.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
 }
 

@@ -140,7 +140,7 @@ pub(crate) fn routed(reply: Reply) -> axum::response::Response {
     reply.map(axum::body::Body::new)
 }
 
-/// Returns the problem for buyers and operators on a node without the role `api`.
+/// Returns the problem that buyers and operators get on a node without the role `api`.
 pub(crate) fn not_served() -> Problem {
     Problem::not_found("this node does not have the role api; send the request to another node")
 }

@@ -52,8 +52,9 @@ where
     let announced = body.size_hint().lower();
     let mut body = pin!(body);
     if announced > bytes_max as u64 {
-        // A client with `Expect` reads the refusal at once. Other clients read the answer only
-        // after they have sent their body, so the server reads and drops the body first.
+        // A client that sent `Expect` reads the refusal before it sends its body. Other clients
+        // read the answer only after they have sent their body. So the server reads and drops their
+        // body first.
         if !headers.contains_key(EXPECT) && announced <= DRAIN_BYTES_MAX as u64 {
             drain(body).await;
         }
@@ -100,11 +101,11 @@ where
             break;
         }
     }
-    // Nearly every body arrives in one piece, and the server then returns it without a copy.
+    // Nearly every body arrives in one piece, which is returned without a copy.
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is unwanted or too large. After that, the client reads the answer.
+/// Reads and drops a body that is unwanted or too large, so that the client then reads the answer.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

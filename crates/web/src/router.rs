@@ -27,8 +27,8 @@ use super::request_id::{REQUEST_ID, request_id};
 use super::routes::{self, Route};
 use super::{App, pages};
 
-/// Builds the router for all requests except purchases, which other code handles earlier. The
-/// router has the path of purchases only so that it can refuse other methods.
+/// Builds the router for all requests except purchases, which `dispatch` passes to their handler.
+/// The router has the path of purchases only to refuse other methods on this path.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new();
     for (endpoint, Route { serve, checks_caller }) in routes::handlers().rows() {
@@ -95,7 +95,8 @@ async fn guard(
         note_change(endpoint, &subject.unwrap_or_default(), &by, &mut response);
     }
     response.extensions_mut().insert(guarded.index);
-    // This answer is for one caller only, so a shared cache must not keep it.
+    // An answer on a path that is not public is for one caller only, so a shared cache must not
+    // keep it.
     if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -186,7 +187,8 @@ async fn check(
             let by = operator_request(operator, request);
             request.extensions_mut().insert(OperatorIdentity(by));
             // An operator must see changes by other nodes at once, so this node reads the catalogue
-            // again. If the store is unavailable, the handler reports it.
+            // again. The error is ignored here, because the handler also needs the store and
+            // reports its failure.
             drop(app.engine.refresh_catalogue().await);
         }
     }

@@ -31,8 +31,8 @@ where
     Route { serve: Box::new(|filter| on(filter, handler)), checks_caller: false }
 }
 
-/// Creates a route whose handler checks the caller itself. Two handlers need this. A purchase is
-/// authenticated after its body is read, and a browser sends the token of a WebSocket in another
+/// Creates a route whose handler checks the caller itself. Two handlers need this: a purchase is
+/// authenticated after its body is read, and a browser sends the token for a WebSocket in another
 /// header.
 fn to_self_checking<H, T>(handler: H) -> Route
 where

@@ -1,6 +1,6 @@
-//! Rendered views of each sale, which many requests share. The sale is rendered after each change.
-//! Its status is rendered at most a few times a second. Requests for pages and statuses never read
-//! the store.
+//! Rendered views of each sale, which many requests share. The sale itself is rendered once after
+//! each change, and its status at most a few times a second. Requests for pages and statuses never
+//! read the store.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -32,7 +32,7 @@ struct RenderedSale {
     event: u64,
 }
 
-/// A sale's page depends on the sale and on these two values: the generation of the settings, and
+/// The values on which a sale's page depends, besides the sale: the generation of the settings, and
 /// the state that the page shows.
 type PageVersion = (u64, ShownState);
 /// A sale's page, with the sale and the version from which it was rendered.
@@ -43,7 +43,8 @@ type RenderedPage = (Arc<SaleState>, PageVersion, Arc<AssetFile>);
 pub(crate) struct SaleView {
     shown: Mutex<Option<RenderedSale>>,
     page: Mutex<Option<RenderedPage>>,
-    /// Locked while the views are rendered. Other requests get the previous views, or wait.
+    /// Locked while a request renders the views. Meanwhile other requests get the previous views,
+    /// or wait.
     making: tokio::sync::Mutex<()>,
     /// The latencies of the sale's purchases.
     pub latencies: Histogram,
@@ -59,7 +60,8 @@ pub(crate) struct SaleViews {
 }
 
 impl SaleViews {
-    /// Calls `use_it` with the view of `sale`. Returns `None` if the sale has no view yet.
+    /// Calls `use_it` with the view of `sale`, and returns its result. Returns `None` if the sale
+    /// has no view yet.
     pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
         self.by_sale.load().get(sale).map(|view| use_it(view))
     }
@@ -191,8 +193,8 @@ impl SaleViews {
         }
         let _guard = match view.making.try_lock() {
             Ok(alone) => alone,
-            // Another request renders the views now. If the previous views are recent, this request
-            // gets them. If they are not, it waits.
+            // Another request is rendering the views. If the previous views are recent, this
+            // request gets them. Otherwise it waits.
             Err(_) => match lookup(Some(STATUS_STALE_MAX)) {
                 Some(shown) => return shown,
                 None => view.making.lock().await,
@@ -261,7 +263,8 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     }
 }
 
-/// Returns an item's numbers. Units in unsettled tickets are not available now and may come back.
+/// Returns an item's numbers. Units in unsettled tickets do not count as available, but they may
+/// come back.
 async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
     let ItemNumbers { count, access, remaining, held, paid } = engine.numbers(item).await;
     let may_return = access > paid;

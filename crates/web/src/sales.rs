@@ -87,7 +87,7 @@ pub(crate) async fn status(
     Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
 }
 
-/// Returns the sale with this name. Also finds a sale that another node created or opened just now.
+/// Returns the sale with this name. Also finds a sale that another node has just created or opened.
 pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
     match shown(app, name) {
         Ok(sale) => Ok(sale),

@@ -1,7 +1,7 @@
-//! Records a sale's numbers over time. Each node writes one row to a table for each second with
-//! activity. The leader adds up each node's seconds into minutes. Readers sum the rows of all
-//! nodes. While visitors or tickets wait, each node writes at least one row a minute. So a reader
-//! of the last minute knows how many of them wait.
+//! Records a sale's numbers over time. Each node writes one row to a table for each second in which
+//! something happened. The leader adds up the seconds of each node into minutes. Readers add up the
+//! rows of all nodes. While visitors or tickets wait, each node writes at least one row a minute.
+//! So the rows of the last minute always say how many visitors and tickets wait.
 
 mod pending;
 pub(crate) mod recorder;
@@ -27,20 +27,23 @@ pub(crate) use step_counts::tests::point;
 
 /// The recording of a scheduled sale begins this long before the opening.
 const BEFORE_OPENING_MS: i64 = 3_600_000;
-/// How long a sale is recorded after its close. Its last requests are decided during this time.
+/// How long a sale is recorded after its close. In this time, the last purchases get their
+/// verdicts.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// One minute. For this time, readers also use the last levels that a node recorded.
+/// One minute. If a node recorded nothing for less than this time, readers use the last levels that
+/// it recorded.
 pub(crate) const MINUTE_MS: i64 = 60_000;
-/// The number of past minutes that the leader adds up each time. They include the seconds whose
-/// rows a node writes late, because the store did not answer. With one sale, the row of a second is
-/// at most 17 minutes late, because the number of waiting points is limited.
+/// The number of past minutes that the leader adds up each time. A node writes rows late if the
+/// store did not answer, so the leader adds up more than the last minute. With one sale, the row of
+/// a second is at most 17 minutes late, because the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// How far back a new leader adds up minutes: one day. There may have been no leader during this
-/// time. The store also keeps seconds for one day.
+/// How far back a new leader adds up minutes: one day, for which the store also keeps the seconds.
+/// It goes back so far, because there may have been no leader for some time.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
 /// The longest period that the leader reads in one query.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// If a second is earlier than the last recorded second by more than this, the clock was set back.
+/// If a second is earlier than the last recorded second by more than this, the clock must have been
+/// set back.
 const STEP_BACK_MS: i64 = 10_000;
 
 impl App {
@@ -66,8 +69,8 @@ impl App {
     /// Adds the second before `now` to the store, for every sale.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
-        // Exactly one node counts each queue. If nodes share the slots, the leader counts all
-        // queues. If each slot belongs to a node, that node counts the slot's queue.
+        // Exactly one node must count each queue. If nodes share the slots, the leader counts all
+        // queues. If each slot belongs to one node, this node counts the slot's queue.
         let layout = self.engine.layout();
         let counts_queues = layout.is_node_local() || self.engine.control().leads();
         for sale in &sales {
@@ -94,14 +97,15 @@ impl App {
         self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares a sale's numbers with the last recorded second, and adds a point if one is due.
+    /// Compares a sale's numbers with the last recorded second. Adds a point if they changed, or if
+    /// a point is due because visitors or tickets wait.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.engine, sale);
         let sample = sale.flags.rate_sample(view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // Requests long before the opening are not recorded.
+            // The requests of a scheduled sale from before the recording began are not recorded.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -110,7 +114,8 @@ impl App {
             second: second.plus(-1_000),
         });
         if !is_next(progress.second, second) {
-            // A row is written only once, so the new counts go into a later second's row.
+            // The row of this second is already written, so the new counts go into the row of a
+            // later second.
             return;
         }
         let rooms = self.gate.room.counts();
@@ -162,9 +167,8 @@ impl App {
         }
     }
 
-    /// If this node is the leader, adds up recent minutes that ended at least a minute ago. The
-    /// leader does this once a minute. A new leader first adds up all minutes whose seconds are
-    /// still in the store.
+    /// If this node is the leader, adds up recent minutes that ended at least a minute ago. Does
+    /// this once a minute. A new leader first adds up all minutes of the last day.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
         if !self.engine.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);
@@ -221,7 +225,8 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
         requests.entry(second.at).or_default().insert(second.node, point.requests());
         minutes.entry((minute, second.node)).or_default().append(&point);
     }
-    // The peaks of all nodes are from the same second, so that readers may add up the peaks.
+    // For each minute, the peaks of all nodes must be from the same second, so that readers can add
+    // them up.
     let mut busiest: BTreeMap<Millis, &BTreeMap<NodeId, u64>> = BTreeMap::new();
     for (at, nodes) in &requests {
         let most = busiest.entry(start_of(*at, PointStep::Minute)).or_insert(nodes);
@@ -243,8 +248,8 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
     minutes.into_iter().map(row).collect()
 }
 
-/// Returns whether `second` may be recorded after `last`. A slewed clock may put two ticks into one
-/// second, and then only the first tick is recorded. After the clock was set back, recording
+/// Returns whether `second` may be recorded after `last`. If a clock is slewed, two ticks can fall
+/// into one second; then only the first tick is recorded. If the clock was set back, the recording
 /// continues at once.
 fn is_next(last: Millis, second: Millis) -> bool {
     second > last || last.0 - second.0 > STEP_BACK_MS

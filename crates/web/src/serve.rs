@@ -17,8 +17,8 @@ use super::limits::{CONNECTION_BUFFER_BYTES_MAX, HEAD_BYTES_MAX};
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(this: Arc<Connection>, stream: TcpStream) {
-    // The future of the general server is allocated only when a request needs that server. So a
-    // connection that sends only purchases uses less memory.
+    // The future of the general server is large. It is allocated only when a request needs the
+    // general server, so a connection that sends only purchases uses less memory.
     if let Some((stream, before)) = fast_path::serve(&this, stream).await {
         Box::pin(general(this, stream, before)).await;
     }
@@ -32,8 +32,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // This timeout also bounds idle time. It runs from the end of one request to the end of the
-        // next head.
+        // This timeout also bounds the idle time, because it runs from the end of one request to
+        // the end of the next request's head.
         .header_read_timeout(this.idle)
         .max_header_size(HEAD_BYTES_MAX)
         .max_buf_size(CONNECTION_BUFFER_BYTES_MAX)
@@ -43,8 +43,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // A child token avoids contention. All connections check the token very often, and each check
-    // of a shared token locks that token.
+    // Each connection has its own child token. All connections check their token very often, and
+    // each check locks the token, so they would contend for a shared token.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;

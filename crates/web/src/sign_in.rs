@@ -1,6 +1,6 @@
 //! Sign-in at the console by OpenID Connect. `/console/sign-in` sends the browser to the issuer,
-//! and the issuer sends the browser back to `/console/callback`. In every case, the browser ends at
-//! the console, which shows the result.
+//! and the issuer sends the browser back to `/console/callback`. After a success and after a
+//! failure, the browser ends at the console, which shows the result.
 
 use std::sync::Arc;
 
@@ -54,8 +54,8 @@ async fn finish(
     let signed_in = match &attempt {
         Some(attempt) => {
             // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
-            // to the issuer. A request without an attempt does not count, because it causes no
-            // request to the issuer. Another site could make the browser send such a request.
+            // to the issuer. A request without an attempt does not count. It causes no request to
+            // the issuer, and another site could make the browser send it.
             let counted = wrong_keys::count(&app.wrong_keys, &app.engine, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
             let now_secs = app.engine.now().0.div_euclid(1_000);

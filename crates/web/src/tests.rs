@@ -34,7 +34,8 @@ const REST: Duration = Duration::from_secs(600);
 /// The limit of open connections.
 const CONNECTIONS: usize = 16;
 
-/// A server at its limit of concurrent purchases. It pauses refused connections for a long time.
+/// A server that has reached its limit of concurrent purchases. It pauses refused connections for a
+/// long time.
 struct Full {
     app: Arc<App>,
     address: std::net::SocketAddr,
@@ -200,7 +201,7 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let full = Full::start(&[]).await;
     let (mut stream, mut text) = (full.ask(2).await, String::new());
     read_refusals(&mut stream, &mut text, 1).await;
-    // The second purchase has arrived, and its connection is paused.
+    // The server has received the second purchase, but its connection is paused.
     full.app.begin_shutdown();
     full.stop.cancel();
     read_refusals(&mut stream, &mut text, 2).await;
@@ -317,7 +318,7 @@ async fn only_a_socket_that_answers_no_pings_is_dropped() {
     let ping_policy = PingPolicy { ping_every: Duration::from_millis(50), pings_max: 40 };
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let (mut silent, mut answering) = (raw_socket(&full).await, raw_socket(&full).await);
-    // The answering socket must stay open three times as long as a silent socket may.
+    // The socket that answers pings must stay open three times as long as a silent socket.
     let most = ping_policy.pings_max as usize;
     let enough = 3 * most;
     let both = async {

@@ -1,8 +1,8 @@
 //! Reads and drops bodies that no handler read. Examples are a body at an address that takes no
 //! body, and a body in a request with an invalid key.
 //!
-//! Closing a connection with unread bytes resets it, and the reset can arrive before the answer. So
-//! this module takes back the rest of a body that a handler did not read. The module reads this
+//! If a connection with unread bytes closes, it is reset, and the reset can arrive before the
+//! answer. So this module takes back the rest of a body that a handler did not read. It reads this
 //! rest, within limits, before the server sends the answer.
 
 use std::pin::Pin;

@@ -46,8 +46,8 @@ pub(crate) async fn join(
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let joined =
         match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
-            // A buyer may see an existing entry or order even if the front door refuses new
-            // requests.
+            // A buyer may see an entry or order that already exists, even if the front door would
+            // refuse a new request.
             Some(joined) => joined,
             None => {
                 check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item).await?;

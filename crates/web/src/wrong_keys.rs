@@ -1,7 +1,7 @@
 //! The limit on wrong keys at the sign-in to the console: 10 a minute from one address.
 //!
-//! The store counts the wrong keys of all nodes together. Each node also counts by itself, and lets
-//! the store count only a limited number of keys. So guesses from many addresses cannot overload
+//! The store counts the wrong keys of all nodes together. Each node also counts by itself, and
+//! sends only a limited number of keys to the store. So guesses from many addresses cannot overload
 //! the store.
 
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ use super::reply::HandlerError;
 
 /// The number of wrong keys that one address may send in a minute.
 const WRONG_KEYS_MAX: u32 = 10;
-/// The number of addresses whose wrong keys a node counts. At this bound, the counts of past
-/// minutes are dropped. If that is not enough, all further addresses share one count.
+/// The number of addresses whose wrong keys a node counts. At this bound, the node drops the counts
+/// of past minutes. If there are still too many addresses, all further addresses share one count.
 const ADDRESSES_MAX: usize = 10_000;
 /// The maximum number of keys that a node counts in the store in a minute. The node counts further
 /// keys only by itself.
@@ -40,8 +40,8 @@ pub(super) async fn count(
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
         let sent = engine.store().count_wrong_key(network, minute).await;
-        // If the store failed to count the key, the key is not checked. So this node does not count
-        // the key either.
+        // If the store fails to count the key, the key will not be checked. So this node takes its
+        // own count back.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted)).map_err(failed)?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             return Err(limited().into());
@@ -62,15 +62,15 @@ pub(super) struct CountedKey {
 }
 
 impl CountedKey {
-    /// Takes the count back, because the key was right.
+    /// Takes the count of a key back, because the key was right.
     pub(super) async fn take_back(self, wrong_keys: &WrongKeys, engine: &Engine) {
         wrong_keys.remove(&self);
         if self.is_stored {
             let store = engine.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
-                // The sign-in succeeds in spite of this error. Until the minute ends, the count in
-                // the store is too high by one.
+                // The sign-in succeeds even if the store fails here. Then the count in the store is
+                // too high by one until the minute ends.
                 tracing::debug!(%error, "failed to take back the count of a wrong key");
             }
         }
@@ -83,9 +83,9 @@ pub(crate) struct WrongKeys(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// For each network, the minute and the number of wrong keys.
+    /// For each network, the current minute and the number of wrong keys in it.
     of_network: HashMap<IpAddr, (i64, u32)>,
-    /// The minute, and the number of keys that were counted in the store.
+    /// The current minute, and the number of keys that this node sent to the store in it.
     stored: (i64, u32),
 }
 

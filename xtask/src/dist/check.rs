@@ -51,7 +51,8 @@ pub(super) fn check(release: &Release, archive: &Path, package: &Path, out: &Pat
     Ok(())
 }
 
-/// Makes and packs all files of the archive again. The result must have the same bytes.
+/// Makes all files of the archive a second time, and packs them. The second archive must have the
+/// same bytes as the first.
 fn check_repetition(release: &Release, archive: &Path, scratch: &Path) -> Result<()> {
     let tree = scratch.join(release.name());
     stage(release, &tree)?;
@@ -76,8 +77,8 @@ fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
     serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
 }
 
-/// Installs the package below a directory, as dpkg does for another system. Its scripts read
-/// `DPKG_ROOT`, and do not touch the services of this machine.
+/// Installs the package below a directory, as dpkg does for another system. The package's scripts
+/// read `DPKG_ROOT`. Because it is set, they do not start or stop services of this machine.
 fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     let root = scratch.join("root");
     let admin = root.join("var/lib/dpkg");

@@ -10,13 +10,13 @@ use anyhow::{Context, Result};
 use super::stage::{COMPLETIONS, install};
 use super::{Release, run_command};
 
-/// Where each shell of [`COMPLETIONS`] looks for completions.
+/// The files in which the shells of [`COMPLETIONS`] look for completions, in the same sequence.
 const COMPLETION_FILES: [&str; 3] = [
     "usr/share/bash-completion/completions/doorbuster",
     "usr/share/zsh/vendor-completions/_doorbuster",
     "usr/share/fish/vendor_completions.d/doorbuster.fish",
 ];
-/// The settings, which an upgrade does not replace.
+/// The file with the settings. An upgrade of the package does not replace it.
 const SETTINGS: &str = "etc/doorbuster/doorbuster.toml";
 /// Scripts of the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];

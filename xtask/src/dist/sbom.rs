@@ -17,7 +17,7 @@ pub(super) struct Package {
     pub(super) licence: String,
     /// Whether the package is a crate of this repository.
     is_ours: bool,
-    /// The directory with its source.
+    /// The directory with the package's source.
     pub(super) dir: PathBuf,
     /// The ids of the packages that this package uses.
     uses: Vec<String>,
@@ -99,8 +99,8 @@ fn package(about: &Value, uses: Option<Vec<&str>>) -> Option<Package> {
     })
 }
 
-/// Returns the bill in CycloneDX 1.5. It has no time and no random number, so it is the same each
-/// time.
+/// Returns the bill in CycloneDX 1.5. The bill contains no time and no random number, so each call
+/// returns the same bill.
 pub(super) fn bill(version: &str, packages: &[Package], root: &Path) -> Result<Value> {
     let hashes = checksums(root)?;
     let reference: BTreeMap<&str, String> =

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::{Release, licences, output_of, run_command, sbom};
 
-/// Shells, and the files of their completions.
+/// The shells for which a release has completions, and the names of the files.
 pub(super) const COMPLETIONS: [(&str, &str); 3] =
     [("bash", "doorbuster.bash"), ("zsh", "_doorbuster"), ("fish", "doorbuster.fish")];
 /// Files of the repository, each with its path in a release.

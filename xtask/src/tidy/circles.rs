@@ -10,7 +10,7 @@ use super::scan::{self, Kind};
 
 /// The largest number of files in a circle.
 const CIRCLE_FILES_MAX: usize = 3;
-/// How many re-exports are followed from one file to the next.
+/// The largest number of re-exports that are followed to find the definition of a name.
 const REEXPORTS_MAX: usize = 6;
 
 /// A path such as `crate::sale::Sale`, without its separators.
@@ -57,7 +57,8 @@ fn code(source: &str) -> String {
     code.join("\n").replace("(in crate::", "(in ")
 }
 
-/// Returns the circles of a crate: the modules that reach each other.
+/// Returns the circles of a crate. The modules of a circle import each other, directly or through
+/// other modules.
 fn circles(sources: &BTreeMap<String, String>) -> Vec<Vec<String>> {
     let paths: BTreeMap<&str, FilePaths> =
         sources.iter().map(|(module, code)| (module.as_str(), paths(module, code))).collect();
@@ -90,7 +91,7 @@ fn reach<'a>(edges: &BTreeMap<&'a str, BTreeSet<&'a str>>, from: &'a str) -> BTr
     seen
 }
 
-/// Returns the module that defines the end of a path. Follows re-exports.
+/// Returns the module that defines the item to which a path leads. Follows re-exports.
 fn target<'a>(
     paths: &BTreeMap<&'a str, FilePaths>,
     path: &Names,

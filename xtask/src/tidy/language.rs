@@ -156,14 +156,15 @@ fn has_phrase(text: &str, phrase: &str) -> bool {
     })
 }
 
-/// A message starts with a lower-case letter and ends without a full stop.
+/// Checks that each message starts with a lower-case letter and ends without a full stop.
 fn check_messages(file: &str, spans: &[Span<'_>], found: &mut Vec<String>) {
     for (index, span) in spans.iter().enumerate() {
         let starts = MESSAGES.iter().any(|start| span.text.contains(start));
         if span.kind != Kind::Code || !starts {
             continue;
         }
-        // The message is the first string literal of the call that is not the value of a field.
+        // The message is the first string literal of the call, except literals that are values of
+        // fields.
         let mut before = span.text;
         for next in &spans[index + 1..] {
             match next.kind {

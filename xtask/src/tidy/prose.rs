@@ -18,7 +18,7 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
 }
 
 /// Returns whether a line may be wide. Lines with an address or a literal may be wide, because a
-/// broken address or literal is harder to read. The same is true of the rows of a table.
+/// broken address or literal is harder to read. The rows of a table may be wide too.
 fn may_be_wide(line: &str) -> bool {
     let comment =
         line.trim_start().strip_prefix("//").map(|text| text.trim_start_matches(['/', '!']));

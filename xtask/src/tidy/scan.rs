@@ -1,6 +1,6 @@
 //! Splits Rust source into code, comments and string literals, line by line.
 
-/// The kind of a stretch of source.
+/// The kind of a span of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Code outside of comments and literals.
@@ -14,11 +14,11 @@ pub enum Kind {
 /// A part of one line that is only code, only comment or only literal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Span<'a> {
-    /// The kind of the stretch.
+    /// The kind of the span.
     pub kind: Kind,
-    /// The number of the stretch's line, from 1.
+    /// The number of the span's line, from 1.
     pub line: usize,
-    /// The source text of the stretch.
+    /// The source text of the span.
     pub text: &'a str,
 }
 

@@ -133,7 +133,7 @@ impl StoreServer {
     }
 
     /// Sets when the holds end, as an operator's extension would. Calls `at` just before the write.
-    /// The first hold ends at the instant that `at` returns. `how` determines when the other holds
+    /// The first hold ends at the time that `at` returns. `how` determines when the other holds
     /// end. Returns the end of the first hold.
     pub fn expire_holds_from(
         &self,
@@ -174,8 +174,8 @@ impl StoreServer {
         Ok((seconds("max(pay_by) - min(pay_by)")?, seconds("max(ended_at - pay_by)")?))
     }
 
-    /// Runs a checkpoint in PostgreSQL. After it, the log reuses segments, and no checkpoint is due
-    /// during the measurement.
+    /// Runs a checkpoint in PostgreSQL. After the checkpoint, the log reuses segments, and no
+    /// further checkpoint is due during the measurement.
     pub fn warm_up_log(&self) -> Result<()> {
         match self.kind {
             Installation::SingleServer(_) => Ok(()),

@@ -19,8 +19,8 @@ const SALE: &str = "drawn";
 const STARTS_AT: &str = "2100-01-01T00:00:00.000Z";
 const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 
-/// Measures the memory that tabs add, after the caches of bounded size are full. The tabs are
-/// opened one after the other and are then idle.
+/// Fills the caches of bounded size with orders. Then measures the memory that tabs add. The tabs
+/// are opened one after the other and are then idle.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     // With few connections, these orders leave only a little memory that tabs could reuse.

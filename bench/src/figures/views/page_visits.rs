@@ -23,7 +23,7 @@ const AT_THE_OPENING_MS: (f64, f64) = (200.0, 2_000.0);
 /// milliseconds.
 const OPEN_MS: (f64, f64) = (2_000.0, 5_000.0);
 const SEED: u64 = 0x00d0_04b5;
-/// An answer of this size or larger, in bytes, is not searched for a version.
+/// A status is smaller than this number of bytes. A larger answer is not searched for a version.
 const STATUS_MAX: usize = 4096;
 
 /// The next request of a page.
@@ -52,14 +52,15 @@ struct Visitor {
 #[derive(Debug)]
 pub struct PageVisits {
     sale: String,
-    /// The requests of a view, in order. The last one reads the status.
+    /// The requests that load a page, in order. The last request reads the status.
     load: Vec<Vec<u8>>,
     /// Index of the next request.
     at: usize,
     left: u32,
     opens: Instant,
     open_pages: BinaryHeap<Reverse<Visitor>>,
-    /// The versions from the server. The first entry is for a page that has no version yet.
+    /// The versions of the status that the server has sent. The first entry is empty, for a page
+    /// that has no version yet.
     versions: Vec<String>,
     clocks: u64,
     polls: u64,
@@ -93,7 +94,7 @@ impl PageVisits {
         self.opens = at;
     }
 
-    /// Returns the number of requests of all views until their pages are loaded.
+    /// Returns the number of requests that load the pages of all views.
     #[must_use]
     pub fn loads(&self) -> u64 {
         self.load.len() as u64 * u64::from(self.left)
@@ -118,7 +119,7 @@ impl PageVisits {
         self.polls
     }
 
-    /// Returns the number of versions from the server.
+    /// Returns the number of versions of the status that the server has sent.
     #[must_use]
     pub fn versions(&self) -> usize {
         self.versions.len() - 1
@@ -178,7 +179,7 @@ impl PageVisits {
         self.stay(now, visitor.leaves);
     }
 
-    /// Stores the version of an answer if the version is new.
+    /// Stores the version in a status, if the version is new.
     fn remember_version(&mut self, answer: &[u8]) {
         let Ok(text) = std::str::from_utf8(answer) else { return };
         let named = text.split_once(r#""version":""#).and_then(|(_, rest)| rest.split_once('"'));

@@ -1,4 +1,5 @@
-//! Access codes of a sale. One request creates many codes, and only its response shows them.
+//! Access codes of a sale. One request creates many codes. Only the response to this request shows
+//! the codes.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -47,9 +48,9 @@ pub struct CreatedCodes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"codes": 100, "uses": 100, "spent": 37})))]
 pub struct CodeCounts {
-    /// Created codes.
+    /// The number of created codes.
     pub codes: u64,
-    /// The number of buyers who may use all codes together.
+    /// How many buyers may use a code, summed over all codes.
     pub uses: u64,
     /// The number of buyers who used a code.
     pub spent: u64,

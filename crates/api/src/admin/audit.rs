@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use crate::value::Time;
 
-/// A violated invariant; the sale is paused.
+/// A violated invariant. The server pauses the sale that violates the invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// The invariant's name, such as `I2`.

@@ -69,7 +69,7 @@ pub struct ActionList {
     "lag_ms": 240, "settles": ["spring:phone:0"], "connections": 812
 })))]
 pub struct Node {
-    /// The node's number, new at each start.
+    /// The node's number. A node gets a new number at each start.
     pub node: String,
     /// The node's roles.
     pub roles: Vec<String>,
@@ -79,13 +79,13 @@ pub struct Node {
     pub started_at: Option<Time>,
     /// When the node's lease expires; `null` in shape `embedded`, which has no leases.
     pub lease_until: Option<Time>,
-    /// How long ago the node last reported, in milliseconds. It is 0 in shape `embedded`.
+    /// The time since the node's last report, in milliseconds; 0 in shape `embedded`.
     pub lag_ms: u64,
     /// Whether the node is the leader.
     pub leader: bool,
     /// The slots whose tickets the node settles.
     pub settles: Vec<String>,
-    /// The node's open connections.
+    /// The number of the node's open connections.
     pub connections: u64,
 }
 
@@ -96,9 +96,10 @@ pub struct StoreServer {
     pub kind: String,
     /// The version of the database.
     pub server_version: String,
-    /// Connected synchronous standbys; `null` for SQLite, or if the database user may not see them.
+    /// The number of connected synchronous standbys; `null` for SQLite, or if the database user has
+    /// no permission to see standbys.
     pub synchronous_standbys: Option<u32>,
-    /// The timeline of the database; `null` for SQLite.
+    /// The number of PostgreSQL's timeline; `null` for SQLite.
     pub timeline: Option<u64>,
 }
 
@@ -109,7 +110,7 @@ pub struct SlotServer {
     pub server: String,
     /// Whether the server answered the last check, about a second ago.
     pub up: bool,
-    /// `primary`, `replica`, or `memory`.
+    /// The server's role: `primary`, `replica`, or `memory`.
     pub role: String,
 }
 
@@ -149,7 +150,7 @@ pub struct SeriesPoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub busiest_second: Option<u64>,
-    /// Orders.
+    /// Orders that the purchase requests created.
     pub reserved: u64,
     /// Refusals, by problem code.
     pub refused: BTreeMap<String, u64>,
@@ -159,9 +160,9 @@ pub struct SeriesPoint {
     pub p99_ms: f64,
     /// The units of each item.
     pub items: Vec<SeriesItem>,
-    /// Tickets that wait for their verdicts.
+    /// The number of tickets that wait for their verdicts.
     pub queue_depth: u64,
-    /// Visitors in the waiting room.
+    /// The number of visitors in the waiting room.
     pub waiting: u64,
 }
 
@@ -209,7 +210,8 @@ pub struct BuyerHistory {
     pub waitlist: Vec<WaitingOrder>,
     /// Recent refusals of purchases, newest first.
     pub refusals: Vec<BuyerRefusal>,
-    /// `false` if a refusal may be missing.
+    /// `false` if the list `refusals` may be incomplete, because a node did not answer or lost
+    /// refusals.
     pub refusals_complete: bool,
     /// Whether an operator blocks the buyer.
     pub blocked: bool,
@@ -332,7 +334,7 @@ pub struct NewAdmissions {
     /// The number of visitors to admit, beginning with the visitor at position 1.
     #[schema(minimum = 1, maximum = 5_000)]
     pub visitors: u32,
-    /// The reason.
+    /// The reason for the admission.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
     /// The item whose visitors are admitted. Required if each item of the sale has a waiting room.
@@ -357,7 +359,7 @@ impl NewAdmissions {
     }
 }
 
-/// Visitors that were admitted.
+/// The result of an admission by an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"admitted": 100, "waiting": 3_417})))]
 pub struct Admissions {

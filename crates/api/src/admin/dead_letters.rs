@@ -33,10 +33,10 @@ pub struct DeadLetter {
     pub tries: u32,
     /// When the server stopped retrying; for a refund, when the refund was created.
     pub at: Time,
-    /// The endpoint that did not accept the event.
+    /// The endpoint that did not accept the event; `null` for a refund or a ticket.
     #[schema(required = true)]
     pub endpoint: Option<String>,
-    /// The event's id.
+    /// The event's id; `null` for a refund or a ticket.
     #[schema(required = true)]
     pub event: Option<String>,
     /// The event's type; `null` for a refund or a ticket, or if the event was deleted.
@@ -45,8 +45,8 @@ pub struct DeadLetter {
     pub what: Option<String>,
 }
 
-/// A dead letter with its content. The content of an event is in `message`, of a refund in
-/// `refund`, and of a ticket in `request`.
+/// A dead letter with its content. The content is in `message` for an event, in `refund` for a
+/// refund, and in `request` for a ticket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "dlv_7", "kind": "delivery", "about": "sale:spring", "error": "the endpoint answered 500", "tries": 20, "at": "2026-11-20T10:00:42.000Z",
@@ -101,7 +101,7 @@ pub struct DeadLetterList {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"reason": "the shop read the order in the export"})))]
 pub struct Discard {
-    /// The reason in one line, for other operators; `none given` if there is no body.
+    /// The reason in one line, for other operators. Without a body, the reason is `none given`.
     #[schema(schema_with = crate::admin::schema::title)]
     pub reason: String,
 }
@@ -130,7 +130,7 @@ pub struct DeadLetterSelection {
     /// `true` selects all dead letters. If it is `false`, `endpoint` is required.
     pub all: bool,
     /// The reason, for other operators. A request to discard dead letters must have a reason. A
-    /// request to retry must have none.
+    /// request to retry dead letters must not have a reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -229,13 +229,13 @@ impl DeadLetterSelection {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"done": 98, "skipped": 2, "next_cursor": null})))]
 pub struct BulkDeadLetterResolution {
-    /// Dead letters that are being retried or were discarded.
+    /// The number of dead letters that the request retried or discarded.
     pub done: u32,
     /// The number of dead letters that did not change. A dead letter does not change if its event
     /// was deleted or the endpoint's queue is full. Tickets cannot be retried, so they do not
     /// change.
     pub skipped: u32,
-    /// The `cursor` to continue with; `null` when no dead letters are left.
+    /// The `cursor` for the next request; `null` if no dead letters are left.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }

@@ -36,7 +36,7 @@ impl NewErasure {
     }
 }
 
-/// The reason in words, for one row or for several.
+/// Returns the reason in words. `is_one` says whether the text is about one row or several rows.
 #[must_use]
 pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
     match (reason, is_one) {
@@ -89,7 +89,7 @@ pub struct Erasure {
 
 impl Erasure {
     /// Whether every row could be erased. A block does not count, because an operator decides when
-    /// it ends.
+    /// the block ends.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.held_back.is_empty()

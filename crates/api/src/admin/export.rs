@@ -126,7 +126,7 @@ pub struct Difference {
     /// The item, if the difference is about an item.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// The order, as its payment names it.
+    /// The order's id, as the provider wrote it in the payment.
     #[schema(required = true)]
     pub order: Option<String>,
     /// The payment.
@@ -153,14 +153,15 @@ pub struct Reconciliation {
     pub checked_at: Time,
     /// Each item of the sale, or of all sales.
     pub items: Vec<ReconciledItem>,
-    /// Money for orders that do not exist, by currency; only in a report of all sales.
+    /// Money for orders that do not exist, by currency. The list is empty in the report of one
+    /// sale.
     pub elsewhere: Vec<MoneySums>,
     /// The differences.
     pub differences: Vec<Difference>,
     /// Whether the report is complete. It is incomplete if there are more than 1,000 differences of
     /// one kind.
     pub complete: bool,
-    /// The `cursor` for the further differences; `null` when the report is complete.
+    /// The `cursor` of the page with further differences; `null` when the report is complete.
     #[schema(required = true)]
     pub next_cursor: Option<String>,
 }

@@ -88,11 +88,11 @@ pub enum LimitSetting {
     Some(Limit),
 }
 
-/// A rate limit: how many requests are allowed at once, and how many become available again each
+/// A rate limit: how many requests are allowed in a burst, and how many become available again each
 /// minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
-    /// The largest number of requests at once.
+    /// The largest number of requests in a burst, without a pause between them.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub burst: u32,
     /// Requests that become available again each minute.
@@ -132,9 +132,9 @@ impl FrontDoor {
         serde_json::to_string(self).expect("plain data serialises")
     }
 
-    /// Whether a purchase needs a pass. It does if the sale requires a pass, an access code, a
-    /// challenge or a waiting room. Only a pass proves that the buyer met the last three
-    /// requirements.
+    /// Whether a purchase needs a pass. A purchase needs a pass if the sale requires a pass, an
+    /// access code, a challenge or a waiting room. Only a pass proves that the buyer met the last
+    /// three requirements.
     #[must_use]
     pub const fn needs_pass(&self) -> bool {
         self.pass.is_required()

@@ -86,7 +86,7 @@ fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Part
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
 pub struct Spread {
-    /// The number of slots that share the stock. It applies only in shape `cluster`.
+    /// The number of slots that share the stock. The number applies only in shape `cluster`.
     #[schema(schema_with = partitions_schema)]
     pub partitions: Partitions,
     /// How a request's partition is chosen.

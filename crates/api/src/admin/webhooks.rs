@@ -139,7 +139,7 @@ impl WebhookEndpointPatch {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"overlap_secs": 86_400})))]
 pub struct SecretRotation {
-    /// For how many seconds the server still signs messages with the old secrets as well.
+    /// The number of seconds for which the server also signs messages with the old secrets.
     #[schema(required = false, minimum = 0, maximum = 604_800, default = 86_400)]
     pub overlap_secs: u32,
 }
@@ -215,14 +215,14 @@ pub struct WebhookEndpoint {
     pub enabled: bool,
     /// When the endpoint was added.
     pub created_at: Time,
-    /// The secrets that sign, newest first.
+    /// The secrets with which the server signs messages, newest first.
     pub secrets: Vec<LiveSecret>,
     /// The number of events that were not sent to the endpoint yet. Events of every type count,
     /// even if the endpoint does not receive the type.
     pub waiting: u64,
-    /// Events that the endpoint did not accept and that the server retries.
+    /// The number of events that the endpoint did not accept and that the server sends again.
     pub failing: u64,
-    /// The endpoint's unresolved dead letters.
+    /// The number of the endpoint's unresolved dead letters.
     pub dead: u64,
     /// The time when the oldest undelivered event started to wait.
     #[schema(required = true)]
@@ -232,7 +232,7 @@ pub struct WebhookEndpoint {
 /// A secret's validity, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveSecret {
-    /// The time until which the secret signs; `null` if no end is set.
+    /// The time until which the server signs with the secret; `null` if no end is set.
     #[schema(required = true)]
     pub signs_until: Option<Time>,
 }

@@ -26,7 +26,7 @@ impl Faults {
         }
     }
 
-    /// The value, or the problem with every fault.
+    /// Returns the value, or the problem that lists every fault.
     pub(super) fn into_result<T>(self, found: Option<T>) -> Result<T, Problem> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),

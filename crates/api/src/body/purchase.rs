@@ -74,8 +74,8 @@ impl<'a> Purchase<'a> {
         })
     }
 
-    /// Returns the results of the fast reader and of the strict reader. Tests check that they
-    /// agree.
+    /// Returns the results of the fast reader and of the strict reader. Tests check that the two
+    /// results agree.
     #[cfg(test)]
     pub(super) fn parse_both_ways(bytes: &'a [u8]) -> (Option<Self>, Result<Self, Problem>) {
         (Self::parse_unescaped(bytes), Self::parse_strictly(bytes))

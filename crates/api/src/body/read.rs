@@ -203,7 +203,7 @@ pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
     }
 }
 
-/// The fault of an endpoint's URL, if it has one.
+/// Returns the fault of an endpoint's URL, if the URL has a fault.
 fn address_error(text: &str) -> Option<Cow<'static, str>> {
     let is_known =
         |scheme: &str| ENDPOINT_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(scheme));
@@ -224,8 +224,8 @@ fn address_error(text: &str) -> Option<Cow<'static, str>> {
             .into(),
         });
     }
-    // From `https:///shop/x`, a URL parser would take `shop` as the host, because it skips the
-    // third slash.
+    // From `https:///shop/x`, a URL parser would take `shop` as the host, because the parser skips
+    // the third slash.
     if rest.is_empty() || rest.starts_with(['/', '\\', '?', '#']) {
         return Some(
             "must name a host, such as shop.example in https://shop.example/hooks/doorbuster"

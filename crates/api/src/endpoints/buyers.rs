@@ -44,7 +44,7 @@ endpoints!(
             json_type: JsonType::for_type::<Purchase<'static>>(),
         }),
         responses: &[
-            ok::<Order>("The key already belongs to this order; this is its present state.")
+            ok::<Order>("The key already belongs to this order. The body shows this order.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
             SuccessResponse::new(201, json::<Order>(), "The units are reserved.")
                 .headers(&[ResponseHeader::Location]),

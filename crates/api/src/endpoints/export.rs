@@ -68,7 +68,7 @@ endpoints!(
         path: "/v1/admin/exports/reconciliation",
         summary: "Reconcile units and money",
         description: "Compares the units and the money of each item, for one sale or all sales, in \
-            one snapshot. The report lists at most 1,000 differences of each kind at once. The \
+            one snapshot. One response lists at most 1,000 differences of each kind. The \
             request reads every order.",
         params: &[Param::Sale, Param::Cursor],
         responses: &[ok::<Reconciliation>("The totals and the differences.")],

@@ -188,9 +188,9 @@ impl Param {
             || matches!(self, Self::IdempotencyKey | Self::OrderKey)
     }
 
-    /// Whether the server answers an invalid value with `422`. It does for query parameters and for
-    /// the header `Idempotency-Key`. Invalid values of other headers never cause a `422`. The
-    /// answer to an invalid path is `404`.
+    /// Whether the server answers an invalid value with `422`. The server does so for query
+    /// parameters and for the header `Idempotency-Key`. Invalid values of other headers never cause
+    /// a `422`. The answer to an invalid path is `404`.
     #[must_use]
     pub const fn can_be_invalid(self) -> bool {
         matches!(self.location(), ParamLocation::Query) || matches!(self, Self::IdempotencyKey)

@@ -7,12 +7,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("audit.fault", "The continuous audit found a fault. The fields describe the fault."),
     error(
         "audit.pause_failed",
-        "The audit found a fault in a sale, and the sale could not be paused. The sale still sells.",
+        "The audit found a fault in a sale, and the server could not pause the sale. Buyers can continue to buy in the sale.",
     ),
     warn("audit.run_failed", "The continuous audit could not run. The server retries."),
     warn(
         "auth.keys_refresh_failed",
-        "The buyers' public keys could not be read again. The server continues to use the keys from the last read.",
+        "The server could not refresh the buyers' public keys. The server continues to use the keys from the last read.",
     ),
     warn(
         "auth.keys_unread",
@@ -41,12 +41,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "block.reload_failed",
-        "The blocks could not be read again. The blocks from the last read stay in force.",
+        "The server could not refresh the blocks. The blocks from the last read stay in force.",
     ),
     error("challenge.threads_missing", "Some threads that make challenges could not be started."),
     error(
         "clock.stepped",
-        "The clock of the machine was set. No order expires until the clock of the machine and the clock of the server agree again.",
+        "The machine's clock was set to another time, or the machine slept. No order expires until the machine's clock and the server's own clock agree.",
     ),
     error(
         "config.reload_refused",
@@ -147,7 +147,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("node.lease_failed", "This node could not renew its lease. The node retries."),
     warn(
         "node.lease_lapsed",
-        "The lease of this node lapsed. If other nodes took the units of its slots, the slots start a new epoch.",
+        "The lease of this node lapsed. If other nodes took the units of this node's slots, these slots start a new epoch.",
     ),
     warn("node.lost", "Another node's lease lapsed. The live nodes sell the units of that node."),
     warn(
@@ -199,11 +199,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "payment.lost_in_failover",
-        "A payment could not be applied again after a failover. Check it at the provider.",
+        "A payment could not be applied again after a failover. Check the payment at the provider.",
     ),
     warn(
         "payment.postpone_failed",
-        "The provider does not answer. The next queries about its checkouts could not be postponed in the store.",
+        "The provider does not answer, and the store could not postpone the next queries about the provider's checkouts.",
     ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(
@@ -233,7 +233,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("payment.sandbox", "`payment.provider` is the sandbox. No money moves."),
     warn(
         "payment.stripe_key_limited",
-        "The key for Stripe is not allowed to read payment intents and charges. The server may not notice refunds that someone makes in Stripe's dashboard.",
+        "The key for Stripe is not allowed to read payment intents and charges. The server can overlook refunds that someone makes in Stripe's dashboard.",
     ),
     error(
         "payment.undecided",
@@ -248,7 +248,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("push.taken_over", "This node now sends messages for the browsers of a lost node."),
     warn(
         "sale.catalogue_failed",
-        "The sales could not be read again from the store. The server retries.",
+        "The server could not refresh its copy of the sales from the store. The server retries.",
     ),
     error(
         "sale.front_door_invalid",
@@ -256,7 +256,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "sale.numbers_lost",
-        "The store did not accept the numbers of sales in time. `…/series` lacks some of this node's seconds.",
+        "The store did not accept the sales' statistics in time. In `…/series`, some of this node's seconds are missing.",
     ),
     info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
     warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
@@ -276,7 +276,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "secret.directory_writable",
-        "Other users can write to the data directory. They could remove the record that protects against an old primary. Set its mode to 700.",
+        "Other users can write to the data directory. They could remove the record that protects against an old primary. Set the directory's mode to 700.",
     ),
     warn("secret.readable", "Other users can read a secret's file. Set the file's mode to 600."),
     warn("server.accept_failed", "The server could not accept a connection."),
@@ -337,7 +337,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.drain_stop_failed",
         "A slot could not be stopped for a drain. Tickets that the slot still issues are returned.",
     ),
-    warn("slot.drained_again", "A sale changed during its drain. The server drains it again."),
+    warn("slot.drained_again", "A sale changed during its drain. The server repeats the drain."),
     error(
         "slot.entries_unreadable",
         "Entries of a slot's queue could not be read. The server deleted these entries.",
@@ -388,7 +388,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.calls_failed", "Calls to the store failed, although the store is available."),
     warn(
         "store.checkpoint_failed",
-        "The log of the store could not be copied into the store's file while the server stopped. The next start copies it.",
+        "The log of the store could not be copied into the store's file while the server stopped. The next start copies the log.",
     ),
     warn("store.checkpoint_panicked", "The thread that writes checkpoints panicked."),
     warn(
@@ -421,7 +421,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "store.rewriting",
-        "The rows come from a dump of another database server. The node lowers the transaction numbers in the rows.",
+        "The store's rows come from a dump of another database server. The node lowers the transaction numbers in the rows.",
     ),
     warn("store.unlock_failed", "The data directory could not be unlocked."),
     error("store.unusable", "The store failed and must not be used any more."),

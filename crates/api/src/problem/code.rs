@@ -16,7 +16,7 @@ pub enum Code {
     MalformedRequest,
     /// The token or key is missing or invalid.
     Unauthenticated,
-    /// The caller is known, but may not make this request.
+    /// The caller is known, but is not allowed to make this request.
     Forbidden,
     /// The buyer does not meet a requirement of the sale.
     NotEligible,
@@ -32,7 +32,7 @@ pub enum Code {
     ChallengeFailed,
     /// The waiting room has not admitted this buyer.
     WaitingRoom,
-    /// The object does not exist, or this caller may not see it.
+    /// The object does not exist, or this caller is not allowed to see it.
     NotFound,
     /// The path does not accept this method.
     MethodNotAllowed,

@@ -15,7 +15,7 @@ pub struct ActionQuery {
     pub action: Option<String>,
     /// Only actions on this subject.
     pub subject: Option<String>,
-    /// The page.
+    /// The requested page of the list.
     pub page: Page,
 }
 

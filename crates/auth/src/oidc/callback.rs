@@ -2,7 +2,7 @@
 
 use reqwest::Url;
 
-/// The parameters with which the issuer sent the browser back.
+/// The parameters of this query string.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Callback {
     pub(super) state: String,

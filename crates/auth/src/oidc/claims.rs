@@ -17,8 +17,8 @@ const NAME_CHARS_MAX: usize = 100;
 /// A person whom the issuer signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedIn {
-    /// `oidc:` and the token's subject, or the subject's hash. The issuer never changes a person's
-    /// subject.
+    /// `oidc:`, and then the token's subject or the subject's hash. The issuer never changes a
+    /// person's subject.
     pub id: String,
     /// The name, for display.
     pub name: String,
@@ -84,8 +84,8 @@ fn person_id(subject: &str) -> String {
     format!("oidc:sha256:{}", digits.collect::<String>())
 }
 
-/// Returns the claim with this name. If there is no such claim, the name is a path: `a.b` names the
-/// member `b` of the object `a`.
+/// Returns the claim with this name. If there is no such claim, reads the name as a path: `a.b`
+/// names the member `b` of the object `a`.
 fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         let mut parts = name.split('.');

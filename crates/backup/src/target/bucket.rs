@@ -1,5 +1,5 @@
 //! A bucket of an S3-compatible service as the target. The bucket's address and keys come from the
-//! environment (`AWS_…`) or from the metadata service of the cloud machine.
+//! environment variables `AWS_…` or from the metadata service of the cloud machine.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,7 +15,8 @@ use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
 use super::TargetError;
 use crate::WRITE_WITHIN;
 
-/// The size of one part of a base, in bytes. A base is read and sent in parts.
+/// The size of one part of a base, in bytes. The server reads and sends the file of a base in
+/// parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
@@ -35,7 +36,7 @@ impl From<object_store::Error> for TargetError {
 
 impl Bucket {
     pub(super) fn open(bucket: &str, prefix: &str) -> Result<Self, TargetError> {
-        // The environment may allow an address without TLS, for a service on the same machine.
+        // For a service on the same machine, this variable allows an address without TLS.
         let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|set| set == "true");
         Self::build(AmazonS3Builder::from_env().with_bucket_name(bucket), prefix, allow_http)
     }
@@ -75,7 +76,7 @@ impl Bucket {
                     part
                 }
                 Err(error) => {
-                    // After `abort`, the service deletes the parts that it already has.
+                    // `abort` makes the service delete the parts that it already has.
                     let _ = parts.abort().await;
                     return Err(error.into());
                 }

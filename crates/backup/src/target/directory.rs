@@ -17,9 +17,9 @@ const PART: &str = ".part";
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    /// Creates the directory if it is missing. Only this user may read a new directory. If other
-    /// users can write to an existing directory, logs a warning, because a restore trusts the
-    /// objects in it.
+    /// Creates the directory if it is missing. Only the user of this process can read a new
+    /// directory. If other users can write to an existing directory, logs a warning, because a
+    /// restore trusts the objects in the directory.
     pub(super) fn create(path: &Path) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let mode = fs::metadata(path)?.permissions().mode();
@@ -65,8 +65,8 @@ impl Directory {
         let path = self.0.join(name);
         blocking(move || {
             fs::remove_file(&path)?;
-            // Deletes the generation's directory if it is now empty. If it still has objects, the
-            // call fails, and the error is ignored.
+            // Deletes the generation's directory if it is now empty. If the directory still has
+            // objects, `remove_dir` fails, and the error is ignored.
             if let Some(parent) = path.parent() {
                 let _ = fs::remove_dir(parent);
             }
@@ -126,7 +126,7 @@ impl Directory {
     }
 }
 
-/// Opens an empty file that only this user may read.
+/// Creates an empty file that only the user of this process can read.
 fn new_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }

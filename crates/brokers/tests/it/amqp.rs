@@ -57,8 +57,8 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     let orders = rabbit.queue(&exchange, "order.*").await;
     let broker = Arc::new(broker(&rabbit.url(&exchange)));
     for round in 0..20 {
-        // All messages are published at the same time over one connection, so returned messages
-        // arrive between the other messages.
+        // All messages are published at the same time over one connection, so the broker's returns
+        // arrive between its confirms of other messages.
         let each =
             (0..AT_ONCE).map(|n| {
                 let (broker, what) =
@@ -125,8 +125,8 @@ async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread
         broker_within(&format!("amqp://a:b@127.0.0.1:{port}/"), Duration::from_millis(300));
     let (before, message) = (Instant::now(), message("evt_1", "order.paid"));
     for _ in 0..ATTEMPTS {
-        // One of the eight callers tries to connect. The others wait, get the same error and do not
-        // try again.
+        // One of the eight callers tries to connect. The other callers wait, get the same error,
+        // and do not try to connect.
         for done in join_all((0..8).map(|_| broker.publish(&message))).await {
             assert_eq!(done.expect_err("no answer").to_string(), "no connection in time");
         }

@@ -1,4 +1,5 @@
-//! Tests with private real brokers that accept messages, refuse them, do not answer, or are killed.
+//! Tests with real brokers that these tests start. The brokers accept messages, refuse messages, do
+//! not answer, or are killed.
 
 mod amqp;
 mod nats;

@@ -53,7 +53,7 @@ async fn a_nats_refusal_is_reported_without_the_servers_text_and_password() {
     let [closed] = crate::keeper::free_ports();
     check(&format!("nats://127.0.0.1:{closed}"), "connection refused").await;
     check(&format!("tls://shop:secret@127.0.0.1:{port}"), "no connection").await;
-    // A stream that is created later accepts new messages through the same connection.
+    // If a stream is created now, it accepts new messages through the same connection.
     let broker = broker(&server.url(&prefix));
     broker.publish(&message("evt_1", "order.paid")).await.expect_err("no stream");
     server.make_stream(&prefix).await;
@@ -111,8 +111,8 @@ async fn a_publish_fails_when_its_connection_breaks_although_the_client_reconnec
     assert_eq!(server.kept(&prefix).await.len(), 2);
 }
 
-/// Publishes `evt_2` while the proxy holds its ack back, and waits until the stream has the
-/// message.
+/// Publishes `evt_2` and waits until the stream has the message. The proxy holds back the stream's
+/// ack.
 async fn held_back(
     broker: &Arc<Broker>,
     proxy: &Proxy,

@@ -11,7 +11,8 @@ use doorbuster_testkit::tool;
 /// The variable that gives the child process the broker's URL.
 const URL: &str = "BROKER_TLS_URL";
 
-/// A key and a certificate for this machine's address. Dropping the value removes their directory.
+/// A key and a certificate for this machine's address. When the value is dropped, it removes the
+/// directory of both files.
 struct Certificate {
     dir: PathBuf,
 }
@@ -50,9 +51,9 @@ impl Certificate {
         self.dir.join("certificate")
     }
 
-    /// Publishes to a broker from two processes. A process reads from its environment variables
-    /// which certificates it trusts, so each case needs its own process. One process trusts this
-    /// certificate, and the other process trusts none. Only the first process may succeed.
+    /// Publishes to a broker from two processes. The environment variables of a process say which
+    /// certificates it trusts, so one process cannot test both cases. The first process trusts this
+    /// certificate and must succeed. The second process trusts no certificate and must fail.
     fn check_trust(&self, url: &str) {
         let publish = |trusted: PathBuf| -> Output {
             let mut inner = Command::new(std::env::current_exe().expect("this program"));

@@ -14,7 +14,7 @@ use crate::random::RandomSource;
 const WIDTH: f32 = PUZZLE_WIDTH as f32;
 const HEIGHT: f32 = PUZZLE_HEIGHT as f32;
 /// The opacity of the patches behind the gaps. The patches in front of the gaps are less opaque
-/// (`FOREGROUND_ALPHA`), because a person must see the sides of a gap.
+/// (`FOREGROUND_ALPHA`), so that a person can see the sides of a gap.
 const BACKGROUND_ALPHA: Range<f32> = 0.2..0.65;
 const FOREGROUND_ALPHA: Range<f32> = 0.2..0.4;
 

@@ -1,5 +1,5 @@
-//! Robots against the captcha: Debian's Tesseract, with the original picture and with a cleaned
-//! one.
+//! Tests how often a robot reads the captcha. The robot is Debian's Tesseract, which reads the
+//! original picture and a cleaned picture.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,11 +13,11 @@ use png::{BitDepth, ColorType, Encoder};
 use crate::pixels::Grey;
 
 const ROUNDS: usize = 60;
-/// The largest number of captchas, out of a hundred, that a robot may read.
+/// The test fails if the robot reads more than this number of a hundred captchas.
 const MOST: usize = 4;
 
 /// Returns the text that Tesseract reads if it treats the picture as one line (mode 7) or as one
-/// word (mode 8). Tesseract may read only the characters of captchas.
+/// word (mode 8). Tesseract is told which characters captchas have.
 fn reads(png: &[u8], mode: &str) -> Option<String> {
     let mut child = Command::new(program("tesseract"))
         .args([
@@ -85,7 +85,7 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
     let picture = Grey::read(png).smooth();
     let (width, height) = (picture.width, picture.height);
     let mean = picture.light.iter().sum::<f32>() / picture.light.len() as f32;
-    // Most of a picture is background.
+    // Most of a picture is background, so the ink is what is darker or lighter than most pixels.
     let lighter = picture.light.iter().filter(|light| **light > mean).count();
     let is_ink = |light: f32| {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }
@@ -122,7 +122,7 @@ fn tesseract_reads_few_captchas() {
     let of = |n: usize, all: usize| n as f32 * 100.0 / all as f32;
     for (n, how) in ["as a line", "as a word", "cleaned, as a line"].into_iter().enumerate() {
         let (all, some) = (of(whole[n], ROUNDS), of(characters[n], ROUNDS * CAPTCHA_CHARACTERS));
-        println!("of 100 captchas Tesseract reads {all:.1}, of 100 characters {some:.1}: {how}");
+        println!("Tesseract reads {all:.1} % of captchas and {some:.1} % of characters: {how}");
         assert!(whole[n] * 100 <= MOST * ROUNDS, "Tesseract reads {} of {ROUNDS}: {how}", whole[n]);
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use doorbuster_challenge::{Effort, RandomSource, WorkKeys, draw_captcha, draw_puzzle};
 
-/// The largest processor time for one challenge, in a release build.
+/// The test fails if one challenge takes more processor time than this in a release build.
 const MOST: Duration = Duration::from_millis(2);
 /// The number of challenges in a round.
 const TIMES: u32 = 40;
-/// The number of rounds. Only the cheapest round counts. Other programs on the machine disturb the
-/// caches and the clock speed, so they can only make a round more expensive.
+/// The number of rounds. Only the cheapest round counts, because other programs on the machine
+/// disturb the caches and the clock speed. They can make a round more expensive, but never cheaper.
 const ROUNDS: u32 = 5;
 
 /// Returns the processor time of this thread, without the time of other threads and programs.

@@ -15,7 +15,8 @@ impl Grey {
         Self::weighed(file, [0.3, 0.6, 0.1])
     }
 
-    /// Returns red, green and blue, each as a separate picture.
+    /// Returns the red, the green and the blue part of a picture file, each as a picture in shades
+    /// of grey.
     pub fn channels(file: &[u8]) -> [Self; 3] {
         [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
             .map(|weights| Self::weighed(file, weights))

@@ -1,4 +1,4 @@
-//! Robots against the sliding puzzle.
+//! Tests how often robots solve the sliding puzzle.
 
 use doorbuster_challenge::{
     PIECE_SIDE, PUZZLE_HEIGHT, PUZZLE_WIDTH, Puzzle, RandomSource, TOLERANCE_PX, draw_puzzle,
@@ -13,7 +13,8 @@ mod form;
 mod rim;
 
 const ROUNDS: usize = 300;
-/// The number of puzzles without protection, and the percentage that each working robot must solve.
+/// The number of plain puzzles, and the percentage of them that each robot except the guessing one
+/// must solve.
 const PLAIN_ROUNDS: usize = 20;
 const PLAIN_LEAST: usize = 75;
 
@@ -133,7 +134,7 @@ fn content(seen: &Seen) -> u16 {
 }
 
 /// The robots. Out of a hundred puzzles, each robot must solve a number within its range. The lower
-/// bound shows that a robot still works as well as the table in `docs/front-door.md` says.
+/// bound ensures that no robot works worse than the table in `docs/front-door.md` says.
 const ROBOTS: [(&str, Robot, RangeInclusive<usize>); 9] = [
     ("guesses", guesses, 1..=10),
     ("looks for the darkest place", darkest, 15..=35),

@@ -1,5 +1,5 @@
-//! Solves proofs of work as a robot does. A robot must do the whole work, because no shorter way is
-//! known.
+//! Measures how long a robot needs to solve proofs of work. A robot must do the whole work, because
+//! no faster method is known.
 
 use std::time::Instant;
 
@@ -28,8 +28,8 @@ fn proof_of_work_is_solved_and_its_cost_is_printed() {
     for _ in 0..ROUNDS {
         let work = keys.new_challenge(&mut random, Effort::DEFAULT);
         let began = Instant::now();
-        // Numbers below `keys_min` are never the answer, so a robot that knows this code does not
-        // try these numbers.
+        // Numbers below `keys_min` are never the answer, so a robot whose author knows this code
+        // skips them.
         let payload = solve(&work, Effort::DEFAULT.keys_min);
         took += began.elapsed();
         tried += payload.solution.counter - Effort::DEFAULT.keys_min;

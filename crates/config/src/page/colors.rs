@@ -30,10 +30,10 @@ const DARK_GROUND: &str = "#1c1912";
 /// The background of the small pictures of a product; see `look-product.css`.
 const GALLERY_GROUND: &str = "#17120b";
 /// In the dark scheme, the background of accented text (`accent_wash`) is a mix. This percentage of
-/// it is the accent, and the rest is the dark background.
+/// the mix is the accent, and the remaining part is the dark background.
 pub const DARK_WASH_PERCENT: u8 = 14;
-/// While the mouse is over a button, this percentage of its colour is the accent. The rest is
-/// white.
+/// While the mouse is over a button, this percentage of the button's colour is the accent. The
+/// remaining part is white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [

@@ -41,8 +41,8 @@ struct Node {
     /// From this time on, the node settles tickets and reads leases.
     runs_from: u64,
     next_check: u64,
-    /// When a stopping node ends. A stopping node has already released its lease. `None` if the
-    /// node is not stopping.
+    /// The time at which a stopping node ends; `None` if the node is not stopping. A stopping node
+    /// has already released its lease.
     ends: Option<u64>,
 }
 

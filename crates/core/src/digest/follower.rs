@@ -3,8 +3,8 @@
 //! A node polls the store. In one snapshot, a poll reads the counts and the digests of all
 //! transactions that the snapshot of the previous poll did not include. The rules:
 //!
-//! 1. A snapshot says for each transaction whether it includes the transaction. The highest id is
-//!    not enough, because transactions commit in another order than that of their ids
+//! 1. A snapshot says for each transaction whether it includes the transaction. The highest
+//!    transaction id is not enough, because transactions do not commit in the order of their ids
 //!    ([`SnapshotPosition::includes`]).
 //! 2. If the database has another timeline, or if digests since the previous poll may already have
 //!    been deleted, or if a digest is unreadable, the node reads all orders again
@@ -31,8 +31,9 @@ pub struct SnapshotPosition {
     /// The snapshot, as PostgreSQL writes it: the lowest running transaction, the next transaction,
     /// and the running transactions, as in `10:20:10,14`.
     pub snapshot: String,
-    /// The database's timeline. A promoted standby begins a new timeline. It continues after the
-    /// last transaction id that it received. So it may assign later ids of the old timeline again.
+    /// The database's timeline. A promoted standby begins a new timeline. The standby assigns the
+    /// ids that follow the last transaction id that it received. So it may assign some ids a second
+    /// time, if the old primary had already used them.
     pub timeline: String,
     /// The newest fencing number in the database's history.
     pub fence: Option<i64>,
@@ -75,7 +76,7 @@ impl SnapshotPosition {
 pub enum RestartCause {
     /// The database has another timeline.
     FailedOver,
-    /// The digests since the previous poll may be deleted.
+    /// Some digests since the previous poll may already have been deleted.
     TooOld,
     /// A digest is damaged, or was written by a program that is too new.
     UnknownDigest,
@@ -93,8 +94,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The orders that must still be read after a restart: all orders of one snapshot whose numbers are
-/// greater than `after`.
+/// After a poll began again with all orders: the orders that the node has not read yet. These are
+/// all orders of one snapshot whose numbers are greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.
@@ -107,7 +108,7 @@ pub struct Backlog {
 #[derive(Clone, Debug)]
 pub struct DigestFollower {
     since: SnapshotPosition,
-    /// Positions of earlier polls with their times, oldest first.
+    /// The positions of earlier polls, each with the time of the poll; oldest first.
     earlier: VecDeque<(i64, SnapshotPosition)>,
     backlog: Option<Backlog>,
 }
@@ -127,7 +128,7 @@ impl DigestFollower {
         &self.since
     }
 
-    /// Returns the orders that must still be read.
+    /// Returns the orders that the node has not read yet, if it must read all orders again.
     #[must_use]
     pub fn backlog(&self) -> Option<&Backlog> {
         self.backlog.as_ref()
@@ -139,8 +140,9 @@ impl DigestFollower {
         self.backlog.is_none() || !holds(DigestRule::BacklogFirst)
     }
 
-    /// Records a poll that ended at `found`. If the poll restarted, the node must read all orders
-    /// in `backlog`. A backlog of an earlier poll stays.
+    /// Records a poll that ended at `found`. If the node must read all orders again after this
+    /// poll, `backlog` has these orders. If `backlog` is `None`, the unread part of an earlier
+    /// backlog stays.
     pub fn advance(&mut self, found: SnapshotPosition, backlog: Option<Backlog>, now: i64) {
         self.since = found;
         if backlog.is_some() || !holds(DigestRule::BacklogStays) {
@@ -154,8 +156,8 @@ impl DigestFollower {
         }
     }
 
-    /// Records that a part of the backlog was read. `last` is the number of its last order, or
-    /// `None` if the part ends the backlog.
+    /// Records that a part of the backlog was read. `last` is the number of the last order of this
+    /// part, or `None` if the whole backlog has been read.
     pub fn advance_backlog(&mut self, last: Option<i64>) {
         match (last, &mut self.backlog) {
             (Some(last), Some(backlog)) => backlog.after = last,
@@ -166,8 +168,8 @@ impl DigestFollower {
 
     /// Moves the position back after a lost connection, because the database may have crashed.
     /// After a crash the database may use the ids of its last transactions again. A recent snapshot
-    /// already counts those ids as ended, so a poll from that snapshot would miss the new
-    /// transactions. A snapshot that is old enough does not include such ids.
+    /// already includes those ids, so a poll that begins at that snapshot would miss the new
+    /// transactions. A snapshot that is old enough does not include those ids.
     pub fn rewind(&mut self, now: i64) {
         if !holds(DigestRule::Rewind) {
             return;

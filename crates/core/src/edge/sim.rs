@@ -25,7 +25,8 @@ pub(super) fn holds(rule: FeedRule) -> bool {
     REMOVED.get() != Some(rule)
 }
 
-/// A commit: the request that got an order, if any, and the item's free units after the commit.
+/// A commit in the store: the request that got an order, if any, and the item's free units after
+/// the commit.
 #[derive(Clone, Copy)]
 struct Commit {
     at: i64,
@@ -129,8 +130,8 @@ impl World {
         self.nodes[node].as_of = self.now;
     }
 
-    /// Returns the memory of the node that writes the feed: the free units of each item, the
-    /// requests, and the node.
+    /// Returns the data of the node that writes the feed: the free units of each item, the requests
+    /// that hold orders, and the node's own state.
     fn memory(&self) -> (BTreeMap<u64, u64>, BTreeSet<u64>, Node) {
         let node = self.nodes[self.writer.node];
         let known = &self.commits[..node.known];
@@ -140,8 +141,8 @@ impl World {
         (free, requests, node)
     }
 
-    /// Writes the changes. Begins a new generation if `begin` is true, or if the feed is not as
-    /// this writer left it.
+    /// Writes the changes to the feed. Begins a new generation if `begin` is true, or if the feed
+    /// is not as this writer left it.
     fn write(&mut self, begin: bool) {
         let (free, requests, node) = self.memory();
         let mut server = self.servers.last().cloned().expect("the feed has at least one server");
@@ -191,8 +192,8 @@ impl World {
     }
 
     /// Lets the edge read the feed from a replica that lacks the last `behind` states. If `whole`
-    /// is false, the edge reads only a part. If `again` is true, the edge does not read, but
-    /// receives the last answer again.
+    /// is false, the edge reads only a part. If `again` is true, the edge does not read anything
+    /// new, but receives the last answer a second time.
     fn read(&mut self, behind: usize, again: bool, whole: bool) -> Result<(), String> {
         if !again {
             let at = self.servers.len() - 1 - behind.min(self.servers.len() - 1);

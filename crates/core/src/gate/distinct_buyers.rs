@@ -3,8 +3,8 @@
 //! network. The state is one 64-bit number.
 //!
 //! The method is HyperLogLog (Flajolet et al., 2007) with 16 registers of 4 bits, and linear
-//! counting for small numbers. The error is about a quarter for up to 300,000 buyers, which is
-//! precise enough for a rate limit.
+//! counting for small numbers. For up to 300,000 buyers, the estimate differs from the true number
+//! by about a quarter. This is precise enough for a rate limit.
 
 /// The number of registers. Each register has 4 bits.
 const REGISTERS: u32 = 16;

@@ -49,8 +49,8 @@ impl RateLimit {
         Self { interval, burst_nanos: interval.saturating_mul(burst as u64) }
     }
 
-    /// Returns this limit's share for one of `parts` nodes. The share has a part of the limit's
-    /// rate and burst, and allows at least one request.
+    /// Returns the limit for one of `parts` nodes that divide this limit. The returned limit has a
+    /// part of this limit's rate and burst, and allows at least one request.
     #[must_use]
     pub const fn split_between(self, parts: u32) -> Self {
         let parts = if parts == 0 { 1 } else { parts as u64 };
@@ -67,21 +67,22 @@ impl RateLimit {
         if cost == 0 { 1 } else { cost }
     }
 
-    /// Returns how far a state may be ahead of the present, in nanoseconds.
+    /// Returns how far this limit allows a state to be ahead of the present, in nanoseconds.
     #[must_use]
     pub const fn burst_nanos(self) -> u64 {
         self.burst_nanos
     }
 
-    /// Returns how far a state is ahead of the present, but at most this limit's burst. Another
-    /// limit with a slower rate or a longer burst may have left the state further ahead.
+    /// Returns how far a state is ahead of the present, in nanoseconds, but at most this limit's
+    /// burst. Another limit with a slower rate or a longer burst may have left the state further
+    /// ahead.
     #[must_use]
     pub const fn used_nanos(self, state: u64, now: u64) -> u64 {
         let ahead = state.saturating_sub(now);
         if ahead > self.burst_nanos { self.burst_nanos } else { ahead }
     }
 
-    /// Decides one request of cost `cost`.
+    /// Decides whether a request is allowed. `cost` is the request's cost in nanoseconds.
     #[must_use]
     pub const fn try_take(self, state: u64, now: u64, cost: u64) -> RateDecision {
         let ahead = self.used_nanos(state, now);
@@ -128,8 +129,8 @@ mod tests {
 
     use super::*;
 
-    /// A token bucket, which the tests compare with the limit. It gains `per_minute` tokens each
-    /// minute. One token is 60,000,000,000 units of `level`.
+    /// A token bucket. The tests compare its decisions with those of the limit. The bucket gains
+    /// `per_minute` tokens each minute. One token is 60,000,000,000 units of `level`.
     struct Bucket {
         burst: u128,
         per_minute: u128,
@@ -166,7 +167,7 @@ mod tests {
         }
     }
 
-    /// Rates that divide a minute without a remainder.
+    /// Generates rates by which the nanoseconds of a minute can be divided without a remainder.
     fn even_rate() -> impl Strategy<Value = u32> {
         prop::sample::select(vec![
             1, 2, 3, 5, 6, 10, 12, 60, 100, 600, 6_000, 60_000, 1_000_000, 10_000_000,

@@ -16,8 +16,9 @@ use crate::value::Millis;
 
 /// How long one key signs, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
-/// How long before the opening the server starts to issue passes, in milliseconds. So this work
-/// does not add load in the second in which the sale opens.
+/// How long before the opening the server starts to issue passes, in milliseconds. The server
+/// starts this early, so that issuing passes does not add load in the second in which the sale
+/// opens.
 pub const ISSUE_EARLY_MS: i64 = 60_000;
 /// The longest time between `valid_from` and `expires_at`, in milliseconds.
 pub const TTL_MAX_MS: i64 = 3_600_000;
@@ -91,7 +92,8 @@ impl PassKey {
     }
 
     /// Returns the id of this key, which its passes contain. Two keys may have the same id. The id
-    /// proves nothing. It only saves work: if a pass has another id, its tag is not computed.
+    /// proves nothing. The id only saves work: if the id in a pass differs from this key's id, the
+    /// tag is not computed.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id
@@ -113,7 +115,8 @@ impl PassKey {
         hash.as_bytes()[..TAG_BYTES].try_into().expect("a hash has more bytes than a tag")
     }
 
-    /// Issues a pass for `item` of `sale`. Every name must be valid, with at most 64 bytes.
+    /// Issues a pass for `item` of `sale`. The names of the buyer, the sale and the item must be
+    /// valid, and have at most 64 bytes each.
     #[must_use]
     pub fn sign(&self, terms: &PassTerms<'_>, sale: &str, item: &str) -> Vec<u8> {
         let mut pass = Vec::with_capacity(HEAD_BYTES + terms.buyer.len() + TAG_BYTES);
@@ -170,7 +173,7 @@ impl<'a> UnverifiedPass<'a> {
         Some(Self { signed, tag, terms })
     }
 
-    /// Returns the contents, unverified.
+    /// Returns the contents of the pass, which are not verified yet.
     #[must_use]
     pub const fn terms(&self) -> PassTerms<'a> {
         self.terms

@@ -1,7 +1,7 @@
 //! The waiting room, without input or output: the ranks of its visitors, their admissions, and what
 //! each visitor sees. Rows, times and stock come in as arguments.
 //!
-//! Ranks start at 1. Visitors who came before the opening get their ranks from the draw. Later
+//! Ranks start at 1. Visitors who came before the sale opened get their ranks from the draw. Later
 //! visitors get their ranks in the order of arrival. A visitor who comes again after a lapsed
 //! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
 //! which ranks were admitted. A visitor who leaves keeps the rank. When the room later admits that
@@ -16,8 +16,8 @@ use crate::value::Millis;
 
 /// The largest number of visitors of one room. At the bound the room refuses new visitors.
 pub const VISITORS_MAX: u64 = 4_000_000;
-/// The largest number of a sale's admissions that are neither used nor lapsed. At the bound,
-/// admission pauses until some of them are used or lapse.
+/// The largest number of a sale's admissions that are neither used nor lapsed. At the bound, no
+/// visitor is admitted until some of these admissions are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
 /// Until the room knows how many units a buyer takes, it expects a buyer to take at most the free
 /// units divided by this number, but at least one unit.
@@ -25,12 +25,12 @@ const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many admissions were used, the room predicts how many units the next buyer takes. The
 /// prediction is the mean number of units that the buyers with used admissions hold.
 const USED_SAMPLE_MIN: u64 = 8;
-/// The value of [`QueuePosition::until`] that marks a visitor who left before the rank was
+/// The value of [`QueuePosition::until`] for a visitor who left before the visitor's rank was
 /// admitted.
 pub const LEFT: Millis = Millis(0);
-/// How long an admission lasts at first while others wait. If the visitor does something in this
-/// time, the admission is extended to its whole time. If not, the admission ends, and the next
-/// visitor is admitted.
+/// While other visitors wait, an admission at first lasts only this long, in milliseconds. If the
+/// visitor does something in this time, the admission is extended to its whole time. If not, the
+/// admission ends, and the next visitor is admitted.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
 /// Returns how long an admission lasts at first, if a whole admission lasts `for_ms`.
@@ -66,15 +66,16 @@ pub struct RoomProgress {
 /// The result of joining the room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddedVisitor {
-    /// The visitor takes part in the draw, as the n-th visitor.
+    /// The visitor takes part in the draw. The value is the number of visitors who have joined,
+    /// including this one.
     InDraw(u64),
     /// The visitor gets this rank.
     Ranked(u64),
 }
 
 impl RoomProgress {
-    /// Closes the draw because the sale has opened: later visitors do not take part. Returns false
-    /// if the draw was closed before.
+    /// Closes the draw because the sale has opened: visitors who come later do not take part in the
+    /// draw. Returns false if the draw was closed before.
     pub fn close_draw(&mut self) -> bool {
         let open = self.participants.is_none();
         self.participants.get_or_insert(self.entered);
@@ -159,7 +160,7 @@ impl RoomSupply {
 /// The stored state of a visitor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueuePosition {
-    /// The rank; `None` before the draw.
+    /// The visitor's rank; `None` before the draw.
     pub rank: Option<u64>,
     /// When the admission ends. `None` if the visitor is not admitted.
     pub until: Option<Millis>,
@@ -168,7 +169,7 @@ pub struct QueuePosition {
 /// The result when a buyer who already has a row in the room enters again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReentryOutcome {
-    /// The position is unchanged.
+    /// The buyer keeps the position, which is unchanged.
     Unchanged,
     /// The buyer left before the room admitted the rank, and gets the same position again.
     SamePosition,
@@ -192,9 +193,9 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns the position after its visitor leaves. The admission of an admitted visitor ends
-    /// now. A waiting visitor is marked as [`LEFT`]. Returns `None` if the visitor has no position
-    /// to leave.
+    /// Returns the position that is stored when its visitor leaves. If the visitor is admitted, the
+    /// admission ends now. A waiting visitor is marked as [`LEFT`]. Returns `None` if the visitor
+    /// has no position to leave.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {
@@ -205,8 +206,8 @@ impl QueuePosition {
         Some(Self { until: Some(until), ..*self })
     }
 
-    /// Returns when the admission of this rank ends. A visitor who left gets an admission that has
-    /// already ended.
+    /// Returns when the admission of this rank ends, if an admission of a present visitor ends at
+    /// `until`. A visitor who left gets an admission that has already ended.
     #[must_use]
     pub fn call_until(&self, until: Millis) -> Millis {
         if self.until == Some(LEFT) { LEFT } else { until }
@@ -234,8 +235,8 @@ impl QueuePosition {
             (Some(_), _) => VisitorStatus::Lapsed,
             (None, None) => VisitorStatus::NotDrawn,
             (None, Some(rank)) => {
-                // Another node may have admitted this rank. Until this node learns of the
-                // admission, it shows the visitor at position 1.
+                // Another node may have admitted this rank. Until this node learns of that
+                // admission, this node shows position 1 to the visitor.
                 let position = rank.saturating_sub(progress.called).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)

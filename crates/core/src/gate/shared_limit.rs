@@ -4,15 +4,15 @@
 //! The shared storage, in Redis or PostgreSQL, has one number for each limited key: the state of a
 //! rate limit ([`super::gcra`]). Before a node spends a part of the limit, the node takes this
 //! part, its *share*, from the shared storage ([`LimitCall::apply`]). So all nodes together never
-//! exceed the limit. Each node keeps a [`NodeShare`] for each key. The node share decides whether
-//! the node allows a request, refuses it, or asks for a share.
+//! exceed the limit. Each node keeps a [`NodeShare`] for each key. The [`NodeShare`] decides
+//! whether the node allows a request, refuses the request, or asks for a share.
 //!
 //! A share ends by itself. The shared state is a time in the future, and a new share is an interval
 //! that ends at this time. As time passes, the share is paid back at the limit's rate, and all
-//! nodes may use the limit again. So the node may spend only the part of the share that is still in
-//! the future. If a node dies, its share is lost, but only until the share ends. The protocol never
-//! compares the clocks of two machines: the shared storage answers with times relative to its own
-//! present.
+//! nodes may use the limit again. So the node may spend only the part of the interval that is still
+//! in the future. If a node dies, its share is lost, but only until the share ends. The protocol
+//! never compares the clocks of two machines: the shared storage answers with times relative to its
+//! own present.
 //!
 //! Some requests need no share first ([`Counting`]). A request that a node answers from memory is
 //! counted after its answer. So a refusal does not wait for the shared storage.
@@ -23,19 +23,19 @@ mod tests;
 use super::gcra::{RateDecision, RateLimit};
 
 const NANOS_PER_MICRO: u64 = 1_000;
-/// All nodes together may spend at most 1/`FREE_PART` of a burst before they ask for shares. So a
-/// limit that is far above a buyer's needs costs no round trip. A burst below 256 has no free part,
-/// so every node asks first.
+/// All nodes together may spend at most 1/`FREE_PART` of a burst before they ask for shares. This
+/// amount is the free part of the burst. So a limit that is far above a buyer's needs costs no
+/// round trip. A burst below 256 has no free part, so every node asks first.
 const FREE_PART: u64 = 16;
-/// The free part is divided by `FREE_NODES`, or by the number of live nodes if that is higher.
+/// Each node may spend 1/`FREE_NODES` of the free part, or less if more nodes than that are alive.
 const FREE_NODES: u64 = 16;
 
 /// A call to the shared storage for one key. Each amount is a time in microseconds: the limit's
 /// rate pays the amount back in this time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
-    /// The cost of the requests that the node allowed without a share. This cost always counts,
-    /// even if it exceeds the limit.
+    /// The cost of the requests that the node allowed without a share. The shared storage always
+    /// counts this cost, even if the limit is then exceeded.
     pub used_us: u64,
     /// The share that the node asks for.
     pub wanted_us: u64,
@@ -51,9 +51,9 @@ pub struct LimitCall {
 /// The shared storage's answer to a [`LimitCall`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitAnswer {
-    /// How far the state is ahead of the present after the call.
+    /// How far the shared state is ahead of the storage's present after the call.
     pub ahead_us: u64,
-    /// The granted share. It ends at the new state.
+    /// The granted share. The share's interval ends at the new state.
     pub granted_us: u64,
 }
 
@@ -62,7 +62,7 @@ impl LimitCall {
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
-        // The bound keeps a client's wait short after the storage's clock was set back.
+        // Without this bound, clients would wait long if the storage's clock was set back.
         let used =
             (state_us.max(now_us) + self.used_us).min(now_us.saturating_add(2 * self.burst_us));
         let most = match holds(LimitRule::ReserveForOthers) {
@@ -114,8 +114,8 @@ pub struct SharingTerms {
 /// limit's rate pays the amount back in this time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
-    /// The state of the limit as far as this node knows, by the node's clock. It includes this
-    /// node's share and the unreported requests.
+    /// The state of the limit as far as this node knows, by the node's clock. The state includes
+    /// this node's share and its unreported requests.
     pub state: u64,
     /// The unspent share.
     pub share: u64,
@@ -160,7 +160,8 @@ impl SharingTerms {
         self.free_nanos(limit) * u64::from(self.nodes.saturating_sub(1))
     }
 
-    /// Returns how far the state may be ahead: by the burst minus the other nodes' free parts.
+    /// Returns how far the state may be ahead of the present, in nanoseconds: the burst minus what
+    /// the other nodes may spend before they ask.
     fn most_nanos(&self, limit: RateLimit) -> u64 {
         limit.burst_nanos().saturating_sub(self.reserved_nanos(limit))
     }
@@ -173,7 +174,7 @@ impl SharingTerms {
 }
 
 impl NodeShare {
-    /// Decides one request of cost `cost`, and counts it if it is allowed.
+    /// Decides one request that costs `cost` nanoseconds. If it is allowed, its cost is counted.
     pub fn spend(
         &mut self,
         limit: RateLimit,
@@ -196,12 +197,14 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // A node whose state has more than its own unreported requests has no free part left.
+            // The node may use the free part only if its state contains nothing but its own
+            // unreported requests. Otherwise the limit has not fully recovered.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
             }
-            // All nodes stay within the limit together, even if each other node spends the same.
+            // The request needs no share if all nodes together stay within the limit, even if each
+            // other node spends as much as this node.
             Counting::AfterAnswer => {
                 let others = u64::from(terms.nodes.saturating_sub(1)).saturating_mul(spent);
                 ahead == 0 || (ahead + cost).saturating_add(others) <= burst
@@ -288,9 +291,9 @@ impl NodeShare {
         self.unreported = self.unreported.saturating_sub(sent.reported);
         let granted = answer.granted_us * NANOS_PER_MICRO;
         let (served, rest) = served(self.share + granted, waiting);
-        // The shared storage computed `ahead_us` after this node sent the call. So `sent_at` plus
-        // `ahead_us` is never too late. One microsecond is subtracted, because the shared storage
-        // rounds its time down.
+        // The shared storage computed `ahead_us` after this node sent the call. So the sum of
+        // `sent_at` and `ahead_us` is never later than the true state. One microsecond is
+        // subtracted, because the shared storage rounds its time down.
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
@@ -302,13 +305,13 @@ impl NodeShare {
         } else {
             self.state = self.state.max(state);
         }
-        // The rest of an older share is dropped, because it would otherwise get the later end of
+        // The remainder of an older share is dropped, because that remainder must end earlier than
         // the new share.
         self.share = if granted > 0 { rest.min(granted) } else { rest };
         served
     }
 
-    /// Returns the time in nanoseconds after which a request that got no share may be allowed.
+    /// Returns how many nanoseconds a request that got no share must wait until it may be allowed.
     #[must_use]
     pub fn wait_nanos(
         &self,
@@ -327,8 +330,9 @@ impl NodeShare {
     }
 
     /// Drops the part of the share that has ended, and caps the state at the burst. Returns how far
-    /// the state is ahead. The unreported requests stay, even if the limit has recovered according
-    /// to this node's state: other nodes may have used the limit's full rate.
+    /// the state is ahead of the present, in nanoseconds. The unreported requests stay, even if the
+    /// limit has recovered according to this node's state: other nodes may have used the limit's
+    /// full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;
@@ -344,8 +348,8 @@ impl NodeShare {
     }
 }
 
-/// Returns how many of these costs the share covers, beginning with the first cost. Also returns
-/// the rest of the share.
+/// Returns how many of these costs the share covers, beginning with the first cost, and what
+/// remains of the share after that.
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
@@ -368,7 +372,8 @@ pub(crate) enum LimitRule {
     WholeRequests,
     /// A share ends when its interval of time has passed.
     SharesEnd,
-    /// A node spends its free part only once until the limit has fully recovered.
+    /// After a node has spent its free part, it gets no free part again until the limit has fully
+    /// recovered.
     FreePartOnce,
     /// A call reports the requests that the node allowed without a share.
     ReportsUse,

@@ -1,5 +1,5 @@
-//! Checkouts: an order has at most one open checkout. A checkout closes only after its provider
-//! accepts no more money for it.
+//! Checkouts: an order has at most one open checkout. A checkout is recorded as closed only after
+//! its provider accepts no more money for it.
 pub use super::rows::Checkout;
 use crate::id::TicketId;
 use crate::ledger::Ledger;
@@ -11,17 +11,19 @@ use crate::value::Millis;
 /// The result of [`keep_checkout`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CheckoutOutcome {
-    /// The order keeps this checkout: the new one, or one from an earlier request.
+    /// The order keeps this checkout: either the new checkout, or the open checkout of an earlier
+    /// request.
     Kept(Checkout),
-    /// The order does not wait for a payment: the caller must close the new checkout at the
-    /// provider.
+    /// The order does not wait for a payment, so the new checkout was not stored. The caller must
+    /// close the new checkout at the provider.
     WrongState(Order),
     /// No such order exists.
     NotFound,
 }
 
-/// Stores a new checkout for its order, which must be reserved. If the order has an open checkout,
-/// that checkout stays, and the new one is not stored. A new checkout replaces a closed one.
+/// Stores a new checkout for its order. The order must be in the state `reserved`. If the order has
+/// an open checkout, that checkout stays, and the new one is not stored. A new checkout replaces a
+/// closed one.
 pub fn keep_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     new: &Checkout,
@@ -43,7 +45,7 @@ pub fn keep_checkout<L: Ledger + ?Sized>(
 }
 
 /// Records that the provider took no money for this session and accepts none from now on. Returns
-/// false if the order's checkout has another session.
+/// false if the order has no checkout with this session.
 pub fn close_checkout<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
@@ -61,9 +63,9 @@ pub fn close_checkout<L: Ledger + ?Sized>(
     Ok(true)
 }
 
-/// Records that a query to the provider about this session failed. The first failed query starts
-/// the grace period of the overdue order. Returns false if the order's checkout has another session
-/// or is closed.
+/// Records that a query to the provider about this session failed. If the order is overdue, the
+/// first failed query starts the order's grace period. Returns false if the order's checkout has
+/// another session or is closed.
 pub fn record_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,
@@ -81,7 +83,8 @@ pub fn record_unanswered_check<L: Ledger + ?Sized>(
     Ok(true)
 }
 
-/// Clears earlier failed queries to the provider, because the order's payment window was extended.
+/// Forgets the earlier failed query to the provider, because the order's payment window was
+/// extended.
 pub(crate) fn reset_unanswered_check<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &TicketId,

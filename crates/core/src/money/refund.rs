@@ -6,10 +6,12 @@ use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// The error prefix of a refund whose money came back, until the provider accepts the refund again.
+/// The error of a refund begins with this prefix if the money came back and the provider has not
+/// accepted the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// The error prefix after the provider accepts such a refund again, until the money arrives. The
-/// prefix shows that a late message may be about the earlier attempt.
+/// The error of a refund begins with this prefix if the money came back and the provider has
+/// accepted the refund again. When the money arrives, the error is deleted. The prefix shows that a
+/// late message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Decides the refund of a payment. A payment has at most one refund.
@@ -45,12 +47,13 @@ pub(crate) fn refund<L: Ledger + ?Sized>(
 }
 
 impl Refund {
-    /// Returns the idempotency key of a request to refund the money. A repeated request of the same
-    /// try has the same key, so the provider sends the money once.
+    /// Returns the idempotency key of a request to refund the money. If the server repeats the
+    /// request of one try, the repeated request has the same key. So the provider sends the money
+    /// once.
     ///
-    /// A provider may repeat its first answer to a key, even if that answer was an error. So a new
-    /// try after an error has a new key. Before such a try, the caller must ask the provider
-    /// whether an earlier try already sent the money.
+    /// A provider may repeat its first answer to a key, even if that answer was an error. So the
+    /// server uses a new key for a new try after an error. Before that new try, the caller must ask
+    /// the provider whether an earlier try already sent the money.
     #[must_use]
     pub fn request_key(&self) -> String {
         let id = if enforces(Rule::RefundUnderItsKey) { &self.id.0 } else { "refund" };
@@ -64,9 +67,10 @@ impl Refund {
 /// A provider's report about a refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundUpdate {
-    /// The provider accepted the request. Query the refund's progress after this many milliseconds.
+    /// The provider accepted the request for the refund. The server must query the refund's
+    /// progress later.
     Accepted {
-        /// The pause before the next query.
+        /// The pause before the next query, in milliseconds.
         again_ms: i64,
     },
     /// The money arrived.
@@ -78,13 +82,14 @@ pub enum RefundUpdate {
     /// The provider refused the request, or did not answer.
     Failed(String),
     /// The provider accepted the request, but the money came back or was never sent. The provider
-    /// does nothing more by itself, even if it reported before that the money had arrived.
+    /// does not send the money again by itself. This report can come even after a report that the
+    /// money had arrived.
     CameBack(String),
     /// A person returned some or all of the payment by hand. Only the provider's answer to a query
     /// tells the state of the refund.
     CheckAgain {
-        /// Whether the return by hand failed. The server may have counted that return as this
-        /// refund.
+        /// Whether returned money came back. If so, even a settled refund is checked again, because
+        /// the refund may have been settled by that money.
         lost: bool,
     },
 }
@@ -121,8 +126,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // After the money arrived, the only possible change is that the money comes back. Then an
-    // operator must act.
+    // A settled refund changes only if its money came back, or must be checked again for this
+    // reason. A refund whose money came back waits for an operator.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -133,8 +138,9 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match news {
         RefundUpdate::CheckAgain { .. } => {
-            // For a finished refund, the server only sends queries. It requests the refund again
-            // only if an operator asks for that. One failed query does not make the refund fail.
+            // If the refund had a final state, the server now only queries the provider. The server
+            // requests the refund again only if an operator asks for that. The count of failed
+            // tries starts again, so one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -144,7 +150,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The server may have given up this refund, but the provider accepted it.
+            // The server may have given up this refund before it learned that the provider had
+            // accepted it.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;
@@ -179,8 +186,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
 /// Applies the provider's answer to a request or a query. `requested` is the refund as it was when
 /// the server contacted the provider. If the refund has changed since then, the answer may be
 /// outdated. An outdated answer never settles the refund: the server ignores the answer, or queries
-/// the provider again. An answer about a failed attempt always counts. Returns the new state of the
-/// refund, or `None` if no such refund exists.
+/// the provider again. But an answer that a try failed is always applied. Returns the new state of
+/// the refund, or `None` if no such refund exists.
 pub fn answer_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     requested: &Refund,
@@ -193,8 +200,8 @@ pub fn answer_refund<L: Ledger + ?Sized>(
     }
     let news = match news {
         RefundUpdate::Failed(_) => news,
-        // Both answers say that the provider accepted the request. From now on, the server only
-        // queries the refund's progress.
+        // Both answers say that the provider accepted the request. So the server does not request
+        // the refund again, but only queries its progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
@@ -206,7 +213,8 @@ pub fn answer_refund<L: Ledger + ?Sized>(
     apply_refund_update(ledger, &requested.id, news, now)
 }
 
-/// Returns the jitter for one attempt of one refund. It is the same on every node.
+/// Returns the number from which the jitter of the next pause is computed. The number follows from
+/// the refund's id and tries, so all nodes compute the same pause.
 fn retry_jitter(refund: &Refund) -> u32 {
     let hash = blake3::hash(format!("{} {}", refund.id.0, refund.tries).as_bytes());
     let [a, b, c, d, ..] = *hash.as_bytes();
@@ -218,15 +226,16 @@ fn has_come_back(refund: &Refund) -> bool {
     error_prefix(refund) == CAME_BACK_PREFIX
 }
 
-/// Returns the error prefix that records whether the money came back, and whether the provider
-/// accepted the refund again after that.
+/// Returns the prefix of the refund's error. The prefix records whether the money came back, and
+/// whether the provider accepted the refund again after that. The prefix is empty if the money
+/// never came back.
 fn error_prefix(refund: &Refund) -> &'static str {
     let begins = |mark: &&str| refund.error.as_deref().is_some_and(|error| error.starts_with(mark));
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// Returns the error that is kept after the money came back, while the provider sends the money
-/// again. Returns `None` if the money never came back.
+/// The money of a refund came back, and the provider accepted the refund again. Returns the error
+/// that the refund keeps until the money arrives, or `None` if the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -235,8 +244,9 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
     Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Requests a failed refund from the provider again, even if the provider accepted it before.
-/// Returns `None` if no failed refund has this id.
+/// Makes a failed refund due again: the server requests the refund from the provider again, even if
+/// the provider accepted an earlier request. Returns the changed refund. Returns `None` if no
+/// failed refund has this id.
 pub fn retry_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &RefundId,
@@ -266,11 +276,12 @@ pub fn settle_refund<L: Ledger + ?Sized>(
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
         return Ok(RefundMessageOutcome::Repeated);
     }
-    // A message that names no refund of this server may be about a reversal, which the caller
-    // handles.
+    // If this server has no refund with this id, the message may be about a reversal. The caller
+    // handles reversals.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
-    // The message may be about the attempt whose money came back.
+    // If the money came back before, the message may be about that earlier attempt, so the message
+    // can be outdated.
     let may_be_old = refund.state != RefundState::Settled
         && came_back_once_error(&refund).is_some()
         && enforces(Rule::OldNewsAsk);

@@ -21,8 +21,8 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund, which is also the provider's idempotency key. It is made from the payment's
-/// id, so a payment has one refund.
+/// The id of a refund, which is also the provider's idempotency key. The id is made from the
+/// payment's id, so a payment has at most one refund.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
 
@@ -69,14 +69,14 @@ pub struct Refund {
     pub cause: RefundCause,
     /// The state.
     pub state: RefundState,
-    /// Whether the provider accepted the request. From then on, the server only queries the
-    /// refund's progress.
+    /// Whether the provider accepted the request. If so, the server only queries the refund's
+    /// progress.
     pub accepted: bool,
-    /// The number of failed requests to the provider in a row.
+    /// The number of consecutive failed requests to the provider.
     pub tries: u32,
     /// When the server contacts the provider next.
     pub next_at: Millis,
-    /// The last failure.
+    /// The error of the last failed request.
     pub error: Option<String>,
     /// When the refund was decided.
     pub at: Millis,
@@ -112,20 +112,21 @@ pub struct Checkout {
     pub url: String,
     /// The time from which the provider accepts no money at this checkout, as the server requested.
     pub expires_at: Millis,
-    /// Whether the provider may still accept money at this checkout. It becomes false only after
+    /// Whether the provider may still accept money at this checkout. This becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// When the server sent the first query that got no definite answer. Only queries after the
-    /// order's `pay_by` count.
+    /// When the server sent the first query about this checkout that got no definite answer. Only
+    /// queries after the order's `pay_by` count.
     pub asked_at: Option<Millis>,
 }
 
 impl Checkout {
     /// Returns how long an order with this checkout waits for the provider after its `pay_by`, in
-    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query. It ends at
-    /// the latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`, even if no query was possible.
+    /// milliseconds. The wait ends [`PROVIDER_GRACE_MS`] after the first failed query, but at the
+    /// latest [`PROVIDER_CHECK_WITHIN_MS`] after `pay_by`. The second bound holds even if the
+    /// server could not query the provider.
     #[must_use]
     pub fn provider_wait_ms(&self, pay_by: Millis) -> i64 {
         if !self.open {

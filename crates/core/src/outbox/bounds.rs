@@ -1,4 +1,4 @@
-//! The bounds of one delivery queue, and of its retries.
+//! The bounds of one delivery queue and of its retries.
 use crate::limits::{
     DELIVERIES_IN_FLIGHT_MAX, DELIVERIES_PENDING_MAX, DELIVERY_REFUSALS, DELIVERY_REFUSED_MS,
     DELIVERY_TRIES, DELIVERY_WINDOW,
@@ -9,9 +9,9 @@ use crate::limits::{
 pub struct DeliveryBounds {
     /// The number of failed tries after which an event is dead.
     pub tries: u32,
-    /// The number of consecutive refusals after which an event may be dead.
+    /// The number of consecutive refusals that an event needs to become dead because of refusals.
     pub refusals: u32,
-    /// The shortest time from the first of these refusals until the event may be dead, in
+    /// The shortest time from the first of these refusals until the event becomes dead, in
     /// milliseconds. This bound does not apply if the number of refused events is at least half of
     /// `pending`.
     pub refused_ms: i64,

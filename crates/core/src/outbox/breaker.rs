@@ -12,8 +12,8 @@ use crate::value::Millis;
 /// Whether an endpoint counts as down, and when to try it again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Breaker {
-    /// Events that failed since the last accepted one, up to the breaker's threshold. An event that
-    /// fails many times counts once.
+    /// The positions of events that failed since the endpoint last accepted an event. An event that
+    /// fails many times is in this set once. The set grows only up to the breaker's threshold.
     failed: BTreeSet<i64>,
     /// Failures since the breaker opened.
     probes: u32,
@@ -22,9 +22,9 @@ pub(super) struct Breaker {
     paused_until: Option<Millis>,
     /// The event of the last try, and how many tries in a row used this event.
     same: Option<(i64, u32)>,
-    /// The row of the last try that used a row.
+    /// The position of the last row that was tried while the endpoint was down.
     last: i64,
-    /// The new event of the last try that used a new event.
+    /// The position of the last new event that was tried while the endpoint was down.
     last_fresh: i64,
     last_was_row: bool,
 }
@@ -56,8 +56,9 @@ impl Breaker {
     }
 
     /// Records that the endpoint accepted an event. Returns true if the endpoint was down until
-    /// now. A pause stays, because the event may have been sent before the pause. A shop that
-    /// answers "too many requests" may still work on earlier requests.
+    /// now. A pause that the endpoint asked for stays in effect, because the accepted event may
+    /// have been sent before the pause. For example, a shop that answers "too many requests" may
+    /// still accept earlier requests.
     pub(super) fn succeed(&mut self) -> bool {
         let was_open = self.is_open();
         *self = Self { paused_until: self.paused_until, ..Self::default() };
@@ -65,7 +66,7 @@ impl Breaker {
     }
 
     /// Records that the endpoint did not accept this event. If `pause_ms` is above 0, the endpoint
-    /// asked for a pause. A shorter pause does not replace an earlier, longer one.
+    /// asked for a pause. If two pauses overlap, the later end counts.
     pub(super) fn fail(&mut self, position: i64, now: Millis, spread: u32, pause_ms: i64) {
         if self.failed.len() < BREAKER_FAILURES {
             self.failed.insert(position);
@@ -83,22 +84,23 @@ impl Breaker {
         }
     }
 
-    /// Records that the last try did not reach the endpoint. If the endpoint is down, it is tried
-    /// again soon. The last try does not lengthen later pauses.
+    /// Records that the last try did not reach the endpoint. If the endpoint is down, the next try
+    /// comes soon, and the last try does not lengthen later pauses.
     pub(super) fn probe_later(&mut self, now: Millis) {
         self.probe_at = self.probe_at.map(|_| now.plus(backoff_ms(1)));
     }
 
-    /// Returns the event that was tried most recently, not counting retries of events in rows. The
-    /// next try uses another event, because the endpoint may refuse one event and accept the next.
+    /// Returns the position of the last new event that was tried while the endpoint was down. A
+    /// later try prefers a new event after this position, because the endpoint may refuse one event
+    /// and accept the next.
     pub(super) fn last_new_event(&self) -> i64 {
         self.last_fresh
     }
 
     /// Chooses the event of the next try. Tries alternate between new events and rows, and the rows
-    /// follow one after another. Each event gets a few tries, because the endpoint may accept an
-    /// event only after some tries. After these tries, the next event is tried, because the
-    /// endpoint may refuse only this event.
+    /// follow one after another. Each chosen event gets up to [`BREAKER_TRIES_PER_EVENT`] tries,
+    /// because the endpoint may accept an event only after some tries. Then another event is
+    /// chosen, because the endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

@@ -1,4 +1,4 @@
-//! The values between a delivery queue and its driver.
+//! The values that a delivery queue and its driver exchange.
 use std::sync::Arc;
 
 use doorbuster_types::DeliveryState;
@@ -11,13 +11,13 @@ use crate::value::Millis;
 pub struct PendingDelivery {
     /// The event's position.
     pub position: i64,
-    /// The key of its subject.
+    /// The key of the event's subject.
     pub about: Arc<str>,
-    /// Failed tries.
+    /// The number of failed tries.
     pub tries: u32,
     /// When the event is tried next.
     pub next_at: Millis,
-    /// The last error.
+    /// The error of the last failed try.
     pub error: Option<String>,
     /// Whether the server has given up the event, so that an operator must act.
     pub dead: bool,
@@ -44,13 +44,14 @@ pub enum SendOutcome {
         /// until the pause is over.
         pause_ms: i64,
     },
-    /// The endpoint refused this event. The refusal is about the event: the endpoint itself is up.
+    /// The endpoint refused this event. The refusal concerns only this event: the endpoint itself
+    /// is up.
     Refused {
         /// The endpoint's answer.
         error: String,
     },
-    /// The endpoint answered that it is gone. The caller must disable the endpoint. Its events wait
-    /// until an operator enables it again.
+    /// The endpoint answered that it is gone. The caller must disable the endpoint. The endpoint's
+    /// events wait until an operator enables the endpoint again.
     Gone,
     /// The event can never be sent to any endpoint, because its row is invalid.
     Unsendable {
@@ -59,7 +60,7 @@ pub enum SendOutcome {
     },
     /// This version of the program cannot send the event. The newer version that wrote the event
     /// can send it. The failure says nothing about the endpoint, so the attempt does not count as a
-    /// try. This version retries, because it may later read the data that it lacks now.
+    /// try. This version tries again later, because the data that it lacks may be available then.
     Deferred {
         /// The unknown part of the event.
         error: String,
@@ -76,13 +77,13 @@ pub enum RowChange {
 }
 
 /// A move of an endpoint's position, with the rows of events that were not delivered. The store
-/// records both in one transaction.
+/// records the move and the rows in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionAdvance {
     /// The endpoint's position before the move.
     pub from: i64,
     /// The new position.
     pub to: i64,
-    /// Rows to insert.
+    /// The rows to insert, one for each event between `from` and `to` that was not delivered.
     pub failed: Vec<PendingDelivery>,
 }

@@ -19,7 +19,7 @@ pub(super) struct RefusedRun {
 /// The new state of an event that was not accepted.
 struct RetryDecision {
     error: String,
-    /// Failed tries, including the latest one if it counts.
+    /// The number of failed tries. The latest try is included if it counts.
     tries: u32,
     wait_ms: i64,
     is_over: bool,
@@ -65,8 +65,8 @@ impl DeliveryQueue {
         Some(RowChange::Pending(parcel))
     }
 
-    /// Records an event that was sent to an earlier address of the endpoint. The event waits again,
-    /// as if it had not been sent.
+    /// Records that an event in delivery was sent to an earlier address of the endpoint. The event
+    /// waits again, as if this server had not sent it.
     pub fn sent_to_old_address(&mut self, position: i64) {
         if let Some((about, _)) = self.in_flight.remove(&position) {
             self.put_back(position, about);
@@ -100,8 +100,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Decides about a retry. Returns `None` if the try does not count, because the try was early
-    /// or its outcome says nothing about the event.
+    /// Decides about a retry. Returns `None` if the try does not count, because it came before the
+    /// event's `next_at`, or because its outcome says nothing about the event.
     fn decide_retry(
         &mut self,
         position: i64,
@@ -135,8 +135,8 @@ impl DeliveryQueue {
                     is_over: is_last || self.is_final_refusal(refused, now),
                 })
             }
-            // The endpoint was not contacted, so this is not a try of the event. The event is given
-            // up only after many such failures.
+            // The server did not contact the endpoint, so this failure does not count as a try of
+            // the event. The event is given up only after many such failures.
             SendOutcome::Deferred { error } => {
                 let times = self.later.entry(position).or_default();
                 *times = times.saturating_add(1);
@@ -157,8 +157,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether the refusal is final: the refusals lasted long enough, or the refused events
-    /// would leave no room for other events.
+    /// Returns whether the refusal is final: the event was refused often enough, and either for
+    /// long enough or while the refused events fill half of the pending rows.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

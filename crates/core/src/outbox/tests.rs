@@ -135,7 +135,7 @@ fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
         Vec::new(),
     );
     let (mut now, mut delivered, mut dead) = (AT, 0, 0);
-    // The endpoint refuses far more events than may be pending, and accepts the last one.
+    // The endpoint refuses 39 events, which are more than may be pending, and accepts the last.
     for _ in 0..200 {
         while queue.free_capacity() > 0 && queue.read_after() < 40 {
             let at = queue.read_after() + 1;

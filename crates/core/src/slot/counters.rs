@@ -18,7 +18,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Returns counters with all units in A, which is active.
+    /// Returns counters with all units in A. Counter A is active.
     pub(super) fn new(units: u64, threshold: u64) -> Self {
         Self { units: [units, 0], active: Counter::A, threshold, mark: false }
     }

@@ -1,5 +1,5 @@
-//! Tests the two counters: which one is active, when the other one becomes active, and that their
-//! sum is always right.
+//! Tests the two counters of a slot: which counter is active, when the other counter becomes
+//! active, and that the sum of both is always right.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;

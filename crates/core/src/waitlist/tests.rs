@@ -1,4 +1,5 @@
-//! Tests who joins a waitlist, which units are kept, the id of an entry, and the end of a waitlist.
+//! Tests who can join a waitlist, which units are kept for it, the id of an entry, and the end of a
+//! waitlist.
 
 use std::convert::Infallible;
 

@@ -9,9 +9,9 @@ use super::settings::SettingsArgs;
 
 /// Check the store, and every answer that buyers got, with an independent model.
 ///
-/// Reads the rows by SQL, in one snapshot, and changes nothing; the server may be running or
-/// stopped. The audit shares no code with the server. Exits with 1 if the audit finds a fault. With
-/// --server, the running server makes its own audit.
+/// The audit reads the rows by SQL, in one snapshot, and changes nothing. The server may be running
+/// or stopped. The audit shares no code with the server. The command exits with 1 if the audit
+/// finds a fault. With --server, the running server makes its own audit instead.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster audit\n  doorbuster audit --store /var/lib/doorbuster --answers answers.jsonl\n  doorbuster audit --store postgres://doorbuster@db/doorbuster\n  doorbuster audit --server"
@@ -24,8 +24,8 @@ pub struct AuditArgs {
     /// Also check every answer in this file. `storm --answers` writes such files.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
-    /// Ask the running server for its audit. The server's audit also lists restores, failovers and
-    /// the orders that a failover lost.
+    /// Request an audit from the running server. The server's audit also lists restores, failovers
+    /// and the orders that a failover lost.
     #[arg(long = "server", conflicts_with_all = ["store", "answers"])]
     pub by_server: bool,
     #[command(flatten)]

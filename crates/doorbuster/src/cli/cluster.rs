@@ -8,9 +8,10 @@ use doorbuster_harness::cluster::{Shape, limits::NODES_MAX};
 
 /// Run a complete installation on this machine, for tests.
 ///
-/// Starts a private PostgreSQL, a private Redis Cluster of three primaries and three replicas, and
-/// nodes behind one address. The servers listen on loopback, on free ports, and keep running after
-/// this command ends. The Debian packages postgresql and redis-server must be installed.
+/// `up` starts a private PostgreSQL, a private Redis Cluster of three primaries and three replicas,
+/// and nodes behind one address. The servers listen on free ports of the loopback interface, and
+/// continue to run after the command has ended. The Debian packages postgresql and redis-server
+/// must be installed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up
@@ -53,13 +54,13 @@ pub enum ClusterCommand {
         /// Address to listen on.
         #[arg(long)]
         listen: SocketAddr,
-        /// Addresses of the nodes, used in turn.
+        /// Addresses of the nodes. The proxy uses the nodes in turn.
         #[arg(long, required = true)]
         to: Vec<SocketAddr>,
     },
 }
 
-/// Start an installation. An installation that is already running is not changed.
+/// Start an installation. If the installation is running already, the command changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster cluster up
@@ -81,12 +82,12 @@ pub struct UpArgs {
 /// The installation to use.
 #[derive(Debug, Args)]
 pub struct LocationArgs {
-    /// The directory of the installation; other users can traverse it but not list it.
+    /// The directory of the installation. Other users can traverse the directory but not list it.
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir().join("doorbuster-cluster"))]
     pub dir: PathBuf,
 }
 
-/// A shape of several nodes.
+/// A shape of a deployment with several nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ShapeName {
     /// PostgreSQL alone: slots in the nodes' memory.
@@ -96,7 +97,7 @@ pub enum ShapeName {
 }
 
 impl ShapeName {
-    /// The harness's shape for this name.
+    /// Returns the harness's shape for this name.
     pub fn shape(self) -> Shape {
         match self {
             Self::Postgres => Shape::Postgres,

@@ -14,8 +14,8 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The maximum number of sales that are offered as completions, newest first. It is also the
-/// maximum that the server returns in one page.
+/// The number of newest sales that are offered as completions. The server returns at most this many
+/// sales in one page.
 const SALES_MAX: &str = "200";
 
 /// Completes the id of a sale. The shell shows the sale's title beside the id.
@@ -26,8 +26,8 @@ pub fn sales() -> ArgValueCompleter {
     })
 }
 
-/// Completes the id of an item. If the command line names a sale, only the items of this sale are
-/// offered.
+/// Completes the id of an item. If the command line names a sale, offers only the items of this
+/// sale.
 pub fn items() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let (sales, words) = (known_sales(), words());
@@ -48,7 +48,7 @@ fn candidates(
     fitting.map(|(id, title)| CompletionCandidate::new(id).help(Some(title.into()))).collect()
 }
 
-/// The newest sales, or none if the server does not answer.
+/// Returns the newest sales. If the server does not answer, returns no sales.
 fn known_sales() -> Vec<AdminSale> {
     let words = words();
     let named = |flag: &str, variable: &str| {

@@ -10,8 +10,9 @@ use super::{complete, values};
 
 /// Write one list as CSV: orders, payments, refunds, the ledger of units, or operators' actions.
 ///
-/// The oldest row is first. The ledger has one line for each movement of an item's units, with the
-/// item's counts after the movement. The command refuses --json.
+/// The oldest row is first. The ledger has one row for each movement of an item's units. The row
+/// has the item's counts of units after the movement. The output is always CSV, so the command
+/// refuses --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   export DOORBUSTER_ADMIN_KEY=…
@@ -25,7 +26,7 @@ pub struct CsvArgs {
     /// Only rows of this sale; has no effect on the list `actions`.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only actions by this key.
+    /// Only actions by the operators' key with this id.
     #[arg(long, value_name = "KEY", conflicts_with = "sale")]
     pub by: Option<String>,
     /// Only this action, such as sale.opened.
@@ -34,7 +35,7 @@ pub struct CsvArgs {
     /// Only actions on this subject, such as sale:spring.
     #[arg(long, conflicts_with = "sale")]
     pub subject: Option<String>,
-    /// Write to this file. It appears only when it is complete [default: standard output].
+    /// Write to this file. The file appears only when it is complete [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]

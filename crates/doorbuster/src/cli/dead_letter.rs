@@ -4,7 +4,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::server::ServerArgs;
 
-/// List, retry or discard the events, refunds and tickets that the server stopped retrying.
+/// List, retry or discard dead letters: events, refunds and tickets that the server stopped
+/// retrying.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -30,7 +31,7 @@ pub enum KindArg {
 }
 
 impl KindArg {
-    /// The name in the API.
+    /// Returns the name of this kind in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Delivery => "delivery",
@@ -62,7 +63,8 @@ pub enum DeadLetterCommand {
         /// The dead letter's id.
         letter: String,
     },
-    /// Retry one dead letter or many. The server counts their attempts from zero again.
+    /// Retry one dead letter or many. For each of them, the server starts again with the first
+    /// attempt.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
     )]
@@ -70,7 +72,8 @@ pub enum DeadLetterCommand {
         #[command(flatten)]
         which: SelectionArgs,
     },
-    /// Discard one dead letter or many. They leave the list, and the server keeps the reason.
+    /// Discard one dead letter or many. The command removes them from the list. The server keeps
+    /// your reason.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter discard dlv_7 --reason 'taken from the export' --yes"
     )]

@@ -8,10 +8,11 @@ use super::storm;
 
 /// Run a complete flash sale on this machine, and check the result.
 ///
-/// Starts a server on a scratch directory and a free port, and creates a sale. The option --units
-/// is each buyer's limit. Another process sends all buyers' requests over HTTP at full speed and
-/// waits for every verdict. Then the server stops, and the independent auditor checks the store and
-/// every answer. Exits with 0 only if the auditor finds no fault.
+/// Starts a server on a scratch directory and a free port, and creates a sale. Each buyer asks for
+/// --units units, which is also the limit for each buyer. Another process sends all buyers'
+/// requests over HTTP at full speed and waits for every verdict. Then the server stops, and the
+/// independent auditor checks the store and every answer. Exits with 0 only if the auditor finds no
+/// fault.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo
@@ -32,14 +33,14 @@ pub struct DemoArgs {
     /// Units on sale, 0 to 1,000,000,000.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = storm::stock())]
     pub stock: u32,
-    /// Keep-alive connections, at most one for each buyer.
+    /// Number of keep-alive connections, at most one for each buyer.
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = storm::connections())]
     pub connections: usize,
     /// Two demos with the same seed have the same buyers [default: a new seed each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Keep the scratch directory with the store, the answers and the server's log, and print its
-    /// path.
+    /// Keep the scratch directory, and print its path. The directory contains the store, the
+    /// answers and the server's log.
     #[arg(long)]
     pub keep: bool,
     /// Print one JSON object instead of a table, and no progress.
@@ -59,7 +60,7 @@ pub enum DemoShape {
 }
 
 impl DemoShape {
-    /// The shape of a cluster, or `None` for one server.
+    /// Returns the shape of the installation. Returns `None` for one server.
     pub fn cluster_shape(self) -> Option<Shape> {
         match self {
             Self::Embedded => None,

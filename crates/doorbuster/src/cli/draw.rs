@@ -23,7 +23,7 @@ pub enum DrawCommand {
 
 /// Check that the seed of a draw matches its commitment, and list the participants in drawn order.
 ///
-/// The command reads the data from files, or from a server that shows the seed. To read the
+/// The command reads the data from files, or from a server that has published the seed. To read the
 /// participants from the server, give the operators' key. The command shares no code with the
 /// server. It exits with 1 if the data does not match.
 #[derive(Args)]
@@ -32,11 +32,11 @@ pub enum DrawCommand {
   doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
 pub struct VerifyArgs {
-    /// The seed in hexadecimal, as published after the opening [default: the seed that the server
-    /// shows].
+    /// The seed in hexadecimal, as published after the opening of the sale [default: the seed that
+    /// the server shows].
     #[arg(long, value_name = "HEX", required_unless_present = "sale")]
     pub seed: Option<String>,
-    /// The commitment that was published before the opening.
+    /// The commitment that was published before the opening of the sale.
     #[arg(long, value_name = "sha256:HEX")]
     pub commitment: Option<String>,
     /// The participants: one buyer's id per line, or the server's `draw.csv` [default: read from

@@ -11,8 +11,8 @@ use super::settings::SettingsArgs;
 /// Compare every known way to deduct stock, on real servers.
 ///
 /// Starts a private PostgreSQL and a private Redis, gives every strategy the same buyers, and
-/// checks all results with the same checker. The packages postgresql and redis-server have to be
-/// installed.
+/// checks all results with the same checker. The Debian packages postgresql and redis-server must
+/// be installed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab list
@@ -29,7 +29,7 @@ pub struct LabArgs {
 /// An operation of the lab.
 #[derive(Debug, Subcommand)]
 pub enum LabCommand {
-    /// List every strategy: its id, what it promises, and where it comes from.
+    /// List every strategy, with its id, its promise and its source.
     #[command(after_help = "Example:\n  doorbuster lab list --json")]
     List {
         /// Print one JSON object instead of a table.
@@ -47,15 +47,16 @@ pub enum LabCommand {
     Direct(SettingsArgs),
 }
 
-/// The largest value of `--seed`. `--seeds` asks for up to 10,000 consecutive seeds, and all of
-/// them must fit into 64 bits.
+/// The largest value of `--seed`. `--seeds` asks for up to 10,000 consecutive seeds from `--seed`
+/// on, and all of these seeds must fit into 64 bits.
 const SEED_MAX: u64 = u64::MAX - 10_000;
 
 /// Run strategies against the same buyers, and judge them.
 ///
 /// Exits with 0 if every run has a verdict, and no verdict contradicts the strategy's promise. A
-/// safe strategy promises correct sales in every run. A strategy that is safe without faults
-/// promises correct sales only in runs without faults. An unsafe strategy promises nothing.
+/// strategy that is called "safe" promises correct sales in every run. A strategy that is called
+/// "safe without faults" promises correct sales only in runs without faults. An unsafe strategy
+/// promises nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab run
@@ -65,7 +66,8 @@ pub struct LabRunArgs {
     /// Ids of strategies, or all.
     #[arg(long, value_name = "IDS", value_delimiter = ',', default_value = "all", value_parser = strategy)]
     pub strategies: Vec<&'static str>,
-    /// Buyers of each run, 1 to 1,000,000. A run with a fault has fewer buyers, spread over time.
+    /// Number of buyers of each run, 1 to 1,000,000. A run with a fault has fewer buyers, who
+    /// arrive over a longer time.
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = RangedI64ValueParser::<i64>::new().range(limits::BUYERS))]
     pub buyers: i64,
     /// Units on sale, 0 to 1,000,000.
@@ -84,7 +86,8 @@ pub struct LabRunArgs {
     /// time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=SEED_MAX))]
     pub seed: Option<u64>,
-    /// Number of seeds, 1 to 10,000. Each run is repeated with each seed; the first seed is --seed.
+    /// Number of consecutive seeds, 1 to 10,000. Each run is repeated with each seed; --seed is the
+    /// first seed.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub seeds: u32,
     /// Write report.html, report.md and report.json into this directory.
@@ -95,8 +98,8 @@ pub struct LabRunArgs {
     pub json: bool,
 }
 
-/// Reproduce an incident in which a lock expired before its holder had finished, and show safer
-/// ways.
+/// Reproduce an incident in which a lock expired before its holder had finished, and compare safer
+/// variants.
 ///
 /// Three servers sell 100 bottles under a lock that lasts 60 ms. A call under the lock sometimes
 /// takes 90 ms. Exits with 1 if a safe variant oversells, or if the unsafe lock does not oversell.
@@ -108,7 +111,7 @@ pub struct IncidentArgs {
     /// A variant, or all.
     #[arg(long, value_name = "ID", default_value = "all", value_parser = incident_variant)]
     pub variant: &'static str,
-    /// Determines which calls take long.
+    /// Determines which calls under the lock take 90 ms.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
     /// Write report.html, report.md and report.json into this directory.
@@ -124,7 +127,8 @@ pub struct IncidentArgs {
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
 /// if all of this is true: every unit that could be sold was sold once; every request got the
 /// answer "reserved" or "sold out"; each order was named in an answer; the audit is clean. The
-/// result also says whether the rate was reached. At most 10,000,000 requests are possible.
+/// result also says whether the process reached the rate. --rate times --secs must be at most
+/// 10,000,000 requests.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab headline
@@ -158,7 +162,7 @@ pub enum FaultChoice {
     Slow,
     /// Redis restarts empty or with an old snapshot.
     Restart,
-    /// Each of these faults in turn.
+    /// Each of the faults above, in turn.
     All,
 }
 

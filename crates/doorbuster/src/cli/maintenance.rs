@@ -8,11 +8,11 @@ use super::settings::SettingsArgs;
 
 /// Copy the store and its generated secrets to a file, also while the server runs.
 ///
-/// The copy is consistent, appears only when it is complete, and never replaces a file. Only the
-/// file's owner can read the copy. The copy does not contain the secrets that you configured.
-/// `doorbuster restore` writes the copy back. With --encrypt, the file is encrypted with a
-/// passphrase, in the format of the program `age`. In shapes postgres and cluster, copy the store
-/// with PostgreSQL's tools: pg_dump or pg_basebackup.
+/// The copy is consistent. The new file appears only when the copy is complete, and never replaces
+/// a file. Only the owner of the new file can read it. The copy does not contain the secrets that
+/// you configured. `doorbuster restore` writes the copy back. With --encrypt, the file is encrypted
+/// with a passphrase, in the format of the program `age`. In the shapes postgres and cluster, this
+/// command does not work: copy the store with PostgreSQL's tools, pg_dump or pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster backup /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster backup /backups/friday.age --data-dir /var/lib/doorbuster --encrypt"
@@ -32,8 +32,8 @@ pub struct BackupArgs {
     pub settings: SettingsArgs,
 }
 
-/// Where the passphrase of a backup comes from: a file, else the environment variable
-/// DOORBUSTER_PASSPHRASE, else the terminal.
+/// Where the passphrase of a backup comes from. The first source that exists is used: a file, the
+/// environment variable DOORBUSTER_PASSPHRASE, the terminal.
 #[derive(Debug, Args)]
 pub struct PassphraseArgs {
     /// Read the passphrase from the first line of this file [default: the environment variable
@@ -44,9 +44,9 @@ pub struct PassphraseArgs {
 
 /// Write a backup to a data directory that contains no store.
 ///
-/// Every sale that was open or scheduled is paused, because orders, payments and events after the
-/// backup are missing. Compare the store with the payment provider's and the shop's records before
-/// you resume the sales. Only for shape embedded.
+/// The command pauses every open or scheduled sale, because the backup lacks the orders, payments
+/// and events after its time. Compare the store with the payment provider's and the shop's records
+/// before you resume the sales. Only for shape embedded.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster restore /backups/shop --data-dir /var/lib/doorbuster --until 2026-11-27T20:00:00Z"
@@ -70,8 +70,9 @@ pub struct RestoreArgs {
 
 /// Migrate the store to this program's schema, without starting the server.
 ///
-/// `serve` does the same when it starts. In shape embedded the server must be stopped; in the other
-/// shapes nodes may run. If there is no store, an empty one is created.
+/// `serve` does the same when it starts. In the shape embedded, stop the server before the
+/// migration. In the other shapes, nodes may run during the migration. If there is no store, the
+/// command creates an empty store.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster migrate --data-dir /var/lib/doorbuster")]
 pub struct MigrateArgs {

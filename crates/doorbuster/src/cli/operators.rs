@@ -23,7 +23,7 @@ pub struct KeyArgs {
 /// An operation on keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Create a key, and print it once.
+    /// Create a key, and print the key. The server cannot show the key again.
     #[command(after_help = "Example:\n  doorbuster key create 'night shift' --role operator")]
     Create {
         /// The owner or the purpose.
@@ -35,7 +35,8 @@ pub enum KeyCommand {
     /// List the keys that operators created.
     #[command(after_help = "Example:\n  doorbuster key list")]
     List,
-    /// Delete a key: it stops working at once, and its sessions end.
+    /// Delete a key: the server rejects the key at once, and the sessions that began with the key
+    /// end.
     #[command(after_help = "Example:\n  doorbuster key delete key_8Qm2Zr --yes")]
     Delete {
         /// The key's id.
@@ -54,13 +55,13 @@ pub enum KeyCommand {
 pub struct ActionsArgs {
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Only changes by this key; `configured` stands for the key in the settings.
+    /// Only changes by the key with this id; `configured` stands for the key in the settings.
     #[arg(long, value_name = "KEY")]
     pub by: Option<String>,
     /// Only this action, such as sale.opened.
     #[arg(long)]
     pub action: Option<String>,
-    /// Show only changes of this subject, for example sale:spring.
+    /// Only changes of this subject, for example sale:spring.
     #[arg(long)]
     pub subject: Option<String>,
     /// Maximum number of entries, 1 to 200.
@@ -103,7 +104,7 @@ pub struct WaitlistArgs {
 /// An operation on a waitlist.
 #[derive(Debug, Subcommand)]
 pub enum WaitlistCommand {
-    /// List the entries that wait, in the order in which they are served.
+    /// List the waitlist entries that wait for a unit. The first entry gets the next unit.
     #[command(after_help = "Example:\n  doorbuster waitlist list spring phone")]
     List {
         /// The sale's id.
@@ -136,7 +137,7 @@ pub struct BuyerHistoryArgs {
     pub buyer: String,
 }
 
-/// Count and revoke a sale's access codes. `sale codes` creates them.
+/// Count and revoke a sale's access codes. The command `sale codes` creates codes.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster code revoke spring 7K2M --yes")]
 pub struct CodeArgs {
@@ -150,7 +151,7 @@ pub struct CodeArgs {
 /// An operation on access codes.
 #[derive(Debug, Subcommand)]
 pub enum CodeCommand {
-    /// Show how many codes a sale has, and how often they were used.
+    /// Show how many codes a sale has, and how often buyers used them.
     #[command(after_help = "Example:\n  doorbuster code list spring")]
     List {
         /// The sale's id.
@@ -163,7 +164,7 @@ pub enum CodeCommand {
         /// The sale's id.
         #[arg(value_parser = values::name, add = complete::sales())]
         sale: String,
-        /// The first 1 to 4 characters of the codes, or a whole code.
+        /// The first 1 to 4 characters of the codes to revoke, or one whole code.
         prefix: String,
         /// Do not ask for confirmation.
         #[arg(long)]

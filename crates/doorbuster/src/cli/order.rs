@@ -33,7 +33,7 @@ pub enum OrderCommand {
         /// The order's id.
         order: String,
     },
-    /// Cancel unpaid orders: their units go back on sale.
+    /// Cancel unpaid orders. Their units go back on sale.
     #[command(after_help = "Examples:
   doorbuster order cancel ord_… --yes
   doorbuster order cancel --sale spring --dry-run")]
@@ -44,7 +44,8 @@ pub enum OrderCommand {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Refund paid orders: their units go back on sale at once, and the money is refunded.
+    /// Refund paid orders. Their units go back on sale at once, and the payment provider gets
+    /// requests to give the money back.
     #[command(after_help = "Examples:
   doorbuster order refund ord_… --reason 'broken in transit' --yes
   doorbuster order refund --file orders.txt --yes")]
@@ -95,18 +96,18 @@ pub struct OrderSelection {
     /// Only list the orders.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for confirmation. Required if there is no terminal, except to extend a single
-    /// order.
+    /// Do not ask for confirmation. Without a terminal, this flag is required, except to extend a
+    /// single order.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 }
 
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
-/// Orders in open sales, and orders with a pending payment or refund, are not erased. The command
-/// lists these orders and exits with 1. Repeat the command later. If the buyer is blocked, the
-/// command reports the block. The block stays until you remove it with `block remove`, and does not
-/// change the exit status.
+/// Orders in open sales, and orders with a pending payment or refund, are not erased. If there are
+/// such orders, the command lists them and exits with 1. Then repeat the command later. If the
+/// buyer is blocked, the command reports the block. The block stays until you remove it with
+/// `block remove`. A block does not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
@@ -126,7 +127,7 @@ pub struct EraseArgs {
 #[group(required = true, multiple = false)]
 pub struct PayByArgs {
     /// Seconds to add to the present end of the payment window. If the server's answer is lost, the
-    /// command prints how to repeat the request safely.
+    /// command prints how to repeat the request without adding the seconds twice.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(EXTEND_SECS_MAX)))]
     pub secs: Option<u32>,
     /// The new end, like 2026-11-20T10:00:00Z.
@@ -139,7 +140,7 @@ pub struct PayByArgs {
 pub struct MoneyQuery {
     /// Only payments or refunds of this order.
     pub order: Option<String>,
-    /// The order's id, as a flag instead of the positional argument.
+    /// The order's id. This flag has the same effect as the positional argument.
     #[arg(long = "order", value_name = "ORDER", conflicts_with = "order", hide = true)]
     pub of: Option<String>,
     /// Maximum number of entries, 1 to 200.

@@ -9,10 +9,10 @@ use super::settings::SettingsArgs;
 
 /// Write the sale pages as a folder for a CDN or any web server.
 ///
-/// Assets have hashed names and may be cached for ever; each file has a compressed copy beside it.
-/// Files of an earlier export stay, because pages that are open in browsers still refer to them. If
-/// the folder and the server have different origins, give --api here, and set the server's
-/// page.origin to the folder's origin.
+/// The names of assets contain hashes of their contents, so caches may keep assets for ever. Each
+/// file has a compressed copy beside it. Files of an earlier export stay in the folder, because
+/// pages that are already open in browsers refer to them. If the folder and the server have
+/// different origins, give --api here, and set the server's page.origin to the folder's origin.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster export /srv/www\n  doorbuster export /srv/www --api https://api.shop.example --sale spring"
@@ -24,11 +24,11 @@ pub struct ExportArgs {
     /// Without this option, the pages call the server that serves them.
     #[arg(long, value_name = "ORIGIN")]
     pub api: Option<reqwest::Url>,
-    /// Write the page of this sale; may be given several times [default: all sales that buyers may
-    /// see].
+    /// Write the page of this sale. The option can be given several times [default: all sales that
+    /// buyers can see].
     #[arg(long = "sale", value_name = "SALE", add = complete::sales())]
     pub sales: Vec<String>,
-    /// Address of the running server, which tells the command its sales.
+    /// Address of the running server, from which the command gets the sales.
     #[arg(
         long,
         env = "DOORBUSTER_URL",

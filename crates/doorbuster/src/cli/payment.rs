@@ -5,7 +5,8 @@ use clap::{Args, Subcommand};
 use super::server::ServerArgs;
 use super::settings::SettingsArgs;
 
-/// Send messages about payments to the server, as the sandbox does.
+/// Send messages about payments to the server. The sandbox, the built-in payment provider, sends
+/// such messages.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster payment trigger ord_… --amount 10.00")]
 pub struct PaymentArgs {
@@ -22,11 +23,13 @@ pub enum PaymentCommand {
     Trigger(TriggerArgs),
 }
 
-/// Tell the server that an order was paid, or that a payment failed. Sandbox only.
+/// Tell the server that an order was paid, or that a payment failed. The command works only if the
+/// sandbox is the payment provider.
 ///
 /// The message is signed with the setting `payment.webhook_secret`. If this setting is missing, the
-/// message is signed with the secret that a server generated and stored. The secret is in the data
-/// directory, or in the database in shapes postgres and cluster.
+/// message is signed with the secret that a server generated and stored. In the shape embedded, the
+/// data directory contains this secret. In the shapes postgres and cluster, the database contains
+/// this secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster payment trigger ord_…

@@ -48,7 +48,7 @@ pub enum SaleCommand {
         #[arg(long)]
         cursor: Option<String>,
     },
-    /// Show a sale, its items and where their units are.
+    /// Show a sale, its items, and where the units of each item are.
     #[command(
         after_help = "Examples:\n  doorbuster sale show spring\n  doorbuster sale show spring --slots"
     )]
@@ -71,7 +71,7 @@ pub enum SaleCommand {
     #[command(after_help = "Examples:\n  doorbuster sale spread spring phone\n  \
                             doorbuster sale spread spring phone --partitions 8")]
     Spread(SpreadArgs),
-    /// Check what would go wrong at the opening; exits with 1 if the sale is not ready.
+    /// Check whether a sale is ready for its opening; exits with 1 if the sale is not ready.
     #[command(after_help = "Example:\n  doorbuster sale check spring")]
     Check(PhaseArgs),
     /// Make a scheduled sale a draft again.
@@ -91,13 +91,14 @@ pub enum SaleCommand {
     /// Open a draft or a scheduled sale at once.
     #[command(after_help = "Example:\n  doorbuster sale open spring")]
     Open(PhaseArgs),
-    /// Pause an open sale; returns when the tickets in flight are settled.
+    /// Pause an open sale. The command ends when the tickets in flight are settled.
     #[command(after_help = "Example:\n  doorbuster sale pause spring")]
     Pause(PhaseArgs),
     /// Resume a paused sale.
     #[command(after_help = "Example:\n  doorbuster sale resume spring")]
     Resume(PhaseArgs),
-    /// Close a sale; it cannot be opened again, and unpaid orders keep their holds.
+    /// Close a sale. A closed sale cannot be opened again. Unpaid orders stay until their payment
+    /// windows end.
     #[command(after_help = "Example:\n  doorbuster sale close spring --yes")]
     Close(CloseArgs),
     Adjust(AdjustArgs),
@@ -106,7 +107,7 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale whose phase changes. A repeated command changes nothing.
+/// The sale whose phase changes. If the command is repeated, the second command changes nothing.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.
@@ -120,7 +121,7 @@ pub struct SeriesArgs {
     /// The sale's id.
     #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
-    /// The length of a step in seconds: 1, 10 or 60.
+    /// The length of one step of the series, in seconds: 1, 10 or 60.
     #[arg(long, default_value = "1", value_parser = values::series_step)]
     pub step: u32,
     /// The start of the first step [default: an hour before the end].
@@ -131,7 +132,7 @@ pub struct SeriesArgs {
     pub to: Option<Time>,
 }
 
-/// The item whose spread is shown or changed. An omitted argument leaves its setting unchanged.
+/// The item whose spread is shown or changed. If an option is omitted, its setting stays unchanged.
 #[derive(Debug, Args)]
 pub struct SpreadArgs {
     /// The sale's id.
@@ -143,16 +144,16 @@ pub struct SpreadArgs {
     /// The number of slots that share the stock, or `auto`.
     #[arg(long, value_name = "N|auto", value_parser = values::partitions)]
     pub partitions: Option<Partitions>,
-    /// How a request gets its slot: buyer, random or round_robin.
+    /// How the server chooses the slot of a request: buyer, random or round_robin.
     #[arg(long, value_name = "HOW", value_parser = values::choose)]
     pub choose: Option<PartitionChoice>,
     /// Units that each new slot gets at its start; 0 divides all units among the slots.
     #[arg(long, value_name = "UNITS")]
     pub initial: Option<u64>,
-    /// A slot gets a refill when one of its counters has fewer units than this.
+    /// A slot gets a refill when one of its sub-domains has fewer units than this.
     #[arg(long, value_name = "UNITS")]
     pub threshold: Option<u64>,
-    /// Units of one refill.
+    /// The number of units of one refill.
     #[arg(long, value_name = "UNITS")]
     pub refill: Option<u64>,
 }
@@ -166,14 +167,14 @@ pub struct SetArgs {
     /// The title.
     #[arg(long, required_unless_present_any = ["starts_at", "ends_at", "item"])]
     pub title: Option<String>,
-    /// The time at which the sale opens, if it is scheduled.
+    /// The time at which a scheduled sale opens by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub starts_at: Option<Time>,
     /// When the sale closes by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub ends_at: Option<Time>,
-    /// A field of an item: title, description, image, price, list_price, limit or hold. May be
-    /// repeated.
+    /// A field of an item: title, description, image, price, list_price, limit or hold. The option
+    /// can be repeated.
     #[arg(long, value_name = "ITEM.FIELD=VALUE")]
     pub item: Vec<String>,
     /// The currency of the prices; requires --minor.
@@ -195,7 +196,7 @@ pub struct ItemField {
     pub value: serde_json::Value,
 }
 
-/// The sale that closes, or the draft that is deleted.
+/// The sale to close, or the draft to delete.
 #[derive(Debug, Args)]
 pub struct CloseArgs {
     /// The sale's id.
@@ -221,7 +222,7 @@ pub struct CreateArgs {
     /// The title on the sale page.
     #[arg(long, conflicts_with = "file")]
     pub title: Option<String>,
-    /// The time at which the sale opens, if it is scheduled.
+    /// The time at which a scheduled sale opens by itself.
     #[arg(long, value_name = "TIME", value_parser = values::time, conflicts_with = "file")]
     pub starts_at: Option<Time>,
     /// When the sale closes by itself.
@@ -229,8 +230,9 @@ pub struct CreateArgs {
     pub ends_at: Option<Time>,
     /// An item, such as id=phone,stock=100,price=10.00CNY. These three parts are required. The
     /// stock is a number or unlimited. The price 10.00CNY is ten yuan; with --minor, the price is a
-    /// number of minor units. Three parts are optional: title= [default: the id], limit=, the units
-    /// for each buyer [default: 1], and hold=, the time to pay [default: 15m]. May be repeated.
+    /// number of minor units. Three parts are optional: title= [default: the id]; limit=, the
+    /// maximum number of units for each buyer [default: 1]; hold=, the time to pay [default: 15m].
+    /// The option can be repeated.
     #[arg(long, value_name = "NAME=VALUE,…", conflicts_with = "file")]
     pub item: Vec<String>,
     /// The currency of prices that name no currency.
@@ -246,7 +248,8 @@ pub struct CreateArgs {
 
 /// Raise or lower an item's stock, also while the sale runs.
 ///
-/// A negative number removes only free units, never held or sold units.
+/// A negative number removes units. The command removes only free units, and never held or sold
+/// units.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale adjust spring phone +50 --reason recount
@@ -264,16 +267,16 @@ pub struct AdjustArgs {
     /// The reason, for the ledger.
     #[arg(long)]
     pub reason: String,
-    /// Key of this adjustment. A repetition with the same key has no further effect [default: a new
-    /// key each time].
+    /// The request key of this change of the stock. If the command is repeated with the same key,
+    /// the stock changes only once [default: a new key each time].
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
 }
 
-/// Admit the next visitors of a waiting room now, even if few units are left.
+/// Admit the next visitors of a waiting room now, even if few units remain.
 ///
 /// The admitted visitors may buy at once. If the units run out, some of these visitors get no unit.
-/// An admission cannot be taken back, and each call admits further visitors.
+/// An admission cannot be undone. Each call of this command admits more visitors.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster sale admit spring 100 --reason 'the shop has room' --yes"

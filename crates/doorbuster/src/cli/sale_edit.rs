@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use super::{complete, values};
 
-/// Change the title, the times or the front door of a sale, also while the sale runs. Settings
-/// without an option stay unchanged.
+/// Change the title, the times or the front door of a sale, also while the sale runs. If an option
+/// is omitted, its setting stays unchanged.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale edit spring --pass required --challenge slider
@@ -36,17 +36,17 @@ pub struct EditArgs {
     /// Whether a purchase pass is required.
     #[arg(long, value_name = "WORD", value_parser = ["off", "required"])]
     pub pass: Option<String>,
-    /// The challenge to solve for a pass.
+    /// The challenge that a buyer must solve for a pass.
     #[arg(long, value_name = "KIND", value_parser = ["off", "image", "slider", "pow"])]
     pub challenge: Option<String>,
-    /// The average number of keys that a device tries for a proof of work.
+    /// The average number of keys that a device must try to solve a proof of work.
     #[arg(long, value_name = "KEYS", value_parser = clap::value_parser!(u32)
           .range(i64::from(POW_EFFORT_MIN)..=i64::from(POW_EFFORT_MAX)))]
     pub pow_effort: Option<u32>,
     /// Whether only members may buy.
     #[arg(long, value_name = "BOOL")]
     pub members_only: Option<bool>,
-    /// Lowest level of a buyer who may buy; 0 means any level.
+    /// The lowest level with which a buyer may buy; 0 means any level.
     #[arg(long, value_name = "N")]
     pub min_level: Option<u8>,
     /// Whether an access code is required.
@@ -55,13 +55,13 @@ pub struct EditArgs {
     /// Whether buyers wait in a waiting room.
     #[arg(long, value_name = "WORD", value_parser = ["off", "auto", "always"])]
     pub waiting_room: Option<String>,
-    /// Whether the waiting room is for the whole sale or for each item. This setting can change
-    /// only before the sale opens.
+    /// Whether the whole sale has one waiting room, or each item has its own. This setting can be
+    /// changed only before the sale opens.
     #[arg(long, value_name = "WORD", value_parser = ["sale", "items"])]
     pub rooms: Option<String>,
     /// A rate limit: buyer=5/60 allows a buyer 5 requests at once and 60 a minute. The scopes are
-    /// buyer, ip and interface; ip=none removes the limit of ip. May be repeated. `--limit default`
-    /// resets all three limits and cannot be combined with another --limit.
+    /// buyer, ip and interface; ip=none removes the limit of ip. The option can be repeated.
+    /// `--limit default` resets all three limits and cannot be combined with another --limit.
     #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.
@@ -137,14 +137,15 @@ pub enum LimitArg {
     Default,
     /// No limit for this scope.
     None(&'static str),
-    /// A burst, and a number of requests in a minute, for this scope.
+    /// For this scope, the number of requests that are allowed at once, and the number of requests
+    /// that are allowed in a minute.
     Some(&'static str, u32, u32),
 }
 
-/// Create access codes for a sale, or count them.
+/// Create access codes for a sale, or count its codes.
 ///
-/// Codes are printed one per line, and only once: the server keeps only their hashes
-/// and their first characters.
+/// The command prints one code per line. A code cannot be printed again, because the server keeps
+/// only its hash and its first characters.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale codes spring --count 100 > codes.txt

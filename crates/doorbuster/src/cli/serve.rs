@@ -4,11 +4,11 @@ use clap::Args;
 
 use super::settings::SettingsFlags;
 
-/// Run the server: the buyer's pages, the API, and everything behind them.
+/// Run the server: the buyers' pages, the API, and the engine that sells the units.
 ///
 /// When the server is ready, it prints one line to standard output: `doorbuster listening on
-/// http://HOST:PORT`. Logs go to standard error. SIGTERM or Ctrl-C stops the server: it first
-/// settles the accepted tickets, within ten seconds.
+/// http://HOST:PORT`. Logs go to standard error. SIGTERM or Ctrl-C stops the server. Before it
+/// stops, it settles the accepted tickets, for at most ten seconds.
 ///
 /// The sources of settings are the built-in defaults, the file of --config, the environment
 /// (DOORBUSTER_…) and these flags. A later source in this list overrides an earlier source.
@@ -20,7 +20,8 @@ use super::settings::SettingsFlags;
 pub struct ServeArgs {
     #[command(flatten)]
     pub flags: SettingsFlags,
-    /// Stop when standard input ends, so that the server stops with the program that started it.
+    /// Stop when standard input ends. So the server also stops when the program that started it
+    /// ends.
     #[arg(long, hide = true)]
     pub until_stdin_ends: bool,
 }

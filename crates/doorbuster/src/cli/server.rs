@@ -16,7 +16,7 @@ pub struct ServerArgs {
         value_name = "URL"
     )]
     pub url: reqwest::Url,
-    /// The operator's key.
+    /// The operators' key.
     #[arg(
         long,
         global = true,

@@ -18,7 +18,7 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// The flags in the form that the settings loader takes.
+    /// Returns these flags in the form that the loader of the settings needs.
     pub fn flags(&self) -> Flags {
         Flags { config: self.config.clone(), data_dir: self.data_dir.clone(), ..Flags::default() }
     }
@@ -30,7 +30,7 @@ impl SettingsArgs {
 pub struct SettingsFlags {
     #[command(flatten)]
     pub sources: SettingsArgs,
-    /// Serve on this address; port 0 picks a free one [default: 127.0.0.1:8080].
+    /// Serve on this address; port 0 picks a free port [default: 127.0.0.1:8080].
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
     /// Roles of this node, separated by commas [default: api,settle,control].
@@ -46,7 +46,7 @@ pub struct SettingsFlags {
 }
 
 impl SettingsFlags {
-    /// The flags in the form that the settings loader takes.
+    /// Returns these flags in the form that the loader of the settings needs.
     pub fn flags(&self) -> Flags {
         Flags {
             listen: self.listen.clone(),
@@ -62,8 +62,8 @@ impl SettingsFlags {
 ///
 /// The sources of settings are the built-in defaults, a TOML file, the environment and the flags. A
 /// later source in this list overrides an earlier source. In the environment, a setting's name is
-/// DOORBUSTER_ and its path in capitals, with two underscores between the levels. For example,
-/// DOORBUSTER_AUTH__ADMIN_KEY sets `auth.admin_key`.
+/// DOORBUSTER_, and then the setting's path in capitals, with two underscores between the levels.
+/// For example, DOORBUSTER_AUTH__ADMIN_KEY sets `auth.admin_key`.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster config show")]
 pub struct ConfigArgs {
@@ -75,7 +75,8 @@ pub struct ConfigArgs {
 /// An operation on the settings.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Print every setting as `serve` would use it, and its source; secrets are hidden.
+    /// Print every setting with the value that `serve` would use, and with its source; secrets are
+    /// hidden.
     #[command(after_help = "Example:\n  doorbuster config show --config /etc/doorbuster.toml")]
     Show {
         /// Print JSON.

@@ -12,11 +12,11 @@ use doorbuster_harness::load::limits;
 use super::settings::SettingsArgs;
 use super::{complete, values};
 
-/// Send load to a running server: many different buyers each buy an item once.
+/// Send load to a running server: each of many different buyers tries to buy an item once.
 ///
 /// The command waits for each buyer's final answer: an order, a refusal, or the verdict of a queued
-/// request. After 429 and 503 it repeats the request with the same key. Exits with 1 if an answer
-/// is missing or not valid.
+/// request. If the status is 429 or 503, the command repeats the request with the same request key.
+/// Exits with 1 if an answer is missing or not valid.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster storm --sale spring --item phone --buyers 10000
@@ -45,61 +45,62 @@ pub struct StormArgs {
     /// Units that each buyer asks for.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = units())]
     pub units: u32,
-    /// Keep-alive connections, at most one for each buyer.
+    /// Number of keep-alive connections, at most one for each buyer.
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS_DEFAULT, value_parser = connections())]
     pub connections: usize,
     /// Threads that send requests, 1 to 64. More threads than cores do not send faster [default:
     /// half of the cores].
     #[arg(long, value_name = "N", value_parser = generators())]
     pub generators: Option<usize>,
-    /// Buyers that arrive each second [default: as fast as answers come].
+    /// Number of buyers that arrive each second [default: as many as the server answers].
     #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
-    /// Let new buyers arrive only during this time, such as 30s [default: until all have arrived].
+    /// Let new buyers arrive only during this time, such as 30s [default: until all buyers have
+    /// arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
     /// Two storms with the same seed have the same buyers in the same order [default: a new seed
     /// each time].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Sign the buyers' tokens with the secret in this file [default: the secret of the settings].
+    /// Sign the buyers' tokens with the secret in this file [default: the secret in the settings].
     #[arg(long, value_name = "FILE")]
     pub buyer_secret_file: Option<PathBuf>,
-    /// Write each final answer to this file, one JSON line each, for `audit --answers`.
+    /// Write each final answer as one JSON line to this file. `audit --answers` checks such files.
     #[arg(long, value_name = "FILE")]
     pub answers: Option<PathBuf>,
     /// Print one JSON object instead of a table, and no progress.
     #[arg(long)]
     pub json: bool,
-    /// Print progress and the report as JSON lines, for the demo, which runs the storm in another
-    /// process.
+    /// Print progress and the report as JSON lines. The demo runs this command in another process
+    /// and reads these lines.
     #[arg(long, hide = true)]
     pub relay: bool,
     #[command(flatten)]
     pub settings: SettingsArgs,
 }
 
-/// The allowed number of buyers.
+/// Returns the parser of the number of buyers.
 pub fn buyers() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=limits::BUYERS_MAX.into())
 }
 
-/// The allowed number of units.
+/// Returns the parser of the number of units that each buyer asks for.
 pub fn units() -> RangedU64ValueParser<u32> {
     RangedU64ValueParser::new().range(1..=UNITS_MAX.into())
 }
 
-/// The allowed number of connections.
+/// Returns the parser of the number of connections.
 pub fn connections() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=limits::CONNECTIONS_MAX as u64)
 }
 
-/// The allowed number of sending threads.
+/// Returns the parser of the number of threads that send requests.
 pub fn generators() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..=limits::GENERATORS_MAX as u64)
 }
 
-/// The allowed stock of a demo.
+/// Returns the parser of the stock of a demo.
 pub fn stock() -> impl clap::builder::TypedValueParser<Value = u32> {
     value_parser!(u32).range(0..=i64::from(doorbuster_api::limits::STOCK_MAX))
 }

@@ -32,11 +32,11 @@ fn every_command_and_argument_has_help() {
 
 /// The commands that print no report, and so have no `--json`.
 const WITHOUT_JSON: [&str; 3] = [
-    // It prints a shell's script.
+    // This command prints a script for a shell.
     "doorbuster completions",
-    // It prints a settings file.
+    // This command prints a file of settings.
     "doorbuster config default",
-    // It runs until it is stopped. Its log can be JSON.
+    // This command runs until someone stops it. Its log can be JSON.
     "doorbuster serve",
 ];
 
@@ -65,7 +65,8 @@ fn every_command_that_reports_something_has_a_form_for_programs() {
 /// broken.
 const SHOWN_MIN: usize = 30;
 
-/// The commands in the code blocks of a document, with continued lines joined.
+/// Returns the commands in the code blocks of a document. If a command continues on the next line,
+/// joins the lines.
 fn shell_commands(text: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut block = None;
@@ -78,7 +79,8 @@ fn shell_commands(text: &str) -> Vec<String> {
         let line = match (block, line.strip_prefix("$ ")) {
             (Some("sh" | "console"), Some(line)) => line,
             (Some("sh"), None) => line,
-            // The continuation of a command; other lines are a program's output.
+            // This line continues the command of the previous line. Any other line is a program's
+            // output.
             (Some("console"), None) if !partial.is_empty() => line,
             _ => continue,
         };
@@ -90,8 +92,8 @@ fn shell_commands(text: &str) -> Vec<String> {
     commands
 }
 
-/// The words of a command as a shell reads them, up to a comment, a redirection or the end of the
-/// command.
+/// Splits a command into words in the same way as a shell. Returns the words up to a comment, a
+/// redirection or the end of the command.
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -121,7 +123,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// Whether the word sets an environment variable for the command after it.
+/// Returns whether the word sets an environment variable for the command that follows.
 fn is_setting(word: &str) -> bool {
     let is_name = |name: &str| {
         !name.is_empty() && name.chars().all(|part| part.is_ascii_alphanumeric() || part == '_')
@@ -129,7 +131,7 @@ fn is_setting(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
-/// Whether a command contains a placeholder, such as `<ID>` or `…`.
+/// Returns whether a command contains a placeholder, such as `<ID>` or `…`.
 fn has_placeholder(line: &str) -> bool {
     let command = line.split(" #").next().unwrap_or(line);
     command.contains('…')

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::settings::SettingsArgs;
 use super::values;
 
-/// Create a buyer's token, as the shop does for a signed-in buyer.
+/// Create a buyer's token, in the same way as the shop does for a signed-in buyer.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice")]
 pub struct TokenArgs {
@@ -25,8 +25,9 @@ pub enum TokenCommand {
 /// Print a token for a buyer.
 ///
 /// The token is signed with the setting `auth.buyer_secret`. If this setting is missing, the token
-/// is signed with the secret that a server generated and stored. The secret is in the data
-/// directory, or in the database in shapes postgres and cluster. This command generates no secret.
+/// is signed with the secret that a server generated and stored. In the shape embedded, the data
+/// directory contains this secret. In the shapes postgres and cluster, the database contains this
+/// secret. This command generates no secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster token buyer alice --ttl 15m\n\n\
     The sale page accepts the token in its address: http://127.0.0.1:8080/sale/spring#token=<token>")]
@@ -34,10 +35,10 @@ pub struct BuyerArgs {
     /// The buyer's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -
     #[arg(value_parser = values::name)]
     pub name: String,
-    /// State that the buyer is a member.
+    /// Write into the token that the buyer is a member.
     #[arg(long)]
     pub member: bool,
-    /// State the buyer's level, 0 to 255.
+    /// Write this level of the buyer into the token, 0 to 255.
     #[arg(long, value_name = "N")]
     pub level: Option<u8>,
     /// How long the token is valid, such as 90s, 15m or 1h30m.

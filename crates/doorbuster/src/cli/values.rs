@@ -18,7 +18,7 @@ use super::sale_edit::{LimitArg, OptionalTime};
 
 type Parsed<T> = Result<T, String>;
 
-/// An id.
+/// Parses an id.
 pub fn name(text: &str) -> Parsed<String> {
     if value::is_name(text) {
         Ok(text.to_owned())
@@ -27,7 +27,7 @@ pub fn name(text: &str) -> Parsed<String> {
     }
 }
 
-/// A number of partitions, or `auto`.
+/// Parses a number of partitions, or `auto`.
 pub fn partitions(text: &str) -> Parsed<Partitions> {
     let count = text.parse().ok().filter(|count| (1..=limits::PARTITIONS_MAX).contains(count));
     match (text, count) {
@@ -37,39 +37,39 @@ pub fn partitions(text: &str) -> Parsed<Partitions> {
     }
 }
 
-/// How a request gets its slot.
+/// Parses the rule by which the server chooses the slot of a request.
 pub fn choose(text: &str) -> Parsed<PartitionChoice> {
     PartitionChoice::parse(text).ok_or_else(|| "must be buyer, random or round_robin".into())
 }
 
-/// A role.
+/// Parses an operator's role.
 pub fn role(text: &str) -> Parsed<Role> {
     Role::parse(text).ok_or_else(|| "must be viewer, operator or admin".into())
 }
 
-/// The number of entries of a page.
+/// Returns the parser of the number of entries of a page.
 pub fn page() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(limits::PAGE_MAX))
 }
 
-/// The length of a step of a series, in seconds.
+/// Parses the length of one step of a series, in seconds.
 pub fn series_step(text: &str) -> Parsed<u32> {
     let step = text.parse().ok().filter(|step| limits::SERIES_STEPS.contains(step));
     step.ok_or_else(|| "must be 1, 10 or 60".into())
 }
 
-/// A number of arrivals a second.
+/// Parses the number of buyers that arrive each second.
 pub fn rate(text: &str) -> Parsed<f64> {
     let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
     rate.ok_or_else(|| "must be a number above 0".into())
 }
 
-/// A time in RFC 3339 form.
+/// Parses a time in the format of RFC 3339.
 pub fn time(text: &str) -> Parsed<Time> {
     Time::parse(text).ok_or_else(|| "is not a time; write it like 2026-11-20T10:00:00Z".into())
 }
 
-/// A time, or the word `none`.
+/// Parses a time, or the word `none`.
 pub fn time_or_none(text: &str) -> Parsed<OptionalTime> {
     if text == "none" {
         Ok(OptionalTime(None))
@@ -78,7 +78,7 @@ pub fn time_or_none(text: &str) -> Parsed<OptionalTime> {
     }
 }
 
-/// A rate limit: `buyer=5/60`, `ip=none`, or `default`.
+/// Parses a rate limit: `buyer=5/60`, `ip=none`, or `default`.
 pub fn limit(text: &str) -> Parsed<LimitArg> {
     const LIMIT_SCOPES: [&str; 3] = ["buyer", "ip", "interface"];
     if text == "default" {
@@ -99,12 +99,12 @@ pub fn limit(text: &str) -> Parsed<LimitArg> {
     counts.map(|(burst, per_minute)| LimitArg::Some(scope, burst, per_minute)).ok_or_else(wrong)
 }
 
-/// A duration above zero: `90s`, `15m`, `1h30m`.
+/// Parses a duration above zero: `90s`, `15m`, `1h30m`.
 pub fn duration(text: &str) -> Parsed<Duration> {
     duration_or_none(text).ok().filter(|span| !span.is_zero()).ok_or_else(duration_error)
 }
 
-/// A duration that may be `0s`.
+/// Parses a duration. `0s` is allowed.
 pub fn duration_or_none(text: &str) -> Parsed<Duration> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| duration_error())?;
     Duration::try_from(span).map_err(|_| duration_error())
@@ -114,17 +114,17 @@ fn duration_error() -> String {
     "is not a duration; write it like 90s, 15m or 1h30m".to_owned()
 }
 
-/// A sale's phase.
+/// Parses a sale's phase.
 pub fn phase(text: &str) -> Parsed<Phase> {
     Phase::parse(text).ok_or_else(|| choices_error(Phase::ALL.map(Phase::as_str)))
 }
 
-/// An order's state.
+/// Parses an order's state.
 pub fn order_state(text: &str) -> Parsed<OrderState> {
     OrderState::parse(text).ok_or_else(|| choices_error(OrderState::ALL.map(OrderState::as_str)))
 }
 
-/// A list that is exported as CSV.
+/// Parses the name of a list that is exported as CSV.
 pub fn export(text: &str) -> Parsed<Export> {
     Export::parse(text).ok_or_else(|| choices_error(Export::ALL.map(Export::as_str)))
 }
@@ -133,7 +133,7 @@ fn choices_error<const N: usize>(words: [&str; N]) -> String {
     format!("must be one of {}", words.join(", "))
 }
 
-/// The number of units to add; a negative number removes units.
+/// Parses the number of units to add; a negative number removes units.
 pub fn units_change(text: &str) -> Parsed<i64> {
     text.parse()
         .ok()
@@ -141,8 +141,8 @@ pub fn units_change(text: &str) -> Parsed<i64> {
         .ok_or_else(|| "must be like 50, +50 or -20, and not 0".into())
 }
 
-/// An item of a new sale: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`. With
-/// `minor_of`, prices are whole numbers of minor units of that currency.
+/// Parses an item of a new sale: `id=phone,stock=100,price=10CNY,limit=10,hold=15m,title=Phone`. If
+/// `minor_of` is given, the price is a whole number of minor units of this currency.
 pub fn item(text: &str, minor_of: Option<Currency>) -> Parsed<NewItem> {
     let (mut id, mut title, mut stock, mut price, mut limit, mut hold_secs) =
         (None, None, None, None, None, None);
@@ -201,7 +201,8 @@ fn count_or_unlimited(text: &str) -> Parsed<Stock> {
     }
 }
 
-/// A price of an item: in the currency's own units, or in minor units of the given currency.
+/// Parses the price of an item. If `minor_of` is given, the price is a number of minor units of
+/// this currency. Otherwise the price is in a currency's own units.
 fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
     let Some(currency) = minor_of else { return money(text) };
     let amount_minor = minor_units(text, 0);
@@ -209,7 +210,7 @@ fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
     Ok(Money { amount_minor: amount_minor.ok_or_else(wrong)?, currency })
 }
 
-/// Returns the item. If its price has no currency, this currency is added.
+/// Returns the text of an item. If the item's price has no currency, adds `currency` to the price.
 pub fn with_currency(item: &str, currency: Currency) -> String {
     let part = |part: &str| match part.strip_prefix("price=") {
         Some(price) if price.ends_with(|last: char| last.is_ascii_digit()) => {
@@ -220,13 +221,13 @@ pub fn with_currency(item: &str, currency: Currency) -> String {
     item.split(',').map(part).collect::<Vec<_>>().join(",")
 }
 
-/// A currency's three letters.
+/// Parses the three letters of a currency.
 pub fn currency(text: &str) -> Parsed<Currency> {
     Currency::parse(text).ok_or_else(|| "must be a currency's three letters, such as CNY".into())
 }
 
-/// A new value of one field of an item: `phone.price=10.00CNY`. With `minor_of`, prices are whole
-/// numbers of minor units of that currency.
+/// Parses a new value of one field of an item: `phone.price=10.00CNY`. If `minor_of` is given, the
+/// price is a whole number of minor units of this currency.
 pub fn item_field(text: &str, minor_of: Option<Currency>) -> Parsed<ItemField> {
     let shape = || format!("{text:?} is not like phone.price=10.00CNY");
     let (path, value) = text.split_once('=').ok_or_else(shape)?;
@@ -251,7 +252,7 @@ pub fn item_field(text: &str, minor_of: Option<Currency>) -> Parsed<ItemField> {
     Ok(ItemField { item: name(item)?, member, value })
 }
 
-/// A price in the currency's own units: `10.00CNY` is ten yuan.
+/// Parses a price in the currency's own units: `10.00CNY` is ten yuan.
 pub fn money(text: &str) -> Parsed<Money> {
     let letters = text.len().saturating_sub(3);
     text.split_at_checked(letters)
@@ -269,8 +270,8 @@ pub fn money(text: &str) -> Parsed<Money> {
         })
 }
 
-/// Parses a decimal number with at most `places` decimal places. The result counts units of the
-/// last place: with two places, 10.5 is 1,050.
+/// Parses a decimal number with at most `places` decimal places. Returns the number as a count of
+/// units of the last decimal place: with two places, the result for 10.5 is 1,050.
 fn minor_units(text: &str, places: u32) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let is_plain = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());

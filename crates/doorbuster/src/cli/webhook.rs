@@ -59,7 +59,7 @@ pub enum WebhookCommand {
 #[derive(Debug, Subcommand)]
 pub enum EndpointCommand {
     Add(NewEndpointArgs),
-    /// List the endpoints, with the progress of each.
+    /// List the endpoints, with the progress of the deliveries to each endpoint.
     #[command(after_help = "Example:\n  doorbuster webhook endpoint list")]
     List,
     /// Change an endpoint's address or event types, or turn it on or off.
@@ -72,7 +72,7 @@ pub enum EndpointCommand {
         /// The new address; - reads the address from the first line of standard input.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
-        /// The new event types; may be repeated.
+        /// A new event type. Repeat the option to give several types.
         #[arg(long = "type", value_name = "TYPE")]
         types: Vec<String>,
         /// Whether the endpoint gets events.
@@ -110,7 +110,8 @@ pub struct NewEndpointArgs {
     /// The endpoint's address; - reads the address from the first line of standard input. Use - for
     /// a broker: its address contains a password, and other users can see the command line.
     pub address: String,
-    /// An event type that the endpoint gets; may be repeated. `*` is all types.
+    /// An event type that the endpoint gets; `*` means all types. Repeat the option to give several
+    /// types.
     #[arg(long = "type", value_name = "TYPE", default_value = "*")]
     pub types: Vec<String>,
 }
@@ -121,7 +122,8 @@ pub struct NewEndpointArgs {
   doorbuster webhook endpoint add http://127.0.0.1:9000/
   doorbuster webhook listen --port 9000 --secret whsec_…")]
 pub struct ListenArgs {
-    /// The endpoint's secret; may be repeated during a rotation.
+    /// The endpoint's secret. While a new secret replaces an old secret, repeat the option to give
+    /// both secrets.
     #[arg(long, required = true, value_name = "SECRET")]
     pub secret: Vec<String>,
     /// Address to listen on.

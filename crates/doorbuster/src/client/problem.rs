@@ -1,5 +1,5 @@
-//! A server's problem document, and the sentence that describes it. The document is parsed
-//! leniently, because a newer server may send unknown codes.
+//! A server's problem document, and the sentence that describes it. The parser accepts unknown
+//! codes, because a newer server may send them.
 
 use serde::Deserialize;
 
@@ -10,16 +10,16 @@ pub struct Problem {
     pub title: String,
     /// The stable code.
     pub code: String,
-    /// The description of this occurrence.
+    /// The description of this occurrence of the problem.
     #[serde(default)]
     pub detail: String,
-    /// True if the same request may be repeated.
+    /// True if the client may repeat the same request.
     #[serde(default)]
     pub retryable: bool,
     /// The faults of the request.
     #[serde(default)]
     pub errors: Vec<Fault>,
-    /// The document, unchanged.
+    /// The text of the document, unchanged.
     #[serde(skip)]
     pub text: String,
     /// True if the command prints the document instead of the sentence.
@@ -30,7 +30,8 @@ pub struct Problem {
 /// One fault of a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
-    /// Pointer into the body; empty for the whole body, and for a fault in a header or a parameter.
+    /// JSON Pointer to the faulty member of the body. Empty if the fault is the whole body, a
+    /// header or a parameter.
     pub pointer: Option<String>,
     /// Name of the header.
     pub header: Option<String>,
@@ -53,13 +54,13 @@ impl Fault {
 }
 
 impl Problem {
-    /// Parses a problem document. `None` if the body is not a problem document.
+    /// Parses a problem document. Returns `None` if the text is not a problem document.
     pub fn read(text: &str) -> Option<Self> {
         let problem: Self = serde_json::from_str(text).ok()?;
         Some(Self { text: text.to_owned(), ..problem })
     }
 
-    /// One sentence that ends with the code.
+    /// Returns one sentence that describes the problem and ends with its code.
     pub fn sentence(&self) -> String {
         let mut sentence = self.title.clone();
         let faults: Vec<String> = self.errors.iter().map(Fault::describe).collect();

@@ -43,7 +43,7 @@ impl Installation {
         }
     }
 
-    /// The address for buyers, `http://host:port`.
+    /// Returns the address for buyers, `http://host:port`.
     pub fn url(&self) -> String {
         match self {
             Self::SingleServer(server) => server.url(),
@@ -51,7 +51,7 @@ impl Installation {
         }
     }
 
-    /// Path of the file with the secret that signs buyers' tokens.
+    /// Returns the path of the file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         match self {
             Self::SingleServer(server) => server.buyer_secret(),
@@ -59,7 +59,7 @@ impl Installation {
         }
     }
 
-    /// Location of the store, for the audit.
+    /// Returns the location of the store, for the audit.
     pub fn store(&self) -> Result<StoreLocation, Failure> {
         let text = match self {
             Self::SingleServer(server) => server.data_dir().display().to_string(),
@@ -93,7 +93,7 @@ impl Installation {
         }
     }
 
-    /// Adds the last log lines of the servers to a failure.
+    /// Returns the failure with the last log lines of the servers.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         match (self, failure) {
             (Self::SingleServer(server), failure) => server.explain(failure, stopped),

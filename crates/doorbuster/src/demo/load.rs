@@ -1,5 +1,5 @@
-//! The load of a demo: a separate process runs `storm` with its own limit of open files, and
-//! relays the progress.
+//! The load of a demo: a separate process, which has its own limit of open files, runs `storm` and
+//! prints the progress for this process.
 
 use std::process::Stdio;
 
@@ -16,7 +16,8 @@ use crate::exit::Failure;
 use crate::storm::RelayLine;
 use crate::storm::progress::LiveProgress;
 
-/// Bytes of the load generator's standard error that are shown when it fails.
+/// If the load generator fails, the demo shows at most this many bytes of the generator's standard
+/// error.
 const ERROR_BYTES_MAX: u64 = 4 * 1024;
 
 /// Sends the requests of all buyers. Waits until the load generator has a final answer for each
@@ -53,7 +54,8 @@ pub async fn send_load(
     report?.ok_or_else(|| anyhow!("the load generator failed: {errors}").into())
 }
 
-/// Shows each progress line. Returns the report, if one arrives.
+/// Shows each progress line of the load generator. Returns the generator's report, or `None` if no
+/// report arrives.
 async fn read_relay(
     output: impl tokio::io::AsyncRead + Unpin,
     bar: &LiveProgress,

@@ -9,9 +9,9 @@ use doorbuster_harness::load::LoadReport;
 use super::server::ServerMetrics;
 use crate::table::grouped;
 
-/// Maximum number of requests that may reach the store in addition to one request for each order.
-/// A refused request does not reach the store. But a ticket that is returned and issued again
-/// counts as an extra request.
+/// Maximum number of requests that may reach the store in addition to one request for each order. A
+/// refused request does not reach the store. But if a ticket is returned and the request gets a
+/// second ticket, this counts as an extra request.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// The collected results of a demo.
@@ -25,7 +25,7 @@ pub struct DemoOutcome {
     pub stock: u32,
     /// The load generator's report.
     pub storm: LoadReport,
-    /// The server's stock row.
+    /// The item's row in the stock list of the server.
     pub row: StockRow,
     /// The audit's report.
     pub audit: AuditReport,
@@ -36,12 +36,12 @@ pub struct DemoOutcome {
 }
 
 impl DemoOutcome {
-    /// Number of orders that the sale must have.
+    /// Returns the number of orders that the sale must have.
     pub fn expected_orders(&self) -> u64 {
         u64::from(self.buyers.min(self.stock / self.units))
     }
 
-    /// Units in orders and units left, from the audit.
+    /// Returns the units in orders and the units that are left, according to the audit.
     pub fn units(&self) -> (u64, u64) {
         let items = &self.audit.audit.items;
         let sold = items.iter().map(|item| item.held + item.paid).sum();
@@ -50,7 +50,7 @@ impl DemoOutcome {
         (sold, left)
     }
 
-    /// The report that `demo --json` prints.
+    /// Returns the report that `demo --json` prints.
     pub fn report(&self) -> DemoReport {
         let (units_sold, units_left) = self.units();
         DemoReport {
@@ -75,7 +75,7 @@ impl DemoOutcome {
         }
     }
 
-    /// Every mismatch; empty when all numbers agree.
+    /// Returns every mismatch. The list is empty if all numbers agree.
     pub fn mismatches(&self) -> Vec<String> {
         let mut faults = Mismatches::default();
         self.check_answers(&mut faults);

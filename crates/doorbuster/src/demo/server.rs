@@ -21,12 +21,12 @@ use crate::exit::Failure;
 
 /// Longest wait until the server is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the server to stop: the shutdown time that the server promises, plus a margin
-/// for a busy machine.
+/// Longest wait for the server to stop. This is the ten seconds in which a server stops, and a
+/// margin for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Prefix of the line that the server prints when it is ready.
 const READY_PREFIX: &str = "doorbuster listening on ";
-/// Lines of the server's log that are shown after a failure.
+/// Number of lines of the server's log that are shown after a failure.
 const LOG_LINES_SHOWN: usize = 8;
 /// Metric that counts the requests that reached the store.
 const TICKETS_SETTLED: &str = "doorbuster_tickets_settled_total";
@@ -54,8 +54,8 @@ pub struct DemoServer {
     url: Option<Url>,
 }
 
-/// A command that runs this program. The environment variables that configure a server are removed
-/// from the command.
+/// Returns a command that runs this program. The command does not inherit the environment variables
+/// that configure a server.
 pub fn this_program() -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
     for (name, _) in std::env::vars_os() {
@@ -69,7 +69,7 @@ pub fn this_program() -> anyhow::Result<Command> {
 }
 
 impl DemoServer {
-    /// Starts the server. It is not ready yet.
+    /// Starts the server. When this function returns, the server may not be ready yet.
     pub fn start(work_dir: &WorkDir) -> Result<Self, Failure> {
         let (admin_key, buyer_secret) = (secret(), secret());
         let log = File::create(work_dir.log()).context("cannot write the server's log")?;
@@ -106,7 +106,7 @@ impl DemoServer {
             .map_err(|_| anyhow!("the server was not ready within {} s", READY_TIMEOUT.as_secs()))?
             .context("cannot read the server's output")?
             .context("the server ended before it was ready")?;
-        // The pipe stays open, so that the server can still write to it.
+        // The pipe stays open, because otherwise the server could not write to its standard output.
         self.output = Some(lines.into_inner().into_inner());
         let url: Url = line
             .strip_prefix(READY_PREFIX)
@@ -116,7 +116,7 @@ impl DemoServer {
         Client::with(url, self.admin_key.clone())
     }
 
-    /// The address on which the server listens, `http://host:port`.
+    /// Returns the address on which the server listens, `http://host:port`.
     pub fn url(&self) -> String {
         self.url
             .as_ref()
@@ -124,12 +124,12 @@ impl DemoServer {
             .unwrap_or_default()
     }
 
-    /// Path of the file with the secret that signs buyers' tokens.
+    /// Returns the path of the file with the secret that signs buyers' tokens.
     pub fn buyer_secret(&self) -> &Path {
         &self.buyer_secret
     }
 
-    /// Path of the server's data directory.
+    /// Returns the path of the server's data directory.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
@@ -142,15 +142,16 @@ impl DemoServer {
             Ok(Ok(status)) => Err(format!("the server ended with {status}")),
             Ok(Err(error)) => Err(format!("cannot wait for the server to end: {error}")),
             Err(_) => {
-                // A server that misses its shutdown time is killed. The caller reports the failure.
+                // If the server does not stop in time, it is killed. The caller reports the
+                // failure.
                 let _ = self.child.kill().await;
                 Err(format!("the server did not stop within {} s", STOP_TIMEOUT.as_secs()))
             }
         }
     }
 
-    /// Adds the last log lines to a failure, if the server did not stop normally. These lines show
-    /// the reason.
+    /// Returns the failure. If the server did not stop normally, adds the last lines of its log,
+    /// which show the reason.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         let (Failure::Refused(text), Err(_)) = (&failure, stopped) else { return failure };
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
@@ -160,7 +161,7 @@ impl DemoServer {
     }
 }
 
-/// A random secret of 64 hexadecimal digits.
+/// Returns a random secret of 64 hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>())
 }

@@ -7,7 +7,7 @@ use super::outcome::DemoOutcome;
 use crate::storm::{add_answers, add_speed};
 use crate::table::{self, grouped, number};
 
-/// The table and the verdict, as text.
+/// Returns the table and the verdict as text.
 pub fn render(outcome: &DemoOutcome, report: &DemoReport, faults: &[String]) -> String {
     let mut rows = table::report();
     let connections =

@@ -15,8 +15,9 @@ pub struct WorkDir {
 }
 
 impl WorkDir {
-    /// Creates the directory. Only its owner can list it. If `passable` is true, other users can
-    /// reach the files in it, because PostgreSQL may run as another user.
+    /// Creates the directory. Only its owner can list the directory. If `passable` is true, other
+    /// users can open the files in the directory by name, because PostgreSQL may run as another
+    /// user.
     pub fn create(keep: bool, passable: bool) -> anyhow::Result<Self> {
         let path =
             std::env::temp_dir().join(format!("doorbuster-demo-{:016x}", rand::random::<u64>()));
@@ -35,17 +36,17 @@ impl WorkDir {
         self.path.join("cluster")
     }
 
-    /// Path of the server's log.
+    /// Returns the path of the server's log.
     pub fn log(&self) -> PathBuf {
         self.path.join("server.log")
     }
 
-    /// Path of the file to which the load generator writes its answers.
+    /// Returns the path of the file to which the load generator writes the answers that it got.
     pub fn answers(&self) -> PathBuf {
         self.path.join("answers.jsonl")
     }
 
-    /// Writes a secret to a file that only this user may read.
+    /// Writes a secret to a file that only the user of this process can read.
     pub fn write_secret(&self, name: &str, secret: &str) -> anyhow::Result<PathBuf> {
         let path = self.path.join(name);
         let file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&path);

@@ -21,7 +21,7 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let sold = boot::without_http(&settings, (&sales, &item), async |sales| {
         let mut answers = None;
         // The first sale only warms up this process. The lab compares this process with a server
-        // that is also warm.
+        // that has also had a first sale.
         for (name, sale) in names.iter().zip(sales) {
             let buy = move |buyer: String, key: String| {
                 let sale = sale.clone();

@@ -1,4 +1,5 @@
-//! `order erase`: counts a buyer's rows, asks for confirmation, and erases them over the admin API.
+//! `order erase`: counts a buyer's rows, asks for confirmation, and erases the buyer's id in these
+//! rows over the admin API.
 
 use std::io::{IsTerminal, Write};
 
@@ -67,7 +68,7 @@ fn report_text(erasure: &Erasure) -> String {
     out
 }
 
-/// The number of orders and of other rows, as text.
+/// Returns the number of orders and the number of other rows as text.
 fn counts_text(orders: u64, other: u64) -> String {
     let count = |number: u64, what: &str| {
         format!("{} {what}{}", table::grouped(number), if number == 1 { "" } else { "s" })

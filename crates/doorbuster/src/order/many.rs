@@ -14,7 +14,7 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 
-/// The largest size of a file with ids, in bytes.
+/// The maximum number of bytes that are read from a file with ids.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A change of orders.
@@ -25,7 +25,7 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// The name of the change in the API's path.
+    /// Returns the name of the change in the API's path.
     fn name(&self) -> &'static str {
         match self {
             Self::Cancel => "cancel",
@@ -34,7 +34,7 @@ impl Change {
         }
     }
 
-    /// The state that an order must have for this change.
+    /// Returns the state that an order must have for this change.
     fn state(&self) -> OrderState {
         match self {
             Self::Cancel | Self::Extend(_) => OrderState::Reserved,
@@ -44,7 +44,7 @@ impl Change {
 }
 
 /// Changes the selected orders. Asks for confirmation first, unless the change only extends a
-/// single order. Exits with 1 if any order could not be changed.
+/// single order. Returns `Findings` if any order could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,
@@ -75,7 +75,8 @@ pub(super) async fn change(
     change_each(client, &orders, &change, reason).await
 }
 
-/// Changes these orders one after the other. A refused order does not stop the others.
+/// Changes these orders one after the other. If the server refuses to change one order, the command
+/// continues with the next order.
 async fn change_each(
     client: &Client,
     orders: &[String],
@@ -117,7 +118,7 @@ async fn request(
     }
 }
 
-/// The ids of the orders.
+/// Returns the ids of the selected orders.
 async fn selected(
     client: &Client,
     which: &OrderSelection,

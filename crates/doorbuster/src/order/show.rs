@@ -7,7 +7,7 @@ use doorbuster_api::order::{Order, OrderList};
 
 use crate::table;
 
-/// A page of orders.
+/// Returns a page of orders as text.
 pub fn list(list: &OrderList) -> String {
     if list.orders.is_empty() {
         return "No orders found.\n".into();
@@ -30,7 +30,7 @@ pub fn list(list: &OrderList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// A page of payments.
+/// Returns a page of payments as text.
 pub fn payments(list: &PaymentList) -> String {
     if list.payments.is_empty() {
         return "No payments found.\n".into();
@@ -49,7 +49,7 @@ pub fn payments(list: &PaymentList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// A page of refunds.
+/// Returns a page of refunds as text.
 pub fn refunds(list: &RefundList) -> String {
     if list.refunds.is_empty() {
         return "No refunds found.\n".into();
@@ -72,7 +72,7 @@ pub fn refunds(list: &RefundList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// The detail of an order, a queued ticket, a refused ticket or a waitlist entry.
+/// Returns the details of an order, a queued ticket, a refused ticket or a waitlist entry as text.
 pub fn order_detail(order: &AnyOrderDetail) -> String {
     match order {
         AnyOrderDetail::Order(detail) => order_and_history(detail),

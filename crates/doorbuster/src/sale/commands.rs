@@ -67,8 +67,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Shows the spread: how the units of an item are distributed over its slots. Changes the values
-/// for which the command has arguments.
+/// Changes the settings of an item's spread for which the command has options. Then shows the
+/// spread: how the units of the item are distributed over its slots.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["v1", "admin", "sales", sale, "items", item, "spread"];

@@ -9,7 +9,7 @@ use doorbuster_api::sale::Phase;
 
 use crate::table;
 
-/// A page of sales.
+/// Returns a page of sales as text.
 pub fn list(list: &AdminSaleList) -> String {
     if list.sales.is_empty() {
         return "No sales found.\n".into();
@@ -28,7 +28,8 @@ pub fn list(list: &AdminSaleList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// A sale and its items. Each item has the number of its units in each state.
+/// Returns a sale and its items as text. The text has the number of units in each state for each
+/// item.
 pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "waitlist",
@@ -59,13 +60,14 @@ pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     format!("{}: {} is {}.\n{rows}\n{}", sale.id, sale.title, phase(sale), door(&sale.front_door))
 }
 
-/// The free units, which any buyer may buy. Units that are kept for the waitlist are not free.
-/// `None` for unlimited stock.
+/// Returns the number of free units, which any buyer may buy. Units that are kept for the waitlist
+/// are not free. Returns `None` if the stock is unlimited.
 pub fn free(row: &StockRow) -> Option<u64> {
     row.pool.zip(row.in_slots).map(|(pool, in_slots)| pool.saturating_sub(row.kept) + in_slots)
 }
 
-/// The requirements of the front door as one line; empty if every setting has its default.
+/// Returns the requirements of the front door as one line. The line is empty if every setting has
+/// its default.
 pub fn door(door: &FrontDoor) -> String {
     let mut requirements = Vec::new();
     let words = [
@@ -114,7 +116,7 @@ pub fn door(door: &FrontDoor) -> String {
     }
 }
 
-/// The slots of a sale. Brackets mark the active sub-domain of each slot.
+/// Returns the slots of a sale as text. Brackets mark the active sub-domain of each slot.
 pub fn slots(list: &SlotList) -> String {
     if list.slots.is_empty() {
         return "The sale is not open and has no slots.\n".into();
@@ -170,7 +172,8 @@ pub fn slots(list: &SlotList) -> String {
     )
 }
 
-/// The phase of a sale. If the end of the phase is known, the text contains this time.
+/// Returns the phase of a sale as text. If the end of the phase is known, the text contains the
+/// time of this end.
 pub fn phase(sale: &AdminSale) -> String {
     match (sale.phase, sale.starts_at, sale.ends_at) {
         (Phase::Draft, ..) => "a draft".into(),

@@ -5,11 +5,11 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::table::grouped;
 
-/// A progress bar on standard error; hidden if standard error is not a terminal.
+/// A progress bar on standard error. It is hidden if standard error is not a terminal.
 pub struct LiveProgress(ProgressBar);
 
 impl LiveProgress {
-    /// A bar for `buyers`.
+    /// Creates a bar for this number of buyers.
     pub fn new(buyers: u32, shown: bool) -> Self {
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -21,7 +21,7 @@ impl LiveProgress {
         )
     }
 
-    /// Shows a message before the first answer.
+    /// Shows a message until the first answer arrives.
     pub fn set_message(&self, what: &str) {
         self.0.set_message(what.to_owned());
         self.0.tick();

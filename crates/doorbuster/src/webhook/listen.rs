@@ -24,7 +24,7 @@ use crate::print;
 
 /// Longest accepted body, in bytes. Doorbuster sends only shorter messages.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// The most connections at the same time. Further connections wait.
+/// The maximum number of connections at the same time. More connections must wait.
 const CONNECTIONS_MAX: usize = 32;
 /// Longest wait for a request's headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,7 +68,7 @@ async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
             let service = service_fn(|request| answer_request(&receiver, request));
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-            // A broken connection needs no handling here: the sender detects it too.
+            // An error of the connection is ignored, because the sender detects this error too.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
             drop(permit);
         });
@@ -93,7 +93,8 @@ async fn answer_request(
 fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
-    // Ignore failed prints: if standard output is closed, the sender must still get an answer.
+    // An error of a print is ignored. The sender must get an answer even if standard output is
+    // closed.
     match verify(headers, body, &receiver.keys, now, TOLERANCE_MS) {
         Ok(_) if receiver.json => drop(print::line(&String::from_utf8_lossy(body))),
         Ok(id) => drop(print::text(&message_text(id, body))),
@@ -105,7 +106,7 @@ fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -
     receiver.answer
 }
 
-/// The text of a verified message.
+/// Returns the text that the command prints for a verified message.
 fn message_text(id: &str, body: &[u8]) -> String {
     let Ok(message) = serde_json::from_slice::<Value>(body) else {
         return format!("{id}  valid signature, invalid JSON\n");

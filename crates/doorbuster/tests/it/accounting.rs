@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
-/// The lines that the program has received when the connection of its export breaks.
+/// The lines that the export has received before its connection breaks.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 

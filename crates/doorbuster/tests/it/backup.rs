@@ -45,7 +45,7 @@ fn buy(address: &str, token: &str, key: u64) -> Option<String> {
     head.contains(" 201 ").then(|| body["id"].as_str().map(str::to_owned))?
 }
 
-/// A metric without labels.
+/// Returns the value of a metric that has no labels.
 fn metric(test_server: &TestServer, name: &str) -> Option<f64> {
     let (_, text) = test_server.exchange("none", "GET", "/metrics", "", "");
     let line = text.lines().find(|line| line.starts_with(&format!("{name} ")))?;
@@ -95,7 +95,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             }
             confirmed
         });
-        // The buyer buys without a break for several checkpoints of the log.
+        // The buyer buys without a pause during several checkpoints of the store's log.
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();
         drop(test_server);
@@ -209,8 +209,8 @@ fn check_restored_times(passphrase: Option<&str>) {
     assert!(refused().contains("damaged"));
 }
 
-/// Damages the newest base in several ways, one after the other. Calls `check` with the name of
-/// each damage. The restore must then use the base of the first generation.
+/// Damages the newest base in several ways, one after the other. After each damage, calls `check`
+/// with the name of the damage. A restore in `check` must use the base of the first generation.
 fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     let flipped = |text: &[u8], at: usize| {
         let mut bytes = text.to_vec();
@@ -232,7 +232,7 @@ fn damage_newest_base(target: &Path, check: impl Fn(&str)) {
     for (name, suffix, damage) in damages {
         let object = newest_base(target, suffix);
         let intact = fs::read(&object).expect("readable");
-        // Only an encrypted backup has a key.
+        // Only an encrypted backup has a key that can be damaged.
         let Some(damaged) = damage(&intact) else { continue };
         fs::write(&object, damaged).expect("writable");
         check(name);

@@ -1,5 +1,5 @@
-//! Faults of nodes, Redis, PostgreSQL and the connections between them. Each fault happens during a
-//! load of its own.
+//! Faults of nodes, Redis, PostgreSQL and the connections between them. Each fault has its own
+//! load.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Tests of commands: questions for a confirmation, output in JSON, and addresses that do not
-//! answer as expected.
+//! Tests of commands: the questions before a change, the output in JSON, and the errors if the
+//! address is not that of a Doorbuster server.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `demo` and `audit`: the units of a demo's sale add up, whatever its arguments are, and the demo
+//! `demo` and `audit`: the units of a demo's sale add up for all tested arguments, and the demo
 //! leaves no files behind.
 
 use std::io::{Read, Write};
@@ -195,7 +195,7 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     command.args(["demo", "--json", "--buyers", "50000"]);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
-    // Open the store only after the sale is open and the load has started.
+    // The test opens the store only after the sale is open and the load has started.
     let file = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then(|| work.join("data/doorbuster.sqlite3"))
@@ -221,7 +221,7 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
-/// The sum of a metric over all its labels.
+/// Returns the sum of a metric over all its labels.
 fn counted(page: &str, name: &str) -> u64 {
     let value = |line: &str| {
         let rest = line.strip_prefix(name).filter(|rest| rest.starts_with([' ', '{']))?;
@@ -230,7 +230,7 @@ fn counted(page: &str, name: &str) -> u64 {
     page.lines().filter_map(value).sum()
 }
 
-/// The page of metrics of this server; `None` if it does not answer.
+/// Returns the page of metrics of this server. Returns `None` if the server does not answer.
 fn metrics(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     let ask = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -1,4 +1,5 @@
-//! `draw verify` with files alone, and with a server that has a waiting room.
+//! Tests `draw verify` with data from files only, and with data from a server that has a waiting
+//! room.
 
 use std::path::Path;
 

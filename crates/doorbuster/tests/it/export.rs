@@ -1,5 +1,5 @@
-//! The static page behind a real cache: `export` writes a folder, nginx serves it as a CDN does,
-//! and the test counts the requests that reach the server.
+//! The static page behind a real cache: `export` writes a folder, nginx serves the folder like a
+//! CDN, and the test counts the requests that reach the server.
 //!
 //! `DOORBUSTER_PAGE_VIEWS` sets the number of page views [default: 2,000]. For a run by hand, use
 //! 20,000 or more.
@@ -79,7 +79,7 @@ impl Cdn {
 
 impl Drop for Cdn {
     fn drop(&mut self) {
-        // nginx may have stopped already.
+        // An error is ignored, because nginx may have stopped by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -105,7 +105,7 @@ async fn get(wire: &mut Wire, path: &str, more: &str) -> Reply {
     wire.ask(&request("GET", path, more, None)).await.unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// The assets that a text names.
+/// Returns the assets that a text names.
 fn named(text: &str) -> Vec<String> {
     let part = |rest: &str| {
         rest.chars()
@@ -181,7 +181,7 @@ fn simulated(views: u64, span: Duration, caches: u64) -> u64 {
 #[test]
 fn of_a_million_page_views_a_few_hundred_reach_the_server() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-    // The table in the guide.
+    // These are the rows of the table in the guide.
     for (span, caches, expected) in [
         (minutes(1), 1, 61),
         (minutes(10), 1, 610),
@@ -295,8 +295,8 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     let mut wire = cdn.wire().await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
-    // Wait until the cached copy is stale: nginx may keep it for one second, and nginx counts in
-    // whole seconds.
+    // The test waits until the cached copy is stale. nginx may keep a copy for one second, and
+    // nginx counts in whole seconds.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }

@@ -15,10 +15,10 @@ use crate::test_server::{TempDir, program, run};
 const WITHIN: Duration = Duration::from_secs(60);
 
 /// Longest time from a promotion until a node sells. Usually a node sells within 0.2 s, and the
-/// promise is 2 s. The additional time is for a busy machine.
+/// documents promise 2 s. The additional time is for a busy machine.
 const SELLS_WITHIN: Duration = Duration::from_secs(5);
-/// Longest time until the log names a standby that is missing or hangs. The promise is 3 s. The
-/// additional time is for a busy machine.
+/// Longest time until the log names a standby that is missing or hangs. The documents promise 3 s.
+/// The additional time is for a busy machine.
 const NAMED_WITHIN: Duration = Duration::from_secs(6);
 /// The setting with the secret that signs the sandbox's messages.
 const WEBHOOK_SECRET: (&str, &str) =
@@ -121,8 +121,8 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
             let (before, _) = finding["detail"].as_str()?.split_once(" are missing")?;
             before.rsplit(' ').next()?.parse::<u32>().ok()
         };
-        // The payment of one order was lost too. The audits count this order until a node has
-        // applied the payment again.
+        // The failover also lost the payment of one order. The audits count this order as lost
+        // until a node has applied the payment again.
         let lost = lost.filter_map(number).sum::<u32>();
         ((lost == 10 || lost == 11) && audit["ok"] == json!(false)).then_some(())
     });
@@ -343,8 +343,8 @@ fn a_node_is_not_ready_while_the_database_refuses_every_commit() {
         let postgres = &cluster.postgres;
         postgres.sql(sql).and_then(|_| postgres.sql("SELECT pg_reload_conf()")).expect("a setting");
     };
-    // With this setting the database refuses every commit. The node's sessions stay open, and can
-    // still read.
+    // With this setting, the database refuses every commit. The node's sessions stay open, and can
+    // read.
     set("ALTER SYSTEM SET default_transaction_read_only = on");
     let begun = Instant::now();
     let body = wait_for("the node is not ready", || {

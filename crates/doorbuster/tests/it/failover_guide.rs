@@ -1,5 +1,6 @@
-//! Follows `docs/how-to/postgres-failover.md` on private servers: makes a standby, promotes it, and
-//! rejoins the old primary. The test runs the page's own commands.
+//! Follows `docs/how-to/postgres-failover.md` on private servers: creates a standby, promotes the
+//! standby, and makes the old primary a standby of the new primary. The test runs the page's own
+//! commands.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +15,7 @@ const PAGE: &str = include_str!("../../../../docs/how-to/postgres-failover.md");
 /// The data directory in the page's commands.
 const DATA: &str = "/var/lib/postgresql/data";
 
-/// The first code block after `mark`.
+/// Returns the first code block of the page after `mark`.
 fn block(mark: &str) -> String {
     guides::block(PAGE, mark)
 }
@@ -65,8 +66,8 @@ impl Hosts {
              \"listen_addresses = '%s'\\nport = {port}\\nunix_socket_directories = '{dir}'\\n\" \
              \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
-        // The script may start a server that keeps the script's output open. So the output is a
-        // file, because a pipe would not end.
+        // The output of the script goes to a file. A server that the script starts keeps the output
+        // open, so the read of a pipe would never end.
         let log = self.temp_dir.join("log");
         let open = || File::options().create(true).append(true).open(&log).expect("a log file");
         let mut command = match rustix::process::geteuid().is_root() {

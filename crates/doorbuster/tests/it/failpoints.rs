@@ -34,16 +34,17 @@ use receiver::WebhookReceiver;
 use retrying_client::RetryingClient;
 use store_access::StoreAccess;
 
-/// The number of deployments that run at the same time, with SQLite and with PostgreSQL. Each
-/// deployment mostly waits. A deployment with PostgreSQL has two nodes. If more of these
-/// deployments ran at once, a node might not get a connection in time, and would delay its
+/// The number of deployments that run at the same time: first with SQLite, then with PostgreSQL.
+/// Each deployment waits most of the time. A deployment with PostgreSQL has two nodes. If more of
+/// these deployments ran at once, a node might not get a connection in time, and would delay its
 /// background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
 const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-/// The largest number of sales for one failpoint. In a sale with two nodes, the other node may do
-/// the work of the failpoint, so that no server is killed. Then the test starts another sale.
+/// The largest number of sales for one failpoint. In a sale with two nodes, only one node has the
+/// failpoint. If the other node passes the point instead, no server is killed, and the test starts
+/// another sale.
 const LIVES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(480);
@@ -72,7 +73,7 @@ const SHARED: [Failpoint; 14] = [
     Failpoint::OutboxDead,
 ];
 
-/// The points that run on PostgreSQL.
+/// Returns the points that run on PostgreSQL.
 fn shared() -> Vec<Failpoint> {
     match std::env::var(EVERY_SHARED).as_deref() {
         Ok("all") => Failpoint::ALL.to_vec(),
@@ -102,8 +103,8 @@ fn kill_at_each(
     store_access: impl Fn(&str) -> StoreAccess + Sync,
 ) {
     in_each_round(points, at_once, |name, passing| {
-        // If the other node did all the work of this point, no server was killed. In this case
-        // another sale begins.
+        // If only the node without the failpoint passed this point, no server was killed. In this
+        // case, another sale begins.
         let mut lives = (1..=LIVES).map(|n| {
             let store_access = store_access(&format!("{name}_{passing}_{n}"));
             let is_last = n == LIVES || !store_access.is_shared();
@@ -148,7 +149,7 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
                         Ok(died) => {
                             println!("{name}:{passing}: died {died}, {:?}", begun.elapsed())
                         }
-                        // The failure is printed above, under the thread's name.
+                        // The panic has printed the failure, with the thread's name.
                         Err(_) => wrong
                             .lock()
                             .expect("no thread panics with the lock")
@@ -175,11 +176,11 @@ fn life(sale: impl Future<Output = bool>) -> bool {
     runtime.block_on(sale)
 }
 
-/// The settings of a server that is not killed.
+/// Returns the settings of a server that is not killed.
 fn settings(store_access: &StoreAccess) -> Vec<(&str, &str)> {
     let mut settings = store_access.settings();
     settings.push(("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"));
-    // A refused event becomes a dead letter at the second attempt.
+    // A refused event becomes a dead letter after the second attempt.
     settings.push(("DOORBUSTER_WEBHOOKS__TRIES", "2"));
     settings.push(("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", MESSAGE_SECRET));
     settings

@@ -1,4 +1,4 @@
-//! Follows the guides for backups and upgrades of shape `embedded` with the pages' own commands.
+//! Runs the commands of the guides for backups and upgrades of the shape `embedded`.
 
 use std::process::Command;
 

@@ -1,6 +1,6 @@
 //! The server is killed at random instants. After about half of the rounds, a power cut discards
-//! unsynced data. After the restart the store must have every confirmed change, and no other
-//! change.
+//! unsynced data. After the restart, the store must have every confirmed change. Any other change
+//! in the store must come from a request that got no answer.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 20]. `DOORBUSTER_KILL_SEED` sets
 //! the seed [default: a new seed each time]. A failed test prints its seed.
@@ -20,7 +20,7 @@ use crate::crash_windows::purchase_log::AllowedEvents;
 use crate::crash_windows::random_load::{self, RandomLoad};
 use judge::Judge;
 
-/// Units that each buyer may hold.
+/// The limit for each buyer, in units.
 const LIMIT: u32 = 6;
 /// The length of a long hold in seconds, which is longer than a round.
 const LONG: u32 = 900;
@@ -32,7 +32,7 @@ const MORE_ROUNDS: u64 = 5;
 /// reads their verdicts at the end.
 const ROUNDS_WITH_QUEUE: u64 = 2;
 
-/// The value of an environment variable.
+/// Returns the number in an environment variable.
 pub(crate) fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))

@@ -19,7 +19,7 @@ fn lab(arguments: &[&str]) -> (Option<i32>, Value) {
     (ran.code(), ran.json())
 }
 
-/// The ids of the strategies with this claim.
+/// Returns the ids of the strategies with this claim.
 fn claiming(claim: &str) -> Vec<String> {
     let (_, list) = lab(&["list"]);
     let all = list["strategies"].as_array().expect("a list").iter();
@@ -278,13 +278,13 @@ fn uses_database(id: &str) -> bool {
 fn every_strategy_keeps_its_claim_with_each_fault() {
     let groups = ["safe", "safe_without_faults,unsafe"]
         .map(|claims| claims.split(',').flat_map(claiming).collect::<Vec<_>>());
-    // The runs mostly wait, so the test runs all faults at the same time.
+    // The runs wait most of the time, so the test runs all faults at the same time.
     std::thread::scope(|scope| {
         for fault in ["crash", "slow", "restart"] {
             for group in &groups {
                 scope.spawn(move || {
-                    // With the fault `crash`, omit `redis-lock-unsafe`. Its lock may never end
-                    // after a crash, and then the run would take minutes.
+                    // The test omits `redis-lock-unsafe` with the fault `crash`. After a crash, the
+                    // lock of this strategy may never end, and the run would take minutes.
                     let ends = |id: &&String| fault != "crash" || *id != "redis-lock-unsafe";
                     let ways: Vec<String> = group.iter().filter(ends).cloned().collect();
                     let (code, report) = with_fault(&ways.join(","), fault);

@@ -22,32 +22,31 @@ pub struct NatsStream {
 
 /// The received messages.
 pub struct ReceivedEvents {
-    /// Each event at its first arrival.
+    /// The received events. A repeated event is in the list only once.
     pub first: Vec<Event>,
     /// The number of repeated messages.
     pub again: usize,
 }
 
 impl NatsStream {
-    /// A running broker.
+    /// Starts a broker.
     pub async fn open() -> Self {
         let nats = NatsServer::start();
         nats.make_stream_with_window(NAME, WINDOW).await;
         Self { nats }
     }
 
-    /// The broker's port.
+    /// Returns the broker's port.
     pub fn port(&self) -> u16 {
         self.nats.port()
     }
 
-    /// The broker's address.
+    /// Returns the broker's address.
     pub fn url(&self) -> String {
         self.nats.url(NAME)
     }
 
-    /// Kills the broker, as a power failure does. Afterwards no server listens at the broker's
-    /// port.
+    /// Kills the broker, as in a power failure. Afterwards, no server listens at the broker's port.
     pub fn kill(&mut self) {
         self.nats.kill();
     }

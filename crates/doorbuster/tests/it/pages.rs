@@ -45,8 +45,8 @@ fn demonstration() -> ServerFixture {
     ServerFixture::with_launcher(TempDir::new(), &[], r#"exec "$@" --demo"#)
 }
 
-/// Creates a draft of a sale of lamps. `item` and `sale` replace or add fields of the item and of
-/// the sale. Returns the sale's id.
+/// Creates a draft of a sale of lamps. The fields in `item` and `sale` replace the default fields
+/// of the item and of the sale, or are added. Returns the sale's id.
 async fn draft(fixture: &ServerFixture, name: &str, item: Value, sale: Value) -> String {
     let mut lamp = json!({"id": "lamp", "title": "Ora lamp", "price": {"amount_minor": 4900, "currency": "EUR"}, "stock": 100,
         "limit_per_buyer": 2, "description": "Oiled oak and linen.", "list_price": {"amount_minor": 8900, "currency": "EUR"}});
@@ -70,12 +70,12 @@ fn merge(into: &mut Value, from: Value) {
     into.as_object_mut().expect("an object").extend(from);
 }
 
-/// The shop's link to a sale for a signed-in buyer.
+/// Returns the shop's link to a page for a signed-in buyer.
 fn link(address: SocketAddr, path: &str, buyer: &str) -> String {
     link_with_claims(address, path, buyer, false, None)
 }
 
-/// The shop's link to a sale for a signed-in buyer with these claims.
+/// Returns the shop's link to a page for a signed-in buyer with these claims.
 fn link_with_claims(
     address: SocketAddr,
     path: &str,
@@ -92,12 +92,12 @@ fn link_with_claims(
     format!("http://{address}{path}#token={}", token(SECRET.as_bytes(), &claims))
 }
 
-/// An address without a token.
+/// Returns the address of a page, without a token.
 fn plain(address: SocketAddr, path: &str) -> String {
     format!("http://{address}{path}")
 }
 
-/// A time in the API's format.
+/// Returns the time in `secs` seconds from now, also in the API's format.
 fn in_secs(secs: i64) -> (Timestamp, String) {
     let moment = Timestamp::now() + SignedDuration::from_secs(secs);
     (moment, format!("{moment:.3}"))
@@ -129,7 +129,7 @@ async fn streams(fixture: &ServerFixture, count: u64) {
         .await;
 }
 
-/// The states of a sale's orders. The newest order comes first.
+/// Returns the states of a sale's orders. The newest order comes first.
 async fn states(fixture: &ServerFixture, sale: &str) -> Vec<String> {
     let orders = fixture.orders(sale).await;
     orders.iter().map(|order| order["state"].as_str().expect("a state").to_owned()).collect()

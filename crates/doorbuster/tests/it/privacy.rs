@@ -95,7 +95,7 @@ async fn closed_shop() -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut bytes = [0; 16 * 1024];
-            // The result does not matter: the next request comes over another connection.
+            // The result is ignored, because the next request comes over another connection.
             let _ = stream.read(&mut bytes).await;
             let _ = stream
                 .write_all(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
@@ -215,7 +215,7 @@ async fn trouble(shop: &mut Shop) {
     )
     .await;
     shop.ask(&spec(5).bytes(), "403 forbidden").await;
-    // Make a ticket that cannot be settled, and an operator's action that cannot be recorded.
+    // With these triggers, one ticket cannot be settled, and one action cannot be recorded.
     let poison =
         "CREATE TRIGGER poison BEFORE INSERT ON orders WHEN NEW.units = 3 BEGIN SELECT raise(ABORT, 'poison'); END;
                   CREATE TRIGGER no_note BEFORE INSERT ON action BEGIN SELECT raise(ABORT, 'no note'); END;";
@@ -243,7 +243,7 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Makes a quota that contradicts the orders. The audit finds the contradiction and pauses the
+/// Makes a stored quota contradict the orders. The audit finds the contradiction and pauses the
 /// sale.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
@@ -283,7 +283,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
         if erased["held_back"] == json!([]) {
             break;
         }
-        // Give the server time to ask the sandbox about the checkout.
+        // The server needs some time to query the sandbox about the checkout.
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(orders, 1);

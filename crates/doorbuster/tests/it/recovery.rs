@@ -15,7 +15,7 @@ use doorbuster_testkit::postgres::programs;
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
 
-/// Returns the code blocks of the page in order, each with its language and its lines.
+/// Returns the code blocks of the page in order: the language and the lines of each block.
 fn blocks() -> Vec<(&'static str, String)> {
     let mut parts = PAGE.split("```").skip(1).step_by(2);
     let block = |part: &'static str| {
@@ -84,8 +84,8 @@ impl Installation {
         command.args(["-e", "-c", script]).current_dir("/");
         command.env("PATH", path).env("PGPORT", self.port.to_string());
         command.env("PGHOST", &self.dir).env("PGUSER", "postgres").env("PGDATABASE", "doorbuster");
-        // A server that a script starts inherits the script's output, and writes its log there
-        // after the script has ended. So the output goes to a file, and each script has its own
+        // A server that a script starts inherits the script's output, and writes its log to this
+        // output after the script has ended. So the output is a file, and each script has its own
         // file.
         static SCRIPTS: AtomicUsize = AtomicUsize::new(0);
         let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);

@@ -91,7 +91,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     let _ = more.read_to_string(&mut reply);
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     drop(taken);
-    // Each reload names the settings that need a restart, until the server restarts.
+    // Until the server restarts, each reload names the settings that need a restart.
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!((&line["changed"], &line["needs_restart"]), (&"".into(), &"workers".into()));
     assert_eq!(server.server.terminate().0, Some(0));

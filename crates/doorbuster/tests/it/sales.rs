@@ -12,7 +12,7 @@ use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, unt
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
 
-/// A server with an open sale of 100 phones.
+/// Starts a server with an open sale of 100 phones.
 pub fn open_sale(temp_dir: &TempDir) -> TestServer {
     let test_server = TestServer::open(temp_dir);
     test_server
@@ -384,7 +384,7 @@ fn lossy_proxy(url: &str, word: &'static str) -> String {
                         break;
                     }
                 }
-                // The client may have disconnected already.
+                // An error is ignored, because the client may have disconnected.
                 let _ = near.shutdown(Shutdown::Both);
             });
         }
@@ -416,7 +416,7 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
     assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "extended once");
 }
 
-/// Buys ten phones as the shop's page would.
+/// Buys ten phones, with the same request as the sale's page.
 pub fn buy(url: &str, token: &str) -> Value {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");
@@ -434,7 +434,7 @@ pub fn buy(url: &str, token: &str) -> Value {
     })
 }
 
-/// Pays for an order at the sandbox, as its buyer's browser would.
+/// Pays for an order at the sandbox, like the browser of the order's buyer.
 fn pay(url: &str, token: &str, order: &str) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("an event loop");

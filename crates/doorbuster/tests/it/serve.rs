@@ -331,7 +331,7 @@ fn the_limit_of_open_files_is_raised_to_the_hard_limit() {
         data_dir,
     );
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The server raises its limit to 700 files. It keeps 256, so 300 files leave 44 connections.
+    // The server raises its limit to 700 files. With 300 files, only 44 connections would fit.
     let taken: Vec<TcpStream> =
         (0..400).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let hear = |mut stream: TcpStream| {
@@ -398,7 +398,7 @@ fn a_demo_sells_to_any_visitor() {
         answers.iter().all(|(status, body)| *status == 201 || body["code"] == "sold_out"),
         "{answers:?}"
     );
-    // The first buyer cancels, and then a buyer who was refused before gets the unit.
+    // The first buyer cancels. Then a buyer who was refused earlier gets the unit.
     let id = answers[0].1["id"].as_str().expect("an order");
     assert_eq!(
         test_server.send(&guests[0], "POST", &format!("/v1/orders/{id}/cancel"), "", "").0,
@@ -500,7 +500,7 @@ fn a_demo_on_every_address_prints_an_address_that_others_can_open() {
         let line = text.lines().find_map(|line| line.strip_prefix("sale page:"))?.trim().to_owned();
         line.strip_prefix("http://")?.split('/').next()?.parse::<SocketAddr>().ok()
     });
-    // This machine's address in the network, or 127.0.0.1 if it has no network.
+    // Returns this machine's address in the network. If there is no network, returns 127.0.0.1.
     let speaks_from = || {
         let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
         socket.connect("198.51.100.1:9").ok()?;

@@ -17,7 +17,7 @@ fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
     run(program(temp_dir).arg("cluster").args(words).args(["--dir", &dir]))
 }
 
-/// Stops the nodes that a failing test would leave running.
+/// Stops the nodes when the test ends, also if the test fails.
 struct Down<'a>(&'a TempDir);
 
 impl Drop for Down<'_> {

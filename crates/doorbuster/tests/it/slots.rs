@@ -1,5 +1,5 @@
-//! Slot commands of the CLI, in one fixed example. Of 10,000 units, a slot gets 400. After a batch
-//! of 30 units is settled, the slot gets 100 more units.
+//! Tests the slots that the CLI shows, with one example. Of 10,000 units, a slot gets 400. After a
+//! batch of 30 units is settled, the slot gets 100 more units.
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
@@ -57,8 +57,9 @@ fn slot_and_units(
     (row[3..].to_vec(), [units("pool"), units("in_slots")])
 }
 
-/// Waits until the slot and the sale have these values. For the slot: epoch, granted, settled, both
-/// counters, refills and recalls. For the sale: the units in the pool and in slots.
+/// Waits until the slot and the sale have these values. The slot's values are the epoch, the
+/// granted and the settled units, both counters, the refills and the recalls. The sale's values are
+/// the units in the pool and in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,

@@ -26,12 +26,12 @@ impl TempDir {
         Self(path)
     }
 
-    /// A path in the directory.
+    /// Returns a path in the directory.
     pub fn join(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// The paths in the directory.
+    /// Returns the paths of the entries of the directory.
     pub fn entries(&self) -> Vec<PathBuf> {
         std::fs::read_dir(&self.0)
             .expect("it exists")
@@ -42,13 +42,13 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // A directory that cannot be removed stays among the temporary files.
+        // If the directory cannot be removed, it stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// The program, without the settings of the user who runs the tests, and with its temporary files
-/// in `temp_dir`.
+/// Returns a command that runs the program. The command ignores the settings of the user who runs
+/// the tests, and writes its temporary files to `temp_dir`.
 pub fn program(temp_dir: &TempDir) -> Command {
     let built = || env!("CARGO_BIN_EXE_doorbuster").into();
     let mut command = Command::new(std::env::var_os(PROGRAM).unwrap_or_else(built));
@@ -73,17 +73,17 @@ pub fn run(command: &mut Command) -> CommandRun {
 pub struct CommandRun(Output);
 
 impl CommandRun {
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(&self) -> Option<i32> {
         self.0.status.code()
     }
 
-    /// Standard output.
+    /// Returns standard output.
     pub fn out(&self) -> String {
         String::from_utf8_lossy(&self.0.stdout).into_owned()
     }
 
-    /// Standard error.
+    /// Returns standard error.
     pub fn err(&self) -> String {
         String::from_utf8_lossy(&self.0.stderr).into_owned()
     }
@@ -102,7 +102,7 @@ impl CommandRun {
         self.err()
     }
 
-    /// Standard output as JSON.
+    /// Returns standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out())
@@ -149,12 +149,12 @@ impl TestServer {
         }
     }
 
-    /// The server's URL, `http://host:port`.
+    /// Returns the server's URL, `http://host:port`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The directory of the server's store.
+    /// Returns the directory of the server's store.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
@@ -168,7 +168,7 @@ impl TestServer {
             .env("DOORBUSTER_ADMIN_KEY", KEY))
     }
 
-    /// A buyer's token.
+    /// Returns a buyer's token.
     pub fn token(&self, temp_dir: &TempDir, buyer: &str) -> String {
         let mut command = program(temp_dir);
         let made = run(command.args(["token", "buyer", buyer, "--data-dir"]).arg(&self.data_dir))
@@ -176,7 +176,7 @@ impl TestServer {
         made.trim().to_owned()
     }
 
-    /// Sends a request with this token as the shop's page would; returns the status and the body.
+    /// Sends a request with this token, like the sale's page. Returns the status and the body.
     pub fn send(
         &self,
         token: &str,
@@ -243,11 +243,11 @@ impl Drop for TestServer {
     }
 }
 
-/// The command for a server on a free port.
+/// Returns the command for a server on a free port.
 pub fn serve(temp_dir: &TempDir, data_dir: &Path) -> Command {
     let mut command = program(temp_dir);
     command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir);
-    // Buyers pay with the buttons of the sandbox.
+    // With this setting, buyers can pay with the buttons of the sandbox.
     command.env("DOORBUSTER_PAYMENT__SANDBOX_PAGE", "true");
     // The server writes few log lines, so that the lines fit into the pipe.
     command

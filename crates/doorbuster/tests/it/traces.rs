@@ -27,7 +27,7 @@ enum Value {
     Other,
 }
 
-/// The value of a field in a Protocol Buffers message.
+/// The value of one field of a Protocol Buffers message.
 enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -46,7 +46,7 @@ fn varint(bytes: &mut &[u8]) -> u64 {
     number
 }
 
-/// The fields of a message, each with its number.
+/// Returns the number and the value of each field of a message.
 fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
@@ -72,7 +72,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
     found
 }
 
-/// The nested messages in the field with this number.
+/// Returns the nested messages in the fields with this number.
 fn inner(bytes: &[u8], number: u64) -> Vec<&[u8]> {
     let of_it = |(found, field)| match field {
         Field::Bytes(bytes) if found == number => Some(bytes),
@@ -136,7 +136,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // Keep the body before the answer is sent, so that the test has every answered request.
+            // The body is kept before the answer is sent, so that the test gets every answered
+            // request.
             if keep.send((path, body)).is_err() {
                 return;
             }
@@ -148,9 +149,9 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     (address, kept)
 }
 
-/// Sells one unit on a server that samples this share of purchases, and stops the server. `headers`
-/// are the headers of the purchase. Returns the path and the body of each request that the
-/// collector received.
+/// Sells one unit on a server that samples the share `share` of purchases. Then stops the server.
+/// `headers` are the headers of the purchase. Returns the path and the body of each request that
+/// the collector received.
 fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector("200 OK");
@@ -186,7 +187,7 @@ fn traces(got: Vec<(String, Vec<u8>)>) -> Vec<(String, Vec<u8>)> {
     got.into_iter().filter(|(path, _)| path.starts_with("POST /v1/traces ")).collect()
 }
 
-/// The spans in the requests, by name.
+/// Returns the spans in the requests, sorted by name.
 fn spans(got: &[(String, Vec<u8>)]) -> Vec<Span> {
     let resources = got.iter().flat_map(|(_, body)| inner(body, 1));
     let scopes = resources.flat_map(|resource| inner(resource, 2));

@@ -14,12 +14,13 @@ use crate::test_server::{TempDir, TestServer, serve, until};
 /// The secret with which the shop signs buyers' tokens.
 const BUYER_SECRET: &str = "a-text-of-thirty-two-bytes-or-more-that-is-not-base64";
 
-/// A running sample shop, stopped when it is dropped.
+/// A running sample shop. It is stopped when this value is dropped.
 struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // An error means that the shop has already ended. The test has then already failed.
+        // `kill` fails only if the shop has ended. In this case, the test has failed for this
+        // reason.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

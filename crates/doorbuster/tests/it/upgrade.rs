@@ -1,5 +1,6 @@
-//! Upgrades from version 0.1.0. The directory `tests/stores` has stores of that version, and stores
-//! of an earlier build. Every later version must migrate these stores and continue their sale.
+//! Upgrades from version 0.1.0. The directory `tests/stores` has stores of version 0.1.0, and
+//! stores of a build before this version. Every later version must migrate these stores and
+//! continue their sale.
 //!
 //! The test `a_store_of_this_version` made these stores. To keep the stores of another version, run
 //! this test by hand with `--ignored`.
@@ -19,8 +20,8 @@ const BUYER_SECRET: &str = "a-secret-of-thirty-two-bytes-or-more";
 const ID_KEY: &str = "5f1d7a9c3e5b7082946c8ad0e2f41b3d5f1d7a9c3e5b7082946c8ad0e2f41b3d";
 const ITEM: &str = "id=phone,title=Phone,stock=5,price=1.00CNY,hold=1m";
 
-/// The directories of the kept stores. A build from before the release of 0.1.0 wrote the stores in
-/// the first directory.
+/// The directories of the kept stores. A build before the release of 0.1.0 wrote the stores in the
+/// first directory.
 const KEPT: [&str; 2] = ["0.1.0-schema-14", NEWEST];
 /// The directory for the stores of this version.
 const NEWEST: &str = "0.1.0";
@@ -190,7 +191,8 @@ fn a_store_of_this_version() {
         .expect("pg_dump starts");
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let dump = String::from_utf8(dump.stdout).expect("text");
-    // Leave out `\restrict` and `\unrestrict`, because other versions of psql do not support them.
+    // The commands `\restrict` and `\unrestrict` are omitted, because other versions of psql do not
+    // support these commands.
     let is_plain =
         |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     let lines: Vec<&str> = dump.trim_end().lines().filter(is_plain).collect();

@@ -1,5 +1,5 @@
 //! Webhooks as a shop receives them, and the endpoint commands of the CLI. One test kills the
-//! server during deliveries. The shop still gets each change of every order, in sequence.
+//! server during deliveries. The shop must get each change of every order, in sequence.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -52,8 +52,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // Record the event before the answer: the server may be killed before it reads the
-                // answer.
+                // The event is recorded before the answer, because the kill may come before the
+                // server reads it.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -75,7 +75,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
     }
 }
 
-/// The first complete request and its length.
+/// Returns the first complete request and its length in bytes.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
@@ -104,7 +104,7 @@ async fn trade(address: SocketAddr, round: u64, seed: u64) {
     }
 }
 
-/// The event types in each order's history.
+/// Returns the event types in the history of each order.
 async fn histories(fixture: &ServerFixture) -> HashMap<String, Vec<String>> {
     let mut histories = HashMap::new();
     for order in fixture.orders("spring").await {
@@ -421,7 +421,7 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         added.json()["id"].as_str().expect("an id")
     );
     let before = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
-    // Use a second connection to write rows that only a damaged store or a later version can have.
+    // A second connection writes rows that only a damaged store or a later version can have.
     let store = rusqlite::Connection::open(fixture.data_dir().join("doorbuster.sqlite3"))
         .expect("the store's file");
     store.busy_timeout(Duration::from_secs(10)).expect("a timeout");

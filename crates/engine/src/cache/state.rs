@@ -1,4 +1,4 @@
-//! What a node keeps for reads of unknown ids.
+//! The state that a node needs to read the store for ids that it does not know.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use doorbuster_slots::{Locks, SharedRedis};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// A node's state for reads of unknown ids.
+/// The state that a node needs to read the store for ids that it does not know.
 #[derive(Debug, Default)]
 pub struct Cache {
     /// The shared Redis and its locks, if the nodes share a Redis.

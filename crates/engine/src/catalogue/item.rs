@@ -40,8 +40,8 @@ pub struct ItemWork {
     /// Locked while units move between the pool and slots. The lock only avoids duplicate work. The
     /// store's rows decide about units.
     pub reconciling: tokio::sync::Mutex<()>,
-    /// Whether a task already waits for `reconciling`. When that task gets the lock, it handles all
-    /// earlier commits. So a second task is not needed.
+    /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
+    /// handles all earlier commits. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
     /// How far each slot has applied its feed from the store.
     pub feed: FeedMarks,
@@ -63,7 +63,8 @@ pub struct ItemWork {
     /// The store time until which this node takes no units from the item's pool. It is set when
     /// this node gave units to the pool for another node.
     pub pool_rests_until: AtomicI64,
-    /// The item's waiting room, if it opens automatically and each item has a room.
+    /// The state of the item's own waiting room. It is used only if the room opens automatically
+    /// and each item has a room.
     pub room: RoomFlags,
     /// The number of the next slot, if the spread uses the slots in turn.
     pub turn: AtomicU64,
@@ -88,7 +89,8 @@ impl ItemState {
         };
         let (spread, hash) = (&self.row.spread, request.buyer_hash);
         let slot_units = self.work.slot_units.load();
-        // The registry may be older than the spread, so it may list partitions that are gone.
+        // The registry may be older than the spread, so it may list partitions that do not exist
+        // any more.
         let registry = slot_units.registry.within(slots as u32);
         let listed = partition::first_try(spread, registry, hash, number);
         let at = listed.unwrap_or_else(|| partition::home(spread, hash, number));
@@ -108,7 +110,7 @@ impl ItemState {
         own.chain(respread::last_tries(&leaving).iter().copied()).collect()
     }
 
-    /// Returns the slots of the spread and the slots that are leaving it.
+    /// Returns the slots of the spread and the slots that are leaving the spread.
     #[must_use]
     pub fn reached_slots(&self) -> Vec<SlotKey> {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
@@ -145,8 +147,8 @@ pub struct SlotUnits {
 }
 
 /// How far each slot has applied the quota that was released by ended orders. Until a slot has
-/// applied the released quota of all ended orders, its answer about a buyer's limit may be out of
-/// date.
+/// applied the released quota of all ended orders, the slot's answer about a buyer's limit may be
+/// out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,
@@ -155,12 +157,13 @@ pub struct FeedMarks {
 }
 
 impl FeedMarks {
-    /// Counts an ended order. The feed contains the quota that the order released.
+    /// Counts an ended order. The item's feeds already contain the quota that the order released.
     pub fn record_ending(&self) {
         self.endings.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Returns the number of ended orders so far. The caller must read this number before the feed.
+    /// Returns the number of ended orders so far. The caller must read this number before it reads
+    /// the feed.
     #[must_use]
     pub fn endings(&self) -> u64 {
         self.endings.load(Ordering::Acquire)

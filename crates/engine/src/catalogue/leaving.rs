@@ -1,4 +1,5 @@
-//! The slots that left an item's spread and are not closed yet, as far as this node knows.
+//! The slots that left an item's spread but may still have an open grant, as far as this node
+//! knows.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,8 @@
 //! The catalogue that all tasks of the node share.
 //!
-//! This part owns the catalogue, and the version of the store's catalogue that it contains. It
-//! calls no other part. Changes come from operators, from the store, and from an edge's upstreams.
+//! This part owns the catalogue, and knows which version of the store's catalogue this node has.
+//! This part calls no other part. Changes come from operators, from the store, and from an edge's
+//! upstreams.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};

@@ -22,7 +22,7 @@ pub enum AdjustResult {
     Repeated(ItemCounts),
     /// The change takes more units than are free.
     MoreThanFree {
-        /// The free units.
+        /// The number of free units.
         free: u64,
     },
     /// The idempotency key was used for another change.

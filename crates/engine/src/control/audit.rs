@@ -17,7 +17,7 @@ use crate::scheduler::{NextRun, Work};
 /// Shortest pause between two audits.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after an audit, as a multiple of the audit's duration. Audits are expensive, because each
-/// audit reads every order. The pause limits them to a hundredth of one core.
+/// audit reads every order. Because of the pause, audits use at most a hundredth of one core.
 const PAUSE_FACTOR: u32 = 100;
 /// If this many tickets are settled within [`RUSH_WINDOW`], there is a rush, and the audit waits
 /// for its end. During an audit, an embedded store cannot move its log into the database, so the
@@ -33,12 +33,12 @@ const RUSH_MAX: Duration = Duration::from_secs(30);
 pub struct AuditView {
     /// When the audit ran.
     pub checked_at: Millis,
-    /// Grants that were closed because a slot failed.
+    /// The number of grants that were closed because a slot failed.
     pub repairs: u64,
     /// Violated invariants. The list is empty if every invariant holds.
     pub findings: Vec<FindingView>,
-    /// Refunds of payments that pay for no order. The server handles them by itself, so they are
-    /// not findings.
+    /// Refunds of payments that pay for no order. The server handles these refunds by itself, so
+    /// they are not findings.
     pub notices: Vec<RefundNotice>,
     /// Payments that were reversed without a request from the shop.
     pub reversals: Vec<ReversedPayment>,
@@ -149,7 +149,8 @@ impl Engine {
         }
     }
 
-    /// Adds up the store's rows.
+    /// Runs one audit: adds up the store's rows, and returns the violated invariants and the
+    /// counts.
     ///
     /// # Errors
     /// If the store is unreachable.

@@ -1,5 +1,6 @@
-//! Adds partitions to an item if one slot's tickets wait to be settled. The item must have an
-//! automatic spread. Runs every second on the leader if all nodes share the slots.
+//! Adds partitions to an item if too many tickets of one slot wait to be settled. The item must
+//! have an automatic spread. If all nodes share the slots, this job runs every second on the
+//! leader.
 //!
 //! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
 //! partitions, so their number cannot oscillate.
@@ -129,15 +130,16 @@ pub(crate) async fn widen(
         }
         return Ok(false);
     }
-    // An operator may have changed the spread, and this node may not know it yet. In this case the
-    // version check refuses this node's change.
+    // An operator may have changed the spread while this node does not know the change yet. In this
+    // case the version check refuses this node's change.
     let wider = Spread { partitions, ..item.row.spread };
     let set = engine.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
 }
 
 impl Engine {
-    /// Returns the number of partitions that each of `items` new items gets.
+    /// Returns the number of partitions that each new item gets, if `items` new items are created
+    /// together.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
         let catalogue = self.catalogue();
@@ -146,8 +148,8 @@ impl Engine {
         self.partitions_beside(used, items)
     }
 
-    /// Returns the number of partitions for each of `items` automatic items, if other items use
-    /// `used` slots.
+    /// Returns the number of partitions for each of `items` items with an automatic spread, if
+    /// other items use `used` slots.
     fn partitions_beside(&self, used: usize, items: usize) -> u32 {
         if self.layout() != SlotLayout::Shared {
             return 1;
@@ -156,9 +158,10 @@ impl Engine {
         if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
     }
 
-    /// Chooses the partitions of a draft's automatic items again, before the draft is scheduled or
-    /// opened. The new choice counts only the sales that may be open at the same time as this sale.
-    /// The first choice, when the draft was created, counted every sale that had not ended.
+    /// For the items of a draft that have an automatic spread, chooses the number of partitions
+    /// again before the draft is scheduled or opened. The new choice counts only the sales that may
+    /// be open at the same time as this sale. The first choice, when the draft was created, counted
+    /// every sale that had not ended.
     ///
     /// # Errors
     /// If the store is unreachable.

@@ -1,4 +1,5 @@
-//! Reads the catalogue again after other nodes changed it. The store's notifications wake this job.
+//! Reads the catalogue again after other nodes changed the catalogue. The store's notifications
+//! wake this job.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// which this node then has the whole catalogue, or `None` if it skipped a changed sale.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.meter().count_catalogue_check();
-    // `known` is the catalogue before the store is read. If another task changes a sale after that,
-    // the task's row may be newer than the row that this function reads.
+    // `known` is the catalogue before the store is read. If another task changes a sale during this
+    // function, that task's row may be newer than the row that this function reads.
     let known = engine.catalogue().clone();
     let version = engine.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
@@ -50,7 +51,7 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
         .map(|sale| sale.row.id.as_str().into())
         .collect();
     for id in gone {
-        // This node may have created the sale a moment ago, so the store is asked again.
+        // This node may have created the sale after the read, so the store is asked again.
         if engine.store().sale(&id).await?.is_none() {
             engine.change_catalogue(|c| c.remove(&id));
             if let Some(sale) = known.sale(&id).filter(|_| engine.layout().is_node_local()) {
@@ -70,7 +71,7 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
 }
 
 /// Loads one changed sale. Skips a sale that this node is changing itself, because the end of that
-/// change triggers another reload.
+/// change triggers another reload. Returns whether this node has the sale's newest row now.
 async fn reload_one(
     engine: &Engine,
     row: SaleRow,
@@ -160,7 +161,7 @@ impl Engine {
     }
 
     /// Reads and publishes the counts of these items. If a commit publishes an item's counts during
-    /// the read, reads that item again.
+    /// the read, reads the counts of that item again.
     pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
         let catalogue = self.catalogue().clone();
         let mut missing = items;

@@ -1,10 +1,10 @@
 //! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
-//! nodes through the store and waits for them.
+//! nodes through the store, and waits until they have drained their slots.
 //!
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
 //! this time the server asks buyers to retry. The phase change closes every grant that is still
-//! open, so stock stays correct even if a slot was not drained. So the server only logs and skips
-//! an unreachable or slow slot. Tickets that such a slot still issues are returned.
+//! open, so stock stays correct even if a slot was not drained. So if a slot is unreachable or
+//! slow, the server logs this and goes on. Tickets that such a slot still issues are returned.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,13 +20,14 @@ use crate::outage_log;
 use super::slot_cleanup::retire_slots;
 use super::slot_reconciliation;
 
-/// How long other nodes keep draining. This time is a little longer than the wait of the node that
-/// began the drain.
+/// How long other nodes keep draining if the node that began the drain does not end the drain. This
+/// time is a little longer than the wait of the node that began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// How often a node looks for drains that other nodes began, while it knows of such a drain. If the
-/// node learns of another drain, the next check starts at once.
+/// The time between two checks for drains that other nodes began, while this node knows of such a
+/// drain. If the node learns of another drain, the next check starts at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a node looks for drains that other nodes began, while it knows of none.
+/// The time between two checks for drains that other nodes began, while this node knows of no such
+/// drain.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// While a node waits for other nodes or for the end of a drain, it checks the store at this
 /// interval.
@@ -86,7 +87,7 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
 }
 
 /// Closes the grants of slots that only this node reaches. Then the node that began the drain does
-/// not have to wait until [`DRAIN_MAX`].
+/// not have to wait for the whole of [`DRAIN_MAX`].
 async fn close_own_grants(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
@@ -120,8 +121,8 @@ impl Engine {
     /// skips an unreachable slot.
     pub(super) async fn stop_slots(&self, sale: &SaleState) -> Vec<SlotKey> {
         let items = sale.items.iter().map(|item| async move {
-            // Reconciliation takes this lock and then checks `draining`. So it does not start the
-            // slots again during the drain.
+            // Reconciliation takes this lock and then checks `draining`. So reconciliation does not
+            // start the slots again during the drain.
             let _guard = item.work.reconciling.lock().await;
             item.work.stopped_here.store(true, Ordering::Release);
             join_all(item.reached_slots().into_iter().map(|slot| self.stop_slot(slot))).await
@@ -211,7 +212,7 @@ impl Engine {
                 error,
                 event = "slot.drain_cancel_failed",
                 sale = sale.row.id,
-                "failed to cancel a drain; other nodes keep draining until it times out"
+                "failed to cancel a drain; other nodes keep draining until the drain times out"
             );
         }
     }
@@ -224,7 +225,7 @@ impl Engine {
             slot_reconciliation::reconcile_all(self, &sale.items).await;
         }
         if sale.row.phase == doorbuster_core::Phase::Closed {
-            // The job `retire` asks the remaining slots again.
+            // If a slot does not answer, the job `retire` asks it again later.
             let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
             retire_slots(self, slots).await;
         }

@@ -73,8 +73,8 @@ async fn write_while_held(
     let mut edges_seen: Option<Instant> = None;
     let lived = |seen: Option<Instant>| seen.is_some_and(|at| at.elapsed() < WITHOUT_EDGES_MAX);
     while guard.is_held() {
-        // A Redis server that lost the feed also lost the edges' entries. So after this node saw a
-        // live edge, it assumes for some time that an edge is alive.
+        // A Redis server that lost the feed also lost the records of live edges. So after this node
+        // saw a live edge, it assumes for [`WITHOUT_EDGES_MAX`] that an edge is alive.
         if !lived(edges_seen) && engine.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
@@ -154,8 +154,8 @@ impl<'a> FeedWriter<'a> {
         }
     }
 
-    /// Gathers the changes since the last call, and returns the new requests. Returns `None` if a
-    /// new generation is needed.
+    /// Gathers the changes since the last call, and returns the new requests that hold orders.
+    /// Returns `None` if a new generation is needed.
     ///
     /// A commit publishes its requests before its counts. So this function reads the counts first.
     /// The requests that it reads afterwards then include the requests of all orders in these

@@ -16,11 +16,11 @@ use crate::scheduler::{NextRun, Work};
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// Intended duration of one transaction if the store is a database server. If a transaction takes
-/// twice as long, the next batch has half the size.
+/// more than twice as long, the next batch has half the size.
 const BATCH_TIME: Duration = Duration::from_millis(8);
 /// Intended duration of one transaction if a single writer runs all transactions in turn. It is
-/// shorter than [`BATCH_TIME`], because a purchase may have to wait for this transaction before its
-/// own begins.
+/// shorter than [`BATCH_TIME`], because a purchase may have to wait for this transaction before the
+/// purchase's own transaction begins.
 const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// The number of batches that run at the same time if the store is a database server. While one
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.

@@ -22,7 +22,8 @@ pub(super) async fn feed_slots(
     try_join_all(each).await
 }
 
-/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards.
+/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards, or
+/// 0 if the slot does not have the grant.
 pub(super) async fn feed_and_count(engine: &Engine, grant: &Grant) -> Result<u64, EngineError> {
     let Some(view) = view_of(engine, grant).await? else { return Ok(0) };
     feed(engine, grant, view.applied).await?;

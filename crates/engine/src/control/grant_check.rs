@@ -47,8 +47,8 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
             "a slot's memory was full; the slot continues under a new epoch"
         );
     }
-    // With this flag, reconciliation starts the slot again. If reconciliation fails now, the next
-    // sweep repeats it.
+    // This flag lets reconciliation start the slot again. If reconciliation fails now, the next
+    // check of all slots wakes it again.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     super::slot_reconciliation::reconcile_locked(engine, item).await
 }

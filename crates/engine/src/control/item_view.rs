@@ -49,7 +49,7 @@ impl ItemView for ItemInMemory<'_> {
 
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
-        // After a step of the clock, the difference can be large.
+        // After a step of the clock, the difference can be large or negative, so it is limited.
         (until - self.engine.now().0).clamp(0, POOL_REST_MS).unsigned_abs()
     }
 

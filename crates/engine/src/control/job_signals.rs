@@ -13,8 +13,8 @@ use crate::scheduler::{Scheduler, Work};
 /// dropped tickets still see the refusal, because a waiting page also polls.
 const REFUSED_MAX: usize = 1_000;
 
-/// Tickets that another node refused. This node still has to check which of them belong to waitlist
-/// entries.
+/// Tickets that other nodes refused. This node must check later which of these tickets belong to
+/// waitlist entries.
 #[derive(Debug, Default)]
 pub(super) struct ForeignRefusals {
     ids: Mutex<Vec<TicketId>>,
@@ -57,7 +57,7 @@ pub struct JobSignals {
     /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,
     pub(super) drains_changed: Notify,
-    /// Tickets that other nodes refused, if no request on this node waits for them. Such a ticket
+    /// Tickets that other nodes refused and for which no request on this node waits. Such a ticket
     /// may belong to a waitlist entry that was passed over.
     pub(super) foreign_refusals: ForeignRefusals,
     /// Notified when a sale may have opened. After that, other nodes may recall units from this
@@ -68,8 +68,9 @@ pub struct JobSignals {
     pub(super) feed_changed: Notify,
     /// The number of calls of [`JobSignals::signal_events`].
     pub(super) event_signal: tokio::sync::watch::Sender<u64>,
-    /// Whether this node reconciles an item's slots after every commit for the item. Otherwise the
-    /// node reconciles the slots only when the node itself needs units.
+    /// Whether this node reconciles an item's slots after every commit that changes the item's
+    /// counts or feeds. If not, the node reconciles the slots only when the node itself needs
+    /// units.
     pub(super) reconciles_on_commit: AtomicBool,
     pub(super) scheduler: Scheduler,
 }

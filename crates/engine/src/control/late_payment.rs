@@ -34,8 +34,9 @@ impl Engine {
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_late(item, payment).await;
         failpoint::pass(Failpoint::LateCaptured);
-        // If recalled units are not needed, reconciliation moves them back to the slots. It also
-        // adds the order's units to the buyer's quota in the slot again.
+        // If recalled units are not needed, reconciliation moves them back to the slots.
+        // Reconciliation also delivers the feed row that adds the order's units to the buyer's
+        // quota in the slot again.
         if let Err(error) = slot_reconciliation::reconcile_locked(self, item).await {
             outage_log::warn!(
                 self.outage_log(),
@@ -91,7 +92,7 @@ impl Engine {
                     self.outage_log(),
                     error,
                     event = "payment.late_recall_failed",
-                    "failed to recall units for a late payment; only the pool is used"
+                    "failed to recall units for a late payment; the payment uses only the pool"
                 );
                 None
             }

@@ -3,7 +3,7 @@
 //!
 //! The leader closes the grants of nodes with a lapsed lease, so that other nodes can sell the
 //! units of these grants. This job also reads which nodes are live. The set of live nodes
-//! determines which slots this node settles.
+//! determines for which slots this node settles the tickets.
 //!
 //! Leases only avoid duplicate work. The store's rows decide about stock. If a node continues
 //! without its lease, its tickets are returned.
@@ -63,13 +63,13 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
     }
 }
 
-/// Wakes the checks of all slots that this node reaches. This node's lease lapsed, so other nodes
-/// may have closed its grants.
+/// After this node's lease lapsed, wakes the checks of all slots that this node reaches. The reason
+/// is that other nodes may have closed this node's grants.
 fn handle_own_lapse(engine: &Engine, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
         event = "node.lease_lapsed",
-        "this node's lease lapsed; its slots start a new epoch if other nodes took their units"
+        "this node's lease lapsed; if other nodes took its units, its slots start a new epoch"
     );
     engine.meter().count_lease_lapse();
     engine.control().suspect_loss();
@@ -79,7 +79,7 @@ fn handle_own_lapse(engine: &Engine, away: Duration) {
 }
 
 /// Renews this node's lease. With the control role, the node also takes or renews the leader's
-/// lease. The leader closes the grants of dead nodes.
+/// lease. If the node is the leader after that, it also closes the grants of dead nodes.
 pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
     let control = engine.control();
     if engine.layout().is_single_node() {
@@ -132,7 +132,8 @@ async fn take_over(engine: &Engine) -> Result<(), EngineError> {
     }
 }
 
-/// Reads which nodes have a valid lease, and answers their questions. Returns these nodes.
+/// Reads which nodes have a valid lease, answers the questions of these nodes, and returns the
+/// nodes.
 async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
     let nodes = engine.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();

@@ -14,7 +14,8 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
 /// Moves at most `units` from the item's slots to its pool, and returns the number of moved units.
-/// The caller has the item's lock. So no other task delivers the units of returned tickets now.
+/// The caller must have the item's lock, so that no other task delivers the units of returned
+/// tickets at the same time.
 pub(crate) async fn recall_to_pool(
     engine: &Engine,
     item: &ItemState,

@@ -1,8 +1,8 @@
-//! Publishes each item's `count`, `start` and `access` in the shared Redis: its total, whether the
-//! sale is open, and its units that are not available. Writes these numbers when they change, and
-//! writes unchanged numbers again after a second. Programs in front of the server, such as a
-//! gateway, read these numbers from a replica and need no node. Only the node with the lock
-//! publishes. No node reads the numbers.
+//! Publishes each item's `count`, `start` and `access` in the shared Redis: the item's total,
+//! whether the sale is open, and the number of the item's unavailable units. Writes these numbers
+//! when they change, and writes unchanged numbers again after a second. Programs in front of the
+//! server, such as a gateway, read these numbers from a replica and need no node. Only the node
+//! with the lock publishes. No node reads the numbers.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// If numbers are not written again, they expire after this time. Missing numbers are better than
 /// old ones.
 const KEY_TTL: Duration = Duration::from_secs(5);
-/// How long the numbers of an ended sale are still written.
+/// How long after a sale's end its numbers are written, in milliseconds.
 const AFTER_END_MS: i64 = 60_000;
 /// Time between two attempts to take the lock.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);

@@ -70,8 +70,9 @@ impl Engine {
         }
     }
 
-    /// Returns how many queues are read at the same time while this sale runs with `own` slots.
-    /// The queues of overlapping sales count too. Returns 0 if this deployment has no queues.
+    /// Returns how many queues the nodes read at the same time while this sale runs, if the sale
+    /// has `own` slots. The queues of sales that may be open at the same time count too. Returns 0
+    /// if this deployment has no queues.
     #[must_use]
     pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
         if self.layout().is_node_local() {

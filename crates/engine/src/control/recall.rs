@@ -1,4 +1,4 @@
-//! Carries out recalls: takes units out of a slot, and moves them in the store.
+//! Carries out recalls: takes units out of a slot, and moves these units in the store.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, Recall, RecallId};

@@ -33,7 +33,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
             } else if under_way.insert(sale.row.id.clone()) {
-                // A drain takes time, and other sales must open without waiting for it.
+                // A drain takes time, and other sales must open without waiting for the drain.
                 steps.spawn(take_step(engine.clone(), sale, step));
             }
         }
@@ -41,7 +41,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Takes one step and returns the sale's id. Logs a failed step, and the next check repeats it.
+/// Opens or closes the sale, and returns the sale's id. If this fails, logs the failure, and the
+/// next check repeats the step.
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
         outage_log::warn!(
@@ -58,7 +59,7 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -
     sale.row.id.clone()
 }
 
-/// Returns the next step by the clock, and the time at which it is due.
+/// Returns the phase change that the sale's times require next, and the time at which it is due.
 fn next_step(sale: &SaleState) -> Option<(PhaseStep, Millis)> {
     match sale.row.phase {
         Phase::Scheduled => sale.row.starts_at.map(|at| (PhaseStep::Open, at)),

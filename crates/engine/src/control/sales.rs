@@ -1,5 +1,5 @@
-//! The operators' changes of sales. The store and the catalogue have each change before the
-//! operator gets the answer.
+//! The operators' changes of sales. Each change is in the store and in this node's catalogue before
+//! the operator gets the answer.
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{PhaseChange, PhaseStep};
@@ -16,8 +16,9 @@ use super::slot_cleanup::retire_slots;
 use crate::catalogue::{ItemState, SaleFlags, SaleState};
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
-/// How often a node drains a sale that other nodes change meanwhile. After the last drain, the
-/// phase changes in any case. So changes at other nodes cannot prevent a pause or a close.
+/// The maximum number of drains for one phase change, if other nodes change the sale during each
+/// drain. After the last drain, the phase changes in any case. So changes at other nodes cannot
+/// prevent a pause or a close.
 const DRAINS_MAX: u32 = 3;
 
 /// The exclusive right of one task to change a sale on this node. While a sale is locked, this node
@@ -97,7 +98,8 @@ impl Engine {
         if outcome == DeleteOutcome::Done {
             self.change_catalogue(|c| c.remove(id));
             drop(guard);
-            // If a slot does not answer, it keeps its data. No grant can use them any more.
+            // If a slot does not answer, it keeps its data. This does no harm, because no grant can
+            // use the data any more.
             retire_slots(self, slots).await;
         }
         Ok(outcome)
@@ -187,12 +189,12 @@ impl Engine {
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
-        // A successful step ends the drain. If the step failed, or if another node took it first,
-        // this node must cancel its own drain.
+        // A successful step ends the drain. If the step failed, or if another node took the same
+        // step first, this node must cancel its own drain.
         if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
             self.cancel_drain(sale).await;
         }
-        // The cancelled drain changed the sale's version.
+        // The cancelled drain changed the sale's version, so the row is read again.
         if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
             && let Some(newest) = self.store().sale(&row.id).await?
         {
@@ -300,8 +302,8 @@ impl Engine {
         self.show_row(row, false).await.map(drop)
     }
 
-    /// Adds a new sale to the catalogue. Returns `false` if another task has added it already. That
-    /// task's row may be newer.
+    /// Adds a new sale to the catalogue. Returns `false` if another task has added the sale
+    /// already. That task's row may be newer.
     pub(super) async fn show_new_sale(&self, row: SaleRow) -> Result<bool, EngineError> {
         self.show_row(row, true).await
     }

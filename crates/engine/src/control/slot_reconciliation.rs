@@ -24,9 +24,9 @@ const RECONCILED_AT_ONCE: usize = 64;
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time between two checks of a leaving slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
-/// After a node gave units to another node, it waits for this long before it recalls units. A
-/// random part makes the wait up to twice as long. During the wait, the other node can sell the
-/// units.
+/// After a node gave units to another node, the first node waits for this long before it recalls
+/// units. A random part makes the wait up to twice as long. During the wait, the other node can
+/// sell the units.
 const GIVE_WAY: Duration = Duration::from_millis(20);
 
 /// Reconciles every woken item in its own task, until the program stops.
@@ -44,7 +44,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 if reason == WakeReason::Pool && !needs_pool_units(&engine, &item).await {
                     return;
                 }
-                // A task that already waits for the item's lock will also handle this change.
+                // A task that already waits for the item's lock will also handle the change that
+                // woke this task.
                 if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
                     return;
                 }
@@ -97,8 +98,8 @@ pub async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), EngineEr
     reconcile_locked(engine, item).await
 }
 
-/// Returns whether a slot needs units of the pool now. Always true if the pool is not distributed
-/// in portions.
+/// Returns whether a slot needs units of the pool now. Always returns true if the pool is not
+/// distributed in portions.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
     let portions = portions(engine, item);
     if !portions.spread.uses_sub_domains() {

@@ -2,8 +2,8 @@
 //! closes the slot's grant by id, and the slot gets a new grant. Runs every second, and at once on
 //! a signal.
 //!
-//! Each node watches the slots that only it reaches. The leader watches the slots that all nodes
-//! reach. A node that suspects a loss checks all slots that it reaches.
+//! Each node watches the slots that no other node reaches. The leader watches the slots that all
+//! nodes reach. A node that suspects a loss checks all slots that it reaches.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::outage_log;
 use super::grant_check::check_grant;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Shortest pause between two checks, even with many signals.
+/// The shortest pause between two checks, even if many signals arrive.
 const PACE: Duration = Duration::from_millis(20);
 /// The number of slots that are checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
@@ -63,7 +63,8 @@ fn discipline(engine: &Engine) {
 }
 
 /// Checks the slots that this node watches. If a loss is suspected, every node checks all slots
-/// that it reaches, because the leader may not reach them. Closing a grant twice does no harm.
+/// that it reaches, because the leader may be unable to reach a slot. Closing a grant twice does no
+/// harm.
 async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     let grants = engine.store().open_grants().await?;
     observe_leaving(engine, &grants);

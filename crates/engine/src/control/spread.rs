@@ -1,6 +1,6 @@
 //! Follows a change of an item's spread while its sale runs: wakes the jobs that depend on the
-//! spread, and drains the slots that left it. If the leader stops in the middle, the next leader
-//! continues from the store's rows.
+//! spread, and drains the slots that left the spread. If the leader stops in the middle, the next
+//! leader continues from the store's rows.
 use std::time::Duration;
 
 use doorbuster_core::{CloseCause, Grant, ItemId, RecallTarget, SlotKey};

@@ -2,9 +2,9 @@
 //! leader runs this job. The job wakes when units are kept for a waitlist, and when a sale was
 //! resumed or ended.
 //!
-//! If two nodes run the job at the same time, they do no harm. The store gives each unit once, in
-//! the order of the entries, and ends each entry once. If a buyer is passed over, the node with the
-//! buyer's connection notifies the buyer.
+//! If two nodes run the job at the same time, this does no harm. The store gives each unit once, in
+//! the order of the entries, and ends each entry once. If the job passes over a buyer, the node to
+//! which the buyer is connected notifies the buyer.
 use std::sync::Arc;
 
 use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
@@ -43,7 +43,7 @@ pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
     }
 }
 
-/// The work to do on a waitlist.
+/// What the job does with a waitlist.
 #[derive(Clone, Copy, Debug)]
 enum WaitlistWork {
     /// Serve the waitlist, because units are kept for it.

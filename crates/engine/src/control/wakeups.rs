@@ -12,7 +12,8 @@ use crate::engine::{Engine, EngineError};
 /// to the pool. Other nodes may need the units at any moment.
 const RECALL_POLL: Duration = Duration::from_millis(40);
 /// The interval of the checks for recalls while an open sale has an item with an empty pool and
-/// with units in slots. The item's last units are then gathered.
+/// with units in slots. In this state, the server gathers the item's last units for waiting
+/// requests.
 const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
 /// The interval of the checks for recalls while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);

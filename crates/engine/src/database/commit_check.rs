@@ -78,7 +78,8 @@ impl Check {
         self.result.has_changed().is_ok() && self.result.borrow().is_none()
     }
 
-    /// Returns why commits fail.
+    /// If at least [`FAILURES_MIN`] checks in a row failed, returns the reason of the newest
+    /// failure.
     fn failure(&self) -> Option<String> {
         let error = self.result.borrow().as_ref()?.error.clone()?;
         (self.failed() >= FAILURES_MIN).then_some(error)
@@ -86,13 +87,14 @@ impl Check {
 }
 
 impl CommitCheck {
-    /// Returns the reason why commits do not succeed. The reason is [`STORE_STALLED`] if the newest
+    /// Returns the reason if commits fail or stall. The reason is [`STORE_STALLED`] if the newest
     /// commit has not returned in time. Begins a new check if the newest check is old.
     pub async fn failure(&self, store: &Store) -> Option<String> {
         Self::wait(self.begin(store)).await
     }
 
-    /// Returns the reason why the commit of this check did not succeed in time.
+    /// Waits for the commit of this check. Returns the reason if commits fail, or if the commit did
+    /// not return in time.
     async fn wait(mut check: Check) -> Option<String> {
         let until = check.began + STALLED_AFTER;
         let has_returned =
@@ -123,7 +125,7 @@ impl CommitCheck {
         })
     }
 
-    /// Returns whether commits fail.
+    /// Returns whether at least [`FAILURES_MIN`] checks in a row failed.
     pub fn is_failing(&self) -> bool {
         let newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         newest.as_ref().is_some_and(|check| check.failed() >= FAILURES_MIN)
@@ -172,7 +174,7 @@ impl CommitCheck {
 const STORE_STALLED: &str = "store_stalled";
 /// The warning in `/readyz` when a standby is missing.
 pub const SYNCHRONOUS_STANDBY_MISSING: &str = "synchronous_standby_missing";
-/// The warning in `/readyz` when this node's database user may not see the standbys.
+/// The warning in `/readyz` when this node's database user lacks the privilege to see the standbys.
 pub const SYNCHRONOUS_STANDBYS_HIDDEN: &str = "synchronous_standbys_hidden";
 
 #[cfg(test)]

@@ -64,9 +64,9 @@ impl Row {
     }
 }
 
-/// Reads the histories that earlier processes kept in this directory. The result also writes new
-/// histories to this directory. If the path is empty, there is no directory, and nothing is read or
-/// written.
+/// Reads the histories that earlier processes kept in this directory. The returned memory also
+/// writes new histories to this directory. If the path is empty, there is no directory, and nothing
+/// is read or written.
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
@@ -123,8 +123,8 @@ fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {
         .map_err(|error| HistoryFileError::Damaged { path: path.to_owned(), error })
 }
 
-/// Replaces the whole file. Several nodes may share the directory, so a newer row in the file
-/// stays.
+/// Replaces the whole file. Several nodes may share the directory, so this function keeps a row of
+/// the file that is newer than `history`.
 fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<()> {
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);

@@ -12,12 +12,12 @@ use crate::engine::Engine;
 
 /// Time between two checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The node repeats its reaction at this interval, because another node's reaction to a failover
-/// may be incomplete.
+/// The node repeats its reaction to a failover at this interval, because another node's reaction
+/// may have been incomplete.
 const REACT_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest time for one check.
 const LOOK_MAX: Duration = Duration::from_secs(2);
-/// If a fault of the standbys persists, it is logged again after this time.
+/// If a fault of the standbys persists, the fault is logged again after this time.
 const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// A commit that runs for longer than this is logged as stalled. This job and the checks of commits
 /// both run once a second, so the log has the line within 3 s.
@@ -51,8 +51,8 @@ pub async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        // The progress is read before the next check begins. At the end of this round, it would be
-        // too late, because the next check is nearly always still running then.
+        // The progress is read before the next check begins. After that, the newest check would
+        // nearly always still be running.
         let progress = engine.database().commit_check.progress();
         if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.database().commit_check.begin_if_due(engine.store());
@@ -126,7 +126,7 @@ struct StandbyLog {
     was_synchronous: bool,
     /// The time of the last log line which said that commits do not wait for a standby.
     unsafe_at: Option<Instant>,
-    /// Whether this node has logged that the database user may not see the standbys.
+    /// Whether this node has logged that the database user lacks the privilege to see the standbys.
     said_hidden: bool,
     /// When a commit that does not return was last logged.
     stalled_at: Option<Instant>,
@@ -137,8 +137,9 @@ impl StandbyLog {
         if found.hides_standbys() && !std::mem::replace(&mut self.said_hidden, true) {
             tracing::warn!(
                 event = "database.standbys_hidden",
-                "commits wait for a standby, but the database user may not see the standbys, so no \
-                 alarm names a missing standby; run GRANT pg_monitor TO the user of store.url"
+                "commits wait for a standby, but the database user lacks the privilege to see the \
+                 standbys, so no alarm names a missing standby; run GRANT pg_monitor TO the user \
+                 of store.url"
             );
         }
         if found.lacks_standbys() {
@@ -167,8 +168,8 @@ impl StandbyLog {
             tracing::error!(
                 synchronous_standby_names = found.standby_names,
                 event = "database.no_synchronous_standby",
-                "the database has no synchronous standby any more; orders would be lost with its \
-                 disk or in a failover; set synchronous_standby_names"
+                "the database has no synchronous standby any more; orders would be lost with the \
+                 primary's disk or in a failover; set synchronous_standby_names"
             );
         }
     }

@@ -29,7 +29,7 @@ struct PeerAnswer {
 }
 
 /// Returns a function that asks Redis and the peers for the newest history that they remember. The
-/// function also tells Redis the history that this node knows.
+/// returned function also tells Redis the history that this node knows.
 pub fn other_places(
     memory: &HistoryMemory,
     shared: Option<SharedRedis>,

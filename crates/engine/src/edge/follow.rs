@@ -38,7 +38,8 @@ pub async fn follow_feed(engine: &Engine, blocks: &Blocks, edge: &EdgeNode) {
         while last_use.elapsed() < NEXT_SERVER_AFTER {
             match feed.read(server).await {
                 Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
-                // A replica that lost its primary answers with an old copy.
+                // The edge's copy is too old, perhaps because this server is a replica that lost
+                // its primary. So this read does not keep the edge at this server.
                 Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),
@@ -53,7 +54,8 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: Follower,
-    /// The entries that were read, by name. The edge uses them when it has read the whole feed.
+    /// The entries that the edge has read but does not use yet, by name. The edge uses these
+    /// entries when it has read the whole feed.
     kept: BTreeMap<String, Option<String>>,
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.
@@ -98,7 +100,8 @@ impl FeedReader<'_> {
             self.edge.use_head(head);
             self.edge.feed.used.add_one();
         } else if self.at.position() == before {
-            // This server is a replica that is behind. Waiting costs less than reading again.
+            // This server is a replica that is behind its primary. Waiting costs less than reading
+            // again.
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         Some(step)
@@ -115,7 +118,7 @@ impl FeedReader<'_> {
         part.entries.iter().map(entry).collect()
     }
 
-    /// Puts the kept entries into this node's memory.
+    /// Puts the kept entries into this edge's memory.
     fn show(&mut self) {
         let kept = std::mem::take(&mut self.kept);
         if std::mem::take(&mut self.is_whole) {
@@ -129,7 +132,7 @@ impl FeedReader<'_> {
                     match (row.and_then(SaleCopy::into_row), counts) {
                         (Some(row), counts) => self.show_row(row, counts.as_ref()),
                         // This version of the program cannot read the row. Without the sale in
-                        // memory, the edge passes requests for it to a node.
+                        // memory, the edge passes requests for the sale to a node.
                         (None, _) => self.remove_sales(|id| id == sale),
                     }
                 }

@@ -1,6 +1,7 @@
-//! How an edge without a database gets the deployment's keys. Nodes keep the keys in the shared
-//! Redis, sealed with a secret that the edge also has. The sealing secret is the operators' key or
-//! the secret of buyers' tokens. Without one of these secrets, nobody can open the keys.
+//! How an edge, which has no database, gets the deployment's keys. Nodes keep the keys in the
+//! shared Redis, sealed (encrypted) with a secret that the edge also has. The sealing secret is the
+//! operators' key or the secret of buyers' tokens. Without one of these secrets, nobody can open
+//! the keys.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -23,7 +24,7 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 const LIFETIME: Duration = Duration::from_secs(86_400);
 /// How long an edge waits until a node has written the keys.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Time between two reads.
+/// Time between two reads of the keys.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The keys of the deployment, in the form that a node seals.
@@ -125,8 +126,8 @@ pub async fn load(settings: &Settings, urls: &[String]) -> Result<Secrets, Secre
         }
         (None, None) => return Err(corrupt()),
     };
-    // An edge passes operators' requests to a node and never checks their key. So a random key is
-    // enough.
+    // An edge passes operators' requests to a node and never checks the operators' key. So a random
+    // key is enough.
     let admin_key = auth.admin_key.clone().unwrap_or_else(|| hex(rand::random()).into());
     Ok(Secrets {
         buyer,

@@ -1,8 +1,8 @@
 //! Reports an edge's refusals to the nodes, so that a sale's statistics include them.
 //!
 //! Once a second, an edge sends its new refusals to one node, in a header of a request for
-//! `/healthz`. The node adds them to its own statistics. Each refusal is reported at most once. If
-//! the node does not answer a report, the statistics may lack the report's refusals.
+//! `/healthz`. The node adds these refusals to its own statistics. Each refusal is reported at most
+//! once. If the node does not answer a report, the statistics may lack the report's refusals.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::engine::Engine;
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
 /// Time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the last report may take. The program stops without an answer after that time.
+/// How long the last report may take. After this time, the program stops, even without an answer.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(2);
 /// A report gets no further sale when its entries for sales have this many bytes. The remaining
 /// sales are in the next report of the same second.
@@ -44,7 +44,7 @@ pub(crate) struct RefusalReport {
     pub node: String,
     /// When the edge wrote this report, by the store's clock.
     pub said_at: i64,
-    /// Rises with each report of the edge.
+    /// The number of the report. It rises with each report of the edge.
     pub number: u64,
     /// The new refusals of each sale.
     pub sales: Sales,
@@ -76,8 +76,8 @@ impl EdgeNode {
         }
     }
 
-    /// Reports all refusals that no node knows yet. If no node accepts a report, its refusals wait
-    /// for the next second.
+    /// Reports all refusals that no node knows yet. If no node accepts a report, the report's
+    /// refusals wait for the next second.
     async fn report_refusals(&self, engine: &Engine) {
         for sales in take_refusals(engine) {
             if self.report(engine, &sales).await == Err(PassFailure::Unsent) {
@@ -138,8 +138,8 @@ fn add_refusals(engine: &Engine, sales: &Sales) {
 }
 
 /// On a node, adds the refusals in the value of the header. A report that this node already has
-/// changes nothing. Returns `false` if the report has no valid proof or is too old. The edge then
-/// keeps its refusals.
+/// changes nothing. Returns `false` if the report has no valid proof or is too old. In that case
+/// the edge keeps the report's refusals.
 pub fn receive(sightings: &EdgeSightings, engine: &Engine, value: &[u8]) -> bool {
     let Some(report) = RefusalReport::open(engine.id_key(), value) else { return false };
     if (report.said_at - engine.now().0).abs() >= ALIVE_MS {

@@ -2,7 +2,8 @@
 //!
 //! An edge makes the statuses in its streams from its own copy. Only nodes have the events about
 //! buyers' orders and positions. So the edge keeps one WebSocket to a node, the relay. Over this
-//! connection the edge names the buyers, and the node sends their events.
+//! connection the edge tells the node the names of the buyers, and the node sends the events of
+//! these buyers.
 //!
 //! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
 //! resumes sending a buyer's events, the buyer's streams get the event `hello`. After this event,
@@ -43,8 +44,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the node of the relay is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// If the edge's copy was too old for this long, or there was no relay, the edge begins to end its
-/// streams.
+/// The edge begins to end its streams if, for this long, its copy was too old or it had no relay.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// The streams end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
@@ -63,7 +63,7 @@ struct Followed {
     /// How many streams follow each sale.
     sales: HashMap<String, usize>,
     address: IpAddr,
-    /// Whether a node has ever sent this buyer's events.
+    /// Whether a node has already followed this buyer.
     is_active: bool,
     /// Streams that wait until the node follows the buyer.
     waiting: Vec<oneshot::Sender<()>>,
@@ -192,12 +192,13 @@ impl Relay {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
         let waiting = std::mem::take(&mut followed.waiting);
-        // A stream that no longer waits has sent its `hello` before.
+        // A stream that no longer waits sent its `hello` before the node followed the buyer.
         let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }
 
-    /// Keeps the connection to a node until the future is dropped.
+    /// Keeps a connection to a node, and ends streams that the edge cannot serve, until the future
+    /// is dropped.
     pub async fn run(&self, engine: &Engine, edge: &EdgeNode) {
         let connecting = async {
             loop {
@@ -207,7 +208,7 @@ impl Relay {
                     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
                     tokio::select! {
                         () = self.serve(engine, socket) => {}
-                        // A node that is not ready may not learn of other nodes' commits.
+                        // A node that is not ready may miss the commits of other nodes.
                         () = node.unready_for(UNREADY_MAX) => {}
                     }
                     self.0.is_connected.store(false, Ordering::Release);
@@ -266,7 +267,7 @@ impl Relay {
         }
     }
 
-    /// Names the buyers to the node until the connection ends.
+    /// Tells the node the names of the buyers until the connection ends.
     async fn write(&self, mut sink: impl Sink<Message, Error = SocketError> + Unpin) {
         loop {
             let messages = self.take_messages();

@@ -1,6 +1,6 @@
 //! Records which edges are alive. An edge cannot write to Redis. So when an edge checks the health
-//! of a node, it sends its description and a proof in the request. The node then records the edge
-//! in Redis, where all nodes can read the record.
+//! of a node, the edge sends its description and a proof in the request. The node then records the
+//! edge in Redis, where all nodes can read the record.
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ pub const EDGE_HEADER: &str = "doorbuster-edge";
 pub const RELAY_HEADER: &str = "doorbuster-relay";
 /// Shortest time between two records of one edge.
 const RECORD_INTERVAL: Duration = Duration::from_secs(2);
-/// The maximum number of edges that one node remembers. At this bound the node forgets all of them.
+/// The maximum number of edges that one node remembers. At this bound the node forgets all edges.
 const EDGES_MAX: usize = 1_024;
 /// An edge counts as alive for this long after it wrote its description.
 pub const ALIVE_MS: i64 = 10_000;
@@ -66,7 +66,7 @@ struct Sighting {
     report: u64,
 }
 
-/// The edges that sent their names to this node.
+/// The edges that sent a description or a report to this node.
 #[derive(Debug, Default)]
 pub struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 

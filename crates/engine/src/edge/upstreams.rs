@@ -37,7 +37,8 @@ use upstream::{Failed, Upstream};
 
 pub use upstream::UpstreamState;
 
-/// The header of `/healthz` with the store's time in milliseconds. A node with a store sends it.
+/// The header of `/healthz` with the store's time in milliseconds. Edges do not send this header,
+/// because they have no store.
 pub const TIME_HEADER: &str = "doorbuster-time";
 /// The header of `/healthz` that says whether a node serves buyers.
 pub const STATE_HEADER: &str = "doorbuster-state";
@@ -209,7 +210,8 @@ impl Upstreams {
         for upstream in ready.filter(|upstream| upstream.state() == UpstreamState::Ready) {
             match upstream.request_health((name, value.clone())).await {
                 Ok(answer) if answer.contains_key(name) => return Ok(()),
-                // A node of an earlier version does not know the header.
+                // A node of an earlier version does not know the header, so its answer lacks the
+                // header.
                 Ok(_) => {}
                 Err(Failed { unsent: Some(_) }) => {}
                 Err(Failed { unsent: None }) => return Err(PassFailure::Unanswered),
@@ -253,7 +255,8 @@ impl Upstreams {
             }
             loop {
                 tokio::time::sleep(LOOKUP_INTERVAL).await;
-                // The system's lookup blocks its thread.
+                // The system's lookup of a name blocks the thread, so the lookup runs in a thread
+                // of its own.
                 let old = names.clone();
                 let again = move || old.into_iter().map(NamedNodes::look_up_again).collect();
                 names = tokio::task::spawn_blocking(again).await.unwrap_or(names);

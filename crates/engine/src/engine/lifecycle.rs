@@ -1,8 +1,8 @@
 //! The end of the program: whether this node refuses new requests, and the tasks that must end.
 //!
 //! This part owns the signal that ends the jobs, and the tracker of all tasks. It calls no other
-//! part. [`Engine::stop`](super::Engine::stop) ends it. Requests ask it whether the node stops, and
-//! other parts start their tasks with it.
+//! part. [`Engine::stop`](super::Engine::stop) ends the jobs and tasks. Requests ask this part
+//! whether the node stops, and other parts start their tasks with this part.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Whether this node stops, and the tasks that must end before it ends.
+/// Whether this node stops, and the tasks that must end before the program ends.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     is_stopping: AtomicBool,
@@ -33,7 +33,7 @@ impl Lifecycle {
         &self.tasks
     }
 
-    /// Calls `then` after a pause, unless the program ends before.
+    /// Calls `then` after a pause, unless the program ends during the pause.
     pub(crate) fn run_after(&self, pause: Duration, then: impl FnOnce() + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {

@@ -1,9 +1,9 @@
-//! The live nodes, as this node last saw them. They share the request limits, and the work of
-//! settling. If nodes share the slots, the live nodes determine for which slots this node settles
-//! the tickets.
+//! The live nodes, as this node last saw them. The live nodes share the request limits, and the
+//! work of settling. If nodes share the slots, the live nodes determine for which slots this node
+//! settles the tickets.
 //!
 //! This part owns the result of the last check. It calls no other part. The job that renews the
-//! leases writes it, and limits, settlers and the console read it.
+//! leases writes this result, and limits, settlers and the console read it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub struct LiveNodes {
     count: Arc<NodeCount>,
     created_at: Instant,
     settlers: Mutex<Settlers>,
-    /// The number of nodes that settle at least one open slot.
+    /// The number of nodes that settle the tickets of at least one open slot.
     sharing: AtomicUsize,
 }
 
@@ -112,8 +112,9 @@ impl LiveNodes {
         self.settlers().live().iter().any(|node: &NodeId| *node != self.own)
     }
 
-    /// Returns the names of the slots that each of these nodes settles. `open` has the items with
-    /// open slots. Every node computes the same assignment, so no node has to report it.
+    /// For each of these nodes, returns the names of the slots whose tickets the node settles.
+    /// `open` has the items with open slots. Every node computes the same assignment, so no node
+    /// has to report it.
     #[must_use]
     pub fn settled_slot_names(
         &self,

@@ -1,8 +1,8 @@
 //! Counts the nodes that are live now, and the nodes that were live recently.
 //!
 //! If a node pauses for a moment, its lease may lapse. Other nodes must not take over that node's
-//! part of a request limit immediately. So a node counts as live until several checks in a row find
-//! that its lease has lapsed.
+//! part of a request limit immediately. So a node counts as recently live until several checks in a
+//! row find that its lease has lapsed.
 //!
 //! The code counts checks instead of seconds, because the whole machine may pause. After such a
 //! pause, a node's first check finds that all leases except its own have lapsed.
@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// three seconds after the node's lease has ended.
 const MISSED_CHECKS: u32 = 6;
 
-/// The number of live nodes, including this node. One job writes it, and all other code only reads
-/// it.
+/// The number of nodes that are live now, and of nodes that were live recently, including this
+/// node. One job writes these numbers, and all other code only reads them.
 #[derive(Debug)]
 pub struct NodeCount {
     now: AtomicU32,

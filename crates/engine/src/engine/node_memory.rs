@@ -62,8 +62,8 @@ impl NodeMemory {
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
-            // An ended order is recorded too, because another node's order may have ended before
-            // this node learned of it.
+            // The request of an ended order is remembered too, because this node may learn of
+            // another node's order only after the order has ended.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
                 self.record_ending(catalogue, order.item);
@@ -84,7 +84,8 @@ impl NodeMemory {
             let Some(item) = catalogue.item_by_id(counts.item) else { continue };
             item.gauge.publish(*counts);
             // The readers are notified even if this node already has these counts. The node may
-            // have them from an earlier read of the store, and such a read sends no notification.
+            // have got the counts from an earlier read of the store, and such a read sends no
+            // notification.
             self.control.status_changed(&item.sale);
             if item.gauge.open_pool() > 0 {
                 self.control.wake_by_pool(counts.item);

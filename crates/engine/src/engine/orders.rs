@@ -67,7 +67,8 @@ pub enum OrderLookup {
 }
 
 impl Engine {
-    /// Looks up an id. `buyer` is `None` for an operator.
+    /// Looks up the id of an order, a queued request or a waitlist entry. `buyer` is `None` for an
+    /// operator.
     ///
     /// # Errors
     /// If the store is unreachable. The function never guesses an answer.
@@ -110,7 +111,7 @@ impl Engine {
                 return Ok(self.found_order(order, true));
             }
             if resolved.is_some() {
-                // The slot must get the returned units.
+                // The ticket was returned, so the slot must get the ticket's units back.
                 self.control().wake(grant.slot.item);
             }
         }
@@ -131,7 +132,8 @@ impl Engine {
         })
     }
 
-    /// Reads a page of orders. If the page has the orders of one buyer, this node remembers them.
+    /// Reads a page of orders. If the query asks for the orders of one buyer, this node remembers
+    /// the orders on the page.
     ///
     /// # Errors
     /// If the store is unreachable.
@@ -144,7 +146,7 @@ impl Engine {
         Ok(page)
     }
 
-    /// Returns an order that was read. If the buyer reads it, this node remembers it.
+    /// Returns an order that was read. If the buyer reads the order, this node remembers the order.
     pub(super) fn found_order(&self, order: Order, is_read_by_buyer: bool) -> OrderLookup {
         if is_read_by_buyer {
             self.remember_order(&order);
@@ -179,12 +181,13 @@ impl Engine {
         Ok(self.catalogue().item_by_id(id).cloned())
     }
 
-    /// Returns the items of these ids, one for each id, even if another node created some just now.
+    /// Returns the items of these ids, one for each id, even if another node created some of the
+    /// items just now.
     ///
     /// # Errors
     ///
     /// If the store is unreachable, or if an item belongs to no known sale. An unknown item is an
-    /// error, so that no caller silently leaves out rows about it.
+    /// error, so that no caller silently leaves out rows about the item.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
         let known = |id: &ItemId| self.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {

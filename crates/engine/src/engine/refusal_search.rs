@@ -1,5 +1,5 @@
-//! Finds the refusals that buyers got from all nodes. `refusals` has the notes through which nodes
-//! exchange them.
+//! Finds the refusals that buyers got from all nodes. The module `refusals` has the notes through
+//! which nodes exchange these refusals.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Engine {
         &self.node_memory.refusals
     }
 
-    /// Counts the answer to a purchase. If the answer is a refusal, also notes it.
+    /// Counts the answer to a purchase. If the answer is a refusal, also notes the refusal.
     pub fn count_answer(
         &self,
         sale: &SaleState,
@@ -75,8 +75,8 @@ impl Engine {
         self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Answers the questions of these nodes. Returns `true` if there is a new answer. The caller
-    /// must then show the answer to the other nodes at once.
+    /// Answers the questions of these nodes. Returns `true` if there is a new answer. In that case
+    /// the caller must show the answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
         self.refusals().answer(self.node(), nodes)
     }

@@ -50,7 +50,7 @@ pub(super) struct Notes {
     questions: Vec<Question>,
     pub(super) answers: Vec<RemoteAnswer>,
     /// When an edge last sent a health check to the node. Edges also refuse requests, but they
-    /// answer no questions. So a list of a buyer's refusals may lack those of an edge.
+    /// answer no questions. So a list of a buyer's refusals may lack the refusals of an edge.
     pub(super) edge_heard_at: i64,
 }
 
@@ -68,7 +68,7 @@ impl Notes {
     }
 }
 
-/// This node's refusals, and its questions and answers.
+/// This node's refusals, and its questions and answers for other nodes.
 #[derive(Debug)]
 pub struct Refusals {
     pub(super) memory: RefusalMemory,
@@ -119,8 +119,8 @@ impl Refusals {
     }
 
     /// Notes the verdict of a ticket, and removes the note that the ticket's request is queued. If
-    /// the verdict is a refusal and no request waits for it, `refused` is the reason. If a request
-    /// waits for the verdict, that request notes its own answer.
+    /// the verdict is a refusal and no request waits for the verdict, `refused` is the reason. If a
+    /// request waits for the verdict, that request notes its own answer.
     pub(super) fn note_verdict(&self, ticket: Token, info: &TicketInfo, refused: Option<Code>) {
         let buyer = self.memory.hash(info.buyer.as_str());
         self.memory.forget_queued(buyer, ticket);

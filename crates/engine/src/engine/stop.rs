@@ -9,8 +9,8 @@ use super::Engine;
 use super::error::{DRAIN_MAX, EngineError};
 use crate::control::LEASE_RENEWAL;
 
-/// How long a stopping node waits for verdicts that other nodes must give. This wait and the later
-/// steps together take less time than the program allows for stopping the engine.
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This wait
+/// and the later steps together take less time than the program allows for stopping the engine.
 const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How long a stopping node tries to return unsettled tickets to their queues. When this node
 /// counts as dead, other nodes claim the remaining tickets.
@@ -30,8 +30,8 @@ impl Engine {
             return;
         }
         for item in self.items_with_open_slots() {
-            // Reconciliation takes this lock and then checks whether the node stops. So it does not
-            // start the slots again.
+            // Reconciliation takes this lock and then checks whether the node stops. So
+            // reconciliation does not start the slots again.
             let _guard = item.work.reconciling.lock().await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
@@ -146,7 +146,7 @@ impl Engine {
     }
 
     /// Releases this node's leases, so that other nodes get its units and tickets at once. Without
-    /// the release, they would get these only when the leases lapse.
+    /// the release, the other nodes would have to wait until the leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
         *self.this_node.lock_leases().await = true;
         if self.layout().is_node_local() {

@@ -1,7 +1,7 @@
 //! What this node is: its id, its roles, where its slots are, and its description for other nodes.
 //!
 //! This part owns the description and the lock of the node's leases. It calls no other part. The
-//! jobs, the console and the other parts read it.
+//! jobs, the console and the other parts read the description.
 use std::sync::OnceLock;
 
 use doorbuster_config::Roles;
@@ -59,7 +59,7 @@ impl ThisNode {
         self.description.get().map(|it| it.started_at)
     }
 
-    /// Returns this node's description of itself as JSON. It includes `notes`.
+    /// Returns this node's description of itself as JSON. The description includes `notes`.
     pub(super) fn description(&self, notes: impl Serialize) -> String {
         let description = self.description.get();
         serde_json::json!({

@@ -1,5 +1,5 @@
-//! Lets buyers join an item's waitlist, look up their entry, or leave. The control jobs serve the
-//! waitlist.
+//! Lets buyers join an item's waitlist, look up their entry, or leave the waitlist. A job of the
+//! leader gives units to the waitlists.
 //!
 //! Buyers' reads of the store go through a limiter. The limiter allows one read at a time for each
 //! buyer, and a few reads at the same time in total. So a crowd of waiting buyers causes a bounded
@@ -171,8 +171,8 @@ impl Engine {
     }
 
     /// Ends the buyer's waiting entry, if there is one. `is_over` says whether the sale has ended.
-    /// If it has, the buyer was notified of the entry's end, and this call does not change the
-    /// entry.
+    /// If the sale has ended, the buyer was notified of the entry's end, so this call does not
+    /// change the entry.
     ///
     /// # Errors
     ///

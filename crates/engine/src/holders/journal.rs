@@ -16,7 +16,7 @@ pub enum JournalPart {
     Incomplete,
 }
 
-/// The newest requests, while the writer of the feed needs them.
+/// The newest requests. They are recorded only while the writer of the edge feed needs them.
 #[derive(Debug, Default)]
 pub struct Journal {
     is_active: AtomicBool,

@@ -9,7 +9,7 @@ use doorbuster_core::{ItemId, Millis, RequestHash};
 use hashbrown::HashMap;
 
 /// The maximum number of requests that one node remembers. At this bound the oldest requests are
-/// forgotten. If a client repeats a forgotten request, the front door checks it again.
+/// forgotten. If a client repeats a forgotten request, the front door checks the request again.
 const UNDECIDED_MAX: usize = 65_536;
 
 /// The content of a queued request, and its ticket.

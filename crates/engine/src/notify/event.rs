@@ -34,7 +34,7 @@ pub enum EventKind {
     },
     /// A sale's status changed. The catalogue has the newest status.
     Status(Arc<str>),
-    /// The queue of a waiting room moved forward.
+    /// The queue of this waiting room moved forward.
     Room(RoomKey),
     /// A visitor was admitted from a waiting room.
     Position {
@@ -64,7 +64,8 @@ pub struct HubEvent {
 }
 
 impl EventKind {
-    /// Returns the buyer of the order, request, waitlist entry or relayed event.
+    /// Returns the buyer of an event about an order, a queued request or a waitlist entry. Returns
+    /// `None` for all other events.
     pub(super) fn buyer(&self) -> Option<&BuyerId> {
         match self {
             Self::Order(order) => Some(&order.buyer),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::digest::buyer_tag;
 
 /// The maximum number of buyers who are remembered after their last reader disconnected. Above this
-/// bound, the node drops the entries of these buyers, and so no longer knows who disconnected
+/// bound, the node drops the entries of these buyers, so it does not know who disconnected
 /// recently. Until the last dropped entry would have ended, every buyer counts as followed.
 const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.

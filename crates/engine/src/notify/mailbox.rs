@@ -12,17 +12,18 @@ use super::{BACKLOG_BYTES_MAX, EventKind, HubEvent, NextEvent};
 pub(super) struct Mailbox {
     waiting: Mutex<MailboxState>,
     wake: Notify,
-    /// Signals the overflow. This signal is separate, because a task may wait for events and for
-    /// the overflow at the same time.
+    /// Signals that the queue has overflowed. This signal is separate, because a task may wait for
+    /// events and for the overflow at the same time.
     overflow: Notify,
 }
 
 #[derive(Debug, Default)]
 struct MailboxState {
     events: VecDeque<HubEvent>,
-    /// The memory that these events occupy.
+    /// The memory that these events occupy, in bytes.
     bytes: usize,
-    /// Whether more events arrived than the queue may contain.
+    /// Whether the subscription must end, because the queue overflowed or because the hub ended the
+    /// subscription.
     lagged: bool,
     /// The reader's ready queue and key, while the reader is parked.
     rest: Option<Parked>,
@@ -69,7 +70,7 @@ impl MailboxState {
         Some(NextEvent::HubEvent(event))
     }
 
-    /// Removes the waiting events of this kind.
+    /// Removes the waiting events for which `is_replaced` returns true.
     fn remove(&mut self, is_replaced: impl Fn(&EventKind) -> bool) {
         let Self { events, bytes, .. } = self;
         events.retain(|event| {
@@ -141,7 +142,7 @@ impl Mailbox {
         }
     }
 
-    /// Waits until the queue has overflowed; see [`super::Subscription::lagged`].
+    /// Waits until the subscription must end; see [`super::Subscription::lagged`].
     pub(super) async fn lagged(&self) {
         while !self.lock().lagged {
             self.overflow.notified().await;
@@ -175,7 +176,7 @@ impl Mailbox {
         next
     }
 
-    /// The reader is no longer parked; see [`super::Subscription::unpark`].
+    /// Ends the parking of the reader; see [`super::Subscription::unpark`].
     pub(super) fn unpark(&self) {
         self.lock().rest = None;
     }

@@ -13,7 +13,7 @@ use super::mailbox::Mailbox;
 pub(super) struct SaleFollowers {
     /// Readers that get all events of the sale.
     pub all: Followers,
-    /// Readers that get only the events of its waiting rooms.
+    /// Readers that get only the events of the sale's waiting rooms.
     pub rooms: Followers,
 }
 

@@ -15,8 +15,8 @@ use crate::unit_demand::{DemandGuard, UnitDemand};
 
 impl Driver<'_> {
     /// Waits until the request should try again. If the slots have too few units, the request also
-    /// adds its units to the item's demand. If a slot refuses the request, the request's demand
-    /// ends, so that no units are gathered for it.
+    /// adds its units to the item's demand. If a slot refused the request, the request's demand
+    /// ends, so that no units are gathered for the request.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (engine, item) = (self.engine, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -116,7 +116,7 @@ pub(super) struct UnitDemandEntry<'a> {
 
 impl<'a> UnitDemandEntry<'a> {
     /// Adds the request to the item's demand. Returns `None` if the item has no other slot and no
-    /// units in the pool.
+    /// units in the pool, because then no units can be gathered.
     fn enter(driver: &Driver<'a>) -> Option<Self> {
         let (engine, item) = (driver.engine, &*driver.purchase.item);
         let catalogue = engine.catalogue();
@@ -135,7 +135,8 @@ impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
         drop(self.guard.take());
         if !self.item.work.unit_demand.is_empty() {
-            // Another request is now the first in the demand, and units must be gathered for it.
+            // Another request is now the first in the demand, and units must be gathered for that
+            // request.
             self.engine.control().wake(self.item.row.id);
         }
     }

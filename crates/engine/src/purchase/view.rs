@@ -14,8 +14,8 @@ pub(super) struct RequestView<'a, T = ()> {
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
-    /// The request that is sent to slots. If the node refuses the request from its memory, it asks
-    /// no slot, and this field is `()`.
+    /// The request that is sent to slots. If the node refuses the request from its memory, the node
+    /// asks no slot, and this field is `()`.
     pub(super) ticket: T,
 }
 

@@ -5,10 +5,11 @@ use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default limit of one buyer. It bounds what one token can cost the server. Fairness among
-/// buyers is a setting of the sale.
+/// The default limit of one buyer. This limit bounds what one token can cost the server. Fairness
+/// among buyers is a setting of the sale.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
-/// The default for one address. It grows with the number of known buyers at the address.
+/// The default limit of one address. This limit grows with the number of known buyers at the
+/// address.
 pub(crate) const IP_DEFAULT: Limit = Limit { burst: 200_000, per_minute: 600_000 };
 /// The limit of one buyer's challenges, in every sale. All sales share the threads that draw
 /// challenges, so a sale can lower this limit but not raise it.
@@ -71,8 +72,8 @@ impl LimitRules {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// Creates limits with these settings, but lowers the limit of one buyer to `most` if it is
-    /// higher.
+    /// Creates limits with these settings. If the settings have a higher limit for one buyer than
+    /// `most`, or no such limit, the limit for one buyer is `most`.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {

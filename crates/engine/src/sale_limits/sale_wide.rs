@@ -28,10 +28,11 @@ impl SaleWide {
         result
     }
 
-    /// Decides without the lock whether the limit refuses the request. If it does, returns the
-    /// nanoseconds that the request must wait, and the state. If it may allow the request, returns
-    /// `None`, and the caller must take the lock. Also returns `None` if the state exceeds the
-    /// burst, because such a state comes from an earlier setting of the limit.
+    /// Decides without the lock whether the limit refuses the request. If the limit refuses the
+    /// request, returns the nanoseconds that the request must wait, and the state. If the limit may
+    /// allow the request, returns `None`, and the caller must take the lock. Also returns `None` if
+    /// the state exceeds the burst, because such a state comes from an earlier setting of the
+    /// limit.
     pub fn refused_nanos(&self, pace: RateLimit, now: u64) -> Option<(u64, u64)> {
         let state = self.state.load(Ordering::Acquire);
         let ahead = state.saturating_sub(now);

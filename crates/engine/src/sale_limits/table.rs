@@ -2,12 +2,12 @@
 //! fill the memory.
 //!
 //! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
-//! cannot choose a set. A new key takes the cell whose limit will be unused again first. That limit
-//! is nearly always unused already, so no state is lost.
+//! cannot choose a set. A new key takes the cell of the limit that is the first to be unused again.
+//! That limit is nearly always unused already, so no state is lost.
 //!
 //! If all eight limits are in use, the table evicts the limit with the least use and counts the
-//! eviction. So a caller at a limit is evicted last. It is evicted only if the number of other
-//! callers at their limits is about the number of cells in the table.
+//! eviction. So a caller at a limit is evicted last. Such a caller is evicted only if the number of
+//! other callers at their limits is about the number of cells in the table.
 //!
 //! The count of an address's buyers also takes a cell. For some seconds, a large count is kept like
 //! a limit in use. A small count is evicted like an unused limit.
@@ -22,7 +22,7 @@ use doorbuster_core::gate::shared_limit::NodeShare;
 
 /// The number of cells of a set.
 const WAYS: usize = 8;
-/// Shards. Each has its own lock.
+/// The number of shards. Each shard has its own lock.
 const SHARDS: usize = 128;
 /// The number of sets per shard.
 const SETS: usize = 1_024;
@@ -46,7 +46,7 @@ const QUEUED: u64 = 1 << 63;
 /// stored together, so comparing all keys reads only one cache line.
 type Set = [[u64; WAYS]; 4];
 
-/// The value of a key.
+/// The value of a key in the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
@@ -84,7 +84,7 @@ impl LimitCell {
     }
 }
 
-/// The table.
+/// The states of limits, by key, in a table of fixed size.
 #[derive(Debug)]
 pub struct LimitTable {
     shards: Box<[Mutex<Vec<Set>>]>,

@@ -56,7 +56,7 @@ impl Arrivals {
         }
     }
 
-    /// Returns the number of buyers since the last call.
+    /// Returns the number of buyers who arrived since the last call.
     pub fn take_count(&self) -> usize {
         self.seen.get().into_iter().flatten().for_each(|word| word.store(0, Ordering::Relaxed));
         self.count.swap(0, Ordering::Relaxed)

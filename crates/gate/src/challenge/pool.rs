@@ -1,10 +1,10 @@
 //! Draws challenges in a few separate threads, so that drawing does not slow the threads that serve
-//! requests. Pictures are drawn in advance when there is time. A work challenge is created on
-//! request, with the current difficulty of the sale.
+//! requests. While no request waits, a thread draws pictures in advance. Work challenges are not
+//! created in advance, because each needs the current difficulty of its sale.
 //!
-//! A request takes a prepared challenge or waits until one is drawn. The number of waiting requests
-//! of each kind is bounded, and the kinds take turns. So a flood of requests for one kind does not
-//! delay other kinds. Each prepared challenge is issued only once.
+//! A request takes a prepared challenge, or it waits until a thread has drawn one. The number of
+//! waiting requests for each kind is bounded, and the threads serve the kinds in turn. So many
+//! requests for one kind do not delay other kinds. Each prepared challenge is issued only once.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -21,20 +21,20 @@ use tokio::sync::oneshot;
 
 use super::seal::{ANSWER_BYTES, PuzzleKind};
 
-/// Threads that draw.
+/// The number of threads that draw.
 const THREADS: usize = 2;
 /// The maximum number of requests that wait for one kind. At the bound, the server asks further
 /// clients to retry.
 const WAITING_MAX: usize = 512;
-/// The number of kinds that are drawn in advance. They are the first kinds of [`PuzzleKind`].
+/// The number of kinds that are drawn in advance: the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
 /// The maximum number of prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
 /// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
 /// bound or at `PRERENDERED_MAX`, whichever is reached first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a thread drew in advance, it pauses for this many times the duration of its work. So
-/// drawing in advance hardly slows requests.
+/// After a thread has drawn a challenge in advance, it pauses for this many times the duration of
+/// the drawing. So drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 /// A challenge that a thread must draw.
@@ -58,7 +58,7 @@ impl RenderRequest {
     }
 }
 
-/// A drawn challenge. Only one request gets it.
+/// A drawn challenge with its answer. Only one request gets it.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -86,7 +86,7 @@ pub enum ChallengeContent {
     WorkChallenge {
         /// The challenge in ALTCHA's format.
         altcha: serde_json::Value,
-        /// The largest number of keys that a client must try.
+        /// The maximum number of keys that a client must try to find the solution.
         tries_max: u32,
     },
 }
@@ -130,18 +130,18 @@ impl PrerenderedQueue {
 
 #[derive(Debug, Default)]
 struct PoolState {
-    /// Issued challenges, by kind.
+    /// The number of issued challenges of each kind.
     given: [u64; PuzzleKind::ALL.len()],
     prerendered: [PrerenderedQueue; PRERENDERED_KINDS],
     /// The waiting requests, by kind.
     waiting: [VecDeque<(RenderRequest, oneshot::Sender<RenderedChallenge>)>; PuzzleKind::ALL.len()],
-    /// The kind whose turn is next, if a request waits for it.
+    /// The kind that a thread serves next, if a request waits for this kind.
     turn: usize,
     is_closing: bool,
 }
 
 impl PoolState {
-    /// Returns the kind to prepare next. It is the kind with the fewest prepared challenges.
+    /// Returns the kind to draw in advance next: the kind with the fewest prepared challenges.
     fn next_to_prerender(&self) -> Option<RenderRequest> {
         let prerendered = RenderRequest::PRERENDERED_KINDS.into_iter().zip(&self.prerendered);
         let open = prerendered.filter(|(_, queue)| queue.is_wanted && !queue.is_full());
@@ -161,8 +161,8 @@ impl PoolState {
         (waiting.len() < WAITING_MAX).then(|| waiting.push_back((request, sender))).map(|()| drawn)
     }
 
-    /// Returns the next request to draw for. The kinds take turns, and each kind serves its oldest
-    /// request. Requests of disconnected clients are skipped.
+    /// Returns the next request for which a thread must draw. The kinds take turns, and the oldest
+    /// request of a kind comes first. Skips requests whose clients have disconnected.
     fn next_waiting(&mut self) -> Option<(RenderRequest, oneshot::Sender<RenderedChallenge>)> {
         for _ in 0..PuzzleKind::ALL.len() {
             let waiting = &mut self.waiting[self.turn];
@@ -185,8 +185,8 @@ struct PoolShared {
 
 impl PoolShared {
     fn lock(&self) -> MutexGuard<'_, PoolState> {
-        // No code can panic between two parts of a change, so the state is consistent even after a
-        // panic.
+        // The code that holds the lock cannot panic in the middle of a change. So the state is
+        // consistent even if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -212,8 +212,8 @@ impl ChallengePool {
             let name = format!("challenge-{n}");
             thread::Builder::new().name(name).spawn(move || run_renderer(&shared, renderer, n == 0))
         };
-        // If a thread does not start, fewer challenges are drawn. If no thread starts, the server
-        // asks clients to retry.
+        // If the operating system cannot start a thread, fewer threads draw challenges. If no
+        // thread starts, the server asks clients to retry.
         let threads: Vec<_> = (0..THREADS).filter_map(|n| start(n).ok()).collect();
         if threads.len() < THREADS {
             tracing::error!(
@@ -279,7 +279,7 @@ impl Drop for ChallengePool {
         drop(state);
         self.shared.wake.notify_all();
         for thread in self.threads.drain(..) {
-            // A panicking thread has logged its panic already.
+            // If the thread panicked, the panic is already in the log.
             drop(thread.join());
         }
     }

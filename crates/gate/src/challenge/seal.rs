@@ -2,7 +2,7 @@
 //! challenge, encrypted and authenticated. So the buyer can neither read nor change the content.
 //!
 //! A token can be opened only for the buyer and the sale for which it was sealed. All tokens have
-//! the same length, so the length does not reveal the answer.
+//! the same length, so the length reveals nothing about the answer.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub enum PuzzleKind {
 }
 
 impl PuzzleKind {
-    /// Every kind, in the order of their numbers.
+    /// Every kind, in the order of the numbers of the kinds.
     pub const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
 
     /// Returns the kind's name.
@@ -58,13 +58,13 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Returns the answer to an image.
+    /// Returns the correct answer to an image challenge.
     pub(super) fn text(&self) -> Option<&str> {
         let len = self.answer.iter().position(|byte| *byte == 0)?;
         std::str::from_utf8(&self.answer[..len]).ok().filter(|text| !text.is_empty())
     }
 
-    /// Returns the answer to a slider.
+    /// Returns the correct answer to a slider challenge: the horizontal position of the piece.
     pub(super) fn x(&self) -> u16 {
         u16::from_be_bytes([self.answer[0], self.answer[1]])
     }
@@ -108,7 +108,7 @@ impl ChallengeSealer {
                 .expect("the key has the length that the cipher requires");
             LessSafeKey::new(key)
         };
-        // A buyer's name contains no spaces, so no buyer has the hash of this text.
+        // A buyer's name contains no spaces, so no buyer's hash equals the hash of this text.
         let secret = id_key.buyer_hash("who answers challenges").to_be_bytes();
         let names = blake3::derive_key("doorbuster: who answers challenges", &secret);
         Self { keys: masters.keys(CONTEXT).map(key).collect(), names }
@@ -116,8 +116,8 @@ impl ChallengeSealer {
 
     /// Seals a token for this buyer and this sale.
     pub(super) fn seal(&self, sealed: &Sealed, sale: &str, buyer: &str) -> String {
-        // With this cipher, a repeated nonce reveals only whether two contents are equal. Every
-        // content has its own id, so no two contents are equal.
+        // With this cipher, a repeated nonce reveals only whether two tokens have the same content.
+        // Every content has its own id, so no two tokens have the same content.
         let nonce: [u8; NONCE_LEN] = rand::random();
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&sealed.bytes());

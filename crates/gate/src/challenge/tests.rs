@@ -90,7 +90,7 @@ impl Fixture {
     }
 }
 
-/// Returns the answer of a device that did the work.
+/// Solves a work challenge and returns the answer.
 fn worked(altcha: &serde_json::Value) -> String {
     doorbuster_challenge::solve_work(altcha).expect("a device can do the work")
 }
@@ -167,7 +167,7 @@ async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     assert_eq!(
         fixture.redeem("anna", &token, &answer).await,
         Ok(()),
-        "no other attempt spent the challenge"
+        "none of the other attempts spent the challenge"
     );
 }
 

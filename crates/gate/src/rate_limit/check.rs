@@ -1,5 +1,5 @@
-//! The check of one request against the limits of its sale, one scope after the other. If the node
-//! has no share of a limit, the check pauses until the node gets a share.
+//! The check of one request against the limits of its sale: of the buyer, of the address, and of
+//! all buyers. If the node has no share of a limit, the check pauses until the node gets a share.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
@@ -15,7 +15,7 @@ use super::{Caller, LimitStep, RateLimitExceeded, RateLimiter, Route};
 
 /// The result of a check.
 pub enum LimitCheck {
-    /// The request is within the limits. The limits count it.
+    /// The request is within the limits, and the limits have counted it.
     Counted(RateLimitStatus),
     /// The request must wait for a share of a limit.
     Pending(Box<PendingLimit>),
@@ -37,12 +37,12 @@ struct CheckProgress {
     /// The position of the next scope in [`SCOPES`].
     next: usize,
     status: RateLimitStatus,
-    /// The parts of earlier limits that the request used.
+    /// What the request used of the limits that were checked earlier.
     used: [Option<LimitStep>; SCOPES.len()],
 }
 
 impl RateLimiter {
-    /// Counts one request. If this node lacks a share of a limit, returns a waiting check.
+    /// Counts one request. If this node has no share of a limit, returns a check that must wait.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl RateLimiter {
         }
     }
 
-    /// Withdraws a check that cannot wait.
+    /// Withdraws a check whose request cannot wait. No limit counts the request.
     pub fn withdraw(&self, pending: PendingLimit, sale: &SaleState) {
         self.release(&pending.progress, sale);
     }
@@ -137,7 +137,7 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> Result<(), RateLimitExceeded> {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character, so no buyer has the hash of this text.
+        // No buyer's name has a control character, so no buyer's key equals this key.
         let key = self.hash(route, sale, RateLimitScope::Buyer, format!("\u{1}{thing}").as_bytes());
         let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost: pace.cost(1) };
         let turn = match self.charge(&step, route, sale, Counting::BeforeAnswer, now) {
@@ -197,7 +197,7 @@ impl RateLimiter {
         progress.next = step.scope as usize + 1;
     }
 
-    /// Gives back the parts of earlier limits that the request used, and returns a refusal.
+    /// Gives back what the request used of the earlier limits. Returns the refusal.
     fn refuse(
         &self,
         mut progress: CheckProgress,
@@ -217,7 +217,7 @@ impl RateLimiter {
         exceeded(step.scope, nanos, progress.status)
     }
 
-    /// Gives back the parts of limits that a request used.
+    /// Gives back what a request used of its limits.
     fn release(&self, progress: &CheckProgress, sale: &SaleState) {
         for used in progress.used.iter().flatten() {
             let give_back = |cell: &mut LimitCell| match self.sharing {
@@ -353,7 +353,7 @@ impl RateLimiter {
         }
     }
 
-    /// Queues a waiting request or a report of a use. Returns `false` if nothing was queued.
+    /// Queues a waiting request, or a report about a counted one. Returns `false` if it failed.
     fn enqueue(
         &self,
         step: &LimitStep,
@@ -385,8 +385,8 @@ async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     }
 }
 
-/// Returns the cost of a request under a node's part of a limit. A request from an address with
-/// many buyers costs less than a whole request.
+/// Returns the cost of a request under a node's `part` of the `whole` limit. `cost` is the cost
+/// under the whole limit, which is lower for an address with many buyers.
 fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
     let share = whole.cost(1) / cost.max(1);
     part.cost(u32::try_from(share).unwrap_or(u32::MAX))

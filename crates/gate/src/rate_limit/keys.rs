@@ -14,7 +14,7 @@ use super::{Caller, RateLimiter, Route};
 /// One budget is the configured limit. So an address with 500 known buyers has twice the limit.
 const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
-/// The period after which the buyers behind an address are counted again.
+/// How long the buyers behind an address are counted before a new count begins.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// If many buyers use an address, their count stays in the table for this long after the address's
 /// last request.
@@ -54,8 +54,9 @@ impl RateLimiter {
         first_u64(&hasher)
     }
 
-    /// Returns the number of budgets of the caller's address. The number depends on how many buyers
-    /// use the address. The count includes the buyers of all routes and all sales, and this buyer.
+    /// Returns the number of budgets of the caller's address. The number grows with the number of
+    /// buyers who use the address. The buyers of all routes and all sales count, and also this
+    /// buyer.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -65,9 +66,10 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Any number of addresses may have few buyers, and their counts must not evict used
-            // limits. So a small count may be evicted at once. Few addresses have many buyers, and
-            // counting them again takes hundreds of requests. So a large count is kept.
+            // Very many addresses can have few buyers, and their counts must not evict limits in
+            // use. So the table may evict a small count at once. Only a few addresses have many
+            // buyers, and a new count of these buyers takes hundreds of requests. So a large count
+            // is kept.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })
@@ -75,7 +77,7 @@ impl RateLimiter {
 }
 
 /// Estimates the number of buyers of an address, including this buyer. The address has one count
-/// for this period and one for the last period. The estimate is the larger count.
+/// for the current period and one for the last period. The estimate is the larger count.
 fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let period = now / BUYER_COUNT_PERIOD_NANOS + 1;
     let mut buyers = DistinctBuyers(cell.share);

@@ -1,9 +1,9 @@
 //! Limits that nodes share in one place: Redis or the store. Each node sends one call at a time to
-//! this shared storage. One call serves many limits. It takes shares of the limits for the requests
-//! that wait. It also reports the requests that the node answered before they were counted.
+//! this shared storage. One call serves many limits. For the requests that wait, the call takes
+//! shares of the limits. The call also reports the requests that the node has already answered.
 //!
-//! Requests that arrive during a call wait for the next call. If the node knows that a request
-//! exceeds the limit, the node refuses the request immediately from memory.
+//! Requests that arrive during a call wait for the next call. But if the node knows that a request
+//! exceeds the limit, it refuses the request immediately from memory.
 //!
 //! While the shared storage is unreachable, each node applies its part of each limit: the limit
 //! divided by the number of nodes that were live recently.
@@ -28,7 +28,7 @@ use super::{LimitStep, RateLimiter, Route};
 /// the next call, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
 /// The maximum number of requests and reports in the queue. If the queue is full, the node decides
-/// a request by its own part of the limit. A report then waits for the caller's next request.
+/// a request by its own part of the limit. A report is then made at the caller's next request.
 const QUEUE_MAX: usize = 65_536;
 /// How long a call may take. After that time, the node decides the waiting requests by its own part
 /// of the limit.
@@ -79,13 +79,14 @@ impl SharedPlace {
 
 /// Where the cell of a limit is.
 pub(super) enum LimitTarget {
-    /// In the table.
+    /// In the table of the limits of buyers and addresses.
     Cell,
-    /// In the sale's flags, because all buyers share the limit.
+    /// In the sale's flags, because the limit is for all buyers together.
     SaleWide { flags: Arc<SaleFlags>, route: Route },
 }
 
-/// A request that waits for a share, or a report about counted requests. A report waits for a call.
+/// A request that waits for a share of a limit, or a report about requests that the node has
+/// counted.
 pub(super) struct QueuedUse {
     pub(super) step: LimitStep,
     pub(super) target: LimitTarget,
@@ -107,7 +108,7 @@ pub(super) enum ShareGrant {
 pub struct LimitSharing {
     place: SharedPlace,
     queue: Mutex<Vec<QueuedUse>>,
-    /// Notified when the queue has an entry.
+    /// Wakes the sender of calls when the queue has an entry.
     waits: Notify,
     living: Arc<NodeCount>,
     away: AtomicBool,
@@ -165,13 +166,13 @@ impl LimitSharing {
         }
     }
 
-    /// Returns the number of nodes that share limits. A node that is missing for a moment still
-    /// counts.
+    /// Returns the number of nodes that share limits. A node that stopped a short time ago is
+    /// included.
     pub(super) fn nodes(&self) -> u32 {
         self.living.recent()
     }
 
-    /// Returns how the nodes share a limit now.
+    /// Returns how large the shares and the reports of the nodes are now.
     pub(super) fn terms(&self) -> SharingTerms {
         self.place.terms(self.nodes())
     }
@@ -234,7 +235,7 @@ impl LimitSharing {
 }
 
 impl RateLimiter {
-    /// Shares limits until the future is dropped. If limits are not shared, returns at once.
+    /// Shares limits until the future is dropped. If nodes do not share limits, returns at once.
     pub(crate) async fn run_sharing(&self) {
         let Some(sharing) = &self.sharing else { return };
         let mut deleted_at = Instant::now();
@@ -276,7 +277,7 @@ impl RateLimiter {
             Err(error) => {
                 sharing.record_result(Some(&error));
                 for (_, waiter) in groups.into_iter().flat_map(|group| group.waiters) {
-                    // The request may have ended, and in that case nobody reads the answer.
+                    // The send fails if the request has ended. Then nobody needs the answer.
                     let _ = waiter.send(ShareGrant::Unreachable);
                 }
             }
@@ -306,7 +307,8 @@ impl RateLimiter {
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
-            // The flag is cleared now, so that later use of the limit is queued again.
+            // This call reports all counted requests. Requests after it must be reported in a later
+            // call, so the flag is cleared.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);

@@ -17,10 +17,10 @@ const VALUE_BYTES: usize = 128;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RateLimitStatus([Option<Remaining>; SCOPES.len()]);
 
-/// What remains of one limit.
+/// What one limit still allows a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Remaining {
-    /// The remaining requests.
+    /// The number of requests that the caller can send now.
     requests: u32,
     /// Seconds until the full burst is available again.
     secs: u32,
@@ -38,7 +38,7 @@ impl RateLimitStatus {
         status
     }
 
-    /// Records what remains of one limit.
+    /// Records what one limit still allows the caller.
     pub(super) fn record(&mut self, scope: RateLimitScope, pace: RateLimit, state: u64, now: u64) {
         let narrow = |wide: u64| u32::try_from(wide).unwrap_or(u32::MAX);
         self.0[scope as usize] = Some(Remaining {

@@ -178,8 +178,8 @@ fn a_refusal_by_a_later_limit_takes_nothing_from_an_earlier_one() {
     for _ in 0..10 {
         assert_eq!(scope(acquire("192.0.2.2", "anna")), Some(RateLimitScope::Interface));
     }
-    // The refused requests did not use up the limit of all buyers. After a minute, this limit
-    // allows one more request.
+    // The refused requests did not use up the limit of all buyers together. After a minute, this
+    // limit allows one more request.
     let later = |address, buyer| {
         acquire_at(&limiter, Route::Purchase, caller(address, buyer), &sale, 61 * SECOND)
     };
@@ -240,7 +240,7 @@ fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
         let_in(Route::Purchase, &autumn, 605) > 1_900,
         "the count applies to another sale and to the next counting period"
     );
-    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the count of buyers has ended");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the old count is not used later");
 }
 
 #[test]
@@ -282,7 +282,7 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
         "no robot got a new burst"
     );
     assert_eq!(address_budgets("customer-0"), before);
-    assert_eq!(limiter.evicted(), 0, "no evicted count was still in use");
+    assert_eq!(limiter.evicted(), 0, "no limit was evicted while it was in use");
 }
 
 #[test]
@@ -386,6 +386,7 @@ fn edges_together_answer_as_many_refusals_as_the_limit_allows() {
     };
     let refused = [&one, &other].map(|edge| answered(edge, Counting::AfterAnswer));
     assert_eq!(refused, [30, 30]);
-    // An edge sends these requests on to a node, which counts them again.
+    // The edge passes these requests on to a node, which also counts them. So the edge applies the
+    // whole limit.
     assert_eq!(answered(&limiter().at_edge(Some(edges)), Counting::BeforeAnswer), 60);
 }

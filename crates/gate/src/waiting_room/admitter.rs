@@ -1,5 +1,5 @@
-//! The admitter checks the rooms of sales a few times per second. On the leader it admits visitors.
-//! It also notifies the admitted visitors who wait at this node.
+//! The admitter checks the waiting rooms a few times per second. On the leader, the admitter admits
+//! visitors. On every node, it notifies the admitted visitors who are connected to this node.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -40,7 +40,8 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
             continue;
         }
         if let Err(error) = refresh(rooms, engine, &sales).await {
-            // The next check repeats the work. Until then, requests are answered from memory.
+            // The next check reads and admits again. Until then, the node answers requests from its
+            // memory.
             tracing::debug!(%error, "failed to check the waiting rooms; will retry");
         }
     }
@@ -48,7 +49,7 @@ pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
 
 impl WaitingRooms {
     /// Admits the next visitors, even if no units are free. At its next check, each node notifies
-    /// the admitted visitors who wait there. Returns `None` if the sale is not open or its draw is
+    /// those of them who are connected to it. Returns `None` if the sale is not open or its draw is
     /// not closed.
     pub async fn admit_more(
         &self,
@@ -124,9 +125,9 @@ async fn follow_room(
     Ok(())
 }
 
-/// For each room of the sale, sets the largest number of admissions in one step. Waits are
-/// estimated from this number. The leader may compute one admission less for a room than this node,
-/// so this function subtracts one.
+/// For each room of the sale, sets the largest number of admissions in one check. The shown waiting
+/// times are estimated from this number. The leader may compute one admission less for a room than
+/// this node, so this function subtracts one.
 fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
     let states: Vec<_> = sale.rooms().map(|room| rooms.room_state(room)).collect();
     if states.len() < 2 {
@@ -177,8 +178,9 @@ async fn read_admitted(
     Ok(())
 }
 
-/// Admits visitors of the sale's rooms while units are free, in one transaction. The rooms of a
-/// sale share one limit of admissions per step and one limit of open admissions.
+/// Admits visitors of the sale's rooms in one transaction, if units are free. The rooms of a sale
+/// share one limit of admissions per check and one limit of admissions that are open at the same
+/// time.
 async fn admit(
     rooms: &WaitingRooms,
     engine: &Engine,
@@ -242,7 +244,7 @@ async fn keep_open(
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
     let left_ms = row.open_until.map_or(0, |until| until.0 - engine.now().0);
-    // If no units are free, arrivals are still counted, but the room does not open. Buyers then get
+    // If no units are free, the node counts arrivals, but does not open the room. Buyers then get
     // the answer that no units are left, so they need no waiting room.
     let (arrivals, nodes) = (&room.flags().arrivals, engine.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())

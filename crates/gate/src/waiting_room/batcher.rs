@@ -1,6 +1,6 @@
 //! Creates, reads and removes positions in batches. Batches run one after the other, so an older
-//! position never replaces a newer one in this node's memory. Requests that arrive during a batch
-//! go into the next batch.
+//! version of a position never replaces a newer version in this node's memory. Requests that arrive
+//! during a batch go into the next batch.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ pub(super) enum PositionAction {
     Enter,
     /// Removes the position.
     Leave,
-    /// Extends the admission to its full length.
+    /// Extends the buyer's admission, so that it again has its full length.
     Keep,
 }
 
@@ -52,8 +52,8 @@ impl PositionBatcher {
         Self { queue, waiting: Mutex::new(waiting), lookups: AtomicU64::new(0) }
     }
 
-    /// Requests this action and waits for its result. Afterwards the room's state contains the
-    /// result. Returns `None` if there is no position.
+    /// Requests this action and waits for its result. Before this function returns, the batcher
+    /// stores the result in the room's state. Returns `None` if there is no position.
     pub(super) async fn request(
         &self,
         room: &RoomKey,
@@ -66,8 +66,8 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The answer is missing only if the batcher was dropped, and this happens only when the
-        // program ends.
+        // The answer is missing only if the batcher was dropped. This happens only when the program
+        // ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
 
@@ -128,7 +128,8 @@ async fn find_batch(
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
-    // The room is read before the positions. So positions are at least as new as the room's state.
+    // The row of the room is read before the positions. So the positions are never older than the
+    // row.
     let row = rooms.read_row(engine, room).await?;
     let visitors = engine.store().visitors(room, buyers.clone()).await?;
     let room_state = rooms.state_of_key(room);
@@ -164,7 +165,7 @@ async fn keep_batch(
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let room_state = rooms.state_of_key(room);
-    // The writes are independent, so the store may commit them together.
+    // The writes run concurrently, so that the store can commit them in one transaction.
     let keep = |buyer| engine.store().keep_turn(room, buyer, rooms.for_ms);
     let kept: Vec<_> =
         stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;

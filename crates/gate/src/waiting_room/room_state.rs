@@ -19,11 +19,10 @@ use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_INTERVAL
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// The positions of visitors. A visitor without a rank takes part in the draw. The rank is set
-    /// when the position is used after the lots were read.
+    /// The positions of visitors. A visitor without a rank takes part in the draw. The first use of
+    /// the position after the lots were read sets its rank.
     positions: HashMap<BuyerId, QueuePosition>,
-    /// The lots of all visitors in the draw, in order. `None` means that the lots were not read
-    /// yet.
+    /// The lots of all visitors in the draw, sorted. `None` means that the lots were not read yet.
     lots: Option<Box<[DrawLot]>>,
     /// The rank up to which this node knows all admissions.
     known_to: Option<u64>,
@@ -78,7 +77,8 @@ impl WaitingRoomState {
     }
 
     fn lock(&self) -> MutexGuard<'_, RoomMemory> {
-        // No change panics before it is complete. So the state is consistent even after a panic.
+        // The code that holds the lock cannot panic in the middle of a change. So the state is
+        // consistent even if the lock is poisoned.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,7 +86,7 @@ impl WaitingRoomState {
         &self.key
     }
 
-    /// Locks the reading of the draw.
+    /// Locks the reading of the draw, so that only one task at a time reads the lots.
     pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.drawing.lock().await
     }
@@ -109,8 +109,9 @@ impl WaitingRoomState {
         }
         if state.known_to.is_none() {
             // If this node knows no positions yet, it will read each position together with its
-            // admission. So it needs no earlier admissions. If it knows some positions, their
-            // visitors may have been admitted already. So it must read all admissions.
+            // admission, so it does not need earlier admissions. If this node already knows
+            // positions, some of these visitors may have been admitted since then. So it must read
+            // all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
     }
@@ -125,7 +126,8 @@ impl WaitingRoomState {
         self.lock().has_none
     }
 
-    /// Records that the row and all admissions were read at this time or later.
+    /// Records that this node read the row and all admissions, and that it began to read at this
+    /// time.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
@@ -170,8 +172,8 @@ impl WaitingRoomState {
         let mut state = self.lock();
         let mut here = Vec::new();
         for visitor in called {
-            // If a visitor left, the rank of this visitor may have been called, but the visitor is
-            // not admitted.
+            // A visitor who left the room keeps a rank. The admissions may include this rank, but
+            // the visitor is not admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
             until.into_iter().for_each(|until| state.pace.note_admission(until));
             if let Some(held) = state.positions.get_mut(&visitor.buyer) {
@@ -195,17 +197,18 @@ impl WaitingRoomState {
         self.lock().known_to.unwrap_or(0)
     }
 
-    /// Returns whether this node can answer with the buyer's position. For an admitted visitor, it
-    /// always can. For other visitors, it can if the sale has opened and this node knows the draw.
-    /// It also can if the sale has not opened and this node knows no draw.
+    /// Returns whether this node can answer with the buyer's position from memory. This is always
+    /// so for an admitted visitor. Before the sale opens, it is so for other visitors if this node
+    /// has no closed draw. After the sale has opened, it is so if this node knows the ranks of the
+    /// draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
             || self.lock().positions.get(buyer).is_some_and(is_called)
     }
 
-    /// Returns the buyer's position. Returns `None` if the known state is too old or incomplete, or
-    /// if the position has lapsed.
+    /// Returns the buyer's status and the estimated wait. Returns `None` if the state in memory is
+    /// too old or incomplete, or if the position has lapsed.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
@@ -222,7 +225,7 @@ impl WaitingRoomState {
         }
         let line = room.line;
         if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.called) {
-            // A node admitted the visitor after the row was read.
+            // A node has admitted this visitor, but this node has not read the admission yet.
             return None;
         }
         let status = position.status(&line, free, now);
@@ -235,7 +238,8 @@ impl WaitingRoomState {
         }
     }
 
-    /// Sets the largest number of admissions in one step. Waits are estimated from this number.
+    /// Sets the largest number of admissions in one check. The shown waiting times are estimated
+    /// from this number.
     pub(super) fn set_admissions_max(&self, admissions_max: u64) {
         self.lock().pace.set_admissions_max(admissions_max);
     }
@@ -245,16 +249,16 @@ impl WaitingRoomState {
         self.lock().room.as_ref().map(|room| room.line).unwrap_or_default()
     }
 
-    /// Records the progress of the room. Waits are estimated from this progress.
+    /// Records the progress of the room, from which the shown waiting times are estimated.
     pub(super) fn record_pace(&self, now: Millis, free: Option<u64>, limit: u64) {
         let mut state = self.lock();
         let line = state.room.as_ref().map(|room| room.line).unwrap_or_default();
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Returns whether more buyers arrived per second than this node's share of the admissions. The
-    /// share is the room's admissions per second, divided by the number of nodes, `nodes`. Returns
-    /// `false` if the last count was less than a second ago.
+    /// Returns whether more buyers arrived per second at this node than its part of the admissions.
+    /// This part is the room's admissions per second, divided by `nodes`, the number of nodes.
+    /// Returns `false` if the last count was less than a second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -278,10 +282,11 @@ impl WaitingRoomState {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Returns whether to notify the readers of positions now. Returns true at the first call, when
-    /// units ran out or came back, and when the draw closed. After any other change, returns true
-    /// only if the last notification is long enough ago. `readers` is the number of notifications
-    /// if all rooms of the sale notify now.
+    /// Returns whether to notify the readers of positions now. They are notified at once at the
+    /// first call, when units ran out or came back, and when the draw closed. After any other
+    /// change, they are notified only if the last notification is long enough ago. The more
+    /// `readers` there are, the longer this time is. `readers` is the number of notifications that
+    /// all rooms of the sale send together.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -17,8 +17,8 @@ impl WaitingRooms {
         self.state_or(key, || (item, room.part_of(self.per_sec)))
     }
 
-    /// Returns the state of a room whose requests the batcher handles. The state is missing only
-    /// after the sale has ended. In that case, creates an empty state.
+    /// Returns the state of a room whose requests the batcher handles. If the sale has ended, its
+    /// state may have been removed. Then this function creates an empty state.
     pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
         self.state_or(key.clone(), || (None, self.per_sec))
     }
@@ -42,7 +42,7 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    /// Removes the rooms that no sale needs any more.
+    /// Removes the states of all rooms except those for which `is_kept` returns true.
     pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
     }

@@ -123,14 +123,15 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
     };
     assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier count to compare with");
     assert!(!pressed(PER_SEC, 1));
-    // Hashes distinguish buyers only approximately.
+    // The counter distinguishes buyers by hashes, which is only approximate. So this test uses five
+    // per cent more buyers than the bound.
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(!pressed(PER_SEC, 2), "the last count was less than a second ago");
     assert!(!pressed(0, 3));
     // A buyer who sends many requests counts once.
     (0..100 * PER_SEC).for_each(|_| counter.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
-    assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the bits can distinguish");
+    assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the counter can count");
     // With four nodes, each node may admit a quarter of the visitors.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));

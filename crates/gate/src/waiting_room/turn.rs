@@ -1,5 +1,5 @@
-//! A turn is the time in which an admitted buyer may get a pass. This module extends a turn while
-//! the buyer uses the turn. While other buyers wait, an idle turn ends early.
+//! A turn is the time in which an admitted buyer can get a pass. This module extends a turn while
+//! the buyer uses it. While other buyers wait, a turn that its buyer does not use ends early.
 
 use doorbuster_core::gate::room::IDLE_TURN_MS;
 use doorbuster_core::{BuyerId, Millis};
@@ -10,8 +10,8 @@ use super::batcher::PositionAction;
 use super::{SaleRoom, WaitingRoomError, WaitingRooms};
 
 impl WaitingRooms {
-    /// Records that an admitted buyer uses the turn, so that the turn does not count as idle.
-    /// Returns the new end of the turn, or `until` if the turn is not extended.
+    /// Records that an admitted buyer uses the turn, so that it does not end early. Returns the new
+    /// end of the turn. If the turn is not extended, returns `until`, the known end of the turn.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Compares an answers file with the store. Each order that a buyer was promised must exist (I3),
-//! and the result of a ticket must never change (I8).
+//! Compares an answers file with the store. Each order that a buyer was promised must exist (rule
+//! I3), and the result of a ticket must never change (rule I8).
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -43,8 +43,8 @@ pub(super) fn check(
     Ok(0)
 }
 
-/// Writes to `kept` the lines that the store can confirm. Returns the lines with an id that is not
-/// in the store.
+/// Writes to `kept` the lines that the store can confirm. Returns all other lines, whose order or
+/// verdict is not in the store.
 pub(super) fn split(
     snapshot: &Snapshot,
     path: &Path,
@@ -60,7 +60,8 @@ pub(super) fn split(
             serde_json::from_str(line).map_err(|error| failed(error.to_string()))?;
         // A slot may deliver the ticket of a missing order again. If the ticket's `decide_by` has
         // passed, the ticket is returned. The store then has a verdict for the ticket, but the
-        // order is still missing.
+        // order is still missing. So this verdict does not confirm an answer that promised the
+        // order.
         let names_order = answer.state.as_deref().is_some_and(|state| state != "refused");
         let is_known = |id: &String| {
             let verdict = verdicts.get(&**id);
@@ -87,7 +88,7 @@ struct AnswerAuditor<'a> {
     seen_orders: HashSet<&'a str>,
     /// Items for which the file has at least one answer.
     requested_items: HashSet<i64>,
-    /// Orders whose requests were also refused, each with the code of the refusal.
+    /// Orders whose request also got a refusal, each with the refusal's code.
     refused: Vec<(&'a Order, String)>,
 }
 
@@ -134,8 +135,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If a request has two tickets, an answer with the second ticket's id promises the first
-        // ticket's order.
+        // If a request has two tickets, only the first ticket becomes an order. An answer with the
+        // second ticket's id promises that order.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,

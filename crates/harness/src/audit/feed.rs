@@ -48,7 +48,7 @@ fn check_sequence(grant: &Grant, rows: &[&FeedRow], findings: &mut Findings<'_>)
         findings.item(
             "I6",
             grant.item,
-            format!("the feed of grant {id} has {} rows, but the grant says {len}", rows.len()),
+            format!("the feed of grant {id} has {} rows, but the grant counts {len}", rows.len()),
         );
     }
     if let Some((row, turn)) = rows.iter().zip(1_i64..).find(|(row, turn)| row.seq != *turn) {

@@ -14,7 +14,7 @@ use super::snapshot::Snapshot;
 pub(super) fn format_time(ms: Option<i64>) -> String {
     match ms.map(Timestamp::from_millisecond) {
         Some(Ok(moment)) => format!("{moment:.3}"),
-        // The time is outside the range of `Timestamp`, so the text shows the number.
+        // `Timestamp` cannot represent this time, so the text shows its milliseconds.
         Some(Err(_)) => format!("{} ms", ms.unwrap_or_default()),
         None => "never".into(),
     }
@@ -25,7 +25,7 @@ pub(super) fn format_optional<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "none".into(), |value| value.to_string())
 }
 
-/// The findings and notices so far.
+/// The findings and notices that the checks have added so far.
 #[derive(Debug)]
 pub(super) struct Findings<'a> {
     snapshot: &'a Snapshot,

@@ -72,11 +72,11 @@ fn check_order_history<'e>(
     let Order { id, item, .. } = order;
     let mut last: Option<&Event> = None;
     for event in events {
-        // The caller passes only events with a state.
+        // The caller passes only events that change the order's state, so `state` is never `None`.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event must be the reservation, and there must be no second reservation. A
-            // longer payment window is a valid step.
+            // The first event must be the reservation, and there must be no second reservation. But
+            // `order.extended`, which also keeps the state `reserved`, is a valid step.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };
@@ -128,7 +128,7 @@ fn check_order_history<'e>(
     }
 }
 
-/// Checks that each automatic refund has one event.
+/// Checks that the number of `payment.refunded` events is the number of automatic refunds.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let published = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
     let due = snapshot.refunds.iter().filter(|refund| refund.cause != "operator").count();

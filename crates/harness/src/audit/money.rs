@@ -1,4 +1,4 @@
-//! Checks money (I5): each captured payment either pays for one order or gets one refund. The
+//! Checks money (rule I5): each captured payment either pays for one order or gets one refund. The
 //! order's price or the refund has the same amount as the payment.
 
 use std::collections::HashMap;
@@ -167,7 +167,8 @@ fn check_paid_orders(
 }
 
 /// Adds notices for disputes, and for returns of money that the server did not request, newest
-/// first. A return gets a notice only if its payment still pays for an order.
+/// first. A return gets a notice only if its payment is still `captured`, that is, pays for an
+/// order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,

@@ -1,5 +1,5 @@
-//! Reads the ticket's data from an order's id. All parts can be read without a secret. Only the
-//! verification of the MAC needs a secret.
+//! Reads the ticket's data from an order's id. Reading the data needs no secret. Only a check of
+//! the id's MAC needs the secret.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -38,7 +38,7 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// Makes an id for a test's store. Its MAC is invalid.
+/// Makes an id with an invalid MAC, for a store in a test.
 #[cfg(test)]
 pub(super) fn write(parts: OrderIdParts) -> String {
     let mut bytes = Vec::with_capacity(BYTES);

@@ -28,7 +28,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // If the clock went back, an order's time cannot be compared with the opening of the sale.
+        // If the clock went back before this order, the order's time can be earlier than the
+        // opening of the sale. So the opening is checked only for the other orders.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }
@@ -40,7 +41,10 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         findings.add_notice(
             "clock",
             Some(&order.id),
-            format!("the order was reserved {by} ms before an earlier order: the clock went back"),
+            format!(
+                "the order's time is {by} ms before the time of an order that was stored earlier: \
+                 the clock went back"
+            ),
         );
     }
 }
@@ -62,11 +66,13 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         findings.item("I2", *item, format!("order {id} names item {item}, which does not exist"));
         return;
     };
-    // An operator may have extended the payment window, so use the window at the reservation.
+    // An operator may have extended the payment window. So the check uses the window's end at the
+    // reservation.
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without a complete history, only the present end of the window is known.
+    // Without the event of the reservation, only the present end of the window is known. This is
+    // the first end only if the window was never extended.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)

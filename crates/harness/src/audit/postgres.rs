@@ -28,7 +28,8 @@ async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
     let Address { mut config, tls } = Address::parse(url).map_err(|error| error.to_string())?;
     config.connect_timeout(CONNECT_TIMEOUT).application_name("doorbuster-audit");
     let (client, connection) = config.connect(tls).await.map_err(|error| error_text(&error))?;
-    // The task ends with its client. The client reports the errors of the connection.
+    // This task ends when the client is dropped. An error of the connection also makes the client's
+    // queries fail, so the task's result is not needed.
     let driver = tokio::spawn(connection);
     let snapshot = read_rows(&client).await.map_err(|error| error_text(&error));
     drop(client);

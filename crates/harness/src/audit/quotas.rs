@@ -1,4 +1,4 @@
-//! Checks limits (I4): the units that each buyer holds of an item, summed over the orders.
+//! Checks limits (rule I4): the units that each buyer holds of an item, summed over the orders.
 
 use std::collections::BTreeMap;
 

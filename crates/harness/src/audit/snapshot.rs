@@ -26,9 +26,9 @@ pub(super) struct Snapshot {
     pub reversals: Vec<Reversal>,
     /// Waitlist entries, sorted by item and number.
     pub waitlist: Vec<WaitlistEntry>,
-    /// The messages of the database's own integrity check.
+    /// The problems that the database's own integrity check reported.
     pub damage: Vec<String>,
-    /// The index, which [`Snapshot::build_index`] fills.
+    /// Sums and look-up tables, which [`Snapshot::build_index`] fills.
     pub index: SnapshotIndex,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Snapshot {
 pub(super) struct SnapshotIndex {
     sums: HashMap<i64, ItemTotals>,
     by_id: HashMap<String, usize>,
-    /// The index of each order, by grant and number.
+    /// The position of each order in [`Snapshot::orders`], by grant and number.
     by_number: HashMap<(i64, i64), usize>,
     histories: HashMap<(i64, i64), Vec<usize>>,
 }

@@ -1,5 +1,5 @@
-//! Checks stock. Each unit of an item must be in exactly one state (I1, I2). The total must be the
-//! initial total plus all adjustments.
+//! Checks stock. Each unit of an item must be in exactly one state (rules I1 and I2). The total
+//! must be the initial total plus all adjustments.
 
 use super::findings::{Findings, format_optional};
 use super::snapshot::{Item, Snapshot};

@@ -373,8 +373,8 @@ fn big(count: i64) -> (StoreFixture, String) {
 
 #[test]
 fn a_hundred_thousand_orders_are_audited_in_seconds() {
-    // A debug build is several times slower, so it audits only a fifth of the orders. The time
-    // limit still detects a check that is not linear.
+    // A debug build is several times slower, so it audits only a fifth of the orders. A check whose
+    // time is not linear exceeds the time limit even with these orders.
     let count = if cfg!(debug_assertions) { 20_000 } else { 100_000 };
     let (fixture, answers) = big(count);
     let answers = fixture.answers(&answers);

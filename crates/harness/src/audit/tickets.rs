@@ -1,5 +1,5 @@
-//! Checks that every ticket has one verdict (I8). Each number of a grant belongs to one order or to
-//! one returned ticket, and the ids confirm this.
+//! Checks that every ticket has one verdict (rule I8). Each ticket number of a grant belongs to one
+//! order or to one returned ticket. The id of this order or ticket must contain the same number.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
     let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));
     let returned = snapshot.resolutions.iter().map(|row| (row.grant, row.n, &*row.ticket));
-    // A waiting entry uses a number of the waitlist's grant before the entry has a verdict.
+    // Each waitlist entry uses a ticket number of the waitlist's grant, even while the entry waits
+    // and has no verdict. So the highest number includes the waiting entries.
     for entry in &snapshot.waitlist {
         let grant =
             snapshot.grants.values().find(|grant| grant.is_waitlist() && grant.item == entry.item);

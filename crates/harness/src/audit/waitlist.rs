@@ -1,5 +1,5 @@
-//! Checks waitlists. Each entry ends once, as an order or as a refusal. No entry still waits after
-//! a later entry was served or passed over. The item's count of waiting entries is correct.
+//! Checks waitlists. Each entry ends once, as an order or as a refusal. No entry waits if a later
+//! entry was served or passed over. The item's counter of waiting entries is correct.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -50,7 +50,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
 }
 
 /// Checks that each item's waitlist has at most one grant, that this grant was never open, and that
-/// all its units are settled. Returns the grants by item.
+/// all units of this grant are settled. Returns the waitlist's grant of each item.
 fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i64, i64> {
     let mut waitlist_grants = BTreeMap::new();
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
@@ -137,7 +137,7 @@ fn check_end(
     }
 }
 
-/// Checks that each buyer has at most one waiting entry, and that the item's count of waiting
+/// Checks that each buyer has at most one waiting entry, and that the item's counter of waiting
 /// entries is correct.
 fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut waiting: HashMap<i64, i64> = HashMap::new();
@@ -170,7 +170,7 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that no entry still waits if a later entry was served or passed over.
+/// Checks that no entry waits if a later entry of the same item was served or passed over.
 fn check_turns(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut last: HashMap<i64, &WaitlistEntry> = HashMap::new();
     for entry in

@@ -25,12 +25,12 @@ pub enum Fault {
     /// PostgreSQL ends as in a crash, and its standby is promoted.
     PostgresFailover,
     /// Commits stop waiting for the standby, and the standby is cut off. Then PostgreSQL ends as in
-    /// a crash. The standby lacks the last orders, and is promoted.
+    /// a crash. The standby, which lacks the last orders, is promoted.
     PostgresFailoverAsync,
     /// PostgreSQL fails over. Then the old primary starts again with its old data, and every node
     /// restarts.
     PostgresOldPrimaryReturns,
-    /// The standby that confirms commits is stopped for a while.
+    /// The standby whose confirmation commits wait for is stopped for a while.
     PostgresStandbyAway,
     /// The disk of PostgreSQL is full for a while.
     PostgresDiskFull,
@@ -151,7 +151,8 @@ impl Fault {
         self == Self::PostgresStandbyAway || (self.ends_standby() && self != Self::Restore)
     }
 
-    /// Returns whether the standby of PostgreSQL has no primary after the fault.
+    /// Returns whether the fault leaves PostgreSQL without a standby, so that the harness must
+    /// create a new one.
     pub fn ends_standby(self) -> bool {
         use Fault::{PostgresFailover, PostgresFailoverAsync, PostgresOldPrimaryReturns, Restore};
         matches!(

@@ -124,7 +124,8 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     // Wait until a node has registered the new primary. Before the registration, the nodes may use
     // either server.
     wait_until_used(&cluster.postgres)?;
-    // A normal start would let commits wait for a standby that no longer exists.
+    // After a normal start, commits would wait for a standby, but the old primary has no standby
+    // now.
     old.start_without_standby()?;
     let count = "SELECT count(*) FROM orders";
     let before = old.sql(count)?;
@@ -138,8 +139,8 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     old.stop()?;
     if before != after {
         let what = format!(
-            "a node wrote to the old primary: it had {before} orders at its start, and {after} \
-             after the nodes' restart"
+            "a node wrote to the old primary: this server had {before} orders at its start, and \
+             {after} orders after the nodes' restart"
         );
         return Err(ClusterError::failed("the return of the old primary", what));
     }
@@ -284,8 +285,8 @@ fn snapshot(
             age.as_millis()
         ));
     }
-    // A full synchronization of the replica may have written a newer snapshot. That snapshot also
-    // lacks the latest tickets.
+    // For a full synchronization of its replica, the server may have written a newer snapshot. That
+    // snapshot also lacks the latest tickets, so the test is still valid.
     server.kill()?;
     server.start()?;
     Ok(format!(
@@ -320,7 +321,7 @@ fn fail_over_stale_replica(
 
 /// Deletes a snapshot of an earlier round. With that snapshot, the server would not restart empty.
 fn delete_snapshot(redis: &mut Redis, server: usize) {
-    // Usually no snapshot exists.
+    // In most cases no snapshot exists, and this call fails without harm.
     let _ = std::fs::remove_file(redis.server(server).snapshot());
 }
 

@@ -20,22 +20,23 @@ pub(super) const FAULT_PART: Range<f64> = 0.05..0.35;
 /// The numbers of partitions of an item in shape `cluster`. The harness chooses one of these
 /// numbers at random.
 pub(super) const PARTITIONS: [u32; 4] = [1, 1, 3, 8];
-/// The time between two changes of the spread, if the plan asks for repeated changes.
+/// The shortest and the longest time between two changes of the spread, if the plan asks for
+/// repeated changes.
 pub(super) const SPREAD_STAYS: (Duration, Duration) =
     (Duration::from_millis(300), Duration::from_millis(1_500));
-/// How long a process hangs or stays stopped.
+/// The shortest and the longest time for which a process hangs or stays stopped.
 pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(4));
-/// How long a network or a store is unavailable.
+/// The shortest and the longest time for which a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
-/// How long a disk is full. The time must be long enough that PostgreSQL tries to make a file
-/// longer. If PostgreSQL reports no full disk, the harness fails.
+/// The shortest and the longest time for which a disk is full. In this time PostgreSQL must try to
+/// make a file longer. If PostgreSQL reports no error about the full disk, the harness fails.
 pub(super) const DISK_FULL: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_secs(3));
-/// How much a slow network delays each chunk of data.
+/// The shortest and the longest time by which a slow network delays each chunk of data.
 pub(super) const NETWORK_DELAY: (Duration, Duration) =
     (Duration::from_millis(10), Duration::from_millis(200));
-/// How old the data of a snapshot or of a stale replica is.
+/// The lowest and the highest age of the data of a snapshot or of a stale replica.
 pub(super) const SNAPSHOT_AGE: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_millis(600));
 /// How far a node's clock is set forward or back.

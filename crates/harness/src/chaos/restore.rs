@@ -40,7 +40,8 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
 
 impl RoundRunner<'_> {
     /// Waits until the sale is paused, lowers the stock by the units of the missing orders, and
-    /// resumes the sale. Returns a file with only those answers that the store can still confirm.
+    /// resumes the sale. Returns a new answers file, which has only the answers that the store can
+    /// still confirm.
     pub(super) fn accept_restore(&mut self, answers: &Path) -> Result<PathBuf, ClusterError> {
         self.wait_until_paused()?;
         let store = StoreLocation::parse(&self.cluster.store_url()).and_then(|store| {
@@ -112,8 +113,9 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Waits until the nodes have paused the sale. After the restore, no node may sell a unit
-    /// before the pause. If a node sells a unit, the change of the stock or the final audit fails.
+    /// Waits until the nodes have paused the sale. Between the restore and the pause, no node may
+    /// sell a unit. If a node sells a unit in this time, [`Self::lower_stock`] or the final audit
+    /// fails.
     fn wait_until_paused(&self) -> Result<(), ClusterError> {
         let (begun, path) = (Instant::now(), format!("/v1/admin/sales/{}", self.sale));
         loop {

@@ -35,8 +35,8 @@ pub(super) fn run_round(
         .map_err(|error| ClusterError::failed("reading the buyer secret", error))?;
     let units = rng.random_range(UNITS_PER_BUYER);
     let part = rng.random_range(STOCK_PART);
-    // The product is at most the number of requested units, so it fits a `u64`. The cast cuts off
-    // the fraction.
+    // The result is at most the number of requested units, so it fits a `u64`. The cast removes the
+    // decimals.
     let stock = (f64::from(buyers * units) * part) as u64;
     let round = RoundReport::new(number, fault, buyers, stock);
     let (sale, seed) = (format!("s{number}"), rng.random::<u32>().into());
@@ -98,8 +98,8 @@ impl RoundRunner<'_> {
         let mut file = self.answers("storm");
         let length = f64::from(self.buyers) / rate;
         let fault_after = Duration::from_secs_f64(length * rng.random_range(FAULT_PART));
-        // A server ends with the thread that started it. So this thread restarts the servers, and
-        // the load runs in another thread.
+        // A server ends when the thread that started it ends. So this thread injects the fault,
+        // because a fault may restart servers. The load runs in another thread.
         let load_thread = std::thread::spawn(move || load::run(plan, |_| {}));
         std::thread::sleep(fault_after);
         let fault_detail = inject(self.cluster, self.round.fault, rng);
@@ -139,9 +139,9 @@ impl RoundRunner<'_> {
     }
 
     /// Counts the requests that were refused as sold out too early. No units return during the run.
-    /// So if enough units for a request are free now, every "sold out" came too early. With a
-    /// fault, this is allowed, because a request may have waited in the server for the longest
-    /// allowed time. Without a fault, no request waits that long.
+    /// So if enough units for a request are free now, every answer "sold out" came too early. In a
+    /// round with a fault, this answer is allowed: a request that waits in the server for the
+    /// longest allowed time gets it. Without a fault, no request waits that long.
     fn check_early_refusals(&mut self) -> Result<(), ClusterError> {
         let left = self.stock()?.free;
         if left >= self.units.into() {
@@ -221,7 +221,7 @@ impl RoundRunner<'_> {
             .map(drop)
     }
 
-    /// Records the result of a load run. Lets the independent auditor check the answers of this
+    /// Records the result of a load run. Then the independent auditor checks the answers of this
     /// run.
     fn record_and_audit(
         &mut self,
@@ -271,8 +271,8 @@ impl RoundRunner<'_> {
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
-        // The store may be unavailable for longer than the time limit of a verdict. After the
-        // recovery, every buyer must still receive a verdict.
+        // During a fault the store may be unavailable even after a ticket's `decide_by`. So the
+        // buyers wait longer: after the recovery, every buyer must receive a verdict.
         plan.verdict_grace = RECOVERED_WITHIN;
         plan.answers = Some(self.answers(name));
         plan
@@ -301,8 +301,8 @@ impl RoundRunner<'_> {
             let reply = self.cluster.admin(method, path, body);
             match reply {
                 Ok(reply) if reply.status == status => return Ok(reply),
-                // The node may not find a new row of another node at once, so the harness repeats
-                // the request.
+                // The node may not find a row yet that another node has just written, so the
+                // harness repeats the request.
                 Ok(reply) if reply.status == 404 && begun.elapsed() < PROPAGATED_WITHIN => {
                     self.stale_answers.set(self.stale_answers.get() + 1);
                     std::thread::sleep(Duration::from_millis(20));

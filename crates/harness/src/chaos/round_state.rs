@@ -22,7 +22,7 @@ pub(super) struct RoundRunner<'a> {
     pub(super) seed: u64,
     /// Whether the spread changes during the load run.
     pub(super) respread: bool,
-    /// How many times a node did not find a new row of another node yet.
+    /// How many times a node did not yet find a row that another node had just written.
     pub(super) stale_answers: Cell<u32>,
     pub(super) round: RoundReport,
 }

@@ -52,7 +52,7 @@ impl SpreadChanger {
             let (mut changes, mut failures) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
                 let (_, body) = random_spread(stock, &mut rng);
-                // During a fault, a request may get no answer or status 503. Every other status
+                // During a fault, the server may send no answer or status 503. Every other status
                 // except 200 is an error of the server.
                 match http::send_request(addr, "PUT", &path, &authorization, &body) {
                     Ok(reply) if reply.status == 200 => changes += 1,
@@ -74,7 +74,7 @@ impl SpreadChanger {
             .map_err(|error| ClusterError::failed("starting to change the spread", error))
     }
 
-    /// Stops the thread. Returns the number of changes, and the refused changes.
+    /// Stops the thread. Returns the number of changes, and a text about each refused change.
     pub(super) fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread

@@ -22,10 +22,11 @@ pub(super) struct StockTotals {
 }
 
 impl StockTotals {
-    /// Parses the stock. Fails if the total is not the sum of its parts.
+    /// Parses the stock in an answer of the server. Fails if the total is not the sum of the pool,
+    /// the slots, the held units and the paid units.
     pub fn read(body: &Value) -> Result<Self, String> {
         let row = &body["items"][0];
-        // A negative number fails here too.
+        // A negative number is an error too, because `as_u64` refuses it.
         let part = |name: &str| row[name].as_u64().ok_or_else(|| format!("no {name} in {body}"));
         let (total, free) = (part("total")?, part("pool")? + part("in_slots")?);
         let sold = part("held")? + part("paid")?;
@@ -54,7 +55,7 @@ impl StockWatcher {
         let look = move || {
             let (mut polls, mut wrong) = (0, Vec::new());
             while !until.load(Ordering::Relaxed) {
-                // During a fault, an answer may be missing but must not be wrong.
+                // During a fault, the server may send no answer, but an answer must not be wrong.
                 match http::send_request(addr, "GET", &path, &line, "") {
                     Ok(reply) if reply.status == 200 => {
                         polls += 1;

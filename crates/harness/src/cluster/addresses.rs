@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::{ClusterError, ClusterPlan, Postgres, Proxy, Redis, RedisServer, ports};
 
-/// Returns the address of the store for one node, and the new proxies of this node. If the plan has
-/// proxies, starts one proxy in front of each PostgreSQL server.
+/// Returns the URL of the store for one node, and the proxies that this function started for the
+/// node. If the plan has proxies, the function starts one proxy in front of each PostgreSQL server.
 pub(super) fn store_address(
     plan: &ClusterPlan,
     postgres: &Postgres,

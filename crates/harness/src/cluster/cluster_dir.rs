@@ -12,8 +12,8 @@ use super::error::{ClusterError, ClusterErrorContext};
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing. PostgreSQL may run as another user, so other users
-    /// may enter the directory. They cannot list it.
+    /// Creates the directory if it is missing. Other users can enter the directory, because
+    /// PostgreSQL may run as another user. They cannot list its files.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {
@@ -68,7 +68,8 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError>
 
 fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
     let made = DirBuilder::new().mode(mode).recursive(true).create(path);
-    // The umask restricts the mode of a new directory, so the mode is set again.
+    // The umask can remove permissions from the mode of a new directory, so the mode is set once
+    // more.
     let made =
         made.and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)));
     made.with_operation(|| format!("creating {}", path.display()))

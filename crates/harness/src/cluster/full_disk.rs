@@ -1,6 +1,6 @@
 //! The disk of a PostgreSQL server, which can become full while the server runs. On a full disk, a
-//! write inside a file succeeds. A write that makes a file longer fails with "no space left on
-//! device".
+//! write that replaces bytes inside a file succeeds. A write that makes a file longer fails with
+//! "no space left on device".
 
 use std::path::{Path, PathBuf};
 

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// The ports of the servers. They are below the range that the system uses for outgoing
-/// connections, so no outgoing connection takes such a port. A Redis server in a cluster takes a
-/// second port, which is [`BUS_PORT_OFFSET`] higher than the first. The second port is below the
-/// range too.
+/// The ports of the servers. The system does not use ports of this range for outgoing connections,
+/// so no outgoing connection takes the port of a server. A Redis server in a cluster takes a second
+/// port, which is [`BUS_PORT_OFFSET`] higher than the first. The system does not use the second
+/// port for outgoing connections either.
 pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
@@ -38,7 +38,7 @@ pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a proxy tries to connect to a target. After that time it tries the next target.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);
-/// How many bytes of an answer are read at most. The rest is cut off.
+/// The largest number of bytes that are read of an answer. Further bytes are ignored.
 pub(super) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(*PORTS.end() + BUS_PORT_OFFSET < 32_768);

@@ -23,7 +23,7 @@ pub(super) struct NodeFactory<'a> {
 
 impl<'a> NodeFactory<'a> {
     /// Creates a factory. `slots_urls` has the addresses of the Redis servers. `secrets` has the
-    /// names and values of those settings in `auth` that the caller chooses.
+    /// names and values of two settings of the section `auth`.
     pub(super) fn new(
         plan: &'a ClusterPlan,
         cluster_dir: &'a ClusterDir,

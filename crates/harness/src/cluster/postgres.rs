@@ -20,7 +20,7 @@ use super::process::{Process, ProcessSpec, run};
 const USER: &str = "postgres";
 /// The name with which every standby connects to its primary.
 const STANDBY: &str = "doorbuster_standby";
-/// The setting with which commits do not wait for a standby.
+/// A setting of the server. With it, commits do not wait for a standby.
 const NO_STANDBY: &str = "synchronous_standby_names=";
 /// The name of the role and of the database.
 const DATABASE: &str = "doorbuster";
@@ -117,8 +117,8 @@ impl Postgres {
             format!("unix_socket_directories={}", dir.display()),
             "max_connections=200".to_owned(),
             "synchronous_commit=on".to_owned(),
-            // Old WAL segments are kept and reused, because otherwise commits would wait for the
-            // creation of new segments.
+            // With this size, the server keeps old WAL segments and reuses them. Otherwise commits
+            // would wait while the server creates new segments.
             "min_wal_size=1GB".to_owned(),
             "max_wal_size=4GB".to_owned(),
             "log_line_prefix=%m [%p] ".to_owned(),
@@ -191,7 +191,7 @@ impl Postgres {
         run(&words.collect::<Vec<String>>(), &[("PGPASSWORD", &from.password)]).map(drop)
     }
 
-    /// Makes commits wait for the standby, and waits until it is connected.
+    /// Makes commits wait for the standby, and waits until the standby is connected.
     pub fn wait_for_standby(&self) -> Result<(), ClusterError> {
         let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{STANDBY}'");
         self.psql("postgres", &["-c", &set])?;
@@ -233,8 +233,8 @@ impl Postgres {
     }
 
     /// Writes all files to the disk. The database was created without syncs. Without this call, the
-    /// recovery after a crash first writes all files. This takes seconds, and much longer on a busy
-    /// disk.
+    /// recovery after a crash begins with a sync of all files, which takes seconds, or much longer
+    /// on a busy disk.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }

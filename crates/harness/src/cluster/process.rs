@@ -1,5 +1,5 @@
-//! A server process of the installation. It can be started, signalled, found by its process-id
-//! file, and stopped.
+//! Starts, signals and stops the server processes of an installation, and finds them by their
+//! process-id files.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -145,8 +145,8 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. A different start time shows that another process has the
-    /// same id now.
+    /// Returns whether the process runs. If the start time of the process differs, another process
+    /// has the id now, and the function returns false.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -179,7 +179,7 @@ impl Process {
     /// time.
     pub fn stop(&mut self, signal: Signal) -> Result<(), ClusterError> {
         self.signal(signal)?;
-        // A stopped process handles other signals only after CONT.
+        // A process that STOP has suspended handles other signals only after CONT.
         self.signal(Signal::CONT)?;
         if !self.has_ended_within(STOP_WITHIN) {
             self.signal(Signal::KILL)?;
@@ -190,7 +190,7 @@ impl Process {
                 ));
             }
         }
-        // The file is already missing if another process stopped the same installation.
+        // The file can be missing, because another process may have stopped the same installation.
         let _ = std::fs::remove_file(&self.file);
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! A small TCP proxy. It serves as the common address of several nodes, and it can simulate a
-//! network that is cut, stalled or slow.
+//! A small TCP proxy. It listens at the common address of several nodes, or it simulates a network
+//! that is cut, stalled or slow.
 //!
 //! Each new connection goes to the next target in turn. An unreachable target is skipped. Each
 //! proxy has one thread with its own event loop.
@@ -36,7 +36,8 @@ pub enum NetworkCondition {
         /// its number is at least `from`.
         from: usize,
     },
-    /// No data arrives, but no connection breaks. The data arrives after the condition changes.
+    /// No data arrives, but no connection breaks. The proxy delivers the data when the condition
+    /// changes.
     Stalled,
     /// Every connection is broken, and new connections are refused.
     Disconnected,
@@ -137,7 +138,7 @@ async fn accept(
                 condition: condition.clone(),
                 delayed: Arc::clone(delayed),
             };
-            // The task ends with its connection, or with the event loop.
+            // The task ends when its connection ends, or when the event loop is dropped.
             tokio::spawn(serve(stream, Arc::clone(&targets), Arc::clone(&next), connection));
         }
     }
@@ -148,10 +149,10 @@ async fn accept(
 struct Connection {
     /// The connection's number.
     number: usize,
-    /// How many connections the proxy has accepted so far.
+    /// How many connections the proxy has accepted until now. All connections share this counter.
     accepted: Arc<AtomicUsize>,
     condition: watch::Receiver<NetworkCondition>,
-    /// Counts delayed chunks.
+    /// How many chunks the proxy has delayed on all its connections.
     delayed: Arc<AtomicUsize>,
 }
 
@@ -180,7 +181,8 @@ async fn serve(
         async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
     tokio::select! {
         _ = both_ways => {}
-        // An error means that the proxy was dropped, which also breaks its connections.
+        // `wait_for` also returns, with an error, when the proxy is dropped. This ends the
+        // connection too.
         _ = connection.condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }
@@ -198,7 +200,8 @@ async fn connect_next(targets: &[SocketAddr], next: &AtomicUsize) -> Option<TcpS
     None
 }
 
-/// Forwards data in one direction, with the present condition of the network, until a side closes.
+/// Forwards data in one direction, under the present condition of the network, until one side
+/// closes the connection.
 async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection: Connection) {
     let mut chunk = vec![0; CHUNK_BYTES];
     while let Ok(read @ 1..) = from.read(&mut chunk).await {
@@ -221,7 +224,7 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut connection
             return;
         }
     }
-    // The other side may still send data.
+    // This closes only one direction of the connection. Data in the other direction can continue.
     let _ = to.shutdown().await;
 }
 

@@ -62,8 +62,8 @@ impl RedisServer {
         let name = format!("redis-{}", index + 1);
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
-        // There are no evictions, because a slot that loses a key must be closed. There is no
-        // persistence, because a slot that returns with old data must be closed too.
+        // The server evicts no keys and saves no data by itself. If a slot loses a key, or returns
+        // with old data after a restart, the nodes must replace the slot.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),
@@ -211,8 +211,8 @@ impl RedisServer {
 
 impl Redis {
     /// Starts `shards` primaries, and the same number of replicas if requested. Joins them into one
-    /// cluster. `proxy_port` gets the port of a server, and returns the port that this server
-    /// announces. If it returns `None`, the server announces its own port.
+    /// cluster. The function `proxy_port` gets the port of a server. It returns the port that this
+    /// server announces to clients, or `None` if the server announces its own port.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -261,9 +261,9 @@ impl Redis {
         self.wait_until_healthy()
     }
 
-    /// Introduces the servers to each other. A server drops a new server that is silent for a
-    /// second, for example because the whole machine pauses. If a server was dropped, this function
-    /// introduces the servers again.
+    /// Introduces the servers to each other. A server forgets a new server that is silent for a
+    /// second, for example because the whole machine pauses. In this case, this function introduces
+    /// the servers again.
     fn introduce_servers(&self) -> Result<(), ClusterError> {
         let known = format!("cluster_known_nodes:{}\r", self.servers.len());
         let knows = |server: &RedisServer| {
@@ -288,8 +288,8 @@ impl Redis {
         })
     }
 
-    /// Waits until every shard has a primary and a replica in sync, and every server reports a
-    /// healthy cluster.
+    /// Waits until every server reports a healthy cluster. If the cluster has replicas, also waits
+    /// until every shard has a primary and a replica in sync.
     pub fn wait_until_healthy(&self) -> Result<(), ClusterError> {
         self.wait_until("the cluster is healthy", |server| {
             let fine =

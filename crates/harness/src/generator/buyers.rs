@@ -2,8 +2,9 @@
 //! signs tokens.
 //!
 //! Only the signature of a token is stored, so a million buyers take 32 MB. The name and the claims
-//! are computed from the buyer's number. All requests come from a template: each request overwrites
-//! the token, the key and, with several sales, the sale's number.
+//! are computed from the buyer's number. All requests come from one template. For each request, the
+//! generator overwrites the token, the key and, with several sales, the sale's number in the
+//! template.
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::hmac;
@@ -100,8 +101,8 @@ impl Buyers {
     }
 
     /// Writes the buyer's claims into a token that begins with the header. Before the call,
-    /// `claims` contains the claims of some buyer. After the call, it contains the claims of this
-    /// buyer.
+    /// `claims` contains the claims of another buyer. The function changes `claims` to the claims
+    /// of this buyer.
     fn write_claims(&self, buyer: u32, claims: &mut [u8], token: &mut [u8]) {
         write_digits(buyer, &mut claims[self.digits_at..self.digits_at + DIGITS]);
         URL_SAFE_NO_PAD
@@ -124,8 +125,8 @@ pub struct RequestOptions<'a> {
     pub units: u32,
     /// Further header lines, each with `\r\n` at its end.
     pub headers: &'a str,
-    /// The prefix of every key. With another prefix, the requests of the same buyers are new
-    /// requests.
+    /// The prefix of every request key. With another prefix, the same buyers send new requests, not
+    /// repetitions.
     pub keys: &'a str,
 }
 

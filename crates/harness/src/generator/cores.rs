@@ -12,7 +12,8 @@ pub fn usable() -> Vec<usize> {
     (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect()
 }
 
-/// Returns a core for the server and one for the generator, if there are at least two cores.
+/// Returns a core for the server and another core for the generator. Both are `None` if this
+/// process may use only one core.
 #[must_use]
 pub fn pair() -> (Option<usize>, Option<usize>) {
     let usable = usable();

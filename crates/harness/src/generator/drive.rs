@@ -11,18 +11,19 @@ use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
 use super::tally::AnswerTime;
 use super::{Load, Pace, RequestScript, RunResult, cores};
 
-/// The longest wait for answers after the end of a round. Later answers count as lost.
+/// The longest wait for answers after the end of a round. A request that gets no answer in this
+/// time counts as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// How long after the end of a round the generator still sends requests that are waiting. This time
-/// is shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in time.
+/// After the end of a round, the generator sends waiting requests for this long. This time is
+/// shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
 /// If a rate has at least this many requests per second, the generator sends the requests that are
 /// due within one [`TICK`] together.
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
-/// The longest delay of a request that waits to be sent together with other requests. The delay
-/// counts as latency.
+/// The longest delay of a request that waits to be sent together with other requests. The delay is
+/// part of the measured latency.
 pub(crate) const TICK: Duration = Duration::from_micros(250);
 
 struct Measurement<'a, S> {

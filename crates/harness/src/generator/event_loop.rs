@@ -1,7 +1,8 @@
 //! The event loop of the load generator: keep-alive connections under one epoll, on one thread.
 //!
 //! Each connection has one request under way at a time, and needs one write and one read for it. A
-//! [`Source`] says what to send and what the answers mean. A source performs no IO.
+//! [`Source`] decides what the connections send and what the answers mean. A source itself performs
+//! no IO.
 
 mod socket;
 
@@ -16,7 +17,7 @@ use rustix::event::{Timespec, epoll};
 /// The largest number of events per call of epoll.
 const EVENTS_MAX: usize = 512;
 /// If a call of epoll returned at least this number of events, the loop calls epoll again at once.
-/// After fewer events, a loop with a tick sleeps first.
+/// After fewer events, a loop with a [`LoopOptions::tick`] first sleeps for one tick.
 const EVENTS_TOGETHER: usize = 64;
 /// The largest number of bytes of one read.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -25,7 +26,8 @@ const READ_BYTES_MAX: usize = 64 * 1024;
 const PARTIAL_BYTES_MAX: usize = 512 * 1024;
 /// How often the loop looks for overdue answers and connections.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The longest wait for an event. After each wait, the source can end the run.
+/// The longest wait for an event. After each wait, the loop asks the source whether the run is
+/// over.
 const WAIT_MAX: Duration = Duration::from_millis(20);
 
 /// Why a request has no answer, or why a connection ended.
@@ -59,11 +61,13 @@ pub enum Progress<R> {
     /// A part of the answer. The loop passes this part to the source again, together with the
     /// following bytes.
     Incomplete(R),
-    /// A part of an endless answer. The source has used this part, so the loop discards it.
+    /// A part of an endless answer, such as an event stream. The source has used this part, so the
+    /// loop discards it.
     Consumed(R),
     /// The whole answer. The connection is free.
     Done,
-    /// The whole answer, or bytes that are not an answer. The loop closes the connection.
+    /// The whole answer, or bytes that are not an answer. The loop closes the connection, because
+    /// it cannot be used for another request.
     DoneAndClosed,
 }
 
@@ -91,7 +95,8 @@ pub trait Source {
     /// there was one.
     fn failed(&mut self, request: Option<Self::Request>, fault: Fault);
 
-    /// Writes a request that needs a connection of its own, such as an event stream.
+    /// Writes a request that needs a connection of its own, such as an event stream. Returns `None`
+    /// if there is no such request.
     fn extra(&mut self, _out: &mut Vec<u8>) -> Option<Self::Request> {
         None
     }
@@ -113,9 +118,9 @@ pub struct LoopOptions {
     /// How long an answer may take. After that time the loop closes the connection. `None` means
     /// that there is no limit.
     pub answer_within: Option<Duration>,
-    /// Requests that are due within this time are sent together, and answers are read together.
-    /// Without a tick, client and server would wake up for each request, and a wake-up costs more
-    /// than the request.
+    /// The loop sends the requests that are due within this time together, and reads their answers
+    /// together. Without a tick, client and server would wake up for each request, and a wake-up
+    /// costs more than the request.
     pub tick: Duration,
 }
 
@@ -131,7 +136,7 @@ struct Connection<R> {
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
-    /// How many attempts to open the connection failed since it was last open.
+    /// How many attempts to open the connection have failed since the connection was last open.
     failures: u32,
 }
 
@@ -163,7 +168,7 @@ impl<R> EventLoop<R> {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             connections: addrs.map(|&addr| Connection::closed(addr, now)).collect(),
             free: Vec::with_capacity(options.connections),
-            // A number of connections fits a u32.
+            // The number of connections is far below the largest u32.
             closed: (0..options.connections as u32).map(|number| (now, number)).collect(),
             connecting: 0,
             under_way: 0,
@@ -205,7 +210,7 @@ impl<R> EventLoop<R> {
     /// # Errors
     /// Fails if epoll fails.
     pub fn run<S: Source<Request = R>>(&mut self, source: &mut S) -> io::Result<()> {
-        // The number of events after the last wait.
+        // The number of events that the last call of epoll returned.
         let mut handled = 0;
         loop {
             let now = Instant::now();

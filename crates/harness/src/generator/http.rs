@@ -61,8 +61,8 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Classifies answers. Keeps the body of the last "sold out" answer. An equal body then needs only
-/// one comparison.
+/// Classifies answers. Keeps the body of the last answer "sold out", so that an equal body needs
+/// one comparison and no search.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,

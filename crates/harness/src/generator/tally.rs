@@ -8,8 +8,7 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// The server made an order, or another program accepted a request. Such a program is compared
-    /// with the server.
+    /// The server made an order, or a program that is compared with the server accepted a request.
     Accepted,
     /// The answer "sold out".
     SoldOut,
@@ -51,7 +50,7 @@ pub struct RunResult {
     pub given_up: u64,
     /// The number of requests that never got an answer.
     pub lost: u64,
-    /// The number of connections that the other side closed.
+    /// The number of connections that the server closed.
     pub closed: u64,
     /// The latencies in microseconds. A latency is the arrival time of an answer minus the time at
     /// which its request was due. Only answers within the measured time count.
@@ -126,7 +125,7 @@ impl RunResult {
         self.answers.values().sum()
     }
 
-    /// Returns how many answers of this kind came per second of the measured time.
+    /// Returns how many answers of this kind arrived per second of the measured time.
     #[must_use]
     pub fn per_sec(&self, kind: AnswerKind) -> f64 {
         self.in_time.get(&kind).copied().unwrap_or(0) as f64
@@ -139,13 +138,13 @@ impl RunResult {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns the 99th percentile, in microseconds.
+    /// Returns the 99th percentile of the latencies, in microseconds.
     #[must_use]
     pub fn p99_us(&self) -> f64 {
         self.latency.value_at_quantile(0.99) as f64
     }
 
-    /// Checks that every request got an answer, and that every answer is of one of these kinds.
+    /// Checks that every request got an answer, and that each answer has one of these kinds.
     ///
     /// # Errors
     ///

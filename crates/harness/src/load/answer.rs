@@ -13,9 +13,9 @@ use super::response::Head;
 /// A final answer as the buyer received it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct FinalAnswer<'a> {
-    /// The status of the answer to the purchase. If the verdict came later, this is `202`.
+    /// The status of the answer to the purchase. This is `202` if the verdict came later.
     pub status: u16,
-    /// Code of a refusal.
+    /// The code of a refusal. `None` if the answer has no code.
     pub code: Option<Cow<'a, str>>,
     /// The order's id.
     pub id: Option<Cow<'a, str>>,
@@ -38,7 +38,7 @@ impl FinalAnswer<'_> {
 /// The next step after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AnswerDecision<'a> {
-    /// The answer is final.
+    /// The answer is final, so the buyer sends no further request.
     Final(FinalAnswer<'a>),
     /// The purchase is queued. The verdict comes later, under this id.
     Queued {
@@ -51,7 +51,7 @@ pub(super) enum AnswerDecision<'a> {
     Retry {
         /// The pause that the server asks for.
         after: Option<Duration>,
-        /// The status.
+        /// The HTTP status of the answer.
         status: u16,
     },
     /// The answer violates the contract.
@@ -93,7 +93,7 @@ pub(super) struct ExpectedOrder<'a> {
     pub sale: &'a str,
     /// The item.
     pub item: &'a str,
-    /// The units.
+    /// The number of units.
     pub units: u32,
     /// The buyer's name.
     pub buyer: &'a dyn Fn() -> String,
@@ -171,8 +171,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued this id and must keep the verdict for this id. With `401`, `403` or
-        // `404` the server does not know the id, which violates the contract.
+        // The server issued this id, and must keep the verdict for it. With `401`, `403` or `404`
+        // the server denies the id to its buyer, which violates the contract.
         401 | 403 | 404 => {
             AnswerDecision::Malformed("the server does not know an id that it issued")
         }
@@ -180,7 +180,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
     }
 }
 
-/// Returns the verdict for `id` in an event, if the event is about that order and has a verdict.
+/// Returns the verdict in an event. Returns `None` if the event is not about the order `id`, or has
+/// no verdict.
 pub(super) fn verdict_from_event<'a>(
     json: &'a [u8],
     id: &str,
@@ -193,8 +194,8 @@ pub(super) fn verdict_from_event<'a>(
 /// Returns the verdict that the order contains for the ticket `id`. Returns `Some(None)` while the
 /// order is queued, and `None` if the order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // One request can have two tickets. Then both tickets lead to the same order, whose id may
-    // differ from `id`.
+    // One request can have two tickets. Then both tickets lead to the same order, whose id may be
+    // the id of the other ticket.
     let other_id = order.id != id;
     match &*order.state {
         "queued" if other_id => None,
@@ -222,7 +223,7 @@ fn retry_decision<'a>(head: &Head) -> AnswerDecision<'a> {
 }
 
 /// Returns the value of `"code"` in a JSON object, by a text search. The search cannot match inside
-/// another string, because quotes are escaped there.
+/// another string value, because a quote in a string value has a backslash before it.
 fn find_code(body: &[u8]) -> Option<&str> {
     const WORD: &[u8] = b"\"code\"";
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {

@@ -2,7 +2,7 @@
 //! promise.
 //!
 //! Each worker collects lines in a buffer. The worker writes the buffer to the file when the buffer
-//! is full, every 200 milliseconds, and when it ends or panics. So an aborted run keeps its
+//! is full, every 200 milliseconds, and when the worker ends or panics. So an aborted run keeps its
 //! answers.
 
 use std::fs::File;
@@ -23,7 +23,8 @@ pub(super) struct AnswersFile {
 #[derive(Debug)]
 struct FileState {
     file: File,
-    /// The error of the first write that failed. After this error, nothing more is written.
+    /// The error of the first write that failed. After this error, the workers write nothing more
+    /// to the file.
     failed: Option<io::Error>,
 }
 

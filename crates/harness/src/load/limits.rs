@@ -4,8 +4,8 @@ use std::time::Duration;
 
 /// The largest number of threads that send requests.
 pub const GENERATORS_MAX: usize = 64;
-/// The largest number of buyers in one run. A plan with more buyers is refused, because a buyer's
-/// number has eight digits and each buyer's signature takes 32 bytes of memory.
+/// The largest number of buyers in one run. A plan with more buyers is refused, because each
+/// buyer's signature takes 32 bytes of memory, and a buyer's number has only eight digits.
 pub const BUYERS_MAX: u32 = 10_000_000;
 /// The largest number of connections in one run. A plan with more connections is refused, because
 /// one client address has only about 28,000 ports for connections to one server.
@@ -22,8 +22,8 @@ pub const HANDLES_SPARE: u64 = 64;
 pub const WORKERS_DEFAULT_MAX: usize = 8;
 /// How long the first connection may take to open. After that time the run is refused.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// An answer may take the seconds in `Prefer: wait`, plus this time. After that, the connection is
-/// closed and counts as an error.
+/// An answer may take the seconds in `Prefer: wait`, plus this time. After that, the generator
+/// closes the connection and counts an error of the connection.
 pub const ANSWER_GRACE: Duration = Duration::from_secs(10);
 /// The largest size of one answer, in bytes. A larger answer is malformed.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub const CONNECTION_TRIES_MAX: u16 = 16;
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// Longest pause after a broken connection.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// The shortest pause after an overload answer, even if `Retry-After` is shorter.
+/// The shortest pause after `429` or `5xx`, even if `Retry-After` asks for a shorter pause.
 pub const RETRY_AFTER_MIN: Duration = Duration::from_millis(10);
 /// The first pause before a queued order is polled. Each further pause is 1.5 times as long as the
 /// previous pause.
@@ -56,8 +56,8 @@ pub const VERDICT_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The largest number of queued buyers that open an event stream and also poll for their verdict.
 /// The other queued buyers only poll.
 pub const LISTENERS_MAX: usize = 64;
-/// The largest size of the event text that one listener has not processed yet, in bytes. If the
-/// text is larger, the listener stops, and its buyer only polls.
+/// The largest size of the received event text that one listener has not processed, in bytes. If
+/// the text is larger, the listener stops, and its buyer only polls.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// If no final answer arrives for this long, the run is stopped. Buyers without a final answer are
 /// lost.

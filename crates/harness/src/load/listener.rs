@@ -1,5 +1,5 @@
-//! Searches the event stream of one queued buyer for the verdict. The buyer also polls for the
-//! verdict.
+//! Searches the event stream of one queued buyer for the buyer's verdict. In addition, the buyer
+//! polls for the verdict.
 
 use super::answer;
 use super::limits;
@@ -27,8 +27,8 @@ pub(super) struct EventStream {
 }
 
 impl EventStream {
-    /// Adds bytes, and finds the verdict of the order `id` in the events that are complete now. A
-    /// violation of the contract is an error.
+    /// Adds the received bytes, and searches the complete events for the verdict of the order `id`.
+    /// Returns an error if the bytes violate the contract.
     pub fn find_verdict(&mut self, raw: &[u8], id: &str) -> Result<StreamProgress, &'static str> {
         if !self.add(raw)? {
             return Ok(StreamProgress::Closed);

@@ -40,7 +40,7 @@ pub(super) struct Queued {
     pub id: String,
     /// When the wait for a verdict ends.
     pub deadline: Instant,
-    /// The last pause before a poll.
+    /// The pause before the poll that was scheduled last.
     pub pause: Cell<Duration>,
     is_closed: Cell<bool>,
 }
@@ -62,7 +62,7 @@ impl Queued {
     }
 }
 
-/// A buyer's next request. The earlier of two requests compares as the greater one, because a
+/// A buyer's next request. Of two requests, the earlier one compares as greater, because a
 /// `BinaryHeap` returns its greatest element first.
 pub(super) struct Scheduled {
     /// The time of the request.

@@ -27,7 +27,7 @@ pub struct LoadPlan {
     /// its intended arrival. `None` means that each connection sends its next request as soon as it
     /// has the previous answer.
     pub rate: Option<f64>,
-    /// The longest time during which new buyers arrive.
+    /// The time during which new buyers arrive. `None` means that all buyers of the plan arrive.
     pub duration: Option<Duration>,
     /// The HS256 secret that signs buyer tokens, with at least 32 bytes.
     pub secret: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct LoadPlan {
     pub workers: Option<usize>,
     /// The seconds in `Prefer: wait`.
     pub wait_secs: u8,
-    /// The longest pause that a `Retry-After` can cause.
+    /// The pause before a repeated request if `Retry-After` is missing or longer than this.
     pub retry_after_cap: Duration,
     /// The largest number of repeats of a buyer's request after 429 or 5xx.
     pub overload_tries: u16,
@@ -138,7 +138,7 @@ impl LoadPlan {
 
     fn check_handles(&self) -> Result<(), LoadError> {
         let needed = (self.connections_used() + self.listeners) as u64 + limits::HANDLES_SPARE;
-        // A system without a limit on open files needs no check.
+        // If the system has no limit on open files, every number is allowed.
         let soft = rlimit::Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
         if soft >= needed {
             return Ok(());

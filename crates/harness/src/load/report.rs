@@ -22,7 +22,7 @@ pub struct Progress {
     pub answered: u64,
     /// Final answers by kind.
     pub answers: BTreeMap<String, u64>,
-    /// Repeated requests, after overload, limits or failures.
+    /// Requests that were repeated after `429` or `5xx`.
     pub retries: u64,
     /// Connections that could not be opened, broke, or gave no answer in time.
     pub connection_errors: u64,
@@ -119,7 +119,7 @@ impl LoadReport {
         let counts = &tally.counts;
         let elapsed =
             tally.last_answer.map_or(started_at.elapsed(), |last| last.duration_since(started_at));
-        // A realistic clock is within the range of a `Timestamp`, so the conversion does not fail.
+        // The conversion fails only if the clock's time is outside the range of a `Timestamp`.
         let first_sent_at =
             Timestamp::try_from(SystemTime::now() - started_at.elapsed()).unwrap_or_default();
         Self {

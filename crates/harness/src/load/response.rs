@@ -61,7 +61,7 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Parses the head of an answer, whose body may be incomplete. Skips `1xx`.
+/// Parses the head of an answer, whose body may be incomplete. Skips answers with a status `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {
@@ -82,7 +82,7 @@ fn read_one_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err("not an HTTP answer"),
     };
-    // After a complete parse, the status and the version are present.
+    // The parse is complete, so the status and the version are present.
     let status = answer.code.unwrap_or_default();
     let (mut length, mut chunked) = (None, false);
     let (mut retry_after_secs, mut closes) = (None, answer.version == Some(0));
@@ -151,7 +151,8 @@ enum ChunkState {
     SizeEnd,
     Data,
     DataEnd,
-    /// At the start of a trailer line. An empty line ends the body.
+    /// At the start of a trailer line, which can follow the last chunk. An empty line ends the
+    /// body.
     TrailerStart,
     Trailer,
     LastEnd,
@@ -205,7 +206,7 @@ impl ChunkDecoder {
                 self.digits = 0;
                 if self.left == 0 { S::TrailerStart } else { S::Data }
             }
-            // A line break follows the data of a chunk. Then the size of the next chunk begins.
+            // After the data of a chunk come a line break and the size of the next chunk.
             (S::DataEnd, b'\r') => S::DataEnd,
             (S::DataEnd, b'\n') => S::Size,
             (S::TrailerStart, b'\r') => S::LastEnd,

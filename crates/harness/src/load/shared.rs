@@ -13,7 +13,7 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// The first letter of a request key.
+/// The prefix of every request key.
 const KEYS: &str = "k";
 
 /// The state that all workers of a run share.
@@ -144,7 +144,7 @@ impl Shared {
         Some(start + Duration::from_secs_f64(f64::from(next) / rate))
     }
 
-    /// Returns the next new buyer without taking it.
+    /// Returns the next new buyer, but does not take it.
     pub fn peek(&self, now: Instant) -> NextBuyer {
         self.peek_at(self.next.load(Ordering::Relaxed), now)
     }
@@ -162,7 +162,7 @@ impl Shared {
         if at > now { NextBuyer::NotYet } else { NextBuyer::Buyer(buyer, at) }
     }
 
-    /// Takes the next new buyer.
+    /// Returns the next new buyer, and takes it, so that no other worker gets this buyer.
     pub fn take_next_buyer(&self, now: Instant) -> NextBuyer {
         loop {
             let next = self.next.load(Ordering::Relaxed);
@@ -183,7 +183,7 @@ impl Shared {
         let mut sum = Counts::default();
         for board in &self.published_counts {
             // A poisoned lock means that a worker panicked. The run reports the panic at its end.
-            // The worker's last counts are still valid.
+            // The last counts of this worker are valid, so they are added too.
             sum.add(&board.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum

@@ -10,11 +10,11 @@ use hdrhistogram::Histogram;
 pub(super) struct Counts {
     /// Buyers that have sent a request.
     pub started: u64,
-    /// Requests sent, including repeats and polls.
+    /// Requests that were sent, including repeated requests and polls.
     pub requests: u64,
     /// Final answers by kind. There are few kinds, so a linear search is enough.
     kinds: Vec<(String, u64)>,
-    /// Final answers that returned an earlier order.
+    /// Final answers that returned the order of an earlier request with the same key.
     pub replayed: u64,
     /// Answers `202`.
     pub queued: u64,

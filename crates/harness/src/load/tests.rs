@@ -302,7 +302,7 @@ fn a_silent_server_ends_the_run_and_all_answers_are_written() {
         _ => vec![Action::Hang],
     });
     let mut plan = plan(&server, 20);
-    // The first answers arrive within this time, even on a slow machine.
+    // Even on a slow machine, the first answers arrive within this time.
     plan.stall_timeout = Duration::from_secs(5);
     let path = scratch("silent");
     plan.answers = Some(path.clone());
@@ -329,8 +329,8 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     assert_eq!(kinds(&report), [("sold_out", 100)]);
     assert!(report.elapsed_ms >= 490, "the last buyer arrives after 495 ms: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
-    // The latency of later buyers includes their wait for the connection, although the server
-    // answered each request at once.
+    // The later buyers waited for the connection, and this wait counts as latency, although the
+    // server answered their requests at once.
     assert!(report.latency_ms.p50 >= 10.0, "{report:?}");
 }
 

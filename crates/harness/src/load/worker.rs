@@ -83,7 +83,8 @@ pub(super) fn run(shared: &Shared, index: usize) -> Result<Tally, LoadError> {
     };
     let opened = EventLoop::open(options, &mut worker);
     // All workers wait for each other here. A worker that could not open its connections also
-    // waits, and reports its error later. If it did not wait, the other workers would wait forever.
+    // waits, and then reports its error. If it did not wait, the other workers would wait for it
+    // forever.
     shared.ready.wait();
     shared.started_at();
     let before = cores::thread_cpu_time();
@@ -120,7 +121,7 @@ impl<'a> Worker<'a> {
             self.tally.counts.clone();
     }
 
-    /// Takes the buyer whose repeat or poll is due.
+    /// Takes a buyer whose repeated request or poll is due. Skips buyers that are finished.
     fn take_due(&mut self, now: Instant) -> Option<PendingBuyer> {
         while self.scheduled.peek().is_some_and(|scheduled| scheduled.due <= now) {
             let pending = self.scheduled.pop()?.pending;
@@ -222,7 +223,7 @@ impl<'a> Worker<'a> {
         true
     }
 
-    /// Handles a part of an event stream.
+    /// Handles the bytes of an event stream that have arrived.
     fn handle_events(
         &mut self,
         pending: PendingBuyer,
@@ -278,8 +279,9 @@ impl<'a> Worker<'a> {
         self.schedule_again(pending);
     }
 
-    /// Schedules the request again after a broken connection or a malformed answer, or gives the
-    /// buyer up after too many repeats.
+    /// Schedules the next request after a broken connection or a malformed answer. For a queued
+    /// buyer, this is a poll. For any other buyer, it is the same purchase, up to the allowed
+    /// number of repeats.
     fn schedule_again(&mut self, mut pending: PendingBuyer) {
         if pending.queued.is_some() {
             self.poll_later(pending);
@@ -295,8 +297,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Waits for the verdict after a `202`. Every buyer polls. The first few buyers also listen to
-    /// events.
+    /// Waits for the verdict after a `202`. Every buyer polls. The first buyers, up to `listeners`
+    /// of the plan, also listen to events.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());
@@ -326,7 +328,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Makes the pause up to a quarter longer, at random. So buyers whose requests failed at the
-    /// same time do not repeat them at the same time.
+    /// same time repeat their requests at different times.
     fn jittered(&mut self, pause: Duration) -> Duration {
         pause.mul_f64(1.0 + self.rng.random_range(0.0..0.25))
     }

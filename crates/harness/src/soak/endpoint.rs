@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// The receiver accepts an event if the number of the event is a multiple of this number.
+/// The receiver numbers the events that arrive. It accepts an event only if the event's number is a
+/// multiple of this constant.
 const ACCEPTED_OF: u64 = 4;
 /// How long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(30);

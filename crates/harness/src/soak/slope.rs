@@ -60,7 +60,7 @@ mod tests {
             let points: Vec<(f64, f64)> = line(by);
             assert!((slope(&points) - by).abs() < 1e-9, "{by}");
         }
-        // Noise above and below the line does not change the slope much.
+        // Random deviations above and below the line change the slope only a little.
         let noisy: Vec<(f64, f64)> =
             (0..100).map(|x| (f64::from(x), f64::from(x % 2) * 10.0 + f64::from(x))).collect();
         assert!((slope(&noisy) - 1.0).abs() < 0.02, "{}", slope(&noisy));

@@ -1,5 +1,5 @@
-//! Tests of the checker with planted faults. The checker must find each kind of fault, and no fault
-//! in a correct sale.
+//! Tests of the checker. Each test changes a correct sale so that it has one kind of fault. The
+//! checker must find each kind of fault, and no fault in the correct sale.
 
 use std::time::Duration;
 

@@ -21,7 +21,8 @@ use crate::limits::{ANSWER_WITHIN, TRIES_MAX};
 const RETRY_FIRST: Duration = Duration::from_millis(2);
 const RETRY_LAST: Duration = Duration::from_millis(50);
 
-/// A buyer without a last answer. `index` is the buyer's position in the order of arrival.
+/// A buyer who has started and has no last answer yet. `index` is the buyer's position in the
+/// sequence of arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct PendingBuyer {
     index: usize,
@@ -76,8 +77,8 @@ impl<'a> CrowdSource<'a> {
         self.answers = Answers::default();
     }
 
-    /// Returns the result. A buyer who did not start, or has no last answer yet, has no record in
-    /// it.
+    /// Returns the result. The result has no record of a buyer who did not start or has no last
+    /// answer.
     pub(super) fn finish(mut self) -> Answers {
         self.answers.elapsed = self.last_answer.duration_since(self.start);
         self.answers.buyers = self.crowd.buyers;
@@ -92,7 +93,8 @@ impl<'a> CrowdSource<'a> {
         let at = match self.crowd.arrivals {
             None => self.start,
             Some(arrivals) => {
-                // Each wave has as many buyers as the level allows, so that these buyers compete.
+                // The buyers of a wave arrive at the same time, so that they compete. A wave has as
+                // many buyers as the level allows.
                 let wave = self.next / self.crowd.level * self.crowd.level;
                 self.start + arrivals.mul_f64(wave as f64 / self.order.len() as f64)
             }
@@ -100,7 +102,8 @@ impl<'a> CrowdSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends a request now, or the time at which the next request is due.
+    /// Returns the buyer who sends a request now. If there is none, returns as an error the time at
+    /// which the next request is due.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {
@@ -199,7 +202,8 @@ impl Source for CrowdSource<'_> {
         if self.open == 0 && !more || self.progress.stop.load(Ordering::Relaxed) {
             return true;
         }
-        // After this time the servers will not answer any more, so the remaining buyers stop.
+        // After this time no server answers any more, so the buyers who wait to repeat their
+        // request give up.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

@@ -23,7 +23,7 @@ pub enum Target {
 pub enum Reply {
     /// The answer is final.
     Final(LastAnswer),
-    /// The buyer must send the request again.
+    /// The request is not decided, and the buyer must send it again.
     Busy,
     /// The request failed, and the buyer must send it again.
     Error(String),
@@ -64,7 +64,8 @@ impl Target {
             return Ok(Requests::Workers(crowd.units));
         };
         let units = u32::try_from(crowd.units).context("too many units")?;
-        // Here the buyers' numbers begin at 1.
+        // The lab's buyers have the numbers 1 to `buyers`, but the tokens have numbers from 0. So
+        // one more token is signed.
         let count = u32::try_from(crowd.buyers + 1).context("too many buyers")?;
         let buyers = Buyers::new(secret, SERIES, count);
         let options = RequestOptions {

@@ -1,5 +1,5 @@
 //! The incident's timeline: the events of each actor, with their times. Strategies report what they
-//! do with their lock. Only `lab incident` records these events and lets the work take time.
+//! do with their lock. These events are recorded, and the work takes time, only in `lab incident`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ pub const LOCK_MS: u64 = 60;
 /// How long a usual call to the payment company takes, and how long a slow call takes.
 const WORK: Duration = Duration::from_millis(5);
 const SLOW_WORK: Duration = Duration::from_millis(90);
-/// On average, one in this number of calls is slow.
+/// On average, one call in this number of calls is slow.
 const SLOW_ONE_IN: u32 = 8;
 /// The largest number of events in the timeline. Later events are left out, and the last event
 /// gives their number.
@@ -164,9 +164,9 @@ impl Journal {
         if self.0.is_some() { LOCK_MS } else { usual }
     }
 
-    /// Records that this actor took the lock. If the journal still names another holder, that
-    /// holder has not begun to release its lock. This actor got the lock all the same, so the time
-    /// of that holder's lock must be over.
+    /// Records that this actor took the lock. If the journal names another actor as the holder,
+    /// that actor has not begun to release its lock. But Redis gave the lock to this actor, so the
+    /// time of the other actor's lock must be over.
     pub fn locked(&self, lock_ms: u64) {
         self.write(|written, now, actor| {
             let until = now + Duration::from_millis(lock_ms);
@@ -213,7 +213,7 @@ impl Journal {
         tokio::time::sleep(if is_slow { SLOW_WORK } else { WORK }).await;
     }
 
-    /// Records that stock and order were written.
+    /// Records that the actor wrote the new stock and the order.
     pub fn sold(&self, buyer: i64, left: i64) {
         self.note(|| format!("writes {left} bottles and the order of buyer {buyer}"));
     }
@@ -233,7 +233,7 @@ impl Journal {
         });
     }
 
-    /// Notes that the actor is about to release its lock. Call this before the release command,
+    /// Records that the actor is about to release its lock. Call this before the release command,
     /// because the next holder can take the lock before the answer to that command arrives.
     pub fn begins_release(&self) {
         let Some(actor) = &self.0 else { return };
@@ -272,7 +272,7 @@ impl Journal {
         }
     }
 
-    /// Starts a timer that renews the lock, if the variant has one.
+    /// If the variant renews its lock, starts a timer that does this. Otherwise returns `None`.
     pub fn renewal(
         &self,
         redis: &RedisLink,
@@ -291,8 +291,8 @@ impl Journal {
                 tokio::time::sleep(Duration::from_millis(lock_ms / 3)).await;
                 let mut renew = script.key(lock);
                 let renewed = redis.script::<i64>(renew.arg(&token).arg(lock_ms)).await;
-                // The script did not renew the lock, for example because another actor holds it.
-                // Then the timer ends, and the release detects the lost lock.
+                // If the script did not renew the lock, for example because another actor holds it,
+                // the timer ends. Later, the release script detects that the lock is lost.
                 if !renewed.is_ok_and(|renewed| renewed == 1) {
                     return;
                 }

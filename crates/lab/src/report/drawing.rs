@@ -1,6 +1,6 @@
-//! Draws the incident's timeline. Each actor has a lane. The lane has a bar while the actor works
-//! under the lock. The bar is red after the lock's time has ended. Each event has the number of its
-//! entry in the list.
+//! Draws the incident's timeline. Each actor has a lane. A bar in the lane shows the time in which
+//! the actor works under the lock. From the end of the lock's time, the bar is red. Each event has
+//! the number of its entry in the list.
 
 use std::fmt::Write;
 
@@ -103,7 +103,7 @@ impl Bar {
 }
 
 /// Returns the bars of the actor's work under the lock between the times `from` and `to`. If the
-/// timeline does not have the end of the work, the bar ends at `to`.
+/// timeline has no event for the end of the work, the bar ends at `to`.
 fn bars(timeline: &[Event], actor: &str, from: u64, to: u64) -> Vec<Bar> {
     let mut bars: Vec<Bar> = Vec::new();
     let mut is_open = false;

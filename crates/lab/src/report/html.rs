@@ -215,7 +215,7 @@ fn ways(run: &RunReport) -> String {
     text + "</div></section>"
 }
 
-/// Describes each of the strategy's runs that did not hold, with the first affected buyer.
+/// Describes each run of the strategy whose verdict is not `Held`, with the first affected buyer.
 fn broke(run: &RunReport, id: &str) -> String {
     let broken: Vec<&RunResult> = run
         .results

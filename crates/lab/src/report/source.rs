@@ -19,7 +19,7 @@ pub fn paragraphs(text: &str) -> Vec<String> {
     paragraphs
 }
 
-/// Functions that every strategy has, and that do not show how the strategy decides.
+/// Functions that the quoted code leaves out, because they do not show how the strategy decides.
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
 /// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
@@ -38,7 +38,7 @@ pub fn essence(text: &str) -> String {
         let is_left_out = LEFT_OUT.iter().any(|name| line.starts_with(&format!("    fn {name}(")));
         if is_entry || is_left_out {
             ends_with = Some(if is_entry { "};" } else { "    }" });
-            // The documentation comment of the entry.
+            // The documentation comment of the entry is left out too.
             while essence.last().is_some_and(|last| last.trim_start().starts_with("///")) {
                 essence.pop();
             }
@@ -46,7 +46,7 @@ pub fn essence(text: &str) -> String {
             essence.push(line);
         }
     }
-    // Of several empty lines in a row, only one stays.
+    // If several empty lines follow each other, only one of them stays.
     essence.dedup_by(|line, before| line.is_empty() && before.is_empty());
     essence.join("\n").replace("\n\n}", "\n}").replace("{\n\n", "{\n").trim().to_owned() + "\n"
 }

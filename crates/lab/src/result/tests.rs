@@ -1,4 +1,4 @@
-//! Tests which verdicts agree with which claims.
+//! Tests which verdicts agree with which promise of a strategy.
 
 use super::*;
 

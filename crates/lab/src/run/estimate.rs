@@ -2,7 +2,7 @@
 //!
 //! The time of a run depends on its level and its fault far more than on its strategy. A level of
 //! one buyer at a time takes longest, and a fault adds time. So a remaining run is expected to take
-//! as long as the past runs with the same level and fault.
+//! as long as the average past run with the same level and fault.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ struct Runs {
     took: Duration,
 }
 
-/// The past and the remaining runs, by level and fault.
+/// The numbers of past and of remaining runs, by level and fault.
 #[derive(Debug)]
 pub(super) struct Estimate {
     runs: BTreeMap<(usize, Fault), Runs>,

@@ -26,7 +26,7 @@ use crate::system::System;
 /// The level and the seed of a run.
 pub(super) type LevelAndSeed = (usize, u64);
 
-/// Gets the outcome of each run.
+/// A function that is called with the outcome of each run.
 pub(super) type Outcomes<'a> = dyn FnMut(LevelAndSeed, Result<RunResult>) + 'a;
 
 /// One strategy with one fault.
@@ -48,7 +48,8 @@ impl OneStrategy<'_> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    /// Runs every level and seed. After a request to stop, only results of whole runs are reported.
+    /// Runs every level and seed. After a request to stop, a run that has not ended is not
+    /// reported.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
         let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
             if outcome.is_ok() || !self.is_stopped() {
@@ -72,8 +73,8 @@ impl OneStrategy<'_> {
     }
 
     /// Runs one shape of the product. If a run fails, its installation stops, and the next run
-    /// starts a new installation. With slow connections, each run has a new installation, so that
-    /// the seed decides which connections are slow.
+    /// starts a new installation. With the fault `slow`, each run has a new installation, so that
+    /// the run's seed decides which connections are slow.
     async fn run_shape(&self, shape: Shape, done: &mut Outcomes<'_>) {
         let mut running = None;
         let mut runs = self.runs().into_iter();
@@ -219,7 +220,7 @@ impl OneStrategy<'_> {
         self.check_answers(sold, &product.orders(&target)?)
     }
 
-    /// Sends the buyers, and injects the fault.
+    /// Sends the requests of the buyers, and injects the fault at the same time.
     async fn sell(
         &self,
         (level, seed): LevelAndSeed,
@@ -237,9 +238,8 @@ impl OneStrategy<'_> {
             within: RUN_WITHIN,
         };
         if self.fault != Fault::None {
-            // The number of buyers in the run is at most twice the number of buyers who can get
-            // units. They arrive over a longer time than in a run without a fault, so that the
-            // fault happens during the sale.
+            // The run has at most twice as many buyers as can get units. These buyers arrive over a
+            // longer time than in a run without a fault, so that the fault happens during the sale.
             crowd.buyers = crowd.buyers.min(2 * orders);
             crowd.arrivals = Some(ARRIVALS_WITH_FAULT);
             crowd.within = ARRIVALS_WITH_FAULT + RUN_WITHIN;
@@ -250,8 +250,7 @@ impl OneStrategy<'_> {
         let slow_before = system.slow_chunks();
         let crowd = tokio::spawn(driver::send(crowd, target, addrs, Arc::clone(&progress)));
         let injected = fault::inject(self.fault, seed, goal, &progress, system).await;
-        // Even if the fault was not injected, wait for all buyers, so that no buyer disturbs the
-        // next run.
+        // Wait for all buyers even if the injection failed, so that no buyer disturbs the next run.
         let answers = crowd.await??;
         let is_slow = system.slow_chunks() > slow_before;
         let applies = injected? && (self.fault != Fault::Slow || is_slow);

@@ -1,10 +1,11 @@
 //! Check, then update: the program reads the stock, decides, and then takes the units.
 //!
-//! How it works: `SELECT available` reads the stock. If it is enough, `UPDATE … SET available =
-//! available - n` takes the units, and the order is written. The check and the update are two
-//! statements.
-//! Where it comes from: the usual way to write an `if` in a service. It is often inside a
-//! transaction, which does not help at PostgreSQL's default isolation level.
+//! How it works: `SELECT available` reads the stock. If enough units are left, `UPDATE … SET
+//! available = available - n` takes the units, and the order is written. The check and the update
+//! are two statements.
+//! Where it comes from: the usual way to write an `if` in a service. The code is often inside a
+//! transaction. At PostgreSQL's default isolation level, the transaction does not prevent the
+//! error.
 //! When it holds: with one buyer at a time.
 //! How it breaks: two buyers read the same last unit, and both take it. With more buyers at the
 //! same time, more units are sold twice.

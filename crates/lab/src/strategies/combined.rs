@@ -7,7 +7,7 @@
 //! Where it comes from: the last section of many flash-sale articles.
 //! When it holds: always. The version decides, and the lock and the cache may fail without harm.
 //! How it breaks: it does not oversell. It is the slowest strategy and has the most parts: every
-//! sale costs the lock, the transaction and the queue.
+//! sale needs the lock, the transaction and the queue.
 
 use deadpool_postgres::Object;
 use redis::{Script, cmd};

@@ -1,12 +1,13 @@
 //! A database lock with a cache in front of it: the row decides, and the cache only refuses.
 //!
 //! How it works: the cache in Redis says how many units are left. If too few are left, the buyer is
-//! refused without the lock, unless a read finds that the buyer already has an order. If enough are
-//! left, the transaction locks the row, deducts and writes the order. After the commit the cache
-//! gets the new number.
+//! refused without the lock. Before the refusal, one read in the database checks that the buyer has
+//! no order yet. If enough are left, the transaction locks the row, deducts and writes the order.
+//! After the commit the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
 //! When it holds: always. The cache never decides a sale. The stock only falls, so an old number in
-//! the cache is too high. Then the buyer is not refused early, and the database decides.
+//! the cache is too high. With a number that is too high, the cache does not refuse the buyer, and
+//! the database decides.
 //! How it breaks: it does not oversell. Stock that can rise again needs care: two updates of the
 //! cache can arrive in the wrong order. Buyers are then refused although units are left.
 
@@ -50,8 +51,8 @@ impl Strategy for LockAndCache {
         Box::pin(async move {
             let cached = self.0.redis().run::<Option<i64>>(cmd("GET").arg("left")).await;
             if cached.is_ok_and(|left| left.is_some_and(|left| left < units)) {
-                // The buyer may be repeating a request. Only the database is sure to know whether
-                // the buyer has an order.
+                // This request can be a repeated request of a buyer who has an order. Only the
+                // database knows this for certain.
                 let bought = self.0.has_order(buyer).await?;
                 return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
             }
@@ -69,8 +70,8 @@ impl Strategy for LockAndCache {
             transaction.commit().await?;
             drop(db);
             let mut cache = cmd("SET");
-            // If this write fails, the cached number stays too high. That number refuses no buyer
-            // wrongly, because the database decides.
+            // If this write fails, the cached number stays too high. Then the cache refuses fewer
+            // buyers, and the database decides for the others.
             let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
             Ok(Answer::Sold)
         })

@@ -1,4 +1,4 @@
-//! An optimistic version: write only if no other buyer wrote since the read, and otherwise try
+//! An optimistic version: write only if no other buyer has written since the read; otherwise try
 //! again.
 //!
 //! How it works: the program reads the stock and its version `v`. Then `UPDATE … WHERE version = v`

@@ -2,7 +2,7 @@
 -- each partition, then the orders of each (a hash from buyer to units). ARGV[1]: the buyer.
 -- ARGV[2]: the number of units. If there is one partition, books its units. If there are several
 -- partitions, and they have enough units together, takes the units from one partition after
--- another. Returns 1 if booked, 0 if too few are left.
+-- another. Returns 1 if the units were booked, and 0 if too few units are left.
 local partitions = #KEYS / 2
 local n = tonumber(ARGV[2])
 local free = {}

@@ -1,7 +1,7 @@
 //! Redis, get then set: the program reads the counter, decides, and writes the new value.
 //!
-//! How it works: `GET stock` reads the stock. If it is enough, `SET stock` writes the value minus
-//! the units, and the order goes into a list.
+//! How it works: `GET stock` reads the stock. If enough units are left, `SET stock` writes the
+//! value minus the units, and the order goes into a list.
 //! Where it comes from: a cache that became the stock; code that uses Redis like a variable.
 //! When it holds: with one buyer at a time.
 //! How it breaks: Redis runs one command at a time, but this strategy needs two commands. Two

@@ -7,8 +7,8 @@
 //! the order.
 //! Where it comes from: Martin Kleppmann, "How to do distributed locking" (2016).
 //! When it holds: always. The lock only keeps buyers from disturbing each other; the number in the
-//! row decides. It is not enough that only the write checks the number: the next holder could read
-//! the stock before the late write of the earlier holder. So the read raises the number too.
+//! row decides. The read must raise the number too. If only the write checked the number, the next
+//! holder could read the stock before the earlier holder's late write.
 //! How it breaks: it does not oversell. It costs a lock and a transaction. If Redis loses the
 //! counter, holders are refused until the counter has passed the number in the row.
 

@@ -21,7 +21,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis Lua script",
     claim: Claim::SafeWithoutFaults,
     source: "the Redis manual on EVAL; nearly every flash-sale article",
-    suits: "Very hot items, where the sales of the last second may be lost",
+    suits: "Very hot items, if it is acceptable to lose the sales of the last second",
     text: include_str!("redis_lua.rs"),
     lua: &[include_str!("redis_lua.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLua(backends.clone()))),

@@ -5,9 +5,9 @@
 //! the script for rows that stay `pending`. A consumer makes one order of each `sent` row.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: even when processes die at any step, while Redis keeps its data.
-//! How it breaks: Redis still decides. After a restart from a snapshot it has lost bookings and
-//! sells the same units again; an empty Redis refuses every buyer. Each sale writes to the database
-//! twice before the answer, and once more when the consumer makes the order.
+//! How it breaks: Redis still decides. After a restart from a snapshot, Redis has lost bookings and
+//! sells the same units again. After a restart without data, Redis refuses every buyer. Each sale
+//! writes to the database twice before the answer, and once more when the consumer makes the order.
 
 use deadpool_postgres::Object;
 use redis::{Script, cmd, pipe};
@@ -60,7 +60,7 @@ impl RedisLuaOutbox {
         Ok(if booked > 0 { Answer::Sold } else { Answer::SoldOut })
     }
 
-    /// Returns whether Redis would refuse the request. If so, the caller writes no row.
+    /// Returns whether Redis would refuse the request. In this case, the caller writes no row.
     async fn is_sold_out(&self, buyer: i64, units: i64) -> anyhow::Result<bool> {
         let mut look = pipe();
         look.cmd("HMGET").arg("item").arg("Total").arg("Booked");

@@ -23,7 +23,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis first, database later",
     claim: Claim::SafeWithoutFaults,
     source: "write-behind caches; asynchronous persistence",
-    suits: "Votes and likes, where the newest ones may be lost",
+    suits: "Votes and likes, if it is acceptable to lose the newest ones",
     text: include_str!("redis_then_database.rs"),
     lua: &[include_str!("redis_then_database.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisThenDatabase::new(backends))),
@@ -32,7 +32,8 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const BOOK: &str = include_str!("redis_then_database.lua");
 /// How often orders are written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-/// The largest number of orders in memory. If memory has this many, buyers wait for the next flush.
+/// The largest number of orders in memory. When this number is reached, further buyers wait for the
+/// next flush.
 const BUFFER: usize = 10_000;
 const TABLES: &str = "
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -100,7 +101,8 @@ impl Strategy for RedisThenDatabase {
     }
 
     fn waiting(&self) -> Step<'_, u64> {
-        // A flush holds this lock until its orders are in the database, so none is left out here.
+        // A flush holds this lock until its orders are in the database. So this function waits for
+        // a flush to end, and then counts only the remaining orders.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 

@@ -7,8 +7,8 @@
 //! When it holds: always. A buyer gets an answer only after the decision is committed. The consumer
 //! locks the stock row, because the commit of a killed consumer can end after the next consumer has
 //! started.
-//! How it breaks: it does not oversell. If a request is lost between the list and the commit, it
-//! gets no answer, and the buyer repeats it. The speed of the one consumer limits the sale.
+//! How it breaks: it does not oversell. If a request is lost between the list and the commit, the
+//! buyer gets no answer and repeats the request. The speed of the one consumer limits the sale.
 
 use redis::{cmd, pipe};
 
@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Queue with one consumer",
     claim: Claim::Safe,
     source: "the single-writer principle; 'serialize the hot item'",
-    suits: "A steady load on one item; an answer may take a moment",
+    suits: "A steady load on one item, if buyers can wait a moment for the answer",
     text: include_str!("single_consumer_queue.rs"),
     lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(SingleConsumerQueue(backends.clone()))),

@@ -19,7 +19,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Staging table, one worker",
     claim: Claim::Safe,
     source: "batch posting; temporary table and merge",
-    suits: "A steady load where an answer may take a moment",
+    suits: "A steady load, if buyers can wait a moment for the answer",
     text: include_str!("staging_table.rs"),
     lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(StagingTable(backends.clone()))),
@@ -46,7 +46,7 @@ const TAKE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
 struct StagingTable(Backends);
 
 impl StagingTable {
-    /// Decides one batch. Returns its number of requests.
+    /// Decides one batch of requests. Returns the number of requests in the batch.
     async fn apply_batch(&self) -> anyhow::Result<usize> {
         let mut db = self.0.db().await?;
         let transaction = db.transaction().await?;

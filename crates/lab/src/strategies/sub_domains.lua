@@ -1,8 +1,8 @@
 -- Books units in the active sub-domain of one partition and writes a detail record.
 -- KEYS[1]: the partition, a hash with active (a or b), a and b. KEYS[2]: the buyers. KEYS[3]: the
--- details, each buyer:units:partition:domain.
+-- list of details, each in the form buyer:units:partition:domain.
 -- ARGV[1]: the buyer. ARGV[2]: the number of units. ARGV[3]: the number of the partition.
--- Returns 1 if booked, 0 if the active sub-domain has too few.
+-- Returns 1 if the units were booked, and 0 if the active sub-domain has too few units.
 if redis.call('SISMEMBER', KEYS[2], ARGV[1]) == 1 then
   return 1
 end

@@ -3,7 +3,8 @@
 -- moves: the scheduler is about to refill this partition.
 -- KEYS: the partitions, and then the pool.
 -- ARGV: the number of units that a buyer wants.
--- Returns the number of units in the pool, or in the first partition.
+-- Returns the number of units in the pool if nothing moved. Otherwise returns the number of units
+-- in the first partition.
 local pool = tonumber(redis.call('GET', KEYS[#KEYS])) or 0
 local sum = pool
 for p = 1, #KEYS - 1 do

@@ -19,7 +19,7 @@ fn strategy(entry: &StrategyEntry, backends: &Backends) -> Box<dyn Strategy> {
     make(backends)
 }
 
-/// After the kill of a consumer, its last commit can overlap with the work of the next consumer.
+/// When a consumer is killed, its last commit can overlap with the work of the next consumer.
 #[test]
 fn two_consumers_of_one_queue_do_not_oversell() {
     let dir = WorkDir::create().expect("a directory");

@@ -1,12 +1,13 @@
 //! One row for each unit: buyers take different rows, so they do not wait for each other.
 //!
 //! How it works: `SELECT … WHERE buyer IS NULL LIMIT n FOR UPDATE SKIP LOCKED` finds rows that no
-//! other transaction has locked. The transaction writes the buyer into these rows, and the order.
+//! other transaction has locked. The transaction writes the buyer into these rows, and inserts the
+//! order.
 //! Where it comes from: numbered seats of a theatre, and job queues in PostgreSQL since version
 //! 9.5.
 //! When it holds: always, because a row has one buyer.
-//! How it breaks: it does not oversell. A buyer who finds only locked rows cannot know whether they
-//! will be free again, and gets the answer "try again". A million units need a million rows.
+//! How it breaks: it does not oversell. If a buyer finds only locked rows, these rows may become
+//! free again. So the buyer gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
 use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};

@@ -23,7 +23,7 @@ pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// The longest time that a test waits for an event. The machine may be slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// A time after the end of every test.
+/// A time later than the end of every test, in seconds since 1970.
 pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;
 
 /// A running server and its directory.
@@ -79,7 +79,7 @@ impl TestApp {
             settings.expect("valid settings"),
             move |address| ready.send(address).expect("the test waits"),
             async move {
-                // Dropping the sender also requests the stop.
+                // The server also stops if the test drops the sender without a message.
                 let _ = stopped.await;
             },
         );

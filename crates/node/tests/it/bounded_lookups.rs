@@ -16,8 +16,8 @@ use crate::watch::Watch;
 
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
 /// of the server, such as watching sales and clocks, adds allocations to some bursts. On a busy
-/// machine, it adds them to most bursts. Allocations of the refusals themselves are in every burst,
-/// so the test checks a burst with few allocations.
+/// machine, this other work adds allocations to most bursts. Allocations of the refusals themselves
+/// are in every burst, so the test checks a burst with few allocations.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
@@ -56,7 +56,7 @@ impl RefusedRequest {
         let length = wire.stream.read(&mut answer).await.expect("an answer");
         assert!(
             length < answer.len() && answer[..length].ends_with(b"}"),
-            "the whole answer came at once"
+            "the whole answer came in one piece"
         );
         answer.truncate(length);
         Self { stream: wire.stream, request, answer }

@@ -15,8 +15,8 @@ use crate::webhooks::{buy, cancel};
 const PATH: &str = "/v1/admin/webhook-endpoints";
 /// The name of RabbitMQ's exchange and of NATS's stream.
 const NAME: &str = "shop-events";
-/// Longest time until every event is delivered. It includes a start of the broker and the pauses
-/// between attempts.
+/// Longest time until every event is delivered. This time includes a start of the broker and the
+/// pauses between attempts.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// A broker and its received messages.

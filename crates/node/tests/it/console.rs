@@ -80,7 +80,7 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     assert_eq!(again.verdict(), "204", "{}", again.text());
     let refused =
         app.call("DELETE", &format!("/v1/admin/keys/{id}"), &with(Some(CONSOLE)), b"").await;
-    assert_eq!(refused.verdict(), "403 forbidden", "a viewer may not delete keys");
+    assert_eq!(refused.verdict(), "403 forbidden", "a viewer cannot delete keys");
     let deleted = app.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
     assert_eq!(deleted.verdict(), "204");
     let ended = app.call("GET", "/v1/admin/session", &with(None), b"").await;

@@ -13,7 +13,7 @@ async fn a_sale_that_was_scheduled_and_unscheduled_can_be_deleted() {
         assert_eq!(app.admin("PATCH", path, Some(later)).await.verdict(), "200");
         app.step("spring", "schedule").await;
         let units_in_slots = async |wanted: u64| {
-            let what = "the slots have the units, or gave them back";
+            let what = "the slots have the expected number of units";
             app.until(&format!("{path}/stock"), what, |stock| {
                 stock["items"][0]["in_slots"] == wanted
             })

@@ -165,14 +165,14 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     let reached = tier.proxy.purchases() - before;
     assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
     assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
-    // Each buyer repeats the request that placed the buyer's order, so neither gets "sold out".
-    // Anna bought through the edge, and Bert at the node.
+    // Each buyer repeats the request that placed the buyer's order, so neither buyer gets "sold
+    // out". Anna bought through the edge, and Bert at the node.
     assert_eq!(tier.buy("anna", "k").await, "200");
     assert_eq!(tier.buy("bert", "k").await, "200");
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
     let page = tier.edge.get("/metrics").await.text();
     assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
-    // The edge reports its refusals, and the node has counted the requests that reached it.
+    // The edge reports its refusals, and the node has counted the requests that reached the node.
     let path = "/v1/admin/sales/spring/stats";
     let sold_out = |stats: &Value| stats["refusals"]["sold_out"].as_u64().unwrap_or(0);
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;

@@ -1,6 +1,6 @@
-//! Tests the router against the table of endpoints. Each endpoint must check the authorization of
-//! its row. `HEAD` must work wherever `GET` works. For every other method, the answer must be `405`
-//! with the `Allow` header.
+//! Tests the router against the table of endpoints. Each endpoint must require the authorization
+//! that its row of the table names. `HEAD` must work wherever `GET` works. For every other method,
+//! the answer must be `405` with the `Allow` header.
 
 use doorbuster_api::endpoints::{self, Auth, Endpoint, Method};
 use doorbuster_api::header::BodyType;

@@ -27,7 +27,7 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
     socket
 }
 
-/// Returns the close frame. Only pings and pongs may come before it.
+/// Returns the close frame. Only pings and pongs may come before the close frame.
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
         let message =

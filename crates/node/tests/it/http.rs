@@ -80,8 +80,8 @@ impl Connection {
         let _ = self.stream.write_all(bytes).await;
     }
 
-    /// Returns the next answer, or `None` if the connection ends first. `head` means that the
-    /// answer has no body, even if its headers say otherwise.
+    /// Returns the next answer, or `None` if the connection ends first. If `head` is true, the
+    /// answer has no body, even if the answer's headers say otherwise.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
         tokio::time::timeout(PATIENCE, self.read_reply(head))
             .await

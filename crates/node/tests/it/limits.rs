@@ -126,7 +126,7 @@ async fn limits_are_exact_under_64_connections_and_name_the_exceeded_scope() {
 #[tokio::test]
 async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     let app = TestApp::start().await;
-    // The limit admits 3 requests at once, then 1 per minute. All checks end within a minute.
+    // The limit admits a burst of 3 requests, then 1 per minute. All checks end within a minute.
     let limits = json!({"buyer": {"burst": 3, "per_minute": 1}, "ip": null});
     let mut body = sale("spring", 1.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -253,7 +253,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         );
         let_in += u64::from(verdict == "409 sold_out");
     }
-    // The limit admits ten requests at once, then one per second.
+    // The limit admits a burst of ten requests, then one per second.
     assert!((10..=10 + begun.elapsed().as_secs()).contains(&let_in), "{let_in}");
     while let Some(person) = people.join_next().await {
         person.expect("undisturbed");
@@ -302,7 +302,7 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     let app = TestApp::with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8,10.0.0.0/8")]).await;
     open(&app, "spring", 1, limits).await;
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    // The client can write any text into the left part of these headers, so the server ignores it.
+    // Any client can write the left part of these headers, so the server ignores that part.
     assert_eq!(refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.1", 8).await, 5);
     assert_eq!(
         refused(&app, "X-Forwarded-For", "203.0.113.{n}, 198.51.100.2, 10.0.0.1", 8).await,

@@ -26,7 +26,7 @@ use crate::watch::Watch;
 /// The bytes of the secret that signs messages.
 pub(crate) const KEY: &[u8; 32] = b"a secret that providers sign by.";
 
-/// Returns the setting for that secret.
+/// Returns these bytes as a secret, in the form that the settings require.
 pub(crate) fn secret(key: &[u8]) -> String {
     format!("whsec_{}", STANDARD.encode(key))
 }

@@ -83,8 +83,8 @@ async fn a_scheduled_sale_opens_and_closes_by_itself() {
         doorbuster_api::value::Time::from_millis(millis).to_string()
     };
     let mut body = sale("spring", 5.into(), 1);
-    // The sale starts late enough for a purchase before the start. Its end is set later, after a
-    // second purchase.
+    // The sale starts late enough for a purchase before the start. The sale's end is set later,
+    // after a second purchase.
     body["starts_at"] = json!(at(4.0));
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
@@ -109,8 +109,8 @@ async fn a_change_of_the_times_opens_and_closes_no_sale_at_once() {
     let refused = async |member: &str| {
         let reply = patch(json!({ member: past })).await;
         assert_eq!(reply.verdict(), "422 invalid_request", "{member}: {}", reply.text());
-        // An `ends_at` in the past is also before `starts_at`, so the answer also has an error
-        // about that. The last error is about the time in the past.
+        // An `ends_at` in the past is also before `starts_at`, so the answer has two errors about
+        // `ends_at`. The last error says that the time must be in the future.
         let faults = reply.json()["errors"].as_array().expect("a list").clone();
         let fault = faults.last().expect("a fault");
         assert_eq!(fault["pointer"], format!("/{member}"));

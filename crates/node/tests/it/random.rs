@@ -215,12 +215,12 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     }
     let Some(answer) = endpoint.responses.iter().find(|answer| answer.status == reply.status)
     else {
-        return Err(format!("{} may not answer with status {}", endpoint.id, reply.status));
+        return Err(format!("{} must not answer with status {}", endpoint.id, reply.status));
     };
     let media =
         reply.header("content-type").map(|media| media.split(';').next().unwrap_or_default());
     if media != answer.content.media_type() {
-        return Err(format!("{} may not answer with the media type {media:?}", endpoint.id));
+        return Err(format!("{} must not answer with the media type {media:?}", endpoint.id));
     }
     for header in answer.headers.iter().filter(|header| header.name() != "Idempotent-Replayed") {
         if reply.header(&header.name().to_ascii_lowercase()).is_none() {

@@ -71,7 +71,8 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
     // Both kinds of request make the node read the sales at once. But if the node's last read took
-    // more than 0.1 s, the next read may not be allowed yet. Then the test tries another sale.
+    // more than 0.1 s, the node may have to wait before the next read. Then the test tries another
+    // sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {

@@ -1,6 +1,6 @@
 //! Resolves host names. A look-up blocks a thread and cannot be cancelled, so only a few look-ups
-//! run at the same time. Each name has at most one look-up at a time. So a name whose DNS server
-//! does not answer blocks only one thread, and does not delay other names.
+//! run at the same time. For each name, at most one look-up runs. So a name whose DNS server does
+//! not answer blocks only one thread, and the other threads resolve other names.
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -11,21 +11,21 @@ use tokio::sync::{Semaphore, watch};
 use crate::limits::ENDPOINTS_MAX;
 
 /// The maximum number of look-ups at the same time. Further look-ups wait. The number is small,
-/// because look-ups and transactions use the same blocking threads.
+/// because look-ups use the same pool of blocking threads as transactions.
 pub(super) const LOOKUPS_MAX: usize = 8;
-/// The maximum number of names whose look-up runs or waits. The bound is twice the maximum number
-/// of endpoints. So even if the names of all endpoints wait, the names of new endpoints can be
-/// looked up. Beyond the bound, a look-up fails.
+/// The maximum number of names whose look-up runs or waits. Further look-ups fail. The bound is
+/// twice the maximum number of endpoints. So even while the look-ups for all endpoints wait, names
+/// of new endpoints can be looked up.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
 /// A function that resolves a name. It blocks its thread.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
-/// The result of a look-up, for all callers that wait. The value is `None` while the look-up is
-/// running.
+/// The result of a look-up, for all callers that wait for it. The value is `None` while the look-up
+/// waits or runs.
 type LookupResult = Option<Result<Vec<SocketAddr>, String>>;
 
-/// The look-ups that are running.
+/// The look-ups of a guard.
 #[derive(Clone)]
 pub(super) struct DnsLookups {
     resolver: Resolver,
@@ -51,7 +51,8 @@ impl DnsLookups {
         found.unwrap_or_else(|| Err("the look-up failed".to_owned())).map_err(io::Error::other)
     }
 
-    /// Joins the running look-up of a name, or starts one.
+    /// Returns the receiver of the running look-up of a name. If no look-up of this name runs,
+    /// starts one.
     fn join(&self, name: &str) -> io::Result<watch::Receiver<LookupResult>> {
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(answer) = running.get(name) {
@@ -70,13 +71,13 @@ impl DnsLookups {
 
     async fn look_up(self, name: String, sender: watch::Sender<LookupResult>) {
         let found = self.resolve_limited(name.clone()).await.map_err(|error| error.to_string());
-        // From now on, a caller starts a new look-up.
+        // After this removal, the next caller with this name starts a new look-up.
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
         sender.send_replace(Some(found));
     }
 
-    /// Resolves a name as soon as fewer than [`LOOKUPS_MAX`] look-ups run. A look-up counts until
-    /// its thread has ended.
+    /// Resolves a name as soon as fewer than [`LOOKUPS_MAX`] look-ups run. A look-up counts as
+    /// running until its function has returned.
     async fn resolve_limited(&self, name: String) -> io::Result<Vec<SocketAddr>> {
         let _place = self.places.acquire().await.map_err(io::Error::other)?;
         let resolver = self.resolver.clone();

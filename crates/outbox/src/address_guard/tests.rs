@@ -137,7 +137,7 @@ fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let names = move |name: &str| {
         recorded.lock().expect("the task did not panic").push(name.to_owned());
         if name.starts_with("stuck") {
-            // Returns when the sender is dropped.
+            // This call blocks until the sender is dropped.
             drop(held.lock().map(|held| held.recv()));
         }
         Ok(vec![SocketAddr::from(([8, 8, 8, 8], 0))])
@@ -190,7 +190,7 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     let asking: Vec<_> =
         (0..LOOKUPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     until(&begun, LOOKUPS_MAX).await;
-    // No caller waits for these look-ups now, but their threads are still in use.
+    // After this, no caller waits for these look-ups, but the look-ups still use their threads.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());

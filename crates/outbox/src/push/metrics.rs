@@ -13,7 +13,7 @@ pub enum MessageOutcome {
     Expired,
     /// The browser's subscription had ended.
     Gone,
-    /// Too many messages waited.
+    /// The server dropped the message, because too many messages waited.
     Dropped,
 }
 

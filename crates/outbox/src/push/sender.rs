@@ -1,5 +1,6 @@
-//! Sends messages to push services, with a bounded queue, a few requests at the same time, and a
-//! few attempts for each message. A message that cannot be delivered before it expires is dropped.
+//! Sends messages to push services. The queue of messages, the number of concurrent requests, and
+//! the number of attempts for a message are bounded. A message that cannot be delivered before it
+//! expires is dropped.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,7 +32,7 @@ const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 /// The result of one attempt.
 enum Attempt {
     Done(MessageOutcome),
-    /// Another attempt may succeed.
+    /// The attempt failed, but another attempt may succeed.
     Failed(String),
 }
 
@@ -100,8 +101,8 @@ impl Sender {
             if outcome == MessageOutcome::Gone {
                 gone(id);
                 if let Err(error) = engine.store().delete_push_subscription(id).await {
-                    // After the next message to this subscription, the server tries the deletion
-                    // again.
+                    // The row stays in the store, so a node loads the subscription again. After the
+                    // next message to this subscription, the server tries the deletion again.
                     tracing::debug!(%error, "failed to delete a browser's subscription");
                 }
             }

@@ -1,7 +1,7 @@
-//! Compares this node's memory with its subscriptions in the store. Takes over the subscriptions of
-//! nodes that have no lease. Removes a subscription from memory if another node took it over, or if
-//! its row was deleted. A row is deleted when the buyer ends the subscription at another node, or
-//! when an operator erases the buyer.
+//! Compares the subscriptions in this node's memory with the store. Takes over the subscriptions of
+//! nodes that lost their lease. Removes a subscription from memory if another node took it over, or
+//! if its row was deleted. For example, the buyer can end the subscription at another node, or an
+//! operator can erase the buyer.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -41,12 +41,13 @@ impl WebPush {
         }
     }
 
-    /// Compares once. Returns whether there is more to load.
+    /// Compares once. Returns whether there are more subscriptions to load.
     async fn sync(&self, engine: &Engine) -> StoreResult<bool> {
         let taken = self.take_over(engine).await?;
-        // A browser may subscribe while this function runs. Its subscription may then be only in
-        // the memory or only in `owned`. So the function removes only subscriptions in `known`, and
-        // a loaded subscription may be in the memory already.
+        // A browser can subscribe while this function runs. The new subscription is then in the
+        // memory but not in `owned`, or the other way round. So the function removes only
+        // subscriptions that are in `known`. A subscription that it loads may already be in the
+        // memory.
         let known = self.lock().ids();
         let owned = engine.store().owned_push_subscriptions(engine.node()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -64,7 +65,8 @@ impl WebPush {
             }
         }
         if let Err(error) = self.catch_up(engine, &ids).await {
-            // The next comparison loads these subscriptions again.
+            // Without their current messages, these subscriptions are removed, so that the next
+            // comparison loads them again.
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);
         }

@@ -33,7 +33,8 @@ pub(super) struct PushText {
     until: i64,
     /// The page to open.
     url: String,
-    /// The push service replaces an undelivered message that has the same topic.
+    /// The topic of the message. The push service replaces an undelivered message that has the same
+    /// topic.
     #[serde(skip)]
     pub topic: String,
 }
@@ -120,8 +121,8 @@ fn about_position(
     }
 }
 
-/// Returns the text in each language of the pages, as a page shows it. Leaves out all other
-/// languages of the text, because a message must stay short.
+/// Returns the text only in the languages of the pages. All other languages of the text are left
+/// out, because a message must stay short.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

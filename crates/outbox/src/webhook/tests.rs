@@ -111,7 +111,7 @@ async fn no_request_reaches_a_public_name_that_resolves_to_a_private_address() {
         .error;
     assert_eq!(error, PRIVATE_ADDRESS);
     assert!(got_no_connection(&shop));
-    // If private addresses are allowed, a request to the same name reaches the listener.
+    // If the guard allows private addresses, a request to the same name reaches the listener.
     shop.set_nonblocking(false).expect("a listener's setting");
     let answering = std::thread::spawn(move || {
         let (mut stream, _) = shop.accept().expect("a connection");

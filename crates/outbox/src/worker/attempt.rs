@@ -26,7 +26,7 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Converts an attempt's result into the outcome for the queue and the error's text.
+/// Converts an attempt's result into the outcome for the queue. Also returns the error's text.
 pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {
@@ -46,7 +46,8 @@ pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, O
     }
 }
 
-/// Sends one event. If the worker's memory does not have the event, reads it first.
+/// Sends one event. If the event is not in the worker's memory (`read`), reads it from the store
+/// first.
 pub(super) async fn send(
     outbox: &Outbox,
     endpoint: &Endpoint,
@@ -87,7 +88,8 @@ pub(super) async fn send(
     }
 }
 
-/// Returns whether a text may be an event type of a newer version.
+/// Returns whether a text has the form of an event type, so that it may be a type of a newer
+/// version.
 fn is_unknown_type(text: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -1,4 +1,4 @@
-//! Closes one checkout. [`doorbuster_steps::checkout`] has the sequence of the effects.
+//! Closes one checkout. [`doorbuster_steps::checkout`] decides the sequence of the steps.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -11,7 +11,8 @@ use super::Payments;
 use crate::contract::{CheckoutStatus, FoundPayment};
 use crate::silence::ProbeResult;
 
-/// Pause before the next request when the provider answered that there are too many requests.
+/// Pause after the provider answered that there are too many requests. During this pause, the
+/// request still counts as running, so fewer new requests start.
 const BUSY_PAUSE: Duration = Duration::from_millis(250);
 
 impl Payments {
@@ -47,8 +48,9 @@ impl Payments {
                     failpoint::pass(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
-                // This also happens if a payment was not applied. Otherwise its checkout would
-                // block one of the concurrent requests.
+                // A checkout whose payment could not be applied is also postponed. Otherwise the
+                // server would ask about it again at once, and so block one of the concurrent
+                // requests.
                 Effect::AskLater { starts_grace } => {
                     self.postpone(checkout, &order, starts_grace).await?;
                     return failure.map_or(Ok(result), Err);
@@ -59,8 +61,8 @@ impl Payments {
         }
     }
 
-    /// Asks the provider to close a checkout. Returns the answer, the payments in it, and whether
-    /// there was an answer.
+    /// Asks the provider to close a checkout. Returns the provider's answer, the payments in this
+    /// answer, and whether the provider answered.
     async fn ask_to_close(
         &self,
         checkout: &Checkout,

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use crate::silence::AT_ONCE;
 
-/// Counts queries against a rate.
+/// Delays queries so that they stay within a rate.
 #[derive(Debug)]
 pub(super) struct QueryPacer {
     interval: Duration,
-    /// The time at which all counted queries would have been sent at the rate.
+    /// The earliest time at which all counted queries could have been sent, if there were no
+    /// bursts.
     full_at: Instant,
 }
 
@@ -28,7 +29,7 @@ impl QueryPacer {
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// Counts queries that start now.
+    /// Counts this number of queries, which start now.
     pub(super) fn count_queries(&mut self, queries: u32) {
         self.full_at += self.interval * queries;
     }

@@ -23,7 +23,7 @@ fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(!reads_next_page(true, 1, true), "this page is not finished");
     assert!(!reads_next_page(true, 0, false), "no request can start");
     assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
-    const { assert!(AT_ONCE < PAGE_SIZE, "a full page still waits for requests") };
+    const { assert!(AT_ONCE < PAGE_SIZE, "one page needs more than the concurrent requests") };
 }
 
 #[test]
@@ -96,7 +96,7 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     };
     assert!(
         stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await,
-        "the provider may have taken money"
+        "the provider did not answer, so it may have taken money"
     );
     let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
     assert!(
@@ -125,7 +125,7 @@ async fn a_checkout_stays_open_until_its_payment_is_applied() {
         let checkout = engine.store().checkout(order.id).await.expect("reads");
         checkout.expect("the order keeps its checkout").open
     };
-    // While a ticket has no verdict, a payment for it is too early.
+    // The ticket gets no verdict yet, so the payment for it comes too early.
     let TicketParts { token, units, decide_by, .. } = order.id.parts().expect("a valid id");
     let info = TicketInfo { item: order.item, buyer: order.buyer.clone(), units, decide_by };
     let waiting = engine.waiters().register(token, info);
@@ -156,7 +156,7 @@ async fn running_requests_make_progress_while_another_node_leads() {
         while is_open().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // The node leads again.
+        // This turn says that the node has become the leader again.
         Turn::First
     };
     let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;

@@ -18,7 +18,7 @@ const PAYMENTS_MAX: usize = 20;
 /// The action of a button.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ButtonAction {
-    /// Pays for the order.
+    /// Pays for the order at once.
     Pay,
     /// Attempts a payment that fails. The buyer may try again.
     Fail,
@@ -31,7 +31,7 @@ pub enum ButtonAction {
     Lose,
     /// Refunds the payment, as the shop can do at a provider's console.
     Return,
-    /// Takes the payment back, as the buyer's bank can do.
+    /// Disputes the payment, as the buyer's bank can do.
     Dispute,
 }
 
@@ -118,8 +118,8 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // The document `payment/` is written before the payment. So a refund finds the session
-            // of every payment.
+            // The document `payment/…`, which names the session, is written before the payment. So
+            // a refund finds the session of every payment.
             self.engine
                 .store()
                 .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
@@ -170,8 +170,8 @@ impl Sandbox {
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
-        // This check comes before the announcement. Any visitor may press the button, so a press
-        // without effect must leave no rows.
+        // This check comes before the announcement is written. Any visitor can press the button, so
+        // a press without an effect must not write rows.
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }

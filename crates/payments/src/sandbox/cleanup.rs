@@ -1,7 +1,8 @@
 //! Deletes the sandbox's documents about checkouts that ended long ago. The leader does this work.
 //! Each step reads one page of each kind of document.
 //!
-//! If the shop requests a refund after the deletion, the sandbox does not know the payment.
+//! If the shop requests a refund after the deletion, the sandbox does not know the payment, and the
+//! refund stays pending.
 
 use doorbuster_core::Millis;
 use doorbuster_engine::engine::EngineError;
@@ -10,12 +11,12 @@ use doorbuster_engine::scheduler::{NextRun, Work};
 
 use super::{Sandbox, Session, delivery, session_key};
 
-/// The number of documents that one page reads and deletes.
+/// The maximum number of documents of each kind that one step reads and deletes.
 const PAGE_SIZE: usize = 200;
 /// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
-/// The position at which the next page of each kind begins.
+/// For each kind of document, the last key that was read. The next page begins after it.
 #[derive(Debug, Default)]
 struct CleanupCursor {
     sessions: String,
@@ -29,8 +30,8 @@ impl Sandbox {
         let (mut turns, mut next) = (self.engine.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
-            // If the clock was set forward, every document may seem old. So nothing is deleted
-            // then.
+            // After a jump of the clock nothing is deleted, because every document may then seem
+            // old.
             let may = !self.engine.clock_stepped();
             let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
@@ -50,8 +51,8 @@ impl Sandbox {
         }
     }
 
-    /// Reads one page of each kind of document, and deletes the documents that ended before this
-    /// time. Returns the number of deleted documents.
+    /// Reads one page of each kind of document, and deletes the documents whose checkouts ended
+    /// before this time. Returns the number of deleted documents.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,

@@ -2,9 +2,9 @@
 //! message until the server answers 200, but at most [`SENDS_MAX`] times.
 //!
 //! Before the sandbox writes a message into its session, it writes an announcement under `due/`.
-//! The announcement's key begins with the time at which the message is due. So no message is lost
-//! if the program stops. Every node may send messages. This server handles a repeated message only
-//! once.
+//! The announcement's key contains the time at which the message is due. So the sender finds every
+//! message by its announcement, even after a restart. Every node sends messages, so a message can
+//! be sent twice. The server applies a repeated message only once.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
@@ -20,8 +20,8 @@ use super::{POLL_INTERVAL, Sandbox};
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum number of announcements in one read.
 const PAGE_SIZE: usize = 200;
-/// The number of attempts to send one message. After these attempts the message is dropped, and the
-/// server learns the content only when it asks the provider.
+/// The maximum number of attempts to send one message. After these attempts the sandbox drops the
+/// message. Then the server learns of the payment only when it asks the sandbox about the checkout.
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
@@ -76,8 +76,8 @@ impl Sandbox {
                     return Ok(());
                 }
                 all_done &= value == SENT || self.send_announced(&key, due, session, now).await?;
-                // Another node may still write an announcement for a time that has just passed. So
-                // the cursor does not move past recent times.
+                // Another node can still write an announcement whose time has just passed. So
+                // `from` does not move past recent announcements.
                 if all_done && now.0 - due > ORPHAN_MS {
                     from.clone_from(&key);
                 }

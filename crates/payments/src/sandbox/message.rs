@@ -1,6 +1,6 @@
-//! Writes and reads the sandbox's messages. Another program with the sandbox's secret may also
-//! write such messages. The server strictly checks the JSON members that it uses, and ignores all
-//! other members.
+//! Writes and reads the sandbox's messages. Another program with the sandbox's secret can also send
+//! such messages. The server strictly checks the JSON members that it uses, and ignores all other
+//! members.
 use doorbuster_api::limits::ORDER_TEXT_CHARS_MAX;
 use doorbuster_api::value::{Currency, Time};
 use doorbuster_core::Millis;
@@ -84,7 +84,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             payment: required_text(data, "payment")?,
             order: required_text(data, "order")?,
             money: money(data)?,
-            // The checkout stays open, because the next attempt may succeed.
+            // `None` keeps the checkout open, because the buyer's next attempt may succeed.
             session: None,
         })),
         "payment.returned" => {
@@ -135,7 +135,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // These two members are optional here, so an invalid value is not an error.
+            // `payment` and `amount` are optional here, so an invalid value is no error.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });

@@ -9,8 +9,8 @@ use crate::contract::ProviderError;
 
 /// The provider's name.
 pub const NAME: &str = "stripe";
-/// Pause before a request about an accepted refund. Normally Stripe sends a message before this
-/// request. The request is needed if the message was lost.
+/// Pause before the server asks about an accepted refund. Normally Stripe sends a message earlier.
+/// The server asks in case this message was lost.
 pub(super) const REFUND_RECHECK_MS: i64 = 600_000;
 /// The version of the API that this client uses.
 pub(super) const VERSION: &str = "2025-03-31.basil";
@@ -18,8 +18,8 @@ pub(super) const VERSION: &str = "2025-03-31.basil";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for an answer to a request without an idempotency key. Such a request can be
-/// repeated, and other work waits for its answer.
+/// Longest wait for an answer to a request without an idempotency key. The wait is short, because
+/// such a request can safely be repeated, and other work waits for the answer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest answer that the client reads, in bytes. A longer answer is an error.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -77,8 +77,8 @@ impl Api {
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
             if is_plain {
-                // A test server on this machine needs no certificates. With the default settings,
-                // the client would load the system's certificates, which may be missing.
+                // The address is a test server on this machine, which needs no certificates. By
+                // default, the client would load the system's certificates, which may be missing.
                 http = http.tls_certs_only([]).no_proxy();
             }
             http.build()
@@ -86,7 +86,8 @@ impl Api {
         Self { http, url: url.trim_end_matches('/').to_owned(), key }
     }
 
-    /// Sends a change. Stripe applies the change at most once for each idempotency key.
+    /// Sends a request that changes something. Stripe applies it at most once for each idempotency
+    /// key.
     pub(super) async fn post(
         &self,
         path: &str,

@@ -82,7 +82,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     }
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-            // If the money is pending, Stripe sends another event when the money arrives.
+            // If the payment is pending, Stripe sends another event when the money arrives.
             if !matches!(object["payment_status"].as_str(), Some("paid" | "no_payment_required")) {
                 return Ok(ProviderMessage::Unused);
             }
@@ -111,7 +111,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may cover only the remaining part of the payment.
+                // This refund may be only a part, if a person refunded the other part.
                 let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
                 {
                     Some(minor) => RefundUpdate::Arrived(minor),
@@ -139,9 +139,9 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // The inbox recognises refunds of this installation, and does not count them again.
+        // The store recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has its payment's metadata. Refunds and disputes have separate metadata.
+            // A charge has the metadata of its payment. Refunds and disputes do not have it.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
@@ -192,7 +192,7 @@ fn read_reversal(
     })
 }
 
-/// Returns the refunded part of a charge, if a part was refunded.
+/// Returns the reversal of a charge, if a part or all of it was refunded.
 pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
@@ -205,7 +205,7 @@ pub(super) fn read_capture(session: &Value, event: &str) -> Result<Capture, Stri
         let fits = |text: &String| is_short(text) && !text.chars().any(char::is_control);
         value.filter(fits).ok_or_else(|| format!("data.object.{name} cannot be used"))
     };
-    // This member is the payment's id. If the query expanded the payment, it is an object.
+    // This member is the payment's id, or the whole payment if the query asked Stripe to expand it.
     let payment = &session["payment_intent"];
     let payment = payment.as_str().or_else(|| payment["id"].as_str());
     let minor = session["amount_total"].as_i64().filter(|minor| *minor >= 0);
@@ -270,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_signature_is_valid_for_its_body_its_time_and_its_secret() {
-        // Stripe's official Python library created `GOOD` from t=1795000000, the body
-        // {"id":"evt_1"} and the secret whsec_test.
+        // Stripe's official Python library created `GOOD` for t=1795000000, the body {"id":"evt_1"}
+        // and the secret whsec_test.
         let keys = [SigningKey::new(b"whsec_new"), SigningKey::new(b"whsec_test")];
         let now = Millis(1_795_000_000_000);
         let check = |header: Option<&str>, body: &str, now: Millis, expected: bool| {

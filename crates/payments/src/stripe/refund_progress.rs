@@ -34,9 +34,9 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// Returns the progress of `refund`, computed from all Stripe refunds of its payment. If a person
-/// refunded a part of the payment at Stripe, Stripe's refund for `refund` covers only the remaining
-/// part. Returns `None` if Stripe has no such refund.
+/// Returns the progress of `refund`. `all` are the refunds of its payment at Stripe. If a person
+/// refunded a part of the payment at Stripe, the refund for `refund` covers only the remaining
+/// part. Returns `None` if Stripe has no refund for `refund`.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -52,7 +52,8 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The refund of the remaining amount failed.
+    // The refund for `refund` failed or was cancelled. If Stripe has no such refund, a refund of
+    // the whole payment shows the progress.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_news)
 }

@@ -7,7 +7,7 @@ use super::records::SeenTicket;
 use crate::request::{BuyerAnswer, BuyerRequest};
 use crate::store::SimStore;
 
-/// A node may base a refusal on a snapshot only if the snapshot is at most this old.
+/// The greatest age of a snapshot on which a node may base a refusal, in milliseconds.
 const AGE_MAX_MS: i64 = 2_000;
 
 /// The time of an answer, and the data of the answering node at that time.
@@ -16,8 +16,8 @@ pub(crate) struct AnswerContext<'a> {
     pub(crate) mono: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
-    /// The last commit before the last try of the request. In this try, the node asks every slot
-    /// that the request can reach.
+    /// The last commit before the last try of the request. In its last try, a request goes to every
+    /// slot that it can reach.
     pub(crate) last_try: u64,
 }
 
@@ -50,8 +50,8 @@ impl Checker {
         self.tickets.entry(purchase.request()).or_default().push(id);
     }
 
-    /// Checks the invariant I9: the queue of a slot is bounded. The bound is small here, so that
-    /// runs reach it. Also checks that a stopped slot issues no ticket.
+    /// Checks the invariant I9: the queue of a slot is bounded. In some simulated sales the bound
+    /// is small, so that runs reach it. Also checks that a stopped slot issues no ticket.
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
@@ -79,8 +79,8 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // An order may be paid after its end. The slot may not have received this change yet,
-            // so the order's units do not count here.
+            // Such an order ended, and a late payment made it active again. Perhaps the slot has
+            // not yet received the feed row about this, so the order's units do not count here.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();
@@ -201,8 +201,8 @@ impl Checker {
     }
 
     /// Checks an answer that names this ticket. If the ticket was refused before the request
-    /// arrived, it must not answer the request, because a repeat with the same key starts a new
-    /// try.
+    /// arrived, the ticket must not answer the request, because a request that arrives after the
+    /// refusal starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
@@ -234,8 +234,8 @@ impl Checker {
     }
 
     /// Checks that a request with an order is not refused. There is one exception: a node may
-    /// answer from a snapshot that is older than the order. The exception ends when this node has
-    /// answered with the order.
+    /// refuse the request if its snapshot is older than the order. After this node has answered any
+    /// request with the order, the exception does not apply.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -252,7 +252,8 @@ impl Checker {
         });
     }
 
-    /// Checks the verdict that a buyer received for an id, by an event or by a request.
+    /// Checks the verdict that a buyer received for an id. The buyer received it with an event, or
+    /// as the answer to a request.
     pub(crate) fn verdict_reported(
         &mut self,
         store: &SimStore,

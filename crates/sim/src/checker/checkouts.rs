@@ -10,12 +10,13 @@ use super::rows_before::RowsBefore;
 use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// How long an order keeps its units after the first query that its provider did not answer. Only
-/// queries after the end of the payment window count.
+/// How long an order keeps its units after the first query that its provider did not answer. The
+/// time is in milliseconds. Only queries after the end of the payment window count.
 const GRACE_MS: i64 = 120_000;
-/// An order waits at most this long after the end of its payment window, with or without a query.
+/// An order waits for its provider at most this long after the end of its payment window, in
+/// milliseconds. This bound also holds if no query was sent.
 const ASK_WITHIN_MS: i64 = 1_800_000;
-/// The longest extension of a payment window.
+/// The longest extension of a payment window, in milliseconds.
 const EXTEND_MS: i64 = 30 * 24 * 3_600 * 1_000;
 
 /// Returns the time of the first unanswered query since `pay_by`.

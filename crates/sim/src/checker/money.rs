@@ -1,5 +1,5 @@
 //! Checks the invariant I5: each payment captured at the provider ends as one paid order or one
-//! refund. The checker uses its own tables, and compares the sums with the provider's records.
+//! refund. The checker uses its own tables, and compares the store's sums with the provider's.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Payment, PaymentState, Refund, RefundCause, RefundId, RefundState,
@@ -15,13 +15,13 @@ use crate::store::{SimStore, Tx, TxResult};
 /// After this many failed requests, a refund is given up.
 const REFUND_TRIES: u32 = 12;
 
-/// Returns whether the money of the refund came back and was not sent again since.
+/// Returns whether the refund's money came back and the provider has not accepted it again.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether the refund's money came back, did not arrive later, and the refund waits for no
-/// operator. A message about such a refund may be older than the return of the money.
+/// Returns whether the refund's money came back and has not arrived since, and no operator must
+/// act. A message about such a refund may have been sent before the money came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -67,7 +67,7 @@ fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> Expec
 }
 
 impl Checker {
-    /// Checks a transaction with money.
+    /// Checks a transaction about payments, refunds or checkouts.
     pub(super) fn money(
         &mut self,
         store: &SimStore,
@@ -93,8 +93,8 @@ impl Checker {
                         format!("{id:?}: a repeated message changed {:?} to {now:?}", before.refund)
                     });
                 }
-                // The message may be older than the money's return, so the server queries the
-                // provider.
+                // The provider may have sent the message before the money came back. So the server
+                // must query the provider instead of believing the message.
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
                         news,
@@ -178,8 +178,8 @@ impl Checker {
         }
     }
 
-    /// Checks the answer to a refund request. If the row changed after the request, the answer
-    /// leaves the row unchanged, or the server queries the provider again at once.
+    /// Checks the answer to a refund request. If the refund's row changed after the request, the
+    /// answer must leave the row unchanged, or make the server query the provider again at once.
     fn refund_answer(
         &mut self,
         (sent, news, at): (&Refund, &RefundUpdate, Millis),
@@ -231,10 +231,10 @@ impl Checker {
         }
     }
 
-    /// Checks that a refund is decided once and stays settled. Returns the new refunds.
+    /// Checks that refunds are decided once and stay settled. Returns the new refunds.
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
-        // Two reports may conflict: the money arrived, and the money came back. The reports do not
-        // show which report is newer, so the server asks the provider.
+        // Two reports may conflict: the money arrived, and the money came back. It is unknown which
+        // report is newer, so the server may query the provider about a settled refund.
         let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
         let mut new = Vec::new();
         for refund in model.refunds.values() {
@@ -259,7 +259,7 @@ impl Checker {
     }
 
     /// Checks a refund that the provider sends. The provider may send a refund only for a payment
-    /// that the store marks as refunded. It must send exactly one, with the full amount.
+    /// that the store marks as refunded. It must be the only one, with the full amount.
     pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || format!("{back:?} was sent a second time"));

@@ -8,7 +8,7 @@ use crate::request::{BuyerAnswer, BuyerRequest};
 use crate::store::SimStore;
 
 impl Checker {
-    /// Compares each slot with the store.
+    /// Compares each slot with the store. Also checks that all recalls are done.
     pub(crate) fn slots_at_rest(
         &mut self,
         store: &SimStore,

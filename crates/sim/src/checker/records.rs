@@ -51,9 +51,9 @@ pub(super) struct ExpectedEvent {
 /// The checker's record of events and deliveries.
 #[derive(Clone, Debug, Default)]
 pub(super) struct DeliveryLog {
-    /// Events checked so far.
+    /// The number of events that were checked so far.
     pub(super) events: usize,
-    /// Returned tickets checked so far.
+    /// The number of returned tickets that were checked so far.
     pub(super) resolutions: usize,
     pub(super) due: Vec<ExpectedEvent>,
     /// The events that each endpoint accepted.
@@ -66,7 +66,7 @@ pub(super) struct DeliveryLog {
 pub(super) struct WaitingBuyer {
     pub(super) id: TicketId,
     pub(super) item: ItemId,
-    /// Buyer and key.
+    /// The numbers of the buyer and of the request key.
     pub(super) who: (u8, u8),
 }
 

@@ -1,5 +1,5 @@
-//! Checks each commit. Sums over the rows show whether the invariants I1, I2, I4 and I7 hold. Other
-//! checks show whether the commit was allowed to make its changes.
+//! Checks each commit. To check the invariants I1, I2, I4 and I7, the checker adds up the rows of
+//! the store. Other checks find changes that the commit was not allowed to make.
 use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::settle::TicketVerdict;
@@ -55,7 +55,7 @@ fn sums(model: &Model) -> [Sums; 2] {
 }
 
 impl Checker {
-    /// Checks one commit against the rows that it used, as they were before the commit.
+    /// Checks one commit. `before` has the rows that the commit used, as they were before it.
     pub(crate) fn committed(
         &mut self,
         store: &SimStore,
@@ -166,7 +166,8 @@ impl Checker {
                 format!("grant {id} settled {settled} units, but has only {granted}")
             });
             let Some(cause) = grant.closed else { continue };
-            // Closing a grant returns its units. So the grant's feed must get no further row.
+            // Closing a grant returns its units to the pool. So after that, the grant's feed must
+            // get no further row.
             if let Some(&len) = self.closed.get(&id) {
                 self.check(len == grant.feed_len, "feed", || {
                     format!("the closed grant {id} got a new feed row")
@@ -198,8 +199,8 @@ impl Checker {
         });
     }
 
-    /// Checks a phase that was shown. It must be the intended phase. All tickets that were issued
-    /// before the store recorded this intention must have a verdict.
+    /// Checks a change of the phase that buyers see. The new phase must be the intended phase. All
+    /// tickets that were issued before the store recorded the intended phase must have a verdict.
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
@@ -289,8 +290,8 @@ impl Checker {
         self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
         self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
-        // If an attempt was answered with a ticket's id, the attempt must end with that ticket. If
-        // that ticket was refused, the attempt must get no order of another ticket.
+        // If an attempt was answered with a ticket's id, only that ticket may become the attempt's
+        // order. If that ticket was refused, no other ticket of the attempt may become an order.
         let handed = self
             .issued
             .get(&id)
@@ -345,8 +346,8 @@ impl Checker {
         });
     }
 
-    /// Checks a recall for a slot: the recalled units must reach the slot, if its grant is still
-    /// open.
+    /// Checks a recall whose target is a slot: if the target's grant is open, the recalled units
+    /// must be in the grant's feed.
     fn recalled(&mut self, model: &Model, done: &TxResult) {
         let TxResult::Moved(moved) = *done else { return };
         for recall in model.recalls.values().filter(|r| r.done && r.taken > 0) {

@@ -4,7 +4,7 @@ use doorbuster_core::{Item, ItemId, Order, TicketId};
 
 use crate::store::{SimStore, Tx};
 
-/// The rows that a transaction uses, as they were before it.
+/// The rows that a transaction uses, as they were before the transaction.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowsBefore {
     pub(super) item: Option<Item>,
@@ -12,7 +12,7 @@ pub(crate) struct RowsBefore {
     pub(super) in_slots: u64,
     pub(super) used: u32,
     pub(super) price: Option<Money>,
-    /// Whether the message was handled before.
+    /// Whether the transaction's message from the provider was handled before.
     pub(super) taken: bool,
     pub(super) payment: Option<Payment>,
     pub(super) refund: Option<Refund>,
@@ -87,7 +87,7 @@ impl RowsBefore {
     }
 }
 
-/// Returns the units that are granted and not settled.
+/// Returns the units of an item that are granted and not settled.
 fn in_slots(store: &SimStore, item: ItemId) -> u64 {
     let open = store.model.grants.values().filter(|g| g.open && g.slot.item == item);
     open.map(|g| g.granted.saturating_sub(g.settled)).sum()

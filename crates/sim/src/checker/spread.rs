@@ -1,5 +1,6 @@
-//! Checks counters, portions, partitions and leases. This file has its own version of the rules,
-//! and compares each step of a slot and each decision of a leader with this version.
+//! Checks the counters of slots, the portions that slots get, the partitions, and the leases. This
+//! file has its own version of the rules about them. Each step of a slot and each decision of a
+//! leader is compared with this version.
 use doorbuster_core::respread::{SlotDrainStep, SlotShare};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
@@ -50,7 +51,8 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
 }
 
 /// Returns whether a feed row was applied correctly: its units are in its counter. If the row is a
-/// refill or a recall with units, it must also clear the mark that the slot may need a refill.
+/// refill or a recall with units, the row must also clear the slot's mark (the hint that the slot
+/// may need a refill).
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -133,7 +135,7 @@ impl Checker {
         });
     }
 
-    /// Checks that the registry lists a partition exactly while the pool or the partition has
+    /// Checks that the registry lists a partition if and only if the pool or the partition has
     /// units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
@@ -149,8 +151,8 @@ impl Checker {
         }
     }
 
-    /// Checks that the second try of a request does not go to the first partition again, but to the
-    /// other partition with the most units.
+    /// Checks the partition of a request's second try: of all partitions except the first one, it
+    /// must have the most units.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -166,8 +168,8 @@ impl Checker {
     }
 
     /// Checks a leader's decision about a slot that left its item's spread. The grant may be closed
-    /// only after every ticket of the slot is settled. The slot's units must be recalled without
-    /// delay.
+    /// only after every ticket of the slot is settled. The slot's units must be recalled at once,
+    /// before all its tickets are settled.
     pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
         let Decision { grant, view, is_recalled, step } = decision;
         let view = view.as_ref();

@@ -1,5 +1,5 @@
-//! Checks waitlists with the checker's own list. The buyer who joined first must be served first,
-//! with units that no other buyer could get meanwhile.
+//! Checks waitlists with the checker's own list. The buyer who joined first must be served first.
+//! Until then, no other buyer can get the units that are kept for the waitlist.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -17,7 +17,7 @@ use super::rows_before::RowsBefore;
 use crate::request::BuyerRequest;
 use crate::store::{SimStore, Tx, TxResult};
 
-/// The payment window of an order from a waitlist, unless the item's own window is shorter.
+/// The longest payment window of an order from a waitlist, in milliseconds.
 const WINDOW_MS: i64 = 300_000;
 /// The largest number of entries that one transaction can serve or end.
 const AT_ONCE: usize = 100;
@@ -177,7 +177,7 @@ impl Checker {
         });
         let JoinOutcome::Done(entry) = joined else { return };
         self.waitlists.waiting.push(WaitingBuyer { id: entry.id, item, who });
-        // From now on, the checker treats the entry's id as a ticket of the request for one unit.
+        // From now on, the checker treats the entry's id like the id of a ticket for one unit.
         let purchase = BuyerRequest {
             node: 0,
             buyer: who.0,
@@ -250,7 +250,7 @@ impl Checker {
         }
     }
 
-    /// Checks that the first eligible buyers got the pool's units, in the order of joining.
+    /// Checks that the pool's units went to the first eligible buyers, in the order of joining.
     fn served(
         &mut self,
         store: &SimStore,
@@ -266,8 +266,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows include the orders of this transaction. A buyer has at most one of these
-            // orders.
+            // The rows already include the orders that this transaction created. A buyer has at
+            // most one such order.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());
@@ -349,14 +349,14 @@ impl Checker {
         }
     }
 
-    /// Checks the claim that an entry waits.
+    /// Checks an answer that an entry waits.
     pub(crate) fn answered_waiting(&mut self, id: &TicketId) {
         let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
         self.check(waits, "waitlist", || format!("{id} is reported as waiting, but does not wait"));
         self.count_case("answered waiting");
     }
 
-    /// Checks the claim that an entry's sale has ended. The entry must never become an order.
+    /// Checks an answer that the entry's sale has ended. The entry must never become an order.
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {

@@ -27,9 +27,9 @@ pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     }
 }
 
-/// Sometimes returns a fixed sequence of operations. A slot leaves the spread while it has an
-/// undecided ticket of a request. The buyer repeats the request, which is parked for the longest
-/// time allowed.
+/// Sometimes returns a fixed sequence of operations. In this sequence, a slot leaves the spread
+/// while one of its tickets is undecided. The buyer repeats the ticket's request, and the request
+/// is parked for the longest time allowed.
 pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     if profile != Profile::Respread || !rng.percent(8) {
         return Vec::new();

@@ -49,7 +49,7 @@ pub(super) fn setup(profile: Profile, rng: &mut SimRng) -> Setup {
     setup
 }
 
-/// Returns the initial units of a slot, the threshold, and the units of one refill.
+/// Returns random sizes: the initial units of a slot, the threshold, and the units of one refill.
 fn sizes(rng: &mut SimRng) -> [u8; 3] {
     let threshold = rng.in_range(1, 3) as u8;
     [threshold + rng.below(3) as u8, threshold, rng.in_range(1, 4) as u8]

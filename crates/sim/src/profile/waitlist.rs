@@ -7,7 +7,7 @@ use crate::rng::SimRng;
 pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
     let item = below_four(rng);
     Op::Waitlist(match rng.below(16) {
-        // Few buyers, so that a buyer often joins again.
+        // Only three buyers join, so that the same buyer often joins again.
         0..=5 => Waitlist::Join { buyer: rng.below(3) as u8, key: rng.below(6) as u8, item },
         6 if rng.percent(50) => Waitlist::Leave { place: any_byte(rng) },
         7 | 8 => Waitlist::Ask { place: any_byte(rng) },
@@ -17,7 +17,7 @@ pub(super) fn waitlist(_: Profile, rng: &mut SimRng) -> Op {
             0 if item > 1 => return Op::Close { item },
             leader => Waitlist::End { leader, item },
         },
-        // The buyer of such an order can join again.
+        // If an operator cancels a buyer's order from the waitlist, the buyer can join again.
         11 if rng.percent(60) => Waitlist::TakeAway { order: any_byte(rng) },
         _ => Waitlist::Serve { leader: below_four(rng), item },
     })

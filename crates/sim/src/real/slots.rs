@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::RecordedRun;
 use crate::state::{Call, RecordedCall, SlotReply};
 
-/// How long a ticket may take from a slot to the settler.
+/// The longest time that a ticket may take from the slot to the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Makes the calls of a recorded run to real slots. `fresh` makes slots without data.
@@ -52,16 +52,16 @@ struct SlotComparer {
     slots: Slots,
     at: SlotKey,
     /// Maps a queue position of the reference to the position in the real queue, because a position
-    /// is valid only in its own queue. A redelivery clears the map, because the reference drops the
-    /// old positions, and later tickets may get the same positions.
+    /// is valid only in its own queue. A redelivery clears the map: after it, the old positions in
+    /// the reference's queue are invalid.
     positions: HashMap<u64, u64>,
-    /// Tickets that were acknowledged in the real slot. The real queue's reader may read such a
-    /// ticket just before the acknowledgement, and deliver it again. The comparison ignores this
-    /// second delivery, because it settles nothing. In the reference, no ticket can be acknowledged
-    /// during a read, so no second delivery happens.
+    /// Tickets that were acknowledged in the real slot. The reader of the real queue may have read
+    /// such a ticket just before its acknowledgement, and may deliver the ticket a second time
+    /// afterwards. The comparison ignores this second delivery, because it settles nothing. In the
+    /// reference, no ticket can be acknowledged during a read, so no second delivery happens.
     acknowledged: HashSet<(u64, Token)>,
-    /// Whether the slot is stopped. A slot without a grant cannot be stopped, so the stop is
-    /// repeated after its `init`.
+    /// Whether the slot is stopped. A real slot without a grant cannot be stopped, so the call that
+    /// stops the slot is repeated after the slot's `init`.
     stopped: bool,
 }
 
@@ -123,7 +123,8 @@ impl SlotComparer {
                 slots.stop(at, *stopped).await?;
                 SlotReply::Done
             }
-            // The caller makes a new slot. A recorded run for real slots has no saved copies.
+            // For `Forget`, the caller makes a new slot. `Save` and `Swap` do nothing, because a
+            // recorded run for real slots has no saved copies.
             Call::Forget | Call::Save | Call::Swap => SlotReply::Done,
         })
     }

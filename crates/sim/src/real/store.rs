@@ -21,8 +21,8 @@ use crate::store::{Tx, TxResult, rules};
 /// The number of transactions between two comparisons of all rows.
 const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;
 
-/// Runs the transactions of a recorded run by the rules over SQLite's tables in memory. Returns the
-/// number of comparisons of all rows.
+/// Runs the transactions of a recorded run with the rules of `core` on SQLite's tables in memory.
+/// Returns the number of comparisons of all rows.
 ///
 /// # Errors
 /// Returns the difference.
@@ -59,7 +59,8 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
     Ok(dumps)
 }
 
-/// Returns the price of one unit of an item. A run without money uses any price.
+/// Returns the price of one unit of an item. If the run has no prices, the function returns an
+/// arbitrary price.
 fn price(run: &RecordedRun, item: &ItemId) -> Money {
     let price = run.before.prices.get(item).cloned();
     price.unwrap_or_else(|| Money { minor: 1, currency: "EUR".to_owned() })
@@ -169,7 +170,7 @@ fn sale_of(item: &ItemId) -> String {
     format!("sale-{item}")
 }
 
-/// Creates an open sale with only this item.
+/// Creates an open sale that has only this item.
 async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> {
     let (name, id) = ("item".to_owned(), sale_of(&item.id));
     let new = NewItem {
@@ -211,7 +212,7 @@ async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> 
 }
 
 /// Runs one transaction through the store's methods. Returns `None` if the result cannot be
-/// compared with the model's.
+/// compared with the model's result.
 async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, StoreError> {
     Ok(Some(match tx {
         Tx::Open(slot, id, units) => TxResult::Opened(store.open_grant(*slot, *id, *units).await?),

@@ -9,8 +9,8 @@ use doorbuster_steps::sequence::Sequence;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time. A lease does not
-/// prevent this. It only avoids double work.
+/// The number of workers that may deliver to one endpoint at the same time. Two workers at once are
+/// allowed: the lease of a worker only avoids double work.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,11 +26,11 @@ pub(crate) enum EndpointMode {
     Refuses(usize),
 }
 
-/// The store's rows of an endpoint.
+/// An endpoint, with its position and its rows in the store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
     pub(crate) position: i64,
-    /// Events before the position that were not delivered, by position.
+    /// The rows of events that the position has passed and that were not delivered, by position.
     pub(crate) rows: BTreeMap<i64, PendingDelivery>,
     pub(crate) mode: EndpointMode,
 }
@@ -47,9 +47,9 @@ pub(crate) struct Worker {
 #[derive(Clone, Debug)]
 pub(crate) struct EndpointMemory {
     pub(crate) queue: DeliveryQueue,
-    /// Outcomes of tries. The worker handles them when its next turn starts.
+    /// Outcomes of tries. The worker handles these outcomes when its next turn starts.
     pub(crate) outcomes: Vec<(i64, SendOutcome)>,
-    /// Results that are not stored yet.
+    /// Changes of rows that are not stored yet.
     pub(crate) results: Vec<RowChange>,
     /// The transaction that the current turn waits for, and the effects after it. `None` means that
     /// no turn is running.
@@ -88,7 +88,7 @@ pub(crate) struct Sending {
     pub(crate) sending: u64,
 }
 
-/// All state of the deliveries.
+/// The state of all deliveries: endpoints, workers and positions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deliveries {
     pub(crate) endpoints: [Endpoint; ENDPOINTS],

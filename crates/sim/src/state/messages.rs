@@ -25,25 +25,25 @@ use super::money::{AfterPayment, MoneyMessage};
 use super::node::Snapshot;
 use crate::store::Tx;
 
-/// A slot's start, and its next effect.
+/// The start of a slot, and the next effect of this start.
 #[derive(Clone, Debug)]
 pub(crate) struct Starting {
-    /// The id of the grant that the slot gets if it has none.
+    /// The id of the grant that the slot gets if it has no grant.
     pub(crate) grant: Option<GrantId>,
     pub(crate) units: u64,
     pub(crate) steps: SlotStart,
     pub(crate) effect: StartEffect,
 }
 
-/// A round of an item's reconciliation, and its next effect.
+/// A round in which a node reconciles an item's slots with the store, and the round's next effect.
 #[derive(Clone, Debug)]
 pub(crate) struct ItemRound {
     pub(crate) item: ItemId,
     pub(crate) steps: Round,
     pub(crate) effect: RoundEffect,
-    /// The slots that the present effect has fed.
+    /// The slots to which the present effect has already sent feed rows.
     pub(crate) fed: Vec<OpenSlot>,
-    /// The grants that the present effect has refilled, and their units.
+    /// The grants that the present effect has already refilled, each with the number of units.
     pub(crate) refilled: Vec<(GrantId, u64)>,
 }
 
@@ -53,11 +53,11 @@ pub(crate) struct UnitsAction {
     pub(crate) node: u8,
     pub(crate) item: ItemId,
     pub(crate) steps: UnitsSteps,
-    /// The recall that the action waits for, and its next effect.
+    /// The recall that the action waits for, and the recall's next effect.
     pub(crate) recall: Option<(PoolRecall, PoolEffect)>,
 }
 
-/// The steps of an action that may need more units than the pool has, and their next effect.
+/// An action that may need more units than the pool has, with its steps and its next effect.
 #[derive(Clone, Debug)]
 pub(crate) enum UnitsSteps {
     /// A payment of an ended order.
@@ -73,7 +73,8 @@ pub(crate) enum UnitsSteps {
 }
 
 impl UnitsSteps {
-    /// Continues after a recall that moved this many units, or after a wait.
+    /// Continues the action. `recalled` is the number of units that a recall moved. `None` means
+    /// that a wait is over.
     pub(crate) fn resume(&mut self, recalled: Option<u64>, now: Millis) {
         match self {
             Self::Payment { steps, effect, .. } => {
@@ -108,7 +109,7 @@ impl UnitsAction {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(crate) item: ItemId,
-    /// The phase that the item gets, and the commit that announced it.
+    /// The phase that the item gets, and the number of the commit that recorded this phase.
     pub(crate) intent: (Phase, u64),
     /// The next slot to check.
     pub(crate) next: usize,
@@ -131,7 +132,7 @@ pub(crate) enum Message {
     Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
     /// Slot to node.
     Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
-    /// A node has read a buyer's quota and will read the order of the buyer's request.
+    /// A node has read a buyer's quota, and next reads the order of the buyer's request.
     Confirm { attempt: usize, asked: u32, used: u32 },
     /// A settler's transaction.
     Settle { xid: u64, settling: Settling },
@@ -141,19 +142,19 @@ pub(crate) enum Message {
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// The next effect of a slot's start.
     StartSlot { leader: u8, slot: usize, starting: Box<Starting> },
-    /// A transaction that a leader has decided to run, but has not run yet.
+    /// A leader has decided to run this transaction, but has not run it yet.
     Commit { leader: u8, tx: Tx },
     /// Leader to slot.
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// Leader to slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
-    /// A leader checks whether a slot lost its memory. The effect is the check's next read.
+    /// A leader checks whether a slot lost its memory. `effect` is the check's next read.
     CheckSlot { leader: u8, slot: usize, check: Box<SlotCheck>, effect: CheckEffect },
     /// Leader to slot.
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
     Drain { leader: u8, drain: Drain },
-    /// A leader drains a slot that left its item's spread. The effect is the drain's next one.
+    /// A leader drains a slot that left its item's spread. `effect` is the drain's next effect.
     DrainSlot {
         leader: u8,
         slot: usize,
@@ -167,7 +168,7 @@ pub(crate) enum Message {
     Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
-    /// Store to node. The parts are those that the node has not published yet.
+    /// Store to node. `parts` are the parts of the snapshot that the node has not published yet.
     Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
@@ -220,7 +221,7 @@ impl Message {
         }
     }
 
-    /// Returns the running transaction of the message, if it has one.
+    /// If the message is a transaction that is running, returns the transaction's number.
     pub(crate) fn xid(&self) -> Option<u64> {
         match self {
             Self::Settle { xid, .. } => Some(*xid),

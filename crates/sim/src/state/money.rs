@@ -10,8 +10,8 @@ use super::provider::ProviderMessage;
 pub(crate) enum MoneyMessage {
     /// A message from the provider.
     ProviderMessage { event: String, hook: ProviderMessage },
-    /// A message that the node answered before its effect. This happens only if the rule
-    /// `AnswerAfterEffect` is removed.
+    /// A message from the provider that the node answered before the message had its effect. This
+    /// happens only if the rule `AnswerAfterEffect` is removed.
     Answered { event: String, hook: ProviderMessage },
     /// A node requests a checkout.
     Make { order: TicketId },
@@ -19,7 +19,8 @@ pub(crate) enum MoneyMessage {
     Made { order: TicketId, session: usize },
     /// A leader asks the provider to close a checkout.
     Close { leader: u8, closing: Closing },
-    /// The next effect of closing a checkout. These charges were captured at the checkout.
+    /// The next effect of closing a checkout. `found` are the charges that were captured at the
+    /// checkout.
     NextEffect { leader: u8, closing: Closing, effect: Effect, found: Vec<usize> },
     /// A leader requests a refund, or asks for its state.
     Refund { leader: u8, refund: Refund },

@@ -16,13 +16,13 @@ pub(crate) struct ItemSnapshot {
     pub(crate) phase: PhaseRow,
 }
 
-/// The store at one commit, as sent to nodes.
+/// A snapshot of the store at one commit, as the store sends it to nodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
     pub(crate) at: Millis,
-    /// Requests that hold an order. This snapshot and the earlier snapshots together contain all
-    /// such requests up to this commit.
+    /// Requests that hold an order. This snapshot and the earlier snapshots of the node together
+    /// contain all such requests up to this commit.
     pub(crate) holders: Vec<u64>,
     /// The position of the snapshot. It tells which transactions the snapshot includes.
     pub(crate) position: SnapshotPosition,
@@ -37,9 +37,9 @@ pub(crate) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
     pub(crate) snapshot: Option<Snapshot>,
-    /// The requests that hold an order, identified by the low 64 bits of their hashes. The set is
-    /// complete up to the snapshot. It also has each request that this node answered with an order
-    /// or settled.
+    /// The requests that hold an order, identified by the low 64 bits of their hashes. The set has
+    /// all such requests up to the node's current snapshot. It also has each later request that
+    /// this node answered with an order or settled.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
     /// The position of the node's current snapshot. It tells which transactions the snapshot
     /// includes.
@@ -52,9 +52,10 @@ pub(crate) struct Node {
     pub(crate) expected: Vec<Token>,
     /// The number of requests for which this node chose the slots in turn.
     pub(crate) turns: u64,
-    /// The distance of the node's clock from the store's clock.
+    /// How far the node's clock is ahead of the store's clock, in milliseconds.
     pub(crate) skew_ms: i64,
-    /// Until when the node leaves each item's pool to other nodes.
+    /// For each item: until this time, the node takes no units from the pool, so that other nodes
+    /// can take them.
     pub(crate) pool_rests_until: [Millis; 2],
 }
 
@@ -70,11 +71,11 @@ impl Node {
 pub(crate) enum AttemptState {
     /// The node waits for a slot's answer.
     Asking { slot: usize },
-    /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the node
-    /// checks the ticket's grant.
+    /// A ticket is issued, and the node waits for its verdict. If `may_be_lost` is true, the slot
+    /// may have lost the ticket, so the node also checks whether the ticket's grant was closed.
     Waiting { id: TicketId, may_be_lost: bool },
-    /// The request is parked. If `is_short` is true, it waits for units. If not, it waits for a
-    /// commit.
+    /// The request is parked. If `is_short` is true, the request waits for units. Otherwise it
+    /// waits for a commit.
     Parked { until: Millis, is_short: bool },
     /// The node reads the store to confirm a slot's refusal.
     Confirming,
@@ -96,7 +97,7 @@ pub(crate) struct Attempt {
     pub(crate) purchase: BuyerRequest,
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
-    /// The steps of the purchase, as the server runs them.
+    /// The steps of the purchase. The server runs the same steps.
     pub(crate) steps: Option<purchase::Attempt>,
     pub(crate) token: Token,
     pub(crate) decide_by: Millis,
@@ -105,9 +106,9 @@ pub(crate) struct Attempt {
     pub(crate) asked: u32,
     /// The slot that the request tries first.
     pub(crate) home: Option<usize>,
-    /// The order that was read last.
+    /// The id of the order that was read last.
     pub(crate) order: Option<TicketId>,
-    /// The ticket whose verdict was read last.
+    /// The id of the ticket whose verdict was read last.
     pub(crate) decided: Option<TicketId>,
     /// When the purchase began, in monotonic time.
     pub(crate) begun: Millis,
@@ -115,7 +116,8 @@ pub(crate) struct Attempt {
     pub(crate) parked: Option<Millis>,
     /// Whether the request has one of the permits for parked requests.
     pub(crate) has_permit: bool,
-    /// The last commit before the purchase began its last try, which asks every slot.
+    /// The number of the last commit before the purchase began its last try, in which it asks every
+    /// slot.
     pub(crate) last_try: u64,
     /// The verdict for the token, if the verdict arrived before the slot's answer.
     pub(crate) early: Option<(TicketId, Verdict)>,

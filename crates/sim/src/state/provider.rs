@@ -2,7 +2,7 @@
 use doorbuster_core::money::{Money, PaymentId, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
 
-/// The pause before a provider is asked again about an accepted refund.
+/// The pause before the server asks the provider again about an accepted refund, in milliseconds.
 pub(crate) const RECHECK_MS: i64 = 5_000;
 
 /// A payment that was captured or failed.
@@ -16,7 +16,7 @@ pub(crate) struct Charge {
     pub(crate) captured: bool,
     /// The checkout at which the charge was paid.
     pub(crate) session: Option<usize>,
-    /// The unanswered message about the charge.
+    /// The id of the message about the charge, while no node has answered this message.
     pub(crate) unanswered: Option<String>,
 }
 
@@ -27,11 +27,11 @@ pub(crate) struct Session {
     pub(crate) money: Money,
     pub(crate) open: bool,
     pub(crate) until: Millis,
-    /// Whether a buyer has its URL.
+    /// Whether a buyer has the URL of the page.
     pub(crate) handed: bool,
 }
 
-/// A refund, as the provider records it.
+/// A refund in the provider's records.
 #[derive(Clone, Debug)]
 pub(crate) struct MoneyBack {
     /// The key of the request.
@@ -65,7 +65,7 @@ pub(crate) enum ProviderMessage {
     Refund(RefundId, RefundUpdate),
 }
 
-/// The provider.
+/// The provider: its records, and the faults that it has now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Provider {
     pub(crate) charges: Vec<Charge>,

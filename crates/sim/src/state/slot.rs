@@ -1,5 +1,5 @@
-//! A slot in the simulation. All requests to the slot are values of one type, so that the same
-//! calls can be made to a real slot for comparison.
+//! A simulated slot. All calls of slots are values of one type, so that the same calls can be made
+//! to a real slot for comparison.
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
     TicketRequest,
@@ -9,7 +9,7 @@ use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, ItemId, RecallId, SlotK
 use crate::names::NAMES;
 use crate::op::Setup;
 
-/// A request to a slot.
+/// A call of a slot.
 #[derive(Clone, Debug)]
 pub enum Call {
     /// Gives the slot a grant, see [`Slot::init`].
@@ -36,10 +36,10 @@ pub enum Call {
     Swap,
 }
 
-/// A slot's reply.
+/// A slot's reply to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlotReply {
-    /// No value.
+    /// The call has no result.
     Done,
     /// The reply to `init` and `apply`.
     ApplyOutcome(ApplyOutcome),
@@ -60,7 +60,7 @@ pub(crate) struct PlacedSlot {
     pub(crate) kept: Option<Slot>,
 }
 
-/// One call, its reply, and the slot's state after it.
+/// One call of a slot, the slot's reply, and its state after the call.
 #[derive(Clone, Debug)]
 pub struct RecordedCall {
     /// The index of the slot.

@@ -24,8 +24,8 @@ impl World {
         self.perform_all(i, steps, effect);
     }
 
-    /// Passes an input to the purchase. Then performs the purchase's effects until the purchase
-    /// waits or ends.
+    /// Passes an input to the purchase. Then performs the effects that the purchase requests, until
+    /// the purchase waits for a message or ends.
     pub(crate) fn drive(&mut self, i: usize, input: Input) {
         let Some(mut steps) = self.attempts[i].steps.take() else { return };
         let effect = self.next_effect(i, &mut steps, input);
@@ -53,7 +53,8 @@ impl World {
         effect
     }
 
-    /// Performs one effect. Returns its result, or `None` if the result comes later.
+    /// Performs one effect. Returns the result of the effect, or `None` if the result comes later
+    /// in a message.
     fn perform(&mut self, i: usize, effect: Effect) -> Option<Input> {
         let purchase = self.attempts[i].purchase;
         match effect {
@@ -128,8 +129,8 @@ impl World {
         None
     }
 
-    /// Handles a slot's answer. The node ignores an answer to an earlier try. If the slot issued a
-    /// ticket for that try, the ticket is settled anyway.
+    /// Handles a slot's answer. The node ignores an answer to an earlier try of the attempt. If the
+    /// slot issued a ticket for the earlier try, that ticket is settled anyway.
     pub(crate) fn answered(&mut self, i: usize, slot: usize, asked: u32, answer: TicketAnswer) {
         let attempt = &mut self.attempts[i];
         if attempt.state != (AttemptState::Asking { slot }) || attempt.asked != asked {
@@ -203,7 +204,7 @@ impl World {
         }
     }
 
-    /// Returns a verdict as an input.
+    /// Records a verdict in the attempt, and returns it as an input for the purchase.
     fn read(&mut self, i: usize, id: TicketId, verdict: Verdict) -> Input {
         self.attempts[i].decided = Some(id);
         self.attempts[i].order = match verdict {
@@ -233,7 +234,8 @@ impl World {
         self.drive(i, input);
     }
 
-    /// Reads the verdict from the store.
+    /// Reads the verdict of the attempt's ticket from the store, if the attempt waits for a
+    /// verdict.
     pub(crate) fn poll(&mut self, i: usize) {
         let (AttemptState::Waiting { id, .. } | AttemptState::Handed { id }) =
             self.attempts[i].state
@@ -263,14 +265,14 @@ impl World {
                         self.nodes[usize::from(node)].remember(half.low_64_bits());
                     }
                 }
-                // Snapshots have the counts.
+                // A commit brings no counts here: nodes get the counts with snapshots.
                 Part::Counts => {}
                 Part::Verdicts => self.deliver_verdict(node, id, verdict),
             }
         }
     }
 
-    /// Delivers a verdict to every attempt at the node that waits for its token.
+    /// Delivers a verdict to every attempt at the node that waits for the ticket's token.
     fn deliver_verdict(&mut self, node: u8, id: TicketId, verdict: Verdict) {
         let token = id.parts().expect("an id of an issued ticket").token;
         self.nodes[usize::from(node)].expected.retain(|expected| *expected != token);

@@ -46,7 +46,8 @@ impl World {
             .map(|(i, _)| i)
     }
 
-    /// Ends an attempt's wait for the verdict.
+    /// Ends an attempt's wait for its verdict, as if the waiting time were over. The node then
+    /// answers `202`.
     pub(crate) fn hand_out(&mut self, attempt: u8) {
         if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
             self.drive(i, Input::Elapsed);

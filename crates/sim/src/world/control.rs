@@ -1,5 +1,5 @@
-//! Simulates single actions on stock: grants, refills, feeds and recalls. An actor may perform them
-//! at any time and in any sequence.
+//! Simulates single actions that move units: grants, refills, feeds and recalls. An actor may
+//! perform these actions at any time and in any sequence.
 use std::sync::Arc;
 
 use doorbuster_core::rows::{Recall, RecallTarget};
@@ -18,8 +18,8 @@ const FEED_ROWS: u64 = 4;
 const RECALLS_MAX: usize = 8;
 
 impl World {
-    /// Starts a slot. If the slot has no grant, it gets one with these units. The server opens each
-    /// grant without units.
+    /// Starts a slot. If the slot has no grant, it gets a grant of `units` units. The server, in
+    /// contrast, opens each grant without units.
     pub(crate) fn open_slot(&mut self, leader: u8, slot: usize, units: u64) {
         if self.is_gone(slot) || !self.is_in_spread(slot) {
             return;
@@ -39,7 +39,7 @@ impl World {
         self.send(Message::StartSlot { leader, slot, starting });
     }
 
-    /// Performs an effect of a slot's start. Other actors may act before the next effect.
+    /// Performs one effect of a slot's start. Before the next effect, other actors may act.
     pub(crate) fn continue_start(&mut self, leader: u8, slot: usize, mut starting: Box<Starting>) {
         let input = match starting.effect {
             Effect::OpenGrant => {
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// Sends the rows after the slot's position.
+    /// Sends the slot the feed rows that follow the last row that it applied.
     pub(crate) fn send_feed(&mut self, _leader: u8, slot: usize) {
         let place = &self.places[slot];
         let (Some(grant), Some(view)) = (self.store.open_grant(place.at), place.slot.view()) else {
@@ -167,8 +167,8 @@ impl World {
         grants.filter(|grant| grant.slot.item == item).cloned().collect()
     }
 
-    /// Sends the grant's slot its missing rows. Returns the slot's state, if the slot has the
-    /// grant.
+    /// Sends the grant's slot the feed rows that it has not applied. Returns the slot's state, or
+    /// `None` if the slot does not have the grant.
     pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
         let slot = self.place_of(grant.slot)?;
         let (mut feed, mut effect) = Feed::begin(applied);
@@ -193,8 +193,8 @@ impl World {
         self.places[slot].slot.view().filter(|view| view.grant == grant.id)
     }
 
-    /// Begins a recall at once. Returns `None` if the grant is closed or too many recalls are
-    /// pending.
+    /// Begins a recall at once, without a message. Returns `None` if the grant is closed or too
+    /// many recalls are pending.
     pub(super) fn recall_into(
         &mut self,
         from: GrantId,

@@ -1,5 +1,5 @@
-//! Simulates workers that deliver events to endpoints. They read events by position, send them, and
-//! store their progress. [`doorbuster_steps::delivery`] has the sequence of a worker's effects.
+//! Simulates workers that deliver events to endpoints. A worker reads events by position, sends
+//! them, and stores its progress, in the sequence of [`doorbuster_steps::delivery`].
 use doorbuster_core::outbox::{
     DeliveryBounds, DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
@@ -84,7 +84,7 @@ impl World {
     }
 
     /// Performs the effects of a turn. Transactions are messages, because other actors may act
-    /// before them. The turn waits until its results are stored. It does not wait until the
+    /// before them. The turn waits until its results are stored, but does not wait until the
     /// position has moved. The server waits for both, so the simulator tests more sequences.
     fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: Sequence<Effect>) {
         while let Some(effect) = rest.next() {
@@ -224,7 +224,7 @@ impl World {
         true
     }
 
-    /// Changes a row. A row that another worker deleted stays deleted, and a dead letter stays
+    /// Changes a row. If another worker deleted the row, the row stays deleted. A dead letter stays
     /// unchanged.
     fn change_row(&mut self, endpoint: usize, note: RowChange) {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
@@ -301,7 +301,7 @@ impl World {
         rows.filter(|r| r.dead).map(|r| self.event_at(r.position)).collect()
     }
 
-    /// Returns when the endpoint's workers have work next.
+    /// Returns the time at which a worker next has work for the endpoint.
     pub(crate) fn next_delivery_at(&self, endpoint: usize) -> Option<doorbuster_core::Millis> {
         let memories = self.deliveries.workers.iter().filter_map(|w| w.memories[endpoint].as_ref());
         memories.filter_map(|memory| memory.queue.next_due_at()).min()

@@ -44,8 +44,8 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order, without the requests that the node has certainly
-    /// read. Also returns the position of a snapshot of the store at this time.
+    /// Returns the requests that hold an order, except those that an earlier snapshot of the node
+    /// certainly contained. Also returns the position of a snapshot of the store at this time.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let since = &self.nodes[node].position;
         let is_new =
@@ -65,7 +65,7 @@ impl World {
         (new.map(|winner| winner.half).collect(), position)
     }
 
-    /// Returns the units in issued tickets that are not settled.
+    /// Returns how many of the item's units are in issued tickets that are not settled.
     fn in_flight(&self, item: ItemId) -> u64 {
         let places = self.places.iter().filter(|p| p.at.item == item);
         let units = |p: &super::PlacedSlot| {
@@ -84,7 +84,7 @@ impl World {
         self.send(Message::Snapshot { node, snapshot, parts: publication::parts() });
     }
 
-    /// Lets a node read the store before it answers buyers.
+    /// Lets a node that starts read the store before the node answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);

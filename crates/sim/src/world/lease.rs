@@ -6,7 +6,7 @@ use super::World;
 use crate::state::{AttemptState, Call, Message, Node};
 use crate::store::Tx;
 
-/// The duration of a lease.
+/// The duration of a lease, in milliseconds.
 const LEASE_MS: i64 = 5_000;
 
 impl World {
@@ -34,8 +34,8 @@ impl World {
         self.start_process(node);
     }
 
-    /// Ends the node's process, which does not start again by itself. The last running node does
-    /// not end.
+    /// Ends the node's process, which does not start again by itself. If the node is the last
+    /// running node, nothing happens.
     pub(crate) fn stop_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         if self.nodes.iter().filter(|n| !n.is_dead).count() > 1 {
@@ -69,8 +69,8 @@ impl World {
         }
     }
 
-    /// Starts a node's process. It first closes the open grants of its slots, because they belong
-    /// to an earlier process.
+    /// Starts a node's process. The new process first closes the open grants of the node's slots,
+    /// because these grants belong to an earlier process.
     fn start_process(&mut self, node: u8) {
         self.nodes[usize::from(node)].is_dead = false;
         for slot in 0..self.places.len() {
@@ -101,7 +101,7 @@ impl World {
         self.continue_takeover(leader, seat, Box::new((steps, effect)));
     }
 
-    /// Performs an effect of a takeover. Other actors may act before the next effect.
+    /// Performs one effect of a takeover. Before the next effect, other actors may act.
     pub(super) fn continue_takeover(
         &mut self,
         leader: u8,
@@ -144,7 +144,8 @@ impl World {
         self.send(Message::Takeover { leader, node, takeover });
     }
 
-    /// At the end of the run, lets the leases of dead nodes lapse. These nodes do not start again.
+    /// At the end of the run, lets the leases of dead nodes lapse, because these nodes do not start
+    /// again.
     pub(super) fn leases_at_rest(&mut self) {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));

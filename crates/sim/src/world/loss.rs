@@ -10,15 +10,15 @@ use crate::state::Message;
 use crate::store::Tx;
 
 impl World {
-    /// Starts the check by reading the grant. The check does not report a full slot, because a
-    /// separate operation of the simulator moves full slots to a new epoch.
+    /// Starts the check by reading the grant. The check does not report that a slot's memory is
+    /// full, because another operation of the simulator moves such slots to a new epoch.
     pub(crate) fn start_loss_check(&mut self, leader: u8, slot: usize) {
         let Some(before) = self.store.open_grant(self.places[slot].at) else { return };
         let (check, effect) = SlotCheck::start(Arc::new(before.clone()), false);
         self.send(Message::CheckSlot { leader, slot, check: Box::new(check), effect });
     }
 
-    /// Performs the check's next read. Other actors may act before the read after it.
+    /// Performs the check's next read. Before the read that follows, other actors may act.
     pub(crate) fn continue_slot_check(
         &mut self,
         leader: u8,

@@ -3,8 +3,8 @@
 //! ([`doorbuster_steps::total_change`]). Both move units from the slots to the pool
 //! ([`doorbuster_steps::pool_recall`]).
 //!
-//! Until such an action has ended, a node of the server does not reconcile the item's slots. A
-//! simulated node may do so, because another leader may do so in the server.
+//! In the server, a node does not reconcile the item's slots until such an action has ended. A
+//! simulated node may do this, because in the server another leader may do it.
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;
@@ -17,12 +17,12 @@ use super::World;
 use crate::state::{AfterPayment, Message, UnitsAction, UnitsSteps};
 use crate::store::{Tx, TxResult};
 
-/// The largest number of waits for each action that waits at the end of a run.
+/// At the end of a run, each action that waits for units waits at most this many times.
 const WAITS_MAX: usize = 60;
 
 impl World {
     /// Applies a captured payment on a node. If the pool has too few units for an ended order, the
-    /// payment waits for units in the node's memory.
+    /// node keeps the payment in its memory until units come.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
         let TxResult::CaptureOutcome(captured) =
             self.commit(Tx::Capture(capture.clone(), false, self.now))
@@ -58,7 +58,7 @@ impl World {
         self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
     }
 
-    /// Performs the action's next effect. Other actors may act before the effect after it.
+    /// Performs the action's next effect. Before the effect that follows, other actors may act.
     pub(super) fn continue_units_action(&mut self, mut action: Box<UnitsAction>) {
         if let Some((steps, effect)) = action.recall.take() {
             return self.continue_pool_recall(action, steps, effect);
@@ -191,8 +191,9 @@ impl World {
         }
     }
 
-    /// Completes the actions that wait for units, one after the other. Meanwhile the other nodes
-    /// move the units that only they reach. The action's own node does not, as in the server.
+    /// Completes the actions that wait for units, one after the other. While an action waits, the
+    /// other nodes move the units that only they can reach. The action's own node does not
+    /// reconcile slots during this time, as in the server.
     pub(super) fn end_waits_at_rest(&mut self) {
         self.deliver_all();
         for _ in 0..WAITS_MAX * (1 + self.waiting_actions.len()) {

@@ -66,7 +66,7 @@ impl World {
             }
             ProviderMessage::Failed(charge) => {
                 let mut capture = self.capture_message(*charge, event);
-                // A failed try may be for another amount than the captured payment.
+                // The amount of a failed try can differ from the amount of the captured payment.
                 capture.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(capture, self.now));
             }
@@ -89,8 +89,8 @@ impl World {
         }
     }
 
-    /// Records that a node applied a payment. Continues to close the payment's checkout, if the
-    /// payment was found there.
+    /// Records that a node applied a payment. If the payment was found when its checkout was
+    /// closed, continues to close this checkout.
     pub(super) fn payment_applied(
         &mut self,
         charge: usize,
@@ -126,8 +126,8 @@ impl World {
         }
     }
 
-    /// Gives the buyer the order's open checkout. If the order has no open checkout, the new one is
-    /// stored first.
+    /// Gives the buyer the order's open checkout. If the order has no open checkout, this new
+    /// checkout is stored and becomes the open checkout.
     fn keep_checkout(&mut self, order: TicketId, session: usize) {
         let checkout = Checkout {
             order,
@@ -168,8 +168,8 @@ impl World {
         self.send_effect(leader, Closing { order, session, steps }, effect, Vec::new());
     }
 
-    /// Sends the next effect as a message, because the leader may fail before it. The request to
-    /// the provider is a message outside of the leader's memory.
+    /// Sends the next effect as a message, because the leader may fail before this effect. A
+    /// request to the provider is not in the leader's memory, so it is not lost with the leader.
     fn send_effect(&mut self, leader: u8, closing: Closing, effect: Effect, found: Vec<usize>) {
         let message = match effect {
             Effect::Finish | Effect::AskLater { starts_grace: false } => return,

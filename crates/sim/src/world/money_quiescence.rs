@@ -9,7 +9,7 @@ use super::World;
 use crate::state::{ENDPOINTS, EndpointMode};
 use crate::store::Tx;
 
-/// The largest number of rounds until all payments, refunds and deliveries are done.
+/// All payments, refunds and deliveries must be done after at most this many rounds.
 const ROUNDS_MAX: usize = 60;
 /// After this many rounds, an operator retries refunds that were given up.
 const GIVEN_UP_AFTER: usize = 15;
@@ -39,8 +39,9 @@ impl World {
         self.checker.find("rest", || format!("some checkouts are never closed: {open:?}"));
     }
 
-    /// Repeats the messages about charges outside of checkouts until they are answered. A charge at
-    /// a checkout is found when the checkout is closed.
+    /// Repeats the messages about charges outside of checkouts until they are answered. Messages
+    /// about charges at checkouts are not repeated: such a charge is found when its checkout is
+    /// closed.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];

@@ -74,8 +74,8 @@ impl World {
         }
     }
 
-    /// Publishes the next part of a snapshot at a node, and sends the rest as a message. So other
-    /// actors may act between two parts.
+    /// Publishes the next part of a snapshot at a node, and sends the remaining parts as a message.
+    /// So other actors may act between two parts.
     pub(crate) fn take_snapshot(
         &mut self,
         node: u8,
@@ -89,7 +89,8 @@ impl World {
         }
     }
 
-    /// Publishes a part of a snapshot at a node. A snapshot has no verdicts.
+    /// Publishes a part of a snapshot at a node: the node then uses its content. A snapshot has no
+    /// verdicts.
     pub(crate) fn publish(&mut self, node: usize, snapshot: &Snapshot, part: Part) {
         match part {
             Part::Requests => self.nodes[node].holders.extend(&snapshot.holders),
@@ -99,7 +100,7 @@ impl World {
     }
 
     /// Stores the counts, wakes parked requests, and checks the grants of tickets without a
-    /// verdict. Counts that are older than the stored ones change nothing.
+    /// verdict. If the snapshot is older than the node's current snapshot, nothing changes.
     fn take_counts(&mut self, node: usize, snapshot: &Snapshot) {
         let Node { snapshot: current, position, .. } = &mut self.nodes[node];
         if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
@@ -115,8 +116,8 @@ impl World {
             }
             match state {
                 AttemptState::Parked { is_short: false, .. } => self.drive(i, Input::Woken),
-                // As in the server, a commit does not always wake a request that is short of units.
-                // It wakes the request only if the new counts refuse the request.
+                // As in the server, new counts do not always wake a request that waits for units.
+                // They wake it only if they show that too few units are left for the request.
                 AttemptState::Parked { .. } => {
                     let item = purchase.item.0 as usize - 1;
                     let seen = self.nodes[node].snapshot.as_ref().map(|s| s.items[item].free);
@@ -132,8 +133,8 @@ impl World {
         }
     }
 
-    /// Informs the purchase if the commit `version` or an earlier commit closed the grant of its
-    /// ticket.
+    /// Informs the purchase if the grant of its ticket was closed by the commit `version` or by an
+    /// earlier commit.
     fn check_grant(&mut self, i: usize, id: TicketId, version: u64) {
         let grant = id.parts().expect("the id of an issued ticket").grant;
         if self.store.closed_by(grant, version) {

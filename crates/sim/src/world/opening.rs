@@ -5,7 +5,7 @@ use super::World;
 
 impl World {
     /// Returns the units with which a slot is opened. If the item uses sub-domains, this is the
-    /// slot's initial portion. If not, the setup sets the units.
+    /// slot's initial portion. Otherwise the setup of the slot has the number of units.
     pub(crate) fn opening_units(&mut self, slot: usize) -> u64 {
         let item = self.places[slot].at.item;
         let spread = self.spread(item);

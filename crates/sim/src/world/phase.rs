@@ -1,6 +1,6 @@
-//! Simulates the pause, resume and close of a sale, and the move of a slot to a new epoch. Both
-//! stop and drain the slots first. [`doorbuster_steps::sale_stop`] has the sequence of a change of
-//! the phase.
+//! Simulates how a sale is paused, resumed and closed, and how a slot is moved to a new epoch.
+//! Before a pause, a close or a new epoch, the slots are stopped and drained.
+//! [`doorbuster_steps::sale_stop`] has the sequence of a change of the phase.
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 use doorbuster_steps::sale_stop::{self, Effect};
 use doorbuster_steps::sequence::Sequence;
@@ -67,7 +67,7 @@ impl World {
     ) {
         while let Some(effect) = rest.next() {
             match effect {
-                // The change was announced when it began.
+                // The new phase was announced when the change began.
                 Effect::Announce => {}
                 Effect::StopSlots => self.stop_slots(item, true),
                 Effect::AwaitTickets => {
@@ -84,9 +84,10 @@ impl World {
         }
     }
 
-    /// Checks the next slot. After the last slot, the phase changes. The transaction shows the
-    /// phase to buyers only if the intended phase has not changed since the first slot. After such
-    /// a change, a slot that was already checked may have issued tickets again.
+    /// Checks whether the next slot is drained. After the last slot, a transaction shows the new
+    /// phase to buyers. The transaction does this only if the intended phase has not changed since
+    /// the check of the first slot. After such a change, a slot that was already checked may have
+    /// issued tickets again.
     pub(crate) fn drained(&mut self, leader: u8, drain: Drain) {
         let Drain { item, intent, next, rest } = drain;
         match self.places.get(next) {
@@ -116,8 +117,8 @@ impl World {
         self.send(Message::Roll { leader, slot });
     }
 
-    /// Continues the move to a new epoch by closing the drained grant. After this commit the next
-    /// grant is opened and the slot is resumed.
+    /// Continues the move to a new epoch: closes the grant if the slot is drained. After the grant
+    /// is closed, the slot gets its next grant and is resumed.
     pub(crate) fn rolled(&mut self, leader: u8, slot: usize) {
         let at = self.places[slot].at;
         let Some(grant) = self.store.open_grant(at) else { return };

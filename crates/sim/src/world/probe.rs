@@ -1,5 +1,5 @@
-//! Makes requests at the end of a run: new buyers, returning buyers and operators request actions
-//! that must succeed.
+//! Makes requests at the end of a run. New buyers, buyers who return and operators make requests
+//! whose results are known, and the checker compares the results.
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{ItemId, OrderState, Phase, TicketId, Units};
 
@@ -9,7 +9,8 @@ use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
 use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
-/// How often a buyer repeats a request, and how often an operator tries to remove the free units.
+/// The largest number of times that a buyer makes a request, and that an operator tries to remove
+/// the free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {
@@ -76,7 +77,8 @@ impl World {
         }
     }
 
-    /// Checks that every request with an order gets that order, at any node and in any phase.
+    /// Repeats the requests of at most two orders. Checks that each repeated request gets its
+    /// order, at any node and in any phase.
     fn replay_winners(&mut self, item: ItemId) {
         let ids: Vec<_> =
             self.store.model.orders.values().filter(|o| o.item == item).map(|o| o.id).collect();
@@ -93,8 +95,8 @@ impl World {
         }
     }
 
-    /// Checks that a refused request can be repeated with the same key, and that the buyer's limit
-    /// counts only held units.
+    /// Checks that a refused request can be repeated with the same key. Also checks that only the
+    /// units that a buyer holds count towards the buyer's limit.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {
@@ -149,7 +151,7 @@ impl World {
             if self.store.model.orders[&id].state == OrderState::Paid {
                 return self.refund_order(id);
             }
-            // A slot that cannot remember more recalls gives no units until its next epoch.
+            // A slot whose memory of recalls is full gives no units until its next epoch.
             let is_sealed = |place: &super::PlacedSlot| {
                 place.at.item == item && place.slot.view().is_some_and(|view| view.sealed)
             };
@@ -177,8 +179,8 @@ impl World {
         };
         let total = |world: &Self| world.store.model.items.get(&item).map(|row| row.total);
         let (before, lowered) = (total(self), free as i64);
-        // A slot that cannot remember more recalls is moved to a new epoch between two tries. Then
-        // its units are in its next grant.
+        // A slot whose memory of recalls is full is moved to a new epoch between two tries. After
+        // that, its units can be recalled from its next grant.
         for _ in 0..RETRIES_MAX {
             self.adjust(item, -lowered);
             self.end_waits_at_rest();

@@ -1,5 +1,5 @@
-//! A faulty payment provider. Its messages are late, repeated, out of order or lost. The provider
-//! takes money for the wrong order, and is sometimes unavailable.
+//! A faulty payment provider. Its messages are late, repeated, out of order or lost. Sometimes the
+//! provider takes money for the wrong order, or is unavailable.
 //!
 //! The provider keeps its own records, which are independent of the store: which money it captured,
 //! and which money it sent back.
@@ -21,7 +21,8 @@ const SESSIONS_MAX: usize = 30;
 const SESSION_MS: i64 = 1_800_000;
 
 impl World {
-    /// Returns the content of the provider's message about a payment, with this message id.
+    /// Returns the content of the provider's message about a payment. `event` is the id of the
+    /// message.
     pub(crate) fn capture_message(&self, charge: usize, event: &str) -> Capture {
         let Charge { payment, order, money, .. } = &self.provider.charges[charge];
         Capture {
@@ -55,7 +56,7 @@ impl World {
         Some(self.provider.charges.len() - 1)
     }
 
-    /// Returns the next payment's name. No operation can choose this name.
+    /// Returns the name of the next payment. No operation of a list can choose this name.
     fn next_name(&self) -> String {
         format!("pay_{}", 1_000 + self.provider.charges.len())
     }
@@ -208,8 +209,8 @@ impl World {
         }
         let (key, backs) = (refund.request_key(), &self.provider.backs);
         let own = || backs.iter().filter(|back| back.refund == refund.id);
-        // A refund that did not come back already covers the payment. So the provider sends no more
-        // money.
+        // If an earlier refund of the payment did not come back, the provider sends no more money
+        // for this payment.
         let live = own().find(|back| !back.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();
@@ -267,8 +268,8 @@ impl World {
         }
     }
 
-    /// Sends a message again for each refund whose money came back, but which the store still
-    /// records as settled.
+    /// Repeats the message about each refund whose money came back, if the store still records the
+    /// refund as settled.
     pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
         let is_lost = |b: &&MoneyBack| {

@@ -8,12 +8,13 @@ use doorbuster_steps::purchase::Input;
 use super::World;
 use crate::state::{Attempt, AttemptState};
 
-/// The largest number of rounds of all loops until no loop has work left.
+/// After at most this many rounds of all loops, no loop must have work left.
 const ROUNDS_MAX: usize = 40;
 /// The number of steps until a slot has left the spread: the slot is stopped, emptied and closed.
 const LEAVE_STEPS: usize = 3;
 
-/// The values that stay equal in a round that changes nothing.
+/// The values that are compared before and after a round. If they are equal, the round changed
+/// nothing.
 #[derive(PartialEq, Eq)]
 struct Signature {
     version: u64,
@@ -104,7 +105,8 @@ impl World {
         self.checker.find("rest", || "some loops never run out of work".into());
     }
 
-    /// Lets time pass until no node leaves a pool to other nodes. Returns whether a node did.
+    /// Lets time pass until every node takes units from the pools again. Returns whether a node had
+    /// left a pool to other nodes.
     fn end_pool_rests(&mut self) -> bool {
         let last = self.nodes.iter().flat_map(|node| node.pool_rests_until).max();
         let rests = last.is_some_and(|last| last > self.mono);
@@ -112,8 +114,8 @@ impl World {
         rests
     }
 
-    /// Lets time pass until the parking time of all requests is over. Returns whether a request was
-    /// parked.
+    /// Lets time pass until the parking time of all parked requests is over. Returns whether any
+    /// request was parked.
     fn end_parking(&mut self) -> bool {
         if !self.attempts.iter().any(|a| a.state.is_parked()) {
             return false;
@@ -199,9 +201,10 @@ impl World {
         }
     }
 
-    /// Requests the missing units of all parked requests at once, before any message arrives. Two
-    /// recalls in opposite directions may then merely exchange units. So the caller serves the
-    /// requests one by one afterwards, as if they had waited for different times.
+    /// Starts to gather the missing units for all parked requests at the same time, before any
+    /// message arrives. Two recalls in opposite directions may then only exchange units, so that
+    /// neither request is served. So the caller later serves the requests one by one, as if they
+    /// had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];
@@ -221,7 +224,7 @@ impl World {
         for i in 0..self.attempts.len() {
             match self.attempts[i].state {
                 AttemptState::Waiting { .. } | AttemptState::Handed { .. } => self.poll(i),
-                // No message is in flight, so the slot's answer was lost.
+                // No message is in flight any more, so the slot's answer to this request was lost.
                 AttemptState::Asking { .. } => self.drive(i, Input::Slot(TicketAnswer::NoEpoch)),
                 AttemptState::Confirming => self.drive(i, Input::Elapsed),
                 AttemptState::Parked { .. } => {

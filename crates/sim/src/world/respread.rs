@@ -1,5 +1,5 @@
-//! Simulates partitions that change while the sale runs. An operator sets their number. A leader
-//! drains the slots that left the spread, and gives new slots a part of the units.
+//! Simulates partitions that change while the sale runs. An operator sets the number of partitions.
+//! A leader drains the slots that left the spread, and gives new slots a part of the units.
 use doorbuster_core::ItemId;
 use doorbuster_core::respread::SlotShare;
 use doorbuster_core::rows::RecallTarget;
@@ -34,9 +34,9 @@ impl World {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
-    /// Returns the slots of an item that have an open grant, but get no requests from a node whose
-    /// snapshot has this number of partitions. Either these slots are leaving the spread, or the
-    /// snapshot is older than the present spread.
+    /// Returns the slots of an item that have an open grant, but to which a node sends no requests
+    /// if its snapshot has this number of partitions. Either these slots are leaving the spread, or
+    /// the snapshot is older than the present spread.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;

@@ -1,6 +1,6 @@
 //! Performs the rounds in which nodes reconcile an item's slots with the store.
-//! [`doorbuster_steps::slot_reconciliation`] has their sequence. Also drains slots that left their
-//! item's spread ([`doorbuster_steps::slot_drain`]).
+//! [`doorbuster_steps::slot_reconciliation`] has the sequence of a round's effects. Also drains
+//! slots that left their item's spread ([`doorbuster_steps::slot_drain`]).
 use doorbuster_core::limits::PARTITIONS_MAX;
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::{CloseCause, Grant, GrantId, ItemId, Phase, RecallId, Stock};
@@ -14,7 +14,7 @@ use super::World;
 use crate::state::{AttemptState, Call, ItemRound, Message, SlotReply};
 use crate::store::{Tx, TxResult};
 
-/// What a node knows about an item. The node believes that it is the leader.
+/// What a node that believes that it is the leader knows about an item.
 struct ItemAtNode<'a> {
     world: &'a mut World,
     node: u8,
@@ -82,8 +82,9 @@ impl ItemView for ItemAtNode<'_> {
         node.pool_rests_until[self.item.0 as usize - 1] = until;
     }
 
-    /// Returns the request that has waited longest. If the item's slots are in nodes' memories,
-    /// each node serves its own requests, independently of the other nodes.
+    /// Returns the home slot and the units of the parked request that has waited longest. If the
+    /// item's slots are in nodes' memories, only the requests at this node count, because each node
+    /// serves its own requests.
     fn first_demand(&self) -> Option<(SlotKey, Units)> {
         let shared = self.shared();
         let waits = |a: &&super::Attempt| {
@@ -130,7 +131,7 @@ impl World {
         self.continue_round(node, Box::new(round));
     }
 
-    /// Performs the round's next effect. Other actors may act before the effect after it.
+    /// Performs the round's next effect. Before the effect that follows, other actors may act.
     pub(crate) fn continue_round(&mut self, node: u8, mut round: Box<ItemRound>) {
         while let Some(input) = self.perform_in_round(node, &mut round) {
             let item = round.item;
@@ -170,12 +171,14 @@ impl World {
         }
     }
 
-    /// Performs an effect, or a part of it. Returns its result, or `None` if parts remain.
+    /// Performs an effect, or one part of it. Returns the effect's result, or `None` if parts of
+    /// the effect remain.
     fn perform_in_round(&mut self, node: u8, round: &mut ItemRound) -> Option<Input> {
         Some(match &round.effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
-            // A slot without its grant starts later, so it takes no part in this round.
+            // A slot that does not have its open grant begins to start now, but takes no part in
+            // this round.
             Effect::StartSlots { slots, .. } => {
                 let slots = slots.clone();
                 Input::Started(
@@ -216,7 +219,8 @@ impl World {
             Effect::BeginRecall { from, into, units } => {
                 Input::RecallBegun(self.recall_into(*from, RecallTarget::Grant(*into), *units))
             }
-            // The operations of the list and the end of the run begin further rounds.
+            // Nothing to do: the operations of the list and the end of the run begin further
+            // rounds.
             Effect::RunAgain(_) | Effect::Record | Effect::Finish => Input::Done,
             Effect::Stop { slot, stopped } => {
                 if let Some(slot) = self.place_of(*slot) {
@@ -227,7 +231,8 @@ impl World {
         })
     }
 
-    /// Returns a slot that has its grant. If the slot lacks it, begins to start the slot.
+    /// Returns the slot if it has its open grant. Otherwise begins to start the slot, and returns
+    /// `None`.
     fn start_for_round(&mut self, node: u8, slot: SlotKey) -> Option<OpenSlot> {
         let slot = self.place_of(slot)?;
         let place = &self.places[slot];
@@ -253,7 +258,7 @@ impl World {
         }
     }
 
-    /// Checks the portions that slots in use get from the pool.
+    /// Checks the portions from the pool for slots that already had units.
     fn check_portions(&mut self, round: &ItemRound, pool: u64, refills: &[Refill]) {
         let node_memory = self.places.iter().any(|p| p.at.item == round.item && p.node.is_some());
         let spread = self.spread(round.item);
@@ -263,7 +268,8 @@ impl World {
         for Refill { grant, portion, .. } in refills {
             let open = round.steps.slots().iter().find(|slot| slot.grant.id == *grant);
             if let Some(open) = open.filter(|open| open.grant.granted > 0) {
-                // Another leader may have refilled the slot since its feed was read.
+                // Rows on their way count too, because another leader may have refilled the slot
+                // since this round read the feed.
                 let basis = (pool, open.rows_on_their_way());
                 self.checker.portion(&spread, &open.view, basis, (portion.counter, portion.units));
             }
@@ -282,7 +288,7 @@ impl World {
         }
     }
 
-    /// Performs an effect of a slot's drain. Other actors may act before the next effect.
+    /// Performs one effect of a slot's drain. Before the next effect, other actors may act.
     pub(crate) fn continue_slot_drain(
         &mut self,
         leader: u8,

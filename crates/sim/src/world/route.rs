@@ -43,7 +43,8 @@ impl World {
         self.leaving(purchase.item, self.known_partitions(purchase.node, purchase.item))
     }
 
-    /// Returns the reachable slots of an attempt, and the spread over them.
+    /// Returns the request of an attempt, the slots that the request can reach, and the spread over
+    /// these slots.
     fn slots_of(&self, i: usize) -> (BuyerRequest, Vec<usize>, Spread) {
         let purchase = self.attempts[i].purchase;
         let slots = self.reachable(&purchase);
@@ -87,7 +88,7 @@ impl World {
         slots.get(second? as usize).copied()
     }
 
-    /// Returns every slot of an attempt for its last try.
+    /// Returns every slot to which an attempt goes in its last try.
     pub(crate) fn every_slot(&self, i: usize) -> Vec<usize> {
         let (purchase, slots, spread) = self.slots_of(i);
         let number = NAMES.low_64_bits(purchase.buyer, purchase.key);
@@ -96,8 +97,8 @@ impl World {
         own.chain(respread::last_tries(&self.leaving_at(&purchase)).iter().copied()).collect()
     }
 
-    /// Returns the partitions that have units or may get units, and the units of each, according to
-    /// the node's snapshot.
+    /// Returns the registry (the partitions that have units or may get some) and the units of each
+    /// partition, according to the node's snapshot.
     fn registry(
         &mut self,
         purchase: &BuyerRequest,

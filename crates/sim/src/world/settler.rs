@@ -1,4 +1,4 @@
-//! Simulates settlers. They take tickets from a slot's queue.
+//! Simulates settlers, which take tickets from the queues of slots.
 //! [`doorbuster_steps::settlement`] has the sequence of the effects that settle the tickets.
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
@@ -16,8 +16,8 @@ impl World {
         self.take(slot, usize::from(at_most.max(1)));
     }
 
-    /// Lets a settler take a batch. The settler's transaction is a message, which may be lost with
-    /// the settler or run twice.
+    /// Lets a settler take a batch of tickets. The settler's transaction becomes a message. This
+    /// message may be lost when the settler fails, or may arrive twice.
     pub(crate) fn take(&mut self, slot: usize, at_most: usize) {
         if self.is_gone(slot) {
             return;
@@ -32,8 +32,8 @@ impl World {
         self.settle_on(Settling { slot, batch: batch.into(), steps: settlement::effects() });
     }
 
-    /// Performs the effects up to the transaction. The transaction is a message of its own, because
-    /// the settler may die before it.
+    /// Performs the effects up to the transaction. The transaction becomes a message, because the
+    /// settler may fail before it runs the transaction.
     fn settle_on(&mut self, mut settling: Settling) {
         while let Some(effect) = settling.steps.next() {
             match effect {
@@ -42,7 +42,8 @@ impl World {
                     return self.send(Message::Settle { xid: self.xids, settling });
                 }
                 Effect::Acknowledge => self.send_acknowledgement(&settling),
-                // Only without the rule about the sequence, verdicts are sent before the commit.
+                // This happens only if the rule `TellAfterCommit` is removed: verdicts are sent
+                // before the commit.
                 Effect::Deliver => {
                     for delivery in settling.batch.iter() {
                         let id = NAMES.key.id_of(&delivery.ticket);
@@ -66,7 +67,8 @@ impl World {
         let tickets = settling.batch.iter().map(|d| d.ticket.clone()).collect();
         self.store.xid = xid;
         let TxResult::Settled(all) = self.commit(Tx::Settle(tickets, self.now)) else { return };
-        // A node that settles the slot in its own memory records each order at the commit.
+        // If the slot is in a node's memory, this node settles the slot's tickets, and learns of
+        // each order at the commit.
         if let Some(own) = self.places[settling.slot].node {
             for order in all.iter().filter_map(|resolved| resolved.order.as_ref()) {
                 let half = NAMES.key.request_hash(order.buyer.as_str(), order.key.as_str());

@@ -7,7 +7,7 @@ use doorbuster_steps::purchase::NodeView;
 use super::World;
 use crate::state::{Attempt, ItemSnapshot, Node};
 
-/// One attempt and its node.
+/// One attempt and its node. The purchase reads their data through this view.
 pub(crate) struct View<'a> {
     pub(crate) world: &'a mut World,
     pub(crate) attempt: usize,

@@ -1,4 +1,4 @@
-//! Simulates buyers who wait for a unit to return, and leaders who serve them.
+//! Simulates buyers who wait for a unit to return, and leaders who serve these buyers.
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::JoinRequest;
 use doorbuster_core::{ItemId, Phase, TicketId, Token};

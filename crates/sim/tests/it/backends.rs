@@ -17,16 +17,17 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::postgres;
 
-/// The number of lists for a store on disk and for PostgreSQL, if `DOORBUSTER_SIM_LISTS` is not
-/// set. The first lists cover every profile.
+/// The number of lists of operations for a store on disk and for PostgreSQL, if
+/// `DOORBUSTER_SIM_LISTS` is not set. The lists belong to the first seeds, which cover every
+/// profile.
 const LISTS: u64 = 28;
-/// The number of lists for slots in Redis. There are more of them than for stores, because a list
-/// finishes sooner on slots.
+/// The number of lists for slots in Redis. There are more lists for slots than for stores, because
+/// a list finishes sooner on slots.
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A script that starts a server. When the script's input ends, the script kills the server and
-/// removes the server's directory. The input ends when the test process ends, or earlier.
+/// removes the server's directory. The input ends at the latest when the test process ends.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!
@@ -105,8 +106,7 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         if let Some((mut keeper, mut input)) = self.keeper.take() {
-            // A failed write is harmless: the end of the input also makes the script end the
-            // server.
+            // A failed write is harmless: when the input ends, the script ends the server too.
             let _ = input.write_all(b"end\n");
             drop(input);
             let _ = keeper.wait();

@@ -1,7 +1,7 @@
 //! Compares the Lua scripts of slots in Redis, except `retire.lua`, with the reference slot. An
 //! interpreter of Lua 5.1 runs the scripts in this process, so many lists of operations run in a
-//! short time. Unlike a server, it also has small bounds, and copies of a slot that replace the
-//! slot's data later.
+//! short time. Unlike a Redis server, these slots can also have small bounds, and an old copy can
+//! replace a slot's data.
 mod host;
 mod keyspace;
 
@@ -18,19 +18,19 @@ use doorbuster_slots::{ScriptedSlot, SlotError};
 use self::host::{Interpreter, LuaHost};
 use super::backends::wanted_lists;
 
-/// The number of lists, if `DOORBUSTER_SIM_LISTS` is not set.
+/// The number of lists of operations, if `DOORBUSTER_SIM_LISTS` is not set.
 const LISTS: u64 = 600;
 
 /// The positions of delivered tickets in the scripts' queues. A ticket has the same position in
 /// every copy of its slot.
 type Positions = HashMap<Token, u64>;
 
-/// One slot of the scripts.
+/// One slot that the scripts run.
 #[derive(Clone)]
 struct LuaSlot {
     slot: ScriptedSlot<LuaHost>,
-    /// The number of redeliveries. In the reference, a position's higher half is the number of
-    /// redeliveries before it. Positions from before the last redelivery are no longer valid.
+    /// The number of redeliveries. In the reference slot, the upper 32 bits of a position are the
+    /// number of redeliveries before it. A position from before the last redelivery is invalid.
     redeliveries: u64,
     is_stopped: bool,
 }
@@ -53,7 +53,8 @@ impl LuaSlot {
             Call::Init(terms) => {
                 let is_new = slot.view()?.is_none();
                 let reply = slot.init(*terms)?;
-                // A slot without a grant cannot be stopped, so the stop is repeated.
+                // The slot had no grant before, and a slot without a grant cannot be stopped. So a
+                // stop from before is repeated now.
                 if is_new {
                     slot.stop(self.is_stopped)?;
                 }
@@ -104,7 +105,8 @@ impl LuaSlot {
     }
 }
 
-/// Makes the calls of a recorded run to slots of the scripts.
+/// Makes the calls of a recorded run to slots that the scripts run. Returns the first difference as
+/// an error.
 fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), String> {
     let fresh = |at: SlotKey| LuaSlot::new(interpreter, at, run.bounds);
     let mut slots: Vec<LuaSlot> = run.slot_keys.iter().map(|&at| fresh(at)).collect();
@@ -132,7 +134,7 @@ fn compare(interpreter: &Rc<Interpreter>, run: &RecordedRun) -> Result<(), Strin
     Ok(())
 }
 
-/// What the lists must reach: replies of the reference, and commands of Redis.
+/// The lists of operations must cause these replies of the reference, and these commands of Redis.
 const REACHED: &[&str] = &[
     "ApplyOutcome(At",
     "ApplyOutcome(Foreign",

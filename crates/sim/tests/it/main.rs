@@ -1,5 +1,5 @@
-//! The simulation as a test: no seed has a finding, the removal of each rule is detected, and fixed
-//! faults stay fixed.
+//! Runs the simulation as a test: no seed has a finding, the removal of each rule is detected, and
+//! fixed faults stay fixed.
 mod backends;
 mod explore;
 mod lua;
@@ -16,14 +16,14 @@ use doorbuster_sim::{mutants, op, profile, real};
 
 /// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
 const SEEDS: u64 = 20_000;
-/// The removal of most rules is detected within this many seeds.
+/// For most rules, at least one of this many seeds detects the rule's removal.
 const MUTANT_SEEDS: u64 = 5_000;
-/// The removal of half of the rules is detected within this many seeds.
+/// For more than half of the rules, at least one of this many seeds detects the rule's removal.
 const SOON_SEEDS: u64 = 2_000;
-/// The number of lists that also run against the real store and real slots.
+/// The number of lists of operations that also run against the real store and real slots.
 const REAL_LISTS: u64 = 2_000;
-/// The largest number of rules whose removal these seeds may miss. The directed lists of these
-/// rules detect the removals.
+/// The largest number of rules whose removal none of the [`MUTANT_SEEDS`] seeds detects. The
+/// directed lists of these rules detect the removals.
 const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.
@@ -141,7 +141,8 @@ fn seeds_have_no_finding_and_cover_every_case() {
 
 #[test]
 fn every_kind_of_operation_is_drawn() {
-    // An operation that no profile draws would test nothing.
+    // Every operation must be in this list: an operation that no profile chooses would test
+    // nothing.
     const KINDS: &str = "Buy Replay HandOut Get Poll Retry Cancel Pay Refund Expire Deliver \
         DeliverMany Lose Delay Late Repeat Take Redeliver Poison Open Refill Feed Look Recall \
         RecallAgain Round Adjust Pause Resume Close Drain Roll Respread \

@@ -1,6 +1,7 @@
-//! Checks the documentation of certain rules. The simulator enforces these rules by a condition,
-//! but in the server the sequence of steps ensures them. docs/protocol.md must list them, and name
-//! the existing tests that check them in the server.
+//! Checks that docs/protocol.md documents certain rules. The simulator enforces these rules with a
+//! condition, so it can remove them. In the server, the sequence of steps ensures the rules. So
+//! docs/protocol.md must list these rules, and must name existing tests that check them in the
+//! server.
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -63,8 +63,8 @@ impl LockGuard {
         self.shared.fence
     }
 
-    /// Returns whether the lock is still held, by this process's clock. Check this before each step
-    /// of the work.
+    /// Returns whether the lock is still held, by this process's clock. Call this function before
+    /// each step of the work under the lock.
     #[must_use]
     pub fn is_held(&self) -> bool {
         Instant::now() < *self.shared.until.borrow()

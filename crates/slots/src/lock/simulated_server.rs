@@ -28,7 +28,7 @@ pub(super) struct SimulatedServer {
 pub(super) struct Server {
     pub(super) locks: HashMap<String, (String, Instant)>,
     pub(super) fences: HashMap<String, u64>,
-    /// How far the server's clock is ahead, in microseconds.
+    /// How far the server's clock is ahead of the simulated time, in microseconds.
     pub(super) ahead: u64,
     pub(super) down_until: Option<Instant>,
 }

@@ -107,8 +107,8 @@ async fn run(seed: u64, servers: usize, faults_on: Faults) -> Vec<String> {
     faults
 }
 
-/// Runs a process: it takes the lock, works in steps, sometimes sleeps past its lease, and
-/// releases.
+/// Runs a process: it takes the lock, works in steps, sometimes sleeps past its lease, and releases
+/// the lock.
 async fn run_process(
     process: usize,
     locks: Locks,

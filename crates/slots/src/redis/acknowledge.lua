@@ -3,7 +3,7 @@
 -- first.
 -- Returns how many of the tickets were in the queue.
 -- The script must never remove a ticket with another token, because ids can repeat after a
--- failover. It must never trim the queue beyond the acknowledged tickets.
+-- failover. The script must never trim the queue beyond the acknowledged tickets.
 if not is_type(KEYS[5], 'stream', false) then
   return 0
 end

@@ -7,9 +7,10 @@
 -- - the token of the ticket to forget or nothing, and the ticket's number;
 -- - the hash of the ticket's request: nothing if the caller does not know the hash, and "-" if the
 --   caller searched for the request and did not find it.
--- Returns {applied}, or {} if the slot has another grant or epoch. Returns {applied, i} if the
--- request of row i (from 1) is neither in the row nor in the queue. Then the script changes
--- nothing, and the caller must first search the slot's memory in separate calls.
+-- Returns {applied}, the slot's position in the feed, or {} if the slot has another grant or epoch.
+-- Returns {applied, i} if the request of row i (from 1) is neither in the row nor in the queue.
+-- Then the script changes nothing, and the caller must first search the slot's memory in separate
+-- calls.
 -- The script must never apply a row twice or out of order. It must check every row before it
 -- writes. It must never scan the memory of requests.
 local WORDS = 9
@@ -24,7 +25,8 @@ if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
 end
 
 local shares, forget, share_of, request_of = {}, {}, {}, {}
--- Returns the value of the field after the earlier rows of this call, or false if there is none.
+-- Returns the value of the field after the earlier rows of this call, or false if the field is
+-- missing.
 local function remembered(memory, key, field)
   if memory[field] == nil then
     memory[field] = redis.call('HGET', key, field)

@@ -41,7 +41,7 @@ struct PendingTicket {
 }
 
 /// Accepts requests for one server. After the batcher is dropped, waiting requests still get their
-/// answers. Then its tasks end.
+/// answers. After the last answer, the batcher's tasks end.
 #[derive(Debug)]
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 

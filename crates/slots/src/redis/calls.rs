@@ -12,7 +12,7 @@ use super::failure::{RedisFailure, unexpected_reply};
 use super::limits::{EPOCH_MAX, RETIRED_KEEP};
 use crate::{DeliveryRef, SlotError};
 
-/// Maps the index of a feed row to the hash of the row's request. It has only the rows whose
+/// Maps the index of a feed row to the hash of the row's request. The map has only the rows whose
 /// requests the caller searched for. The hash is "-" if the search did not find the request.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 

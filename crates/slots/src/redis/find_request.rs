@@ -1,7 +1,7 @@
 //! Finds a request in a slot's memory by its ticket. The store can decide a ticket from the
 //! ticket's id alone. If that ticket has left the queue, only this search finds the request. The
 //! memory may be large, so the search takes small steps, and the server answers other calls between
-//! them.
+//! the steps.
 use doorbuster_core::{SlotKey, Token};
 use redis::{Cmd, Value};
 

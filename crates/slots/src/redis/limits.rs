@@ -7,8 +7,8 @@ pub(super) const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 pub(super) const RESPONSE_MAX: Duration = Duration::from_secs(1);
-/// How long the program waits for a server at its start. During this time, the program retries a
-/// server that is busy or still loads its file. After that time the program does not start.
+/// How long the starting program waits for a server. During this time, the program tries again if
+/// the server is busy or still loads its file. After that time the program does not start.
 pub(super) const OPEN_MAX: Duration = Duration::from_secs(5);
 /// The pause between two attempts to reach a server at the start.
 pub(super) const OPEN_PAUSE: Duration = Duration::from_millis(50);
@@ -23,7 +23,7 @@ pub(super) const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) const BATCHER_WAITING_MAX: usize = 16_384;
 /// The largest number of requests that go to one server in one write.
 pub(super) const BATCH_MAX: usize = 512;
-/// The largest number of writes to one server that wait for an answer. Meanwhile, further requests
+/// The largest number of writes that wait for the answer of one server. Meanwhile, further requests
 /// are collected for the next write.
 pub(super) const BATCH_WRITERS: usize = 2;
 /// The largest number of requests of one slot in one call of the script. The server does no other
@@ -60,8 +60,8 @@ pub(super) const ATTEMPT_PAUSE: Duration = Duration::from_millis(20);
 /// The interval at which the servers' identities are checked. A broken connection starts a check at
 /// once.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause between two checks of the servers' identities. It applies while connections
-/// break continuously.
+/// The shortest pause between two checks of the servers' identities. This pause applies while
+/// connections break continuously.
 pub(super) const WATCH_PAUSE: Duration = Duration::from_millis(50);
 /// How long a retired slot's epoch is kept.
 pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);

@@ -142,7 +142,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Claims the tickets that dead nodes received. Their consumer names show which nodes are dead.
+    /// Claims the tickets that dead nodes received. The consumer's name shows which node received a
+    /// ticket.
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         let mut command = Cmd::new();
         command.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);

@@ -1,8 +1,8 @@
 //! Finds the server that has a slot, among one server, several plain servers, or a Redis Cluster.
 //!
 //! The client library's own cluster mode is not used. That mode repeats commands after a lost
-//! connection, and cannot wait on a queue. This module sends no command twice. After a redirect, it
-//! asks the cluster which server has the slot, and the next attempt goes to that server.
+//! connection, and cannot wait on a queue. This module sends no command twice. After a redirect,
+//! the module asks the cluster which server has the slot, and the next attempt goes to that server.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
@@ -128,8 +128,8 @@ impl Routes {
         Ok((Arc::new(routes), healths))
     }
 
-    /// Probes the servers of the cluster that were not probed yet, because the URLs may not name
-    /// all servers. An unreachable server does not prevent the start.
+    /// Probes the servers of the cluster that were not probed yet, because the URLs may name only
+    /// some of the servers. An unreachable server does not prevent the start.
     async fn probe_all(
         &self,
         known: Vec<Health>,

@@ -1,7 +1,7 @@
 //! One slot of the scripts, without a server. An interpreter runs the scripts on the slot's data.
 //! So a test can run many calls of the real scripts. The calls have the same arguments and replies
-//! as with a server. Only tests use this module. Its loops over several calls repeat those of the
-//! driver, because the driver's loops wait for a server.
+//! as with a server. Only tests use this module. This module has its own copies of the driver's
+//! loops over several calls, because the driver's loops wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -221,7 +221,8 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
-        // The driver may deliver such a ticket again, which settles nothing.
+        // The driver may deliver an acknowledged ticket again. Such a delivery settles nothing, so
+        // this fixture leaves it out.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

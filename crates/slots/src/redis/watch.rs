@@ -1,11 +1,11 @@
 //! Checks the servers' identities each second, and at once after a broken connection. So if a slot
 //! loses its memory, the leader notices the loss soon.
 //!
-//! A changed identity does not prove that a slot lost its memory. It only makes the leader check
-//! the slots at once. A slot can also lose its memory without such a change, because `FLUSHALL`
-//! does not change the identity. If a server can no longer hold slots, that is reported as a change
-//! too. For example, a failover brought an unsuitable server, or an operator changed a server's
-//! settings.
+//! A changed identity does not prove that a slot lost its memory. The change only makes the leader
+//! check the slots at once. A slot can also lose its memory without such a change, because
+//! `FLUSHALL` does not change the identity. If a server can no longer hold slots, that is reported
+//! as a change too. For example, a failover brought an unsuitable server, or an operator changed a
+//! server's settings.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;

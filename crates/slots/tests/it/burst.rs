@@ -5,7 +5,7 @@ use doorbuster_slots::conformance::request;
 use doorbuster_slots::{SlotError, Slots};
 use tokio::task::JoinSet;
 
-/// Requests in flight.
+/// The number of requests in flight at the same time.
 const AT_ONCE: u64 = 128;
 
 /// The results of the requests.

@@ -1,6 +1,6 @@
 //! Tests servers that refuse commands for a while: one runs a long script, and one loads its file.
 //! A refused command changes nothing. Once the server accepts commands again, its slots sell again.
-//! A node that starts while the server refuses commands retries for a while.
+//! If a node starts while a server refuses commands, the node tries again for some seconds.
 use std::time::{Duration, Instant};
 
 use doorbuster_core::slot::TicketAnswer;

@@ -15,9 +15,9 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 const PRIMARIES: usize = 3;
 const HASH_SLOTS: usize = 16_384;
 /// If a server sends no message for this many milliseconds, the other servers of the cluster mark
-/// that server as failed. If the server is still new to them, they forget it instead. The time is
-/// long, because a busy machine may pause all servers for a while. Once the servers know each
-/// other, a test that replaces a server shortens the time.
+/// that server as failed. If the server has just joined the cluster, the other servers forget it
+/// instead. The time is long, because a busy machine may pause all servers for a while. Once the
+/// servers know each other, a test that replaces a server shortens the time.
 const MISSED_AFTER_MS: &str = "30000";
 const REPLACED_AFTER_MS: &str = "4000";
 
@@ -327,7 +327,7 @@ async fn a_replica_answers_an_edge_without_the_primary() {
     let start = FeedPosition::default();
     let read = async || readers[0].read_feed(start).await.ok().flatten();
     let until = Instant::now() + READY_WITHIN;
-    // The replica has not copied the feed at once.
+    // The replica needs a moment to copy the feed.
     while read().await.is_none() {
         assert!(Instant::now() < until, "the replica has no feed");
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -370,7 +370,7 @@ async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 1, 100).await;
-    // Send many requests at once, so that every connection is opened.
+    // Send many requests at the same time, so that every connection is opened.
     assert_eq!(burst(&slots, &[SLOT], 50).await.issued.len(), 50);
     server.freeze();
     let answer = ask(&slots, "a", "k").await;

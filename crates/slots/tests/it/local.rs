@@ -82,7 +82,7 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
     assert_eq!((view.available, view.unacknowledged, view.n.0), (0, 0, STOCK));
 }
 
-/// How long an issued ticket may take to be delivered.
+/// An issued ticket must be delivered within this time.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// Counts a thread as working until the thread ends or panics.
@@ -94,7 +94,7 @@ impl Drop for RunningThread<'_> {
     }
 }
 
-/// A slot that several threads use at once, and their results.
+/// A slot that several threads use at the same time, and the results of these threads.
 struct ContendedSlot {
     slots: Slots,
     slot: SlotKey,

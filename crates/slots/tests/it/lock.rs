@@ -156,7 +156,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     const FENCE: &str = "shop:{shared}:fence:loader";
     let at_once = ["--repl-diskless-sync-delay", "0"];
     let mut servers = [Server::start_on_port(&at_once), Server::start_on_port(&at_once)];
-    // The first server of a list is used while it can be reached.
+    // As long as the first server of the sorted list can be reached, that server is used.
     servers.sort_by_key(Server::url);
     let urls: Vec<String> = servers.iter().map(Server::url).collect();
     let [primary, replica] = &mut servers;

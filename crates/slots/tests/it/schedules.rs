@@ -1,4 +1,4 @@
-//! Checks that a slot in memory is linearizable. Three threads make random calls at once. There
+//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. There
 //! must be one sequence of the calls that agrees with their times and the reference's answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
@@ -73,7 +73,7 @@ struct World {
     requests: Vec<TicketRequest>,
     /// A counter that rises with each call and each answer of all threads.
     instants: AtomicU64,
-    /// The number of threads that are ready to start.
+    /// The number of threads that have arrived at the common start.
     here: AtomicUsize,
 }
 
@@ -93,7 +93,7 @@ impl World {
         Self { slots, bounds, terms, key: id_key(), requests, instants, here }
     }
 
-    /// Returns a slot with bounds that a few calls reach.
+    /// Returns a slot with random bounds. The bounds are so low that a few calls reach them.
     fn draw(rng: &mut SmallRng) -> Self {
         let (queue, recalls) = (rng.random_range(2..5), rng.random_range(1..4));
         let bounds = SlotBounds { queue, requests: one(rng, &[3, 100, 100]), recalls };

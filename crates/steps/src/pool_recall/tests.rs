@@ -37,7 +37,8 @@ fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
     let (mut steps, effect) = begin(13, Vec::new());
     let from = GrantId(12);
     assert_eq!(effect, Effect::BeginRecall { from, units: 9 });
-    // Only another node reaches this slot. It moves the units later, so they are still missing.
+    // Only another node reaches this slot. The other node moves the units later, so the pool still
+    // lacks them.
     let started = recall(from, RecallTarget::Pool, 9);
     let effect = steps.next(Input::RecallBegun(Some(started)));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });

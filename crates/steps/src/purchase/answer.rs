@@ -31,8 +31,9 @@ impl Attempt {
                 self.refused_by_slot(Refusal::LimitReached { limit: self.limit, used }, view)
             }
             TicketAnswer::Full => self.refuse(Refusal::Overloaded),
-            // If the sale continues, a later try can succeed, because a stopped slot is leaving the
-            // item's spread or gets its next epoch.
+            // If the sale or this node refuses requests now, the request ends here. Otherwise a
+            // stopped slot is leaving the item's spread or gets its next epoch, so a later try can
+            // succeed.
             TicketAnswer::Stopped if phase_refusal::<Infallible>(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
@@ -77,8 +78,8 @@ impl Attempt {
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // Another caller can force the verdict of an earlier ticket. Then this node does not
-            // get the verdict, so it reads the verdict in the store.
+            // Another caller can make the store decide an earlier ticket. In that case this node
+            // does not get the verdict, so it reads the verdict in the store.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)
@@ -101,8 +102,8 @@ impl Attempt {
     }
 
     /// Handles the verdict of a ticket that was issued for an earlier request with the same key. If
-    /// the verdict is a refusal, its reason may be out of date, so this request tries again. The
-    /// slot still remembers the refused ticket, so the item is reconciled first.
+    /// the verdict is a refusal, the reason of the refusal may be out of date, so this request
+    /// tries again. The slot still remembers the refused ticket, so the item is reconciled first.
     fn earlier_verdict(&mut self, verdict: Verdict, view: &mut impl NodeView) -> Effect {
         let has_order = matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         if has_order || !enforces(Rule::NewTryAfterRefusal) {

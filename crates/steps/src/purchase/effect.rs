@@ -9,7 +9,7 @@ use crate::memory::Refusal;
 /// The result of an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// The driver sent a signal or renewed the token.
+    /// The driver performed an effect that has no other result.
     Done,
     /// The slot's answer. A slot that cannot be reached answers [`TicketAnswer::NoEpoch`].
     Slot(TicketAnswer),
@@ -33,7 +33,7 @@ pub enum Input {
     Woken,
     /// Too many requests are parked.
     Full,
-    /// The time for the effect has passed.
+    /// The time limit of the effect has passed.
     Elapsed,
     /// The store did not answer.
     Failed,
@@ -85,7 +85,8 @@ pub enum Effect {
         /// The number of earlier waits ([`RETRY_PACE_MS`]).
         waits: u32,
     },
-    /// Draw a new token and a new `decide_by`. The result is [`Input::Done`].
+    /// Give the request a new token and a new `decide_by`, so that it can get a new ticket. The
+    /// result is [`Input::Done`].
     RenewToken,
     /// Reconcile the item, because a slot may lack units or feed rows. The result is
     /// [`Input::Done`].
@@ -126,11 +127,11 @@ impl Outcome {
 pub enum Unserved {
     /// The slots have too few units, but more may come.
     Short,
-    /// A slot has no epoch yet, or is behind the store.
+    /// A slot has no epoch yet, is stopped, or lacks feed rows of the store.
     NotReady,
     /// A slot refused for a reason that the store has not decided yet.
     Undecided,
-    /// The request's ticket was returned, or its grant is closed. The ticket's id was never
-    /// published, so the request needs a new ticket.
+    /// The request's ticket was returned, or the ticket's grant is closed. The ticket's id was
+    /// never published, so the request needs a new ticket.
     TicketLost,
 }

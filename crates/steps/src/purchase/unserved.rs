@@ -33,7 +33,8 @@ impl Attempt {
             Unserved::Undecided => {
                 self.undecided += 1;
                 // The store may have decided by now, but the slot may still lack the returned units
-                // and the returned quota. Any node is allowed to deliver them.
+                // and the returned quota. Any node is allowed to deliver the feed rows with these
+                // units and this quota.
                 self.signals.wakes |= self.undecided == 2;
             }
             // The request gets only one new ticket. If that ticket is returned too, a third ticket
@@ -98,7 +99,8 @@ impl Attempt {
 
     /// If the slots were short, asks all slots once more, because units may have arrived without a
     /// signal. Any slot may also have an undecided ticket of an earlier try. If the slots were not
-    /// short and all of them answered, looks for the request's ticket in all slots.
+    /// short and all of them answered, looks for the request's ticket in all slots. In all other
+    /// cases, answers the request.
     pub(super) fn parked_too_long(&mut self, is_short: bool, view: &mut impl NodeView) -> Effect {
         if is_short && enforces(Rule::LastTry) {
             self.spent_ms = 0;
@@ -181,7 +183,7 @@ impl Attempt {
             return self.refuse_sold_out(free.parked_too_long(self.units), view);
         }
         // A slot that has no epoch for the whole parking time may have lost its memory. This node
-        // checks the slot, because the leader may be unable to reach it.
+        // checks the slot, because the leader may be unable to reach the slot.
         self.signals.suspects |= self.is_uncertain;
         self.refuse(Refusal::Unavailable)
     }

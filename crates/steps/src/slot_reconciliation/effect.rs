@@ -5,7 +5,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// How long a node leaves an item's pool to other nodes, in milliseconds.
+/// After a node gave units to an item's pool for another node, the first node takes no units from
+/// the pool for this long, in milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.
@@ -18,13 +19,14 @@ pub trait ItemView {
     fn reaches_all_slots(&self) -> bool;
     /// Returns the portions in which the slots get units.
     fn portions(&self) -> Portions;
-    /// Returns the largest request.
+    /// Returns the largest number of units that one request may ask for (the item's limit).
     fn limit(&self) -> u32;
-    /// Returns the units that slots can get from the pool.
+    /// Returns the number of units that slots can get from the pool.
     fn pool(&self) -> u64;
     /// Returns for how many milliseconds this node leaves the pool to other nodes.
     fn pool_rest_ms(&self) -> u64;
-    /// Leaves the pool to other nodes for a while, because one of them recalled units to it.
+    /// Leaves the pool to other nodes for [`POOL_REST_MS`], because another node recalled units to
+    /// the pool.
     fn rest_pool(&mut self);
     /// Returns the oldest request that waits for units: its own slot, and its units.
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
@@ -44,7 +46,7 @@ pub trait ItemView {
 pub struct OpenSlot {
     /// The grant as it was read, plus the units that this round gave it.
     pub grant: Grant,
-    /// The slot's own view.
+    /// The slot's own state when it was last read.
     pub view: SlotView,
     /// Whether the slot accepted its grant in this round.
     pub is_new: bool,
@@ -79,19 +81,19 @@ pub struct Refill {
     pub portion: Portion,
 }
 
-/// How long to wait before the item's next round.
+/// The reason for a pause before the item's next round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// Until tickets of a leaving slot are settled.
+    /// Tickets of a leaving slot are not settled yet.
     Drain,
-    /// For this many milliseconds, while the node leaves the pool to other nodes.
+    /// The node leaves the pool to other nodes for this many milliseconds.
     PoolRest(u64),
-    /// Until another node can have sold the units that it got from this node.
+    /// Another node needs time to sell the units that it got from this node.
     GiveWay,
 }
 
 /// The next action of the driver. If the store does not answer, the round ends. A later round
-/// repeats the work.
+/// performs the remaining effects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
@@ -102,7 +104,7 @@ pub enum Effect {
     StartSlots {
         /// The slots.
         slots: Vec<SlotToStart>,
-        /// The threshold that the slots get.
+        /// The threshold that each slot gets with its grant.
         threshold: u64,
     },
     /// Drain the slot of this grant ([`crate::slot_drain`]). The result is [`Input::Drained`].
@@ -145,8 +147,8 @@ pub enum Effect {
     },
     /// Reconcile the item again after a pause. The result is [`Input::Done`].
     RunAgain(Pause),
-    /// Remember the units and the feeds of the slots ([`super::Round::slots`]). The result is
-    /// [`Input::Done`].
+    /// Remember in this node's memory how many units each slot has, and how far each slot has
+    /// applied its feed ([`super::Round::slots`]). The result is [`Input::Done`].
     Record,
     /// Stop or resume a slot. The result is [`Input::Done`].
     Stop {
@@ -178,7 +180,7 @@ pub enum Input {
     Fed(Vec<OpenSlot>),
     /// The units that each grant got.
     Refilled(Vec<(GrantId, u64)>),
-    /// The begun recall. `None` means that the grant has nothing to recall.
+    /// The new recall. `None` means that the grant has no units to recall.
     RecallBegun(Option<Recall>),
     /// The effect was performed.
     Done,

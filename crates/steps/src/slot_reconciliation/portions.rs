@@ -15,9 +15,9 @@ pub struct Portions {
 
 impl Portions {
     /// Returns the portions of the item's own spread if every node reaches every slot, if the item
-    /// uses sub-domains, or if its stock is unlimited. In all other cases, returns small portions,
-    /// so that a dead node withholds few units. `nodes` is the number of live nodes. `None` means
-    /// that every node reaches every slot.
+    /// uses sub-domains, or if the item's stock is unlimited. In all other cases, returns small
+    /// portions, so that a dead node withholds few units. `nodes` is the number of live nodes.
+    /// `None` means that every node reaches every slot.
     #[must_use]
     pub fn new(spread: Spread, total: Stock, nodes: Option<u64>) -> Self {
         let Some(nodes) = nodes else { return Self { spread, slots: spread.partitions } };

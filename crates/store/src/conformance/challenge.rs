@@ -130,8 +130,8 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     }
 }
 
-/// An answer that reaches the store after the end of its challenge does not count. This is the same
-/// for a spent and for an unspent challenge.
+/// An answer that reaches the store after the end of its challenge does not count. This is true for
+/// spent and for unspent challenges.
 pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     let (spent, unspent) = (spending(&fixture, 1, 1, true), spending(&fixture, 2, 2, false));
     assert!(matches!(

@@ -1,5 +1,5 @@
-//! Tests access codes: either all codes are added or no code is added. A bounded number of buyers
-//! can spend each code, and each buyer can spend it only once.
+//! Tests access codes: either all codes are added or no code is added. A limited number of buyers
+//! can spend each code. A buyer who spends the same code again takes no further use of the code.
 use doorbuster_core::{BuyerId, Stock};
 
 use super::{Fixture, buyer, new_item, new_sale};
@@ -39,8 +39,8 @@ async fn counts(fixture: &Fixture) -> CodeCounts {
     fixture.store.code_counts("spring").await.expect("reads")
 }
 
-/// A code admits as many buyers as it has uses. If a buyer spends the same code again, the number
-/// of uses does not change.
+/// A code admits as many buyers as it has uses. If a buyer spends the same code again, the call
+/// succeeds and takes no further use.
 pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::NotFound);
     sale(&fixture, "spring").await;
@@ -56,8 +56,8 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 2, uses: 3, spent: 3 });
 }
 
-/// Codes are revoked by their first characters or by their hash. A buyer who has used a code keeps
-/// the access.
+/// Codes are revoked by their first characters or by their hash. A buyer who spent a code before it
+/// was revoked keeps the access.
 pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     sale(&fixture, "spring").await;
     sale(&fixture, "autumn").await;
@@ -68,7 +68,7 @@ pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     assert_eq!(revoke("autumn", by_prefix("AB")).await.expect("writes"), 0, "another sale");
     assert_eq!(revoke("spring", by_prefix("AB0")).await.expect("writes"), 2);
     assert_eq!(revoke("spring", by_prefix("AB0")).await.expect("writes"), 0, "already revoked");
-    assert!(spend(&fixture, 1, "anna").await, "anna used the code before");
+    assert!(spend(&fixture, 1, "anna").await, "anna spent the code before it was revoked");
     assert!(!spend(&fixture, 1, "bert").await && !spend(&fixture, 2, "bert").await);
     assert!(spend(&fixture, 13, "bert").await);
     assert_eq!(revoke("spring", CodeSelection::Code(hash(13))).await.expect("writes"), 1);

@@ -76,8 +76,8 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
-/// An id opens only one grant. If the transaction runs again after that grant was closed, it opens
-/// no second grant.
+/// A grant id opens only one grant. If the transaction that opened the grant runs again after the
+/// grant was closed, it opens no second grant.
 pub async fn an_id_opens_one_grant(fixture: Fixture) {
     let grant = fixture.slot(10, 4, 1).await;
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
@@ -102,7 +102,7 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(
         fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"),
         30,
-        "the grant gets the rest of the pool"
+        "the grant gets all remaining units"
     );
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 0);
     assert_eq!(fixture.store.refill(GrantId(404), 1, Counter::A).await.expect("writes"), 0);
@@ -224,13 +224,13 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     assert_eq!(adjust(by(item, -1, "c")).await, AdjustOutcome::NotInPool(0));
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
     let AdjustOutcome::Done(last) = adjust(by(item, -1, "c")).await else {
-        panic!("a refusal is not remembered")
+        panic!("a refused adjustment does not use up its key")
     };
     assert_eq!(last.total, Stock::Counted(59));
     fixture.check_invariants().await;
 }
 
-/// An impossible adjustment is refused and has no effect.
+/// An adjustment that the item does not allow is refused and changes nothing.
 pub async fn an_impossible_adjustment_does_nothing(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;
     let endless = fixture.item(Stock::Unlimited, 1).await;

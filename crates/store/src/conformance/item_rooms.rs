@@ -87,8 +87,8 @@ pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     }
 }
 
-/// The supply of a room is the supply of its item. A buyer may wait for two items, and has one
-/// position for each.
+/// A room admits buyers for the units of its item only. A buyer can wait in the rooms of two items,
+/// with one position in each room.
 pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     let [phone, case] = sale(&fixture, 1, 8).await;
     let seed = || DrawSeed::new([3; 32]);

@@ -264,7 +264,7 @@ pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
     assert_eq!(refunded(last).cause, RefundCause::Late);
     assert_eq!(fixture.store.capture(late, true).await.expect("writes"), CaptureOutcome::Repeated);
     assert_eq!(now(&fixture, &order).await, cancelled);
-    assert_eq!(notices(&fixture).await, [], "a late payment is not a mistake");
+    assert_eq!(notices(&fixture).await, [], "a late payment is not listed as a mistake");
     fixture.expect_units(grant.slot.item, 1, 9, 0, 0).await;
 }
 
@@ -407,7 +407,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     ] {
         assert_eq!(news(late).await, back, "a late report changes nothing");
     }
-    // An operator requests the refund again. A message may still be about the first attempt.
+    // An operator requests the refund again. A later message can be about the first attempt.
     let again = fixture
         .store
         .retry_refund(refund.id.clone())
@@ -435,7 +435,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// The server retries a refund, with increasing pauses. After the last try, an operator must act.
+/// The server retries a refund, with growing pauses. After the last attempt, an operator must act.
 pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;

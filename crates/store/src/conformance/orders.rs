@@ -105,7 +105,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
 
-/// One call expires at most the requested number of orders. It takes the orders that were due
+/// One call expires at most the requested number of orders. The call takes the orders that were due
 /// first.
 pub async fn expiry_is_bounded(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
@@ -292,8 +292,8 @@ pub async fn an_order_outlives_its_grant(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 9, 0, 0, 0).await;
 }
 
-/// If a payment, a cancellation and an expiry run concurrently, the order ends at most once. It is
-/// active only if the payment succeeds.
+/// If a payment, a cancellation and an expiry run concurrently, the order ends at most once. The
+/// order is active only if the payment succeeds.
 pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
     let grant = fixture.slot(100, 100, 4).await;
     for n in 1..=20 {
@@ -317,7 +317,7 @@ pub async fn one_of_several_concurrent_changes_wins(fixture: Fixture) {
         let paid = matches!(paid.expect("runs").expect("writes"), PayOutcome::Done(_));
         let cancelled = matches!(cancelled.expect("runs").expect("writes"), ChangeOutcome::Done(_));
         let expired = expired.expect("runs").expect("writes").len();
-        // A payment may revive the order after its end. Then two of the calls succeed.
+        // A payment may revive the order after its end. Then both the payment and the end succeed.
         let endings = usize::from(cancelled) + expired;
         let now = fixture.store.order(order.id).await.expect("reads").expect("an order").state;
         assert!(endings <= 1, "the order ended {endings} times");
@@ -341,7 +341,7 @@ pub async fn order_changes_are_published(fixture: Fixture) {
     let commits = fixture.commits.take();
     let states: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     assert_eq!(states, [(order.id, OrderState::Cancelled)]);
-    // The counts of the reservation may be published after its order.
+    // The store may publish the new order first, and the counts that include the order later.
     let counts = commits.iter().flat_map(|c| &c.counts).last();
     assert_eq!(counts, Some(&fixture.counts(grant.slot.item).await));
     end(&fixture, &order, EndReason::Cancel).await;

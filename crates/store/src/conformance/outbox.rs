@@ -93,7 +93,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(
         events[0].event.subject,
         Subject::Order(first.clone()),
-        "the event keeps the state after its own change"
+        "a later change of the order does not change this event"
     );
     assert_eq!(events[1].event.subject, Subject::Order(second));
     let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
@@ -110,7 +110,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(events_after(&fixture, last).await, []);
 }
 
-/// Endpoints are added, changed and removed. A new endpoint gets only events after its addition.
+/// Endpoints are added, changed and removed. A new endpoint gets only later events.
 pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
@@ -152,7 +152,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(ids(fixture.store.endpoints().await.expect("reads")), ["end_1", "end_3"]);
 }
 
-/// After a rotation, the new secret signs messages. Each earlier secret also signs until it ends.
+/// After a rotation, the new secret signs messages. Each earlier secret signs until its end time.
 pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
     add(&fixture, "end_1").await;
     let rotate = async |word: &str, for_ms: i64| {
@@ -267,7 +267,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     );
 }
 
-/// From its commit on, an event counts as waiting for each endpoint, even without a position.
+/// As soon as an event is committed, it waits for each endpoint, even before it has a position.
 pub async fn events_without_a_position_wait(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     add(&fixture, "end_1").await;
@@ -394,7 +394,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
 }
 
-/// On request, an event is delivered again, even if its delivery succeeded or is dead.
+/// An operator can have an event delivered again, even a delivered event or a dead letter.
 pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();
@@ -435,7 +435,7 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
 }
 
 /// Old events that are not about an order are deleted after every endpoint has passed them. Dead
-/// and discarded deliveries are deleted after a time. Events of orders stay.
+/// and discarded deliveries are deleted when they are old enough. Events of orders stay.
 pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     fixture.clock.advance(1_000);

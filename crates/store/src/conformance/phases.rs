@@ -53,7 +53,8 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     };
     let announced = drain().await;
     let others = announced.is_some();
-    // Meanwhile another operator pauses the sale and resumes it. Then the slots sell again.
+    // After the announcement, another operator pauses the sale and resumes it. Then the slots sell
+    // again, so the drain is void.
     for step in [PhaseStep::Pause, PhaseStep::Resume] {
         store.step_sale("spring", step).await.expect("writes");
     }
@@ -79,7 +80,7 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
             if sale.phase == Phase::Closed && *changed == by_this_call)
     };
     assert!(is_closed(&closed, true), "{closed:?}");
-    // A sale that already has the phase does not have to be drained again.
+    // The sale is already closed, so it does not have to be drained again.
     let again = close(announced).await;
     assert!(is_closed(&again, false), "{again:?}");
     assert_eq!(store.drain_sale("autumn", 60_000).await.expect("writes"), None);

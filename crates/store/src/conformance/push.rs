@@ -79,8 +79,8 @@ pub async fn a_browser_gets_the_messages_of_its_last_buyer(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, [bert.id]);
 }
 
-/// If a buyer has the maximum number of subscriptions, a new subscription replaces the one that
-/// ends first.
+/// If a buyer has the maximum number of subscriptions, a new subscription replaces the subscription
+/// that ends first.
 pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     let mut ids = Vec::new();
     for path in ["one", "two"] {
@@ -93,8 +93,8 @@ pub async fn a_buyer_has_a_few_subscriptions(fixture: Fixture) {
     assert_eq!(owned(&fixture, FIRST).await, [ids[0], third.id]);
 }
 
-/// A node keeps its subscriptions while it has a lease. After that, the first node that asks for
-/// them becomes their owner.
+/// A node keeps its subscriptions while the node has a lease. After the lease ends, the first node
+/// that asks for the subscriptions becomes their owner.
 pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: Fixture) {
     let store = &fixture.store;
     for node in [FIRST, SECOND] {
@@ -119,7 +119,7 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
 }
 
 /// A subscription that has ended gets no new owner, and is deleted. If there are too many
-/// subscriptions, those that end first are deleted.
+/// subscriptions, the subscriptions that end first are deleted.
 pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let store = &fixture.store;
     store.renew_node_lease(FIRST, 1_000, "{}").await.expect("writes");
@@ -142,8 +142,8 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
 }
 
-/// The search finds the unpaid orders of several buyers. It finds no order that is paid, ended or
-/// due for expiry.
+/// The search finds the unpaid orders of several buyers. The search finds no order that is paid,
+/// ended or due for expiry.
 pub async fn unpaid_orders_of_several_buyers_are_found(fixture: Fixture) {
     let store = &fixture.store;
     let grant = fixture.slot(9, 9, 3).await;

@@ -256,7 +256,7 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
 }
 
 /// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
-/// gets the full time. The turn is extended only once.
+/// gets the full time once. Further use does not extend the turn.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {
@@ -375,7 +375,7 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };
     let actions = store.actions(query).await.expect("reads");
     let counts = actions.iter().map(|row| row.action.changes[0].to.as_u64());
-    assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "a call without effect has no row");
+    assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "the last call wrote no action");
     store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
     assert_eq!(more(1).await, None, "the sale is paused");
 }

@@ -47,8 +47,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// Each change of the catalogue gives it a new version. Nothing else changes the version. If a
-/// single process owns the store, the version is always empty.
+/// Each change of the catalogue gives the catalogue a new version. Nothing else changes the
+/// version. If a single process owns the store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -119,7 +119,7 @@ pub async fn a_patch_raises_the_version(fixture: Fixture) {
     assert_eq!(none, PatchOutcome::NotFound);
 }
 
-/// A patch that returns an error changes nothing, and the error is returned.
+/// A patch that returns an error changes nothing, and the caller gets this error.
 pub async fn a_refused_patch_changes_nothing(fixture: Fixture) {
     let before = create(&fixture, "spring").await;
     let patch = |sale: &mut SaleRow| {
@@ -218,7 +218,8 @@ pub async fn keys_are_added_and_deleted(fixture: Fixture) {
     assert_eq!(fixture.store.keys().await.expect("reads"), keys[1..]);
 }
 
-/// One node leads at a time, and it leads as long as it renews its lease.
+/// Only one node is the leader at a time. A node stays the leader as long as the node renews the
+/// leader's lease.
 pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     let take_leader_lease =
         async |node| fixture.store.take_leader_lease(node, 1_000).await.expect("writes");

@@ -221,7 +221,7 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     assert_eq!(
         fixture.store.order(id_of(&twin)).await.expect("reads"),
         None,
-        "the number belongs to another ticket"
+        "the number of the second ticket belongs to the first ticket"
     );
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
@@ -291,7 +291,8 @@ pub async fn an_empty_batch_is_settled(fixture: Fixture) {
     assert_eq!(fixture.store.settle(Vec::new()).await.expect("settles"), []);
 }
 
-/// After a ticket's `decide_by`, a caller can force its verdict. A forced verdict never changes.
+/// After a ticket's `decide_by`, a caller can force the ticket's verdict. A forced verdict never
+/// changes.
 pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 5).await;
     let ticket = fixture.ticket(&grant, 1, "anna", "a", 2);

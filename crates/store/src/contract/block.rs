@@ -23,6 +23,6 @@ pub struct Block {
 pub struct BlocksVersion {
     /// The number of blocks.
     pub count: i64,
-    /// The sum of the blocks' times.
+    /// The sum of the times at which the blocks were last written.
     pub sum: i64,
 }

@@ -1,4 +1,4 @@
-//! Challenges, and counts of recent wrong answers. Each challenge may be answered once.
+//! Challenges, and counts of recent wrong answers. Only the first answer to a challenge counts.
 use doorbuster_core::Millis;
 
 /// An answer to a challenge. The answer spends the challenge.
@@ -28,7 +28,7 @@ pub enum SpendOutcome {
     Now {
         /// How many wrong answers this buyer gave earlier in the current period.
         misses: u32,
-        /// When that count resets.
+        /// When the count of wrong answers resets to 0.
         until: Millis,
     },
 }

@@ -1,4 +1,4 @@
-//! Results of adding and counting access codes.
+//! Arguments and results of the calls that add, revoke and count access codes.
 
 /// Codes to revoke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum CodeSelection {
     Code([u8; 32]),
 }
 
-/// How many of a code's first characters the store keeps. It also keeps the code's hash.
+/// How many of a code's first characters the store keeps. The store also keeps the code's hash.
 pub const CODE_PREFIX_CHARS: usize = 4;
 
 /// The result of adding codes.

@@ -6,7 +6,7 @@ use doorbuster_core::{Millis, Phase};
 pub struct StoreHistoryRow {
     /// The fencing number. It rises with each row.
     pub fence: i64,
-    /// A random token. It distinguishes two histories with the same number.
+    /// A random token. The token distinguishes two histories with the same fencing number.
     pub token: String,
     /// When the row was written, by the store's clock.
     pub at: Millis,
@@ -14,7 +14,7 @@ pub struct StoreHistoryRow {
     pub cause: HistoryCause,
     /// When the restored backup was made.
     pub backup_at: Option<Millis>,
-    /// The sales that were paused because of this change.
+    /// The sales that were paused because the history changed.
     pub paused: Vec<PausedSale>,
 }
 

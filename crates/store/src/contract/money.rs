@@ -127,8 +127,8 @@ impl Reversal {
         (self.kind == ReversalKind::Disputed).then(|| (id, reported_at.unwrap_or(now)))
     }
 
-    /// Returns whether this amount changes a stored reversal. `before` has the stored amount, and
-    /// whether the stored reversal was in force.
+    /// Returns whether this report, with the amount `written`, changes the stored reversal.
+    /// `before` has the stored amount, and whether the stored reversal was in force.
     pub(crate) fn is_change(&self, before: Option<(Money, bool)>, written: &Money) -> bool {
         before.is_none_or(|(money, stood)| stood != self.stands || self.stands && money != *written)
     }
@@ -149,7 +149,7 @@ impl Reversal {
 pub enum ReversalOutcome {
     /// The reversal is new.
     Noted,
-    /// The reversal was known before, or is this server's own refund.
+    /// The reversal was already recorded, or the reversal is this server's own refund.
     Known,
     /// The payment does not exist, or is not known yet. The message was not recorded.
     NoPayment,

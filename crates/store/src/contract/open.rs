@@ -11,7 +11,8 @@ use super::{BuyerFilter, CommitSink, PausedSale};
 /// Options for opening a store in SQLite.
 #[derive(Clone)]
 pub struct SqliteOptions {
-    /// The directory that holds the store and no other files. It is created if it does not exist.
+    /// The data directory, which contains the store. The store creates the directory if it does not
+    /// exist.
     pub dir: PathBuf,
     /// The deployment's key.
     pub id_key: IdKey,
@@ -28,7 +29,8 @@ pub struct SqliteOptions {
 #[derive(Clone)]
 pub struct PostgresOptions {
     /// The address: `postgres://user:password@host:port/database`, or the key-value format of
-    /// libpq. If it names several hosts, the store tries them in turn.
+    /// libpq. If the address names several hosts, the store connects to all of them and uses the
+    /// host with the newest history.
     pub url: String,
     /// The deployment's key.
     pub id_key: IdKey,

@@ -46,7 +46,7 @@ pub struct Endpoint {
     pub created_at: Millis,
 }
 
-/// An endpoint to add. It receives the events that happen after the addition.
+/// An endpoint to add. The endpoint receives the events that happen after the addition.
 #[derive(Clone, Debug)]
 pub struct NewEndpoint {
     /// The endpoint's id. For all fields of this type, see the fields of [`Endpoint`].
@@ -265,7 +265,7 @@ pub enum DeadLetterContent {
     Event(Option<Box<EventRead>>),
     /// The refund that a provider did not make.
     Refund(Box<Refund>),
-    /// The request that could not be decided.
+    /// The request of a ticket that could not be settled.
     Request {
         /// The item.
         item: ItemId,

@@ -30,7 +30,7 @@ pub struct StockAdjustment {
     pub units: i64,
     /// The reason.
     pub reason: String,
-    /// When it happened.
+    /// When the operator made the change.
     pub at: Millis,
 }
 
@@ -43,13 +43,13 @@ pub struct OrderTransition {
     pub item: ItemId,
     /// The number of units.
     pub units: u64,
-    /// The state before. `None` if the order did not exist.
+    /// The order's state before the change. `None` if the change created the order.
     pub before: Option<OrderState>,
-    /// The state after.
+    /// The order's state after the change.
     pub after: OrderState,
-    /// When it happened.
+    /// When the state changed.
     pub at: Millis,
-    /// Who changed it: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
+    /// Who changed the state: `buyer`, `engine`, `operator:KEY`, `provider:NAME`.
     pub by: String,
     /// The reason that the author gave.
     pub why: Option<String>,
@@ -180,14 +180,14 @@ impl DifferenceKind {
     }
 }
 
-/// One difference.
+/// A difference between rows that should agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The kind of the difference.
     pub kind: DifferenceKind,
     /// The item.
     pub item: Option<ItemId>,
-    /// The order, as the row has it.
+    /// The order's id, in the form in which the row stores it.
     pub order: Option<String>,
     /// The payment.
     pub payment: Option<String>,

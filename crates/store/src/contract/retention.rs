@@ -1,10 +1,11 @@
-//! Which rows may be deleted.
+//! Says which rows may be deleted.
 use doorbuster_core::Millis;
 
 use super::PointStep;
 
-/// The conditions for deleting old rows: for each kind of row, the time before which its rows may
-/// be deleted, and a maximum number of subscriptions. Rows that are still needed are kept.
+/// The rules for the deletion of old rows. For most kinds of rows, a field has a time, and only
+/// rows from before this time are deleted. Another field limits the number of subscriptions. Rows
+/// that are still needed are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
     /// Events that are not about an order. An event is kept while an enabled endpoint has not

@@ -1,5 +1,5 @@
-//! The check of all rows, in one snapshot, with queries over whole tables. It compares orders with
-//! the other tables.
+//! The check of all rows, in one snapshot, with queries over whole tables. The check compares
+//! orders with the other tables.
 use tokio_postgres::Client;
 
 use doorbuster_core::money::{Money, PaymentId, RefundCause};
@@ -17,8 +17,8 @@ use super::shared::Shared;
 use super::transaction::{RetryState, RetryUnknown, end_transaction};
 use super::{Postgres, connect};
 
-/// The queries and their rules. Each query finds violations of its rule. The columns are the item,
-/// and a text with the numbers that differ.
+/// The queries and their rules (see docs/protocol.md). Each query finds violations of its rule. The
+/// columns are the item, and a text with the numbers that differ.
 const QUERIES: &[(&str, &str)] = &[
     (
         "I4",
@@ -162,8 +162,8 @@ const NOTICES: &str = concat!(
 );
 
 impl Postgres {
-    /// Checks the rules I1, I2, I4 and I5. Also checks that no grant settled more units than it
-    /// has, that feeds have no gaps, and that waitlist entries are consistent.
+    /// Checks the rules I1, I2, I4 and I5 of docs/protocol.md. Also checks that no grant settled
+    /// more units than it has, that feeds have no gaps, and that waitlist entries are consistent.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
         shared.check_accepting()?;

@@ -63,7 +63,8 @@ async fn put_off(
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
             // While the order waits for payment, its checkout is closed only after the payment
-            // window. The window may have been extended meanwhile.
+            // window. Another transaction may have extended this window since the caller read the
+            // order.
             let waits = ledger
                 .cache
                 .orders

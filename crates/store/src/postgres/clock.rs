@@ -16,7 +16,7 @@ use crate::limits::{
     PG_CLOCK_ROUND_TRIP_MAX, PG_CLOCK_SLEW_INTERVAL, PG_CLOCK_SLEW_MAX, PG_CLOCK_STEP_MAX,
 };
 
-/// Store time.
+/// The clock of a store in PostgreSQL.
 pub(super) struct Clock {
     /// A clock that replaces the database's clock in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,

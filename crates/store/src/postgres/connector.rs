@@ -51,12 +51,12 @@ struct Inner {
     hosts: Vec<DatabaseHost>,
     memory: HistoryMemory,
     purpose: ConnectorUse,
-    /// The row of this node's commit checks.
+    /// The number of the row that this node writes in its commit checks.
     slot: i32,
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
-    /// Whether a connection was accepted before. If so, each further connection first commits a
-    /// row, because the server may have crashed and may show commits that its standby lacks.
+    /// Whether a connection was accepted before. Then each further connection first commits a row.
+    /// Otherwise a server that crashed could show commits that its standby lacks.
     used: AtomicBool,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
@@ -137,7 +137,7 @@ impl Connector {
         &self.0.memory
     }
 
-    /// Returns the row of this node's commit checks.
+    /// Returns the number of the row that this node writes in its commit checks.
     pub(super) fn slot(&self) -> i32 {
         self.0.slot
     }
@@ -192,7 +192,7 @@ impl Connector {
     }
 
     /// Makes one attempt of `open_newest`. Returns `None` if another node registered a change of
-    /// the history meanwhile. That node's row must be read before the next attempt.
+    /// the history during the attempt. That node's row must be read before the next attempt.
     async fn try_newest(
         &self,
         options: &str,
@@ -201,7 +201,7 @@ impl Connector {
         let inspected = self.inspect_all(options, listener);
         let ((mut opened, mut failures), ()) = tokio::join!(inspected, self.0.memory.ask_peers());
         if opened.is_empty() {
-            // No primary answers, so the last state of the standbys may be wrong now.
+            // No primary answers, so the recorded state of the standbys may be outdated.
             self.set_missing_standbys(None);
         }
         opened.sort_by_key(|opened| opened.found.seen.age_key());
@@ -222,7 +222,8 @@ impl Connector {
         Err(self.combine(failures))
     }
 
-    /// Connects to all hosts at once. After the first answer, waits a moment for the other hosts.
+    /// Connects to all hosts at once. After the first answer, waits for the other hosts for a
+    /// limited time.
     async fn inspect_all(
         &self,
         options: &str,
@@ -274,8 +275,8 @@ impl Connector {
             }
             DatabaseDecision::Accept => {
                 if self.0.used.load(Ordering::Acquire) && found.has_commit_check {
-                    // If standbys are missing, the commit check would wait, and the operator would
-                    // not learn why.
+                    // If standbys are missing, the commit check below would wait for them, and the
+                    // operator would not learn why. So this call returns an error first.
                     self.expect_standbys(&client).await?;
                     let check = inspect_database::commit_check(&client, self.0.slot);
                     let checked = timeout(PG_ANSWER_WAIT, check).await;

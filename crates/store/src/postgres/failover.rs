@@ -1,6 +1,6 @@
 //! A node's reaction to a change of the database's history. The node pauses sales, because the
-//! database may lack confirmed orders. It compares the orders that it confirmed to buyers with the
-//! rows of the database.
+//! database may lack confirmed orders. The node also compares the orders that it confirmed to
+//! buyers with the rows of the database.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -60,7 +60,7 @@ impl Postgres {
         self.shared().connector.memory().changes()
     }
 
-    /// Commits one small row.
+    /// Commits one small row, to find out whether commits succeed.
     pub(crate) async fn commit_check(&self) -> StoreResult<()> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -70,7 +70,8 @@ impl Postgres {
         .await
     }
 
-    /// Does the work that a new history requires, if no node has done it.
+    /// Compares this node's acknowledged orders with the database, once for each new history. Also
+    /// pauses sales for a new history, if no node has paused them yet. Returns what this call did.
     pub(crate) async fn react_to_history(&self) -> StoreResult<HistoryReaction> {
         let lost = self.compare_acknowledged().await?;
         let pending = "SELECT 1 FROM store_history WHERE pause = 'pending'";

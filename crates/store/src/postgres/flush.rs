@@ -194,9 +194,9 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes quotas. If another transaction has already inserted one of the new rows, the statement
-/// fails and this transaction runs again. For an existing row, the change of the quota is added, in
-/// lock order. Either the row is locked, or its quota only decreases. As in the rules, a quota
-/// never falls below 0.
+/// fails and this transaction runs again. For an existing row, the statement adds the change to the
+/// stored quota, in lock order. This is safe, because the row is locked or its quota only
+/// decreases. As in the rules, a quota never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";
@@ -295,8 +295,8 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
 }
 
 /// Writes items. The changes are added to the numbers in the row, because another transaction may
-/// change the row meanwhile. Settling and the expiry of orders read an item without a lock, because
-/// their decisions do not depend on the pool.
+/// change the row at the same time. Settling and the expiry of orders read an item without a lock,
+/// because their decisions do not depend on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };

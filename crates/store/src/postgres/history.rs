@@ -32,7 +32,7 @@ impl Postgres {
         self.job(RetryUnknown::Allowed, bind).await.map_err(failed)?;
         let sql = "SELECT id_key FROM identity";
         let kept = self.one(sql, &[], |row| row.get::<String>(0)).await;
-        let missing = || OpenError::Failed("the store has no identity".to_owned());
+        let missing = || OpenError::Failed("table identity is empty".to_owned());
         check_key(&given, kept.map_err(failed)?.ok_or_else(missing)?)?;
         let sql = "SELECT fence, token, system_id, timeline FROM store_history
                    ORDER BY fence DESC LIMIT 1";

@@ -153,7 +153,7 @@ async fn rows(client: &Client, sql: &str) -> Done<Vec<SimpleQueryRow>> {
 }
 
 fn word(row: &SimpleQueryRow, at: usize) -> Done<&str> {
-    row.try_get(at)?.ok_or_else(|| Failure::Row("the database has no identity".to_owned()))
+    row.try_get(at)?.ok_or_else(|| Failure::Row("a column of the history is NULL".to_owned()))
 }
 
 fn number(row: &SimpleQueryRow, at: usize) -> Done<i64> {

@@ -197,7 +197,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only while its grant is locked. So only a read after the lock is cached.
+    /// An order changes only while its grant is locked. So earlier reads are not cached.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));

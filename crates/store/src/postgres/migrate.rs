@@ -52,7 +52,7 @@ pub(crate) fn known_schema() -> i64 {
 }
 
 /// Migrates the database at this address to the schema of this program, or creates the schema.
-/// Nodes may run meanwhile.
+/// Other nodes may run during the migration.
 ///
 /// # Errors
 ///
@@ -121,12 +121,13 @@ async fn reset_transaction_ids(transaction: &Transaction<'_>) -> Result<(), toki
         .await?;
     let mut is_copied = false;
     for table in ["catalogue", "item", "slot_grant", "resolution", "orders"] {
-        // This migration's own rows also have a transaction id after the snapshot. They are
-        // correct, so they are left out.
+        // The rows that this migration wrote also have a transaction id after the snapshot. These
+        // rows are correct, so they are left out.
         let ahead = "changed >= pg_snapshot_xmax(pg_current_snapshot())
                      AND changed <> pg_current_xact_id()";
-        // Only a long scan could find such orders. A transaction that creates an order also writes
-        // its grant. So if the grants come from this database, the orders do too.
+        // For orders, this query would be a long scan, and it is not needed: a transaction that
+        // creates an order also writes its grant. So if the grants come from this database, the
+        // orders do too.
         if table != "orders" {
             let any = format!("SELECT EXISTS (SELECT FROM {table} WHERE {ahead})");
             let is_ahead: bool = transaction.query_one(&any, &[]).await?.get(0);

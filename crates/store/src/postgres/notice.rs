@@ -17,8 +17,8 @@ pub(super) struct CommitNotice {
 }
 
 /// The suffix after the writer number if the commit appended events. A node of the previous version
-/// cannot parse a text with this suffix. It treats the notification as a hint that some other node
-/// committed.
+/// cannot parse a text with this suffix. That node treats the notification as a hint that some
+/// other node committed.
 const WITH_EVENTS: char = '+';
 
 impl CommitNotice {

@@ -53,8 +53,8 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
     let object = connect::get_for_transaction(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
-            // An order may be due by this clock, but not by the database's clock. The rules then
-            // leave the order unchanged.
+            // An order may be due by the monotonic clock, but not by the database's clock. The
+            // rules then leave the order unchanged.
             let now = shared.clock.monotonic();
             let found = object
                 .query(&object.prepare_cached(DUE).await?, &[&now.0, &as_limit(limit)])

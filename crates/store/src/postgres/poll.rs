@@ -4,9 +4,9 @@
 //! Each row has the id of the transaction that wrote it last. Orders are an exception: an order's
 //! row has the id of the transaction that created the order. This is enough, because digests name
 //! the changed orders. A row is new if the new snapshot includes its transaction and the old
-//! snapshot did not. This is true for exactly one poll, regardless of the order in which
+//! snapshot did not. So each row is new in exactly one poll, regardless of the order in which
 //! transactions commit. Counts come from the same snapshot, so every order that the counts include
-//! is published with the counts or earlier. This also holds for this node's own commits. If the
+//! is published with the counts or earlier. This is also true for this node's own commits. If the
 //! snapshot includes a commit that the poll does not know yet, the poll reads the commit's orders
 //! as if another node had committed them.
 use std::collections::BTreeMap;
@@ -44,8 +44,8 @@ pub(super) struct PollResult {
     /// The position at which the poll ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// If the poll could not continue at the previous position, the earlier orders that must still
-    /// be read.
+    /// The earlier orders that must still be read. `None` if the poll continued at the previous
+    /// position.
     pub(super) old: Option<Backlog>,
 }
 
@@ -225,7 +225,8 @@ impl Poller {
         let mut seen = Changes { sales: !sales?.is_empty(), ..Changes::default() };
         seen.counts = counts?.iter().map(|row| rows::counts(row.into())).collect::<Done<_>>()?;
         let mut cause = restart_cause(since_then, &position);
-        // After a restart, the backlog has every order of this snapshot.
+        // If this poll starts at the beginning, its backlog will contain every order of this
+        // snapshot. Then an unknown digest needs no restart.
         let is_restart = since_then.is_beginning();
         if cause.is_none()
             && !self.read_digests(digests?, (of_orders, own), shared, &mut seen, publish).await?
@@ -266,7 +267,8 @@ impl Poller {
         }
     }
 
-    /// Returns false if a digest has an unknown format.
+    /// Adds the digests of a page, and the orders that this node needs in full. Returns false if a
+    /// digest has an unknown format.
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
         // The orders that this node needs, by grant and number. The value is true if a digest says
         // that the order was created for this node. Several digests may contain the same order.
@@ -306,8 +308,8 @@ impl Poller {
         Ok(are_known)
     }
 
-    /// Adds orders. If this node waits for an order and another node settled it, also adds the
-    /// verdict.
+    /// Adds orders. If another node created an order for a ticket of this node, also adds the
+    /// ticket's verdict.
     fn take_orders(&self, page: &[Row], writer: i32, seen: &mut Changes) -> Done<()> {
         for row in page {
             let order = rows::order(row.into())?;

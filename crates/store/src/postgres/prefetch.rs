@@ -87,8 +87,8 @@ const ORDERS_BY_NUMBER: &str = concat!(
       AND o.n = t.n OFFSET 0) o"
 );
 
-/// When a batch inserts quota rows that are missing: before it reads them, so that they can be
-/// locked, or together with its other writes.
+/// Says when a batch inserts missing quota rows: before the batch reads, so that it can lock the
+/// rows, or together with its other writes.
 ///
 /// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
 /// of a batch inserts these rows together with its other writes. If another transaction inserted a
@@ -152,8 +152,8 @@ pub(super) async fn tickets(
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// An order to end, or an order whose checkout is postponed: its grant, its number in the grant,
-/// and its item if the item's row is needed.
+/// Identifies an order to end, or an order whose checkout is postponed. `n` is the order's number
+/// in the grant. `item` is given only if the item's row is needed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DueOrder {
     pub(super) grant: GrantId,

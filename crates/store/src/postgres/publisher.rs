@@ -1,5 +1,5 @@
-//! The task that publishes commits to the node. It publishes the node's own commits before the
-//! callers of these commits get their answers. It publishes other nodes' commits after a
+//! The task that publishes commits to the node. The task publishes the node's own commits before
+//! the callers of these commits get their answers. It publishes other nodes' commits after a
 //! notification, and at least once a second.
 //!
 //! Only this task calls the sink. Counts come only from polls, so older counts are never published
@@ -37,8 +37,8 @@ pub(super) struct Publisher {
     shared: Arc<Shared>,
     commits: mpsc::Receiver<CommitMessage>,
     look: Option<Poller>,
-    /// The position of this node. Until the follower is complete, this node must not refuse a
-    /// request because of the published state.
+    /// How far this node has read the commits of other nodes. Until `DigestFollower::is_complete`,
+    /// this node must not refuse a request because of the published state.
     follower: DigestFollower,
     /// The start of the follower's monotonic time.
     born: Instant,
@@ -151,7 +151,8 @@ impl Publisher {
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
-                    // Without a session, it is unknown whether another node has changed an order.
+                    // If the polling session has ended, another node may have changed an order
+                    // unnoticed. Then the orders wait for the counts.
                     own.needs_counts |=
                         !(only_settled && lives && own.orders.len() >= EARLY_ORDERS_MIN);
                     own.waiting.push(done);
@@ -316,7 +317,7 @@ fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -
     }
 }
 
-/// Publishes a part of the changes, without counts.
+/// Returns a function that publishes a part of the changes, without counts.
 fn publish_in_parts(shared: &Arc<Shared>) -> impl FnMut(Changes) + Send + use<> {
     let shared = Arc::clone(shared);
     move |seen: Changes| {

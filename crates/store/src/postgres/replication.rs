@@ -1,4 +1,4 @@
-//! Whether commits wait for standbys.
+//! Reads whether commits wait for standbys.
 
 use super::Postgres;
 use super::standbys::{REPLICATION, replication};

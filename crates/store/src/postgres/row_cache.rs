@@ -29,7 +29,7 @@ impl<T: Clone + PartialEq> CachedRow<T> {
 }
 
 /// A buyer's units of an item: the current number, and the number in the table (`None` if there is
-/// no row). If the row exists, the difference of the two numbers is added to it.
+/// no row). If the row exists, the write adds the difference of the two numbers to the row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedQuota {
     pub(super) used: u32,
@@ -58,12 +58,12 @@ pub(super) struct RowCache {
     pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
     /// Returned tickets.
     pub(super) resolutions: HashMap<TicketId, Resolution>,
-    /// Orders to insert, with the node that waits for each.
+    /// Orders to insert, each with the node that waits for the order.
     pub(super) inserted: Vec<(TicketId, NodeId)>,
     /// Orders to update, each once.
     pub(super) changed: Vec<TicketId>,
     is_changed: HashSet<TicketId>,
-    /// Resolutions to insert, with the node that waits for each, if known.
+    /// Resolutions to insert, each with the node that waits for the ticket, if known.
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
     /// Feed rows to append.
     pub(super) feed: Vec<FeedRow>,
@@ -159,7 +159,7 @@ impl RowCache {
     }
 
     /// Marks an unchanged checkout, so that it is written again. The write also corrects the
-    /// order's `provider_wait_ms`.
+    /// order's column `ask_ms`.
     pub(super) fn rewrite_checkout(&mut self, order: &TicketId) {
         if let Some(kept) = self.checkouts.get_mut(order) {
             kept.read = None;

@@ -81,8 +81,8 @@ pub(super) struct Shared {
     /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
     closed: AtomicBool,
-    /// Commits cause polls. This is the shortest time between two polls that other nodes' commits
-    /// or large batches of this node cause, in microseconds.
+    /// The shortest time, in microseconds, between two polls whose cause is a commit of another
+    /// node or a large batch of this node.
     refreshes_apart_us: AtomicU64,
 }
 
@@ -141,8 +141,9 @@ impl Shared {
         }
     }
 
-    /// Returns the shortest time between two polls that other nodes' commits or large batches of
-    /// this node cause. If several notifications arrive within this time, they share one poll.
+    /// Returns the shortest time between two polls whose cause is a commit of another node or a
+    /// large batch of this node. If several notifications arrive within this time, they share one
+    /// poll.
     pub(super) fn refreshes_apart(&self) -> Duration {
         Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
             .clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)

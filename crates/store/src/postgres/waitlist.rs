@@ -1,8 +1,9 @@
 //! Waitlist entries of items: the rows that the rules read, and the store's methods.
 //!
-//! An entry changes only while its waitlist's grant is locked. So only a read after that lock is
-//! cached. To serve entries, a transaction locks the sale, the waitlist, the quotas of the first
-//! buyers, and then the item. Every transaction locks in this order.
+//! A waitlist is stored as a grant. An entry changes only while this grant is locked. So an entry
+//! is cached only if it was read after the grant was locked. To serve entries, a transaction locks
+//! the sale, the waitlist, the quotas of the first waiting buyers, and then the item. Every
+//! transaction locks in this order.
 use doorbuster_core::event::Actor;
 use doorbuster_core::{
     BuyerId, Grant, GrantId, ItemId, Ledger, Order, SlotKey, TicketId, WaitlistEntry, WaitlistState,
@@ -84,8 +85,8 @@ pub(super) fn waitlist_entry_of(
         return Ok(Some(kept.row.clone()));
     }
     let found = ledger.one(reads::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
-    // The query may find an entry that ended in this transaction, because the change is only in the
-    // cache.
+    // The query may find an entry that ended in this transaction, because only the cache has the
+    // entry's new state.
     Ok(found.map(|entry| cache_if_locked(ledger, entry)).filter(waits))
 }
 
@@ -117,7 +118,7 @@ pub(super) fn first_unpaid(
 }
 
 impl PostgresLedger<'_> {
-    /// Locks the sale, the waitlist, and the quotas of its first buyers.
+    /// Locks the sale, the waitlist, and the quotas of the first buyers in the waitlist.
     pub(crate) fn lock_waitlist(&mut self, item: ItemId, at_most: usize) -> Done<()> {
         self.on_sale(item)?;
         lock_waitlist(self, item, at_most)
@@ -136,7 +137,7 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }
     for entry in entries {
-        // A missing row cannot be locked. If another transaction inserts the row meanwhile, the
+        // A missing row cannot be locked. If another transaction inserts the row first, the
         // insertion fails here, and this transaction runs again.
         ledger
             .cache

@@ -1,9 +1,9 @@
-//! The check of all rows. It reads the orders once, in one snapshot, and compares them with the
-//! other tables.
+//! The check of all rows. The check reads the orders once, in one snapshot, and compares them with
+//! the other tables.
 //!
 //! The check runs on a reader's thread, never blocks the writer, and needs a fraction of a
-//! microsecond for each order. It pauses after every thousand orders. Otherwise it would keep one
-//! core busy, and buyers would have to wait.
+//! microsecond for each order. The check pauses after every thousand orders. Without the pauses,
+//! the check would keep one core busy, and buyers would have to wait.
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 
@@ -26,8 +26,7 @@ struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// The number of paid orders. The field `payments` is the number of captured payments of
-    /// orders.
+    /// The number of paid orders. The field `payments` below is the number of captured payments.
     paid_orders: u64,
     payments: u64,
 }
@@ -107,8 +106,8 @@ impl Pacer {
     }
 }
 
-/// Checks the rules I1, I2, I4 and I5. Also checks that no grant settled more units than it has,
-/// that feeds have no gaps, and that waitlist entries are consistent.
+/// Checks the rules I1, I2, I4 and I5 of docs/protocol.md. Also checks that no grant settled more
+/// units than it has, that feeds have no gaps, and that waitlist entries are consistent.
 pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     let mut run = CheckRun::default();
     let limits = sql.all("SELECT id, limit_per_buyer FROM item", [], |row| {
@@ -122,14 +121,14 @@ pub(super) fn check(sql: &mut Reader<'_>, now: Millis) -> Done<Check> {
     Ok(Check { checked_at: now, notices: money::notices(sql)?, findings: run.findings })
 }
 
-/// Compares buyers' orders with their quotas. It reads each table once in storage order, which is
-/// several times as fast as reading each buyer separately.
+/// Compares buyers' orders with their quotas. The function reads each table once in storage order,
+/// which is several times as fast as reading each buyer separately.
 ///
-/// It computes two fingerprints for each item, one of the units in active orders and one of the
-/// units in quotas. The two fingerprints must be equal. For each unit, a keyed hash of its buyer is
-/// added to the fingerprint (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash Functions,
-/// ASIACRYPT 2003). The key is secret and random. A check overlooks a difference with a probability
-/// of 2⁻⁶⁰.
+/// The function computes two fingerprints for each item: one of the units in active orders, and one
+/// of the units in quotas. The two fingerprints must be equal. For each unit, a keyed hash of its
+/// buyer is added to the fingerprint (MSet-Add-Hash: Clarke et al., Incremental Multiset Hash
+/// Functions, ASIACRYPT 2003). The key is secret and random. A check overlooks a difference with a
+/// probability of 2⁻⁶⁰.
 fn buyers(sql: &mut Reader<'_>, run: &mut CheckRun, limits: &BTreeMap<ItemId, u32>) -> Done<()> {
     let conn = sql.conn();
     let key = RandomState::new();

@@ -1,6 +1,6 @@
 //! Checkouts in SQLite, and the documents of the built-in provider.
 //!
-//! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
+//! The row of an order also stores how long the order waits for its provider (`ask_ms`). So expiry
 //! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
 //! `due` depends on the order, so a trigger on the order updates `due`.
 use rusqlite::params;

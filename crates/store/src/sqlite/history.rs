@@ -20,7 +20,7 @@ pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done
         params![fingerprint],
     )?;
     let kept = sql.one("SELECT id_key FROM identity", [], |row| row.get::<String>(0))?;
-    kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
+    kept.ok_or_else(|| Failure::Row("table identity is empty".to_owned()))
 }
 
 /// Records the fingerprint of the file `pass_key` if the store has none or if the file is new.
@@ -36,7 +36,7 @@ pub(super) fn bind_pass_key(
         params![fingerprint, is_new],
     )?;
     let kept = sql.one("SELECT pass_key FROM identity", [], |row| row.get::<String>(0))?;
-    kept.ok_or_else(|| Failure::Row("the store has no identity".to_owned()))
+    kept.ok_or_else(|| Failure::Row("table identity is empty".to_owned()))
 }
 
 /// Writes one small row, to find out whether commits succeed.

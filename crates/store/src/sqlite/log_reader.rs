@@ -14,9 +14,9 @@ use crate::commit_copy::{CommitCopy, LogPages};
 
 use super::open::{data_path, with_suffix};
 
-/// Bytes of the log's header.
+/// The size of the log's header, in bytes.
 const HEADER: usize = 32;
-/// Bytes before each page in the log.
+/// The size of the header before each page in the log, in bytes.
 const FRAME_HEADER: usize = 24;
 /// The two numbers in the header that change whenever the log restarts.
 const SALTS: std::ops::Range<usize> = 16..24;
@@ -26,7 +26,7 @@ pub(super) struct LogReader {
     log: File,
     copy: CommitCopy,
     salts: [u8; 8],
-    /// Frames that were read.
+    /// The number of frames that were read.
     frames: i64,
 }
 
@@ -41,7 +41,7 @@ impl LogReader {
     /// Skips the frames that the log contains now.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
-        // A log without a header is read from its beginning.
+        // If the log has no header yet, the next call reads the log from its beginning.
         if let Ok((salts, _)) = self.header() {
             self.salts = salts;
         }
@@ -54,7 +54,7 @@ impl LogReader {
     }
 
     /// Copies all pages that were written since the last call. `frames` is the number of valid
-    /// frames in the log. An error breaks only the copies, and the store continues.
+    /// frames in the log. After an error the store continues, but the backup needs a new base.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
         match self.read(frames) {
             Ok(Some(pages)) => self.copy.add(pages, at),

@@ -90,8 +90,8 @@ pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     }
 }
 
-/// If the file does not exist, creates an empty file that only its owner may read. SQLite gives the
-/// log of this file the same mode.
+/// If the file does not exist, creates an empty file that only its owner may read. SQLite creates
+/// the log of this file with the same mode.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {
     match File::options().write(true).create_new(true).mode(FILE_MODE).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -121,7 +121,7 @@ fn restrict_mode(path: &Path) -> io::Result<()> {
 const LOCK_FILE_TEXT: &[u8] = b"there is a store in this directory\n";
 
 /// Refuses to create a new store if the directory's store file was removed, because the new file
-/// would destroy the rest of the old store.
+/// would destroy the remaining files of the old store.
 fn expect_store(path: &Path, lock: &DirLock) -> Result<(), OpenError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |there| there.len());
     let was_there =
@@ -219,7 +219,7 @@ fn open_error(path: &Path, error: &rusqlite::Error) -> OpenError {
     }
 }
 
-/// Checks that the file is empty or a store, undamaged, and of a known version.
+/// Checks that the file is empty, or that it is an undamaged store of a known version.
 pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let fault = |e| open_error(path, &e);
     let tables: i64 =

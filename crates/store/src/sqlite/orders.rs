@@ -159,8 +159,8 @@ pub(super) fn expire_due(ledger: &mut SqliteLedger<'_>, limit: usize) -> Done<Ve
     for id in due {
         match order::end(ledger, &id, EndReason::Expire, Attribution::ENGINE, now)? {
             ChangeOutcome::Done(order) => expired.push(order),
-            // The order still waits for its provider, because the previous version of the program
-            // wrote a different `provider_wait_ms`. The row is written again with the right value.
+            // The order still waits for its provider, but the previous version of the program wrote
+            // a different waiting time (`ask_ms`). The row is written again with the right time.
             // Expiry then finds the order when the wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
                 if let Some(checkout) = ledger.checkout(&id)? {

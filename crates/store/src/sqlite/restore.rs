@@ -21,8 +21,9 @@ use super::open::{self, APPLICATION_ID, create_private, data_path, lock_path, wi
 /// The mode of the files that a restore writes: only the owner may read them.
 const FILE_MODE: u32 = 0o600;
 
-/// Writes the backup `file` as the store of `dir`, with the files that belong to it, and pauses its
-/// open and scheduled sales. Creates `dir` if it does not exist. Never replaces a store.
+/// Writes the backup `file` as the store of `dir`, and writes the other files of the backup beside
+/// the store. Pauses the store's open and scheduled sales. Creates `dir` if it does not exist.
+/// Never replaces a store.
 ///
 /// # Errors
 ///
@@ -36,8 +37,8 @@ pub fn restore(file: &Path, dir: &Path, now: Millis) -> Result<Restored, Restore
     write(Source { file, is_backup: true, at: backup_at, files }, dir, now)
 }
 
-/// Restores a plain copy of the store's file, with the files beside it. `at` is the time of the
-/// copy.
+/// Restores a plain copy of the store's file, and writes these files beside the store. `at` is the
+/// time of the copy.
 ///
 /// # Errors
 ///
@@ -221,7 +222,7 @@ fn pause_sales(
     Ok(paused)
 }
 
-/// Writes the files that are missing.
+/// Writes those files of the backup that the directory lacks.
 fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
     let missing = |file: &&BackupFile| !dir.join(&file.name).exists();
     for file in files.iter().filter(missing) {

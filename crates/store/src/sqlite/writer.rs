@@ -38,7 +38,7 @@ pub(super) enum WriteJob {
     Write {
         /// The number of tickets that the job resolves, at least 1.
         weight: usize,
-        /// The work.
+        /// The function that does the job's work.
         run: WriteCall,
     },
     /// Finish the earlier jobs, then end.
@@ -83,7 +83,7 @@ impl Writer {
         conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         let mut txn = Txn::new(Statements::new(&conn));
         if let Some(reader) = &mut log_reader {
-            // An error shows at the first commit.
+            // If the number of pages cannot be read, the first commit reports the error.
             reader.skip(txn.log_pages().map_or(0, |(pages, _)| pages));
         }
         while let Some((weight, run)) = next_job(&jobs, &mut txn, &files, &shared) {
@@ -141,7 +141,7 @@ fn close(conn: Connection, shared: &Shared) {
     }
 }
 
-/// Gives waiting callers an error when the writer ends, even if it panics.
+/// Gives waiting callers an error when the writer ends, even if the writer panics.
 struct WriterGuard(Arc<Shared>);
 
 impl Drop for WriterGuard {

@@ -41,7 +41,7 @@ fn block(row: Row<'_>) -> Done<Block> {
     })
 }
 
-/// Blocks of buyers and addresses.
+/// The store's methods for blocks of buyers and addresses.
 impl Store {
     /// Blocks this buyer or network until the given time. Replaces an earlier block of the same
     /// value, and deletes blocks that have ended. Returns `None` if there are already `most` other

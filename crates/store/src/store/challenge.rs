@@ -47,9 +47,9 @@ const SPENT: Statement = statement("SELECT count(*) FROM spent");
 fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<SpendOutcome> {
     let AnswerSpend { id, until, by, is_correct, window_ms } = spending;
     let now = tx.now();
-    // The transaction may have waited. Meanwhile the challenge may have ended, and another
-    // transaction may have deleted its record. The store's clock decides whether the challenge has
-    // ended, because deletions of expired rows also use this clock.
+    // The transaction may have waited before this check. During the wait, the challenge may have
+    // ended, and another transaction may have deleted its record. The store's clock decides whether
+    // the challenge has ended, because deletions of expired rows also use this clock.
     if *until <= now {
         return Ok(SpendOutcome::Expired);
     }
@@ -74,13 +74,13 @@ fn spend_answer(tx: &mut Transaction<'_, '_>, spending: &AnswerSpend) -> Done<Sp
     Ok(SpendOutcome::Now { misses, until })
 }
 
-/// Challenges.
+/// The store's methods for challenges.
 impl Store {
     /// Spends a challenge, whether the answer is right or wrong, and counts a wrong answer. If
     /// several answers to one challenge come at once, exactly one gets [`SpendOutcome::Now`]. This
     /// outcome has the number of the buyer's wrong answers that the store handled before this
-    /// answer. The call also deletes some rows that ended some time ago, so that the number of rows
-    /// stays bounded.
+    /// answer. The call also deletes some rows of challenges and of counts that ended some time
+    /// ago, so that the number of rows stays bounded.
     pub async fn spend_answer(&self, spending: AnswerSpend) -> StoreResult<SpendOutcome> {
         // After an unknown outcome, the transaction does not run again. A second run would find the
         // row of the first run, and treat a valid answer as already spent.

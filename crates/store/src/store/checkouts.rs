@@ -1,6 +1,6 @@
 //! Checkouts.
 //!
-//! The order also stores how long it waits for its provider (`provider_wait_ms`), so that expiry
+//! The row of an order also stores how long the order waits for its provider (`ask_ms`). So expiry
 //! does not read orders that still wait. Each open checkout stores when it must be closed (`due`).
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::{Order, TicketId, money};
@@ -31,13 +31,14 @@ macro_rules! to_close {
         )
     };
 }
-/// Checkouts of orders that still hold units. When such an order ends, the due time of its checkout
-/// becomes 0. So this read skips the checkouts of ended orders without reading the orders.
+/// Selects due checkouts of orders that still hold units. When such an order ends, the due time of
+/// its checkout becomes 0. So this read skips the checkouts of ended orders without reading the
+/// orders.
 const WAITING_TO_CLOSE: Statement = to_close!("c.due > 0 AND o.state = 'reserved'");
-/// All other due checkouts.
+/// Selects all due checkouts that [`WAITING_TO_CLOSE`] does not select.
 const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved')");
 
-/// Checkouts.
+/// The store's methods for checkouts.
 impl Store {
     /// Keeps a checkout with its order (see [`doorbuster_core::money::keep_checkout`]).
     pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {

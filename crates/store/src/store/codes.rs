@@ -12,10 +12,11 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
 
-/// The hash of a code, which includes its sale.
+/// The hash of a code together with its sale.
 pub type CodeHash = [u8; 32];
 
-/// The lock on the sale makes concurrent additions wait for each other, so that the count is right.
+/// The lock on the sale makes concurrent additions wait for each other. So each sees the codes of
+/// the other, and the sale never has too many codes.
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR NO KEY UPDATE");
 const COUNTS: Statement = statement(
     "SELECT count(*), CAST(coalesce(sum(uses), 0) AS bigint),
@@ -38,7 +39,7 @@ const REVOKE: [Statement; 2] = [
     ),
 ];
 const EXISTS: Statement = statement("SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2");
-/// The lock on the code lasts until the commit, so that the count of uses is right.
+/// The lock on the code lasts until the commit, so that two buyers never take the same use.
 const LOCK_CODE: Statement = locking!(
     "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2",
     "FOR NO KEY UPDATE"
@@ -98,7 +99,7 @@ fn spend(tx: &mut Transaction<'_, '_>, sale: &str, hash: &CodeHash, buyer: &str)
     Ok(is_free)
 }
 
-/// Access codes.
+/// The store's methods for access codes.
 impl Store {
     /// Adds either all of these codes or none of them. Each code admits the given number of buyers.
     /// A code is given by its first characters and its hash.

@@ -113,7 +113,7 @@ fn node(row: Row<'_>) -> Done<NodeRow> {
     })
 }
 
-/// Actions, sessions, nodes, and statistics for each second.
+/// The store's methods for actions, sessions, nodes, and statistics for each second.
 impl Store {
     /// Returns operators' actions, newest first. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
@@ -183,7 +183,7 @@ impl Store {
         .await
     }
 
-    /// Takes back one count of [`Self::count_wrong_key`] in this minute.
+    /// Subtracts one wrong key, which [`Self::count_wrong_key`] counted in this minute.
     pub async fn take_back_wrong_key(&self, network: String, minute: i64) -> StoreResult<()> {
         self.job(RetryUnknown::Never, move |tx| {
             tx.run(TAKE_BACK_WRONG_KEY, &values![&network, minute])?;
@@ -192,7 +192,7 @@ impl Store {
         .await
     }
 
-    /// Returns every node whose lease has not expired, by number.
+    /// Returns every node whose lease has not expired, sorted by number.
     pub async fn nodes(&self) -> StoreResult<Vec<NodeRow>> {
         self.all(NODES, values![self.now()], node).await
     }
@@ -250,7 +250,7 @@ impl Store {
         .await
     }
 
-    /// Returns the statistics of all nodes, by time and node.
+    /// Returns the statistics of all nodes, sorted by time and node.
     pub async fn points(&self, query: PointQuery) -> StoreResult<Vec<SalePoint>> {
         let PointQuery { sale, step, from, to } = query;
         let values = values![sale.clone(), step.secs(), from, to];

@@ -149,7 +149,7 @@ fn discard(tx: &mut Transaction<'_, '_>, id: &DeadLetterId, why: &str) -> Done<b
     tx.record_if(changed > 0)
 }
 
-/// Dead letters of every kind.
+/// The store's methods for dead letters of every kind.
 impl Store {
     /// Returns a page of the unresolved dead letters of one kind, newest first.
     pub async fn list_dead_letters(
@@ -181,7 +181,8 @@ impl Store {
         let (sql, read) = list_of(id.kind());
         let found = self.one(sql, values![place.saturating_add(1), 1_i64], read).await?;
         let Some((dead, _)) = found.filter(|(dead, _)| dead.id == id) else { return Ok(None) };
-        // If an operator resolved the dead letter after it was found, its content may be missing.
+        // An operator may have resolved the dead letter since the read above. Then its content may
+        // be missing.
         let content = match &dead {
             DeadLetter { id: DeadLetterId::Refund(id), .. } => {
                 let refund = self.one(REFUND, values![id.0.clone()], rows::money::refund).await?;

@@ -172,7 +172,7 @@ fn redeliver(
     Ok(Redelivery::Done)
 }
 
-/// Pending deliveries.
+/// The store's methods for pending deliveries.
 impl Store {
     /// Moves an endpoint's position forward, and inserts rows for the undelivered events up to the
     /// new position. Returns false if the endpoint is not at the position that the caller expects.
@@ -181,7 +181,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| advance(tx, &id, &progress)).await
     }
 
-    /// Returns at most `limit` pending deliveries of an endpoint, by position.
+    /// Returns at most `limit` pending deliveries of an endpoint, sorted by position.
     pub async fn pending_deliveries(
         &self,
         id: &str,

@@ -1,9 +1,9 @@
 //! Erasing a buyer.
 //!
 //! In PostgreSQL the erasure finds orders, locks their grants, and reads the orders again. Every
-//! change of an order, its checkout or its payments needs the lock on the order's grant. Then the
-//! erasure locks the buyer's quotas, in lock order. Rows that have no index by buyer are found
-//! before the transaction.
+//! change of an order, its checkout or its payments needs the lock on the order's grant, so the
+//! orders then stay unchanged. Next, the erasure locks the buyer's quotas, in lock order. Rows that
+//! have no index by buyer are found before the transaction.
 use std::collections::BTreeMap;
 
 use doorbuster_core::gate::draw::DrawSeed;
@@ -100,7 +100,7 @@ fn erase_other_rows(
     Ok(rows)
 }
 
-/// Erasure.
+/// The store's methods that erase a buyer.
 impl Store {
     /// Returns the rows that name this buyer, and which of them can be erased now.
     pub async fn traces(&self, buyer: &BuyerId) -> StoreResult<BuyerTraces> {

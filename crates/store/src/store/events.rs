@@ -1,4 +1,4 @@
-//! Events in their order of delivery.
+//! Reads events in the order in which they are delivered.
 use doorbuster_core::TicketId;
 
 use crate::contract::{EventRead, StoredEvent};
@@ -32,7 +32,7 @@ macro_rules! history {
 const HISTORY: Statement =
     Statement { sqlite: history!("e.seq"), postgres: history!("e.position") };
 
-/// Events in order.
+/// The store's methods that read events, and assign the events' positions.
 impl Store {
     /// Assigns positions to at most `limit` committed events, and returns their number. Does
     /// nothing in SQLite, where the commit itself assigns positions.

@@ -56,7 +56,7 @@ fn transfers(row: Row<'_>) -> Done<GrantTransfers> {
     Ok(GrantTransfers { grant: GrantId(row.number(0)?), refills, recalls })
 }
 
-/// Grants, feeds and recalls.
+/// The store's methods for grants, feeds and recalls.
 impl Store {
     /// Opens a grant (see [`doorbuster_core::stock::open`]). Returns `None` if the item does not
     /// exist or cannot be sold now.
@@ -86,12 +86,12 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| stock::close(tx.rules(), id, cause)).await
     }
 
-    /// Returns every open grant of every item, by slot.
+    /// Returns every open grant of every item, sorted by slot.
     pub async fn open_grants(&self) -> StoreResult<Vec<Grant>> {
         self.all(OPEN_GRANTS, [], rows::grant).await
     }
 
-    /// Returns the grant of this id.
+    /// Returns the grant with this id.
     pub async fn grant(&self, id: GrantId) -> StoreResult<Option<Grant>> {
         self.one(GRANT, values![id], rows::grant).await
     }
@@ -143,7 +143,7 @@ impl Store {
         .await
     }
 
-    /// Returns the recalls that are not finished, by id.
+    /// Returns the recalls that are not finished, sorted by id.
     pub async fn pending_recalls(&self) -> StoreResult<Vec<Recall>> {
         self.all(PENDING_RECALLS, [], rows::recall).await
     }
@@ -158,8 +158,8 @@ impl Store {
             .sum())
     }
 
-    /// Returns how many grants of slots were closed, by cause. Causes without a closed grant are
-    /// left out.
+    /// Returns how many grants of slots were closed for each cause. Causes without a closed grant
+    /// are left out.
     pub async fn closings(&self) -> StoreResult<Vec<(CloseCause, u64)>> {
         let closing = |row: Row<'_>| Ok((rows::closing(row, 0)?, row.number(1)?));
         self.all(CLOSINGS, values![SlotKey::WAITLIST], closing).await

@@ -9,7 +9,7 @@ use crate::sql::{Row, Statement, bad_row, dialects, values};
 
 use super::{Store, StoreResult};
 
-/// Only the restore of a SQLite backup writes a row with the time of the backup.
+/// Only the restore of a SQLite backup writes the time of the backup into a row.
 const NEWEST: Statement = dialects!(
     "SELECT fence, token, at, cause, paused, ",
     "backup_at" | "NULL::bigint",
@@ -28,7 +28,7 @@ fn history_row(row: Row<'_>) -> Done<StoreHistoryRow> {
     })
 }
 
-/// History.
+/// The store's method that reads the store's history.
 impl Store {
     /// Returns the history of the store, newest first.
     pub async fn store_history(&self) -> StoreResult<Vec<StoreHistoryRow>> {

@@ -26,7 +26,7 @@ fn key(row: Row<'_>) -> Done<AdminKey> {
     })
 }
 
-/// The keys of operators.
+/// The store's methods for the keys of operators.
 impl Store {
     /// Returns every operator's key, oldest first.
     pub async fn keys(&self) -> StoreResult<Vec<AdminKey>> {

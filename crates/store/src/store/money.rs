@@ -61,7 +61,7 @@ const REFUNDS: MoneyTable<Refund> = MoneyTable {
     seq: 14,
 };
 
-/// Payments and refunds.
+/// The store's methods for payments and refunds.
 impl Store {
     /// Handles a captured payment (see [`doorbuster_core::money::capture`]). If the outcome is
     /// [`CaptureOutcome::UnitsMissing`], the call wrote nothing.

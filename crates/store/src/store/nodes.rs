@@ -1,4 +1,5 @@
-//! Nodes that share a store: the leader, live nodes, and how often a node refreshes.
+//! Nodes that share a store: the leader, live nodes, rate limits, and how often a node polls for
+//! commits.
 use std::time::Duration;
 
 use doorbuster_core::NodeId;
@@ -18,7 +19,7 @@ const TAKE_LEADER_LEASE: Statement = statement(
 );
 const LIVE_NODES: Statement = statement("SELECT node FROM node WHERE until > $1 ORDER BY node");
 
-/// Nodes that share a store.
+/// The store's methods for nodes that share a store.
 impl Store {
     /// Takes or renews the lease of the leader. Returns true if this node has the lease for
     /// `lease_ms` from now.
@@ -30,7 +31,7 @@ impl Store {
         .await
     }
 
-    /// Returns the nodes whose lease has not expired by the store's time, by number.
+    /// Returns the nodes whose lease has not expired by the store's time, sorted by number.
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
         self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.small(0, "node")?))).await
     }
@@ -50,8 +51,8 @@ impl Store {
         }
     }
 
-    /// Deletes up to `most` rate limits that have allowed their full number of requests for a
-    /// while. Returns the number of deleted limits.
+    /// Deletes up to `most` rate limits that have allowed their full number of requests for
+    /// [`crate::limits::RATE_LIMIT_KEPT_US`]. Returns the number of deleted limits.
     pub async fn delete_unused_limits(&self, most: usize) -> StoreResult<usize> {
         match self {
             Self::Sqlite(_) => Ok(0),
@@ -59,8 +60,8 @@ impl Store {
         }
     }
 
-    /// Sets the shortest time between two refreshes that other nodes' commits or large batches of
-    /// this node cause. Does nothing for an embedded store.
+    /// Sets the shortest time between two polls whose cause is a commit of another node or a large
+    /// batch of this node. Does nothing for an embedded store.
     pub fn set_refreshes_apart(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
             s.set_refreshes_apart(apart);

@@ -20,8 +20,8 @@ impl Store {
         self.weighed_job(1, again, work).await
     }
 
-    /// Runs `work` like [`Store::job`]. `weight` is the weight of this job. In SQLite, the total
-    /// weight of the jobs in one commit is bounded.
+    /// Runs `work` like [`Store::job`]. `weight` is the number of tickets that the job resolves, at
+    /// least 1. In SQLite, the total weight of the jobs in one commit is bounded.
     pub(super) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,
@@ -103,8 +103,8 @@ impl Store {
 }
 
 /// Shortens the rows of a query to one page. Each row has its position. The query reads one row
-/// more than `limit`. This row shows whether there is a next page. Returns the rows, and the
-/// position after which the next page begins.
+/// more than `limit`. The additional row shows whether there is a next page. Returns the rows, and
+/// the position after which the next page begins.
 pub(super) fn cut_page<T>(mut rows: Vec<(T, i64)>, limit: usize) -> (Vec<T>, Option<i64>) {
     let more = rows.len() > limit;
     rows.truncate(limit);

@@ -42,7 +42,7 @@ fn end(
     by: &Attribution,
 ) -> Done<ChangeOutcome> {
     if how == EndReason::Refund {
-        // The payments of the order must be locked before its item.
+        // In the lock order, the payments of an order come before its item.
         tx.lock_order(id)?;
         tx.rules().payments_of(id)?;
     }
@@ -78,7 +78,7 @@ fn dead_ticket(row: Row<'_>) -> Done<DeadLetterTicket> {
     Ok(DeadLetterTicket { ticket, reason: row.get(1)?, at })
 }
 
-/// Tickets and orders.
+/// The store's methods for tickets and orders.
 impl Store {
     /// Resolves each ticket, all in one transaction at one instant
     /// ([`doorbuster_core::settle::settle`]). The answers are in the same sequence as the tickets.
@@ -130,7 +130,7 @@ impl Store {
         Ok(Some(TicketVerdict { id, verdict: found.verdict, order, fresh: false }))
     }
 
-    /// Returns the order of this id.
+    /// Returns the order with this id.
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         let Some(parts) = id.parts() else { return Ok(None) };
         let found = self.one(reads::ORDER, values![parts.grant, parts.n], rows::order).await?;
@@ -148,8 +148,8 @@ impl Store {
         self.order_page(query, PageOrder::Newest).await
     }
 
-    /// Returns a page of orders, oldest first, for an export. Orders that are created meanwhile
-    /// come last.
+    /// Returns a page of orders, oldest first, for an export. Orders that are created during the
+    /// export come last.
     pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
         self.order_page(query, PageOrder::Oldest).await
     }

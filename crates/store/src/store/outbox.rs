@@ -23,7 +23,8 @@ const ENDPOINTS: Statement =
     statement(concat!("SELECT ", endpoint_columns!(), " FROM endpoint ORDER BY created_at, id"));
 pub(super) const ENDPOINT: Statement =
     locking!(concat!("SELECT ", endpoint_columns!(), " FROM endpoint WHERE id = $1"), "FOR UPDATE");
-/// The lock makes concurrent additions wait for each other, so that the count is right.
+/// The lock makes concurrent additions wait for each other, so that there are never too many
+/// endpoints.
 const LOCK_ENDPOINTS: &str = "LOCK TABLE endpoint IN SHARE ROW EXCLUSIVE MODE";
 const COUNT_ENDPOINTS: Statement = statement("SELECT count(*) FROM endpoint");
 const INSERT_ENDPOINT: Statement = statement(
@@ -132,7 +133,7 @@ fn update(
     Ok(Some(endpoint))
 }
 
-/// Endpoints.
+/// The store's methods for endpoints.
 impl Store {
     /// Returns every endpoint, oldest first.
     pub async fn endpoints(&self) -> StoreResult<Vec<Endpoint>> {

@@ -23,7 +23,8 @@ const OPEN_GRANTS: &str = "SELECT id FROM slot_grant WHERE item_id = ANY($1) AND
 /// Only PostgreSQL stores a drain.
 const DRAIN: Statement =
     statement("UPDATE sale SET draining_until = $2 WHERE id = $1 RETURNING version");
-/// The drain may be another node's. The new version makes that node drain the sale again.
+/// Another node may have announced the drain. The new version of the sale makes that node drain the
+/// sale again.
 const CANCEL_DRAIN: Statement = statement(
     "UPDATE sale SET draining_until = NULL, version = version + 1
      WHERE id = $1 AND draining_until IS NOT NULL",
@@ -37,8 +38,9 @@ impl Store {
     }
 
     /// Moves a sale whose slots were drained to its next phase. `announced` is the result of
-    /// [`Store::drain_sale`]. Returns `None` and writes nothing if the sale has changed since then.
-    /// In that case, drain the slots again; see [`doorbuster_core::sale::is_as_announced`].
+    /// [`Store::drain_sale`]. Returns `None` and writes nothing if the sale has changed since the
+    /// drain was announced. In that case, drain the slots again; see
+    /// [`doorbuster_core::sale::is_as_announced`].
     pub async fn step_drained_sale(
         &self,
         id: &str,

@@ -100,12 +100,12 @@ fn put(
     Ok(owner)
 }
 
-/// Subscriptions of browsers.
+/// The store's methods for subscriptions of browsers.
 impl Store {
     /// Adds or renews a browser's subscription, for `lives_ms` from now. Returns the subscription's
     /// owner. The owner is `node` if the subscription is new, or if the earlier owner has no lease.
     /// Other buyers' subscriptions of the same browser are deleted. If the buyer has more than
-    /// `of_buyer_max` subscriptions, the ones that end first are deleted.
+    /// `of_buyer_max` subscriptions, the subscriptions that end first are deleted.
     pub async fn put_push_subscription(
         &self,
         node: NodeId,
@@ -117,8 +117,8 @@ impl Store {
             .await
     }
 
-    /// Makes this node the owner of subscriptions that belong to nodes whose leases have expired,
-    /// at most `limit`. Returns the number of these subscriptions.
+    /// Makes this node the owner of at most `limit` subscriptions that belong to nodes whose leases
+    /// have expired. Returns the number of these subscriptions.
     pub async fn take_over_push_subscriptions(
         &self,
         node: NodeId,
@@ -130,7 +130,7 @@ impl Store {
         .await
     }
 
-    /// Returns the subscriptions of an owner that have not ended, in no order.
+    /// Returns the subscriptions of an owner that have not ended, in any order.
     pub async fn owned_push_subscriptions(
         &self,
         node: NodeId,
@@ -138,7 +138,7 @@ impl Store {
         self.all(OWNED, values![node, self.now()], owner).await
     }
 
-    /// Returns the subscriptions with these ids and this owner, in no order.
+    /// Returns the subscriptions with these ids and this owner, in any order.
     pub async fn push_subscriptions(
         &self,
         node: NodeId,
@@ -162,7 +162,7 @@ impl Store {
         .await
     }
 
-    /// Returns the orders of these buyers that wait for payment, in no order.
+    /// Returns the orders of these buyers that wait for payment, in any order.
     pub async fn unpaid_orders_of(&self, buyers: &[BuyerId]) -> StoreResult<Vec<Order>> {
         let buyers: Vec<String> = buyers.iter().map(|buyer| buyer.as_str().to_owned()).collect();
         self.all(UNPAID_ORDERS, values![self.now(), buyers], rows::order).await

@@ -10,7 +10,7 @@ use crate::sql::{Row, Statement, as_limit, values};
 
 use super::{Store, StoreResult};
 
-/// Reconciliation.
+/// The store's methods for reconciliation.
 impl Store {
     /// Adds up units and money of a sale, or of all sales, in one snapshot, and lists the
     /// differences. It reads every order, so use it only for reports. To get further differences,
@@ -27,7 +27,7 @@ impl Store {
         }
     }
 
-    /// Returns the initial stock of each item of a sale, or of all sales, by item.
+    /// Returns the initial stock of each item of a sale, or of all sales, sorted by item.
     pub async fn opening_stocks(&self, sale: Option<String>) -> StoreResult<Vec<OpeningStock>> {
         self.all(OPENING_STOCKS, values![sale], opening).await
     }
@@ -43,9 +43,9 @@ impl Store {
         self.ledger_page(STOCK_ADJUSTMENTS, sale, after, limit, stock_adjustments).await
     }
 
-    /// Returns a page of the state changes of orders, by the positions of their events. `after` is
-    /// 0 in the first call. Events without a position ([`Store::sequence_events`]) are not
-    /// included.
+    /// Returns a page of the state changes of orders, sorted by the positions of their events.
+    /// `after` is 0 in the first call. Events without a position ([`Store::sequence_events`]) are
+    /// not included.
     pub async fn order_transitions(
         &self,
         sale: Option<String>,

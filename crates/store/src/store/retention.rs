@@ -102,7 +102,7 @@ fn delete_expired(
     Ok(rows)
 }
 
-/// Retention.
+/// The store's method that deletes expired rows.
 impl Store {
     /// Deletes at most `limit` rows of each kind that are not needed any more, and returns their
     /// number.

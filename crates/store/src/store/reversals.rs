@@ -103,7 +103,7 @@ fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOut
     Ok(ReversalOutcome::Noted)
 }
 
-/// Money that a provider reversed without a request by this server.
+/// The store's methods for money that a provider reversed without a request by this server.
 impl Store {
     /// Records a provider's report that a captured payment was reversed. The payment and its order
     /// do not change. A refund by this server is not a reversal.

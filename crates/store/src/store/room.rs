@@ -1,5 +1,5 @@
 //! Waiting rooms: positions, the draw, and admission. In PostgreSQL, entering and admitting lock
-//! the room's row, so they run one after the other.
+//! the room's row, so these calls run one after the other.
 
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
 use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, kept_until};
@@ -165,8 +165,8 @@ fn visitor(row: Row<'_>) -> Done<RoomVisitor> {
     })
 }
 
-/// Returns the units that no buyer holds (`None` if unlimited), and the limit for one buyer.
-/// Returns nothing if the sale is not open.
+/// Returns the units that no buyer holds (`None` if unlimited), and the limit for one buyer. If the
+/// sale is not open, returns 0 units and 1.
 fn stock(row: Row<'_>, at: usize) -> Done<(Option<u64>, u64)> {
     let (is_open, counted) = (row.get::<bool>(at)?, row.get::<bool>(at + 1)?);
     let (limit, free) = (row.number(at + 2)?, row.number(at + 3)?);
@@ -190,7 +190,7 @@ fn put_progress(tx: &mut Transaction<'_, '_>, room: &RoomKey, line: &RoomProgres
     tx.run(PUT_PROGRESS, &values).map(drop)
 }
 
-/// Stores a visitor's row after the visitor left or entered again.
+/// Stores the new end of a visitor's admission, or that the visitor left.
 fn put_until(
     tx: &mut Transaction<'_, '_>,
     room: &RoomKey,
@@ -204,8 +204,8 @@ fn put_until(
     tx.run(PUT_UNTIL, &values![sale, item, buyer, admitted_until, left_at]).map(drop)
 }
 
-/// Locks the room, so that no other node admits or changes the visitor meanwhile, and returns the
-/// visitor.
+/// Locks the room until the commit, so that no other node admits or changes the visitor. Returns
+/// the visitor.
 fn lock_visitor(
     tx: &mut Transaction<'_, '_>,
     room: &RoomKey,
@@ -249,7 +249,7 @@ fn keep(
     Ok(Some(RoomVisitor { until: kept.or(known.until), ..known }))
 }
 
-/// Waiting rooms.
+/// The store's methods for waiting rooms.
 impl Store {
     /// Creates the room if it does not exist, and closes its draw if the sale has opened. The seed
     /// is used only if the sale has no room yet. Returns `None` if there is no such sale or item.
@@ -277,8 +277,8 @@ impl Store {
     }
 
     /// Gives up the buyer's position. If the buyer is admitted, the admission ends now. If the
-    /// buyer waits, the room will pass over the buyer. Returns the new position, or `None` if there
-    /// was none. The rule is [`doorbuster_core::gate::room::QueuePosition::leave`].
+    /// buyer waits, the room will pass over the buyer. Returns the new position, or `None` if the
+    /// buyer had none. The rule is [`doorbuster_core::gate::room::QueuePosition::leave`].
     pub async fn leave_room(
         &self,
         room: &RoomKey,
@@ -301,13 +301,13 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| keep(tx, &room, &buyer, for_ms)).await
     }
 
-    /// Returns the rooms of these sales and of their items, in no order. Rooms that were never
+    /// Returns the rooms of these sales and of their items, in any order. Rooms that were never
     /// created are left out.
     pub async fn waiting_rooms(&self, sales: Vec<String>) -> StoreResult<Vec<WaitingRoom>> {
         self.all(ROOMS, values![sales], self::room).await
     }
 
-    /// Returns the positions of these buyers, in no order.
+    /// Returns the positions of these buyers, in any order.
     pub async fn visitors(
         &self,
         room: &RoomKey,
@@ -317,7 +317,7 @@ impl Store {
         self.all(VISITORS, values![sale.to_owned(), item, names(&buyers)], visitor).await
     }
 
-    /// Returns at most `limit` admitted visitors with ranks above `after`, by rank.
+    /// Returns at most `limit` admitted visitors with ranks above `after`, sorted by rank.
     pub async fn admitted_after(
         &self,
         room: &RoomKey,
@@ -359,7 +359,7 @@ impl Store {
     /// the admission is shorter at first ([`doorbuster_core::gate::room::first_turn_ms`]). The
     /// rules use the admissions in `rooms`, which the caller read before, and the current stock. A
     /// room that has admitted visitors since that read admits no visitor. Returns the admitted
-    /// visitors of each room by rank, in the order of the rooms.
+    /// visitors of each room, sorted by rank, in the order of the rooms.
     pub async fn admit_visitors(
         &self,
         rooms: Vec<RoomAdmissions>,

@@ -43,7 +43,7 @@ const SALE: Statement = Statement { sqlite: sale!("NULL"), postgres: sale!("s.dr
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR UPDATE");
 /// The version has two parts: the database's timeline, and the transaction that last changed the
 /// catalogue. A promoted standby assigns transaction ids again, so the timeline is needed. Each
-/// change locks this row, so no version repeats. SQLite needs no version.
+/// change locks the row of `catalogue`, so no version repeats. SQLite needs no version.
 macro_rules! version {
     () => {
         "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '/' || k.changed::text FROM catalogue k"
@@ -311,14 +311,14 @@ fn delete_grants(tx: &mut Transaction<'_, '_>, sale: &str) -> Done<()> {
     Ok(())
 }
 
-/// Sales.
+/// The store's methods for sales.
 impl Store {
     /// Returns every sale, newest first.
     pub async fn sales(&self) -> StoreResult<Vec<SaleRow>> {
         Ok(self.catalogue().await?.sales)
     }
 
-    /// Returns every sale, with the version of that state.
+    /// Returns every sale, with the version of the catalogue.
     pub async fn catalogue(&self) -> StoreResult<CatalogueRows> {
         let read = |row: Row<'_>| {
             let sale = row.text_opt(0, "sale id")?.map(|_| pair(row)).transpose()?;
@@ -335,7 +335,7 @@ impl Store {
         Ok(self.one(VERSION, [], |row| row.get(0)).await?.unwrap_or_default())
     }
 
-    /// Returns the sale of this id.
+    /// Returns the sale with this id.
     pub async fn sale(&self, id: &str) -> StoreResult<Option<SaleRow>> {
         Ok(group_by_sale(self.all(SALE, values![id.to_owned()], pair).await?).pop())
     }

@@ -56,7 +56,7 @@ impl Store {
     }
 
     /// Returns at most `limit` documents whose keys begin with `prefix` and are greater than
-    /// `after`, by key.
+    /// `after`, sorted by key.
     pub async fn sandbox_list(
         &self,
         prefix: String,

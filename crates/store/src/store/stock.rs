@@ -97,7 +97,7 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     Ok(counts.map_or(AdjustOutcome::NotFound, outcome))
 }
 
-/// Stock.
+/// The store's methods for the stock of items.
 impl Store {
     /// Changes how an item's stock is divided among its slots. This is allowed until the sale is
     /// closed. The sale's version increases if anything changed. If `if_version` is given and the
@@ -111,8 +111,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| set_spread(tx, item, &spread, if_version)).await
     }
 
-    /// Returns how many units of these items (or of all items) are in each state, in one snapshot,
-    /// by item. Items that do not exist are left out.
+    /// Returns how many units of these items (or of all items) are in each state, in one snapshot.
+    /// The result is sorted by item. Items that do not exist are left out.
     pub async fn counts(&self, items: Option<Vec<ItemId>>) -> StoreResult<Vec<ItemCounts>> {
         match items {
             None => self.all(COUNTS_OF_ALL, [], rows::counts).await,

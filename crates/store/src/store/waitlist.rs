@@ -1,7 +1,7 @@
 //! Waitlists: the buyers who wait for a returned unit of an item whose units are all held.
 //!
 //! In PostgreSQL, a transaction that serves entries locks the sale, the waitlist, the quotas of the
-//! first buyers, and then the item. Every transaction locks in this order.
+//! first waiting buyers, and then the item. Every transaction locks in this order.
 use doorbuster_core::limits::{WAITLIST_BATCH_MAX, WAITLIST_ENTRIES_MAX};
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest, LeaveOutcome, WaitlistEnded};
 use doorbuster_core::{
@@ -81,7 +81,7 @@ fn end_with_sale(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistEnd
     waitlist::end_with_sale(tx.rules(), item, WAITLIST_BATCH_MAX, now)
 }
 
-/// Waitlists.
+/// The store's methods for waitlists.
 impl Store {
     /// Adds a buyer to an item's waitlist, for one unit. See [`doorbuster_core::waitlist::join`].
     ///
@@ -160,7 +160,7 @@ impl Store {
         self.one(ORDER_OF_LAST_ENTRY, values, rows::order).await
     }
 
-    /// Returns the entry of this id, waiting or ended.
+    /// Returns the entry with this id, waiting or ended.
     pub async fn waitlist_position(&self, id: TicketId) -> StoreResult<Option<WaitlistPosition>> {
         self.one(POSITION, values![id], position).await
     }

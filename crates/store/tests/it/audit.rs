@@ -274,7 +274,7 @@ const BEFORE: &str = "
 
 #[tokio::test]
 async fn a_database_of_the_previous_version_is_migrated() {
-    // Another store issues the orders' ids.
+    // Another store, which has the same key, issues the orders' ids.
     let model = Dir::new();
     let ids = open(model.path());
     let item = ids.item(Stock::Counted(20), 3).await;

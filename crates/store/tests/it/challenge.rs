@@ -21,7 +21,7 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
     let fixture = open_postgres(&cluster.url(&database), 1).await;
     let (by, until) = ([7; 16], fixture.store.now().plus(120_000));
     let (node, watch) = (session(&database).await, session(&database).await);
-    // Record wrong answers up to the limit, in a transaction that is not committed yet.
+    // This transaction records wrong answers up to the limit. It is committed later.
     run(&node, "BEGIN").await;
     let wrong = format!(
         "INSERT INTO miss (by, n, until) VALUES (decode(repeat('07', 16), 'hex'), 10, {})",

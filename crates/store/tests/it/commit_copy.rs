@@ -9,7 +9,7 @@ use doorbuster_store::{CommitCopy, Segment, Store, Taken, copy_base, inspect, re
 
 use crate::fixture::{Dir, open, options};
 
-/// The number of tickets. It is enough for several checkpoints and restarts of the log.
+/// The number of tickets. So many tickets cause several checkpoints and restarts of the log.
 const TICKETS: u64 = 24_000;
 const AT_ONCE: usize = 40;
 

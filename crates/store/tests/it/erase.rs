@@ -108,7 +108,7 @@ async fn erase(fixture: &Fixture) -> Erased {
     loop {
         let some = fixture.store.erase_batch(&anna()).await.expect("writes");
         assert!(some.orders <= ERASE_ROWS_MAX as u64, "{some:?}");
-        // The rows are consistent after each commit.
+        // The rows must be consistent after each commit.
         fixture.check_invariants().await;
         if some == Erased::default() {
             return all;

@@ -116,7 +116,7 @@ async fn one_transaction_at_a_time_assigns_positions() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     run(&other, "COMMIT").await;
-    assert_eq!(waits.await.expect("runs"), 1, "the other event has its position");
+    assert_eq!(waits.await.expect("runs"), 1, "the first event already has a position");
     let mut position = 0;
     assert_eq!(read_on(&b.store, &mut position).await, ["first", "second"]);
     assert_eq!(position, 8);

@@ -138,8 +138,8 @@ fn counter_of(units: u64) -> Counter {
     Counter::ALL[units as usize % 2]
 }
 
-/// Expires every due order, longest due first. An order with an open checkout is due after its
-/// provider had time to answer.
+/// Expires every due order. The order that has been due longest comes first. An order with an open
+/// checkout is due after its provider had time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {

@@ -99,8 +99,9 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns the quantile `share` in milliseconds, rounded up to the bound of its bucket. Returns
-    /// 0 if no latency was recorded.
+    /// Returns the latency in milliseconds that the given share (0 to 1) of the latencies does not
+    /// exceed. The result is rounded up to the bound of its bucket. Returns 0 if no latency was
+    /// recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

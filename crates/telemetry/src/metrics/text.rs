@@ -35,8 +35,8 @@ impl MetricsText {
         self
     }
 
-    /// Writes a sample of the current metric. Label values need no escaping. They are names from
-    /// this program or from operators, and such names have no quote, backslash or line break.
+    /// Writes a sample of the current metric. Label values need no escaping. Label values are names
+    /// from this program or from operators, and such names have no quote, backslash or line break.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self

@@ -65,7 +65,7 @@ impl RateWindow {
             self.0.pop_front();
         }
         // If no request came during the whole window, the window starts again from now. This
-        // releases its memory.
+        // releases the memory of the old samples.
         if self.oldest().total() == now.total() {
             self.0 = VecDeque::new();
         }

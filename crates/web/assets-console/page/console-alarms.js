@@ -2,17 +2,17 @@
 import { clock, count, html, serverNow, t, useEffect, useState, word } from
   '/assets/console-kit.js';
 
-/** A node whose lag is larger than this raises an alarm. A node reports twice a second, and its
-   lease may end before such a late report. */
+/** If a node's last report is older than this many milliseconds, the view shows an alarm. A node
+   reports twice a second. If a report is so late, the node's lease may already have ended. */
 export const LAG_BAD_MS = 1500;
-/** An event that waits for longer than this needs a person. */
+/** If an event waits for longer than this many milliseconds, a person must look at it. */
 const EVENT_OLD_MS = 60_000;
 /** How long the console remembers a node that has left the list. */
 const GONE_MS = 600_000;
 
-/** Returns the nodes that have left the list, and that no newer node has replaced. `seen` maps each
-   node to the times when it was seen first and last. The function adds `nodes` to `seen`, with the
-   time `now`. */
+/** Returns the nodes that have left the list, except nodes that a newer node has replaced. `seen`
+   maps each node to the times when it was seen first and last. The function adds `nodes` to `seen`,
+   with the time `now`. */
 export function goneNodes(seen, nodes, now) {
   for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);
@@ -38,7 +38,8 @@ export function useGoneNodes(nodes) {
   return gone;
 }
 
-/** Returns the problems that need a person now, each with the next step and the view for it. */
+/** Returns the problems that need a person now. Each has a text, the next step, and the view for
+   this step. */
 export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) {
   const reasons = ready.error?.status === 503 ? ready.error.reasons ?? [ready.error.message] : [];
   const warnings = ready.data?.warnings ?? ready.error?.warnings ?? [];
@@ -53,7 +54,8 @@ export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) 
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
-    // Without any answer, the whole view is grey and says so.
+    // Only an error of the server raises an alarm. If there is no answer at all, the whole view is
+    // grey and says so.
     if (poll.error?.status >= 500) {
       const text = t('alarm.unread', { what: t(name), error: poll.error.message });
       alarms.push({ text, todo: t('alarm.other.todo'), to: '#/' + name });

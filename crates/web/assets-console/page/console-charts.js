@@ -1,6 +1,7 @@
-/* Charts over time, drawn with uPlot, and the data of the charts. In a chart of counts, a step
-   without a point is zero. In a chart of latencies, such a step is a gap. In a chart of levels, for
-   example the length of a queue, such a step has the level of the step before. */
+/* Charts over time, drawn with uPlot, and the data of the charts. The server sends no point for a
+   step in which nothing changed. In a chart of counts, such a step is zero. In a chart of
+   latencies, it is a gap. In a chart of levels, for example the length of a queue, it has the level
+   of the step before. */
 import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
   '/assets/console-kit.js';
 
@@ -19,16 +20,18 @@ function load() {
 
 /** The maximum number of steps in one answer of the API. */
 const STEPS_MAX = 3600;
-/** Nodes write the numbers of a second a little later, so a page reads the newest steps again. */
+/** How many of the newest steps a page reads again, because nodes write the numbers of a second a
+   little later. */
 const OVERLAP = 5;
-/** A node writes the numbers of a second at the end of the next second. Charts end before seconds
-   that some nodes may not have written. */
+/** A node writes the numbers of a second at the end of the next second. So charts end this many
+   seconds before now, when all nodes have written their numbers. */
 const WRITTEN_SECS = 3;
 /** To find the levels at the start of a period, the page reads this many seconds before it. */
 const LEVEL_SECS = 3500;
 
-/** Reads the points of `period`: `{ from, to, step }` in seconds since 1970. Without `to`, the
-   period ends now and is `secs` seconds long, and later calls read only the newest steps. */
+/** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in
+   seconds. Without `to`, the period ends now and is `secs` seconds long, and is read again and
+   again, with only its newest steps. */
 export function useSeries(sale, { from, to, secs, step }) {
   const [state, set] = useState({ points: new Map(), to: 0, last: null, error: null });
   useEffect(() => {
@@ -36,8 +39,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // The newest point before the period. A level that has not changed since then has this point's
-    // value.
+    // `last` is the newest point before the period. If a level has not changed since then, it has
+    // the value of this point.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
@@ -56,7 +59,7 @@ export function useSeries(sale, { from, to, secs, step }) {
             end = Math.min(stop, next + (STEPS_MAX - 1) * step);
             const path = `/v1/admin/sales/${seg(sale)}/series?step=${step}`
               + `&from=${new Date(next * 1000).toISOString()}`
-              // Without an end, the server's answer ends at the server's present time.
+              // Without the parameter `to`, the server's answer ends at the server's present time.
               + (end === stop && !to ? '' : `&to=${new Date(end * 1000).toISOString()}`);
             const answer = await api.get(path);
             for (const point of answer.points) {
@@ -165,7 +168,7 @@ function options({ lines, stack, whole, secs, width, moved }) {
   const series = lines.map(([name, token], n) => ({
     label: name,
     stroke: color(token),
-    // An area of one second would be invisible without its line.
+    // An area also needs a line, because an area that is one step wide would be invisible.
     width: stack ? 1 : 1.75,
     fill: stack ? color(token) : n === 0 ? color(token) + '26' : undefined,
     points: {

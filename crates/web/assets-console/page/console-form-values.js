@@ -71,7 +71,8 @@ export function texts(sale, isNew) {
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
     limits: allLimits(limits),
     items: sale.items.map(item => ({
-      // The item of the original sale. The form copies the spread of this item, too.
+      // The id of the item in the original sale. The spread of this item is copied too, when the
+      // new sale is saved.
       copied: isNew ? item.id : null,
       spread: {},
       id: item.id,
@@ -92,8 +93,8 @@ export function texts(sale, isNew) {
   };
 }
 
-/** Returns the form after another operator changed the sale from `before` to `now`. If the operator
-   of this form changed a field, the field keeps its text. */
+/** Returns the form after another operator changed the sale from `before` to `now`. Each field that
+   this operator has changed keeps its text. All other fields get the new values. */
 export function rebased(form, before, now) {
   if (typeof form !== 'object' || form === null) return form === before ? now : form;
   const pairs = Object.entries(form).map(([name, value]) =>

@@ -211,7 +211,8 @@ export function SaleForm({ loaded, tag, isNew, can }) {
   };
   const setItem = (at, name, value) =>
     set('items', form.items.map((item, n) => (n === at ? { ...item, [name]: value } : item)));
-  /* A field with several values, such as one for each language, shows only the first fault. */
+  /* If a field has several values, such as one for each language, it shows only the first of their
+     faults. */
   const fault = pointer =>
     error?.faults?.find(found => found.pointer && fieldOf(found.pointer) === pointer)?.detail;
   /* A field with `rows` may have several lines. */
@@ -270,8 +271,8 @@ export function SaleForm({ loaded, tag, isNew, can }) {
       setBase({ sale: saved.data, etag: saved.etag });
       setState({ busy: false, error: null, done: true });
     } catch (error) {
-      // Somebody else changed the sale. Fields that this operator did not change get their new
-      // values. If only something outside of the form changed, the form saves again.
+      // Status 412: somebody else changed the sale. Fields that this operator did not change get
+      // their new values. If no field of the form has a new value, the form saves again at once.
       const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));
       if (now) {
         const others = patchOf(sale, body(texts(now.data, false)).sale);

@@ -16,7 +16,7 @@ export * from '/assets/console-format.js';
 export class ApiError extends Error {
   constructor(status, body, headers) {
     const retryAfter = Number(headers?.get('Retry-After'));
-    // The detail of the API names a header, which an operator does not see.
+    // The API's text names a header. An operator does not see headers, so this text has the time.
     super(status === 429 && retryAfter > 0 ? t('too_many', { n: retryAfter })
       : localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
@@ -54,7 +54,7 @@ async function call(method, path, body, headers = {}) {
     throw new ApiError(0, { detail: t('offline') });
   }
   const date = Date.parse(answer.headers.get('Date') ?? '');
-  // The header has whole seconds, so smaller differences mean nothing.
+  // The header `Date` has whole seconds, so smaller differences mean nothing.
   if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
   let data = null;
   try {
@@ -62,7 +62,7 @@ async function call(method, path, body, headers = {}) {
   } catch {
     data = { detail: text };
   }
-  // A proxy that compresses answers makes their tags weak.
+  // A proxy that compresses an answer makes its `ETag` weak, so the prefix `W/` is removed.
   if (answer.ok) return { data, etag: answer.headers.get('ETag')?.replace(/^W\//, '') };
   if (answer.status === 401 && path !== '/v1/admin/session') signedOut();
   throw new ApiError(answer.status, data ?? {}, answer.headers);
@@ -235,7 +235,7 @@ export function useTick() {
 }
 
 /** Returns the rows of a list after its first page was read again. `first` is the new first page.
-   Rows of later pages stay. */
+   The rows of the later pages stay. */
 export function mergePages(rows, first) {
   const last = first.at(-1)?.id;
   const later = rows.slice(rows.findIndex(row => row.id === last) + 1 || rows.length);
@@ -321,9 +321,9 @@ export function SaleField({ id, onChange }) {
   <//>`;
 }
 
-/** Asks before a change. The question explains the change. If nobody can undo the change, the
-   operator must type a word. The dialog stays open until the change has ended. A long change calls
-   `step` to show its progress. If `step` returns false, the operator wants the change to stop. */
+/** A dialog that asks before a change. Its text explains the change. If nobody can undo the change,
+   the operator must type a word. The dialog stays open until the change has ended. A long change
+   calls `step` to show its progress, and must stop if `step` returns false. */
 export function Ask({ ask, close }) {
   const dialog = useRef(null);
   const going = useRef(true);

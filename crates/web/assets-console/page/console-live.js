@@ -67,7 +67,8 @@ function phaseSteps(sale, { left, held }) {
 
 function Adjust({ sale, items, ask }) {
   const open = () => {
-    // If the answer is lost, the repeated request must not adjust the stock twice.
+    // With this key, a request that is repeated after a lost answer does not adjust the stock
+    // twice.
     const key = crypto.randomUUID();
     ask({
       title: t('adjust'),
@@ -138,8 +139,8 @@ function Admit({ sale, ask }) {
   return html`<button class="button" type="button" onClick=${open}>${t('admit')}</button>`;
 }
 
-/** Returns the items whose waiting rooms have a draw. If one room serves the whole sale, the list
-   has only null. */
+/** Returns one entry for each draw of the sale: the item of its waiting room, or null if one room
+   serves the whole sale. */
 const draws = sale => (sale.front_door.rooms === 'items' ? sale.items : [null]);
 
 function Check({ sale }) {

@@ -6,7 +6,8 @@ import { api, html, query, useEffect, useState, word } from '/assets/console-kit
 let keys = null;
 const found = new Map();
 
-/** Returns the name of an operator. The list of actions still has the name of a deleted key. */
+/** Returns the name of an operator. If the key was deleted, its name comes from the list of
+   actions. */
 async function nameOf(id) {
   keys ??= api.get('/v1/admin/keys').then(
     list => new Map(list.keys.map(key => [key.id, key.name])),
@@ -31,7 +32,7 @@ export function Who({ id }) {
     if (!found.has(id)) found.set(id, nameOf(id));
     found.get(id).then(
       name => ended || set(name),
-      // The next view tries again.
+      // After an error, the name is forgotten, so that the next view tries again.
       () => found.delete(id),
     );
     return () => (ended = true);

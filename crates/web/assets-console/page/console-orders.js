@@ -62,7 +62,8 @@ function change(name, orders, done) {
     ],
     yes: t(`order.${name}.yes`, { n: orders.length }),
     danger: name !== 'extend',
-    // Nobody can undo this change, and a mistake would affect many buyers.
+    // The operator must type the number of orders, because nobody can undo this change and a
+    // mistake would affect many buyers.
     typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
       ${name === 'extend' && html`<${Field} label=${t('minutes')} hint=${t('minutes_hint')}>
@@ -79,8 +80,8 @@ function change(name, orders, done) {
       for (const order of orders.filter(order => !changed.has(order.id))) {
         const progress = t('progress', { done: count(tried++), n: count(orders.length) });
         if (orders.length > 1 && !step(progress)) break;
-        // After a lost answer the operator may repeat the change. The new time comes from the order
-        // on the screen, so a repeated change adds the minutes only once.
+        // The new end of the payment window is computed from the order on the screen. So if the
+        // operator repeats the change after a lost answer, the minutes are added only once.
         const pay_by = name === 'extend'
           ? new Date(Date.parse(order.pay_by) + extra).toISOString() : undefined;
         try {
@@ -88,7 +89,8 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // Without an answer or a session, the requests for the other orders would fail too.
+          // Any other status, for example a lost session, would also fail the requests for the
+          // other orders.
           if (![409, 422].includes(error.status)) break;
         }
       }
@@ -119,7 +121,7 @@ function Orders({ search, can }) {
   // The chosen orders by their ids. They may be on pages that the table does not show.
   const [chosen, setChosen] = useState(new Map());
   const [reading, setReading] = useState({ found: null, error: null });
-  // The number of the last search. A search with an older number ends.
+  // The number of the newest search. A running search with an older number stops.
   const run = useRef(0);
   const filter = { sale: search.sale, item: search.item, buyer: search.buyer, state: search.state };
   const list = usePages('/v1/admin/orders' + query({ ...filter, limit: 50 }), 'orders');

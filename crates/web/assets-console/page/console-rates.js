@@ -16,8 +16,8 @@ const REASONS_MAX = 5;
 const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
 /** Returns when the sale opened and closed, in seconds since 1970. These times come from the
-   operators' actions or, without such an action, from the sale's own times. Also returns the
-   actions. Reads everything again when the phase changes. */
+   operators' actions. If there is no such action, they come from the sale's own times. Also returns
+   the actions. Everything is read again when the phase changes. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};
@@ -27,7 +27,8 @@ export function usePeriod(sale) {
     const read = async () => {
       try {
         const { actions, next_cursor: more } = await api.get(path);
-        // The opening may be older than all actions on this page.
+        // The opening can be older than all actions on the first page, so it is requested
+        // separately.
         const openings = more ? (await api.get(path + '&action=sale.opened')).actions : actions;
         const of = (name, rows = actions) =>
           rows.filter(row => row.action === name).map(row => row.at);
@@ -45,8 +46,8 @@ export function usePeriod(sale) {
   return state;
 }
 
-/** Returns the period of the whole sale. The steps are seconds, or minutes if the period is long or
-   the server may no longer keep its seconds. */
+/** Returns the period of the whole sale. The steps are seconds. They are minutes if the period is
+   long, or if the server may have deleted its seconds. */
 export function wholePeriod({ opened, closed }) {
   const now = Math.floor(serverNow() / 1000);
   const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
@@ -56,8 +57,8 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
-/** Returns the period of the last `secs` seconds before `to`. The steps are seconds, or minutes if
-   the server may no longer keep these seconds. */
+/** Returns the period of the last `secs` seconds before `to`. The steps are seconds. They are
+   minutes if the server may have deleted these seconds. */
 function endOf(to, secs) {
   const from = to - secs;
   return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };
@@ -86,7 +87,8 @@ export function RateCharts({ points, from, to, step, last, shown = to }) {
     <${Chart} title=${t('chart.requests')} times=${all.times} shown=${index} lines=${[
       [t('chart.requests_line'), '--data-1', all.of(point => rate(point.requests))],
       [t('chart.reserved_line'), '--data-2', all.of(point => rate(point.reserved))],
-      // An average of a minute hides a short burst.
+      // With steps of a minute, a line also shows the busiest second, because the average of a
+      // minute hides a short burst.
       ...(step > 1 ? [[t('chart.busiest_line'), '--data-3',
         all.of(point => point.busiest_second ?? null)]] : []),
     ]} />

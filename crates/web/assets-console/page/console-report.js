@@ -77,7 +77,7 @@ function Timeline({ period, points, step }) {
     })),
     ...moments(points).map(({ at, name, values }) => ({
       at,
-      // A point sums up a whole step, so it comes after the actions of this step.
+      // A point is about a whole step, so it is sorted after the actions in this step.
       order: Date.parse(at) + step * 1000 - 1,
       what: t('moment.' + name, values),
       by: null,

@@ -28,7 +28,8 @@ import { pages as access } from '/assets/console-access.js';
 const pages = [
   ...sales, ...live, ...report, ...orders, ...money, ...more, ...events, ...access,
 ];
-/* The key under which the browser remembers a sign-in. Scripts cannot read the cookie itself. */
+/* The key under which the browser's storage remembers that there was a sign-in, because scripts
+   cannot read the session's cookie. */
 const SIGNED_IN = 'doorbuster.console';
 /* Whether operators can also sign in at an OpenID Connect issuer. The server writes this into the
    page. */
@@ -127,7 +128,7 @@ function Frame({ session, signOut }) {
       document.getElementById('main')?.focus();
     };
     addEventListener('hashchange', moved);
-    /* The address may have changed between the first drawing and this effect. */
+    /* The address can change between the first drawing and this effect, so it is read again. */
     setHash(location.hash);
     return () => removeEventListener('hashchange', moved);
   }, []);
@@ -186,12 +187,13 @@ function App() {
   };
   useEffect(() => {
     onSignedOut(() => set(old => ({ session: old.session, ended: true })));
-    // Only the server knows whether the session still exists, so the page waits for an answer.
+    // Only the server knows whether the session exists. So if there is no answer, the page asks
+    // again.
     const start = () => read().catch(error => {
       set({ session: undefined, ended: false, error });
       setTimeout(start, RETRY_MS);
     });
-    // A browser that never signed in has no session, so no request is needed.
+    // If nobody has signed in with this browser, there is no session, and no request is needed.
     if (localStorage.getItem(SIGNED_IN)) start();
     else set({ session: null, ended: false });
   }, []);
@@ -205,7 +207,8 @@ function App() {
     try {
       await api.send('DELETE', '/v1/admin/session');
     } catch (error) {
-      // The session still works, so the page must not claim that the operator is signed out.
+      // Only status 401 means that the session has ended. After any other error, the page must not
+      // say that the operator is signed out.
       if (error.status !== 401) {
         say(t('sign_out_failed', { error: error.message }));
         return;

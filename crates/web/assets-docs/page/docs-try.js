@@ -3,7 +3,7 @@
 import { el, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
-/** Values from earlier forms, which the next form offers: tokens, a sale, an item, an order. */
+/** Values from earlier requests, which the forms offer: tokens, a sale, an item, an order. */
 const kept = {};
 /** Whether the server is a demonstration, which creates guests. */
 const hasGuests = 'guests' in document.body.dataset;
@@ -34,7 +34,8 @@ async function known() {
 function offer(control, value) {
   if (control.value !== (control.dataset.offered ?? '')) return;
   control.value = value;
-  /* A field with several lines can change the line ends, so this reads the field's own value. */
+  /* A field with several lines can change the line ends of a text. So the value is read back from
+     the field. */
   control.dataset.offered = control.value;
 }
 
@@ -185,8 +186,8 @@ async function send({ method, path, operation, fields, body, token, needs, out }
     const words = late ? 'No complete answer within 20 s.' : 'The server did not answer.';
     out.replaceChildren(el('p', {}, words));
   }
-  /* With the same key, the server would return the same answer, so the next request gets a new key.
-     */
+  /* With the same `Idempotency-Key`, the server would return the same answer. So the next request
+     gets a new key. */
   for (const { name, control } of fields)
     if (name === 'Idempotency-Key') control.value = control.dataset.offered = newKey();
   fillAll();

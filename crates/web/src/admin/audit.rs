@@ -93,7 +93,8 @@ fn notice(found: &store::RefundNotice) -> Notice {
     }
 }
 
-/// Reports orders that a node acknowledged before a failover and that the database no longer has.
+/// Returns a finding about orders that a node acknowledged before a failover and that the database
+/// does not have any more.
 fn lost_orders(found: &store::LostOrders) -> Finding {
     let store::LostOrders { node, fence, at, acknowledged, lost, sample } = found;
     Finding {

@@ -133,9 +133,9 @@ fn block_view(app: &App, block: &store::Block) -> Block {
     }
 }
 
-/// Returns a block's id: a keyed hash of the blocked value. The id is the same on every node. The
-/// id must not reveal the buyer, because the log of actions keeps the id even after the buyer is
-/// erased.
+/// Returns a block's id: a keyed hash of the blocked value, so that the id is the same on every
+/// node. The log of actions keeps the id even after the buyer is erased, so the id must not reveal
+/// the buyer.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
         app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));

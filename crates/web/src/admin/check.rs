@@ -20,8 +20,8 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
 use crate::request_body;
 
-/// The longest lag of a running node. A node reports about twice a second, so a node whose last
-/// report is older may have stopped.
+/// The longest time since the last report of a running node, in milliseconds. A node reports about
+/// twice a second, so a node whose last report is older may have stopped.
 const LAG_MAX_MS: u64 = 1_500;
 
 pub(crate) async fn check(

@@ -1,5 +1,5 @@
-//! Shows, retries and discards dead letters of deliveries, refunds and tickets. All of them are in
-//! one list.
+//! Shows, retries and discards dead letters. The dead letters of deliveries, refunds and tickets
+//! are in one list.
 
 use std::sync::Arc;
 
@@ -48,7 +48,8 @@ async fn letters_page(
 ) -> Result<(Vec<(DeadLetterKind, DeadLetter)>, Option<String>), HandlerError> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
-    // A cursor contains the kind of the last row and the row's position among rows of that kind.
+    // A cursor contains the kind of the last row on the page, and the row's position among the rows
+    // of this kind.
     let (first, mut after) = match &from {
         Some((position, kind)) => (DeadLetterKind::parse(kind), Some(*position)),
         None => (None, None),
@@ -112,7 +113,8 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &detail))
 }
 
-/// Renders an event as the server would send it. Returns `None` if the event cannot be read.
+/// Returns an event in the form in which the server sends it. Returns `None` if the event cannot be
+/// read.
 async fn message(app: &App, read: Option<&EventRead>) -> Option<Value> {
     let message = app.outbox.message(read?.as_ref().ok()?).await?;
     serde_json::from_slice(&message.body).ok()
@@ -146,7 +148,8 @@ pub(crate) async fn discard_many(
     handle_many(&app, &by, query.as_deref(), &which).await
 }
 
-/// Retries the selected dead letters of a page one by one, or discards them if a reason is given.
+/// Reads a page of dead letters and handles the selected ones, one after the other. Discards each
+/// of them if the request gives a reason, and retries it otherwise.
 async fn handle_many(
     app: &App,
     by: &OperatorRequest,

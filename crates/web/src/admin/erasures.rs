@@ -53,9 +53,9 @@ pub(crate) async fn create(
     Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
 }
 
-/// Erases all data of the buyer that can be erased now, in several bounded transactions. Also
-/// erases an order that ends during the call. Returns the data that is retained. If the result is
-/// empty, no data of the buyer is left.
+/// Erases all data of the buyer that can be erased now, in several bounded transactions. This
+/// includes the data of an order that ends during the call. Returns the data that must be kept for
+/// now. If the result is empty, no data of the buyer is left.
 async fn erase(
     app: &App,
     buyer: &BuyerId,

@@ -1,5 +1,5 @@
-//! `GET /v1/admin/exports/…`: lists as CSV, oldest row first. The server reads a page from the
-//! store only after the client has received the previous page.
+//! `GET /v1/admin/exports/…`: sends lists as CSV, oldest row first. The server reads the next page
+//! from the store only after the client has received the page before.
 
 mod csv;
 mod ledger;
@@ -170,8 +170,8 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The status was sent already. Only a broken connection tells the client that lines are
-        // missing.
+        // The status of the answer was already sent. So the server breaks the connection, which
+        // tells the client that lines are missing.
         Err(error) => {
             tracing::warn!(
                 %error,
@@ -185,7 +185,7 @@ async fn write(
 }
 
 impl ExportWriter {
-    /// Reads one page. Returns whether the export may have another page.
+    /// Reads and writes one page. Returns `false` if the export is complete.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
         let at = match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,

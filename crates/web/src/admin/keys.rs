@@ -1,5 +1,4 @@
-//! Lists, creates and deletes operators' keys. Lists do not contain the keys themselves. Only the
-//! answer to `POST` shows the new key.
+//! Lists, creates and deletes operators' keys. Only the answer to `POST` contains the key itself.
 
 use std::sync::Arc;
 

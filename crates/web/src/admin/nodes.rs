@@ -109,8 +109,8 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
     }
 }
 
-/// Returns the servers that hold slots, with the results of the last check. The node checks these
-/// servers about once a second.
+/// Returns the Redis servers that hold slots, with the result of the last check of each server. The
+/// node checks these servers about once a second.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
     let servers = app.engine.slots().evidence().servers;
     if servers.is_empty() {

@@ -32,7 +32,7 @@ use crate::request_body;
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // This node may not know an item that was created on another node. Without the refresh, that
+    // The item may be new from another node, so the catalogue is refreshed first. Otherwise the
     // item would seem to be missing.
     app.engine.refresh_catalogue().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
@@ -47,8 +47,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     page(&app, &query, buyer, items).await
 }
 
-/// Returns the ids of the named items. Returns `None` if the request names neither a sale nor an
-/// item, because all items then match.
+/// Returns the ids of the items that the request names. Returns `None` if the request names neither
+/// a sale nor an item, which means all items.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;

@@ -159,8 +159,8 @@ pub(crate) async fn delete(
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Checks that `If-Match` allows the sale's version in this node's memory. Returns that version if
-/// the request has `If-Match`, because the store compares the version again.
+/// Checks that the version in `If-Match` is the sale's version in this node's memory. Returns this
+/// version, which the store must compare again. Returns `None` if the request has no `If-Match`.
 fn requested_version(headers: &HeaderMap, sale: &SaleState) -> Result<Option<u64>, Problem> {
     let values = || headers.get_all(IF_MATCH).iter().map(HeaderValue::as_bytes);
     if !if_match(values(), &etag(sale.row.version)) {

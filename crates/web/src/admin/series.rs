@@ -23,7 +23,8 @@ use crate::series::{MINUTE_MS, StepCounts};
 
 /// Without `from`, the series covers this much time before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// For this much time before `to`, the store may have only the rows of single seconds.
+/// In this period before `to`, the store may have only the rows of single seconds, but no rows of
+/// minutes.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -34,8 +35,8 @@ pub(crate) async fn get(
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
     sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
-    // If `to` is given, the last step contains the millisecond before `to`. Otherwise it contains
-    // the present time.
+    // If the request has `to`, the last step contains the millisecond before `to`. Otherwise the
+    // last step contains the present time.
     let last = query.to.map_or(app.engine.now(), |to| Millis(to.millis() - 1));
     let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
@@ -47,8 +48,8 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.engine.store();
-    // Also reads the minute before `from`, because a node without a row at some time has the levels
-    // of its last row.
+    // The minute before `from` is also read: if a node has no row at some time, the levels of its
+    // last row are used.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
@@ -72,7 +73,7 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
-/// Returns the counts of a row. If the row is of one second, this second is also the busiest
+/// Returns the counts of a row. In the row of a single second, this second is also the busiest
 /// second.
 fn counts_of(row: &SalePoint) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
@@ -82,9 +83,9 @@ fn counts_of(row: &SalePoint) -> StepCounts {
     counts
 }
 
-/// Sums the points of all nodes at each time. A node without a point at a time has its last levels,
-/// if they are less than a minute old. Then combines the sums of all times since `from` into steps
-/// of `length` milliseconds.
+/// Adds up the points of all nodes at each time. If a node has no point at a time, uses its last
+/// levels (its queue and its waiting visitors) of less than a minute ago. Then combines the sums of
+/// all times since `from` into steps of `length` milliseconds.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,

@@ -107,8 +107,8 @@ pub(crate) async fn slots(
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
         let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
-        // Takes the newest grant of each slot. An open grant is always the newest grant of its
-        // slot. Leaves out closed grants of removed nodes and of earlier spreads.
+        // Takes the newest grant of each slot. This is the slot's open grant, if it has one. Closed
+        // grants of removed nodes and of earlier spreads are left out.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
@@ -133,8 +133,8 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
-    // If the view has another epoch, it describes another grant of the slot. So the answer does not
-    // show this view.
+    // If the slot's state in memory has another epoch, it belongs to another grant of the slot. So
+    // the answer does not show it.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);

@@ -209,8 +209,8 @@ pub(crate) async fn redeliver(
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
-    // The store may have another event at this position. Then the event that the request names no
-    // longer exists.
+    // If the event at this position has another id, the event that the request names does not exist
+    // any more.
     if let Some(Ok(event)) = app.engine.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&event))
     {
@@ -274,8 +274,8 @@ async fn address(app: &App, text: &str) -> Result<(EndpointKind, String), Proble
     app.outbox.check(text).await.map_err(address_problem)
 }
 
-/// Checks a new address of an endpoint. The kind must stay the same, because a webhook has a secret
-/// and a broker has a password.
+/// Checks a new address of an endpoint. The kind of the endpoint must stay the same, because a
+/// webhook has a secret, and a broker has a password instead.
 async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String, Problem> {
     match address(app, text).await? {
         (found, url) if found == kind => Ok(url),

@@ -1,9 +1,9 @@
 //! Joins a page's modules into one script. So a page needs one request instead of twenty.
 //!
-//! Each module becomes a function that runs once and returns an object of its exports. An import
-//! becomes a destructuring of that object. Modules may import only by name, from `/assets/`, and
-//! never in a circle. A module that the page imports later, such as the texts of one language,
-//! stays a separate file.
+//! Each module becomes a function that runs once and returns an object with the module's exports.
+//! An import becomes a destructuring of this object. A module may import only named exports, only
+//! from `/assets/`, and never in a circle. A module that the page loads later with `import()`, such
+//! as the texts of one language, stays a separate file.
 
 use std::collections::{HashMap, HashSet};
 
@@ -70,8 +70,7 @@ fn constant(name: &str) -> String {
 }
 
 /// Returns whether the line begins with a comment and contains no code after it. A bundle leaves
-/// out such comments, because visitors do not need them. These comments make up a seventh of the
-/// scripts.
+/// out such comments. They are a seventh of the scripts, and browsers do not need them.
 fn is_comment_start(line: &str) -> bool {
     let line = line.trim();
     line.starts_with("/*") && line.find("*/").is_none_or(|end| end + 2 == line.len())

@@ -48,7 +48,7 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
 }
 
 /// The browser tests look for screens whose parts contradict each other. This test finds one cause
-/// of such a screen: a sentence that is wrong in only one of the languages.
+/// of such screens: a sentence that is wrong in one of the two languages.
 #[test]
 fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
     const OPEN: [&str; 6] =
@@ -111,8 +111,8 @@ fn console_keys() -> BTreeSet<String> {
         for (at, _) in text.match_indices("t('") {
             let is_call = !text[..at].ends_with(char::is_alphanumeric);
             let key = text[at + 3..].split('\'').next().unwrap_or_default();
-            // A script may compose a key from parts. Then this text is only the start of the key,
-            // and it ends with a dot.
+            // If a text ends with a dot, it is only the start of a key, which the script composes
+            // from parts.
             if is_call && !key.ends_with('.') {
                 keys.insert(key.to_owned());
             }

@@ -25,8 +25,8 @@ pub(super) const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; 
 #[derive(Debug)]
 pub(crate) struct AssetFile {
     pub(super) plain: Rendered,
-    /// One entry for each coding. The first request for a coding compresses the file. The inner
-    /// `None` means that the coding does not make the file smaller.
+    /// The compressed file, for each coding. The first request for a coding compresses the file.
+    /// The inner `None` means that the coding does not make the file smaller.
     packed: [OnceLock<Option<Rendered>>; Coding::ALL.len()],
     media_type: HeaderValue,
     cache: HeaderValue,

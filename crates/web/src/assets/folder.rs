@@ -14,7 +14,7 @@ use super::compress::Coding;
 use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of};
 use crate::page_html::{self, Shop};
 
-/// The policy of a page goes directly after this text.
+/// The start of a page's head. The page's policy goes directly after this text.
 const HEAD: &str = "<meta charset=\"utf-8\">";
 /// The pages for buyers. The folder has no page for the API documentation.
 const PAGES: [&str; 4] = ["index.html", "sale.html", "order.html", "404.html"];
@@ -26,8 +26,8 @@ const MISSING: &str = "missing.html";
 pub struct ExportedSale {
     /// The sale's id.
     pub id: String,
-    /// The sale. `None`: the page shows the sale's texts only after the page's script has read
-    /// them.
+    /// The sale, whose texts the page contains. `None` if the page's script must read the sale
+    /// first.
     pub sale: Option<Sale>,
 }
 
@@ -98,8 +98,8 @@ fn add(files: &mut Vec<FolderFile>, path: PathBuf, bytes: &[u8]) {
     files.push(FolderFile { path, bytes: bytes.to_vec() });
 }
 
-/// The rules for addresses that have no file of their own. All sales that are created after the
-/// export share one page, and all orders share another page.
+/// The rules for addresses without a file. All sales that are created after the export share one
+/// page, and all orders share another page.
 const REDIRECTS: &str = "/sale/* /sale.html 200\n/order/* /order.html 200\n";
 
 /// Returns the assets that these pages name, directly or through other assets.
@@ -137,8 +137,8 @@ fn policy(api: Option<&str>) -> String {
     }
 }
 
-/// Adds the policy to a page. Only a header can forbid other sites to show a page in a frame. So
-/// the policy inside the page leaves out this rule.
+/// Adds the policy to a page. The policy inside the page leaves out the rule against frames,
+/// because browsers accept this rule only in a header.
 fn with_policy(page: &str, api: Option<&str>) -> String {
     let policy = policy(api);
     let inside: Vec<&str> = policy

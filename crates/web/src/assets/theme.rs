@@ -51,8 +51,8 @@ pub(super) fn apply(settings: &Settings, sources: &mut HashMap<String, AssetSour
 }
 
 /// Returns the brand's colours as CSS variables, for the light and the dark scheme. In the dark
-/// scheme the accent colour is also a text colour. The wash colour mixes the accent colour with the
-/// dark background. Bars show held units in the accent's text colour, because that colour has
+/// scheme, texts also use the accent colour, and the wash colour is a mix of the accent colour and
+/// the dark background. Bars show held units in the accent's text colour, because this colour has
 /// enough contrast.
 fn color_styles(theme: &Theme) -> String {
     let Some(colors) = &theme.colors else { return String::new() };
@@ -111,8 +111,8 @@ fn font_styles(urls: &[String]) -> String {
     )
 }
 
-/// Returns the styles that show only the links for the page's language. If a page's script does not
-/// run, the page is in English.
+/// Returns the styles that show only the links for the page's language. Without its script, a page
+/// is in English.
 fn footer_styles(theme: &Theme) -> &'static str {
     if theme.footer_zh.is_empty() {
         return "";

@@ -20,7 +20,7 @@ const HEADERS_MAX: usize = 32;
 /// The head of a purchase as it arrived.
 #[derive(Clone, Copy)]
 pub(crate) enum RawHead<'a> {
-    /// The bytes of the head. They were parsed successfully before.
+    /// The bytes of the head, which were already parsed successfully.
     Bytes(&'a [u8]),
     /// The headers of the head.
     Map(&'a HeaderMap),
@@ -68,8 +68,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // The `Connection` header lists headers to remove. A client must not use this list to remove a
-    // header that the node needs.
+    // The `Connection` header lists further headers that a proxy must remove. A client must not be
+    // able to remove a header in this way that the node needs.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);

@@ -1,5 +1,6 @@
-//! The node's side of an edge's relay; see `doorbuster_engine::edge::relay`. The edge names buyers,
-//! and the node sends the events of these buyers. Each buyer is a parked reader of the hub.
+//! The node's side of the connection over which an edge gets events; see
+//! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends the events of these
+//! buyers. Each of these buyers has a reader at the hub, which needs no task while no event waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -27,16 +28,19 @@ use crate::connection::Connection;
 use crate::guarded_stream::GuardedStream;
 use crate::identity::ClientAddress;
 
-/// Time between two pings. The edge ends a silent connection after a few seconds.
+/// Time between two pings. Pings are frequent, because the edge ends a silent connection after a
+/// few seconds.
 const PING_INTERVAL: Duration = Duration::from_secs(2);
-/// The number of pings that the edge may leave without an answer.
+/// The number of pings without an answer after which the node ends the connection.
 const UNANSWERED_MAX: u32 = 3;
-/// The maximum number of messages, or of buyers with an event, that are handled before other work.
+/// The maximum number of messages, or of buyers with an event, that the node handles before it
+/// turns to its other work.
 const BATCH_MAX: usize = 256;
-/// Longest message of an edge, in bytes. A buyer follows at most 32 sales in each stream.
+/// Longest message of an edge, in bytes. A message names one buyer and the sales that the buyer
+/// follows, which are at most 32 for each stream.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
-/// The maximum number of buyers of one edge. The events of further buyers are not sent. An edge has
-/// at most this many connections.
+/// The maximum number of buyers of one edge. The node sends no events of further buyers. An edge
+/// never needs more, because it has at most this many connections.
 const BUYERS_MAX: usize = 1_000_000;
 /// The maximum number of buyers whose positions are read at the same time.
 const POSITION_READS_MAX: usize = 64;
@@ -67,7 +71,7 @@ type Received = Result<Message, SocketError>;
 struct EdgeLink {
     app: Arc<App>,
     socket: WebSocketStream<GuardedStream>,
-    /// Receives the key of each buyer with a waiting event.
+    /// The hub puts the key of each buyer with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
     feeds: HashMap<u64, Feed>,
     /// Keys of buyers with an event for the buyer alone. They are served first.
@@ -79,7 +83,7 @@ struct EdgeLink {
     keys: HashMap<BuyerId, u64>,
     /// The key for the next feed.
     next: u64,
-    /// Reads of positions. Each returns the key of its feed.
+    /// The running reads of buyers' positions. Each read returns the key of the buyer's feed.
     reads: JoinSet<u64>,
     reads_limit: Arc<Semaphore>,
 }
@@ -108,7 +112,7 @@ async fn serve(app: Arc<App>, socket: GuardedStream, connection: Arc<Connection>
         reads_limit: Arc::new(Semaphore::new(POSITION_READS_MAX)),
     };
     tokio::select! {
-        // The edge connects to another node, so the end of the connection needs no report.
+        // The edge then connects to another node, so the end of this connection needs no log line.
         Err(Gone) = link.run() => {}
         () = connection.cut.cancelled() => {}
     }
@@ -150,7 +154,8 @@ impl EdgeLink {
                 Some(Ok(_)) => {}
             }
             left -= 1;
-            // Beyond the limit no message is taken, because a taken message must be handled.
+            // At the limit, no further message is taken from the socket, because a message that was
+            // taken must also be handled.
             let next = if left > 0 { self.socket.next().now_or_never() } else { None };
             match next {
                 Some(next) => received = next,
@@ -181,7 +186,8 @@ impl EdgeLink {
         Ok(())
     }
 
-    /// Subscribes to the events of a buyer, in place of an earlier subscription.
+    /// Subscribes to the events of a buyer. A new subscription replaces the buyer's earlier
+    /// subscription.
     async fn follow(
         &mut self,
         buyer: BuyerId,
@@ -218,7 +224,8 @@ impl EdgeLink {
         key
     }
 
-    /// Sends the known positions of a buyer, and parks the feed.
+    /// Sends the positions of a buyer that are in memory. Then sends the waiting events, until the
+    /// feed has none.
     async fn send_positions(&mut self, key: u64) -> Result<(), Gone> {
         let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
         let buyer = feed.buyer().as_str().to_owned();
@@ -248,7 +255,7 @@ impl EdgeLink {
                     let buyer = buyer.as_str().to_owned();
                     self.send_message(&NodeMessage::Event { buyer, json }).await?;
                 }
-                // A feed for an edge has no statuses.
+                // A feed for an edge has no statuses, so this case does not occur.
                 Some(NextMessage::NotYet(_)) => {}
                 Some(NextMessage::TooSlow) => {
                     let (client, sales) = (feed.client(), feed.sales());
@@ -266,7 +273,8 @@ impl EdgeLink {
         self.send(Message::Text(text.into())).await
     }
 
-    /// Writes a message without a flush. If the edge reads nothing, the write fails after a time.
+    /// Writes a message without a flush. If the edge does not read, the write fails after some
+    /// time.
     async fn send(&mut self, message: Message) -> Result<(), Gone> {
         self.socket.feed(message).await.map_err(|_| Gone)
     }

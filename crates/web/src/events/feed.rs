@@ -48,7 +48,7 @@ pub(super) enum NextMessage {
     TooSlow,
 }
 
-/// A status that an event announces but that is not rendered yet.
+/// A status of a sale that an event announced and that must still be rendered.
 pub(super) struct PendingStatus {
     /// The sale.
     pub name: Arc<str>,
@@ -75,15 +75,16 @@ pub(super) struct Feed {
     /// For each waiting room, a fingerprint of the room, and a fingerprint of the last position
     /// that the reader got.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// The next status to send, as soon as it is rendered: the event number and the sale.
+    /// The status that must be sent next, after it is rendered: the number of its event, and the
+    /// sale.
     pending_status: Option<(u64, Arc<str>)>,
-    /// On an edge: makes a node send the events of this buyer to the edge.
+    /// On an edge, while this value exists, a node sends the events of this buyer to the edge.
     relay: Option<RelayGuard>,
 }
 
 impl Feed {
-    /// Starts a stream. It begins with the events about the buyer's orders since the event `after`.
-    /// `None`: the buyer has reached the limit of streams.
+    /// Creates the feed of a new stream. It begins with the events about the buyer's orders after
+    /// the event number `after`. Returns `None` if the buyer has the maximum number of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
@@ -99,7 +100,8 @@ impl Feed {
         Some(Self { relay, ..Self::from_parts(app, subscription, client, ends_at, blocks) })
     }
 
-    /// Creates the feed of a buyer for an edge. It has no statuses, and does not end with a token.
+    /// Creates the feed of a buyer for an edge. It has no statuses, because the edge renders them
+    /// itself. It does not end when a token expires.
     pub(super) fn for_edge(
         app: Arc<App>,
         (client, buyer): (ClientAddress, BuyerId),
@@ -142,7 +144,7 @@ impl Feed {
     }
 
     /// Lets the stream continue until a new token of the buyer expires. Returns the event that
-    /// confirms the token. `None`: the token belongs to another buyer.
+    /// confirms the token. Returns `None` if the token belongs to another buyer.
     pub(super) fn renew(&mut self, buyer: &BuyerId, expiry: TokenExpiry) -> Option<String> {
         if buyer != self.buyer() {
             return None;
@@ -192,9 +194,10 @@ impl Feed {
         statuses
     }
 
-    /// Returns the next waiting event without blocking. `None`: no event waits. When an event
-    /// arrives, `ready_queue` gets `key`. `NotYet`: the event is a status that must be rendered
-    /// first. Then a later call returns this status, and later events wait for it.
+    /// Returns the next waiting event without blocking. Returns `None` if no event waits; then
+    /// `ready_queue` gets `key` when the next event arrives. Returns `NotYet` if the event is a
+    /// status that must be rendered first. A later call then returns this status, before all later
+    /// events.
     pub(super) fn next_or_park(
         &mut self,
         ready_queue: &Arc<ReadyQueue>,
@@ -225,7 +228,8 @@ impl Feed {
             .map(|(id, sale)| notify::HubEvent { id, kind: Arc::new(EventKind::Status(sale)) })
     }
 
-    /// Removes the registration at the ready queue.
+    /// Removes the registration at the ready queue, so that the queue does not get the key of this
+    /// feed.
     pub(super) fn unpark(&mut self) {
         self.subscription.unpark();
     }
@@ -244,7 +248,7 @@ impl Feed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. Dropping the future loses no event.
+    /// Waits for the next event. The caller may drop the future, because no event is lost then.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {
@@ -266,9 +270,9 @@ impl Feed {
         }
     }
 
-    /// Renders an event as JSON. Rendering a status may take time. The caller must not drop this
-    /// future before it completes, because the event would be lost. `None`: there is nothing to
-    /// send, or the server is stopping.
+    /// Renders an event as JSON. Returns `None` if there is nothing to send, or if the server is
+    /// stopping. The rendering of a status can take time. The caller must not drop this future
+    /// before it completes, because the event would be lost.
     pub(super) async fn event_json(&mut self, event: &notify::HubEvent) -> Option<String> {
         let pending = match self.render(event) {
             Ok(json) => return json,
@@ -280,8 +284,8 @@ impl Feed {
         }
     }
 
-    /// Renders an event as JSON if no status must be rendered first. `Ok(None)`: there is nothing
-    /// to send.
+    /// Renders an event as JSON. Returns `Ok(None)` if there is nothing to send. Returns an error
+    /// if the event is a status that must be rendered first.
     fn render(&mut self, event: &notify::HubEvent) -> Result<Option<String>, PendingStatus> {
         let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
         // A sale that is no longer in the catalogue has no status.
@@ -318,14 +322,14 @@ impl Feed {
                 self.is_new_position(key, &position).then_some(position)
             }
             EventKind::Relayed { json, .. } => Some(json.to_string()),
-            // A status is not rendered here, because all readers share one rendered status.
+            // Statuses are rendered elsewhere, because all readers share one rendered status.
             EventKind::Status(_) => None,
         }
     }
 }
 
-/// Returns the time at which a stream with this token ends. The server still accepts a token that
-/// expired a moment ago. The stream of such a token lasts one second.
+/// Returns the time at which a stream with this token ends. The server accepts a token for a short
+/// time after it expired. The stream of such a token lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.engine.now().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)

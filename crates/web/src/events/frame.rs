@@ -26,9 +26,10 @@ pub(super) fn is_close_frame(mut bytes: &[u8]) -> bool {
     loop {
         let held = match *bytes {
             [CLOSE, ..] => return true,
-            // Client frames have a mask.
+            // In the second byte, the bit 0x80 says that the frame has a mask. Every frame of a
+            // client has a mask.
             [_, 0xfe, high, low, ..] => 2 + usize::from(u16::from_be_bytes([high, low])),
-            // Longer frames are not accepted.
+            // The server does not accept frames whose length needs more than two bytes.
             [_, 0xff, ..] => return false,
             [_, length, ..] => usize::from(length & 0x7f),
             _ => return false,
@@ -103,7 +104,7 @@ mod tests {
             for pongs in [0, 1, 7] {
                 let said = [&pong.repeat(pongs)[..], close].concat();
                 assert!(is_close_frame(&said), "{said:?}");
-                // The first byte of a close frame is enough to recognise the frame.
+                // The first byte of a close frame is enough to recognise the close frame.
                 assert!(is_close_frame(&said[..6 * pongs + 1]), "{said:?}");
             }
         }

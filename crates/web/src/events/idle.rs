@@ -1,12 +1,13 @@
-//! Serves idle WebSocket connections, which have no tasks of their own. Only the socket and its
-//! subscription stay in memory. One task serves thousands of connections: it reads what clients
-//! send, writes events without blocking, and sends pings. For all other work, a connection gets a
-//! task of its own again.
+//! Serves idle WebSocket connections. An idle connection has no task of its own: only its socket
+//! and its subscription stay in memory. One shared task serves thousands of idle connections. It
+//! reads what clients send, writes events without blocking, and sends pings. If a connection needs
+//! anything else, it becomes active: it gets a task of its own.
 //!
-//! The task never waits for one connection or one sale. Other tasks render statuses.
+//! The shared task never waits for a single connection or a single sale. So other tasks render
+//! statuses.
 //!
-//! Every idle connection has a key, and no key is used twice. Events and input for a closed
-//! connection are dropped.
+//! Every idle connection has a key. No key is used twice, so that events and input for a closed
+//! connection never reach another connection.
 
 mod closing;
 mod poller;
@@ -32,7 +33,8 @@ use crate::App;
 use crate::limits::{IDLE_BATCH_MAX, IDLE_EVENTS_MAX, IDLE_RETRY_AFTER};
 use poller::Poller;
 
-/// The maximum number of bytes that one read takes. A correct client sends less.
+/// The maximum number of bytes that one read takes. Usually a client sends only a few pongs, which
+/// are shorter.
 const READ_BYTES: usize = 10 * PONG_BYTES;
 
 /// The idle connections of one task.
@@ -41,16 +43,16 @@ struct IdleConnections {
     poller: Poller,
     /// Receives the key of each connection with a waiting event.
     ready_queue: Arc<ReadyQueue>,
-    /// Keys to serve first. Their connections have an event for one buyer alone.
+    /// Keys of connections with an event for one buyer alone. They are served first.
     called: VecDeque<u64>,
-    /// Keys to serve after `called`. Their connections have an event for all readers of a sale.
+    /// Keys of connections with an event for all readers of a sale. They are served after `called`.
     crowd: VecDeque<u64>,
     /// Tasks that each render one status.
     making: JoinSet<()>,
     /// The sale of each task in `making`.
     made: HashMap<Id, Arc<str>>,
-    /// Connections that wait for the status of a sale. The flag says whether an event for the
-    /// connection's buyer waits behind the status.
+    /// For each sale, the connections that wait for its status. The flag says whether an event for
+    /// the connection's buyer alone waits after the status.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
     /// The time of each connection's next ping.
@@ -121,10 +123,11 @@ impl IdleConnections {
         }
     }
 
-    /// Wakes all connections, and accepts no further connections.
+    /// Makes all connections active, and accepts no further idle connections.
     async fn wake_everyone(mut self, newcomers: &mut mpsc::Receiver<Box<IdleConnection>>) {
         newcomers.close();
-        // A connection that has reserved a slot still arrives, so the loop waits for it.
+        // A connection that reserved a slot earlier can still arrive, so the loop waits for all of
+        // them.
         while let Some(idle) = newcomers.recv().await {
             resume(idle.stream, idle.reader, WakeReason::Recheck);
         }
@@ -152,7 +155,7 @@ impl IdleConnections {
         }
     }
 
-    /// Accepts a connection. First sends the events that arrived after the connection reserved its
+    /// Accepts an idle connection. Sends the events that arrived after the connection reserved its
     /// slot.
     fn admit(&mut self, idle: Box<IdleConnection>) {
         let Some(key) = self.register(idle) else { return };
@@ -164,8 +167,8 @@ impl IdleConnections {
         }
     }
 
-    /// Registers a connection under a new key. `None`: the kernel cannot poll the connection, so
-    /// the connection gets a task of its own.
+    /// Registers a connection under a new key. Returns `None` if the kernel cannot poll the
+    /// connection. The connection then becomes active.
     fn register(&mut self, mut idle: Box<IdleConnection>) -> Option<u64> {
         let key = self.next;
         self.next += 1;
@@ -203,7 +206,7 @@ impl IdleConnections {
         }
     }
 
-    /// Wakes the connections of blocked buyers.
+    /// Makes the connections of blocked buyers active, so that their tasks close them.
     async fn wake_blocked(&mut self) {
         for (at, key) in self.keys().into_iter().enumerate() {
             if at.is_multiple_of(IDLE_BATCH_MAX) {
@@ -228,7 +231,7 @@ impl IdleConnections {
         for _ in 0..IDLE_BATCH_MAX {
             let own = self.called.pop_front().map(|key| (key, true));
             let Some((key, is_own)) = own.or_else(|| Some((self.crowd.pop_front()?, false))) else {
-                // Releases the memory that many waiting keys needed.
+                // A burst of events may have made these queues large. Their memory is released.
                 (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
                 return;
             };
@@ -270,9 +273,9 @@ impl IdleConnections {
         self.resume(key, WakeReason::Recheck);
     }
 
-    /// Makes a connection wait for a sale's status. Starts to render the status if no task renders
-    /// it yet. If the result is older than the announced status, the connection waits for a newer
-    /// result.
+    /// Makes a connection wait for a sale's status. Starts a task that renders the status, if no
+    /// task renders it yet. If a running task gives a status that is too old for the connection,
+    /// the connection waits for a newer one.
     fn wait_for_status(&mut self, status: PendingStatus, key: u64, is_own: bool) {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
@@ -289,7 +292,8 @@ impl IdleConnections {
     fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
         let (id, is_made) = match made {
             Ok((id, ())) => (id, true),
-            // Rendering panicked. So the server disconnects the readers that wait for this status.
+            // The rendering panicked, so the server disconnects the readers that wait for this
+            // status.
             Err(error) => (error.id(), false),
         };
         let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
@@ -330,7 +334,8 @@ impl IdleConnections {
         }
     }
 
-    /// Sends the next ping. If the client left several pings unanswered, closes the connection.
+    /// Sends the next ping. If the client left too many pings unanswered, closes the connection
+    /// instead.
     fn ping(&mut self, key: u64, now: Instant) {
         let ping_policy = self.app.ping_policy;
         if self
@@ -341,7 +346,7 @@ impl IdleConnections {
             // A pong may have just arrived, so the input is read first.
             self.read_input(key);
         }
-        // The read may have given the connection a task of its own. Then that task sends the pings.
+        // The read may have made the connection active. Then its own task sends the pings.
         let Some(idle) = self.connections.get_mut(&key) else { return };
         if idle.reader.feed.ends_at() <= now {
             return self.resume(key, WakeReason::Recheck);

@@ -46,7 +46,7 @@ impl IdleConnection {
     }
 }
 
-/// Returns whether the call can simply be tried again later.
+/// Returns whether the error only means that the call must be tried again later.
 pub(super) fn is_would_block(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
@@ -61,7 +61,8 @@ pub(crate) struct IdleSlots {
 }
 
 impl IdleSlots {
-    /// Reserves a slot in the next task. `None`: this task has no free slot.
+    /// Reserves a slot in one of the tasks, which take turns. Returns `None` if this task has no
+    /// free slot.
     pub(in crate::events) fn reserve(&self) -> Option<IdleSlot> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()

@@ -1,8 +1,8 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own. The connection takes the next frame when its buffer has room.
-//! Until then events wait in the hub, up to the hub's bound. If the stream must end, and the client
-//! does not read, the connection closes after `CLOSE_TIMEOUT`.
+//! The stream has no task of its own. When its buffer has room, the connection asks the stream for
+//! the next frame. Until then, events wait in the hub, up to the hub's bound. If the stream must
+//! end and the client does not read, the connection closes after `CLOSE_TIMEOUT`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -51,7 +51,7 @@ pub(crate) async fn stream(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> HandlerResult {
-    // Event ids of this server are numbers. A value that is not a number is ignored.
+    // The event ids of this server are numbers, so any other value is ignored.
     let after = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
     let mut feed = follow(&app, (client, buyer, expiry), query.as_deref(), after).await?;
     let mut first = VecDeque::from([format!("id: {}\ndata: {}\n\n", feed.since(), feed.hello())]);

@@ -1,5 +1,5 @@
-//! Does the WebSocket handshake on a plain socket. No library wraps the socket, so an idle
-//! connection needs no memory for WebSocket buffers.
+//! Does the WebSocket handshake on a plain socket. No library owns the socket after the handshake,
+//! so an idle connection needs no memory for the buffers of a library.
 
 use axum::body::Body;
 use axum::extract::FromRequestParts;
@@ -39,7 +39,7 @@ pub(super) fn upgrade_required() -> HandlerError {
     Problem::invalid_request(vec![fault]).into()
 }
 
-/// Returns whether `is` accepts one of the words in this header.
+/// Returns whether `is` returns true for one of the words in this header.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut words =
         headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -71,8 +71,8 @@ impl<S: Sync> FromRequestParts<S> for Upgrade {
     }
 }
 
-/// Returns the token that a browser offers as a subprotocol. Browsers cannot set other headers of a
-/// WebSocket request.
+/// Returns the token that a browser offers as a subprotocol. A page cannot set the header
+/// `Authorization` of a WebSocket request.
 pub(super) fn offered_token(headers: &HeaderMap) -> Option<&str> {
     let offered =
         headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
@@ -108,7 +108,8 @@ impl Upgrade {
         response
     }
 
-    /// Waits until the answer is sent, and returns the connection. `None`: the connection is gone.
+    /// Waits until the answer is sent, and returns the connection. Returns `None` if the connection
+    /// is gone.
     pub(super) async fn connection(self) -> Option<GuardedStream> {
         let upgraded = self.connection.await.ok()?;
         // Every connection that `connection.rs` serves has this type.

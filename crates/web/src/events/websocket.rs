@@ -1,8 +1,8 @@
 //! `GET /v1/ws`: sends a buyer's events over a WebSocket. The server accepts pongs, close frames
 //! and new tokens from a client, and ignores other short messages.
 //!
-//! An active WebSocket has a task of its own. After a time without activity the task ends, and the
-//! connection becomes idle.
+//! An active WebSocket has a task of its own. After some time without activity, the task ends and
+//! the WebSocket becomes idle, which needs less memory.
 
 mod unsent;
 
@@ -112,8 +112,8 @@ pub(super) enum WakeReason {
 struct ActiveWebSocket {
     socket: WebSocketStream<GuardedStream>,
     reader: WebSocketReader,
-    /// The number of bytes in all complete frames that were read. If the socket delivered more
-    /// bytes, a frame is partial.
+    /// The number of bytes in all complete frames that were read. If the socket has delivered more
+    /// bytes, a part of a further frame has arrived.
     bytes_in_frames: u64,
     /// How long the connection must be without activity before it becomes idle.
     idle_after: Duration,
@@ -140,7 +140,7 @@ enum EndReason {
 }
 
 impl EndReason {
-    /// Returns why the connection must end, or `None` if `end` is an event to send.
+    /// Returns why the connection must end. Returns `None` if `end` is an event that must be sent.
     fn of(end: &FeedEvent) -> Option<Self> {
         match end {
             FeedEvent::Event(_) => None,
@@ -277,11 +277,10 @@ impl ActiveWebSocket {
                     if let Some(slot) = self.idle_slot() {
                         return EndReason::GoesIdle(slot);
                     }
-                    // No slot is free, or the socket accepts no bytes. The task tries again after
-                    // longer and longer intervals.
+                    // The WebSocket cannot become idle, because no slot is free or the socket
+                    // accepts no bytes. The task tries again after longer and longer intervals.
                     idle_after = (idle_after * 2).min(IDLE_RETRY_AFTER);
-                    // A partial frame has arrived. The connection cannot become idle before the
-                    // rest arrives.
+                    // While only a part of a frame has arrived, the WebSocket must not become idle.
                     quiet_at = self.has_no_partial_frame().then(|| Instant::now() + idle_after);
                     continue;
                 }
@@ -294,8 +293,8 @@ impl ActiveWebSocket {
         }
     }
 
-    /// Sends a message. `Some`: the connection must end. Either the client is gone, or its stream
-    /// must end although the client does not read.
+    /// Sends a message. Returns a reason if the connection must end: the client is gone, or the
+    /// stream must end while the client does not read.
     async fn send(&mut self, message: Message) -> Option<EndReason> {
         let app = self.reader.feed.app().clone();
         tokio::select! {
@@ -307,7 +306,7 @@ impl ActiveWebSocket {
     }
 
     /// Handles a message with a new token. Returns the event that confirms the token, or the reason
-    /// why it is rejected. `None`: the message contains no token.
+    /// why the token is rejected. Returns `None` if the message contains no token.
     async fn renewal(&mut self, message: &Message) -> Option<Result<String, &'static str>> {
         let Message::Text(text) = message else { return None };
         let ClientMessage::Renew { token } = serde_json::from_str(text).ok()?;
@@ -318,12 +317,12 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether all input is handled and no partial frame or message waits.
+    /// Returns whether all input was handled, and no part of a frame or message waits for its rest.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }
 
-    /// Reserves a slot if one is free and the task can end without losing bytes.
+    /// Reserves a slot, if a slot is free and no bytes are lost when the task ends.
     fn idle_slot(&mut self) -> Option<IdleSlot> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
@@ -344,7 +343,7 @@ impl ActiveWebSocket {
             }
         };
         let WebSocketReader { feed, connection, _present, .. } = reader;
-        // Drops the waiting events first, because sending the close frame may take time.
+        // The waiting events are dropped first, because it can take time to send the close frame.
         drop(feed);
         let closing = async {
             let sent = match last {

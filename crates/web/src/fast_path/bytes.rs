@@ -9,7 +9,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::reply::{Reply, ReplyBody};
 
-/// The date header, and the headers that follow it in every answer. A connection renders this text
+/// The date header, and the headers that follow it in every answer. A connection renders the date
 /// at most once a second.
 #[derive(Debug, Default)]
 pub(crate) struct DateHeader {

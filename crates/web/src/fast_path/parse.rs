@@ -103,8 +103,8 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     }
 }
 
-/// Parses a length in plain digits. `None`: the text has other characters, or the length is over
-/// the limit of a body.
+/// Parses a length in plain digits. Returns `None` if the text has other characters, or if the
+/// length exceeds the limit for a body.
 fn length(digits: &[u8]) -> Option<usize> {
     if !(1..=5).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -61,8 +61,8 @@ pub(crate) async fn create(
     Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
 }
 
-/// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge uses the
-/// turn. A challenge is for any item, so the request extends the turns of all items.
+/// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge is using a
+/// turn. A challenge is not for a certain item, so the buyer's turns for all items are extended.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     for room in sale.rooms() {
@@ -93,12 +93,12 @@ fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) 
     }
 }
 
-/// Checks the solved challenge, if the sale requires one. A challenge cannot be used again, even if
-/// the check fails.
+/// Checks the solved challenge, if the sale requires a challenge. The challenge cannot be used
+/// again, even if the answer is wrong.
 ///
 /// # Errors
 ///
-/// The request has no solved challenge, or the challenge is not accepted.
+/// If the request has no solved challenge, or if the answer is not accepted.
 pub(crate) async fn redeem(
     app: &App,
     sale: &SaleState,

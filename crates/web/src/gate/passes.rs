@@ -71,8 +71,8 @@ async fn issue_pass(
     }
     let room = sale.room_of(item);
     app.check_rate_limit(Route::Pass, client, buyer, sale).await?;
-    // A pass ends together with the visitor's admission, because the visitor's units then go to the
-    // next visitor.
+    // A pass never lasts longer than the visitor's admission, because the next visitor is admitted
+    // when the admission ends.
     let (until, issued_without_room) = match app
         .gate
         .room
@@ -80,8 +80,8 @@ async fn issue_pass(
         .await
         .map_err(waiting_room::room_problem)?
     {
-        // `true` marks a pass that was issued without a waiting room. A waiting room that opens
-        // later does not accept this pass.
+        // `true` marks a pass that was issued while no waiting room was open. If a waiting room
+        // opens later, this pass is not valid any more.
         Admission::NotNeeded => (Millis(i64::MAX), true),
         Admission::AdmittedUntil(until) => (keep_turn(app, room, buyer, until).await?, false),
         Admission::MustWait => return Err(Problem::waiting_room().into()),
@@ -106,8 +106,8 @@ async fn issue_pass(
     })
 }
 
-/// Extends the buyer's turn, because a buyer who requests a pass uses the turn. Returns the new end
-/// of the turn.
+/// Extends the buyer's turn, because a buyer who requests a pass is using the turn. Returns the new
+/// end of the turn.
 async fn keep_turn(
     app: &App,
     room: SaleRoom<'_>,
@@ -122,7 +122,7 @@ async fn keep_turn(
 ///
 /// # Errors
 ///
-/// The sale issues no passes now.
+/// If the sale issues no passes now.
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
@@ -139,14 +139,15 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Checks that the admission, which ends at `until`, is still valid. The admission may end during
-/// the other checks, and its units then go to the next visitor.
+/// Checks that the admission, which ends at `until`, has not ended. It can end during the other
+/// checks, and then the next visitor is admitted.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }
 
-/// Checks the challenge, and then the access code. Before each of these two checks, the admission
-/// must still be valid. If it has ended, the challenge or the code stays unused.
+/// Checks the challenge, and then the access code. Before each of these two checks, the function
+/// checks that the admission has not ended. If it has ended, the challenge or the code stays
+/// unused.
 async fn check_challenge(
     app: &App,
     sale: &SaleState,

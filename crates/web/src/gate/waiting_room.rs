@@ -34,7 +34,7 @@ use crate::reply::{HandlerError, HandlerResult, ReplyBody, empty, json};
 use crate::request_body;
 use crate::sales::find_sale;
 
-/// How long the number of participants of a draw may be cached, in seconds.
+/// The `Cache-Control` of the answer about a draw, which has the number of participants.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`
@@ -119,8 +119,8 @@ pub(crate) async fn draw(
     Ok(reply)
 }
 
-/// Where an export continues: the rank of the next line, and the lot of the line before it. At the
-/// start, there is no line before it.
+/// Where an export continues: the rank of the next line, and the lot of the previous line. At the
+/// start, there is no previous line.
 struct ExportPosition(u64, Option<DrawLot>);
 
 /// `GET /v1/admin/sales/{sale}/draw.csv`
@@ -144,8 +144,8 @@ pub(crate) async fn export(
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.engine.store().drawn_after(&key, after, EXPORT_PAGE).await;
-            // The status of the answer was sent already. So only a broken connection tells the
-            // client that lines are missing.
+            // The status of the answer was already sent. So the server breaks the connection, which
+            // tells the client that lines are missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),
@@ -182,7 +182,8 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
     lines.into()
 }
 
-/// Returns the event about a buyer's position. `None`: this node does not know the position.
+/// Returns the event about a buyer's position. Returns `None` if this node does not know the
+/// position.
 pub(crate) fn position_event(app: &App, room: SaleRoom<'_>, buyer: &BuyerId) -> Option<Event> {
     let shown = app.gate.room.cached_position(&app.engine, room, buyer)?;
     let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until, item } =
@@ -232,8 +233,8 @@ fn queried_room<'a>(sale: &'a SaleState, item: Option<&str>) -> Result<SaleRoom<
     wanted_room(sale, item, || FaultLocation::Query("item".into()))
 }
 
-/// Returns the sale with this name and the row of its waiting room. A sale that no longer has a
-/// waiting room still has the row, because anyone may verify a draw at any later time.
+/// Returns the sale with this name and the row of its waiting room. The row stays even if the
+/// waiting room was switched off later, because anyone may verify its draw at any time.
 async fn sale_with_draw(
     app: &App,
     name: &str,

@@ -1,4 +1,4 @@
-//! The metrics of the log. An alarm can use these metrics instead of log lines.
+//! The metrics of the log. An alarm can use these metrics, so that it need not read log lines.
 
 use doorbuster_telemetry::log::event_counts;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};

@@ -224,7 +224,7 @@ fn stock(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_item_units",
         MetricKind::Gauge,
-        "Units of each item by location; counted stock only.",
+        "Units of each item by location, without items of unlimited stock.",
     );
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.has_open_slots()).collect();

@@ -7,7 +7,7 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 use crate::App;
 
 /// Writes the phase of each sale that is scheduled, open or paused. Also writes the number of
-/// seconds of sales whose numbers the store did not accept in time.
+/// seconds whose statistics were dropped, because the store did not accept them in time.
 pub(super) fn phases(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_sale_phase",

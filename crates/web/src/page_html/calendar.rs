@@ -27,7 +27,7 @@ pub(crate) struct CalendarEntry<'a> {
     pub version: u64,
     /// Whether the sale was closed before it opened.
     pub is_cancelled: bool,
-    /// The time of the answer.
+    /// The time at which the server writes the entry.
     pub now: Time,
     /// The shop. Its address may come from the request.
     pub shop: Shop<'a>,
@@ -35,8 +35,8 @@ pub(crate) struct CalendarEntry<'a> {
 
 impl CalendarEntry<'_> {
     /// Returns the entry (RFC 5545) with a reminder ten minutes before the start. `languages` are
-    /// the reader's languages in order of preference. If a calendar already has an entry with the
-    /// same UID, the new entry replaces it.
+    /// the reader's languages in order of preference. All entries of a sale have the same UID, so a
+    /// calendar replaces the old entry of the sale by the new one.
     pub(crate) fn text(&self, languages: &[String]) -> String {
         let CalendarEntry { sale, starts_at, shop, .. } = *self;
         let title = in_language(&sale.title, languages);
@@ -107,8 +107,8 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the text in the first of these languages in which the text exists. If it exists in none
-/// of them, returns the fallback.
+/// Returns the text in the first of these languages in which it exists. If it exists in none of
+/// them, returns its fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();

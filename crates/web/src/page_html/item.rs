@@ -1,5 +1,6 @@
 //! Writes the elements that the script of a sale's page fills: the first picture, and the texts of
-//! an item. The server fills them too, so that a visitor sees them before the script runs.
+//! an item. The server also fills them, so that a visitor sees the picture and the texts before the
+//! script runs.
 
 use doorbuster_api::sale::{Item, Sale};
 use doorbuster_api::value::Text;
@@ -8,7 +9,7 @@ use doorbuster_engine::page_document::PAGE_LANGUAGES;
 use super::escaped;
 
 /// The maximum width of a title in the normal font, in letters. A longer title gets a smaller font.
-/// A Chinese character counts as two letters. The page's script has the same rule.
+/// A Chinese character counts as two letters. The page's script uses the same number.
 const LONG_TITLE: usize = 28;
 
 /// Returns the element of the first picture.
@@ -24,7 +25,7 @@ pub(super) fn picture(item: &Item) -> String {
     format!("<img class=\"stage__image\" id=\"image\" {image}>")
 }
 
-/// Returns the elements of the item's texts, which the page's script also fills.
+/// Returns the elements with the item's texts.
 pub(super) fn texts(sale: &Sale, item: &Item) -> String {
     let titles = PAGE_LANGUAGES.map(|language| item.title.for_language(language));
     let edition = PAGE_LANGUAGES.map(|language| sale.title.for_language(language));

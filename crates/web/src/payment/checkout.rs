@@ -41,7 +41,8 @@ pub(crate) async fn open(
     open_for(&app, id(&order)?, buyer, client, &headers).await
 }
 
-/// Opens the checkout of this buyer's order, for the buyer or for a holder of the order's link.
+/// Opens the checkout of this buyer's order, for the buyer or for a person who has the order's
+/// link.
 pub(crate) async fn open_for(
     app: &Arc<App>,
     id: TicketId,
@@ -102,8 +103,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.engine.catalogue().sale(sale) {
-                // The limit on this order's checkouts may have refused the request. So the answer
-                // has the status of the limit that refused.
+                // The refusal may come from the limit for this order's checkouts, not from a limit
+                // of the sale. So the answer has the status that the refusal contains.
                 standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
@@ -126,7 +127,8 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
     }
 }
 
-/// Checks the limit on this order's checkouts, and the sale's limits for this caller.
+/// Checks the limit for this order's checkouts, and the sale's limits for this caller. Counts the
+/// request.
 async fn within_limits(
     app: &App,
     client: ClientAddress,

@@ -1,7 +1,7 @@
 //! The sandbox's checkout page. Every checkout has the same page. The page reads the state of its
 //! checkout as JSON, and its buttons send requests.
 //!
-//! Anyone who knows the address of a checkout may press the buttons, as at a real provider.
+//! Anyone who knows the address of a checkout can press its buttons, as at a real provider.
 
 use std::sync::Arc;
 

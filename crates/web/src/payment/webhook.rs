@@ -1,5 +1,5 @@
 //! Verifies, parses and applies the messages of payment providers. The server answers `200` only
-//! after the store has every effect of the message.
+//! after the store has recorded every effect of the message.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ pub(crate) async fn handle_message(
     }
     let headers = request.headers().clone();
     let body = request_body::body(request, provider.message_bytes_max()).await?;
-    // The provider signs the message with the real time. After a change of a clock, the store's
-    // time may differ from the real time. So if the check with the store's time fails, the server
-    // checks again with the wall clock. A repeated message does no harm, because the inbox
-    // recognises its id.
+    // The provider signs the message with the real time. After a jump of a clock, the store's time
+    // can differ from the real time. So if the check with the store's time fails, the server checks
+    // again with the wall clock. An old message that passes this check does no harm, because the
+    // inbox recognises its id.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.engine.now()) {
         Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
@@ -43,8 +43,8 @@ pub(crate) async fn handle_message(
         }
     })?;
     failpoint::pass(Failpoint::MessageRead);
-    // A separate task handles the message, so that the work completes even if the provider
-    // disconnects. If the work stopped halfway, units that were taken for a late payment could stay
+    // A separate task handles the message, so that it runs to its end even if the provider
+    // disconnects. If it stopped halfway, units that it had taken for a late payment could stay
     // without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });

@@ -1,4 +1,4 @@
-//! What a node keeps to record the numbers of every sale.
+//! The state that a node keeps in memory to record the numbers of every sale.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicI64;

@@ -11,9 +11,9 @@ pub(crate) struct StepCounts {
     /// Answers to purchase requests, by kind.
     #[serde(default)]
     pub answers: BTreeMap<String, u64>,
-    /// The requests of this node in the busiest second of the step: the second in which all nodes
-    /// together had the most requests. The value is 0 in a stored second, and in a minute that an
-    /// older version of the program stored.
+    /// The requests of this node in the busiest second of the step. This is the second in which all
+    /// nodes together had the most requests. The value is 0 in the row of a second, and in a minute
+    /// that an older version of the program stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
     /// Latencies: each bucket's index and its count.
@@ -30,7 +30,7 @@ pub(crate) struct StepCounts {
     pub waiting: u64,
 }
 
-/// Serde passes the field as a reference.
+/// Serde calls this function with a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(n: &u64) -> bool {
     *n == 0
@@ -42,7 +42,8 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
-    /// Adds a later step. For the queue, the waiting visitors and the peak, keeps the larger value.
+    /// Adds a later step. Of the queue, the waiting visitors and the peak, keeps the larger value
+    /// of the two steps.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);
         self.peak = self.peak.max(later.peak);
@@ -72,8 +73,8 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// Returns only the queue and the waiting visitors. A node records a step whenever they change.
-    /// So they stay the same until the node's next step.
+    /// Returns only the queue and the waiting visitors. A node records a step whenever these
+    /// change, so they are valid until the node's next step.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }

@@ -202,7 +202,8 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
             // Input makes a connection active.
             stream.write_all(&PING).await.expect("the server reads");
         }
-        // The pauses differ, so events come before, during and after the change to idle.
+        // The pauses differ, so that events come before, while and after the connection becomes
+        // idle.
         tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {
@@ -252,15 +253,15 @@ async fn events_published_by_several_threads_arrive_in_order() {
 async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete() {
     let full = start(|_| {}).await;
     let mut stream = raw_socket(&full).await;
-    // A mask of zeros.
+    // The four zero bytes are the frame's mask.
     let ping = [0x89, 0x85, 0, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
     for cut in 0..ping.len() {
         wait_for_idle(&full, 1).await;
         if cut > 0 {
             stream.write_all(&ping[..cut]).await.expect("the server reads");
             wait_for_idle(&full, 0).await;
-            // The socket gets no bytes during this time. It must not become idle, because the frame
-            // is incomplete.
+            // The server gets no bytes during this time. The WebSocket must not become idle,
+            // because the frame is incomplete.
             tokio::time::sleep(10 * IDLE_AFTER).await;
             assert_eq!(
                 idle_sockets(&full),
@@ -281,7 +282,7 @@ async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped(
     wait_for_idle(&full, 1).await;
     publish_refusals(&full, WAITING as u32).await;
     expect_no_connection(&full).await;
-    // The socket was closed because it read nothing, not because too many events waited.
+    // The WebSocket was closed because its client read nothing, not because too many events waited.
     assert_eq!(full.app.engine.hub().dropped(), 0);
     drop(slow);
 }

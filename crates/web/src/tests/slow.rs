@@ -1,6 +1,6 @@
 //! Tests clients that read nothing: readers of event streams, and clients that send requests
 //! without end. The server closes each connection in time. Each connection costs only the memory of
-//! its buffers, and other clients are served.
+//! its buffers, and the server still serves other clients.
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_engine::notify::EventKind;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -12,11 +12,12 @@ use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 
 /// How long a client in these tests may read nothing.
 pub(super) const STALL: Duration = Duration::from_millis(200);
-/// Longest wait for a server timeout. A test shortens this timeout. The default timeout is longer
-/// than this wait.
+/// Longest wait for a timeout of the server. The tests set a short timeout. The server's default
+/// timeout is longer than this wait, so a test fails if its setting has no effect.
 const SOON: Duration = Duration::from_secs(15);
-/// The maximum number of bytes that can be on the way to a client that reads nothing. The server's
-/// kernel doubles the buffer for its own overhead. The client's kernel also holds some bytes.
+/// The maximum number of bytes that can be on the way to a client that reads nothing. It is larger
+/// than the send buffer: the server's kernel doubles the buffer, and the client's kernel also holds
+/// some bytes.
 const HELD_MAX: usize = 8 * SEND_BUFFER_BYTES;
 /// The maximum memory that one connection may cost, in bytes. It covers the connection's buffers
 /// and the server's other work while the connection is open.
@@ -150,7 +151,7 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
     let slow = Reader::new(narrow(&full).await).await;
     publish_refusals(&full, WAITING);
     until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
-    // The stream was closed because it read nothing, not because too many events waited.
+    // The stream was closed because its client read nothing, not because too many events waited.
     assert_eq!((full.app.engine.hub().dropped(), full.app.engine.hub().readers()), (0, 0));
     drop(slow);
 }
@@ -240,14 +241,14 @@ fn answered(full: &Full) -> u64 {
 
 #[test]
 fn a_client_that_sends_without_reading_is_disconnected_and_uses_only_its_buffers() {
-    // All work of the server for a client runs on this thread, so the test counts all of its
-    // memory.
+    // The server handles its clients only on this thread, so the test counts all memory that it
+    // uses for them.
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     // A proxy's connection is never paused, so its answers are sent at once.
     let proxies = [("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")];
     let full = runtime.block_on(Full::start_with(&proxies, |app| app.write_stall = STALL));
     let page = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".to_owned();
-    // A purchase takes the fast path.
+    // This request is an ordinary purchase, so the fast path answers it.
     let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     for request in [page, purchase] {
         let each = runtime.block_on(answer_bytes(&full, &request));

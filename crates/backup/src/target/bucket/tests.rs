@@ -17,7 +17,7 @@ async fn objects_are_written_listed_read_and_deleted() {
     bucket.put("gen/segment-1-2", Bytes::from_static(b"pages")).await.expect("writes");
     let dir = TempDir::new();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-    // The content has more than one part.
+    // The content needs more than one part.
     let content: Vec<u8> = (0..PART_BYTES + 1_000).map(|at| (at % 251) as u8).collect();
     std::fs::write(&from, &content).expect("writable");
     bucket.put_file("gen/base-1.sqlite", &from).await.expect("writes");

@@ -13,10 +13,10 @@ const GAPS: usize = 3;
 const PLACES: std::ops::Range<usize> = 56..272;
 /// The smallest distance between gaps.
 const APART: usize = 50;
-/// Up to this distance from the middle of a side, the outline is ignored, because a tongue may be
-/// there.
+/// The robot ignores the outline up to this distance from the middle of a side, because a tongue
+/// may be there.
 const OPEN: f32 = 11.0;
-/// The limit for the strength of an edge. Stronger edges count as this strong.
+/// The largest strength of an edge that counts. A stronger edge counts as this value.
 const STEEP: f32 = 30.0;
 /// The robot searches for an outline up to this many pixels from the expected position.
 const BENT: i16 = 2;

@@ -5,15 +5,15 @@
 use super::{FROM, SIDE, Seen, cells, outlines};
 use crate::pixels::Grey;
 
-/// How far the inner and the outer point of a pair are from the outline. With these distances, the
-/// inner point is not on the line around the piece. The outer point is not on the gap's rim, even
-/// if the gap is slightly turned and scaled.
+/// How far the inner and the outer point of a pair are from the outline, in pixels. At these
+/// distances, the inner point is not on the line that is drawn around the piece. The outer point is
+/// not on the gap's rim, even if the gap is slightly turned and scaled.
 const INSIDE: usize = 3;
 const OUTSIDE: std::ops::RangeInclusive<f32> = 2.0..=7.0;
 /// Number of gaps that a robot looks for.
 const GAPS: usize = 3;
-/// The largest difference that counts. A larger difference counts as this value, because it comes
-/// from an edge of the background or from a rim.
+/// The largest difference of colours that counts. A larger difference comes from an edge in the
+/// background or from a rim, so it counts only as this value.
 const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
@@ -48,8 +48,9 @@ fn median(mut values: Vec<f32>) -> f32 {
     values[values.len() / 2]
 }
 
-/// Returns how much colours change across the rim at a position. A constant difference does not
-/// count, because the piece may be a little lighter or darker than its source.
+/// Returns how much colours change across the rim at a position. A difference that is the same
+/// along the whole rim does not count, because the piece may be a little lighter or darker than the
+/// picture.
 fn change_across_rim(seen: &Seen, at: usize) -> f32 {
     let of_colour = seen.colours.iter().map(|(picture, piece)| {
         let step = |&(inner, outer): &Pair| {

@@ -13,7 +13,7 @@ use crate::value::{GrantId, ItemId, TicketN};
 const STEPS: usize = 300;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 20_000;
-/// The number of units at the beginning.
+/// The number of free units at the beginning of a run.
 const UNITS: u64 = 4;
 /// A crash loses no transaction id that was assigned this long ago, in milliseconds.
 const DURABLE_AFTER_MS: i64 = POLL_REWIND_MS / 2;
@@ -51,7 +51,7 @@ struct Database {
     next: u64,
     next_seq: i64,
     next_request: u64,
-    /// When ids were assigned: the time, and the next id after it.
+    /// For each assignment of a transaction id: the time, and the id that comes next.
     assigned: Vec<(i64, u64)>,
     /// The running transactions, each with its order.
     running: BTreeMap<u64, Order>,
@@ -104,7 +104,9 @@ impl Database {
         self.digests.push(Row { transaction, at: now, orders });
     }
 
-    /// Ends every running transaction. Ids from `kept` on are assigned again.
+    /// Ends every running transaction, because the database crashed or failed over. After that, the
+    /// database again assigns the ids from `kept` on, but only ids above those of all committed
+    /// transactions.
     fn restart(&mut self, kept: u64) {
         self.running.clear();
         let committed = self.orders.iter().map(|order| order.transaction + 1).max();
@@ -113,7 +115,7 @@ impl Database {
     }
 }
 
-/// The node's memory.
+/// The memory of the node that follows the digests.
 struct Node {
     follower: DigestFollower,
     requests: BTreeSet<u64>,
@@ -253,7 +255,7 @@ impl World {
         self.check()
     }
 
-    /// Checks that a node which polls for a while knows all orders.
+    /// Checks that the node knows all orders after it has polled for a while without faults.
     fn rest(&mut self) -> Result<(), String> {
         for _ in 0..STEPS {
             self.now += 10;

@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::edge::{ClockReading, FeedRead, FeedStep, Follower, is_fresh};
 
-/// A server's answer: the result of the read, its requests, and items with their free units.
+/// A server's answer to one read: the summary of the read, the requests, and the items with their
+/// free units.
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) read: FeedRead,

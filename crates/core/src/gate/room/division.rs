@@ -6,7 +6,7 @@
 //! proportional to the number of its waiting visitors, and is at least one. If there are fewer
 //! admissions than rooms, the rooms take turns.
 
-/// A room's need of admissions.
+/// How many admissions a room needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomDemand {
     /// Visitors who wait.
@@ -22,8 +22,8 @@ impl RoomDemand {
 }
 
 /// Divides at most `total` admissions between these rooms. Returns the part of each room, which is
-/// at most the number that the room may admit. If there are too few admissions for all rooms, the
-/// number of the step, `step`, decides which room is first.
+/// at most the number that the room may admit. If there are fewer admissions than rooms, the rooms
+/// take turns: `step`, the number of the step, decides which room is first.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];

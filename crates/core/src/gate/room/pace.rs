@@ -16,7 +16,7 @@ const WINDOW_MS: i64 = 60_000;
 const MEASURED_MIN_MS: i64 = 20_000;
 /// The time between two samples.
 const SAMPLE_INTERVAL_MS: i64 = 1_000;
-/// A rate needs at least this many admissions.
+/// A rate is computed only from at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
 /// The number of parts into which the measured time is divided. The rates of the parts are
 /// compared, because admissions that come in waves have no steady rate.
@@ -64,7 +64,8 @@ pub struct PaceEstimator {
     /// The largest number of admissions in one step.
     admissions_max: u64,
     marks: VecDeque<ProgressSample>,
-    /// The latest step: the time at which all its admissions end, and their number.
+    /// The latest step: the time at which all admissions of this step end, and the number of these
+    /// admissions.
     step: (Millis, u64),
     /// For each wave of admissions: when its first admission ends, and when its last admission
     /// ends. The buyers who filled the shop form a wave. The buyers who replaced them form the next
@@ -74,7 +75,7 @@ pub struct PaceEstimator {
     measured: Option<MeasuredPace>,
 }
 
-/// The result of the samples.
+/// The range of rates that the samples show, and how far an estimate can go.
 #[derive(Clone, Copy, Debug)]
 struct MeasuredPace {
     quick: Rate,
@@ -116,7 +117,8 @@ impl PaceEstimator {
         self.admissions_max = admissions_max.clamp(1, ADMISSIONS_OUT_MAX);
     }
 
-    /// Records an admission that ends at `until`.
+    /// Records one admission that ends at `until`. Admissions with the same end belong to the same
+    /// step.
     pub fn note_admission(&mut self, until: Millis) {
         if self.step.0 != until {
             self.step = (until, 0);
@@ -170,8 +172,9 @@ impl PaceEstimator {
     }
 
     /// Returns the expected waiting time at this position. The estimate uses a range of rates
-    /// around the measured rate. The range extends by twice the rate's uncertainty on each side, or
-    /// further if the rate varied more. Returns `None` if no reliable estimate exists.
+    /// around the measured rate. The range extends on each side by twice the standard deviation of
+    /// the measured rate, or further if the rate varied more during the measurement. Returns `None`
+    /// if no reliable estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;
@@ -224,7 +227,8 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     Some(Rate { calls: to.called.saturating_sub(from.called), ms })
 }
 
-/// Returns how many more visitors will be admitted, as far as the measurements allow a prediction.
+/// Returns how many more visitors will be admitted, by a careful prediction from the measurements.
+/// Returns `None` if the stock is unlimited.
 fn positions_reachable(
     first: &ProgressSample,
     last: &ProgressSample,
@@ -241,7 +245,8 @@ fn positions_reachable(
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
-    // The factor 2 halves the result, because a few admissions do not predict the end well.
+    // The factor 2 halves the result, because the few admissions so far do not predict well how
+    // many visitors will be admitted until the end.
     Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
 }
 

@@ -1,6 +1,6 @@
 //! Tests the waiting room with random runs. After every step, the test checks the rules. Two nodes
-//! decide admissions from old readings, and may crash. Buyers enter twice, leave, buy many units or
-//! none, and give units back.
+//! decide about admissions. Each node uses old readings of the rows, and may crash. Buyers enter
+//! twice, leave, buy many units or none, and give units back.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -15,7 +15,7 @@ struct VisitorRow {
     until: Option<Millis>,
 }
 
-/// The durable state.
+/// The state that a crash of a node does not change.
 struct World {
     seed: DrawSeed,
     line: RoomProgress,
@@ -30,7 +30,7 @@ struct World {
     ever_called: Vec<u64>,
 }
 
-/// The data that a node loses in a crash: an old reading of the rows.
+/// The data that a node loses in a crash: its latest reading of the rows, which may be old.
 #[derive(Clone, Copy, Default)]
 struct Node {
     seen: Option<(RoomProgress, RoomSupply)>,
@@ -113,7 +113,7 @@ impl World {
             .admissions(&self.line, STEP_ADMISSIONS_MAX);
         let (_, shop) = self.snapshot();
         let (before, after) = self.line.admit(count);
-        // Check with the current state, not with the old reading. Each admitted buyer must find a
+        // This check uses the current state, not the old reading. Each admitted buyer must find a
         // unit that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.out <= self.free,

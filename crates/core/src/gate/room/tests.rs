@@ -1,4 +1,4 @@
-//! Tables of the waiting room's rules.
+//! Tests the waiting room's rules with tables of inputs and expected results.
 use super::*;
 
 fn line(entered: u64, participants: Option<u64>, called: u64) -> RoomProgress {
@@ -39,7 +39,7 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     check(Some(100), 10, 0, 0, 0, 10);
     check(Some(100), 1_000_000, 0, 0, 0, 9);
     check(Some(3), 10, 0, 0, 0, 3);
-    // Eight buyers took two units each.
+    // Eight buyers took two units each, so the room expects two units for the next buyer too.
     check(Some(100), 10, 0, 8, 16, 50);
     check(Some(100), 10, 10, 8, 16, 40);
     check(Some(1), 10, 0, 8, 16, 1);

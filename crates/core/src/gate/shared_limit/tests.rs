@@ -7,7 +7,7 @@ use super::*;
 const MICRO: u64 = 1_000;
 const MINUTE: u64 = 60_000_000_000;
 
-/// SplitMix64.
+/// A generator of random numbers (SplitMix64).
 struct Rng(u64);
 
 impl Rng {
@@ -59,7 +59,7 @@ struct Flight {
     arrives_at: u64,
     returns_at: u64,
     answer: Option<LimitAnswer>,
-    /// The waiting requests that the shared storage allowed.
+    /// The number of waiting requests that the shared storage allowed.
     served: usize,
     is_lost: bool,
 }
@@ -74,7 +74,7 @@ struct Node {
     paused_until: u64,
 }
 
-/// A limit, and what may go wrong.
+/// The settings of a run: the limit, the nodes, and which faults may happen.
 #[derive(Clone, Copy)]
 struct Plan {
     burst: u32,
@@ -89,7 +89,7 @@ struct Plan {
 /// The result of a run.
 struct Run {
     allowed: u64,
-    /// Whether the limit was exceeded.
+    /// Whether the nodes allowed more requests than the limit.
     is_over: bool,
 }
 
@@ -109,7 +109,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // In some runs, only the favourite node gets requests at first.
+        // At each time, one node (the favourite) gets more requests than the others. In some runs
+        // it gets all requests at first.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -179,7 +180,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if flight.arrives_at <= now && flight.answer.is_none() && !flight.is_lost {
                 let (state, answer) = flight.sent.call.apply(shared, now / MICRO + shared_ahead_us);
                 (shared, flight.answer) = (state, Some(answer));
-                // The answer may get lost too.
+                // Besides the message to the shared storage, its answer may get lost too.
                 if plan.has_faults && rng.percent(5) {
                     (flight.is_lost, flight.answer) = (true, None);
                 } else {

@@ -1,5 +1,5 @@
-//! Tests an endpoint that is down: which events are tried, how soon the queue notices a recovery,
-//! and which events are given up.
+//! Tests the queue of an endpoint that is down: which events it tries, how soon it notices that the
+//! endpoint has recovered, and which events it gives up.
 use std::collections::BTreeSet;
 
 use super::*;

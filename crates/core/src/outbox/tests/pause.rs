@@ -1,5 +1,5 @@
 //! Tests a pause that an endpoint asks for. The pause holds for all events. Only an operator can
-//! end it early.
+//! end the pause early.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
 
@@ -7,7 +7,8 @@ fn asks(pause_ms: i64) -> SendOutcome {
     SendOutcome::Failed { error: "503".to_owned(), pause_ms }
 }
 
-/// Returns a queue with the events of this many orders. At most eight are in delivery at once.
+/// Returns a queue with the events of this many orders. At most eight events are in delivery at the
+/// same time.
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
@@ -112,7 +113,7 @@ fn an_operators_retry_ends_a_pause() {
         queue.done(2, SendOutcome::Delivered, AT, 0);
         keep(&mut queue);
         let now = AT.plus(5_000);
-        // The store's row is unchanged: no operator requested a retry.
+        // The row in the store is unchanged, because no operator requested a retry.
         let known = queue.rows[&1].parcel.clone();
         queue.replace_rows(vec![known.clone()]);
         assert_eq!(queue.next(now), None);

@@ -57,7 +57,7 @@ impl Dice {
         self.0 % sides
     }
 
-    /// Returns the answer of a receiver that fails `ill` times out of ten.
+    /// Returns the answer of a receiver that fails in `ill` of ten cases.
     fn outcome(&mut self, ill: u64) -> SendOutcome {
         match self.roll(10) {
             side if side >= ill => SendOutcome::Delivered,
@@ -110,7 +110,7 @@ fn deliver_all(seed: u64) {
             let outcome = dice.outcome(ill);
             let is_gone = outcome == SendOutcome::Gone;
             if outcome == SendOutcome::Delivered || dice.roll(3) == 0 {
-                // The receiver may have accepted the event although the sender saw a failure.
+                // The sender saw a failure, but the receiver may have accepted the event.
                 received.insert(at);
             }
             let spread = dice.roll(1 << 32) as u32;
@@ -126,7 +126,8 @@ fn deliver_all(seed: u64) {
             && let Some(progress) = queue.next_advance()
         {
             stored.take(&progress);
-            // Sometimes the driver crashes before it learns that the store took the change.
+            // Sometimes the driver crashes before it learns that the store has recorded the move of
+            // the position.
             if dice.roll(10) == 0 { queue = stored.queue() } else { queue.confirm_advance() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);

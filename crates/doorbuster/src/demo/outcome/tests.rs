@@ -8,7 +8,7 @@ use super::super::summary;
 use super::{DemoOutcome, ServerMetrics};
 use crate::table::grouped;
 
-/// The outcome of a demo without mismatches.
+/// Returns the outcome of a demo without mismatches.
 fn good(buyers: u32, units: u32, stock: u32) -> DemoOutcome {
     let orders = u64::from(buyers.min(stock / units));
     let (sold, refused) = (orders * u64::from(units), u64::from(buyers) - orders);
@@ -63,7 +63,7 @@ fn a_demo_without_mismatches_ends_with_its_verdict() {
         assert!(outcome.report().ok);
         let text = summary::render(&outcome, &outcome.report(), &outcome.mismatches());
         assert!(text.trim_end().ends_with(line), "{text}");
-        // The servers worked for 0.1 s.
+        // In `good`, the servers used 0.1 s of processor time.
         let per_core = format!("{} answers a second per core", grouped(u64::from(buyers) * 10));
         assert!(text.contains(&per_core), "{text}");
     };

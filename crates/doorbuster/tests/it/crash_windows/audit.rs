@@ -38,7 +38,7 @@ fn names_the_phones_of_spring(report: &Value) {
     );
 }
 
-/// The log lines about findings.
+/// Returns the log lines about findings.
 fn alarms(fixture: &ServerFixture) -> Vec<Value> {
     let text = fixture.stderr_text();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -63,8 +63,8 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "the cluster is healthy"
     );
 
-    // Add a unit that no operation added. No request starts an audit: the server finds this unit
-    // itself.
+    // The test adds a unit that no operation added. No request starts an audit: the server finds
+    // this unit by itself.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",
@@ -78,7 +78,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
         "409 paused"
     );
-    // The other sale and the server continue.
+    // The other sale is not paused, and the server continues.
     assert_eq!(phase("autumn").await, "open");
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("bert", "autumn", "autumn", 1)).await.verdict(),

@@ -30,13 +30,13 @@ pub struct ServiceQuality {
     pub later: usize,
     /// The 99th percentile of the answer times.
     pub p99: Duration,
-    /// The time until the last answer. It includes the times in which the disk is slow, because
-    /// the server still answers then. A `Watch` does not count these times.
+    /// The time until the last answer. This time includes the pauses of a slow disk, because the
+    /// server answers during these pauses too. A `Watch` excludes such pauses.
     pub span: Duration,
 }
 
 impl ServiceQuality {
-    /// Answers per second.
+    /// Returns the number of answers per second.
     pub fn per_sec(&self) -> f64 {
         self.answers as f64 / self.span.as_secs_f64()
     }

@@ -1,5 +1,5 @@
-//! A raw HTTP client for one connection. It sends the bytes of the test unchanged. If the
-//! connection ends, the client returns an error, and the test can continue.
+//! A raw HTTP client for one connection. The client sends the bytes of the test unchanged. If the
+//! connection ends, the client returns an error, so the test can continue.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 /// The secret with which tests sign buyers' tokens.
 pub const SECRET: &str = "a secret of the shop, long enough for anyone";
-/// The time at which tokens expire. No test reaches this time, even if it steps the clock.
+/// The time at which tokens expire. No test reaches this time, even if the test steps the clock.
 const FAR: i64 = 4_000_000_000;
 /// The header with which a purchase asks the server to wait for the order. This wait is longer than
 /// any pause of a busy machine. Another test measures the default wait, with a slow disk.
@@ -32,19 +32,20 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// The value of the header with this name. The name matches in upper and lower case.
+    /// Returns the value of the header with this name. Upper and lower case of the name are the
+    /// same.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// The body.
+    /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// The status and, for a problem, its code: `201`, `409 sold_out`.
+    /// Returns the status, and for a problem also the problem's code: `201`, `409 sold_out`.
     #[track_caller]
     pub fn verdict(&self) -> String {
         if self.status < 400 {
@@ -56,13 +57,13 @@ impl Reply {
         format!("{} {}", self.status, problem["code"].as_str().unwrap_or("without a code"))
     }
 
-    /// The id in the body.
+    /// Returns the id in the body.
     #[track_caller]
     pub fn id(&self) -> String {
         self.json()["id"].as_str().unwrap_or_else(|| panic!("no id: {self}")).to_owned()
     }
 
-    /// Whether the answer is an order that already existed.
+    /// Returns whether the answer is an order that existed before the request.
     pub fn is_replay(&self) -> bool {
         self.status == 200 && self.header("idempotent-replayed") == Some("true")
     }
@@ -87,13 +88,13 @@ impl Wire {
         Self::over(TcpStream::connect(address).await?)
     }
 
-    /// A connection over a socket that is already connected.
+    /// Creates a connection over a connected socket.
     pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::new() })
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes).await
     }
@@ -150,7 +151,7 @@ impl Wire {
         if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// The bytes that were read but not yet used.
+    /// Returns the bytes that were read but not used yet.
     pub fn unread(&self) -> &[u8] {
         &self.read
     }
@@ -164,13 +165,13 @@ impl Wire {
     }
 }
 
-/// The authorization header line of this buyer.
+/// Returns the header line that authorizes this buyer.
 pub fn signed_in(buyer: &str) -> String {
     let claims = NewToken { exp: FAR, ..NewToken::new(buyer, 0, Duration::ZERO) };
     format!("Authorization: Bearer {}\r\n", token(SECRET.as_bytes(), &claims))
 }
 
-/// The bytes of a request. `lines` are whole header lines.
+/// Returns the bytes of a request. `lines` are whole header lines.
 pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\n{lines}");
     match body.map(Value::to_string) {
@@ -185,8 +186,8 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
     text.into_bytes()
 }
 
-/// The bytes of a payment message to the sandbox's webhook address. The message is signed as the
-/// payment provider signs it, with the current time.
+/// Returns the bytes of a payment message to the sandbox's webhook address. The message has the
+/// current time and a signature with the provider's key.
 pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
     let at = i64::try_from(now.as_secs()).expect("it fits");
@@ -210,13 +211,13 @@ pub struct PurchaseSpec {
     pub item: String,
     /// The number of units.
     pub units: u32,
-    /// The buyer's header line. It is signed once, because signing is the slowest part of a
-    /// request.
+    /// The header line with the buyer's token. The token is signed only once, because signing is
+    /// the slowest part of a request.
     pub signed: String,
 }
 
 impl PurchaseSpec {
-    /// A purchase of phones.
+    /// Creates a purchase of phones.
     pub fn new(buyer: &str, key: &str, sale: &str, units: u32) -> Self {
         let signed = signed_in(buyer);
         Self {
@@ -229,29 +230,29 @@ impl PurchaseSpec {
         }
     }
 
-    /// The same purchase of another item.
+    /// Returns the same purchase, but of another item.
     pub fn item(self, item: &str) -> Self {
         Self { item: item.into(), ..self }
     }
 
-    /// The same purchase under another key.
+    /// Returns the same purchase, but with another request key.
     pub fn key(&self, key: &str) -> Self {
         Self { key: key.into(), ..self.clone() }
     }
 
-    /// The bytes of the request, for a client that waits for the verdict.
+    /// Returns the bytes of the request. Its header asks the server to wait for the verdict.
     pub fn bytes(&self) -> Vec<u8> {
         self.with(PATIENT)
     }
 
-    /// The bytes of the request. `lines` replace the header that asks the server to wait.
+    /// Returns the bytes of the request. `lines` replace the header that asks the server to wait.
     pub fn with(&self, lines: &str) -> Vec<u8> {
         let lines = format!("{}Idempotency-Key: {}\r\n{lines}", self.signed, self.key);
         let body = json!({"sale": self.sale, "item": self.item, "units": self.units});
         request("POST", "/v1/orders", &lines, Some(&body))
     }
 
-    /// A request to read or to change one of the buyer's orders.
+    /// Returns the bytes of a request that reads or changes one of the buyer's orders.
     pub fn order(&self, method: &str, id: &str, tail: &str) -> Vec<u8> {
         request(method, &format!("/v1/orders/{id}{tail}"), &self.signed, None)
     }

@@ -14,11 +14,12 @@ const HOUR_MS: i64 = 3_600_000;
 const NOTICED_WITHIN: Duration = Duration::from_secs(5);
 /// How much the server's time may differ from the true time.
 const CLOCK_ERROR_MAX_MS: i64 = 2_000;
-/// After the end of a hold, its order normally expires within this time. While the server does not
-/// trust the clock, no order may expire.
+/// An unpaid order normally expires within this time after the end of its payment window. While the
+/// server does not trust the clock, no order may expire.
 const PAST_ITS_END_MS: i64 = 1_000;
 
-/// The true time, by this process's clock, in milliseconds since the epoch.
+/// Returns the true time, which is the time of this process's clock, in milliseconds since the
+/// epoch.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
         .expect("in range")
@@ -81,8 +82,7 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         let soon = scheduled(&fixture, &format!("soon-{step}"), 2_000).await;
         faults.wall_ahead_ms(hours * HOUR_MS);
         alarm(&fixture, 1).await;
-        // This hold begins while the server does not trust the clock. It ends before the server
-        // trusts the clock again.
+        // This hold begins, and its payment window ends, while the server does not trust the clock.
         let held = fixture.buy(&PurchaseSpec { key: step.into(), ..short.clone() }).await;
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");
@@ -102,8 +102,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
                 "{step}: {member} is not in {while_it_bought:?}: {bought}"
             );
         }
-        // A sale opens when the true time reaches its start. Orders do not expire until the clock
-        // is trusted again.
+        // A sale opens when the true time reaches its start. Orders do not expire until the server
+        // trusts the clock again.
         let opened =
             async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;

@@ -1,5 +1,5 @@
-//! A queued purchase that is not committed before its deadline. Every later read of the
-//! purchase shows the refusal, and its units are for sale again.
+//! A queued purchase is not committed before its deadline. Then every later read of the purchase
+//! shows the refusal, and the units of the purchase are for sale again.
 
 use std::time::Duration;
 
@@ -26,8 +26,8 @@ const DECIDED: (SignedDuration, SignedDuration) =
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's clock.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);
-/// The time that the server gets to begin a read. The test cannot see from outside whether the read
-/// has begun.
+/// The test waits this long, so that the server begins a read. The test cannot see from outside
+/// whether the read has begun.
 const NOTICE: Duration = Duration::from_millis(200);
 /// The header of a request that does not wait: the server answers 202, however fast the disk is.
 const ASYNC: &str = "Prefer: respond-async\r\n";
@@ -35,7 +35,7 @@ const ASYNC: &str = "Prefer: respond-async\r\n";
 const BATCHES: &str = "doorbuster_settle_batch_tickets_count";
 const PHONES: u64 = 12;
 
-/// A queued purchase, as the answer described it.
+/// A queued purchase, as the answer `202` described it.
 pub(super) struct WaitingPosition {
     /// The purchase.
     pub(super) spec: PurchaseSpec,
@@ -60,7 +60,7 @@ impl WaitingPosition {
         Self { id: reply.id(), spec, decide_by }
     }
 
-    /// A request that reads the queued purchase.
+    /// Returns a request that reads the queued purchase.
     pub(super) fn look(&self) -> Vec<u8> {
         self.spec.order("GET", &self.id, "")
     }
@@ -106,7 +106,8 @@ async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     fixture.until("all deadlines have passed", SOON, over).await;
 }
 
-/// Reads the id until there is a verdict, and returns the answer.
+/// Reads the purchase by its id until the purchase has a verdict. Returns the answer with the
+/// verdict.
 async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     let look = async || {
         let reply = fixture.ask(&place.look()).await;
@@ -117,7 +118,8 @@ async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
     fixture.until("a verdict", SOON, look).await
 }
 
-/// Repeats the request under the same key until there is an order; returns the order's id.
+/// Repeats the request with the same request key until the server answers with an order. Returns
+/// the order's id.
 async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
     let buy = async || {
         let reply = fixture.buy(&place.spec).await;
@@ -193,7 +195,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (PHONES, PHONES, 0, 0),
         "no order exists"
     );
-    // The units of the late tickets are for sale again, and the quota of the buyers is free.
+    // The units of the late tickets are for sale again, and the buyers may use their quota again.
     stocked(&fixture, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {
         assert_ne!(try_again(&fixture, place).await, place.id, "a new try has a new id");

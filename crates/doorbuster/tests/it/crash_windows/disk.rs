@@ -84,8 +84,8 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
     let (data, kept) = (temp_dir.join("data"), temp_dir.join("kept"));
     std::fs::create_dir(&kept).expect("a new name");
     let (data, kept) = (data.display(), kept.display());
-    // A small private disk. It disappears with its namespace, so the files on it are copied out at
-    // the end.
+    // A small private disk, which disappears with its namespace. So at the end, the files on this
+    // disk are copied to another directory.
     let disk = format!(
         r#"unshare -Urm bash -c 'mount -t tmpfs -o size=4m,mode=0700 small {data} || exit 77; "$@"; code=$?; cp {data}/* {kept}; exit $code' bash "$@""#
     );
@@ -194,8 +194,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(faults.syncs(), before, "a sync ended meanwhile");
-    // The commit takes longer than the requests wait. So buyers get a queued answer, and later the
-    // order with the same id.
+    // The commit takes longer than the requests wait. So each buyer first gets the answer that the
+    // request is queued, and later the order with the same id.
     let mut places = Vec::new();
     for (spec, wire) in &mut queued {
         let place = wire.reply().await.expect("an answer");

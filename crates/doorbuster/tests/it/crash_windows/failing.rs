@@ -16,7 +16,7 @@ const END_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait until the log has some megabytes, or until a load ends. The wait is long enough for
 /// a slow machine.
 const STORM_WITHIN: Duration = Duration::from_secs(300);
-/// Fewest answers of a load.
+/// The minimum number of answers of a load.
 const STORM_MIN: usize = 200;
 /// A checkpoint starts when the log reaches twice this size. The log needs some hundred
 /// milliseconds to grow from this size to twice the size.
@@ -41,9 +41,9 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     fixture.open_sale("spring", &[("phone", 1_000_000, 6, 900)]).await;
     // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
-    // A small commit is in progress at all times, even when the sync of the main file fails. Small
-    // commits keep the log short. With a short log, the writer itself could start a checkpoint and
-    // sync the main file. The test must detect such a second sync.
+    // The slow disk makes sure that a small commit is always in progress, even when the sync of the
+    // main file fails. Small commits keep the log short. With a short log, the writer itself could
+    // start a checkpoint and sync the main file. The test must detect such a second sync.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,
@@ -56,8 +56,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     let bytes = || std::fs::metadata(&log).map_or(0, |file| file.len());
     let half = async || (bytes() >= HALF_LOG_BYTES || storm.is_finished()).then_some(());
     fixture.until("the log gets long", STORM_WITHIN, half).await;
-    // This unfinished request delays the end of the program, so that the writer has time to sync
-    // the file again. If the program has already ended, there is no connection.
+    // This unfinished request delays the end of the program. So a faulty writer has enough time to
+    // sync the file again. If the program has ended, the test cannot connect.
     let (mut stuck, spec) = (
         Wire::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),

@@ -1,7 +1,7 @@
-/* Faults that a test injects into a running server. The library is loaded before the C library. It
- * steps the wall clock, makes syncs slow, makes syncs, reads or writes fail, and makes the disk
- * full. It also counts file locks. The faults are set in a file that both processes map; see
- * faults.rs. */
+/* Faults that a test injects into a running server. The server loads this library before the C
+ * library. The library steps the wall clock, makes syncs slow, makes syncs, reads or writes fail,
+ * and makes the disk full. It also counts file locks. The test sets the faults in a page of memory
+ * that the test and the server share; see faults.rs. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -70,7 +70,8 @@ static void pause_ms(int64_t ms) {
     if (ms > 0) nanosleep(&pause, NULL);
 }
 
-/* Waits for the time in the shared page. The test may change the time to release a delayed sync. */
+/* Waits for the time that the shared page contains. The test may shorten this time to end the
+ * delay of a sync. */
 static void pause_by(int word) {
     struct timespec begun, now;
     real_clock_gettime(CLOCK_MONOTONIC, &begun);
@@ -96,7 +97,7 @@ static int is_main(int file) { return is_named(file, ".sqlite3"); }
 /* Returns true if this fault is set and the file belongs to the store. */
 static int fails(int word, int file) { return page[word] && (is_log(file) || is_main(file)); }
 
-/* A full disk: bytes of a store file can be overwritten, and the file cannot grow. */
+/* On a full disk, the bytes of a store file can be overwritten, but the file cannot grow. */
 static int has_no_space(int file, off64_t from, size_t bytes) {
     struct stat now;
     if (!fails(DISK_FULL, file)) return 0;
@@ -152,7 +153,7 @@ ssize_t pread64(int file, void *into, size_t bytes, off64_t at) {
 ssize_t pread(int file, void *into, size_t bytes, off_t at) { return pread64(file, into, bytes, at); }
 
 /* Returns whether this sync of the store's main file must fail. Also counts each sync that comes
- * after a failed sync. The count includes a sync that is still delayed. */
+ * after a failed sync. The count includes a sync whose delay has not ended. */
 static int main_sync_fails(void) {
     if (page[MAIN_SYNCS_FAILED] > 0) page[MAIN_SYNCS_AFTER]++;
     if (!page[MAIN_SYNC_FAILS_ONCE]) return 0;
@@ -188,7 +189,7 @@ static int sync_file(int (*real)(int), int file) {
 int fsync(int file) { return sync_file(real_fsync, file); }
 int fdatasync(int file) { return sync_file(real_fdatasync, file); }
 
-/* SQLite locks a file before each read or write. */
+/* SQLite locks a file before each read or write, so the number of locks shows reads and writes. */
 static int control(int file, int command, void *with) {
     if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl64");
     if (!real_fcntl) real_fcntl = dlsym(RTLD_NEXT, "fcntl");

@@ -34,7 +34,7 @@ const WORDS: u64 = 16;
 pub struct MachineFaults(File);
 
 impl MachineFaults {
-    /// A server whose machine can fail. At first no fault is set.
+    /// Starts a server whose machine can fail. At first, no fault is set.
     pub fn fixture(settings: &[(&str, &str)]) -> (ServerFixture, Self) {
         let temp_dir = TempDir::new();
         let (library, page) = (temp_dir.join("faults.so"), temp_dir.join("faults"));
@@ -79,13 +79,14 @@ impl MachineFaults {
         self.set(WALL_AHEAD_MS, ms);
     }
 
-    /// Delays each sync by this time, even a sync in progress. Zero releases a sync in progress.
+    /// Delays each sync by this time, also a sync in progress. Zero ends the delay of a sync in
+    /// progress.
     pub fn slow_disk(&self, by: Duration) {
         self.set(SYNC_DELAY_MS, i64::try_from(by.as_millis()).expect("a short time"));
     }
 
-    /// Delays the return of each sync, even of a sync in progress. During the delay the data is on
-    /// the disk, but the program still waits for the result of the sync.
+    /// Delays the return of each sync, also of a sync in progress. During the delay, the data is on
+    /// the disk, but the program waits for the result of the sync.
     pub fn linger(&self, after: Duration) {
         self.set(SYNC_LINGER_MS, i64::try_from(after.as_millis()).expect("a short time"));
     }
@@ -105,12 +106,12 @@ impl MachineFaults {
         self.set(MAIN_SYNC_FAILS_ONCE, 1);
     }
 
-    /// The number of failed syncs of the main file.
+    /// Returns the number of failed syncs of the main file.
     pub fn syncs_of_main_failed(&self) -> i64 {
         self.get(MAIN_SYNCS_FAILED)
     }
 
-    /// The number of syncs of the main file after a failed sync of that file.
+    /// Returns the number of syncs of the main file that came after a failed sync of that file.
     pub fn syncs_of_main_after_failure(&self) -> i64 {
         self.get(MAIN_SYNCS_AFTER)
     }
@@ -125,18 +126,18 @@ impl MachineFaults {
         self.set(READS_FAIL, is_so.into());
     }
 
-    /// Syncs that succeeded so far.
+    /// Returns the number of syncs that have succeeded.
     pub fn syncs(&self) -> i64 {
         self.get(SYNCS_DONE)
     }
 
-    /// The number of syncs after a failed sync.
+    /// Returns the number of syncs that came after a failed sync.
     pub fn syncs_after_failure(&self) -> i64 {
         self.get(SYNCS_AFTER)
     }
 
-    /// How often the server took or released a file lock so far. Each read or write of the store's
-    /// files takes a lock.
+    /// Returns how often the server has taken or released a file lock. Each read or write of the
+    /// store's files takes a lock.
     pub fn locks(&self) -> i64 {
         self.get(LOCKS)
     }

@@ -40,7 +40,7 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// Units that can still be sold.
+    /// Returns the number of units that can be sold.
     pub fn free(&self) -> u64 {
         self.pool + self.in_slots
     }
@@ -48,7 +48,7 @@ impl Stock {
     /// Reads a row of the stock endpoint, and checks that the parts add up to the total.
     #[track_caller]
     pub fn read(row: &Value) -> Self {
-        // A negative number is not a u64.
+        // `as_u64` also fails for a negative number.
         let part = |name: &str| row[name].as_u64().unwrap_or_else(|| panic!("{name} of {row}"));
         let stock = Self {
             total: part("total"),
@@ -109,7 +109,7 @@ impl ServerFixture {
             .unwrap_or_else(|| panic!("the server does not start: {}", self.stderr_text()));
     }
 
-    /// Starts the server, and kills it after `delay`, perhaps before it listens.
+    /// Starts the server, and kills it after `delay`, which may be before the server listens.
     pub fn restart_and_kill_after(&mut self, delay: Duration) {
         self.restart_and_kill_when(delay, || false);
     }
@@ -150,7 +150,7 @@ impl ServerFixture {
         self.settings.retain(|(known, _)| known != name);
     }
 
-    /// The id of the process.
+    /// Returns the id of the process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -177,17 +177,17 @@ impl ServerFixture {
         }
     }
 
-    /// The server's standard error since its first start.
+    /// Returns the server's standard error since its first start.
     pub fn stderr_text(&self) -> String {
         stderr_text(&self.temp_dir)
     }
 
-    /// The directory of the server's store.
+    /// Returns the directory of the server's store.
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
 
-    /// Resident memory, in KiB.
+    /// Returns the resident memory of the process, in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
@@ -196,7 +196,7 @@ impl ServerFixture {
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
 
-    /// Processor time that the server has used.
+    /// Returns the processor time that the process has used.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("it runs");
         // The second field, the name, is in brackets. The state follows as the third field. Fields
@@ -231,7 +231,7 @@ impl ServerFixture {
         self.ask(&operator(method, path, "", body)).await
     }
 
-    /// The JSON of an answer that must be `200`.
+    /// Sends a GET request of the operator. The answer must be `200`. Returns its JSON.
     pub async fn get_ok(&self, path: &str) -> Value {
         let reply = self.admin("GET", path, None).await;
         assert_eq!(reply.status, 200, "{path}: {reply}");
@@ -274,13 +274,13 @@ impl ServerFixture {
         self.ask(&adjustment(sale, key, units)).await
     }
 
-    /// All orders of a sale, oldest last.
+    /// Returns all orders of a sale, with the oldest order last.
     pub async fn orders(&self, sale: &str) -> Vec<Value> {
         self.list("orders", &format!("sale={sale}&")).await
     }
 
-    /// All rows of an operator's list, oldest last. `filter` consists of query parameters. An `&`
-    /// follows each parameter.
+    /// Returns all rows of an operator's list, with the oldest row last. `filter` consists of query
+    /// parameters. An `&` follows each parameter.
     pub async fn list(&self, of: &str, filter: &str) -> Vec<Value> {
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -295,7 +295,7 @@ impl ServerFixture {
         }
     }
 
-    /// Polls until there is a result, for at most `most`.
+    /// Polls until `ask` returns a result, for at most `most`.
     pub async fn until<T>(
         &self,
         what: &str,
@@ -312,7 +312,7 @@ impl ServerFixture {
         }
     }
 
-    /// The number that a metric without labels shows.
+    /// Returns the value of a metric that has no labels.
     pub async fn metric(&self, name: &str) -> u64 {
         let page = self.ask(&request("GET", "/metrics", "", None)).await;
         let text = String::from_utf8(page.body).expect("text");
@@ -351,12 +351,12 @@ impl Drop for ServerFixture {
     }
 }
 
-/// The bytes of an operator's request.
+/// Returns the bytes of an operator's request.
 pub fn operator(method: &str, path: &str, lines: &str, body: Option<&Value>) -> Vec<u8> {
     request(method, path, &format!("Authorization: Bearer {KEY}\r\n{lines}"), body)
 }
 
-/// The bytes of a request that changes the total of a sale's `phone`.
+/// Returns the bytes of a request that changes the total of a sale's `phone`.
 pub fn adjustment(sale: &str, key: &str, units: i64) -> Vec<u8> {
     let path = format!("/v1/admin/sales/{sale}/items/phone/adjustments");
     let body = json!({"units": units, "reason": "recount"});
@@ -396,7 +396,7 @@ fn command(
     command
 }
 
-/// The address on which the server listens; `None` if the server ended before it listened.
+/// Returns the server's address. Returns `None` if the server ended before it listened.
 fn ready(child: &mut Child) -> Option<SocketAddr> {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped output"))

@@ -1,5 +1,6 @@
-//! The store's files are removed while the server runs. The program ends with the reason and writes
-//! no order into the removed files. Every answered request is stored when the files are back.
+//! The store's files are removed while the server runs. The program prints the reason, ends, and
+//! writes no order into the removed files. When the files are back, the store contains every
+//! answered request.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;

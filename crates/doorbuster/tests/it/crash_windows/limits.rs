@@ -1,5 +1,5 @@
 //! The buyer's limit, for orders that are cancelled at the instant when they expire. Each order
-//! ends only once, and returns its units and its quota only once.
+//! ends only once. Its units and its quota are returned only once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,20 +14,21 @@ const HOLD_SECS: u32 = 2;
 /// Buyers in a race between cancelling and expiring.
 const BUYERS: usize = 48;
 /// Maximum number of races. Each race spreads its cancellations over twice the time of the previous
-/// race. In a short race on a slow machine, all cancellations may come after the end of the holds.
+/// race. The reason is that on a slow machine, all cancellations of a short race may come too late,
+/// after the end of the payment windows.
 const RACES_MAX: u32 = 4;
 /// The test needs at least this number of expired orders, and the same number of cancelled orders.
 const ENDS_MIN: usize = 3;
 /// The test needs at least this number of buyers whose limit it checked.
 const CHECKED_MIN: usize = BUYERS / 4;
 
-/// Milliseconds since the epoch.
+/// Returns the present time in milliseconds since the epoch.
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
         .expect("in range")
 }
 
-/// The time in this member.
+/// Returns the time in this member of the order.
 fn instant(order: &Value, member: &str) -> i64 {
     let text = order[member].as_str().unwrap_or_else(|| panic!("no {member}: {order}"));
     text.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
@@ -51,8 +52,8 @@ struct Raced {
     after: Vec<Reply>,
 }
 
-/// Uses up the limit with two orders of two units. Cancels the first order at the end of its hold.
-/// After that, exactly two more units can be bought.
+/// Uses up the limit with two orders of two units. Cancels the first order near the end of its
+/// payment window. Then buys single units: the limit must allow exactly two.
 async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let buyer = format!("b{round}-{number}");
     let (first, second) = (
@@ -67,8 +68,8 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     sleep_until(due - 600).await;
     let other = wires[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
-    // Some cancellations come shortly before the end of the hold, some shortly after the end. The
-    // buyer and the operator cancel at the same time.
+    // Some cancellations come shortly before the end of the payment window, and some come shortly
+    // after this end. The buyer and the operator cancel at the same time.
     let cancel = first.order("POST", &order.id(), "/cancel");
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
@@ -104,7 +105,8 @@ impl Seen {
         self.cancelled >= ENDS_MIN && self.expired >= ENDS_MIN && self.checked >= CHECKED_MIN
     }
 
-    /// Checks that all answers report the same end, and that the quota was returned once.
+    /// Checks that all answers report the same way in which the order ended, and that the quota was
+    /// returned once.
     async fn judge(&mut self, fixture: &ServerFixture, Raced { spec, answers, id, after }: Raced) {
         let end = fixture.ask(&spec.order("GET", &id, "")).await.json();
         let expected = match end["state"].as_str() {
@@ -185,7 +187,7 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
         let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The slot loses all its data; the store keeps its rows.
+            // The slot loses all its data. The store keeps its rows, and so the buyer's orders.
             fixture.kill();
             fixture.restart();
             assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);

@@ -10,9 +10,9 @@ use super::client::{PurchaseSpec, Wire};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
-/// Connections that the server accepts.
+/// The number of connections that the server accepts at the same time.
 const PLACES: usize = 40;
-/// Connections of the buyers whose service is measured.
+/// The number of connections of the buyers whose service is measured.
 const INSIDE: usize = 20;
 /// Time between two attempts of an excess client, which ignores `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 const WAVE: Duration = Duration::from_millis(1_800);
 /// After a client disconnects, the server accepts another client within this time.
 const ROOM_WITHIN: Duration = Duration::from_millis(500);
-/// The most memory that the excess clients may cost, in KiB.
+/// The maximum memory that the server may use for the excess clients, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// Clients that retry at once.
@@ -28,15 +28,15 @@ const IMPATIENT: usize = 64;
 /// Maximum number of retries of refused clients that one worker answers in a second.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
-/// The number of refusals whose cost is measured. The number is high, because the kernel counts
-/// processor time in hundredths of a second.
+/// The number of refusals whose processor time is measured. The number is high, because the kernel
+/// counts processor time in hundredths of a second.
 const REFUSED: usize = 10_000;
-/// The number of acceptances whose cost is measured; see [`REFUSED`].
+/// The number of accepted requests whose processor time is measured; see [`REFUSED`].
 const ACCEPTED: u64 = 4_000;
 /// Accepted orders are stored within this time, even on a slow machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
-/// The header of a request that does not wait. Many such requests share a commit, as in a crowd, so
-/// an acceptance is as cheap as possible.
+/// The header of a request that does not wait. Many such requests share a commit, as in a crowd. So
+/// an accepted request costs as little processor time as possible.
 const ASYNC: &str = "Prefer: respond-async\r\n";
 
 /// The results of an excess client.
@@ -102,7 +102,8 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
             closed: counts.closed + closed,
         };
     }
-    // Measure again without the excess clients, because the machine may have become slower.
+    // The test measures again without the excess clients, because the machine may have become
+    // slower.
     let (after, cost_after) = measured(&fixture, &mut buyer_probe).await;
     println!(
         "{before:?} {cost_before:?}, meanwhile {meanwhile:?} {cost:?}, {counts:?}, {grown} KiB, \
@@ -110,7 +111,8 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     );
     assert!(counts.refused > 5 * PLACES, "too few refusals: {counts:?}");
     assert!(counts.closed * 10 < counts.refused, "too many clients got no answer: {counts:?}");
-    // Compare processor time, not elapsed time: the clients and other programs share the machine.
+    // The test compares processor time and not elapsed time, because the clients and other programs
+    // use the same machine.
     let contacts = answers + counts.served + counts.refused + counts.closed;
     let each = |cost: Duration, of: usize| cost.as_secs_f64() / of as f64;
     let served = each(cost_before, before.answers).max(each(cost_after, after.answers));
@@ -128,7 +130,8 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     fixture.audit(None).await;
 }
 
-/// Measures the service of the buyers, and the processor time that the server uses meanwhile.
+/// Measures how fast the buyers are served, and the processor time that the server uses during the
+/// measurement.
 async fn measured(
     fixture: &ServerFixture,
     buyer_probe: &mut BuyerProbe,
@@ -182,7 +185,7 @@ async fn cost_each(
             let reply = wire.ask(request).await.expect("the connection is kept");
             match &*reply.verdict() {
                 verdict if verdict == expected => break,
-                // The machine paused.
+                // The server answers this after a pause of the machine.
                 "503 overloaded" | "503 unavailable" => tokio::time::sleep(AGAIN).await,
                 other => panic!("{other}: {reply}"),
             }
@@ -197,8 +200,8 @@ async fn cost_each(
 async fn a_refusal_over_a_kept_connection_costs_less_than_an_acceptance() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WORKERS", "1")]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
-    // The same buyer gets the refusals and the acceptances, so that verifying the token costs the
-    // same.
+    // The same buyer sends the requests of both kinds, so that the check of the token takes the
+    // same time for both.
     let spec = PurchaseSpec::new("anna", "k", "spring", 1);
     let refused = vec![spec.clone().item("gone").with(ASYNC); REFUSED];
     let (mut held, mut reports) = (0, Vec::new());

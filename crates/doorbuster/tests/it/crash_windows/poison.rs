@@ -1,5 +1,6 @@
-//! A ticket that can never be settled. The server gives up only this ticket and returns its units.
-//! An operator can see the ticket, and the server settles the other tickets.
+//! A ticket that can never be settled. The server stops its attempts for only this ticket, and
+//! returns the ticket's units. An operator can see the ticket. The server settles all other
+//! tickets.
 
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 use super::requests::at_once;
 
-/// The most tickets that the server issues for one purchase, if none of its tickets can be settled.
+/// The maximum number of tickets that the server issues for one purchase if none of these tickets
+/// can be settled.
 const TRIES_MAX: i64 = 5;
 
-/// A second connection to the store, like an SQL shell.
+/// Opens a second connection to the store, like an SQL shell.
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
@@ -22,8 +24,8 @@ fn shell(fixture: &ServerFixture) -> Connection {
     conn
 }
 
-/// Makes an insert into this table fail if the row meets the condition. A bug or a damaged page
-/// would have the same effect.
+/// Makes every insert into this table fail if the row meets the condition. A bug or a damaged page
+/// could have the same effect.
 fn poison(fixture: &ServerFixture, table: &str, condition: &str) {
     let sql = format!(
         "CREATE TRIGGER poison_{table} BEFORE INSERT ON {table} WHEN {condition} BEGIN SELECT \
@@ -86,7 +88,7 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
         fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(),
         "409 sold_out"
     );
-    // After the repair, a purchase with the same key is a new attempt.
+    // After the trigger is removed, a purchase with the same request key is a new attempt.
     shell(&fixture).execute_batch("DROP TRIGGER poison_orders").expect("the trigger exists");
     assert_eq!(fixture.adjust("spring", "one-more", 1).await.status, 200);
     assert_eq!(fixture.buy(&PurchaseSpec::new("poison", "k", "spring", 1)).await.verdict(), "201");

@@ -28,7 +28,7 @@ pub struct AllowedEvents {
 pub enum CancelState {
     /// The cancellation was not requested.
     NotSent,
-    /// The cancellation was requested, and the server has not answered.
+    /// The cancellation was requested, and the server has not answered yet.
     Sent,
     /// The cancellation was confirmed.
     Confirmed,
@@ -45,7 +45,7 @@ pub struct PurchaseLog {
     pub queued: Option<Value>,
     /// The newest refusal.
     pub refused: Option<(u16, String)>,
-    /// True if the newest purchase still has no answer.
+    /// True if the newest request to purchase has no answer yet.
     pub open: bool,
     /// The progress of the cancellation.
     pub cancel: CancelState,
@@ -54,7 +54,7 @@ pub struct PurchaseLog {
 }
 
 impl PurchaseLog {
-    /// A request without answers.
+    /// Creates the log of a purchase that was not sent yet.
     pub fn new(spec: PurchaseSpec, allowed: AllowedEvents) -> Self {
         Self {
             spec,
@@ -145,12 +145,12 @@ impl PurchaseLog {
         Ok(reply)
     }
 
-    /// The id of the order in the last answer.
+    /// Returns the id of the order in the last answer.
     pub fn id(&self) -> Option<String> {
         Some(self.order.as_ref()?["id"].as_str().expect("an id").to_owned())
     }
 
-    /// Takes an order from an answer, and compares it with the earlier answers.
+    /// Reads the order in an answer, and compares the order with the earlier answers.
     #[track_caller]
     fn record_order(&mut self, reply: &Reply) {
         let shown = reply.json();

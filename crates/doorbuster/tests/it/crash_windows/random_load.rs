@@ -50,7 +50,7 @@ pub struct RandomLoad {
 }
 
 impl RandomLoad {
-    /// A load on a sale.
+    /// Creates a load on a sale.
     pub fn new(
         address: SocketAddr,
         sale: &str,
@@ -75,7 +75,7 @@ impl RandomLoad {
         })
     }
 
-    /// Runs the load for this time, and until it has met all requirements.
+    /// Runs the load for at least this time, and until `is_enough` returns true.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let begun = Watch::start();
         while begun.elapsed() < least || !is_enough(self) {
@@ -101,13 +101,13 @@ pub enum ChangeState {
 pub struct StockChange {
     /// The key of the change.
     pub key: String,
-    /// The difference.
+    /// The number of added units; negative if units are removed.
     pub units: i64,
-    /// The answer.
+    /// The answer to the change.
     pub state: ChangeState,
 }
 
-/// All answers.
+/// Everything that the load recorded.
 #[derive(Debug, Default)]
 pub struct LoadRecord {
     /// The buyers' requests and answers.
@@ -236,7 +236,7 @@ impl StockChange {
     }
 }
 
-/// Checks continuously that the stock adds up.
+/// Checks continuously that the parts of the stock add up to the total.
 async fn look(plan: Arc<RandomLoad>) {
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
@@ -256,8 +256,8 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses and resumes the sale, if the load allows pauses. During a pause nothing is sold, and no
-/// slot has a unit.
+/// Pauses and resumes the sale, if the load allows pauses. During a pause, the server sells
+/// nothing, and no slot has a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };

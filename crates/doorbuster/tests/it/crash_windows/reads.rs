@@ -8,7 +8,7 @@ use super::client::{PurchaseSpec, request, signed_in};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
-/// Requests of each kind.
+/// The number of requests of each kind.
 const ASKED: usize = 600;
 /// How long a server without requests is watched.
 const AT_REST: Duration = Duration::from_secs(2);
@@ -53,8 +53,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     fixture.step("paused", "pause").await;
     fixture.step("over", "close").await;
     assert_eq!(fixture.buy(&PurchaseSpec::new("anna", "mine", "mine", 1)).await.verdict(), "201");
-    // After a pause of the sale, the slot has no data about the buyer. The store decides the
-    // buyer's first request, and the node remembers the result.
+    // After a pause of the sale, the new slot knows nothing about the buyer. So the store decides
+    // the buyer's first request, and the node remembers the result.
     fixture.step("mine", "pause").await;
     fixture.step("mine", "resume").await;
     let press = PurchaseSpec::new("anna", "first", "mine", 1);
@@ -71,8 +71,8 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     );
 }
 
-/// A server, and the number of file locks per second that it takes while it gets no requests. The
-/// test does not count these locks as reads for requests.
+/// A server, and the number of file locks per second that it takes while it gets no requests. These
+/// locks are not reads for requests, so the test subtracts them.
 struct Watched {
     fixture: ServerFixture,
     faults: MachineFaults,
@@ -97,13 +97,14 @@ impl Watched {
         this
     }
 
-    /// The maximum number of locks in this time if no request reads the store. The maximum is twice
-    /// the number of a server without requests, plus 60.
+    /// Returns the maximum number of locks in this time if no request reads the store. The maximum
+    /// is twice the number of locks of a server without requests, plus 60.
     fn by_itself(&self, took: Duration) -> f64 {
         2.0 * self.at_rest * took.as_secs_f64() + 60.0
     }
 
-    /// Checks that each of these requests gets this answer repeatedly, without a read of the store.
+    /// Sends each kind of request many times. Checks that each request gets the expected answer,
+    /// and that the server does not read the store.
     async fn read_nothing(&self, kinds: &[(&str, Ask<'_>, &str)]) {
         for &(what, request, verdict) in kinds {
             let (taken, took) = locks(&self.fixture, &self.faults, ASKED, request, verdict).await;
@@ -117,7 +118,7 @@ impl Watched {
     }
 }
 
-/// A buyer's requests to a sale, each with a new key.
+/// Returns a buyer's purchase in a sale. Each `number` gives a new request key.
 fn press(buyer: &str, sale: &str, lines: &str, number: usize) -> Vec<u8> {
     PurchaseSpec::new(buyer, &format!("k{number}"), sale, 1).with(lines)
 }
@@ -146,7 +147,8 @@ async fn refusals_views_and_status_reads_do_not_read_the_store() {
         request("POST", "/v1/orders", &format!("Idempotency-Key: k{number}\r\n"), Some(&body))
     };
     let kinds: [(&str, Ask<'_>, &str); 13] = [
-        // This check is first, because the rate limit allows another purchase after a minute.
+        // This check comes first, because after a minute, the rate limit would allow another
+        // purchase.
         ("too often", &anna("strict"), "429 rate_limited"),
         ("a refusal", &late, "409 sold_out"),
         ("not open yet", &somebody("later"), "409 not_started"),

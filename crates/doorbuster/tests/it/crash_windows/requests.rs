@@ -11,8 +11,8 @@ use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
 const SOON: Duration = Duration::from_secs(10);
-/// The delay of a commit on the slow disk. The test may end the delay earlier. A ticket must be
-/// decided within ten seconds, so the delay is shorter.
+/// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
+/// than the ten seconds within which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// How long the test waits for the server to detect that a client is gone. The test cannot observe
 /// the detection from outside.
@@ -28,7 +28,7 @@ fn hang_up(stream: TcpStream, reset: bool) {
     drop(stream);
 }
 
-/// The units that the sale's only slot can issue now.
+/// Returns the number of units for which the sale's only slot can issue tickets now.
 pub async fn available(fixture: &ServerFixture, sale: &str) -> u64 {
     let slots = fixture.get_ok(&format!("/v1/admin/sales/{sale}/slots")).await;
     slots["slots"][0]["available"].as_u64().unwrap_or_else(|| panic!("{slots}"))
@@ -84,8 +84,8 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
         hang_up(wire.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
-    // A replay shows that the server handled the request although its client disconnected. Some
-    // clients disconnected only after the answer.
+    // A replay shows that the server completed the first request although its client disconnected.
+    // Not every client disconnected in time: some had received the answer.
     assert!(replays >= 100, "only {replays} requests ran after their client was gone");
     assert_eq!(fixture.orders("spring").await.len(), 300);
     let more: Vec<_> =
@@ -121,8 +121,8 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
     let mut wires = Vec::with_capacity(requests.len());
     for request in requests {
-        // Send each request without its last byte. Later all last bytes are sent at the same
-        // moment.
+        // The test first sends each request without its last byte. Later, it sends all last bytes
+        // at the same moment.
         let (mut wire, last) = (fixture.wire().await, request.len() - 1);
         wire.send(&request[..last]).await.expect("the request is sent");
         wires.push((wire, request[last]));
@@ -141,7 +141,7 @@ async fn the_same_request_many_times_at_once_is_one_order() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     fixture.open_sale("spring", &[("phone", 100, 100, 900)]).await;
     for round in 0..6 {
-        // With a slow disk all requests arrive while the ticket of the first request is undecided.
+        // With a slow disk, all requests arrive before the ticket of the first request is decided.
         faults.slow_disk(Duration::from_millis(if round < 3 { 0 } else { 150 }));
         let spec = PurchaseSpec::new("anna", &format!("k{round}"), "spring", 3);
         let replies = at_once(&fixture, vec![spec.bytes(); 40]).await;

@@ -1,9 +1,9 @@
 //! Slow, dead or malicious clients: each client costs the server little, and delays no other
 //! client. The server disconnects each client at its deadline.
 //!
-//! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads. It also sets how
-//! many requests with a header of 64 KiB the test sends meanwhile [default: 1,000]. For a run by
-//! hand, use 10,000.
+//! `DOORBUSTER_READERS` sets how many WebSockets the test opens and never reads. While the
+//! WebSockets are open, the test sends the same number of requests with a header of 64 KiB
+//! [default: 1,000]. For a run by hand, use 10,000.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,14 +30,14 @@ const BOMBERS: usize = 8;
 const HALF_BODIES: usize = 50;
 /// The server closes a connection with an unfinished body within this time, even on a busy machine.
 const BODY_WITHIN: Duration = Duration::from_secs(14);
-/// Concurrent buyers, five times as many as one worker can serve.
+/// The number of concurrent buyers, which is five times as many as one worker can serve.
 const OVERLOAD: usize = 500;
 /// During the overload, the test has this number of WebSockets that are never read, and as many
 /// clients with slow request heads.
 const ATTACKERS: usize = 200;
 /// The server must disconnect every slow client within this time.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// The most memory that each slow client may cost the server, in KiB.
+/// The maximum memory that the server may use for each slow client, in KiB.
 const KIB_EACH_MAX: u64 = 24;
 
 fn readers() -> usize {
@@ -45,7 +45,7 @@ fn readers() -> usize {
     text.parse().expect("DOORBUSTER_READERS is a number")
 }
 
-/// A socket with a very small receive buffer.
+/// Connects a socket that has a very small receive buffer.
 async fn narrow(fixture: &ServerFixture) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a buffer size");
@@ -85,8 +85,8 @@ fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duratio
                 }
             }
         };
-        // If the server never disconnects, stop after `PATIENCE`, which is longer than each allowed
-        // time.
+        // If the server never disconnects, the client stops after `PATIENCE`, which is longer than
+        // every allowed time.
         let _ = tokio::time::timeout(PATIENCE, saying).await;
         begun.elapsed()
     })
@@ -115,7 +115,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// The longest of these times.
+/// Returns the longest of these times.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {
@@ -132,8 +132,9 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", &idle)]);
     fixture.open_sale("spring", &[("phone", 1_000_000, 1_000_000, 900), ("gone", 0, 1, 900)]).await;
     let (mut heads, mut silent, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    // Start with the slow bodies, because they have the longest deadline. Half of the bodies take
-    // the fast path. The other half are chunked bodies, which the general server reads.
+    // The slow bodies start first, because they have the longest deadline. Half of the bodies have
+    // a known length; the server's fast path reads them. The other half are chunked; the general
+    // HTTP server reads them.
     let purchase = PurchaseSpec::new("trickle", "k", "spring", 1).bytes();
     let chunked =
         PurchaseSpec::new("trickle", "k", "spring", 1).with("Transfer-Encoding: chunked\r\n");
@@ -194,7 +195,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     fixture.audit(None).await;
 }
 
-/// Calls `come` again and again, until `stop` is set. Returns the results.
+/// Calls `come` repeatedly until `stop` is set. Returns the results of all calls.
 async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) -> Vec<F::Output> {
     let mut times = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -206,8 +207,8 @@ async fn again<F: Future>(stop: Arc<AtomicBool>, mut come: impl FnMut() -> F) ->
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
-    // At the end of a measurement, each buyer's connection is idle until the slowest buyer has an
-    // answer. So the server must allow a long idle time.
+    // At the end of a measurement, the connection of each buyer is idle until the slowest buyer has
+    // an answer. So this server allows a longer idle time.
     let idle = (IDLE_SECS * 3).to_string();
     let fixture = ServerFixture::with(&[
         ("DOORBUSTER_WORKERS", "1"),
@@ -218,8 +219,8 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     buyer_probe.measure(Duration::from_millis(500)).await;
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
 
-    // A client with a slow or too long head reconnects when the server has disconnected it. So all
-    // kinds of clients are present during the whole measurement.
+    // When the server has disconnected a client with a slow or too long head, the client connects
+    // again. So all kinds of clients are present during the whole measurement.
     let sleeping = sleepers(&fixture, ATTACKERS).await;
     let (stop, address) = (Arc::new(AtomicBool::new(false)), fixture.address);
     let let_go = Arc::new(AtomicUsize::new(0));
@@ -272,7 +273,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     );
     assert!(meanwhile.later * 100 < meanwhile.answers, "requests were refused: {meanwhile:?}");
     assert!(meanwhile.p99 < p99_max, "{before:?}, meanwhile {meanwhile:?}");
-    // Half the usual rate is enough, because the attacking clients and other tests also use the
+    // Half of the usual rate is enough, because the attacking clients and other tests also use the
     // processor.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
     assert!(meanwhile.per_sec() >= half, "{before:?}, meanwhile {meanwhile:?}, after {after:?}");

@@ -1,5 +1,5 @@
-//! A sale does not stay sold out: returned units are for sale at once, and no buyer is refused
-//! while units are free.
+//! A sale does not stay sold out: returned units are for sale at once, and the server refuses no
+//! buyer while units are free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use super::client::PurchaseSpec;
 use super::fixture::ServerFixture;
 use crate::watch::Watch;
 
-/// An order is `expired` within this time after the end of its hold.
+/// An order must be `expired` within this time after the end of its payment window.
 const EXPIRED_WITHIN: Duration = Duration::from_secs(2);
-/// The units of a hold are for sale within this time after its end.
+/// The units of an unpaid order must be for sale within this time after the end of its payment
+/// window.
 const FOR_SALE_WITHIN: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -81,8 +82,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
             };
             fixture.until("expired", EXPIRED_WITHIN + Duration::from_secs(1), over).await;
         }
-        // Each hold lasts one second. The measured time must start when the last hold ends, so
-        // subtract this second.
+        // Each payment window lasts one second. The measured time must start at the end of the last
+        // window, so this second is subtracted.
         expired = expired.max(begun.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
@@ -92,8 +93,8 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
     fixture.audit(None).await;
 }
 
-/// Buys a unit, and retries while other buyers hold all units. Waits until every buyer has tried
-/// once, and then cancels the order. Returns the number of refusals.
+/// Buys a unit, and repeats the purchase while other buyers have all units. Waits until every buyer
+/// has tried at least once, and then cancels the order. Returns the number of refusals.
 async fn buy_and_cancel(
     fixture: Arc<ServerFixture>,
     all_asked: Arc<Barrier>,

@@ -16,7 +16,7 @@ use super::requests::{at_once, available};
 
 /// The shortest duration of a load. A load continues until it has met all requirements.
 const STORM: Duration = Duration::from_secs(3);
-/// The fewest reads of the stock during a load.
+/// The minimum number of reads of the stock during a load.
 const LOOKS_MIN: usize = 60;
 /// A load continues until the operator has changed the total at least [`CHANGES_MIN`] times, or has
 /// paused the sale at least [`PAUSES_MIN`] times.
@@ -25,8 +25,8 @@ const PAUSES_MIN: usize = 3;
 /// Longest wait for work that a healthy server does at once. The wait is long enough for a slow
 /// machine.
 const SOON: Duration = Duration::from_secs(10);
-/// The delay of a commit on the slow disk. The test may end the delay earlier. A pause waits at
-/// most eight seconds, so the delay is shorter.
+/// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
+/// than the eight seconds that a pause waits for tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
 /// The number of purchases that a buyer attempts during the delayed commit.
 const LOOKS: u32 = 15;
@@ -98,8 +98,8 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
         }
     }
     fixture.audit(None).await;
-    // When all holds have ended, all units are for sale. Other buyers then buy them all, at the
-    // same time.
+    // When all payment windows have ended, all unsold units are for sale. Then other buyers buy all
+    // these units at the same time.
     let all_ended = async || (fixture.stock("spring").await.held == 0).then_some(());
     fixture.until("every hold has ended", Duration::from_secs(4), all_ended).await;
     let free = fixture.stock("spring").await.free();
@@ -243,7 +243,7 @@ async fn a_unit_is_sold_or_removed_never_both() {
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.total, stock.held), (20 - taken, sold), "{verdicts:?}");
-        // Some buyers were refused. The units that are free now must all be for sale.
+        // Some buyers were refused. All units that are free now must be for sale.
         for number in 0..stock.free() {
             let late =
                 fixture.buy(&PurchaseSpec::new(&format!("late{number}"), &sale, &sale, 1)).await;
@@ -260,8 +260,9 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 2), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await.id();
-    // The slow disk delays the commit of the purchase that takes the last unit. Meanwhile the
-    // change of the total arrives, and then the cancellation. Both wait for the next commit.
+    // The slow disk delays the commit of the purchase that takes the last unit. During the delay,
+    // the change of the total arrives first, and then the cancellation. Both wait for the next
+    // commit.
     faults.slow_disk(Duration::from_millis(300));
     let mut wires = Vec::new();
     for request in

@@ -60,7 +60,8 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
             let again = purchase_log.buy(&mut wire, "").await.expect("an answer");
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
-                // If a connection closed without an answer, the server did not accept its request.
+                // The connection closed without an answer, so the server must not have accepted the
+                // request.
                 (false, false) => assert!(!again.is_replay(), "accepted, not answered: {again}"),
                 (false, true) => {}
             }
@@ -148,8 +149,8 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
-    // The test cannot see when a change of the stock has arrived at the server, so it waits a
-    // moment.
+    // The test cannot see when the server has received the change of the stock, so the test waits
+    // for a moment.
     tokio::time::sleep(Duration::from_millis(300)).await;
     fixture.ask_to_stop();
     // The program ends in time. Its exit code and its log report that some tickets did not settle.
@@ -176,7 +177,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.ask_to_stop();
     let refused = async || Wire::connect(fixture.address).await.is_err().then_some(());
     fixture.until("new requests are refused", END_WITHIN, refused).await;
-    // No client waits for an answer any more. The server must still settle the queued requests.
+    // No client waits for an answer now. The server must settle the queued requests anyway.
     faults.slow_disk(SYNC);
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
     faults.slow_disk(Duration::ZERO);
@@ -225,7 +226,8 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
         "the first server still works"
     );
     fixture.audit(None).await;
-    // When the process ends, its lock must end too. Then no operator has to remove a lock by hand.
+    // When the process is killed, its lock must end too, so that no operator has to remove a lock
+    // by hand.
     fixture.kill();
     fixture.restart();
     assert!(fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.is_replay());

@@ -1,9 +1,9 @@
 //! Unavailable receivers: a stopped broker, a broker that accepts connections and stays silent, and
 //! a shop that never answers. Buyers wait no longer than at a server without receivers. When a
-//! receiver returns, it gets all events in order.
+//! receiver is available again, it gets all events in order.
 //!
-//! Four servers, one for each case, sell at the same time, so that other load on the machine
-//! affects all of them alike.
+//! Four servers sell at the same time: one for each unavailable receiver, and one without
+//! receivers. So other load on the machine affects all servers in the same way.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -20,8 +20,8 @@ use crate::nats_stream::NatsStream;
 use crate::proxy::Proxy;
 use crate::watch::Watch;
 
-/// Each measurement makes this number of purchases at each server. [`PACE`] is the time between two
-/// purchases.
+/// In each measurement, buyers make this number of purchases at each server. [`PACE`] is the time
+/// between two purchases.
 const PURCHASES: usize = 600;
 const PACE: Duration = Duration::from_micros(6_667);
 /// A server passes if the 99th percentile of its answer times is at most this long.
@@ -29,8 +29,8 @@ const P99_ALWAYS_ALLOWED: Duration = Duration::from_millis(50);
 /// A server also passes if its 99th percentile is at most this multiple of the 99th percentile at
 /// the server without receivers.
 const P99_RATIO_MAX: u32 = 3;
-/// The number of orders that are cancelled afterwards at each server. A cancelled order has two
-/// events, so the test can check the sequence of events.
+/// The number of orders that the test cancels at each server after the purchases. A cancelled order
+/// has two events, so the test can check the sequence of its events.
 const CANCELLED: usize = 60;
 /// Longest wait for all deliveries, including the pauses between attempts.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -68,7 +68,7 @@ impl EndpointKind {
         Self::Hanging(shop, proxy)
     }
 
-    /// The receiver's address.
+    /// Returns the receiver's address.
     fn url(&self) -> Option<String> {
         let behind = |url: String, port: u16, proxy: &Proxy| {
             Some(url.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{}", proxy.port)))
@@ -89,7 +89,7 @@ impl EndpointKind {
         }
     }
 
-    /// Each event at its first arrival.
+    /// Returns the events that the receiver has got. A repeated event is in the list only once.
     async fn received(&self) -> Vec<Event> {
         match self {
             Self::Nobody => Vec::new(),
@@ -109,7 +109,7 @@ struct EndpointCase {
     orders: Vec<String>,
 }
 
-/// The buyers' times.
+/// The times in which the buyers got their answers.
 #[derive(Clone, Copy, Debug)]
 struct Served {
     median: Duration,
@@ -119,8 +119,8 @@ struct Served {
 
 impl EndpointCase {
     async fn open(name: &'static str, sink: EndpointKind) -> Self {
-        // A delivery fails if it has no answer within a second. This timeout is so short that
-        // several deliveries fail while buyers buy.
+        // A delivery fails if the receiver does not answer within a second. The timeout is so short
+        // because several deliveries must fail while buyers buy.
         let settings = [
             ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
             ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "1"),
@@ -233,8 +233,9 @@ async fn unavailable_receivers_delay_no_buyer_and_get_every_event_after_their_re
         EndpointCase::open("a broker that says nothing", EndpointKind::silent().await).await,
         EndpointCase::open("a shop that never answers", EndpointKind::hanging().await).await,
     ];
-    // Repeat the measurement a few times, until every server answers its buyers fast enough. Other
-    // load on the machine ends after some time, but the effect of a receiver does not.
+    // The test repeats the measurement a few times, until every server answers its buyers fast
+    // enough. Other load on the machine ends after some time. An effect of an unavailable receiver
+    // would stay.
     for time in 1.. {
         let served = buy_everywhere(&mut cases, time).await;
         let most = P99_ALWAYS_ALLOWED.max(served[0].p99 * P99_RATIO_MAX);

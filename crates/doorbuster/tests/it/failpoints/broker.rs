@@ -39,7 +39,7 @@ fn a_server_may_die_between_any_two_steps_while_it_publishes_to_a_returned_broke
 }
 
 /// Runs a sale whose server is killed at this point. Returns whether the server was killed. If
-/// `is_away`, the broker starts only after a failed attempt.
+/// `is_away` is true, the broker starts only after a failed attempt.
 async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let armed = format!("{point}:{passing}");
     let mut stream = NatsStream::open().await;
@@ -82,7 +82,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // Wait longer than `WINDOW`, so that the stream keeps the repeated messages.
+            // The test waits longer than `WINDOW`, so that the stream keeps the repeated messages.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

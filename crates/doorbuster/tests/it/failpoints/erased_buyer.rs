@@ -77,8 +77,8 @@ async fn ask(retrying_client: &RetryingClient) -> Value {
     outcomes.json()
 }
 
-/// Checks that the buyer's orders, and no other orders, have a replacement name. No row that must
-/// be erased may remain, and later work must not have restored the old name.
+/// Checks that the buyer's orders, and no other orders, have a replacement name. Also checks that
+/// every row that must be erased is erased, and that no later step has restored the old name.
 pub async fn check(
     retrying_client: &RetryingClient,
     orders: &[Value],

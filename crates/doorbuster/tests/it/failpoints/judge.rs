@@ -1,5 +1,5 @@
-//! The final checks after everything has settled: the provider's documents, the events the shop
-//! received, the store, and both auditors.
+//! The final checks after everything has settled: the provider's documents, the events that the
+//! shop received, the store, and both auditors.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -53,7 +53,8 @@ pub async fn until_settled(
     }
 }
 
-/// Returns whether all work is done. If work is left, waits a moment before it returns.
+/// Returns whether everything is finished. If something is unfinished, waits a moment before it
+/// returns.
 pub async fn is_settled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -68,7 +69,7 @@ pub async fn is_settled(
     is_settled
 }
 
-/// The unfinished work, if any.
+/// Returns a description of one unfinished thing. Returns `None` if everything is finished.
 async fn unsettled(
     retrying_client: &RetryingClient,
     store_access: &StoreAccess,
@@ -100,7 +101,7 @@ async fn unsettled(
     late.map(|endpoint| format!("events for the shop: {endpoint}"))
 }
 
-/// The sandbox's documents of its checkouts.
+/// Returns the sandbox's documents of its checkouts.
 fn sessions(store_access: &StoreAccess, dir: &Path) -> Vec<Value> {
     let documents = store_access.rows(dir, "SELECT value FROM sandbox WHERE key LIKE 'session/%'");
     documents.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
@@ -273,8 +274,8 @@ fn exported(fixture: &ServerFixture, rows: [usize; 3]) {
     }
 }
 
-/// Writes the buyers' responses to a file for the audit. Leaves out the entry of the buyer who left
-/// the waitlist, because the audit has no state for such an entry.
+/// Writes the buyers' responses to a file for the audit. Omits the entry of the buyer who left the
+/// waitlist, because the audit has no state for such an entry.
 pub fn answers(fixture: &ServerFixture, outcomes: &[PurchaseOutcome]) -> std::path::PathBuf {
     let path = fixture.temp_dir.join("answers.jsonl");
     let mut file = std::fs::File::create(&path).expect("a new file");

@@ -19,18 +19,17 @@ pub struct Event {
     pub id: String,
     /// The event's type.
     pub what: String,
-    /// The order of the event, if it has one.
+    /// The id of the event's order, if the event has an order.
     pub order: Option<String>,
-    /// The refund of the event, if it has one.
+    /// The id of the event's refund, if the event has a refund.
     pub refund: Option<String>,
-    /// The provider's report of a reversal, if the event has one.
+    /// The provider's report of a reversal, if the event has such a report.
     pub reversal: Option<Value>,
     /// True if the order came from the waitlist.
     pub from_waitlist: bool,
 }
 
-/// The shop's receiver. A clone is cheap and is the same receiver. The receiver stops with its
-/// runtime.
+/// The shop's receiver. All clones are the same receiver. The receiver stops when its runtime ends.
 #[derive(Clone)]
 pub struct WebhookReceiver {
     address: SocketAddr,
@@ -39,7 +38,7 @@ pub struct WebhookReceiver {
 }
 
 impl WebhookReceiver {
-    /// A shop on a free port.
+    /// Starts a receiver on a free port.
     pub async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -53,12 +52,12 @@ impl WebhookReceiver {
         receiver
     }
 
-    /// The receiver's port.
+    /// Returns the receiver's port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// The receiver's address.
+    /// Returns the receiver's address.
     pub fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
@@ -68,7 +67,7 @@ impl WebhookReceiver {
         self.takes_all.store(true, Ordering::Release);
     }
 
-    /// The accepted events in order of arrival, with repetitions.
+    /// Returns the accepted events in order of arrival, with repetitions.
     pub fn received(&self) -> Vec<Event> {
         self.taken.lock().expect("no thread panics with the lock").clone()
     }
@@ -81,8 +80,8 @@ impl WebhookReceiver {
                 let refuses = !self.takes_all.load(Ordering::Acquire)
                     && body["data"]["order"]["buyer"] == STUBBORN;
                 if !refuses {
-                    // Record the event before the answer is sent. The event has arrived, even if
-                    // the server is killed before it reads the answer.
+                    // The event is recorded before the answer is sent. So the event counts as
+                    // received even if the server is killed before it reads the answer.
                     self.taken.lock().expect("no thread panics with the lock").push(event(&body));
                 }
                 let status = if refuses { "500 Not that one" } else { "204 Fine" };
@@ -114,13 +113,13 @@ pub fn event(body: &Value) -> Event {
     }
 }
 
-/// Each event at its first arrival.
+/// Returns each event only once, in the order of the first arrivals.
 pub fn first(events: Vec<Event>) -> Vec<Event> {
     let mut seen = HashSet::new();
     events.into_iter().filter(|event| seen.insert(event.id.clone())).collect()
 }
 
-/// The first complete request and its length.
+/// Returns the body of the first complete request, and the length of the request in bytes.
 fn message(bytes: &[u8]) -> Option<(Value, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! A client for buyers and operators that retries at the server's current address until it gets an
-//! answer.
+//! A client for buyers and operators. It repeats each request at the server's current address until
+//! it gets an answer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub struct RetryingClient {
 }
 
 impl RetryingClient {
-    /// A client of this server.
+    /// Creates a client of this server.
     pub fn new(address: SocketAddr) -> Self {
         Self { address: Arc::new(Mutex::new(address)), waits: Arc::default() }
     }
@@ -43,7 +43,7 @@ impl RetryingClient {
         }
     }
 
-    /// The current waits.
+    /// Returns a text with all current waits.
     pub fn waiting(&self) -> String {
         format!("{:#?}", self.waits.lock().expect("no thread panics with the lock"))
     }
@@ -81,7 +81,7 @@ impl RetryingClient {
         reply.json()
     }
 
-    /// All rows of a list, which must fit on one page.
+    /// Returns all rows of a list. The list must fit on one page.
     pub async fn list(&self, path: &str, of: &str) -> Vec<Value> {
         let page = self.get_ok(path).await;
         assert!(page["next_cursor"].is_null(), "{path} is longer than a page");
@@ -101,8 +101,8 @@ impl RetryingClient {
         }
     }
 
-    /// Buys, and retries while other buyers hold all units and have not paid. Returns the order, or
-    /// `None` if no unit can return any more.
+    /// Buys, and retries while other buyers hold all units and have not paid. Returns the order.
+    /// Returns `None` if no unit can become free any more.
     pub async fn try_to_buy(&self, spec: &PurchaseSpec) -> Option<Value> {
         loop {
             let reply = self.ask(&spec.bytes()).await;
@@ -129,8 +129,8 @@ impl RetryingClient {
         self.try_to_buy(spec).await.expect("enough units")
     }
 
-    /// Joins the waitlist of an item without free units, and retries as needed; returns the entry,
-    /// or the order that it has become.
+    /// Joins the waitlist of an item without free units. Repeats the request as often as needed.
+    /// Returns the waitlist entry, or the order that the entry has become.
     pub async fn join(&self, spec: &PurchaseSpec) -> Value {
         let lines = format!("{}Idempotency-Key: {}\r\n", spec.signed, spec.key);
         let (request, what) =
@@ -142,8 +142,8 @@ impl RetryingClient {
                     self.waits(&what, None);
                     return reply.json();
                 }
-                // While a unit is being returned, it counts as free. So the server refuses the
-                // entry, and the client tries again.
+                // A unit that is being returned counts as free. So the server may refuse to create
+                // a waitlist entry, and the client tries again.
                 409 if matches!(
                     reply.json()["code"].as_str(),
                     Some("not_held_out" | "waitlist_full")
@@ -163,7 +163,8 @@ impl RetryingClient {
         assert_eq!(reply.status, 204, "{reply}");
     }
 
-    /// The order's checkout at the sandbox; `None` if the order can no longer be paid.
+    /// Requests a checkout of the order at the sandbox, and returns the checkout's id. Returns
+    /// `None` if the order can no longer be paid.
     pub async fn checkout(&self, spec: &PurchaseSpec, id: &str) -> Option<String> {
         let reply = self.ask(&spec.order("POST", id, "/checkout")).await;
         if reply.status == 409 {
@@ -175,7 +176,8 @@ impl RetryingClient {
         Some(url.rsplit_once('/').expect("a path").1.to_owned())
     }
 
-    /// Requests the page behind a button of the sandbox; returns the checkout's state.
+    /// Presses a button of the sandbox's checkout: sends the button's request. Returns the
+    /// checkout's state.
     pub async fn press(&self, session: &str, action: &str) -> String {
         let reply = self
             .ask(&request("POST", &format!("/sandbox/checkout/{session}/{action}"), "", None))
@@ -193,7 +195,7 @@ impl RetryingClient {
     }
 }
 
-/// The waitlist path for a purchase's item.
+/// Returns the path of the waitlist of the purchase's item.
 fn line(spec: &PurchaseSpec) -> String {
     format!("/v1/sales/{}/items/{}/waitlist", spec.sale, spec.item)
 }

@@ -14,8 +14,8 @@ const DISPUTED_BUYER: &str = "argued";
 /// The price of every unit in these sales.
 const PRICE: i64 = 10;
 
-/// Pays with one button of the sandbox and reverses the payment with another button. With
-/// `is_refunded`, an operator refunds the order afterwards.
+/// Pays with one button of the sandbox and reverses the payment with another button. If
+/// `is_refunded` is true, an operator then refunds the order.
 pub async fn taken_back(
     retrying_client: RetryingClient,
     buyer: &str,
@@ -59,7 +59,8 @@ pub async fn dispute_scenario(retrying_client: RetryingClient) -> Vec<PurchaseOu
     vec![(spec, order)]
 }
 
-/// The sandbox's name for the kind of reversal; `None` if the payment was not reversed.
+/// Returns the sandbox's name for the kind of reversal. Returns `None` if the payment was not
+/// reversed.
 pub fn reversal_kind(payment: &Value) -> Option<&str> {
     payment["refund"][0].as_str().filter(|word| matches!(*word, "returned" | "disputed"))
 }

@@ -1,5 +1,5 @@
 //! The actions of buyers and operators: every kind of payment and its consequences. Each action is
-//! repeated across restarts until it is done.
+//! repeated until it is done, also after a restart of the server.
 
 use doorbuster_base::signing::SigningKey;
 use serde_json::{Value, json};
@@ -13,7 +13,8 @@ use crate::crash_windows::client::{self, PurchaseSpec};
 /// A request, and the last answer about its order.
 pub type PurchaseOutcome = (PurchaseSpec, Value);
 
-/// Runs all scenarios at the same time; returns the promised results.
+/// Runs all scenarios at the same time. Returns the results that the server promised in its
+/// answers.
 pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -40,7 +41,8 @@ pub async fn all(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
 }
 
 /// Runs the usual scenarios of a shop. Orders are paid at the first or second attempt, paid twice
-/// or late, cancelled, expired and refunded. Returns the promised results.
+/// or late, cancelled, expired and refunded. Returns the results that the server promised in its
+/// answers.
 pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOutcome> {
     let mut stories = JoinSet::new();
     let at = || retrying_client.clone();
@@ -54,7 +56,7 @@ pub async fn usual_scenarios(retrying_client: &RetryingClient) -> Vec<PurchaseOu
     stories.join_all().await.concat()
 }
 
-/// The id of an order or of an entry.
+/// Returns the id of an order or of a waitlist entry.
 pub fn id(order: &Value) -> &str {
     order["id"].as_str().expect("an id")
 }
@@ -96,7 +98,7 @@ pub async fn pressed_at(
 }
 
 /// Pays after the order has expired. The order's unit is in a slot again, so the server must recall
-/// it.
+/// the unit.
 async fn late(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     pressed(&retrying_client, "latecomer", "watch", "late").await
 }
@@ -128,8 +130,8 @@ async fn left(
     vec![(spec, order)]
 }
 
-/// An operator extends the hold while the first checkout is open. The buyer pays at a second
-/// checkout, after the first checkout has expired.
+/// An operator extends the payment window while the first checkout is open. The buyer pays at a
+/// second checkout, after the first checkout has expired.
 async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let mut outcomes = Vec::new();
     for key in 0.. {
@@ -150,7 +152,7 @@ async fn replaced(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     outcomes
 }
 
-/// Presses these buttons. The last button pays.
+/// Buys a unit, and presses these buttons at the checkout. The last button pays.
 async fn paid(
     retrying_client: RetryingClient,
     buyer: &str,

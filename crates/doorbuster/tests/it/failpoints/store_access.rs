@@ -21,7 +21,7 @@ pub enum StoreAccess {
 }
 
 impl StoreAccess {
-    /// A new database with this name.
+    /// Creates a new database with this name.
     pub fn database(postgres: &Postgres, name: &str) -> Self {
         postgres.sql(&format!("CREATE DATABASE {name}")).expect("a new database");
         let url = postgres.url(postgres.port());
@@ -33,7 +33,7 @@ impl StoreAccess {
         matches!(self, Self::Database(_))
     }
 
-    /// The settings of a server that uses the store.
+    /// Returns the settings of a server that uses the store.
     pub fn settings(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Directory => Vec::new(),
@@ -43,14 +43,14 @@ impl StoreAccess {
         }
     }
 
-    /// The first column of each found row.
+    /// Runs a query, and returns the first column of each row.
     pub fn rows(&self, dir: &Path, sql: &str) -> Vec<String> {
         match self {
             Self::Directory => {
                 let file = dir.join("doorbuster.sqlite3");
                 let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)
                     .expect("the store exists");
-                // A server locks the file for a while when it starts.
+                // A server that starts locks the file for some time, so the query must wait.
                 db.busy_timeout(std::time::Duration::from_secs(60)).expect("a timeout");
                 let mut rows = db.prepare(sql).expect("valid SQL");
                 let rows = rows.query_map([], |row| row.get(0)).expect("readable rows");

@@ -11,15 +11,15 @@ use crate::crash_windows::client::PurchaseSpec;
 /// The item with a waitlist. It has three units, one for each buyer who comes before the waitlist.
 /// The limit is one unit, and the payment window is short.
 pub const ITEM: &str = "lamp";
-/// The buyers who wait, in order.
+/// The buyers on the waitlist, in the order in which they join.
 pub const WAITING_BUYERS: [&str; 3] = ["early", "middle", "last"];
 /// The buyer who leaves the waitlist.
 const LEAVING_BUYER: &str = "restless";
 /// The buyer who does not join the waitlist.
 const STRANGER: &str = "stranger";
 
-/// Runs all buyers. Returns the promised results. One result is the entry of the buyer who left the
-/// waitlist.
+/// Runs all buyers. Returns the results that the server promised in its answers. One result is the
+/// entry of the buyer who left the waitlist.
 pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutcome> {
     let (retrying_client, mut outcomes) = (&retrying_client, Vec::new());
     // These three buyers hold all units, so the next buyers join the waitlist.
@@ -44,8 +44,8 @@ pub async fn join_and_leave(retrying_client: RetryingClient) -> Vec<PurchaseOutc
     outcomes
 }
 
-/// Buys one unit and extends its hold. If the hold ended too early, buys again with another key.
-/// Returns an order with a long hold.
+/// Buys one unit and extends the order's payment window. If the window ended too early, buys again
+/// with another request key. Returns an order with a long payment window.
 async fn holds(
     retrying_client: &RetryingClient,
     buyer: &str,
@@ -96,7 +96,7 @@ async fn turns(
     vec![early, middle, returned, last]
 }
 
-/// Waits until an entry is an order.
+/// Waits until a waitlist entry has become an order.
 async fn served(
     retrying_client: &RetryingClient,
     (spec, entry): PurchaseOutcome,

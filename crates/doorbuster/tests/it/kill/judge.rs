@@ -12,7 +12,7 @@ use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::crash_windows::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
 
-/// The fewest answers for a useful check.
+/// The minimum number of answers for a useful check.
 const ANSWERS_MIN: usize = 100;
 /// All short holds end within this time, including the holds that the checks create.
 const HOLDS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A record without answers.
+    /// Creates a judge without answers.
     pub fn new() -> Self {
         Self { queued: Vec::new(), answers: Vec::new() }
     }
@@ -38,7 +38,8 @@ impl Judge {
         self.answers.len() > ANSWERS_MIN
     }
 
-    /// Checks the round of one sale, and buys the remaining units.
+    /// Checks the results of one round, which has its own sale. Then buys the sale's remaining
+    /// units.
     pub async fn hear(
         &mut self,
         fixture: &ServerFixture,
@@ -74,8 +75,8 @@ impl Judge {
         self.sell_out(fixture, &mut wire, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
-            // With many open sales, the last rounds would take long. So only some sales stay open
-            // for the later rounds.
+            // With many open sales, the last rounds would take long. So most sales are closed, and
+            // only some stay open.
             fixture.step(sale, "close").await;
         }
     }
@@ -208,8 +209,8 @@ async fn total(
     assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change happens once");
 }
 
-/// Checks that the earlier answers to a request still hold. A request without an answer gets an
-/// answer now.
+/// Checks that the earlier answers to a request are still true. If the request has no answer, sends
+/// it again and expects an answer.
 async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
         // `look` reads the order and compares it with the earlier answers.
@@ -239,7 +240,7 @@ async fn sums(fixture: &ServerFixture, sale: &str) {
     assert!(of.values().all(|&units| units <= u64::from(LIMIT)), "{of:?}");
 }
 
-/// The final answer, as a line of the file for `audit --answers`.
+/// Returns the final answer as a line of the file for `audit --answers`.
 fn line(purchase_log: &PurchaseLog) -> Value {
     match (&purchase_log.order, &purchase_log.refused) {
         (Some(order), _) => {

@@ -1,5 +1,5 @@
 //! The server is killed while it processes payments. After every second round, a power cut discards
-//! unsynced data. Each payment whose message was answered becomes one paid order or one refund.
+//! unsynced data. Each payment whose message got an answer must pay one order or have one refund.
 //!
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 4]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
@@ -47,7 +47,8 @@ const IDLE: Duration = Duration::from_millis(5);
 /// Concurrent buyers and providers in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
-/// The fewest answers in a round: enough to cover every way of paying for every item.
+/// The minimum number of answers in a round. This number is enough to cover every way of paying for
+/// every item.
 const ANSWERS_A_ROUND: usize = 25;
 /// Longest wait for any step, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,7 +60,7 @@ const CALM: &str = "no task panics with the lock";
 struct Message {
     payment: String,
     order: String,
-    /// The time of the next report.
+    /// When the provider sends the message next.
     due: Instant,
     /// How many more answers the message needs.
     times: u32,

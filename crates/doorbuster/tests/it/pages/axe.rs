@@ -27,9 +27,9 @@ use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
 const AXE: &str = include_str!("../../vendor/axe-core/axe.min.js");
-/// Runs axe-core with the rules that the test writes in place of `$`. Returns each finding with its
-/// elements. The bar with the button covers other controls until the buyer scrolls, so the script
-/// does not keep the bar in view during the check.
+/// Runs axe-core. The test replaces `$` with the names of the rules. Returns each finding with its
+/// elements. The bar with the button stays in view and covers other controls until the buyer
+/// scrolls. So the script makes the bar scroll with the page during the check.
 pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .press');
     if (bar) bar.style.position = 'static';
     const done = found => { bar?.style.removeProperty('position'); arguments[0](found); };
@@ -39,14 +39,15 @@ pub(super) const LOOK: &str = "const bar = document.querySelector('.deal > .pres
       error => done({ violations: [String(error)] }));";
 /// The colour schemes. Each has the rules to check, and the number of rules that apply to the
 /// emptiest page. If fewer rules apply, the test is broken. The rules are WCAG 2.2 up to level AA,
-/// and axe-core's good practice. The dark scheme differs only in its colours, so only the colour
-/// rules are checked in it.
+/// and axe-core's good practice. The dark scheme differs only in its colours, so the test checks
+/// only the colour rules in this scheme.
 pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
     ("light", "'wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'", 15),
     ("dark", "'cat.color'", 1),
 ];
 const WIDTHS: [u32; 2] = [360, 1440];
-/// The widths of the page and of an open dialog, including the parts outside the window.
+/// Returns the larger of two widths: the width of the page, and the width that an open dialog
+/// needs. The parts outside the window count.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop enlarged four times.
@@ -134,7 +135,7 @@ pub(super) async fn speak(tab: &Tab<'_>, language: &str) {
     tab.until(&format!("document.documentElement.lang.startsWith('{language}')")).await;
 }
 
-/// The folder for pictures, if the variable [`SHOTS`] names one.
+/// Returns the folder for pictures, if the variable [`SHOTS`] names a folder.
 pub(super) fn shots() -> Option<PathBuf> {
     std::env::var_os(SHOTS).map(PathBuf::from)
 }
@@ -257,7 +258,8 @@ async fn every_state_of_a_sale_is_usable_by_everyone() {
 async fn every_answer_to_a_press_is_usable_by_everyone() {
     let (fixture, faults) = MachineFaults::fixture(&[]);
     sale(&fixture, "open", json!({"stock": 3, "limit_per_buyer": 4})).await;
-    // The sale ends after all checks.
+    // The payment window in this sale ends during the test, and the test checks the page
+    // afterwards.
     sale(&fixture, "brief", json!({"hold_secs": 15})).await;
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
@@ -274,7 +276,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
         };
         let brief = visit("brief", "ann", "1").await;
         brief.says(STATE, "1 reserved for you").await;
-        // Delay the answer by less than the ten seconds in which a request must be decided.
+        // The delay is shorter than the ten seconds in which a request must be decided.
         faults.slow_disk(Duration::from_secs(8));
         let tab = visit("open", "ann", "1").await;
         tab.says(STATE, "Your request is in").await;
@@ -328,7 +330,8 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.says("#side", "Try now").await;
         inspect(&tab, "an order, not connected").await;
         flaky_proxy.set(Mode::Open);
-        // The page may have reconnected by itself already. Then it has no retry button.
+        // If the page has reconnected by itself, it has no retry button, and the test presses
+        // nothing.
         tab.eval("document.querySelector('#side[data-does=retry]')?.click()").await;
         tab.says("#side", "Cancel order").await;
         tab.click("#side").await;
@@ -338,7 +341,7 @@ async fn every_state_of_an_order_is_usable_by_everyone() {
         tab.go(&link(fixture.address, &format!("/order/{brief}?lang=zh"), "ann")).await;
         tab.says("#state", "付款时间已过").await;
         inspect(&tab, "an order in Chinese, expired").await;
-        // The last quarter of the hold.
+        // The page shows this text in the last quarter of the payment window.
         sale(&fixture, "soon", json!({"hold_secs": 40})).await;
         let ending = buy(&fixture, "ann", "soon", 1).await;
         tab.go(&link(fixture.address, &format!("/order/{ending}?lang=en"), "ann")).await;

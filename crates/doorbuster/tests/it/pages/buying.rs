@@ -45,7 +45,7 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     window.fetch = (...what) => { asked.push(what[0]); return ask(...what); };
     document.querySelector('#sure').addEventListener('close', () => { window.answered = true; });
     arguments[0]();";
-/// Shortest time between two announcements that are not verdicts: five seconds.
+/// Shortest time between two announcements that are not verdicts: nearly five seconds.
 const APART_MS: f64 = 4_995.0;
 /// The button may be enabled this much later than the start. The error of the page's clock is at
 /// most the time that an answer takes.
@@ -54,7 +54,7 @@ const LATE_MS: f64 = 500.0;
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts to see the button enabled in time.
 const STARTS_MAX: usize = 3;
-/// A hold in seconds that ends during the test, but is long enough to be seen on a slow machine.
+/// A payment window in seconds. It ends during the test, but even a slow machine shows it first.
 const SEEN_SECS: u32 = 10;
 /// Longest wait for anything that the page does by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -111,8 +111,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // Wait for the text of the tenth second. If the page misses it, because the page loads
-            // too late or the machine pauses, the test tries again with another sale.
+            // The test waits for the text of the tenth second. If the page loads too late or the
+            // machine pauses, this text is missing, and the test tries again with another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -298,8 +298,8 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says(STATE, "Your time to pay is over").await;
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
-        // Even before the page reads all orders again, the expired order must not count for the
-        // limit. The pause after the last press may not be over yet.
+        // The expired order must not count for the limit, even before the page reads all orders
+        // again. Shortly after a press, the button shows "Try again in".
         let words = page.eval("document.querySelector('#buy').textContent").await;
         let may_buy =
             |words: &str| ["Buy now", "Try again in"].iter().any(|w| words.starts_with(w));
@@ -379,7 +379,7 @@ async fn a_queued_press_shows_that_its_position_is_no_promise_and_then_its_verdi
     Browser::with_browser(async |browser| {
         let (tab, order) = (browser.tab().await, browser.tab().await);
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Delay the answer by less than the ten seconds in which a request must be decided.
+        // The delay is shorter than the ten seconds in which a request must be decided.
         faults.slow_disk(Duration::from_secs(8));
         tab.click(BUY).await;
         tab.says(BUY, "Reserving 1").await;

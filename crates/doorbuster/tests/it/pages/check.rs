@@ -12,7 +12,7 @@ use crate::sealed::solve_sealed;
 /// True if the puzzle is shown and its piece can be moved.
 const PUZZLE: &str = "document.querySelector('#check').getAttribute('data-busy') === 'false'
     && document.querySelector('#piece').getAttribute('width') > 0 && document.querySelector('#scene').getAttribute('href')";
-/// Makes the page treat each new challenge as expired, until the test switches this off.
+/// Makes the page treat each new challenge as expired, until the test sets `window.hurried`.
 const HURRY: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -21,14 +21,14 @@ const HURRY: &str =
     }
     return data;
   };";
-/// Keeps the last challenge.
+/// Keeps the last challenge in `window.asked`.
 const KEEP: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
     if (data?.challenge) window.asked = { challenge: data.challenge, kind: data.kind };
     return data;
   };";
-/// The position of the piece.
+/// Returns the horizontal position of the puzzle's piece.
 const PIECE_X: &str = "Number(document.querySelector('#piece').getAttribute('x'))";
 
 /// Returns the point at this horizontal distance from the middle of an element.
@@ -132,7 +132,8 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
     assert!(states(&fixture, "open").await.is_empty());
 }
 
-/// A server with a known key. With this key, the test finds the solutions of the server's pictures.
+/// Starts a server with a key that the test knows. With this key, the returned function finds the
+/// solutions of the server's pictures.
 fn transparent() -> (ServerFixture, impl AsyncFn(&Tab<'_>, &str, &str) -> Value) {
     let fixture = ServerFixture::with(&[("DOORBUSTER_PASS__KEYS", &"5a".repeat(32))]);
     (fixture, async |tab: &Tab<'_>, sale: &str, buyer: &str| {
@@ -154,8 +155,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until(PUZZLE).await;
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
-                // Move the piece on the screen in a few steps, by the distance of the gap in the
-                // picture.
+                // The test moves the piece in a few steps. The distance on the screen is the
+                // distance of the gap in the picture, in the scale of the screen.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;
@@ -214,7 +215,8 @@ async fn without_a_picture_the_device_does_the_work_and_the_buyer_presses() {
     Browser::with_browser(async |browser| {
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
-        // Use only keys: move to the slider, then to the proof of work, then to its start button.
+        // The test uses only keys: it moves to the slider, then to the proof of work, and then to
+        // the start button.
         tab.until("document.querySelector('#buy').textContent.includes('Start the check') && (document.querySelector('#buy').focus(), true)").await;
         tab.keys("\u{e007}").await;
         tab.until("document.activeElement.id === 'tab-seen'").await;
@@ -251,7 +253,7 @@ async fn a_browser_without_cryptography_functions_can_do_the_proof_of_work() {
     guarded(&fixture, "open", json!({"challenge": "pow"})).await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        // Use an `http` address that the browser does not treat as local. There the page has no
+        // The browser does not treat this `http` address as local, so the page has no
         // `crypto.subtle`.
         let insecure = link(fixture.address, "/sale/open", "ann").replace("127.0.0.1", INSECURE);
         tab.go(&insecure).await;

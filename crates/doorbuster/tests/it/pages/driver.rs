@@ -20,10 +20,10 @@ use crate::crash_windows::client::Wire;
 
 /// The width of most phones.
 const PHONE: u32 = 390;
-/// Concurrent browsers; each needs a core at times.
+/// The maximum number of concurrent browsers. Each browser needs a whole processor core at times.
 const BROWSERS_MAX: usize = 3;
-/// A shell command. Its standard input ends when the process that started the command ends. Then
-/// the command stops all browsers and removes their files.
+/// A shell command that runs chromedriver. The standard input of the command ends when the test
+/// process ends. Then the command stops all browsers and removes their files.
 const KEEPER: &str = r#"
     TMPDIR=$(mktemp -d) && export TMPDIR
     chromedriver --port=0 &
@@ -53,8 +53,8 @@ const ARGUMENTS: [&str; 11] = [
 
 static DRIVER: OnceLock<Driver> = OnceLock::new();
 static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
-/// The browsers of tests that ended well, which later tests reuse. The browser of a failed test
-/// stays open until the end of the run.
+/// The browsers of successful tests, which later tests reuse. The browser of a failed test stays
+/// open until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
 /// The process of chromedriver. The shell stops it, so no code waits for its end.
@@ -68,8 +68,8 @@ impl Driver {
         tool::program("chromedriver");
         tool::program("chromium");
         let mut command = Command::new("sh");
-        // The driver has its own process group, so that the test can stop all of its processes.
-        // Ctrl-C in the terminal does not reach these processes.
+        // chromedriver has its own process group, so that the command can stop all processes of the
+        // group. Ctrl-C in the terminal does not reach these processes.
         command.args(["-c", KEEPER]).process_group(0);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut keeper = pipes.spawn().expect("a shell starts");
@@ -145,8 +145,8 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Lends a browser to a test. Afterwards checks in the console that no script failed and that
-    /// the pages' policy blocked nothing.
+    /// Lends a browser to a test. After the test, checks in the browser's console that no script
+    /// failed and that the pages' security policy blocked nothing.
     pub async fn with_browser(test: impl AsyncFnOnce(&Self)) {
         let _room = BROWSER_PERMITS.acquire().await.expect("the semaphore stays open");
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -192,7 +192,8 @@ impl Browser {
         window.expect("a window of this test").1.push(script);
     }
 
-    /// Returns the new console messages, except for failed requests: the pages handle these.
+    /// Returns the new messages of the browser's console. Omits the messages about failed requests,
+    /// because the pages handle failed requests.
     pub async fn complaints(&self) -> Vec<String> {
         let log = self.ask("POST", "/se/log", json!({"type": "browser"})).await.expect("a log");
         let lines =
@@ -200,8 +201,8 @@ impl Browser {
         let texts = lines.map(|entry| {
             format!("{}: {}", entry["source"], entry["message"].as_str().unwrap_or_default())
         });
-        // If a stopped server refuses an event stream, the console also reports this failed
-        // request. But the source of the message is not `network`.
+        // If a stopped server refuses an event stream, the console's message about this request
+        // does not have the source `network`. So the test identifies this message by its text.
         texts.filter(|text| !text.contains("WebSocket connection to")).collect()
     }
 
@@ -220,7 +221,7 @@ impl Browser {
         self.ask(method, path, body).await
     }
 
-    /// The future is boxed, so that the many commands of a test do not overflow the stack.
+    /// The future is boxed. Otherwise the many commands of a test would overflow the stack.
     async fn ask(&self, method: &str, path: &str, body: Value) -> Result<Value, String> {
         Box::pin(ask(method, &format!("{}{path}", self.path), body)).await
     }

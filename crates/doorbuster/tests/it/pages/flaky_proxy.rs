@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 pub enum Mode {
     /// Forwards everything.
     Open,
-    /// Forwards purchases, and drops their answers with their connections.
+    /// Forwards purchases, but closes their connections without an answer.
     LosesAnswers,
-    /// Drops requests for checkouts with their connections, and forwards everything else. So the
+    /// Closes the connection of each request for a checkout, and forwards everything else. So the
     /// page does not show that it is offline.
     DropsCheckouts,
     /// Forwards nothing.
@@ -43,7 +43,7 @@ fn lock<T>(it: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FlakyProxy {
-    /// A proxy for a server.
+    /// Starts a proxy for a server.
     pub async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -63,7 +63,7 @@ impl FlakyProxy {
         *lock(&self.state.server) = server;
     }
 
-    /// The keys of the forwarded purchases, in order.
+    /// Returns the request keys of the forwarded purchases, in order.
     pub fn keys(&self) -> Vec<String> {
         lock(&self.state.keys).clone()
     }
@@ -120,7 +120,7 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
 }
 
-/// Returns the key of a purchase, if these bytes are a purchase. Browsers send the whole head of a
+/// Returns the request key, if these bytes are a purchase. Browsers send the whole head of a
 /// request at once, so one read contains the key.
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);

@@ -10,9 +10,9 @@ use crate::crash_windows::fixture::ServerFixture;
 
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
-/// Stops every timer of 20 seconds or more, so that the page does not read the list again without a
-/// reason. The page usually waits one second for the orders. Here it waits up to a minute, because
-/// the machine may be slow.
+/// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again.
+/// Also changes the page's wait for the orders from one second to up to a minute, because the
+/// machine may be slow.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";
@@ -111,10 +111,10 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         search(&tab, "no such sale").await;
         tab.says("#none-title", "No sale matches.").await;
         count(&tab, 0).await;
-        // Only the start of a sale makes the page read the list again.
+        // Here, only the start of a sale makes the page read the list again.
         draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(8).1})).await;
         fixture.step("soon", "schedule").await;
-        // An answer without the new sale may still be cached for a moment.
+        // For a moment, the server may answer from a cache without the new sale.
         tab.until(
             "fetch('/v1/sales?limit=48', { cache: 'reload' }).then(answer => answer.json())
                .then(({ sales }) => sales.some(sale => sale.id === 'soon'))",

@@ -75,7 +75,7 @@ async fn a_sales_page_does_not_move_between_its_states() {
     .await;
 }
 
-/// The states of a sale with a waiting room.
+/// Checks the states of a sale with a waiting room.
 async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str, width: u32) {
     fixture.step(sale, "open").await;
     for (tab, buyer) in [(ann, "ann"), (ben, "ben")] {
@@ -94,7 +94,7 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. The page usually waits one second for the orders. Here it waits up to a minute, because
+/// again. Also changes the page's wait for the orders from one second to up to a minute, because
 /// the machine may be slow.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
@@ -130,7 +130,7 @@ async fn the_list_of_sales_does_not_move_when_sales_and_orders_change() {
                 settled(tab, &card(sale), words, width).await;
             }
         }
-        // A new sale comes last. A sale that is withdrawn disappears.
+        // A new sale must appear at the end of the list. A withdrawn sale must disappear.
         let later = json!({ "starts_at": in_secs(4_000).1 });
         draft(&fixture, "new", json!({}), later).await;
         fixture.step("new", "schedule").await;

@@ -143,7 +143,8 @@ async fn a_lost_server_is_reported_and_reservations_are_shown_when_it_is_back() 
         page.click("#act").await;
         page.says(BUY, "Reconnecting").await;
         flaky_proxy.set(Mode::Open);
-        // The page may have reconnected by itself already. Then it has no retry button.
+        // If the page has reconnected by itself, it has no retry button, and the test presses
+        // nothing.
         page.eval("document.querySelector('#act[data-does=retry]')?.click()").await;
         page.until("!document.querySelector('#say-title').textContent.includes('offline')").await;
     })

@@ -12,7 +12,7 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
-/// Keeps the files that the page creates, and opens none of them.
+/// Keeps the files that the page creates, and keeps the browser from opening them.
 const KEEP_FILES: &str = "URL.createObjectURL = blob => {
       blob.text().then(text => { window.file = text; });
       return '#file';
@@ -42,7 +42,7 @@ fn value<'a>(lines: &'a [String], name: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("no {name} in {lines:?}"))
 }
 
-/// Formats a time of the API as calendars write it.
+/// Converts a time of the API to the format of calendar files.
 fn stamp(time: &str) -> String {
     let time: jiff::Timestamp = time.parse().expect("a time");
     time.strftime("%Y%m%dT%H%M%SZ").to_string()

@@ -131,8 +131,8 @@ async fn an_expired_pass_is_replaced_within_the_press() {
             tab.says(BUY, "Buy now").await;
             tab.click(BUY).await;
             tab.says(STATE, "1 reserved for you").await;
-            // Each press sent one request for a pass and only one purchase. After a purchase with
-            // an expired pass, the page would have sent the purchase again.
+            // Each press sent one request for a pass and only one purchase. If the page had sent an
+            // expired pass, it would have sent the purchase twice.
             assert_eq!(
                 (sent(&tab, "/passes").await.len(), sent(&tab, "/orders").await.len()),
                 (presses, presses)

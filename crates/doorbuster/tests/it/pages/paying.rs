@@ -12,7 +12,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows: long enough to reach the payment page, and long enough to return as well.
+/// Two payment windows: one long enough to reach the payment page, and one to return as well.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
@@ -59,7 +59,7 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         let order = tab.eval("location.pathname").await.as_str().expect("a path").to_owned();
         to_payment(&tab).await;
         tab.says("#sum", "€49.00").await;
-        // Open the order in another window of the same buyer. An event must update this window.
+        // The buyer opens the order in another window. An event must update this window.
         other.go(&link(fixture.address, &order, "ann")).await;
         other.says("#state", "Reserved for you").await;
         streams(&fixture, 1).await;
@@ -101,7 +101,7 @@ async fn a_failed_payment_can_be_repeated_and_a_closed_window_loses_nothing() {
         tab.until("location.pathname.startsWith('/order/')").await;
         tab.says("#state", "Reserved for you").await;
         tab.says("#text", "did not go through").await;
-        // Open the same checkout again in another window.
+        // The buyer opens the same checkout again in another window.
         let other = browser.tab().await;
         other.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
         to_payment(&other).await;
@@ -239,7 +239,7 @@ async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
     .await;
 }
 
-/// Records the texts about the payment after each change, because some are shown only briefly.
+/// Records the payment's texts after each change, because some texts are shown only briefly.
 const RECORD_TEXTS: &str = "(window.said = [], new MutationObserver(() => {
       const [words, pay] = ['#text', '#pay'].map(sel => document.querySelector(sel));
       said.push([words.textContent, pay.textContent.trim(), pay.ariaDisabled].join(' '));
@@ -263,7 +263,7 @@ async fn a_payment_page_that_does_not_open_is_reported_and_nothing_is_lost() {
         tab.until("said.some(words => words.includes('You were not charged'))").await;
         tab.until("document.activeElement.id === 'pay'").await;
         flaky_proxy.set(Mode::Open);
-        // The buyer cancels the order in another window. A press of the button then takes no money.
+        // The buyer cancels the order in another window. Now the button must take no money.
         let cancelled = PurchaseSpec::new("ann", "k", "open", 1).order("POST", &order, "/cancel");
         assert_eq!(fixture.ask(&cancelled).await.status, 200);
         tab.eval("document.querySelector('#pay:not([hidden])')?.click()").await;

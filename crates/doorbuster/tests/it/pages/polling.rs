@@ -1,4 +1,4 @@
-//! The pages poll where no event stream is available.
+//! If no event stream is available, the pages poll the server.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use super::{link, plain, sale, streams};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Refuses every event stream, as a proxy without support for them does.
+/// Refuses every event stream, like a proxy that does not support event streams.
 const NO_STREAM: &str = "
     window.refused = 0;
     window.WebSocket = class {
@@ -34,7 +34,7 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             tab.eval("window.same = true").await;
         }
         streams(&fixture, 0).await;
-        // Both orders change, but no visitor does anything on the two order pages.
+        // Both orders change, without any action on the two order pages.
         let cancel = bens.order("POST", &cancelled, "/cancel");
         assert_eq!(fixture.ask(&cancel).await.status, 200);
         let checkout = fixture.ask(&anns.order("POST", &paid, "/checkout")).await.json();

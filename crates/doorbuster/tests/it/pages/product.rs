@@ -11,7 +11,7 @@ use super::{BUY, draft, link, plain, sale, states};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
-/// A picture that needs no other server.
+/// Returns the address of a picture. No other server is needed for this picture.
 fn picture(color: &str) -> String {
     // Each picture is the server's own icon.
     format!("/favicon.ico?{color}")
@@ -159,7 +159,7 @@ async fn a_buyer_who_lost_the_tab_comes_back_by_the_link_and_pays() {
         tab.says("#link-note", "Link copied").await;
         let address = tab.until("window.copied").await.as_str().expect("a link").to_owned();
         assert!(address.contains(&format!("/order/{order}#key=")), "{address}");
-        // Simulate another browser, which has neither the token nor the cookie.
+        // This simulates another browser, which has neither the token nor the cookie.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

@@ -1,5 +1,5 @@
 //! Web push in a real browser. A page subscribes. When a message arrives, the service worker shows
-//! only what is still true.
+//! only news that is still true.
 
 use std::time::{Duration, Instant};
 
@@ -79,7 +79,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         tab.add_init_script(SUBSCRIBE).await;
         tab.go(&link(fixture.address, "/sale/open?lang=zh", "ann")).await;
         tab.says(BUY, "立即抢购").await;
-        // The worker identifies the buyer by the session cookie, so wait for this cookie.
+        // The worker identifies the buyer by the session cookie, so the test waits for this cookie.
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click("#notify").await;
         tab.says("#remind-note", "关闭").await;
@@ -91,7 +91,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let until = in_secs(600).0.as_millisecond();
         let reserved = json!({"kind": "reserved", "title": title, "until": until,
                               "url": format!("/order/{order}")});
-        // This page shows no news itself.
+        // This page shows no news, so only the worker can show a notification.
         tab.load(&plain(fixture.address, "/docs")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;
         assert!(words.starts_with("已为你保留，请在 ") && words.contains(" GMT"), "{words}");

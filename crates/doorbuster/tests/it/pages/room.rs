@@ -8,9 +8,9 @@ use super::{BUY, STATE, draft, link, prepared_before_opening, states};
 use crate::crash_windows::client::{request, signed_in};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The choice of the first item.
+/// The control that selects the first item.
 const LAMP: &str = "#items-list label:nth-child(1)";
-/// The choice of the second item.
+/// The control that selects the second item.
 const BULB: &str = "#items-list label:nth-child(2)";
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn a_visitor_who_waits_for_one_item_gets_a_turn_for_another_item() {
         ben.says(BUY, "Join the waiting room").await;
         ben.click(BUY).await;
         ben.says(STATE, "It’s your turn").await;
-        // The buyer may look at the other item, and the page does not switch back.
+        // The buyer may look at the other item. The page must not switch back by itself.
         ben.click(LAMP).await;
         ben.says(BUY, "Waiting for more").await;
         ben.click(BULB).await;

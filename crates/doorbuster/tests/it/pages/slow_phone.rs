@@ -60,7 +60,7 @@ async fn handled(fixture: &ServerFixture) -> u64 {
     counts.map(|(_, count)| count.parse::<u64>().expect("a number")).sum()
 }
 
-/// Makes the window behave like a slow phone, or normally again.
+/// If `on` is true, makes the window behave like a slow phone. Otherwise makes it behave normally.
 async fn slow(tab: &Tab<'_>, on: bool) {
     let (latency, down, up) = if on { (ROUND_TRIP_MS, DOWN, UP) } else { (0, -1, -1) };
     tab.protocol("Network.enable", json!({})).await;
@@ -105,7 +105,8 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                 let requests = handled(&fixture).await - before;
                 println!("{path}: {largest} ms, {requests} requests, {bytes} bytes");
                 let most = REQUESTS_MAX + u64::from(path == "/");
-                // The pages of earlier visits stay open and send requests of their own.
+                // The pages of earlier visits stay open and also send requests, so the limit of
+                // requests applies only to the first visit.
                 assert!(requests <= most || visit > 0, "{path}: {requests} requests:\n{log}");
                 assert!(bytes <= BYTES_MAX, "{path}: {bytes} bytes:\n{log}");
                 shown.push(largest);
@@ -132,7 +133,7 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.step_to("Buy now · €49.00").await;
         tab.keys(ENTER).await;
         tab.says(STATE, "1 reserved for you").await;
-        // The focus stays on the button, which now leads to the order.
+        // The focus stays on the button. The button now leads to the order.
         tab.step_to("Go to payment · €49.00").await;
         tab.keys(ENTER).await;
         tab.says("#state", "Reserved for you").await;
@@ -145,7 +146,8 @@ async fn a_buyer_on_a_slow_phone_buys_with_the_keyboard_and_pays_by_the_link_aft
         tab.keys(ENTER).await;
         let address = tab.until("window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
-        // The tab is lost, and another browser has neither the token nor the cookie.
+        // This simulates that the buyer loses the tab and uses another browser, which has neither
+        // the token nor the cookie.
         tab.eval(
             "fetch('/v1/session', { method: 'DELETE', headers: { 'X-Doorbuster-Page': '1' } })
                .then(() => { localStorage.clear(); sessionStorage.clear(); })",

@@ -1,7 +1,7 @@
-//! Draws the pages in every state that their models can have. In each state, no two parts
-//! contradict each other, no words are cut or missing, and axe-core finds no fault. The parts of a
-//! sale's page do not move when the state changes. A small server serves the pages' own modules,
-//! and scripts draw the states.
+//! Draws the pages in every state that their models can have. In each state, no two parts may
+//! contradict each other, no words may be cut or missing, and axe-core must find no fault. The
+//! parts of a sale's page must not move when the state changes. A small server serves the pages'
+//! own modules, and scripts draw the states.
 
 mod serve;
 
@@ -30,13 +30,13 @@ const CHECKED: &str = "asking before blocked busy busyall busyme came check chec
     roomstuck share signin soldout stuck turn undated undecided unknown waiting waitlistbusy \
     waitlisted waitlistedx waitlistfull waitlistlimit waitlistlost waitlistonce waitlistover";
 
-/// The positions of the page's parts, while the page shows one state.
+/// Returns the positions of the page's parts in one state.
 fn places(state: &Value) -> Vec<i64> {
     let places = state["places"].as_array().expect("a list");
     places.iter().map(|place| place.as_i64().expect("a number")).collect()
 }
 
-/// Draws all states, and fails if one has a fault. Returns them.
+/// Draws all states, and fails if a state has a fault. Returns the states.
 async fn walk(tab: &Tab<'_>, place: &str) -> Vec<Value> {
     let walked = tab.eval("states.walk()").await;
     let states = walked.as_array().expect("a list");
@@ -46,7 +46,7 @@ async fn walk(tab: &Tab<'_>, place: &str) -> Vec<Value> {
     states.clone()
 }
 
-/// No part moves between these states.
+/// Checks that no part moves between these states.
 fn stay(states: &[&Value], place: &str) {
     let first = places(states[0]);
     for state in states {
@@ -60,8 +60,8 @@ fn stay(states: &[&Value], place: &str) {
 }
 
 /// Checks one state of each kind with axe-core. If the test saves pictures, also takes a picture of
-/// each state. If the test saves no pictures, checks only the width of a phone, and checks the dark
-/// scheme only in one language, because the checks take minutes.
+/// each state. Otherwise checks only the width of a phone, and the dark scheme only in one
+/// language, because the checks take minutes.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;
@@ -174,7 +174,7 @@ const SHOWN: [(&str, [&str; 3], &str); 6] = [
 const PAST: [&str; 4] = ["Opened ", "Closed ", "已开抢", "已于"];
 const AHEAD: [&str; 3] = ["Closes ", "Opens ", "2026"];
 
-/// Checks the cards of the common cases.
+/// Checks the cards in the list for the sales in `serve::CASES`.
 async fn cards_agree(tab: &Tab<'_>, cases: &[Value]) {
     let cards = tab.eval(CARDS).await;
     let cards = cards.as_array().expect("a list");
@@ -226,7 +226,7 @@ async fn the_list_the_sales_page_and_the_page_without_a_script_show_the_same_sta
     server.abort();
 }
 
-/// The address of the list with this query.
+/// Returns the address of the list with this query.
 fn list(address: SocketAddr, query: &str) -> String {
     plain(address, &format!("/{query}"))
 }

@@ -11,10 +11,10 @@ use super::driver::Browser;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Time between two checks of a page.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// The key of elements in the protocol.
+/// The name of the member that identifies an element in the WebDriver protocol.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// Keys of the protocol.
+/// Keys of the keyboard in the WebDriver protocol.
 pub const TAB: &str = "\u{e004}";
 pub const ENTER: &str = "\u{e007}";
 /// The maximum number of times that the test presses the Tab key to reach a control.
@@ -29,7 +29,7 @@ pub struct Tab<'a> {
 }
 
 impl<'a> Tab<'a> {
-    /// The window with this handle.
+    /// Returns the window with this handle.
     pub fn of(browser: &'a Browser, handle: &str) -> Self {
         Self { browser, handle: handle.to_owned(), been: Cell::new(false) }
     }
@@ -55,13 +55,13 @@ impl<'a> Tab<'a> {
         self.until("document.documentElement.classList.contains('ready')").await;
     }
 
-    /// The address.
+    /// Returns the address of the current page.
     pub async fn url(&self) -> String {
         let url = self.command("GET", "/url", Value::Null).await.expect("an address");
         url.as_str().expect("a string").to_owned()
     }
 
-    /// The value of an expression.
+    /// Returns the value of an expression on the current page.
     pub async fn eval(&self, expression: &str) -> Value {
         self.try_eval(expression).await.unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
@@ -113,7 +113,7 @@ impl<'a> Tab<'a> {
             .await;
     }
 
-    /// The text of the element.
+    /// Returns the text of the element.
     pub async fn text(&self, css: &str) -> String {
         let text =
             self.eval(&format!("document.querySelector({}).textContent.trim()", json!(css))).await;
@@ -179,7 +179,7 @@ impl<'a> Tab<'a> {
         self.protocol("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// Adds a script that runs in every page of this window, before the page's own.
+    /// Adds a script that runs in every page of this window, before the page's own scripts.
     pub async fn add_init_script(&self, script: &str) {
         let added = self
             .protocol("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script }))
@@ -195,7 +195,8 @@ impl<'a> Tab<'a> {
             .unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    /// Hides the window of this page, or shows it again. Other windows stay as they are.
+    /// If `is_minimized` is true, hides the window of this page. Otherwise shows the window again.
+    /// Other windows do not change.
     pub async fn minimized(&self, is_minimized: bool) {
         let window = self.protocol("Browser.getWindowForTarget", json!({})).await;
         let state = if is_minimized { "minimized" } else { "normal" };
@@ -207,7 +208,7 @@ impl<'a> Tab<'a> {
         self.browser.command(&self.handle, method, path, body).await
     }
 
-    /// The visible content, for the report of a failed test.
+    /// Returns the visible content, for the report of a failed test.
     async fn seen(&self) -> String {
         let seen = self.try_eval("location.href + '\\n' + document.body.innerText").await;
         format!(

@@ -1,5 +1,5 @@
-//! Kinds of visitors: the shop's buyers, unknown visitors, demo guests, readers of Chinese, and
-//! browsers without scripts.
+//! Kinds of visitors: the shop's buyers, unknown visitors, guests of a demo, readers of Chinese,
+//! and browsers that run no scripts.
 
 use doorbuster_api::value::{Currency, Money};
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn a_demo_guest_buys_at_once_and_stays_the_same_guest() {
         tab.says(STATE, "1 reserved for you").await;
         tab.click("#go").await;
         tab.says("#sandbox", "you won’t be charged").await;
-        // A guest also pays at the sandbox.
+        // A guest can also pay at the sandbox.
         tab.click("#pay").await;
         tab.click("[data-does=pay]").await;
         tab.says("#state", "Paid. It’s yours.").await;
@@ -298,7 +298,8 @@ async fn a_buyer_who_lost_the_tab_comes_back_without_a_token_and_pays() {
         tab.until("localStorage['doorbuster.session'] === 'true'").await;
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
-        // Simulate another tab, which has its own session storage and no token in its address.
+        // This simulates another tab, which has its own session storage and no token in its
+        // address.
         let order = tab.eval("document.querySelector('#go').getAttribute('href')").await;
         tab.eval("sessionStorage.clear()").await;
         tab.load(&plain(fixture.address, "/sale/open")).await;

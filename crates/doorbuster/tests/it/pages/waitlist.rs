@@ -52,7 +52,7 @@ async fn a_waiting_buyer_is_led_to_the_order_from_the_waitlist() {
         tab.go(&link(fixture.address, "/sale/last", "ann")).await;
         tab.says("#clock", "None left").await;
         tab.says(BUY, "Join the waitlist").await;
-        // Use only keys, and check the text for screen readers.
+        // The test uses only keys, and checks the text for screen readers.
         tab.keys_to(BUY, "\u{e007}").await;
         tab.says(STATE, "1 person ahead of you").await;
         tab.says("#announce", "1 person ahead of you").await;
@@ -139,7 +139,7 @@ async fn a_waitlist_entry_from_another_device_is_found_and_its_order_is_shown_in
         tab.says(STATE, "下一个就是你").await;
         streams(&fixture, 1).await;
         let id = line(&fixture, "GET", "ann").await.id();
-        // The order page calls the buyer, who looks at another tab.
+        // The order page must call the buyer, because the buyer looks at another tab.
         let order = browser.tab().await;
         order.add_init_script(NOTIFICATION).await;
         order.go(&link(fixture.address, &format!("/order/{id}?lang=zh"), "ann")).await;

@@ -9,7 +9,7 @@ use super::*;
 /// By the end of this time, the edge would have repeated a read.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
-/// A server that counts requests. It answers either all of them or none.
+/// A server that counts requests. The server answers either all requests or none.
 struct Node {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,

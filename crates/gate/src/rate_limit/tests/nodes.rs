@@ -9,13 +9,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::rate_limit::PendingLimit;
 
-/// A buyer's limit. A sixteenth of its burst is a hundred requests.
+/// A buyer's limit. A sixteenth of the limit's burst is a hundred requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
-/// The states of the limits in the shared storage. In the tests, its clock stands still.
+/// The states of the limits in the shared storage. In these tests, the storage's clock stands
+/// still.
 type States = HashMap<u64, u64>;
 
 /// Sends the waiting requests and reports of a node to the shared storage, and applies the answers.
@@ -63,7 +64,7 @@ fn finish(
     sale: &SaleState,
     states: &mut States,
 ) -> Result<LimitCheck, RateLimitExceeded> {
-    // Each wait has a time limit, and time limits need the clock of a runtime.
+    // `finish` waits with a time limit, which needs the clock of a runtime.
     let _clock = RUNTIME.enter();
     let mut finished = Box::pin(limiter.finish(pending, caller, sale));
     loop {

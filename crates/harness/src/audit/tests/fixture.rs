@@ -22,7 +22,7 @@ pub(super) const OPENED: i64 = 1_795_000_000_000;
 /// The payment window.
 pub(super) const HOLD: i64 = 900_000;
 
-/// A store with its own directory. Dropping the value removes the directory.
+/// A store in its own directory, which is removed when this value is dropped.
 pub(super) struct StoreFixture {
     pub db: Connection,
     dir: TempDir,
@@ -109,7 +109,8 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // A table without constraints does not number its rows and has no defaults.
+        // The copies of the tables without constraints have no default values and do not number new
+        // rows. So this function sets the missing values.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -197,7 +198,8 @@ impl StoreFixture {
         (store, self.dir)
     }
 
-    /// Writes an answers file beside the store. `<name>` and `<grant:n>` stand for ids.
+    /// Writes an answers file beside the store. In `text`, `<name>` stands for the id of this
+    /// buyer's order, and `<grant:n>` for the id of a returned ticket.
     pub fn answers(&self, text: &str) -> PathBuf {
         let mut text = text.to_owned();
         for (name, ..) in ORDERS {

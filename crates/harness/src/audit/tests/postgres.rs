@@ -76,7 +76,8 @@ fn rows(fixture: &StoreFixture, table: &str, more: &str) -> String {
             ValueRef::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
             other => panic!("{table}.{name}: {other:?}"),
         };
-        // PostgreSQL numbers the rows of every table except `feed`.
+        // In every table except `feed`, PostgreSQL numbers the rows by itself. So this function
+        // leaves out the column `seq` of these tables.
         let kept =
             || names.iter().enumerate().filter(|(_, name)| *name != "seq" || table == "feed");
         let mut columns: Vec<String> = kept().map(|(_, name)| name.clone()).collect();

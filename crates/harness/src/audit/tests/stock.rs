@@ -152,7 +152,7 @@ fn a_feed_with_a_gap_or_a_wrong_row_is_found() {
     breaks(
         "DELETE FROM feed WHERE grant_id = 12 AND seq = 10",
         "I6",
-        "the feed of grant 12 has 9 rows, but the grant says 10",
+        "the feed of grant 12 has 9 rows, but the grant counts 10",
     );
     breaks(
         "UPDATE feed SET seq = 11 WHERE grant_id = 12 AND seq = 10",

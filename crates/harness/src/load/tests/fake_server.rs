@@ -17,9 +17,9 @@ pub(super) struct Request {
     pub key: String,
     pub token: String,
     pub body: String,
-    /// The number of earlier requests with the same method, path and key.
+    /// How many requests with the same method, path and key came before this request.
     pub nth: usize,
-    /// The number of all earlier requests.
+    /// How many requests of any kind came before this request.
     pub before: usize,
 }
 

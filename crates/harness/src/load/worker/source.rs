@@ -81,7 +81,7 @@ impl Source for Worker<'_> {
                 self.tally.counts.count_fault("an answer without a request")
             }
             // The server may close an idle connection. If the connection of an event stream ends,
-            // no verdict is lost, because its buyer also polls.
+            // no verdict is lost, because the buyer of the stream also polls.
             (None | Some(Exchange::Listen(..)), _) => {}
         }
     }

@@ -72,7 +72,7 @@ fn survived(results: &[&RunResult]) -> String {
     let mut parts = Vec::new();
     for fault in Fault::ALL.into_iter().skip(1) {
         let of_fault = || results.iter().filter(|one| one.faults == fault);
-        // A run that the fault did not affect says nothing about the fault.
+        // If the fault did not affect a run, the run's verdict says nothing about the fault.
         if let Some(worst) = worst(of_fault().filter(|one| one.applies)) {
             parts.push(format!("{} {}", fault.as_str(), pill(worst)));
         } else if let Some(unaffected) = worst(of_fault()) {

@@ -11,7 +11,7 @@ use crate::watch::Watch;
 
 /// Longest wait for pictures. They are drawn with pauses, and the machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More pictures than a test requests at the same time.
+/// More than the largest number of pictures that a test requests at the same time.
 const SOME: u64 = 8;
 
 /// Returns a time after the end of all these tests. The time is less than ten minutes ahead, so the
@@ -89,8 +89,8 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     let app = TestApp::start().await;
     scheduled(&app, "far", "slider", "2099-01-01T00:00:00Z").await;
     scheduled(&app, "near", "image", &soon()).await;
-    // The server fills the emptiest pool first. If it needed slider pictures, they would be ready
-    // by now.
+    // The server fills the emptiest pool first. If the server needed slider pictures, some slider
+    // pictures would be ready by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
     assert_eq!(ready(&app, "slider").await, 0, "the other sale opens only in years");
     assert_eq!(

@@ -1,4 +1,5 @@
-//! Tests the story of one buyer: the orders, and the refusals of every endpoint.
+//! Tests the history of one buyer in a sale: the buyer's orders, and the refusals that the buyer
+//! got from each endpoint.
 
 use serde_json::{Value, json};
 

@@ -10,7 +10,8 @@ use crate::app::{PATIENCE, TestApp};
 use crate::money::{captured, order, send_message, start};
 use crate::watch::Watch;
 
-/// The actions that this test causes. None of them needs a failed or repeated delivery.
+/// The actions that this test causes. The test causes no action that needs a failed or repeated
+/// delivery, such as the retry of a dead letter.
 const ACTIONS: [&str; 27] = [
     "block.created",
     "block.deleted",

@@ -199,7 +199,7 @@ async fn an_operator_signs_in_with_an_account_of_the_issuer() {
     assert_eq!(who["role"], "operator");
     assert!(who["expires_at"].is_string());
     let refused = app.call("POST", "/v1/admin/keys", &cookie, b"").await;
-    assert_eq!(refused.verdict(), "403 forbidden", "an operator may not create keys");
+    assert_eq!(refused.verdict(), "403 forbidden", "an operator cannot create keys");
     let forged = app.call("DELETE", "/v1/admin/session", &cookie[..1], b"").await;
     assert_eq!(forged.verdict(), "403 forbidden", "the header is missing");
     assert_eq!(app.call("DELETE", "/v1/admin/session", &cookie, b"").await.verdict(), "204");

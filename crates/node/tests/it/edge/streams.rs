@@ -113,7 +113,7 @@ async fn streams_outlive_the_node_that_sends_their_events() {
 async fn a_stream_gets_hello_again_when_its_events_may_be_missing() {
     let tier = open_tier().await;
     let mut anna = socket(&tier.edge, "anna", "").await;
-    // The proxy cuts the relay with its next ping.
+    // The proxy cuts the relay's connection when the node answers the relay's next ping.
     tier.proxy.break_answers(true);
     let is_down = async || number(&tier.edge, "doorbuster_edge_relay_up ").await == 0;
     until("the relay is lost", is_down).await;

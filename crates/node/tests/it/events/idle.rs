@@ -153,7 +153,7 @@ async fn half_a_frame_is_kept_until_the_rest_arrives() {
         anna.get_mut().write_all(&ping[..5]).await.expect("the server takes the message");
         wait_for_idle(&app, 0).await;
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(idle_count(&app).await, 0, "the connection waits for the rest of the frame");
+        assert_eq!(idle_count(&app).await, 0, "the connection waits for the end of the frame");
         anna.get_mut().write_all(&ping[5..]).await.expect("the server takes the message");
         assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![3, 4].into())));
     }

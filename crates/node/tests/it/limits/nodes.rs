@@ -14,8 +14,8 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 use crate::watch::Watch;
 
-/// The number of requests that a limit admits at once. Afterwards the limit admits one request per
-/// minute.
+/// The number of requests that a limit admits in a burst. Afterwards the limit admits one request
+/// per minute.
 const BURST: u32 = 1_000;
 /// The time in which a limit of one request per minute admits one more request.
 const EACH: Duration = Duration::from_secs(60);
@@ -26,7 +26,8 @@ const UNTOLD: u32 = BURST.div_ceil(16);
 /// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
 const WAVE: u32 = 20;
 /// The number of requests that the nodes may admit before they read the limit's newest use from
-/// Redis. It covers one wave in progress, and three more waves if the answer of Redis is late.
+/// Redis. This number covers one wave in progress, and three more waves if the answer of Redis is
+/// late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
@@ -98,8 +99,9 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
     apps
 }
 
-/// Sends `each` purchases of one buyer on each of 48 connections at once, to all nodes. Each round
-/// has its own keys. Returns how many purchases the limits allowed.
+/// Sends `each` purchases of one buyer on each of 48 connections to all nodes. The connections are
+/// used at the same time. Each round has its own keys. Returns how many purchases the limits
+/// allowed.
 async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32 {
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..48 {
@@ -197,7 +199,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
     // Redis, the nodes may admit a few requests above the limit. On a busy machine there may be too
-    // many of these, so the test may try another buyer.
+    // many of these requests, so the test may try another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;

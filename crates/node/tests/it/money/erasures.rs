@@ -64,8 +64,8 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let name = erased["erased_as"].as_str().expect("a name");
     assert!(name.starts_with("erased:") && name.len() == 39, "{name}");
 
-    // An erased buyer cannot read, pay or cancel the orders, even with a known id. An operator
-    // still can.
+    // An erased buyer cannot read, pay or cancel the orders, even with a known id. An operator can
+    // still read the orders.
     for (method, tail) in
         [("GET", ""), ("GET", "/history"), ("POST", "/cancel"), ("POST", "/checkout")]
     {

@@ -20,8 +20,8 @@ async fn server(home: &Cluster, database: &str) -> TestApp {
     .await
 }
 
-/// Buys units that are free. The other server committed the return of these units. This server may
-/// refuse the purchase until it has read that commit.
+/// Buys units that were returned at the other server. This server may refuse the purchase until it
+/// has read the commit that returned the units.
 async fn order_when_free(app: &TestApp, name: &str, units: u32) -> String {
     let attempt = std::cell::Cell::new(0);
     until("this server sells the returned units", async || {
@@ -41,7 +41,8 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
     let database = home.database();
     let (first, second) = (server(&home, &database).await, server(&home, &database).await);
     open_sale(&first, 10.into(), 10, 900).await;
-    // Two nodes receive the same message at the same time. One of them handles it.
+    // Two nodes receive the same message at the same time. One of the two nodes handles the
+    // message.
     let id = order(&first, "anna", "k", 2).await;
     let body = captured("pay_1", &id, 20);
     let (here, there) =

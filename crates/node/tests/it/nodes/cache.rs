@@ -28,8 +28,8 @@ fn readings(nodes: &[&TestNode]) -> u64 {
     nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
 }
 
-/// Sends [`MISSES`] requests for unknown ids to each of these nodes at once. Returns the duration,
-/// and the number of reads of the store.
+/// Sends [`MISSES`] requests for unknown ids to each of these nodes at the same time. Returns the
+/// duration, and the number of reads of the store.
 async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     let before = readings(nodes);
     let began = Instant::now();
@@ -58,7 +58,7 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     assert!((1..=at_most(took)).contains(&read), "the store was read {read} times in {took:?}");
     home.redis().end();
     // The first calls find that the connection to Redis is broken. If the last read of the store
-    // took long, the next read may not be due yet. So the test repeats its requests.
+    // took long, the node may have to wait before the next read. So the test repeats its requests.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
         assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");

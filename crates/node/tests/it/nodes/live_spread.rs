@@ -16,7 +16,7 @@ use crate::watch::Watch;
 const STOCK: u64 = 1_200;
 /// The number of buyers whose tickets wait in one slot.
 const CROWD: u32 = 1_500;
-/// How long it may take until every slot follows a change.
+/// After a change of the spread, exactly the slots of the new spread must be open within this time.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 
 fn over(partitions: u32) -> Spread {

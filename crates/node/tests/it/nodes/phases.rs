@@ -1,4 +1,4 @@
-//! Tests operators who change the same sale at two nodes at once.
+//! Tests operators who change the same sale at two nodes at the same time.
 use std::time::Duration;
 
 use doorbuster_config::Roles;

@@ -13,8 +13,8 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 const PARKED: Duration = Duration::from_secs(1);
 /// If the slots hang before this time, the request is still parked when they hang.
 const SOON: Duration = Duration::from_millis(600);
-/// The latest time of the answer. It includes the time of parking, one second in which the request
-/// asks all slots, and a margin.
+/// The latest time of the answer. This time includes the time of parking, one second in which the
+/// request asks all slots, and a margin.
 const HEARD: Duration = Duration::from_millis(2_500);
 /// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;

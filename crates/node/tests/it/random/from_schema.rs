@@ -92,8 +92,8 @@ impl<'a> Operation<'a> {
         self.spec["operationId"].as_str().expect("every operation has an id")
     }
 
-    /// Returns the name of the members and parameters that take the id of the object that this
-    /// operation creates.
+    /// If this operation creates an object, returns the name of the members and parameters that
+    /// take the object's id.
     fn makes(self) -> Option<&'static str> {
         match self.id() {
             "create_sale" => Some("sale"),

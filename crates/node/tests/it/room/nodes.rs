@@ -138,7 +138,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     announce(&first, 2.into(), 1).await;
     let place = enter(&first, "anna").await.json();
-    // The second node may not know the sale before this subscription.
+    // Before this subscription, the second node possibly does not know the sale.
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;

@@ -110,7 +110,7 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
     }
 }
 
-/// Joins at a node that may not know yet that the item is sold out.
+/// Joins at a node that possibly does not know yet that the item is sold out.
 async fn joined_at(app: &TestApp, buyer: &str) -> String {
     let begun = Instant::now();
     loop {

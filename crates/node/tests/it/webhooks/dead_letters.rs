@@ -1,5 +1,5 @@
 //! Tests endpoints that answer 410, and dead letters. Operators retry or discard dead letters, one
-//! at a time or many at once.
+//! at a time or many in one request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -202,7 +202,7 @@ async fn an_operator_can_send_one_event_again() {
     let received = shop.until(30, "one", |received| received.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let request = json!({"event": received[0].id()});
-    // The store may not have the endpoint's new position yet.
+    // The store may still have the endpoint's old position.
     app.until(&format!("{PATH}/{id}"), "every event is delivered", |one| one["waiting"] == 0).await;
     let reply = app.admin("POST", &path, Some(request.clone())).await;
     assert_eq!((reply.verdict().as_str(), reply.json()), ("202", request));

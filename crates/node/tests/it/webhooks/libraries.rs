@@ -15,7 +15,8 @@ use super::{add, buy, start};
 use crate::http::{Connection, request};
 use crate::money::now_secs;
 
-/// The longest wait for one line of an example's output. It includes the start of Python or Node.
+/// The longest wait for one line of an example's output. This time includes the start of Python or
+/// Node.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Invalid signatures. Some are empty, lack a comma, have several commas, or are not base64. The

@@ -37,7 +37,7 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
     cancel(&app, 0, &orders[0]).await;
     cancel(&app, 1, &orders[1]).await;
     change(&app, &id, json!({"enabled": true})).await;
-    shop.until(30, "the receiver gets the maximum number of deliveries at once", |received| {
+    shop.until(30, "the receiver gets the maximum number of concurrent deliveries", |received| {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;

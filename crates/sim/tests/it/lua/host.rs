@@ -1,4 +1,5 @@
-//! Executes a slot's commands in this process. Lua 5.1 runs the scripts, as in Redis.
+//! Executes the commands of a slot in this process, without a Redis server. Lua 5.1 runs the
+//! scripts, as in Redis.
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -67,7 +68,7 @@ impl Interpreter {
         self.commands.borrow().clone()
     }
 
-    /// Runs a script. `words` are the number of keys, the keys, and the arguments.
+    /// Runs a script. `words` has the number of keys, then the keys, then the arguments.
     fn run(&self, source: &[u8], words: &[Bytes]) -> mlua::Result<Reply> {
         let keys: usize = String::from_utf8_lossy(&words[0]).parse().expect("a number");
         let (keys, arguments) = words[1..].split_at(keys);
@@ -108,7 +109,8 @@ impl ScriptHost for LuaHost {
     }
 }
 
-/// An argument of a command. Redis also accepts numbers, which it writes as text.
+/// Returns an argument of a command as bytes. Redis also accepts numbers as arguments, and converts
+/// them to text.
 fn word(value: &Value) -> mlua::Result<Bytes> {
     match value {
         Value::String(text) => Ok(text.as_bytes().to_vec()),
@@ -121,7 +123,7 @@ fn word(value: &Value) -> mlua::Result<Bytes> {
     }
 }
 
-/// A reply as the script gets it.
+/// Converts the reply of a command to the value that the script gets.
 fn to_lua(lua: &Lua, reply: Reply) -> mlua::Result<Value> {
     let field = |name: &str, text: &str| -> mlua::Result<Value> {
         let table: Table = lua.create_table()?;
@@ -142,8 +144,8 @@ fn to_lua(lua: &Lua, reply: Reply) -> mlua::Result<Value> {
     })
 }
 
-/// A script's result as the client gets it. A number loses its fraction. An array ends before its
-/// first nil.
+/// Converts a script's result to the reply that the client gets, as Redis does. A number loses its
+/// fraction. An array ends before its first nil.
 fn from_lua(value: &Value) -> mlua::Result<Reply> {
     Ok(match value {
         Value::Nil | Value::Boolean(false) => Reply::Nil,

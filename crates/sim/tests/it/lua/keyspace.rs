@@ -1,5 +1,6 @@
 //! The data of one slot in memory, with the commands of Redis that the scripts and the driver use.
-//! Each command does what the documentation of Redis says, for the forms that they use.
+//! Each command does what the documentation of Redis says, but only for the arguments that the
+//! scripts and the driver use.
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -21,7 +22,7 @@ struct Stream {
 #[derive(Clone, Debug, Default)]
 struct Group {
     last_delivered: Id,
-    /// The entries that were delivered and not acknowledged.
+    /// The ids of the entries that were delivered and not acknowledged.
     pending: BTreeSet<Id>,
 }
 
@@ -122,7 +123,7 @@ impl Keyspace {
             "HGET" => get(&rest[0]),
             "HMGET" => Reply::Array(rest.iter().map(get).collect()),
             "HLEN" => count(hash.len()),
-            // One step returns everything.
+            // A single step of the scan returns all fields.
             "HSCAN" => {
                 let all = hash.iter().flat_map(|(field, value)| [field.clone(), value.clone()]);
                 Reply::Array(vec![bulk("0"), Reply::Array(all.map(bulk).collect())])
@@ -192,7 +193,8 @@ impl Keyspace {
             Ok(Some(stream)) => stream,
             Ok(None) => {
                 return match name {
-                    // XADD has the option NOMKSTREAM.
+                    // The stream does not exist, and the scripts use XADD with NOMKSTREAM, so XADD
+                    // adds nothing.
                     "XADD" => Reply::Nil,
                     "XRANGE" => Reply::Array(Vec::new()),
                     "XAUTOCLAIM" => no_group(),
@@ -273,8 +275,9 @@ impl Keyspace {
 }
 
 impl Stream {
-    /// Returns the next id, and the pending entries from `from`. Entries that left the stream are
-    /// no longer pending. Unlike Redis, the reply does not name these entries.
+    /// Returns at most `at_most` pending entries from the id `from` on, and the id of the pending
+    /// entry after them. Entries that were deleted from the stream are not pending any more. Unlike
+    /// the reply of Redis, this reply does not name the deleted entries.
     fn claim(&mut self, from: Id, at_most: usize) -> Reply {
         let Some((_, group)) = &mut self.group else { return no_group() };
         group.pending.retain(|id| self.entries.contains_key(id));

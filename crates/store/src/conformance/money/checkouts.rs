@@ -109,7 +109,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert!(matches!(cancel(&fixture, &other).await, ChangeOutcome::Done(_)));
     let ended = now(&fixture, &other).await;
     assert_eq!(keep(&fixture, &other, "six").await, CheckoutOutcome::WrongState(ended));
-    assert_eq!(to_close(&fixture).await, ["four"], "an ended order's checkout must be closed now");
+    assert_eq!(to_close(&fixture).await, ["four"], "the order ended, so its checkout is due");
     fixture.clock.advance(HOLD_MS);
     assert_eq!(to_close(&fixture).await, ["three", "four"], "orders that hold units come first");
     let one = fixture.store.checkouts_to_close(1).await.expect("reads");
@@ -166,7 +166,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(
         to_close(&fixture).await,
         ["silent"],
-        "the checkout may still accept money, which would be late"
+        "a late payment at this checkout is still possible"
     );
     assert_eq!(next_due(&fixture).await, None);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
@@ -184,7 +184,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     fixture.clock.advance(300);
     assert_eq!(to_close(&fixture).await, [""; 0], "the checkout is not due");
     fixture.clock.advance(HOLD_MS);
-    assert!(!record_no_answer(&fixture, &order, "two").await, "the order has another session");
+    assert!(!record_no_answer(&fixture, &order, "two").await, "the checkout has another session");
     assert_eq!(asked_at(&fixture, &order).await, None);
     let first = fixture.clock.now();
     for _ in 0..3 {
@@ -195,7 +195,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
     }
-    // An extension clears the failed queries.
+    // An extension of the order deletes the record of the unanswered queries.
     let pay_by = later(&fixture, 5_000);
     let extended = fixture
         .store
@@ -210,10 +210,11 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!(
         next_due(&fixture).await,
         Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "a query never prolongs the wait"
+        "a query never extends the time until the order expires"
     );
     assert_eq!(expire(&fixture).await, []);
-    // The order gets a new session. The provider was not asked about this session yet.
+    // The order gets a checkout with a new session. The provider was not asked about this session
+    // yet.
     close(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
@@ -267,7 +268,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     assert_eq!(
         times,
         [Some(now), None, None, Some(now), None, Some(now)],
-        "one order ended, one checkout is closed, and one checkout was not checked"
+        "order 1 ended, checkout 2 is closed, and checkout 4 was not checked"
     );
     assert_eq!(to_close(&fixture).await, [""; 0]);
     fixture.clock.advance(699);
@@ -286,8 +287,8 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// If an order no longer waits for payment, the server must close its checkout. If that fails, the
-/// server tries again later.
+/// If an order no longer waits for payment, the server must close the order's checkout. If the
+/// closing fails, the server tries again later.
 pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let mut orders = Vec::new();

@@ -1,6 +1,6 @@
-//! Tests that many due checkouts are read in turn, page by page. Environment variable
-//! `DOORBUSTER_DUE_CHECKOUTS` sets their number; with a million of them, the printed times show
-//! what a page costs.
+//! Tests that many due checkouts are read in turn, page by page. The environment variable
+//! `DOORBUSTER_DUE_CHECKOUTS` sets the number of checkouts. With a million checkouts, the printed
+//! times show how long the read of one page takes.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,8 @@ async fn create(fixture: &Fixture, orders: u64) {
     }
 }
 
-/// Each due checkout is read once, the longest due first. A postponed checkout does not return.
+/// Each due checkout is read once. The checkout that has been due longest comes first. A postponed
+/// checkout is not read again.
 pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
     let orders = std::env::var("DOORBUSTER_DUE_CHECKOUTS")
         .map_or(CHECKOUTS, |number| number.parse().expect("a number of checkouts"));

@@ -1,5 +1,5 @@
-//! Tests the history of an order. Each of its events has the order's state after the change, the
-//! actor and the reason.
+//! Tests the history of an order. Each event in the history has the order's state after the change,
+//! the actor and the reason.
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::money::{CaptureOutcome, RefundCause};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
@@ -81,7 +81,8 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A call that changes nothing appends no event. No event appears in another order's history.
+/// A call that changes nothing appends no event. An event of one order is not in the history of
+/// another order.
 pub async fn only_real_changes_are_events(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -131,7 +132,7 @@ pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     fixture.store.settle(tickets).await.expect("settles");
     let reserved = resolved.iter().filter(|r| r.verdict == Verdict::Reserved);
     let orders: Vec<&Order> = reserved.filter_map(|r| r.order.as_ref()).collect();
-    assert_eq!(orders.len(), 15, "each other ticket gets its buyer's first order");
+    assert_eq!(orders.len(), 15, "each of the 15 buyers has one order");
     for order in orders {
         let events: Vec<_> = history(&fixture, order.id)
             .await

@@ -116,7 +116,7 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     assert_eq!(dead().await, 0);
     assert!(show().await.is_none(), "the refund was discarded");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
-    assert_eq!(give_up().await, 1, "the refund was accepted after all, and failed");
+    assert_eq!(give_up().await, 1, "the refund became pending, and failed again");
     assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
     assert_eq!(dead().await, 0, "the refund was discarded");
@@ -179,7 +179,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
         assert_eq!(answer(&requested, late).await, settled, "the refund is settled");
     }
-    // The answer contradicts the settled state, but may be outdated. So the server asks again.
+    // The answer contradicts the settled refund, but may be outdated. So the server asks again.
     let lost = answer(&requested, back).await;
     assert_eq!((lost.state, lost.accepted, lost.settled_at), (RefundState::Pending, true, None));
     assert_eq!(due().await, Some(lost));
@@ -192,7 +192,7 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
 }
 
 /// If a refund has failed, but a late answer says that the provider accepted it, the refund becomes
-/// pending. It gets the full number of attempts again.
+/// pending. Then it gets the full number of attempts again.
 pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
@@ -286,7 +286,7 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "the shop won the dispute");
     assert_eq!(send("evt_1", Disputed, None, true).await, Known, "the first message is repeated");
     assert_eq!(stands().await, []);
-    // A person refunded one part. The refunds of two other parts failed.
+    // A person refunded one part of the payment. The refunds of two other parts failed.
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
         assert_eq!(send(event, Returned, Some(minor), false).await, Known, "another refund failed");
@@ -354,8 +354,8 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(stands().await, [40, 40]);
     assert_eq!(send(Some(("dp_2", 20)), Some(40), false).await, Noted);
     assert_eq!(stands().await, [40]);
-    // An old report changes nothing. A newer report changes the dispute, even after the dispute
-    // ended.
+    // A report that is older than the stored report changes nothing. A newer report changes the
+    // dispute, even after the dispute ended.
     assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
     assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the dispute is lost");
@@ -365,7 +365,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
     assert_eq!(stands().await, [40, 55]);
     // If two reports have the same time, the report of the dispute's end counts, whichever report
-    // arrives first. If the end arrives first, the dispute never counts.
+    // arrives first. If the report of the end arrives first, the dispute never counts as open.
     assert_eq!(send(Some(("dp_1", 32)), Some(55), false).await, Noted);
     assert_eq!(send(Some(("dp_4", 40)), Some(70), false).await, Noted);
     for (dispute, minor) in [(("dp_1", 32), 55), (("dp_4", 40), 70), (("dp_4", 39), 70)] {

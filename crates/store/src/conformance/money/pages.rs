@@ -8,8 +8,8 @@ use super::{capture, message, price};
 use crate::conformance::Fixture;
 use crate::contract::{MoneyQuery, Reversal, ReversalKind, ReversalOutcome};
 
-/// Payments and refunds are listed in pages. A list can be filtered by item. It can also contain
-/// only payments that were made by mistake.
+/// Payments and refunds are listed in pages. A list can be filtered by item. A list can also be
+/// limited to payments that were made by mistake.
 pub async fn money_is_listed_page_by_page(fixture: Fixture) {
     let (a, b) = (fixture.slot(50, 50, 50).await, fixture.slot(50, 50, 50).await);
     for n in 1..=7 {

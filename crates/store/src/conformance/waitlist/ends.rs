@@ -1,5 +1,5 @@
 //! Tests the end of a waitlist: when a sale ends, each of its waiting entries ends once. Also tests
-//! how the order of a buyer's last entry is found.
+//! how the store finds the order that a buyer's last entry became.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::{Event, Subject};
@@ -37,8 +37,8 @@ async fn reported(fixture: &Fixture) -> Vec<TicketId> {
     events.filter(Event::is_end_of_waitlist).filter_map(of).collect()
 }
 
-/// If an entry still waits when the sale ends, it gets no unit, and an event reports this. Returned
-/// units are no longer kept for the waitlist.
+/// An entry that still waits when the sale ends gets no unit, and an event reports the end of the
+/// entry. Returned units are no longer kept for the waitlist.
 pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
@@ -77,7 +77,7 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
             .iter()
             .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
     );
-    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "each entry gets one event, by turn");
+    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "each entry has one event");
     expect_waitlist(&fixture, item, 0, 0).await;
     fixture.expect_units(item, 1, 0, 2, 0).await;
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "no entry is left");
@@ -129,7 +129,7 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     assert_eq!(of("anna").await, None, "there was no entry");
     let anna = served("anna", &orders[0]).await;
     assert_eq!(of("anna").await.as_ref(), Some(&anna));
-    assert_eq!(of("bert").await, None, "the entry is another buyer's");
+    assert_eq!(of("bert").await, None, "the entry belongs to another buyer");
     assert_eq!(of("holder-2").await, None, "the order is not from the waitlist");
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));

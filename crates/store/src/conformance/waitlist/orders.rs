@@ -1,5 +1,5 @@
-//! Tests that orders from a waitlist behave like other orders. Their units go to the next waiting
-//! buyer.
+//! Tests that orders from a waitlist behave like other orders. When such an order ends, its units
+//! go to the next waiting buyer.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::WAITLIST_HOLD_MS;
 use doorbuster_core::money::{Capture, CaptureOutcome, Money, PaymentId};

@@ -9,7 +9,7 @@ impl Connector {
         self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the trusted certificates again. Later connections use them.
+    /// Reads the trusted certificates again. Later connections use the new certificates.
     pub(in crate::postgres) fn reload_certificates(&self) -> Result<(), String> {
         // All hosts share the certificates of the address.
         let first = self.0.hosts.first();

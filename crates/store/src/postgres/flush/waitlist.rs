@@ -1,4 +1,5 @@
-//! Writes waitlist entries: first the ended ones, then the new ones, each in one statement.
+//! Writes waitlist entries: one statement updates the entries that ended, and then one statement
+//! inserts the new entries.
 use doorbuster_core::WaitlistEntry;
 
 use crate::postgres::row_cache::RowCache;

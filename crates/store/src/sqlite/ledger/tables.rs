@@ -1,4 +1,4 @@
-//! The rules of `core` read and write the tables through this contract.
+//! Implements `Ledger`, the contract through which the rules of `core` read and write the tables.
 
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};

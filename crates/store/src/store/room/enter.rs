@@ -1,4 +1,4 @@
-//! Gives positions in waiting rooms.
+//! Gives buyers positions in waiting rooms.
 use std::collections::HashMap;
 
 use rusqlite::params;
@@ -26,7 +26,8 @@ const CREATE_FOR_ITEM: Statement = statement(
      ON CONFLICT DO NOTHING",
 );
 const HAS_OPENED: Statement = statement("SELECT opened_at IS NOT NULL FROM sale WHERE id = $1");
-/// A buyer who took part in the draw stays in the list of the draw.
+/// The statement never changes `lot`, so a buyer who took part in the draw stays in the list of the
+/// draw.
 const INSERT_VISITOR: &str =
     "INSERT INTO waiting_room_visitor (sale_id, item_id, buyer, lot, entered_at, rank)
      VALUES (?1, ?2, ?3, ?4, ?5, ?6)

@@ -70,7 +70,7 @@ async fn fill(fixture: &Fixture, database: &str) {
              FROM generate_series(1, {ROWS}) AS n"
     );
     // When tables grow, PostgreSQL itself runs ANALYZE after some time. The test does not wait for
-    // it.
+    // this, and runs ANALYZE at once.
     for sql in [sql.as_str(), "ANALYZE"] {
         cluster::shared().psql(database, sql).expect("valid SQL");
     }
@@ -92,7 +92,8 @@ async fn run_queries(fixture: &Fixture) {
     }
 }
 
-/// Returns the reads so far. A session has reported all of its reads when it ends.
+/// Returns the reads so far. First waits until the other sessions end, because a session reports
+/// its last reads when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Watch::start();

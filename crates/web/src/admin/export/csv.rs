@@ -1,4 +1,5 @@
-//! Writes CSV as in RFC 4180. Text is written so that no spreadsheet runs it as a formula.
+//! Writes CSV as in RFC 4180. Texts from clients are written in such a way that no spreadsheet runs
+//! them as formulas.
 
 use std::fmt::{Display, Write};
 

@@ -1,8 +1,9 @@
-//! The ledger of units. Its lines are an item's first total, each change of the total, and each
-//! change of an order's state. Each line also has the item's counts after the change.
+//! The ledger of units. For each item, it has a line for the first total, a line for each change of
+//! the total, and a line for each change of an order's state. Each line also has the item's counts
+//! of units after the change.
 //!
-//! The server computes the counts only from the ledger's lines. So if the counts in the last line
-//! are correct, the ledger has every movement of units.
+//! The server computes these counts only from the ledger's lines. So if the counts in the last line
+//! of an item equal the item's real counts, the ledger has every movement of units.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use super::csv::CsvLines;
 use crate::App;
 use crate::limits::EXPORT_PAGE;
 
-/// The counts of one item.
+/// The counts of one item's units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Balance {
     /// `None` for unlimited stock.
@@ -34,7 +35,7 @@ impl Balance {
         *self.holder(Some(after)) += units;
     }
 
-    /// Returns the count that has the units of an order in this state.
+    /// Returns the count to which the units of an order in this state belong.
     fn holder(&mut self, state: Option<OrderState>) -> &mut i64 {
         match state {
             Some(OrderState::Reserved) => &mut self.held,
@@ -57,7 +58,7 @@ fn movement_name(before: Option<OrderState>, after: OrderState) -> &'static str 
 /// Rows that were read but are not written yet.
 struct ReadAhead<T> {
     rows: VecDeque<T>,
-    /// The position to read from. `None` if all rows were read.
+    /// The position after which the next rows are read. `None` if all rows were read.
     after: Option<i64>,
 }
 
@@ -73,8 +74,8 @@ impl<T> ReadAhead<T> {
         self.after = page.next;
     }
 
-    /// Returns the position to read from. Returns `None` while rows wait to be written, or if all
-    /// rows were read.
+    /// Returns the position after which rows must be read now. Returns `None` if rows still wait to
+    /// be written, or if all rows were read.
     fn next_after(&self) -> Option<i64> {
         self.after.filter(|_| self.rows.is_empty())
     }
@@ -111,8 +112,8 @@ impl Ledger {
         let store = app.engine.store();
         if !self.begun {
             self.begun = true;
-            // The ledger must have all changes that are committed now. Events get their positions
-            // first, because the ledger reads events by position.
+            // The ledger must have all changes that are already committed. It reads events by
+            // position, so all committed events must get their positions first.
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
@@ -152,8 +153,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the line of the next change: the older of the next adjustment and the next order
-    /// change. Returns `false` if no change is left.
+    /// Writes the line of the next change. This is the next adjustment or the next change of an
+    /// order, whichever is older. Returns `false` if no change is left.
     fn write_next(&mut self, lines: &mut CsvLines) -> bool {
         let (adjusted, moved) = (self.adjusted.rows.front(), self.moved.rows.front());
         let is_adjusted = match (adjusted, moved) {
@@ -175,7 +176,8 @@ impl Ledger {
             return true;
         }
         let Some(row) = self.moved.rows.pop_front() else { return false };
-        // The item's sale was created after the ledger began. The next export has the item's lines.
+        // The item's sale was created after the ledger began, so the ledger leaves the item out.
+        // The next export has the item's lines.
         let Some(account) = self.items.get_mut(&row.item) else { return true };
         let free = account.balance.free;
         account.balance.move_units(row.before, row.after, row.units.cast_signed());

@@ -59,9 +59,9 @@ fn ids<'a>(orders: impl IntoIterator<Item = &'a Order>) -> BTreeSet<String> {
     orders.into_iter().map(|order| order.id.to_string()).collect()
 }
 
-/// Reads an export while orders change. After each of the first two pages, cancels two orders, of
-/// which only one is already exported. Then places 50 orders and adds them to `before`. Returns the
-/// lines of the export as cells by column name.
+/// Reads an export while orders change. After each of the first two pages, cancels an order that is
+/// already exported and an order that is not. Then places 50 orders and adds them to `before`.
+/// Returns each line of the export as a map from column names to cells.
 async fn while_rows_are_written(
     app: &Arc<App>,
     which: Export,

@@ -67,8 +67,8 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         Stock::Unlimited => None,
     };
     let counted = |units: u64| total.map(|_| units);
-    // The limits of the price and of the units keep the product in range. If a stored value exceeds
-    // its limit, the product saturates and the report shows a difference.
+    // Within the limits of the price and of the units, the product cannot overflow. If a stored
+    // value exceeds its limit, the product saturates, and the report shows a difference.
     let due = books.price_minor.saturating_mul(i64::try_from(books.paid).unwrap_or(i64::MAX));
     ReconciledItem {
         sale: books.sale.clone(),

@@ -41,8 +41,8 @@ pub(crate) async fn change(
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
     let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
-    // If the closure refuses the patch, the store returns only a text. So the closure keeps the
-    // full problem in `wrong`, for the answer.
+    // If the closure refuses the patch, the store returns only a text. So the closure also puts the
+    // whole problem into `wrong`, from which the answer is made.
     let wrong = Arc::new(Mutex::new(None));
     let (kept, now) = (wrong.clone(), app.engine.now());
     let apply = Box::new(move |row: &mut SaleRow| {
@@ -65,7 +65,7 @@ pub(crate) async fn change(
     }
 }
 
-/// Checks that a patch does not change the stock. Only adjustments change the stock.
+/// Checks that a patch does not change the stock. Only an adjustment may change the stock.
 fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
     let is =
         |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
@@ -97,15 +97,15 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
 }
 
-/// Returns whether a buyer has joined a waiting room of the sale. A buyer who joins between this
-/// check and the change of the sale may have to join again.
+/// Returns whether a buyer has joined a waiting room of the sale. If a buyer joins between this
+/// check and the change of the sale, the buyer may have to join again.
 async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     let rooms = app.engine.store().waiting_rooms(vec![sale.to_owned()]).await?;
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Checks that a change of the front door does not change the waiting rooms, if buyers may already
-/// use the rooms.
+/// Checks that a change of the front door does not change which waiting rooms the sale has, if
+/// buyers may already use them.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -120,9 +120,9 @@ fn check_rooms(
     Err(Problem::wrong_state(row.phase.as_str(), detail))
 }
 
-/// Finds a changed time that would open or close the sale at once. Only the requests `open` and
-/// `close` may do this, because it cannot be undone. An opened sale does not return to a draft, and
-/// a closed sale stays closed.
+/// Returns a fault if a changed time would open or close the sale at once. Only the requests `open`
+/// and `close` may do this, because it cannot be undone: an open sale never becomes a draft again,
+/// and a closed sale stays closed.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);

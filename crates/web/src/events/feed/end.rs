@@ -12,8 +12,9 @@ use crate::identity::ClientAddress;
 use crate::limits::CLOSE_TIMEOUT;
 
 impl Feed {
-    /// Waits until the stream must end, even while a frame waits to be sent. Returns the reason,
-    /// and never [`FeedEvent::Event`]. Dropping the future loses no event.
+    /// Waits until the stream must end. Returns the reason, which is never [`FeedEvent::Event`].
+    /// Callers use this while a frame waits to be sent. They may drop the future, because it takes
+    /// no event from the queue.
     pub(in super::super) async fn must_end(&mut self) -> FeedEvent {
         let lagged = self.subscription.lagged();
         let buyer = self.subscription.buyer().expect("the reader subscribed as a buyer");
@@ -21,8 +22,8 @@ impl Feed {
         wait(&self.app, (client, buyer), &mut self.blocks, ends_at, lagged).await
     }
 
-    /// Waits until the stream must end, and then for [`CLOSE_TIMEOUT`]. In this time the client can
-    /// still read the last event. The future does not own the feed, and ignores a later renewal of
+    /// Waits until the stream must end, and then for [`CLOSE_TIMEOUT`], so that the client can read
+    /// the last event. The future does not borrow the feed, so it does not see a later renewal of
     /// the token.
     pub(in super::super) fn overdue(&self) -> impl Future<Output = ()> + Send + use<> {
         let (app, buyer, mut blocks) =
@@ -35,7 +36,8 @@ impl Feed {
     }
 }
 
-/// Waits until a reader is blocked, its token expires, or its queue overflows (`lagged`).
+/// Waits until an operator blocks the reader, the reader's token expires, or the reader's queue
+/// overflows (`lagged`).
 async fn wait(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),

@@ -20,10 +20,10 @@ use crate::limits::POSITIONS_TIMEOUT;
 use crate::sales::shown;
 
 /// Reads a buyer's positions in the waiting rooms of these sales from the store, if this node's
-/// memory lacks them. Each read counts against the buyer's rate limit for waiting rooms. Over that
-/// limit, the function does not read the position. If each item has a waiting room, the function
-/// does not read the store, because a sale may have many items. For these rooms, the page requests
-/// the positions that it shows.
+/// memory lacks them. Each read counts against the buyer's rate limit for waiting rooms, and is
+/// left out if it exceeds this limit. If each item of a sale has a waiting room, their positions
+/// are not read, because there can be many items. For these rooms, the page itself requests the
+/// positions that it shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),
@@ -39,7 +39,7 @@ pub(in super::super) async fn fetch_positions(
     let open = open_rooms(app, &sales);
     let reads = open.filter(is_to_be_looked_for);
     let reads = reads.map(|room| rooms.fetch_position(engine, room, buyer));
-    // Events are only hints. So the stream does not wait long for an unavailable store.
+    // Events are only hints, so the stream does not wait long if the store is unavailable.
     let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
 }
 
@@ -87,8 +87,8 @@ impl Feed {
         positions
     }
 
-    /// Remembers a position in a room before it is sent. Returns `false` if the reader already has
-    /// this position.
+    /// Remembers a position that will be sent to the reader. Returns `false` if this is the last
+    /// position that the reader got, so that it need not be sent.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);

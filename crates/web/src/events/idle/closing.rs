@@ -1,5 +1,5 @@
-//! Closes idle connections when the server stops. Each connection gets a close frame. The server
-//! then waits for the client's close frame, as for active connections.
+//! Closes the idle connections when the server stops. The server sends a close frame on each
+//! connection. Then it waits for the client's close frame, as it does for active connections.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -30,7 +30,7 @@ struct ClosingConnection {
 }
 
 impl ClosingConnection {
-    /// Drops the subscription and the events that wait for its reader.
+    /// Keeps the socket, and drops the subscription with its waiting events.
     fn new(stream: TcpStream, reader: WebSocketReader) -> Self {
         let WebSocketReader { connection, _present, .. } = reader;
         Self { stream, connection, _present }
@@ -55,8 +55,8 @@ impl IdleConnections {
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
         cut: &CancellationToken,
     ) {
-        // No new connection can reserve a slot now. Connections that reserved a slot before still
-        // arrive.
+        // After this call, no connection can reserve a slot. Connections that reserved a slot
+        // earlier still arrive.
         newcomers.close();
         while let Some(idle) = newcomers.recv().await {
             self.register(idle);
@@ -88,8 +88,9 @@ impl IdleConnections {
         }
     }
 
-    /// Sends a close frame. `None`: the connection is gone, or it now has a task of its own. A
-    /// connection gets a task if its socket did not accept the whole frame at once.
+    /// Sends a close frame. Returns `None` if the connection is gone. Also returns `None` if the
+    /// socket did not accept the whole frame at once, because a separate task then closes the
+    /// connection.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {

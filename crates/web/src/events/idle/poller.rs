@@ -35,7 +35,7 @@ impl Poller {
 
     /// Removes a connection.
     pub(super) fn remove(&self, stream: &TcpStream) {
-        // Only a connection that was added is removed, so this cannot fail.
+        // Only connections that were added are removed, so an error cannot occur.
         let _ = epoll::delete(self.0.get_ref(), stream);
     }
 

@@ -39,7 +39,7 @@ async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
         change(&full);
         let_other_tasks_run().await;
         anna.write_all(&PING).await.expect("the server reads");
-        // The wait is long enough for a ping, and for the socket to become idle.
+        // During this wait, the server sends a ping, and the socket could become idle.
         tokio::time::sleep(4 * WHILE).await;
         drop(making);
         status(&mut anna).await;
@@ -112,7 +112,7 @@ async fn a_socket_that_waits_for_a_status_is_blocked_and_closed_at_a_stop() {
     let_other_tasks_run().await;
     block(&full, "anna").await;
     assert_eq!(close_code(&mut streams[0]).await, 1008);
-    // This socket waits in its own task.
+    // This socket is active, so it waits for the status in its own task.
     streams[1].write_all(&PING).await.expect("the server reads");
     wait_for_idle(&full, 1).await;
     full.app.begin_shutdown();

@@ -1,5 +1,5 @@
-//! Tests the estimator of waiting times. The tests compare its estimates with the admissions that
-//! follow.
+//! Tests the estimator of waiting times: compares each estimate with the time at which the visitor
+//! is later admitted.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
@@ -132,7 +132,8 @@ impl Sale {
         let mut it =
             RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
         let (mut called_at, mut shown) = (BTreeMap::new(), Vec::new());
-        // Sets of (time, rank): admissions that lapse, purchases, and returned units.
+        // Three sets of (time, rank): when admissions lapse, when visitors buy, and when visitors
+        // return units.
         let (mut lapses, mut buys, mut returns) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let (mut out, mut used, mut dice) = (0, BTreeSet::new(), self.seed);

@@ -11,7 +11,7 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::test_server::KEY;
 
-/// How old the numbers of the live view may be.
+/// The maximum age of the numbers in the live view.
 pub(super) const FRESH: Duration = Duration::from_secs(3);
 
 /// The widest window that the console supports.
@@ -73,7 +73,7 @@ pub(super) async fn open_view(tab: &Tab<'_>, hash: &str) {
     tab.eval(&format!("(location.hash = {}, true)", json!(hash))).await;
 }
 
-/// The number in the live view.
+/// Returns the number with this name in the live view.
 async fn number(tab: &Tab<'_>, name: &str) -> Value {
     tab.eval(&format!(
         "Number(document.querySelector('[data-number={name}]')?.textContent.replace(/\\D/g, ''))"
@@ -238,8 +238,8 @@ const WATCH_NUMBERS: &str = "new MutationObserver((_, observer) => {
     window.numbersShownAt = performance.now();
     observer.disconnect();
   }).observe(document, { childList: true, subtree: true })";
-/// Returns the time of the page's first paint, the time when it showed its numbers, the bytes of
-/// the page and its files, and the number of files.
+/// Returns the time of the page's first paint, the time when the page showed its numbers, the size
+/// of the page and its files in bytes, and the number of files.
 const PAGE_COST: &str = "(() => {
     const paint = performance.getEntriesByName('first-contentful-paint')[0]?.startTime;
     const files = performance.getEntriesByType('resource').filter(e => e.name.includes('/assets/'));
@@ -249,7 +249,7 @@ const PAGE_COST: &str = "(() => {
   })()";
 /// The live view shows its numbers within this time, in milliseconds.
 const SHOWN_MS: f64 = 1_000.0;
-/// The most bytes of all files of the live view, compressed.
+/// The maximum size of all files of the live view together, compressed, in bytes.
 const FILES_BYTES: f64 = 150_000.0;
 
 #[tokio::test]
@@ -277,14 +277,14 @@ async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
             assert!(cost[3] >= 10.0, "{} files", cost[3]);
             visits.push(cost[1]);
         }
-        // The machine may be busy, so the test uses the fastest visit.
+        // The machine may be busy during some visits, so the test uses the fastest visit.
         let quickest = visits.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(quickest < SHOWN_MS, "the numbers are shown after {visits:?} ms");
     })
     .await;
 }
 
-/// A key of the protocol.
+/// The Escape key in the WebDriver protocol.
 const ESCAPE: &str = "\u{e00c}";
 #[tokio::test]
 async fn a_sale_is_paused_with_the_keyboard_alone() {

@@ -47,7 +47,7 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
         press(&tab, "Adjust stock").await;
         shows(&tab, "5 = 0 sold + 2 held").await;
 
-        // The chart's table lists the seconds with requests. It must show both orders.
+        // The chart's table lists the seconds with requests. The table must show both orders.
         let table = "[...document.querySelectorAll('.chart summary')][0]";
         tab.until(table).await;
         tab.eval(&format!("(({table}).click(), true)")).await;
@@ -79,7 +79,7 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
-/// Calls functions of the console's modules. The functions return which steps a chart shows as
+/// Calls functions of the console's modules. The functions return the steps that a chart shows as
 /// points, the levels of a chart, the nodes that are gone, and the alarms.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
@@ -163,9 +163,9 @@ async fn a_burst_of_one_step_is_a_point_and_each_alarm_says_what_to_do() {
 /// The sold, held and left units that the live view shows.
 const NUMBERS: &str = "['sold', 'held', 'left'].map(name =>
     Number(document.querySelector(`[data-number=${name}]`).textContent.replace(/\\D/g, '')))";
-/// More units than the test can sell.
+/// The stock, which is larger than the number of units that the test can sell.
 const STOCK: u64 = 100_000;
-/// The requests a second that the first chart's legend shows.
+/// Returns the number of requests a second that the legend of the first chart shows.
 const REQUESTS_NOW: &str = "Number(document.querySelector('.chart__keys b')?.textContent)";
 
 #[tokio::test]

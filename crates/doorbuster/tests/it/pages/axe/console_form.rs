@@ -1,4 +1,4 @@
-//! The form of a sale in the console: what it saves, and what it leaves as it is.
+//! The form of a sale in the console: what the form saves, and what it leaves unchanged.
 
 use serde_json::{Value, json};
 
@@ -8,14 +8,14 @@ use super::console::{fill, open_view, press, shows, sign_in};
 use super::{draft, in_secs};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// The key that deletes, in the protocol.
+/// The Delete key in the WebDriver protocol.
 const DELETE: &str = "\u{e017}";
 
 async fn sale(fixture: &ServerFixture) -> Value {
     fixture.get_ok("/v1/admin/sales/spring").await
 }
 
-/// The limit for one buyer; `None` is the server's default.
+/// Returns the limit for one buyer. `None` means the server's default.
 async fn buyer_limit(fixture: &ServerFixture) -> Option<Value> {
     sale(fixture).await["front_door"]["limits"].get("buyer").cloned()
 }
@@ -45,8 +45,8 @@ async fn a_form_keeps_the_changes_of_another_operator() {
         assert_eq!(sale(&fixture).await["title"], "Spring drop");
         assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
 
-        // The form does not contain the phase of the sale. So a change of the phase does not
-        // disturb the operator.
+        // The form does not contain the phase of the sale. So the operator can save the form
+        // although the phase has changed.
         fixture.step("spring", "open").await;
         fixture.step("spring", "pause").await;
         open_view(&tab, "#/sales").await;
@@ -87,7 +87,7 @@ async fn a_second_save_undoes_the_first() {
         save(&tab).await;
         assert_eq!(sale(&fixture).await["title"], json!({"en": "Lamps"}));
 
-        // A refused change changes nothing, so the limit stays.
+        // If the server refuses one field, it saves nothing. So the limit stays unchanged.
         own_limit().await;
         fill(&tab, "Limit for one buyer", 0, "default").await;
         fill(&tab, "Picture", 0, "no address").await;

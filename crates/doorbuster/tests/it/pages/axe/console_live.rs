@@ -27,7 +27,7 @@ const RED_SLOTS: &str = "(() => {
     return panel?.querySelector('tbody .code') && panel.querySelectorAll('.pill--bad').length + 1;
   })()";
 
-/// The sum below the units, and whether it is red.
+/// Returns the sum that the view shows below the units, and whether the sum is red.
 async fn sum(tab: &Tab<'_>) -> Value {
     tab.eval(
         "(() => { const sum = document.querySelector('.sum');
@@ -72,7 +72,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         tab.eval("(window.lost = null, true)").await;
         shows(&tab, "Every unit is accounted for").await;
 
-        // A double click opens the dialog, and does not close it again.
+        // A double click must open the dialog. The second click must not close the dialog.
         let double = "(() => { const pause = [...document.querySelectorAll('button')]
             .find(button => button.textContent.trim() === 'Pause');
             pause.click();

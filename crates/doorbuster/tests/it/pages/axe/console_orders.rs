@@ -9,9 +9,9 @@ use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::{KEY, TempDir, program, run};
 
-/// More orders than one page of the list has.
+/// The number of orders, which is larger than one page of the list.
 const ORDERS: usize = 60;
-/// More sales than one page of the API has.
+/// The number of sales, which is larger than one page of the API.
 const SALES: usize = 201;
 
 #[tokio::test]
@@ -43,13 +43,13 @@ async fn all_orders_of_a_search_are_changed_at_once() {
     .await;
 }
 
-/// Delays each cancellation.
+/// Delays each request that cancels an order.
 const SLOW: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     if (String(path).endsWith('/cancel')) await new Promise(done => setTimeout(done, 2000));
     return send(path, options);
   };";
-/// The Escape key of the protocol.
+/// The Escape key in the WebDriver protocol.
 const ESCAPE: &str = "\u{e00c}";
 
 #[tokio::test]

@@ -33,7 +33,7 @@ const SPOKEN: &str = "document.querySelector('.chart__box')?.getAttribute('aria-
 /// Counts the visible parts of the page that must not appear in a printed report.
 const UNPRINTED: &str = "[...document.querySelectorAll('.noprint, .top, .tabs, button')]
     .filter(part => part.checkVisibility()).length";
-/// The left arrow key of the protocol.
+/// The left arrow key in the WebDriver protocol.
 const LEFT: &str = "\u{e012}";
 
 /// Moves the slider of the replay to this time in seconds since 1970.
@@ -133,7 +133,7 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
         assert_eq!(tab.eval("document.querySelector('.verdict').checkVisibility()").await, true);
         tab.protocol("Emulation.setEmulatedMedia", json!({"media": ""})).await;
 
-        // Each span has the same two orders.
+        // The sale has two orders, and each span includes both of them.
         open_view(&tab, "#/sales/spring").await;
         for span in ["3 minutes", "Last hour", "Whole sale"] {
             press(&tab, span).await;

@@ -29,13 +29,13 @@ const DRAWN: &str =
     return data?.place ? { ...data, state: 'before', position: null, estimate_secs: null } : data;
   };
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
-/// Answers each `POST` request of the page with `429`, as a rate limit does.
+/// Answers each `POST` request of the page with `429`, as the server does at a rate limit.
 const TOO_MANY: &str = "const ask = window.fetch; window.fetch = (path, how = {}) => how.method === 'POST'
     ? Promise.resolve(new Response(JSON.stringify({ code: 'rate_limited', scope: 'interface', status: 429, retry_after_secs: 600 }),
       { status: 429, headers: { 'Content-Type': 'application/problem+json', 'Retry-After': '600' } }))
     : ask(path, how);";
 
-/// The state with these texts.
+/// Waits until `place` shows `words`, and then checks the page.
 async fn look(tab: &Tab<'_>, place: &str, words: &str, state: &str) {
     tab.says(place, words).await;
     inspect(tab, state).await;
@@ -64,7 +64,7 @@ async fn every_check_is_usable_by_everyone() {
         tab.click(BUY).await;
         tab.until("document.activeElement.id === 'work-start'").await;
         inspect(&tab, "work to do").await;
-        // Make the proof of work endless.
+        // With this worker, the proof of work never ends.
         tab.eval("window.Worker = class { postMessage() { this.onmessage({ data: { share: .62 } }); } terminate() {} }").await;
         tab.click("#work-start").await;
         look(&tab, "#work-text", "Working: 62 %", "work under way").await;

@@ -22,7 +22,7 @@ export function faultsOfWords(words) {
   if (foreign.length) faults.push(`another language: “${foreign}”`);
   return faults;
 }
-/** Returns the faults of parts whose text is cut off. */
+/** Returns a fault if the text of a part is cut off. */
 export function faultsOfSize(parts) {
   const cut = parts.filter(el => el && el.scrollWidth > el.clientWidth + 1 && el.clientWidth);
   return cut.length ? ['cut: ' + cut.map(el => el.textContent)] : [];
@@ -52,14 +52,15 @@ export class Kept {
   add(name, draw) {
     if (!this.#states.has(name)) this.#states.set(name, draw);
   }
-  /** The names of the states. */
+  /** Returns the names of the states. */
   names = () => [...this.#states.keys()];
   /** Draws one state. */
   draw = name => this.#states.get(name)();
-  /** Runs `look` on each state that differs from the states before, beginning with number `from`.
-     Stops after `budget_ms`, because a script of the test must not run too long. In the dark scheme
-     and on a desktop, states that differ only in their words count as equal, because words change
-     neither colours nor the structure. Returns the findings, and the next number. */
+  /** Runs `look` on each state that differs from all earlier states, beginning with the state of
+     the number `from`. Stops after `budget_ms`, because one script of a test must not run too long.
+     In the dark scheme and on a desktop, states that differ only in their words count as equal,
+     because words change neither colours nor the structure. Returns the findings, and the number
+     of the next state. */
   async look(look, { scheme, from, budget_ms }) {
     const end = performance.now() + budget_ms,
       names = this.names(),

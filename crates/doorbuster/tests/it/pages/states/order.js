@@ -13,7 +13,7 @@ const SECOND = 1_000,
 const at = ms => new Date(now() + ms).toISOString();
 const amount = { amount_minor: 9_800, currency: 'EUR' };
 
-/* An order in this state, with these further fields. */
+/* Returns an order in this state, with the fields in `more`. */
 const order = (state, more = {}) => ({
   id: 'ord_01hv5z8k2m9x7q4c',
   sale: 'spring',
@@ -28,7 +28,7 @@ const order = (state, more = {}) => ({
 const done = (state, more) =>
   order(state, { paid_at: at(-30 * SECOND), ended_at: at(-SECOND), ...more });
 const late = more => done('expired', { pay_by: at(-MINUTE), ...more });
-/* The order's history, with one refund in this state. */
+/* Returns the order's history, with these events. */
 const history = (...events) => ({
   history: events.map(([event, more], i) => ({ event, at: at((i - 9) * SECOND), ...more })),
 });
@@ -180,9 +180,9 @@ const KINDS = {
   ),
   BACK: /^(Refunded$|Too late, so refunded)|^已退款$|，已退款$/,
 };
-/* Matches a text that says that money is still on its way, or could not be sent. */
+/* Matches a text that says that money is on its way back, or could not be sent back. */
 const PENDING = /on its way back|could not be sent back|正在退回给你|暂时未能退回/;
-/* The text asks the buyer to pay, or not to pay. */
+/* Matches a text that asks the buyer to pay. */
 const ASKS = /^Pay by|Pay within|请在 .* 前付款/;
 
 function faultsOf(m, words) {

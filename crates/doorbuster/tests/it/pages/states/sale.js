@@ -134,7 +134,7 @@ const ITEM = {
   limit_per_buyer: 2,
   hold_secs: 900,
 };
-/** Draws one state. Returns its screen. */
+/** Draws one state. Returns the screen that the model made for the state. */
 function draw(sale, buyer) {
   const { front, ...own } = buyers[buyer](),
     { starts, ends, phase, row } = sales[sale];
@@ -179,19 +179,19 @@ const OPEN = /\b(Open now|On sale|Buy now|are open)\b|正在抢购$|立即抢购
 const SOME = /^[1-9]\d* left\b|^还剩 [1-9]|^剩余 [1-9]/,
   NONE = /\b(None left|Sold out)\b|暂时无货|已售罄/,
   STATES = /^(Open now|Waiting room|On the waitlist|正在抢购|排队中|候补中)$/;
-/* The light of the picture for each label. */
+/* The `data-light` value of the picture for each label. */
 const LIGHTS = [
   ['before', /^(Opens|Coming soon)\b|开抢$|敬请期待/],
   ['on', /^(Open now|Your turn|Reserved for you)$|^(正在抢购|轮到你了|已为你保留)$/],
   ['low', /^(None left now|Paused)$|^(暂时无货|已暂停)$/],
   ['off', /^(Sold out|Ended)$|^(已售罄|已结束)$/],
 ];
-/* In a state with this title, the button does nothing. */
+/* Matches the names of the states in which the button does nothing. */
 const IDLE = new RegExp(
   '^(waitlist(full|limit|once|busy)|soldout|limit|members|level|blocked|nosignin|paused|endedx?' +
     '|gone|goneout|due|before|undated|drawn|ready|joining|waitlisted|asking|queued|waiting)\\.',
 );
-/* The text that the tab's icon was drawn with. */
+/* The text that was drawn in the tab's icon. */
 let drawn = '';
 const { fillText } = CanvasRenderingContext2D.prototype;
 CanvasRenderingContext2D.prototype.fillText = function (words, ...rest) {
@@ -249,7 +249,7 @@ function faultsOf(sale, { mode, title: key }, words) {
   return [...faults, ...faultsOfTab(tab, mode), ...faultsOfButtons(isIdle)];
 }
 const kept = new Kept();
-/* Draws one state, and reads it. */
+/* Draws one state. Returns the state's faults and the positions of the page's parts. */
 function visit(sale, buyer, zone) {
   site.time_zone = zone;
   const screen = draw(sale, buyer),
@@ -265,7 +265,7 @@ function visit(sale, buyer, zone) {
   });
   return { state: `${sale}, ${buyer}`, deal, words, places, faults, zone: zone ?? '' };
 }
-/* A time zone that no visitor of the test has. */
+/* A time zone of the shop that differs from the time zone of every visitor of the test. */
 const SHOP_ZONE = 'Asia/Kathmandu';
 /** Draws every state in the page's language, and some states with a zone of the shop. Returns the
    faults of each state, and where each part of the page is. */

@@ -38,7 +38,7 @@ fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/assets")
 }
 
-/// The cases as sales of the API. Times are relative to now.
+/// Returns the cases as sales of the API. The times in the cases are relative to now.
 pub(super) fn sales() -> Vec<Value> {
     let cases: Vec<Value> = serde_json::from_str(CASES).expect("the cases are valid");
     let now = Timestamp::now();
@@ -68,7 +68,7 @@ pub(super) fn sales() -> Vec<Value> {
     cases.iter().enumerate().map(sale).collect()
 }
 
-/// The buyer's orders, one in each state.
+/// Returns the buyer's orders, one order in each state.
 fn orders() -> Vec<Value> {
     let at = |secs| (Timestamp::now() + jiff::SignedDuration::from_secs(secs)).to_string();
     let order = |(n, state): (usize, &str)| {
@@ -81,7 +81,7 @@ fn orders() -> Vec<Value> {
     states.into_iter().enumerate().map(order).collect()
 }
 
-/// The API's answer at this path.
+/// Returns the API's answer at this path.
 fn api(path: &str) -> Option<Value> {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     match path {
@@ -95,7 +95,7 @@ fn api(path: &str) -> Option<Value> {
     }
 }
 
-/// The file at this path, and its type.
+/// Returns the file at this path and its media type.
 fn file(path: &str) -> Option<(Vec<u8>, &'static str)> {
     let path = path.split('?').next()?;
     let read = |name: &str| std::fs::read_to_string(assets().join(name)).ok();
@@ -138,7 +138,8 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
     let (status, (body, media_type)) = if path.starts_with("/v1/") {
         match api(path).filter(|_| !is_far) {
             Some(found) => ("200 OK", (found.to_string().into(), "application/json")),
-            // The page waits 300 seconds before it tries again. The test ends earlier.
+            // The page waits 300 seconds before it tries again, and the test ends earlier. So the
+            // page stays in this state.
             None if is_far => {
                 ("503 Service Unavailable\r\nRetry-After: 300", (Vec::new(), "text/plain"))
             }

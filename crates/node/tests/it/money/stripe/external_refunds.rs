@@ -77,9 +77,9 @@ async fn state(app: &TestApp, id: &str) -> String {
 }
 
 /// Checks a payment after a person refunded a part of it at the provider. This server refunds the
-/// remaining amount. Its refund is settled when the remaining amount has arrived.
+/// remaining amount, and this refund is settled when the remaining amount has arrived.
 async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
-    until("the server requests the rest", async || {
+    until("the server requests the remaining amount", async || {
         (stripe.sent("POST", "/v1/refunds").len() == 1).then_some(())
     })
     .await;
@@ -90,7 +90,7 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
         );
     }
     until("the server reads the refunds", async || stripe.sent("GET", "/v1/refunds").pop()).await;
-    assert_eq!(state(app, id).await, "pending", "the rest did not arrive");
+    assert_eq!(state(app, id).await, "pending", "the remaining amount has not arrived");
     stripe.refunds_are("succeeded");
     assert_eq!(
         send_message(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
@@ -215,7 +215,7 @@ async fn a_partial_refund_by_hand_that_fails_after_the_rest_arrived_is_detected(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the server requests the rest", async || (stripe.amounts() == [12]).then_some(())).await;
+    until("a refund of 12 is requested", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.refunds_are("succeeded");
     assert_eq!(
         send_message(&app, "evt_1", "refund.updated", &ours(&app, 12, "succeeded").await)
@@ -243,7 +243,7 @@ async fn a_partial_refund_by_hand_that_fails_before_the_rest_arrived_is_detected
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    until("the server requests the rest", async || (stripe.amounts() == [12]).then_some(())).await;
+    until("a refund of 12 is requested", async || (stripe.amounts() == [12]).then_some(())).await;
     stripe.by_hand_status("failed");
     assert_eq!(
         send_message(&app, "evt_1", "refund.failed", &by_hand(8, "failed")).await.json()["outcome"],

@@ -1,5 +1,5 @@
 //! Tests how long an expired order waits for the provider's answer. In each test, the provider is
-//! down or limits requests, or many orders expire at once.
+//! down or limits requests, or many orders expire at the same time.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::postgres::Cluster;
 use crate::several_servers::address;
 
 /// The number of orders. They do not fit on one page, and the server cannot ask Stripe about all of
-/// them at once.
+/// them at the same time.
 const MANY: usize = 300;
 /// After a provider has been silent for this time, the grace period also begins for the postponed
 /// checkouts.
@@ -155,8 +155,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     shop.stripe.fail(true);
     shop.pass(900_000);
     // At first, the grace period begins only for the checkouts that the server asks about. The
-    // server postpones all other checkouts. It begins their grace period after a longer silence of
-    // the provider.
+    // server postpones all other checkouts. The grace period of the postponed checkouts begins
+    // after a longer silence of the provider.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

@@ -1,6 +1,7 @@
 //! Compares the server with Stripe's official Python library: both must send the same requests to
-//! Stripe, and accept the same signatures. pip installs the library once, because it is too large
-//! to store with the tests. If pip has no network, the test prints that it skipped the comparison.
+//! Stripe, and accept the same signatures. The library is too large to store with the tests, so pip
+//! installs the library once. If pip has no network, the test prints that it skipped the
+//! comparison.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,7 +65,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
     // The test now causes every other kind of request. The stand-in refuses to close the session,
-    // so the server reads the session. It also refuses the refund, so the server reads the refunds.
+    // so the server reads the session. The stand-in also refuses the refund, so the server reads
+    // the refunds.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;

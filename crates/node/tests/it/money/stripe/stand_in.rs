@@ -109,7 +109,7 @@ impl StripeStandIn {
         self.with(|state| state.refuses_sessions = refuses);
     }
 
-    /// From now on, the server's API key may not read payments.
+    /// From now on, the server's API key has no permission to read payments.
     pub(super) fn hide_payments(&self) {
         self.with(|state| state.hides_payments = true);
     }

@@ -117,7 +117,7 @@ impl Values<'_> {
             && count(schema, "maxLength") != Some(0)
             && (name == ALWAYS_KNOWN || !one_in(rng, 4))
         {
-            // The newest ids are more likely to be open sales.
+            // A newer id is more likely to be the id of an open sale.
             let newest = known.last().expect("the list is not empty");
             return if one_in(rng, 2) { newest.clone() } else { pick(rng, known).clone() };
         }
