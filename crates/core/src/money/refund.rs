@@ -138,9 +138,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     }
     match news {
         RefundUpdate::CheckAgain { .. } => {
-            // If the refund had a final state, the server now only queries the provider. The server
-            // requests the refund again only if an operator asks for that. The count of failed
-            // tries starts again, so one failed query does not make the refund fail.
+            // A refund in a final state is only queried, and not requested again. Its count of
+            // failed tries starts again, so one failed query does not make the refund fail.
             if refund.state != RefundState::Pending {
                 refund.accepted = true;
                 refund.tries = 0;
@@ -150,8 +149,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
             refund.next_at = now;
         }
         RefundUpdate::Accepted { again_ms } => {
-            // The server may have given up this refund before it learned that the provider had
-            // accepted it.
+            // The server may have given up this refund before it learned of the acceptance.
             refund.state = RefundState::Pending;
             refund.accepted = true;
             refund.tries = 0;

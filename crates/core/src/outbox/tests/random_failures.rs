@@ -126,8 +126,7 @@ fn deliver_all(seed: u64) {
             && let Some(progress) = queue.next_advance()
         {
             stored.take(&progress);
-            // Sometimes the driver crashes before it learns that the store has recorded the move of
-            // the position.
+            // Sometimes the driver crashes before it learns that the store has the new position.
             if dice.roll(10) == 0 { queue = stored.queue() } else { queue.confirm_advance() }
         }
         let is_over = stored.position == EVENTS && stored.rows.values().all(|row| row.dead);
