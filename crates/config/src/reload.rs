@@ -8,7 +8,7 @@ use super::raw::{RawSetting, RawSettings, RawValue};
 
 /// Settings whose value is the path of a file. If the file's content changes, the setting counts as
 /// changed.
-const FILES: [&str; 2] = ["page.theme.logo", "page.theme.font"];
+const FILES: [&str; 3] = ["page.theme.logo", "page.theme.font", "page.theme.font_bold"];
 
 /// A fingerprint of each setting's value. It reveals no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,5 +111,33 @@ mod tests {
         assert_eq!(change.needs_restart, ["listen", "auth.admin_key"]);
         let change = before.with_live_of(&after).change_to(&after);
         assert!(change.live.is_empty() && change.needs_restart.len() == 2, "{change:?}");
+    }
+
+    #[test]
+    fn a_changed_file_of_the_theme_is_a_change_of_its_setting() {
+        let dir = TempDir::new();
+        let path = |name: &str| dir.path().join(name);
+        let environment = || {
+            let setting = |name: &str, file: &str| (name.into(), path(file).into_os_string());
+            [
+                ("DOORBUSTER_DATA_DIR".into(), dir.path().into()),
+                setting("DOORBUSTER_PAGE__THEME__LOGO", "logo.svg"),
+                setting("DOORBUSTER_PAGE__THEME__FONT", "font.woff2"),
+                setting("DOORBUSTER_PAGE__THEME__FONT_BOLD", "bold.woff2"),
+            ]
+        };
+        let load = || load_with_values(&Flags::default(), environment()).expect("valid settings").1;
+        for file in ["logo.svg", "font.woff2", "bold.woff2"] {
+            std::fs::write(path(file), "one").expect("a file");
+        }
+        for (file, setting) in [
+            ("logo.svg", "page.theme.logo"),
+            ("font.woff2", "page.theme.font"),
+            ("bold.woff2", "page.theme.font_bold"),
+        ] {
+            let before = load();
+            std::fs::write(path(file), "two").expect("a file");
+            assert_eq!(before.change_to(&load()).live, [setting]);
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 
-/// The maximum number of bytes that are read from a file with ids.
+/// The maximum number of bytes of a file with ids. A larger file is refused.
 const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// A change of orders.
@@ -152,13 +152,35 @@ async fn selected(
 fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
     let mut text = String::new();
     let read = if file == FilePath::new("-") {
-        std::io::stdin().lock().take(FILE_BYTES_MAX).read_to_string(&mut text)
+        std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_string(&mut text)
     } else {
         std::fs::File::open(file)
-            .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
     };
-    read.map_err(|error| {
-        Failure::Settings(format!("the orders in {} cannot be read: {error}", file.display()))
-    })?;
+    let unreadable = |why: &dyn std::fmt::Display| {
+        Failure::Settings(format!("the orders in {} cannot be read: {why}", file.display()))
+    };
+    read.map_err(|error| unreadable(&error))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(unreadable(&"the file has more than 16 MiB; divide it into several files"));
+    }
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_too_many_ids_is_refused_as_a_whole() {
+        let dir = doorbuster_testkit::TempDir::new();
+        let file = dir.path().join("orders");
+        let line = "an order's id\n";
+        std::fs::write(&file, line).expect("a file");
+        assert_eq!(ids_in(&file).ok(), Some(vec!["an order's id".to_owned()]));
+        std::fs::write(&file, line.repeat(FILE_BYTES_MAX as usize / line.len() + 1))
+            .expect("a file");
+        let Err(Failure::Settings(why)) = ids_in(&file) else { panic!("the file was accepted") };
+        assert!(why.contains("more than 16 MiB"), "{why}");
+    }
 }

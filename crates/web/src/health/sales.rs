@@ -66,7 +66,7 @@ pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_auth_public_keys",
         MetricKind::Gauge,
-        "Public keys of buyers in use; with 0 no buyer can sign in.",
+        "Public keys with which the server verifies buyers' tokens; with 0 no buyer can sign in.",
     );
     if let Some(keys) = app.buyers.public_keys() {
         text.sample(&[], keys);
