@@ -174,7 +174,8 @@ impl Servers {
                  program's default settings and a separate PostgreSQL with the settings above; \
                  the cluster also has a separate Redis Cluster of one shard without replicas"
             ),
-            "Buyers: keep-alive connections, one request at a time on each, one thread".to_owned(),
+            "Buyers: one thread for all buyers; keep-alive connections with one request at a time"
+                .to_owned(),
         ])
     }
 }

@@ -112,8 +112,8 @@ impl Slots {
         Ok(Self::Redis(Redis::open(options).await?))
     }
 
-    /// Makes this node take the tickets of these slots, and of no other slots. A node always serves
-    /// the slots in its memory, because no other node can reach them.
+    /// Makes this node take the tickets of these slots in Redis, and of no other slots in Redis.
+    /// The node also takes the tickets of all slots in its own memory, because no other node can.
     ///
     /// # Errors
     /// Fails if there are more slots than one node can read. Then only the first slots are served.

@@ -329,10 +329,10 @@ impl NodeShare {
         self.state.saturating_sub(self.share)
     }
 
-    /// Drops the part of the share that has ended, and caps the state at the burst. Returns how far
-    /// the state is ahead of the present, in nanoseconds. The unreported requests stay, even if the
-    /// limit has recovered according to this node's state: other nodes may have used the limit's
-    /// full rate.
+    /// Caps the state at the burst, and reduces the unspent share to the time that the state is
+    /// still ahead of the present. Returns that time in nanoseconds. The unreported requests stay,
+    /// even if the limit has recovered according to this node's state: other nodes may have used
+    /// the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;

@@ -167,7 +167,9 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
         findings.item(
             "I2",
             item,
-            format!("recall {id} gives units to grant {target}, which is not a grant of its item"),
+            format!(
+                "recall {id} gives units to grant {target}, which does not belong to item {item}"
+            ),
         );
     }
 }

@@ -57,7 +57,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
             "I2",
             *item,
             format!(
-                "order {id} was settled under grant {}, which is not a grant of its item",
+                "order {id} was settled under grant {}, which does not belong to item {item}",
                 order.grant
             ),
         );

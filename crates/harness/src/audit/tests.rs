@@ -174,7 +174,7 @@ fn an_order_with_impossible_values_is_found() {
     breaks(
         "UPDATE orders SET grant_id = 31 WHERE id = '{ann}'",
         "I2",
-        "settled under grant 31, which is not a grant of its item",
+        "settled under grant 31, which does not belong to item",
     );
     let sooner = "UPDATE orders SET pay_by = pay_by - 1 WHERE id = '{ann}';
                   UPDATE event SET pay_by = pay_by - 1 WHERE grant_id = 11 AND n = 1";

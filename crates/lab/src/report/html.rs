@@ -186,9 +186,11 @@ fn ways(run: &RunReport) -> String {
         let _ = write!(text, "<article class=\"card way\" id=\"{}\">", entry.id);
         let _ = write!(text, "<h3>{} ({})</h3>", escape(entry.title), entry.id);
         let promise = match entry.claim {
-            Claim::Safe => "It promises not to break, no matter what fails.",
-            Claim::Unsafe => "It promises nothing.",
-            Claim::SafeWithoutFaults => "It promises not to break while nothing fails.",
+            Claim::Safe => "The strategy promises to sell correctly, even with faults.",
+            Claim::Unsafe => "The strategy promises nothing.",
+            Claim::SafeWithoutFaults => {
+                "The strategy promises to sell correctly only without faults."
+            }
         };
         let _ = write!(text, "<p class=\"soft\">{promise} Suits: {}.</p>", escape(entry.suits));
         for paragraph in source::paragraphs(entry.text) {

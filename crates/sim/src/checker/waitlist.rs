@@ -311,7 +311,8 @@ impl Checker {
         let right = ids == expected && ended.more == (waiting.len() > expected.len());
         self.check(right, "waitlist", || {
             format!(
-                "the end of item {item}'s sale ended {ids:?} (more: {}) instead of {expected:?}",
+                "the end of the sale of item {item} ended the entries {ids:?} instead of \
+                 {expected:?}, and reported more={}",
                 ended.more
             )
         });

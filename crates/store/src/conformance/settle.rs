@@ -221,7 +221,7 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     assert_eq!(
         fixture.store.order(id_of(&twin)).await.expect("reads"),
         None,
-        "the number of the second ticket belongs to the first ticket"
+        "the order with this number belongs to the first ticket"
     );
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }

@@ -25,7 +25,7 @@ macro_rules! checkout_columns {
         "c.order_id, c.provider, c.session, c.url, c.expires_at, c.open, c.at, c.asked_at"
     };
 }
-/// The condition for refunds that a provider or a buyer caused by mistake
+/// The SQL condition that selects the refunds caused by a mistake of a provider or a buyer
 /// ([`RefundCause::is_notice`]).
 macro_rules! notices {
     () => {

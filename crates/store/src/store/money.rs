@@ -35,8 +35,8 @@ struct MoneyTable<T> {
     /// The query for the order `o` of a payment or refund. The list query adds a condition on the
     /// item of `o` at the end.
     of_order: &'static str,
-    /// The condition for refunds that a provider or a buyer caused by mistake, or for the payments
-    /// of such refunds.
+    /// The SQL condition that selects the refunds caused by a mistake of a provider or a buyer, or
+    /// the payments of such refunds.
     of_notices: &'static str,
     read: fn(Row<'_>) -> Done<T>,
     /// The column of `seq`.

@@ -133,7 +133,7 @@ fn recalls_with_wrong_units_or_grants_are_found() {
     breaks(
         "UPDATE recall SET target_grant = 31 WHERE id = 2",
         "I2",
-        "gives units to grant 31, which is not a grant of its item",
+        "gives units to grant 31, which does not belong to item",
     );
     breaks(
         "UPDATE recall SET taken = 1 WHERE id = 2",

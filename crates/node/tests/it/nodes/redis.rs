@@ -1,5 +1,6 @@
 //! A private Redis on a socket in its own directory. The server ends when the test program ends,
 //! even if the program crashes.
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,6 +87,21 @@ impl Redis {
     /// Runs one command and returns the answer.
     pub(crate) fn ask(&self, words: &[&str]) -> String {
         self.cli(words)
+    }
+
+    /// Waits for a command that contains these texts, and returns the command as Redis reports it:
+    /// each word in double quotes. Returns an empty text if no such command arrives in this time.
+    pub(crate) fn next_command(&self, texts: &[&str], within: Duration) -> String {
+        let mut monitor = Command::new("timeout");
+        monitor.arg(within.as_secs().to_string()).arg(tool::program("redis-cli"));
+        monitor.arg("-s").arg(self.dir.join("socket")).arg("MONITOR");
+        let mut monitor = monitor.stdout(Stdio::piped()).spawn().expect("redis-cli starts");
+        let lines = BufReader::new(monitor.stdout.take().expect("a pipe")).lines();
+        let has_all = |line: &String| texts.iter().all(|text| line.contains(text));
+        let found = lines.map_while(Result::ok).find(has_all);
+        let _ = monitor.kill();
+        let _ = monitor.wait();
+        found.unwrap_or_default()
     }
 
     /// Returns the number of script calls.
