@@ -1,5 +1,6 @@
 //! Tests the two counters of a slot: which counter is active, when the other counter becomes
-//! active, and that the sum of both is always right.
+//! active, and that the sum of both is always right. Also tests the queue's bound, and the queue of
+//! a restored copy.
 use super::*;
 use crate::id::IdKey;
 use crate::rows::FeedCause;
@@ -111,4 +112,44 @@ fn a_slot_without_a_threshold_never_flips_or_asks() {
         assert!(matches!(slot.ticket(&request(n, 1)), TicketAnswer::Issued(_)));
     }
     assert_eq!(state(&slot), ([0, 0], Counter::A, false));
+}
+
+fn issue(slot: &mut Slot, n: u64) -> IssuedTicket {
+    match slot.ticket(&request(n, 1)) {
+        TicketAnswer::Issued(ticket) => ticket,
+        other => panic!("ticket {n} was not issued: {other:?}"),
+    }
+}
+
+fn take(slot: &mut Slot) -> Vec<Delivery> {
+    let mut batch = Vec::new();
+    slot.take(10, &mut batch);
+    batch
+}
+
+#[test]
+fn the_bound_of_a_queue_counts_only_tickets_that_are_not_acknowledged() {
+    let mut slot = slot(9, 9);
+    slot.bounds.queue = 2;
+    issue(&mut slot, 1);
+    issue(&mut slot, 2);
+    assert_eq!(slot.ticket(&request(3, 1)), TicketAnswer::Full);
+    // The later ticket is acknowledged first. Its entry stays in the queue behind the first one.
+    let second = take(&mut slot).pop().expect("two tickets");
+    slot.acknowledge(second.at, second.ticket.token);
+    issue(&mut slot, 3);
+    assert_eq!(slot.ticket(&request(4, 1)), TicketAnswer::Full);
+}
+
+#[test]
+fn a_restored_copy_does_not_deliver_a_ticket_that_is_acknowledged() {
+    let mut slot = slot(9, 9);
+    for n in 1..=3 {
+        issue(&mut slot, n);
+    }
+    let mut copy = slot.clone();
+    let second = take(&mut slot).remove(1);
+    copy.acknowledge(second.at, second.ticket.token);
+    let delivered: Vec<Token> = take(&mut copy).iter().map(|d| d.ticket.token).collect();
+    assert_eq!(delivered, [Token(1), Token(3)]);
 }
