@@ -1,8 +1,8 @@
 //! Sizes and durations of the comparisons.
 use std::time::Duration;
 
-/// The number of rounds whose ratios count, without the warm-up. The reported ratio is their
-/// median.
+/// The number of measured rounds, without the warm-up round. The reported ratio is the median of
+/// the rounds' ratios.
 pub const ROUNDS: usize = 5;
 /// [`ROUNDS`] with `--quick`.
 pub const ROUNDS_QUICK: usize = 1;

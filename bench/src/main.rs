@@ -28,7 +28,7 @@ use clap::Parser;
 
 use crate::config::BenchConfig;
 
-/// Compares Doorbuster with its peers on this machine, side by side, and prints one table.
+/// Compares Doorbuster with other programs on this machine, side by side, and prints one table.
 #[derive(Debug, Parser)]
 #[command(
     name = "cargo xtask bench",
@@ -42,7 +42,7 @@ struct Cli {
     /// Print one JSON object instead of the table.
     #[arg(long)]
     json: bool,
-    /// Number of rounds that count, without the warm-up.
+    /// Number of measured rounds, without the warm-up round.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: Option<u16>,
     /// Run one short round of each figure, to test the benches. The values do not show how fast

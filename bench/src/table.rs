@@ -13,7 +13,7 @@ pub struct Machine {
     pub cores: usize,
     /// How long one synced write takes.
     pub sync: Duration,
-    /// The number of rounds that counted.
+    /// The number of measured rounds, without the warm-up round.
     pub rounds: usize,
 }
 
@@ -190,7 +190,7 @@ mod tests {
         );
         assert!(text.contains("R6 buyer: invalid: lost 3"), "{text}");
         let json = json(&machine(), &figures);
-        assert_eq!(json["ok"], false, "an invalid figure is a failure");
+        assert_eq!(json["ok"], false, "an invalid figure must be a failure");
         assert_eq!(json["figures"][0]["verdict"], "floor");
         assert_eq!(json["figures"][1]["value"], Value::Null);
     }

@@ -52,7 +52,7 @@ enum Chore {
     /// Run an installation for hours under mixed traffic, and check that memory, files, data and
     /// logs do not grow too fast.
     Soak(soak::Arguments),
-    /// Compare with other programs on this machine: `bench [NAME…] [--json] [--rounds N]
+    /// Compare Doorbuster with other programs on this machine: `bench [NAME…] [--json] [--rounds N]
     /// [--quick]`.
     #[command(disable_help_flag = true)]
     Bench {

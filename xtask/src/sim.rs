@@ -174,7 +174,11 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
     }
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule.name()).collect();
     println!("removal detected for {} of {} rules", all.len() - missed.len(), all.len());
-    ensure!(missed.is_empty(), "removal not detected: {}", missed.join(", "));
+    ensure!(
+        missed.is_empty(),
+        "the simulation did not detect the removal of {}",
+        missed.join(", ")
+    );
     Ok(())
 }
 
@@ -190,7 +194,11 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
     for (seed, how) in all.differ.iter().take(SAVED_LISTS_MAX) {
         println!("seed {seed}: {how}");
     }
-    ensure!(all.differ.is_empty(), "{} lists differ", all.differ.len());
+    ensure!(
+        all.differ.is_empty(),
+        "{} lists of steps had another result in the real store",
+        all.differ.len()
+    );
     println!("no difference");
     Ok(())
 }
@@ -198,7 +206,8 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
 fn replay(file: &PathBuf) -> anyhow::Result<()> {
     let text =
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let list: Reproduction = serde_json::from_str(&text).context("the file has no saved steps")?;
+    let list: Reproduction =
+        serde_json::from_str(&text).context("the file is not a saved list of steps")?;
     let rule = list.without().map_err(|name| anyhow!("unknown rule {name}"))?;
     if let Some(rule) = rule {
         let finding = list.run(Some(rule));

@@ -173,14 +173,15 @@ fn check_source(file: &str, text: &str, found: &mut Vec<String>) {
     }
     for (number, line) in text.lines().enumerate() {
         for word in FORBIDDEN.iter().filter(|w| line.contains(*w)) {
-            found.push(format!("{file}:{}: {word}", number + 1));
+            found.push(format!("{file}:{}: {word} must not be in the repository", number + 1));
         }
     }
 }
 
 fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
     if !text.starts_with("//!") {
-        found.push(format!("{file}: has no header that says what the file is for (//!)"));
+        found
+            .push(format!("{file}: must begin with a header (//!) that says what the file is for"));
     }
     if file.ends_with("/mod.rs") {
         found.push(format!("{file}: rename it to the folder's name with .rs, beside the folder"));
@@ -192,7 +193,7 @@ fn check_rust(file: &str, text: &str, found: &mut Vec<String>) {
         for (number, line) in
             text.lines().enumerate().filter(|(_, l)| CLOCK_READS.iter().any(|r| l.contains(r)))
         {
-            found.push(format!("{file}:{}: reads the wall clock: {line}", number + 1));
+            found.push(format!("{file}:{}: must not read the wall clock: {line}", number + 1));
         }
     }
     check_functions(file, text, found);
@@ -225,7 +226,10 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
         {
             let lines = number - from + 1;
             if lines > lines_max(&function_key(file, head), FUNCTION_LINES_MAX) {
-                found.push(format!("{file}:{}: {lines} lines in one function: {head}", from + 1));
+                found.push(format!(
+                    "{file}:{}: a function has {lines} lines, more than {FUNCTION_LINES_MAX}: {head}",
+                    from + 1
+                ));
             }
             open = None;
         }
@@ -271,7 +275,7 @@ fn check_failpoints(root: &Path, found: &mut Vec<String>) -> Result<()> {
         let manifest =
             fs::read_to_string(root.join(file))?.parse().with_context(|| file.clone())?;
         if enables_failpoints(manifest) {
-            found.push(format!("{file}: enables failpoints outside of dev-dependencies"));
+            found.push(format!("{file}: only dev-dependencies may enable failpoints"));
         }
     }
     Ok(())

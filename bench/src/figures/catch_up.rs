@@ -1,6 +1,7 @@
 //! N1: how long a new node and a new edge need until they serve buyers, while a thousand sales are
-//! open and another sale has a million orders. Afterwards, both must know every sale and every
-//! order: a buyer with an order gets this order again, and other buyers get "sold out".
+//! open and another sale has a million orders. Afterwards, the node and the edge must know every
+//! sale and every order: a buyer with an order gets this order again, and other buyers get "sold
+//! out".
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

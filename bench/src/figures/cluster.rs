@@ -1,6 +1,6 @@
 //! R4: durable orders over HTTP in shape cluster on this machine, compared with PostgreSQL's hot
 //! row and with a naive design. The naive design also uses Redis and PostgreSQL. Afterwards, the
-//! accepted orders of both sides are counted.
+//! bench counts the orders that our server and the naive design accepted.
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -302,7 +302,7 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     let (confirmed, orders) = (run.count(AnswerKind::Accepted), naive.orders()?);
     ensure!(
         confirmed == orders,
-        "the naive peer confirmed {confirmed} and inserted {orders} orders without a failure"
+        "without a fault, the naive peer confirmed {confirmed} orders but inserted {orders}"
     );
     Ok(run.per_sec(AnswerKind::Accepted))
 }

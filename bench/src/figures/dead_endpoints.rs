@@ -30,7 +30,7 @@ const ORDERS_PER_SEC: f64 = 300.0;
 const CONNECTIONS: usize = 64;
 /// A latency that buyers do not notice, in milliseconds.
 const UNNOTICED_MS: f64 = 50.0;
-/// How long an endpoint waits for the rest of a message.
+/// How long an endpoint waits for the remaining bytes of a message.
 const REST_WITHIN: Duration = Duration::from_secs(2);
 
 /// Measures D8.
@@ -65,8 +65,9 @@ fn beside_endpoints(config: &BenchConfig) -> Result<Figure> {
     figure.peer = Some((without, "ms before"));
     figure.rounds = measured.iter().map(|m| m.with.0).collect();
     Ok(figure.note(format!(
-        "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, {:.2} ms before; at the end {:.0} events waited \
-         for the endpoint that was furthest behind, and no event was given up",
+        "{ORDERS_PER_SEC:.0}/s; median {:.2} ms, and {:.2} ms before the endpoints were added; at \
+         the end {:.0} events waited for the endpoint with the largest backlog, and no event was \
+         given up",
         middle(&|m| m.with.1),
         middle(&|m| m.without.1),
         middle(&|m| m.waiting as f64),
@@ -79,8 +80,9 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // The buyers are enough for both loads. The number of arrivals is random. So the number of
-    // prepared buyers is a tenth above the average number of arrivals.
+    // The buyers are enough for the load before the endpoints are added and for the load
+    // afterwards. The number of arrivals is random. So the number of prepared buyers is a tenth
+    // above the average number of arrivals.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
     let buyers = sale_server::buyers("buyer", count as u32 + 100);
     let mut script = Purchases::each_once(&buyers, sale_server::template(&buyers, SALE, 1, ""), 0);

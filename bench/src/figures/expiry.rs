@@ -103,9 +103,10 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
         figure.peer = Some((without, "ms before"));
         figure.rounds = measured.iter().map(|m| m.with[at].0).collect();
         let (with, without) = (middle(&|m| m.with[at].1), middle(&|m| m.without[at].1));
-        figures.push(
-            figure.note(format!("{:.0}/s; median {with:.2} ms, {without:.2} ms before", RATES[at])),
-        );
+        figures.push(figure.note(format!(
+            "{:.0}/s; median {with:.2} ms, and {without:.2} ms before the holds ended",
+            RATES[at]
+        )));
     }
     figures.push(after_a_rush(config, rounds, store_kind));
     figures
@@ -124,7 +125,7 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
     let middle =
         |of: &dyn Fn(&Measured) -> f64| median(&measured.iter().map(of).collect::<Vec<_>>());
     let mut slowest = Figure::new("D5", what, EACH_UNIT).with_value(middle(&|m| m.slowest), "s").note(format!(
-        "{} holds, sold and ended within {:.1} s; p99 of an order meanwhile {:.1} ms, {:.1} ms before",
+        "{} holds, sold and ended within {:.1} s; p99 of an order {:.1} ms while the holds ended, and {:.1} ms before",
         measured[0].holds,
         middle(&|m| m.spread),
         middle(&|m| m.with[0].0),

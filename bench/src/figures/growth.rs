@@ -26,8 +26,8 @@ const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 /// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The orders of the many known buyers are placed in this number of parts. The first part is
-/// compared with the last part.
+/// The orders of the many known buyers are placed in this number of parts, one after the other. The
+/// cost of the first part is compared with the cost of the last part.
 const PARTS: u32 = 10;
 
 /// Measures R10, R10P or both.

@@ -26,8 +26,9 @@ const SOCKET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const PLACE: Target = Target::AtMost { floor: 512.0, goal: 256.0 };
 const TAB: Target = Target::AtMost { floor: 1024.0, goal: 512.0 };
 const KIB: f64 = 1024.0;
-/// The number of orders before the measurement. These orders run every code path once. Many orders
-/// would release memory that the measured connections could reuse, so their number is small.
+/// The number of orders before the measurement. These orders run every code path once. The number
+/// of orders is small, because many orders would release memory that the measured connections could
+/// reuse.
 const FEW_ORDERS: u32 = 2_000;
 const FEW_CONNECTIONS: usize = 4;
 /// The longest wait for an answer.

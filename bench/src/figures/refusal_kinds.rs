@@ -1,4 +1,4 @@
-//! R9 by kind: compares the processor time of each kind of refusal with that of an acceptance.
+//! R9 by kind: compares the processor time of each kind of refusal with that of an accepted order.
 //!
 //! These figures have no floor. They only show whether a kind of refusal is expensive for the
 //! server.

@@ -54,7 +54,7 @@ fn against_inserts(config: &BenchConfig) -> Result<Figure> {
         ensure!(report.audit.ok, "the auditor found {:?}", report.audit.findings);
         ensure!(
             report.orders_checked == count as u64,
-            "{count} tickets, {} orders",
+            "{count} tickets were settled, but the store has {} orders",
             report.orders_checked
         );
         Ok(count as f64 / time.as_secs_f64())
@@ -187,7 +187,7 @@ async fn settler(
         let resolved = store.settle(tickets).await?;
         ensure!(
             resolved.iter().all(|r| r.verdict == Verdict::Reserved),
-            "not every ticket was consumed"
+            "not every ticket became an order"
         );
         let done: Vec<DeliveryRef> = taken
             .iter()

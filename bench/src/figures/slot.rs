@@ -54,7 +54,10 @@ pub fn measure_in_process(requests: u32) -> Result<f64> {
             decide_by: Millis(1),
             node: NodeId(1),
         };
-        ensure!(matches!(slot.ticket(&request), TicketAnswer::Issued(_)), "the slot refused");
+        ensure!(
+            matches!(slot.ticket(&request), TicketAnswer::Issued(_)),
+            "the slot refused a request"
+        );
         slot.take(1, &mut taken);
         taken.drain(..).for_each(|delivery| slot.acknowledge(delivery.at, delivery.ticket.token));
     }

@@ -151,7 +151,7 @@ where
         cut += runtime.block_on(task)?;
     }
     let rate = requests.len() as f64 / began.elapsed().as_secs_f64();
-    ensure!(cut == requests.len(), "{cut} tickets of {}", requests.len());
+    ensure!(cut == requests.len(), "{cut} of {} requests got a ticket", requests.len());
     Ok(rate)
 }
 

@@ -97,7 +97,7 @@ impl Rows {
         let rows = (orders.len(), quotas.len(), events.len());
         ensure!(
             rows.0 > 0 && rows.1 == rows.0 && rows.2 == rows.0,
-            "orders, quotas, events: {rows:?}"
+            "the store must have as many orders as quotas and events: {rows:?}"
         );
         Ok(Self { schema, orders, quotas, events })
     }
@@ -123,7 +123,7 @@ impl Rows {
         let time = start.elapsed();
         let count = "SELECT (SELECT count(*) FROM orders) + (SELECT count(*) FROM quota) + (SELECT count(*) FROM event)";
         let rows: i64 = db.query_row(count, [], |r| r.get(0))?;
-        ensure!(rows as usize == self.orders.len() * 3, "{rows} rows in the peer's file");
+        ensure!(rows as usize == self.orders.len() * 3, "the peer inserted {rows} rows");
         Ok(time)
     }
 }

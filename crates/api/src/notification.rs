@@ -153,7 +153,11 @@ mod tests {
         assert_eq!(id(42), "evt_0000000000000042_bde1001b78");
         assert_eq!(event_position(&id(42)), Some(42));
         assert_eq!(event_position(&id(9_999_999_999_999_999)), Some(9_999_999_999_999_999));
-        assert_eq!(event_position("evt_0000000000000042"), Some(42), "a deleted event's id");
+        assert_eq!(
+            event_position("evt_0000000000000042"),
+            Some(42),
+            "an id without a fingerprint must be valid"
+        );
         for wrong in [
             "",
             "evt_42",
@@ -177,7 +181,7 @@ mod tests {
         assert_eq!(
             lost,
             id("order.paid", 1_795_168_842_000, "ord_1"),
-            "the same for each attempt and endpoint"
+            "an event must have the same id for each attempt and endpoint"
         );
         for other in [
             id("order.reserved", 1_795_168_842_000, "ord_1"),

@@ -314,7 +314,7 @@ impl Problem {
     /// `422`: the request has these faults. The list must not be empty.
     #[must_use]
     pub fn invalid_request(faults: Vec<Fault>) -> Self {
-        debug_assert!(!faults.is_empty(), "an invalid request has at least one fault");
+        debug_assert!(!faults.is_empty(), "an invalid request must have at least one fault");
         Self::with_members(
             Code::InvalidRequest,
             "the request is invalid; see errors",

@@ -66,8 +66,8 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The temporary copy. While the copy is made, the store cannot shorten its log. So the copy is
-/// made in the data directory: the store's own disk is fast.
+/// The temporary copy. It is in the data directory, because the store's own disk is fast. The copy
+/// must be fast, because the store cannot shorten its log until the copy is complete.
 const PART: &str = "backup_base.part";
 /// The encrypted temporary copy.
 const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
@@ -202,7 +202,11 @@ mod tests {
     fn a_copy_that_would_fill_the_disk_is_refused() {
         assert_eq!(check_free(150, 100, 1), Ok(()));
         let error = check_free(149, 100, 1).expect_err("too little space");
-        assert_eq!(check_free(250, 100, 2), Ok(()), "a second, encrypted copy");
+        assert_eq!(
+            check_free(250, 100, 2),
+            Ok(()),
+            "the space must be enough for a copy and its encrypted copy"
+        );
         assert!(check_free(249, 100, 2).is_err());
         assert!(error.contains("needs 150 free bytes") && error.contains("149"), "{error}");
         let dir = TempDir::new();

@@ -1,14 +1,13 @@
 //! The continuous backup of an embedded store, to a directory or a bucket.
 //!
-//! A *generation* is one unbroken sequence of commits. A new generation begins when the server
-//! starts, and each time the server has dropped pages. A generation has *bases*, which are copies
-//! of the whole store, and *segments*, which have the pages of later commits. To restore the
-//! store's state at a time, a base from before that time and the segments up to that time are
-//! enough. [`names`] defines the names of the objects.
+//! A *generation* is one unbroken sequence of commits. A generation has *bases* and *segments*. A
+//! base is a copy of the whole store. A segment has the pages of the store's file that one or more
+//! commits changed. To restore the store's state at a time, a base from before that time and the
+//! segments up to that time are enough. [`names`] defines the names of the objects.
 //!
 //! The target may fail at any time. Sales never wait for the target. While the target fails,
 //! changed pages stay in memory. If the size of these pages reaches a limit, the server drops the
-//! pages and begins a new generation.
+//! pages and begins a new generation. A new generation also begins when the server starts.
 
 mod base;
 mod key;
@@ -100,8 +99,9 @@ impl ContinuousBackup {
                 () = sleep(COPY_INTERVAL) => {}
             }
             run.tend_base().await;
-            // `take` forgets the time of the oldest waiting commit. The backup lacks this commit
-            // until the next segment is written. So the commit's time is recorded before `take`.
+            // `take` forgets the time of the oldest commit that the backup lacks. The backup lacks
+            // this commit until the next segment is written. So the commit's time is recorded
+            // before `take`.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 Taken::Nothing => {}

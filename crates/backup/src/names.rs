@@ -6,9 +6,9 @@
 //! | `GENERATION/base-NUMBER.json` | the description of the copy, and the secrets; written last |
 //! | `GENERATION/segment-FIRST-TIME` | the pages of the commits from FIRST to TIME |
 //!
-//! FIRST is the number of the segment's first commit, and TIME is the time of its last commit. The
-//! name of a generation has the time of its start and a random number. All numbers have leading
-//! zeros, so the names sort by number.
+//! FIRST is the number of the segment's first commit, and TIME is the time of the segment's last
+//! commit. The name of a generation has the time of its start and a random number. All numbers have
+//! leading zeros, so the names sort by number.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub(super) enum ObjectName {
     Base(u64),
     /// The file of a base.
     BaseFile(u64),
-    /// A segment, by the number of its first commit and the time of its last commit.
+    /// A segment, by the number of the first commit and the time of the last commit.
     Segment(u64, Millis),
 }
 

@@ -323,7 +323,7 @@ async fn rebuild(
         (newest, at) = (segment.last, segment.at);
     }
     if newest < base.complete {
-        skipped.push(format!("the backup lacks changes that were made during the copy {name}"));
+        skipped.push(format!("the backup lacks changes that were made while {name} was copied"));
         return Ok(None);
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;

@@ -1,5 +1,5 @@
-//! Deletes old objects of a backup: the objects that no restore to the time `kept_since`, or to a
-//! later time, needs.
+//! Deletes old objects of a backup. An object is old if no restore to the time `kept_since`, or to
+//! a later time, needs the object.
 
 use doorbuster_core::Millis;
 

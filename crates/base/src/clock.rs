@@ -18,7 +18,7 @@ use doorbuster_core::Millis;
 /// the wall clock.
 pub const STEP_MAX_MS: i64 = 2_000;
 /// If the wall clock differs from the store's clock by more than this, the store's clock is not
-/// adjusted. So no sale opens an hour early after someone changed the wall clock.
+/// adjusted. So if someone moves the wall clock forward by an hour, no sale opens an hour early.
 const HEAL_MAX_MS: i64 = 60_000;
 /// The largest adjustment by one call of [`Clock::discipline`].
 const PULL_MAX_MS: i64 = 20;
@@ -26,7 +26,7 @@ const PULL_MAX_MS: i64 = 20;
 /// A function that returns the time of the machine's wall clock, in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// A clock that does not jump. To clone or to read the clock costs little.
+/// A clock that does not jump. Cloning or reading the clock costs little.
 #[derive(Clone)]
 pub struct Clock(Arc<ClockState>);
 
@@ -86,8 +86,8 @@ impl Clock {
     pub fn discipline(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
-        // The adjustment also runs during the alarm. So if the machine slept for some seconds, the
-        // store's clock is right again within minutes. The store's clock never follows a step
+        // The adjustment also runs during the alarm. So after the machine slept for some seconds,
+        // the store's clock is right again within minutes. The store's clock never follows a step
         // beyond `HEAL_MAX_MS`.
         if ahead.abs() <= HEAL_MAX_MS {
             self.0.offset.fetch_add(ahead.clamp(-PULL_MAX_MS, PULL_MAX_MS), Ordering::Relaxed);
@@ -116,11 +116,14 @@ mod tests {
             wall.fetch_add(step, Ordering::Relaxed);
             clock.discipline();
             assert!(clock.has_alarm());
-            assert!((clock.now().0 - 1_000_000).abs() < 1_000, "the store's clock stays");
+            assert!(
+                (clock.now().0 - 1_000_000).abs() < 1_000,
+                "the store's clock must not follow the step"
+            );
             assert_eq!(
                 clock.wall().0,
                 1_000_000 + step,
-                "the wall clock's time is still available"
+                "`wall` must return the time after the step"
             );
             wall.fetch_sub(step, Ordering::Relaxed);
             clock.discipline();

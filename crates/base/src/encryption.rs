@@ -41,8 +41,8 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     Ok(begin == HEADER)
 }
 
-/// Checks a passphrase that was read from a file or a variable. Returns the passphrase without the
-/// line breaks at its end, because many programs add a line break.
+/// Checks a passphrase that was read from a file or an environment variable. Returns the passphrase
+/// without the line breaks at its end, because many programs add a line break.
 ///
 /// # Errors
 ///
@@ -69,7 +69,8 @@ pub fn passphrase_identity(passphrase: &SecretString) -> scrypt::Identity {
     identity
 }
 
-/// Writes the encrypted content of `from` to the new file `to`, which only this user may read.
+/// Writes the encrypted content of `from` to the new file `to`. Only the user of this process can
+/// read the new file.
 pub fn encrypt_with_passphrase(
     from: &Path,
     to: &Path,
@@ -78,7 +79,8 @@ pub fn encrypt_with_passphrase(
     encrypt(from, to, &passphrase_recipient(passphrase, WORK_FACTOR))
 }
 
-/// Writes the encrypted content of `from` to the new file `to`, which only this user may read.
+/// Writes the encrypted content of `from` to the new file `to`. Only the user of this process can
+/// read the new file.
 pub fn encrypt(from: &Path, to: &Path, recipient: &dyn Recipient) -> io::Result<()> {
     let encryptor = Encryptor::with_recipients(std::iter::once(recipient));
     let file = new_file(to)?;
@@ -87,7 +89,8 @@ pub fn encrypt(from: &Path, to: &Path, recipient: &dyn Recipient) -> io::Result<
     output.finish()?.sync_all()
 }
 
-/// Writes the decrypted content of `from` to the new file `to`, which only this user may read.
+/// Writes the decrypted content of `from` to the new file `to`. Only the user of this process can
+/// read the new file.
 pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), DecryptionError> {
     let decryptor = Decryptor::new(File::open(from)?).map_err(|error| match error {
         DecryptError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -99,7 +102,8 @@ pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), De
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
-        // An error of the removal is ignored, because the file system itself may have failed.
+        // An error of the removal is ignored, because the caller already gets the error of the
+        // decryption.
         let _ = fs::remove_file(to);
     })
 }

@@ -1,11 +1,11 @@
-//! Points where a test kills this process, as `kill -9` does. There is a point after each step of a
-//! purchase and of its payment.
+//! Failpoints: points in the code where a test kills this process, as `kill -9` does. There is a
+//! point after each step of a purchase and of its payment.
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
 //! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
 //! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process passes that
 //! point for the third time. The killed process writes no buffered data. docs/reliability.md says
-//! what holds after a kill at each point.
+//! what the server guarantees after a kill at each point.
 
 /// A failpoint. The name of each failpoint describes the step that comes before the failpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,7 +220,10 @@ mod armed {
             assert_eq!(Failpoint::SandboxRefundAnnounced.name(), "sandbox_refund_announced");
             for (at, point) in Failpoint::ALL.into_iter().enumerate() {
                 assert_eq!(Failpoint::parse(&point.name()), Some(point));
-                assert_eq!(point as usize, at, "each point appears once, in the order of the enum");
+                assert_eq!(
+                    point as usize, at,
+                    "`ALL` must have each point once, in the order of the enum"
+                );
             }
         }
     }

@@ -28,7 +28,7 @@ struct KeySet {
     keys: Vec<serde_json::Value>,
 }
 
-/// Returns the error of a set that is larger than [`BYTES_MAX`].
+/// Returns the error for a set that is larger than [`BYTES_MAX`].
 #[must_use]
 pub fn too_large() -> String {
     format!("the set is larger than {BYTES_MAX} bytes")

@@ -1,4 +1,4 @@
-//! What every part of the server uses: the clock, keys and their formats, encrypted files,
+//! Code that all parts of the server share: the clock, keys and their formats, encrypted files,
 //! failpoints, and the client for outgoing HTTP requests.
 //!
 //! The crate knows nothing about sales. Only `clock` reads the system clock.

@@ -6,9 +6,10 @@ use doorbuster_core::IdKey;
 
 use crate::signing::SigningKey;
 
-/// The number of random bytes in each secret, and the smallest allowed length of a secret in bytes.
+/// The number of random bytes in each generated secret. A configured secret must have at least this
+/// number of bytes.
 pub const SECRET_BYTES: usize = 32;
-/// Creates a secret in the format for this name.
+/// Creates a random secret in the format of the secret `name`.
 pub fn generate(name: &str) -> String {
     match name {
         "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
@@ -18,7 +19,7 @@ pub fn generate(name: &str) -> String {
     }
 }
 
-/// Returns whether a text has the format of the generated secret `name`.
+/// Returns whether a text has a valid format for the secret `name`.
 pub fn is_valid(name: &str, text: &str) -> bool {
     match name {
         "admin_key" => is_admin_key(text),

@@ -48,8 +48,9 @@ impl VapidKey {
         &self.public
     }
 
-    /// Returns the value of `Authorization` for a push service of this origin. The operator of the
-    /// push service can reach the shop at `contact`.
+    /// Returns the value of the header `Authorization` for the push service at `origin`. The
+    /// operator of the push service can reach the shop at `contact`. Returns `None` if the token
+    /// cannot be signed.
     pub fn authorization(&self, origin: &str, contact: &str, now: Millis) -> Option<String> {
         let exp = now.0.div_euclid(1_000) + TOKEN_SECS;
         let signed = signing_input(&Claims { aud: origin, exp, sub: contact });

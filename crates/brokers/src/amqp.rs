@@ -30,8 +30,8 @@ use crate::{Address, Error, Message};
 const PERSISTENT: u8 = 2;
 /// Seconds between heartbeats. A broker that misses two heartbeats counts as disconnected.
 const HEARTBEAT_SECS: u16 = 20;
-/// The header with the message's key. It serves a receiver that does not read the body, for example
-/// a consistent-hash exchange.
+/// The header with the message's key. The header serves a receiver that does not read the body, for
+/// example a consistent-hash exchange.
 const KEY_HEADER: &str = "partitionkey";
 
 /// A broker that speaks AMQP.

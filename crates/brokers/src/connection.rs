@@ -1,6 +1,6 @@
 //! The only connection to a broker. The first message opens the connection. If an operation fails
-//! and the broker did not refuse it, the connection is closed, and the next message opens a new
-//! connection.
+//! and the broker did not refuse the operation, the connection is closed. Then the next message
+//! opens a new connection.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::Error;
 pub(crate) trait BrokerConnection {
     /// Returns whether this process knows that the connection is closed.
     fn is_closed(&self) -> bool;
-    /// Closes the connection at once. Unsent data is dropped.
+    /// Closes the connection immediately. Unsent data is dropped.
     fn shut_down(&self);
 }
 
@@ -89,8 +89,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
             Err(PublishError::Unknown(error)) => {
                 live.shut_down();
                 let mut state = self.state.lock().await;
-                // In the meantime, another message may have opened a new connection, which must
-                // stay.
+                // In the meantime, another message may have opened a new connection. The new
+                // connection must stay open.
                 if state.live.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, &live)) {
                     state.live = None;
                 }

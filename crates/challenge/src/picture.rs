@@ -83,7 +83,7 @@ pub(crate) mod tests {
             names.push(String::from_utf8_lossy(&rest[4..8]).into_owned());
             rest = &rest[12 + length..];
         }
-        assert!(rest.is_empty(), "no bytes follow the last chunk");
+        assert!(rest.is_empty(), "bytes follow the last chunk");
         names.dedup();
         names
     }

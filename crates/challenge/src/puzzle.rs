@@ -23,10 +23,10 @@ pub const PIECE_SIDE: u32 = 68;
 pub const TOLERANCE_PX: u16 = 5;
 
 const SIDE: i32 = PIECE_SIDE as i32;
-/// The length of a side of a piece, without the tongues.
+/// The length of a side of a piece in pixels, without the tongues.
 const BODY: f32 = 44.0;
-/// The radius of a tongue or notch. In a gap, this radius is multiplied by a random number from
-/// `GAP_RADIUS_FACTOR`.
+/// The radius of a tongue or notch, in pixels. In a gap, this radius is multiplied by a random
+/// number from `GAP_RADIUS_FACTOR`.
 const TONGUE: f32 = 7.5;
 const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 /// The number of straight lines that form the round outline of a tongue or notch.
@@ -38,7 +38,7 @@ const BEND_MAX: f32 = 3.0;
 const STEPS: usize = 3;
 /// The number of gaps in a picture. The piece fits one of them.
 const GAPS: usize = 3;
-/// The leftmost position of a gap. The piece starts further left.
+/// The leftmost position of a gap, in pixels. The piece starts further left.
 const X_MIN: i32 = 60;
 const X_MAX: i32 = PUZZLE_WIDTH as i32 - PIECE_SIDE as i32 - 2;
 /// Strength of the grain in the picture.
@@ -47,10 +47,11 @@ const GRAIN: u8 = 18;
 /// immediately recognise each side of the gap.
 const GAP_TINT: Range<f32> = 0.36..0.6;
 const RIM_ALPHA: Range<f32> = 0.2..0.4;
-/// The shortest distance between two gaps, so that they do not touch.
+/// The shortest distance between two gaps, in pixels. At this distance, the gaps do not touch.
 const GAP_DISTANCE_MIN: i32 = 66;
 
-const _: () = assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "every gap has room");
+const _: () =
+    assert!(X_MIN + (GAPS as i32 - 1) * GAP_DISTANCE_MIN < X_MAX, "every gap must have room");
 
 /// A picture with gaps, and a piece.
 #[derive(Clone, Debug)]

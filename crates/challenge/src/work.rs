@@ -194,11 +194,11 @@ mod tests {
         let good = solved(&work);
         assert!(
             !keys.check(&wire(&good), &other.mark),
-            "an answer to another challenge is refused"
+            "an answer to another challenge was accepted"
         );
         assert!(
             !WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark),
-            "a challenge of another deployment is refused"
+            "a challenge of another deployment was accepted"
         );
         let altered = |change: &dyn Fn(&mut Payload)| {
             let mut payload = good.clone();
@@ -206,17 +206,26 @@ mod tests {
             keys.check(&wire(&payload), &work.mark)
         };
         assert!(altered(&|_| {}));
-        assert!(!altered(&|p| p.challenge.parameters.cost = 1), "a lower cost");
+        assert!(
+            !altered(&|p| p.challenge.parameters.cost = 1),
+            "a payload with a lower cost was accepted"
+        );
         assert!(
             !altered(&|p| p.challenge.parameters.key_signature = None),
-            "a payload without the key's signature is refused"
+            "a payload without the key's signature was accepted"
         );
-        assert!(!altered(&|p| p.challenge.signature = None), "no signature");
-        assert!(!altered(&|p| p.solution.derived_key = "00".repeat(32)), "another key");
+        assert!(
+            !altered(&|p| p.challenge.signature = None),
+            "a payload without a signature was accepted"
+        );
+        assert!(
+            !altered(&|p| p.solution.derived_key = "00".repeat(32)),
+            "a payload with another key was accepted"
+        );
         let prefix = good.challenge.parameters.key_prefix.clone();
         assert!(
             !altered(&|p| p.solution.derived_key = prefix.clone()),
-            "a payload with only the published prefix is refused"
+            "a payload with only the published prefix was accepted"
         );
         for bad in ["", "e30=", "not base64!", "bnVsbA==", &"A".repeat(PAYLOAD_MAX + 4)] {
             assert!(!keys.check(bad, &work.mark), "{bad:.20}");

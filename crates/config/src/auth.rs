@@ -124,7 +124,7 @@ fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
     let absolute = ["https://", "http://"]
         .iter()
         .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
-    // A browser would take `//host` to another site, and would run `javascript:` as a script.
+    // A browser treats `//host` as an address of another site, and runs `javascript:` as a script.
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     if !visible || !(absolute || path) {
         read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");

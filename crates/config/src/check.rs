@@ -1,5 +1,5 @@
-//! The second stage of reading the settings. Parses each raw value, and checks ranges and
-//! contradictions.
+//! The second stage of reading the settings, after `raw.rs` has gathered the raw values. Parses
+//! each value, and checks ranges and contradictions.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
@@ -21,8 +21,8 @@ use settings_reader::is_origin;
 
 pub(super) use settings_reader::SettingsReader;
 
-/// The allowed admissions per second of a waiting room. A room can admit a buyer at each of its
-/// checks, and the lowest rate is the number of checks per second.
+/// The allowed admissions per second of a waiting room. A room admits whole buyers, and checks four
+/// times a second. So the lowest rate is one buyer at each check.
 pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
 /// The maximum number of nodes that `store.peers` may name.
 const PEERS_MAX: usize = 64;
@@ -135,9 +135,9 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Only the embedded shape needs the directory. In the other shapes, its files have copies
-        // elsewhere: the operators' key in the database, and the database's history in Redis or in
-        // other nodes.
+        // Only the embedded shape needs the directory. In the other shapes, the files of the
+        // directory have copies elsewhere: the operators' key in the database, and the database's
+        // history in Redis or in other nodes.
         return Some(PathBuf::new());
     }
     if path.is_none() {

@@ -26,7 +26,7 @@ impl Cidr {
         (bits <= most).then_some(Self { address, bits })
     }
 
-    /// Returns the address as it was written.
+    /// Returns the network's address as it was written, with its host bits.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address

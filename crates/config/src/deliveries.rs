@@ -11,7 +11,7 @@ use super::raw::SettingOrigin;
 /// Settings of deliveries.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// Whether webhooks may go to `http://` and to private addresses. If this is true, a broker may
+    /// Whether webhooks may go to `http://` and to private addresses. If this is true, brokers may
     /// also be on any host.
     pub allow_private: bool,
     /// After this many failed attempts to deliver an event to an endpoint, the event is a dead

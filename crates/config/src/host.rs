@@ -1,6 +1,6 @@
 //! Host names in settings.
 
-/// A host that may be a broker. It may be limited to one port.
+/// A host that may be a broker. The entry allows one port or every port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHost {
     host: String,

@@ -22,7 +22,8 @@ pub struct PageSettings {
     pub shop_url: Option<String>,
     /// The text that tells buyers what happens after a payment.
     pub next_steps: NextSteps,
-    /// The time of the next step, such as the time from which buyers can collect their orders.
+    /// The time of the next step after a payment, such as the time from which buyers can collect
+    /// their orders.
     pub next_steps_at: Option<Time>,
     /// The brand.
     pub theme: Theme,
@@ -141,8 +142,8 @@ fn shop_url(read: &mut SettingsReader<'_>) -> Option<String> {
 
 const LINK_RULE: &str = "must begin with https://, http:// or /, in visible ASCII";
 
-/// Returns whether a page may link to this address. A browser would take `//host` to another site,
-/// and would run `javascript:` as a script.
+/// Returns whether a page may link to this address. A browser treats `//host` as an address of
+/// another site, and runs `javascript:` as a script.
 fn is_link(url: &str) -> bool {
     let absolute = ["https://", "http://"]
         .iter()

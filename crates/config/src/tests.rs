@@ -328,7 +328,7 @@ fn stripe_needs_all_of_its_settings_and_none_of_the_sandbox() {
     let shown = show(&Flags::default(), environment(&good)).0;
     assert!(!shown.contains("sk_test_key") && !shown.contains("whsec_new"), "{shown}");
     let missing = load(&Flags::default(), environment(&good[..1]))
-        .expect_err("the setting has only its name")
+        .expect_err("only the provider's name is set")
         .to_string();
     for path in ["payment.stripe.secret_key: ", "payment.stripe.webhook_secret: ", "page.url: "] {
         assert!(missing.contains(&format!("{path}is missing")), "{missing}");

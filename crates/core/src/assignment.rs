@@ -205,14 +205,17 @@ mod tests {
         let mut at_new = Settlers::default();
         let slot = slots()
             .find(|slot| settler_of(*slot, &[old, new]) == Some(new))
-            .expect("at least one of 400 slots moves");
-        assert!(at_old.settles(old, slot, 0), "before its first check, a node settles every slot");
+            .expect("at least one of 400 slots must move");
+        assert!(
+            at_old.settles(old, slot, 0),
+            "before its first check, a node must settle every slot"
+        );
         assert!(at_old.observe(nodes(&[1]), 10) && !at_old.observe(nodes(&[1]), 20));
         assert!(at_old.settles(old, slot, 5_000));
         assert!(at_old.observe(nodes(&[2, 1]), 10_000));
         assert!(
             at_old.settles(old, slot, 10_000 + HANDOVER_MS - 1),
-            "the old node still settles during the handover"
+            "the old node must still settle during the handover"
         );
         assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
         at_new.observe(nodes(&[1, 2]), 9_500);
@@ -227,14 +230,14 @@ mod tests {
     fn during_two_changes_in_a_row_some_node_settles_each_slot() {
         let (one, two, three) = (nodes(&[1]), nodes(&[1, 2]), nodes(&[1, 2, 3]));
         let moved = slots().find(|slot| settler_of(*slot, &three) == Some(NodeId(3)));
-        let slot = moved.filter(|_| !one.is_empty()).expect("at least one of 400 slots moves");
+        let slot = moved.filter(|_| !one.is_empty()).expect("at least one of 400 slots must move");
         let mut at_first = Settlers::default();
         at_first.observe(one, 1);
         at_first.observe(two, 10_000);
         at_first.observe(three, 10_100);
         assert!(
             at_first.settles(NodeId(1), slot, 10_200),
-            "node 1 continues: nodes 2 and 3 may not have noticed the change"
+            "node 1 must continue, because nodes 2 and 3 may not know the change yet"
         );
         assert!(!at_first.settles(NodeId(1), slot, 10_100 + HANDOVER_MS));
     }

@@ -2,12 +2,12 @@
 //! copy of the nodes' memory to refuse requests. One node publishes that memory as an ordered feed.
 //!
 //! The feed has a list and a set. The list has the hashes of the requests that hold orders, and
-//! only grows. The set has the counts, the phases and the blocks. Each entry has the number of its
-//! newest change. The head of the feed says how many requests the list has, and has the number of
-//! the newest change. The head also has the store's time up to which the requests and the changes
-//! are complete. One node writes the feed at a time. If another node takes over, or if Redis lost a
-//! part of the feed, the writer begins a new generation. A new generation contains everything that
-//! its writer knows.
+//! never shrinks. The set has entries with the counts, the phases and the blocks. Each entry has
+//! the number of its newest change. The head of the feed says how many requests the list has, and
+//! has the number of the newest change. The head also has the store's time up to which the requests
+//! and the changes are complete. One node writes the feed at a time. If another node takes over, or
+//! if Redis lost a part of the feed, the writer begins a new generation. A new generation contains
+//! everything that its writer knows.
 //!
 //! The rules of an edge:
 //!
@@ -292,14 +292,23 @@ mod tests {
         let head = head(1, 1, 0, 10_000);
         let fresh = |read_at, now| is_fresh(Some(&head), Some(&clock), read_at, now);
         assert!(fresh(0, 1_998));
-        assert!(!fresh(0, 2_001), "too old by the edge's clock");
-        assert!(!fresh(2_400, 2_500), "too old by the store's clock, although it just arrived");
-        assert!(!is_fresh(Some(&head), None, 0, 0), "the store's time is not known");
+        assert!(!fresh(0, 2_001), "a copy that is too old by the edge's clock must not be used");
+        assert!(
+            !fresh(2_400, 2_500),
+            "a copy that is too old by the store's clock must not be used, even if it just arrived"
+        );
+        assert!(
+            !is_fresh(Some(&head), None, 0, 0),
+            "no copy may be used before the store's time is known"
+        );
         assert!(!is_fresh(None, Some(&clock), 0, 0), "nothing was read");
         let lacking = FeedHead { has_all_requests: false, ..head };
         assert!(!is_fresh(Some(&lacking), Some(&clock), 0, 0));
         let future = FeedHead { as_of: Millis(12_500), ..head };
-        assert!(!is_fresh(Some(&future), Some(&clock), 0, 0), "one of the clocks is wrong");
+        assert!(
+            !is_fresh(Some(&future), Some(&clock), 0, 0),
+            "a copy from the future must not be used, because a clock is wrong"
+        );
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl IdKey {
         Self(secret)
     }
 
-    /// Returns the secret bytes. They give the key to another program of the deployment.
+    /// Returns the secret bytes, with which another program of the deployment makes the same key.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0

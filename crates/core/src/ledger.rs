@@ -2,7 +2,7 @@
 //!
 //! A transaction is a function of this crate that takes a `Ledger`. A store runs the function
 //! between BEGIN and COMMIT. The in-memory [`crate::model::Model`] and the stores implement the
-//! trait. The store runs two transactions that use the same grant or item one after the other.
+//! trait. If two transactions use the same grant or item, the store runs them one after the other.
 use crate::event::{Actor, Event};
 use crate::id::TicketId;
 use crate::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};

@@ -71,7 +71,7 @@ pub const REFUND_TRIES_MAX: u32 = 12;
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
 /// another number. At the bound the event is a dead letter. With the pauses between them, this many
-/// tries take a day and a half.
+/// failed deliveries take a day and a half.
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
@@ -142,25 +142,29 @@ pub fn with_jitter(ms: i64, spread: u32) -> i64 {
     ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
 }
 
-const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch fits in a queue");
-const _: () =
-    assert!(PARK_MS < DECIDE_WITHIN_MS, "a ticket for a parked request can be settled in time");
+const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch must fit in a queue");
+const _: () = assert!(
+    PARK_MS < DECIDE_WITHIN_MS,
+    "after the longest parking time, a ticket must still have time to be settled"
+);
 const _: () = assert!(
     SLOT_QUEUE_AGE_MAX_MS < DECIDE_WITHIN_MS / 2,
-    "the last ticket in a full queue can still be settled in time"
+    "the last ticket in a full queue must still have time to be settled"
 );
-const _: () =
-    assert!(STOCK_MAX <= u32::MAX as u64, "free and held units fit together in one atomic word");
+const _: () = assert!(
+    STOCK_MAX <= u32::MAX as u64,
+    "free and held units must fit together in one atomic word"
+);
 const _: () = assert!(
     DELIVERIES_IN_FLIGHT_MAX <= DELIVERY_WINDOW && DELIVERY_WINDOW <= DELIVERIES_PENDING_MAX,
-    "events in delivery are in the window, and the whole window may become pending"
+    "the window must have room for the events in delivery, and all its events may become pending"
 );
 const _: () = assert!(
     1 < DELIVERY_REFUSALS && DELIVERY_REFUSALS < DELIVERY_TRIES,
-    "one refusal does not make an event a dead letter"
+    "one refusal must not make an event a dead letter"
 );
 const _: () = assert!(
     PROVIDER_GRACE_MS < PROVIDER_CHECK_WITHIN_MS,
-    "a failed query does not extend the longest wait"
+    "a failed query must not extend the longest wait"
 );
-const _: () = assert!(UNITS_MAX < 1 << 24, "units fit in the three bytes of a ticket id");
+const _: () = assert!(UNITS_MAX < 1 << 24, "the units must fit in three bytes of a ticket id");

@@ -7,8 +7,8 @@
 //! delivered, or has its own row with its state. So the store needs no row for each event of a
 //! healthy endpoint.
 //!
-//! These rules hold despite any failure. If the driver crashes, it starts again from the store's
-//! rows.
+//! If the driver crashes, it starts again from the store's rows. These rules hold despite any
+//! failure:
 //! - The queue sends each event that the endpoint wants, and sends it again until it is delivered
 //!   or dead.
 //! - Events about one order, item or sale are sent one after another: an event waits until all
@@ -149,7 +149,7 @@ impl DeliveryQueue {
     /// read. `about` is the key of the event's subject. The queue skips an event that the endpoint
     /// does not want.
     pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
-        assert!(position > self.read, "events are read in their order");
+        assert!(position > self.read, "events must be read in the order of their positions");
         self.read = position;
         let fresh = if is_wanted { NewEvent::Waiting(about.into()) } else { NewEvent::Done };
         self.window.insert(position, fresh);
@@ -230,12 +230,16 @@ impl DeliveryQueue {
         let about = match (self.rows.get(&at), self.window.get_mut(&at)) {
             (Some(row), _) => row.parcel.about.clone(),
             (None, Some(fresh)) => {
-                let NewEvent::Waiting(about) = fresh else { unreachable!("a ready event waits") };
+                let NewEvent::Waiting(about) = fresh else {
+                    unreachable!("an event that can be sent must be waiting")
+                };
                 let about = about.clone();
                 *fresh = NewEvent::InFlight;
                 about
             }
-            (None, None) => unreachable!("a ready event has a row or was read"),
+            (None, None) => {
+                unreachable!("an event that can be sent must have a row or be in the window")
+            }
         };
         // A try before `next_at` only tests whether an endpoint that was down works again. It does
         // not count as a try of the event.
@@ -384,4 +388,4 @@ fn blocked_delivery(position: i64, about: &Arc<str>) -> PendingDelivery {
 const _: () =
     assert!(BREAKER_FAILURES >= 2, "one failing event must not make an endpoint count as down");
 const _: () =
-    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down is not tried too often");
+    assert!(BREAKER_PAUSE_MAX_MS >= 1_000, "an endpoint that is down must not be tried too often");

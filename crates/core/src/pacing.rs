@@ -104,7 +104,11 @@ mod tests {
     #[test]
     fn several_settlers_wait_for_the_tickets_of_one_commit() {
         assert_eq!(linger(100, COMMIT, 2), COMMIT);
-        assert_eq!(linger(3, COMMIT, 4), COMMIT * 3, "a small part of a high load");
+        assert_eq!(
+            linger(3, COMMIT, 4),
+            COMMIT * 3,
+            "a settler with a small part of a high load must wait"
+        );
     }
 
     #[test]
@@ -158,7 +162,8 @@ mod tests {
                 let batch = average_batch(settlers, rate);
                 assert!(
                     batch >= least * single,
-                    "{settlers} settlers at {rate} tickets a second: {batch}, one: {single}"
+                    "{settlers} settlers at {rate} tickets a second have batches of {batch}; one \
+                     settler has batches of {single}"
                 );
             }
         }

@@ -11,7 +11,8 @@ use crate::rules::{Rule, enforces};
 use crate::spread::{PartitionChoice, Spread};
 use crate::value::Units;
 
-const _: () = assert!(PARTITIONS_MAX <= u64::BITS, "each partition has one bit of the registry");
+const _: () =
+    assert!(PARTITIONS_MAX <= u64::BITS, "each partition must have one bit of the registry");
 
 /// The registry: the partitions that have units or may get some, with one bit for each partition.
 /// Requests go only to these partitions.

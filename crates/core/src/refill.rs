@@ -134,7 +134,10 @@ mod tests {
     fn check(pool: u64, view: &SlotView, on_its_way: u64, wanted_now: Option<(u64, Counter)>) {
         let portion =
             next_portion(&SPREAD, pool, 4, view, on_its_way).map(|p| (p.units, p.counter));
-        assert_eq!(portion, wanted_now, "pool {pool}, {view:?}, {on_its_way} on its way");
+        assert_eq!(
+            portion, wanted_now,
+            "the pool has {pool} units, {on_its_way} units are on their way, the slot is {view:?}"
+        );
     }
 
     #[test]

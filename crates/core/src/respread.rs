@@ -263,13 +263,13 @@ mod tests {
         assert_eq!(
             step(&view(0, 6, 0, true), 5, false),
             SlotDrainStep::Wait,
-            "the grant was read too early, so the slot must wait"
+            "the grant does not count the last ticket, so the drain must wait"
         );
         assert_eq!(step(&view(0, 6, 0, true), 6, false), SlotDrainStep::Close);
         assert_eq!(
             step(&view(9, 6, 0, true), 6, false),
             SlotDrainStep::Close,
-            "closing returns the remaining units to the pool"
+            "a drained slot must be closed even if it has units"
         );
     }
 
@@ -305,8 +305,16 @@ mod tests {
         };
         assert_eq!(plan(1, &[80, 0, 0, 0], 1), [(0, 1, 20), (0, 2, 20), (0, 3, 20)]);
         assert_eq!(plan(1, &[50, 30, 0, 0], 2), [(0, 2, 20), (0, 3, 10), (1, 3, 10)]);
-        assert_eq!(plan(21, &[80, 0, 0, 0], 1), [], "the part would be smaller than a request");
-        assert_eq!(plan(1, &[80, 0, 0, 0], 4), [], "a slot that sold out is not new");
+        assert_eq!(
+            plan(21, &[80, 0, 0, 0], 1),
+            [],
+            "no units may move if a part would be smaller than a request"
+        );
+        assert_eq!(
+            plan(1, &[80, 0, 0, 0], 4),
+            [],
+            "a slot that sold all its units must not count as new"
+        );
         let portions = Spread { initial: 5, threshold: 2, refill: 5, ..Spread::default() };
         let small = shares_for_new_slots(&portions, 1, 0, &shares(&[80, 0], 1));
         assert_eq!(small.iter().map(|part| part.units).collect::<Vec<_>>(), [5]);

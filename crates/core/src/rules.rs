@@ -66,7 +66,7 @@ rules! {
     LossEpochForeign,
     /// If a slot counted fewer tickets than the store has seen, the slot lost its memory.
     LossNumberBehind,
-    /// If an idle slot has other units than the store counts for it, the slot lost its memory.
+    /// If an idle slot's units differ from the store's count, the slot lost its memory.
     LossQuietMismatch,
     /// A slot whose grant was closed gets a new grant, even if the new grant has no units.
     GrantOfZero,
@@ -127,8 +127,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// If a sale has changed since its drain was announced, a pause or close drains it again
-    /// before the phase changes, but at most three times in total.
+    /// If a sale has changed since its drain was announced, it is drained again before its phase
+    /// changes, but at most three times in total.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,
@@ -211,8 +211,8 @@ rules! {
     LastTryAsksLeaving,
     /// The number of requests that a node parks is bounded.
     ParkedBound,
-    /// A snapshot reads every transaction that may have committed since the previous snapshot. A
-    /// transaction may commit after a transaction with a higher number.
+    /// For a new snapshot, a node reads every transaction that may have committed since the
+    /// previous snapshot. A transaction may commit after a transaction with a higher number.
     RefreshFromXmin,
     /// A node learns of the requests that hold orders before it learns of the counts of the same
     /// commit or snapshot.
@@ -221,15 +221,15 @@ rules! {
     LapsedLeaseCloses,
     /// The grants of a node with a valid lease are not closed.
     LiveLeaseKept,
-    /// A late payment for an ended order takes its units only from the pool.
+    /// A late payment for an ended order takes the order's units only from the pool.
     LatePayTakesUnits,
     /// A late payment for an ended order stays within the buyer's limit.
     LatePayHoldsLimit,
     /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
     /// shows that the request holds no order.
     SlotRefusalConfirmed,
-    /// An acknowledgement has an effect only if its token is the token of the ticket at its
-    /// position.
+    /// An acknowledgement names a position and a token. It has an effect only if the ticket at this
+    /// position has this token.
     AcknowledgeCompares,
     /// A settler acknowledges tickets only after the commit.
     AcknowledgeAfterCommit,

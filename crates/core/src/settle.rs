@@ -1,5 +1,5 @@
 //! Settling resolves each ticket exactly once. A *consumed* ticket becomes an order. For a
-//! *returned* ticket, the slot gets a credit if its grant is open.
+//! *returned* ticket, the slot gets a credit if the ticket's grant is open.
 //!
 //! Settling checks each ticket against the ticket's grant. This check prevents overselling, even if
 //! a slot loses, forgets or repeats tickets.

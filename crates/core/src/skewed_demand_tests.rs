@@ -142,7 +142,7 @@ impl SimulatedSale {
             assert_eq!(
                 taken,
                 RecallOutcome::Taken(part.units),
-                "the slot has the planned units, because nothing is sold meanwhile"
+                "the slot must give the planned units, because nothing is sold meanwhile"
             );
             self.feed_units(into, part.units, Counter::A, FeedCause::Recalled);
         }
@@ -173,7 +173,11 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
             .expect("1 to 10");
         let free = shop.free();
         let served = shop.buy(number, units);
-        assert_eq!(served, units.to_u64() <= free, "{units} asked, {free} free");
+        assert_eq!(
+            served,
+            units.to_u64() <= free,
+            "a request asked for {units} units while {free} were free"
+        );
         if served {
             sold += units.to_u64();
         } else {
@@ -183,9 +187,9 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
         // A counter has at most `initial` units, or one refill more than the threshold.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
-        assert!(most <= bound, "a slot holds {most}");
+        assert!(most <= bound, "a slot holds {most} units, but the bound is {bound}");
     }
-    assert_eq!((sold, shop.free()), (STOCK, 0), "every unit is sold, and none is free");
+    assert_eq!((sold, shop.free()), (STOCK, 0), "every unit must be sold, and none may be free");
     assert!(
         refused > 0 && shop.second_tries > 0 && shop.parked > 0,
         "{} {}",

@@ -16,8 +16,8 @@ use crate::print;
 
 /// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer. If a request pauses or closes a sale, the server answers after the
-/// tickets in flight are settled.
+/// Longest wait for an answer. The server can need long to pause or close a sale, because it
+/// answers only after the tickets in flight are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
@@ -51,7 +51,7 @@ impl ApiResponse {
     }
 }
 
-/// Runs a future on a new runtime until it completes.
+/// Runs a future on a new runtime until the future completes, and returns its result.
 pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start an event loop")?.block_on(future)
@@ -61,7 +61,7 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 pub enum Refused {
     /// The server refused the request.
     Problem(problem::Problem),
-    /// No valid answer arrived. The server may have executed the request.
+    /// No valid answer arrived. It is possible that the server executed the request.
     Transport(anyhow::Error),
 }
 
@@ -134,8 +134,8 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")));
         if url.scheme() == "http" {
-            // Without this setting, reqwest reads the system's certificates and fails if the system
-            // has no certificates. But plain HTTP needs no certificates.
+            // For plain HTTP, the client needs no certificates. Without this setting, reqwest would
+            // still read the system's certificates, and fail if there are none.
             http = http.tls_certs_only([]);
         }
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -81,8 +81,9 @@ pub fn restore(args: &RestoreArgs) -> Outcome {
 
 /// What the operator must do after a restore.
 const AFTER_RESTORE: &str = "\
-Orders, payments and events after the backup are missing. Start the server. Write its orders and
-payments to files, and compare them with the payment provider's dashboard and the shop's records:
+Orders, payments and events after the backup are missing. Start the server. Write the restored
+orders and payments to files, and compare the files with the payment provider's dashboard and the
+shop's records:
   doorbuster csv orders --output orders.csv
   doorbuster csv payments --output payments.csv
   doorbuster reconcile

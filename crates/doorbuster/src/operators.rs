@@ -270,7 +270,10 @@ pub fn code(args: CodeArgs) -> Outcome {
                 let path = ["v1", "admin", "sales", &sale, "access-codes"];
                 client.print_result(client.get(Path::new(&path)).await, |counts: &CodeCounts| {
                     let CodeCounts { codes, uses, spent } = counts;
-                    format!("{sale} has {codes} access codes, used {spent} of {uses} times.\n")
+                    format!(
+                        "{sale} has {codes} access codes for {uses} buyers; {spent} buyers have \
+                         used a code.\n"
+                    )
                 })
             }
             CodeCommand::Revoke { sale, prefix, yes } => {

@@ -33,8 +33,8 @@ impl StopSignals {
     }
 }
 
-/// Sets `stop` at the first signal. A second signal ends the process immediately. The caller needs
-/// no Tokio runtime.
+/// Returns at once. Sets `stop` at the first signal, and ends the process at the second signal. The
+/// caller needs no Tokio runtime.
 pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start an event loop")?;

@@ -35,7 +35,7 @@ pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
 
 /// Returns a line that says how to read the next page.
 pub fn next_page_hint(cursor: &str) -> String {
-    format!("There are more: add --cursor {cursor}\n")
+    format!("There are more entries: add --cursor {cursor}\n")
 }
 
 /// Returns a right-aligned cell.

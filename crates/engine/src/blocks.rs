@@ -1,6 +1,7 @@
 //! Buyers and networks that are blocked, for a time or permanently. The store keeps the list of
-//! blocks. Each node has a copy in memory, so a check costs only a few hash lookups. After a change
-//! on one node, the other nodes read the list again within half a second.
+//! blocks. Each node has a copy in memory, so a check of a buyer or an address costs only a few
+//! hash lookups. After a change on one node, the other nodes read the list again within half a
+//! second.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

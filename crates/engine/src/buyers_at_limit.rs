@@ -97,12 +97,12 @@ mod tests {
         assert_eq!(
             at_limit.refuses(7, two, 3, 4, Duration::from_secs(60)),
             None,
-            "the units may be in an order that this node does not know"
+            "this node's memory is old, so it may lack an order with the counted units"
         );
         assert_eq!(
             at_limit.refuses(7, Units::ONE, 3, 4, NOW),
             None,
-            "the request is within the limit"
+            "a request within the limit must not be refused"
         );
         assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the limit was raised");
         assert_eq!(at_limit.refuses(8, two, 3, 4, NOW), None, "another buyer");
@@ -112,12 +112,12 @@ mod tests {
         assert_eq!(
             at_limit.refuses(9, two, 3, 5, NOW),
             None,
-            "the count was read before the order ended"
+            "a count from before the end of an order must not be used"
         );
         assert_eq!(
             at_limit.refuses(7, two, 3, 5, NOW),
             None,
-            "the end of the order removed the buyer"
+            "the end of an order must remove the counts of all buyers"
         );
         assert_eq!(at_limit.refuses(8, two, 3, 5, NOW), Some(3));
     }

@@ -2,8 +2,9 @@
 //!
 //! A node's catalogue has every sale and receives every change, so a node answers buyers from its
 //! catalogue. An unknown id belongs to no sale, or to a sale that another node created a moment
-//! ago. Only a read of the store can tell these two cases apart. At any time, only one node of a
-//! cluster reads the store for unknown ids, and that node makes only one such read at a time.
+//! ago. Only a read of the store can tell these two cases apart. While Redis is reachable and reads
+//! are quick, only one node of a cluster at a time reads the store for unknown ids. That node makes
+//! only one such read at a time.
 //!
 //! A marker records the answer "nothing new" for a short time, on the node and in the shared Redis.
 //! The same marker serves all unknown ids, so random ids cost no memory and no further reads.

@@ -45,7 +45,7 @@ pub struct SaleFlags {
     /// On a node: the refusals that edges reported. On an edge: the edge's refusals that no node
     /// knows yet.
     pub edge_refusals: AnswerCounts,
-    /// The limit that all buyers of the sale share, and the counters of refused requests.
+    /// The request limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
     /// The state of the sale's waiting room. It is used only if the room opens automatically and is
     /// for all items.
@@ -154,8 +154,8 @@ fn version(state: u64) -> String {
     format!("{:0VERSION_DIGITS$x}", state >> 12)
 }
 
-/// Parses the front door of a row. If this fails, returns a front door that refuses all buyers. A
-/// sale that sells nothing is better than a sale without its checks.
+/// Parses the front door of a row. If the row is invalid, returns a front door that refuses all
+/// buyers. A sale that sells nothing is better than a sale without its checks.
 #[must_use]
 pub fn front_door(row: &SaleRow) -> FrontDoor {
     FrontDoor::parse(&row.front_door).unwrap_or_else(|| {

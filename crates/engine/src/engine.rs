@@ -271,8 +271,8 @@ impl Engine {
         self.node_memory.deliver(ticket, resolved)
     }
 
-    /// Returns the part that knows whether this node stops, and which tasks must end before the
-    /// program ends.
+    /// Returns the part of the engine that knows whether this node stops, and which tasks must end
+    /// before the program ends.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }

@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(
             gauge.free(),
             FreeUnits { free: Some(5), reserved: 7 },
-            "two units are kept for the waitlist"
+            "units that are kept for the waitlist must count as units that may come back"
         );
         gauge.publish(ItemCounts { total: Stock::Unlimited, ..counts });
         assert_eq!(gauge.free(), FreeUnits { free: None, reserved: 5 });

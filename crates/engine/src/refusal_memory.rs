@@ -25,7 +25,7 @@ const SETS: usize = 65_536;
 const PARTS: usize = 16;
 /// The number of sets in a part.
 const SETS_OF_PART: usize = SETS / PARTS;
-/// The number of entries of a part that wait before they move to their sets.
+/// When this many new entries of a part wait, they move to their sets.
 const WAITING_MAX: usize = 64;
 /// The number of entries in a set.
 const ENTRIES: usize = 8;

@@ -170,7 +170,7 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Makes a kind of work due at once. If it runs now, it runs once more.
+    /// Makes a kind of work due at once. If the work is running now, it runs once more after that.
     pub fn wake(&self, work: Work) {
         self.woken[work as usize].notify_one();
     }

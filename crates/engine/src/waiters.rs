@@ -221,10 +221,14 @@ mod tests {
         drop((keep(2, 10), keep(3, 11)));
         let also = waiters.join(Token(2)).expect("the entry is open");
         waiters.forget_overdue(Millis(10));
-        assert!(waiters.has_pending(Millis(11)), "decide_by has passed, but a request waits");
+        assert!(
+            waiters.has_pending(Millis(11)),
+            "a request that waits must count even after its decide_by"
+        );
         assert!(
             [1, 2, 3].iter().all(|&token| waiters.join(Token(token)).is_some()),
-            "requests wait for tickets 1 and 2, and the decide_by of ticket 3 has not passed"
+            "tickets 1 and 2 have waiting requests, and the decide_by of ticket 3 has not passed, \
+             so all must stay"
         );
         drop((listener, also));
         assert!(waiters.has_pending(Millis(10)) && !waiters.has_pending(Millis(11)));

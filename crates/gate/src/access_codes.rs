@@ -24,7 +24,7 @@ pub async fn create(
         .iter()
         .filter_map(|text| Some((prefix(text), code::hash_code(sale, text)?)))
         .collect();
-    debug_assert_eq!(hashes.len(), codes.len(), "a new code can be parsed");
+    debug_assert_eq!(hashes.len(), codes.len(), "a new code could not be parsed");
     let outcome = store.add_codes(sale, hashes, uses).await?;
     Ok((codes, outcome))
 }

@@ -41,7 +41,7 @@ const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
     Effort::from_keys(PowEffort::DEFAULT.0).keys_max == Effort::DEFAULT.keys_max,
-    "the default difficulty equals the difficulty of the benchmarks"
+    "the default difficulty must equal the difficulty of the benchmarks"
 );
 
 /// Why an answer was not accepted. After a wrong answer, the buyer needs a new challenge.

@@ -23,8 +23,8 @@ pub struct DoorCheck {
 /// token names, or `None` if the request has no valid token.
 ///
 /// If a request has a pass, that pass must be valid even if the sale does not require a pass. The
-/// pass identifies its buyer. The pass also contains the attributes that the shop gave the buyer
-/// when the pass was issued.
+/// pass identifies its buyer. The pass also contains the buyer's attributes (membership and level),
+/// as the shop's token stated them when the pass was issued.
 #[must_use]
 pub fn check_entry(
     passes: &Passes,

@@ -30,8 +30,8 @@ pub enum Pace {
     /// A connection sends its next request as soon as it has the previous answer.
     Closed,
     /// The generator sends this average number of requests per second, at random instants. It does
-    /// not wait for earlier answers. If no connection is free, a request waits. Its latency counts
-    /// from the time at which the request was due.
+    /// not wait for earlier answers. If no connection is free, a request waits. The latency of a
+    /// request counts from the time at which the request was due.
     Open(f64),
     /// The same as `Open`, but if no connection is free, the generator drops the request and does
     /// not send it later.
@@ -52,7 +52,7 @@ pub struct Load {
     pub warm_up: Duration,
     /// The measured time. If the script ends earlier, the measurement ends too.
     pub time: Duration,
-    /// The core of the generator. `None` means any core.
+    /// The processor core for the generator's thread. `None` means any core.
     pub core: Option<usize>,
 }
 

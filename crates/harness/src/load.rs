@@ -4,11 +4,11 @@
 //! Every buyer is followed to a *final* answer: an order, a refusal, or the verdict after a `202`.
 //! After an answer `429` or `5xx` or a broken connection, the worker sends the request again with
 //! the same key. A buyer without a final answer at the end counts as lost. An error of the server
-//! or the connection never counts as a refusal.
+//! or of a connection never counts as a refusal.
 //!
 //! Each worker is one thread with its own [event loop](crate::generator::event_loop) and its own
-//! share of the connections. The thread that calls [`run`] only reports progress. All tokens are
-//! signed before the clock starts.
+//! share of the connections. The thread that calls [`run`] sends no requests and only reports
+//! progress. All tokens are signed before the clock starts.
 
 mod answer;
 mod answers_file;

@@ -1,6 +1,6 @@
 //! Runs an installation for a long time under mixed traffic, and samples its memory, open files,
-//! data, tables and logs. A line through the samples of each value has a slope, which shows whether
-//! the value grows too fast.
+//! data, tables and logs. For each value, the slope of a line through its samples shows whether the
+//! value grows too fast.
 //!
 //! Sales open, sell and close, one after the other. A webhook endpoint refuses most events. The
 //! second node restarts repeatedly. The first node never restarts, so that the samples show the

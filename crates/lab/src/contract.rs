@@ -80,7 +80,8 @@ pub enum Claim {
     Safe,
     /// Even without a fault, the strategy can oversell.
     Unsafe,
-    /// The strategy keeps its promise while every server and process works.
+    /// The strategy never oversells, loses or duplicates orders while every server and process
+    /// works.
     SafeWithoutFaults,
 }
 

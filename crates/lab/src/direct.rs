@@ -1,9 +1,8 @@
 //! Runs the embedded shape without HTTP, so that the cost of HTTP is visible.
 //!
 //! First the buyers buy from a server over HTTP. Then the server stops, and a separate process runs
-//! the engine on the server's data directory. The same buyers buy from this engine, without a
-//! driver and without connections. Instead, [`DirectCrowd::level`] tasks call the engine at the
-//! same time.
+//! the engine on the server's data directory. The same buyers buy from this engine without
+//! connections: [`DirectCrowd::level`] tasks call the engine at the same time.
 
 use std::process::Stdio;
 use std::sync::Arc;

@@ -179,7 +179,7 @@ impl Counts {
         );
         check(
             self.reserved != self.promised.len() as u64,
-            format!("{} answers named {} orders", self.reserved, self.promised.len()),
+            format!("{} answers named only {} orders", self.reserved, self.promised.len()),
         );
         let missing = self.promised.difference(&self.orders).next();
         check(missing.is_some(), format!("order {} was promised and is missing", text(missing)));
@@ -296,7 +296,7 @@ fn send(
         anyhow::bail!("the target must be a sale of Doorbuster")
     };
     // Arrivals are random, so more buyers than the expected number can arrive. Therefore the run
-    // prepares 5% more buyers, and another 1,000.
+    // prepares 5% and 1,000 buyers more than expected.
     let count = u64::from(options.rate) * u64::from(options.secs) * 21 / 20 + 1_000;
     let count = u32::try_from(count).context("too many requests")?;
     let buyers = Buyers::new(product.secret(), "headline", count);
@@ -357,7 +357,7 @@ mod tests {
             orders: ids(4),
             ..correct()
         };
-        assert_eq!(few.findings(), [""; 0], "fewer requests than units");
+        assert_eq!(few.findings(), [""; 0], "fewer requests than units are no fault");
     }
 
     #[test]

@@ -51,8 +51,8 @@ pub const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         RENEWED,
-        "A timer renews the lock while the holder works. This works here, but not if the \
-         whole process pauses, because then the timer pauses too.",
+        "A timer renews the lock while the holder works. This is enough here. If the whole process \
+         paused, the timer would pause too, and the lock would end.",
     ),
     (
         "redis-lock-fenced",
@@ -245,7 +245,7 @@ impl IncidentReport {
 
 impl Variant {
     /// Returns the part of the timeline that shows the failure. This part begins shortly before the
-    /// first event of work that takes longer than the lock lasts.
+    /// first call that takes longer than the lock lasts.
     #[must_use]
     pub fn failure_excerpt(&self, events: usize) -> &[Event] {
         let turn = self.timeline.iter().position(|event| event.kind == EventKind::BeginsLongWork);

@@ -76,8 +76,8 @@ impl Servers {
     /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses which
     /// connection is slow. If the chosen connection does not exist yet, the newest connection is
     /// slow. So a consumer that has only one connection is slow too. In a run with one buyer at a
-    /// time, this rule does not apply. With a slow only connection, such a run would sell very few
-    /// units.
+    /// time, only the chosen connection is slow. Such a run may use only one connection, and would
+    /// sell very few units over a slow connection.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;

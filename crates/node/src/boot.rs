@@ -92,8 +92,9 @@ async fn serve_and_reload(
     let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
     let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
-        // The store failed, so it must not write any more. Confirmed orders are on the disk. The
-        // next start returns the units of all tickets without a confirmed order.
+        // The store failed, so this process must write nothing more to the store. Confirmed orders
+        // are on the disk. The next start returns the units of all tickets without a confirmed
+        // order.
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
@@ -103,7 +104,7 @@ async fn serve_and_reload(
         backup.await.ok();
     }
     // The flush blocks until the collector has the last traces. Without tracing, the flush returns
-    // at once.
+    // immediately.
     drop(tokio::time::timeout(FINISH_TIMEOUT, tokio::task::spawn_blocking(trace::flush)).await);
     match stopped {
         Ok(()) => run,
@@ -111,7 +112,7 @@ async fn serve_and_reload(
     }
 }
 
-/// Runs the continuous backup in a task, and logs a panic of the task at once.
+/// Runs the continuous backup in a task, and logs a panic of the task immediately.
 fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     let backup = tokio::spawn(run);
     tokio::spawn(async move {

@@ -1,4 +1,5 @@
-//! Joins the parts of the server into one process: starts and stops them, and maintains its files.
+//! Joins the parts of the server into one process, starts and stops these parts, and maintains the
+//! files of a store.
 
 pub mod boot;
 pub mod maintenance;

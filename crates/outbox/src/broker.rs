@@ -20,7 +20,7 @@ const SOURCE: &str = "doorbuster";
 /// Decides to which brokers the server may connect.
 #[derive(Clone, Debug)]
 pub(crate) struct BrokerGuard {
-    /// The allowed hosts. `None` means that every host is allowed.
+    /// The allowed hosts. `None` means that every host is allowed, because `allow_private` is true.
     hosts: Option<Vec<BrokerHost>>,
 }
 
@@ -180,11 +180,11 @@ mod tests {
         }
         assert!(
             BrokerGuard::new(Vec::new(), false).check("nats://8.8.8.8").is_err(),
-            "no host is configured"
+            "if the settings name no host, every broker must be refused"
         );
         assert!(
             BrokerGuard::new(Vec::new(), true).check("nats://127.0.0.1").is_ok(),
-            "every host is allowed"
+            "if private addresses are allowed, every host must be allowed"
         );
     }
 

@@ -13,8 +13,8 @@ use super::Outbox;
 /// purchases do not wait for a long transaction.
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
-/// How long events without an order are kept. An endpoint that does not accept events for longer
-/// than this never gets these events.
+/// How long events without an order are kept. If an endpoint accepts no events for a longer time,
+/// the endpoint never gets these events.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;

@@ -224,7 +224,7 @@ impl WebPush {
     }
 
     /// Returns the message for a subscription. Returns `None` if the browser already got a message
-    /// about the buyer's turn. If the end of the turn was moved, it is still the same turn.
+    /// about the buyer's turn. A turn whose end was moved is still the same turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

@@ -210,7 +210,7 @@ pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money>
 }
 
 /// Makes the checkout end no later than the order's payment window. The provider itself may accept
-/// payments after this time.
+/// payments even after the end of the window.
 fn with_order_deadline(mut kept: Checkout, order: &Order) -> Checkout {
     kept.expires_at = kept.expires_at.min(order.pay_by);
     kept

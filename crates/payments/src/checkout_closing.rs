@@ -41,7 +41,7 @@ const PUT_OFF_AT_ONCE: usize = 100;
 /// pause is short, because the end of a hold must be published within two seconds.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest time between two reads. A page becomes out of date, because another node can become the
-/// leader, and its orders can be paid or get more time.
+/// leader, and because orders of the page can be paid or get more time.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -103,8 +103,8 @@ impl<'a> CheckoutQueries<'a> {
             // that remain.
             let fell_silent = self.silence.is_silent() && waiting.len() > free;
             tokio::select! {
-                // Requests come first, so that they make progress even if another branch is always
-                // ready.
+                // The branch of the running requests comes first, so that the requests make
+                // progress even if another branch is always ready.
                 biased;
                 Some(answer) = self.asking.next(), if !self.asking.is_empty() => {
                     all_noted &= self.note(answer);
@@ -188,7 +188,8 @@ impl Payments {
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE_SIZE;
-        // The store returns a checkout until the provider's answer about it is stored.
+        // The store returns a checkout until the provider's answer about the checkout is stored. So
+        // the page can contain checkouts about which a request is running.
         waiting.retain(|(checkout, _)| !in_progress.contains(&checkout.session));
         waiting.reverse();
         (waiting, is_full)

@@ -60,8 +60,8 @@ pub enum ProviderMessage {
         /// The reversal to record if this installation did not request the refund.
         if_not_ours: Option<Reversal>,
     },
-    /// A payment was refunded or disputed without a request from the shop. Or an earlier reversal
-    /// of this kind was cancelled.
+    /// A payment was refunded or disputed without a request from the shop, or such a refund or
+    /// dispute was cancelled.
     Reversed {
         /// The reversal.
         reversal: Reversal,

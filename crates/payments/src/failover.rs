@@ -325,7 +325,7 @@ mod tests {
         let reversals = engine.store().reversals().await.expect("reads");
         assert_eq!(reversals.len(), 1, "{reversals:?}");
         let again = payments.apply_again(3, vec![capture], &changes).await;
-        assert_eq!(again, [], "the database has the payment");
+        assert_eq!(again, [], "the database must not lack the payment any more");
         engine.stop().await;
     }
 
@@ -337,11 +337,11 @@ mod tests {
         let mut unasked = (0..ASKED_AT_ONCE + 1).map(capture).collect::<Vec<_>>();
         let asked = silent.find_reversals(&mut unasked);
         let pause = Duration::from_millis(500);
-        assert!(tokio::time::timeout(pause, asked).await.is_err(), "it asks again later");
+        assert!(tokio::time::timeout(pause, asked).await.is_err(), "the node must pause first");
         assert_eq!(unasked.len(), ASKED_AT_ONCE + 1);
         unasked.iter_mut().for_each(|capture| capture.money.minor = 0);
         silent.find_reversals(&mut unasked).await;
-        assert_eq!(unasked, [], "a free order has no payment");
+        assert_eq!(unasked, [], "a free order must not be asked about");
         engine.stop().await;
     }
 }

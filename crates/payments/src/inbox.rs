@@ -87,8 +87,8 @@ impl Payments {
         if outcome == PaymentEventOutcome::Paid {
             applied.add(capture.clone());
             // After a failover, `follow_failovers` reads the remembered payments and applies them
-            // again. It may have read them before this payment was added. Then this payment is
-            // applied again here.
+            // again. If it read them before this payment was added, it did not apply this payment.
+            // So this payment is applied again here.
             if applied.read_for() != read_for {
                 self.capture(capture).await?;
             }

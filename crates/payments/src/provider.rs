@@ -55,8 +55,8 @@ impl Provider {
             }
             ProviderSettings::Stripe(stripe) => {
                 // The mark is a hash with a key that differs in each installation. Purchases are
-                // hashed with the same key. The text begins with a control character, which no
-                // buyer's id has, so no purchase has the same hash.
+                // hashed with the same key. The hashed text begins with a control character, which
+                // no buyer's id has. So the hash of a purchase never equals the mark.
                 let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -157,7 +157,7 @@ impl Provider {
         match self {
             // The sandbox keeps its messages in the server's database. If a failover loses a
             // reversal, it also loses the record that the reversal's message was sent. So the
-            // sandbox sends this message again, and needs no query.
+            // sandbox sends this message again, and the node does not need to ask.
             Self::Sandbox(_) => Ok(None),
             Self::Stripe(provider) => provider.reversal_of(payment).await,
         }

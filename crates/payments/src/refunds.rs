@@ -1,6 +1,6 @@
-//! The leader requests each refund until the provider accepts it. Then it asks for the refund's
-//! progress until the money has arrived. The refund's id is the idempotency key, so a repeated
-//! request makes no second refund.
+//! The leader requests each refund until the provider accepts it. Then the leader asks for the
+//! refund's progress until the money has arrived. The refund's id is the idempotency key, so a
+//! repeated request makes no second refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};

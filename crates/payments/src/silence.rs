@@ -1,8 +1,8 @@
-//! Detects a provider that does not answer. Such a provider gets only a few requests at a time, and
-//! the other checkouts are postponed. An order's grace period begins after the first request about
-//! it fails. Without this detection, the requests about thousands of due orders would wait for
-//! their timeouts, a few at a time. So the units of the last orders would return much later than
-//! the units of the first orders.
+//! Detects a provider that does not answer. Such a provider gets requests about only a few
+//! checkouts at a time, and all other checkouts are postponed. An order's grace period begins after
+//! the first request about it fails. Without this detection, the requests about thousands of due
+//! orders would wait for their timeouts, a few at a time. So the units of the last orders would
+//! return much later than the units of the first orders.
 
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,7 @@ mod tests {
         for _ in 1..SILENT_AFTER {
             silence.record(ProbeResult::NoAnswer, now);
         }
-        assert!(!silence.is_silent(), "an answer ended the first series");
+        assert!(!silence.is_silent(), "an answer must end the first series");
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NotAsked, now);
@@ -149,12 +149,12 @@ mod tests {
         assert_eq!(waiting, (100 - PROBES_MAX as u32 + 1..100).collect::<Vec<_>>());
         assert!(
             silence.split_off_waiting(&mut waiting, 1).is_empty(),
-            "requests about the remaining checkouts can start now"
+            "no checkout must be postponed if its request can start now"
         );
         assert_eq!(
             silence.split_off_waiting(&mut waiting, AT_ONCE).len(),
             PROBES_MAX - 1,
-            "earlier requests are still running"
+            "checkouts must be postponed while other requests are running"
         );
         assert!(silence.split_off_waiting(&mut waiting, 0).is_empty());
     }
@@ -165,7 +165,7 @@ mod tests {
         (1..SILENT_AFTER).for_each(|_| silence.record(ProbeResult::NoAnswer, now));
         assert!(
             !silence.is_confirmed(now + 2 * CONFIRMED_AFTER),
-            "the provider does not count as silent"
+            "a provider must count as silent before its silence is confirmed"
         );
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now + CONFIRMED_AFTER);

@@ -55,8 +55,8 @@ pub struct Stripe {
     /// Whether the server has already logged that Stripe's key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of sessions that Stripe refused to close, so that a second request read the
-    /// session.
+    /// The number of sessions that Stripe refused to close. For each of these sessions, the server
+    /// sent a second request, which reads the session.
     further_requests: AtomicU32,
 }
 
@@ -240,7 +240,7 @@ impl Stripe {
         // Stripe repeats its first answer to a key, even if that answer was an internal error. So a
         // request after an error has a new key, and could refund the payment a second time.
         // Therefore the server first checks that the arrived and pending refunds do not cover the
-        // payment. Stripe never refunds more than was paid.
+        // payment. Even without this check, Stripe never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -255,7 +255,7 @@ impl Stripe {
         ];
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
             // This refund covers only a part of the payment, because a person refunded the other
-            // part. The sum of all refunds shows whether all money was returned. Their state must
+            // part. The sum of all refunds shows whether all money was returned. The refunds must
             // be read again, because Stripe repeats its first answer to a key even if the refund
             // has failed since then.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {

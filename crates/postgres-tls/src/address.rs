@@ -177,7 +177,7 @@ mod tests {
         assert!(error("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
         assert!(
             Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(),
-            "sslmode=prefer does not read the file"
+            "sslmode=prefer must not read the file"
         );
     }
 }

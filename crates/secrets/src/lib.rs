@@ -200,7 +200,7 @@ pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
 
 /// Checks the permissions of the data directory of an embedded store. If other users can read or
 /// enter the directory but not write to it, logs a warning. The directory is safe in this case,
-/// because only their owner can read the files.
+/// because only the owner of the files can read the files in it.
 ///
 /// # Errors
 ///

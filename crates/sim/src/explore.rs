@@ -4,10 +4,10 @@
 //! Random seeds reach deep states, but they may miss a short, unlucky sequence of steps. This
 //! search misses no sequence. The search visits each state once, and recognises a state by its hash
 //! (Wolper and Leroy, "Reliable Hashing without Collision Detection", CAV 1993). In every state,
-//! the checker checks the last step. Then a copy of the sale runs without further faults until
-//! nothing changes (the copy is "run to rest"), and the checker checks the result. So a search
-//! without a finding shows that the promises hold in every state, and that the sale recovers from
-//! every state.
+//! the checker checks the last step. If no message is in flight, a copy of the sale is then "run to
+//! rest": the copy runs without further faults until nothing changes. The checker checks the
+//! result. So a search without a finding shows that the promises hold in every state, and that the
+//! sale recovers from every state.
 //!
 //! The hash does not depend on the sequence in which messages were sent, because the search
 //! delivers the messages of a state in every sequence.

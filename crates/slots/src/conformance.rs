@@ -136,7 +136,7 @@ pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 4).await;
     open_slot(&slots, 10).await;
-    assert_eq!(available(&slots).await, 6, "a repeated call changes nothing");
+    assert_eq!(available(&slots).await, 6, "a repeated call must change nothing");
     let older = slots.init(SLOT, terms(GrantId(1), Epoch(4), 99)).await.expect("reachable");
     assert_eq!(older, ApplyOutcome::Foreign);
     assert_eq!(available(&slots).await, 6);
@@ -315,9 +315,8 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     ));
 }
 
-/// The other counter becomes active if the active one has too few units or falls below the
-/// threshold. If neither counter has enough units, but both together have enough, the counters
-/// merge.
+/// If the active counter has too few units or falls below the threshold, the other counter becomes
+/// active. If neither counter has enough units, but both together have enough, the counters merge.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };
@@ -336,18 +335,18 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     assert_eq!(
         state().await,
         ([3, 5], Counter::A, false),
-        "the counter is not below the threshold"
+        "A must stay active, because A is not below the threshold"
     );
     issue(&slots, "a", "2", 4).await;
     assert_eq!(
         state().await,
         ([3, 1], Counter::A, true),
-        "B served the request, and now A has more units than B"
+        "B must serve the request, and then A, which has more units, must be active"
     );
     fill(2, Counter::B, 1).await;
-    assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill clears the mark");
+    assert_eq!(state().await, ([3, 2], Counter::A, false), "a refill must clear the mark");
     issue(&slots, "a", "3", 5).await;
-    assert_eq!(state().await, ([0, 0], Counter::A, true), "both counters are merged");
+    assert_eq!(state().await, ([0, 0], Counter::A, true), "the counters must merge");
     fill(3, Counter::B, 4).await;
     let recalled =
         slots.recall(SLOT, RecallId(1), GrantId(2), Epoch(6), 3).await.expect("reachable");
@@ -360,13 +359,13 @@ pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
     assert!(!slots.retire(SLOT).await.expect("reachable"));
-    assert_eq!(available(&slots).await, 9, "a ticket waits");
+    assert_eq!(available(&slots).await, 9, "a slot with a queued ticket must keep its units");
     let taken = take(&slots, 1).await;
     let done =
         DeliveryRef { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
     slots.acknowledge(&[done]).await.expect("reachable");
     for _ in 0..2 {
-        assert!(slots.retire(SLOT).await.expect("reachable"), "a repeated call succeeds");
+        assert!(slots.retire(SLOT).await.expect("reachable"), "a repeated call must succeed");
     }
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);

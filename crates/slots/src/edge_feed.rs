@@ -44,7 +44,7 @@ pub struct FeedChange<'a> {
 pub struct FeedPart {
     /// The number of the feed's generation.
     pub generation: u64,
-    /// The feed's head: the text that says up to where the generation is complete.
+    /// The feed's head: the text that says how many requests and changes an edge must read.
     pub head: Vec<u8>,
     /// The feed's position at the beginning of this part.
     pub from: FeedPosition,

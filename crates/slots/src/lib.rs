@@ -51,7 +51,8 @@ pub struct DeliveryRef {
     pub slot: SlotKey,
     /// The ticket's position in the queue.
     pub at: u64,
-    /// The ticket's token. It is needed because positions can repeat after a slot lost its memory.
+    /// The ticket's token. The token is needed because positions can repeat after a slot lost its
+    /// memory.
     pub token: Token,
 }
 
@@ -113,10 +114,12 @@ impl Slots {
     }
 
     /// Makes this node take the tickets of these slots in Redis, and of no other slots in Redis.
-    /// The node also takes the tickets of all slots in its own memory, because no other node can.
+    /// The node always takes the tickets of all slots in its own memory, because no other node can
+    /// reach these slots.
     ///
     /// # Errors
-    /// Fails if there are more slots than one node can read. Then only the first slots are served.
+    /// Fails if there are more slots than one node can read. Then the node takes only the tickets
+    /// of the first slots.
     pub fn serve(&self, slots: &[SlotKey]) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -223,8 +226,8 @@ impl Slots {
     }
 
     /// Waits until a slot has undelivered tickets, and delivers up to `at_most` of them. The
-    /// tickets stay in their queues until [`Slots::acknowledge`] removes them. Dropping the future
-    /// loses nothing.
+    /// tickets stay in their queues until [`Slots::acknowledge`] removes them. If the caller drops
+    /// the future, no ticket is lost.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.
@@ -248,7 +251,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Delivers tickets again whose settler stopped before it acknowledged them.
+    /// Delivers the slot's unacknowledged tickets again. Used after the settler that got them
+    /// stopped.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.

@@ -8,8 +8,8 @@
 -- Returns two numbers for each key, both in microseconds: how far the key's instant is ahead of the
 -- present, and the granted share.
 --
--- A key holds an instant, by this server's clock in microseconds. At that instant, the limit is
--- full again, and the key expires. The rule is LimitCall::apply in doorbuster-core,
+-- A key holds an instant, by this server's clock in microseconds. At that instant, the limit allows
+-- its whole burst again, and the key expires. The rule is LimitCall::apply in doorbuster-core,
 -- gate/shared_limit.rs. A test compares this script with that function.
 
 local time = redis.call('TIME')

@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | `PREFIX:{shared}:lock:NAME` | string | token of the owner | one lease; a renewal starts a new lease |
 //! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | never expires; there is one key for each name, and there are few names |
-//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until the limit is full again |
+//! | `PREFIX:{shared}:limit:…` | string | a limit's state | until the limit allows its whole burst again |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
 //! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
 //! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, from the last read of the store | 10 ms |
@@ -96,7 +96,8 @@ impl SharedRedis {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must have the servers in the same sequence.
+        // Every node must have the servers in the same sequence, because all nodes should use the
+        // same server.
         urls.sort();
         urls.dedup();
         let refused = |e: RedisError| SlotError {

@@ -17,8 +17,9 @@ pub enum Effect {
     Deliver,
 }
 
-/// Returns the effects of the settlement of one batch. If the simulator removes one of the rules,
-/// an effect that must follow the commit comes before the commit.
+/// Returns the effects of the settlement of one batch. If the simulator removes
+/// [`Rule::AcknowledgeAfterCommit`] or [`Rule::TellAfterCommit`], the acknowledgement or the
+/// delivery comes before the commit.
 #[must_use]
 pub fn effects() -> Sequence<Effect> {
     use Effect::{Acknowledge, Commit, Deliver};

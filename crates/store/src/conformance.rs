@@ -239,7 +239,7 @@ impl Fixture {
         assert_eq!(
             (c.pool, c.in_slots, c.held, c.paid),
             (pool, in_slots, held, paid),
-            "pool, in slots, held, paid"
+            "units in the pool, in slots, held, paid"
         );
         self.check_invariants().await;
     }

@@ -35,8 +35,8 @@ pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// The interval at which an idle writer checks that its files are still in place. A busy writer
 /// checks after each commit.
 pub const FILES_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The largest size of the changed pages that wait for a continuous backup. At the bound the pages
-/// are dropped, and the backup needs a new base.
+/// The largest size, in bytes, of the changed pages that wait for a continuous backup. At the bound
+/// the pages are dropped, and the backup needs a new base.
 pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time the
 /// job is refused.
@@ -89,7 +89,7 @@ const _: () =
     assert!(CHECKPOINT_PAGES < LOG_PAGES_MAX, "a checkpoint must start before the writer pauses");
 const _: () = assert!(
     GROUP_WEIGHT_MAX >= doorbuster_core::limits::SETTLE_BATCH_MAX,
-    "a settle job fits in a group"
+    "a settle job must fit in a group"
 );
 
 /// The interval at which the log repeats that the database is still unavailable.
@@ -185,13 +185,13 @@ pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 
 const _: () = assert!(
     4 * PG_ANSWER_WAIT.as_millis() < SPENT_KEPT_MS.unsigned_abs() as u128,
-    "a row that was valid when a short transaction began is kept until the transaction ends"
+    "a row that was valid when a short transaction began must be kept until its end"
 );
 const _: () = assert!(
     PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(),
-    "a wait for a lock ends before the statement times out"
+    "a wait for a lock must end before the statement times out"
 );
 const _: () = assert!(
     PG_STATEMENT_WAIT.as_millis() < PG_ANSWER_WAIT.as_millis(),
-    "PostgreSQL ends a statement before the node stops waiting for it"
+    "PostgreSQL must end a statement before the node stops waiting for it"
 );

@@ -66,7 +66,7 @@ struct Handle {
     shared: Arc<Shared>,
     writes: SyncSender<writer::WriteJob>,
     reads: SyncSender<read::ReadJob>,
-    /// Disconnects when all readers have ended.
+    /// A channel that disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
     /// The copies of commits for a continuous backup, if there is one.
     copy: Option<CommitCopy>,

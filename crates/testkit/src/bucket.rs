@@ -82,7 +82,7 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
-    assert!(head.headers.contains_key("authorization"), "every request is signed");
+    assert!(head.headers.contains_key("authorization"), "a request is not signed");
     let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
     let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
     let name = path.strip_prefix(&root).unwrap_or_default().to_owned();

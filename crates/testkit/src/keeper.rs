@@ -1,5 +1,5 @@
-//! Private servers. Each server runs in its own directory on free ports, and always ends with the
-//! test program.
+//! Runs private servers for tests. Each server runs in its own directory on free ports, and always
+//! ends with the test program.
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The script that installs the programs.
 const SETUP: &str = include_str!("../../../scripts/setup");
-/// An environment variable. If its value is `1`, a test fails if it cannot check everything. Set
+/// An environment variable. If its value is `1`, a test that cannot check everything fails. Set
 /// this value on a machine that has all programs.
 const REQUIRE: &str = "DOORBUSTER_REQUIRE_ALL";
 
@@ -71,5 +71,5 @@ fn a_missing_program_is_named_with_its_package() {
         assert_eq!(advice(program), format!("{program} is missing: {due}"));
     }
     let failed = std::panic::catch_unwind(|| program("a-program-of-no-package"));
-    assert!(failed.is_err(), "a missing program fails the test");
+    assert!(failed.is_err(), "a missing program must fail the test");
 }

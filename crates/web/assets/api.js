@@ -7,7 +7,8 @@ export const COOKIE = 'cookie';
 /** The origin of the server. It is empty if the pages come from the server itself. */
 export const origin = window.doorbuster?.api ?? '';
 
-/* If first.js has already sent this request, returns its answer. This works only once. */
+/* If first.js has already sent this request, returns the answer to that early request. Later calls
+   return null. */
 function takeEarly(method, path) {
   const early = window.doorbusterEarly;
   if (!early || method !== 'GET' || early.path !== path) return null;
@@ -143,7 +144,7 @@ export const leaveWaitlist = (token, sale, item) =>
 /** Stores the shop's token in a cookie, and reads which buyer the cookie belongs to. */
 export const keepToken = token => call('POST', '/v1/session', { token });
 export const getSession = () => call('GET', '/v1/session', { cache: 'no-store' });
-/** Messages of web push to this browser. */
+/** The requests that start and stop web push messages to this browser. */
 export const subscribePush = (token, body) =>
   call('POST', '/v1/push-subscriptions', { token, body });
 export const unsubscribePush = token => call('DELETE', '/v1/push-subscriptions', { token });

@@ -34,9 +34,10 @@ function say(key, values) {
   if (key) announce(text(key, values), true);
 }
 
-/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again`, or `lost` if
-   the result is unknown. If the server refuses for a reason other than the answer, `attempt` closes
-   the dialog. If the server gives no challenge, `refused(answer)` closes the dialog. */
+/** Opens the dialog. `attempt(solved)` sends an answer and returns `done`, `again` or `lost`.
+   `lost` means that the result is unknown. If the server refuses for a reason other than the
+   answer, `attempt` closes the dialog. If the server gives no challenge, `refused(answer)` closes
+   the dialog. */
 export function openCheck(what) {
   work = what;
   if (!dialog.open) {

@@ -5,9 +5,9 @@ let low = 0,
   mark = 0;
 
 /** Sets the clock by `iso`, the server's time in an answer. `sent` and `got` are the times of the
-   request and of the answer, by performance.now. The server wrote `iso` between these two times. If
-   this agrees with the estimate so far, the estimate becomes more exact. Otherwise a new estimate
-   begins. */
+   request and of the answer, by performance.now. The server wrote `iso` between these two times, so
+   the answer gives a range for the server's time. If this range overlaps the range of the estimate,
+   the estimate becomes more exact. Otherwise a new estimate begins. */
 export function setClock(iso, sent, got) {
   const ms = Date.parse(iso);
   if (Number.isNaN(ms)) return;

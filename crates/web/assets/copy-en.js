@@ -214,7 +214,7 @@ export const copy = {
     'Nothing to see and nothing to solve: your device calculates for some seconds. This also works with a screen reader.',
   'check.start': 'Start', 'check.working': 'Working: {p} %', 'check.done': 'Done. One moment.',
   'check.hard': 'Hard to see? Choose “No picture”.',
-  'check.fresh': 'You have 2 minutes. It counts once, for this sale only.',
+  'check.fresh': 'You have 2 minutes. The check counts once, for this sale only.',
   'check.wrong': 'Not quite. Here is a new one.',
   'check.again': 'That was not accepted. Please start again.',
   'check.over': 'The 2 minutes are over. Please take a new one.',

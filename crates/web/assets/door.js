@@ -85,7 +85,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       t = now();
     const wait = at > t ? at - t : jitter(0, (opens - t) * 0.6);
     if (wait < 3_600_000)
-      fetching = setTimeout(ahead_of_time, wait); /* a later status plans a longer wait */
+      fetching = setTimeout(ahead_of_time, wait); /* a later status plans longer waits again */
   }
   async function ahead_of_time() {
     const again_in = secs => {
@@ -214,7 +214,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
     const front = frontOf(m);
     if (code === 'waiting_room') {
       if (front.waiting_room === 'off') front.waiting_room = 'auto';
-      dropPass(m, m.item.id); /* an open room accepts no older passes */
+      dropPass(m, m.item.id); /* a room that is open accepts no pass from before it opened */
       join();
     } else if (code === 'challenge_required' || code === 'challenge_failed') {
       if (front.challenge === 'off')

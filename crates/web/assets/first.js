@@ -23,8 +23,8 @@
     'en';
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
-  /* The server's HTML shows the first item. If the address names no item, this is the right item,
-     so the visitor sees these parts before the page is ready. */
+  /* The server's HTML shows the first item. If the address names no item, this is the right item.
+     So the visitor sees the item's texts and picture before the page is ready. */
   if (!/[#&]item=/.test(location.hash)) root.classList.add('early');
 
   /* Sends the page's first request before the page's own script has loaded. api.js takes the

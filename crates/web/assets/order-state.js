@@ -6,8 +6,8 @@ import { now } from '/assets/clock.js';
    the confirmation. */
 export const CHECK_MS = 60_000;
 
-/** The page warns the buyer when less than this time is left to pay. The time is two minutes, or a
-   quarter of a short hold. */
+/** The page warns the buyer when less than this time is left to pay. The time is a quarter of the
+   whole time to pay, but at most two minutes. */
 export const endingMs = ({ reserved_at, pay_by }) =>
   Math.min(120_000, (Date.parse(pay_by) - Date.parse(reserved_at)) / 4 || 0);
 
@@ -65,7 +65,8 @@ const names = {
     { paid: 'h.second', reserved: 'h.mismatch' }[entry.state] ?? 'h.late',
   ],
 };
-/* The steps of each state, from the order alone. The page uses them if it has no history. */
+/* The steps for each state of an order, made from the order itself. The page shows these steps if
+   it has no history. */
 const plain = {
   queued: () => [['h.queued', null, 'now']],
   waiting: o => [['h.joined', o.joined_at, 'now']],

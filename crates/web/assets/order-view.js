@@ -94,7 +94,8 @@ function showNext(isPaid) {
   put($('#next-at'), isAhead ? wholeTime(at) : '');
 }
 /* A step's time has the date and the zone if the step is a deadline, or if its time is not today.
-   The steps of a finished order always have them, because the order may be printed. */
+   The steps of a finished order always have the date and the zone, because the order may be
+   printed. */
 function showSteps(steps, isOver) {
   $('#steps').replaceChildren(
     ...steps.map(([key, iso, kind]) => {

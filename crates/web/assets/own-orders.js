@@ -1,8 +1,8 @@
 /* Reads this buyer's orders in the sale, so that a new tab shows the reserved order, and how many
    units the buyer may still buy. If the buyer has bought in this browser, the page reads the orders
-   before it is shown. Otherwise the buyer may have bought on another device. Then the page reads
-   the orders after the first minute of the sale (the rush), because page views must not read the
-   store during the rush. */
+   before it is shown. Otherwise the buyer may have bought on another device, so the page reads the
+   orders later: after the first minute of the sale (the rush). During the rush, page views must not
+   read the store. */
 import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';

@@ -24,7 +24,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     stuck = false,
     entering = 0,
     watching = false,
-    hasLeft = false /* another node may still report the position */,
+    hasLeft = false /* after leaving, another node may still report the old position */,
     heard = 0;
 
   /** Writes the position into the model, if the page shows this room. */

@@ -7,7 +7,7 @@ import {
   OLD_MS, canWaitlist, dealOf, ends, isAdmitted, row, sceneOf, shadeOf, starts, usedUp,
 } from '/assets/sale-state.js';
 
-/* For each deal:
+/* For each deal (the step that this buyer can take; see sale-state.js):
    - `look`: replaces the look of the scene.
    - `mode`: the mode of the button.
    - `pick`: whether the buyer may choose units.
@@ -73,8 +73,8 @@ const mayBuyMore = (m, scene, deal) =>
      `aloud`: the countdown for screen readers.
    - `stock`: { words, more, values, bar: { sold, held } or null }. The bar's parts are in
      thousandths.
-   - `mode`, `until`, `pick`, `say_tone`, `button`, `title`, `text`, `act`, `see`: the button, the
-     choice of units, the words, and the second action.
+   - `mode`, `until`, `button`: the button. `pick`: whether the buyer may choose units.
+   - `say_tone`, `title`, `text`: the words. `act`, `see`: the second action.
    - `tab`: { head, rest_ms, lit }: the text before the tab's title, the time in its icon, and
      whether the buyer can act now.
    - `news`: the event to report to a buyer who looks at another tab, or null. */
@@ -249,6 +249,6 @@ function tabOf({ m, t, scene, deal }, pill, mode, news) {
           ? 'pill.' + pill
           : null;
   const lit = (!!news && news !== 'open') || (pill === 'live' && USABLE.includes(mode));
-  /* The icon counts down only if the title does. */
+  /* The icon counts down only if the title also counts down. */
   return { head, rest_ms: soon_ms || (head === 'remind.pay' ? pay_ms : 0), lit };
 }

@@ -55,8 +55,8 @@ export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};
 
-/** Returns the scene of the shown item (see scene.js). The page's clock can be ahead of the last
-   status: it may show the start before a status says that the sale is open. */
+/** Returns the scene of the shown item (see scene.js). The scene also follows the page's clock,
+   because the start can come before a status says that the sale is open. */
 export function sceneOf(m, t = now()) {
   const scene = sceneOfStatus(m.status, [row(m).state]),
     opens = starts(m),
@@ -93,8 +93,8 @@ const CHECK_SPREAD_MS = 18_000;
 /** The server decides when a turn is over. When the page's clock shows the end of the turn, the
    page asks the server. If no answer comes within this time, the turn counts as over. */
 const TURN_SLACK_MS = 10_000;
-/** Returns the sale's requirements. The returned object is the one in the status, so that a refusal
-   can change it there. */
+/** Returns the requirements of the sale's front door. The returned object is part of the status, so
+   that a refusal can change the requirements in the status. */
 export function frontOf(m) {
   if (!m.status) return { ...OPEN_DOOR };
   return (m.status.front_door = { ...OPEN_DOOR, ...m.status.front_door });
@@ -102,8 +102,8 @@ export function frontOf(m) {
 /** Returns the item whose waiting room the page shows. Returns null if one room serves the whole
    sale. */
 export const roomItem = m => (frontOf(m).rooms === 'items' ? (m.item?.id ?? null) : null);
-/** The page offers to join the waiting room of the shown item from this long before the start. The
-   page joins the room of a whole sale by itself. */
+/** If each item has a waiting room, the page offers the room of the shown item from this long
+   before the start. If one room serves the whole sale, the page joins it by itself instead. */
 const JOIN_EARLY_MS = 600_000;
 /** Returns whether a pass requires a check. */
 export const needsCheck = m => frontOf(m).challenge !== 'off';
@@ -117,7 +117,7 @@ export function barredOf(m) {
   if (m.barred) return m.barred.name;
   return front.members_only && !member ? 'members' : level < front.min_level ? 'level' : null;
 }
-/** Returns whether this buyer may get a pass. A waiting room, if there is one, must admit the
+/** Returns whether this buyer may get a pass. If there is a waiting room, it must have admitted the
    buyer. */
 export const isIn = (m, t = now()) =>
   frontOf(m).waiting_room === 'off' ||
@@ -238,8 +238,8 @@ export function shadeOf(m, deal, t = now()) {
 }
 
 const ENDED = ['cancelled', 'expired', 'refunded'];
-/** Counts an order of this buyer: its units use up the limit until the order ends. An ended order
-   that was not counted before changes nothing. */
+/** Counts an order of this buyer: its units use up the limit until the order ends. If an ended
+   order was not counted before, it changes nothing. */
 export function countOrder(m, { id, sale, item: name, units, state }) {
   const item = m.sale.items.find(i => i.id === name);
   if (sale !== m.id || !item) return;

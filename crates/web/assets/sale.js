@@ -501,7 +501,7 @@ bindReminders(m);
 showItems(m, id => {
   choose(id);
   history.replaceState(null, '', '#item=' + encodeURIComponent(id));
-  tab.set('item.' + m.id, id); /* for the way back from the shop's sign-in page */
+  tab.set('item.' + m.id, id); /* kept for when the buyer comes back from the shop's sign-in page */
 });
 choose(m.wanted.get('item') ?? tab.get('item.' + m.id));
 resume();

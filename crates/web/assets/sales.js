@@ -174,8 +174,8 @@ let listed = [],
    read again. */
 let newestIds = new Set();
 /* Returns a text of everything on which a card depends, so that a card is drawn again only if this
-   text changes. It also depends on the time: a card shows a time of today without the date, and a
-   past time with other words. */
+   text changes. The text also depends on the time: a card shows a time of today without the date,
+   and a past time with other words. */
 const shownOf = sale =>
   JSON.stringify([
     stateOf(sale),

@@ -42,7 +42,7 @@ async function call(method, what) {
   }
 }
 /** Returns the address of the shop's page to which the buyer goes back. `what` is `paid` or `left`,
-   as in the two return addresses for a real provider. It only chooses the text of the shop's
+   as in the two return addresses for a real provider. `what` only chooses the text of the shop's
    page. */
 function back(what) {
   const url = new URL(m.desk?.return_url ?? '/', location.href);

@@ -317,7 +317,7 @@ mod tests {
                     .collect();
                 if name.contains('.') {
                     named += 1;
-                    assert!(assets.assets.contains_key(&name), "{name} is served");
+                    assert!(assets.assets.contains_key(&name), "{name} is not served");
                 }
             }
         }

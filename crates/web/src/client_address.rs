@@ -191,7 +191,11 @@ mod tests {
             all.map(|address| address.to_string()).collect::<Vec<_>>()
         };
         assert_eq!(found("10.0.0.0/8"), ["10.0.0.1", "1.2.3.4", "198.51.100.1"]);
-        assert_eq!(found("10.9.0.0/16"), ["10.0.0.1"], "no proxy is trusted");
+        assert_eq!(
+            found("10.9.0.0/16"),
+            ["10.0.0.1"],
+            "without a trusted proxy, only the peer's address counts"
+        );
     }
 
     #[test]

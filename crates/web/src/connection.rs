@@ -58,7 +58,7 @@ impl Overdue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the connection must end.
+    /// Returns `Ready` if the connection must end now.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),

@@ -9,21 +9,22 @@ use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 /// The list that a cursor belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List {
-    /// Orders, by the store's position.
+    /// Orders, sorted by their positions in the store.
     Orders,
-    /// Sales, by creation and name.
+    /// Sales, sorted by the time of their creation and then by name.
     Sales,
-    /// Payments, by the store's position.
+    /// Payments, sorted by their positions in the store.
     Payments,
-    /// Refunds, by the store's position.
+    /// Refunds, sorted by their positions in the store.
     Refunds,
-    /// Deliveries, by their events.
+    /// Deliveries, sorted by the positions of their events.
     Deliveries,
-    /// Dead letters, by kind and the store's position.
+    /// Dead letters, sorted by kind and then by their positions in the store.
     DeadLetters,
-    /// Waitlist entries, by number. The cursor also has the number of entries on the earlier pages.
+    /// Waitlist entries, sorted by number. The cursor also has the number of entries on the earlier
+    /// pages.
     Waitlist,
-    /// Operators' actions, by number.
+    /// Operators' actions, sorted by number.
     Actions,
     /// Differences that a check of the units and the money found. The cursor has a position for
     /// each kind of difference that has rows after this page.

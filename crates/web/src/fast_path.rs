@@ -2,7 +2,7 @@
 //!
 //! Most requests at the opening of a sale are alike: `POST /v1/orders` with a few plain headers, on
 //! a connection that carries only purchases. This code reads and answers such a request in about a
-//! microsecond, and the general server in three to four microseconds. These times do not include
+//! microsecond. The general server needs three to four microseconds for this. Neither time includes
 //! the purchase itself.
 //!
 //! If anything about a request is unusual, the whole connection moves to the general server.

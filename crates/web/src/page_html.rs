@@ -150,7 +150,7 @@ fn title(sale: &Sale, shop: Shop<'_>) -> String {
     }
 }
 
-/// Returns the tags that describe the sale to other programs.
+/// Returns the tags that describe the sale to search engines and link previews.
 fn head(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     let mut out = String::new();
     let mut tag = |property: &str, content: &str| {

@@ -377,12 +377,12 @@ mod tests {
         assert_eq!(
             views.status(&engine, &sale).await.bytes,
             first.bytes,
-            "the old status is returned at once"
+            "the old status must be returned at once"
         );
         tokio::time::sleep(STATUS_STALE_MAX).await;
         let mut late = std::pin::pin!(views.status(&engine, &sale));
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
-        assert!(waits.is_err(), "the status is too old to be returned");
+        assert!(waits.is_err(), "a status that is too old was returned");
         drop(making);
         assert_ne!(late.await.bytes, first.bytes);
         engine.stop().await;

@@ -327,7 +327,7 @@ async fn only_a_socket_that_answers_no_pings_is_dropped() {
     let (unanswered, answered) =
         tokio::time::timeout(PATIENCE, both).await.expect("the silent socket is dropped");
     assert_eq!(unanswered, most);
-    assert_eq!(answered, enough, "the answering socket is still open");
+    assert_eq!(answered, enough, "the socket that answers pings must stay open");
     assert_eq!(full.app.metrics.sockets.get(), 1);
 }
 

@@ -165,7 +165,11 @@ mod tests {
         }
         assert_eq!(wrong.add(one, now), None);
         wrong.remove(&counted);
-        assert_eq!(wrong.add(one, now).as_ref(), Some(&counted), "one key was right");
+        assert_eq!(
+            wrong.add(one, now).as_ref(),
+            Some(&counted),
+            "after one right key, one more key must be counted"
+        );
         assert!(wrong.add(other, now).is_some());
         assert!(wrong.add(one, now.plus(MINUTE_MS)).is_some());
         wrong.remove(&counted);
@@ -173,7 +177,7 @@ mod tests {
         assert_eq!(
             left.filter(Option::is_some).count(),
             9,
-            "taking back a key of minute 1 does not change the count of minute 2"
+            "taking back a key of minute 1 must not change the count of minute 2"
         );
         assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), None);
         assert_eq!(secs_left(now), 46);
@@ -196,10 +200,10 @@ mod tests {
         let add = |n: u32, at: i64| wrong.add(IpAddr::V4(n.into()), Millis(at));
         let stored = (0..20_000).filter_map(|n| add(n, 0)).filter(|counted| counted.is_stored);
         assert_eq!(stored.count(), STORED_MAX as usize);
-        assert_eq!(add(30_000, 0), None, "further addresses share one count");
+        assert_eq!(add(30_000, 0), None, "further addresses must share one count");
         assert!(
             add(1, 0).is_some_and(|counted| !counted.is_stored),
-            "a known address has its own count"
+            "a known address must have its own count"
         );
         assert!(add(30_000, MINUTE_MS).is_some_and(|counted| counted.is_stored));
     }

@@ -175,13 +175,16 @@ mod tests {
         let packages = packages(&metadata(root).expect("metadata")).expect("packages");
         let has = |name: &str| packages.iter().any(|package| package.name == name);
         assert!(has("doorbuster-core") && has("tokio") && has("rusqlite"));
-        assert!(!has("proptest") && !has("allocation-counter"), "tests alone use these");
+        assert!(
+            !has("proptest") && !has("allocation-counter"),
+            "packages only for tests must be left out"
+        );
         let bill = bill("0.1.0", &packages, root).expect("a bill");
         let components = bill["components"].as_array().expect("a list");
         assert_eq!(components.len() + 1, packages.len());
         let tokio = components.iter().find(|part| part["name"] == "tokio").expect("tokio");
         assert_eq!(tokio["hashes"][0]["content"].as_str().map(str::len), Some(64), "{tokio}");
         let again = super::bill("0.1.0", &packages, root).expect("a bill");
-        assert_eq!(bill, again, "the bill is the same each time");
+        assert_eq!(bill, again, "the bill must be the same each time");
     }
 }

@@ -133,7 +133,7 @@ fn check_names(file: &str, span: &Span<'_>, found: &mut Vec<String>) {
     let mut before = "";
     for word in span.text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
         if DECLARATIONS.contains(&before) && NAMES.contains(&word) {
-            found.push(format!("{file}:{}: use a standard name for {word}", span.line));
+            found.push(format!("{file}:{}: {word} is not a standard name", span.line));
         }
         before = word;
     }

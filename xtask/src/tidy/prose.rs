@@ -12,7 +12,7 @@ pub fn check_width(file: &str, text: &str, found: &mut Vec<String>) {
     for (index, line) in text.lines().enumerate() {
         let columns = line.chars().count();
         if columns > COLUMNS_MAX && !may_be_wide(line) {
-            found.push(format!("{file}:{}: {columns} columns", index + 1));
+            found.push(format!("{file}:{}: {columns} columns, more than {COLUMNS_MAX}", index + 1));
         }
     }
 }
@@ -37,7 +37,9 @@ pub fn check_page(file: &str, text: &str, found: &mut Vec<String>) {
             let count =
                 sentence.split_whitespace().filter(|w| w.contains(char::is_alphanumeric)).count();
             if count > SENTENCE_MAX {
-                found.push(format!("{file}:{line}: a sentence of {count} words: {sentence}"));
+                found.push(format!(
+                    "{file}:{line}: {count} words, more than {SENTENCE_MAX}: {sentence}"
+                ));
             }
             words += count;
             sentences += usize::from(count > 0);
@@ -45,7 +47,9 @@ pub fn check_page(file: &str, text: &str, found: &mut Vec<String>) {
     }
     let average = words as f64 / f64::from(u32::try_from(sentences.max(1)).unwrap_or(u32::MAX));
     if average > AVERAGE_MAX {
-        found.push(format!("{file}: {average:.1} words in an average sentence"));
+        found.push(format!(
+            "{file}: {average:.1} words in an average sentence, more than {AVERAGE_MAX}"
+        ));
     }
 }
 
@@ -73,7 +77,7 @@ fn paragraphs(file: &str, text: &str, found: &mut Vec<String>) -> Vec<(usize, St
         }
         let columns = line.chars().count();
         if columns > COLUMNS_MAX && !line.contains("](") && !line.contains("://") {
-            found.push(format!("{file}:{}: {columns} columns", index + 1));
+            found.push(format!("{file}:{}: {columns} columns, more than {COLUMNS_MAX}", index + 1));
         }
         let item = strip_item(content);
         match all.last_mut() {

@@ -1,5 +1,5 @@
 //! The server of D5 with its store, which is SQLite or PostgreSQL. Operators' requests and SQL can
-//! change its data. At the end, the store is audited.
+//! change the data of the store. At the end, the store is audited.
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 

@@ -50,7 +50,10 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     }
     let after = sale_server.server().process().resident_at_rest()?;
     let listening = sale_server.server().metric("doorbuster_waiting_room_positions", SALE)?;
-    ensure!(listening == u64::from(count), "{listening} entries for {count} tabs");
+    ensure!(
+        listening == u64::from(count),
+        "{count} tabs are open, but the room has {listening} entries"
+    );
     drop(tabs);
     sale_server.close()?;
     let each = |bytes: u64, less: u64| bytes.saturating_sub(less) as f64 / f64::from(count);

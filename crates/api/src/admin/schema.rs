@@ -153,7 +153,7 @@ pub(crate) fn price() -> Schema {
 /// A price, or `null`.
 pub(crate) fn nullable_price() -> Schema {
     price_object(nullable(Type::Object))
-        .description(Some("The price elsewhere, for comparison."))
+        .description(Some("A price for comparison, such as the usual price."))
         .into()
 }
 

@@ -246,7 +246,7 @@ fn a_front_door_is_stored_unchanged() {
     assert_eq!(
         FrontDoor::parse("{}").map(|door| door.pow_effort.0),
         Some(5_000),
-        "a row from before the effort could be set"
+        "a stored door without an effort must get the default effort"
     );
     assert_eq!(FrontDoor::parse(r#"{"pass":"sometimes"}"#), None);
     assert!(

@@ -24,33 +24,33 @@ endpoints!(
         path: "/v1/admin/exports/orders.csv",
         responses: &[csv_response(Export::Orders)],
         summary: "Export orders as CSV",
-        description: "Exports one sale or all sales, oldest first, as a stream.",
+        description: "Streams the orders of one sale or of all sales, oldest first.",
         ..CSV_ENDPOINT
     },
     export_payments = Endpoint {
         path: "/v1/admin/exports/payments.csv",
         responses: &[csv_response(Export::Payments)],
         summary: "Export payments as CSV",
-        description: "Exports one sale or all sales, oldest first, as a stream. Payments of \
-            unknown orders appear only in the export of all sales.",
+        description: "Streams the payments of one sale or of all sales, oldest first. Payments \
+            for unknown orders appear only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     export_refunds = Endpoint {
         path: "/v1/admin/exports/refunds.csv",
         responses: &[csv_response(Export::Refunds)],
         summary: "Export refunds as CSV",
-        description: "Exports one sale or all sales, oldest first, as a stream. Refunds of \
-            payments of unknown orders appear only in the export of all sales.",
+        description: "Streams the refunds of one sale or of all sales, oldest first. If a refunded \
+            payment was for an unknown order, its refund appears only in the export of all sales.",
         ..CSV_ENDPOINT
     },
     export_ledger = Endpoint {
         path: "/v1/admin/exports/ledger.csv",
         responses: &[csv_response(Export::Ledger)],
         summary: "Export every movement of units as CSV",
-        description: "Exports one sale or all sales, as a stream. The lines are an item's first \
-            total, each change of the total, and each order that took or returned units. Each line \
-            has the item's units after the movement. `free` counts the units in the pool and in \
-            slots.",
+        description: "Streams the movements of one sale or of all sales. The lines are an item's \
+            first total, each change of the total, and each order that took or returned units. \
+            Each line has the item's units after the movement. `free` counts the units in the pool \
+            and in slots.",
         ..CSV_ENDPOINT
     },
     export_actions = Endpoint {
@@ -59,9 +59,8 @@ endpoints!(
         responses: &[csv_response(Export::Actions)],
         codes: &[],
         summary: "Export operators' actions as CSV",
-        description: "Exports all actions, or the actions that match the parameters, oldest first, \
-            as a stream. `changes` is the list of changed fields as JSON. The server keeps actions \
-            for a year.",
+        description: "Streams all actions, or the actions that match the parameters, oldest first. \
+            `changes` is the list of changed fields as JSON. The server keeps actions for a year.",
         ..CSV_ENDPOINT
     },
     reconcile = Endpoint {

@@ -29,9 +29,9 @@ endpoints!(
         path: "/v1/orders/{order}/checkout",
         summary: "Get the checkout of an order",
         description: "The order must be reserved. While a checkout accepts payment, a repeated \
-            request returns the same checkout. The limits for new checkouts are a \
-            burst of 10 and then 10 a minute for one order, and a burst of 60 and then 60 a \
-            minute for one buyer in a sale.",
+            request returns the same checkout. For one order, the limit for new \
+            checkouts is a burst of 10 and then 10 a minute. For one buyer in a sale, the limit \
+            is a burst of 60 and then 60 a minute.",
         responses: &[ok::<Checkout>("The page for the buyer's browser.")],
         codes: &[Code::WrongState, Code::RateLimited, Code::Unavailable],
         ..BUYER_ENDPOINT

@@ -15,8 +15,8 @@ endpoints!(
         summary: "Erase a buyer",
         description: "In every closed sale, the server replaces the buyer's id and the keys of the \
             buyer's requests by a keyed hash. Rows of sales that are not closed, and rows with \
-            pending money, do not change. The response lists these rows. A repeated request \
-            erases the rows that can be erased by then.",
+            pending money, do not change. The response has the numbers of these rows, by sale \
+            and reason. A repeated request erases the rows that can be erased by then.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
         responses: &[ok::<Erasure>(
             "The numbers of erased rows, and of rows that cannot be erased yet.",

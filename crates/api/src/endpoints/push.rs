@@ -28,8 +28,8 @@ endpoints!(
         method: Method::Delete,
         path: "/v1/push-subscriptions",
         summary: "Get no more messages",
-        description: "Removes all subscriptions of the buyer. A browser also ends its own \
-            subscription at its push service.",
+        description: "Removes all subscriptions of the buyer from the server. The page also ends \
+            the browser's subscription at the push service.",
         responses: &[SuccessResponse::new(204, Content::None, "The subscriptions are removed.")],
         codes: &[Code::NotFound],
         ..BUYER_ENDPOINT

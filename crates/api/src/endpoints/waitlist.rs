@@ -11,17 +11,18 @@ endpoints!(
     join_waitlist = Endpoint {
         method: Method::Post,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
-        summary: "Join the waitlist of an item that is held out",
+        summary: "Join the waitlist of an item whose units are all held",
         description: "An entry is for one unit, and a buyer has at most one entry for an item. \
             When a unit comes back, the first entry becomes an order under the entry's id before \
             other buyers can buy the unit. The buyer must pay the order within 5 minutes, or \
-            within the item's own hold if that is shorter. A buyer who let such an order expire, \
-            or cancelled it, cannot join that waitlist again: `wrong_state`. A waitlist has at \
-            most as many entries as there are held and kept units: `waitlist_full`. The front door \
-            has the same requirements as for a purchase. For the rate limits, the request counts \
-            as one purchase. The first check that fails decides the response. The server makes the \
-            checks in this order: identity, the key, sale and item, the phase, eligibility and \
-            pass, rate limits, stock, the buyer's limit, the waitlist.",
+            within the item's own payment window if that is shorter. A buyer who let such an order \
+            expire, or cancelled it, cannot join that waitlist again. The response is then \
+            `wrong_state`. A waitlist has at most as many entries as there are held and kept \
+            units. If it is full, the response is `waitlist_full`. The front door has the \
+            same requirements as for a purchase. For the rate limits, the request counts as one \
+            purchase. The first check that fails decides the response. The server makes the checks \
+            in this order: identity, the key, sale and item, the phase, eligibility and pass, rate \
+            limits, stock, the buyer's limit, the waitlist.",
         params: &[Param::IdempotencyKey, Param::PurchasePass],
         responses: &[
             ok::<AnyOrder>("The buyer's existing entry, or the order that belongs to the key.")
@@ -56,7 +57,8 @@ endpoints!(
     get_waitlist_entry = Endpoint {
         path: "/v1/sales/{sale}/items/{item}/waitlist",
         summary: "Read the buyer's own entry in an item's waitlist",
-        description: "`404` if the buyer has no entry. To read the result of an entry, read the order with the entry's id.",
+        description: "If the buyer has no entry, the response is `404`. To read the result of an \
+            entry, read the order with the entry's id.",
         responses: &[ok::<WaitingOrder>("The entry's present state.")],
         ..BUYER_ENDPOINT
     },

@@ -100,7 +100,7 @@ endpoints!(
         method: Method::Post,
         path: "/v1/admin/webhook-endpoints/{endpoint}/deliveries",
         summary: "Deliver one event to an endpoint again",
-        description: "The event may be in any state of delivery. Later events about the same order \
+        description: "The event's delivery can have any state. Later events about the same order \
             wait for this event.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
         responses: &[SuccessResponse::new(

@@ -20,7 +20,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "auth.weak_key_ignored",
-        "A public key of buyers (`auth.buyer_jwks`) or of the console's issuer is weak: anyone could forge signatures for it. The server does not use it.",
+        "A public key of buyers (`auth.buyer_jwks`) or of the console's issuer is weak: anyone could forge signatures for it. The server does not use this key.",
     ),
     info("backup.base", "The whole store was copied to the continuous backup."),
     info("backup.continues", "The target of the continuous backup works again."),
@@ -29,9 +29,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "Other users can write to the backup's directory. Set its mode to 700.",
     ),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
-    warn("backup.fell_behind", "The backup lost changes. A new copy of the store follows."),
+    warn("backup.fell_behind", "The backup was too slow and lost changes. A full copy follows."),
     warn("backup.incomplete", "At shutdown the backup did not get the last commits."),
-    warn("backup.log_unreadable", "The backup lost changes. A new copy of the store follows."),
+    warn("backup.log_unreadable", "The backup could not read all changes. A full copy follows."),
     error("backup.panicked", "The continuous backup ended. Restart the server."),
     warn("backup.retention_failed", "Old objects of the continuous backup were not deleted."),
     info("backup.started", "A continuous backup began."),
@@ -62,12 +62,12 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "database.clock_set",
-        "The clock of the database was set. Orders expire and sales open by the earlier of the new time and the expected time.",
+        "The clock of the database was set. Orders expire and sales open by the new time or the expected time, whichever is earlier.",
     ),
     info("database.clock_trusted", "The clock of the database is trusted again."),
     warn(
         "database.commit_unconfirmed",
-        "The synchronous standby did not confirm a commit in time. The result counts as unknown.",
+        "The synchronous standby did not confirm a commit in time. The result of the commit counts as unknown.",
     ),
     warn("database.commits_return", "Commits to the database complete again."),
     error(
@@ -76,7 +76,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.failed_over",
-        "The database failed over to another server. The node reads every order again.",
+        "The database failed over to another server. So the node reads every order again.",
     ),
     warn(
         "database.history_changed",
@@ -97,7 +97,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("database.outage_began", "The database is unavailable."),
     error(
         "database.outage_continues",
-        "The database is still unavailable. The line repeats every 10 s.",
+        "The database is still unavailable. This log line repeats every 10 s.",
     ),
     warn(
         "database.outage_ended",
@@ -109,7 +109,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "database.sale_paused",
-        "A sale was paused because the database changed. Check its orders, then resume it.",
+        "A sale was paused because the database changed. Check the orders of the sale, and then resume the sale.",
     ),
     warn(
         "database.setting",
@@ -131,7 +131,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "edge.upstream_without_api",
-        "A node in `edge.upstreams` lacks the role `api`. Remove it from the setting.",
+        "A node in `edge.upstreams` lacks the role `api`. Remove the node from the setting.",
     ),
     info(
         "key.generated",
@@ -141,15 +141,15 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "key.unwritten",
         "The server created the first operator's key and could not write it to a file. Set `auth.admin_key`.",
     ),
-    warn("limits.not_shared", "Nodes cannot share rate limits. Each node applies its own part."),
+    warn("limits.not_shared", "Nodes cannot share limits. Each node applies a part of each limit."),
     info("limits.shared", "Nodes share rate limits again."),
     info("node.leadership_changed", "This node became the leader, or stopped being the leader."),
     warn("node.lease_failed", "This node could not renew its lease. The node retries."),
     warn(
         "node.lease_lapsed",
-        "The lease of this node lapsed. If other nodes took the units of this node's slots, these slots start a new epoch.",
+        "The lease of this node lapsed. If other nodes took the units of a slot of this node, the slot starts a new epoch.",
     ),
-    warn("node.lost", "Another node's lease lapsed. The live nodes sell the units of that node."),
+    warn("node.lost", "Another node's lease lapsed. The live nodes sell that node's units."),
     warn(
         "node.release_failed",
         "The node could not release its leases while it stopped. The leases lapse by themselves.",
@@ -216,7 +216,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
     warn("payment.refund_unstored", "The provider's answer about a refund could not be stored."),
-    info("payment.refunding_stray", "A payment pays for no order, so the server refunds it."),
+    info("payment.refunding_stray", "The server refunds a payment that pays for no order."),
     warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
     warn(
         "payment.reversal_ask_failed",
@@ -224,7 +224,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "payment.reversal_unknown",
-        "After a failover, the provider refused to answer about a payment. Check whether it was refunded.",
+        "After a failover, the provider refused to answer about a payment. Check whether the payment was refunded.",
     ),
     warn(
         "payment.reversal_unstored",
@@ -242,7 +242,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("payment.unknown_provider", "A checkout belongs to a provider that is not configured."),
     error(
         "payment.unrequested_refund",
-        "Money went back although the shop did not request it. An operator must act.",
+        "The payment provider gave money back although the shop did not request it. An operator must act.",
     ),
     warn("push.sync_failed", "Browsers' subscriptions could not be read. The server retries."),
     info("push.taken_over", "This node now sends messages for the browsers of a lost node."),
@@ -286,7 +286,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "server.export_failed",
-        "An export failed before its end. The client gets an incomplete file.",
+        "An export failed in the middle. The client gets an incomplete file.",
     ),
     warn(
         "server.few_files",
@@ -348,9 +348,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.memory_lost",
         "A slot lost its memory. Its grant was closed, and its units go back to the pool.",
     ),
-    error("slot.outage_began", "A server that holds slots is unavailable."),
-    error("slot.outage_continues", "A server that holds slots is still unavailable."),
-    warn("slot.outage_ended", "The servers that hold slots are available again."),
+    error("slot.outage_began", "A Redis server that holds slots is unavailable."),
+    error("slot.outage_continues", "A Redis server that holds slots is still unavailable."),
+    warn("slot.outage_ended", "The Redis servers that hold slots are available again."),
     warn("slot.reconcile_failed", "The slots could not be reconciled with the store."),
     warn(
         "slot.release_failed",
@@ -362,9 +362,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.server_refused",
-        "A server that holds slots has settings that Doorbuster does not accept. Nodes do not start until the settings are changed.",
+        "A Redis server that holds slots has settings that Doorbuster does not accept. Nodes do not start until the settings are changed.",
     ),
-    warn("slot.servers_changed", "The set of servers that hold slots changed."),
+    warn("slot.servers_changed", "The set of Redis servers that hold slots changed."),
     warn("slot.stop_failed", "A slot could not be stopped while the server stopped."),
     warn("slot.take_failed", "Tickets could not be taken from a slot. The server retries."),
     warn(
@@ -373,7 +373,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "slot.unsettled",
-        "This node can settle only the tickets of some slots. The tickets of the other slots are returned.",
+        "This node can settle the tickets of some slots, but not of all. The tickets of the other slots are returned.",
     ),
     warn("slot.watch_failed", "The server could not check the slots. The server retries."),
     info("spread.slot_closed", "A slot that is no longer in its item's spread was closed."),
@@ -388,7 +388,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.calls_failed", "Calls to the store failed, although the store is available."),
     warn(
         "store.checkpoint_failed",
-        "The log of the store could not be copied into the store's file while the server stopped. The next start copies the log.",
+        "The log of the store could not be copied into the store's file while the server stopped. The next start of the server copies the log.",
     ),
     warn("store.checkpoint_panicked", "The thread that writes checkpoints panicked."),
     warn(
@@ -417,14 +417,14 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("store.removed", "The file of the store was removed while it was in use."),
     warn(
         "store.restored",
-        "The store comes from a backup. All open and scheduled sales are paused. Compare the orders with the payment provider before resuming.",
+        "The store comes from a backup. All open and scheduled sales are paused. Compare the orders with the payment provider before you resume the sales.",
     ),
     warn(
         "store.rewriting",
         "The store's rows come from a dump of another database server. The node lowers the transaction numbers in the rows.",
     ),
     warn("store.unlock_failed", "The data directory could not be unlocked."),
-    error("store.unusable", "The store failed and must not be used any more."),
+    error("store.unusable", "The store failed. This process must not use it any more."),
     error("stream.lost", "Idle WebSockets were lost because their task panicked."),
     warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(
@@ -438,7 +438,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("trace.not_built", "A collector is configured, but this build lacks the feature `otel`."),
     warn("trace.unsent", "The last traces could not be sent."),
     warn("waitlist.failed", "A waitlist could not be served or ended. The server retries."),
-    warn("webhook.cleanup_failed", "Old events could not be deleted."),
+    warn("webhook.cleanup_failed", "Old events could not be deleted from the store."),
     error("webhook.dead_letter", "An event could not be delivered and is a dead letter."),
     warn(
         "webhook.delivery_failed",

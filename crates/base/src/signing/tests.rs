@@ -162,7 +162,7 @@ fn only_the_first_sixteen_signatures_are_checked() {
     let behind = |others: usize| format!("{}{SIGNATURE}", "v1,bm9uZQ== ".repeat(others));
     assert!(check(ID, &at, &behind(SIGNATURES_MAX - 1), BODY, AT).is_ok());
     assert_eq!(check(ID, &at, &behind(SIGNATURES_MAX), BODY, AT), Err(SignatureError::Forged));
-    assert_eq!(SIGNATURES_MAX, 16, "docs/payments.md says so");
+    assert_eq!(SIGNATURES_MAX, 16, "docs/payments.md must name the same number");
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_secret_is_base64_with_a_prefix_and_optional_padding() {
     assert_eq!(
         signed(secret.trim_end_matches('=')),
         signed(&secret),
-        "a secret without padding is valid"
+        "a secret without padding must be valid"
     );
     for wrong in [
         "",

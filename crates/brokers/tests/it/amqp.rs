@@ -27,7 +27,7 @@ async fn a_published_message_is_in_the_queue() {
     broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
     broker.publish(&message("evt_2", "sale.opened")).await.expect("the message is accepted");
     let paid = orders.take().await.expect("the message is in the queue");
-    assert!(orders.take().await.is_none(), "the queue gets only the types that it is bound to");
+    assert!(orders.take().await.is_none(), "the queue must get no type that it is not bound to");
     assert_eq!(all.take().await.expect("both messages").data, paid.data);
     assert_eq!(all.take().await.expect("both messages").routing_key.as_str(), "sale.opened");
     assert_eq!(
@@ -44,7 +44,7 @@ async fn a_published_message_is_in_the_queue() {
     assert_eq!(
         (*has.delivery_mode(), *has.timestamp()),
         (Some(2), Some(1_795_168_842)),
-        "the message is persistent"
+        "the message must be persistent and have its time"
     );
     let headers = has.headers().as_ref().expect("headers").inner();
     assert_eq!(headers.get("partitionkey"), Some(&AMQPValue::LongString("ord_evt_1".into())));
@@ -77,7 +77,7 @@ async fn an_unroutable_message_is_refused_and_does_not_affect_others() {
     while let Some(delivery) = orders.take().await {
         ids.insert(delivery.data);
     }
-    assert_eq!(ids.len(), 20 * AT_ONCE * 2 / 3, "every accepted message is in the queue");
+    assert_eq!(ids.len(), 20 * AT_ONCE * 2 / 3, "the queue must have every accepted message");
 }
 
 #[tokio::test]
@@ -134,7 +134,11 @@ async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread
     assert!(before.elapsed() < Duration::from_secs(15), "{:?}", before.elapsed());
     let since = Instant::now();
     while threads() >= ATTEMPTS {
-        assert!(since.elapsed() < Duration::from_secs(30), "{} threads are left", threads());
+        assert!(
+            since.elapsed() < Duration::from_secs(30),
+            "the client library still has {} threads",
+            threads()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -158,8 +162,8 @@ async fn a_message_without_a_confirm_is_not_accepted_when_the_broker_is_killed()
         let broker = broker.clone();
         async move { broker.publish(&message("evt_2", "order.paid")).await }
     });
-    assert_ne!(orders.next().await.data, first.data, "the queue has the second message");
-    assert!(!publishing.is_finished(), "the confirm is held back");
+    assert_ne!(orders.next().await.data, first.data, "the queue must have the second message");
+    assert!(!publishing.is_finished(), "the confirm must be held back");
     rabbit.kill();
     proxy.cut();
     let lost = publishing.await.expect("no panic").expect_err("no confirm");

@@ -25,7 +25,7 @@ async fn a_published_message_is_in_the_stream_exactly_once() {
         broker.publish(&message(id, "order.paid")).await.expect("the message is accepted");
     }
     let kept = server.kept(&prefix).await;
-    assert_eq!(kept.len(), 2, "the stream drops repeated ids: {kept:?}");
+    assert_eq!(kept.len(), 2, "the stream must drop a message with a repeated id: {kept:?}");
     assert_eq!(kept[0].subject, format!("{prefix}.order.paid"));
     assert_eq!(kept[0].body, br#"{"id":"evt_1"}"#);
     for line in [
@@ -125,9 +125,9 @@ async fn held_back(
         tokio::spawn(async move { broker.publish(&message("evt_2", "order.paid")).await });
     let since = Instant::now();
     while server.kept(prefix).await.len() < 2 {
-        assert!(since.elapsed() < Duration::from_secs(30), "the stream does not have the message");
+        assert!(since.elapsed() < Duration::from_secs(30), "the stream did not get the message");
     }
-    assert!(!publishing.is_finished(), "the ack is held back");
+    assert!(!publishing.is_finished(), "the ack must be held back");
     publishing
 }
 

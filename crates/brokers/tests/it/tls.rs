@@ -102,7 +102,7 @@ async fn rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
     let url = rabbit.url(&exchange).replace("amqp://", "amqps://");
     certificate.check_trust(&url.replace(&format!(":{}/", rabbit.port()), &format!(":{port}/")));
     assert_eq!(orders.next().await.data, br#"{"id":"evt_1"}"#);
-    assert!(orders.take().await.is_none(), "only one message");
+    assert!(orders.take().await.is_none(), "the queue must have only one message");
 }
 
 #[tokio::test]

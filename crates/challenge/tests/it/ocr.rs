@@ -109,7 +109,7 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
 #[test]
 fn tesseract_reads_few_captchas() {
     // Without this check, a Tesseract that reads nothing would pass the test.
-    assert_eq!(read_each_way(&plain()), ["teeth"; 3], "a plain word is read");
+    assert_eq!(read_each_way(&plain()), ["teeth"; 3], "Tesseract did not read a plain word");
     let mut random = RandomSource::from_seed(2_026);
     let (mut whole, mut characters) = ([0; 3], [0; 3]);
     for _ in 0..ROUNDS {
@@ -123,6 +123,10 @@ fn tesseract_reads_few_captchas() {
     for (n, how) in ["as a line", "as a word", "cleaned, as a line"].into_iter().enumerate() {
         let (all, some) = (of(whole[n], ROUNDS), of(characters[n], ROUNDS * CAPTCHA_CHARACTERS));
         println!("Tesseract reads {all:.1} % of captchas and {some:.1} % of characters: {how}");
-        assert!(whole[n] * 100 <= MOST * ROUNDS, "Tesseract reads {} of {ROUNDS}: {how}", whole[n]);
+        assert!(
+            whole[n] * 100 <= MOST * ROUNDS,
+            "Tesseract reads too many captchas, {} of {ROUNDS}: {how}",
+            whole[n]
+        );
     }
 }

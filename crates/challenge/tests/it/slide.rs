@@ -190,7 +190,7 @@ fn every_robot_except_the_guessing_one_solves_plain_puzzles() {
         let least = PLAIN_LEAST * PLAIN_ROUNDS;
         assert!(
             solved[n] * 100 >= least,
-            "a robot that {name} solves {} of {PLAIN_ROUNDS} plain puzzles",
+            "a robot that {name} solves only {} of {PLAIN_ROUNDS} plain puzzles",
             solved[n]
         );
     }
@@ -227,7 +227,7 @@ fn robots_solve_the_puzzle_as_often_as_documented() {
         let within = may.start() * ROUNDS..=may.end() * ROUNDS;
         assert!(
             within.contains(&(solved[n] * 100)),
-            "a robot that {name} solves {} of {ROUNDS}",
+            "a robot that {name} solves {} of {ROUNDS} puzzles, which is outside its range",
             solved[n]
         );
     }

@@ -32,8 +32,8 @@ const GALLERY_GROUND: &str = "#17120b";
 /// In the dark scheme, the background of accented text (`accent_wash`) is a mix. This percentage of
 /// the mix is the accent, and the remaining part is the dark background.
 pub const DARK_WASH_PERCENT: u8 = 14;
-/// While the mouse is over a button, this percentage of the button's colour is the accent. The
-/// remaining part is white.
+/// While the mouse is over a button, the button's colour is a mix. This percentage of the mix is
+/// the accent, and the remaining part is white.
 const HOVER_PERCENT: u8 = 78;
 
 const COLORS: [&str; 4] = [
@@ -174,7 +174,7 @@ mod tests {
         let [accent_text, accent_wash] = [accent_text, accent_wash].map(str::to_owned);
         let colors = ThemeColors { accent, on_accent, accent_text, accent_wash };
         let lines = unreadable(&colors).into_iter().map(|(path, detail)| {
-            let (detail, _) = detail.split_once("; choose").expect("the fault says what to do");
+            let (detail, _) = detail.split_once("; choose").expect("the fault must say what to do");
             format!("{path}: {detail}\n")
         });
         lines.collect()

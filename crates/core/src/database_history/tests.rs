@@ -44,7 +44,10 @@ fn only_a_promoted_synchronous_standby_with_every_known_commit_pauses_no_sale() 
         must_pause(change, was_synchronous, Some(&known(position)), &promoted)
     };
     assert!(!pauses(HistoryChange::Promoted, true, 100));
-    assert!(pauses(HistoryChange::Promoted, true, 101), "an older copy was promoted");
+    assert!(
+        pauses(HistoryChange::Promoted, true, 101),
+        "the promotion of an older copy must pause the sales"
+    );
     assert!(pauses(HistoryChange::Promoted, false, 100));
     assert!(pauses(HistoryChange::Moved, true, 100));
 }

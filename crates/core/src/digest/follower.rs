@@ -94,8 +94,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// After a poll began again with all orders: the orders that the node has not read yet. These are
-/// all orders of one snapshot whose numbers are greater than `after`.
+/// The orders that a node has not read yet, while it reads all orders again. They are all orders of
+/// one snapshot whose numbers are greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.
@@ -232,7 +232,11 @@ mod tests {
         let cause = |before: &_, found: &_| restart_cause(before, found);
         assert_eq!(cause(&at(0), &at(DIGESTS_READ_WITHIN_MS)), None);
         assert_eq!(cause(&at(0), &at(DIGESTS_READ_WITHIN_MS + 1)), Some(RestartCause::TooOld));
-        assert_eq!(cause(&at(5_000), &at(0)), None, "a clock that was set back is no long time");
+        assert_eq!(
+            cause(&at(5_000), &at(0)),
+            None,
+            "a clock that was set back must not make a position too old"
+        );
         let beginning = SnapshotPosition::beginning("1".to_owned());
         assert_eq!(cause(&beginning, &at(i64::MAX)), None);
         let other = SnapshotPosition { timeline: "2".to_owned(), ..at(0) };
@@ -248,6 +252,9 @@ mod tests {
         early.rewind(POLL_REWIND_MS);
         assert_eq!(early.since().snapshot, "10:20:");
         follower.rewind(POLL_REWIND_MS - 1);
-        assert!(follower.since().is_beginning(), "no position is old enough");
+        assert!(
+            follower.since().is_beginning(),
+            "without an old enough position, the next poll must read all orders"
+        );
     }
 }

@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(
             DistinctBuyers::default().with(0).0,
             RANK_MAX,
-            "a hash of zeros has the highest rank"
+            "a hash of zeros must have the highest rank"
         );
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! The shared storage, in Redis or PostgreSQL, has one number for each limited key: the state of a
 //! rate limit ([`super::gcra`]). Before a node spends a part of the limit, the node takes this
-//! part, its *share*, from the shared storage ([`LimitCall::apply`]). So all nodes together never
-//! exceed the limit. Each node keeps a [`NodeShare`] for each key. The [`NodeShare`] decides
+//! part, its *share*, from the shared storage ([`LimitCall::apply`]). So all nodes together stay
+//! within the limit. Each node keeps a [`NodeShare`] for each key. The [`NodeShare`] decides
 //! whether the node allows a request, refuses the request, or asks for a share.
 //!
 //! A share ends by itself. The shared state is a time in the future, and a new share is an interval
@@ -15,7 +15,7 @@
 //! own present.
 //!
 //! Some requests need no share first ([`Counting`]). A request that a node answers from memory is
-//! counted after its answer. So a refusal does not wait for the shared storage.
+//! counted after its answer. So a refusal does not wait, but such requests may exceed the limit.
 
 #[cfg(test)]
 mod tests;

@@ -126,8 +126,9 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if its money came back, or must be checked again for this
-    // reason. A refund whose money came back waits for an operator.
+    // A settled refund changes only in two cases: its money came back, or money that may have
+    // settled it came back, so the refund must be checked. A refund whose money came back waits for
+    // an operator.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -232,8 +233,8 @@ fn error_prefix(refund: &Refund) -> &'static str {
     [CAME_BACK_PREFIX, CAME_BACK_ONCE_PREFIX].into_iter().find(begins).unwrap_or_default()
 }
 
-/// The money of a refund came back, and the provider accepted the refund again. Returns the error
-/// that the refund keeps until the money arrives, or `None` if the money never came back.
+/// Returns the error of a refund that the provider accepts. If the money came back before, the
+/// refund keeps this error until the money arrives. Returns `None` if the money never came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error

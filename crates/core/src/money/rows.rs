@@ -21,8 +21,9 @@ pub struct Money {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PaymentId(pub String);
 
-/// The id of a refund, which is also the provider's idempotency key. The id is made from the
-/// payment's id, so a payment has at most one refund.
+/// The id of a refund. The idempotency keys of the requests to the provider begin with this id
+/// ([`Refund::request_key`]). The id is made from the payment's id, so a payment has at most one
+/// refund.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RefundId(pub String);
 
@@ -55,7 +56,7 @@ pub struct Payment {
 /// A refund of one whole payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// The refund's id, which is also the provider's idempotency key.
+    /// The refund's id.
     pub id: RefundId,
     /// The payment.
     pub payment: PaymentId,

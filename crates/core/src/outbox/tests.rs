@@ -42,7 +42,7 @@ fn is_pending(change: Option<RowChange>, tries: u32, dead: bool) -> bool {
 #[test]
 fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
     let mut queue = queue(&["a", "a", "b", "c", "d"]);
-    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three at once, one event per order");
+    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "at most three events, and one of each order");
     assert_eq!(queue.done(3, SendOutcome::Delivered, AT, 0), None);
     assert_eq!(queue.next_advance(), None, "the first event is still in delivery");
     assert_eq!(sent(&mut queue, AT), [5]);
@@ -67,7 +67,7 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
     assert_eq!(
         (progress.to, progress.failed.len()),
         (3, 2),
-        "the failed event and the one behind it have rows"
+        "the failed event and the event behind it must have rows"
     );
     assert_eq!((progress.failed[0].tries, progress.failed[1].tries), (1, 0));
     queue.confirm_advance();
@@ -85,7 +85,7 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
     let note = queue.done(1, failed(), now, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead),
-        "the event is dead after four tries"
+        "the event must be dead after four tries"
     );
     assert_eq!(sent(&mut queue, now), [2], "the event behind a dead one is sent at once");
     assert_eq!(queue.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
@@ -149,7 +149,7 @@ fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
                 note,
                 Some(RowChange::Pending(parcel)) if parcel.dead && parcel.tries >= 3
             ));
-            assert!(!queue.is_open(), "an endpoint that answers is up");
+            assert!(!queue.is_open(), "an endpoint that answers must count as up");
         }
         queue.next_advance();
         queue.confirm_advance();
@@ -269,7 +269,7 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
                 RowChange::Pending(parcel) if parcel.tries == 0 && !parcel.dead
             )));
         }
-        assert!(!queue.is_open(), "the endpoint was not contacted");
+        assert!(!queue.is_open(), "an endpoint without a request must stay up");
         queue.next_advance();
         queue.confirm_advance();
         let due = queue.next_due_at().expect("the events are tried again");
@@ -368,7 +368,7 @@ fn a_refusal_after_other_failures_counts_as_the_first_and_shows_that_the_endpoin
     assert!(!queue.is_open());
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if !parcel.dead),
-        "one refusal does not make an event dead"
+        "one refusal must not make an event dead"
     );
     assert_eq!(sent(&mut queue, now).len(), bounds().at_once);
 }
@@ -388,7 +388,7 @@ fn an_operators_retry_is_sent_at_once_with_all_tries() {
     let note = queue.done(1, failed(), AT, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == 1),
-        "an operator's retry restores all tries"
+        "an operator's retry must restore all tries"
     );
 }
 
@@ -404,7 +404,7 @@ fn events_behind_a_given_up_event_wait_until_the_store_has_recorded_that() {
     assert_eq!(
         queue.next(AT),
         None,
-        "a driver that restarts from the store would send the first event again"
+        "event 2 must wait until the store has recorded that event 1 is dead"
     );
     queue.confirm_advance();
     assert_eq!(sent(&mut queue, AT), [2]);
@@ -426,7 +426,7 @@ fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
     assert_eq!(
         sent(&mut queue, AT.plus(50_000)),
         [] as [i64; 0],
-        "a failed event without a row is not sent again"
+        "a failed event without a row must not be sent again"
     );
     queue.replace_rows(vec![]);
     assert!(queue.next_advance().is_some(), "an operator discarded the rows");
@@ -442,7 +442,7 @@ fn an_event_that_an_operator_adds_is_sent_before_later_events_of_its_key() {
     assert_eq!(
         queue.done(position, SendOutcome::Delivered, AT, 0),
         Some(RowChange::Delivered(position)),
-        "an event in delivery stays known"
+        "the queue must still know an event in delivery"
     );
     assert_eq!(sent(&mut queue, AT), [1]);
 }

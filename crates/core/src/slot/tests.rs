@@ -52,9 +52,13 @@ fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
     let mut slot = slot(a, b);
     assert!(
         matches!(slot.ticket(&request(1, units)), TicketAnswer::Issued(_)),
-        "{units} of {a} and {b}"
+        "a request for {units} units of a slot with {a} and {b} units"
     );
-    assert_eq!(state(&slot), wanted, "{units} of {a} and {b}");
+    assert_eq!(
+        state(&slot),
+        wanted,
+        "a request for {units} units of a slot with {a} and {b} units"
+    );
 }
 
 #[test]

@@ -101,12 +101,12 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(
         join_waitlist(&mut model, "cleo"),
         JoinOutcome::Full,
-        "both units are kept for entries"
+        "a waitlist with one entry for each unit must be full"
     );
     let served = unwrap_infallible(serve(&mut model, ITEM, 1, NOW)).orders;
     assert!(
         matches!(join_waitlist(&mut model, "cleo"), JoinOutcome::Done(_)),
-        "one unit is kept, one is held and may return"
+        "a buyer must be able to join for the held unit, because it may return"
     );
     assert!(matches!(
         unwrap_infallible(order::pay(&mut model, &served[0].id, Attribution::BUYER, NOW)),
@@ -115,7 +115,7 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(
         join_waitlist(&mut model, "dora"),
         JoinOutcome::Full,
-        "a paid unit does not come back"
+        "a paid unit must not count, because it does not come back"
     );
     assert_eq!(item(&mut model).waiting, 2, "existing entries stay");
 }
@@ -149,7 +149,10 @@ fn a_buyer_whose_waitlist_order_an_operator_cancelled_may_join_again() {
     let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
     let again = JoinRequest { buyer: buyer("anna"), key: key("new"), grant, token, entries_max };
     let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW));
-    assert!(matches!(joined, JoinOutcome::Done(_)), "the buyer did not cancel: {joined:?}");
+    assert!(
+        matches!(joined, JoinOutcome::Done(_)),
+        "a buyer whose order an operator cancelled must be able to join: {joined:?}"
+    );
 }
 
 #[test]
@@ -162,7 +165,7 @@ fn a_buyer_whose_waitlist_order_lapsed_does_not_join_again() {
         assert_eq!(
             join_waitlist(&mut model, "anna"),
             JoinOutcome::Order(ended.clone()),
-            "the key holds the ended order"
+            "a request whose key holds an ended order must get that order"
         );
         let (grant, token, entries_max) = (GrantId(9), Token(3), WAITLIST_ENTRIES_MAX);
         let again =
@@ -175,7 +178,7 @@ fn a_buyer_whose_waitlist_order_lapsed_does_not_join_again() {
         let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &holder, NOW));
         assert!(
             matches!(joined, JoinOutcome::Done(_)),
-            "an order without the waitlist does not count: {joined:?}"
+            "an order that is not from the waitlist must not prevent the join: {joined:?}"
         );
     }
 }
@@ -196,7 +199,7 @@ fn returned_units_are_kept_for_the_waitlist_and_slots_get_the_others() {
     assert_eq!(
         unwrap_infallible(stock::refill(&mut model, GrantId(7), 2, crate::Counter::A)),
         1,
-        "one unit is kept for anna"
+        "the refill must leave the unit that is kept for anna"
     );
     let served = unwrap_infallible(serve(&mut model, ITEM, 9, NOW));
     let orders: Vec<_> = served.orders.iter().map(|order| (order.id, order.pay_by)).collect();
@@ -283,7 +286,7 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     assert_eq!(
         unwrap_infallible(serve(&mut model, ITEM, 9, NOW)),
         WaitlistServed::default(),
-        "no entry is served after the sale's end"
+        "no entry may be served after the sale's end"
     );
     let mut ended = Vec::new();
     for more in [true, false] {
@@ -302,14 +305,14 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     assert_eq!(
         model.events.iter().filter(|event| event.is_end_of_waitlist()).count(),
         2,
-        "each entry gets one event"
+        "each entry must get one event"
     );
     assert!(
         [anna.id, bert.id].iter().all(|id| model.resolutions[id].verdict == Verdict::Unavailable)
     );
     assert!(
         matches!(unwrap_infallible(leave(&mut model, &anna.id, NOW)), LeaveOutcome::Already(_)),
-        "the entry ended with its sale"
+        "an entry that ended with its sale cannot leave"
     );
     assert_eq!(
         unwrap_infallible(model.waitlist(ITEM))

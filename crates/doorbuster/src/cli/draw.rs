@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     /// the server, with --key].
     #[arg(long, value_name = "FILE", required_unless_present = "key")]
     pub participants: Option<PathBuf>,
-    /// The published order of the participants, one id per line.
+    /// The published sequence of the participants, one buyer's id per line.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
     /// The sale whose draw the server shows.

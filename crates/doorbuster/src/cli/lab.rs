@@ -76,10 +76,10 @@ pub struct LabRunArgs {
     /// Units that each buyer asks for, 1 to 10,000.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedI64ValueParser::<i64>::new().range(limits::UNITS))]
     pub units: i64,
-    /// Numbers of concurrent buyers, each 1 to 1,024.
+    /// Numbers of concurrent buyers, each 1 to 1,024. Each strategy runs with each number.
     #[arg(long, value_name = "N,N", value_delimiter = ',', default_value = "1,16,64,256", value_parser = RangedI64ValueParser::<i64>::new().range(limits::LEVEL))]
     pub levels: Vec<i64>,
-    /// The faults during the sale.
+    /// The faults during the sale. Each strategy runs with each fault.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "none")]
     pub faults: Vec<FaultChoice>,
     /// Determines the order of the buyers and the instants of the faults [default: a new seed each

@@ -72,7 +72,7 @@ pub struct ActionsArgs {
     pub cursor: Option<String>,
 }
 
-/// List the nodes, the store, and the servers that hold slots.
+/// List the nodes, the store, and the Redis servers that hold slots.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster nodes")]
 pub struct NodesArgs {

@@ -105,8 +105,8 @@ pub struct OrderSelection {
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
 /// Orders in open sales, and orders with a pending payment or refund, are not erased. If there are
-/// such orders, the command lists them and exits with 1. Then repeat the command later. If the
-/// buyer is blocked, the command reports the block. The block stays until you remove it with
+/// such orders, the command lists them and exits with 1. In this case, repeat the command later. If
+/// the buyer is blocked, the command reports the block. The block stays until you remove it with
 /// `block remove`. A block does not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]

@@ -150,7 +150,7 @@ pub struct SpreadArgs {
     /// Units that each new slot gets at its start; 0 divides all units among the slots.
     #[arg(long, value_name = "UNITS")]
     pub initial: Option<u64>,
-    /// A slot gets a refill when one of its sub-domains has fewer units than this.
+    /// A slot gets a refill when one of its sub-domains has fewer units than this number.
     #[arg(long, value_name = "UNITS")]
     pub threshold: Option<u64>,
     /// The number of units of one refill.

@@ -60,8 +60,9 @@ pub struct EditArgs {
     #[arg(long, value_name = "WORD", value_parser = ["sale", "items"])]
     pub rooms: Option<String>,
     /// A rate limit: buyer=5/60 allows a buyer 5 requests at once and 60 a minute. The scopes are
-    /// buyer, ip and interface; ip=none removes the limit of ip. The option can be repeated.
-    /// `--limit default` resets all three limits and cannot be combined with another --limit.
+    /// buyer, ip, and interface (all requests of the sale together); ip=none removes the limit of
+    /// ip. The option can be repeated. `--limit default` resets all three limits and cannot be
+    /// combined with another --limit.
     #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.

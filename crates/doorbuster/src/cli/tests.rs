@@ -20,7 +20,7 @@ fn every_command_and_argument_has_help() {
         for argument in command.get_arguments() {
             assert!(
                 argument.get_help().is_some() || argument.is_hide_set(),
-                "{path} {argument} is explained"
+                "{path} {argument} has no help"
             );
         }
         for inner in command.get_subcommands() {
@@ -179,10 +179,10 @@ fn every_command_in_a_document_is_valid() {
             valid += 1;
         }
     }
-    assert!(valid >= SHOWN_MIN, "{valid} commands were found");
+    assert!(valid >= SHOWN_MIN, "only {valid} commands were found");
     assert!(
         skipped.len() * 10 <= valid,
-        "{valid} valid commands, and too many with placeholders: {skipped:#?}"
+        "{valid} commands are valid, and too many have placeholders: {skipped:#?}"
     );
 }
 

@@ -72,7 +72,8 @@ pub enum EndpointCommand {
         /// The new address; - reads the address from the first line of standard input.
         #[arg(long, value_name = "ADDRESS")]
         to: Option<String>,
-        /// A new event type. Repeat the option to give several types.
+        /// An event type that the endpoint gets, in place of its present types. Repeat the option
+        /// to give several types.
         #[arg(long = "type", value_name = "TYPE")]
         types: Vec<String>,
         /// Whether the endpoint gets events.

@@ -1,5 +1,5 @@
-//! The load of a demo: a separate process, which has its own limit of open files, runs `storm` and
-//! prints the progress for this process.
+//! The load of a demo. A separate process runs `storm` and prints the progress, which this process
+//! reads. The separate process has its own limit of open files.
 
 use std::process::Stdio;
 

@@ -54,7 +54,7 @@ fn remarks(report: &RunReport) -> String {
         let (strategy, level, fault) = (&failure.strategy, failure.level, failure.faults.as_str());
         let seed = failure.seed;
         text += &format!(
-            "{strategy} at {level}, seed {seed}, faults {fault}, failed: {}\n",
+            "{strategy} with {level} concurrent buyers, seed {seed}, faults {fault}, failed: {}\n",
             failure.error
         );
     }

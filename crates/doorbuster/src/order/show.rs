@@ -92,7 +92,7 @@ pub fn order_detail(order: &AnyOrderDetail) -> String {
             refused.code.as_str()
         ),
         AnyOrderDetail::Waiting(entry) => format!(
-            "{}, for {} of {} in {}, has been on the waitlist since {}: {} before it.\n",
+            "{}, for {} of {} in {}, has been on the waitlist since {}: {} entries before it.\n",
             entry.id,
             table::units(entry.units.into()),
             entry.item,

@@ -67,8 +67,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Changes the settings of an item's spread for which the command has options. Then shows the
-/// spread: how the units of the item are distributed over its slots.
+/// Changes the settings of an item's spread that the options name. Then shows the spread: how the
+/// item's units are distributed over its slots.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
@@ -92,8 +92,8 @@ pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
             Partitions::Count(count) => count.to_string(),
         };
         format!(
-            "{item} of {sale}: {partitions} partitions, chosen by {}; {initial} units at the \
-             opening, and a refill of {refill} units below {threshold}.\n",
+            "{item} of {sale}: {partitions} partitions, chosen by {}; each new slot gets {initial} \
+             units, and {refill} more when a sub-domain has fewer than {threshold}.\n",
             choose.as_str().unwrap_or_default()
         )
     })

@@ -43,7 +43,7 @@ pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
             let CodeCounts { codes, uses, spent } = *counts;
             let [codes, uses, spent] = [codes, uses, spent].map(table::grouped);
             format!(
-                "{} has {codes} access codes, valid for {uses} buyers; {spent} of them are used up.\n",
+                "{} has {codes} access codes for {uses} buyers; {spent} buyers have used a code.\n",
                 args.sale
             )
         });

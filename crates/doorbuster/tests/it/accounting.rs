@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
-/// The lines that the export has received before its connection breaks.
+/// The lines that the export has received before the connection breaks.
 const LINES: &str =
     "payment,order,amount_minor,currency\r\npay_1,ord_1,10,CNY\r\npay_2,ord_2,10,CNY\r\n";
 
@@ -96,9 +96,9 @@ fn parts(dir: &Path) -> usize {
     entries.filter(|name| name.to_string_lossy().ends_with(".part")).count()
 }
 
-/// Starts a server in a thread. It answers one request with these bytes and closes the connection.
-/// Returns its address, and the thread. The thread's result is the number of incomplete files in
-/// `dir` at the time of the request.
+/// Starts a server in a thread. The server answers one request with these bytes and closes the
+/// connection. Returns the server's address, and the thread. The thread's result is the number of
+/// incomplete files in `dir` at the time of the request.
 fn serve_interrupted(answer: String, dir: PathBuf) -> (String, JoinHandle<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -137,7 +137,7 @@ fn an_interrupted_export_is_an_error_and_writes_no_file() {
         assert_eq!(
             incomplete.join().expect("one request"),
             1,
-            "no incomplete file during the export"
+            "during the export, there must be one incomplete file"
         );
         assert_eq!(parts(&dir), 0, "{announced}");
         assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before);

@@ -99,7 +99,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
         std::thread::sleep(Duration::from_secs(5));
         let killed_at = Instant::now();
         drop(test_server);
-        fs::remove_dir_all(&data_dir).expect("ours");
+        fs::remove_dir_all(&data_dir).expect("it belongs to the test");
         is_over.store(true, Ordering::Relaxed);
         (buyer.join().expect("no panic"), killed_at)
     });
@@ -114,7 +114,10 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
             true => kept += 1,
             false => {
                 let before = killed_at.saturating_duration_since(*at);
-                assert!(before < RECOVERY_POINT, "an order of {before:?} before the end is lost");
+                assert!(
+                    before < RECOVERY_POINT,
+                    "an order that was made {before:?} before the loss of the directory is lost"
+                );
                 lost += 1;
             }
         }

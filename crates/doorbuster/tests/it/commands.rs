@@ -104,7 +104,7 @@ fn the_removal_of_a_webhook_endpoint_asks_first_and_says_what_is_lost() {
     let text = ask(&["webhook", "endpoint", "remove", id]).stderr_of_failure(2);
     assert!(text.contains("undelivered events") && text.contains("--yes"), "{text}");
     let list = ["webhook", "endpoint", "list"];
-    assert!(ask(&list).stdout_of_success().contains(id), "the endpoint is still there");
+    assert!(ask(&list).stdout_of_success().contains(id), "the endpoint must still exist");
     ask(&["webhook", "endpoint", "remove", id, "--yes"]).stdout_of_success();
     assert!(!ask(&list).stdout_of_success().contains(id));
 }

@@ -69,7 +69,7 @@ fn the_same_seed_gives_the_same_buyers() {
         let temp_dir = TempDir::new();
         demo(&temp_dir, &["--buyers", "60", "--connections", "1", "--keep", "--seed", seed]);
         let [kept] = &temp_dir.entries()[..] else {
-            panic!("one directory: {:?}", temp_dir.entries())
+            panic!("the demo must leave exactly one directory: {:?}", temp_dir.entries())
         };
         let answers = std::fs::read_to_string(kept.join("answers.jsonl")).expect("the kept file");
         let line = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
@@ -106,7 +106,7 @@ fn the_table_of_a_demo_ends_with_its_verdict() {
         "Server's time",
         "Audit",
     ] {
-        assert!(output.contains(row), "{row} in {output}");
+        assert!(output.contains(row), "{row} is not in the output: {output}");
     }
 }
 
@@ -135,7 +135,10 @@ fn a_terminal_shows_the_progress_of_a_demo() {
     let output = run(&mut command).stdout_of_success();
     let (before, verdict) =
         output.split_once("Nothing oversold, nothing lost.").expect("a verdict");
-    assert!(!verdict.contains("20,000"), "a buyer count in the verdict: {output}");
+    assert!(
+        !verdict.contains("20,000"),
+        "the verdict must not contain the number of buyers: {output}"
+    );
     // The progress line: "12,345 of 20,000 · 10 reserved · 12,335 sold out".
     let parts: Vec<&str> = before.split(" of 20,000 · ").collect();
     let last_figure = |part: &&str| {
@@ -147,7 +150,7 @@ fn a_terminal_shows_the_progress_of_a_demo() {
     let counts: Vec<String> = parts[..parts.len() - 1].iter().map(last_figure).collect();
     assert!(
         counts.iter().any(|count| !matches!(count.as_str(), "" | "20,000")),
-        "no progress: {counts:?} in {output}"
+        "the output shows no progress: {counts:?} in {output}"
     );
     assert!(before.contains("reserved · ") && before.contains("starting a server"), "{output}");
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
@@ -158,7 +161,9 @@ fn the_files_of_a_demo_can_be_audited_and_a_forged_answer_is_found() {
     let temp_dir = TempDir::new();
     let ran = run(program(&temp_dir).args(["demo", "--json", "--keep", "--buyers", "200"]));
     ran.stdout_of_success();
-    let [kept] = &temp_dir.entries()[..] else { panic!("one directory: {:?}", temp_dir.entries()) };
+    let [kept] = &temp_dir.entries()[..] else {
+        panic!("the demo must leave exactly one directory: {:?}", temp_dir.entries())
+    };
     assert!(ran.err().contains(&*kept.display().to_string()), "{}", ran.err());
     let (data, answers) = (kept.join("data"), kept.join("answers.jsonl"));
     let audit = |json: bool| {
@@ -206,11 +211,14 @@ fn a_demo_that_does_not_add_up_reports_it_and_exits_with_1() {
     // Adds a unit to the store directly.
     let forge = "UPDATE item SET pool = pool + 1 WHERE EXISTS (SELECT 1 FROM orders)";
     until("a unit is added", || {
-        assert!(child.try_wait().expect("our child").is_none(), "the demo ended before an order");
+        assert!(
+            child.try_wait().expect("a child process").is_none(),
+            "the demo ended before an order was made"
+        );
         (store.execute(forge, []).expect("writable") == 1).then_some(())
     });
     drop(store);
-    let ended = child.wait_with_output().expect("our child");
+    let ended = child.wait_with_output().expect("a child process");
     let output = String::from_utf8_lossy(&ended.stderr);
     let report: Value =
         serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {output}"));
@@ -262,10 +270,13 @@ fn a_demo_reuses_its_connections() {
     });
     signal(&child, "INT");
     assert_eq!(wait(&mut child), Some(1));
-    assert!(most >= 500, "{most} at once");
+    assert!(most >= 500, "too few concurrent connections: {most}");
     // Each poll also opens a connection, and the load may reopen a few connections. If each answer
     // needed its own connection, the server would accept thousands of connections.
-    assert!(accepted < 2_000 + polls, "{accepted} connections, {polls} of them polls");
+    assert!(
+        accepted < 2_000 + polls,
+        "too many connections: {accepted}, {polls} of them for polls"
+    );
     assert_eq!(temp_dir.entries(), [""; 0].map(PathBuf::from));
 }
 
@@ -299,7 +310,7 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
     });
     let migrate = || run(program(&temp_dir).args(["migrate", "--data-dir"]).arg(work.join("data")));
     assert!(migrate().stderr_of_failure(1).contains("in use"), "{}", migrate().err());
-    child.kill().expect("our child");
+    child.kill().expect("a child process");
     wait(&mut child);
     until("the server has stopped", || (migrate().code() == Some(0)).then_some(()));
 }

@@ -137,7 +137,7 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
         assert_eq!(page.status, 200, "{page}");
         let text = String::from_utf8(page.body.clone()).expect("a UTF-8 page");
         let assets = named(&text);
-        assert!(assets.len() >= 3, "a style sheet and two scripts: {assets:?}");
+        assert!(assets.len() >= 3, "the page must name a style sheet and two scripts: {assets:?}");
         for asset in &assets {
             let asset = get(&mut wire, asset, "").await;
             assert_eq!(
@@ -190,7 +190,10 @@ fn of_a_million_page_views_a_few_hundred_reach_the_server() {
     ] {
         let arrived = simulated(1_000_000, span, caches);
         println!("1,000,000 views over {span:?}, {caches} caches: {arrived} reach the server");
-        assert!(arrived.abs_diff(expected) <= expected / 20, "{arrived}, not about {expected}");
+        assert!(
+            arrived.abs_diff(expected) <= expected / 20,
+            "{arrived} requests arrived, but the guide says {expected}"
+        );
     }
 }
 
@@ -212,7 +215,10 @@ async fn a_cache_answers_nearly_every_page_view() {
     println!("{views} page views, {requests} requests in {took:?}: {arrived} reached the server");
     // nginx counts in whole seconds, so it keeps a copy a little longer than the simulated cache.
     let most = simulated(views as u64, took, 1) + 2;
-    assert!((1..=most).contains(&arrived), "{arrived} of {requests} in {took:?}, more than {most}");
+    assert!(
+        (1..=most).contains(&arrived),
+        "{arrived} of {requests} requests reached the server in {took:?}, but only 1 to {most} may"
+    );
 
     // Purchases are never cached, so each purchase reaches the server.
     let sold = cdn.wire().await.ask(&PurchaseSpec::new("anna", "k", "spring", 1).bytes()).await;
@@ -235,7 +241,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!((page.status, page.header("content-encoding")), (200, Some("gzip")), "{page}");
     assert_eq!(
         page.body,
-        std::fs::read(folder.join("sale/spring/index.html.gz")).expect("made once")
+        std::fs::read(folder.join("sale/spring/index.html.gz")).expect("a compressed file")
     );
     assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
     let tag = page.header("etag").expect("an ETag").to_owned();

@@ -40,7 +40,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < WITHIN, "{what}");
+        assert!(begun.elapsed() < WITHIN, "timed out; expected: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -109,7 +109,7 @@ fn orders_that_an_asynchronous_standby_lacks_are_named_and_the_sale_is_paused() 
     });
     buy(&cluster, 10, 2);
     pay(&temp_dir, &cluster, &paid);
-    cluster.postgres.crash().expect("a crash");
+    cluster.postgres.crash().expect("the server can be killed");
     cluster.fail_over().expect("a failover");
     wait_for("the audits of both nodes name the lost orders", || {
         let audit = admin(&cluster, "GET", "/v1/admin/audit", &Value::Null);
@@ -165,7 +165,7 @@ fn nodes_refuse_with_retry_after_during_a_failover_and_sell_again_soon_after_it(
     let addr = cluster.nodes[0].addr();
     let body = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     let order = || http::send_request(addr, "POST", "/v1/orders", &lines, &body);
-    cluster.postgres.crash().expect("a crash");
+    cluster.postgres.crash().expect("the server can be killed");
     wait_for("the node refuses", || {
         let reply = order().ok()?;
         (reply.status == 503).then(|| {
@@ -183,7 +183,7 @@ fn nodes_refuse_with_retry_after_during_a_failover_and_sell_again_soon_after_it(
     wait_for("the node says that commits wait for no standby", || {
         cluster.nodes[0].log_tail().contains("database.no_synchronous_standby").then_some(())
     });
-    println!("sold {took:?} after the promotion");
+    println!("a node sold {took:?} after the promotion");
     assert!(took < SELLS_WITHIN, "{took:?}");
     cluster.stop().expect("it stops");
 }
@@ -209,7 +209,7 @@ fn an_older_copy_of_the_database_is_refused_until_it_has_a_new_timeline() {
         wait_for("the node checks a commit", || (checked(&cluster) != before).then_some(()));
     }
 
-    cluster.postgres.crash().expect("a crash");
+    cluster.postgres.crash().expect("the server can be killed");
     cluster.postgres.put_back(&copy).expect("the copy starts");
     let orders = "SELECT count(*) FROM orders";
     assert_eq!(cluster.postgres.sql(orders).expect("orders").trim(), "5");

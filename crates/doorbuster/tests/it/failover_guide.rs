@@ -121,7 +121,8 @@ fn the_commands_of_the_failover_guide_make_promote_and_rejoin_a_standby() {
     for dir in [&hosts.temp_dir.join(""), &primary.dir, &standby.dir] {
         std::fs::create_dir_all(dir).expect("a directory");
         // The servers run as another user if the test runs as root.
-        std::fs::set_permissions(dir, Permissions::from_mode(0o777)).expect("ours");
+        std::fs::set_permissions(dir, Permissions::from_mode(0o777))
+            .expect("it belongs to the test");
     }
     hosts.run(primary, &format!("initdb -D {DATA} -U postgres -A trust -k --no-sync"));
     hosts.run(primary, &format!("pg_ctl -D {DATA} start"));

@@ -36,8 +36,8 @@ use store_access::StoreAccess;
 
 /// The number of deployments that run at the same time: first with SQLite, then with PostgreSQL.
 /// Each deployment waits most of the time. A deployment with PostgreSQL has two nodes. If more of
-/// these deployments ran at once, a node might not get a connection in time, and would delay its
-/// background work by a minute.
+/// these deployments ran at the same time, a node might not get a connection in time, and would
+/// delay its background work by a minute.
 const AT_ONCE: usize = 10;
 const SHARED_AT_ONCE: usize = 5;
 /// The secret of the sandbox. Tests also sign messages with it.
@@ -147,7 +147,10 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
                                 .push(format!("{name}:{passing}"));
                         }
                         Ok(died) => {
-                            println!("{name}:{passing}: died {died}, {:?}", begun.elapsed())
+                            println!(
+                                "{name}:{passing}: killed: {died}, after {:?}",
+                                begun.elapsed()
+                            )
                         }
                         // The panic has printed the failure, with the thread's name.
                         Err(_) => wrong

@@ -12,7 +12,8 @@ const ITEM: &str = "id=ITEM,title=Phone,stock=9,price=10.00CNY";
 
 /// Returns the first code block of a page after `mark`.
 pub fn block(page: &str, mark: &str) -> String {
-    let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("the page has {mark}"));
+    let (_, rest) =
+        page.split_once(mark).unwrap_or_else(|| panic!("the page does not have {mark}"));
     let (_, rest) = rest.split_once("```").expect("a block");
     let (_, rest) = rest.split_once('\n').expect("a line");
     let (code, _) = rest.split_once("```").expect("the block ends");
@@ -64,7 +65,7 @@ fn the_commands_of_the_guides_back_up_restore_and_upgrade_a_store() {
     server.terminate();
 
     let printed = follow(&temp_dir, "second", "", &block(BACK_UP, "3. Restore the backup:"));
-    assert!(printed.contains("spring"), "it names the paused sale: {printed}");
+    assert!(printed.contains("spring"), "the output must name the paused sale: {printed}");
     let until = block(BACK_UP, "For a continuous backup, give its directory");
     let until = until.replace("2026-11-27T20:15:00Z", "2100-01-01T00:00:00Z");
     follow(&temp_dir, "third", "", &until);

@@ -68,7 +68,7 @@ async fn a_server_that_is_killed_at_any_instant_keeps_every_promise() {
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
         fixture.kill();
         faults.slow_disk(Duration::ZERO);
-        let record = storm.await.expect("no contradiction");
+        let record = storm.await.expect("a load without contradictions");
         let lost = if dice.random_ratio(1, 2) { faults.cut_power(fixture.data_dir()) } else { 0 };
         println!(
             "round {round}: killed after {} answers, {} units, {lost} bytes lost",
@@ -101,16 +101,19 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         // late.
         wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
-            .until("a commit", Duration::from_secs(10), async || {
+            .until("a commit is on the disk", Duration::from_secs(10), async || {
                 (faults.syncs() > before).then_some(())
             })
             .await;
         fixture.kill();
-        assert!(wire.reply().await.is_err(), "the request was answered");
+        assert!(wire.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
         fixture.restart();
         let again = fixture.buy(&spec).await;
-        assert!(again.is_replay(), "round {round}: {again}");
+        assert!(
+            again.is_replay(),
+            "round {round}: the committed order must be found again: {again}"
+        );
         assert_eq!(fixture.stock("spring").await.held, round + 1);
         fixture.audit(None).await;
     }

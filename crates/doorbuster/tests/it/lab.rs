@@ -28,7 +28,7 @@ fn claiming(claim: &str) -> Vec<String> {
 }
 
 fn number(result: &Value, member: &str) -> i64 {
-    result[member].as_i64().unwrap_or_else(|| panic!("{member} is a number: {result}"))
+    result[member].as_i64().unwrap_or_else(|| panic!("{member} is not a number: {result}"))
 }
 
 /// Checks that the counts of a result add up.
@@ -120,7 +120,7 @@ fn a_repeated_argument_runs_once() {
     assert_eq!(ids, ["redis-lua", "unit-rows"]);
     let settings = report["settings"].to_string();
     for part in ["max_wal_size = ", "appendonly", "doorbuster-embedded: ", "doorbuster-cluster: "] {
-        assert!(settings.contains(part), "{part} in {settings}");
+        assert!(settings.contains(part), "{part} is not in {settings}");
     }
     results.iter().for_each(check_sums);
     assert_eq!(
@@ -169,10 +169,10 @@ fn an_interrupted_run_prints_its_results_and_leaves_nothing_behind() {
     until("the first run has workers", || logs().find(|log| log.exists()));
     signal(&child, "INT");
     let code = wait(&mut child);
-    let output = child.wait_with_output().expect("our child");
+    let output = child.wait_with_output().expect("a child process");
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!((code, &report["interrupted"]), (Some(1), &json!(true)), "{report}");
-    assert_eq!(report["results"], json!([]), "an unfinished run has no result");
+    assert_eq!(report["results"], json!([]), "an unfinished run must have no result");
     let left = temp_dir.entries();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -202,7 +202,7 @@ fn an_interrupted_run_reports_the_results_of_whole_runs() {
     });
     signal(&child, "INT");
     let code = wait(&mut child);
-    let output = child.wait_with_output().expect("our child");
+    let output = child.wait_with_output().expect("a child process");
     let report: Value = serde_json::from_slice(&output.stdout).expect("a report");
     assert_eq!((code, &report["interrupted"]), (Some(1), &json!(true)), "{report}");
     let results = report["results"].as_array().expect("a list");
@@ -339,7 +339,7 @@ fn the_incident_happens_and_the_safer_ways_hold() {
         let variants = report["variants"].as_array().expect("a list");
         let oversold = |id: &str| {
             let found = variants.iter().find(|variant| variant["strategy"] == id);
-            number(found.expect("it ran"), "oversold")
+            number(found.expect("the strategy ran"), "oversold")
         };
         for id in ["redis-lock-fenced", "redis-lua", "doorbuster-embedded"] {
             assert_eq!(oversold(id), 0, "{id}");

@@ -74,7 +74,7 @@ impl NatsStream {
             assert_eq!(
                 String::from_utf8_lossy(same),
                 String::from_utf8_lossy(&kept.body),
-                "one event has two contents"
+                "all messages of one event must have the same content"
             );
             events.push(event);
         }

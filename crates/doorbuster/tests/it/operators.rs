@@ -162,7 +162,7 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     let extend = ["order", "extend", "--file", &path, "--secs", "600", "--yes"];
     for more in [&[][..], &["--json"]] {
         let some = ask(&[&extend[..], more].concat());
-        assert_eq!(some.code(), Some(1), "one id is wrong");
+        assert_eq!(some.code(), Some(1), "a wrong id must give the exit code 1");
         assert!(some.err().contains("ord_none"), "{}", some.err());
         if !more.is_empty() {
             let done = some.json();
@@ -210,7 +210,11 @@ fn a_shell_completes_the_ids_of_sales_and_items() {
     assert_eq!(complete("doorbuster sale open sp"), ["spring"]);
     assert_eq!(complete("doorbuster order list --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale adjust spring p"), ["phone"]);
-    assert_eq!(complete("doorbuster sale adjust spring l"), [""], "the lamp is of another sale");
+    assert_eq!(
+        complete("doorbuster sale adjust spring l"),
+        [""],
+        "an item of another sale must not be offered"
+    );
     assert_eq!(complete("doorbuster sale admit spring --item p"), ["phone"]);
     assert_eq!(complete("doorbuster draw verify --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale clo"), ["close"]);

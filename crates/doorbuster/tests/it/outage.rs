@@ -22,7 +22,7 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < WITHIN, "{what}");
+        assert!(begun.elapsed() < WITHIN, "timed out; expected: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -76,7 +76,7 @@ fn a_database_outage_is_a_few_lines_in_the_log_of_each_node() {
         &json!({"url": "https://shop.example/events", "types": ["*"]}),
     );
     let before: Vec<usize> = (0..2).map(|node| log(&cluster, node).len()).collect();
-    cluster.postgres.crash().expect("a crash");
+    cluster.postgres.crash().expect("the server can be killed");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| ask(&cluster, &stop));

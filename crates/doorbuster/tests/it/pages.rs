@@ -117,7 +117,7 @@ async fn prepared_before_opening<T>(
             return (name, done);
         }
     }
-    panic!("every page was ready too late");
+    panic!("in every attempt, the page was ready too late");
 }
 
 /// Waits until the server has exactly this number of open event streams.

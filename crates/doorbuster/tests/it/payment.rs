@@ -21,7 +21,7 @@ fn a_triggered_payment_fails_arrives_with_a_wrong_amount_and_pays_the_order() {
     assert!(trigger(&["--amount", "1.234"]).stderr_of_failure(2).contains("like 10.00"));
     assert!(trigger(&["--failed"]).stdout_of_success().contains("failed"));
     assert_eq!(trigger(&["--amount", "0.99", "--json"]).json()["outcome"], "refunded");
-    assert_eq!(state(), "reserved", "neither a failed nor a wrong payment pays an order");
+    assert_eq!(state(), "reserved", "a failed or wrong payment must not pay the order");
     let output = trigger(&[]).stdout_of_success();
     assert!(output.contains("of 1.00 CNY arrived") && output.contains(": paid."), "{output}");
     assert_eq!(state(), "paid");

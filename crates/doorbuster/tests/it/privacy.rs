@@ -34,7 +34,7 @@ fn the_log_under_load_names_no_buyer() {
     test_server.ask(&temp_dir, &["sale", "close", "spring", "--yes"]).stdout_of_success();
     assert_eq!(test_server.terminate().0, Some(0));
     let log = std::fs::read_to_string(log).expect("the log exists");
-    assert!(log.lines().count() > 1, "the default level logs something: {log}");
+    assert!(log.lines().count() > 1, "the log must have lines at the default level: {log}");
     assert_eq!(answers.len(), 200);
     for answer in &answers {
         let buyer = answer["buyer"].as_str().expect("a name");
@@ -250,7 +250,7 @@ async fn a_fault(shop: &mut Shop) {
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
         .expect("a row");
     shop.fixture
-        .until("the audit found it", PATIENCE, async || {
+        .until("the audit finds the fault", PATIENCE, async || {
             shop.fixture.stderr_text().contains("the audit found a fault").then_some(())
         })
         .await;
@@ -347,7 +347,7 @@ fn a_buyer_is_erased_from_a_shell() {
         unpaid.out()
     );
     test_server.ask(&temp_dir, &["order", "cancel", order, "--yes"]).stdout_of_success();
-    assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "no terminal can confirm");
+    assert!(erase(&[]).stderr_of_failure(2).contains("--yes"), "the command must require --yes");
     let would = erase(&["--dry-run"]).stdout_of_success();
     assert!(would.starts_with("1 order"), "{would}");
     assert!(would.contains("would be erased and marked erased:"), "{would}");
@@ -363,7 +363,7 @@ fn a_buyer_is_erased_from_a_shell() {
     test_server.ask(&temp_dir, &["block", "add", "--buyer", buyer]).stdout_of_success();
     assert!(
         erase(&["--yes"]).stdout_of_success().contains("doorbuster block remove"),
-        "the block remains"
+        "the output must say how to remove the block"
     );
     let again = erase(&["--yes", "--json"]).json();
     let name = again["erased_as"].as_str().expect("a name");
@@ -396,5 +396,5 @@ fn a_buyer_is_erased_from_a_shell() {
     assert_eq!(audit(&["--json"]).json()["orders_erased"], 1);
     let data = test_server.data_dir().to_owned();
     assert_eq!(test_server.terminate().0, Some(0));
-    assert!(holds(&data, "buyer.erase") && holds(&data, name), "the action is recorded");
+    assert!(holds(&data, "buyer.erase") && holds(&data, name), "the action must be recorded");
 }

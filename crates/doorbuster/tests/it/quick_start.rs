@@ -7,9 +7,11 @@ use crate::test_server::{TempDir, TestServer, program, until};
 /// The page, with its examples in `<pre data-example="…"><code>`.
 const PAGE: &str = include_str!("../../../web/assets-docs/page/docs.html");
 
-/// Returns the text of the example that begins after `mark` and ends with its element.
+/// Returns the text of the example that begins after `mark` and ends at the end of the HTML
+/// element.
 fn example(mark: &str) -> String {
-    let (_, rest) = PAGE.split_once(mark).unwrap_or_else(|| panic!("the page has {mark}"));
+    let (_, rest) =
+        PAGE.split_once(mark).unwrap_or_else(|| panic!("the page does not have {mark}"));
     let (code, _) = rest.split_once("</code>").expect("the element ends");
     code.replace("&gt;", ">").replace("&lt;", "<").replace("&amp;", "&")
 }

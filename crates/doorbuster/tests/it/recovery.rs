@@ -111,7 +111,7 @@ impl Installation {
                 self.shell(&format!("psql -X -q -A -t -v ON_ERROR_STOP=1 -f {}", file.display()))
             }
             "sh" => self.shell(&code),
-            other => panic!("the page has a block of the language {other:?}"),
+            other => panic!("the test does not know the language {other:?} of a block"),
         }
     }
 
@@ -182,7 +182,7 @@ fn a_database_is_recovered_to_a_point_in_time_as_the_page_says() {
     operate(&first_node, &["sale", "open", "spring"]);
     follow("");
     let watched = follow("");
-    assert!(watched.starts_with("0|"), "no failure of the archive: {watched}");
+    assert!(watched.starts_with("0|"), "the archive must have no failures: {watched}");
     let alice = token(&temp_dir, &temp_dir.join("node"));
     let (status, kept) = buy(&first_node, &alice, "a");
     assert_eq!(status, 201);
@@ -220,5 +220,5 @@ fn a_database_is_recovered_to_a_point_in_time_as_the_page_says() {
     let mut audit = crate::test_server::program(&temp_dir);
     let audit = run(audit.args(["audit", "--json", "--store", &installation.url()])).json();
     assert_eq!(audit["ok"], true, "{audit}");
-    assert_eq!(blocks.next(), None, "every block of the page was run");
+    assert_eq!(blocks.next(), None, "the test must run every block of the page");
 }

@@ -72,11 +72,14 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     let temp_dir = TempDir::new();
     let server = Reloadable::start(&temp_dir, &file("warn", "First shop", "100", 2));
     assert!(server.index().contains("First shop"));
-    assert!(lines(&server.log).iter().all(|line| line["level"] != "INFO"), "the level is warn");
+    assert!(
+        lines(&server.log).iter().all(|line| line["level"] != "INFO"),
+        "at the level warn, the log must have no line of the level INFO"
+    );
 
     let line = server.reload(&file("info", "Second shop", "16", 3));
     assert_eq!(line["event"], "config.reloaded", "{line}");
-    assert_eq!(line["level"], "INFO", "the new level is in use: {line}");
+    assert_eq!(line["level"], "INFO", "the new level must be in use: {line}");
     assert_eq!(line["changed"], "page.shop limits.connections log.filter", "{line}");
     assert_eq!(line["needs_restart"], "workers", "{line}");
     until("the pages have the new name", || server.index().contains("Second shop").then_some(()));
@@ -85,7 +88,7 @@ fn sighup_uses_changed_settings_and_names_those_that_need_a_restart() {
     let taken: Vec<TcpStream> =
         (0..16).map(|_| TcpStream::connect(&address).expect("the server listens")).collect();
     let mut reply = String::new();
-    let mut more = TcpStream::connect(&address).expect("the kernel takes it");
+    let mut more = TcpStream::connect(&address).expect("the kernel accepts the connection");
     // The server may close a refused connection before the request is sent.
     let _ = more.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     let _ = more.read_to_string(&mut reply);

@@ -74,7 +74,11 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
             .stdout_of_success();
     };
     backup(&file);
-    assert_eq!(buy(&test_server, &bob, "b").0, 201, "the last unit, after the backup");
+    assert_eq!(
+        buy(&test_server, &bob, "b").0,
+        201,
+        "the buyer must get the last unit after the backup"
+    );
     drop(test_server);
 
     let data_dir = temp_dir.join("restored");
@@ -91,7 +95,7 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
     assert!(log.contains("restored from a backup") && log.contains("spring"), "{log}");
     tells_how_to_compare(&restored, &temp_dir, [&output, &log], &first);
     let (status, _) = buy(&restored, &bob, "c");
-    assert_ne!(status, 201, "the sale is paused");
+    assert_ne!(status, 201, "the paused sale must not sell");
     let (status, order) = restored.send(&alice, "GET", &format!("/v1/orders/{first}"), "", "");
     assert_eq!((status, order["state"].as_str()), (200, Some("reserved")), "{order}");
     let audit = restored.send(KEY, "GET", "/v1/admin/audit", "", "").1;
@@ -105,7 +109,11 @@ fn a_restored_sale_sells_nothing_until_it_is_resumed() {
         .ask(&temp_dir, &["sale", "adjust", "spring", "phone", "-1", "--reason", "sold before"])
         .stdout_of_success();
     restored.ask(&temp_dir, &["sale", "resume", "spring"]).stdout_of_success();
-    assert_eq!(buy(&restored, &bob, "d").0, 409, "the unit that was sold after the backup is gone");
+    assert_eq!(
+        buy(&restored, &bob, "d").0,
+        409,
+        "the unit that was sold after the backup must not be sold again"
+    );
 }
 
 #[test]
@@ -127,7 +135,7 @@ fn a_start_with_another_id_key_is_refused() {
     fs::rename(data_dir.join("id_key"), &kept).expect("the file is moved");
     let stderr = refused(None);
     assert!(stderr.contains("no id_key") && stderr.contains("auth.id_key"), "{stderr}");
-    assert!(!data_dir.join("id_key").exists(), "no new key was created");
+    assert!(!data_dir.join("id_key").exists(), "the refused start must not create a new key");
     fs::rename(&kept, data_dir.join("id_key")).expect("the file is moved");
     for name in ["id_key", "pass_key", "buyer_secret", "webhook_secret"] {
         let path = data_dir.join(name);
@@ -144,7 +152,8 @@ fn a_start_with_another_id_key_is_refused() {
     fs::write(data_dir.join("pass_key"), pass_key).expect("the file is put back");
     drop(TestServer::open(&temp_dir));
 
-    fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o777)).expect("ours");
+    fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o777))
+        .expect("it belongs to the test");
     let stderr = refused(None);
     assert!(stderr.contains("other users can write") && stderr.contains("chmod 700"), "{stderr}");
 }
@@ -171,7 +180,7 @@ fn a_secret_that_is_missing_beside_a_store_is_created_with_a_warning() {
     let kept = fs::read(data_dir.join("pass_key")).expect("a key");
     fs::remove_file(data_dir.join("pass_key")).expect("the file is removed");
     run(&mut serve(&temp_dir, &data_dir)).stderr_of_failure(1);
-    assert!(!data_dir.join("pass_key").exists(), "the failed start left its new key");
+    assert!(!data_dir.join("pass_key").exists(), "the failed start must not leave its new key");
     drop(test_server);
     fs::write(data_dir.join("pass_key"), kept).expect("the file is put back");
     drop(TestServer::open(&temp_dir));
@@ -204,10 +213,14 @@ fn a_restore_prints_json_and_refuses_what_it_would_overwrite() {
     assert!(stderr.contains("is not a backup"), "{stderr}");
     let open = temp_dir.join("open");
     fs::create_dir(&open).expect("a directory");
-    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("ours");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("it belongs to the test");
     let mut command = program(&temp_dir);
     let refused = run(command.arg("restore").arg(&file).arg("--data-dir").arg(&open));
     let stderr = refused.stderr_of_failure(2);
     assert!(stderr.contains("other users can write"), "{stderr}");
-    assert_eq!(fs::read_dir(&open).expect("a directory").count(), 0, "nothing was written");
+    assert_eq!(
+        fs::read_dir(&open).expect("a directory").count(),
+        0,
+        "the refused restore must write nothing"
+    );
 }

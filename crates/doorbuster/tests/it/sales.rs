@@ -174,7 +174,7 @@ fn a_front_door_is_changed_while_the_sale_runs_and_its_codes_are_shown_once() {
     assert_eq!(codes.lines().count(), 3, "{codes}");
     assert!(codes.lines().all(|code| code.len() == 19), "{codes}");
     let counted = ask(&["sale", "codes", "spring"]).stdout_of_success();
-    assert_eq!(counted, "spring has 3 access codes, valid for 6 buyers; 0 of them are used up.\n");
+    assert_eq!(counted, "spring has 3 access codes for 6 buyers; 0 buyers have used a code.\n");
     assert!(ask(&["sale", "edit", "spring"]).stderr_of_failure(2).contains("nothing to change"));
     assert!(
         ask(&["sale", "edit", "spring", "--limit", "ip=5"])
@@ -281,7 +281,7 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     let report = ask(&["reconcile"]).stdout_of_success();
     assert!(
         report.matches("1.00 CNY").count() == 3 && report.contains("0.00 CNY"),
-        "due, captured, standing: {report}"
+        "wrong amounts due, captured or standing: {report}"
     );
     for _ in 0..2 {
         let refund = ["order", "refund", id, "--reason", "broken in transit", "--yes"];
@@ -374,7 +374,7 @@ fn lossy_proxy(url: &str, word: &'static str) -> String {
                         String::from_utf8_lossy(&bytes[..read]).contains(word),
                         Ordering::SeqCst,
                     );
-                    server.write_all(&bytes[..read]).expect("the server reads");
+                    server.write_all(&bytes[..read]).expect("the server reads the request");
                 }
             });
             std::thread::spawn(move || {
@@ -406,7 +406,7 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
         .unwrap_or_else(|| panic!("the error has no command to repeat: {stderr}"));
     let pay_by = hint.split_whitespace().next().expect("a time");
     let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
-    assert_eq!(shown["pay_by"], pay_by, "the extension happened");
+    assert_eq!(shown["pay_by"], pay_by, "the order must be extended");
     let output = test_server
         .ask(&temp_dir, &["order", "extend", id, "--pay-by", pay_by])
         .stdout_of_success();

@@ -311,7 +311,7 @@ fn a_low_limit_of_open_files_limits_connections_and_is_logged() {
         let _ = stream.read_to_string(&mut reply);
         reply
     };
-    let reply = hear(TcpStream::connect(&address).expect("the kernel takes it"));
+    let reply = hear(TcpStream::connect(&address).expect("the kernel accepts the connection"));
     assert!(reply.starts_with("HTTP/1.1 503"), "{reply}");
     assert!(taken.into_iter().map(hear).all(|reply| reply.starts_with("HTTP/1.1 200")));
     let (code, _, stderr) = test_server.terminate();
@@ -389,11 +389,11 @@ fn a_demo_sells_to_any_visitor() {
     };
     let (status, problem) = buy(&guests[0]);
     assert_eq!((status, &problem["code"]), (409, &"not_started".into()), "{problem}");
-    until("it opens", || (show()["phase"] == "open").then_some(()));
+    until("the sale opens", || (show()["phase"] == "open").then_some(()));
     assert!(begun.elapsed() >= Duration::from_secs(20), "{:?}", begun.elapsed());
     let answers: Vec<(u16, Value)> = guests.iter().map(|guest| buy(guest)).collect();
     let orders = answers.iter().filter(|(status, _)| *status == 201).count();
-    assert_eq!(orders, 40, "forty orders: {answers:?}");
+    assert_eq!(orders, 40, "there must be forty orders: {answers:?}");
     assert!(
         answers.iter().all(|(status, body)| *status == 201 || body["code"] == "sold_out"),
         "{answers:?}"

@@ -107,7 +107,7 @@ fn demo(shape: &str) {
     for (member, value) in due {
         assert_eq!(report[member], value, "{member}");
     }
-    assert!(temp_dir.entries().is_empty(), "files are left behind");
+    assert!(temp_dir.entries().is_empty(), "`cluster down` must remove all files");
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl TestServer {
              Bearer {token}\r\n{lines}"
         );
         let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(request.as_bytes()).expect("the server reads");
+        stream.write_all(request.as_bytes()).expect("the server reads the request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
@@ -268,7 +268,7 @@ pub fn signal(child: &Child, name: &str) {
 
 /// Waits for the end of a child; returns the exit code.
 pub fn wait(child: &mut Child) -> Option<i32> {
-    until("the program has ended", || child.try_wait().expect("our child")).code()
+    until("the program has ended", || child.try_wait().expect("a child process")).code()
 }
 
 /// Polls until there is a result.
@@ -278,7 +278,7 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "timed out: {what}");
+        assert!(started.elapsed() < PATIENCE, "timed out; expected: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -59,7 +59,7 @@ fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
             1 => 8,
             2 => varint(&mut bytes) as usize,
             5 => 4,
-            other => panic!("wire type {other}"),
+            other => panic!("unknown wire type {other}"),
         };
         let (value, rest) = bytes.split_at(length);
         bytes = rest;
@@ -143,7 +143,7 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let answer =
                 format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            stream.get_mut().write_all(answer.as_bytes()).expect("the server reads");
+            stream.get_mut().write_all(answer.as_bytes()).expect("the server reads the request");
         }
     });
     (address, kept)
@@ -305,7 +305,10 @@ fn a_collector_gets_the_configured_headers_and_its_refusal_is_logged_once_and_co
     assert!(has("/v1/logs", "\napi-key: first key\r"));
     let log = std::fs::read_to_string(&log).expect("a log file");
     let lines = |event: &str| log.lines().filter(|line| line.contains(event)).count();
-    assert!((1..=2).contains(&lines("otlp.failed")), "once for each kind of data: {log}");
+    assert!(
+        (1..=2).contains(&lines("otlp.failed")),
+        "the failure must be logged at most once for each kind of data: {log}"
+    );
     assert!(log.contains("401") && log.contains("otlp.invalid"), "{log}");
     assert!(!log.contains("first key"), "{log}");
 }

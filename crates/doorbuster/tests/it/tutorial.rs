@@ -112,7 +112,7 @@ fn follow_tutorial(interpreter: &str, file: &str) {
             .body("{}");
         (id, forged.send().await.expect("an answer").status())
     });
-    assert_eq!(wrong, 401, "a forged message is refused");
+    assert_eq!(wrong, 401, "a forged message must be refused");
     until("the shop shows the order as paid", || {
         let orders = runtime.block_on(async {
             reqwest::get(format!("{shop_url}/orders")).await.ok()?.json::<Value>().await.ok()

@@ -98,14 +98,22 @@ fn check(server: &TestServer, temp_dir: &TempDir, store: &str, orders: &Value) {
     until("alice's order expires", || (show("alice") == "expired").then_some(()));
     assert_eq!([show("bob"), show("carl")], ["cancelled", "paid"]);
     let (status, again) = buy(server, temp_dir, "alice");
-    assert_eq!((status, &again["id"]), (200, &orders["alice"]), "the same request, the same order");
+    assert_eq!(
+        (status, &again["id"]),
+        (200, &orders["alice"]),
+        "the same request must return the same order"
+    );
     let mut late = Value::Null;
     for number in 0..5 {
         let (status, body) = buy(server, temp_dir, &format!("late-{number}"));
         assert_eq!(status, 201, "{body}");
         late = body;
     }
-    assert_eq!(buy(server, temp_dir, "too-late").0, 409, "all six units are sold");
+    assert_eq!(
+        buy(server, temp_dir, "too-late").0,
+        409,
+        "a purchase must fail, because all six units are sold"
+    );
     pay(server, temp_dir, late["id"].as_str().expect("an order"));
     let audit = run(program(temp_dir).args(["audit", "--json", "--store", store])).json();
     assert_eq!(audit["ok"], true, "{audit}");

@@ -53,7 +53,7 @@ fn a_waitlist_position_and_length_are_shown() {
         )),
         "{shown}"
     );
-    assert!(shown.ends_with(": 0 before it.\n"), "{shown}");
+    assert!(shown.ends_with(": 0 entries before it.\n"), "{shown}");
     assert_eq!(operate(&["order", "show", id, "--json"]).json()["state"], "waiting");
     let shown = operate(&["sale", "show", "spring"]).stdout_of_success();
     let cells = |shown: &str, name: &str| -> String {

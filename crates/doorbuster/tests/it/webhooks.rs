@@ -157,8 +157,8 @@ async fn a_shop_receives_every_event_in_order_when_the_server_is_killed_during_d
         }
     }
     println!("{} orders, {} events, {} messages taken", histories.len(), seen.len(), taken.len());
-    assert!(!histories.is_empty(), "nothing was sold");
-    assert_eq!(received, histories, "the events of each order, in order");
+    assert!(!histories.is_empty(), "the load made no order");
+    assert_eq!(received, histories, "each order's events must arrive in sequence");
     fixture.audit(None).await;
 }
 

@@ -1,8 +1,8 @@
 //! The catalogue that all tasks of the node share.
 //!
-//! This part owns the catalogue, and knows which version of the store's catalogue this node has.
-//! This part calls no other part. Changes come from operators, from the store, and from an edge's
-//! upstreams.
+//! This part of the engine owns the catalogue, and knows which version of the store's catalogue
+//! this node has. It calls no other part of the engine. Changes come from operators, from the
+//! store, and from an edge's upstreams.
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};

@@ -201,12 +201,12 @@ mod tests {
         assert_eq!(
             waits(|second| if second < 7 { RUSH_TICKETS } else { 3 }).await,
             8,
-            "the audit waits until the rush ends"
+            "the audit must wait until the rush ends"
         );
         assert_eq!(
             waits(|_| 50_000).await,
             RUSH_MAX.as_secs(),
-            "the wait ends even if the rush does not"
+            "the wait must end even if the rush continues"
         );
     }
 }

@@ -96,8 +96,8 @@ async fn reload_one(
             (None, _) => engine.show_new_sale(row).await?,
         };
         if !is_shown {
-            // This node created the sale while the rows were read. Either of the two rows may be
-            // newer, so the sale is read again.
+            // This node created the sale while the rows were read. Either that row or the row that
+            // was read may be newer, so the sale is read again.
             engine.control().reload();
             return Ok(false);
         }
@@ -114,8 +114,8 @@ async fn reload_one(
             }
         }
     }
-    // The guard is dropped first, because the task that follows a drain needs exclusive access to
-    // the sale.
+    // The lock of the sale was released above, because the task that follows a drain needs
+    // exclusive access to the sale.
     follow_step(engine, &id).await?;
     Ok(true)
 }

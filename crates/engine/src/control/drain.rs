@@ -146,8 +146,8 @@ impl Engine {
         }
     }
 
-    /// Waits until the tickets of these slots are settled, but not longer than until `until`. If
-    /// some tickets are not settled by then, logs a warning.
+    /// Waits until the tickets of these slots are settled, at most until the time `until`. If some
+    /// tickets are not settled at that time, logs a warning.
     pub(super) async fn await_tickets(&self, sale: &SaleState, slots: &[SlotKey], until: Instant) {
         if let Err(error) = self.drain(slots, until).await {
             outage_log::warn!(
@@ -161,8 +161,8 @@ impl Engine {
     }
 
     /// Closes the grants of these slots, because another node may wait for them in order to change
-    /// the phase. Then waits until the other nodes have closed the grants of their slots, but not
-    /// longer than until `until`. If a node has not done so by then, logs a warning.
+    /// the phase. Then waits until the other nodes have closed the grants of their slots, at most
+    /// until the time `until`. If a node has not closed its grants at that time, logs a warning.
     pub(super) async fn await_other_nodes(
         &self,
         sale: &SaleState,

@@ -1,9 +1,9 @@
 //! Writes the edge feed from this node's memory. The feed has the counts and rows of all sales, the
 //! blocks, and the hashes of requests that hold orders.
 //!
-//! Only the node with the lock writes. The node writes each change immediately. Several times per
-//! second, the node writes the head of the feed, which shows edges how recent the feed is. If no
-//! edge is alive, the node writes nothing.
+//! Only one node writes: the node that has the lock of the feed. This node writes each change
+//! immediately. Several times per second, it writes the head of the feed, which shows edges how
+//! recent the feed is. If no edge is alive, the node writes nothing.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

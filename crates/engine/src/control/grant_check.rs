@@ -48,7 +48,7 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
         );
     }
     // This flag lets reconciliation start the slot again. If reconciliation fails now, the next
-    // check of all slots wakes it again.
+    // check of all slots wakes the reconciliation again.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
     super::slot_reconciliation::reconcile_locked(engine, item).await
 }

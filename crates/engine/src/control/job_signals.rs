@@ -60,7 +60,7 @@ pub struct JobSignals {
     /// Tickets that other nodes refused and for which no request on this node waits. Such a ticket
     /// may belong to a waitlist entry that was passed over.
     pub(super) foreign_refusals: ForeignRefusals,
-    /// Notified when a sale may have opened. After that, other nodes may recall units from this
+    /// Notified when a sale may have opened. From then on, other nodes may recall units from this
     /// node's slots.
     pub(super) sale_opened: Notify,
     pub(super) loss_suspected: Notify,

@@ -43,9 +43,9 @@ pub async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// The part of a status whose changes are published at once. It has the version of the sale's row,
-/// which changes with the phase. For each item, it says whether all units are taken, and whether
-/// any taken unit can come back.
+/// The part of a status that is published at once when it changes. This part has the version of the
+/// sale's row, which changes with the phase. For each item, this part says whether all units are
+/// taken, and whether any taken unit can come back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusDigest(u64, Vec<(bool, bool)>);
 
@@ -102,18 +102,21 @@ mod tests {
         assert!(!is_due(249, digest(1, false), 10));
         assert!(
             is_due(250, digest(1, false), 10),
-            "with few readers, counts are published four times a second"
+            "with few readers, counts must be published four times a second"
         );
         assert!(!is_due(2_249, digest(1, false), 10_000));
         assert!(
             is_due(2_250, digest(1, false), 10_000),
-            "with 10,000 readers, counts are published every two seconds"
+            "with 10,000 readers, counts must be published every two seconds"
         );
         assert!(is_due(2_300, digest(1, true), 20_000), "no units are left");
         assert!(!is_due(2_350, digest(1, true), 20_000));
         assert!(is_due(2_400, digest(2, true), 20_000), "another phase");
         assert!(is_due(2_450, None, 20_000), "the sale was deleted");
-        assert!(is_due(2_500, digest(2, true), 20_000), "the sale was created again");
+        assert!(
+            is_due(2_500, digest(2, true), 20_000),
+            "the first status of a sale that was created again must be published"
+        );
         assert!(published.0.len() == 1);
     }
 }

@@ -11,7 +11,7 @@ use crate::catalogue::ItemState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 /// After a change of an item's spread, the node reconciles the item again after each of these
-/// pauses, because another node may have moved units during the pause.
+/// pauses. The reason is that another node may have moved units during the pause.
 const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
 
 impl Engine {

@@ -108,8 +108,8 @@ pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError
             was = sale.was.as_str(),
             event = "database.sale_paused",
             "paused the sale because the database changed; run doorbuster audit --server, \
-             doorbuster csv orders and doorbuster csv payments, compare them with the payment \
-             provider and the shop's records, then resume the sale; see \
+             doorbuster csv orders and doorbuster csv payments, compare their output with the \
+             payment provider and the shop's records, then resume the sale; see \
              docs/how-to/postgres-failover.md"
         );
     }
@@ -237,7 +237,7 @@ mod tests {
         assert!(log.stalled_at.is_some());
         log.note_commit(CommitProgress::Succeeded(STALL_LOGGED_AFTER), None);
         log.note_commit(CommitProgress::Failed, None);
-        assert!(log.stalled_at.is_some(), "commits still take long");
+        assert!(log.stalled_at.is_some(), "slow commits must not end the stall");
         log.note_commit(CommitProgress::Succeeded(Duration::from_millis(5)), None);
         assert!(log.stalled_at.is_none());
     }

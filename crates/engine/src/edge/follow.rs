@@ -39,7 +39,8 @@ pub async fn follow_feed(engine: &Engine, blocks: &Blocks, edge: &EdgeNode) {
             match feed.read(server).await {
                 Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
                 // The edge's copy is too old, perhaps because this server is a replica that lost
-                // its primary. So this read does not keep the edge at this server.
+                // its primary. So this read does not count as usable, and the edge soon tries the
+                // next server.
                 Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
                 Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),

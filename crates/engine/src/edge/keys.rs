@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(sealed.len(), 2);
         for (with, (known, sealed)) in [&one, &other].into_iter().zip(&sealed) {
             assert_eq!(name(with), *known);
-            let record = unseal(with, sealed).expect("the same secret opens the keys");
+            let record = unseal(with, sealed).expect("the same secret must open the keys");
             assert_eq!(record.id_key, "07".repeat(32));
             assert_eq!(record.pass_keys, ["08".repeat(32), "09".repeat(32)]);
             assert_eq!(record.buyer_secret.as_deref(), Some(other.expose_secret()));

@@ -2,7 +2,8 @@
 //!
 //! Once a second, an edge sends its new refusals to one node, in a header of a request for
 //! `/healthz`. The node adds these refusals to its own statistics. Each refusal is reported at most
-//! once. If the node does not answer a report, the statistics may lack the report's refusals.
+//! once. If a node got a report but did not answer, the edge does not repeat the report. The
+//! statistics may then lack its refusals.
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -174,7 +175,10 @@ mod tests {
     fn a_report_counts_once() {
         let sightings = EdgeSightings::default();
         assert!(sightings.is_next_report("e1", 1) && !sightings.is_next_report("e1", 1));
-        assert!(sightings.is_next_report("e1", 3), "another node already got the report");
+        assert!(
+            sightings.is_next_report("e1", 3),
+            "report 3 must count without report 2, because another node may have got report 2"
+        );
         assert!(!sightings.is_next_report("e1", 2) && sightings.is_next_report("e2", 2));
     }
 }

@@ -344,7 +344,7 @@ mod tests {
         let second = follow(&relay, "spring");
         assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])], "positions are sent again");
         let without = relay.follow(buyer(), Vec::new(), ADDRESS);
-        assert!(sales(&relay).is_empty(), "the node follows the buyer already");
+        assert!(sales(&relay).is_empty(), "the node already follows the buyer");
         drop(without);
         let third = follow(&relay, "autumn");
         assert_eq!(sales(&relay), [Some(vec!["autumn".to_owned(), "spring".to_owned()])]);
@@ -353,7 +353,11 @@ mod tests {
         drop(second);
         assert_eq!(sales(&relay), [None]);
         drop(follow(&relay, "spring"));
-        assert_eq!(sales(&relay), [None], "the stream ended before the node heard of it");
+        assert_eq!(
+            sales(&relay),
+            [None],
+            "the node must not follow a buyer whose stream has ended"
+        );
         assert!(relay.lock().buyers.is_empty());
     }
 
@@ -361,12 +365,18 @@ mod tests {
     async fn a_stream_starts_when_the_node_follows_its_buyer() {
         let relay = Relay::default();
         let mut first = follow(&relay, "spring");
-        assert!(!relay.note_followed(&buyer()), "the stream has missed nothing");
+        assert!(
+            !relay.note_followed(&buyer()),
+            "a stream that waited for the node cannot have missed an event"
+        );
         first.wait_until_followed().await;
         let mut second = follow(&relay, "spring");
-        assert!(second.followed.is_none(), "the node follows the buyer already");
+        assert!(second.followed.is_none(), "the node already follows the buyer");
         second.wait_until_followed().await;
-        assert!(relay.note_followed(&buyer()), "the node follows again, after a gap");
+        assert!(
+            relay.note_followed(&buyer()),
+            "after a second `following`, the streams may have missed events"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! The end of the program: whether this node refuses new requests, and the tasks that must end.
 //!
-//! This part owns the signal that ends the jobs, and the tracker of all tasks. It calls no other
-//! part. [`Engine::stop`](super::Engine::stop) ends the jobs and tasks. Requests ask this part
-//! whether the node stops, and other parts start their tasks with this part.
+//! This part of the engine owns the signal that ends the jobs, and the tracker of all tasks. It
+//! calls no other part of the engine. [`Engine::stop`](super::Engine::stop) ends the jobs and
+//! tasks. Requests ask this part whether the node stops, and the other parts of the engine start
+//! their tasks with it.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

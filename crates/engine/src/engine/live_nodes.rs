@@ -2,8 +2,8 @@
 //! work of settling. If nodes share the slots, the live nodes determine for which slots this node
 //! settles the tickets.
 //!
-//! This part owns the result of the last check. It calls no other part. The job that renews the
-//! leases writes this result, and limits, settlers and the console read it.
+//! This part of the engine owns the result of the last check. It calls no other part of the engine.
+//! The job that renews the leases writes this result, and limits, settlers and the console read it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,7 +101,7 @@ impl LiveNodes {
     /// without an open slot takes no tickets, so it does not count.
     pub(crate) fn settler_count(&self) -> usize {
         if self.layout.is_node_local() {
-            // A node that sells also settles, because its slots are in its memory.
+            // Each node has its own slots in its memory, so each node that sells also settles.
             return usize::try_from(self.count.now()).unwrap_or(usize::MAX);
         }
         self.sharing.load(Ordering::Relaxed)
@@ -176,8 +176,8 @@ mod tests {
         let rows = [row(1, 9_000), row(2, 7_001), row(3, 7_000)];
         let found = |own| heard(&rows, NodeId(own)).map(|row| row.node.0).collect::<Vec<_>>();
         assert_eq!(found(1), [1, 2]);
-        assert_eq!(found(4), [1, 2], "a node without a lease uses the newest lease");
-        assert_eq!(found(3), [1, 2, 3], "after the clock is set back, other nodes stay live");
+        assert_eq!(found(4), [1, 2], "a node without a lease must compare with the newest lease");
+        assert_eq!(found(3), [1, 2, 3], "leases that end later than the own lease must count");
         assert_eq!(heard(&[], NodeId(1)).count(), 0);
     }
 }

@@ -70,8 +70,12 @@ mod tests {
         assert_eq!(after(&[]), (1, 1));
         assert_eq!(after(&[2]), (2, 2));
         assert_eq!(after(&[3, 1, 1]), (1, 3));
-        assert_eq!(after(&[3, 1, 1, 3, 1, 1, 1, 1]), (1, 3), "the node was seen again in between");
-        assert_eq!(after(&[2, 0]), (0, 2), "the check missed even this node's own lease");
+        assert_eq!(
+            after(&[3, 1, 1, 3, 1, 1, 1, 1]),
+            (1, 3),
+            "a check that finds the nodes again must restart the count of checks"
+        );
+        assert_eq!(after(&[2, 0]), (0, 2), "a check may miss even this node's own lease");
     }
 
     #[test]
@@ -82,12 +86,12 @@ mod tests {
         assert_eq!(
             after(&[vec![3], missed(2), missed(1)[1..].to_vec()].concat()),
             (1, 2),
-            "two nodes leave one after the other"
+            "when two nodes leave in turn, each must count for the same time"
         );
         assert_eq!(
             after(&[vec![2], missed(0)].concat()),
             (0, 1),
-            "the recent count is at least one"
+            "the recent count must stay at least one"
         );
     }
 }

@@ -11,7 +11,8 @@ use super::{Engine, EngineError};
 use crate::catalogue::ItemState;
 use crate::control;
 
-/// A call that ends an order waits at most this long until the order's slot has applied the end.
+/// A call that ends an order waits at most this long until the order's slot has applied the feed
+/// row about this end.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.
@@ -146,7 +147,8 @@ impl Engine {
         Ok(page)
     }
 
-    /// Returns an order that was read. If the buyer reads the order, this node remembers the order.
+    /// Returns the result of a lookup that found this order. If the buyer reads the order, this
+    /// node remembers the order.
     pub(super) fn found_order(&self, order: Order, is_read_by_buyer: bool) -> OrderLookup {
         if is_read_by_buyer {
             self.remember_order(&order);

@@ -152,7 +152,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     assert_eq!((created, sold_out), (10, 1_990));
     let counts = counts(&engine);
     assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
-    assert!(engine.meter().read().tickets < 100, "only a few requests reached the store");
+    assert!(engine.meter().read().tickets < 100, "too many requests reached the store");
     let audit = engine.audit().await.expect("the store is available");
     assert!(audit.findings.is_empty(), "{audit:?}");
     engine.stop().await;
@@ -263,7 +263,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
     assert!(matches!(adjust(-5, "a").await, AdjustResult::Done(c) if c.total == Stock::Counted(5)));
     assert!(
         matches!(adjust(-5, "a").await, AdjustResult::Repeated(_)),
-        "a repeat with the same key changes nothing"
+        "a repeat with the same key must change nothing"
     );
     assert_eq!(adjust(-2, "b").await, AdjustResult::MoreThanFree { free: 1 });
     assert_eq!(adjust(-1, "a").await, AdjustResult::KeyReused);
@@ -382,7 +382,7 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
     let mut view = engine.audit().await.expect("the store is available");
     engine.handle_findings(&view).await;
     let phase = || engine.catalogue().sale("spring").expect("the sale was created").row.phase;
-    assert_eq!(phase(), Phase::Open, "the audit has no finding");
+    assert_eq!(phase(), Phase::Open, "a sale without a finding must stay open");
     view.findings.push(finding);
     engine.handle_findings(&view).await;
     assert_eq!(phase(), Phase::Paused);
@@ -403,7 +403,7 @@ async fn a_waiting_request_keeps_its_future_small() {
     let purchase = Purchase { buyer, key, request, sale, item, units, wait: WAIT, door: None };
     let buying = engine.buy(&purchase);
     let room = std::mem::size_of_val(&buying);
-    assert!(room <= 1_280, "{room} bytes for each request in progress");
+    assert!(room <= 1_280, "a request in progress takes {room} bytes");
     drop(buying);
     engine.stop().await;
 }

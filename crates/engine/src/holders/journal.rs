@@ -84,6 +84,10 @@ mod tests {
         assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
         holders.journal.end();
         holders.insert(4);
-        assert_eq!(holders.journal.take(), JournalPart::Incomplete, "the journal is not recording");
+        assert_eq!(
+            holders.journal.take(),
+            JournalPart::Incomplete,
+            "a journal that has ended must be incomplete"
+        );
     }
 }

@@ -200,7 +200,11 @@ mod tests {
         assert!(fixture.count() <= 2, "{}", fixture.count());
         let before = fixture.count();
         assert!(fixture.clone().ask(1, 1).await);
-        assert_eq!(fixture.count(), before + 1, "a request after the read needs a new read");
+        assert_eq!(
+            fixture.count(),
+            before + 1,
+            "a request that arrives after a read must cause a new read"
+        );
     }
 
     #[tokio::test]
@@ -231,7 +235,7 @@ mod tests {
         let slowed =
             tokio::time::timeout(Duration::from_millis(50), fixture.clone().ask(1, 6)).await;
         assert!(slowed.is_err());
-        assert!(fixture.clone().ask(2, 1).await, "other buyers are not slowed down");
+        assert!(fixture.clone().ask(2, 1).await, "other buyers must not be slowed down");
         assert_eq!(fixture.count(), 6);
         let hasty = ReadPace { turn_wait: Duration::from_secs(1_800), ..pace };
         let fixture = Arc::new(Fixture {
@@ -250,9 +254,14 @@ mod tests {
             drop(fixture.limiter.buyer_reads(buyer).expect("the limiter has room for the buyer"));
         }
         let busy = fixture.limiter.buyer_reads(3).expect("the buyer has an entry");
-        drop(fixture.limiter.buyer_reads(u64::MAX).expect("the other entries are idle"));
+        drop(
+            fixture
+                .limiter
+                .buyer_reads(u64::MAX)
+                .expect("idle entries must make room for a new buyer"),
+        );
         let left = fixture.limiter.by_buyer.lock().expect("no thread panicked").len();
-        assert_eq!(left, 2, "only the entry in use and the new entry remain");
+        assert_eq!(left, 2, "only the entry in use and the new entry must remain");
         drop(busy);
     }
 }

@@ -111,7 +111,7 @@ mod tests {
         assert!(followed.has(buyer_tag("stays"), now + KEEP));
         assert!(
             !followed.has(buyer_tag("b1"), now + KEEP),
-            "the entries of the departed buyers have ended"
+            "the entry of a buyer who left must have ended"
         );
         followed.add("late");
         for buyer in &buyers[..3 * SWEEP_MIN] {

@@ -53,7 +53,7 @@ async fn the_bound_of_a_reader_counts_the_bytes_of_its_waiting_events() {
     let (short, long) = ("a".to_owned(), "a".repeat(64));
     let [short, long] = [short, long].map(|name| BuyerId::new(&name).expect("a buyer"));
     let most = |buyer: &BuyerId| BACKLOG_BYTES_MAX / refused(buyer).bytes();
-    assert!(most(&short) > most(&long), "a longer event takes more of the bound");
+    assert!(most(&short) > most(&long), "a longer event must count as more bytes");
     for buyer in [&short, &long] {
         let mut reader = hub.subscribe(Some(buyer.clone()), vec![], 1, None).expect("the first");
         // Events that were already read do not count.
@@ -85,7 +85,7 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     };
     hub.publish(refused(&anna));
     let first = read(&anna, Some(0));
-    assert!(waiting(&first).is_empty(), "an event before the first reader is not kept");
+    assert!(waiting(&first).is_empty(), "an event before the first reader must not be kept");
     hub.publish(refused(&anna));
     let last_id = waiting(&first)[0];
     drop(first);
@@ -95,7 +95,7 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     hub.publish(EventKind::Status("spring".into()));
     assert_eq!(waiting(&read(&anna, Some(last_id))), [last_id + 1, last_id + 3]);
     assert_eq!(waiting(&read(&anna, Some(last_id + 3))), [0; 0]);
-    assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader gets no kept events");
+    assert_eq!(waiting(&read(&anna, None)), [0; 0], "a new reader must get no kept events");
     assert_eq!(waiting(&read(&bert, Some(0))), [last_id + 2]);
     for _ in 0..REPLAY_MAX * 2 {
         hub.publish(refused(&anna));
@@ -131,14 +131,14 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     assert_eq!(
         number(reader.next_or_park(&ready_queue, 7)),
         first + 1,
-        "the reader was not parked"
+        "a reader with a waiting event must get the event and not be parked"
     );
     assert!(ready_queue.wait_ready().now_or_never().is_none());
     assert!(reader.next_or_park(&ready_queue, 7).is_none());
     for _ in 0..3 {
         hub.publish(refused(&anna));
     }
-    assert_eq!(ready_queue.wait_ready().await, own(7), "the key is added once");
+    assert_eq!(ready_queue.wait_ready().await, own(7), "the key must be added once");
     for n in 2..5 {
         assert_eq!(number(reader.next_or_park(&ready_queue, 7)), first + n);
     }
@@ -154,9 +154,12 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     hub.publish(refused(&anna));
     for n in 5..8 {
         let next = reader.next().now_or_never();
-        assert_eq!(number(next), first + n, "a woken reader continues with the next event");
+        assert_eq!(number(next), first + n, "a woken reader must continue with the next event");
     }
-    assert!(ready_queue.wait_ready().now_or_never().is_none(), "no reader is parked");
+    assert!(
+        ready_queue.wait_ready().now_or_never().is_none(),
+        "an event must not wake a reader that is not parked"
+    );
     // A reader may also be unparked before an event arrives.
     assert!(reader.next_or_park(&ready_queue, 9).is_none());
     reader.unpark();
@@ -201,7 +204,7 @@ async fn a_reader_is_made_ready_once_for_sale_events_and_once_for_its_buyers_eve
         assert_eq!(
             ready_queue.wait_ready().await,
             ReadyReaders { own: vec![7], crowd: vec![7] },
-            "the key is added once for each reason"
+            "the key must be added once for each reason"
         );
         assert!(ready_queue.wait_ready().now_or_never().is_none());
         while reader.next_or_park(&ready_queue, 7).is_some() {}
@@ -211,7 +214,7 @@ async fn a_reader_is_made_ready_once_for_sale_events_and_once_for_its_buyers_eve
     assert_eq!(
         ready_queue.wait_ready().await,
         own(7),
-        "the reader is ready already, so the sale's event adds nothing"
+        "the sale's event must add no key, because the reader is already ready"
     );
 }
 
@@ -226,7 +229,10 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
     };
     let crowd: Vec<Subscription> = (0..CROWD).map(read).collect();
     hub.publish(EventKind::Status("spring".into()));
-    assert!(crowd.iter().all(|reader| waiting(reader).len() == 1), "every reader gets the event");
+    assert!(
+        crowd.iter().all(|reader| waiting(reader).len() == 1),
+        "each reader must get the event once"
+    );
     let begun = Instant::now();
     drop(crowd);
     // If the hub searched all readers for each leaving reader, removing the crowd would take a
@@ -248,7 +254,7 @@ fn an_edge_gets_rooms_and_own_events_but_no_statuses() {
     hub.publish(EventKind::Position { room: RoomKey::of_sale("spring"), buyer: anna });
     let mut kinds = std::iter::from_fn(|| edge.next_or_park(&queue, 1)).map(|next| match next {
         NextEvent::HubEvent(event) => event.kind,
-        NextEvent::Lagged => panic!("the reader is not too slow"),
+        NextEvent::Lagged => panic!("the reader was dropped as too slow"),
     });
     assert!(matches!(&*kinds.next().expect("an event"), EventKind::Room(_)));
     assert!(matches!(&*kinds.next().expect("an event"), EventKind::Position { .. }));

@@ -40,7 +40,7 @@ impl SaleWide {
         (over > 0 && ahead <= pace.burst_nanos()).then_some((over, state))
     }
 
-    /// Returns the used part of the limit, as a state.
+    /// Returns the limit's state without this node's unspent share.
     pub fn used_state(&self) -> u64 {
         let mut cell = *self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         cell.with_share(|node| node.used_state())

@@ -2,15 +2,15 @@
 //! fill the memory.
 //!
 //! The table consists of sets of eight cells. A keyed hash decides the set of a key, so a caller
-//! cannot choose a set. A new key takes the cell of the limit that is the first to be unused again.
-//! That limit is nearly always unused already, so no state is lost.
+//! cannot choose a set. A limit is in use until it has fully recovered. A new key takes the cell
+//! whose limit recovers first. That limit has nearly always recovered already, so no state is lost.
 //!
 //! If all eight limits are in use, the table evicts the limit with the least use and counts the
 //! eviction. So a caller at a limit is evicted last. Such a caller is evicted only if the number of
 //! other callers at their limits is about the number of cells in the table.
 //!
 //! The count of an address's buyers also takes a cell. For some seconds, a large count is kept like
-//! a limit in use. A small count is evicted like an unused limit.
+//! a limit in use. A small count is evicted like a limit that has recovered.
 //!
 //! A change of a set locks its shard briefly. A shard's memory is allocated at the shard's first
 //! use.
@@ -36,7 +36,7 @@ const _: () = assert!(
     "SHARDS and SETS must be powers of two, because bits of a key select its set"
 );
 const _: () =
-    assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table fits into BYTES_MAX");
+    assert!(CELLS / WAYS * size_of::<Set>() <= BYTES_MAX, "the table must fit into BYTES_MAX");
 
 /// The maximum of [`LimitCell::unshared`]. The next higher bit says whether the cell is queued.
 const UNSHARED_MAX: u64 = QUEUED - 1;
@@ -167,13 +167,17 @@ mod tests {
     #[test]
     fn a_million_random_keys_take_no_more_memory_than_the_bound() {
         let table = LimitTable::default();
-        assert_eq!(table.bytes(), 0, "unused shards take no memory");
+        assert_eq!(table.bytes(), 0, "unused shards must take no memory");
         for n in 0..1_000_000 {
             // Each key's limit is full again before the next key comes.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
-        assert_eq!(table.evicted(), 0, "only keys whose limit is full again are evicted");
+        assert_eq!(
+            table.evicted(),
+            0,
+            "a key in use was evicted, although the limits of other keys were full again"
+        );
     }
 
     #[test]
@@ -193,7 +197,7 @@ mod tests {
             .filter(|&&key| table.with_cell(key, 0, |cell| cell.state) == 1_000_000)
             .count();
         assert_eq!(kept, limited.len());
-        assert!(table.evicted() > 0, "evictions of used keys are counted");
+        assert!(table.evicted() > 0, "evictions of keys in use must be counted");
         assert_eq!(table.bytes(), BYTES_MAX);
     }
 
@@ -211,7 +215,7 @@ mod tests {
         assert_eq!(
             table.with_cell(5, 0, |kept| *kept),
             LimitCell { unshared: UNSHARED_MAX, ..LimitCell::default() },
-            "the value stays at its bound"
+            "`unshared` must stay at its bound"
         );
     }
 

@@ -51,7 +51,8 @@ async fn a_run_begins_when_the_work_is_due() {
         turns.wait(next).await;
         begins.push(fixture.ms());
     }
-    // The first run begins at once, and two runs are at least 10 ms and at most 500 ms apart.
+    // The first run begins at once, and two runs are at least 10 ms apart. They are at most 500 ms
+    // apart, unless a run asks for a longer pause. Only the last run has asked for one: 3 s.
     assert_eq!(begins, [0, 10, 210, 220, 720, 1_220, 4_220]);
 }
 
@@ -70,11 +71,15 @@ async fn a_signal_makes_the_work_due_after_the_shortest_pause() {
         fixture.scheduler.wake(Work::Refunds);
     };
     tokio::join!(turns.wait(NextRun::Idle), wake);
-    assert_eq!(fixture.ms(), 320, "the signal ends the pause");
+    assert_eq!(fixture.ms(), 320, "the signal must end the pause");
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(fixture.scheduler.delay_secs(Work::Refunds), Some(0.2), "due since the signal");
+    assert_eq!(
+        fixture.scheduler.delay_secs(Work::Refunds),
+        Some(0.2),
+        "the run must be due since the signal"
+    );
     turns.wait(NextRun::Idle).await;
-    assert_eq!(fixture.ms(), 1_520, "a signal counts once");
+    assert_eq!(fixture.ms(), 1_520, "a signal must cause only one run");
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,7 +108,11 @@ async fn no_run_begins_after_leadership_was_lost_during_the_pause() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         fixture.scheduler.set_leads(false);
         tokio::time::sleep(Duration::from_millis(1)).await;
-        assert_eq!(fixture.scheduler.delay_secs(Work::Audit), None, "another node runs the work");
+        assert_eq!(
+            fixture.scheduler.delay_secs(Work::Audit),
+            None,
+            "a node that is not the leader must report no delay"
+        );
         tokio::time::sleep(Duration::from_secs(20)).await;
         fixture.scheduler.set_leads(true);
     };
@@ -140,12 +149,16 @@ async fn a_run_that_hangs_is_late() {
     let fixture = Fixture::new();
     let mut turns = fixture.turns(Work::Audit);
     turns.wait(NextRun::Now).await;
-    assert_eq!(fixture.ms(), 4_000, "the first audit of a leader comes after a pause");
+    assert_eq!(fixture.ms(), 4_000, "the first audit of a leader must come after a pause");
     assert_eq!(fixture.scheduler.delay_secs(Work::Audit), Some(0.0));
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(fixture.scheduler.delay_secs(Work::Audit), Some(2.5));
     tokio::join!(turns.wait(NextRun::Idle), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(fixture.scheduler.delay_secs(Work::Audit), Some(0.0), "the next run is planned");
+        assert_eq!(
+            fixture.scheduler.delay_secs(Work::Audit),
+            Some(0.0),
+            "a planned run that is not late must have the delay 0"
+        );
     });
 }

@@ -374,7 +374,7 @@ mod tests {
             .collect();
         assert!(
             state.enqueue(RenderRequest::Image).is_none(),
-            "the bound for this kind is reached"
+            "a request over the bound of its kind must be refused"
         );
         let sliders = [state.enqueue(RenderRequest::Slider), state.enqueue(RenderRequest::Slider)]
             .map(|one| one.expect("the queue of the other kind has room"));
@@ -391,6 +391,6 @@ mod tests {
             [Some(PuzzleKind::Image), Some(PuzzleKind::Slider), Some(PuzzleKind::Image)]
         );
         drop((images, sliders, work));
-        assert_eq!(next(), None, "requests whose clients disconnected are skipped");
+        assert_eq!(next(), None, "requests whose clients disconnected must be skipped");
     }
 }

@@ -131,7 +131,7 @@ async fn a_wrong_answer_spends_the_challenge() {
         assert_eq!(
             fixture.redeem("anna", &token, &answer).await,
             Err(FAILED.into()),
-            "{kind:?}: the challenge is spent"
+            "{kind:?}: a challenge must not be used twice"
         );
     }
     // The answer to another kind of challenge is a wrong answer.
@@ -148,11 +148,14 @@ async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     assert_eq!(
         fixture.redeem("bert", &token, &answer).await,
         Err(FAILED.into()),
-        "another buyer's challenge"
+        "a challenge of another buyer was accepted"
     );
     let elsewhere =
         fixture.challenges.redeem(&fixture.store, "autumn", &buyer("anna"), &token, &answer).await;
-    assert!(matches!(elsewhere, Err(ChallengeFault::Failed)), "a challenge of another sale");
+    assert!(
+        matches!(elsewhere, Err(ChallengeFault::Failed)),
+        "a challenge of another sale was accepted"
+    );
     let strangers = Challenges::new(&MasterKeys::new(vec![[4; 32]]).expect("one"), &id_key());
     let forged = strangers
         .issue(fixture.store.now(), "spring", &buyer("anna"), ChallengeKind::Image, USUAL)
@@ -161,13 +164,13 @@ async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     assert_eq!(
         fixture.redeem("anna", &forged, &answer).await,
         Err(FAILED.into()),
-        "a challenge of another deployment"
+        "a challenge of another deployment was accepted"
     );
     assert_eq!(fixture.redeem("anna", "made up", &answer).await, Err(FAILED.into()));
     assert_eq!(
         fixture.redeem("anna", &token, &answer).await,
         Ok(()),
-        "none of the other attempts spent the challenge"
+        "the other attempts must not use up the challenge"
     );
 }
 
@@ -235,10 +238,14 @@ async fn a_buyer_with_too_many_wrong_answers_has_to_wait() {
     assert_eq!(
         fixture.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
-        "a correct answer is refused as well"
+        "a correct answer must also be refused"
     );
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
-    assert_eq!(fixture.redeem("anna", &token, &answer).await, Ok(()), "other buyers do not wait");
+    assert_eq!(
+        fixture.redeem("anna", &token, &answer).await,
+        Ok(()),
+        "another buyer must not wait"
+    );
     fixture.pass(MISSES_MS);
     let (token, answer) = fixture.issue("robot", ChallengeKind::Slider).await;
     assert_eq!(fixture.redeem("robot", &token, &answer).await, Ok(()));
@@ -277,7 +284,7 @@ async fn only_ten_of_many_concurrent_wrong_answers_at_two_nodes_are_checked() {
     assert_eq!(
         fixture.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
-        "a correct answer is refused as well"
+        "a correct answer must also be refused"
     );
 }
 
@@ -325,21 +332,21 @@ async fn a_prepared_challenge_is_given_out_once() {
     tokio::time::timeout(std::time::Duration::from_secs(20), full_enough)
         .await
         .expect("images are drawn in advance");
-    assert_eq!(prepared(PuzzleKind::Slider), 0, "no sale requires a slider");
+    assert_eq!(prepared(PuzzleKind::Slider), 0, "a slider was prepared, but no sale requires it");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {
         let ChallengeContent::Image { image } =
             pool.take(RenderRequest::Image).await.expect("the drawing threads run").shown
         else {
-            panic!("an image was requested")
+            panic!("an image was requested, but the challenge is not an image")
         };
         assert!(seen.insert(image), "the same image was given out twice");
     }
     assert_eq!(pool.issued_and_ready(PuzzleKind::Image).0, 30);
     pool.set_prerendered([false; PRERENDERED_KINDS]);
-    assert_eq!(prepared(PuzzleKind::Image), 0, "the prepared images are dropped");
+    assert_eq!(prepared(PuzzleKind::Image), 0, "the prepared images must be dropped");
     assert!(
         pool.take(RenderRequest::Slider).await.is_some(),
-        "a challenge that is not prepared is drawn on request"
+        "a challenge that is not prepared must be drawn on request"
     );
 }

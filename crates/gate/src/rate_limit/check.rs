@@ -1,5 +1,6 @@
-//! The check of one request against the limits of its sale: of the buyer, of the address, and of
-//! all buyers. If the node has no share of a limit, the check pauses until the node gets a share.
+//! The check of one request against three limits of its sale: the limit of the buyer, the limit of
+//! the address, and the limit of all buyers together. If the node has no share of a limit, the
+//! check pauses until the node gets a share.
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
@@ -370,8 +371,8 @@ impl RateLimiter {
     }
 }
 
-/// The decision of one limit. `Ok` has the limit's state. `Err` has the nanoseconds that the
-/// request must wait, and the limit's state.
+/// The decision of one limit. `Decided(Ok)` has the limit's state. `Decided(Err)` has the
+/// nanoseconds that the request must wait, and the limit's state.
 enum ChargeResult {
     Decided(Result<u64, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
@@ -386,7 +387,7 @@ async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
 }
 
 /// Returns the cost of a request under a node's `part` of the `whole` limit. `cost` is the cost
-/// under the whole limit, which is lower for an address with many buyers.
+/// under the whole limit. This cost is lower for an address with many buyers.
 fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
     let share = whole.cost(1) / cost.max(1);
     part.cost(u32::try_from(share).unwrap_or(u32::MAX))

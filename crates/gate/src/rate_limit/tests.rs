@@ -89,7 +89,7 @@ fn acquire_at(
 ) -> Result<RateLimitStatus, RateLimitExceeded> {
     match limiter.acquire_at((route, Counting::AfterAnswer), caller, sale, now)? {
         LimitCheck::Counted(status) => Ok(status),
-        LimitCheck::Pending(_) => panic!("the request waits for a share of a limit"),
+        LimitCheck::Pending(_) => panic!("the request must not wait for a share of a limit"),
     }
 }
 
@@ -194,8 +194,11 @@ fn an_ipv6_64_network_or_an_ipv4_address_in_either_notation_is_one_caller() {
     let acquire =
         |address| acquire_at(&limiter, Route::Purchase, caller(address, "anna"), &sale, 0).is_ok();
     assert!(acquire("2001:db8:0:1::1") && acquire("2001:db8:0:1:ffff::2"));
-    assert!(!acquire("2001:db8:0:1:1234:5678:9abc:def0"), "the same network");
-    assert!(acquire("2001:db8:0:2::1"), "another network");
+    assert!(
+        !acquire("2001:db8:0:1:1234:5678:9abc:def0"),
+        "addresses of one network must share a limit"
+    );
+    assert!(acquire("2001:db8:0:2::1"), "another network must have its own limit");
     assert!(acquire("192.0.2.1") && acquire("::ffff:192.0.2.1"));
     assert!(!acquire("192.0.2.1") && !acquire("::ffff:192.0.2.1"));
     assert!(acquire("192.0.2.2"));
@@ -215,7 +218,7 @@ fn an_address_has_a_larger_budget_only_with_many_known_buyers() {
     let robot = let_in("192.0.2.1", &mut (0..2_000).map(|_| "robot".to_owned()));
     assert_eq!(robot, 1_000);
     let school = let_in("192.0.2.2", &mut (0..2_000).map(|n| format!("pupil-{}", n % 100)));
-    assert_eq!(school, 1_000, "an address with few buyers has the configured limit");
+    assert_eq!(school, 1_000, "an address with few buyers must have the configured limit");
     let network = let_in("192.0.2.3", &mut (0..2_000).map(|n| format!("customer-{n}")));
     assert!(network > 1_200, "{network}");
 }
@@ -235,12 +238,12 @@ fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
     for name in &names {
         let _ = acquire_at(&limiter, Route::Pass, caller("192.0.2.3", name), &spring, 590 * SECOND);
     }
-    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "passes count buyers");
+    assert!(let_in(Route::Purchase, &spring, 595) > 1_900, "requests for passes must count buyers");
     assert!(
         let_in(Route::Purchase, &autumn, 605) > 1_900,
-        "the count applies to another sale and to the next counting period"
+        "the count must apply to another sale and to the next counting period"
     );
-    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the old count is not used later");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the old count must not be used later");
 }
 
 #[test]
@@ -279,10 +282,10 @@ fn random_addresses_evict_neither_a_used_limit_nor_a_large_count_of_buyers() {
         robots
             .iter()
             .all(|robot| scope(acquire("192.0.2.1", robot)) == Some(RateLimitScope::Buyer)),
-        "no robot got a new burst"
+        "a robot got a new burst"
     );
     assert_eq!(address_budgets("customer-0"), before);
-    assert_eq!(limiter.evicted(), 0, "no limit was evicted while it was in use");
+    assert_eq!(limiter.evicted(), 0, "a limit was evicted while it was in use");
 }
 
 #[test]

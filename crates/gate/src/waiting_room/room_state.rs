@@ -197,10 +197,10 @@ impl WaitingRoomState {
         self.lock().known_to.unwrap_or(0)
     }
 
-    /// Returns whether this node can answer with the buyer's position from memory. This is always
-    /// so for an admitted visitor. Before the sale opens, it is so for other visitors if this node
-    /// has no closed draw. After the sale has opened, it is so if this node knows the ranks of the
-    /// draw.
+    /// Returns whether this node can answer with the buyer's position from memory. For an admitted
+    /// visitor, the result is always true. For another visitor before the sale opens, it is true if
+    /// this node has no closed draw. After the sale has opened, it is true if this node knows the
+    /// ranks of the draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening

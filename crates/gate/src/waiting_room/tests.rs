@@ -47,7 +47,11 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
     let names: Vec<String> = (0..20).map(|n| format!("b{n}")).collect();
     names.iter().for_each(|name| room_state.apply_position(&visitor(name, None, None)));
-    assert_eq!(status_of(&room_state, "b0", 9), None, "the room's row was not read yet");
+    assert_eq!(
+        status_of(&room_state, "b0", 9),
+        None,
+        "there must be no status before the room's row is read"
+    );
     room_state.apply_row(&room(20, None, 0));
     assert_eq!(status_of(&room_state, "b0", 9), Some(VisitorStatus::NotDrawn));
     room_state.apply_row(&room(20, Some(20), 0));
@@ -85,7 +89,7 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     assert_eq!(
         room_state.position(&buyer(order[2]), None, Millis(2_000)),
         None,
-        "the admission has lapsed"
+        "a lapsed admission must not be shown"
     );
 }
 
@@ -97,7 +101,7 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
     assert!(
         room_state.can_answer(&buyer("anna"), true)
             && !room_state.can_answer(&buyer("anna"), false),
-        "after the opening the state is too old"
+        "before the opening the state must be used, and after the opening it is too old"
     );
     room_state.apply_row(&room(2, Some(2), 1));
     assert_eq!(
@@ -108,7 +112,10 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
         assert!(room_state.can_answer(&buyer("bert"), is_before_opening));
     }
     assert_eq!(status_of(&room_state, "bert", 9), Some(VisitorStatus::Admitted(Millis(2_000))));
-    assert!(!room_state.can_answer(&buyer("anna"), false), "Anna's rank is not known yet");
+    assert!(
+        !room_state.can_answer(&buyer("anna"), false),
+        "Anna's rank is not known yet, so the node must not answer"
+    );
 }
 
 #[test]
@@ -121,17 +128,26 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
         (0..arrivals).for_each(|n| counter.record_arrival(&format!("b{n}"), PER_SEC));
         room_state.is_overcrowded(&counter, start + Duration::from_secs(secs), nodes.get())
     };
-    assert!(!pressed(2 * PER_SEC, 0), "the first count has no earlier count to compare with");
+    assert!(
+        !pressed(2 * PER_SEC, 0),
+        "the first count must not open the room, because there is no earlier count to compare with"
+    );
     assert!(!pressed(PER_SEC, 1));
     // The counter distinguishes buyers by hashes, which is only approximate. So this test uses five
     // per cent more buyers than the bound.
     assert!(pressed(PER_SEC * 21 / 20, 2));
-    assert!(!pressed(PER_SEC, 2), "the last count was less than a second ago");
+    assert!(
+        !pressed(PER_SEC, 2),
+        "less than a second after the last count, the room must not open"
+    );
     assert!(!pressed(0, 3));
     // A buyer who sends many requests counts once.
     (0..100 * PER_SEC).for_each(|_| counter.record_arrival("robot", PER_SEC));
     assert!(!pressed(PER_SEC - 1, 4));
-    assert!(pressed(20 * PER_SEC, 5), "more buyers arrived than the counter can count");
+    assert!(
+        pressed(20 * PER_SEC, 5),
+        "the room must open if more buyers arrive than the counter can count"
+    );
     // With four nodes, each node may admit a quarter of the visitors.
     nodes.set(4);
     assert!(!pressed(PER_SEC / 4, 6));
@@ -150,7 +166,10 @@ fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
             (0..arrivals).for_each(|n| counter.record_arrival(&format!("b{n}"), per_sec));
             room_state.is_overcrowded(&counter, start + Duration::from_secs(secs), 1)
         };
-        assert!(!pressed(0, 0), "the first count has no earlier count to compare with");
+        assert!(
+            !pressed(0, 0),
+            "the first count must not open the room, because there is no earlier count to compare with"
+        );
         assert!(!pressed(per_sec, 1));
         assert!(pressed(2 * per_sec, 2));
         assert!(!pressed(0, 3));
@@ -164,15 +183,15 @@ fn positions_are_published_when_they_change_and_not_too_often() {
     let news = |free, readers, secs| {
         room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
     };
-    assert!(!news(5, 1, 0), "the sale has no waiting room");
+    assert!(!news(5, 1, 0), "without a waiting room, nothing must be published");
     room_state.apply_row(&room(9, Some(9), 0));
     assert!(news(5, 1, 0));
-    assert!(!news(4, 1, 0), "too soon");
-    assert!(news(0, 1, 0), "the units ran out");
-    assert!(news(1, 1, 0), "a unit came back");
-    assert!(!news(1, 1, 2), "nothing changed");
+    assert!(!news(4, 1, 0), "a publication came too soon after the last one");
+    assert!(news(0, 1, 0), "a publication must come when the units run out");
+    assert!(news(1, 1, 0), "a publication must come when a unit comes back");
+    assert!(!news(1, 1, 2), "a publication came although nothing changed");
     room_state.apply_row(&room(9, Some(9), 1));
-    assert!(!news(1, 50_000, 2), "with so many readers, positions are published less often");
+    assert!(!news(1, 50_000, 2), "with so many readers, positions must be published less often");
     assert!(news(1, 1, 2));
 }
 

@@ -108,7 +108,7 @@ fn check_credits(
                 "I6",
                 grant.item,
                 format!(
-                    "ticket {ticket} is credited to grant {}, but was not returned under it",
+                    "ticket {ticket} is credited to grant {}, but was not returned under this grant",
                     grant.id
                 ),
             );

@@ -29,7 +29,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         check_ids(snapshot, order, findings);
         check_times(order, findings);
         // If the clock went back before this order, the order's time can be earlier than the
-        // opening of the sale. So the opening is checked only for the other orders.
+        // opening of the sale. So this order is not compared with the opening.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }

@@ -100,7 +100,9 @@ fn check_ledger(
             findings.item(
                 "I2",
                 item.id,
-                format!("adjustment {turn} gives total {claimed}; expected {sum}, and at least 0"),
+                format!(
+                    "adjustment {turn} gives total {claimed}; the total must be {sum}, and at least 0"
+                ),
             );
         }
     }

@@ -73,9 +73,9 @@ fn the_auditor_reads_one_snapshot_while_another_connection_writes() {
     fixture
         .run("PRAGMA journal_mode = WAL; UPDATE item SET title = 'still in the log' WHERE id = 1");
     fixture.run("BEGIN IMMEDIATE; UPDATE item SET pool = 0");
-    assert_eq!(found(&audit(&fixture)), [], "uncommitted changes are not read");
+    assert_eq!(found(&audit(&fixture)), [], "uncommitted changes must not be read");
     fixture.run("COMMIT");
-    assert!(!audit(&fixture).audit.ok, "committed changes in the write-ahead log are read");
+    assert!(!audit(&fixture).audit.ok, "committed changes in the WAL must be read");
     fixture.run("UPDATE item SET pool = 42 WHERE id = 1");
     let (store, _dir) = fixture.closed();
     let report = run(&store, None).expect("the store can be read while no server has it open");
@@ -109,7 +109,11 @@ fn a_ticket_without_exactly_one_valid_verdict_is_found() {
         "I8",
         "grant 21 counts 0 resolved tickets up to number 1",
     );
-    breaks("UPDATE resolution SET ticket = '{cat}' WHERE n = 7", "I8", "was consumed and returned");
+    breaks(
+        "UPDATE resolution SET ticket = '{cat}' WHERE n = 7",
+        "I8",
+        "became an order and was also returned",
+    );
     breaks("UPDATE resolution SET ticket = '{12:2}' WHERE n = 7", "I8", "was returned twice");
     breaks(
         "UPDATE resolution SET grant_id = 99 WHERE n = 7",
@@ -319,7 +323,7 @@ fn a_store_is_given_by_file_by_directory_or_by_address() {
     assert_eq!(
         found(&dir_text),
         Ok(StoreLocation::Sqlite(file.clone())),
-        "a file that is not a store is ignored"
+        "a file that is not a store must be ignored"
     );
     std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");
     assert!(found(&dir_text).is_err_and(|error| error.contains("several stores")));

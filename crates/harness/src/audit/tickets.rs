@@ -125,7 +125,7 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
     };
     let item = known.item;
     if snapshot.order(ticket).is_some() {
-        findings.item("I8", item, format!("ticket {ticket} was consumed and returned"));
+        findings.item("I8", item, format!("ticket {ticket} became an order and was also returned"));
     }
     match order_id::read(ticket) {
         None => findings.item("I8", item, format!("ticket {ticket} has an invalid id")),

@@ -30,7 +30,7 @@ pub enum Fault {
     /// PostgreSQL fails over. Then the old primary starts again with its old data, and every node
     /// restarts.
     PostgresOldPrimaryReturns,
-    /// The standby whose confirmation commits wait for is stopped for a while.
+    /// The standby is stopped for a while, although commits wait for its confirmation.
     PostgresStandbyAway,
     /// The disk of PostgreSQL is full for a while.
     PostgresDiskFull,

@@ -29,8 +29,9 @@ pub(super) const HANG: (Duration, Duration) = (Duration::from_millis(200), Durat
 /// The shortest and the longest time for which a network or a store is unavailable.
 pub(super) const OUTAGE: (Duration, Duration) =
     (Duration::from_millis(200), Duration::from_secs(3));
-/// The shortest and the longest time for which a disk is full. In this time PostgreSQL must try to
-/// make a file longer. If PostgreSQL reports no error about the full disk, the harness fails.
+/// The shortest and the longest time for which a disk is full. The time is long enough that
+/// PostgreSQL tries to make a file longer. If PostgreSQL reports no error about the full disk, the
+/// harness fails.
 pub(super) const DISK_FULL: (Duration, Duration) =
     (Duration::from_millis(800), Duration::from_secs(3));
 /// The shortest and the longest time by which a slow network delays each chunk of data.

@@ -1,4 +1,4 @@
-//! A round in progress, and what its parts share.
+//! The state of a round in progress, which the parts of the round share.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -12,8 +12,8 @@ use super::error::ClusterError;
 use super::limits::{BUS_PORT_OFFSET, PORT_TRIES_MAX, PORTS};
 
 /// The ports that this process has given to servers, with their reservations. Such a port can look
-/// free, because its server does not listen yet. Or the server is stopped, but needs the port at
-/// its next start.
+/// free, because its server does not listen yet, or because the server is stopped. A stopped server
+/// needs its port at the next start.
 static ALLOCATED: Mutex<Option<HashMap<u16, UnixListener>>> = Mutex::new(None);
 
 /// Returns a free port.
@@ -27,8 +27,8 @@ pub(super) fn free_pair() -> Result<u16, ClusterError> {
     allocate(&[0, BUS_PORT_OFFSET])
 }
 
-/// Finds a port for which the port `port + offset` is free, for each of `offsets`. Reserves these
-/// ports, and returns `port`.
+/// Finds a number `port` such that the port `port + offset` is free for each of `offsets`. Reserves
+/// all these ports, and returns `port`.
 fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
     let mut given = ALLOCATED.lock().unwrap_or_else(PoisonError::into_inner);
     let given = given.get_or_insert_default();

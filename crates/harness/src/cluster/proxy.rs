@@ -1,5 +1,5 @@
-//! A small TCP proxy. It listens at the common address of several nodes, or it simulates a network
-//! that is cut, stalled or slow.
+//! A small TCP proxy. The proxy listens at the common address of several nodes, or simulates a
+//! network that is cut, stalled or slow.
 //!
 //! Each new connection goes to the next target in turn. An unreachable target is skipped. Each
 //! proxy has one thread with its own event loop.
@@ -32,8 +32,8 @@ pub enum NetworkCondition {
         by: Duration,
         /// A connection is slow if its number ends with this digit, 0 to 9.
         slow: usize,
-        /// While connection `slow` does not exist yet, the newest connection is slow instead, if
-        /// its number is at least `from`.
+        /// While connection `slow` does not exist yet, the newest connection is slow instead. This
+        /// rule does not apply if the number of the newest connection is below `from`.
         from: usize,
     },
     /// No data arrives, but no connection breaks. The proxy delivers the data when the condition
@@ -304,7 +304,7 @@ mod tests {
         assert!(slow.iter().filter(|slow| !**slow).count() >= 8, "{slow:?}");
         assert_eq!(proxy.delayed_chunks(), 2);
         let other = Proxy::start(anywhere(), vec![echo("a")]).expect("the proxy starts");
-        assert_eq!(other.delayed_chunks(), 0, "each proxy counts its own chunks");
+        assert_eq!(other.delayed_chunks(), 0, "each proxy must count its own chunks");
         other.set_condition(NetworkCondition::SlowOneInTen { by, slow: 2, from: 0 });
         let mut only = connect(&other);
         assert_eq!((read_char(&mut only), other.delayed_chunks()), (Some('a'), 1));
@@ -331,13 +331,13 @@ mod tests {
         proxy.set_condition(NetworkCondition::Stalled);
         stream.write_all(b"y").expect("an open connection");
         stream.set_read_timeout(Some(Duration::from_millis(100))).expect("a socket");
-        assert_eq!(read_char(&mut stream), None, "no data arrives");
+        assert_eq!(read_char(&mut stream), None, "a stalled network must deliver no data");
         proxy.set_condition(NetworkCondition::Normal);
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
-        assert_eq!(read_char(&mut stream), Some('y'), "the data arrives later");
+        assert_eq!(read_char(&mut stream), Some('y'), "the data must arrive after the stall");
         proxy.set_condition(NetworkCondition::Disconnected);
-        assert_eq!(read_char(&mut stream), None, "the connection is broken");
-        assert_eq!(read_char(&mut connect(&proxy)), None, "no connection can be made");
+        assert_eq!(read_char(&mut stream), None, "the connection must be broken");
+        assert_eq!(read_char(&mut connect(&proxy)), None, "a new connection must be refused");
         proxy.set_condition(NetworkCondition::Normal);
         assert_eq!(read_char(&mut connect(&proxy)), Some('a'));
     }

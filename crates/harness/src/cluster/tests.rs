@@ -94,7 +94,7 @@ fn a_process_is_found_and_stopped_by_its_process_id_file() {
     // The parent must wait for the process. Otherwise the process stays as a zombie.
     let waiter = std::thread::spawn(move || started.has_ended_within(Duration::from_secs(20)));
     assert_eq!(shut_down(Path::new(&temp_dir.0)).expect("the process stops"), ["sleeper"]);
-    assert!(waiter.join().expect("the thread does not panic"), "the process ended");
+    assert!(waiter.join().expect("the thread does not panic"), "the process must end");
     assert!(
         Process::from_pid_files(&cluster_dir).expect("the process-id files can be read").is_empty()
     );

@@ -1,8 +1,8 @@
 //! The event loop of the load generator: keep-alive connections under one epoll, on one thread.
 //!
-//! Each connection has one request under way at a time, and needs one write and one read for it. A
-//! [`Source`] decides what the connections send and what the answers mean. A source itself performs
-//! no IO.
+//! Each connection has one request under way at a time. A request usually needs one write and one
+//! read. A [`Source`] decides what the connections send and what the answers mean. A source itself
+//! performs no IO.
 
 mod socket;
 

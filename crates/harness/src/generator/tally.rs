@@ -183,13 +183,16 @@ mod tests {
     #[test]
     fn a_run_with_a_lost_or_unexpected_answer_is_an_error() {
         let mut run = RunResult { time: Duration::from_secs(2), ..RunResult::default() };
-        assert!(run.only(&[AnswerKind::Accepted]).is_err(), "a run without answers");
+        assert!(
+            run.only(&[AnswerKind::Accepted]).is_err(),
+            "a run without answers must be an error"
+        );
         run.answer(AnswerKind::Accepted, Duration::from_millis(1), AnswerTime::Measured);
         run.answer(AnswerKind::Accepted, Duration::from_millis(1), AnswerTime::Late);
         assert!(run.only(&[AnswerKind::Accepted]).is_ok());
         assert!(
             (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
-            "only answers within the measured time count"
+            "only answers within the measured time must count"
         );
         run.answer(AnswerKind::Overloaded, Duration::from_millis(1), AnswerTime::Measured);
         assert!(run.only(&[AnswerKind::Accepted]).is_err());

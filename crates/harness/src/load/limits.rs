@@ -12,8 +12,7 @@ pub const BUYERS_MAX: u32 = 10_000_000;
 pub const CONNECTIONS_MAX: usize = 20_000;
 /// The number of connections if the plan gives no number.
 pub const CONNECTIONS_DEFAULT: usize = 512;
-const _: () =
-    assert!(CONNECTIONS_DEFAULT >= 500, "the default must load a server with many connections");
+const _: () = assert!(CONNECTIONS_DEFAULT >= 500, "the default must be many connections");
 /// File handles that are not for connections: standard streams, event loops, answers file,
 /// listeners.
 pub const HANDLES_SPARE: u64 = 64;
@@ -70,6 +69,6 @@ pub const ANSWERS_FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// answers file.
 pub const ANSWERS_CHUNK_BYTES: usize = 64 * 1024;
 
-const _: () = assert!(BUYERS_MAX <= 100_000_000, "names have eight digits");
+const _: () = assert!(BUYERS_MAX <= 100_000_000, "a buyer's number must have at most eight digits");
 const _: () = assert!(POLL_MIN.as_millis() < POLL_MAX.as_millis());
 const _: () = assert!(VERDICT_GRACE.as_millis() < VERDICT_WAIT_MAX.as_millis());

@@ -122,7 +122,7 @@ fn an_overloaded_request_is_repeated_with_the_same_key_and_is_not_a_refusal() {
     );
     let keys: HashSet<_> =
         server.seen().into_iter().map(|request| (request.key.clone(), request.buyer())).collect();
-    assert_eq!(keys.len(), 20, "a key never changes");
+    assert_eq!(keys.len(), 20, "a repeated request must keep its key");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn a_queued_buyer_receives_the_verdict_by_polling() {
     let reads = server.seen().into_iter().filter(|request| request.method == "GET");
     assert!(
         reads.into_iter().all(|request| request.path.ends_with(&request.buyer()[1..])),
-        "each poll has the buyer's own token"
+        "each poll must have the buyer's own token"
     );
 }
 
@@ -311,7 +311,7 @@ fn a_silent_server_ends_the_run_and_all_answers_are_written() {
     assert_eq!(
         (report.buyers, report.lost_answers),
         (13, 8),
-        "eight connections hang, the other buyers did not start"
+        "the other buyers must not start while all eight connections hang"
     );
     assert_eq!(lines(&path).len(), 5);
 }
@@ -327,7 +327,7 @@ fn with_a_rate_latency_counts_from_the_intended_start() {
     plan.rate = Some(200.0);
     let report = run_load(plan);
     assert_eq!(kinds(&report), [("sold_out", 100)]);
-    assert!(report.elapsed_ms >= 490, "the last buyer arrives after 495 ms: {report:?}");
+    assert!(report.elapsed_ms >= 490, "the run ended before the last buyer came: {report:?}");
     assert!(report.latency_ms.max >= 399.0, "{report:?}");
     // The later buyers waited for the connection, and this wait counts as latency, although the
     // server answered their requests at once.

@@ -32,7 +32,7 @@ fn a_correct_sale_gets_the_verdict_held() {
     assert_eq!(
         check_answers(5, &records, &orders).verdict,
         Verdict::Held,
-        "one unit is too few for any buyer"
+        "one remaining unit must not count, because each buyer requested two units"
     );
 }
 
@@ -62,7 +62,7 @@ fn a_promise_without_an_order_is_lost() {
     assert_eq!(
         (found.verdict, found.lost_orders),
         (Verdict::Lost, 1),
-        "the order has fewer units than promised"
+        "an order with fewer units than promised must count as lost"
     );
 }
 
@@ -76,7 +76,7 @@ fn units_that_a_refused_buyer_could_have_had_are_unsold() {
     assert_eq!(
         check_answers(4, &records, &orders[..1]).verdict,
         Verdict::Held,
-        "no other buyer wanted units"
+        "remaining units must not count if no other buyer wanted units"
     );
 }
 

@@ -202,8 +202,8 @@ impl Source for CrowdSource<'_> {
         if self.open == 0 && !more || self.progress.stop.load(Ordering::Relaxed) {
             return true;
         }
-        // After this time no server answers any more, so the buyers who wait to repeat their
-        // request give up.
+        // This long after the last new buyer, no server answers any more. So the buyers who wait to
+        // repeat their request give up.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

@@ -1,5 +1,5 @@
 //! The incident's timeline: the events of each actor, with their times. Strategies report what they
-//! do with their lock. These events are recorded, and the work takes time, only in `lab incident`.
+//! do with their lock. Only `lab incident` records these events and makes the work take time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -114,7 +114,7 @@ struct Written {
     left_out: usize,
 }
 
-/// Renews a lock until it is dropped.
+/// A task that renews a lock until this value is dropped.
 pub struct Renewal(JoinHandle<()>);
 
 impl Drop for Renewal {

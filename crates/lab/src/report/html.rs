@@ -124,16 +124,16 @@ fn pill(result: &RunResult) -> String {
     format!("<span class=\"{class}\">{}</span>", result.verdict_text())
 }
 
-/// Returns the section of the plots. The plots show the first fault of the run, and the median of
-/// several seeds.
+/// Returns the section of the plots. The plots show only results with the first fault of the run.
+/// Each point is the median over the seeds.
 fn plots(run: &RunReport) -> String {
     let fault = run.results.first().map_or(Fault::None, |result| result.faults);
     let fault = match fault {
         Fault::None => String::new(),
-        fault => format!(" Only runs with the fault {}.", fault.as_str()),
+        fault => format!(" The plots show only runs with the fault {}.", fault.as_str()),
     };
     let has_seeds = run.results.iter().any(|result| result.seed != run.seed);
-    let seeds = if has_seeds { " The median of the seeds." } else { "" };
+    let seeds = if has_seeds { " Each point is the median over the seeds." } else { "" };
     format!(
         "<section aria-labelledby=\"h-plots\"><h2 id=\"h-plots\">Speed against concurrency</h2>\
          <p class=\"soft\">Both scales are logarithmic. The table has the numbers.{fault}{seeds}</p>\

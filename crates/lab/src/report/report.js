@@ -14,8 +14,8 @@ const plain = report.results.filter((result) => result.faults === report.results
 const levels = [...new Set(plain.map((result) => result.level))].sort((a, b) => a - b);
 const ids = [...new Set(plain.map((result) => result.strategy))];
 
-// Each chosen strategy has a number, which decides its colour and its dash. The first six have
-// different colours. When a strategy is no longer chosen, its number becomes free.
+// Each chosen strategy has a number, which decides its colour and its dash. The numbers below six
+// have different colours. When a strategy is no longer chosen, its number becomes free.
 const shown = new Map();
 
 function choose(id) {
@@ -40,7 +40,7 @@ function style(id) {
   };
 }
 
-// The median of the seeds.
+// Returns the median over the seeds.
 function value(id, level, read) {
   const found = plain.filter((result) => result.strategy === id && result.level === level);
   const values = found.map(read).sort((a, b) => a - b);
@@ -75,7 +75,7 @@ function draw(into, label, read) {
     ],
     series: [{ label: 'level' }, ...series],
   };
-  // A logarithmic scale has no zero.
+  // A logarithmic scale cannot show 0, so the plot leaves out values of 0.
   const line = (id) => levels.map((level) => value(id, level, read) || null);
   return new uPlot(options, [levels, ...[...shown.keys()].map(line)], into);
 }

@@ -73,7 +73,7 @@ mod tests {
         let has_statement = statements.iter().any(|start| essence.contains(start));
         let has_script = essence.contains("Script::new(");
         assert!(!in_database || has_statement || has_script, "{id}: {essence}");
-        assert_eq!(has_script, !entry.lua.is_empty(), "{id} quotes its scripts");
+        assert_eq!(has_script, !entry.lua.is_empty(), "{id} must quote its scripts");
         let scripts = entry.text.matches("Script::new(").count();
         assert!(entry.lua.len() >= scripts, "{id} quotes {} of {scripts} scripts", entry.lua.len());
     }

@@ -1,8 +1,9 @@
--- Books units of the hash Total/Booked and writes the order, in one step.
--- KEYS[1]: the hash; a Total of -1 means unlimited. KEYS[2]: the orders, a hash from buyer to
--- units. ARGV[1]: the buyer. ARGV[2]: the number of units, which must be a positive integer. If the
--- buyer has the units, returns how many units are left (0 or more), or -1 for unlimited. Otherwise
--- returns -2 if too few units are left, or -3 for an unknown item.
+-- Books units and writes the order, in one step.
+-- KEYS[1]: the hash with the fields Total and Booked. A Total of -1 means that the stock is
+-- unlimited. KEYS[2]: the orders, a hash from buyer to units.
+-- ARGV[1]: the buyer. ARGV[2]: the number of units, which must be a positive integer.
+-- If the buyer now has the units, returns how many units are left, or -1 if the stock is unlimited.
+-- Otherwise returns -2 if too few units are left, or -3 for an unknown item.
 local n = tonumber(ARGV[2])
 if not n or n < 1 or n ~= math.floor(n) then
   return redis.error_reply('the number of units must be a positive integer')

@@ -1,7 +1,8 @@
--- Books units for a buyer, once. KEYS[1]: the hash Total/Booked. KEYS[2]: the set of buyers.
+-- Books units for a buyer. A repeated call for the same buyer books nothing.
+-- KEYS[1]: the hash with the fields Total and Booked. KEYS[2]: the set of buyers with an order.
 -- ARGV[1]: the buyer. ARGV[2]: the number of units.
--- Returns n if n units were booked. Otherwise returns 0 if too few units are left, -2 for an
--- invalid number of units, and -3 for an unknown item.
+-- Returns the number of units if the buyer now has the units. Otherwise returns 0 if too few units
+-- are left, -2 for an invalid number of units, or -3 for an unknown item.
 local n = tonumber(ARGV[2])
 if not n or n < 1 or n ~= math.floor(n) then
   return -2

@@ -1,8 +1,8 @@
 //! A script and a table of intents: a row exists before Redis books, so that no booking is lost.
 //!
 //! How it works: a row `pending` is written into the table `sends`. Then the script books, once for
-//! each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A checker repeats
-//! the script for rows that stay `pending`. A consumer makes one order of each `sent` row.
+//! each buyer. Then the row becomes `sent`, and the buyer gets the answer "sold". A background task
+//! repeats the script for rows that stay `pending`. A consumer makes one order of each `sent` row.
 //! Where it comes from: transactional messages of message queues; the outbox pattern.
 //! When it holds: even when processes die at any step, while Redis keeps its data.
 //! How it breaks: Redis still decides. After a restart from a snapshot, Redis has lost bookings and

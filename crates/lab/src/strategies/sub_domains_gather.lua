@@ -2,7 +2,7 @@
 -- refill can help. While the pool has enough units and a partition is below its threshold, nothing
 -- moves: the scheduler is about to refill this partition.
 -- KEYS: the partitions, and then the pool.
--- ARGV: the number of units that a buyer wants.
+-- ARGV[1]: the number of units that the buyer wants.
 -- Returns the number of units in the pool if nothing moved. Otherwise returns the number of units
 -- in the first partition.
 local pool = tonumber(redis.call('GET', KEYS[#KEYS])) or 0

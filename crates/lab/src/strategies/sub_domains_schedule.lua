@@ -1,8 +1,8 @@
--- Runs one step of the scheduler for one partition: switches the sub-domains and refills from the
--- pool.
--- KEYS[1]: the partition, with its threshold and its refill. KEYS[2]: the pool.
--- If the pool is empty, merges the remaining units of both sub-domains.
--- Returns the number of units in the partition and the pool.
+-- Runs one step of the scheduler for one partition. If the active sub-domain has fewer units than
+-- the threshold, refills the other sub-domain from the pool and makes it active. If the pool is
+-- empty, moves the units of the other sub-domain into the active sub-domain.
+-- KEYS[1]: the partition, a hash that also has the fields threshold and refill. KEYS[2]: the pool.
+-- Returns the sum of the units in the partition and in the pool.
 local active = redis.call('HGET', KEYS[1], 'active')
 local threshold = tonumber(redis.call('HGET', KEYS[1], 'threshold'))
 -- After Redis restarted empty, the partition is missing, or has only the fields that

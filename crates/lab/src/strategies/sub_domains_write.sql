@@ -1,5 +1,5 @@
 -- Writes new details, and deducts their units from the stock, in one statement.
--- $1: the details, each buyer:units:partition:domain.
+-- $1: the details, each in the form buyer:units:partition:domain.
 WITH written AS (
     INSERT INTO details (buyer, units, partition, domain)
     SELECT split_part(detail, ':', 1)::bigint, split_part(detail, ':', 2)::bigint,

@@ -46,7 +46,7 @@ fn two_consumers_of_one_queue_do_not_oversell() {
             let (keys, queue): (i64, i64) = own.redis().run_all(&look).await.expect("Redis runs");
             keys - queue == REQUESTS
         });
-        assert!(all_answered.await, "each request has an answer");
+        assert!(all_answered.await, "each request must get an answer");
         make(&own).orders().await.expect("PostgreSQL runs")
     });
     assert_eq!(i64::try_from(orders.len()), Ok(STOCK));
@@ -60,7 +60,7 @@ async fn sell_all(strategy: &dyn Strategy, units: i64) -> i64 {
             answer = strategy.take(buyer, units).await.expect("the servers run");
             answer != Answer::Busy
         });
-        assert!(decided.await, "buyer {buyer} of {units} units gets an answer");
+        assert!(decided.await, "buyer {buyer} of {units} units must get an answer");
         if answer == Answer::SoldOut {
             return buyer - 1;
         }
@@ -87,7 +87,7 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
             let is_written = wait_until(Duration::from_secs(10), async || {
                 sub_domains.waiting().await.is_ok_and(|waiting| waiting == 0)
             });
-            assert!(is_written.await, "the details of {stock} units are written");
+            assert!(is_written.await, "the details of {stock} units must be written");
             task.abort();
             let orders = sub_domains.orders().await.expect("PostgreSQL runs");
             let sold: i64 = orders.iter().map(|order| order.units).sum();
@@ -121,12 +121,12 @@ fn the_classic_script_returns_the_codes_of_the_articles() {
             stocked.arg("item").arg("Total").arg(total).arg("Booked").arg(0);
             own.redis().run::<()>(&stocked).await.expect("Redis runs");
         };
-        assert_eq!(book(1, "1").await.ok(), Some(-3), "the item is unknown");
+        assert_eq!(book(1, "1").await.ok(), Some(-3), "an unknown item must give -3");
         stocked(5).await;
-        assert_eq!(book(1, "3").await.ok(), Some(2), "two are left");
-        assert_eq!(book(1, "3").await.ok(), Some(2), "the same buyer again");
-        assert_eq!(book(2, "3").await.ok(), Some(-2), "too few are left");
-        assert_eq!(book(2, "2").await.ok(), Some(0), "none are left, and this buyer has two");
+        assert_eq!(book(1, "3").await.ok(), Some(2), "two units must be left");
+        assert_eq!(book(1, "3").await.ok(), Some(2), "a repeat must book nothing");
+        assert_eq!(book(2, "3").await.ok(), Some(-2), "too few units must give -2");
+        assert_eq!(book(2, "2").await.ok(), Some(0), "no unit must be left");
         for wrong in ["0", "-1", "1.5", "many"] {
             assert!(book(3, wrong).await.is_err(), "{wrong}");
         }
@@ -155,10 +155,10 @@ fn a_slow_connection_makes_a_lock_end_during_the_work() {
             async || fast.redis().run::<bool>(cmd("EXISTS").arg("lock")).await.expect("Redis runs");
         assert!(
             wait_until(Duration::from_secs(10), is_locked).await,
-            "the slow server has the lock"
+            "the slow server must get the lock"
         );
         let answer = fast_server.take(2, 1).await.expect("the servers run");
-        assert!(answer == Answer::Sold && !late.is_finished(), "two holders worked at a time");
+        assert!(answer == Answer::Sold && !late.is_finished(), "two holders must work at a time");
         assert_eq!(late.await.expect("no panic").expect("the servers run"), Answer::Sold);
         assert!(servers.slow_chunks() > 0);
     });

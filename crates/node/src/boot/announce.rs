@@ -56,14 +56,14 @@ pub(super) async fn announce(
 }
 
 /// Says where the generated operators' key is. The log never contains the key itself. Only a
-/// terminal may show it.
+/// terminal may show the key.
 fn announce_key(settings: &Settings, secrets: &Secrets) {
     let path = settings.data_dir.join("admin_key");
     match secrets::keep_admin_key(settings, &secrets.admin_key) {
         Ok(()) => tracing::info!(
             path = %path.display(),
             event = "key.generated",
-            "generated the operators' key; only this user can read its file"
+            "generated the operators' key; only the user of this process can read the key's file"
         ),
         Err(error) => tracing::warn!(
             path = %path.display(),
@@ -74,7 +74,10 @@ fn announce_key(settings: &Settings, secrets: &Secrets) {
         ),
     }
     if std::io::stderr().is_terminal() {
-        eprintln!("operator's key, shown this once: {}", secrets.admin_key.expose_secret());
+        eprintln!(
+            "operators' key, which is not shown again: {}",
+            secrets.admin_key.expose_secret()
+        );
     }
 }
 
@@ -96,8 +99,8 @@ async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
                 event = "store.restored",
                 "the store was restored from a backup; orders, payments and events after the \
                  backup are missing, and these sales are paused; run doorbuster csv orders and \
-                 doorbuster csv payments, compare them with the payment provider and the shop's \
-                 records, then resume the sales; see docs/how-to/back-up-and-restore.md"
+                 doorbuster csv payments, compare their output with the payment provider and the \
+                 shop's records, then resume the sales; see docs/how-to/back-up-and-restore.md"
             );
         }
     }

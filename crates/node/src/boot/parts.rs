@@ -37,7 +37,8 @@ pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToke
     }
 }
 
-/// Returns where the server decides about stock and stores it, according to the settings.
+/// Returns where the server decides about stock and where the server stores the stock, according to
+/// the settings.
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,

@@ -246,7 +246,7 @@ impl TestApp {
             if holds(&found) {
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "{what}: {found}");
+            assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}; found: {found}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

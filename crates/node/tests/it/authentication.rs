@@ -147,7 +147,7 @@ async fn a_key_works_within_its_role_until_it_is_deleted() {
     let app = TestApp::try_start(app.stop().await, &[], false).await.expect("server restarts");
     let bearer = format!("Bearer {operator}");
     let reply = app.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await;
-    assert_eq!(reply.verdict(), "200", "keys still work after a restart");
+    assert_eq!(reply.verdict(), "200", "the key must still work after a restart");
 }
 
 #[tokio::test]

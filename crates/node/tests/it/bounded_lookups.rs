@@ -17,7 +17,7 @@ use crate::watch::Watch;
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
 /// of the server, such as watching sales and clocks, adds allocations to some bursts. On a busy
 /// machine, this other work adds allocations to most bursts. Allocations of the refusals themselves
-/// are in every burst, so the test checks a burst with few allocations.
+/// are in every burst, so the test checks a burst that is among those with the fewest allocations.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
@@ -56,7 +56,7 @@ impl RefusedRequest {
         let length = wire.stream.read(&mut answer).await.expect("an answer");
         assert!(
             length < answer.len() && answer[..length].ends_with(b"}"),
-            "the whole answer came in one piece"
+            "the whole answer must come in one piece"
         );
         answer.truncate(length);
         Self { stream: wire.stream, request, answer }
@@ -144,12 +144,12 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
     };
     let began = Watch::start();
     while calls() == 0 {
-        assert!(began.elapsed() < PATIENCE, "the node reports the buyer's three requests");
+        assert!(began.elapsed() < PATIENCE, "the node did not report the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
-    // The node admitted one request of the first buyer and three requests of the second buyer. The
+    // In the sale `few`, the node admitted one request of `anna` and three requests of `late`. The
     // node reports each of these requests at most once.
     let reports = calls();
-    assert!(reports <= 4, "a refusal caused a call: the node made {reports} reports");
+    assert!(reports <= 4, "a refusal caused a report: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });
 }

@@ -192,7 +192,11 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     let ending = std::thread::spawn(move || broker.stop());
     let begun = Watch::start();
     trade(&app, 4..34, &mut wanted).await;
-    assert!(begun.elapsed() < Duration::from_secs(20), "buyers continue: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "buyers must not wait for the stopped broker: {:?}",
+        begun.elapsed()
+    );
     let broker = ending.join().expect("the task did not panic");
     trade(&app, 34..44, &mut wanted).await;
     let standing = app.until(&one, "an event waits", |one| one["waiting"].as_u64() > Some(0)).await;
@@ -310,5 +314,8 @@ async fn no_connection_is_made_to_a_host_that_is_no_longer_allowed() {
         "the setting brokers.hosts does not contain the broker's host"
     );
     listener.set_nonblocking(true).expect("the test's socket works");
-    assert!(listener.accept().is_err(), "no client connected");
+    assert!(
+        listener.accept().is_err(),
+        "the server must not connect to a host that is not allowed"
+    );
 }

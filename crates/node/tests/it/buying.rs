@@ -45,7 +45,7 @@ async fn a_purchase_is_a_durable_order_with_an_address() {
     assert_eq!(
         app.admin("GET", &format!("/v1/orders/{id}"), None).await.json(),
         order,
-        "an operator may read the order"
+        "an operator must see the same order"
     );
 }
 
@@ -75,7 +75,7 @@ async fn each_refusal_has_its_problem_code_and_details() {
 
     app.make_sale("later", 1.into(), 1).await;
     let buy = async |sale: &str, item: &str| app.buy("carl", "k2", sale, item, 1).await;
-    assert_eq!(buy("later", "phone").await.verdict(), "404 not_found", "buyers cannot see a draft");
+    assert_eq!(buy("later", "phone").await.verdict(), "404 not_found", "a draft must be hidden");
     assert_eq!(buy("spring", "none").await.verdict(), "404 not_found");
     assert_eq!(buy("none", "phone").await.verdict(), "404 not_found");
     let times = json!({"starts_at": "2100-01-01T00:00:00+01:00"});
@@ -100,7 +100,7 @@ async fn a_repeated_key_returns_its_order_in_its_current_state() {
     assert_eq!(
         app.buy("bert", "k1", "spring", "phone", 1).await.verdict(),
         "409 sold_out",
-        "another buyer may use the same key"
+        "the same key of another buyer must not find this order"
     );
     for _ in 0..2 {
         let cancelled = app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await;
@@ -114,7 +114,7 @@ async fn a_repeated_key_returns_its_order_in_its_current_state() {
     let after = app.buy("anna", "k1", "spring", "phone", 1).await;
     assert_eq!((after.verdict().as_str(), &after.json()["state"]), ("200", &json!("cancelled")));
     let again = app.buy("bert", "k1", "spring", "phone", 1).await;
-    assert_eq!(again.verdict(), "201", "the key makes a new order");
+    assert_eq!(again.verdict(), "201", "the refused key must give a new order");
 }
 
 #[tokio::test]
@@ -133,7 +133,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         assert_eq!(
             read.verdict(),
             "200",
-            "{path}: an operator finds the request before and after its decision"
+            "{path}: an operator must find the request before and after its verdict"
         );
         assert_eq!(
             (&read.json()["id"], &read.json()["buyer"]),
@@ -149,7 +149,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         if read.json()["state"] == "reserved" {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "the verdict arrives: {}", read.text());
+        assert!(begun.elapsed() < PATIENCE, "no verdict arrived: {}", read.text());
     }
     for (index, prefer) in
         ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate()
@@ -365,14 +365,14 @@ async fn a_buyer_at_the_limit_reaches_the_store_once_and_not_with_each_request()
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 2).await.verdict(),
         "200",
-        "the request still finds its own order"
+        "the repeated request must find its own order"
     );
     let cancel = format!("/v1/orders/{}/cancel", bought["id"].as_str().expect("an id"));
     assert_eq!(app.buyer("anna", "POST", &cancel).await.verdict(), "200");
     assert_eq!(
         app.buy("anna", "after", "spring", "phone", 2).await.verdict(),
         "201",
-        "after an order ends, the buyer may buy again at once"
+        "after an order has ended, the buyer must be able to buy again immediately"
     );
 }
 

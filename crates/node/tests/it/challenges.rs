@@ -78,7 +78,7 @@ async fn a_solved_challenge_gives_one_pass_that_buys_a_unit() {
     assert_eq!(
         answer(&app, "anna", "spring", &issued, &solved).await,
         "403 challenge_failed",
-        "the challenge is spent"
+        "a spent challenge must be refused"
     );
 }
 
@@ -104,7 +104,7 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
         assert_eq!(
             answer(&app, "anna", kind, &issued, &solved).await,
             "403 challenge_failed",
-            "{kind}: the challenge is spent"
+            "{kind}: a spent challenge must be refused"
         );
     }
     // A slider's piece only has to be close to the gap, and letters may be in either case.
@@ -142,17 +142,17 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     assert_eq!(
         answer(&app, "anna", "spring", &other, &solved).await,
         "403 challenge_failed",
-        "the answer belongs to another challenge"
+        "an answer to another challenge must be refused"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &other, &worked(&other)).await,
         "403 challenge_failed",
-        "the wrong answer spent the challenge"
+        "a challenge must be spent after a wrong answer"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &issued, &solved).await,
         "201",
-        "other buyers did not spend the challenge"
+        "answers of other buyers must not spend the challenge"
     );
 }
 
@@ -180,7 +180,7 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
         changed.json()["front_door"]["pow_effort"].clone()
     };
     let ask = async |sale: &str| challenge(&app, "anna", sale, json!({"kind": "pow"})).await;
-    assert_eq!(ask("spring").await["tries_max"], 8_000, "the difficulty is the default");
+    assert_eq!(ask("spring").await["tries_max"], 8_000, "the default difficulty must apply");
     assert_eq!(set(json!(100)).await, 100);
     let easy = ask("spring").await;
     assert_eq!(easy["tries_max"], 160);
@@ -191,12 +191,12 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     assert_eq!(
         (&hard["tries_max"], &ask("autumn").await["tries_max"]),
         (&json!(1_600), &json!(8_000)),
-        "one sale has its own difficulty"
+        "the difficulty of one sale must not change the other sale"
     );
     assert_eq!(
         answer(&app, "anna", "spring", &hard, &little).await,
         "403 challenge_failed",
-        "the answer belongs to an easier challenge"
+        "an answer to an easier challenge must be refused"
     );
     let hard = ask("spring").await;
     let much = worked(&hard);
@@ -205,9 +205,9 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     assert_eq!(
         answer(&app, "anna", "spring", &easy, &little).await,
         "201",
-        "earlier challenges stay valid"
+        "earlier challenges must stay valid"
     );
-    assert_eq!(set(Value::Null).await, 5_000, "the default difficulty applies again");
+    assert_eq!(set(Value::Null).await, 5_000, "the default must apply again");
     assert_eq!(ask("spring").await["tries_max"], 8_000);
     for wrong in [99, 50_001] {
         let wrong = json!({"front_door": {"pow_effort": wrong}});
@@ -274,7 +274,7 @@ async fn picture_files_reveal_no_solution_and_a_wrong_answer_spends_them() {
     }
     let twice = challenge(&app, "anna", "spring", json!({})).await;
     assert_ne!(twice["challenge"], puzzle["challenge"]);
-    assert_ne!(twice["background"], puzzle["background"], "each picture is issued only once");
+    assert_ne!(twice["background"], puzzle["background"], "a picture must not be issued twice");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -312,7 +312,7 @@ async fn an_unavailable_challenge_is_refused() {
     let ask = async |sale: &str, body: Value| {
         post(&app, "anna", &format!("/v1/sales/{sale}/challenges"), &body).await.verdict()
     };
-    assert_eq!(ask("plain", json!({})).await, "404 not_found", "the sale requires no challenge");
+    assert_eq!(ask("plain", json!({})).await, "404 not_found", "the sale has no challenges");
     assert_eq!(ask("draft", json!({})).await, "404 not_found");
     assert_eq!(ask("nothing", json!({})).await, "404 not_found");
     for body in [json!({"kind": "off"}), json!({"kind": 7}), json!({"item": "phone"})] {
@@ -340,18 +340,18 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     assert_eq!(
         metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await,
         0,
-        "no sale requires a picture"
+        "pictures must not be drawn before a sale requires one"
     );
     open(&app, "spring", "image").await;
     let begun = Instant::now();
     while metric(&app, "doorbuster_challenges_ready{kind=\"image\"}").await == 0 {
-        assert!(begun.elapsed() < Duration::from_secs(120), "pictures are drawn soon");
+        assert!(begun.elapsed() < Duration::from_secs(120), "no picture was drawn in time");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(
         metric(&app, "doorbuster_challenges_ready{kind=\"slider\"}").await,
         0,
-        "this sale requires no slider"
+        "slider pictures must not be drawn, because no sale requires one"
     );
     let issued = challenge(&app, "anna", "spring", json!({})).await;
     let wrong = json!({"text": "22222"});

@@ -53,7 +53,7 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     }
     assert!(
         !set.contains("Secure"),
-        "the server has no HTTPS address, so the cookie works without HTTPS: {set}"
+        "without an HTTPS address, the cookie must work over plain HTTP: {set}"
     );
     let cookie = cookie(&made);
     let with = |extra: Option<(&'static str, &'static str)>| {
@@ -71,8 +71,16 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     for (method, body) in [("DELETE", String::new()), ("POST", json!({ "key": key }).to_string())] {
         let headers = with(Some(("content-type", "application/json")));
         let forged = app.call(method, "/v1/admin/session", &headers, body.as_bytes()).await;
-        assert_eq!(forged.verdict(), "403 forbidden", "{method} without the header");
-        assert_eq!(forged.header("set-cookie"), None, "{method} without the header");
+        assert_eq!(
+            forged.verdict(),
+            "403 forbidden",
+            "{method} without the header must be refused"
+        );
+        assert_eq!(
+            forged.header("set-cookie"),
+            None,
+            "{method} without the header must be refused"
+        );
     }
     let body = json!({ "key": key }).to_string();
     let headers = [("content-type", "application/json"), ("cookie", cookie.as_str()), CONSOLE];
@@ -80,7 +88,7 @@ async fn a_session_has_the_rights_of_its_key_and_ends_with_it() {
     assert_eq!(again.verdict(), "204", "{}", again.text());
     let refused =
         app.call("DELETE", &format!("/v1/admin/keys/{id}"), &with(Some(CONSOLE)), b"").await;
-    assert_eq!(refused.verdict(), "403 forbidden", "a viewer cannot delete keys");
+    assert_eq!(refused.verdict(), "403 forbidden", "a viewer must not delete keys");
     let deleted = app.admin("DELETE", &format!("/v1/admin/keys/{id}"), None).await;
     assert_eq!(deleted.verdict(), "204");
     let ended = app.call("GET", "/v1/admin/session", &with(None), b"").await;
@@ -225,7 +233,7 @@ async fn actions_are_filtered_and_listed_page_by_page() {
     assert_eq!(actions(&list("by=key_none").await), []);
     let page = list("limit=3").await;
     assert_eq!(actions(&page), all[..3]);
-    let cursor = page["next_cursor"].as_str().expect("more");
+    let cursor = page["next_cursor"].as_str().expect("a cursor");
     let next = list(&format!("limit=200&cursor={cursor}")).await;
     assert_eq!((actions(&next).as_slice(), &next["next_cursor"]), (&all[3..], &Value::Null));
     let wrong = app.admin("GET", "/v1/admin/actions?by=%20", None).await;
@@ -257,7 +265,7 @@ async fn one_node_describes_itself_its_store_and_its_slots() {
     let node = &list["nodes"][0];
     assert_eq!(node["roles"], json!(["api", "settle", "control"]));
     assert_eq!((&node["leader"], &node["lease_until"]), (&true.into(), &Value::Null));
-    assert_eq!(node["lag_ms"], 0, "the only node needs no report");
+    assert_eq!(node["lag_ms"], 0, "the only node must have no lag");
     assert!(node["version"].is_string() && node["started_at"].is_string());
     assert!(node["connections"].as_u64().is_some_and(|open| open >= 1), "{node}");
     assert_eq!(list["store"]["kind"], "sqlite");
@@ -317,7 +325,7 @@ async fn a_waitlist_is_listed_first_come_first() {
     assert_eq!((entries(&whole), &whole["next_cursor"]), (all.clone(), &Value::Null));
     let page = list("limit=2").await;
     assert_eq!(entries(&page), all[..2]);
-    let cursor = page["next_cursor"].as_str().expect("more");
+    let cursor = page["next_cursor"].as_str().expect("a cursor");
     assert_eq!(entries(&list(&format!("cursor={cursor}")).await), all[2..]);
     let missing = "/v1/admin/sales/spring/items/none/waitlist";
     assert_eq!(app.admin("GET", missing, None).await.verdict(), "404 not_found");

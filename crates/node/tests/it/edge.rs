@@ -102,7 +102,7 @@ impl Tier {
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let begun = Watch::start();
     while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
+        assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -123,7 +123,7 @@ async fn an_edge_serves_the_sale_and_passes_purchases_on() {
     assert_eq!(
         tier.edge.get("/order/nonsense").await.status,
         404,
-        "the edge passes the request to a node"
+        "the edge must pass the request on to a node"
     );
     assert_eq!(tier.proxy.passed_on() - before, 1);
 
@@ -137,7 +137,7 @@ async fn an_edge_serves_the_sale_and_passes_purchases_on() {
     let unknown = tier.edge.buy("anna", "k2", "autumn", "phone", 1).await;
     assert_eq!(unknown.verdict(), "404 not_found");
     let admin = tier.edge.admin("GET", "/v1/admin/sales/spring/stock", None).await;
-    assert_eq!(admin.json()["items"][0]["held"], 1, "operators' requests are passed on");
+    assert_eq!(admin.json()["items"][0]["held"], 1, "the edge must pass operators' requests on");
     tier.stop().await;
 }
 
@@ -164,7 +164,10 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     }
     let reached = tier.proxy.purchases() - before;
     assert_eq!(refused, 2_000, "in {:?}", began.elapsed());
-    assert!(reached < 40, "{reached} of 2000 refused requests reached the node");
+    assert!(
+        reached < 40,
+        "{reached} of 2000 requests reached the node; the edge must refuse most of them"
+    );
     // Each buyer repeats the request that placed the buyer's order, so neither buyer gets "sold
     // out". Anna bought through the edge, and Bert at the node.
     assert_eq!(tier.buy("anna", "k").await, "200");
@@ -178,7 +181,7 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;
     tier.edge.stop().await;
     let stats = tier.node.admin("GET", path, None).await.json();
-    assert_eq!(sold_out(&stats), 2_001, "each refusal counts once: {stats}");
+    assert_eq!(sold_out(&stats), 2_001, "each refusal must count once: {stats}");
     tier.node.stop().await;
 }
 
@@ -241,7 +244,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     // Redis stops answering. The edge's copy becomes old, so the edge passes each request on to the
     // node.
     tier.redis.ask(&["CLIENT", "PAUSE", "6000", "ALL"]);
-    until("the copy is old", async || {
+    until("the edge's copy is old", async || {
         tier.edge.get("/readyz").await.json()["warnings"] == json!(["feed_stale"])
     })
     .await;
@@ -251,7 +254,7 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
         let reply = tier.edge.buy_with(&buyer, "k", &[WAIT_FOR_ORDER], ONE_PHONE).await;
         assert!(matches!(reply.status, 409 | 503), "{}", reply.text());
     }
-    assert_eq!(tier.proxy.purchases() - before, 20, "the edge refused nobody");
+    assert_eq!(tier.proxy.purchases() - before, 20, "the edge must pass every request on");
     assert_eq!(tier.edge.get("/v1/sales/spring").await.status, 200, "passed on");
     tier.wait_until_fresh().await;
     // Redis loses all data, and the node writes the feed again.
@@ -306,7 +309,11 @@ async fn a_node_learns_the_buyers_address_from_an_edge_that_it_trusts() {
         tier.edge.call("POST", path, &headers, br#"{"item":"phone"}"#).await.verdict()
     };
     let path = "/v1/sales/spring/passes";
-    assert_eq!(by("192.0.2.9", path).await, "403 forbidden", "the node knows the address");
+    assert_eq!(
+        by("192.0.2.9", path).await,
+        "403 forbidden",
+        "the node must see the client's address"
+    );
     assert_ne!(by("198.51.100.1", path).await, "403 forbidden");
     tier.stop().await;
 }
@@ -334,7 +341,7 @@ async fn without_a_node_an_edge_answers_503_and_sends_no_purchase_twice() {
     tier.proxy.break_answers(true);
     let before = tier.proxy.purchases();
     assert_eq!(tier.buy("anna", "k").await, "503 unavailable");
-    assert_eq!(tier.proxy.purchases() - before, 1, "the purchase was sent once");
+    assert_eq!(tier.proxy.purchases() - before, 1, "the purchase must be sent only once");
     until("the edge is not ready", async || tier.edge.get("/readyz").await.status == 503).await;
     tier.proxy.break_answers(false);
     until("the edge is ready", async || tier.edge.get("/readyz").await.status == 200).await;

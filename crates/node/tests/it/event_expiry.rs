@@ -74,7 +74,11 @@ async fn a_newer_token_of_the_same_buyer_renews_an_open_socket() {
     socket.send(renew(&short_token("anna", 3_600))).await.expect("a socket");
     let answer = next(&mut socket).await;
     assert!(answer["type"] == "renewed" && answer["expires_at"].is_string(), "{answer}");
-    assert_eq!(u16::from(close_frame(&mut other).await.code), 4401, "the first token expired");
+    assert_eq!(
+        u16::from(close_frame(&mut other).await.code),
+        4401,
+        "the stream must end when the first token expires"
+    );
     socket.send(renew(&short_token("anna", 3_600))).await.expect("a socket");
     assert_eq!(next(&mut socket).await["type"], "renewed");
     socket.send(Message::text("something else")).await.expect("a socket");

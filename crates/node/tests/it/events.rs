@@ -127,7 +127,7 @@ async fn a_socket_reports_the_buyers_orders_and_the_requested_sales() {
     assert_eq!(
         next(&mut bert).await["order"]["buyer"],
         "bert",
-        "no buyer gets another buyer's orders"
+        "the first event must be about the buyer's own order"
     );
 }
 
@@ -156,7 +156,7 @@ async fn a_browser_offers_its_token_as_a_subprotocol() {
     check(&[("authorization", &known)], "?sale=none", 404).await;
     check(&[("authorization", &known)], "?sale=a%20b", 422).await;
     let plain = app.buyer("anna", "GET", "/v1/ws").await;
-    assert_eq!(plain.verdict(), "422 invalid_request", "the client did not request an upgrade");
+    assert_eq!(plain.verdict(), "422 invalid_request", "an upgrade must be required");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
     let (id, present) = sent(&mut wire, &mut text).await;
-    assert_eq!(id, None, "the event is for this reader alone, so it has no id");
+    assert_eq!(id, None, "an event for only this reader must have no id");
     assert_eq!(
         (&present["type"], &present["status"]["items"][0]["remaining"]),
         (&json!("status"), &json!(10))
@@ -222,7 +222,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     assert_eq!(
         (&event["type"], &event["status"]["sale"]),
         (&json!("status"), &json!("spring")),
-        "the status may have changed"
+        "a reader that reconnects must get the current status"
     );
     // The reader is disconnected while its order is cancelled and other orders are made.
     drop((wire, text));
@@ -331,7 +331,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     let app = TestApp::start().await;
     app.open_sale("spring", "unlimited".into(), 1_000_000).await;
     let mut slow = open_slow_reader(&app, "anna").await;
-    // This reader never reads, so it gets no close frame, and its connection is cut.
+    // This client never reads, so it gets no close frame, and the server cuts its connection.
     let _deaf = open_slow_reader(&app, "anna").await;
     let mut quick = socket(&app, "anna", "").await;
     let reading = tokio::spawn(async move {
@@ -359,7 +359,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     let ((), (read, code, took)) =
         tokio::time::timeout(2 * PATIENCE, both).await.expect("the sockets end");
     assert_eq!(code, Some(1013), "after {read} events");
-    assert!(read < ORDERS, "the slow reader did not get every event");
+    assert!(read < ORDERS, "the slow reader must be dropped before it gets every event");
     assert!(took < Duration::from_secs(10), "{took:?}");
     tokio::time::timeout(PATIENCE, reading)
         .await

@@ -44,13 +44,13 @@ async fn a_request_with_ambiguous_framing_is_refused_and_its_connection_closed()
         let reply = wire.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"));
         assert_eq!(reply.verdict(), expected, "{message:?}");
         assert_eq!(reply.header("connection"), Some("close"), "{message:?}");
-        assert!(wire.reply(false).await.is_none(), "the connection stays open: {message:?}");
+        assert!(wire.reply(false).await.is_none(), "connection not closed after {message:?}");
     }
     for good in ["Host: \r\n", "Host: shop.example:8080\r\n", "Host: [::1]\r\n"] {
         assert_eq!(send(&app, &get(good)).await.status, 200, "{good:?}");
     }
     let old = send(&app, "GET /healthz HTTP/1.0\r\n\r\n").await;
-    assert_eq!(old.status, 200, "HTTP/1.0 has no Host");
+    assert_eq!(old.status, 200, "HTTP/1.0 does not require the header Host");
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_smuggled_request_is_never_answered() {
             assert_eq!(reply.header("connection"), Some("close"), "{headers:?}");
             assert!(
                 wire.reply(false).await.is_none(),
-                "the inner request is answered: {headers:?}"
+                "the server answered the inner request: {headers:?}"
             );
         }
     }
@@ -123,7 +123,7 @@ async fn caches_may_keep_only_public_answers_of_every_endpoint() {
             }
         }
     }
-    assert!(served > 50, "{served} answers with 200");
+    assert!(served > 50, "too few answers with 200: {served}");
     for page in ["/sale/nope", "/order/nope", "/nope", "/assets/nope.js"] {
         let reply = app.get(page).await;
         if reply.status == 404 {

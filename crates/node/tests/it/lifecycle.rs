@@ -95,7 +95,7 @@ async fn connections_over_the_cap_are_asked_to_retry() {
     drop(kept.pop());
     let begun = Watch::start();
     while app.get("/healthz").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(5), "a connection becomes free");
+        assert!(begun.elapsed() < Duration::from_secs(5), "no connection became free");
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
         assert_eq!(
             again.verdict(),
             "200",
-            "the server confirmed the order of {buyer} before the stop"
+            "the order of {buyer} was confirmed before the stop, and is lost"
         );
     }
     let audit = app.admin("GET", "/v1/admin/audit", None).await.json();
@@ -181,7 +181,7 @@ async fn a_directory_serves_one_server_at_a_time_and_keeps_its_data() {
     assert_eq!(
         app.buy("bert", "k", "spring", "phone", 3).await.verdict(),
         "201",
-        "the sale continues"
+        "the sale must continue"
     );
 }
 

@@ -198,7 +198,7 @@ async fn the_default_limits_affect_only_a_flood() {
         Some("\"buyer\";q=50000;w=50, \"ip\";q=200000;w=20")
     );
     let (let_in, _) = press(&[&app], 10, |_| "robot".into()).await;
-    assert_eq!(let_in, 640, "many clicks of a human buyer are within the default limits");
+    assert_eq!(let_in, 640, "many clicks of a human buyer must be within the default limits");
     let (let_in, _) = press(&[&app], 5, |n| format!("buyer-{n}")).await;
     assert_eq!(let_in, 320);
     app.stop().await;
@@ -238,7 +238,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
             for m in 0..5 {
                 let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
                 let reply = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
-                assert_eq!(reply.verdict(), "409 sold_out", "five presses are within the limit");
+                assert_eq!(reply.verdict(), "409 sold_out", "five presses must be allowed");
             }
         });
     }
@@ -256,7 +256,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     // The limit admits a burst of ten requests, then one per second.
     assert!((10..=10 + begun.elapsed().as_secs()).contains(&let_in), "{let_in}");
     while let Some(person) = people.join_next().await {
-        person.expect("undisturbed");
+        person.expect("no panic");
     }
     // The refusal says how long to wait. After this wait, the limit admits one request per second.
     let since = Instant::now();
@@ -276,7 +276,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         more += 1;
         assert!(more <= 1 + since.elapsed().as_secs(), "{more}");
     }
-    assert!(more >= 1, "the limit admits one request per second");
+    assert!(more >= 1, "the limit must admit one request per second");
     app.stop().await;
 }
 
@@ -326,7 +326,7 @@ async fn forwarding_headers_are_read_from_the_right_and_only_from_trusted_proxie
     assert_eq!(
         statuses.iter().filter(|status| **status == 429).count(),
         8 - 2,
-        "the buyer with the order has the same address"
+        "all buyers at one address must share the limit of the address"
     );
     app.stop().await;
 }
@@ -340,17 +340,17 @@ async fn limits_change_while_the_sale_runs() {
     set(&app, "spring", json!({"buyer": {"burst": 100, "per_minute": 6000}})).await;
     let begun = Watch::start();
     while buy("b").await != "409 sold_out" {
-        assert!(begun.elapsed() < Duration::from_secs(1), "the new limit applies within a second");
+        assert!(begun.elapsed() < Duration::from_secs(1), "the new limit did not apply in time");
     }
     set(&app, "spring", json!({"buyer": null})).await;
     let reply = app.buy("anna", "b", "spring", "phone", 1).await;
-    assert_eq!(reply.header("ratelimit-policy"), None, "no limit applies any more");
+    assert_eq!(reply.header("ratelimit-policy"), None, "a removed limit must not apply");
     set(&app, "spring", Value::Null).await;
     let reply = app.buy("anna", "b", "spring", "phone", 1).await;
     assert_eq!(
         said(&reply, "ratelimit-policy", "buyer", "q"),
         Some(50_000),
-        "the default limits apply again"
+        "the default limits must apply again"
     );
     app.stop().await;
 }
@@ -404,10 +404,10 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
             again.text()
         );
     };
-    assert_eq!(again.json()["id"], robot.json()["id"], "the block was set a second time");
+    assert_eq!(again.json()["id"], robot.json()["id"], "the existing block must be returned");
     let begun = Watch::start();
     while app.buy("robot", "k", "spring", "phone", 1).await.verdict() != "201" {
-        assert!(begun.elapsed() < Duration::from_secs(3), "the block ends by itself");
+        assert!(begun.elapsed() < Duration::from_secs(3), "the block must end by itself");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let metrics = app.get("/metrics").await.text();

@@ -47,7 +47,7 @@ pub(crate) fn now_secs() -> u64 {
 
 /// Returns `v1,` and the signature. The test computes the signature without the tested code.
 pub(crate) fn signature(key: &[u8], id: &str, timestamp: &str, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
     mac.update(format!("{id}.{timestamp}.{body}").as_bytes());
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
 }
@@ -136,7 +136,7 @@ pub(crate) async fn assert_ledger_adds_up(app: &TestApp) {
     assert_eq!(audit["ok"], true, "{audit}");
     let stock = app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json();
     let item = &stock["items"][0];
-    let units = |name: &str| item[name].as_u64().expect("counted");
+    let units = |name: &str| item[name].as_u64().expect("a count");
     assert_eq!(
         units("total"),
         ["pool", "in_slots", "held", "paid"].map(units).iter().sum::<u64>(),
@@ -155,7 +155,7 @@ pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<
         if let Some(found) = holds().await {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "{what}");
+        assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -132,14 +132,14 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
     let shop = second.buyer_client();
     assert!(
         matches!(shop.buy("kept", "k", 2).await, PurchaseOutcome::Created(_)),
-        "the second node has a share"
+        "timed out; expected: the second node has units"
     );
     second.crash();
     let sold = sell_out(&[&first], 98, AFTER_LEASE + PATIENCE).await;
     is_sold(&first, 100, sold + 2).await;
     assert!(
         matches!(first.buy("kept", "k", 2).await, PurchaseOutcome::Replayed(_)),
-        "confirmed orders are kept"
+        "the store must keep confirmed orders"
     );
     first.stop().await;
 }
@@ -231,12 +231,12 @@ async fn pauses_under_load(home: Deployment, spread: Spread) {
             sold
         });
     }
-    until("both sell", async || first.counts().await.held > 50).await;
+    until("both nodes sell", async || first.counts().await.held > 50).await;
     first.step(PhaseStep::Pause).await;
     let at_pause = first.counts().await;
     assert_eq!(at_pause.in_slots, 0);
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(second.counts().await, at_pause, "no unit is sold while the sale is paused");
+    assert_eq!(second.counts().await, at_pause, "a paused sale must sell no unit");
     second.wait_for_phase(doorbuster_core::Phase::Paused).await;
     second.step(PhaseStep::Resume).await;
     until("the sale continues", async || first.counts().await.held > at_pause.held + 50).await;
@@ -304,9 +304,9 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     let sold_yet = early + 1;
     let sold = sell_out_from(&[&first, &second], 300 - sold_yet).await;
     is_sold(&first, 300, sold_yet + sold).await;
-    assert!(first.audit().await.repairs >= 3, "the loss of each slot was detected");
+    assert!(first.audit().await.repairs >= 3, "the leader must detect the loss of each slot");
     let sale = first.engine.catalogue().sale(SALE).cloned().expect("open");
-    assert_eq!(sale.row.phase, doorbuster_core::Phase::Open, "the audit found nothing");
+    assert_eq!(sale.row.phase, doorbuster_core::Phase::Open, "the audit must not pause the sale");
     first.stop().await;
     second.stop().await;
 }
@@ -317,7 +317,7 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();
     while sold < stock {
-        assert!(began.elapsed() < PATIENCE, "{sold} of {stock} units are sold");
+        assert!(began.elapsed() < PATIENCE, "timed out; {sold} of {stock} units are sold");
         n += 1;
         let outcome = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match outcome {

@@ -124,10 +124,10 @@ async fn a_change_of_the_times_opens_and_closes_no_sale_at_once() {
     let sale = app.admin("GET", path, None).await.json();
     assert_eq!((&sale["phase"], &sale["ends_at"]), (&json!("paused"), &Value::Null));
     let same = patch(json!({"starts_at": future, "title": "Again", "ends_at": null})).await;
-    assert_eq!(same.verdict(), "200", "unchanged times are accepted: {}", same.text());
+    assert_eq!(same.verdict(), "200", "unchanged times must be accepted: {}", same.text());
     app.step("spring", "close").await;
     let after = patch(json!({"starts_at": null, "ends_at": past})).await;
-    assert_eq!(after.verdict(), "200", "the sale is closed: {}", after.text());
+    assert_eq!(after.verdict(), "200", "this change must be accepted: {}", after.text());
 }
 
 #[tokio::test]
@@ -175,11 +175,11 @@ async fn changes_are_merged_and_require_a_matching_tag() {
         json!({"items": [{"id": "phone", "price": {"amount_minor": 13, "currency": "EUR"}}]});
     let same = json!({"title": "Open", "items": [{"id": "phone", "limit_per_buyer": 4, "image": "/phone.webp"}]});
     assert_eq!(change(None, dearer).await.verdict(), "409 wrong_state");
-    assert_eq!(change(None, same).await.verdict(), "200", "texts may change at any time");
+    assert_eq!(change(None, same).await.verdict(), "200", "texts must be changeable at any time");
     assert_eq!(
         app.get("/v1/sales/spring").await.json()["items"][0]["image"],
         "/phone.webp",
-        "buyers see the change at once"
+        "buyers must see the change immediately"
     );
 
     assert_eq!(app.admin("DELETE", path, None).await.verdict(), "409 wrong_state");
@@ -244,11 +244,11 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     let moved = |what: &str| slot[what].as_u64().expect("a count");
     assert!(
         moved("refills") >= 2 && moved("recalls") >= 2,
-        "the stock was raised from 10 and lowered twice: {slot}"
+        "the slot must have at least two refills and two recalls: {slot}"
     );
 
     assert_eq!(app.admin("POST", "/v1/admin/sales/spring/close", None).await.verdict(), "200");
-    assert_eq!(adjust("g", 5).await.verdict(), "409 wrong_state", "a closed sale");
+    assert_eq!(adjust("g", 5).await.verdict(), "409 wrong_state", "a closed sale must not change");
     assert_eq!(adjust("d", -36).await.header("idempotent-replayed"), Some("true"));
     assert_eq!(adjust("d", -35).await.verdict(), "422 idempotency_key_reused");
 
@@ -345,7 +345,7 @@ async fn exports_contain_every_order_and_no_formula() {
     let line = |number: usize| all.lines().nth(number).unwrap_or_default();
     assert!(
         line(1).contains(",'-anna,1,10,CNY,reserved,") && line(3).contains(",carl,"),
-        "the oldest order comes first: {all}"
+        "the oldest order must come first: {all}"
     );
     assert_eq!(export("?sale=autumn").await.lines().count(), 2);
     let none = app.admin("GET", "/v1/admin/exports/orders.csv?sale=none", None).await;

@@ -86,9 +86,10 @@ async fn the_shop_gets_the_link_with_the_reservation() {
     let order = app.buy("anna", "a", "spring", "phone", 1).await.json();
     let order = order["id"].as_str().expect("an id");
     app.buyer("anna", "POST", &format!("/v1/orders/{order}/cancel")).await;
-    let received = shop.until(30, "both", |received| received.len() >= 3).await;
-    let of =
-        |what: &str| received.iter().find(|one| one.event_type() == what).expect("it came").json();
+    let received = shop.until(30, "three events", |received| received.len() >= 3).await;
+    let of = |what: &str| {
+        received.iter().find(|one| one.event_type() == what).expect("the event arrived").json()
+    };
     let link = of("order.reserved")["data"]["link"].as_str().expect("a link").to_owned();
     assert!(link.starts_with(&format!("/order/{order}#key=")), "{link}");
     let key = key(&link);

@@ -75,9 +75,9 @@ async fn a_patch_changes_single_languages_and_whole_lists() {
     let changed = &sale["items"][0];
     assert_eq!((changed.get("gallery"), changed.get("facts")), (None, None));
     assert_eq!(changed["description"], "");
-    assert_eq!(changed["title"], product()["items"][0]["title"], "the title stays");
+    assert_eq!(changed["title"], product()["items"][0]["title"], "the title must not change");
     let (verdict, _) = patch(item(json!({"title": {"en": null, "zh": null}}))).await;
-    assert_eq!(verdict, "422 invalid_request", "no language would be left");
+    assert_eq!(verdict, "422 invalid_request", "the last language of a text must not be removed");
     let recorded = app.admin("GET", "/v1/admin/actions?action=sale.changed", None).await.text();
     assert!(recorded.contains("/page/title/zh"), "{recorded}");
 }

@@ -57,9 +57,9 @@ fn words(language: &str) -> BTreeMap<String, String> {
         rest = match rest[at..].strip_prefix("/*") {
             Some(comment) => comment.split_once("*/").expect("the comment ends").1,
             None => {
-                let text = rest[at..]
-                    .strip_prefix('\'')
-                    .unwrap_or_else(|| panic!("not understood: {}", &rest[at..]));
+                let text = rest[at..].strip_prefix('\'').unwrap_or_else(|| {
+                    panic!("the test cannot parse this part of the script: {}", &rest[at..])
+                });
                 let (text, after) = text.split_once('\'').expect("the text ends");
                 assert!(!text.contains(['\\', '\n']), "the test cannot parse this text: {text}");
                 quoted.push(text.to_owned());
@@ -70,11 +70,11 @@ fn words(language: &str) -> BTreeMap<String, String> {
     assert_eq!(
         between,
         ":,".repeat(quoted.len() / 2).trim_end_matches(','),
-        "keys and sentences alternate"
+        "keys and sentences must alternate"
     );
     let words: BTreeMap<_, _> =
         quoted.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
-    assert_eq!(words.len() * 2, quoted.len(), "each key occurs once");
+    assert_eq!(words.len() * 2, quoted.len(), "each key must occur once");
     words
 }
 
@@ -95,12 +95,12 @@ fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() 
         assert_eq!(
             places(sentence),
             places(&chinese[key]),
-            "{key} has the same values in both languages"
+            "{key} must have the same values in both languages"
         );
         assert_eq!(
             sentence.trim().is_empty(),
             chinese[key].trim().is_empty(),
-            "{key} has a text in both languages or in neither"
+            "{key} must have a text in both languages or in neither"
         );
     }
     for (key, sentence) in english.iter().chain(&chinese) {
@@ -155,7 +155,7 @@ async fn pages_are_the_same_for_every_visitor_and_load_only_local_files() {
         assert_eq!(app.call("GET", path, &[("If-None-Match", tag)], b"").await.status, 304);
         let text = page.text();
         for inline in ["<script>", "<style", " style=", " onclick="] {
-            assert!(!text.contains(inline), "{path} has {inline}");
+            assert!(!text.contains(inline), "{path} must not contain {inline}");
         }
         assert!(
             !text.contains("src=\"http") && !text.contains("href=\"http"),
@@ -189,7 +189,7 @@ async fn pages_are_the_same_for_every_visitor_and_load_only_local_files() {
     assert_eq!(
         app.get("/assets/look.css").await.verdict(),
         "404 not_found",
-        "assets have hashed names only"
+        "an asset must not have a name without a hash"
     );
 }
 

@@ -153,12 +153,12 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
     assert_eq!(bought.json()["buyer"], "anna");
     let again = app.order("k2", &[with[0], ("Authorization", &anna)], "spring", "phone").await;
-    assert_eq!(again.verdict(), "201", "the pass is usable until it expires: {}", again.text());
+    assert_eq!(again.verdict(), "201", "a pass must be usable until it expires: {}", again.text());
     let found = app.order("k", &[("Authorization", &anna)], "spring", "phone").await;
     assert_eq!(
         (found.verdict().as_str(), &found.json()["id"]),
         ("200", &bought.json()["id"]),
-        "the server checks a known key before the pass"
+        "a known key must find its order, even with an invalid pass"
     );
     // A buyer cannot find another buyer's order by the request key.
     let stranger = app.order("k", &[("Purchase-Pass", &forged[0])], "spring", "phone").await;
@@ -272,7 +272,7 @@ async fn thresholds_name_what_a_buyer_lacks() {
     assert_eq!(
         order(&buyer_token("anna", true, 0), "members").await.verdict(),
         "201",
-        "the token alone identifies the buyer"
+        "the token alone must identify the buyer"
     );
     assert_eq!(
         order(&buyer_token("anna", false, 3), "levels").await.verdict(),
@@ -320,7 +320,7 @@ async fn a_front_door_changes_while_the_sale_runs_and_the_status_shows_the_chang
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 1).await.verdict(),
         "200",
-        "earlier orders stay"
+        "an earlier order must stay"
     );
     app.patch_door("spring", Value::Null).await;
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "201");

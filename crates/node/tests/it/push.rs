@@ -57,7 +57,8 @@ impl Pushed {
         let theirs = UnparsedPublicKey::new(&ECDH_P256, server.to_vec());
         let shared = agree(&key, theirs, (), |secret| Ok(secret.to_vec())).expect("a point");
         let mac = |key: &[u8], parts: &[&[u8]]| -> Vec<u8> {
-            let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("any length");
+            let mut mac =
+                <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("a key of any length");
             parts.iter().for_each(|part| mac.update(part));
             mac.finalize().into_bytes().to_vec()
         };
@@ -72,7 +73,7 @@ impl Pushed {
             .open_in_place(nonce, Aad::empty(), &mut record)
             .expect("the record is for this browser");
         let (last, text) = text.split_last().expect("a delimiter");
-        assert_eq!(*last, 2, "the record is the last one");
+        assert_eq!(*last, 2, "the delimiter must mark the last record");
         serde_json::from_slice(text).expect("JSON")
     }
 }
@@ -169,7 +170,11 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     let (app, service) = (start().await, PushService::start(201).await);
     app.open_sale("spring", 5.into(), 1).await;
     assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
-    assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204, "renewed, not doubled");
+    assert_eq!(
+        subscribe(&app, "anna", &service.url()).await.status,
+        204,
+        "a repeated subscription must be renewed"
+    );
     assert_eq!(app.buy("bob", "b", "spring", "phone", 1).await.status, 201);
     let order = app.buy("anna", "a", "spring", "phone", 1).await.json();
     let got = service.until(1).await;
@@ -187,7 +192,7 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     let named: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");
     assert_eq!(named.as_millisecond(), pay_by);
     let ttl: i64 = got[0].header("ttl").parse().expect("seconds");
-    assert!((800..=900).contains(&ttl), "the message expires with the reservation: {ttl}");
+    assert!((800..=900).contains(&ttl), "the message must expire with the reservation: {ttl}");
     assert_eq!(got[0].header("content-encoding"), "aes128gcm");
     let token = got[0].header("authorization").strip_prefix("vapid t=").expect("a token");
     let claims = token.split('.').nth(1).expect("claims");
@@ -196,7 +201,7 @@ async fn a_buyer_is_told_that_units_are_reserved_until_when_and_nobody_else_is()
     assert_eq!(claims["aud"], format!("http://{}", service.address));
     assert_eq!(claims["sub"], "mailto:shop@example.com");
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "anna gets no message about bob's order");
+    assert_eq!(service.got().len(), 1, "anna must get no message about bob's order");
     let metrics = app.get("/metrics").await.text();
     for line in [
         "doorbuster_push_messages_total{outcome=\"sent\"} 1",
@@ -230,7 +235,7 @@ async fn a_browser_gets_only_the_messages_of_its_last_buyer() {
     let message = service.until(1).await[0].message();
     assert_eq!(message["url"], format!("/order/{}", order["id"].as_str().expect("an id")));
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "anna has no subscription there any more");
+    assert_eq!(service.got().len(), 1, "anna must get no message after her subscription has ended");
 }
 
 #[tokio::test]
@@ -255,7 +260,7 @@ async fn a_buyer_is_told_that_the_turn_has_come_once_and_until_when() {
     let passes = "/v1/sales/spring/passes";
     assert_eq!(app.call("POST", passes, &headers, pass.as_bytes()).await.status, 201);
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "a buyer who has used the turn gets no message");
+    assert_eq!(service.got().len(), 1, "a buyer who has used the turn must get no message");
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) ->
         if holds(&place) {
             return place;
         }
-        assert!(begun.elapsed() < PATIENCE, "{buyer}: {what}: {place}");
+        assert!(begun.elapsed() < PATIENCE, "timed out; expected for {buyer}: {what}; {place}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -97,7 +97,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
         assert_eq!(
             (again.verdict().as_str(), again.json()),
             ("200", place.clone()),
-            "the position stays after a reload"
+            "the position must stay after a reload"
         );
         assert_eq!(look(&app, buyer).await, place);
     }
@@ -153,7 +153,7 @@ async fn a_position_survives_the_restart_of_its_node() {
         assert_eq!((&place["state"], &place["place"]), (&json!("before"), token));
     }
     app.step("spring", "open").await;
-    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
+    let seed = draw(&app).await["seed"].as_str().expect("the seed is published").to_owned();
     let order = drawn(&seed, &buyers.map(String::from));
     until(&app, &order[0], "the buyer is admitted", is("admitted")).await;
     let waits = until(&app, &order[1], "waits", |place| place["position"] == 1).await;
@@ -177,7 +177,7 @@ async fn a_buyer_with_64_concurrent_requests_has_one_position() {
     assert_ne!(
         enter(&app, "bert").await.json()["place"],
         answers[0].json()["place"],
-        "another buyer has another position"
+        "another buyer must have another position"
     );
 }
 
@@ -195,7 +195,7 @@ async fn a_sale_without_a_waiting_room_has_no_positions() {
     );
     let patch = json!({"front_door": {"waiting_room": "always"}});
     assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
-    assert_eq!(enter(&app, "anna").await.verdict(), "201", "the waiting room exists now");
+    assert_eq!(enter(&app, "anna").await.verdict(), "201", "a waiting room must exist now");
     until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     app.step("spring", "close").await;
     assert_eq!(enter(&app, "bert").await.verdict(), "409 ended");
@@ -245,13 +245,13 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     for _ in 0..6 {
         listen("anna", "?sale=autumn").await;
     }
-    assert_eq!(polls(&app).await, before, "a closed waiting room is not read");
+    assert_eq!(polls(&app).await, before, "the server must not read positions now");
     for _ in 0..6 {
         listen("anna", "?sale=spring").await;
     }
-    assert_eq!(polls(&app).await, before + 2, "streams read positions up to the sale's limit");
+    assert_eq!(polls(&app).await, before + 2, "streams must read positions up to the sale's limit");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
-    assert_eq!(page.verdict(), "429 rate_limited", "pages and streams share the limit");
+    assert_eq!(page.verdict(), "429 rate_limited", "pages and streams must share the limit");
     // A buyer at the limit gets an answer from this node's memory.
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     let mut events = listen("bert", "?sale=spring").await;
@@ -309,7 +309,7 @@ async fn an_admitted_buyer_gets_a_pass_and_waiting_ends_when_stock_is_gone() {
     let id = order.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(app.buyer("a", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(), "200");
     let admitted = until(&app, "c", "the buyer is admitted", is("admitted")).await;
-    assert_eq!(look(&app, "d").await["position"], 1, "one more buyer waits");
+    assert_eq!(look(&app, "d").await["position"], 1, "the buyer must be first in the queue");
     reported(&mut waits, &admitted).await;
     assert_eq!(buy(&app, "c").await.verdict(), "201");
     until(&app, "d", "no unit is left for the buyer", is("gone")).await;
@@ -326,14 +326,14 @@ async fn a_buyer_who_misses_the_admission_loses_it_to_the_next() {
     until(&app, "a", "the buyer is admitted", is("admitted")).await;
     let begun = Instant::now();
     while look(&app, "b").await["state"] != "admitted" {
-        assert!(begun.elapsed() < PATIENCE, "the next buyer is admitted");
+        assert!(begun.elapsed() < PATIENCE, "the next buyer was not admitted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(
         app.buyer("a", "GET", "/v1/sales/spring/waiting-room").await.verdict(),
         "404 not_found"
     );
-    assert_eq!(enter(&app, "a").await.verdict(), "201", "the buyer has a new position at the end");
+    assert_eq!(enter(&app, "a").await.verdict(), "201", "the buyer must get a new position");
     until(&app, "a", "waits", |place| place["state"] == "waiting" && place["position"] == 1).await;
 }
 
@@ -349,7 +349,7 @@ async fn operators_see_the_participants_once_the_draw_is_made() {
     assert_eq!(app.admin("GET", path, None).await.verdict(), "409 wrong_state");
     app.step("spring", "open").await;
     enter(&app, "late").await;
-    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
+    let seed = draw(&app).await["seed"].as_str().expect("the seed is published").to_owned();
     let line = |(at, buyer): (usize, &String)| {
         format!("{},{}\r\n", at + 1, buyer.replace("-bert", "'-bert"))
     };
@@ -384,7 +384,7 @@ async fn a_draw_can_be_checked_after_the_room_was_turned_off() {
         assert_eq!(
             app.get("/v1/sales/other/draw").await.verdict(),
             "404 not_found",
-            "the sale never had a waiting room"
+            "a sale without a waiting room must have no draw"
         );
     }
 }

@@ -33,7 +33,7 @@ async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
         if reply.status != 200 {
             break reply;
         }
-        assert!(asked.elapsed() < NOTICE, "the server is not ready any more");
+        assert!(asked.elapsed() < NOTICE, "the server must report that it is not ready");
     };
     assert_eq!(
         (reply.verdict().as_str(), &reply.json()["reasons"]),
@@ -94,7 +94,7 @@ async fn metrics_count_and_every_name_is_in_the_operating_guide() {
         .collect();
     let listed: BTreeSet<String> = listed.into_iter().map(str::to_owned).collect();
     let named: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
-    assert_eq!(named, listed, "the guide's table and the page have the same names");
+    assert_eq!(named, listed, "the guide's table and the page must have the same names");
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn the_api_document_is_served() {
         assert_eq!(
             docs.matches(&anchor).count(),
             1,
-            "a problem's type points to one row: {anchor}"
+            "a problem's type must point to exactly one row: {anchor}"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Tests servers that share a store. A change at one server is visible at the others at once.
+//! Tests servers that share a store. A change at one server is visible at the other servers
+//! immediately.
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +41,8 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
 }
 
 /// Creates a draft, and schedules it in the database as another node does, but without the
-/// notification. Then requests the sale at once, because a node finds the change by itself within
-/// about a second. Returns whether the node shows the sale.
+/// notification. Then requests the sale immediately, because a node finds the change by itself
+/// within about a second. Returns whether the node shows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),
@@ -70,9 +71,9 @@ async fn a_new_sale_has_its_page_and_events_although_its_notification_is_lost() 
     let home = Cluster::start(&[]);
     let database = home.database();
     let app = server(&home, &database, "api,settle,control").await;
-    // Both kinds of request make the node read the sales at once. But if the node's last read took
-    // more than 0.1 s, the node may have to wait before the next read. Then the test tries another
-    // sale.
+    // A request for the page and a request for events both make the node read the sales
+    // immediately. But if the node's last read took more than 0.1 s, the node may have to wait
+    // before the next read. Then the test tries another sale.
     for way in ["page", "events"] {
         let mut tries = 0;
         while !is_known_at_once(&app, (&home, &database), way, tries).await {
@@ -116,7 +117,7 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         assert_eq!(
             second.buy("anna", &key, &id, "phone", 3).await.verdict(),
             "200",
-            "another server returns the same order"
+            "another server must return the same order"
         );
         let stock = second.admin("GET", &format!("/v1/admin/sales/{id}/stock"), None).await.json();
         assert_eq!(stock["items"][0]["held"], 3);
@@ -129,12 +130,12 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
     let list = async || {
         second.call("GET", "/v1/admin/sales", &[("Authorization", &bearer)], b"").await.verdict()
     };
-    assert_eq!(list().await, "200", "a key from another server works");
+    assert_eq!(list().await, "200", "a key from another server must work");
     let path = format!("/v1/admin/keys/{}", made["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
     let begun = Watch::start();
     while list().await != "401 unauthenticated" {
-        assert!(begun.elapsed() < PATIENCE, "a key that another server deleted does not work");
+        assert!(begun.elapsed() < PATIENCE, "a key that another server deleted must not work");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(control.get("/healthz").await.verdict(), "200");
@@ -166,8 +167,9 @@ async fn an_order_of_a_sale_that_another_node_just_made_is_in_its_buyers_list() 
         let bought = app.buy("anna", &format!("k{n}"), "spring", "phone", 1).await;
         orders.push(bought.json()["id"].as_str().expect("an id").to_owned());
     }
-    // A node also finds a new sale by itself after a while. So the test makes several attempts, and
-    // reads the buyer's orders at once in each attempt.
+    // Each round moves one order to a new sale that the node does not know. A node also finds a new
+    // sale by itself after a while. So the test makes several rounds, and reads the buyer's orders
+    // immediately in each round.
     for (n, order) in orders.iter().enumerate() {
         // The test changes the database as another node would, but without the notification.
         let sold = format!(
@@ -201,7 +203,8 @@ fn settings(dir: Option<&Path>, url: &str, configured: &[(&str, &str)]) -> Setti
     let vars =
         [&[("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url)], configured].concat();
     let flags = Flags { data_dir: dir.map(Path::to_owned), ..Flags::default() };
-    load(&flags, vars.into_iter().map(|(name, value)| (name.into(), value.into()))).expect("sound")
+    load(&flags, vars.into_iter().map(|(name, value)| (name.into(), value.into())))
+        .expect("valid settings")
 }
 
 /// Returns the secrets of a node, and whether the node created the operators' key.
@@ -235,7 +238,7 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     // not set.
     let (first, second) = tokio::join!(secrets(Some(&dir), &url, &[]), secrets(None, &url, &[]));
     assert_eq!(first.1, second.1);
-    assert!(first.0 != second.0, "one node's key was stored, and only that node shows it");
+    assert!(first.0 != second.0, "only the node whose key was stored must show the key");
     let again = secrets(None, &url, &[]).await;
     assert_eq!((again.0, &again.1), (false, &first.1));
     // The node uses a configured secret without storing it. The stored secret does not change.
@@ -262,7 +265,10 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
         if reply.status != 200 {
             break reply;
         }
-        assert!(begun.elapsed() < PATIENCE, "the server is not ready any more");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "timed out; expected: the server is not ready any more"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(reply.verdict(), "503 unavailable");
@@ -272,17 +278,17 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
         !reasons.is_empty() && reasons.iter().all(|reason| reason != "stopping"),
         "{reasons:?}"
     );
-    assert_eq!(app.get("/healthz").await.verdict(), "200", "the server is alive");
+    assert_eq!(app.get("/healthz").await.verdict(), "200", "the server must be alive");
     home.restart();
     let begun = Watch::start();
     while app.get("/readyz").await.verdict() != "200" {
-        assert!(begun.elapsed() < PATIENCE, "the server is ready again");
+        assert!(begun.elapsed() < PATIENCE, "timed out; expected: the server is ready again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(
         app.buy("anna", "k", "spring", "phone", 3).await.status / 100,
         2,
-        "the server sells again"
+        "the server must sell again"
     );
     app.stop().await;
 }
@@ -298,7 +304,7 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     let until = async |what: &str, sql: &str| {
         let begun = Watch::start();
         while home.psql(&database, sql).expect("the database answers").trim() != "1" {
-            assert!(begun.elapsed() < PATIENCE, "{what}");
+            assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -337,7 +343,7 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     assert_eq!(
         noted.expect("the database answers").trim(),
         "1",
-        "a repeated request changes nothing and records no action"
+        "a repeated request must change nothing and record no action"
     );
     app.stop().await;
 }

@@ -16,7 +16,9 @@ async fn until<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, repeated).await.unwrap_or_else(|_| panic!("not in time: {what}"))
+    tokio::time::timeout(PATIENCE, repeated)
+        .await
+        .unwrap_or_else(|_| panic!("timed out; expected: {what}"))
 }
 
 const BROWSER: (&str, &str) = ("Accept", "text/html,application/xhtml+xml,*/*;q=0.8");
@@ -122,7 +124,7 @@ async fn a_mistyped_address_gets_a_page_in_a_browser_and_a_problem_elsewhere() {
         assert_eq!(app.get(path).await.verdict(), "404 not_found", "{path}");
     }
     let api = app.call("GET", "/v1/typo", &[BROWSER], b"").await;
-    assert_eq!(api.verdict(), "404 not_found", "the API answers with a problem");
+    assert_eq!(api.verdict(), "404 not_found", "the API must answer with a problem");
     for (path, to) in [
         ("/sale/spring/", "/sale/spring"),
         ("/sale/spring/?lang=zh", "/sale/spring?lang=zh"),
@@ -136,7 +138,7 @@ async fn a_mistyped_address_gets_a_page_in_a_browser_and_a_problem_elsewhere() {
     }
     for path in ["//evil.example/", "/sale//evil.example/"] {
         let reply = app.get(path).await;
-        assert_eq!(reply.header("location"), None, "{path} redirects to no other address");
+        assert_eq!(reply.header("location"), None, "{path} must not redirect");
     }
     let icon = app.get("/favicon.ico").await;
     assert_eq!(icon.header("content-type"), Some("image/svg+xml; charset=utf-8"));
@@ -187,7 +189,10 @@ async fn the_list_of_sales_has_their_states_and_can_be_searched() {
     assert_eq!(list.header("cache-control"), Some("public, max-age=1"));
     let sales = list.json()["sales"].clone();
     assert_eq!((&sales[0]["id"], &sales[0]["status"]["phase"]), (&json!("winter"), &json!("open")));
-    assert!(sales[1]["items"][0]["price"].is_object(), "the list contains the sale: {sales}");
+    assert!(
+        sales[1]["items"][0]["price"].is_object(),
+        "the list must contain the sale with its price: {sales}"
+    );
     let found = async |query: &str| {
         let reply = app.get(&format!("/v1/sales?q={query}")).await;
         assert_eq!(reply.header("cache-control"), Some("no-store"), "{query}");
@@ -215,7 +220,10 @@ async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_head
     for part in ["doorbuster_buyer=", "; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="] {
         assert!(cookie.contains(part), "{part}: {cookie}");
     }
-    assert!(!cookie.contains("Secure"), "the server has no HTTPS address");
+    assert!(
+        !cookie.contains("Secure"),
+        "without an HTTPS address, the cookie must work over plain HTTP"
+    );
     let cookie = cookie.split(';').next().expect("a pair").to_owned();
     let with = |more: &[(&'static str, &'static str)]| {
         let mut headers = vec![("Cookie".to_owned(), cookie.clone())];
@@ -232,7 +240,11 @@ async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_head
     let body = br#"{"sale":"spring","item":"phone","units":1}"#;
     let purchase = [("Content-Type", "application/json"), ("Idempotency-Key", "k")];
     let refused = call("POST", "/v1/orders", with(&purchase), body).await;
-    assert_eq!(refused.verdict(), "401 unauthenticated", "another site cannot buy with the cookie");
+    assert_eq!(
+        refused.verdict(),
+        "401 unauthenticated",
+        "another site must not buy with the cookie"
+    );
     let from_page = [&purchase[..], &[("X-Doorbuster-Page", "1")]].concat();
     let bought = call("POST", "/v1/orders", with(&from_page), body).await;
     assert_eq!(bought.status, 201, "{}", bought.text());
@@ -278,5 +290,9 @@ async fn a_page_of_another_origin_cannot_open_a_websocket_with_the_cookie() {
     };
     assert_eq!(status(Some("https://evil.example")).await, 403);
     assert_eq!(status(Some("null")).await, 403);
-    assert_eq!(status(None).await, 101, "a client without an origin is not a browser");
+    assert_eq!(
+        status(None).await,
+        101,
+        "a client without an origin must be accepted, because it is not a browser"
+    );
 }

@@ -59,11 +59,11 @@ async fn an_invalid_purchase_is_refused_with_the_reason() {
     let deep = format!(r#"{{"sale":{}}}"#, "[".repeat(5_000));
     check(&deep, "400 malformed_request", &[]).await;
     let list = app.buyer("anna", "GET", "/v1/orders").await.json();
-    assert_eq!(list["orders"], json!([]), "the request changed nothing");
+    assert_eq!(list["orders"], json!([]), "the refused requests must change nothing");
     assert_eq!(
         app.buy("anna", "k1", "spring", "phone", 1).await.verdict(),
         "201",
-        "the request did not use up the key"
+        "the refused requests must not use up the key"
     );
 }
 
@@ -246,7 +246,7 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
     assert_eq!(
         reply.verdict(),
         "401 unauthenticated",
-        "an operator is authenticated before the body is read"
+        "the server must authenticate an operator before it reads the body"
     );
     let huge =
         app.admin("POST", "/v1/admin/sales", Some(json!({"title": "x".repeat(256 * 1024)}))).await;

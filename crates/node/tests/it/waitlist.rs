@@ -50,7 +50,7 @@ impl TestApp {
             if order["state"] == state {
                 return order;
             }
-            assert!(begun.elapsed() < PATIENCE, "{buyer} has no {state} order: {order}");
+            assert!(begun.elapsed() < PATIENCE, "timed out; {buyer} has no {state} order: {order}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -125,7 +125,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!(
         (again.verdict().as_str(), again.json()),
         ("200", expected),
-        "a buyer has one entry"
+        "a buyer must have only one entry"
     );
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     let row = app.row().await;
@@ -149,7 +149,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     assert_eq!(
         (again.verdict().as_str(), &again.json()["state"]),
         ("200", &json!("reserved")),
-        "the key returns the earlier entry"
+        "the key must return the earlier entry"
     );
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"][0]["event"], "order.reserved", "{history}");
@@ -170,7 +170,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     while app.buy("d", "last", "spring", "phone", 1).await.status != 201 {
         assert!(
             begun.elapsed() < PATIENCE,
-            "a unit without a waiting buyer is for sale: {}",
+            "a unit without a waiting buyer is not for sale: {}",
             app.row().await
         );
     }
@@ -203,13 +203,13 @@ async fn a_buyer_who_cancelled_an_offered_order_cannot_rejoin_the_waitlist() {
         (reply.verdict().as_str(), &reply.json()["state"]),
         ("409 wrong_state", &json!("cancelled"))
     );
-    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the key finds the entry");
+    assert_eq!(app.join("b", "line").await.json()["state"], "cancelled", "the entry must be found");
     let a = app.joined("a").await;
-    assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer may join");
+    assert_eq!(app.waiting_entry("a", &a).await["ahead"], 0, "the buyer must be on the waitlist");
     // Two units are held, so two buyers may wait. The node or the store refuses a third buyer.
     app.joined("d").await;
     assert_eq!(app.join("e", "line").await.verdict(), "409 waitlist_full");
-    assert_eq!(app.join("d", "again").await.verdict(), "200", "a waiting buyer keeps the entry");
+    assert_eq!(app.join("d", "again").await.verdict(), "200", "the buyer must keep the entry");
     app.cancel("c", &held).await;
     app.becomes("a", &a, "reserved").await;
     app.joined("e").await;
@@ -267,9 +267,9 @@ async fn a_buyer_who_leaves_has_no_entry_and_later_entries_move_up() {
     assert_eq!(
         app.buyer("c", "DELETE", WAITLIST).await.verdict(),
         "409 wrong_state",
-        "the entry is an order"
+        "a buyer must not leave after the entry has become an order"
     );
-    assert_eq!(app.waiting_entry("c", &c).await["state"], "reserved", "the order stays");
+    assert_eq!(app.waiting_entry("c", &c).await["state"], "reserved", "the order must stay");
     app.is_well().await;
 }
 
@@ -289,7 +289,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     assert_eq!(app.buy("a", "k", "spring", "phone", 2).await.verdict(), "201");
     let begun = Instant::now();
     loop {
-        // Units in transit count as free, so the first answers may be `not_held_out`.
+        // Units that are being moved count as free, so the first answers may be `not_held_out`.
         let reply = app.join("a", "more").await;
         if reply.verdict() == "409 limit_reached" {
             assert_eq!((&reply.json()["limit"], &reply.json()["used"]), (&json!(2), &json!(2)));
@@ -332,7 +332,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     }
     let history = app.buyer("b", "GET", &format!("/v1/orders/{b}/history")).await.json();
     assert_eq!(history["history"], json!([]));
-    assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting", "b's entry stays");
+    assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting", "b's entry must stay");
     let orders = app.buyer("b", "GET", "/v1/orders").await.json();
     assert_eq!(orders["orders"], json!([]));
     // A sale that has ended offers no units.
@@ -341,7 +341,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
     assert_eq!((&over["state"], &over["code"]), (&json!("refused"), &json!("ended")));
     assert_eq!(app.buyer("b", "GET", WAITLIST).await.verdict(), "404 not_found");
     assert_eq!(app.buyer("b", "DELETE", WAITLIST).await.verdict(), "204");
-    assert_eq!(app.waiting_entry("b", &b).await, over, "a verdict stays");
+    assert_eq!(app.waiting_entry("b", &b).await, over, "a verdict must not change");
     assert_eq!(app.join("c", "k").await.verdict(), "409 ended");
 }
 
@@ -357,7 +357,7 @@ async fn a_paused_sale_keeps_its_waitlist_and_serves_it_after_it_resumes() {
     assert_eq!(
         (&row["pool"], &row["kept"], &row["waiting"]),
         (&json!(1), &json!(1), &json!(1)),
-        "the unit is not kept for a buyer yet"
+        "the waitlist must keep the unit while the buyer waits"
     );
     assert_eq!(app.waiting_entry("b", &b).await["state"], "waiting");
     app.step("spring", "resume").await;
@@ -431,7 +431,7 @@ async fn added_stock_goes_to_the_waitlist_first() {
     let begun = Instant::now();
     for buyer in ["d", "e"] {
         while app.buy(buyer, "k", "spring", "phone", 1).await.status != 201 {
-            assert!(begun.elapsed() < PATIENCE, "units are for sale: {}", app.row().await);
+            assert!(begun.elapsed() < PATIENCE, "units are not for sale: {}", app.row().await);
         }
     }
     app.is_well().await;

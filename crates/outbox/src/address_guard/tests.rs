@@ -72,7 +72,7 @@ fn only_public_addresses_are_allowed() {
     for private in private {
         let address = private.parse().expect("an address");
         assert!(!closed().allows(address), "{private}");
-        assert!(AddressGuard::new(true).allows(address), "{private}, if private ones are allowed");
+        assert!(AddressGuard::new(true).allows(address), "allow_private must allow {private}");
     }
 }
 
@@ -112,7 +112,7 @@ fn an_address_is_checked_in_every_notation() {
         assert!(check(url, &closed()).is_err(), "{url}");
     }
     for url in ["http://127.0.0.1:8080/", "http://localhost/", "https://[::1]/"] {
-        assert!(check(url, &AddressGuard::new(true)).is_ok(), "{url}, if it is allowed");
+        assert!(check(url, &AddressGuard::new(true)).is_ok(), "allow_private must allow {url}");
     }
     assert!(check("http://user:pw@127.0.0.1/", &AddressGuard::new(true)).is_err());
 }
@@ -168,7 +168,7 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     assert_eq!(
         *begun.lock().expect("the task did not panic"),
         ["stuck.example", "b.example"],
-        "one look-up serves all callers"
+        "one look-up must serve all callers"
     );
     assert_eq!(guard.look_ups.free(), LOOKUPS_MAX - 1);
     // A caller that stops waiting does not cancel the look-up for the other callers.
@@ -181,7 +181,11 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     }
     assert_eq!(begun.lock().expect("the task did not panic").len(), 2);
     assert!(ask(&guard, "stuck.example").await.expect("the task did not panic").is_ok());
-    assert_eq!(begun.lock().expect("the task did not panic").len(), 3, "results are not cached");
+    assert_eq!(
+        begun.lock().expect("the task did not panic").len(),
+        3,
+        "a result must not be cached"
+    );
 }
 
 #[tokio::test]
@@ -210,7 +214,7 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     for more in more {
         assert!(
             more.await.expect("the task did not panic").is_ok(),
-            "the name is looked up when a thread is free"
+            "the name must be looked up when a thread is free"
         );
     }
     assert_eq!(begun.lock().expect("the task did not panic").len(), NAMES_MAX);

@@ -65,8 +65,8 @@ impl WebPush {
             }
         }
         if let Err(error) = self.catch_up(engine, &ids).await {
-            // Without their current messages, these subscriptions are removed, so that the next
-            // comparison loads them again.
+            // The messages that are valid now could not be queued. So these subscriptions are
+            // removed from the memory, and the next comparison loads them again.
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);
         }

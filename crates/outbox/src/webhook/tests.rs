@@ -156,7 +156,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
     );
     assert!(
         got_no_connection(&proxy),
-        "a proxy would connect to addresses that the guard never checks"
+        "the client must not use a proxy, because a proxy connects to unchecked addresses"
     );
 }
 

@@ -56,7 +56,7 @@ mod tests {
     fn queries_start_at_the_rate_after_a_first_burst() {
         let now = Instant::now();
         let mut pacer = QueryPacer::new(80, now);
-        assert_eq!(started(&mut pacer, now, 1), AT_ONCE, "the burst");
+        assert_eq!(started(&mut pacer, now, 1), AT_ONCE, "the first burst");
         let later = now + Duration::from_secs(10);
         assert_eq!(started(&mut pacer, later, 10_000), AT_ONCE + 799, "a burst, then the rate");
     }

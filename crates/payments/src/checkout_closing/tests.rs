@@ -20,10 +20,10 @@ const PAID: &str = r#"{"status":"complete","payment_status":"paid","payment_inte
 #[test]
 fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(reads_next_page(true, 0, true));
-    assert!(!reads_next_page(true, 1, true), "this page is not finished");
-    assert!(!reads_next_page(true, 0, false), "no request can start");
-    assert!(!reads_next_page(false, 0, true), "there are no more checkouts");
-    const { assert!(AT_ONCE < PAGE_SIZE, "one page needs more than the concurrent requests") };
+    assert!(!reads_next_page(true, 1, true), "the next page must wait for the end of this page");
+    assert!(!reads_next_page(true, 0, false), "the next page must wait for a free request");
+    assert!(!reads_next_page(false, 0, true), "no page must follow a page that is not full");
+    const { assert!(AT_ONCE < PAGE_SIZE, "the requests for a full page must start in turns") };
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
         assert_eq!(
             retry_after_ms(OrderState::Reserved, waited),
             RETRY_MS,
-            "units wait for this order"
+            "an order that holds units must be asked about soon"
         );
     }
     let (mut waited, mut questions) = (0, 0);
@@ -66,7 +66,7 @@ async fn the_lag_counts_waiting_units_and_not_ended_orders() {
     assert_eq!(
         lag_ms([&order].into_iter(), order.pay_by.plus(-1)),
         0,
-        "the payment window has not ended"
+        "an order must not count before its payment window has ended"
     );
     engine.stop().await;
 }
@@ -96,20 +96,23 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     };
     assert!(
         stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await,
-        "the provider did not answer, so it may have taken money"
+        "the checkout must stay open, because it may have taken money"
     );
     let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
     assert!(
         stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await,
-        "the checkout's provider was never asked"
+        "the checkout must stay open, because its provider was not asked"
     );
     assert!(
         stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await,
-        "a bank may still decide after that time"
+        "the checkout must stay open while a bank may still decide"
     );
     wall.fetch_add(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
-    assert!(stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await, "the clock was stepped");
+    assert!(
+        stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await,
+        "the checkout must stay open after a jump of the clock"
+    );
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
     engine.clock().discipline();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
@@ -160,7 +163,7 @@ async fn running_requests_make_progress_while_another_node_leads() {
         Turn::First
     };
     let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;
-    assert_eq!(turn, Ok(Turn::First), "the answer was stored during the wait");
+    assert_eq!(turn, Ok(Turn::First), "the answer must be stored during the wait");
     assert!(!seen.lock().expect("no panic").is_empty());
     engine.stop().await;
 }

@@ -270,7 +270,7 @@ mod tests {
             for action in [ButtonAction::Return, ButtonAction::Dispute] {
                 assert!(
                     matches!(press(action).await, ButtonResult::Over(_)),
-                    "there is no payment"
+                    "without a payment, the button must have no effect"
                 );
             }
         }
@@ -282,10 +282,10 @@ mod tests {
         {
             assert!(
                 matches!(press(action).await, ButtonResult::Over(_)),
-                "the payment was already sent back"
+                "after the money was sent back, the button must have no effect"
             );
         }
-        assert_eq!(announced().await, 2, "the payment and its reversal");
+        assert_eq!(announced().await, 2, "only the payment and its reversal need a message");
         engine.stop().await;
     }
 }

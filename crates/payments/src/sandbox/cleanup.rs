@@ -131,7 +131,10 @@ mod tests {
         while rounds < 20 {
             let forgotten =
                 sandbox.forget_page(&mut round, Millis(many)).await.expect("reads and writes");
-            assert!(forgotten <= 3 * PAGE_SIZE, "one page of each kind is deleted: {forgotten}");
+            assert!(
+                forgotten <= 3 * PAGE_SIZE,
+                "more than one page of each kind was deleted: {forgotten}"
+            );
             (rounds, deleted) = (rounds + 1, deleted + forgotten);
         }
         let list = async |prefix: &str| {

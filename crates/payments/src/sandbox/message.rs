@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(
             news,
             RefundUpdate::Failed("not now".to_owned()),
-            "PostgreSQL stores no NUL character"
+            "the reason must lose its NUL character, which PostgreSQL cannot store"
         );
     }
 

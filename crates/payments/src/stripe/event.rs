@@ -111,7 +111,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // This refund may be only a part, if a person refunded the other part.
+                // If a person refunded a part of the payment, this refund covers the other part.
                 let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
                 {
                     Some(minor) => RefundUpdate::Arrived(minor),
@@ -141,7 +141,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         }
         // The store recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has the metadata of its payment. Refunds and disputes do not have it.
+            // A charge has the metadata of its payment. Refunds and disputes do not.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
@@ -192,7 +192,7 @@ fn read_reversal(
     })
 }
 
-/// Returns the reversal of a charge, if a part or all of it was refunded.
+/// Returns the reversal of a charge, if at least a part of the charge was refunded.
 pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
@@ -444,7 +444,7 @@ mod tests {
                 event("checkout.session.completed", &session),
                 Err(MessageError::Malformed(_))
             ),
-            "a session with a price needs a payment"
+            "a session with a price must have a payment"
         );
         session["client_reference_id"] = json!("a\u{0}b");
         session["amount_total"] = json!(0);
@@ -453,7 +453,7 @@ mod tests {
                 event("checkout.session.completed", &session),
                 Err(MessageError::Malformed(_))
             ),
-            "the order id contains a control character"
+            "an order id must not contain a control character"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
         let Ok(ProviderMessage::Refund { news, .. }) = event("refund.failed", &failed) else {

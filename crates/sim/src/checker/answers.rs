@@ -33,7 +33,7 @@ impl Checker {
         let id = purchase.ticket_id(ticket);
         let known = store.model.grants.get(&ticket.grant);
         self.check(known.is_some(), "fail closed", || {
-            format!("{id} was issued under a grant that the store does not have")
+            format!("ticket {id} was issued under a grant that the store does not have")
         });
         if !self.faulty && known.is_some_and(|g| g.open) {
             self.issued_by_sound_slot(store, purchase, ticket, limit);
@@ -55,7 +55,7 @@ impl Checker {
     pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
-            format!("a queue has {queue} tickets, but may have only {tight}")
+            format!("a queue has {queue} tickets, but its bound is {tight}")
         });
     }
 
@@ -91,7 +91,7 @@ impl Checker {
         }
         self.check(second.is_none(), "one ticket", || {
             format!(
-                "a slot issued a second ticket under one grant; the first ticket is \
+                "a slot issued two tickets for one request under one grant; the earlier ticket is \
                  {second:?}"
             )
         });
@@ -195,20 +195,22 @@ impl Checker {
         });
         if let Some(id) = known.filter(|_| !self.faulty) {
             self.find("last try", || {
-                format!("{purchase:?} was refused although its slot holds {id}")
+                format!("{purchase:?} was refused, although a slot still has its ticket {id}")
             });
         }
     }
 
-    /// Checks an answer that names this ticket. If the ticket was refused before the request
-    /// arrived, the ticket must not answer the request, because a request that arrives after the
-    /// refusal starts a new try.
+    /// Checks an answer that names this ticket. A ticket that was refused before the request
+    /// arrived must not answer the request, because a request after the refusal starts a new try.
     pub(crate) fn refused_with_ticket(&mut self, purchase: &BuyerRequest, id: TicketId) {
         let Some((verdict, version)) = self.verdicts.get(&id).copied() else { return };
         let old =
             version <= purchase.began && !matches!(verdict, Verdict::Reserved | Verdict::Order(_));
         self.check(!old, "new try", || {
-            format!("{purchase:?} received {id}, which already had the verdict {verdict:?}")
+            format!(
+                "{purchase:?} received the ticket {id}, which already had the verdict \
+                 {verdict:?}"
+            )
         });
     }
 
@@ -217,11 +219,14 @@ impl Checker {
         let own =
             |o: &doorbuster_core::Order| o.buyer == purchase.buyer() && o.key == purchase.key();
         self.check(order.is_some_and(own), "I3", || {
-            format!("{purchase:?} received {id}, which is not an order of its buyer and key")
+            format!(
+                "{purchase:?} received the order {id}, but no order of this buyer and key has \
+                 this id"
+            )
         });
         let same = order.is_some_and(|o| o.item == purchase.item && o.units == purchase.units);
         self.check(same, "key reused", || {
-            format!("{purchase:?} received {id}, whose item or units are not those of the request")
+            format!("{purchase:?} received the order {id}, which has another item or other units")
         });
         self.answered_orders.insert((purchase.node, id));
     }
@@ -263,16 +268,18 @@ impl Checker {
     ) {
         let committed = store.verdict(&id);
         self.check(committed == Some(verdict), "I8", || {
-            format!("{id} was reported as {verdict:?}, but the store committed {committed:?}")
+            format!(
+                "ticket {id} was reported as {verdict:?}, but the store committed {committed:?}"
+            )
         });
         if let Verdict::Order(order) = verdict {
             self.check(store.model.orders.contains_key(&order), "I3", || {
-                format!("{id} refers to {order}, which is not an order")
+                format!("the verdict of ticket {id} names the order {order}, which does not exist")
             });
         }
         let first = *self.reported.entry(id).or_insert(verdict);
         self.check(first == verdict, "I8", || {
-            format!("{id} was reported as {first:?} and later as {verdict:?}")
+            format!("ticket {id} was reported first as {first:?} and later as {verdict:?}")
         });
     }
 

@@ -42,8 +42,8 @@ impl Checker {
                 let expected = was.is_some_and(|c| c.open && c.session != *session);
                 self.check(now == expected, "checkout", || {
                     format!(
-                        "session {session} was closed; the checkout of {order} was {was:?}; \
-                         open now: {now}"
+                        "session {session} was recorded as closed; before, the checkout of order \
+                         {order} was {was:?}; is it open now: {now}"
                     )
                 });
             }
@@ -58,7 +58,7 @@ impl Checker {
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {
                     format!(
-                        "{order} was extended to {pay_by:?}, but a query still counts as \
+                        "order {order} was extended to {pay_by:?}, but a query still counts as \
                          unanswered since {since:?}"
                     )
                 });
@@ -82,7 +82,9 @@ impl Checker {
             CheckoutOutcome::NotFound => before.order.is_none(),
         };
         self.check(right, "checkout", || {
-            format!("storing {new:?} gave {kept:?}; the rows before were {before:?}")
+            format!(
+                "storing the checkout {new:?} returned {kept:?}; the rows before were {before:?}"
+            )
         });
     }
 
@@ -106,8 +108,8 @@ impl Checker {
         let right = took == keeps && now == expected.as_ref();
         self.check(right, "checkout", || {
             format!(
-                "recording {session} as unanswered at {at:?} gave {took} and changed {was:?} \
-                 to {now:?}"
+                "recording an unanswered query about session {session} at {at:?} returned {took} \
+                 and changed the checkout from {was:?} to {now:?}"
             )
         });
         if counts {
@@ -127,7 +129,7 @@ impl Checker {
         });
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(may == did, "extend", || {
-            format!("the extension to {pay_by:?} at {now:?} gave {changed:?}")
+            format!("extending the payment window to {pay_by:?} at {now:?} returned {changed:?}")
         });
         if did {
             self.count_case("extended");
@@ -156,8 +158,8 @@ impl Checker {
         let did = matches!(changed, ChangeOutcome::Done(_));
         self.check(did != waits, "expiry", || {
             format!(
-                "the expiry of {id} at {now:?} gave {changed:?}; its checkout is open: {}; the \
-                 provider has not answered since {since:?}",
+                "expiring the order {id} at {now:?} returned {changed:?}; is its checkout open: \
+                 {}; the provider has not answered since {since:?}",
                 open.is_some()
             )
         });
@@ -189,7 +191,10 @@ impl Checker {
                 .get(&charge.payment)
                 .is_some_and(|p| p.state != PaymentState::Failed);
             self.check(known, "checkout", || {
-                format!("checkout {session} is recorded as closed, but {charge:?} is not recorded")
+                format!(
+                    "checkout {session} is recorded as closed, but its payment {charge:?} is not \
+                     recorded"
+                )
             });
         }
         self.count_case("checkout closed");

@@ -54,7 +54,10 @@ impl Checker {
             if let Subject::Order(order) = &event.subject {
                 let same = model.orders.get(&order.id) == Some(order);
                 self.check(same, "history", || {
-                    format!("an event contains {order:?}, which differs from the stored order")
+                    format!(
+                        "an event contains the order {order:?}, which differs from the stored \
+                         order"
+                    )
                 });
             }
             self.count_case(event.what.as_str());
@@ -113,7 +116,7 @@ impl Checker {
                 || dead.contains(&earlier);
             self.check(fine, "order of events", || {
                 format!(
-                    "endpoint {endpoint} received {:?} of {key} before {:?}",
+                    "endpoint {endpoint} received the event {:?} of {key} before the event {:?}",
                     events[event].what, it.what
                 )
             });
@@ -130,13 +133,13 @@ impl Checker {
     pub(crate) fn advanced(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
         self.check(pending <= bound, "I9", || {
-            format!("{pending} events wait for one endpoint, but only {bound} may wait")
+            format!("{pending} events wait for one endpoint, but the bound is {bound}")
         });
     }
 
     /// Checks a change of a delivery row.
     pub(crate) fn row_changed(&mut self, was_dead: bool) {
-        self.check(!was_dead, "dead letter", || "a dead letter was changed by a worker".into());
+        self.check(!was_dead, "dead letter", || "a worker changed a dead letter".into());
     }
 
     /// Checks at the end of a run that every endpoint has accepted every event, except for its dead
@@ -146,7 +149,11 @@ impl Checker {
             let delivered = self.deliveries.delivered.contains(&(endpoint, event));
             let is_dead = dead.contains(&event);
             self.check(delivered || is_dead, "delivery", || {
-                format!("endpoint {endpoint} never received {:?} of {}", it.what, ordering_key(it))
+                format!(
+                    "endpoint {endpoint} never received the event {:?} of {}",
+                    it.what,
+                    ordering_key(it)
+                )
             });
             if is_dead {
                 self.count_case("dead letter");

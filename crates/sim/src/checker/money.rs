@@ -20,8 +20,9 @@ fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns whether the refund's money came back and has not arrived since, and no operator must
-/// act. A message about such a refund may have been sent before the money came back.
+/// Returns true if three conditions hold: the refund's money came back, it has not arrived since,
+/// and no operator must act. A message about such a refund may have been sent before the money came
+/// back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -82,7 +83,10 @@ impl Checker {
                 let now = store.model.payments.get(&capture.payment);
                 let kept = before.payment.as_ref().is_none_or(|p| now == Some(p));
                 self.check(kept && *took != before.taken, "I5", || {
-                    format!("the failed payment {capture:?} gave {took}, then {now:?}")
+                    format!(
+                        "recording the failed payment {capture:?} returned {took}; the payment is \
+                         now {now:?}"
+                    )
                 });
             }
             (Tx::SettleRefund(_, id, news, _), TxResult::Taken(took)) => {
@@ -90,7 +94,10 @@ impl Checker {
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
                     return self.check(same, "I5", || {
-                        format!("{id:?}: a repeated message changed {:?} to {now:?}", before.refund)
+                        format!(
+                            "a repeated message changed the refund {id:?} from {:?} to {now:?}",
+                            before.refund
+                        )
                     });
                 }
                 // The provider may have sent the message before the money came back. So the server
@@ -106,7 +113,11 @@ impl Checker {
                     let waits =
                         now.is_some_and(|r| r.state == RefundState::Pending && is_doubted(r));
                     return self.check(waits, "refund", || {
-                        format!("after {:?}, the message {news:?} gave {now:?}", before.refund)
+                        format!(
+                            "the message {news:?} changed the refund from {:?} to {now:?} without \
+                             a query to the provider",
+                            before.refund
+                        )
                     });
                 }
                 self.refund_news(news, before, now);
@@ -134,7 +145,10 @@ impl Checker {
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
         };
         self.check(actual == expected, "I5", || {
-            format!("{capture:?} gave {actual:?}, not {expected:?}; before: {before:?}")
+            format!(
+                "the payment {capture:?} had the effect {actual:?} instead of {expected:?}; the \
+                 rows before were {before:?}"
+            )
         });
         let in_time = before.order.as_ref().is_some_and(|o| o.state == OrderState::Reserved);
         self.count_case(match actual {
@@ -161,7 +175,9 @@ impl Checker {
         let is_over = was.state == RefundState::Settled
             || (was.state == RefundState::Failed && came_back(was));
         if is_over && !matches!(news, RefundUpdate::CameBack(_)) {
-            return self.check(was == now, "I5", || format!("{was:?} was final, but is {now:?}"));
+            return self.check(was == now, "I5", || {
+                format!("the refund {was:?} was final, but changed to {now:?}")
+            });
         }
         let expected = match news {
             RefundUpdate::Accepted { .. } => RefundState::Pending,
@@ -172,7 +188,9 @@ impl Checker {
             RefundUpdate::CameBack(_) => RefundState::Failed,
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
-        self.check(now.state == expected, "refund", || format!("{news:?}: {was:?} became {now:?}"));
+        self.check(now.state == expected, "refund", || {
+            format!("the message {news:?} changed the refund from {was:?} to {now:?}")
+        });
         if expected == RefundState::Failed {
             self.count_case("refund given up");
         }
@@ -201,7 +219,10 @@ impl Checker {
             |now: &Refund| now.state == RefundState::Pending && now.accepted && now.next_at == at;
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
-            format!("{news:?} for the request {sent:?} changed {was:?} to {now:?}")
+            format!(
+                "the late answer {news:?} to the request {sent:?} changed the refund from {was:?} \
+                 to {now:?}"
+            )
         });
         self.count_case("refund answered late");
     }
@@ -216,18 +237,22 @@ impl Checker {
             let paying = model.payments.values().filter(pays).count();
             let expected = usize::from(order.state == OrderState::Paid);
             self.check(paying == expected, "I5", || {
-                format!("{} is {}, but has {paying} payments", order.id, order.state.as_str())
+                format!(
+                    "order {} is {}, but {paying} payments pay for it",
+                    order.id,
+                    order.state.as_str()
+                )
             });
         }
         for payment in model.payments.values() {
             let back: Vec<_> = model.refunds.values().filter(|r| r.payment == payment.id).collect();
             let expected = usize::from(payment.state == PaymentState::Refunded);
             let right = back.len() == expected && back.iter().all(|r| r.money == payment.money);
-            self.check(right, "I5", || format!("{payment:?} has refunds {back:?}"));
+            self.check(right, "I5", || format!("the payment {payment:?} has the refunds {back:?}"));
         }
         let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));
         if let Some(refund) = lone {
-            self.find("I5", || format!("{refund:?} has no payment"));
+            self.find("I5", || format!("the refund {refund:?} has no payment"));
         }
     }
 
@@ -248,7 +273,7 @@ impl Checker {
                         || (refund.state == RefundState::Pending && refund.accepted && may_ask);
                     if !same || !stays {
                         let was = was.clone();
-                        self.find("I5", || format!("{was:?} became {refund:?}"));
+                        self.find("I5", || format!("the refund {was:?} changed to {refund:?}"));
                     }
                 }
                 None => new.push(refund.id.clone()),
@@ -259,17 +284,22 @@ impl Checker {
     }
 
     /// Checks a refund that the provider sends. The provider may send a refund only for a payment
-    /// that the store marks as refunded. It must be the only one, with the full amount.
+    /// that the store marks as refunded. This refund must be the payment's only refund, and must
+    /// have the full amount.
     pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
-        self.check(!twice, "I5", || format!("{back:?} was sent a second time"));
+        self.check(!twice, "I5", || {
+            format!("the provider sent a second refund of the same payment: {back:?}")
+        });
         let state = store.model.payments.get(&back.payment).map(|p| p.state);
         self.check(state == Some(PaymentState::Refunded), "I5", || {
-            format!("{back:?} was sent for a payment that is {state:?}")
+            format!("the provider sent the refund {back:?} for a payment in the state {state:?}")
         });
         let charge = provider.charges.iter().find(|c| c.payment == back.payment);
         let right = charge.is_some_and(|c| c.captured && c.money == back.money);
-        self.check(right, "I5", || format!("{back:?} does not fit {charge:?}"));
+        self.check(right, "I5", || {
+            format!("the refund {back:?} does not match the payment {charge:?}")
+        });
         self.count_case("sent back");
     }
 
@@ -279,19 +309,26 @@ impl Checker {
         for charge in provider.charges.iter().filter(|c| c.captured) {
             let row = model.payments.get(&charge.payment);
             let same = row.is_some_and(|p| p.money == charge.money && p.order == charge.order);
-            self.check(same, "I5", || format!("{charge:?} is recorded as {row:?}"));
+            self.check(same, "I5", || {
+                format!("the provider captured {charge:?}, but the store has the payment {row:?}")
+            });
             let back =
                 provider.backs.iter().filter(|b| b.payment == charge.payment && b.arrived).count();
             let order = model.orders.values().find(|o| o.id.to_string() == charge.order);
             let pays = row.is_some_and(|p| p.state == PaymentState::Captured)
                 && order.is_some_and(|o| o.state == OrderState::Paid);
             self.check(back + usize::from(pays) == 1, "I5", || {
-                format!("{charge:?} was sent back {back} times; pays for an order: {pays}")
+                format!(
+                    "the payment {charge:?} was sent back {back} times; does it pay for an order: \
+                     {pays}"
+                )
             });
         }
         let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);
         if let Some(refund) = unsettled {
-            self.find("refund", || format!("{refund:?} is not settled at rest"));
+            self.find("refund", || {
+                format!("at the end of the run, the refund {refund:?} is not settled")
+            });
         }
         let taken: i64 =
             provider.charges.iter().filter(|c| c.captured).map(|c| c.money.minor).sum();
@@ -300,7 +337,10 @@ impl Checker {
         let price = |item: ItemId| model.prices.get(&item).map_or(0, |p| p.minor);
         let earned: i64 = paid.map(|o| price(o.item) * i64::from(o.units.get())).sum();
         self.check(taken - sent == earned, "I5", || {
-            format!("the provider kept {taken} minus {sent}, but paid orders cost {earned}")
+            format!(
+                "the provider captured {taken} and sent back {sent}, but the paid orders cost \
+                 {earned}"
+            )
         });
     }
 
@@ -308,7 +348,9 @@ impl Checker {
     pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
         let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {
-            self.find("expiry", || format!("{order:?} stays reserved"));
+            self.find("expiry", || {
+                format!("at the end of the run, the order {order:?} is still reserved")
+            });
         }
     }
 }

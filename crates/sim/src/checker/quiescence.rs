@@ -23,7 +23,7 @@ impl Checker {
                 continue;
             };
             let Some(view) = view else {
-                self.find("I6", || format!("slot {at} has no epoch at rest"));
+                self.find("I6", || format!("at the end of the run, slot {at} has no epoch"));
                 continue;
             };
             let rows = store.model.feed.keys().filter(|(g, _)| *g == grant.id).count() as u64;
@@ -35,14 +35,16 @@ impl Checker {
             let done = view.unacknowledged == 0 && view.stopped != sells;
             self.check(same && units && fed && done, "I6", || {
                 format!(
-                    "slot {at} has {view:?}, but the store has {unsettled} unsettled units, \
-                     {rows} feed rows and epoch {}",
+                    "slot {at} has the state {view:?}, but the store has {unsettled} unsettled \
+                     units, {rows} feed rows and epoch {}",
                     grant.epoch
                 )
             });
         }
         let pending = store.model.recalls.values().filter(|r| !r.done).count();
-        self.check(pending == 0, "I6", || format!("{pending} recalls are not done at rest"));
+        self.check(pending == 0, "I6", || {
+            format!("at the end of the run, {pending} recalls are not done")
+        });
     }
 
     /// Checks that no lost slot has an open grant. A slot in a node's memory is lost when the node
@@ -62,7 +64,8 @@ impl Checker {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() {
                 let id = *id;
-                return self.find("I8", || format!("{id} was handed out, but has no verdict"));
+                return self
+                    .find("I8", || format!("a buyer received the id {id}, but it has no verdict"));
             }
         }
     }
@@ -73,7 +76,7 @@ impl Checker {
         let answer = self.last_answer(purchase.attempt);
         let served = matches!(answer, Some(BuyerAnswer::Order(_)));
         self.check(served, "undersell", || {
-            format!("units are free at rest, but {purchase:?} received {answer:?} and no order")
+            format!("units are free at the end, but {purchase:?} received {answer:?} and no order")
         });
     }
 
@@ -82,7 +85,10 @@ impl Checker {
         let answer = self.last_answer(purchase.attempt);
         let refused = matches!(answer, Some(BuyerAnswer::SoldOut { .. }));
         self.check(refused, "sold_out", || {
-            format!("no unit is free at rest, but {purchase:?} received {answer:?}, not sold out")
+            format!(
+                "no unit is free at the end, but {purchase:?} received {answer:?} instead of \
+                 \"sold out\""
+            )
         });
     }
 
@@ -92,7 +98,9 @@ impl Checker {
         let answer = self.last_answer(purchase.attempt);
         let right = matches!(answer, Some(BuyerAnswer::Phase { phase, .. }) if phase == expected);
         self.check(right, "phase", || {
-            format!("{purchase:?} received {answer:?} at rest instead of the phase {expected:?}")
+            format!(
+                "at the end, {purchase:?} received {answer:?} instead of the phase {expected:?}"
+            )
         });
     }
 }

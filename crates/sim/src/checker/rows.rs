@@ -86,7 +86,7 @@ impl Checker {
             TxResult::Forced(Some(resolved)) => {
                 if let (true, Tx::Force(id, parts, ..)) = (resolved.fresh, tx) {
                     self.check(now > parts.decide_by, "I8", || {
-                        format!("{id} was forced to a verdict before its decide_by")
+                        format!("ticket {id} got a forced verdict before its decide_by")
                     });
                 }
                 self.resolved(store, resolved);
@@ -128,8 +128,8 @@ impl Checker {
             let carried = item.paid == sums.paid && item.ended == sums.ended;
             self.check(carried, "I2", || {
                 format!(
-                    "the item's counters say {} units paid and {} ended, but its orders add up to \
-                     {} and {}",
+                    "the item's counters say {} paid units and {} ended units, but its orders \
+                     have {} paid units and {} ended units",
                     item.paid, item.ended, sums.paid, sums.ended
                 )
             });
@@ -142,8 +142,8 @@ impl Checker {
                 if *of == item.id {
                     self.check(used == held && used <= item.limit, "I4", || {
                         format!(
-                            "{buyer} has a quota of {used}, holds {held} units and has a \
-                             limit of {}",
+                            "buyer {buyer} has a quota of {used} units and holds {held} units; \
+                             the limit is {}",
                             item.limit
                         )
                     });
@@ -163,7 +163,10 @@ impl Checker {
         for grant in model.grants.values() {
             let (id, granted, settled) = (grant.id, grant.granted, grant.settled);
             self.check(!grant.counted || settled <= granted, "I2", || {
-                format!("grant {id} settled {settled} units, but has only {granted}")
+                format!(
+                    "grant {id} has {settled} settled units, but only {granted} units were \
+                     granted"
+                )
             });
             let Some(cause) = grant.closed else { continue };
             // Closing a grant returns its units to the pool. So after that, the grant's feed must
@@ -204,7 +207,7 @@ impl Checker {
     fn shown(&mut self, store: &SimStore, item: ItemId, intent: Option<(Phase, u64)>) {
         let expected = self.stopping[item_index(item)].take();
         self.check(expected == intent, "phase", || {
-            format!("the shown phase is {intent:?}, but the intended phase is {expected:?}")
+            format!("buyers see the phase {intent:?}, but the intended phase is {expected:?}")
         });
         let Some((_, asked_to_stop)) = expected else { return };
         let waits = self.issued.iter().find(|(id, ticket)| {
@@ -216,7 +219,9 @@ impl Checker {
                 && store.verdict(id).is_none()
         });
         if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
-            self.find("drain", || format!("{id} had no verdict when the phase was shown"));
+            self.find("drain", || {
+                format!("ticket {id} had no verdict when buyers saw the new phase")
+            });
         }
     }
 
@@ -277,19 +282,25 @@ impl Checker {
         self.expect_event(Self::event_of_state(order.state), id.to_string());
         let other = self.requests.insert(request, id);
         self.check(other.is_none(), "one order", || {
-            format!("one request has two orders, {id} and {other:?}")
+            format!("one request has two orders: {id} and {other:?}")
         });
         let other = self.numbers.insert((order.grant, order.n), id).filter(|o| *o != id);
         self.check(other.is_none(), "number", || {
-            format!("{id} and {other:?} have the same number")
+            format!("the orders {id} and {other:?} have the same ticket number")
         });
         let late = id.parts().is_some_and(|p| order.reserved_at > p.decide_by)
             && !self.is_waitlist_id(&id);
-        self.check(!late, "decide_by", || format!("{id} became an order after its decide_by"));
+        self.check(!late, "decide_by", || {
+            format!("ticket {id} became an order after its decide_by")
+        });
         let shown = store.phases.get(&order.item).map(|p| p.shown);
-        self.check(shown == Some(Phase::Open), "phase", || format!("{id} sold in phase {shown:?}"));
+        self.check(shown == Some(Phase::Open), "phase", || {
+            format!("ticket {id} became an order in the phase {shown:?}")
+        });
         let refused = self.reported.get(&id).is_some_and(|v| *v != Verdict::Reserved);
-        self.check(!refused, "I8", || format!("{id} was reported as refused, but is an order"));
+        self.check(!refused, "I8", || {
+            format!("ticket {id} was reported as refused, but became an order")
+        });
         // If an attempt was answered with a ticket's id, only that ticket may become the attempt's
         // order. If that ticket was refused, no other ticket of the attempt may become an order.
         let handed = self
@@ -304,7 +315,7 @@ impl Checker {
                 .is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
         {
             self.find("ask again", || {
-                format!("{handed} was refused, but its request became the order {id}")
+                format!("ticket {handed} was refused, but its request got the order {id}")
             });
         }
     }
@@ -315,7 +326,7 @@ impl Checker {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
             return self.check(first == verdict, "I8", || {
-                format!("the verdict of {id} changed from {first:?} to {verdict:?}")
+                format!("the verdict of ticket {id} changed from {first:?} to {verdict:?}")
             });
         }
         self.verdicts.insert(id, (verdict, store.version));
@@ -342,7 +353,10 @@ impl Checker {
             _ => !same,
         };
         self.check(right, "two ids", || {
-            format!("{id} has the verdict {verdict:?}, although its request holds an order")
+            format!(
+                "ticket {id} has the verdict {verdict:?}, which does not fit the order that its \
+                 request holds"
+            )
         });
     }
 
@@ -355,7 +369,7 @@ impl Checker {
                 continue;
             }
             self.check(moved == recall.taken, "recall", || {
-                format!("{} units moved, but the recall took {}", moved, recall.taken)
+                format!("{} units moved, but the recall has {} taken units", moved, recall.taken)
             });
             self.count_case("recalled");
             let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
@@ -367,7 +381,7 @@ impl Checker {
             let fed = row.is_some_and(|r| r.units == recall.taken);
             self.check(fed, "recall", || {
                 format!(
-                    "{moved} units were recalled for grant {target}, but its feed did not get \
+                    "{moved} units were recalled for grant {target}, but the grant's feed lacks \
                      them"
                 )
             });

@@ -97,7 +97,10 @@ impl Checker {
             }
         };
         self.check(fine, "counters", || {
-            format!("{call:?} with threshold {threshold} changed {before:?} to {after:?}")
+            format!(
+                "the call {call:?} wrongly changed the slot from {before:?} to {after:?}; the \
+                 threshold is {threshold}"
+            )
         });
         if after.active != before.active {
             self.count_case("flipped");
@@ -111,7 +114,12 @@ impl Checker {
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
         let all = total.min(spread.initial * shares.len() as u64);
         let fair = most - least <= 1 && shares.iter().sum::<u64>() == all;
-        self.check(fair, "warm-up", || format!("{spread:?} divided {total} units into {shares:?}"));
+        self.check(fair, "warm-up", || {
+            format!(
+                "the new slots got the unfair parts {shares:?} of {total} units; the spread is \
+                 {spread:?}"
+            )
+        });
     }
 
     /// Checks a portion that a leader gives a slot.
@@ -161,7 +169,7 @@ impl Checker {
         let right = second != first && levels.get(second as usize).copied() == fullest;
         self.check(right, "second try", || {
             format!(
-                "after partition {first}, the second try went to partition {second}, and not to \
+                "after partition {first}, the second try went to partition {second}, which is not \
                  the fullest other partition; the partitions have {levels:?} units"
             )
         });
@@ -185,12 +193,19 @@ impl Checker {
         }
         let drained = undecided == 0 && view.stopped;
         self.check(!closes || drained || self.faulty, "leave", || {
-            format!("{grant:?} is closed with {undecided} undecided tickets: {view:?}")
+            format!(
+                "the leader closes {grant:?}, although {undecided} tickets are undecided: \
+                 {view:?}"
+            )
         });
         let withheld = view.stopped && grant.counted && view.available > 0 && !is_recalled;
         let idle = *step == SlotDrainStep::Wait;
         self.check(!(withheld && idle && undecided > 0), "withheld", || {
-            format!("{} units stay in {grant:?} with {undecided} undecided tickets", view.available)
+            format!(
+                "the leader does not recall {} units of {grant:?} while {undecided} tickets are \
+                 undecided",
+                view.available
+            )
         });
     }
 
@@ -198,7 +213,9 @@ impl Checker {
     pub(crate) fn left_slots_at_rest(&mut self, store: &SimStore, left: &[SlotKey]) {
         let open = store.model.grants.values().find(|g| g.open && left.contains(&g.slot));
         if let Some(grant) = open {
-            self.find("leave", || format!("a slot left the spread, but is open: {grant:?}"));
+            self.find("leave", || {
+                format!("a slot outside the spread has an open grant: {grant:?}")
+            });
         }
     }
 
@@ -216,7 +233,9 @@ impl Checker {
         let part = if initial > 0 { average.min(initial) } else { average };
         let empty = shares.iter().find(|share| share.is_new && share.available == 0);
         let served = part < limit.max(1) || empty.is_none();
-        self.check(served, "share", || format!("item {item}: {empty:?} of {shares:?} got no part"));
+        self.check(served, "share", || {
+            format!("a new slot of item {item} got no units: {empty:?}; all slots: {shares:?}")
+        });
     }
 
     /// Checks that the first try of a request goes to a partition that the registry lists, if the
@@ -230,7 +249,7 @@ impl Checker {
     /// Checks the invariant I9: the number of parked (waiting) requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
-            format!("{parked} requests are parked, but only {tight} may be parked")
+            format!("{parked} requests are parked, but the bound is {tight}")
         });
     }
 
@@ -238,7 +257,7 @@ impl Checker {
     pub(crate) fn lease_lapsed(&mut self, node: u32, until: Option<Millis>, now: Millis) {
         self.count_case("lease found lapsed");
         self.check(until.is_none_or(|until| until < now), "lease", || {
-            format!("node {node} holds its lease until {until:?}, but lost a grant at {now}")
+            format!("node {node} had a lease until {until:?}, but its grant was closed at {now}")
         });
     }
 }

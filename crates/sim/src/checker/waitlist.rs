@@ -77,7 +77,7 @@ impl Checker {
             }
             (Tx::Force(id, ..), TxResult::Forced(Some(_))) => {
                 let waits = self.waitlists.waiting.iter().any(|s| s.id == *id);
-                self.check(!waits, "waitlist", || format!("entry {id} was forced while it waited"));
+                self.check(!waits, "waitlist", || format!("a verdict on entry {id} was forced"));
             }
             (Tx::Open(slot, ..), TxResult::Opened(Some(_))) => {
                 self.kept_back(store, slot.item, before)
@@ -98,7 +98,7 @@ impl Checker {
         let kept = was.pool.min(self.waitlists.for_item(item).count() as u64);
         self.check(is.pool >= kept, "waitlist", || {
             format!(
-                "the pool has {} of {} units left, but must keep {kept} for the waitlist",
+                "the pool has {} units left of {}, but must keep {kept} units for the waitlist",
                 is.pool, was.pool
             )
         });
@@ -161,7 +161,7 @@ impl Checker {
             JoinOutcome::NotFound => String::new(),
         };
         self.check(outcome == expected, "waitlist", || {
-            format!("{joiner:?} received {outcome}, expected {expected}")
+            format!("{joiner:?} received the answer {outcome:?} instead of {expected:?}")
         });
         self.count_case(match joined {
             JoinOutcome::Done(_) if self.cancelled_by_operator(item, who.0, &store.model) => {
@@ -226,7 +226,7 @@ impl Checker {
         let at = self.waitlists.waiting.iter().position(|s| s.id == *id);
         let Some(at) = at else {
             return self.find("waitlist", || {
-                format!("entry {id} is {}, but did not wait", state.as_str())
+                format!("entry {id} changed to {}, but did not wait before", state.as_str())
             });
         };
         self.waitlists.waiting.remove(at);
@@ -241,7 +241,7 @@ impl Checker {
             LeaveOutcome::Already(entry) => {
                 let ended = self.waitlists.ended.get(id).copied();
                 self.check(ended == Some(entry.state), "waitlist", || {
-                    format!("{id}: the store returned {entry:?}; the checker recorded {ended:?}")
+                    format!("the store returned {entry:?}, but the checker has {ended:?}")
                 });
             }
             LeaveOutcome::NotFound => {
@@ -282,11 +282,11 @@ impl Checker {
         let ids: Vec<_> = served.orders.iter().map(|o| o.id).collect();
         let over: Vec<_> = served.passed_over.iter().map(|p| p.id).collect();
         self.check(ids == orders && over == passed, "waitlist", || {
-            format!("served {ids:?} and passed over {over:?} instead of {orders:?} and {passed:?}")
+            format!("served {ids:?}, must be {orders:?}; passed over {over:?}, must be {passed:?}")
         });
         let left = store.model.items.get(&item).map(|i| i.pool);
         self.check(left == Some(pool), "waitlist", || {
-            format!("the pool had {} units, and has {left:?} now", row.pool)
+            format!("the pool has {left:?} units instead of {pool}; before, it had {}", row.pool)
         });
         for order in &served.orders {
             let window = row.hold_ms.min(WINDOW_MS);
@@ -311,8 +311,8 @@ impl Checker {
         let right = ids == expected && ended.more == (waiting.len() > expected.len());
         self.check(right, "waitlist", || {
             format!(
-                "the end of the sale of item {item} ended the entries {ids:?} instead of \
-                 {expected:?}, and reported more={}",
+                "the store ended the entries {ids:?} of item {item} with their sale; it must end \
+                 {expected:?}; the reported `more` is {}",
                 ended.more
             )
         });
@@ -326,7 +326,7 @@ impl Checker {
         for item in model.items.values() {
             let waiting = self.waitlists.for_item(item.id).count() as u64;
             self.check(item.waiting == waiting, "waitlist", || {
-                format!("the item's counter says {}, but {waiting} entries wait", item.waiting)
+                format!("the item's counter is {}, but {waiting} entries wait", item.waiting)
             });
         }
         self.check(
@@ -345,7 +345,10 @@ impl Checker {
                 WaitlistState::Left | WaitlistState::PassedOver => refused && !sold,
             };
             self.check(entry.state == state && right, "waitlist", || {
-                format!("{entry:?} must be {state:?}; it has an order: {sold}; it has a refusal: {refused}")
+                format!(
+                    "{entry:?} must be {state:?}; order exists: {sold}; refusal exists: \
+                     {refused}"
+                )
             });
         }
     }
@@ -361,7 +364,7 @@ impl Checker {
     pub(crate) fn answered_sale_ended(&mut self, id: &TicketId) {
         let first = *self.reported.entry(*id).or_insert(Verdict::Unavailable);
         self.check(first == Verdict::Unavailable, "I8", || {
-            format!("{id} was reported as {first:?}, and later as ended with its sale")
+            format!("entry {id} was reported as {first:?}, and later as ended with its sale")
         });
         self.count_case("answered that the sale has ended");
     }
@@ -373,11 +376,11 @@ impl Checker {
             let on = shown == Some(Phase::Open);
             let waits = self.waitlists.for_item(item.id).count();
             self.check(shown != Some(Phase::Closed) || waits == 0, "waitlist", || {
-                format!("{waits} entries wait at rest for item {}, whose sale has ended", item.id)
+                format!("{waits} entries wait for item {}, but its sale has ended", item.id)
             });
             self.check(!on || waits == 0 || item.pool == 0, "waitlist", || {
                 format!(
-                    "{waits} entries wait at rest for item {}, but its pool has {} units",
+                    "{waits} entries wait for item {}, but its pool has {} units",
                     item.id, item.pool
                 )
             });

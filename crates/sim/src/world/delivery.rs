@@ -23,7 +23,7 @@ fn bounds(endpoint: usize) -> DeliveryBounds {
 /// The largest number of events that one worker sends in one step.
 const SENDS_MAX: usize = 8;
 /// An event's number is its transaction's id times this factor, plus the event's index. If the rule
-/// about positions is removed, workers read events by number.
+/// `ReadByPosition` is removed, workers read events by number.
 const NUMBERS: i64 = 1_000;
 
 fn no_answer(from: Sending) -> Message {

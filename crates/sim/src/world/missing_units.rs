@@ -216,6 +216,8 @@ impl World {
             self.end_wait(0);
         }
         let (waiting, flight) = (&self.waiting_actions, &self.flight);
-        self.checker.find("rest", || format!("some actions never end: {waiting:?} {flight:?}"));
+        self.checker.find("rest", || {
+            format!("some actions do not end: waiting {waiting:?}, in flight {flight:?}")
+        });
     }
 }

@@ -36,7 +36,9 @@ impl World {
             }
         }
         let open = self.checkouts_to_close();
-        self.checker.find("rest", || format!("some checkouts are never closed: {open:?}"));
+        self.checker.find("rest", || {
+            format!("after the last round, some checkouts are still open: {open:?}")
+        });
     }
 
     /// Repeats the messages about charges outside of checkouts until they are answered. Messages

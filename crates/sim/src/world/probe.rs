@@ -162,7 +162,10 @@ impl World {
         }
         let state = self.store.model.orders[&id].state;
         self.checker.find("undersell", || {
-            format!("order {id} was paid late while units were free, but is {}", state.as_str())
+            format!(
+                "order {id} was paid late while its units were free, but its state is {}",
+                state.as_str()
+            )
         });
     }
 
@@ -189,6 +192,8 @@ impl World {
             }
             self.run_until_stable();
         }
-        self.checker.find("lower", || format!("{free} units are free, but the total stays"));
+        self.checker.find("lower", || {
+            format!("{free} units are free, but the total cannot be lowered by them")
+        });
     }
 }

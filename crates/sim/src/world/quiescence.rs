@@ -102,7 +102,7 @@ impl World {
                 return;
             }
         }
-        self.checker.find("rest", || "some loops never run out of work".into());
+        self.checker.find("rest", || "after the last round, some loops still have work".into());
     }
 
     /// Lets time pass until every node takes units from the pools again. Returns whether a node had
@@ -254,7 +254,9 @@ impl World {
         };
         let stuck = self.attempts.iter().find(waits).map(|a| (a.purchase, a.state));
         if let Some((purchase, state)) = stuck {
-            self.checker.find("answer", || format!("{purchase:?} is never answered: {state:?}"));
+            self.checker.find("answer", || {
+                format!("{purchase:?} got no answer until the end of the run: {state:?}")
+            });
         }
     }
 

@@ -136,7 +136,7 @@ fn seeds_have_no_finding_and_cover_every_case() {
     assert!(found.is_empty(), "{} seeds have findings, such as {found:#?}", report.broken.len());
     let missed: Vec<_> =
         REACHED.iter().filter(|what| !report.reached.contains_key(**what)).collect();
-    assert!(missed.is_empty() || wanted_seeds() < SEEDS, "never covered: {missed:?}");
+    assert!(missed.is_empty() || wanted_seeds() < SEEDS, "no seed covers these cases: {missed:?}");
 }
 
 #[test]
@@ -163,11 +163,15 @@ fn the_removal_of_each_rule_is_detected() {
         mutants::run_mutants(Rule::ALL, plan(MUTANT_SEEDS)).expect("directed lists can be read");
     assert!(Rule::ALL.len() >= 147);
     let missed: Vec<_> = all.iter().filter(|k| !k.is_noticed()).map(|k| k.rule).collect();
-    assert!(missed.is_empty(), "removed and not detected: {missed:?}");
+    assert!(missed.is_empty(), "the removal of these rules was not detected: {missed:?}");
     let soon = all.iter().filter(|k| k.seeds.is_some_and(|seeds| seeds <= SOON_SEEDS)).count();
-    assert!(soon * 2 > all.len(), "{soon} of {} within {SOON_SEEDS} seeds", all.len());
+    assert!(
+        soon * 2 > all.len(),
+        "the first {SOON_SEEDS} seeds detect only {soon} of {} rules",
+        all.len()
+    );
     let rare: Vec<_> = all.iter().filter(|k| k.seeds.is_none()).map(|k| k.rule).collect();
-    assert!(rare.len() <= RARE_MAX, "too few seeds detect {rare:?}");
+    assert!(rare.len() <= RARE_MAX, "the seeds do not detect the removal of these rules: {rare:?}");
 }
 
 #[test]
@@ -175,12 +179,12 @@ fn directed_lists_have_a_finding_only_without_their_rule() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");
     let names: BTreeSet<_> = lists.iter().map(|(name, _)| name.as_str()).collect();
     let rules: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.name()).collect();
-    assert_eq!(names, rules, "one list for each rule");
+    assert_eq!(names, rules, "each rule must have one directed list");
     for (name, list) in &lists {
         assert_eq!(list.rule.as_ref(), Some(name));
         let rule = list.without().expect("its rule exists");
-        assert!(list.run(rule).is_some(), "{name} has no finding without its rule");
-        assert_eq!(list.run(None), None, "{name} has a finding with every rule in place");
+        assert!(list.run(rule).is_some(), "the list {name} has no finding without its rule");
+        assert_eq!(list.run(None), None, "the list {name} has a finding with every rule in force");
     }
 }
 
@@ -191,7 +195,7 @@ fn regressions_stay_fixed() {
         if let Some(rule) = list.without().expect("its rule exists") {
             assert!(
                 list.run(Some(rule)).is_some(),
-                "{name} has no finding without {}",
+                "the list {name} has no finding without the rule {}",
                 rule.name()
             );
         }

@@ -3,8 +3,8 @@
 -- ARGV begins with the position of the feed before the change: the generation, the number of the
 -- newest change, and the number of requests. The change follows: the new head, the number of the
 -- newest change, the lifetime in milliseconds, the number of new requests, these requests, and the
--- name and content of each new entry. The new entries get the next numbers after the newest change
--- before this call.
+-- name and content of each new entry. The first new entry gets the number after the newest change
+-- before this call, and each further entry gets the next number.
 -- Returns 1. If the feed has another position before the change, returns 0 and changes nothing.
 local at = redis.call('HMGET', KEYS[1], 'generation', 'seq')
 if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or redis.call('LLEN', KEYS[2]) ~= tonumber(ARGV[3]) then

@@ -54,7 +54,7 @@ pub(super) struct Faults {
     pub(super) clocks_differ: bool,
     /// A deliberate bug that the checks must find: a release that does not check the owner.
     pub(super) releases_foreign_locks: bool,
-    /// A deliberate bug that the checks must find: a renewal does not store a greater fencing
+    /// A deliberate bug that the checks must find: a renewal that does not store a greater fencing
     /// number on the server.
     pub(super) keeps_fence_number: bool,
 }

@@ -25,8 +25,8 @@ if not term or term.grant ~= ARGV[1] or term.epoch ~= epoch then
 end
 
 local shares, forget, share_of, request_of = {}, {}, {}, {}
--- Returns the value of the field after the earlier rows of this call, or false if the field is
--- missing.
+-- Returns the value that the field has after the earlier rows of this call, or false if the field
+-- is missing.
 local function remembered(memory, key, field)
   if memory[field] == nil then
     memory[field] = redis.call('HGET', key, field)
@@ -63,8 +63,8 @@ for i = 1, count do
     end
     if token ~= '' then
       if hash == '' then
-        -- The store decided the ticket from its id alone, so a ticket that was never settled is
-        -- still in the queue.
+        -- The store decided the ticket from its id alone. If no settler acknowledged the ticket,
+        -- its entry is still in the queue and has the hash of the request.
         local id = ARGV[2] .. '-' .. n
         local entry = redis.call('XRANGE', KEYS[5], id, id)[1]
         if entry and string.match(entry[2][2], '^%d+') == term.grant then

@@ -81,7 +81,7 @@ impl RedisFailure {
         }
     }
 
-    /// Returns whether the same server may answer later.
+    /// Returns whether a later call to the same server can succeed.
     pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::WrongServer(_) | Self::Busy(_))
     }

@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::limits::SEARCH_STEP;
 use super::routes::Routes;
 
-/// The cursor of the first step, and of the step after the last one.
+/// The cursor with which a search begins. The search is complete when a step returns this cursor.
 pub(super) const START: &str = "0";
 
 /// The result of one step.

@@ -3,9 +3,9 @@
 //! | key | type | holds | lives |
 //! |---|---|---|---|
 //! | `PREFIX:{ITEM#INDEX}:term` | hash | grant, epoch, counters, position in the feed, number of tickets | as long as the slot; the epoch is kept for one more day |
-//! | `PREFIX:{ITEM#INDEX}:requests` | hash | request's hash → its ticket | under one grant |
-//! | `PREFIX:{ITEM#INDEX}:buyers` | hash | buyer's hash → units counted | under one grant |
-//! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | under one grant |
+//! | `PREFIX:{ITEM#INDEX}:requests` | hash | request's hash → its ticket | until the slot gets another grant or is retired |
+//! | `PREFIX:{ITEM#INDEX}:buyers` | hash | buyer's hash → units counted | until the slot gets another grant or is retired |
+//! | `PREFIX:{ITEM#INDEX}:recalls` | hash | recall's id → units given up | until the slot gets another grant or is retired |
 //! | `PREFIX:{ITEM#INDEX}:queue` | stream | tickets not yet acknowledged, ids `EPOCH-N`, one group `settle` | as long as the slot |
 //!
 //! The text between the braces is the hash tag. It puts all keys of a slot on one server, so that

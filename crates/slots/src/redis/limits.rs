@@ -1,4 +1,4 @@
-//! Every capacity, timeout and retry of the slots in Redis, with what happens at the bound.
+//! Every bound of the slots in Redis (sizes, times and numbers of attempts), and its effect.
 use std::time::Duration;
 
 /// How long a server may take to accept a connection. After that time the server counts as
@@ -69,18 +69,18 @@ pub(super) const RETIRED_KEEP: Duration = Duration::from_secs(86_400);
 pub(super) const SEARCH_STEP: usize = 1_000;
 /// The highest epoch. The epoch and the number of a ticket share one 64-bit number.
 pub(super) const EPOCH_MAX: u64 = (1 << 24) - 1;
-/// The oldest version of Redis that may hold slots. The scripts were not tested with older
+/// The oldest version of Redis that can hold slots. The scripts were not tested with older
 /// versions.
 pub(super) const VERSION_MIN: (u32, u32) = (7, 0);
 
 const _: () = assert!(
     REPLICAS_WAIT.as_millis() * 2 < RESPONSE_MAX.as_millis(),
-    "a write that waits for replicas does not time out"
+    "a write that waits for replicas must not time out"
 );
-const _: () = assert!(SCRIPT_TICKETS_MAX <= BATCH_MAX, "a call fits in a write");
-const _: () = assert!(READ_MAX <= INBOX_MAX, "a read fits in the inbox");
+const _: () = assert!(SCRIPT_TICKETS_MAX <= BATCH_MAX, "a call must fit in a write");
+const _: () = assert!(READ_MAX <= INBOX_MAX, "a read must fit in the inbox");
 const _: () = assert!(SCRIPT_DONE_MAX <= 4_000, "Lua can pass only about 8,000 values to one call");
 const _: () = assert!(
     CLAIM_IDLE.as_millis() < doorbuster_core::limits::DECIDE_WITHIN_MS as u128,
-    "a dead settler's tickets can still be settled in time"
+    "a dead settler's tickets must reach another settler in time"
 );

@@ -74,7 +74,7 @@ pub(super) fn consumer(node: NodeId) -> String {
 }
 
 impl Reader {
-    /// Reads until this node no longer reads the slot.
+    /// Reads the queue until `ends` is cancelled.
     async fn run(self) {
         while !self.ends.is_cancelled() {
             if self.session().await.is_ok() {
@@ -86,8 +86,7 @@ impl Reader {
         }
     }
 
-    /// Reads through one connection until the connection fails, or this node no longer reads the
-    /// slot.
+    /// Reads the queue through one connection, until the connection fails or `ends` is cancelled.
     async fn session(&self) -> Result<(), RedisFailure> {
         let link = self.routes.server(self.slot)?.link.clone();
         let mut connection = link.connect(None).await?;

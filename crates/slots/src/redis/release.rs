@@ -1,6 +1,6 @@
 //! Returns tickets to their queues when this node stops: all tickets that the node received and has
-//! not acknowledged. Otherwise another settler would get these tickets later: [`CLAIM_IDLE`] after
-//! their delivery, or once this node counts as dead.
+//! not acknowledged. Without this return, another settler would get these tickets later:
+//! [`CLAIM_IDLE`] after their delivery, or once this node counts as dead.
 //!
 //! A stream cannot take entries back. Instead, a command sets the time since each entry's delivery
 //! to [`CLAIM_IDLE`]. So the next claim of another settler takes the entry.

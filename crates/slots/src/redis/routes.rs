@@ -67,7 +67,8 @@ impl Routes {
         // Install the TLS implementation for `rediss://` servers, if the program has none.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
-        // Every node must have the servers in the same sequence.
+        // Every node must have the servers in the same sequence, because a slot's server is found
+        // by its place in the list.
         urls.sort();
         urls.dedup();
         let refused =
@@ -262,7 +263,7 @@ impl Routes {
         }
         if map.ranges.is_empty() {
             return Err(RedisFailure::WrongServer(format!(
-                "{} knows no hash slots; assign the cluster's hash slots to its servers",
+                "{} knows no hash slots; assign hash slots to the cluster's servers",
                 asked.address
             )));
         }

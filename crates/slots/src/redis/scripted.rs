@@ -1,7 +1,7 @@
-//! One slot of the scripts, without a server. An interpreter runs the scripts on the slot's data.
-//! So a test can run many calls of the real scripts. The calls have the same arguments and replies
-//! as with a server. Only tests use this module. This module has its own copies of the driver's
-//! loops over several calls, because the driver's loops wait for a server.
+//! A slot without a server: an interpreter runs the real scripts on the slot's data. So a test can
+//! run many calls. The calls have the same arguments and replies as with a server. Only tests use
+//! this module. It has its own copies of the driver's loops over several calls, because the
+//! driver's loops wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -17,7 +17,7 @@ use super::script::{Script, call_by_source};
 use super::{codec, find_request, reader};
 use crate::{DeliveryRef, SlotError};
 
-/// Executes the commands of one slot, as a server does. The commands are `EVAL`, `HSCAN`,
+/// Executes the commands of one slot, in place of a server. The commands are `EVAL`, `HSCAN`,
 /// `XREADGROUP` and `XAUTOCLAIM`.
 pub trait ScriptHost {
     /// Executes a command. The first word is the command's name.
@@ -54,7 +54,7 @@ impl From<HostReply> for Value {
     }
 }
 
-/// A slot of the scripts. Its methods do the same as those of [`crate::Slots`].
+/// A slot whose scripts run in `host`. Its methods do the same as those of [`crate::Slots`].
 #[derive(Clone, Debug)]
 pub struct ScriptedSlot<H> {
     host: H,

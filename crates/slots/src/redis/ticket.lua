@@ -9,8 +9,8 @@
 -- number of the issued ticket. An answer that is a text begins with its kind: again, reused,
 -- stopped, limit, short, full, or damaged.
 -- The script decides every request and checks every value before it writes. Redis can refuse only
--- the first write (no stream, no memory, a replica), and then nothing is written. The script reads
--- no clock.
+-- the first write (if the stream is missing, memory is full, or the server is a replica). Then
+-- nothing is written. The script reads no clock.
 local WORDS = 6
 local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 local count = (#ARGV - 3) / WORDS
@@ -52,9 +52,9 @@ if waiting > 0 then
   end
 end
 
--- If the active counter has too few units, the other one becomes active. If neither has enough,
--- both are merged into the active one. If the active counter is then below the threshold and the
--- other one has more units, the other one becomes active.
+-- If the active counter has too few units, the other counter becomes active. If neither counter has
+-- enough units, both are merged into the active counter. After the deduction, if the active counter
+-- is below the threshold and the other counter has more units, the other counter becomes active.
 local function deduct(units)
   local other = term.active == 'a' and 'b' or 'a'
   if term[term.active] < units then

@@ -3,9 +3,9 @@
 //!
 //! A changed identity does not prove that a slot lost its memory. The change only makes the leader
 //! check the slots at once. A slot can also lose its memory without such a change, because
-//! `FLUSHALL` does not change the identity. If a server can no longer hold slots, that is reported
-//! as a change too. For example, a failover brought an unsuitable server, or an operator changed a
-//! server's settings.
+//! `FLUSHALL` does not change the identity. If a server can no longer hold slots, this is reported
+//! as a change too. The cause can be a failover to an unsuitable server, or an operator's change of
+//! a server's settings.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
@@ -29,7 +29,7 @@ impl ServerWatch {
         Self { healths: RwLock::new(first), changes: watch::channel(0).0 }
     }
 
-    /// Returns a receiver that counts the changes.
+    /// Returns a receiver of the number of changes.
     pub(super) fn changes(&self) -> Receiver<u64> {
         self.changes.subscribe()
     }

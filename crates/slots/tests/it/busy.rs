@@ -30,9 +30,8 @@ const SLOW: [&str; 6] = [
 ];
 
 async fn open(server: &Server) -> Slots {
-    let slots = Slots::redis(options(vec![server.url()], "shop"))
-        .await
-        .expect("a server that may hold slots");
+    let slots =
+        Slots::redis(options(vec![server.url()], "shop")).await.expect("the server can hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), STOCK)).await.expect("reachable");
     slots
 }
@@ -78,7 +77,12 @@ fn keep_busy(url: String, millis: u64) -> std::thread::JoinHandle<()> {
 async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<SlotError>) {
     let (mut issued, mut failed, began) = (Vec::new(), Vec::new(), Instant::now());
     while !done() {
-        assert!(began.elapsed() < WITHIN, "{} tickets, then {:?}", issued.len(), failed.last());
+        assert!(
+            began.elapsed() < WITHIN,
+            "timed out after {} tickets, with the last error {:?}",
+            issued.len(),
+            failed.last()
+        );
         match slots
             .ticket(SLOT, &request(&format!("b{}", issued.len() + failed.len()), "k", 1, 9))
             .await
@@ -99,7 +103,7 @@ async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, fai
     assert!(!refused.is_empty(), "{word}: {failed:?}");
     assert!(
         refused.iter().all(|error| !error.may_have_happened),
-        "a refused call has no effect: {refused:?}"
+        "a refused call must have no effect: {refused:?}"
     );
     let began = Instant::now();
     let next = loop {
@@ -111,7 +115,7 @@ async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, fai
     let lost = failed.iter().filter(|error| error.may_have_happened).count() as u64;
     assert!(
         (issued + 1..=issued + 1 + lost).contains(&next),
-        "{next} after {issued} tickets and {lost} lost answers"
+        "the ticket after {issued} tickets and {lost} lost answers has the number {next}"
     );
     let view = slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch");
     assert_eq!((view.n.0, view.available), (next, STOCK - next));

@@ -36,7 +36,7 @@ impl Both {
     async fn slots(&self, epoch: u64) -> Slots {
         let slots = Slots::redis(options(vec![self.server.url()], "shop"))
             .await
-            .expect("the server may hold slots");
+            .expect("the server can hold slots");
         slots.init(SLOT, terms(GrantId(epoch), Epoch(epoch), TOTAL)).await.expect("reachable");
         slots
     }
@@ -147,8 +147,8 @@ fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     }
     assert_eq!((both.ours("-5"), available()), (false, TOTAL));
     both.classic("-5");
-    assert_eq!(both.booked(), -5, "the classic script would sell five units too many");
-    assert!(both.ours("40"), "the slot sells its whole stock");
+    assert_eq!(both.booked(), -5, "the classic script must book five units too few");
+    assert!(both.ours("40"), "the slot must sell its whole stock");
     assert_eq!(available(), 0);
 }
 

@@ -88,7 +88,7 @@ async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<Vec<Server>> = OnceLock::new();
     let servers = SERVERS.get_or_init(start);
     // The URL names only the first server. That server tells the addresses of the other servers.
-    Slots::redis(options(vec![servers[0].url()], test)).await.expect("servers that may hold slots")
+    Slots::redis(options(vec![servers[0].url()], test)).await.expect("the servers can hold slots")
 }
 
 crate::conforms!(slots);
@@ -108,7 +108,7 @@ const STOCK: u64 = 200;
 async fn stocked(servers: &[Server], prefix: &str) -> Slots {
     let slots = Slots::redis(options(vec![servers[0].url()], prefix))
         .await
-        .expect("servers that may hold slots");
+        .expect("the servers can hold slots");
     for (i, &slot) in SLOTS.iter().enumerate() {
         slots.init(slot, terms(GrantId(i as u64 + 1), Epoch(1), STOCK)).await.expect("reachable");
     }
@@ -173,10 +173,10 @@ async fn a_slot_that_moves_under_load_is_followed() {
     let failed = &outcome.failed;
     assert!(
         failed.iter().all(|e| !e.may_have_happened),
-        "calls to the wrong server have no effect: {failed:?}"
+        "calls to the wrong server must have no effect: {failed:?}"
     );
     let numbers = outcome.numbers_of(slot);
-    assert_eq!(numbers, (1..=STOCK).collect::<Vec<_>>(), "{} failed", failed.len());
+    assert_eq!(numbers, (1..=STOCK).collect::<Vec<_>>(), "{} calls failed", failed.len());
 }
 
 #[tokio::test]
@@ -224,7 +224,12 @@ async fn take_over(from: impl Fn(&mut Server)) {
     assert_eq!((view.n.0, view.available), (issued, STOCK - issued));
     let more = burst(&slots, &[slot], 3_000).await;
     let last = more.numbers_of(slot).last().copied();
-    assert_eq!((more.again, last), (50, Some(STOCK)), "not all sold: {:?}", more.failed.first());
+    assert_eq!(
+        (more.again, last),
+        (50, Some(STOCK)),
+        "not all units are sold: {:?}",
+        more.failed.first()
+    );
     let mut taken = std::collections::BTreeSet::new();
     while taken.len() < STOCK as usize {
         let some = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;

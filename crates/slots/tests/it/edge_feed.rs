@@ -30,7 +30,7 @@ async fn a_reader_gets_what_changed_since_its_position() {
     assert_eq!(
         shared.read_feed(start).await.expect("reachable"),
         None,
-        "a feed without a head is not read"
+        "a feed without a head must not be read"
     );
 
     let begun = FeedPosition { generation: 77, ..start };
@@ -48,13 +48,17 @@ async fn a_reader_gets_what_changed_since_its_position() {
     assert!(shared.write_feed(change).await.expect("reachable"));
     assert!(
         !shared.write_feed(change).await.expect("reachable"),
-        "a repeated write changes nothing"
+        "a repeated write must change nothing"
     );
     let part = read(&shared, at).await;
     assert_eq!((&*part.head, part.from, &*part.requests), (&b"two"[..], at, &[u64::MAX][..]));
     assert_eq!(names(&part), [(3, "a", &b"3"[..])]);
     let part = read(&shared, FeedPosition { generation: 76, ..at }).await;
-    assert_eq!((part.from, part.requests.len()), (begun, 3), "another generation is read whole");
+    assert_eq!(
+        (part.from, part.requests.len()),
+        (begun, 3),
+        "another generation must be read whole"
+    );
     assert_eq!(names(&part), [(2, "b", &b"2"[..]), (3, "a", b"3")]);
 }
 
@@ -65,7 +69,7 @@ async fn a_writer_notices_that_the_feed_was_lost_or_that_another_node_writes_it(
     assert!(shared.begin_feed(3, 77).await.expect("reachable"));
     assert!(
         !shared.begin_feed(2, 78).await.expect("reachable"),
-        "a writer with an older fencing number is refused"
+        "a writer with an older fencing number must be refused"
     );
     assert!(shared.begin_feed(3, 79).await.expect("reachable"));
     let write = async |generation, requests: &[u64]| {
@@ -73,13 +77,16 @@ async fn a_writer_notices_that_the_feed_was_lost_or_that_another_node_writes_it(
         let change = FeedChange { before, head: "head", requests, entries: &[] };
         shared.write_feed(change).await.expect("reachable")
     };
-    assert!(!write(77, &[1]).await, "a write to another writer's generation is refused");
+    assert!(!write(77, &[1]).await, "a write to another writer's generation must be refused");
     assert!(write(79, &[1]).await);
-    assert!(!write(79, &[2]).await, "the writer does not know of one request");
+    assert!(!write(79, &[2]).await, "a writer that does not know of one request must be refused");
     server.ask::<String>(&["FLUSHALL"]);
     let after = FeedPosition { generation: 79, seq: 0, requests: 1 };
     let change = FeedChange { before: after, head: "head", requests: &[], entries: &[] };
-    assert!(!shared.write_feed(change).await.expect("reachable"), "the feed is gone");
+    assert!(
+        !shared.write_feed(change).await.expect("reachable"),
+        "a write to a lost feed must be refused"
+    );
     assert_eq!(shared.read_feed(after).await.expect("reachable"), None);
 }
 

@@ -21,7 +21,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 /// Opens slots without a settler, so that only calls change them.
 async fn open_unread(server: &Server) -> Slots {
-    Slots::redis(options(vec![server.url()], "shop")).await.expect("a server that may hold slots")
+    Slots::redis(options(vec![server.url()], "shop")).await.expect("the server can hold slots")
 }
 
 async fn open(server: &Server) -> Slots {
@@ -135,10 +135,10 @@ async fn a_slot_that_was_flushed_fails_closed_until_its_next_epoch() {
         ApplyOutcome::Foreign
     );
     assert_eq!(view(&slots).await, None);
-    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "no key was written");
+    assert_eq!(server.ask::<u64>(&["DBSIZE"]), 0, "the calls must not write a key");
     ready(&slots, 2, 9).await;
     assert_eq!(issue(&slots, "a", "k").await.0, 1);
-    assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, grant(2), "the queue is read again");
+    assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, grant(2), "the queue must be read");
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     assert_eq!(
         issue(&slots, "d", "k").await.0,
         2,
-        "the slot issues a number again, and settling detects this"
+        "the slot must issue the number 2 again, which settling detects"
     );
 }
 
@@ -262,7 +262,7 @@ async fn tickets_of_a_dead_settler_are_delivered_to_another() {
     dead.acknowledge(&[done(&taken[0])]).await.expect("reachable");
     drop(dead);
     let other = RedisOptions { node: NodeId(2), ..options(vec![server.url()], "shop") };
-    let other = Slots::redis(other).await.expect("a server that may hold slots");
+    let other = Slots::redis(other).await.expect("the server can hold slots");
     other.serve(&[SLOT]).expect("one slot");
     let claimed = take(&other, 1).await;
     assert_eq!(claimed[0].delivery, taken[1].delivery);
@@ -281,7 +281,7 @@ async fn a_restarted_node_gets_the_tickets_that_it_had_taken() {
     let started = Watch::start();
     let again = take(&open(&server).await, 1).await;
     assert_eq!(again[0].delivery, taken[0].delivery);
-    assert!(started.elapsed() < Duration::from_secs(2), "the node gets its tickets at once");
+    assert!(started.elapsed() < Duration::from_secs(2), "the node must get its tickets at once");
 }
 
 #[tokio::test]
@@ -341,9 +341,9 @@ async fn an_old_message_does_not_restore_a_retired_slot() {
     let answer = slots.init(SLOT, terms(grant(3), Epoch(3), 10)).await.expect("reachable");
     assert_eq!((answer, view(&slots).await), (ApplyOutcome::Foreign, None));
     assert_eq!(server.ask::<Vec<String>>(&["KEYS", "*"]), [key("term")]);
-    assert!(server.ask::<i64>(&["PTTL", &key("term")]) > 0, "the epoch of a retired slot expires");
+    assert!(server.ask::<i64>(&["PTTL", &key("term")]) > 0, "a retired slot's epoch must expire");
     ready(&slots, 4, 10).await;
-    assert_eq!(server.ask::<i64>(&["PTTL", &key("term")]), -1, "a living slot does not expire");
+    assert_eq!(server.ask::<i64>(&["PTTL", &key("term")]), -1, "a living slot must not expire");
 }
 
 #[tokio::test]
@@ -384,7 +384,7 @@ async fn a_call_without_an_answer_may_have_taken_effect_and_is_repeated() {
         }
     };
     assert!(matches!(again, TicketAnswer::Repeated(_) | TicketAnswer::Issued(_)), "{again:?}");
-    assert_eq!(view(&slots).await.expect("the slot has an epoch").available, 49, "deducted once");
+    assert_eq!(view(&slots).await.expect("the slot has an epoch").available, 49, "deducted twice");
 }
 
 #[tokio::test]
@@ -406,5 +406,5 @@ async fn a_server_that_is_gone_is_reported_and_found_when_it_is_back() {
     while ask(&slots, "b", "k").await.is_err() {
         assert!(Instant::now() < until, "the restarted server is not found");
     }
-    assert_eq!(take(&slots, 2).await.len(), 2, "the reader reconnects too");
+    assert_eq!(take(&slots, 2).await.len(), 2, "the reader must reconnect too");
 }

@@ -17,7 +17,7 @@ const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 async fn node(server: &Server, node: u32) -> Slots {
     let options = RedisOptions { node: NodeId(node), ..options(vec![server.url()], "shop") };
-    Slots::redis(options).await.expect("a server that may hold slots")
+    Slots::redis(options).await.expect("the server can hold slots")
 }
 
 /// Returns a node that reads a queue.
@@ -98,7 +98,11 @@ async fn a_new_reader_leaves_a_live_node_its_tickets() {
             taken = first.take(TICKETS) => at_first += taken.expect("reachable").len(),
         }
     }
-    assert_eq!(at_next + at_first, TICKETS, "each ticket is delivered to one of the two nodes");
+    assert_eq!(
+        at_next + at_first,
+        TICKETS,
+        "each ticket must be delivered to one of the two nodes"
+    );
 }
 
 /// A reader hands its queue over in the middle of a read. The tickets of that read are still

@@ -61,7 +61,7 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
                 let taken = runtime.block_on(slots.take(64)).expect("local");
                 for t in &taken {
                     let n = t.delivery.ticket.n.0 as usize;
-                    assert!(!seen[n], "delivered twice: {n}");
+                    assert!(!seen[n], "ticket {n} was delivered twice");
                     seen[n] = true;
                     count += 1;
                 }
@@ -159,7 +159,7 @@ impl ContendedSlot {
             let recall = self.slots.recall(self.slot, RecallId(step), Self::GRANT, Self::EPOCH, 2);
             match runtime.block_on(recall).expect("local") {
                 RecallOutcome::Taken(units) => recalled += units,
-                RecallOutcome::Refused => panic!("the slot remembers this many recalls"),
+                RecallOutcome::Refused => panic!("the slot must remember this many recalls"),
             }
         }
         recalled
@@ -225,7 +225,7 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
     for ticket in &taken {
         assert!(
             requests.insert((&ticket.buyer, &ticket.key)),
-            "each request has one ticket: {ticket:?}"
+            "a request got a second ticket: {ticket:?}"
         );
         *used.entry(&ticket.buyer).or_default() += ticket.units.get();
     }
@@ -235,6 +235,6 @@ fn threads_that_send_the_same_requests_get_one_ticket_for_each_and_keep_the_limi
     let view = view.expect("the slot has an epoch");
     assert_eq!((view.unacknowledged, view.n.0), (0, issued));
     let units = ContendedSlot::STOCK + ContendedSlot::REFILL * ContendedSlot::STEPS;
-    assert_eq!(view.available + issued + recalled, units, "no unit is lost");
+    assert_eq!(view.available + issued + recalled, units, "the units must add up");
     assert!(recalled > 0 && issued >= ContendedSlot::STOCK, "{recalled} recalled, {issued} issued");
 }

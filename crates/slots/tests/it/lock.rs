@@ -48,7 +48,7 @@ async fn work_longer_than_a_lease_keeps_the_lock_and_others_wait() {
     held.release().await;
     assert!(
         inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(),
-        "the nested work still holds the lock"
+        "the nested work must still hold the lock"
     );
     let fence = inside.fence();
     inside.release().await;
@@ -70,13 +70,13 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));
-    assert!(!written.write(&late), "a write with a smaller number is refused");
+    assert!(!written.write(&late), "a write with a smaller number must be refused");
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal fails");
     assert!(!late.is_held() && next.is_held());
     late.release().await;
     assert!(
         next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(),
-        "releasing a lost lock does not release another owner's lock"
+        "releasing a lost lock must not release another owner's lock"
     );
 }
 
@@ -108,7 +108,7 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     other.block_on(async {
         let locks = on(&[&server], LEASE);
         let next = take(&locks).await;
-        assert!(!late.is_held(), "the lock is lost before any call");
+        assert!(!late.is_held(), "the lock must be lost before any call");
         assert!(next.is_held() && next.fence() > late.fence());
         let mut written = Written::default();
         assert!(written.write(&next) && !written.write(&late));
@@ -128,7 +128,12 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     };
-    assert!(next.fence() > late.fence(), "number {} after {}", next.fence(), late.fence());
+    assert!(
+        next.fence() > late.fence(),
+        "the fencing number {} follows {}",
+        next.fence(),
+        late.fence()
+    );
     tokio::time::timeout(PATIENCE, late.lost()).await.expect("the renewal fails");
 }
 
@@ -184,10 +189,15 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
             Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is not found"),
         }
     };
-    assert!(next.fence() > late.fence(), "number {} after {}", next.fence(), late.fence());
+    assert!(
+        next.fence() > late.fence(),
+        "the fencing number {} follows {}",
+        next.fence(),
+        late.fence()
+    );
     assert!(
         written.write(&next) && !written.write(&late),
-        "a write with a smaller number is refused"
+        "a write with a smaller number must be refused"
     );
     // The next request of `mine` finds a broken connection. Later requests go to the promoted
     // replica, which `others` uses too.
@@ -204,7 +214,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     late.release().await;
     assert!(
         next.is_held() && one.try_take(NAME).await.expect("reachable").is_none(),
-        "releasing a lost lock does not release another owner's lock"
+        "releasing a lost lock must not release another owner's lock"
     );
 }
 
@@ -219,7 +229,7 @@ async fn a_majority_of_servers_decides() {
     servers[0].kill();
     let until = Instant::now() + 2 * LEASE;
     while Instant::now() < until {
-        assert!(held.is_held(), "two of three servers are enough");
+        assert!(held.is_held(), "two of three servers must be enough");
         assert!(other.try_take(NAME).await.expect("a majority answers").is_none());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -233,7 +243,7 @@ async fn a_majority_of_servers_decides() {
     assert!(next.fence() > fence);
     servers[1].kill();
     tokio::time::timeout(PATIENCE, next.lost()).await.expect("one of three servers is too few");
-    assert!(one.try_take(NAME).await.is_err(), "too few servers answer");
+    assert!(one.try_take(NAME).await.is_err(), "one of three servers must be too few");
 }
 
 #[tokio::test]

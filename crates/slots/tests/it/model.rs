@@ -52,9 +52,9 @@ struct Row {
 enum What {
     Refill,
     RecallOutcome,
-    /// Gives one of the issued tickets back, with or without its key.
+    /// Credits one of the issued tickets. The flag says whether the row has the request's key.
     Returned(Index, bool),
-    /// Ends or revives one of the orders.
+    /// Ends or revives one of the orders, which changes its buyer's quota.
     Order(Index, bool),
 }
 
@@ -153,7 +153,7 @@ impl Both {
         let server = SERVER.get_or_init(|| Server::start(&[]));
         let prefix = format!("list{}", LISTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
         let options = RedisOptions { bounds, ..options(vec![server.url()], &prefix) };
-        let slots = Slots::redis(options).await.expect("a server that may hold slots");
+        let slots = Slots::redis(options).await.expect("the server can hold slots");
         slots.serve(&[SLOT]).expect("one slot");
         Self {
             slot: Slot::with_bounds(SLOT.item, bounds),
@@ -182,9 +182,9 @@ impl Both {
     async fn run(&mut self, ops: &[Op]) {
         for (i, op) in ops.iter().enumerate() {
             let (here, there) = self.step(op).await;
-            assert_eq!(here, there, "{i}: {op:?}: Redis, then the reference");
+            assert_eq!(here, there, "step {i}, {op:?}: Redis (left) differs from the reference");
             let here = self.slots.view(SLOT).await.expect("reachable");
-            assert_eq!(here, self.slot.view(), "{i}: after {op:?}: Redis, then the reference");
+            assert_eq!(here, self.slot.view(), "after {i}, {op:?}: left Redis, right reference");
         }
     }
 

@@ -10,7 +10,7 @@ use super::server::{Server, options};
 async fn slots(test: &str) -> Slots {
     static SERVER: OnceLock<Server> = OnceLock::new();
     let server = SERVER.get_or_init(|| Server::start(&[]));
-    Slots::redis(options(vec![server.url()], test)).await.expect("a server that may hold slots")
+    Slots::redis(options(vec![server.url()], test)).await.expect("the server can hold slots")
 }
 
 crate::conforms!(slots);

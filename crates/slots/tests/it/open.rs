@@ -1,4 +1,4 @@
-//! Tests which servers may hold slots, and the errors for the other servers.
+//! Tests which servers can hold slots, and the errors for the other servers.
 use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::terms;
@@ -36,7 +36,7 @@ async fn a_password_is_required_where_it_is_set_and_never_shown() {
     let _: () = server.ask(&["CONFIG", "SET", "requirepass", "tulip"]);
     let url = |password: &str| vec![format!("redis://:{password}@127.0.0.1:{}", server.port())];
     let slots =
-        Slots::redis(options(url("tulip"), "shop")).await.expect("the server may hold slots");
+        Slots::redis(options(url("tulip"), "shop")).await.expect("the server can hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 10)).await.expect("reachable");
     assert!(!format!("{slots:?} {:?}", slots.evidence()).contains("tulip"));
     let reason = refusal(url("daisy")).await;
@@ -49,7 +49,7 @@ async fn servers_are_identified_and_one_without_persistence_is_accepted() {
     let (forgets, keeps) = (Server::start(&[]), Server::start(&["--appendonly", "yes"]));
     let slots = Slots::redis(options(vec![forgets.url(), keeps.url()], "shop"))
         .await
-        .expect("the server may hold slots");
+        .expect("the server can hold slots");
     let evidence = slots.evidence();
     assert_eq!((evidence.servers.len(), &*evidence.refusals), (2, &[][..]), "{evidence:?}");
 }

@@ -17,7 +17,7 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 async fn open(primary: &Server, wait_replicas: u32, prefix: &str) -> Slots {
     let options = RedisOptions { wait_replicas, ..options(vec![primary.url()], prefix) };
-    let slots = Slots::redis(options).await.expect("a server that may hold slots");
+    let slots = Slots::redis(options).await.expect("the server can hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 100)).await.expect("reachable");
     slots
 }
@@ -45,7 +45,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     }
     let without = open(&primary, 0, "without").await;
     issue(&without, "a").await;
-    assert_eq!(waits(&primary), 0, "without the setting no call waits");
+    assert_eq!(waits(&primary), 0, "a call without the setting must not wait");
 
     let slots = open(&primary, 1, "shop").await;
     issue(&slots, "a").await;
@@ -59,7 +59,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     for one in all.collect::<Vec<_>>() {
         one.await.expect("no panic");
     }
-    assert!(waits(&primary) < 51, "the server waits once for each write, not for each request");
+    assert!(waits(&primary) < 51, "the server must wait once for each write, not for each request");
 
     // If a replica does not answer, the server waits until the bound. Then every caller gets its
     // answer.

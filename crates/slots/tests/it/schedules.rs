@@ -24,7 +24,7 @@ use call::{Answer, Call, Did, now};
 
 mod call;
 
-/// The number of schedules without `DOORBUSTER_SCHEDULES`.
+/// The number of schedules if `DOORBUSTER_SCHEDULES` is not set.
 const SCHEDULES: u64 = 600;
 const THREADS: usize = 3;
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
@@ -386,7 +386,7 @@ fn concurrent_answers_equal_those_of_some_sequence() {
     }
     println!("{together} of {calls} calls overlapped with others");
     let missed: Vec<_> = REACHED.iter().filter(|word| !reached.contains(**word)).collect();
-    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "never occurred: {missed:?}");
+    assert!(missed.is_empty() || wanted_schedules() < SCHEDULES, "missing answers: {missed:?}");
 }
 
 #[test]
@@ -410,13 +410,13 @@ fn the_checker_rejects_a_lost_update_and_an_answer_from_the_future() {
     let second = ask(2).there(&mut world.reference(), &world.key);
     assert!(
         !world.explains(&[did(1, &first, (0, 2)), did(2, &second, (1, 3))]),
-        "a request cannot get two tickets"
+        "a request must not get two tickets"
     );
     assert!(world.explains(&[did(1, &first, (0, 2)), did(2, &again, (1, 3))]));
     assert!(world.explains(&[did(1, &first, (1, 3)), did(2, &again, (0, 2))]));
     assert!(world.explains(&[did(1, &first, (0, 1)), did(2, &again, (2, 3))]));
     assert!(
         !world.explains(&[did(1, &first, (2, 3)), did(2, &again, (0, 1))]),
-        "a ticket cannot be repeated before it is issued"
+        "a ticket must not be repeated before it is issued"
     );
 }

@@ -165,8 +165,8 @@ impl Drop for Server {
     }
 }
 
-/// Returns a free port `p`. The port `p + 10_000` is also free, because a server of a cluster uses
-/// it for messages to the other servers. Both ports are below the range of automatic ports, so they
+/// Returns a free port `p`. The port `p + 10_000` is free too. A server of a cluster uses that port
+/// for messages to the other servers. Both ports are below the range of automatic ports, so they
 /// are still free when the server restarts.
 fn free_port() -> u16 {
     let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();

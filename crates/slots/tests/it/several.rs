@@ -9,7 +9,7 @@ async fn slots(test: &str) -> Slots {
     static SERVERS: OnceLock<[Server; 3]> = OnceLock::new();
     let servers = SERVERS.get_or_init(|| [(); 3].map(|()| Server::start(&[])));
     let urls = servers.iter().map(Server::url).collect();
-    Slots::redis(options(urls, test)).await.expect("servers that may hold slots")
+    Slots::redis(options(urls, test)).await.expect("the servers can hold slots")
 }
 
 crate::conforms!(slots);

@@ -87,7 +87,7 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     }
     assert!(
         started.elapsed() < Duration::from_secs(2),
-        "calls fail at once: {:?}",
+        "calls must fail at once: {:?}",
         started.elapsed()
     );
     server.restart();
@@ -127,12 +127,12 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let lives = server.ask::<i64>(&["PTTL", &key(1)]);
     assert!((100_000..=120_000).contains(&lives), "{lives}");
     assert_eq!(take(&first, 2, limit_call(0, 0)).await, LimitAnswer::default());
-    assert_eq!(server.ask::<i64>(&["EXISTS", &key(2)]), 0, "an unused limit has no key");
+    assert_eq!(server.ask::<i64>(&["EXISTS", &key(2)]), 0, "an unused limit must not have a key");
     near(take(&first, 3, limit_call(5_000_000, 0)).await, 5_000_000, 0);
     take(&first, 4, LimitCall { burst_us: 5_000, ..limit_call(5_000, 0) }).await;
     let until = Instant::now() + Duration::from_secs(60);
     while server.ask::<i64>(&["EXISTS", &key(4)]) == 1 {
-        assert!(Instant::now() < until, "the state does not expire");
+        assert!(Instant::now() < until, "the limit's state does not expire");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(first.take_limits(&[]).await.expect("reachable").is_empty());

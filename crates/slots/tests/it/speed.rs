@@ -35,7 +35,7 @@ async fn rate<F: Future<Output = ()> + Send + 'static>(
 }
 
 async fn through_slots(url: String, stock: u64) -> f64 {
-    let slots = Slots::redis(options(vec![url], "shop")).await.expect("the server may hold slots");
+    let slots = Slots::redis(options(vec![url], "shop")).await.expect("the server can hold slots");
     let epoch = if stock == 0 { 2 } else { 1 };
     slots.init(SLOT, terms(GrantId(epoch), Epoch(epoch), stock)).await.expect("reachable");
     slots.serve(&[SLOT]).expect("one slot");

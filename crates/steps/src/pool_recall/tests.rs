@@ -59,7 +59,11 @@ fn nothing_more_is_recalled_than_the_pool_lacks() {
     let pending = vec![recall(GrantId(12), RecallTarget::Pool, 9)];
     let (mut steps, effect) = begin(3, pending);
     let from = GrantId(11);
-    assert_eq!(effect, Effect::BeginRecall { from, units: 3 }, "the other slot is asked already");
+    assert_eq!(
+        effect,
+        Effect::BeginRecall { from, units: 3 },
+        "the slot with a pending recall must not be asked again"
+    );
     let started = recall(from, RecallTarget::Pool, 3);
     steps.next(Input::RecallBegun(Some(started)));
     steps.next(Input::Taken(RecallOutcome::Taken(3)));

@@ -64,7 +64,11 @@ fn a_check_finds_lost_units_a_lost_epoch_and_a_full_memory() {
     let fewer = SlotView { available: 5, ..slot() };
     let found = |slot, pending| finding(slot, pending, grant());
     assert_eq!(found(Some(fewer.clone()), false), Finding::Lost(CloseCause::QuietMismatch));
-    assert_eq!(found(Some(fewer.clone()), true), Finding::Healthy, "a recall explains the units");
+    assert_eq!(
+        found(Some(fewer.clone()), true),
+        Finding::Healthy,
+        "missing units must not prove a loss while a recall is pending"
+    );
     assert_eq!(found(None, false), Finding::Lost(CloseCause::EpochMissing));
     let full = SlotView { sealed: true, ..fewer };
     assert_eq!(found(Some(full.clone()), false), Finding::Full);

@@ -44,7 +44,7 @@ pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     fixture.clock.advance(10);
     let farm =
         put(&fixture, BlockKind::Ip, "192.0.2.0/24", None, "a farm").await.expect("there is room");
-    assert_eq!(blocked(&fixture).await, [farm.clone(), robot], "newest first");
+    assert_eq!(blocked(&fixture).await, [farm.clone(), robot], "the newest block must come first");
     let longer = put(&fixture, BlockKind::Buyer, "robot", Some(soon.plus(1_000)), "again")
         .await
         .expect("there is room");
@@ -53,10 +53,10 @@ pub async fn blocks_hold_until_they_end(fixture: Fixture) {
         Some(&longer)
     );
     fixture.clock.advance(2_000);
-    assert_eq!(blocked(&fixture).await, [farm], "an ended block is not listed");
+    assert_eq!(blocked(&fixture).await, [farm], "an ended block must not be listed");
     assert!(
         !fixture.store.delete_block(BlockKind::Buyer, "robot").await.expect("writes"),
-        "the block had ended"
+        "an ended block must not count as deleted"
     );
     assert!(fixture.store.delete_block(BlockKind::Ip, "192.0.2.0/24").await.expect("writes"));
     assert!(!fixture.store.delete_block(BlockKind::Ip, "192.0.2.0/24").await.expect("writes"));
@@ -74,7 +74,7 @@ pub async fn the_version_changes_with_the_blocks(fixture: Fixture) {
     assert_eq!(
         version(&fixture).await,
         marks[1],
-        "a deletion restores the version from before the block was added"
+        "a deletion must restore the version from before the block was added"
     );
     for (at, version) in marks.iter().enumerate() {
         assert!(!marks[..at].contains(version), "{marks:?}");
@@ -92,7 +92,7 @@ pub async fn blocks_are_bounded(fixture: Fixture) {
     assert_eq!(put(&fixture, BlockKind::Buyer, "one-more", None, "").await, None);
     assert!(
         put(&fixture, BlockKind::Buyer, "robot-7", Some(soon), "replaced").await.is_some(),
-        "an existing block can be replaced"
+        "an existing block must be replaced even at the bound"
     );
     assert_eq!(blocked(&fixture).await.len(), MOST);
     fixture.clock.advance(1_000);

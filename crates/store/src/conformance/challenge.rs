@@ -16,7 +16,7 @@ fn spending(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> AnswerSpend 
 async fn spend_answer(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> Option<u32> {
     match fixture.store.spend_answer(spending(fixture, id, by, is_correct)).await.expect("writes") {
         SpendOutcome::AlreadySpent => None,
-        SpendOutcome::Expired => panic!("challenge {id} has just begun"),
+        SpendOutcome::Expired => panic!("challenge {id} must not have ended"),
         SpendOutcome::Now { misses, until } => {
             assert!(fixture.store.now() < until && until <= fixture.store.now().plus(WINDOW_MS));
             Some(misses)
@@ -42,7 +42,7 @@ async fn at_once(
     for answer in tasks {
         let (is_correct, outcome) = answer.await.expect("no panic");
         let SpendOutcome::Now { misses, .. } = outcome else {
-            panic!("each challenge is spent once")
+            panic!("a challenge was spent twice")
         };
         counts.push((is_correct, misses));
     }
@@ -54,12 +54,12 @@ async fn at_once(
 pub async fn a_spent_challenge_stays_spent(fixture: Fixture) {
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, Some(0));
     assert_eq!(spend_answer(&fixture, 1, 1, true).await, None);
-    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "the challenge is spent");
+    assert_eq!(spend_answer(&fixture, 1, 2, true).await, None, "a spent challenge must stay spent");
     assert_eq!(spend_answer(&fixture, 2, 1, false).await, Some(0));
     assert_eq!(
         spend_answer(&fixture, 2, 1, true).await,
         None,
-        "a wrong answer spends the challenge"
+        "a wrong answer must spend the challenge"
     );
 }
 
@@ -88,14 +88,18 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(
         spend_answer(&fixture, 10, 1, true).await,
         Some(4),
-        "a right answer gets the count and does not change it"
+        "a right answer must get the count and must not change it"
     );
     assert_eq!(spend_answer(&fixture, 11, 1, true).await, Some(4));
-    assert_eq!(spend_answer(&fixture, 12, 2, true).await, Some(0), "another buyer's count is 0");
+    assert_eq!(
+        spend_answer(&fixture, 12, 2, true).await,
+        Some(0),
+        "another buyer's count must be 0"
+    );
     assert_eq!(
         spend_answer(&fixture, 13, 2, false).await,
         Some(0),
-        "the right answer was not counted"
+        "the right answer must not be counted"
     );
     fixture.clock.advance(WINDOW_MS + 1_000);
     assert_eq!(spend_answer(&fixture, 14, 1, true).await, Some(0));
@@ -104,8 +108,9 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
 }
 
 /// Each of several concurrent wrong answers gets a different count of earlier wrong answers, even
-/// if right answers arrive between them. So a caller that stops at a bound looks at exactly that
-/// many wrong answers. A later right answer gets the count of all wrong answers.
+/// if right answers arrive between them. So if a caller ignores a buyer's answers after ten wrong
+/// answers, it evaluates exactly ten wrong answers. A later right answer gets the count of all
+/// wrong answers.
 pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
     const LOOKED_AT: u32 = 10;
     const WRONG: u32 = 30;
@@ -125,7 +130,7 @@ pub async fn concurrent_wrong_answers_are_each_counted(fixture: Fixture) {
         assert_eq!(
             spend_answer(&fixture, 200 + by, by, true).await,
             Some(WRONG),
-            "a right answer gets the full count"
+            "a right answer must get the full count"
         );
     }
 }
@@ -150,14 +155,14 @@ pub async fn an_answer_after_the_end_does_not_count(fixture: Fixture) {
     assert_eq!(
         spend_answer(&fixture, 3, 2, true).await,
         Some(0),
-        "a late answer is not counted as wrong"
+        "a late answer must not be counted as wrong"
     );
     fixture.clock.advance(SPENT_KEPT_MS);
     assert_eq!(spend_answer(&fixture, 4, 1, true).await, Some(0));
     assert_eq!(
         fixture.store.spent_answers().await.expect("reads"),
         2,
-        "the first challenge is deleted, and the late answers were never stored"
+        "the first challenge must be deleted, and the late answers must not be stored"
     );
     assert_eq!(fixture.store.spend_answer(spent).await.expect("writes"), SpendOutcome::Expired);
 }
@@ -188,7 +193,7 @@ pub async fn ended_challenges_are_deleted(fixture: Fixture) {
         assert_eq!(spend_answer(&fixture, id, id, true).await, Some(0));
         let before =
             std::mem::replace(&mut left, fixture.store.spent_answers().await.expect("reads"));
-        assert!(left < before, "more challenges are deleted than added");
+        assert!(left < before, "each call must delete more challenges than it adds");
         id += 1;
     }
 }

@@ -46,10 +46,10 @@ pub async fn a_code_is_spent_once_by_each_buyer(fixture: Fixture) {
     sale(&fixture, "spring").await;
     assert_eq!(add(&fixture, &[1], 1).await, CodesOutcome::Done);
     assert_eq!(add(&fixture, &[2], 2).await, CodesOutcome::Done);
-    assert!(!spend(&fixture, 9, "anna").await, "there is no such code");
+    assert!(!spend(&fixture, 9, "anna").await, "an unknown code must be refused");
     assert!(spend(&fixture, 1, "anna").await);
-    assert!(spend(&fixture, 1, "anna").await, "anna has the code");
-    assert!(!spend(&fixture, 1, "bert").await, "the code is spent");
+    assert!(spend(&fixture, 1, "anna").await, "a buyer must be able to spend the same code again");
+    assert!(!spend(&fixture, 1, "bert").await, "a used-up code must not admit another buyer");
     assert!(spend(&fixture, 2, "bert").await && spend(&fixture, 2, "carl").await);
     assert!(!spend(&fixture, 2, "anna").await);
     assert!(spend(&fixture, 2, "bert").await);
@@ -65,10 +65,21 @@ pub async fn revoked_codes_admit_no_further_buyer(fixture: Fixture) {
     assert!(spend(&fixture, 1, "anna").await);
     let revoke = async |sale: &str, codes| fixture.store.revoke_codes(sale, codes).await;
     let by_prefix = |text: &str| CodeSelection::Prefix(text.to_owned());
-    assert_eq!(revoke("autumn", by_prefix("AB")).await.expect("writes"), 0, "another sale");
+    assert_eq!(
+        revoke("autumn", by_prefix("AB")).await.expect("writes"),
+        0,
+        "codes of another sale must not be revoked"
+    );
     assert_eq!(revoke("spring", by_prefix("AB0")).await.expect("writes"), 2);
-    assert_eq!(revoke("spring", by_prefix("AB0")).await.expect("writes"), 0, "already revoked");
-    assert!(spend(&fixture, 1, "anna").await, "anna spent the code before it was revoked");
+    assert_eq!(
+        revoke("spring", by_prefix("AB0")).await.expect("writes"),
+        0,
+        "revoked codes must not be revoked again"
+    );
+    assert!(
+        spend(&fixture, 1, "anna").await,
+        "a buyer who spent the code before must keep the access"
+    );
     assert!(!spend(&fixture, 1, "bert").await && !spend(&fixture, 2, "bert").await);
     assert!(spend(&fixture, 13, "bert").await);
     assert_eq!(revoke("spring", CodeSelection::Code(hash(13))).await.expect("writes"), 1);
@@ -96,7 +107,7 @@ pub async fn concurrent_buyers_spend_a_code_at_most_its_uses(fixture: Fixture) {
     let calls = let_in.len();
     let_in.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
     let_in.dedup();
-    assert_eq!((let_in.len(), calls), (3, 6), "both calls of a buyer return the same answer");
+    assert_eq!((let_in.len(), calls), (3, 6), "both calls of a buyer must return the same answer");
     assert_eq!(counts(&fixture).await, CodeCounts { codes: 1, uses: 3, spent: 3 });
 }
 

@@ -34,7 +34,7 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     store.insert_session([5; 32], of_key.clone(), until).await.expect("writes");
     assert_eq!(found(5).await, Some((of_key, until)));
     assert!(store.delete_key("key_1").await.expect("writes"));
-    assert_eq!(found(5).await, None, "the session ended when its key was deleted");
+    assert_eq!(found(5).await, None, "the session must end when its key is deleted");
     assert!(store.delete_session([1; 32]).await.expect("writes"));
     assert!(!store.delete_session([1; 32]).await.expect("writes"));
     assert_eq!(found(1).await, None);
@@ -129,12 +129,16 @@ pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     }
     assert_eq!(count(other, minute).await, 1);
     take_back(one, minute).await;
-    assert_eq!(count(one, minute).await, 3, "one count was taken back");
-    assert_eq!(count(one, minute + 1).await, 1, "a new minute has a new count");
+    assert_eq!(count(one, minute).await, 3, "the count must be one lower than before");
+    assert_eq!(count(one, minute + 1).await, 1, "a new minute must have a new count");
     take_back(one, minute).await;
-    assert_eq!(count(one, minute).await, 2, "a past minute counts as the newest minute");
+    assert_eq!(
+        count(one, minute).await,
+        2,
+        "a key of a past minute must count in the newest minute"
+    );
     fixture.clock.advance(60_000);
     let deleted = store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
-    assert_eq!(deleted, 1, "only the count of the network `other` is deleted");
+    assert_eq!(deleted, 1, "only the count of the network `other` must be deleted");
     assert_eq!(count(one, minute + 1).await, 3);
 }

@@ -33,7 +33,11 @@ pub async fn a_grant_takes_no_more_than_the_pool_holds(fixture: Fixture) {
     assert_eq!((all.granted, none.granted), (5, 0));
     fixture.expect_units(item, 0, 5, 0, 0).await;
     let open = fixture.store.open_grants().await.expect("reads");
-    assert_eq!(open.iter().map(|g| g.slot.index).collect::<Vec<_>>(), [0, 1], "by slot");
+    assert_eq!(
+        open.iter().map(|g| g.slot.index).collect::<Vec<_>>(),
+        [0, 1],
+        "the grants must be sorted by slot"
+    );
 }
 
 /// An unknown item gets no grant.
@@ -55,7 +59,7 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
         fixture.store.open_grant(slot, GrantId(next), 5).await.expect("writes")
     };
     let step = async |step| fixture.store.step_sale("spring", step).await.expect("writes");
-    assert_eq!(open().await, None, "a draft");
+    assert_eq!(open().await, None, "a draft must not get a grant");
     step(PhaseStep::Open).await;
     let first = open().await.expect("the sale is open");
     fixture.reserve(&first, 1, "anna", 2).await;
@@ -65,14 +69,14 @@ pub async fn only_an_open_sale_has_grants(fixture: Fixture) {
         fixture.settle(&fixture.ticket(&first, 2, "bert", "k", 2)).await.verdict,
         Verdict::Unavailable
     );
-    assert_eq!(open().await, None, "paused");
+    assert_eq!(open().await, None, "a paused sale must not get a grant");
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
     step(PhaseStep::Resume).await;
     let second = open().await.expect("the sale is open again");
     assert_eq!(second.epoch, Epoch(2));
     step(PhaseStep::Close).await;
     assert_eq!(fixture.grant(&second).await.closed, Some(CloseCause::Ended));
-    assert_eq!(open().await, None, "closed");
+    assert_eq!(open().await, None, "a closed sale must not get a grant");
     fixture.expect_units(slot.item, 7, 0, 2, 0).await;
 }
 
@@ -95,14 +99,14 @@ pub async fn a_refill_reaches_the_slot_through_its_feed(fixture: Fixture) {
     assert_eq!(
         fixture.store.refill(grant.id, 5, Counter::A).await.expect("writes"),
         0,
-        "the slot has not acknowledged the grant"
+        "a grant must not be refilled before the slot acknowledged it"
     );
     fixture.store.acknowledge_init(grant.id).await.expect("writes");
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 60);
     assert_eq!(
         fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"),
         30,
-        "the grant gets all remaining units"
+        "the grant must get all remaining units"
     );
     assert_eq!(fixture.store.refill(grant.id, 60, Counter::A).await.expect("writes"), 0);
     assert_eq!(fixture.store.refill(GrantId(404), 1, Counter::A).await.expect("writes"), 0);
@@ -131,11 +135,15 @@ pub async fn closing_a_grant_returns_its_unsettled_units_once(fixture: Fixture) 
     let next = fixture.open(grant.slot, 10).await;
     assert_eq!((next.epoch, next.granted), (Epoch(2), 10));
     let all = fixture.store.grants(item).await.expect("reads");
-    assert_eq!(all.iter().map(|g| g.epoch.0).collect::<Vec<_>>(), [2, 1], "newest first");
+    assert_eq!(
+        all.iter().map(|g| g.epoch.0).collect::<Vec<_>>(),
+        [2, 1],
+        "the newest grant must come first"
+    );
     assert_eq!(
         fixture.store.refill(grant.id, 1, Counter::A).await.expect("writes"),
         0,
-        "a closed grant gets no units"
+        "a closed grant must not get units"
     );
 }
 
@@ -209,22 +217,22 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let item = grant.slot.item;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");
     let AdjustOutcome::Done(raised) = adjust(by(item, 50, "a")).await else {
-        panic!("the total can rise")
+        panic!("the increase is refused")
     };
     assert_eq!((raised.total, raised.pool), (Stock::Counted(150), 90));
     let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else {
-        panic!("a repeated call")
+        panic!("the repeated call must be recognized")
     };
     assert_eq!(again, raised);
     assert_eq!(adjust(by(item, 51, "a")).await, AdjustOutcome::KeyReused);
     let AdjustOutcome::Done(lowered) = adjust(by(item, -90, "b")).await else {
-        panic!("the pool has the units")
+        panic!("the removal of pool units is refused")
     };
     assert_eq!((lowered.total, lowered.pool), (Stock::Counted(60), 0));
     assert_eq!(adjust(by(item, -1, "c")).await, AdjustOutcome::NotInPool(0));
     fixture.store.close_grant(grant.id, CloseCause::Rolled).await.expect("writes");
     let AdjustOutcome::Done(last) = adjust(by(item, -1, "c")).await else {
-        panic!("a refused adjustment does not use up its key")
+        panic!("a refused adjustment must not use up its key")
     };
     assert_eq!(last.total, Stock::Counted(59));
     fixture.check_invariants().await;

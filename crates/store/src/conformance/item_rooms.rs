@@ -20,7 +20,7 @@ fn room(item: ItemId) -> RoomKey {
     RoomKey { sale: SALE.into(), item: Some(item) }
 }
 
-/// Creates a draft with phones and cases, and returns both items.
+/// Creates a draft with two items, phones and phone cases, and returns both items.
 async fn sale(fixture: &Fixture, phones: u64, cases: u64) -> [ItemId; 2] {
     let items = vec![
         new_item("phone", Stock::Counted(phones), 1),
@@ -67,7 +67,7 @@ pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
     enter(&fixture, case, DrawSeed::new([4; 32]), &names).await;
     let unknown = room(ItemId(case.0 + 1));
     let none = fixture.store.open_room(&unknown, seed.clone()).await.expect("writes");
-    assert_eq!(none, None, "the sale has no such item");
+    assert_eq!(none, None, "an item of no sale must not get a room");
     let mut rooms = fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads");
     rooms.sort_by(|a, b| a.key.cmp(&b.key));
     assert!(rooms.iter().all(|room| room.seed == seed), "{rooms:?}");
@@ -99,20 +99,28 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
         supply(&fixture, case).await,
         RoomSupply { free: Some(8), limit: 2, ..RoomSupply::default() }
     );
-    assert_eq!(call(&fixture, phone).await, ["anna"], "one phone is left");
+    assert_eq!(
+        call(&fixture, phone).await,
+        ["anna"],
+        "the room must admit one buyer for the last phone"
+    );
     let grant = fixture.open(SlotKey { item: phone, index: 0 }, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     let sold = RoomSupply { free: Some(0), limit: 1, out: 0, used: 1, used_units: 1 };
     assert_eq!(supply(&fixture, phone).await, sold);
-    assert!(call(&fixture, phone).await.is_empty(), "no phone is left");
+    assert!(
+        call(&fixture, phone).await.is_empty(),
+        "the room must not admit a buyer after the last phone"
+    );
     assert_eq!(call(&fixture, case).await, ["bert", "anna"]);
     let cases = supply(&fixture, case).await;
     assert_eq!(
         (cases.out, cases.used),
         (2, 0),
-        "an order for a phone does not use the admission to buy a case"
+        "an order for a phone must not use the admission to buy a case"
     );
-    // Bert leaves the room of the cases. Bert's position in the room of the phones stays.
+    // Bert leaves the waiting room for phone cases. Bert's position in the waiting room for phones
+    // stays.
     let left = fixture.store.leave_room(&room(case), buyer("bert")).await.expect("writes");
     assert_eq!(left.expect("a position").until, Some(fixture.clock.now()));
     let stays = fixture.store.visitors(&room(phone), vec![buyer("bert")]).await.expect("reads");
@@ -143,11 +151,15 @@ pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
         let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads");
         rooms.push(RoomAdmissions { seen: seen.expect("a room"), most: CALLS_MAX });
     }
-    assert_eq!(call(&fixture, items[0]).await, ["anna"], "the first snapshot is now old");
+    assert_eq!(
+        call(&fixture, items[0]).await,
+        ["anna"],
+        "anna must be admitted, so that the first snapshot is old"
+    );
     let admitted = fixture.store.admit_visitors(rooms.clone(), FOR_MS).await.expect("writes");
     assert_eq!(admitted.iter().map(Vec::len).collect::<Vec<_>>(), [0, 2]);
     let again = fixture.store.admit_visitors(rooms, FOR_MS).await.expect("writes");
-    assert_eq!(again, [vec![], vec![]], "both snapshots are old");
+    assert_eq!(again, [vec![], vec![]], "rooms with old snapshots must not admit visitors");
 }
 
 /// An operator admits visitors of one item. The action names the item.

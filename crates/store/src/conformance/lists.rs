@@ -63,7 +63,7 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     assert_eq!(
         (page.orders.len(), page.next),
         (7, None),
-        "a full page is the last page if no orders follow"
+        "a full page must be the last page if no orders follow"
     );
     assert_eq!(page.orders[0], orders[6]);
     let none = fixture.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");

@@ -78,13 +78,13 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     fixture.commits.forget();
     let report = message(&order, "evt_1", "pay_1");
     let CaptureOutcome::Paid(paid) = capture(&fixture, &report).await else {
-        panic!("the amount is right")
+        panic!("the payment must pay for the order")
     };
     assert_eq!((paid.state, paid.paid_at), (OrderState::Paid, Some(fixture.clock.now())));
     assert_eq!(now(&fixture, &order).await, paid);
     assert!(
         fixture.commits.take().iter().any(|t| t.events && t.orders == [paid.clone()]),
-        "the payment is published"
+        "the payment must be published"
     );
     let payment = Payment {
         id: report.payment.clone(),
@@ -96,12 +96,12 @@ pub async fn a_payment_pays_once(fixture: Fixture) {
     };
     assert_eq!(payments(&fixture, for_payment(&order)).await, from_ref(&payment));
     fixture.clock.advance(1);
-    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "a repeated message");
+    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "a repeat took effect");
     let other = Capture { event: "evt_2".to_owned(), ..report.clone() };
     assert_eq!(
         capture(&fixture, &other).await,
         CaptureOutcome::Repeated,
-        "a second message about the same payment has no effect"
+        "a second message about the same payment must have no effect"
     );
     assert_eq!(capture(&fixture, &other).await, CaptureOutcome::Repeated);
     assert_eq!(payments(&fixture, for_payment(&order)).await, [payment]);
@@ -174,7 +174,7 @@ pub async fn a_payment_of_another_amount_is_refunded(fixture: Fixture) {
         );
         assert_eq!((refund.cause, refund.money), (RefundCause::Mismatch, money));
     }
-    assert_eq!(now(&fixture, &order).await, order, "the order still waits for payment");
+    assert_eq!(now(&fixture, &order).await, order, "the order must still wait for payment");
     assert_eq!(notices(&fixture).await.len(), 5);
     assert!(matches!(
         capture(&fixture, &message(&order, "evt_9", "pay_9")).await,
@@ -204,13 +204,13 @@ pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     assert_eq!(now(&fixture, &order).await, order);
     assert_eq!(payments(&fixture, for_payment(&order)).await, []);
     let items = |item| MoneyQuery { items: Some(vec![item]), ..MoneyQuery::default() };
-    assert_eq!(payments(&fixture, items(order.item)).await, [], "an unknown order has no item");
+    assert_eq!(payments(&fixture, items(order.item)).await, [], "an unknown order got an item");
     let noticed = notices(&fixture).await;
     assert_eq!(
         noticed.iter().map(|n| (n.what, n.item)).collect::<Vec<_>>(),
         vec![(RefundCause::UnknownOrder, None); 4]
     );
-    assert_eq!(noticed[0].order, forged, "newest first");
+    assert_eq!(noticed[0].order, forged, "the newest notice must come first");
     fixture.check_invariants().await;
 }
 
@@ -222,7 +222,7 @@ pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     assert_eq!(fixture.store.expire_due(10).await.expect("writes").len(), 1);
     let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&order, "evt_1", "pay_1")).await
     else {
-        panic!("3 units are in the pool")
+        panic!("the payment must get units of the pool")
     };
     assert_eq!(
         (paid.state, paid.ended_at, paid.paid_at),
@@ -258,13 +258,13 @@ pub async fn a_late_payment_waits_for_units_in_slots(fixture: Fixture) {
             refunds(&fixture, for_payment(&order)).await
         ),
         (vec![], vec![]),
-        "nothing is written"
+        "the call must write nothing"
     );
     let last = fixture.store.capture(late.clone(), true).await.expect("writes");
     assert_eq!(refunded(last).cause, RefundCause::Late);
     assert_eq!(fixture.store.capture(late, true).await.expect("writes"), CaptureOutcome::Repeated);
     assert_eq!(now(&fixture, &order).await, cancelled);
-    assert_eq!(notices(&fixture).await, [], "a late payment is not listed as a mistake");
+    assert_eq!(notices(&fixture).await, [], "a late payment must not be listed as a mistake");
     fixture.expect_units(grant.slot.item, 1, 9, 0, 0).await;
 }
 
@@ -311,7 +311,7 @@ pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
     let report = message(&order, "evt_1", "pay_1");
     assert!(fixture.store.fail_payment(report.clone()).await.expect("writes"));
     assert!(!fixture.store.fail_payment(report.clone()).await.expect("writes"));
-    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "handled before");
+    assert_eq!(capture(&fixture, &report).await, CaptureOutcome::Repeated, "a repeat took effect");
     assert_eq!(payments(&fixture, for_payment(&order)).await[0].state, PaymentState::Failed);
     assert_eq!(now(&fixture, &order).await, order);
     assert!(matches!(
@@ -319,7 +319,7 @@ pub async fn a_failed_payment_may_succeed_later(fixture: Fixture) {
         CaptureOutcome::Paid(_)
     ));
     let late = Capture { event: "evt_3".to_owned(), ..report };
-    assert!(fixture.store.fail_payment(late).await.expect("writes"), "a late message");
+    assert!(fixture.store.fail_payment(late).await.expect("writes"), "the late message is lost");
     let states: Vec<_> =
         payments(&fixture, for_payment(&order)).await.iter().map(|p| p.state).collect();
     assert_eq!(states, [PaymentState::Captured]);
@@ -368,13 +368,13 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     );
     let failed = RefundUpdate::Failed("?".to_owned());
     let after = fixture.store.apply_refund_update(refund.id.clone(), failed).await;
-    assert_eq!(after.expect("writes"), Some(settled.clone()), "a settled refund stays");
+    assert_eq!(after.expect("writes"), Some(settled.clone()), "a settled refund must stay settled");
     let unknown = RefundId("re_none".to_owned());
     for _ in 0..2 {
         assert_eq!(
             send("evt_4", &unknown, RefundUpdate::Settled).await,
             RefundMessageOutcome::NoRefund,
-            "no such refund is recorded"
+            "a message about an unknown refund must not be recorded"
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
@@ -394,7 +394,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads").refunds,
         1,
-        "an operator must resolve the refund"
+        "the refund must be a dead letter"
     );
     assert_eq!(
         send("evt_6", &refund.id, RefundUpdate::Settled).await,
@@ -405,7 +405,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         RefundUpdate::Accepted { again_ms: 5 },
         RefundUpdate::Failed("?".to_owned()),
     ] {
-        assert_eq!(news(late).await, back, "a late report changes nothing");
+        assert_eq!(news(late).await, back, "a late report must change nothing");
     }
     // An operator requests the refund again. A later message can be about the first attempt.
     let again = fixture
@@ -420,7 +420,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         RefundMessageOutcome::Applied
     );
     assert_eq!(refunds(&fixture, for_payment(&order)).await[0].state, RefundState::Pending);
-    assert!(news(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "the answer is recorded");
+    assert!(news(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "the answer must be kept");
     assert_eq!(
         send("evt_8", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
@@ -429,7 +429,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(
         (doubted.state, doubted.next_at),
         (RefundState::Pending, fixture.clock.now()),
-        "the message may be about the first attempt"
+        "the refund must be checked again, as the message may be about the first attempt"
     );
     assert_eq!(news(RefundUpdate::Settled).await.state, RefundState::Settled);
     fixture.check_invariants().await;
@@ -461,7 +461,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         let noted = fixture.store.apply_refund_update(first.id.clone(), news).await;
         noted.expect("writes").expect("a refund")
     };
-    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "longest due first");
+    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "longest due must come first");
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
@@ -480,14 +480,14 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         let (wait, about) = (failed.next_at.0 - fixture.clock.now().0, backoff_ms(tries));
         assert!(
             (about * 3 / 4..=about * 5 / 4).contains(&wait) && failed.accepted,
-            "{wait} is near {about}"
+            "the pause {wait} must be near {about}"
         );
         spread |= wait != about;
         fixture.clock.advance(wait - 1);
         assert_eq!(due().await, []);
         fixture.clock.advance(1);
     }
-    assert!(spread, "the pauses vary");
+    assert!(spread, "the pauses must vary");
     let discard = async || {
         fixture
             .store
@@ -495,7 +495,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
             .await
             .expect("writes")
     };
-    assert!(!discard().await, "a pending refund cannot be discarded");
+    assert!(!discard().await, "a pending refund must not be discarded");
     assert_eq!(fixture.store.retry_refund(first.id.clone()).await.expect("writes"), None);
     assert_eq!(news(RefundUpdate::Failed("no".to_owned())).await.state, RefundState::Failed);
     assert_eq!(
@@ -503,7 +503,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         (vec![], None)
     );
     assert!(discard().await);
-    assert!(!discard().await, "a refund is discarded once");
+    assert!(!discard().await, "a refund must be discarded only once");
     let again =
         fixture.store.retry_refund(first.id.clone()).await.expect("writes").expect("a failure");
     assert_eq!(

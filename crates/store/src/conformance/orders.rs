@@ -53,7 +53,11 @@ pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let rows: Vec<_> = feed.iter().map(|f| (f.cause, f.units, f.quota_delta, f.ticket)).collect();
     assert_eq!(rows, [(FeedCause::OrderEnded, 0, -4, None)]);
     let again = fixture.reserve(&grant, 2, "anna", 4).await;
-    assert_eq!(again.state, OrderState::Reserved, "the quota is free again");
+    assert_eq!(
+        again.state,
+        OrderState::Reserved,
+        "the buyer must be able to use the returned quota"
+    );
     fixture.check_invariants().await;
 }
 
@@ -87,7 +91,7 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     assert_eq!(
         end(&fixture, &first, EndReason::Expire).await,
         ChangeOutcome::WrongState(first.clone()),
-        "the order is not due"
+        "an order that is not due must not expire"
     );
     assert_eq!(fixture.store.expire_due(10).await.expect("writes"), []);
     fixture.clock.advance(1);
@@ -100,7 +104,11 @@ pub async fn holds_expire_when_they_are_due(fixture: Fixture) {
     pay(&fixture, &second).await;
     fixture.clock.advance(HOLD_MS);
     let expired = fixture.store.expire_due(10).await.expect("writes");
-    assert_eq!(expired.iter().map(|o| o.id).collect::<Vec<_>>(), [third.id], "a paid order stays");
+    assert_eq!(
+        expired.iter().map(|o| o.id).collect::<Vec<_>>(),
+        [third.id],
+        "a paid order must not expire"
+    );
     assert_eq!(fixture.store.next_due().await.expect("reads"), None);
     fixture.expect_units(grant.slot.item, 4, 4, 0, 2).await;
 }
@@ -219,13 +227,19 @@ pub async fn expiry_beside_purchases_of_the_same_buyers_loses_no_quota(fixture: 
     fixture.check_invariants().await;
 }
 
-/// A paid order is paid once, and refunded once.
+/// An order can be paid once, and then refunded once.
 pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
-    assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), None, "nothing was paid");
+    assert_eq!(
+        state(&end(&fixture, &order, EndReason::Refund).await),
+        None,
+        "an unpaid order must not be refunded"
+    );
     fixture.clock.advance(5);
-    let PayOutcome::Done(paid) = pay(&fixture, &order).await else { panic!("a reserved order") };
+    let PayOutcome::Done(paid) = pay(&fixture, &order).await else {
+        panic!("the payment is refused")
+    };
     assert_eq!(
         (paid.state, paid.paid_at, paid.ended_at),
         (OrderState::Paid, Some(fixture.clock.now()), None)
@@ -235,7 +249,7 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     assert_eq!(end(&fixture, &order, EndReason::Cancel).await, ChangeOutcome::WrongState(paid));
     assert_eq!(state(&end(&fixture, &order, EndReason::Refund).await), Some(OrderState::Refunded));
     let ChangeOutcome::Already(refunded) = end(&fixture, &order, EndReason::Refund).await else {
-        panic!("the order is refunded once")
+        panic!("the order was refunded twice")
     };
     assert_eq!(pay(&fixture, &order).await, PayOutcome::Refund(refunded));
     fixture.expect_units(grant.slot.item, 3, 7, 0, 0).await;
@@ -265,7 +279,7 @@ pub async fn a_late_payment_without_units_is_refunded(fixture: Fixture) {
     end(&fixture, &order, EndReason::Cancel).await;
     assert_eq!(fixture.store.refill(grant.id, 1, Counter::A).await.expect("writes"), 1);
     let PayOutcome::Refund(ended) = pay(&fixture, &order).await else {
-        panic!("three units are too few")
+        panic!("the payment must be refunded")
     };
     assert_eq!(ended.state, OrderState::Cancelled);
     fixture.expect_units(grant.slot.item, 3, 1, 0, 0).await;
@@ -345,5 +359,8 @@ pub async fn order_changes_are_published(fixture: Fixture) {
     let counts = commits.iter().flat_map(|c| &c.counts).last();
     assert_eq!(counts, Some(&fixture.counts(grant.slot.item).await));
     end(&fixture, &order, EndReason::Cancel).await;
-    assert!(fixture.commits.take().iter().all(|t| t.orders.is_empty()), "nothing changed");
+    assert!(
+        fixture.commits.take().iter().all(|t| t.orders.is_empty()),
+        "a repeated cancellation must not be published"
+    );
 }

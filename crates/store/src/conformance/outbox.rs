@@ -93,7 +93,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
     assert_eq!(
         events[0].event.subject,
         Subject::Order(first.clone()),
-        "a later change of the order does not change this event"
+        "a later change of the order must not change this event"
     );
     assert_eq!(events[1].event.subject, Subject::Order(second));
     let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
@@ -115,7 +115,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     fixture.slot(10, 10, 5).await;
     let first = add(&fixture, "end_1").await;
     assert_eq!(first.position, fixture.store.last_position().await.expect("reads"));
-    assert!(first.position > 0, "the sale was opened before");
+    assert!(first.position > 0, "the opening of the sale must have a position");
     fixture.clock.advance(1);
     let second = add(&fixture, "end_2").await;
     fixture.clock.advance(1);
@@ -123,7 +123,7 @@ pub async fn endpoints_are_added_changed_and_removed(fixture: Fixture) {
     assert_eq!(
         fixture.store.insert_endpoint(new("end_4"), MOST).await.expect("writes"),
         None,
-        "the maximum is reached"
+        "an endpoint beyond the maximum must be refused"
     );
     let wanted = EventFilter::Only(vec!["order.paid".to_owned(), "sale.moved".to_owned()]);
     let url = "https://other.example/".to_owned();
@@ -177,9 +177,9 @@ pub async fn a_secret_is_replaced_while_the_old_one_signs(fixture: Fixture) {
         rotate("three", 500).await,
         [named("three", None), named("two", Some(500)), named("one", Some(100))]
     );
-    assert_eq!(rotate("four", 500).await.len(), 3, "the maximum is kept");
+    assert_eq!(rotate("four", 500).await.len(), 3, "the maximum number of secrets must be kept");
     fixture.clock.advance(500);
-    assert_eq!(rotate("five", 0).await, [named("five", None)], "ended secrets are removed");
+    assert_eq!(rotate("five", 0).await, [named("five", None)], "ended secrets must be removed");
 }
 
 /// If several calls advance an endpoint from the same position, only one succeeds.
@@ -225,7 +225,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         pending(&fixture, "end_1").await,
         std::slice::from_ref(&again),
-        "one event was delivered, and the dead letter stays"
+        "one event must be delivered, and the dead letter must stay"
     );
     let page = |state, after, limit| {
         fixture.store.deliveries(DeliveryQuery {
@@ -240,7 +240,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     let rest = page(None, all.next, 1).await.expect("reads");
     assert_eq!((rest.rows[0].position, rest.rows[0].tries, rest.next), (at[0], 2, None));
     let seen = (EventType::OrderReserved.as_str().to_owned(), events[0].event.at);
-    assert_eq!(rest.rows[0].event, Some(seen), "the event's type and time");
+    assert_eq!(rest.rows[0].event, Some(seen), "the delivery must have the event's type and time");
     assert_eq!(page(Some(DeliveryState::Discarded), None, 9).await.expect("reads").rows, []);
     fixture.clock.advance(3);
     fixture
@@ -263,7 +263,7 @@ pub async fn undelivered_events_are_kept(fixture: Fixture) {
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts::default(),
-        "the dead letters are deleted with their endpoint"
+        "the dead letters must be deleted with their endpoint"
     );
 }
 
@@ -275,22 +275,22 @@ pub async fn events_without_a_position_wait(fixture: Fixture) {
         let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
         (standing.waiting, standing.oldest_at)
     };
-    assert_eq!(waits().await, (0, None), "events before the endpoint's addition do not wait");
+    assert_eq!(waits().await, (0, None), "events before the endpoint's addition must not wait");
     fixture.clock.advance(5);
     let first = Some(fixture.clock.now());
     fixture.reserve(&grant, 1, "anna", 1).await;
     fixture.clock.advance(5);
     fixture.reserve(&grant, 2, "bert", 1).await;
-    assert_eq!(waits().await, (2, first), "events without positions wait");
+    assert_eq!(waits().await, (2, first), "events without positions must wait");
     let last = events_after(&fixture, 0).await.last().expect("events").position;
-    assert_eq!(waits().await, (2, first), "events with positions wait");
+    assert_eq!(waits().await, (2, first), "events with positions must wait");
     fixture.clock.advance(5);
     fixture.reserve(&grant, 3, "carl", 1).await;
-    assert_eq!(waits().await, (3, first), "events wait, whether or not they have a position");
+    assert_eq!(waits().await, (3, first), "events must wait, whether or not they have a position");
     let from = fixture.store.endpoints().await.expect("reads")[0].position;
     let to = PositionAdvance { from, to: last, failed: vec![] };
     assert!(fixture.store.advance_endpoint("end_1", to).await.expect("writes"));
-    assert_eq!(waits().await, (1, Some(fixture.clock.now())), "delivered events do not wait");
+    assert_eq!(waits().await, (1, Some(fixture.clock.now())), "delivered events must not wait");
 }
 
 /// Only one node at a time has the lease of an endpoint, until the lease expires.
@@ -302,7 +302,7 @@ pub async fn one_node_at_a_time_has_an_endpoint(fixture: Fixture) {
     assert!(lease(1, 100).await && !lease(2, 100).await && lease(1, 100).await);
     fixture.clock.advance(100);
     assert!(lease(2, 100).await && !lease(1, 100).await);
-    assert!(lease(2, 0).await && lease(1, 100).await, "a released lease");
+    assert!(lease(2, 0).await && lease(1, 100).await, "another node must get a released lease");
     assert!(!fixture.store.lease_endpoint("end_9", NodeId(1), 100).await.expect("writes"));
 }
 
@@ -333,7 +333,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     let letters: Vec<_> = page.rows.iter().chain(&rest.rows).collect();
     let of: Vec<_> =
         letters.iter().filter_map(|dead| dead.delivery.clone()).map(|(_, at, _)| at).collect();
-    assert_eq!((of, rest.next), (vec![at[2], at[1], at[0]], None), "newest first");
+    assert_eq!((of, rest.next), (vec![at[2], at[1], at[0]], None), "the newest must come first");
     assert_eq!(
         (letters[0].reason.as_str(), letters[0].about.as_str(), letters[0].tries),
         ("500", "a", 1)
@@ -342,7 +342,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
         async |id: &DeadLetterId| fixture.store.dead_letter(id.clone()).await.expect("reads");
     for (letter, event) in letters.iter().zip(events.iter().rev()) {
         let Some((dead, DeadLetterContent::Event(Some(read)))) = show(&letter.id).await else {
-            panic!("the dead letter contains its event")
+            panic!("the dead letter must contain its event")
         };
         assert_eq!(
             (&dead, read.as_ref().as_ref().expect("the event row is readable")),
@@ -386,7 +386,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
     assert!(
         show(&letters[0].id).await.is_none() && show(&letters[1].id).await.is_none(),
-        "the dead letters are resolved"
+        "a resolved dead letter must not be found"
     );
     assert!(show(&letters[2].id).await.is_some());
     for kind in [DeadLetterKind::Refund, DeadLetterKind::Ticket] {
@@ -410,8 +410,8 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     fixture.clock.advance(5_000);
     let requested_at = fixture.clock.now();
     assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done);
-    assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "a repeated request");
-    assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "a dead delivery");
+    assert_eq!(again("end_1", at[0], 9).await, Redelivery::Done, "a repeated request must succeed");
+    assert_eq!(again("end_1", at[1], 9).await, Redelivery::Done, "a dead delivery must be retried");
     let rows = pending(&fixture, "end_1").await;
     assert_eq!(
         rows.iter().map(|row| (row.position, row.tries)).collect::<Vec<_>>(),
@@ -430,7 +430,7 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     assert_eq!(
         (standing.waiting, standing.oldest_at),
         (0, Some(requested_at)),
-        "the waiting time of an old event begins with the request"
+        "the waiting time of an old event must begin with the request"
     );
 }
 
@@ -447,7 +447,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(1_000), 100).await.expect("writes"),
         0,
-        "the events are not old enough"
+        "events that are not old enough must stay"
     );
     let sale = whole(fixture.store.events_after(0, 1).await.expect("reads")).remove(0);
     assert_eq!(sale.event.what, EventType::SaleOpened);
@@ -458,7 +458,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
-        "an event that waits for delivery stays"
+        "an event that waits for delivery must stay"
     );
     let dead = PendingDelivery { dead: true, ..parcel(sale.position, "sale", true) };
     fixture.store.record_deliveries("end_1", vec![RowChange::Pending(dead)]).await.expect("writes");
@@ -473,13 +473,13 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
     assert_eq!(
         fixture.store.delete_expired(before(0), 100).await.expect("writes"),
         0,
-        "an event stays while its dead letter is too new"
+        "an event must stay while its dead letter is too new"
     );
     fixture.clock.advance(1);
     let deleted = fixture.store.delete_expired(before(0), 100).await.expect("writes");
-    assert_eq!(deleted, 2, "the dead letter is deleted, and then its event");
+    assert_eq!(deleted, 2, "the dead letter must be deleted, and then its event");
     let left = whole(fixture.store.events_after(0, 100).await.expect("reads"));
-    assert_eq!(left, events, "events of orders stay");
+    assert_eq!(left, events, "events of orders must stay");
     assert_eq!(
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts::default()
@@ -499,17 +499,17 @@ async fn old_messages_go_and_their_payment_stays(fixture: &Fixture, order: &Orde
         fixture.store.fail_payment(message(order, event, "pay_1")).await.expect("writes")
     };
     assert!(matches!(capture().await, CaptureOutcome::Paid(_)));
-    assert!(fail("evt_2").await, "a late message");
+    assert!(fail("evt_2").await, "a late message must be recorded");
     fixture.clock.advance(1_000);
     assert!(fail("evt_3").await);
     let what = RetentionCutoffs { inbox_before: fixture.clock.now(), ..RetentionCutoffs::NONE };
     assert_eq!(
         fixture.store.delete_expired(what, 100).await.expect("writes"),
         2,
-        "the two old messages are deleted"
+        "the two old messages must be deleted"
     );
-    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "evt_3 is still known");
-    assert_eq!(capture().await, CaptureOutcome::Repeated, "the payment is known");
+    assert_eq!((fail("evt_2").await, fail("evt_3").await), (true, false), "evt_3 must be known");
+    assert_eq!(capture().await, CaptureOutcome::Repeated, "the payment must still be known");
     let all = MoneyQuery { limit: 9, ..MoneyQuery::default() };
     let payments = fixture.store.payments(all.clone()).await.expect("reads").rows;
     assert_eq!(

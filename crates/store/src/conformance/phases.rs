@@ -33,7 +33,7 @@ pub async fn a_sale_walks_through_its_phases(fixture: Fixture) {
     assert_eq!(
         closed.opened_at,
         Some(closed.created_at.plus(2_000)),
-        "the sale keeps the time of its first opening"
+        "the sale must keep the time of its first opening"
     );
     assert_eq!(closed.closed_at, Some(closed.created_at.plus(5_000)));
     assert_eq!(step(PhaseStep::Open).await, StepOutcome::WrongState(Phase::Closed));
@@ -73,7 +73,7 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     assert_eq!(before.draining_until, None);
     store.cancel_drain("spring").await.expect("writes");
     let announced = drain().await;
-    assert_eq!(announced, others.then_some(before.version), "a drain changes no version");
+    assert_eq!(announced, others.then_some(before.version), "a drain must not change the version");
     let closed = close(announced).await;
     let is_closed = |outcome: &Option<StepOutcome>, by_this_call| {
         matches!(outcome, Some(StepOutcome::Done { sale, changed })

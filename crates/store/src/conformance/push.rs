@@ -61,7 +61,7 @@ pub async fn a_browser_has_one_subscription_that_it_renews(fixture: Fixture) {
     store.delete_push_subscription(bert.id).await.expect("writes");
     assert_eq!(owned(&fixture, FIRST).await, [other.id]);
     let again = put(&fixture, FIRST, &browser("bert", "two")).await;
-    assert!(again.id > other.id, "an id is not used again");
+    assert!(again.id > other.id, "an id must not be used again");
     store.delete_push_subscriptions_of(&buyer("anna")).await.expect("writes");
     assert_eq!(owned(&fixture, FIRST).await, [again.id]);
 }
@@ -108,7 +108,7 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!((renewed.id, renewed.node), (ids[0], FIRST));
     assert_eq!(take_over(&fixture, SECOND, 9).await, 0);
     fixture.clock.advance(1_000);
-    assert_eq!(take_over(&fixture, FIRST, 9).await, 0, "the owner keeps its subscriptions");
+    assert_eq!(take_over(&fixture, FIRST, 9).await, 0, "the owner must keep its subscriptions");
     store.renew_node_lease(SECOND, 1_000, "{}").await.expect("writes");
     let renewed = put(&fixture, SECOND, &browser("carl", "carl")).await;
     assert_eq!((renewed.id, renewed.node), (ids[2], SECOND));
@@ -138,7 +138,11 @@ pub async fn expired_and_surplus_subscriptions_are_deleted(fixture: Fixture) {
     let ended = RetentionCutoffs { subscriptions_before: before, ..RetentionCutoffs::NONE };
     assert_eq!([delete(ended).await, delete(ended).await], [1, 0]);
     fixture.clock.advance(1_000);
-    assert_eq!(take_over(&fixture, SECOND, 9).await, 1, "carl's subscription has ended");
+    assert_eq!(
+        take_over(&fixture, SECOND, 9).await,
+        1,
+        "carl's ended subscription must not get a new owner"
+    );
     assert_eq!(owned(&fixture, SECOND).await, ids[3..]);
 }
 

@@ -104,7 +104,7 @@ pub async fn refills_and_recalls_are_counted(fixture: Fixture) {
         refills,
         recalls,
     });
-    assert_eq!(moves, due, "only answered recalls of this grant are counted");
+    assert_eq!(moves, due, "only answered recalls of this grant must be counted");
 }
 
 /// A recall takes at most the unsettled units of a grant, even if the slot reports more units.
@@ -141,7 +141,7 @@ pub async fn closing_finishes_recalls(fixture: Fixture) {
         .begin_recall(RecallId(9), grant.id, RecallTarget::Pool, 3)
         .await
         .expect("writes");
-    assert_eq!(begun, None, "a closed grant has no units to recall");
+    assert_eq!(begun, None, "a recall from a closed grant must not begin");
 }
 
 /// No recall begins from an unknown grant, from a grant of unlimited stock, or for 0 units.

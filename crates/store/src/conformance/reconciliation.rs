@@ -104,7 +104,7 @@ pub async fn movements_end_at_the_counts(fixture: Fixture) {
     ];
     assert_eq!(steps, [&begun[..], &ended[..]].concat());
     let all = order_transitions(&fixture, None).await;
-    assert_eq!(all.len(), steps.len() + 2, "the other item has two state changes: {all:?}");
+    assert_eq!(all.len(), steps.len() + 2, "the other item must have two state changes: {all:?}");
     assert!(
         all.iter()
             .any(|m| (m.order, m.units, &*m.by) == (other, 1, "engine") && m.after == Expired),
@@ -137,7 +137,7 @@ pub async fn a_reconciliation_adds_up(fixture: Fixture) {
     let orders = a_busy_sale(&fixture).await;
     let found = reconcile(&fixture, None).await;
     assert_eq!((&found.differences[..], &found.more[..]), (&[][..], &[][..]));
-    let [one, two] = &found.items[..] else { panic!("two items: {found:?}") };
+    let [one, two] = &found.items[..] else { panic!("expected two items: {found:?}") };
     assert_eq!(
         (one.item, &*one.sale, &*one.name, one.total),
         (orders[0].item, "sale-0", "item", Stock::Counted(24))

@@ -81,7 +81,7 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
     assert_eq!(
         fixture.store.open_room(&room(), seed()).await.expect("writes"),
         None,
-        "no such sale"
+        "an unknown sale must not get a room"
     );
     sale(&fixture, 5, 1).await;
     assert_eq!(fixture.store.waiting_rooms(vec![SALE.into()]).await.expect("reads"), []);
@@ -97,7 +97,7 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
         .await
         .expect("writes")
         .expect("a sale");
-    assert_eq!(again, made, "the first seed stays");
+    assert_eq!(again, made, "the first seed must stay");
     enter(&fixture, &["anna", "bert"]).await;
     open(&fixture).await;
     let drawn = fixture.store.open_room(&room(), seed()).await.expect("writes").expect("a sale");
@@ -158,7 +158,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     enter(&fixture, &names).await;
-    assert!(call(&fixture).await.is_empty(), "no buyer is admitted before the opening");
+    assert!(call(&fixture).await.is_empty(), "buyers must not be admitted before the opening");
     open(&fixture).await;
     enter(&fixture, &["late-1", "late-2"]).await;
     let drawn = draw::drawn_order(&seed(), None, names.iter().copied());
@@ -172,7 +172,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
         listed.extend(page.iter().map(|(lot, _)| *lot));
     }
     assert_eq!(listed.len(), 40);
-    assert_eq!(call(&fixture).await[..40], drawn, "there are enough units for all");
+    assert_eq!(call(&fixture).await[..40], drawn, "all buyers in the draw must be admitted");
     let called = fixture.store.admitted_after(&room(), 38, 10).await.expect("reads");
     let ranks: Vec<_> =
         called.iter().map(|visitor| (visitor.buyer.as_str(), visitor.rank)).collect();
@@ -197,9 +197,9 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
         admit(&fixture, &seen, CALLS_MAX, FOR_MS)
     );
     assert_eq!(one.len() + two.len(), 3);
-    assert!(call(&fixture).await.is_empty(), "three visitors are admitted for three units");
+    assert!(call(&fixture).await.is_empty(), "a fourth visitor must not get one of three units");
     let grant = fixture.open(SlotKey { item, index: 0 }, 3).await;
-    assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot are free");
+    assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot must count as free");
     let order = fixture.reserve(&grant, 1, "a", 1).await;
     assert_eq!(
         shop(&fixture).await.1,
@@ -216,7 +216,7 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     // An admission with an old snapshot admits no visitor if the unit is no longer free.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
-    assert_eq!(admit(&fixture, &seen, CALLS_MAX, FOR_MS).await, [], "paused");
+    assert_eq!(admit(&fixture, &seen, CALLS_MAX, FOR_MS).await, [], "a paused sale must not admit");
     assert_eq!(shop(&fixture).await.1.free, Some(0));
     fixture.store.step_sale(SALE, PhaseStep::Resume).await.expect("writes");
     assert_eq!(call(&fixture).await, ["d"]);
@@ -245,14 +245,14 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert_eq!(
         fixture.store.drawn_after(&room(), None, 10).await.expect("reads").len(),
         2,
-        "the draw does not change"
+        "the draw must not change"
     );
     fixture.clock.advance(FOR_MS);
     assert_eq!(call(&fixture).await, ["late"]);
     fixture.clock.advance(FOR_MS);
     assert_eq!(call(&fixture).await, drawn[..1]);
     fixture.clock.advance(FOR_MS);
-    assert!(call(&fixture).await.is_empty(), "no visitor is left");
+    assert!(call(&fixture).await.is_empty(), "the room must have no visitor left");
 }
 
 /// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
@@ -277,12 +277,12 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     assert_eq!(admit_next().await, [("idle".to_owned(), first), ("quick".to_owned(), first)]);
     fixture.clock.advance(IDLE_TURN_MS - 1);
     assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)));
-    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "a turn is extended once");
-    assert_eq!(keep("next").await, None, "a waiting visitor has no turn");
+    assert_eq!(keep("quick").await, Some(began.plus(WHOLE_MS)), "the turn was extended twice");
+    assert_eq!(keep("next").await, None, "a waiting visitor must not have a turn");
     assert_eq!(keep("nobody").await, None);
     assert!(admit_next().await.is_empty());
     fixture.clock.advance(1);
-    assert_eq!(keep("idle").await, first, "the turn has passed");
+    assert_eq!(keep("idle").await, first, "a turn that has passed must not be extended");
     let next = fixture.clock.now();
     assert_eq!(admit_next().await, [("next".to_owned(), Some(next.plus(IDLE_TURN_MS)))]);
     fixture.clock.advance(IDLE_TURN_MS);
@@ -290,7 +290,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     assert_eq!(
         admit_next().await,
         [("last".to_owned(), Some(last.plus(WHOLE_MS)))],
-        "nobody waits"
+        "the last visitor must get the full time, because nobody waits"
     );
 }
 
@@ -303,12 +303,12 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
         left.map(|left| (left.rank, left.until))
     };
     sale(&fixture, 1, 1).await;
-    assert_eq!(leave("early-1").await, None, "there is no room");
+    assert_eq!(leave("early-1").await, None, "a visitor must not leave a room that does not exist");
     enter(&fixture, &["early-1", "early-2", "early-3"]).await;
     assert_eq!(leave("nobody").await, None);
     let drawn = draw::drawn_order(&seed(), None, ["early-1", "early-2", "early-3"]);
     assert_eq!(leave(drawn[0]).await, Some((None, Some(LEFT))));
-    assert_eq!(leave(drawn[0]).await, None, "the visitor has left already");
+    assert_eq!(leave(drawn[0]).await, None, "a visitor must leave only once");
     assert_eq!(leave(drawn[1]).await, Some((None, Some(LEFT))));
     let again = enter(&fixture, &[drawn[1]]).await;
     assert!(
@@ -331,7 +331,7 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
         assert_eq!((again.rank, again.until), (Some(rank), None));
     }
     let listed = fixture.store.drawn_after(&room(), None, 10).await.expect("reads");
-    assert_eq!(listed.len(), 3, "the draw does not change");
+    assert_eq!(listed.len(), 3, "the draw must not change");
 }
 
 /// With unlimited stock, every visitor is admitted.
@@ -346,7 +346,7 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
     );
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
     let called = admit(&fixture, &seen, 2, FOR_MS).await;
-    assert_eq!(called.len(), 2, "one call admits at most its maximum");
+    assert_eq!(called.len(), 2, "one call must admit at most its maximum");
     assert_eq!(call(&fixture).await, ["c"]);
 }
 
@@ -359,13 +359,13 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
         let action = NewAction::by_engine("visitors.admitted", format!("sale:{SALE}"), "a test");
         recorded(action, store.admit_more(&room(), visitors, FOR_MS)).await.expect("writes")
     };
-    assert_eq!(more(1).await, None, "there is no room");
+    assert_eq!(more(1).await, None, "a room that does not exist must not admit visitors");
     enter(&fixture, &["anna", "bert", "carl"]).await;
-    assert_eq!(more(1).await, None, "the sale is not open");
+    assert_eq!(more(1).await, None, "a sale that is not open must not admit visitors");
     open(&fixture).await;
     store.open_room(&room(), seed()).await.expect("writes");
     assert_eq!(more(2).await, Some(RoomProgressStep { admitted: 2, waiting: 1 }));
-    assert_eq!(call(&fixture).await, Vec::<String>::new(), "two visitors are already admitted");
+    assert_eq!(call(&fixture).await, Vec::<String>::new(), "there must be no third admission");
     enter(&fixture, &["dora"]).await;
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 2, waiting: 0 }));
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 0, waiting: 0 }));
@@ -375,7 +375,7 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };
     let actions = store.actions(query).await.expect("reads");
     let counts = actions.iter().map(|row| row.action.changes[0].to.as_u64());
-    assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "the last call wrote no action");
+    assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "the last call wrote an action");
     store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
-    assert_eq!(more(1).await, None, "the sale is paused");
+    assert_eq!(more(1).await, None, "a paused sale must not admit visitors");
 }

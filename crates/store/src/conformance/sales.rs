@@ -29,7 +29,11 @@ pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(sale.clone()));
     assert_eq!(fixture.store.sale("autumn").await.expect("reads"), None);
     let again = new_sale("spring", vec![new_item("other", Stock::Counted(1), 1)]);
-    assert_eq!(fixture.store.create_sale(again).await.expect("writes"), None, "the id is taken");
+    assert_eq!(
+        fixture.store.create_sale(again).await.expect("writes"),
+        None,
+        "an id that is taken must be refused"
+    );
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(sale.clone()));
     fixture.expect_units(sale.items[0].id, 5, 0, 0, 0).await;
     let items: Vec<_> =
@@ -87,7 +91,11 @@ pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixtur
     let several: std::collections::HashSet<_> = seen.iter().collect();
     assert_eq!(several.len(), if alone { 1 } else { seen.len() }, "{seen:?}");
     assert_eq!(store.delete_sale("autumn", None).await.expect("writes"), DeleteOutcome::NotFound);
-    assert_eq!(Some(&version().await), seen.last(), "nothing was changed");
+    assert_eq!(
+        Some(&version().await),
+        seen.last(),
+        "the version must stay, because nothing was changed"
+    );
 }
 
 /// A patch changes the permitted fields and increases the version. If concurrent patches expect the
@@ -114,7 +122,7 @@ pub async fn a_patch_raises_the_version(fixture: Fixture) {
     let stale = fixture.store.patch_sale("spring", Some(1), Box::new(patch)).await.expect("writes");
     assert_eq!(stale, PatchOutcome::VersionMismatch(2));
     let same = fixture.store.patch_sale("spring", None, Box::new(patch)).await.expect("writes");
-    assert_eq!(same, PatchOutcome::Done(after), "without a change, the version stays");
+    assert_eq!(same, PatchOutcome::Done(after), "a patch without a change must keep the version");
     let none = fixture.store.patch_sale("autumn", None, Box::new(patch)).await.expect("writes");
     assert_eq!(none, PatchOutcome::NotFound);
 }
@@ -211,7 +219,7 @@ pub async fn keys_are_added_and_deleted(fixture: Fixture) {
     assert_eq!(fixture.store.keys().await.expect("reads"), keys);
     assert!(
         fixture.store.insert_key(key("key_b", Role::Admin, 3, 9)).await.is_err(),
-        "the id is taken"
+        "an id that is taken must be refused"
     );
     assert!(fixture.store.delete_key("key_b").await.expect("writes"));
     assert!(!fixture.store.delete_key("key_b").await.expect("writes"));
@@ -226,11 +234,11 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(take_leader_lease(1).await);
     assert!(!take_leader_lease(2).await);
     fixture.clock.advance(999);
-    assert!(take_leader_lease(1).await, "renewed");
+    assert!(take_leader_lease(1).await, "the leader must be able to renew its lease");
     fixture.clock.advance(999);
     assert!(!take_leader_lease(2).await);
     fixture.clock.advance(1);
-    assert!(take_leader_lease(2).await, "lapsed");
+    assert!(take_leader_lease(2).await, "another node must get an expired lease");
     assert!(!take_leader_lease(1).await);
 }
 
@@ -275,7 +283,11 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     };
     let rows = store.actions(query(None, None)).await.expect("reads");
     let names: Vec<&str> = rows.iter().map(|row| row.action.action.as_str()).collect();
-    assert_eq!(names, ["session.created", "sale.opened", "sale.changed"], "newest first");
+    assert_eq!(
+        names,
+        ["session.created", "sale.opened", "sale.changed"],
+        "the newest action must come first"
+    );
     let change = |path: &str, from: &str, to: &str| FieldChange {
         path: path.to_owned(),
         from: from.into(),
@@ -313,19 +325,23 @@ pub async fn a_spread_changes_until_the_sale_is_closed(fixture: Fixture) {
     };
     let set =
         async |item, spread| fixture.store.set_spread(item, spread, None).await.expect("writes");
-    let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft can change") };
+    let SpreadOutcome::Done(after) = set(item, spread).await else { panic!("a draft must change") };
     assert_eq!(
         (after.version, after.items[0].spread, after.items[1].spread),
         (2, Spread::default(), spread)
     );
-    assert_eq!(set(item, spread).await, SpreadOutcome::Done(after.clone()), "nothing changed");
+    assert_eq!(
+        set(item, spread).await,
+        SpreadOutcome::Done(after.clone()),
+        "a call without a change must not change the sale"
+    );
     let after_version = after.version;
     assert_eq!(fixture.store.sale("spring").await.expect("reads"), Some(after));
     assert_eq!(set(ItemId(404), spread).await, SpreadOutcome::NotFound);
     fixture.store.step_sale("spring", PhaseStep::Open).await.expect("writes");
     let wider = Spread { partitions: 16, auto: true, ..spread };
     let SpreadOutcome::Done(open) = set(item, wider).await else {
-        panic!("an open sale can change")
+        panic!("an open sale must change")
     };
     assert_eq!((open.phase, open.items[1].spread), (Phase::Open, wider));
     let set_if = async |version| {

@@ -112,7 +112,7 @@ pub async fn a_key_with_other_content_is_refused(fixture: Fixture) {
     assert_eq!((more.verdict, elsewhere.verdict), (Verdict::KeyReused, Verdict::KeyReused));
     assert_eq!((more.order, elsewhere.order), (None, None));
     let another_buyer = fixture.settle(&fixture.ticket(&grant, 3, "bert", "k", 1)).await;
-    assert_eq!(another_buyer.verdict, Verdict::Reserved, "each buyer has keys of their own");
+    assert_eq!(another_buyer.verdict, Verdict::Reserved, "each buyer must have keys of their own");
     fixture.expect_units(grant.slot.item, 0, 7, 3, 0).await;
     fixture.expect_units(other.slot.item, 0, 10, 0, 0).await;
 }
@@ -161,11 +161,15 @@ pub async fn a_late_ticket_is_returned(fixture: Fixture) {
     assert_eq!(
         fixture.settle(&just).await.verdict,
         Verdict::Reserved,
-        "a ticket can be consumed at its `decide_by`"
+        "a ticket must be consumed at its `decide_by`"
     );
     fixture.clock.advance(1);
     assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable);
-    assert_eq!(fixture.grant(&grant).await.feed_len, Seq(1), "credited");
+    assert_eq!(
+        fixture.grant(&grant).await.feed_len,
+        Seq(1),
+        "the late ticket's units must be credited"
+    );
     fixture.expect_units(grant.slot.item, 0, 9, 1, 0).await;
 }
 
@@ -221,7 +225,7 @@ pub async fn a_reused_number_closes_the_grant(fixture: Fixture) {
     assert_eq!(
         fixture.store.order(id_of(&twin)).await.expect("reads"),
         None,
-        "the order with this number belongs to the first ticket"
+        "the second ticket's id must not find the first ticket's order"
     );
     fixture.expect_units(grant.slot.item, 9, 0, 1, 0).await;
 }
@@ -279,7 +283,7 @@ pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     assert_eq!(resolved.len(), 500);
     assert_eq!(resolved.iter().filter(|r| r.verdict == Verdict::Reserved).count(), 400);
     let commits = fixture.commits.take();
-    let [commit] = &commits[..] else { panic!("one commit, not {}", commits.len()) };
+    let [commit] = &commits[..] else { panic!("expected one commit, got {}", commits.len()) };
     let orders: Vec<_> = resolved.iter().filter_map(|r| r.order.clone()).collect();
     assert_eq!(commit.orders, orders);
     assert_eq!(commit.counts, [fixture.counts(grant.slot.item).await]);
@@ -301,7 +305,7 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
     assert_eq!(
         fixture.store.force_verdict(id, parts, buyer("anna")).await.expect("writes"),
         None,
-        "the ticket may still be settled"
+        "a verdict must not be forced while the ticket can be settled"
     );
     fixture.clock.advance(1);
     let forced =
@@ -319,7 +323,11 @@ pub async fn a_verdict_is_forced_after_its_time(fixture: Fixture) {
         decide_by: Millis(parts.decide_by.0),
         ..(*ticket).clone()
     });
-    assert_eq!(fixture.settle(&late).await.verdict, Verdict::Unavailable, "the first commit wins");
+    assert_eq!(
+        fixture.settle(&late).await.verdict,
+        Verdict::Unavailable,
+        "the forced verdict must stay"
+    );
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 

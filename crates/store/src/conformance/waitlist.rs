@@ -34,7 +34,7 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str, key: &str) -> JoinOutc
 /// Adds a buyer to the waitlist, and expects a new entry.
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
     let JoinOutcome::Done(entry) = join(fixture, item, who, &format!("line-{who}")).await else {
-        panic!("{who} gets an entry")
+        panic!("{who} must get an entry")
     };
     entry
 }
@@ -60,7 +60,7 @@ async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
 /// Asserts how many entries wait, and how many units are kept for them.
 async fn expect_waitlist(fixture: &Fixture, item: ItemId, waiting: u64, kept: u64) {
     let c = fixture.counts(item).await;
-    assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting, kept");
+    assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting entries, kept units");
     fixture.check_invariants().await;
 }
 
@@ -103,8 +103,8 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     );
     expect_waitlist(&fixture, item, 2, 0).await;
     let (grants, closings) = (fixture.store.grants(item).await, fixture.store.closings().await);
-    assert_eq!(grants.expect("reads").len(), 1, "a waitlist has no slot");
-    assert_eq!(closings.expect("reads"), [], "no grant was closed");
+    assert_eq!(grants.expect("reads").len(), 1, "the waitlist's grant must not be listed");
+    assert_eq!(closings.expect("reads"), [], "joining must not close a grant");
 }
 
 /// Many calls join an empty waitlist concurrently. Each buyer gets one entry with its own turn.
@@ -150,13 +150,13 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     assert_eq!(
         join(&fixture, in_pool, "anna", "k").await,
         JoinOutcome::UnitsFree,
-        "a unit is in the pool"
+        "a buyer must not join while a unit is in the pool"
     );
     let in_slot = fixture.slot(1, 1, 1).await;
     assert_eq!(
         join(&fixture, in_slot.slot.item, "anna", "k").await,
         JoinOutcome::UnitsFree,
-        "a unit is in a slot"
+        "a buyer must not join while a unit is in a slot"
     );
     let endless = fixture.item(Stock::Unlimited, 1).await;
     assert_eq!(join(&fixture, endless, "anna", "k").await, JoinOutcome::UnitsFree);
@@ -183,7 +183,7 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
     assert_eq!(
         join(&fixture, full.slot.item, "holder-2", "key-2").await,
         JoinOutcome::KeyReused,
-        "the key has an order of another item"
+        "a key that has an order of another item must be refused"
     );
     expect_waitlist(&fixture, item, 1, 0).await;
 }
@@ -193,18 +193,18 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "no buyer waits");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody must be served");
     let (anna, bert) =
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "the pool has no unit");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody must be served");
     cancel(&fixture, &orders[0]).await;
     expect_waitlist(&fixture, item, 2, 1).await;
     assert_eq!(
         fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes"),
         0,
-        "the unit is kept"
+        "a kept unit must not go to a slot"
     );
-    assert_eq!(fixture.open(SlotKey { item, index: 1 }, 9).await.granted, 0, "the unit is kept");
+    assert_eq!(fixture.open(SlotKey { item, index: 1 }, 9).await.granted, 0, "slot 1 got a unit");
     fixture.clock.advance(1_000);
     fixture.commits.forget();
     let served = serve(&fixture, item).await;
@@ -281,7 +281,7 @@ pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     assert_eq!(
         all.iter().map(|order| order.id).collect::<Vec<_>>(),
         first,
-        "the entries that waited longest are served"
+        "the entries that waited longest must be served"
     );
     expect_waitlist(&fixture, item, WAIT - UNITS, 0).await;
     fixture.expect_units(item, 0, 0, WAIT, 0).await;
@@ -319,7 +319,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
         passed,
         [(anna.id, WaitlistState::PassedOver), (bert.id, WaitlistState::PassedOver)]
     );
-    assert!(fixture.commits.take().iter().any(|c| c.events), "events are appended");
+    assert!(fixture.commits.take().iter().any(|c| c.events), "events must be appended");
     let verdict = async |id| fixture.store.verdict(id).await.expect("reads").expect("a verdict");
     assert_eq!(verdict(anna.id).await.verdict, Verdict::LimitReached);
     let of_bert = verdict(bert.id).await;
@@ -344,7 +344,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     fixture.commits.forget();
     let LeaveOutcome::Done(left) = fixture.store.leave_waitlist(anna.id).await.expect("writes")
     else {
-        panic!("the entry waited")
+        panic!("a waiting entry must be left")
     };
     assert_eq!((left.state, left.ended_at), (WaitlistState::Left, Some(fixture.clock.now())));
     assert!(
@@ -364,13 +364,13 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     assert_eq!(
         entry_state(&fixture, again.id).await,
         (WaitlistState::Waiting, 1),
-        "the new entry is at the end of the waitlist"
+        "the new entry must be at the end of the waitlist"
     );
     let bought = TicketId::parse(&orders[0].id.to_string()).expect("an id");
     assert_eq!(
         fixture.store.leave_waitlist(bought).await.expect("writes"),
         LeaveOutcome::NotFound,
-        "an order is not a waitlist entry"
+        "an order must not count as a waitlist entry"
     );
     cancel(&fixture, &orders[0]).await;
     let served = serve(&fixture, item).await.orders;
@@ -378,7 +378,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let LeaveOutcome::Already(served) =
         fixture.store.leave_waitlist(bert.id).await.expect("writes")
     else {
-        panic!("the entry was served")
+        panic!("a served entry must not be left")
     };
     assert_eq!(served.state, WaitlistState::Served);
     expect_waitlist(&fixture, item, 1, 0).await;
@@ -392,9 +392,9 @@ pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixt
     fixture.store.pay_order(orders[0].id).await.expect("writes");
     join_new(&fixture, item, "anna").await;
     join_new(&fixture, item, "bert").await;
-    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "two units are held");
+    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "the list must be full");
     cancel(&fixture, &orders[1]).await;
-    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "one held, one kept");
+    assert_eq!(join(&fixture, item, "cleo", "k").await, JoinOutcome::Full, "the list must be full");
     assert_eq!(names(&serve(&fixture, item).await.orders), ["anna"]);
     join_new(&fixture, item, "cleo").await;
     assert_eq!(join(&fixture, item, "dora", "k").await, JoinOutcome::Full);
@@ -427,7 +427,7 @@ pub async fn a_waitlist_lasts_as_long_as_its_sale(fixture: Fixture) {
             fixture.store.leave_waitlist(bert.id).await.expect("writes"),
             LeaveOutcome::Done(_)
         ),
-        "a buyer can leave after the sale's end"
+        "a buyer must be able to leave after the sale's end"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
 }

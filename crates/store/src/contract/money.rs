@@ -151,7 +151,8 @@ pub enum ReversalOutcome {
     Noted,
     /// The reversal was already recorded, or the reversal is this server's own refund.
     Known,
-    /// The payment does not exist, or is not known yet. The message was not recorded.
+    /// The store does not know the payment. The message was not recorded, so it can be sent again
+    /// later.
     NoPayment,
 }
 

@@ -146,7 +146,7 @@ mod tests {
         let now = clock.now().0;
         assert!((999_980..1_000_500).contains(&now), "{now}");
         clock.add_sample(sent, Millis(5), sent + PG_CLOCK_ROUND_TRIP_MAX * 2);
-        assert!(clock.now().0 >= now, "a slow answer is discarded");
+        assert!(clock.now().0 >= now, "a slow answer must be discarded");
     }
 
     #[test]
@@ -161,20 +161,20 @@ mod tests {
         add_sample(10, 13_600_000);
         assert!(
             clock.has_stepped() && clock.now().0 >= 13_600_000,
-            "the store's time is the database's time"
+            "the store's time must be the database's time"
         );
         assert!((10_000_000..10_001_000).contains(&clock.monotonic().0), "{:?}", clock.monotonic());
         add_sample(20, 13_600_000);
         add_sample(5_000, 13_600_000);
         assert!(
             clock.monotonic().0 < 10_001_000,
-            "one correction is small: {:?}",
+            "one correction must be small: {:?}",
             clock.monotonic()
         );
         add_sample(6_500, 6_400_000);
         assert!(
             clock.has_stepped() && clock.monotonic().0 < 6_401_000,
-            "the monotonic clock follows a clock that was set back"
+            "the monotonic clock must follow a clock that was set back"
         );
         add_sample(8_000, 10_000_000);
         assert!(!clock.has_stepped());

@@ -55,8 +55,8 @@ struct Inner {
     slot: i32,
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
-    /// Whether a connection was accepted before. Then each further connection first commits a row.
-    /// Otherwise a server that crashed could show commits that its standby lacks.
+    /// Whether a connection was accepted before. If so, each further connection first commits a
+    /// row. Without this commit, a server that crashed could show commits that its standby lacks.
     used: AtomicBool,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,

@@ -1,4 +1,4 @@
-//! The hosts of an address, each as a separate address.
+//! Splits an address with several hosts into one address for each host.
 use doorbuster_postgres_tls::Address;
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
@@ -89,7 +89,7 @@ mod tests {
             assert_eq!((config.get_hosts().len(), config.get_ports()), (1, &[port][..]));
             let mut again = without_hosts(config);
             again.host("a").host("b").port(1).port(2);
-            assert_eq!(again, whole.config, "no setting is lost");
+            assert_eq!(again, whole.config, "each address must keep the other settings");
         }
     }
 

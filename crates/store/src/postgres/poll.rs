@@ -125,8 +125,8 @@ impl Poller {
         since((&row).into(), sent, Instant::now(), clock)
     }
 
-    /// Notifies the other nodes, if there is a notification. Returns whether nothing is left to
-    /// send.
+    /// Sends the notification to the other nodes, if there is one. Returns false if the sending
+    /// failed.
     pub(super) async fn notify(&self, notice: Option<CommitNotice>) -> bool {
         let Some(notice) = notice else { return true };
         if let Err(error) = self.client.execute(&self.notify, &[&CHANNEL, &notice.text()]).await {

@@ -378,7 +378,15 @@ mod tests {
         let apart = Duration::from_millis(40);
         assert_eq!(pause(true, false, false, apart), PG_POLL_INTERVAL);
         assert_eq!(pause(true, false, true, apart), apart);
-        assert_eq!(pause(true, true, true, apart), PG_POLL_INTERVAL, "an outage");
-        assert_eq!(pause(false, false, true, apart), REFRESHES_APART_MIN, "a backlog");
+        assert_eq!(
+            pause(true, true, true, apart),
+            PG_POLL_INTERVAL,
+            "the pause during an outage must be the longest"
+        );
+        assert_eq!(
+            pause(false, false, true, apart),
+            REFRESHES_APART_MIN,
+            "the pause during a backlog must be the shortest"
+        );
     }
 }

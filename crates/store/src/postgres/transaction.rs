@@ -236,8 +236,8 @@ pub(super) async fn end_transaction(session: TransactionSession, failure: Option
 }
 
 /// Makes one attempt, on a thread that may block. The attempt gets the thread before it gets a
-/// database session. Otherwise it could keep a session while it waits for a thread, and settling
-/// may need that session.
+/// database session. In the reverse order, the attempt could keep a session while it waits for a
+/// thread, and settling may need that session.
 async fn attempt<T, W>(shared: &Arc<Shared>, work: &Arc<W>) -> Result<CommittedResult<T>, Failure>
 where
     T: Send + 'static,

@@ -202,8 +202,8 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
                 "I6",
                 item,
                 format!(
-                    "grant {id} says that its feed has {len} rows, but (row count, last row) is \
-                     {feed:?}"
+                    "grant {id} says that its feed has {len} rows, but the number of rows and \
+                     the last row are {feed:?}"
                 ),
             );
         }

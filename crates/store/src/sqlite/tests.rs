@@ -62,8 +62,8 @@ impl Fixture {
             .expect("writes")
     }
 
-    /// Returns two numbers of pages in the log: the pages that are not checkpointed, and the pages
-    /// that are.
+    /// Returns two numbers of pages in the log: of pages that are not checkpointed, and of
+    /// checkpointed pages.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =
@@ -118,7 +118,10 @@ impl Drop for Fixture {
 #[tokio::test]
 async fn while_a_long_log_is_checkpointed_the_writer_pauses_and_copies_no_pages_itself() {
     let fixture = Fixture::open();
-    assert!(fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE), "the log is short");
+    assert!(
+        fixture.pauses().await.iter().any(|pause| *pause < LOG_PAUSE),
+        "the writer must not pause while the log is short"
+    );
     let reads = fixture.long_log().await;
     fixture.is_checkpointing(true).await;
     let pauses = fixture.pauses().await;
@@ -126,16 +129,23 @@ async fn while_a_long_log_is_checkpointed_the_writer_pauses_and_copies_no_pages_
     drop(reads);
     let (_, carried) = fixture.log();
     fixture.pauses().await;
-    assert_eq!(fixture.log().1, carried, "the writer copies no page of a long log");
+    assert_eq!(fixture.log().1, carried, "the writer must not copy pages of a long log");
     fixture.is_checkpointing(false).await;
     let begun = Instant::now();
     while fixture.log().0 >= LONG {
         fixture.write(1).await;
-        assert!(begun.elapsed() < PATIENCE, "the log is checkpointed: {:?}", fixture.log());
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "the log was not checkpointed in time: {:?}",
+            fixture.log()
+        );
     }
     fixture.is_checkpointing(true).await;
     let pauses = fixture.pauses().await;
-    assert!(pauses.iter().any(|pause| *pause < LOG_PAUSE), "the log is short again");
+    assert!(
+        pauses.iter().any(|pause| *pause < LOG_PAUSE),
+        "the writer must not pause after the log is short again"
+    );
     fixture.is_checkpointing(false).await;
     fixture.store.close().await;
 }
@@ -149,8 +159,11 @@ async fn while_a_reader_holds_an_old_snapshot_the_log_grows_and_close_does_not_w
         fixture.write(1).await;
     }
     let (left_now, carried_now) = fixture.log();
-    assert!(left_now >= LONG, "no page after the snapshot is checkpointed: {left_now} remain");
-    assert!(left_now + carried_now > left + carried, "the log grows");
+    assert!(
+        left_now >= LONG,
+        "pages after the snapshot must not be checkpointed: {left_now} remain"
+    );
+    assert!(left_now + carried_now > left + carried, "the log must grow");
     tokio::time::timeout(PATIENCE, fixture.store.close()).await.expect("closes");
     drop(reads);
 }
@@ -169,7 +182,7 @@ fn a_thread_that_panics_fails_the_store() {
         closed: false.into(),
     });
     spawn("store-test", &shared, || {}).expect("a thread").join().expect("the thread ends");
-    assert!(shared.check_accepting().is_ok(), "a thread that ends does not fail the store");
+    assert!(shared.check_accepting().is_ok(), "a thread that ends must not fail the store");
     spawn("store-test", &shared, || panic!("on purpose"))
         .expect("a thread")
         .join()

@@ -15,8 +15,8 @@ use super::{Store, StoreResult};
 /// The hash of a code together with its sale.
 pub type CodeHash = [u8; 32];
 
-/// The lock on the sale makes concurrent additions wait for each other. So each sees the codes of
-/// the other, and the sale never has too many codes.
+/// The lock on the sale makes concurrent additions wait for each other. So each addition sees the
+/// codes of earlier additions, and the sale never has too many codes.
 const LOCK_SALE: Statement = locking!("SELECT 1 FROM sale WHERE id = $1", "FOR NO KEY UPDATE");
 const COUNTS: Statement = statement(
     "SELECT count(*), CAST(coalesce(sum(uses), 0) AS bigint),

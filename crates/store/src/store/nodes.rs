@@ -45,7 +45,7 @@ impl Store {
     pub async fn take_limits(&self, calls: Vec<(u64, LimitCall)>) -> StoreResult<Vec<LimitAnswer>> {
         match self {
             Self::Sqlite(_) => {
-                Err(StoreError::Unexpected("an embedded store shares no limits".to_owned()))
+                Err(StoreError::Unexpected("an embedded store has no shared limits".to_owned()))
             }
             Self::Postgres(s) => Box::pin(s.take_limits(calls)).await,
         }

@@ -166,7 +166,7 @@ fn visitor(row: Row<'_>) -> Done<RoomVisitor> {
 }
 
 /// Returns the units that no buyer holds (`None` if unlimited), and the limit for one buyer. If the
-/// sale is not open, returns 0 units and 1.
+/// sale is not open, returns 0 units and a limit of 1.
 fn stock(row: Row<'_>, at: usize) -> Done<(Option<u64>, u64)> {
     let (is_open, counted) = (row.get::<bool>(at)?, row.get::<bool>(at + 1)?);
     let (limit, free) = (row.number(at + 2)?, row.number(at + 3)?);

@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(120);
 async fn wait_for_orders(fixture: &Fixture, orders: usize) -> BTreeSet<String> {
     let (since, mut keys) = (Instant::now(), BTreeSet::new());
     while keys.len() < orders {
-        assert!(since.elapsed() < WITHIN, "published {} of {orders}", keys.len());
+        assert!(since.elapsed() < WITHIN, "only {} of {orders} orders were published", keys.len());
         keys.extend(
             fixture
                 .commits
@@ -57,7 +57,7 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     cluster.psql(&database, kill).expect("psql runs");
     let since = Instant::now();
     while fixture.store.staleness() < Duration::from_secs(60) {
-        assert!(since.elapsed() < WITHIN, "the published state is not outdated");
+        assert!(since.elapsed() < WITHIN, "the published state does not become outdated");
         tokio::task::yield_now().await;
     }
     wait_for_orders(&fixture, ORDERS + 1).await;
@@ -97,13 +97,13 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
         let commits = again.commits.take();
         let keys: Vec<_> = commits.iter().flat_map(|c| &c.orders).map(|order| order.id).collect();
         assert_eq!(keys, [made.id]);
-        assert!(commits.iter().all(|c| !c.sales), "no sale was changed");
+        assert!(commits.iter().all(|c| !c.sales), "an unchanged sale must not be published");
     }
     again.check_invariants().await;
     again.store.close().await;
 }
 
-/// Undoes the migration to schema 24, as far as this test needs it.
+/// Undoes a part of the migration to schema 24, so that the schema is old enough for this test.
 const SCHEMA_23: &str = "DROP TRIGGER orders_add_due ON orders;
      DROP TRIGGER orders_change_due ON orders;
      DROP FUNCTION add_order_due; DROP FUNCTION change_order_due; DROP TABLE order_due;
@@ -135,7 +135,7 @@ async fn an_order_that_commits_during_the_migration_has_a_due_time() {
                  AND mode = 'RowExclusiveLock' AND granted";
     let since = Instant::now();
     while cluster.psql(&database, locks).expect("psql runs").trim() == "0" {
-        assert!(since.elapsed() < WITHIN, "the older node inserts an order");
+        assert!(since.elapsed() < WITHIN, "the older node did not insert its order in time");
     }
     let fixture = open_postgres(&cluster.url(&database), 2).await;
     older.join().expect("the older node commits");

@@ -206,7 +206,7 @@ async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
          WHERE relation = 'refund'::regclass AND mode = 'AccessExclusiveLock' AND granted";
     wait_until("the table is locked", is_unlocked);
     let checked = tokio::time::timeout(Duration::from_millis(100), fixture.store.check()).await;
-    assert!(checked.is_err(), "the audit waits for the table");
+    assert!(checked.is_err(), "the audit must wait for the table");
     lock.join().expect("no panic");
     // After a few seconds the database itself ends a session with an idle transaction.
     let (began, idle) = (
@@ -216,7 +216,7 @@ async fn a_cancelled_audit_leaves_no_open_transaction_in_postgresql() {
          AND clock_timestamp() - state_change > interval '1 s'",
     );
     while began.elapsed() < Duration::from_secs(3) {
-        assert_eq!(psql(idle), "0", "no transaction stays open");
+        assert_eq!(psql(idle), "0", "the audit must not leave a transaction open");
         std::thread::sleep(Duration::from_millis(20));
     }
     fixture.check_invariants().await;
@@ -317,7 +317,7 @@ async fn a_database_of_the_previous_version_is_migrated() {
     assert_eq!(
         fixture.store.history(anna.id).await.expect("reads"),
         [],
-        "the previous version stored no events"
+        "an order of the previous version must have no events"
     );
     fixture.expect_units(item, 10, 7, 1, 2).await;
     fixture.clock.advance(HOLD_MS);

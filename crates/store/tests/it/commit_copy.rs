@@ -74,13 +74,16 @@ async fn a_base_and_the_later_segments_are_the_store() {
     segments.extend(take(&copy));
     fixture.store.close().await;
     let pages: usize = segments.iter().map(|segment| segment.pages.len()).sum();
-    assert!(pages as u64 > log_pages, "the log restarted: {pages} pages, {log_pages} in the log");
+    assert!(
+        pages as u64 > log_pages,
+        "the log must restart: {pages} pages were copied, and the log has {log_pages}"
+    );
 
     let (before, complete) = covered.expect("a base");
     let file = File::options().write(true).open(&base).expect("the base");
     let mut newest = before;
     for segment in segments.iter().filter(|segment| segment.last > before) {
-        assert!(segment.first <= newest + 1, "no commit is missing");
+        assert!(segment.first <= newest + 1, "the segments must not skip a commit");
         let again = Segment::decode(&segment.encode()).expect("the same");
         again.apply(&file).expect("the pages are written");
         newest = segment.last;

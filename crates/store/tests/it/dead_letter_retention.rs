@@ -39,19 +39,19 @@ async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell:
     assert_eq!(
         delete_expired(&fixture, now.plus(-1_000), 9).await,
         0,
-        "no dead letter is old enough"
+        "dead letters that are not old enough must stay"
     );
     assert_eq!(
         delete_expired(&fixture, now, 1).await,
         1,
-        "at most `limit` dead letters are deleted"
+        "at most `limit` dead letters must be deleted"
     );
     assert_eq!(
         delete_expired(&fixture, now, 9).await,
         1,
-        "resolved and unresolved dead letters are deleted"
+        "resolved and unresolved dead letters must be deleted"
     );
-    assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new dead letter stays");
+    assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new dead letter must stay");
     let left = async || {
         let letters = fixture.store.dead_letter_tickets(9).await.expect("reads");
         letters.into_iter().map(|letter| DeadLetterId::Ticket(letter.ticket)).collect::<Vec<_>>()
@@ -70,9 +70,13 @@ async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell:
         let shown = fixture.store.dead_letter(id(ticket)).await.expect("reads");
         assert_eq!(shown.is_some(), outcome == DeadLetterOutcome::Gone);
         let again = fixture.settle(ticket).await;
-        assert_eq!((again.verdict, again.fresh), (Verdict::Unavailable, false), "delivered again");
+        assert_eq!(
+            (again.verdict, again.fresh),
+            (Verdict::Unavailable, false),
+            "a ticket that is delivered again must keep its verdict"
+        );
     }
-    assert_eq!(left().await, [id(&young)], "no deleted dead letter is written again");
+    assert_eq!(left().await, [id(&young)], "a deleted dead letter must not be written again");
     fixture.expect_units(grant.slot.item, 0, 20, 0, 0).await;
     shell
 }

@@ -42,7 +42,7 @@ async fn child_that_settles_until_the_store_fails() {
         fixture.commits.forget();
     }
     let reasons = fatal.lock().expect("no panic").clone();
-    assert_eq!(reasons.len(), 1, "the failure is reported once: {reasons:?}");
+    assert_eq!(reasons.len(), 1, "the failure must be reported once: {reasons:?}");
     for refused in [
         fixture.store.health().await.err(),
         fixture.store.take_leader_lease(1, 1).await.err(),
@@ -92,7 +92,7 @@ async fn expect_confirmed(dir: &Dir, confirmed: &[TicketId]) {
     for id in confirmed {
         assert!(
             fixture.store.order(*id).await.expect("reads").is_some(),
-            "{id} was confirmed and does not exist"
+            "the order {id} was confirmed and does not exist"
         );
     }
     fixture.check_invariants().await;
@@ -111,7 +111,7 @@ async fn a_file_that_cannot_grow_stops_the_store_and_loses_nothing() {
     let (confirmed, lines) = listen(&mut child, |_| false);
     assert!(lines.iter().any(|line| line.starts_with("fatal ")), "{lines:?}");
     assert!(lines.iter().any(|line| line == "stopped normally"), "{lines:?}");
-    assert!(confirmed.len() > 100, "orders before the failure: {}", confirmed.len());
+    assert!(confirmed.len() > 100, "too few orders before the failure: {}", confirmed.len());
     expect_confirmed(&dir, &confirmed).await;
 }
 
@@ -135,7 +135,7 @@ async fn a_full_disk_stops_the_store_and_loses_nothing() {
         "{lines:?}"
     );
     assert!(lines.iter().any(|line| line == "stopped normally"), "{lines:?}");
-    assert!(confirmed.len() > 100, "orders before the failure: {}", confirmed.len());
+    assert!(confirmed.len() > 100, "too few orders before the failure: {}", confirmed.len());
     expect_confirmed(&kept, &confirmed).await;
 }
 

@@ -286,7 +286,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!(
         (shares(anna()).await, shares(other_name()).await),
         (1, 1),
-        "the reserved order and the paid order name the buyer"
+        "the reserved order and the paid order must each count for one name"
     );
 
     // All orders that waited for money end.
@@ -308,7 +308,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!(erase(&fixture).await, Erased { orders: 3, other: 0 });
     step(&fixture, "autumn", PhaseStep::Close).await;
     assert_eq!(erase(&fixture).await, Erased { orders: 1, other: 1 });
-    assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "an active block stays");
+    assert_eq!(shell.holding(BUYER), ["block.value".to_owned()].into(), "only a block must stay");
     let soon = fixture.clock.now().plus(1_000);
     fixture
         .store
@@ -317,7 +317,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
         .expect("writes")
         .expect("there is room");
     fixture.clock.advance(2_000);
-    assert!(!traces(&fixture).await.blocked, "the block has ended");
+    assert!(!traces(&fixture).await.blocked, "an ended block must not block the buyer");
     assert_eq!(erase(&fixture).await, Erased { orders: 0, other: 1 });
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     assert_eq!(traces(&fixture).await, BuyerTraces::default());
@@ -393,7 +393,7 @@ async fn many_orders_take_several_batches(fixture: Fixture, shell: Shell) -> She
     assert_eq!(
         (rest.orders, first.other + rest.other),
         (50, many),
-        "one feed row for each expired order"
+        "one feed row must be erased for each expired order"
     );
     assert_eq!(shell.holding(BUYER), BTreeSet::new());
     shell

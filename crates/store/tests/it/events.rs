@@ -70,7 +70,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     assert_eq!(
         read_on(&a.store, &mut position).await,
         Vec::<String>::new(),
-        "the events have no positions yet"
+        "events without positions must not be read"
     );
     assert_eq!(b.store.sequence_events(1).await.expect("writes"), 1);
     assert_eq!(a.store.sequence_events(100).await.expect("writes"), 1);
@@ -81,7 +81,7 @@ async fn a_late_commit_reaches_readers_that_continue() {
     assert_eq!(
         read_on(&a.store, &mut position).await,
         ["first", "fourth"],
-        "the event that committed late is read too"
+        "the event that committed late must be read too"
     );
     assert_eq!(a.store.last_position().await.expect("reads"), position);
     run(&slow, "BEGIN").await;
@@ -116,7 +116,7 @@ async fn one_transaction_at_a_time_assigns_positions() {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     run(&other, "COMMIT").await;
-    assert_eq!(waits.await.expect("runs"), 1, "the first event already has a position");
+    assert_eq!(waits.await.expect("runs"), 1, "the first event must already have a position");
     let mut position = 0;
     assert_eq!(read_on(&b.store, &mut position).await, ["first", "second"]);
     assert_eq!(position, 8);
@@ -243,7 +243,7 @@ async fn readers_miss_no_event_and_each_payment_has_one_result_under_concurrent_
         read.push(reader.await.expect("runs"));
     }
     let second = read.pop().expect("two readers");
-    assert_eq!(read[0], second, "each reader reads the same events in the same order");
+    assert_eq!(read[0], second, "each reader must read the same events in the same order");
     check_events(&a.store, &orders, &read[0]).await;
     let events = session(&database)
         .await
@@ -288,7 +288,7 @@ async fn check_events(store: &Store, orders: &BTreeSet<TicketId>, read: &[Stored
         let of = MoneyQuery { order: Some(id.to_string()), limit: 9, ..MoneyQuery::default() };
         let payments = store.payments(of.clone()).await.expect("reads").rows;
         let refunds = store.refunds(of).await.expect("reads").rows;
-        assert_eq!(payments.len(), 2, "each payment is recorded once");
+        assert_eq!(payments.len(), 2, "each payment must be recorded once");
         assert_eq!(payments.len() - refunds.len(), usize::from(now.state == OrderState::Paid));
     }
 }

@@ -129,7 +129,11 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
     let reaction = fixture.store.react_to_history().await.expect("reacts");
-    assert_eq!((reaction.paused.len(), reaction.lost), (0, None), "nothing was lost");
+    assert_eq!(
+        (reaction.paused.len(), reaction.lost),
+        (0, None),
+        "a failover that loses nothing must not pause sales or report orders"
+    );
     let history = fixture.store.store_history().await.expect("reads");
     assert_eq!(
         history.iter().map(|row| (row.fence, row.cause)).collect::<Vec<_>>(),
@@ -159,7 +163,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     let _ = fixture.store.settle(more).await;
     let orders = "SELECT count(*) FROM orders";
     let old = tokio::task::block_in_place(|| pair.primary.psql(&pair.database, orders));
-    assert_eq!(old.expect("reads").trim(), "30", "the old primary gets no order");
+    assert_eq!(old.expect("reads").trim(), "30", "the old primary must not get an order");
     fixture.store.close().await;
 }
 
@@ -182,7 +186,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     let mut changes = fixture.store.history_changes().expect("a database");
     let seen = changes.wait_for(|fence| *fence == 2);
     let is_seen = tokio::time::timeout(AGAIN_WITHIN, seen).await.is_ok();
-    assert!(is_seen, "the node notices the failover");
+    assert!(is_seen, "the node must notice the failover");
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     let found = reaction.lost.expect("the new primary lacks orders");
     assert_eq!((found.acknowledged, found.lost, found.fence), (20, 10, 2));
@@ -204,9 +208,13 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
     // An operator resumes the sale, and no node pauses it again.
     fixture.store.step_sale("sale-0", PhaseStep::Resume).await.expect("resumes");
     let seen = changes.wait_for(|fence| *fence == 3);
-    assert!(tokio::time::timeout(AGAIN_WITHIN, seen).await.is_ok(), "the node knows row 3");
+    assert!(tokio::time::timeout(AGAIN_WITHIN, seen).await.is_ok(), "the node must learn of row 3");
     let again = fixture.store.react_to_history().await.expect("reacts");
-    assert_eq!((again.paused.len(), again.lost), (0, None), "the orders are reported only once");
+    assert_eq!(
+        (again.paused.len(), again.lost),
+        (0, None),
+        "the orders must be reported only once"
+    );
     assert_eq!(fixture.store.lost_orders().await.expect("reads"), []);
     // Without a recorded action `sale.resumed`, the lost orders are listed again when the sale is
     // paused or closed.
@@ -258,7 +266,7 @@ async fn a_dump_that_is_restored_into_the_same_server_pauses_open_sales() {
     fixture.store.close().await;
     let again = open(&url, 1, memory.clone()).await.expect("opens");
     let reaction = again.store.react_to_history().await.expect("reacts");
-    assert!(reaction.paused.is_empty(), "a restart of the node pauses nothing");
+    assert!(reaction.paused.is_empty(), "a restart of the node must not pause sales");
     again.store.close().await;
     tokio::task::block_in_place(|| {
         cluster.dump_into(&database, &cluster, &copy);
@@ -303,7 +311,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
     tokio::task::block_in_place(|| pair.standby.stop());
     let wait = Duration::from_secs(2);
     let check = tokio::time::timeout(wait, fixture.store.commit_check()).await;
-    assert!(check.is_err(), "commits stall: {check:?}");
+    assert!(check.is_err(), "the commit must stall: {check:?}");
     let replication = fixture.store.replication().await.expect("reads").expect("a database");
     assert!(replication.lacks_standbys(), "{replication:?}");
     assert_eq!(replication.missing, [STANDBY]);
@@ -322,7 +330,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
     });
     let orders = "SELECT count(*) FROM orders";
     let seen = tokio::task::block_in_place(|| pair.primary.psql(&pair.database, orders));
-    assert_eq!(seen.expect("reads").trim(), "0", "the commit is not visible");
+    assert_eq!(seen.expect("reads").trim(), "0", "the commit must not be visible");
     assert!(!settling.is_finished());
     tokio::task::block_in_place(|| pair.standby.restart());
     assert_eq!(settling.await.expect("settles").len(), 1);
@@ -354,7 +362,7 @@ async fn a_commit_that_a_crash_made_visible_is_not_shown_before_the_standby_has_
         pair.primary.crash();
         pair.primary.restart();
         let seen = pair.primary.psql(&pair.database, orders).expect("reads");
-        assert_eq!(seen.trim(), "1", "the restart made the commit visible");
+        assert_eq!(seen.trim(), "1", "the restart must make the commit visible");
     });
     let (begun, mut reason) = (Instant::now(), String::new());
     while !reason.contains(STANDBY) && begun.elapsed() < Duration::from_secs(3) {
@@ -365,11 +373,14 @@ async fn a_commit_that_a_crash_made_visible_is_not_shown_before_the_standby_has_
     let replication = fixture.store.replication().await.expect("known").expect("a database");
     assert_eq!((replication.lacks_standbys(), &*replication.missing[0]), (true, STANDBY));
     let answer = tokio::time::timeout(Duration::from_secs(3), order()).await;
-    assert!(!matches!(answer, Ok(Ok(_))), "the standby lacks the order: {answer:?}");
+    assert!(
+        !matches!(answer, Ok(Ok(_))),
+        "the standby lacks the order, so the read must not succeed: {answer:?}"
+    );
     assert!(!settling.is_finished());
     tokio::task::block_in_place(|| pair.standby.restart());
     assert_eq!(settling.await.expect("settles").len(), 1);
     let answer = order().await.expect("reads");
-    assert!(answer.is_some(), "the node shows the order now");
+    assert!(answer.is_some(), "the node must show the order now");
     fixture.store.close().await;
 }

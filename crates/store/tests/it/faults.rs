@@ -89,7 +89,7 @@ async fn killed_sessions_lose_no_order_and_repeat_none() {
     assert_eq!(promised.len(), 3_000);
     let known: BTreeSet<_> =
         fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
-    assert_eq!(known, promised, "every order was published before its caller got the answer");
+    assert_eq!(known, promised, "every order must be published before its caller gets the answer");
     fixture.expect_units(grant.slot.item, 0, 7_000, 3_000, 0).await;
     fixture.store.close().await;
 }
@@ -123,7 +123,7 @@ async fn a_crash_of_the_database_loses_no_confirmed_order() {
         all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
     });
     let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
-    assert_eq!(known, promised, "the other node knows all orders");
+    assert_eq!(known, promised, "the other node must know all orders");
     let since = Instant::now();
     while fixture.store.health().await.is_err() {
         assert!(since.elapsed() < AGAIN_WITHIN, "the database is not available again");
@@ -184,7 +184,7 @@ async fn a_ticket_that_cannot_settle_becomes_a_dead_letter_and_the_others_settle
         assert_eq!(
             feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(),
             [(Some(id), 1)],
-            "credited once"
+            "the ticket must be credited once"
         );
     }
     poison(&database, "resolution", "TRUE");
@@ -205,9 +205,15 @@ async fn a_job_that_panics_is_rolled_back_and_the_store_keeps_working() {
     let panicked = fixture.store.patch_sale("sale-0", None, Box::new(bug)).await;
     let Err(StoreError::Unexpected(reason)) = panicked else { panic!("{panicked:?}") };
     assert!(reason.contains("a bug in a patch"), "{reason}");
-    assert!(fixture.store.delete_sale("sale-0", Some(9)).await.is_ok(), "no lock remains");
+    assert!(
+        fixture.store.delete_sale("sale-0", Some(9)).await.is_ok(),
+        "the failed patch must not leave a lock"
+    );
     fixture.store.close().await;
-    assert!(matches!(fixture.store.sales().await, Err(StoreError::Unavailable { .. })), "closed");
+    assert!(
+        matches!(fixture.store.sales().await, Err(StoreError::Unavailable { .. })),
+        "a closed store must refuse calls"
+    );
 }
 
 async fn opened(
@@ -267,6 +273,9 @@ async fn the_stores_time_is_the_databases_time() {
     let there =
         || cluster.psql(&database, sql).expect("a query").trim().parse::<i64>().expect("a number");
     let (before, here, after) = (there(), store.now().0, there());
-    assert!((before - 500..after + 500).contains(&here), "{here} here, {before} to {after} there");
+    assert!(
+        (before - 500..after + 500).contains(&here),
+        "the store's time is {here}, and the database's time was {before} to {after}"
+    );
     store.close().await;
 }

@@ -38,7 +38,7 @@ impl Shop {
         Self { fixture, fatal, grant, order }
     }
 
-    /// Settles the ticket of this number.
+    /// Settles the ticket with this number.
     async fn settle(&self, n: u64) -> StoreResult<Vec<TicketVerdict>> {
         let ticket = self.fixture.ticket(&self.grant, n, &format!("buyer-{n}"), "k", 1);
         self.fixture.store.settle(vec![ticket]).await
@@ -67,9 +67,12 @@ impl Shop {
             "{refused:?}"
         );
         store.close().await;
-        assert!(self.fixture.commits.take().is_empty(), "no further commit is published");
+        assert!(
+            self.fixture.commits.take().is_empty(),
+            "the store must not publish a further commit"
+        );
         let mut reasons = self.fatal.lock().expect("no panic").clone();
-        assert_eq!(reasons.len(), 1, "the failure is reported once: {reasons:?}");
+        assert_eq!(reasons.len(), 1, "the failure must be reported once: {reasons:?}");
         reasons.remove(0)
     }
 }
@@ -177,7 +180,7 @@ async fn an_idle_store_notices_that_a_file_is_gone() {
         fs::remove_file(dir.path().join(name)).expect("the file can change");
         let begun = Instant::now();
         while shop.fixture.store.health().await.is_ok() {
-            assert!(begun.elapsed() < PATIENCE, "the store works without {name}");
+            assert!(begun.elapsed() < PATIENCE, "the store still works without {name}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let reason = shop.stopped().await;
@@ -207,7 +210,7 @@ async fn a_backup_and_a_vacuum_do_not_stop_the_store() {
         .execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
         .expect("no other connection works");
     shop.settle(3).await.expect("settles");
-    assert_eq!(shop.fixture.commits.take().len(), 2, "each commit was published");
+    assert_eq!(shop.fixture.commits.take().len(), 2, "each commit must be published");
     shop.fixture.check_invariants().await;
     shop.fixture.store.close().await;
     assert!(shop.fatal.lock().expect("no panic").is_empty());

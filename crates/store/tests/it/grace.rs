@@ -41,11 +41,11 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     run("UPDATE orders SET ask_ms = 120000");
     assert_eq!(next_due().await, Some(order.pay_by.plus(PROVIDER_GRACE_MS)));
     fixture.clock.advance(HOLD_MS + PROVIDER_GRACE_MS);
-    assert_eq!(expire(&fixture).await, [], "no query was sent yet");
+    assert_eq!(expire(&fixture).await, [], "the order must not expire before a query was sent");
     assert_eq!(
         next_due().await,
         Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "the order is not found again before its time"
+        "the order must not be found again before its time"
     );
     record_no_answer(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));

@@ -15,7 +15,7 @@ use crate::fixture::{Dir, open};
 fn send<F: Future>(job: F) -> std::pin::Pin<Box<F>> {
     let mut job = Box::pin(job);
     let poll = job.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    assert!(poll.is_pending(), "the job waits");
+    assert!(poll.is_pending(), "the job must wait");
     job
 }
 
@@ -61,7 +61,7 @@ async fn waiting_jobs_are_committed_together() {
         assert_eq!(job.await.expect("settles")[0].verdict, Verdict::Reserved);
     }
     let sizes: Vec<_> = fixture.commits.take().iter().map(|t| t.orders.len()).collect();
-    assert_eq!(sizes, [0, 20], "all waiting jobs are in one commit");
+    assert_eq!(sizes, [0, 20], "all waiting jobs must be in one commit");
     fixture.store.close().await;
 }
 

@@ -1,5 +1,5 @@
 //! Runs random lists of transactions on a backend and on the model. After each transaction, the
-//! answers and the rows are equal.
+//! answers and the rows must be equal.
 use std::cell::RefCell;
 use std::sync::Arc;
 

@@ -79,7 +79,7 @@ async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     }
     assert_eq!(a.store.finish_recall(RecallId(1), 5).await.expect("writes"), 5);
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    assert_eq!(b.counts(item).await, now, "the units are in slots as before");
+    assert_eq!(b.counts(item).await, now, "the counts must stay the same");
     let feed = b.store.feed_after(into.id, Seq(0), 9).await.expect("reads");
     assert_eq!(feed.iter().map(|row| row.units).collect::<Vec<_>>(), [5]);
     for fixture in [a, b] {
@@ -94,7 +94,10 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     let item = grant.slot.item;
     let now = a.counts(item).await;
     let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
-    assert!(all.iter().any(|c| c.sales), "a sale was created and opened: {all:?}");
+    assert!(
+        all.iter().any(|c| c.sales),
+        "the creation and the opening of a sale must be published: {all:?}"
+    );
     for (n, held) in [(1, 2), (2, 4)] {
         let order = a.reserve(&grant, n, &format!("buyer-{n}"), 2).await;
         let now = a.counts(item).await;
@@ -102,7 +105,7 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
         let all = wait(&b, KNOWN_WITHIN, |all| all.iter().any(|c| c.counts.contains(&now))).await;
         let at = all.iter().position(|c| c.counts.contains(&now)).expect("waited for");
         let known: Vec<_> = all[..=at].iter().flat_map(|c| &c.orders).collect();
-        assert_eq!(known, [&order], "published counts include only published orders");
+        assert_eq!(known, [&order], "published counts must include only published orders");
         assert!(all.iter().all(|c| !c.sales && c.verdicts.is_empty()), "{all:?}");
     }
     let id = a
@@ -118,7 +121,10 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
     wait(&b, KNOWN_WITHIN, |all| all.iter().any(ended)).await;
     b.store.step_sale("sale-0", PhaseStep::Pause).await.expect("writes");
     wait(&a, KNOWN_WITHIN, |all| all.iter().any(|c| c.sales)).await;
-    assert!(b.commits.take().iter().all(|c| !c.sales), "a node is not notified of its own change");
+    assert!(
+        b.commits.take().iter().all(|c| !c.sales),
+        "a node must not be notified of its own change"
+    );
     a.store.close().await;
     b.store.close().await;
 }
@@ -149,7 +155,7 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     assert_eq!(resolved[2].verdict, Verdict::Order(resolved[0].id));
     assert!(
         a.commits.take().iter().all(|c| c.verdicts.is_empty()),
-        "a node gets no verdicts of tickets that it settled itself"
+        "a node must not get verdicts of tickets that it settled itself"
     );
     a.store.close().await;
     b.store.close().await;
@@ -190,7 +196,7 @@ async fn settlers_on_two_nodes_never_exceed_a_limit() {
     assert_eq!(resolved.len(), 480);
     let reserved: BTreeSet<TicketId> =
         resolved.iter().filter(|r| r.verdict == Verdict::Reserved).map(|r| r.id).collect();
-    assert_eq!(reserved.len(), 40 * 3, "each buyer has exactly the limit");
+    assert_eq!(reserved.len(), 40 * 3, "each buyer must have exactly the limit");
     for buyer in 0..40 {
         let buyer = BuyerId::new(&format!("buyer-{buyer:02}")).expect("a name");
         assert_eq!(a.store.quota(item, buyer).await.expect("reads"), 3);
@@ -203,7 +209,7 @@ async fn settlers_on_two_nodes_never_exceed_a_limit() {
             all.iter().flat_map(|c| &c.orders).map(|o| o.id).collect::<BTreeSet<_>>().len() >= 120
         });
         let known: BTreeSet<_> = known.await.iter().flat_map(|c| &c.orders).map(|o| o.id).collect();
-        assert_eq!(known, reserved, "each node knows every order");
+        assert_eq!(known, reserved, "each node must know every order");
     }
     a.store.close().await;
     b.store.close().await;
@@ -236,7 +242,11 @@ async fn judge(
                 (PaymentState::Refunded, RefundCause::Late)
             );
         }
-        None => assert_eq!((payments.len(), refunds.len()), (0, 0), "no payment was made"),
+        None => assert_eq!(
+            (payments.len(), refunds.len()),
+            (0, 0),
+            "an order without a payment must not have payments or refunds"
+        ),
         other => panic!("the payment is neither paid nor refunded: {other:?}"),
     }
     let is_paid = now.state == OrderState::Paid;
@@ -303,13 +313,13 @@ async fn two_nodes_do_not_pay_expire_and_cancel_the_same_order_twice() {
     let ended = ends.join_all().await.concat();
     let given: u64 = refills.join_all().await.into_iter().sum();
     let once: BTreeSet<_> = ended.iter().copied().collect();
-    assert_eq!(once.len(), ended.len(), "no order ended twice");
+    assert_eq!(once.len(), ended.len(), "an order must not end twice");
     let mut paid = 0;
     for order in &orders {
         let state = judge(&b, order, once.contains(&order.id), captured.get(&order.id)).await;
         paid += if state == OrderState::Paid { 2 } else { 0 };
     }
-    assert_eq!(a.store.expire_due(100).await.expect("writes"), [], "no order is reserved");
+    assert_eq!(a.store.expire_due(100).await.expect("writes"), [], "every order must have ended");
     a.expect_units(grant.slot.item, 120 - paid - given, 80 + given, 0, paid).await;
     a.store.close().await;
     b.store.close().await;
@@ -346,7 +356,7 @@ async fn one_key_makes_one_adjustment_and_one_slot_has_one_grant_over_all_nodes(
     assert_eq!(
         b.store.create_sale(again).await.expect("writes"),
         None,
-        "the id is taken at every node"
+        "an id must be taken at every node"
     );
     a.store.close().await;
     b.store.close().await;

@@ -71,7 +71,7 @@ async fn a_reopened_store_has_the_same_rows() {
     );
     fixture.store.close().await;
     let log = std::fs::metadata(dir.path().join("doorbuster.sqlite3-wal"));
-    assert!(log.is_ok_and(|log| log.len() == 0), "the close checkpoints the whole log");
+    assert!(log.is_ok_and(|log| log.len() == 0), "the close must checkpoint the whole log");
     let again = open(dir.path());
     assert_eq!(again.store.sales().await.expect("reads"), sales);
     assert_eq!(inspect::dump(&again.store).await.expect("reads"), rows);

@@ -200,7 +200,7 @@ async fn payments_over_killed_sessions_pay_once() {
     let paid: BTreeSet<_> =
         fixture.commits.take().iter().flat_map(|c| &c.orders).map(|o| (o.id, o.state)).collect();
     for order in orders {
-        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node published the order");
+        assert!(paid.contains(&(order.id, OrderState::Paid)), "the node must publish the order");
         let history = fixture.store.history(order.id).await.expect("reads");
         let what: Vec<_> = history.iter().map(|stored| stored.event.what).collect();
         assert_eq!(what, [EventType::OrderReserved, EventType::OrderPaid]);

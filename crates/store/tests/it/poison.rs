@@ -42,7 +42,7 @@ async fn a_ticket_that_cannot_settle_is_returned_and_the_others_settle() {
     assert_eq!(
         fixture.commits.take().iter().map(|t| t.orders.len()).collect::<Vec<_>>(),
         [6],
-        "one commit"
+        "the batch must be one commit"
     );
     let letters = fixture.store.dead_letter_tickets(9).await.expect("reads");
     let ticket = id_key().id_of(&fixture.ticket(&grant, 4, "poison", "k", 1));
@@ -64,10 +64,14 @@ async fn a_ticket_that_cannot_settle_is_returned_and_the_others_settle() {
     assert_eq!(
         feed.iter().map(|f| (f.ticket, f.units)).collect::<Vec<_>>(),
         [(Some(ticket), 1)],
-        "credited"
+        "the ticket must be credited"
     );
     fixture.expect_units(grant.slot.item, 0, 4, 6, 0).await;
-    assert_eq!(batch_with_poison(&fixture).await, wanted(), "delivered again");
+    assert_eq!(
+        batch_with_poison(&fixture).await,
+        wanted(),
+        "tickets that are delivered again must keep their verdicts"
+    );
     assert_eq!(fixture.store.dead_letter_tickets(9).await.expect("reads").len(), 1);
     fixture.store.close().await;
 }
@@ -124,7 +128,7 @@ async fn a_job_that_fails_or_panics_is_rolled_back_alone() {
     let renamed = fixture.store.patch_sale(&sale, Some(2), Box::new(rename)).await;
     assert!(
         matches!(renamed, Ok(PatchOutcome::Done(row)) if row.title == "whole"),
-        "the store keeps working"
+        "the store must keep working"
     );
     fixture.store.close().await;
 }

@@ -153,20 +153,23 @@ async fn each_is_named_once(fixture: &Fixture, run: impl Fn(&str)) {
                 DifferenceKind::CapturedWithoutPaidOrder => {
                     assert!(
                         named.insert(found.payment.clone()),
-                        "each payment is named once: {found:?}"
+                        "each payment must be named once: {found:?}"
                     );
                 }
                 other => {
                     assert_eq!(
                         (other, pages),
                         (DifferenceKind::PaidTwice, 0),
-                        "the first page lists the other kinds: {found:?}"
+                        "the first page must list the other kinds: {found:?}"
                     )
                 }
             }
         }
         pages += 1;
-        assert_eq!(books.unattributed[0].captured, MANY as i128, "each report has the full sums");
+        assert_eq!(
+            books.unattributed[0].captured, MANY as i128,
+            "each report must have the full sums"
+        );
         if books.more.is_empty() {
             break;
         }

@@ -46,12 +46,12 @@ async fn a_backup_is_a_store_of_one_instant() {
         .expect("reads")
         .map(|e| e.expect("reads").file_name())
         .collect();
-    assert_eq!(names, ["copy"], "no other file is left");
+    assert_eq!(names, ["copy"], "the backup must not leave another file");
     restore(&elsewhere.path().join("copy"), restored.path(), LATER).expect("restores");
     let copy = open(restored.path());
     copy.check_invariants().await;
     let held = copy.counts(grant.slot.item).await.held;
-    assert!(held % 50 == 0 && held <= 5_000, "the backup has only whole commits: {held}");
+    assert!(held % 50 == 0 && held <= 5_000, "the backup must have only whole commits: {held}");
     copy.store.close().await;
     fixture.store.close().await;
 }
@@ -101,7 +101,10 @@ async fn files_that_are_no_backup_and_directories_in_use_are_refused() {
     let store = open(dir.path()).store;
     backup(dir.path(), &file, NOW, &secrets()).expect("copies");
     let at = |path: &std::path::Path| restore(path, other.path(), LATER);
-    assert!(matches!(at(&dir.file()), Err(RestoreError::NotABackup(_))), "a store");
+    assert!(
+        matches!(at(&dir.file()), Err(RestoreError::NotABackup(_))),
+        "a store must not be restored as a backup"
+    );
     fs::write(elsewhere.path().join("text"), "no database").expect("writes");
     assert!(matches!(at(&elsewhere.path().join("text")), Err(RestoreError::NotABackup(_))));
     assert!(matches!(at(&elsewhere.path().join("none")), Err(RestoreError::Failed(_))));

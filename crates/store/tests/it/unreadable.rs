@@ -61,7 +61,7 @@ async fn expect(fixture: &Fixture) {
         .expect("reads")
         .rows;
     assert_eq!((dead.len(), dead[0].about.as_str()), (1, "event:3"));
-    let DeadLetterId::Delivery(_) = dead[0].id else { panic!("a delivery: {dead:?}") };
+    let DeadLetterId::Delivery(_) = dead[0].id else { panic!("expected a delivery: {dead:?}") };
     assert_eq!(
         fixture.store.retry_dead_letter(dead[0].id.clone(), 9).await.expect("writes"),
         DeadLetterOutcome::Done

@@ -63,7 +63,7 @@ async fn waitlist_changes_reach_another_node() {
     };
     wait(&b, SOON, waits).await;
     let JoinOutcome::Already(there) = join(&b, item, "anna").await else {
-        panic!("the entry exists")
+        panic!("anna's entry must be found")
     };
     assert_eq!(there, entry);
     cancel(&b, &held).await;
@@ -175,12 +175,12 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     }
     join_all(all).await;
     stop.store(true, Ordering::SeqCst);
-    assert!(killer.await.expect("no panic") > 0, "sessions were killed");
+    assert!(killer.await.expect("no panic") > 0, "the test must kill sessions");
     let orders = OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
     let made = retry(async || a.store.orders(orders.clone()).await).await.orders;
     let served: BTreeSet<u64> =
         made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
-    assert_eq!(served, (1..=UNITS).collect(), "the first entries are served");
+    assert_eq!(served, (1..=UNITS).collect(), "the first entries must be served");
     let counts = retry(async || a.store.counts(Some(vec![item])).await).await[0];
     assert_eq!(
         (counts.waiting, counts.kept, counts.pool, counts.held),

@@ -71,6 +71,6 @@ mod tests {
             },
         );
         assert_eq!(count("audit.fault"), Some(before + 1));
-        assert_eq!(count("server.started"), None, "lines of the level info are not counted");
+        assert_eq!(count("server.started"), None, "lines of the level info must not be counted");
     }
 }

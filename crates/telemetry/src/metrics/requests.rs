@@ -83,7 +83,11 @@ mod tests {
         let names: Vec<_> = routes().collect();
         assert!(names.len() <= ROUTES_MAX, "raise ROUTES_MAX");
         for (index, name) in names.iter().enumerate() {
-            assert_eq!(usize::from(route_index(name).0), index, "{name} has its own index");
+            assert_eq!(
+                usize::from(route_index(name).0),
+                index,
+                "{name} does not have its own index"
+            );
         }
         assert_eq!(route_name(route_index("no such route")), "unmatched");
     }

@@ -136,6 +136,6 @@ mod tests {
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
-        assert!(!page.contains("le=\"16\""), "the last bucket has no bound");
+        assert!(!page.contains("le=\"16\""), "the last bucket must not have a bound");
     }
 }

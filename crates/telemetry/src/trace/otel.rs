@@ -211,7 +211,10 @@ mod tests {
         assert_eq!(parent.span_id().to_string(), span);
         assert!(parent.is_sampled() && parent.is_remote());
         assert!(!parsed(format!("00-{trace}-{span}-00")).expect("valid").is_sampled());
-        assert!(parsed(format!("01-{trace}-{span}-01-more")).is_some(), "a later version");
+        assert!(
+            parsed(format!("01-{trace}-{span}-01-more")).is_some(),
+            "a header of a later version must be accepted"
+        );
         for wrong in [
             String::new(),
             format!("ff-{trace}-{span}-01"),

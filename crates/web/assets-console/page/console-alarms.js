@@ -54,8 +54,8 @@ export function alarmsOf({ ready, audit, nodes, gone, ends, refunds, tickets }) 
     alarms.push({ text, todo: t('alarm.finding.todo'), to: '#/audit' });
   }
   for (const [name, poll] of Object.entries({ audit, nodes, receivers: ends, letters: refunds })) {
-    // Only an error of the server raises an alarm. If there is no answer at all, the whole view is
-    // grey and says so.
+    // Only an error of the server raises an alarm. If there is no answer at all, the view already
+    // turns grey and shows that its numbers are old.
     if (poll.error?.status >= 500) {
       const text = t('alarm.unread', { what: t(name), error: poll.error.message });
       alarms.push({ text, todo: t('alarm.other.todo'), to: '#/' + name });

@@ -1,7 +1,7 @@
 /* Charts over time, drawn with uPlot, and the data of the charts. The server sends no point for a
    step in which nothing changed. In a chart of counts, such a step is zero. In a chart of
-   latencies, it is a gap. In a chart of levels, for example the length of a queue, it has the level
-   of the step before. */
+   latencies, the step is a gap. In a chart of levels, for example the length of a queue, the step
+   has the level of the step before. */
 import { api, brief, clock, html, seg, serverNow, t, useEffect, useRef, useState } from
   '/assets/console-kit.js';
 
@@ -20,8 +20,8 @@ function load() {
 
 /** The maximum number of steps in one answer of the API. */
 const STEPS_MAX = 3600;
-/** How many of the newest steps a page reads again, because nodes write the numbers of a second a
-   little later. */
+/** Each read of a page also repeats this many of the newest steps, because nodes write the numbers
+   of a second only after the second has ended. */
 const OVERLAP = 5;
 /** A node writes the numbers of a second at the end of the next second. So charts end this many
    seconds before now, when all nodes have written their numbers. */
@@ -30,8 +30,8 @@ const WRITTEN_SECS = 3;
 const LEVEL_SECS = 3500;
 
 /** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in
-   seconds. Without `to`, the period ends now and is `secs` seconds long, and is read again and
-   again, with only its newest steps. */
+   seconds. Without `to`, the period ends now and is `secs` seconds long. Then the page repeats the
+   read, and each repeated read has only the newest steps. */
 export function useSeries(sale, { from, to, secs, step }) {
   const [state, set] = useState({ points: new Map(), to: 0, last: null, error: null });
   useEffect(() => {
@@ -39,8 +39,8 @@ export function useSeries(sale, { from, to, secs, step }) {
     let timer = 0;
     let points = new Map();
     let next = from ?? Math.floor(serverNow() / 1000) - secs;
-    // `last` is the newest point before the period. If a level has not changed since then, it has
-    // the value of this point.
+    // `last` is the newest point before the period. If a level has not changed since this point,
+    // the level still has the point's value.
     let [first, last] = [next, null];
     const readEarlier = async () => {
       const start = new Date((first - LEVEL_SECS) * 1000).toISOString();
@@ -200,7 +200,8 @@ function options({ lines, stack, whole, secs, width, moved }) {
 }
 
 /** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. The
-   legend shows the numbers at `shown`, or at the time that the pointer or the arrow keys choose. */
+   legend shows the numbers of the step `shown`, or of the step that the pointer or the arrow keys
+   choose. */
 export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);

@@ -2,7 +2,7 @@
 import { count, html, percent, Pill, seg, t, Table } from '/assets/console-kit.js';
 
 const isCounted = item => typeof item.total === 'number';
-/** Adds up a member of these items. */
+/** Returns the sum of the member `name` over these items. */
 export const sumOf = (items, name) => items.reduce((all, item) => all + (item[name] ?? 0), 0);
 
 /** A bar of parts, each `[name, units]`. The colours are the same as in the legend. */
@@ -24,8 +24,8 @@ export const partsOf = item => [
   ['pool', item.pool ?? 0],
 ];
 
-/** Says whether each item's total equals the sum of its paid and held units, and its units in slots
-   and in the pool. All numbers come from one response. */
+/** Says whether each item's total equals the sum of its units: paid units, held units, units in
+   slots, and units in the pool. All numbers come from one response. */
 function Sum({ items }) {
   const [total, paid, held, slots, pool] = ['total', 'paid', 'held', 'in_slots', 'pool'].map(name =>
     sumOf(items, name),

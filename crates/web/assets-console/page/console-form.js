@@ -92,7 +92,8 @@ function Plan({ form }) {
   </aside>`;
 }
 
-/** The rate limit of a scope: the default, none, or two numbers. */
+/** The fields for the rate limit of a scope. The choices are the server's default, no limit, and
+    two numbers. */
 function Limit({ scope, limit, change, fault }) {
   const name = `limit.${scope}`;
   return html`<${Field} label=${t(name)} hint=${t(`limit.${limit.choice}.hint`)}>
@@ -272,7 +273,8 @@ export function SaleForm({ loaded, tag, isNew, can }) {
       setState({ busy: false, error: null, done: true });
     } catch (error) {
       // Status 412: somebody else changed the sale. Fields that this operator did not change get
-      // their new values. If no field of the form has a new value, the form saves again at once.
+      // the values of that change. If that change concerns no field of the form, the form saves
+      // again at once.
       const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));
       if (now) {
         const others = patchOf(sale, body(texts(now.data, false)).sale);

@@ -16,7 +16,7 @@ export * from '/assets/console-format.js';
 export class ApiError extends Error {
   constructor(status, body, headers) {
     const retryAfter = Number(headers?.get('Retry-After'));
-    // The API's text names a header. An operator does not see headers, so this text has the time.
+    // The API's text names a header, which operators do not see. This text says how long to wait.
     super(status === 429 && retryAfter > 0 ? t('too_many', { n: retryAfter })
       : localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
@@ -54,7 +54,7 @@ async function call(method, path, body, headers = {}) {
     throw new ApiError(0, { detail: t('offline') });
   }
   const date = Date.parse(answer.headers.get('Date') ?? '');
-  // The header `Date` has whole seconds, so smaller differences mean nothing.
+  // The header `Date` has whole seconds, so a difference of up to 1.5 seconds means nothing.
   if (Math.abs(date - serverNow()) > 1500) ahead = date - Date.now();
   let data = null;
   try {
@@ -358,7 +358,7 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // A browser may close a dialog that must stay open. A double click may open a dialog again.
+  // While a change runs, the dialog opens again. After a double click, it may already be open.
   const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>

@@ -22,7 +22,8 @@ async function nameOf(id) {
   return actions[0]?.changes.find(change => change.path === '/name')?.to ?? '';
 }
 
-/** Who made a change: a name and its id, or a word for the server and its commands. */
+/** Who made a change: a name and its id. If no operator made the change, a word for the server or
+    for a command on the server. */
 export function Who({ id }) {
   const [name, set] = useState('');
   useEffect(() => {

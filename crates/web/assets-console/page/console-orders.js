@@ -89,8 +89,8 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // Any other status, for example a lost session, would also fail the requests for the
-          // other orders.
+          // After any other status, for example 401 because the session ended, the requests for the
+          // other orders would also fail.
           if (![409, 422].includes(error.status)) break;
         }
       }

@@ -46,8 +46,8 @@ export function usePeriod(sale) {
   return state;
 }
 
-/** Returns the period of the whole sale. The steps are seconds. They are minutes if the period is
-   long, or if the server may have deleted its seconds. */
+/** Returns the period of the whole sale. If the period is long, or if the server may have deleted
+   the numbers of single seconds, the steps are minutes. Otherwise the steps are seconds. */
 export function wholePeriod({ opened, closed }) {
   const now = Math.floor(serverNow() / 1000);
   const to = closed && now >= closed + AFTER_CLOSE_SECS ? closed + AFTER_CLOSE_SECS : undefined;
@@ -57,8 +57,8 @@ export function wholePeriod({ opened, closed }) {
   return { from, to, step: long ? 60 : 1 };
 }
 
-/** Returns the period of the last `secs` seconds before `to`. The steps are seconds. They are
-   minutes if the server may have deleted these seconds. */
+/** Returns the period of the last `secs` seconds before `to`. If the server may have deleted the
+   numbers of these single seconds, the steps are minutes. Otherwise the steps are seconds. */
 function endOf(to, secs) {
   const from = to - secs;
   return { from, to, step: serverNow() / 1000 - from > DAY_SECS ? 60 : 1 };

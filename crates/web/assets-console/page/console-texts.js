@@ -51,7 +51,7 @@ export const galleryField = (gallery = []) =>
     ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')
     : JSON.stringify(gallery, null, 1);
 
-/* Returns the API's list from the text of a field. null: the text is not valid. */
+/* Returns the API's list from the text of a field. Returns null if the text is not valid. */
 function listOf(field, entry) {
   if (field.trim().startsWith('[')) {
     try {

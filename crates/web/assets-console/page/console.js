@@ -218,7 +218,7 @@ function App() {
     set({ session: null, ended: false });
   };
   if (state.session === null) return html`<${SignIn} done=${read} />`;
-  // When a session ends, the view stays below the form, so that typed text is not lost.
+  // When a session ends, the view stays in the page but is hidden, so that typed text is not lost.
   return html`${state.ended && html`<${SignIn} done=${read} ended=${true} />`}
     <div hidden=${state.ended}><${Frame} session=${state.session} signOut=${signOut} /></div>`;
 }

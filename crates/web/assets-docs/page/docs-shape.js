@@ -9,7 +9,7 @@ export function deref(doc, schema) {
   return { ...found, ...(schema.description && { description: schema.description }) };
 }
 
-/** Returns the schema without `null`, and whether it allows `null`. */
+/** Returns the schema without the type `null`, and whether the original schema allows `null`. */
 function withoutNull(doc, schema) {
   const own = deref(doc, schema),
     choices = own.oneOf ?? own.anyOf;

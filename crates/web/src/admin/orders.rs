@@ -32,8 +32,8 @@ use crate::request_body;
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    // The item may be new from another node, so the catalogue is refreshed first. Otherwise the
-    // item would seem to be missing.
+    // Another node may have just created the item, so the catalogue is refreshed first. Otherwise
+    // the item would seem to be missing.
     app.engine.refresh_catalogue().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {

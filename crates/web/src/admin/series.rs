@@ -83,9 +83,9 @@ fn counts_of(row: &SalePoint) -> StepCounts {
     counts
 }
 
-/// Adds up the points of all nodes at each time. If a node has no point at a time, uses its last
-/// levels (its queue and its waiting visitors) of less than a minute ago. Then combines the sums of
-/// all times since `from` into steps of `length` milliseconds.
+/// Adds up the points of all nodes at each time. If a node has no point at a time, uses the node's
+/// last levels (its queue and its waiting visitors), unless they are a minute old or older. Then
+/// combines the sums of all times since `from` into steps of `length` milliseconds.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,
@@ -162,6 +162,10 @@ mod tests {
         let shown: Vec<_> =
             steps.iter().map(|(at, step)| (at.0, step.queue_depth, step.waiting)).collect();
         assert_eq!(shown, [(12_000, 5, 5), (15_000, 7, 0), (75_000, 2, 0)]);
-        assert_eq!(steps[&Millis(12_000)].answers, BTreeMap::new(), "answers count once");
+        assert_eq!(
+            steps[&Millis(12_000)].answers,
+            BTreeMap::new(),
+            "a step must not repeat the answers of an earlier step"
+        );
     }
 }

@@ -41,7 +41,8 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
     assert_eq!(keys(&english), keys(&chinese));
     for (key, sentence) in &english {
         // An English plural such as {n:person|people} needs no word in Chinese. So a Chinese
-        // sentence may leave out values of the English sentence. It may not contain other values.
+        // sentence may leave out values of the English sentence, but it must not contain other
+        // values.
         let (ours, theirs) = (values(sentence), values(&chinese[key]));
         assert!(theirs.is_subset(&ours), "{key}: {sentence} / {}", chinese[key]);
     }

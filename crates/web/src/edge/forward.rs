@@ -68,8 +68,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // The `Connection` header lists further headers that a proxy must remove. A client must not be
-    // able to remove a header in this way that the node needs.
+    // The `Connection` header lists further headers that a proxy must remove. But a client must not
+    // be able to use this to remove headers that the node needs.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);

@@ -248,7 +248,7 @@ impl Feed {
         self.app.ensure_not_blocked(self.client, self.buyer()).is_err()
     }
 
-    /// Waits for the next event. The caller may drop the future, because no event is lost then.
+    /// Waits for the next event. The caller may drop the future at any time. No event is lost then.
     pub(super) async fn next(&mut self) -> FeedEvent {
         loop {
             let next = tokio::select! {

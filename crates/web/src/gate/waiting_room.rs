@@ -34,7 +34,8 @@ use crate::reply::{HandlerError, HandlerResult, ReplyBody, empty, json};
 use crate::request_body;
 use crate::sales::find_sale;
 
-/// The `Cache-Control` of the answer about a draw, which has the number of participants.
+/// The `Cache-Control` of the answer about a draw. The time is short, because the number of
+/// participants in the answer changes until the draw closes.
 const DRAW_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=1");
 
 /// `POST /v1/sales/{sale}/waiting-room`

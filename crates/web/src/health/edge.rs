@@ -11,7 +11,7 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_edge_feed_age_seconds",
         MetricKind::Gauge,
-        "Age of this edge's copy. Above 2 seconds, the edge refuses no requests.",
+        "Age of this edge's copy of the nodes' memory. Above 2 s, the edge refuses no requests.",
     );
     if let Some(age) = age {
         text.sample(&[], age as f64 / 1_000.0);

@@ -65,7 +65,7 @@ fn http(app: &App, text: &mut MetricsText) {
         (
             "doorbuster_http_connections_turned_away_total",
             MetricKind::Counter,
-            "Connections refused because the maximum was reached.",
+            "Connections refused because the maximum number of connections was open.",
             metrics.turned_away.get(),
         ),
         (
@@ -224,7 +224,7 @@ fn stock(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_item_units",
         MetricKind::Gauge,
-        "Units of each item by location, without items of unlimited stock.",
+        "Units of each item by location. Items of unlimited stock have no value.",
     );
     let catalogue = app.engine.catalogue();
     let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.has_open_slots()).collect();

@@ -92,6 +92,9 @@ mod tests {
         }
         sale.items.clear();
         let empty = sale_page(TEMPLATE, &sale, None, shop);
-        assert!(empty.contains("(template)"), "without items, the template's text stays: {empty}");
+        assert!(
+            empty.contains("(template)"),
+            "without items, the template's text must stay: {empty}"
+        );
     }
 }

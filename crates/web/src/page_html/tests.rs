@@ -38,13 +38,20 @@ fn a_sales_page_names_title_price_time_and_picture_for_programs_and_for_people()
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
-    assert_eq!(page.matches("</script>").count(), 2, "no text of the sale ends a script: {page}");
+    assert_eq!(
+        page.matches("</script>").count(),
+        2,
+        "a text of the sale must not end a script: {page}"
+    );
     for part in ["<b>drop", "shell:", "(template)", "loading=\"lazy\""] {
         assert!(!page.contains(part), "{part}: {page}");
     }
     let exported = sale_page(TEMPLATE, &sale(), None, shop);
     for state in ["sale-data", "availability\"", "Opens soon"] {
-        assert!(!exported.contains(state), "{state} may be old: {exported}");
+        assert!(
+            !exported.contains(state),
+            "an exported page must not have {state}, which can become out of date: {exported}"
+        );
     }
 }
 

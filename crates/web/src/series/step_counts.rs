@@ -42,7 +42,7 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
-    /// Adds a later step. Of the queue, the waiting visitors and the peak, keeps the larger value
+    /// Adds a later step. For the queue, the waiting visitors and the peak, keeps the larger value
     /// of the two steps.
     pub(crate) fn append(&mut self, later: &Self) {
         self.add_counts(later);

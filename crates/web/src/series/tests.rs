@@ -29,7 +29,11 @@ fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
     let of = |at: usize| StepCounts::parse(&minutes[at].point);
     let first = point(&[("reserved", 3)], &[(3, 3)], 1);
     assert_eq!(of(0), StepCounts { queue_depth: 2, peak: 1, ..first });
-    assert_eq!(of(0).peak + of(1).peak, 4, "the busiest second of both nodes together");
+    assert_eq!(
+        of(0).peak + of(1).peak,
+        4,
+        "the peaks must be from the busiest second of both nodes together"
+    );
     assert_eq!(minutes_of(&[]), []);
 }
 

@@ -168,13 +168,17 @@ async fn an_idle_socket_that_answers_pings_stays_open() {
         let pinged = tokio::time::timeout(PATIENCE, pings(&mut there, true, 1))
             .await
             .expect("the socket is pinged");
-        assert_eq!((pinged, idle_sockets(&full)), (1, 1), "the socket answered while it was idle");
+        assert_eq!(
+            (pinged, idle_sockets(&full)),
+            (1, 1),
+            "the socket must stay idle while it answers pings"
+        );
     }
     publish_refusal(&full, 7);
     assert_eq!(
         (units(&mut there).await, idle_sockets(&full)),
         (7, 1),
-        "the socket got the event while it was idle"
+        "the socket must get the event and stay idle"
     );
     drop(there);
     expect_no_connection(&full).await;
@@ -236,7 +240,7 @@ async fn events_published_by_several_threads_arrive_in_order() {
         assert_eq!(
             received % u64::from(EACH),
             arrived[publisher],
-            "the events of publisher {publisher} arrive in order"
+            "an event of publisher {publisher} arrived out of order"
         );
         arrived[publisher] += 1;
         if count.is_multiple_of(7) {
@@ -246,7 +250,7 @@ async fn events_published_by_several_threads_arrive_in_order() {
     publishing.join_all().await;
     wait_for_idle(&full, 1).await;
     publish_refusal(&full, 7);
-    assert_eq!(units(&mut stream).await, 7, "no event arrives twice");
+    assert_eq!(units(&mut stream).await, 7, "an event arrived twice");
 }
 
 #[tokio::test]
@@ -270,7 +274,11 @@ async fn a_socket_with_a_partial_frame_stays_active_until_the_frame_is_complete(
             );
         }
         stream.write_all(&ping[cut..]).await.expect("the server reads");
-        assert_eq!(pong(&mut stream).await, b"hello", "after {cut} bytes");
+        assert_eq!(
+            pong(&mut stream).await,
+            b"hello",
+            "the socket did not answer a ping that was cut after {cut} bytes"
+        );
     }
     wait_for_idle(&full, 1).await;
 }

@@ -26,7 +26,10 @@ async fn objects_are_written_listed_read_and_deleted() {
     assert_eq!(names, ["gen/base-1.sqlite", "gen/segment-1-2"]);
     assert_eq!(bucket.get("gen/segment-1-2").await.expect("reads"), "pages");
     bucket.get_file("gen/base-1.sqlite", &to).await.expect("reads");
-    assert!(std::fs::read(&to).expect("readable") == content, "the parts are in order");
+    assert!(
+        std::fs::read(&to).expect("readable") == content,
+        "the object must have all parts in order"
+    );
     bucket.delete("gen/segment-1-2").await.expect("deletes");
     assert_eq!(bucket.list().await.expect("lists"), ["gen/base-1.sqlite"]);
     assert!(bucket.get("gen/segment-1-2").await.is_err());

@@ -117,7 +117,7 @@ impl World {
         // unit that no earlier buyer needs.
         assert!(
             after == before || after - before + shop.out <= self.free,
-            "admitted without a free unit: {shop:?}, {before}..{after}"
+            "the ranks {before}..{after} were admitted without free units: {shop:?}"
         );
         for rank in before + 1..=after {
             let buyer = self.buyer_at(rank);
@@ -167,14 +167,14 @@ impl World {
         assert_eq!(
             ranks.iter().collect::<BTreeSet<_>>().len(),
             ranks.len(),
-            "a rank belongs to one buyer"
+            "two buyers have the same rank"
         );
         assert!(
             self.ever_called.iter().copied().eq(1..=self.line.called),
-            "each rank is admitted once, in order"
+            "each rank must be admitted once, in order"
         );
         if self.line.participants.is_none() {
-            assert_eq!(self.line.called, 0, "no visitor is admitted before the opening");
+            assert_eq!(self.line.called, 0, "a visitor was admitted before the opening");
         }
         for row in self.rows.values() {
             let position = QueuePosition { rank: row.rank, until: row.until };
@@ -239,7 +239,7 @@ fn run(seed: u64) {
         let calls = world.admit(line, shop);
         assert!(
             calls > 0 || world.free == 0 || line.waiting() == 0,
-            "a visitor is never admitted: {line:?} {shop:?}"
+            "units are free and visitors wait, but no visitor is admitted: {line:?} {shop:?}"
         );
         world.check_invariants();
     }

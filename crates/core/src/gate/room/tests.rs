@@ -49,9 +49,13 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     assert_eq!(
         five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX),
         2,
-        "at most the waiting visitors are admitted"
+        "no more visitors may be admitted than wait"
     );
-    assert_eq!(five.admissions(&many, 3), 3, "a step admits no more visitors than its maximum");
+    assert_eq!(
+        five.admissions(&many, 3),
+        3,
+        "a step must not admit more visitors than its maximum"
+    );
 }
 
 #[test]
@@ -80,20 +84,20 @@ fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
     let waits = QueuePosition { rank: Some(3), until: None };
     let left = waits.leave(now).expect("a waiting visitor can leave");
     assert_eq!(left, QueuePosition { rank: Some(3), until: Some(LEFT) });
-    assert_eq!(left.leave(now), None, "the visitor has left already");
+    assert_eq!(left.leave(now), None, "a visitor who has left cannot leave again");
     assert_eq!(left.status(&line(3, Some(0), 2), None, now), VisitorStatus::Lapsed);
     assert_eq!(left.enter_again(&line(3, Some(0), 2), now), ReentryOutcome::SamePosition);
     assert_eq!((left.call_until(until), waits.call_until(until)), (LEFT, until));
     assert_eq!(
         left.enter_again(&line(3, Some(0), 3), now),
         ReentryOutcome::NewRank,
-        "the rank was called"
+        "after the rank was admitted, the visitor must get a new rank"
     );
     let drawn = QueuePosition { rank: None, until: Some(LEFT) };
     assert_eq!(drawn.enter_again(&line(3, None, 0), now), ReentryOutcome::SamePosition);
     let admitted = QueuePosition { rank: Some(3), until: Some(until) };
     let gone = admitted.leave(now).expect("an admitted visitor can leave");
-    assert_eq!(gone.until, Some(now), "the admission ends at once");
+    assert_eq!(gone.until, Some(now), "the admission must end at once");
     assert_eq!(gone.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::NewRank);
     assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::Unchanged);
     assert_eq!(admitted.leave(until), None, "the admission has lapsed");
@@ -104,11 +108,11 @@ fn an_idle_visitors_admission_ends_early_while_others_wait_and_a_used_admission_
     let whole = 150_000;
     assert_eq!(first_turn_ms(whole, true), IDLE_TURN_MS);
     assert_eq!(first_turn_ms(whole, false), whole, "no other visitor waits");
-    assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission stays as it is");
+    assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission must not become shorter");
     let (called, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
     let kept = |until, now| kept_until(called, until, whole, Millis(now));
     assert_eq!(kept(first, 1_000), Some(Millis(151_000)));
     assert_eq!(kept(first, first.0 - 1), Some(Millis(151_000)), "until the last moment");
     assert_eq!(kept(first, first.0), None, "the admission has ended");
-    assert_eq!(kept(Millis(151_000), 2_000), None, "a whole admission is not extended again");
+    assert_eq!(kept(Millis(151_000), 2_000), None, "a whole admission must not be extended again");
 }

@@ -179,7 +179,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
             if flight.arrives_at <= now && flight.answer.is_none() && !flight.is_lost {
                 let (state, answer) = flight.sent.call.apply(shared, now / MICRO + shared_ahead_us);
                 (shared, flight.answer) = (state, Some(answer));
-                // Besides the message to the shared storage, its answer may get lost too.
+                // Not only the message to the shared storage may get lost, but also the answer.
                 if plan.has_faults && rng.percent(5) {
                     (flight.is_lost, flight.answer) = (true, None);
                 } else {
@@ -235,7 +235,7 @@ fn all_nodes_together_never_exceed_a_limit_under_faults() {
         assert!(!run.is_over, "seed {seed}");
         allowed += run.allowed;
     }
-    assert!(allowed > 100_000, "the runs allow requests: {allowed}");
+    assert!(allowed > 100_000, "the runs allowed only {allowed} requests");
 }
 
 #[test]
@@ -315,12 +315,20 @@ fn a_request_answered_from_memory_is_counted_after_its_answer_except_near_the_li
     for _ in 0..3 {
         assert_eq!(spend(), ShareDecision::Allowed { report: true });
     }
-    assert_eq!(spend(), ShareDecision::Ask, "three nodes with four requests each exceed the limit");
+    assert_eq!(
+        spend(),
+        ShareDecision::Ask,
+        "the node must ask, because three nodes with four requests each exceed the limit"
+    );
     let sent = share.call(limit, (5, cost), &terms, cost);
     let (_, answer) = sent.call.apply(0, 0);
     assert_eq!(share.receive((limit, 5), answer, &sent, &[cost]), 1);
     let mut spend = || share.spend(limit, (5, cost), &terms, Counting::AfterAnswer);
-    assert_eq!(spend(), ShareDecision::Allowed { report: true }, "four of ten are known");
+    assert_eq!(
+        spend(),
+        ShareDecision::Allowed { report: true },
+        "four of ten requests are known, so one more must be allowed"
+    );
 }
 
 #[test]
@@ -341,7 +349,7 @@ fn a_limit_that_all_nodes_used_up_is_refused_without_a_call() {
         );
     }
     let decided = share.spend(limit, (1_000_000_000, cost), &terms, Counting::BeforeAnswer);
-    assert_eq!(decided, ShareDecision::Ask, "a second later one request is allowed again");
+    assert_eq!(decided, ShareDecision::Ask, "a second later, the node must ask again");
 }
 
 #[test]
@@ -350,7 +358,10 @@ fn a_node_that_died_costs_the_limit_its_share_until_the_share_ends() {
     let (cost, terms) = (limit.cost(1), terms(2, 16));
     let mut dead = NodeShare::default();
     let (state, answer) = dead.call(limit, (0, cost), &terms, cost).call.apply(0, 0);
-    assert_eq!(answer.granted_us, 5_000_000, "one request waits, and four more are a share");
+    assert_eq!(
+        answer.granted_us, 5_000_000,
+        "the share must be the waiting request and four more requests"
+    );
     let rest = |now_us| {
         let sent = NodeShare::default().call(limit, (0, cost), &terms, 64 * cost);
         sent.call.apply(state, now_us).1.granted_us / 1_000_000

@@ -89,22 +89,30 @@ fn an_order_waits_for_its_provider_from_the_first_unanswered_query() {
     };
     assert!(
         expires_at(&model, &order, due.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "the provider was not asked"
+        "without a query, the order must wait for the longest time"
     );
     assert!(ask(&mut model, due.plus(-1)));
-    assert_eq!(asked_at(&model, &order), None, "the order was not overdue");
+    assert_eq!(
+        asked_at(&model, &order),
+        None,
+        "a failed query before `pay_by` must not be recorded"
+    );
     assert!(
         !unwrap_infallible(record_unanswered_check(&mut model, &order.id, "two", due)),
-        "the order keeps another session"
+        "a query about another session must not be recorded"
     );
     assert_eq!(asked_at(&model, &order), None);
     assert!(ask(&mut model, due.plus(700)));
     assert!(ask(&mut model, due.plus(900)));
-    assert_eq!(asked_at(&model, &order), Some(due.plus(700)), "the first failed query counts");
+    assert_eq!(
+        asked_at(&model, &order),
+        Some(due.plus(700)),
+        "the time of the first failed query must stay"
+    );
     assert!(expires_at(&model, &order, due.plus(700 + PROVIDER_GRACE_MS)));
     assert!(unwrap_infallible(close_checkout(&mut model, &order.id, "one")));
     assert!(!ask(&mut model, due.plus(1_000)), "the checkout is closed");
-    assert!(expires_at(&model, &order, due), "a closed checkout does not delay the expiry");
+    assert!(expires_at(&model, &order, due), "a closed checkout must not delay the expiry");
 }
 
 #[test]
@@ -120,7 +128,7 @@ fn a_failed_query_never_makes_an_order_wait_longer() {
     assert_eq!(
         kept.provider_wait_ms(late.plus(1)),
         PROVIDER_CHECK_WITHIN_MS,
-        "a query before `pay_by` does not count"
+        "a query before `pay_by` must not count"
     );
 }
 

@@ -48,7 +48,7 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     assert_eq!(
         sent(&mut queue, now).len(),
         bounds().at_once,
-        "an endpoint that is up again gets failed events at once"
+        "an endpoint that is up again must get failed events at once"
     );
 }
 
@@ -101,7 +101,10 @@ fn production_bounds() -> DeliveryBounds {
 fn an_endpoint_that_recovers_gets_all_events_soon() {
     for wanted in 1..=BREAKER_TRIES_PER_EVENT {
         let (took, dead) = drive(production_bounds(), 24, |_, tried| tried >= wanted);
-        assert!(took < 30_000 && dead == 0, "taken at try {wanted}: {took} ms, {dead} dead");
+        assert!(
+            took < 30_000 && dead == 0,
+            "an endpoint that accepts try {wanted} of each event took {took} ms; {dead} dead"
+        );
     }
     // The endpoint accepts every request after the first ten.
     let mut requests = 0;
@@ -135,5 +138,5 @@ fn an_endpoint_that_is_down_is_tried_with_more_than_one_new_event() {
         queue.confirm_advance();
         now = queue.next_due_at().unwrap_or(now).max(now.plus(1));
     }
-    assert!(fresh.len() > 1, "a new event blocks the next one: {fresh:?}");
+    assert!(fresh.len() > 1, "the endpoint must get more than one new event, but it got {fresh:?}");
 }

@@ -27,7 +27,7 @@ fn an_endpoint_may_ask_for_a_longer_pause() {
     assert_eq!(sent(&mut queue, AT), [1]);
     queue.done(1, asks(30_000), AT, u32::MAX);
     queue.next_advance().expect("a row");
-    assert_eq!(queue.next_due_at(), None, "nothing is due until the store has the row");
+    assert_eq!(queue.next_due_at(), None, "nothing may be due until the store has the row");
     queue.confirm_advance();
     assert_eq!(queue.next_due_at(), Some(AT.plus(30_000)));
 }
@@ -37,13 +37,17 @@ fn a_pause_holds_new_events_and_an_accepted_event_does_not_end_it() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     queue.done(1, asks(30_000), AT, 0);
-    assert_eq!(queue.next(AT), None, "new events wait although another delivery is allowed");
+    assert_eq!(queue.next(AT), None, "new events must wait during a pause");
     queue.done(2, SendOutcome::Delivered, AT.plus(10_000), 0);
     queue.done(3, failed(), AT.plus(11_000), 0);
     keep(&mut queue);
     assert_eq!(sent(&mut queue, AT.plus(29_999)), [] as [i64; 0]);
     assert_eq!(queue.next_due_at(), Some(AT.plus(30_000)));
-    assert_eq!(sent(&mut queue, AT.plus(30_000)), [1, 3, 4], "delivery continues after the pause");
+    assert_eq!(
+        sent(&mut queue, AT.plus(30_000)),
+        [1, 3, 4],
+        "delivery must continue after the pause"
+    );
     assert!(!queue.is_open());
 }
 
@@ -57,7 +61,7 @@ fn new_events_are_due_at_the_end_of_a_pause() {
     assert_eq!(
         queue.next_due_at(),
         Some(AT.plus(5_000)),
-        "the fourth event is due; the first one has no stored row yet"
+        "the fourth event must be due, because the first event has no stored row yet"
     );
     assert_eq!(sent(&mut queue, AT.plus(5_000)), [4]);
 }
@@ -77,14 +81,18 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
         assert_eq!(sent(&mut queue, Millis(over.0 - 1)), [] as [i64; 0]);
         now = over;
         let probe = sent(&mut queue, now);
-        assert_eq!(probe.len(), 1, "the endpoint gets one event at a time");
+        assert_eq!(probe.len(), 1, "the endpoint must get one event at a time");
         queue.done(probe[0], asks(600_000), now, 0);
         keep(&mut queue);
     }
     now = now.plus(600_000);
     let probe = sent(&mut queue, now);
     queue.done(probe[0], SendOutcome::Delivered, now, 0);
-    assert_eq!(sent(&mut queue, now).len(), 8, "the endpoint is up and the pause is over");
+    assert_eq!(
+        sent(&mut queue, now).len(),
+        8,
+        "after the pause, an endpoint that is up must get all events"
+    );
 }
 
 #[test]
@@ -98,7 +106,7 @@ fn neither_a_shorter_pause_nor_a_refusal_ends_a_pause() {
     queue.done(in_flight[6], asks(1_000), AT, 0);
     queue.done(in_flight[7], refused(), AT, 0);
     keep(&mut queue);
-    assert!(!queue.is_open(), "an endpoint that refuses an event is up");
+    assert!(!queue.is_open(), "an endpoint that refuses an event must count as up");
     assert_eq!(sent(&mut queue, AT.plus(59_999)), [] as [i64; 0]);
     assert_eq!(sent(&mut queue, AT.plus(60_000)).len(), 8);
 }
@@ -148,15 +156,15 @@ fn a_new_address_ends_pauses_and_clears_failures() {
 fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    // Event 2 failed. It stays behind event 1, which is still in delivery.
+    // Event 2 failed. It gets no row yet, because event 1 before it is still in delivery.
     queue.done(2, asks(3_600_000), AT, 0);
     queue.reset_for_new_address(AT);
     queue.sent_to_old_address(1);
-    assert_eq!(sent(&mut queue, AT), [1], "the event waits as if it had not been sent");
+    assert_eq!(sent(&mut queue, AT), [1], "the event must be due, as if it had not been sent");
     queue.done(1, SendOutcome::Delivered, AT, 0);
     queue.done(3, SendOutcome::Delivered, AT, 0);
     keep(&mut queue);
-    assert_eq!(sent(&mut queue, AT), [2], "the pause for the old address is over");
+    assert_eq!(sent(&mut queue, AT), [2], "the pause for the old address must be over");
 }
 
 #[test]

@@ -18,7 +18,7 @@ impl Stored {
         for parcel in &progress.failed {
             assert!(
                 self.rows.insert(parcel.position, parcel.clone()).is_none(),
-                "a row is inserted once"
+                "a row was inserted a second time"
             );
         }
         assert!(self.rows.values().filter(|row| !row.dead).count() <= bounds().pending);
@@ -27,12 +27,12 @@ impl Stored {
     fn note(&mut self, note: RowChange) {
         match note {
             RowChange::Delivered(at) => {
-                assert!(self.rows.remove(&at).is_some(), "a delivered row is stored")
+                assert!(self.rows.remove(&at).is_some(), "a delivered event had no row")
             }
             RowChange::Pending(parcel) => {
                 assert!(
                     self.rows.insert(parcel.position, parcel).is_some(),
-                    "a changed row is stored"
+                    "a changed row did not exist"
                 )
             }
         }
@@ -82,7 +82,7 @@ fn deliver_all(seed: u64) {
     let mut ill = 0;
     let mut queue = stored.queue();
     for step in 0.. {
-        assert!(step < 200_000, "delivery does not end, seed {seed}");
+        assert!(step < 200_000, "the delivery does not end; seed {seed}");
         if dice.roll(100) == 0 {
             ill = dice.roll(4) * 3;
         }
@@ -99,7 +99,10 @@ fn deliver_all(seed: u64) {
                 (1..at).filter(|b| about[*b as usize] == about[at as usize] && wanted[*b as usize]);
             for before in before {
                 let dead = stored.rows.get(&before).is_some_and(|row| row.dead);
-                assert!(received.contains(&before) || dead, "{at} before {before}, seed {seed}");
+                assert!(
+                    received.contains(&before) || dead,
+                    "event {at} arrived before event {before}; seed {seed}"
+                );
             }
         }
         let in_flight: Vec<i64> = queue.in_flight.keys().copied().collect();
@@ -138,7 +141,7 @@ fn deliver_all(seed: u64) {
     for at in (1..=EVENTS).filter(|at| wanted[*at as usize]) {
         assert!(
             received.contains(&at) || stored.rows.contains_key(&at),
-            "{at} was never delivered, seed {seed}"
+            "event {at} was never delivered; seed {seed}"
         );
     }
 }

@@ -49,7 +49,7 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     wait_until_copied(&test_server);
     let secret = fs::read(data_dir.join("id_key")).expect("generated");
     drop(test_server);
-    fs::remove_dir_all(&data_dir).expect("ours");
+    fs::remove_dir_all(&data_dir).expect("it belongs to the test");
     for (name, content) in bucket.objects() {
         assert!(name.starts_with("spring/"), "{name}");
         for plain in [&secret[..], b"SQLite format 3", b"Phone"] {
@@ -124,7 +124,10 @@ fn an_encrypted_backup_needs_its_passphrase() {
     backed_up.stdout_of_success();
     let bytes = fs::read(&file).expect("it exists");
     assert!(bytes.starts_with(b"age-encryption.org/v1"));
-    assert!(!bytes.windows(6).any(|part| part == b"SQLite"), "the content is not readable");
+    assert!(
+        !bytes.windows(6).any(|part| part == b"SQLite"),
+        "the encrypted file must not contain readable content"
+    );
     let left: Vec<_> = fs::read_dir(test_server.data_dir())
         .expect("it exists")
         .map(|entry| entry.expect("readable").file_name().to_string_lossy().into_owned())

@@ -1,5 +1,5 @@
-//! An admission ends while the server issues its pass. The buyer gets no pass, and the access code
-//! stays usable.
+//! A buyer's admission ends while the server issues the pass for this buyer. The buyer gets no
+//! pass, and the access code stays usable.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(60);
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;
 
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
 }
 
@@ -99,7 +99,7 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let solved = solve_sealed(MASTER, &challenge, "spring", "anna");
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
-    assert_eq!(spent().await, 0, "a code was spent");
+    assert_eq!(spent().await, 0, "a request without a pass must not spend a code");
     // The delayed request of `bert` spends one use of the access code. Later `bert` gets a pass
     // with the same code. This pass spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;

@@ -60,11 +60,11 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
     assert_eq!(
         (fixture.metric(ALARM).await, alarms(&fixture).len()),
         (0, 0),
-        "the cluster is healthy"
+        "a healthy store must cause no alarm"
     );
 
-    // The test adds a unit that no operation added. No request starts an audit: the server finds
-    // this unit by itself.
+    // The test changes the store directly, and so adds a unit. No request starts an audit: the
+    // server finds this unit by itself.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",
@@ -107,5 +107,9 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "UPDATE item SET pool = pool - 1 WHERE sale_id = 'spring' AND name = 'phone'",
     );
     fixture.audit(None).await;
-    assert_eq!(phase("spring").await, "paused", "an operator opens it again");
+    assert_eq!(
+        phase("spring").await,
+        "paused",
+        "the sale must stay paused until an operator resumes it"
+    );
 }

@@ -60,7 +60,10 @@ impl Reply {
     /// Returns the id in the body.
     #[track_caller]
     pub fn id(&self) -> String {
-        self.json()["id"].as_str().unwrap_or_else(|| panic!("no id: {self}")).to_owned()
+        self.json()["id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("the answer has no id: {self}"))
+            .to_owned()
     }
 
     /// Returns whether the answer is an order that existed before the request.
@@ -190,7 +193,7 @@ pub fn request(method: &str, path: &str, lines: &str, body: Option<&Value>) -> V
 /// current time and a signature with the provider's key.
 pub fn message(key: &SigningKey, event: &str, body: &Value) -> Vec<u8> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970");
-    let at = i64::try_from(now.as_secs()).expect("it fits");
+    let at = i64::try_from(now.as_secs()).expect("the time is in range");
     let signature = sign(event, at, body.to_string().as_bytes(), std::slice::from_ref(key));
     let lines = format!(
         "{ID_HEADER}: {event}\r\n{TIMESTAMP_HEADER}: {at}\r\n{SIGNATURE_HEADER}: {signature}\r\n"

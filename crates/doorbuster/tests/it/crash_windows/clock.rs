@@ -21,7 +21,7 @@ const PAST_ITS_END_MS: i64 = 1_000;
 /// Returns the true time, which is the time of this process's clock, in milliseconds since the
 /// epoch.
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
 }
 
@@ -49,7 +49,10 @@ async fn scheduled(fixture: &ServerFixture, sale: &str, from_now_ms: i64) -> i64
         if stepped.status == 200 {
             return begins;
         }
-        assert!(now_ms() > begins, "the start was still ahead: {stepped}");
+        assert!(
+            now_ms() > begins,
+            "the server refused to schedule a start in the future: {stepped}"
+        );
     }
 }
 
@@ -87,7 +90,7 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
         assert_eq!(held.verdict(), "201");
         let ends = instant(&held.json(), "pay_by");
         let ready = fixture.ask(&super::client::request("GET", "/readyz", "", None)).await;
-        assert_eq!(ready.status, 200, "not ready: {ready}");
+        assert_eq!(ready.status, 200, "the server must be ready: {ready}");
         assert_eq!(phase(&fixture, "in-half-an-hour").await, "scheduled", "{step}");
         assert_eq!(state(&long, &order.id()).await, "reserved", "{step}");
         // Purchases still work, and use the true time.
@@ -102,8 +105,8 @@ async fn a_step_of_the_clock_expires_and_opens_nothing_early() {
                 "{step}: {member} is not in {while_it_bought:?}: {bought}"
             );
         }
-        // A sale opens when the true time reaches its start. Orders do not expire until the server
-        // trusts the clock again.
+        // A sale opens when the true time reaches the sale's start. Orders do not expire until the
+        // server trusts the clock again.
         let opened =
             async || (phase(&fixture, &format!("soon-{step}")).await == "open").then_some(());
         fixture.until("a sale opens at its time", Duration::from_secs(5), opened).await;

@@ -1,5 +1,5 @@
-//! A queued purchase is not committed before its deadline. Then every later read of the purchase
-//! shows the refusal, and the units of the purchase are for sale again.
+//! If a queued purchase is not committed before its deadline, the server refuses it. Every later
+//! read of the purchase shows the refusal, and the units of the purchase are for sale again.
 
 use std::time::Duration;
 
@@ -56,7 +56,10 @@ impl WaitingPosition {
         let decide_by: Timestamp =
             body["decide_by"].as_str().expect("a time").parse().expect("RFC 3339");
         let (least, most) = (sent_at + DECIDED.0, Timestamp::now() + DECIDED.1);
-        assert!(least <= decide_by && decide_by <= most, "asked at {sent_at}: {reply}");
+        assert!(
+            least <= decide_by && decide_by <= most,
+            "wrong decide_by after {sent_at}: {reply}"
+        );
         Self { id: reply.id(), spec, decide_by }
     }
 
@@ -172,7 +175,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         assert_eq!(
             (reply.status, reply.json()),
             (200, decided(&fixture, place).await),
-            "one verdict for every caller"
+            "every caller must get the same verdict"
         );
     }
     // The first ticket entered a commit before its deadline. So it gets an order, although the
@@ -193,13 +196,13 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     assert_eq!(
         (stock.total, stock.free(), stock.held, stock.paid),
         (PHONES, PHONES, 0, 0),
-        "no order exists"
+        "no order must exist, and every unit must be free"
     );
     // The units of the late tickets are for sale again, and the buyers may use their quota again.
     stocked(&fixture, PHONES).await;
     for (place, refused) in late.iter().zip(&refused) {
-        assert_ne!(try_again(&fixture, place).await, place.id, "a new try has a new id");
-        assert_eq!(decided(&fixture, place).await, *refused, "an id keeps its verdict");
+        assert_ne!(try_again(&fixture, place).await, place.id, "a new attempt must have a new id");
+        assert_eq!(decided(&fixture, place).await, *refused, "a verdict must not change");
     }
     let (stock, bought) = (fixture.stock("spring").await, late.len() as u64);
     assert_eq!((stock.held, stock.free()), (bought, PHONES - bought));

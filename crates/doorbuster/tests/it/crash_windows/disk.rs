@@ -59,7 +59,7 @@ pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
             purchase_log.buy(&mut wire, "").await.expect("an answer");
         }
     }
-    assert!(found > 50, "only {found} recorded orders");
+    assert!(found > 50, "the load recorded only {found} orders");
     assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "201");
     fixture.audit(None).await;
 }
@@ -93,7 +93,9 @@ async fn a_full_disk_ends_the_program_with_the_reason() {
         .args(["-Urm", "mount", "-t", "tmpfs", "x", "/mnt"])
         .status();
     if !probe.is_ok_and(|status| status.success()) {
-        tool::not_checked("a full disk: this system cannot mount a private one (unshare -Urm)");
+        tool::not_checked(
+            "a full disk, because this system cannot mount a private disk (unshare -Urm)",
+        );
         return;
     }
     let mut fixture = ServerFixture::with_launcher(temp_dir, &[], &disk);
@@ -121,7 +123,7 @@ async fn a_disk_that_fills_under_load_ends_the_program_with_the_reason() {
     let plan = RandomLoad::new(fixture.address, "spring", 3, 16, AllowedEvents::default());
     let storm = tokio::spawn(random_load::run(plan.clone()));
     fixture
-        .until("a storm", FILLED_WITHIN, async || {
+        .until("the load has begun", FILLED_WITHIN, async || {
             (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
         })
         .await;
@@ -155,7 +157,10 @@ async fn an_order_is_on_disk_before_its_answer() {
         assert!(bought > before, "order {number} was answered without a sync");
         if number % 4 == 0 {
             assert_eq!(fixture.ask(&spec.order("POST", &order.id(), "/cancel")).await.status, 200);
-            assert!(faults.syncs() > bought, "its cancellation was answered without a sync");
+            assert!(
+                faults.syncs() > bought,
+                "the cancellation of order {number} was answered without a sync"
+            );
         }
     }
 }
@@ -193,7 +198,11 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         assert!(sent_at.elapsed() < Duration::from_secs(1), "{:?}", sent_at.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(faults.syncs(), before, "a sync ended meanwhile");
+    assert_eq!(
+        faults.syncs(),
+        before,
+        "a sync ended while the disk was slow, so the test proves nothing"
+    );
     // The commit takes longer than the requests wait. So each buyer first gets the answer that the
     // request is queued, and later the order with the same id.
     let mut places = Vec::new();
@@ -261,7 +270,7 @@ async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     faults.fail_next_sync();
-    let record = storm.await.expect("no contradiction");
+    let record = storm.await.expect("a load without contradictions");
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     let stderr_text = fixture.stderr_text();
     assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");

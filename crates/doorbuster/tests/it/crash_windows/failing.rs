@@ -86,7 +86,7 @@ async fn expect_end(seed: u64, fails: fn(&MachineFaults, bool)) -> String {
     let plan = RandomLoad::new(fixture.address, "spring", seed, 16, AllowedEvents::default());
     let storm = tokio::spawn(random_load::run(plan.clone()));
     let storms = async || (plan.answered.load(Ordering::Relaxed) > STORM_MIN).then_some(());
-    fixture.until("a storm", STORM_WITHIN, storms).await;
+    fixture.until("the load has begun", STORM_WITHIN, storms).await;
     fails(&faults, true);
     let record =
         tokio::time::timeout(STORM_WITHIN, storm).await.expect("the disk fails").expect("no panic");

@@ -101,7 +101,7 @@ impl ServerFixture {
 
     /// Starts the server again with the same directory. The server must have ended.
     pub fn restart(&mut self) {
-        assert!(self.child.try_wait().expect("our child").is_some(), "the server still runs");
+        assert!(self.child.try_wait().expect("a child process").is_some(), "the server still runs");
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
             .expect("it starts");
@@ -136,13 +136,13 @@ impl ServerFixture {
 
     /// Kills the server.
     pub fn kill(&mut self) {
-        self.child.kill().expect("our child");
-        self.child.wait().expect("our child");
+        self.child.kill().expect("a child process");
+        self.child.wait().expect("a child process");
     }
 
     /// Returns the exit status, if the server has ended.
     pub fn end(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("our child")
+        self.child.try_wait().expect("a child process")
     }
 
     /// Removes this setting from the next start on.
@@ -165,7 +165,7 @@ impl ServerFixture {
     pub fn wait_for_end(&mut self, most: Duration) -> Option<i32> {
         let begun = Watch::start();
         loop {
-            if let Some(status) = self.child.try_wait().expect("our child") {
+            if let Some(status) = self.child.try_wait().expect("a child process") {
                 return status.code();
             }
             assert!(
@@ -261,7 +261,7 @@ impl ServerFixture {
     }
 
     /// Returns the units of the sale's first item, by location. Checks that the parts of each row
-    /// add up to its total.
+    /// add up to the row's total.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
         let rows: Vec<Stock> =
@@ -307,7 +307,7 @@ impl ServerFixture {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            assert!(begun.elapsed() < most, "timed out after {most:?}: {what}");
+            assert!(begun.elapsed() < most, "timed out after {most:?}; expected: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

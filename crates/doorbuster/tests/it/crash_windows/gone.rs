@@ -1,6 +1,6 @@
-//! The store's files are removed while the server runs. The program prints the reason, ends, and
-//! writes no order into the removed files. When the files are back, the store contains every
-//! answered request.
+//! If the store's files are removed while the server runs, the program prints the reason and ends.
+//! The program writes no order into the removed files. When the files are back, the store contains
+//! every answered request.
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -46,7 +46,7 @@ async fn a_store_that_is_moved_away_under_load_ends_the_program_with_the_reason(
     let plan = RandomLoad::new(fixture.address, "spring", 5, 16, AllowedEvents::default());
     let storm = tokio::spawn(random_load::run(plan.clone()));
     fixture
-        .until("a storm", STORM_WITHIN, async || {
+        .until("the load has begun", STORM_WITHIN, async || {
             (plan.answered.load(Ordering::Relaxed) > 200).then_some(())
         })
         .await;
@@ -57,7 +57,7 @@ async fn a_store_that_is_moved_away_under_load_ends_the_program_with_the_reason(
         .expect("no panic");
     let file = fixture.data_dir().join("doorbuster.sqlite3");
     expect_reason(&mut fixture, &file);
-    assert!(!file.exists(), "a new file was created");
+    assert!(!file.exists(), "the server must not create a new file of the store");
     carry(&away, fixture.data_dir());
     fixture.restart();
     expect_stored(&fixture, record).await;

@@ -24,7 +24,7 @@ const CHECKED_MIN: usize = BUYERS / 4;
 
 /// Returns the present time in milliseconds since the epoch.
 fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis())
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis())
         .expect("in range")
 }
 
@@ -118,7 +118,7 @@ impl Seen {
         self.expired += usize::from(expected != "200");
         assert!(
             answers.iter().all(|reply| reply.verdict() == expected),
-            "{end}, but answered {}, {}",
+            "the order is {end}, but the answers are {} and {}",
             answers[0],
             answers[1]
         );
@@ -127,7 +127,7 @@ impl Seen {
             assert_eq!(
                 verdicts,
                 ["201", "201", "409 limit_reached"],
-                "the quota of {} is returned once",
+                "the quota of {} must be returned once",
                 spec.buyer
             );
             self.checked += 1;
@@ -187,12 +187,13 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
         let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The slot loses all its data. The store keeps its rows, and so the buyer's orders.
+            // The slot loses all its data. The store keeps its rows, and with them the buyer's
+            // orders.
             fixture.kill();
             fixture.restart();
             assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);
             let one = buy_at_once(&fixture, 101, 1).await;
-            assert_eq!(one.len(), 1, "one unit of the limit is left");
+            assert_eq!(one.len(), 1, "one unit of the limit must be left");
             assert_eq!(fixture.ask(&me.order("POST", &one[0], "/cancel")).await.status, 200);
         }
         // Each order is cancelled four times at the same moment, and its quota is returned once.
@@ -212,7 +213,11 @@ async fn a_buyer_who_cancels_may_buy_again_at_once() {
     for number in 0..100 {
         let spec = PurchaseSpec::new("anna", &format!("k{number}"), "spring", 1);
         let order = wire.ask(&spec.bytes()).await.expect("an answer");
-        assert_eq!(order.verdict(), "201", "after {number} orders that were cancelled: {order}");
+        assert_eq!(
+            order.verdict(),
+            "201",
+            "the buyer must get an order after {number} cancelled orders: {order}"
+        );
         let cancelled =
             wire.ask(&spec.order("POST", &order.id(), "/cancel")).await.expect("an answer");
         assert_eq!(cancelled.status, 200, "{cancelled}");

@@ -1,5 +1,5 @@
-//! Overload: excess clients are refused at once, accepted clients are served as fast as before, and
-//! memory does not grow with the number of clients.
+//! Overload: excess clients are refused immediately, accepted clients are served as fast as before,
+//! and memory does not grow with the number of clients.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,7 +23,7 @@ const ROOM_WITHIN: Duration = Duration::from_millis(500);
 /// The maximum memory that the server may use for the excess clients, in KiB.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
-/// Clients that retry at once.
+/// The number of clients that retry immediately after each refusal.
 const IMPATIENT: usize = 64;
 /// Maximum number of retries of refused clients that one worker answers in a second.
 const RETRIES_PER_SEC: f64 = 5_000.0;
@@ -123,7 +123,7 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
     );
     assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
     assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
-    // The excess clients leave, and the server accepts a new client at once.
+    // The excess clients leave, and the server accepts a new client immediately.
     let late = PurchaseSpec::new("late", "k", "spring", 1);
     let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
     fixture.until("a new client is accepted", ROOM_WITHIN, bought).await;

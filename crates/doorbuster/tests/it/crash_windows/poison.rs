@@ -1,4 +1,4 @@
-//! A ticket that can never be settled. The server stops its attempts for only this ticket, and
+//! A ticket that can never be settled. The server stops its attempts to settle this ticket, and
 //! returns the ticket's units. An operator can see the ticket. The server settles all other
 //! tickets.
 
@@ -64,14 +64,21 @@ async fn a_ticket_that_cannot_settle_is_given_up_alone() {
     let poisoned = crowd(&fixture, &faults).await;
     assert_eq!(poisoned.verdict(), "503 unavailable", "{poisoned}");
     let letters = dead_letters(&fixture);
-    assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
+    assert!(
+        (1..=TRIES_MAX).contains(&letters),
+        "wrong number of dead letters for one purchase: {letters}"
+    );
     assert!(
         fixture.stderr_text().contains("failed to settle a ticket; returning it as a dead letter"),
-        "the log does not mention it: {}",
+        "the log does not mention the dead letter: {}",
         fixture.stderr_text()
     );
     let stock = fixture.stock("spring").await;
-    assert_eq!((stock.held, stock.free()), (40, 60), "its unit is returned");
+    assert_eq!(
+        (stock.held, stock.free()),
+        (40, 60),
+        "the unit of the dead letter must be returned"
+    );
     fixture.audit(None).await;
     // Buyers can buy all sixty units only after the slot has the returned unit again.
     for number in 0..60 {
@@ -105,7 +112,10 @@ async fn a_ticket_that_cannot_be_returned_delays_no_other_ticket() {
     // The server cannot write the verdict. So it answers 202, or issues no ticket and answers 503.
     assert!(matches!(&*poisoned.verdict(), "202" | "503 unavailable"), "{poisoned}");
     let letters = dead_letters(&fixture);
-    assert!((1..=TRIES_MAX).contains(&letters), "{letters} dead letters of one purchase");
+    assert!(
+        (1..=TRIES_MAX).contains(&letters),
+        "wrong number of dead letters for one purchase: {letters}"
+    );
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.held, stock.free()), (40, 60));
     // The slot returns the units when it starts again.
@@ -169,7 +179,7 @@ async fn an_operator_resolves_a_ticket_that_was_given_up() {
         (retried.verdict().as_str(), &retried.json()["state"]),
         ("409 wrong_state", &json!("gone"))
     );
-    assert_eq!(unseen().await, 1, "the dead letter still waits");
+    assert_eq!(unseen().await, 1, "a refused retry must not resolve the dead letter");
     let discard = async || {
         let why = json!({"reason": "the table is repaired"});
         fixture.admin("POST", &format!("{path}/discard"), Some(&why)).await

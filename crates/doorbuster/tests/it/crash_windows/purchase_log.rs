@@ -1,5 +1,5 @@
 //! One purchase request and every answer to it. Two answers that contradict each other fail the
-//! test at once.
+//! test immediately.
 
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -75,7 +75,10 @@ impl PurchaseLog {
         self.open = false;
         match &*reply.verdict() {
             "201" => {
-                assert!(self.order.is_none(), "a second order: {self:?} then {reply}");
+                assert!(
+                    self.order.is_none(),
+                    "one request got a second order: {self:?}, then {reply}"
+                );
                 assert_eq!(reply.json()["state"], "reserved", "{reply}");
                 self.record_order(&reply);
             }
@@ -84,15 +87,18 @@ impl PurchaseLog {
                 self.record_order(&reply);
             }
             "202" => {
-                assert!(self.order.is_none(), "a refusal after an order: {self:?} then {reply}");
+                assert!(
+                    self.order.is_none(),
+                    "a request with an order was refused: {self:?}, then {reply}"
+                );
                 self.queued = Some(reply.json());
             }
             verdict @ ("409 sold_out" | "409 limit_reached" | "409 paused") => {
                 assert!(
                     self.allowed.pause || verdict != "409 paused",
-                    "the sale was not paused: {reply}"
+                    "the answer says paused, but the sale was not paused: {reply}"
                 );
-                assert!(self.order.is_none(), "a replay was refused: {self:?} then {reply}");
+                assert!(self.order.is_none(), "a replay was refused: {self:?}, then {reply}");
                 self.refused = Some((409, verdict[4..].to_owned()));
             }
             // After these answers, the same request may succeed later.
@@ -135,7 +141,7 @@ impl PurchaseLog {
                 } else {
                     assert!(
                         self.order.is_none(),
-                        "a refusal after an order: {self:?} then {reply}"
+                        "a request with an order was refused: {self:?}, then {reply}"
                     );
                 }
             }
@@ -187,7 +193,7 @@ impl PurchaseLog {
 /// Returns whether this time has passed, or will pass within [`CLOCKS_DIFFER_MS`].
 fn has_passed(instant: &Value) -> bool {
     let instant: jiff::Timestamp = instant.as_str().expect("a time").parse().expect("RFC 3339");
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("long ago").as_millis();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
     i128::from(instant.as_millisecond() - CLOCKS_DIFFER_MS) <= now as i128
 }
 

@@ -1,6 +1,6 @@
 //! A random load that records every answer: buyers who buy, retry, read and cancel; operators who
 //! change the stock and pause the sale; and a continuous audit. Two answers that contradict each
-//! other fail the test at once.
+//! other fail the test immediately.
 
 use std::io;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub struct RandomLoad {
     pub stop: AtomicBool,
     /// Answers so far.
     pub answered: AtomicUsize,
-    /// How often the load read the stock and checked its sum.
+    /// How often the load read the stock and checked that the parts add up to the total.
     pub reads: AtomicUsize,
     /// Confirmed changes of the total so far.
     pub done: AtomicUsize,
@@ -79,7 +79,10 @@ impl RandomLoad {
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
         let begun = Watch::start();
         while begun.elapsed() < least || !is_enough(self) {
-            assert!(begun.elapsed() < SHOWN_WITHIN, "the load has not shown everything required");
+            assert!(
+                begun.elapsed() < SHOWN_WITHIN,
+                "the load did not meet all requirements in time"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -127,9 +130,9 @@ pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
     let pause = tokio::spawn(pause(plan.clone()));
     let mut record = LoadRecord::default();
     for buyer in buyers {
-        record.purchase_logs.extend(buyer.await.expect("no contradiction"));
+        record.purchase_logs.extend(buyer.await.expect("a load without contradictions"));
     }
-    record.changes = change.await.expect("no contradiction");
+    record.changes = change.await.expect("a load without contradictions");
     look.await.expect("the stock adds up");
     pause.await.expect("no panic");
     record.took = begun.elapsed();
@@ -256,8 +259,8 @@ async fn look(plan: Arc<RandomLoad>) {
     }
 }
 
-/// Pauses and resumes the sale, if the load allows pauses. During a pause, the server sells
-/// nothing, and no slot has a unit.
+/// Pauses and resumes the sale, if the load allows pauses. Checks that during a pause the server
+/// sells nothing and no slot has a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
     let Ok(mut wire) = Wire::connect(plan.address).await else { return };

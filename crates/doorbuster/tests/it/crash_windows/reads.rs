@@ -67,7 +67,7 @@ async fn open_sales_that_refuse(fixture: &ServerFixture) {
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("anna", "strict", "strict", 1)).await.verdict(),
         "201",
-        "the one purchase of its minute"
+        "the rate limit must allow the first purchase in a minute"
     );
 }
 
@@ -92,7 +92,7 @@ impl Watched {
         let (reads, took) = locks(&this.fixture, &this.faults, ASKED, mine, "200").await;
         assert!(
             reads as f64 - this.by_itself(took) > ASKED as f64,
-            "the count sees no read of an order list: {reads}"
+            "the count of locks must include the reads of order lists: {reads}"
         );
         this
     }
@@ -112,7 +112,7 @@ impl Watched {
             println!("{what}: {taken} locks in {took:?}; {at_rest} a second at rest");
             assert!(
                 taken as f64 <= self.by_itself(took),
-                "{what}: {taken} locks in {took:?}, {at_rest} a second at rest"
+                "{what}: too many locks: {taken} in {took:?}; {at_rest} a second without requests"
             );
         }
     }

@@ -42,7 +42,7 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
         let mut wire = fixture.wire().await;
-        // The slot issues the ticket at once, and the disk delays the commit. The client
+        // The slot issues the ticket immediately, and the disk delays the commit. The client
         // disconnects before the commit.
         faults.slow_disk(COMMIT_DELAY);
         wire.send(&spec.bytes()).await.expect("the request is sent");
@@ -50,7 +50,7 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
         fixture.until("the ticket is issued", SOON, cut).await;
         assert!(
             fixture.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
-            "not committed yet"
+            "the order must not be committed yet"
         );
         hang_up(wire.stream, reset);
         tokio::time::sleep(NOTICE).await;
@@ -94,7 +94,7 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     assert_eq!(
         answers.iter().filter(|reply| reply.status == 201).count(),
         150,
-        "the last unit is for sale"
+        "all remaining units must be for sale"
     );
     assert_eq!(
         fixture.stock("spring").await,
@@ -176,14 +176,21 @@ async fn an_undecided_request_gets_the_same_id_each_time() {
         let again = fixture.ask(&spec.with(ASYNC)).await;
         assert_eq!((again.verdict(), again.json()), (first.verdict(), first.json()));
     }
-    assert_eq!(available(&fixture, "spring").await, before - 2, "its units are taken once");
-    assert!(fixture.orders("spring").await.is_empty(), "not committed yet");
+    assert_eq!(
+        available(&fixture, "spring").await,
+        before - 2,
+        "the units of the request must be deducted only once"
+    );
+    assert!(fixture.orders("spring").await.is_empty(), "the order must not be committed yet");
     faults.slow_disk(Duration::ZERO);
     let look = spec.order("GET", &first.id(), "");
     let decided = async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
     fixture.until("the order exists under this id", SOON, decided).await;
     let again = fixture.buy(&spec).await;
-    assert!(again.is_replay() && again.id() == first.id(), "{again}, and first {first}");
+    assert!(
+        again.is_replay() && again.id() == first.id(),
+        "the repeated request must return the first order: {again}, first {first}"
+    );
     assert_eq!(fixture.buy(&other).await.verdict(), "422 idempotency_key_reused");
     assert_eq!(fixture.orders("spring").await.len(), 1);
     assert_eq!(
@@ -252,7 +259,7 @@ async fn an_order_is_found_by_its_key_in_every_phase_of_its_sale() {
     let again = fixture.buy(&spec).await;
     assert!(
         again.is_replay() && again.json() == cancelled.json(),
-        "the answer is not the order's current state: {again}"
+        "the repeated request must return the cancelled order: {again}"
     );
 }
 
@@ -269,6 +276,6 @@ async fn a_refusal_is_not_remembered() {
     assert_eq!(
         wire.ask(&second.bytes()).await.expect("an answer").verdict(),
         "201",
-        "the same key, a new attempt"
+        "after a refusal, the same key must be a new attempt"
     );
 }

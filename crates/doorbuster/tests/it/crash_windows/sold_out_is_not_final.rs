@@ -1,5 +1,5 @@
-//! A sale does not stay sold out: returned units are for sale at once, and the server refuses no
-//! buyer while units are free.
+//! A sale does not stay sold out: returned units are for sale immediately, and the server refuses
+//! no buyer while units are free.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,12 +118,16 @@ async fn buy_and_cancel(
                 return refused;
             }
             "409 sold_out" => {
-                assert_eq!(reply.json()["may_return"], true, "units are held: {reply}")
+                assert_eq!(
+                    reply.json()["may_return"],
+                    true,
+                    "held units may return, so the answer must say so: {reply}"
+                )
             }
             "503 overloaded" | "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "buyer {number} is stuck");
+        assert!(begun.elapsed() < Duration::from_secs(30), "buyer {number} got no order in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     unreachable!("the loop returns or panics")

@@ -22,7 +22,7 @@ const LOOKS_MIN: usize = 60;
 /// paused the sale at least [`PAUSES_MIN`] times.
 const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
-/// Longest wait for work that a healthy server does at once. The wait is long enough for a slow
+/// Longest wait for work that a healthy server does immediately. The wait is long enough for a slow
 /// machine.
 const SOON: Duration = Duration::from_secs(10);
 /// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
@@ -46,7 +46,7 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
     plan.stop.store(true, Ordering::Relaxed);
     // A task of the load fails if the units do not add up, or if an answer contradicts an earlier
     // answer.
-    let record = storm.await.expect("no contradiction");
+    let record = storm.await.expect("a load without contradictions");
     println!(
         "{} answers, {} changes, {} looks in {:?}",
         plan.answered.load(Ordering::Relaxed),
@@ -60,7 +60,10 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
         of(ChangeState::Refused).count(),
         of(ChangeState::Open).count(),
     );
-    assert_eq!(open, 0, "{done} done, {refused} refused, {open} without an answer");
+    assert_eq!(
+        open, 0,
+        "every change must have an answer: {done} done, {refused} refused, {open} without"
+    );
     let total = 60 + of(ChangeState::Done).map(|change| change.units).sum::<i64>();
     let stock = fixture.stock("spring").await;
     assert_eq!(i64::try_from(stock.total), Ok(total));
@@ -84,7 +87,7 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
     let storm = tokio::spawn(random_load::run(plan.clone()));
     plan.run_for(STORM, |plan| plan.pauses.load(Ordering::Relaxed) >= PAUSES_MIN).await;
     plan.stop.store(true, Ordering::Relaxed);
-    let record = storm.await.expect("no contradiction");
+    let record = storm.await.expect("a load without contradictions");
     let (answers, pauses) =
         (plan.answered.load(Ordering::Relaxed), plan.pauses.load(Ordering::Relaxed));
     println!("{answers} answers, {pauses} pauses");
@@ -109,7 +112,11 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
     let replies = at_once(&fixture, specs).await;
     let verdicts: Vec<_> =
         replies.iter().map(Reply::verdict).filter(|verdict| verdict != "201").collect();
-    assert!(verdicts.is_empty(), "{} of {free} units: {verdicts:?}", verdicts.len());
+    assert!(
+        verdicts.is_empty(),
+        "all {free} free units must be for sale, but {} purchases failed: {verdicts:?}",
+        verdicts.len()
+    );
     fixture.audit(None).await;
 }
 
@@ -144,17 +151,23 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         let second = spec("second", 1);
         for _ in 0..LOOKS {
             assert_eq!(fixture.buy(&second).await.verdict(), "503 unavailable", "{step}");
-            assert!(!stepping.is_finished(), "{step}: answered while tickets were in flight");
+            assert!(
+                !stepping.is_finished(),
+                "{step}: the server answered while tickets were in flight"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(fixture.orders(&sale).await.is_empty(), "{step}: not committed yet");
+        assert!(
+            fixture.orders(&sale).await.is_empty(),
+            "{step}: the tickets must not be committed yet"
+        );
         faults.slow_disk(Duration::ZERO);
         let stepped = stepping.await.expect("no panic");
         assert_eq!((stepped.status, &stepped.json()["phase"]), (200, &json!(phase)), "{stepped}");
         assert_eq!(
             fixture.orders(&sale).await.len(),
             2,
-            "{step}: everything that was in flight is an order by now"
+            "{step}: every ticket in flight must be an order after the step"
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.held, stock.in_slots), (2, 0), "{step}");
@@ -209,7 +222,11 @@ async fn lowering_the_total_removes_free_units_only() {
     let (spec, id) = &orders[0];
     assert_eq!(fixture.ask(&spec.order("POST", id, "/cancel")).await.status, 200);
     refused("a", -5, 4).await;
-    assert_eq!(fixture.adjust("spring", "a", -4).await.status, 200, "a refusal is not remembered");
+    assert_eq!(
+        fixture.adjust("spring", "a", -4).await.status,
+        200,
+        "a refused change must be a new attempt with the same key"
+    );
     let stock = fixture.stock("spring").await;
     assert_eq!((stock.total, stock.held, stock.free()), (4, 4, 0));
     assert_eq!(

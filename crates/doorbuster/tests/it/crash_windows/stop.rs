@@ -49,7 +49,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
         }
         fixture.ask_to_stop();
         assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
-        let record = storm.await.expect("no contradiction");
+        let record = storm.await.expect("a load without contradictions");
         faults.slow_disk(Duration::ZERO);
         fixture.restart();
         fixture.audit(None).await;
@@ -62,7 +62,10 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
                 (true, _) => assert!(again.is_replay(), "{again}"),
                 // The connection closed without an answer, so the server must not have accepted the
                 // request.
-                (false, false) => assert!(!again.is_replay(), "accepted, not answered: {again}"),
+                (false, false) => assert!(
+                    !again.is_replay(),
+                    "the server accepted a request and did not answer it: {again}"
+                ),
                 (false, true) => {}
             }
         }
@@ -197,10 +200,10 @@ fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
     let begun = Watch::start();
-    while child.try_wait().expect("our child").is_none() {
+    while child.try_wait().expect("a child process").is_none() {
         if begun.elapsed() > END_WITHIN {
             let _ = child.kill();
-            panic!("a second server serves");
+            panic!("a second server started on the same directory");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -223,7 +226,7 @@ async fn a_second_process_is_refused_only_while_the_first_runs() {
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.verdict(),
         "201",
-        "the first server still works"
+        "the first server must still work"
     );
     fixture.audit(None).await;
     // When the process is killed, its lock must end too, so that no operator has to remove a lock

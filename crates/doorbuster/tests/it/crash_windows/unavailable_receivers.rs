@@ -178,7 +178,11 @@ impl EndpointCase {
             let received = by_order.remove(order).unwrap_or_default();
             assert_eq!(received, happened, "{}: {order}", self.name);
         }
-        assert!(by_order.is_empty(), "{}: events of unknown orders: {by_order:?}", self.name);
+        assert!(
+            by_order.is_empty(),
+            "{}: the receiver got events of unknown orders: {by_order:?}",
+            self.name
+        );
         self.fixture.audit(None).await;
     }
 }

@@ -184,10 +184,10 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 assert_eq!(
                     (states[&order].as_str(), back.len(), refunds_sent),
                     ("paid", 0, 0),
-                    "{id} pays for {order}"
+                    "{id} pays for {order}, so the order must be paid and have no refund"
                 );
                 let is_there = payment["refund"].is_null() || by_itself.is_some();
-                assert!(is_there, "an order without its payment: {session}");
+                assert!(is_there, "the provider refunded the payment of a paid order: {session}");
                 *stands.entry(order.clone()).or_default() += 1;
             } else {
                 // The server does not refund a payment that the provider already reversed.
@@ -207,13 +207,17 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
     }
     for (order, state) in &states {
         let expected = usize::from(state == "paid");
-        assert_eq!(stands.get(order).copied().unwrap_or(0), expected, "{order} is {state}");
+        assert_eq!(
+            stands.get(order).copied().unwrap_or(0),
+            expected,
+            "{order} is {state}, but has another number of payments"
+        );
     }
     let invented = |row: &&Value| {
         row["state"] != "failed" && !made.contains(row["payment"].as_str().expect("an id"))
     };
     let invented: Vec<&Value> = payments.iter().filter(invented).collect();
-    assert_eq!(invented.len(), 1, "one payment of a wrong amount: {invented:?}");
+    assert_eq!(invented.len(), 1, "there must be one payment of a wrong amount: {invented:?}");
     assert_eq!(invented[0]["state"], "refunded");
     // There are refunds for late, double and wrong payments, and the operator's refund.
     assert!(refunds.len() >= 3, "{refunds:?}");

@@ -102,7 +102,7 @@ pub fn all<'a>(
         };
         all.push(Reversal { row, kind, outcomes });
     }
-    assert_eq!(all.len(), 5, "one payment for each scenario: {payments:?}");
+    assert_eq!(all.len(), 5, "there must be one payment for each scenario: {payments:?}");
     all
 }
 
@@ -167,8 +167,9 @@ pub fn noticed(all: &[Reversal<'_>], audit: &Value) {
         notices.filter(|row| matches!(row["kind"].as_str(), Some("returned" | "disputed")));
     let notice = |row: &Value| {
         let detail = text(row, "detail");
-        let (subject, _) =
-            detail.split_once(" in minor units").unwrap_or_else(|| panic!("no amount in {row}"));
+        let (subject, _) = detail
+            .split_once(" in minor units")
+            .unwrap_or_else(|| panic!("there is no amount in {row}"));
         [text(row, "kind"), text(row, "order"), subject.to_owned()]
     };
     let mut found: Vec<[String; 3]> = notices.map(notice).collect();

@@ -129,12 +129,12 @@ pub async fn check(
     let turns = WAITING_BUYERS.map(of);
     assert!(
         turns.iter().all(|mine| mine.len() == 1),
-        "one order for each entry: {turns:?} of {orders:?}"
+        "each entry must have one order: {turns:?} of {orders:?}"
     );
     let turns = turns.concat();
     assert!(
         turns.is_sorted_by(|one, next| one > next),
-        "not in the order of the waitlist: {turns:?} of {orders:?}"
+        "the orders are not in the sequence of the waitlist: {turns:?} of {orders:?}"
     );
     // If the second buyer did not pay in time, two units were free when the last buyer's turn came.
     // Any buyer could then get the second unit.
@@ -151,7 +151,7 @@ pub async fn check(
     assert_eq!((&entry["state"], &entry["code"]), (&json!("refused"), &json!("left")), "{entry}");
     let mine = received.iter().filter(|event| event.order.as_deref() == Some(id(left)));
     let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
-    assert_eq!(mine, ["order.refused"], "the events of the entry that its buyer left");
+    assert_eq!(mine, ["order.refused"], "an entry that its buyer left must have one event");
     let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
     let mut rows = stock["items"].as_array().expect("items").iter();
     assert!(

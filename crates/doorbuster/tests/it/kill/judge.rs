@@ -98,7 +98,11 @@ impl Judge {
                 allowed,
             );
             let reply = purchase_log.buy(wire, "").await.expect("an answer");
-            assert_eq!(reply.verdict(), "201", "{units} of {free} free units: {reply}");
+            assert_eq!(
+                reply.verdict(),
+                "201",
+                "the purchase of {units} of {free} free units failed: {reply}"
+            );
             self.answers.push(line(&purchase_log));
             (free, number) = (free - u64::from(units), number + 1);
         }
@@ -112,7 +116,7 @@ impl Judge {
         assert_eq!(
             now,
             Stock { pool: 0, in_slots: 0, held: left.total, ..left },
-            "all units are sold"
+            "all units must be sold"
         );
     }
 
@@ -121,7 +125,7 @@ impl Judge {
     pub async fn verdicts(&mut self, fixture: &ServerFixture) {
         let mut wire = fixture.wire().await;
         for mut purchase_log in std::mem::take(&mut self.queued) {
-            let id = purchase_log.queued.as_ref().expect("only these")["id"]
+            let id = purchase_log.queued.as_ref().expect("a queued request")["id"]
                 .as_str()
                 .expect("an id")
                 .to_owned();
@@ -149,7 +153,7 @@ impl Judge {
                     Some("refused"),
                 ));
             } else if let Some(order) = &purchase_log.order {
-                assert_eq!(order["id"], verdict["id"], "one key, one order");
+                assert_eq!(order["id"], verdict["id"], "one key must have one order");
             } else {
                 purchase_log.order = Some(verdict);
             }
@@ -196,7 +200,7 @@ async fn total(
     let found = i128::from(fixture.stock(sale).await.total);
     assert!(
         open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),
-        "{found}, {lowest}, {open:?}"
+        "wrong total {found}; it must be {lowest}, maybe with one of these: {open:?}"
     );
     for mut change in changes {
         if change.state != ChangeState::Refused {
@@ -206,7 +210,11 @@ async fn total(
             total += i128::from(change.units);
         }
     }
-    assert_eq!(i128::from(fixture.stock(sale).await.total), total, "each change happens once");
+    assert_eq!(
+        i128::from(fixture.stock(sale).await.total),
+        total,
+        "each change must take effect once"
+    );
 }
 
 /// Checks that the earlier answers to a request are still true. If the request has no answer, sends

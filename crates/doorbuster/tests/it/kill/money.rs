@@ -265,9 +265,9 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
         (HashMap::<&str, &Value>::new(), HashMap::<&str, &str>::new(), 0);
     for row in &payments {
         let (payment, order) = (word(row, "payment"), word(row, "order"));
-        assert!(listed.insert(payment, row).is_none(), "listed twice: {row}");
+        assert!(listed.insert(payment, row).is_none(), "a payment is listed twice: {row}");
         let of =
-            orders.get(order).unwrap_or_else(|| panic!("a payment of an unknown order: {row}"));
+            orders.get(order).unwrap_or_else(|| panic!("a payment names an unknown order: {row}"));
         let its = back.remove(payment).unwrap_or_default();
         if row["state"] == "captured" {
             assert_eq!((word(of, "state"), its.len()), ("paid", 0), "{row}: {of}, {its:?}");
@@ -283,7 +283,7 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
         }
         late += usize::from(word(row, "at") > word(of, "pay_by"));
     }
-    assert!(back.is_empty(), "refunds without a payment: {back:?}");
+    assert!(back.is_empty(), "there are refunds without a payment: {back:?}");
     for (id, order) in &orders {
         assert_eq!(stands.contains_key(id), order["state"] == "paid", "{order}");
     }
@@ -296,7 +296,10 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
         stands.len(),
         refunds.len()
     );
-    assert!(late > 0 && second > 0 && repeated > 0, "a kind of payment is missing");
+    assert!(
+        late > 0 && second > 0 && repeated > 0,
+        "the load has no late payment, no second payment or no repeated answer"
+    );
 }
 
 /// Checks that each payment was recorded once, and still has the result from the server's answer.
@@ -316,12 +319,12 @@ fn promises(listed: &HashMap<&str, &Value>, taken: &[(Message, String)]) -> usiz
                 repeated += 1;
                 continue;
             }
-            _ => panic!("the result {outcome} of {message:?}"),
+            _ => panic!("unexpected result {outcome} of {message:?}"),
         };
         assert_eq!(word(row, "state"), state, "{row}");
-        assert!(first.insert(&*message.payment), "taken twice: {message:?}");
+        assert!(first.insert(&*message.payment), "the payment was taken twice: {message:?}");
     }
-    assert_eq!(reported.len(), listed.len(), "unreported payments are listed");
+    assert_eq!(reported.len(), listed.len(), "the list has payments that no message reported");
     repeated
 }
 

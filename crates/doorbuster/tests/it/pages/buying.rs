@@ -54,11 +54,12 @@ const LATE_MS: f64 = 500.0;
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts to see the button enabled in time.
 const STARTS_MAX: usize = 3;
-/// A payment window in seconds. It ends during the test, but even a slow machine shows it first.
+/// A payment window in seconds. The window ends during the test. It is long enough to be shown even
+/// on a slow machine.
 const SEEN_SECS: u32 = 10;
 /// Longest wait for anything that the page does by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two presses.
+/// After a press, the page keeps the button disabled for this time.
 const CALM: Duration = Duration::from_secs(10);
 
 #[tokio::test]
@@ -76,21 +77,21 @@ async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
             tab.has(BUY, "aria-disabled", "true").await;
             tab.says(BUY, "Opens in 00:0").await;
             tab.click(BUY).await;
-            assert!(states(&fixture, &soon).await.is_empty(), "a disabled button buys nothing");
+            assert!(states(&fixture, &soon).await.is_empty(), "a disabled button must not buy");
             starts.as_millisecond() as f64
         };
         let mut lates = Vec::new();
         let soon = loop {
             let (soon, starts) = prepared_before_opening(8, &waits_for_the_start).await;
             let late = tab.until("window.woke").await.as_f64().expect("a time") - starts;
-            assert!(late >= EARLY_MS, "the button was enabled {late} ms after the start");
+            assert!(late >= EARLY_MS, "enabled too early: {late} ms after the start");
             if late < LATE_MS {
                 break soon;
             }
             // The test makes several attempts, because other load on the machine may delay one
             // attempt.
             lates.push(late);
-            assert!(lates.len() < STARTS_MAX, "enabled too late, in ms: {lates:?}");
+            assert!(lates.len() < STARTS_MAX, "the button was enabled too late, in ms: {lates:?}");
         };
         tab.says(BUY, "Buy now · €49.00").await;
         tab.eval("window.fetch = window.ask").await;
@@ -202,7 +203,7 @@ async fn a_press_reserves_and_the_order_page_counts_down_the_payment_window() {
         let before = left();
         let next = tab.until(&format!("{seconds} < {first} && {seconds}")).await.as_f64().expect("seconds");
         let after = left();
-        assert!((after - 2.0..before + 2.0).contains(&next), "{next} is shown, {before} to {after} are left");
+        assert!((after - 2.0..before + 2.0).contains(&next), "the clock shows {next} s, but {before} to {after} s are left");
     })
     .await;
 }
@@ -229,7 +230,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         assert_eq!(
             states(&fixture, "last").await,
             ["reserved"],
-            "an order is cancelled only after the confirmation"
+            "the order must not be cancelled before the confirmation"
         );
         ann.click("#side").await;
         ann.says("#sure-title", "Cancel this order?").await;
@@ -323,7 +324,11 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
         tab.says(BUY, "Reconnecting").await;
         tab.until("document.querySelector('#say-text').textContent.includes('never orders twice')")
             .await;
-        assert_eq!(states(&fixture, "open").await, ["reserved"], "the first request arrived");
+        assert_eq!(
+            states(&fixture, "open").await,
+            ["reserved"],
+            "the first request must have made an order"
+        );
         tab.reload().await;
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
         let before = flaky_proxy.keys().len();
@@ -359,7 +364,7 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
         tab.reload().await;
         tab.says(BUY, "Try again in ").await;
         tab.click(BUY).await;
-        assert_eq!(flaky_proxy.keys().len(), 1, "a disabled button sends nothing");
+        assert_eq!(flaky_proxy.keys().len(), 1, "a disabled button must send nothing");
         tab.says(BUY, "Buy now").await;
         let rested = pressed.elapsed();
         assert!(rested > CALM - Duration::from_millis(200), "the button was disabled for only {rested:?}");

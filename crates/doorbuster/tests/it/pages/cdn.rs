@@ -27,7 +27,7 @@ async fn a_visitor_who_waits_behind_a_cache_buys_at_the_opening_and_cancels_ther
         .await;
         tab.has(BUY, "aria-disabled", "false").await;
         tab.says(BUY, "Buy now · €49.00").await;
-        assert_eq!(tab.eval("window.same").await, true, "the page was not reloaded");
+        assert_eq!(tab.eval("window.same").await, true, "the page must not be reloaded");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         assert_eq!(states(&fixture, &soon).await, ["reserved"]);

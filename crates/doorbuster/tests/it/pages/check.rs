@@ -66,7 +66,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         let tab = noted(browser).await;
         tab.go(&link(fixture.address, "/sale/open", "ann")).await;
         tab.says(BUY, "Start the check").await;
-        assert!(sent(&tab, "").await.is_empty(), "no request before the press");
+        assert!(sent(&tab, "").await.is_empty(), "the page must send no request before the press");
         tab.click(BUY).await;
         tab.until(PUZZLE).await;
         let first = tab.eval("document.querySelector('#scene').getAttribute('href')").await;
@@ -77,7 +77,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
 
         tab.eval("document.querySelector('#slide').focus()").await;
         tab.keys("\u{e014}\u{e014}\u{e014}").await;
-        assert_eq!(at(&tab).await, 3.0, "three keys to the right");
+        assert_eq!(at(&tab).await, 3.0, "three key presses must move the piece by three");
         tab.click("#nudge-right").await;
         tab.click("#nudge-left").await;
         tab.click("#nudge-right").await;
@@ -89,7 +89,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         mouse(&tab, "mouseMoved", (from.0 + 40.0, from.1 + 5.0)).await;
         mouse(&tab, "mouseReleased", (from.0 + 40.0, from.1)).await;
         let dragged = at(&tab).await;
-        assert!(dragged > 30.0 && dragged < 80.0, "by mouse to {dragged}");
+        assert!(dragged > 30.0 && dragged < 80.0, "the mouse moved the piece to {dragged}");
         let from = middle(&tab, "#piece", 0.0).await;
         touch(&tab, "touchStart", &[from]).await;
         for step in 1..=4 {
@@ -100,7 +100,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         assert!(touched > dragged + 20.0, "the finger moved the piece from {dragged} to {touched}");
 
         tab.keys_to("#slide", "\u{e011}").await;
-        assert_eq!(at(&tab).await, 0.0, "the first position is never the gap");
+        assert_eq!(at(&tab).await, 0.0, "the piece must be at the first position");
         tab.click("#check-send").await;
         tab.says("#check-said", "Not quite. Here is a new one.").await;
         tab.says("#check #announce", "Not quite").await;
@@ -111,7 +111,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         assert!(passes.len() == 1 && passes[0]["body"]["answer"] == json!({"x": 0}), "{passes:?}");
         assert_eq!(sent(&tab, "/challenges").await.len(), 2);
         tab.keys("\u{e010}").await;
-        assert_eq!(at(&tab).await, 272.0, "the last position");
+        assert_eq!(at(&tab).await, 272.0, "the piece must be at the last position");
         tab.keys("\u{e011}\u{e014}").await;
         tab.click("#nudge-right").await;
         tab.click("#check-send").await;
@@ -119,7 +119,7 @@ async fn the_puzzle_moves_by_keys_steps_mouse_and_touch_and_a_wrong_answer_bring
         assert_eq!(
             sent(&tab, "/passes").await[1]["body"]["answer"],
             json!({"x": 3}),
-            "the pixels of the picture"
+            "the answer must be in pixels of the picture"
         );
         tab.until(PUZZLE).await;
 
@@ -166,7 +166,7 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
                     touch(&tab, "touchMove", &[(from.0 + along, from.1 + f64::from(step))]).await;
                 }
                 touch(&tab, "touchEnd", &[]).await;
-                assert!((at(&tab).await - gap).abs() <= 1.0, "{} for {gap}", at(&tab).await);
+                assert!((at(&tab).await - gap).abs() <= 1.0, "the piece is at {}, but the gap is at {gap}", at(&tab).await);
             } else {
                 tab.keys_to("#slide", &"\u{e014}".repeat(gap as usize)).await;
                 assert_eq!(at(&tab).await, gap);
@@ -176,7 +176,7 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             tab.until("!document.querySelector('#check').open && document.activeElement.id === 'buy'").await;
             tab.keys("\u{e007}").await;
             tab.says(STATE, "1 reserved for you").await;
-            assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer was right");
+            assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer must be right");
         }
     })
     .await;
@@ -202,7 +202,7 @@ async fn a_visitor_who_types_the_picture_code_buys() {
             .await;
         tab.keys("\u{e007}").await;
         tab.says(STATE, "1 reserved for you").await;
-        assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer was right");
+        assert_eq!(sent(&tab, "/challenges").await.len(), 1, "the first answer must be right");
     })
     .await;
     assert_eq!(states(&fixture, "open").await, ["reserved"]);
@@ -311,7 +311,7 @@ async fn an_expired_challenge_is_reported_and_a_press_gets_another_one() {
         tab.click(BUY).await;
         tab.says("#check-said", "The 2 minutes are over").await;
         tab.click("#check-send").await;
-        assert!(sent(&tab, "/passes").await.is_empty(), "an expired challenge is not sent");
+        assert!(sent(&tab, "/passes").await.is_empty(), "an expired challenge must not be sent");
         tab.eval("window.hurried = true").await;
         tab.click("#check-new").await;
         tab.until(PUZZLE).await;

@@ -159,7 +159,7 @@ impl Browser {
         let browser = Self { path, front: RefCell::default(), idle, used: RefCell::default() };
         test(&browser).await;
         let complaints = browser.complaints().await;
-        assert!(complaints.is_empty(), "console messages: {complaints:#?}");
+        assert!(complaints.is_empty(), "the browser's console has messages: {complaints:#?}");
         let session = browser.clear().await;
         IDLE.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }

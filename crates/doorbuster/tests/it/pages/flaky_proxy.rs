@@ -120,8 +120,8 @@ async fn pass(mut client: TcpStream, state: Arc<State>, mut mode: watch::Receive
     }
 }
 
-/// Returns the request key, if these bytes are a purchase. Browsers send the whole head of a
-/// request at once, so one read contains the key.
+/// Returns the request key, if these bytes are a purchase. A browser sends the head of a request in
+/// one piece, so one read contains the key.
 fn key_of(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.strip_prefix("POST /v1/orders HTTP/1.1\r\n")?.lines();

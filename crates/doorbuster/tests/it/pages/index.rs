@@ -83,7 +83,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         assert!(orders.contains("Reserved") && orders.contains("Pay by "), "{orders}");
         let first = "document.querySelector('#orders').getBoundingClientRect().bottom
             <= document.querySelector('#sales').getBoundingClientRect().top";
-        assert_eq!(tab.eval(first).await, true, "unpaid orders come first");
+        assert_eq!(tab.eval(first).await, true, "unpaid orders must come first");
         let titles = tab.text("#orders-list").await;
         assert_eq!(titles.matches("1 × Oldest lamp").count(), 2, "{titles}");
         assert!(titles.contains("Cancelled "), "{titles}");

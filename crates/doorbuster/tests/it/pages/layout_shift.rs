@@ -29,7 +29,11 @@ async fn settled(tab: &Tab<'_>, place: &str, words: &str, width: u32) {
     tab.says(place, words).await;
     let taken = tab.run(TAKE).await;
     let shift = taken[0].as_f64().expect("a number");
-    assert!(shift <= SHIFT_MAX, "{width} px, moved by {shift} before {words:?}: {}", taken[1]);
+    assert!(
+        shift <= SHIFT_MAX,
+        "at {width} px, parts moved by {shift} before {words:?}: {}",
+        taken[1]
+    );
 }
 
 #[tokio::test]

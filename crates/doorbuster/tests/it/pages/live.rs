@@ -203,7 +203,7 @@ async fn the_list_shows_available_items_first_and_the_buyers_orders() {
             .await;
         assert_eq!(titles, json!(["Lamps of the small workshop", "Opening later", "Over"]));
         let over = tab.text("#sales li:last-child").await;
-        assert!(over.contains("Ended") && !over.contains("Close"), "the card of a sale that was closed early: {over}");
+        assert!(over.contains("Ended") && !over.contains("Close"), "wrong card of the closed sale: {over}");
         tab.says("#orders-list", "2 × Ora lamp").await;
         tab.says("#orders-list", "Reserved").await;
         tab.click("#orders-list a").await;

@@ -39,7 +39,7 @@ async fn calendar(tab: &Tab<'_>, link: &str) -> Vec<String> {
 /// Returns the value of a property in a calendar file.
 fn value<'a>(lines: &'a [String], name: &str) -> &'a str {
     let found = lines.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    found.unwrap_or_else(|| panic!("no {name} in {lines:?}"))
+    found.unwrap_or_else(|| panic!("there is no {name} in {lines:?}"))
 }
 
 /// Converts a time of the API to the format of calendar files.
@@ -88,7 +88,10 @@ async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
         let alarm =
             value(&entry, "TRIGGER").strip_prefix("-PT").and_then(|at| at.strip_suffix('S'));
         let alarm: u32 = alarm.and_then(|secs| secs.parse().ok()).expect("a number of seconds");
-        assert!((1..=120).contains(&alarm), "the alarm comes in the second half: {alarm}");
+        assert!(
+            (1..=120).contains(&alarm),
+            "the alarm must come in the second half of the payment window: {alarm}"
+        );
 
         tab.click("#copy").await;
         tab.says("#copy-note", &format!("Order number: {id}")).await;
@@ -151,7 +154,7 @@ async fn printed(tab: &Tab<'_>, id: &str) {
         const { width, height } = el.getBoundingClientRect();
         return width > 20 && height > 10 && getComputedStyle(el).clipPath === 'none'
           && el.textContent; })";
-    assert_eq!(tab.eval(seen).await, json!([false, false]), "on the screen");
+    assert_eq!(tab.eval(seen).await, json!([false, false]), "the screen must show neither part");
     tab.protocol("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
     assert_eq!(tab.eval(seen).await, json!(["Ora, lamps", id]), "on paper");
     tab.protocol("Emulation.setEmulatedMedia", json!({"media": ""})).await;

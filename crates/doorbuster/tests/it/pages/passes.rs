@@ -77,7 +77,7 @@ async fn a_pass_is_requested_before_the_opening_and_purchases_start_with_it() {
         let early = |request: &Value| starts - request["at"].as_f64().expect("a time");
         assert!(
             passes.len() == 1 && early(&passes[0]) > 1_000.0,
-            "{passes:?} for a start at {starts}"
+            "the page must request one pass before the start at {starts}: {passes:?}"
         );
         assert!(
             orders.iter().all(|order| order["pass"].is_string() && early(order) < 50.0),

@@ -71,10 +71,10 @@ async fn a_buyer_goes_from_the_sale_to_paying_and_an_event_shows_the_order_as_pa
         assert_eq!(
             tab.url().await,
             plain(fixture.address, &order),
-            "the result is removed from the address"
+            "the page must remove the result from the address"
         );
         other.says("#state", "Paid. It’s yours.").await;
-        assert_eq!(other.eval("window.same").await, true, "the page was not reloaded");
+        assert_eq!(other.eval("window.same").await, true, "the page must not be reloaded");
         other
             .until(
                 "document.querySelector('#pay').hidden && document.querySelector('#side').dataset.does === 'print'",

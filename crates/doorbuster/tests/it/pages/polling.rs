@@ -42,13 +42,13 @@ async fn a_page_without_a_stream_polls_and_shows_the_result_of_its_order() {
             .as_str()
             .expect("an address")
             .split_once("/sandbox/")
-            .expect("its page");
+            .expect("the page of the order");
         bank.go(&plain(fixture.address, &format!("/sandbox/{checkout}"))).await;
         bank.click("[data-does=pay]").await;
         ann.says("#state", "Paid. It’s yours.").await;
         ben.says("#state", "Order cancelled").await;
         for tab in [&ann, &ben] {
-            assert_eq!(tab.eval("window.same").await, true, "the page was not reloaded");
+            assert_eq!(tab.eval("window.same").await, true, "the page must not be reloaded");
         }
         assert_eq!(fixture.metric("doorbuster_events_websockets").await, 0);
     })

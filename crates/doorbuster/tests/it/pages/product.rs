@@ -112,7 +112,10 @@ async fn the_button_is_in_view_with_seven_items_and_while_one_reads_on_a_phone()
             tab.protocol("Emulation.setDeviceMetricsOverride", size).await;
             tab.go(&link(fixture.address, "/sale/many", "ann")).await;
             tab.says(BUY, "Buy now · €49.00").await;
-            assert!(is_in_view(&tab, BUY).await, "the button is below the fold at {width} px");
+            assert!(
+                is_in_view(&tab, BUY).await,
+                "the button is outside of the window at {width} px"
+            );
             assert_eq!(tab.eval(CUT_NAMES).await, json!([]), "names are cut at {width} px");
         }
         assert_eq!(
@@ -132,7 +135,7 @@ async fn the_button_is_in_view_with_seven_items_and_while_one_reads_on_a_phone()
         for place in ["#facts", "#how"] {
             let to = format!("document.querySelector('{place}').scrollIntoView()");
             tab.eval(&to).await;
-            assert!(is_in_view(&tab, BUY).await, "the button is out of view at {place}");
+            assert!(is_in_view(&tab, BUY).await, "the button is outside of the window at {place}");
             tab.until("document.querySelector('#press-what').checkVisibility()").await;
             tab.says("#press-what", "Ora lamp number 1 with a shade of oiled linen €49.00").await;
         }

@@ -55,7 +55,10 @@ async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String
         if let [one] = shown.as_array().expect("a list").as_slice() {
             break one.clone();
         }
-        assert!(begun.elapsed() < PATIENCE, "not one notification: {shown}");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "timed out; expected one notification, but found {shown}"
+        );
     };
     tab.minimized(false).await;
     tab.until("document.visibilityState === 'visible'").await;

@@ -57,7 +57,11 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
             for tab in [&quiet, &loud] {
                 tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
                 tab.until("document.title.startsWith('Opens in 0')").await;
-                assert_eq!(count(tab, "window.asked").await, 0, "the page asks nothing by itself");
+                assert_eq!(
+                    count(tab, "window.asked").await,
+                    0,
+                    "the page must not ask for permission by itself"
+                );
             }
             loud.eval("window.notes = 0").await;
             loud.click("#sound").await;
@@ -68,7 +72,11 @@ async fn the_opening_changes_the_title_and_plays_the_sound_that_the_buyer_switch
         loud.until(&format!("window.notes === {}", 2 * SOUND)).await;
         quiet.until("document.title.startsWith('Open now – ')").await;
         assert_eq!(count(&quiet, "window.notes").await, 0);
-        assert_eq!(count(&loud, "window.shown.length").await, 0, "nobody switched this on");
+        assert_eq!(
+            count(&loud, "window.shown.length").await,
+            0,
+            "the page must show no notification, because the buyer did not allow notifications"
+        );
     })
     .await;
 }

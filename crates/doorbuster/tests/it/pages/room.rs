@@ -27,7 +27,7 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
             tab.says(STATE, "You are in the draw").await;
             assert!(
                 sent(&tab, "/waiting-room").await.is_empty(),
-                "the page requests a position it already has"
+                "the page must not request a position that it already has"
             );
         })
         .await;

@@ -107,15 +107,21 @@ async fn a_first_visit_on_a_slow_phone_is_quick_and_small() {
                 let most = REQUESTS_MAX + u64::from(path == "/");
                 // The pages of earlier visits stay open and also send requests, so the limit of
                 // requests applies only to the first visit.
-                assert!(requests <= most || visit > 0, "{path}: {requests} requests:\n{log}");
-                assert!(bytes <= BYTES_MAX, "{path}: {bytes} bytes:\n{log}");
+                assert!(
+                    requests <= most || visit > 0,
+                    "{path}: too many requests, {requests}:\n{log}"
+                );
+                assert!(bytes <= BYTES_MAX, "{path}: too many bytes, {bytes}:\n{log}");
                 shown.push(largest);
                 if largest < LARGEST_MS || !is_release {
                     break;
                 }
             }
             let quickest = shown.iter().copied().fold(f64::INFINITY, f64::min);
-            assert!(quickest < LARGEST_MS || !is_release, "{path}: shown after {shown:?} ms");
+            assert!(
+                quickest < LARGEST_MS || !is_release,
+                "{path}: the largest part is shown too late, after {shown:?} ms"
+            );
         }
     })
     .await;

@@ -55,7 +55,7 @@ fn stay(states: &[&Value], place: &str) {
             .into_iter()
             .zip(&first)
             .any(|(is, was)| is != *was && is >= 0 && *was >= 0);
-        assert!(!moved, "{place}: {state} moved from {first:?}");
+        assert!(!moved, "{place}: a part of {state} moved from its position in {first:?}");
     }
 }
 
@@ -126,7 +126,7 @@ async fn in_every_state_the_parts_of_a_sales_page_agree_and_stay_in_their_places
         let names: BTreeSet<_> = names.flat_map(|name| name.split(' ')).collect();
         let missing: Vec<_> =
             CHECKED.split_whitespace().filter(|name| !names.contains(name)).collect();
-        assert!(missing.is_empty(), "no such state was drawn: {missing:?}");
+        assert!(missing.is_empty(), "no state was drawn with these words: {missing:?}");
         tab.go(&plain(address, "/sale/far?lang=en")).await;
         tab.says("#lost-title", "The page could not be loaded").await;
         inspect(&tab, "a sale that could not be loaded").await;
@@ -204,7 +204,7 @@ async fn the_list_the_sales_page_and_the_page_without_a_script_show_the_same_sta
         tab.go(&plain(address, "/states?lang=en")).await;
         for (case, sale) in cases.iter().zip(serve::sales()) {
             let shown = tab.eval(&format!("states.shownOf({sale})")).await;
-            assert_eq!(shown, case["shown"], "the sale's page at {case}");
+            assert_eq!(shown, case["shown"], "the sale's page shows another state for {case}");
         }
         tab.go(&list(address, "?lang=zh#token=x")).await;
         tab.says("#orders-list", "付款时间已过").await;

@@ -36,7 +36,11 @@ async fn the_token_is_removed_from_the_address_and_other_tabs_know_the_buyer() {
         ann.reload().await;
         ann.says(BUY, "Buy now").await;
         ann.until("localStorage['doorbuster.session'] === 'true'").await;
-        assert_eq!(ann.eval("document.cookie").await, "", "no script can read the cookie");
+        assert_eq!(
+            ann.eval("document.cookie").await,
+            "",
+            "scripts must not be able to read the cookie"
+        );
         other.go(&plain(fixture.address, "/sale/open")).await;
         other.says(BUY, "Buy now").await;
         assert_eq!(other.eval("sessionStorage.getItem('doorbuster.token')").await, Value::Null);
@@ -185,7 +189,7 @@ async fn without_javascript_every_page_says_that_it_is_required() {
             let seen = seen.as_str().expect("text");
             assert!(seen.contains(words) && seen.contains("需要启用 JavaScript"), "{path}: {seen}");
             let priced = path.starts_with("/order") || seen.contains("49.00 EUR");
-            assert!(priced, "{path} shows the price: {seen}");
+            assert!(priced, "{path} must show the price: {seen}");
             assert!(
                 !seen.contains("Buy now") && !seen.contains('…'),
                 "the page shows a button or text that needs scripts: {seen}"

@@ -44,7 +44,7 @@ fn a_server_without_a_key_generates_one_and_keeps_it_out_of_the_log() {
     assert_eq!(
         (status(&test_server, key), status(&test_server, KEY)),
         (200, 401),
-        "the key is unchanged"
+        "the key must not change at the next start"
     );
     assert_eq!(test_server.terminate().0, Some(0));
     let log = read(&second);

@@ -154,7 +154,7 @@ async fn a_node_that_is_not_ready_comes_last_and_a_node_without_the_role_api_get
     }
     assert_eq!((first.requests(), second.requests(), upstreams.ready()), (0, 4, 1));
     set(1, UpstreamState::WithoutApi);
-    send().await.expect("the node that is not ready answers");
+    send().await.expect("a node that is not ready must get the request if no node is ready");
     set(0, UpstreamState::WithoutApi);
     assert_eq!(send().await.expect_err("no node serves buyers"), PassFailure::Unsent);
     assert_eq!((first.requests(), second.requests()), (1, 4));
@@ -198,5 +198,5 @@ async fn a_node_that_is_ready_again_in_time_keeps_the_relay() {
     upstream.set_state(UpstreamState::Lost);
     assert!(!has_ended(1_900).await);
     upstream.set_state(UpstreamState::NotReady);
-    assert!(has_ended(200).await, "two seconds without a ready state");
+    assert!(has_ended(200).await, "the wait must end after two seconds without the state `Ready`");
 }

@@ -34,7 +34,10 @@ async fn is_followed(engine: &Engine, spread: Spread) {
         if indexes == (0..spread.partitions).collect::<Vec<_>>() {
             return;
         }
-        assert!(std::time::Instant::now() < until, "{spread:?}, but open are {indexes:?}");
+        assert!(
+            std::time::Instant::now() < until,
+            "the spread is {spread:?}, but the slots {indexes:?} have open grants"
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -102,7 +105,9 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     for n in 0..8 {
         match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
             PurchaseOutcome::Queued { id, .. } => ids.push(id),
-            other => panic!("no ticket is settled yet: {other:?}"),
+            other => {
+                panic!("the answer must be `Queued`, because no ticket is settled yet: {other:?}")
+            }
         }
     }
     // A request whose own slot is empty gets its unit from another slot. So some slots have no
@@ -114,7 +119,10 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             with_tickets.push(grant.slot);
         }
     }
-    assert!(with_tickets.len() > 1, "some partitions that leave have tickets: {with_tickets:?}");
+    assert!(
+        with_tickets.len() > 1,
+        "at least one leaving partition must have a ticket: {with_tickets:?}"
+    );
     respread(&engine, over(1)).await;
     // Each repeated request finds its ticket or must be sent again later. No buyer gets "sold out".
     for (n, id) in ids.iter().enumerate() {
@@ -127,7 +135,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     let open: Vec<SlotKey> = open.iter().map(|grant| grant.slot).collect();
     assert!(
         with_tickets.iter().all(|slot| open.contains(slot)),
-        "a slot with a ticket is not closed: {with_tickets:?}, but open are {open:?}"
+        "the slots {with_tickets:?} have tickets, but only the slots {open:?} have open grants"
     );
     let settler = AbortOnDrop(tokio::spawn(crate::settle::run(engine.clone())));
     is_followed(&engine, over(1)).await;
@@ -168,7 +176,10 @@ async fn partitions_are_added_only_to_the_newest_version_of_a_sale() {
     respread(&engine, over(1)).await;
     let mut seen = Observed::default();
     let refused = widen(&engine, (&before, &before.items[0]), &mut seen, 4).await;
-    assert!(!refused.expect("the store is available"), "an operator changed the spread meanwhile");
+    assert!(
+        !refused.expect("the store is available"),
+        "a change based on an old version of the sale must be refused"
+    );
     let now = engine.catalogue().sale("spring").expect("created").clone();
     assert_eq!(now.items[0].row.spread, over(1));
     let widened = widen(&engine, (&now, &now.items[0]), &mut seen, 2).await;

@@ -55,7 +55,10 @@ async fn a_node_remembers_each_order_that_it_returned() {
     assert!(engine.holders().holds(request));
     forget();
     engine.look_up_order(order.id, None).await.expect("the store is available");
-    assert!(!engine.holders().holds(request), "an operator's read tells this node nothing");
+    assert!(
+        !engine.holders().holds(request),
+        "the node must not remember an order that an operator reads"
+    );
     let read = engine.look_up_order(order.id, Some(&order.buyer)).await;
     assert!(matches!(read, Ok(OrderLookup::Order(_))), "{read:?}");
     assert!(engine.holders().holds(request));
@@ -109,7 +112,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     assert_eq!(
         recall_to_pool(&engine, &item, 3).await.expect("the store is available"),
         0,
-        "the slot remembers no more recalls"
+        "the slot's memory of recalls is full, so the slot must give no units"
     );
     let pending = engine.store().pending_recalls().await.expect("the store is available");
     assert_eq!(
@@ -138,7 +141,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     assert_eq!(
         engine.parked().load(Ordering::Acquire),
         PARKED_MAX,
-        "the refused request is no longer parked"
+        "the refused request must give back its permit"
     );
     last.abort();
     drop(last.await);

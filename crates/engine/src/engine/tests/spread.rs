@@ -126,7 +126,7 @@ async fn a_request_for_ten_units_is_served_while_the_slots_have_ten_units_togeth
     for &slot in &item.slots {
         most = most.max(engine.slots().view(slot).await.expect("local").expect("open").available);
     }
-    assert!(most < 10, "no slot may have ten units in this test: {most}");
+    assert!(most < 10, "a slot has {most} units, but the test needs fewer than ten in each slot");
     bought(&engine, "anna", "k", 10).await;
     assert!(engine.meter().read().recalls > 0);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
@@ -245,7 +245,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
     let large = buy(&engine, "anna", "k", 8).await;
     assert!(
         is_short(&large),
-        "each slot has four units, for longer than a request is parked: {large:?}"
+        "no slot gets eight units while the request is parked, but the answer is {large:?}"
     );
     engine.slots().retire(item.slots[0]).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {
@@ -277,7 +277,7 @@ async fn no_buyer_gets_sold_out_while_a_partition_has_an_undecided_earlier_attem
     for n in 0..8 {
         match buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await {
             PurchaseOutcome::Queued { id, .. } => ids.push(id),
-            other => panic!("no ticket is settled in this test: {other:?}"),
+            other => panic!("the answer must be `Queued`, because no ticket is settled: {other:?}"),
         }
     }
     let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
@@ -315,7 +315,11 @@ async fn no_id_is_published_while_another_ticket_may_be_in_a_slot_that_does_not_
             other => panic!("{buyer}: {other:?}"),
         }
     }
-    assert_eq!((queued, unavailable), (2, 2), "the slots take turns as the first slot");
+    assert_eq!(
+        (queued, unavailable),
+        (2, 2),
+        "each of the two slots must be the first slot of two requests"
+    );
     drop(still);
     engine.stop().await;
 }
@@ -341,7 +345,7 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     let first = first.await.expect("the task did not panic");
     assert!(
         matches!(first, PurchaseOutcome::Queued { .. }),
-        "no ticket is settled in this test: {first:?}"
+        "the answer must be `Queued`, because no ticket is settled: {first:?}"
     );
     assert_eq!(again, first);
     engine.stop().await;
@@ -373,11 +377,15 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     }
     let again = buy_within(&engine, "anna", "k", 10, Duration::from_millis(100)).await;
     let limit = PurchaseOutcome::Refused(Refusal::LimitReached { limit: 10, used: 1 });
-    assert_eq!(buy(&engine, "anna", "new", 10).await, limit, "the new request has no ticket");
+    assert_eq!(
+        buy(&engine, "anna", "new", 10).await,
+        limit,
+        "a new request of a buyer at the limit must be refused"
+    );
     let first = first.await.expect("the task did not panic");
     assert!(
         matches!(first, PurchaseOutcome::Queued { .. }),
-        "no ticket is settled in this test: {first:?}"
+        "the answer must be `Queued`, because no ticket is settled: {first:?}"
     );
     assert_eq!(again, first);
     engine.stop().await;

@@ -66,7 +66,7 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     assert_eq!(
         ask(&engine, "k", 2, EXPIRED, Duration::from_millis(5)).await,
         first,
-        "the caller may wait for the verdict"
+        "a repetition that waits a short time must get the same answer"
     );
     let settling = tokio::spawn(settle::run(engine.clone()));
     let begun = Instant::now();

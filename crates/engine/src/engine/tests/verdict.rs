@@ -20,8 +20,14 @@ async fn the_second_ticket_of_a_request_that_holds_an_order_is_shown_as_that_ord
     };
     let shown = event(Verdict::Order(order.id), Some(&order));
     assert!(matches!(shown, Some(EventKind::Order(shown)) if *shown == order));
-    assert!(event(Verdict::Order(order.id), None).is_none(), "an erased order has no event");
-    assert!(event(Verdict::Reserved, Some(&order)).is_none(), "the order has its own event");
+    assert!(
+        event(Verdict::Order(order.id), None).is_none(),
+        "a verdict that names an erased order must cause no event"
+    );
+    assert!(
+        event(Verdict::Reserved, Some(&order)).is_none(),
+        "a new order has its own event, so the verdict must cause none"
+    );
     let refused = event(Verdict::Unavailable, None);
     assert!(matches!(refused, Some(EventKind::Refused { verdict: Verdict::Unavailable, .. })));
     engine.stop().await;

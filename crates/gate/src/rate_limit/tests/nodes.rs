@@ -109,7 +109,10 @@ fn a_request_over_a_known_limit_is_refused_without_a_call() {
     for _ in 0..5 {
         assert!(is_allowed(&first, "anna", &sale, &mut states));
     }
-    assert!(!is_allowed(&second, "anna", &sale, &mut states), "the second node asks once");
+    assert!(
+        !is_allowed(&second, "anna", &sale, &mut states),
+        "the second node must learn of the limit from the shared storage"
+    );
     for node in [&first, &second] {
         for counting in [Counting::BeforeAnswer, Counting::AfterAnswer] {
             let kind = (Route::Purchase, counting);
@@ -129,7 +132,10 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
         assert!(is_allowed(&first, "anna", &sale, &mut states));
     }
     for _ in 0..10 {
-        assert!(!is_allowed(&first, "anna", &sale, &mut states), "the address is over its limit");
+        assert!(
+            !is_allowed(&first, "anna", &sale, &mut states),
+            "a request over the address's limit was allowed"
+        );
     }
     // The refused requests did not use up the buyer's limit. The buyer can still send three
     // requests from another address.
@@ -144,7 +150,10 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
         }
         allowed += usize::from(check.is_ok());
     }
-    assert_eq!(allowed, 2, "the address allows two requests, the buyer's limit three");
+    assert_eq!(
+        allowed, 2,
+        "the address must allow two requests, although the buyer's limit allows three"
+    );
 }
 
 #[test]
@@ -158,7 +167,10 @@ fn a_small_limit_of_a_sold_out_sale_waits_for_no_call_until_it_is_nearly_used_up
     for n in 0..5 {
         assert!(matches!(acquire(), Ok(LimitCheck::Counted(_))), "request {n}");
     }
-    assert!(matches!(acquire(), Ok(LimitCheck::Pending(_))), "two nodes with six exceed the limit");
+    assert!(
+        matches!(acquire(), Ok(LimitCheck::Pending(_))),
+        "two nodes with six requests each would exceed the limit, so the request must wait"
+    );
 }
 
 #[test]
@@ -191,10 +203,13 @@ fn all_nodes_together_leave_a_sixteenth_of_a_burst_unreported() {
             limiter.sharing().expect("shared").take_batch().is_empty()
         };
         let kept = (0..1_600).take_while(is_kept).count();
-        assert!(kept * nodes <= 100, "{nodes} nodes keep {kept} each");
+        assert!(
+            kept * nodes <= 100,
+            "each of {nodes} nodes keeps {kept} requests, which is too many"
+        );
         assert!(
             (kept + 1) * nodes > 100,
-            "{nodes} nodes report more often than necessary, after {kept} each"
+            "each of {nodes} nodes reports after {kept} requests, more often than necessary"
         );
     }
 }

@@ -109,8 +109,8 @@ impl StoreFixture {
             ));
         }
         fixture.run(MONEY);
-        // The copies of the tables without constraints have no default values and do not number new
-        // rows. So this function sets the missing values.
+        // Each table without constraints is a copy of a real table. The copies have no default
+        // values and do not number new rows. So this function sets the missing values.
         for table in ["orders", "adjustment", "event", "payment", "refund"] {
             fixture.run(&format!("UPDATE {table} SET seq = rowid WHERE seq IS NULL"));
         }
@@ -240,8 +240,8 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. Instead of number 9, the store
-/// has NULL, as for a ticket whose number belongs to another ticket.
+/// The returned tickets, as grant, number, units, verdict and order. In the store, the ticket with
+/// number 9 has the number NULL, like a ticket whose number already belongs to another ticket.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),

@@ -145,7 +145,7 @@ fn a_dispute_or_a_return_is_a_notice_while_an_operator_must_decide() {
     assert_eq!(
         notices.len(),
         3,
-        "a dispute that was won and a payment that was refunded give no notice: {notices:?}"
+        "a won dispute and a refunded payment must give no notice: {notices:?}"
     );
 }
 

@@ -133,7 +133,7 @@ fn an_answer_to_an_erased_buyer_is_compared_with_the_order_of_its_id() {
     assert_eq!(
         after_erasing(&line("ann", 10, 201, "", "<ann>", "reserved")),
         (1, vec![]),
-        "the erased order is counted"
+        "the erased order must be counted"
     );
     for (units, id, state, rule, words) in [
         (9, "<ann>", "reserved", "I3", "9 units of spring/phone"),

@@ -39,7 +39,7 @@ fn a_total_that_differs_from_its_adjustments_is_found() {
     breaks(
         "UPDATE adjustment SET units = 21 WHERE seq = 1",
         "I2",
-        "adjustment 1 gives total 110; expected 111, and at least 0",
+        "adjustment 1 gives total 110; the total must be 111, and at least 0",
     );
     breaks(
         "DELETE FROM adjustment WHERE seq = 2",
@@ -195,9 +195,13 @@ fn missing_repeated_and_invalid_credits_are_found() {
     breaks(
         "UPDATE feed SET ticket = '{11:2}' WHERE seq = 2",
         "I6",
-        "but was not returned under it",
+        "but was not returned under this grant",
     );
-    breaks("UPDATE feed SET ticket = '{bob}' WHERE seq = 2", "I6", "but was not returned under it");
+    breaks(
+        "UPDATE feed SET ticket = '{bob}' WHERE seq = 2",
+        "I6",
+        "but was not returned under this grant",
+    );
     breaks(
         "UPDATE feed SET quota_delta = -9 WHERE seq = 3",
         "I6",

@@ -50,7 +50,10 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
         if holds(ready) {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{ready} pictures of the kind {kind} are ready");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "timed out; {ready} pictures of the kind {kind} are ready"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -74,7 +77,7 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
         }
         assert!(
             begun.elapsed() < PATIENCE,
-            "{before} pictures were ready, and {after} after {round} rounds"
+            "too many ready pictures: {before} at first, {after} after {round} rounds"
         );
     }
 }
@@ -92,11 +95,15 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     // The server fills the emptiest pool first. If the server needed slider pictures, some slider
     // pictures would be ready by now.
     until_ready(&app, "image", |ready| ready >= SOME).await;
-    assert_eq!(ready(&app, "slider").await, 0, "the other sale opens only in years");
+    assert_eq!(
+        ready(&app, "slider").await,
+        0,
+        "pictures must not be drawn for a sale that opens in years"
+    );
     assert_eq!(
         (given(&app, "image").await, given(&app, "slider").await),
         (0, 0),
-        "no buyer requested a challenge"
+        "challenges must not count as issued before a buyer requests one"
     );
     take_ready_challenges(&app, "near", "image").await;
     assert_eq!(phase(&app, "near").await, "scheduled");
@@ -117,13 +124,17 @@ async fn nothing_is_drawn_for_sales_that_ask_for_no_picture_or_are_over() {
     for (kind, other) in [("slider", "image"), ("image", "slider")] {
         open(&app, kind, kind).await;
         until_ready(&app, kind, |ready| ready >= SOME).await;
-        assert_eq!(ready(&app, other).await, 0, "no sale requires a picture");
+        assert_eq!(
+            ready(&app, other).await,
+            0,
+            "pictures of this kind must not be drawn, because no sale requires one"
+        );
         app.step(kind, "close").await;
         until_ready(&app, kind, |ready| ready == 0).await;
     }
     assert_eq!(
         (given(&app, "slider").await, given(&app, "image").await),
         (0, 0),
-        "no buyer requested a challenge"
+        "challenges must not count as issued before a buyer requests one"
     );
 }

@@ -51,7 +51,11 @@ async fn a_buyers_story_has_the_refusals_before_the_purchase() {
         let headers = [("Authorization", token.as_str()), ("Content-Type", "application/json")];
         app.call("POST", "/v1/sales/spring/passes", &headers, br#"{"item":"phone"}"#).await
     };
-    assert_eq!(pass("ann").await.verdict(), "403 not_eligible", "the code is missing");
+    assert_eq!(
+        pass("ann").await.verdict(),
+        "403 not_eligible",
+        "a pass request without a code must be refused"
+    );
     assert_eq!(pass("ann").await.verdict(), "429 rate_limited");
     let story = app.admin("GET", "/v1/admin/sales/spring/buyers/ann", None).await.json();
     let mut codes: Vec<&Value> =
@@ -60,7 +64,7 @@ async fn a_buyers_story_has_the_refusals_before_the_purchase() {
     assert_eq!(codes, ["not_eligible", "rate_limited"]);
     assert_eq!(story["refusals"][0]["item"], "phone");
     let stats = app.admin("GET", "/v1/admin/sales/spring/stats", None).await.json();
-    assert_eq!(stats["requests"], 0, "a request for a pass is no purchase");
+    assert_eq!(stats["requests"], 0, "a request for a pass must not count as a purchase");
 }
 
 #[tokio::test]

@@ -106,7 +106,7 @@ async fn the_check_before_opening_finds_what_other_settings_would_break() {
     let made = app.admin("POST", "/v1/admin/sales", Some(spring)).await;
     assert_eq!(made.verdict(), "201", "{}", made.text());
     let before = check(&app, "spring").await;
-    assert_eq!(found(&before, "price_refused"), None, "the sandbox takes every currency");
+    assert_eq!(found(&before, "price_refused"), None, "the sandbox must accept every currency");
     assert_eq!(found(&before, "all_proxies_trusted"), None);
     let settings = [
         ("DOORBUSTER_PAYMENT__PROVIDER", "stripe"),

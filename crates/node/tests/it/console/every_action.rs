@@ -87,7 +87,7 @@ async fn admit_visitors(app: &TestApp) {
     let admit = "sales/queued/waiting-room/admissions";
     let body = || Some(json!({"visitors": 5, "reason": "a test"}));
     let early = app.admin("POST", &format!("/v1/admin/{admit}"), body()).await;
-    assert_eq!(early.verdict(), "409 wrong_state", "the sale is not open");
+    assert_eq!(early.verdict(), "409 wrong_state", "a sale that is not open must refuse this");
     app.step("queued", "open").await;
     // The room admits at most one of these buyers by itself, because there is one unit.
     for buyer in ["ann", "bob"] {
@@ -101,13 +101,17 @@ async fn admit_visitors(app: &TestApp) {
         let begun = Watch::start();
         let place = async || app.buyer(buyer, "GET", "/v1/sales/queued/waiting-room").await.json();
         while place().await["state"] != "admitted" {
-            assert!(begun.elapsed() < PATIENCE, "{buyer} is admitted");
+            assert!(begun.elapsed() < PATIENCE, "{buyer} was not admitted");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
     let without = "/v1/admin/sales/spring/waiting-room/admissions";
     let without = app.admin("POST", without, body()).await;
-    assert_eq!(without.verdict(), "404 not_found", "this sale has no waiting room");
+    assert_eq!(
+        without.verdict(),
+        "404 not_found",
+        "a sale without a waiting room must refuse this"
+    );
 }
 
 async fn change_access(app: &TestApp) {
@@ -149,15 +153,23 @@ async fn every_kind_of_change_leaves_its_action() {
     let found: BTreeSet<&str> = rows.iter().filter_map(|row| row["action"].as_str()).collect();
     assert_eq!(found, ACTIONS.into());
     let times = |action: &str| rows.iter().filter(|row| row["action"] == action).count();
-    assert_eq!(times("endpoint.changed"), 1, "the second change has no effect: {list}");
-    assert_eq!(times("buyer.erased"), 1, "the second erasure has no effect: {list}");
+    assert_eq!(
+        times("endpoint.changed"),
+        1,
+        "a change without an effect must record no action: {list}"
+    );
+    assert_eq!(
+        times("buyer.erased"),
+        1,
+        "an erasure without an effect must record no action: {list}"
+    );
     assert_eq!(times("codes.revoked"), 1);
     let csv = app.admin("GET", "/v1/admin/exports/actions.csv", None).await;
     let text = csv.text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "id,at,by,action,subject,changes,address,request_id");
-    assert_eq!(lines.len(), rows.len() + 1, "every action is exported");
-    assert!(lines[1].starts_with("act_1,"), "oldest first: {}", lines[1]);
+    assert_eq!(lines.len(), rows.len() + 1, "the export must have every action");
+    assert!(lines[1].starts_with("act_1,"), "the oldest action must come first: {}", lines[1]);
     let one = "/v1/admin/exports/actions.csv?action=sale.closed&subject=sale:spring&by=configured";
     let one = app.admin("GET", one, None).await;
     assert_eq!(one.text().lines().count(), 2, "{}", one.text());

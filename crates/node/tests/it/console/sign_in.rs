@@ -182,7 +182,7 @@ async fn an_operator_signs_in_with_an_account_of_the_issuer() {
     let stand_in = StandIn::start().await;
     let app = start(&stand_in.issuer.address).await;
     let page = app.get("/console").await;
-    assert!(page.text().contains("<div id=\"app\" data-issuer"), "the page offers the sign-in");
+    assert!(page.text().contains("<div id=\"app\" data-issuer"), "the page must offer the sign-in");
     let (location, attempt) = begin(&app).await;
     assert!(location.starts_with(&format!("{}/authorize?", stand_in.issuer.address)), "{location}");
     let query = stand_in.sign_in(&location, person(json!(["day-shift", "other"])));
@@ -199,9 +199,9 @@ async fn an_operator_signs_in_with_an_account_of_the_issuer() {
     assert_eq!(who["role"], "operator");
     assert!(who["expires_at"].is_string());
     let refused = app.call("POST", "/v1/admin/keys", &cookie, b"").await;
-    assert_eq!(refused.verdict(), "403 forbidden", "an operator cannot create keys");
+    assert_eq!(refused.verdict(), "403 forbidden", "an operator must not create keys");
     let forged = app.call("DELETE", "/v1/admin/session", &cookie[..1], b"").await;
-    assert_eq!(forged.verdict(), "403 forbidden", "the header is missing");
+    assert_eq!(forged.verdict(), "403 forbidden", "a request without the header must be refused");
     assert_eq!(app.call("DELETE", "/v1/admin/session", &cookie, b"").await.verdict(), "204");
     let ended = app.call("GET", "/v1/admin/session", &cookie, b"").await;
     assert_eq!(ended.verdict(), "401 unauthenticated");

@@ -52,9 +52,13 @@ async fn an_edge_without_the_deployments_keys_does_not_start() {
     ];
     let settings = settings.map(|(name, value)| (name.into(), value.into()));
     let settings = load(&Flags::default(), settings).expect("valid settings");
-    let serving = serve_with(settings, |_| panic!("the edge started"), std::future::pending());
+    let serving = serve_with(
+        settings,
+        |_| panic!("the edge started with invalid settings"),
+        std::future::pending(),
+    );
     let error = serving.await.expect_err("the edge has no keys");
-    assert!(error.is_caused_by_settings(), "exit code 2");
+    assert!(error.is_caused_by_settings(), "the error must count as an error of the settings");
     assert!(error.to_string().contains("auth.id_key"), "{error}");
     std::fs::remove_file(dir).expect("the file exists");
 }

@@ -54,7 +54,7 @@ async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
     for socket in [&mut anna, &mut bert] {
         assert_eq!(next(socket).await["status"]["items"][0]["remaining"], 5);
     }
-    assert_eq!(tier.proxy.passed_on(), before, "the edge serves the streams itself");
+    assert_eq!(tier.proxy.passed_on(), before, "the edge must serve the streams itself");
 
     let bought = tier.node.buy("anna", "k", "spring", "phone", 2).await;
     assert_eq!(bought.verdict(), "201");
@@ -62,7 +62,7 @@ async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
     assert_eq!((&order["id"], &order["state"]), (&bought.json()["id"], &json!("reserved")));
     let is_counted = |event: &Value| event["status"]["items"][0]["remaining"] == 3;
     event(&mut bert, |event| {
-        assert!(!is_order(event), "the order is Anna's: {event}");
+        assert!(!is_order(event), "another buyer got Anna's order: {event}");
         is_counted(event)
     })
     .await;
@@ -71,7 +71,11 @@ async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
         text += &String::from_utf8(wire.chunk().await.expect("an event")).expect("UTF-8");
     }
     assert!(text.contains(bought.json()["id"].as_str().expect("an id")), "{text}");
-    assert_eq!(number(&tier.node, "doorbuster_events_websockets ").await, 1, "the relay alone");
+    assert_eq!(
+        number(&tier.node, "doorbuster_events_websockets ").await,
+        1,
+        "only the relay must be connected to the node"
+    );
     assert_eq!(number(&tier.edge, "doorbuster_events_websockets ").await, 2);
     tier.stop().await;
 }
@@ -99,7 +103,7 @@ async fn streams_outlive_the_node_that_sends_their_events() {
     wait_for_relay(&edge).await;
     let mut anna = socket(&edge, "anna", "?sale=spring").await;
     runtime.shutdown_background();
-    // The relay may have been at either node.
+    // The relay was connected to one of the two nodes, maybe to the node that has just stopped.
     let is_at_node = async || number(&node, "doorbuster_events_websockets ").await == 1;
     until("the relay is at the other node", is_at_node).await;
     wait_for_relay(&edge).await;
@@ -200,7 +204,8 @@ async fn an_edge_without_a_relay_passes_streams_on() {
     let unknown = open(&tier.edge, "?sale=autumn", &[("authorization", &bearer("anna"))]).await;
     assert!(unknown.is_err());
     assert_eq!(tier.proxy.passed_on() - before, 1);
-    // A node does not accept an edge without a proof.
+    // A node does not accept a relay without a valid proof that it belongs to an edge of this
+    // deployment.
     let forged = open(&tier.node, "", &[("doorbuster-relay", "0123")]).await;
     assert!(forged.is_err());
     tier.stop().await;

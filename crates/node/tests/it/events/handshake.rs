@@ -56,7 +56,7 @@ async fn headers_are_lists_of_words_in_any_case() {
         assert_eq!(
             head.header("sec-websocket-protocol"),
             None,
-            "the client offered no subprotocol"
+            "without an offered subprotocol, the answer must name none"
         );
     }
 }

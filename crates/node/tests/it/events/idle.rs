@@ -26,7 +26,7 @@ async fn idle_count(app: &TestApp) -> u64 {
 async fn wait_for_idle(app: &TestApp, count: u64) {
     let begun = Watch::start();
     while idle_count(app).await != count {
-        assert!(begun.elapsed() < PATIENCE, "{count} connections become idle");
+        assert!(begun.elapsed() < PATIENCE, "timed out; expected: {count} idle connections");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -64,7 +64,7 @@ async fn an_idle_connection_receives_order_events_in_order_and_sale_events() {
         wait_for_idle(&app, 2).await;
         let placed = app.buy("anna", &format!("k{round}"), "spring", "phone", 3).await.json();
         assert_eq!(order(&mut anna).await, "reserved");
-        assert_eq!(idle_count(&app).await, 2, "the event makes no connection active");
+        assert_eq!(idle_count(&app).await, 2, "the event must not make a connection active");
         let id = placed["id"].as_str().expect("an id");
         assert_eq!(
             app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
@@ -86,7 +86,7 @@ async fn an_idle_connection_receives_order_events_in_order_and_sale_events() {
     assert_eq!(
         next(&mut bert).await["order"]["buyer"],
         "bert",
-        "the buyer gets no other buyer's orders"
+        "the event must be about the buyer's own order"
     );
 }
 
@@ -153,7 +153,11 @@ async fn half_a_frame_is_kept_until_the_rest_arrives() {
         anna.get_mut().write_all(&ping[..5]).await.expect("the server takes the message");
         wait_for_idle(&app, 0).await;
         tokio::time::sleep(A_WHILE).await;
-        assert_eq!(idle_count(&app).await, 0, "the connection waits for the end of the frame");
+        assert_eq!(
+            idle_count(&app).await,
+            0,
+            "a connection with an incomplete frame must not be idle"
+        );
         anna.get_mut().write_all(&ping[5..]).await.expect("the server takes the message");
         assert_eq!(message(&mut anna).await, Some(Message::Pong(vec![3, 4].into())));
     }
@@ -177,7 +181,7 @@ async fn an_idle_connection_of_a_blocked_buyer_is_closed_and_counted_once() {
         page.lines().any(|line| line == "doorbuster_blocked_total{kind=\"buyer\"} 1"),
         "{page}"
     );
-    assert_eq!(idle_count(&app).await, 1, "the other connections stay idle");
+    assert_eq!(idle_count(&app).await, 1, "the other connection must stay idle");
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(order(&mut bert).await, "reserved");
 }
@@ -205,7 +209,7 @@ async fn an_idle_connection_from_a_blocked_network_is_closed() {
     };
     let Some(Message::Close(Some(frame))) = close else { panic!("{close:?}") };
     assert_eq!(u16::from(frame.code), 1008);
-    assert_eq!(idle_count(&app).await, 1, "the other connections stay idle");
+    assert_eq!(idle_count(&app).await, 1, "the other connection must stay idle");
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(order(&mut bert).await, "reserved");
 }

@@ -23,11 +23,11 @@ const EACH: Duration = Duration::from_secs(60);
 /// Redis.
 const UNTOLD: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
-/// at each of two nodes. Before a wave, the nodes have shared all earlier requests.
+/// at each of two nodes. Before a wave begins, both nodes know of all earlier requests.
 const WAVE: u32 = 20;
-/// The number of requests that the nodes may admit before they read the limit's newest use from
-/// Redis. This number covers one wave in progress, and three more waves if the answer of Redis is
-/// late.
+/// The number of requests that the nodes may admit before they read from Redis how much of the
+/// limit is used. This number covers one wave in progress, and three more waves if the answer of
+/// Redis is late.
 const UNHEARD: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
@@ -49,7 +49,7 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let begun = Watch::start();
     while second.buy("winner", "k", "spring", "phone", 1).await.status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "the second node knows of the sale");
+        assert!(begun.elapsed() < PATIENCE, "timed out; the second node does not know the sale");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     (first, second)
@@ -65,7 +65,7 @@ async fn says(app: &TestApp, line: &str) -> bool {
 async fn knows_of_both(app: &TestApp) {
     let begun = Watch::start();
     while !says(app, "doorbuster_nodes 2").await {
-        assert!(begun.elapsed() < PATIENCE, "each node knows of the other node");
+        assert!(begun.elapsed() < PATIENCE, "timed out; a node does not know the other node");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -92,7 +92,7 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
         let begun = Watch::start();
         let is_open = async || app.get("/v1/sales/spring/status").await.text().contains("\"open\"");
         while !says(app, "doorbuster_nodes 3").await || !is_open().await {
-            assert!(begun.elapsed() < PATIENCE, "each node knows of the sale and of the others");
+            assert!(begun.elapsed() < PATIENCE, "a node does not know the sale or all nodes");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -134,7 +134,7 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
         assert!(
             (burst..=burst + returned).contains(&allowed),
-            "{scope} {burst}: {allowed} allowed"
+            "{scope}: the nodes allowed {allowed} requests, but the burst is {burst}"
         );
         let mut calls = Vec::new();
         for app in &apps {
@@ -142,11 +142,11 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
         }
         let more = buy_at_all(&apps, 6, "anna", 1).await;
         let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
-        assert!(more <= returned, "{scope} {burst}: {more} more requests allowed");
+        assert!(more <= returned, "{scope}: {more} requests allowed after the burst of {burst}");
         for (app, calls) in apps.iter().zip(calls) {
             let after = number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await;
             let most = u64::from(returned);
-            assert!(after - calls <= most, "refusals caused {} calls", after - calls);
+            assert!(after - calls <= most, "refusals caused {} remote calls", after - calls);
         }
         for app in apps {
             app.stop().await;
@@ -193,7 +193,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
             )
         };
         while policy().await != Some(BURST.into()) {
-            assert!(begun.elapsed() < PATIENCE, "both nodes know of the new limit");
+            assert!(begun.elapsed() < PATIENCE, "timed out; a node does not know the new limit");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -214,12 +214,13 @@ async fn nodes_of_a_cluster_share_a_limit() {
     assert!(let_in <= BURST + BURST / 4, "{let_in}");
     for app in [first, second] {
         let calls = number(&app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await;
-        assert!((1..1_000).contains(&calls), "{calls} round trips for 2,560 requests");
+        assert!((1..1_000).contains(&calls), "{calls} round trips to Redis for 2,560 requests");
         app.stop().await;
     }
 }
 
-/// Returns the use of the limit in Redis, as the time until the limit is completely free again.
+/// Returns how much of the limit is used according to Redis. The unit is the time until the limit
+/// is completely unused again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
@@ -257,8 +258,8 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             break;
         }
         let_in += taken;
-        // The use of the limit in Redis decreases as time passes, so the test adds the elapsed
-        // time.
+        // The used part of the limit in Redis decreases as time passes, so the test adds the
+        // elapsed time.
         let patience = Watch::start();
         while shared_use(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
             for app in apps {
@@ -268,7 +269,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
             }
             assert!(
                 patience.elapsed() < PATIENCE,
-                "{scope}: the nodes report all admitted requests, except a sixteenth of the burst"
+                "{scope}: the nodes left more than a sixteenth of the burst unreported"
             );
         }
     }
@@ -315,7 +316,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         let mut n = 0;
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
-            assert!(begun.elapsed() < PATIENCE, "{line}");
+            assert!(begun.elapsed() < PATIENCE, "timed out; expected: {line}");
             // The node notices the failure of Redis only when it handles a request.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
@@ -335,7 +336,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
         }
         let_in
     };
-    assert_eq!(count(&first, "anna").await, 6, "the node admits half of the limit");
+    assert_eq!(count(&first, "anna").await, 6, "the node must admit half of the limit");
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
@@ -344,7 +345,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     away(&first, "1").await;
     let begun = Watch::start();
     assert_eq!(count(&first, "carl").await, 6);
-    assert!(begun.elapsed() < Duration::from_secs(5), "no request waits for Redis");
+    assert!(begun.elapsed() < Duration::from_secs(5), "a request must not wait for Redis");
     for app in [first, second] {
         drop(app);
     }

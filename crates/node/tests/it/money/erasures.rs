@@ -51,11 +51,15 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let other = order(&app, "bert", "cart-1", 1).await;
     send_message(&app, "m2", &captured("pay_2", &other, 10)).await;
 
-    assert_eq!(summary(&erase(&app).await), (0, vec![("not_closed", 3)]), "the sale is open");
+    assert_eq!(
+        summary(&erase(&app).await),
+        (0, vec![("not_closed", 3)]),
+        "the orders of an open sale must be retained"
+    );
     app.step("spring", "close").await;
     let counted = ask(&app, json!({"buyer": BUYER, "dry_run": true})).await.json();
     assert_eq!((summary(&counted), &counted["dry_run"]), ((2, vec![("unpaid", 1)]), &json!(true)));
-    assert_eq!(orders_of(&app, BUYER).await, 3, "the order was only counted, not erased");
+    assert_eq!(orders_of(&app, BUYER).await, 3, "a dry run must not erase the orders");
     let erased = erase(&app).await;
     assert_eq!(
         (summary(&erased), &erased["erased_as"]),
@@ -79,12 +83,12 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let mine = app.buyer(BUYER, "GET", "/v1/orders").await.json();
     assert_eq!(mine["orders"][0]["id"], json!(reserved));
 
-    // The reserved order had not ended, so the erasure kept it. After its end, a second erasure
-    // erases it.
+    // The reserved order had not ended, so the erasure kept it. After the end of the order, a
+    // second erasure erases the order.
     let path = format!("/v1/admin/orders/{reserved}/cancel");
     assert_eq!(app.admin("POST", &path, None).await.verdict(), "200");
     assert_eq!(summary(&erase(&app).await), (1, vec![]));
-    assert_eq!(erase(&app).await["other"], json!(0), "a repeated erasure changes nothing");
+    assert_eq!(erase(&app).await["other"], json!(0), "a repeated erasure must change nothing");
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
     // Payments and the ledger keep their rows under the replacement name.
@@ -139,7 +143,7 @@ async fn only_an_admin_erases_and_only_a_buyer() {
     assert_eq!(
         app.buyer(name, "GET", "/v1/orders").await.verdict(),
         "401 unauthenticated",
-        "no token with the replacement name is valid"
+        "a token with the replacement name must not be valid"
     );
 
     // A block is the operator's own data, so an erasure keeps it.

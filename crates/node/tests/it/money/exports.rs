@@ -124,7 +124,7 @@ async fn the_ledgers_final_balance_equals_the_stock() {
     assert_eq!((&*ledger[1]["why"], &*ledger[9]["by"]), ("'=broken", "operator:configured"));
     let stock =
         app.admin("GET", "/v1/admin/sales/spring/stock", None).await.json()["items"][0].clone();
-    let units = |name: &str| stock[name].as_u64().expect("counted");
+    let units = |name: &str| stock[name].as_u64().expect("a count");
     let last = ledger.last().expect("lines");
     let cell = |name: &str| last[name].parse::<u64>().expect("a number");
     assert_eq!(

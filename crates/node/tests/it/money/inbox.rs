@@ -49,7 +49,7 @@ async fn a_payment_message_that_repeats_pays_for_its_order_once() {
     assert_eq!(
         read(&app, &id).await["payments"],
         paid["payments"],
-        "the order did not change with the later messages"
+        "the later messages must not change the order"
     );
     assert!(refunds(&app, &id).await.is_empty());
     assert_eq!(app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"], json!([]));
@@ -68,7 +68,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         let id = queued.json()["id"].as_str().expect("an id").to_owned();
         let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Watch::start());
         loop {
-            assert!(begun.elapsed() < PATIENCE, "the order is decided in the end");
+            assert!(begun.elapsed() < PATIENCE, "no verdict about the order arrived");
             let reply = send_message(&app, &format!("msg_{round}"), &message).await;
             match reply.verdict().as_str() {
                 "503 unavailable" => assert!(reply.header("retry-after").is_some()),
@@ -86,7 +86,7 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         assert_eq!(read(&app, &id).await["state"], "paid");
         assert!(refunds(&app, &id).await.is_empty());
         // The order id of this payment differs from a real id in one character. The payment matches
-        // no order, so it is refunded at once.
+        // no order, so the payment is refunded immediately.
         let last = if id.ends_with('A') { "B" } else { "A" };
         let other = format!("{}{last}", &id[..id.len() - 1]);
         let reply = send_message(
@@ -121,7 +121,11 @@ async fn a_payment_that_does_not_match_is_refunded_once_and_gives_a_notice() {
         let reply = send_message(&app, payment, &body).await;
         assert_eq!(reply.json()["outcome"], "refunded", "{payment}");
     }
-    assert_eq!(read(&app, &id).await["state"], "reserved", "the order was not paid");
+    assert_eq!(
+        read(&app, &id).await["state"],
+        "reserved",
+        "a payment of a wrong amount must not pay the order"
+    );
     assert_eq!(
         send_message(&app, "good", &captured("pay_good", &id, 100)).await.json()["outcome"],
         "paid"
@@ -230,7 +234,7 @@ async fn an_unsigned_forged_or_stale_message_is_401_and_changes_nothing() {
     assert_eq!(
         send(&app, &good, &body).await.json()["outcome"],
         "paid",
-        "the original message is accepted"
+        "the original message must be accepted"
     );
 }
 
@@ -303,7 +307,7 @@ async fn a_signed_malformed_message_is_400_and_not_stored() {
     assert_eq!(
         send_message(&app, "msg_1", &extended).await.json()["outcome"],
         "paid",
-        "no rejected message used up the message's id"
+        "a rejected message must not use up the message's id"
     );
 }
 

@@ -108,7 +108,7 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     let first = library.message("msg_1", &body);
     assert_eq!(first.outcome(&app).await, "paid");
     assert_eq!(read(&app, &id).await["state"], "paid");
-    assert_eq!(first.outcome(&app).await, "repeated", "the same message is sent again");
+    assert_eq!(first.outcome(&app).await, "repeated", "a repeated message must not pay again");
     // If a provider gets no answer, it signs the message again, with the time of the new attempt.
     let again = library.signed(&secret(KEY), "msg_1", now_secs() + 1, &body);
     assert_ne!(again.signature, first.signature);
@@ -122,7 +122,11 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     let mut states = payments(&app, &id).await;
     states.sort_unstable();
     assert_eq!(states, [("pay_1".into(), "captured".into()), ("pay_2".into(), "refunded".into())]);
-    assert_eq!(refunds(&app, &id).await, [("pay_2".into(), "pending".into())], "one");
+    assert_eq!(
+        refunds(&app, &id).await,
+        [("pay_2".into(), "pending".into())],
+        "only one refund must exist"
+    );
     let settled = json!({"type": "refund.settled", "data": {"payment": "pay_2"}});
     assert_eq!(library.message("msg_3", &settled).outcome(&app).await, "noted");
     assert_eq!(refunds(&app, &id).await, [("pay_2".into(), "settled".into())]);
@@ -132,7 +136,11 @@ async fn a_signed_message_is_accepted_once(library: &Library) {
     let less = library.message("msg_4", &captured("pay_3", &other, 99));
     assert_eq!(less.outcome(&app).await, "refunded");
     assert_eq!(refunds(&app, &other).await, [("pay_3".into(), "pending".into())]);
-    assert_eq!(read(&app, &other).await["state"], "reserved", "the order was not paid");
+    assert_eq!(
+        read(&app, &other).await["state"],
+        "reserved",
+        "a payment of a wrong amount must not pay the order"
+    );
     assert_ledger_adds_up(&app).await;
 }
 
@@ -168,7 +176,11 @@ async fn an_unsigned_forged_stale_or_changed_message_is_401(library: &Library) {
     assert!(payments(&app, &id).await.is_empty());
     // While a secret is being replaced, a message has several signatures.
     let both = Message { signature: format!("{} {}", forged.signature, good.signature), ..good };
-    assert_eq!(both.outcome(&app).await, "paid", "no rejected message used up the message's id");
+    assert_eq!(
+        both.outcome(&app).await,
+        "paid",
+        "a rejected message must not use up the message's id"
+    );
     assert_ledger_adds_up(&app).await;
 }
 

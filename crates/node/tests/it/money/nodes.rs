@@ -60,7 +60,11 @@ async fn any_server_takes_a_payment_and_units_are_recalled_from_the_other() {
         let payment = format!("pay_late{n}");
         let reply =
             send_message(&second, &format!("msg_late{n}"), &captured(&payment, &id, 80)).await;
-        assert_eq!(reply.json()["outcome"], "paid", "{n}: all eight units were free");
+        assert_eq!(
+            reply.json()["outcome"],
+            "paid",
+            "{n}: the late payment must get its units, because all eight units are free"
+        );
         assert_eq!(read(&first, &id).await["state"], "paid");
         let back = second.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
         assert_eq!(back.verdict(), "200", "{}", back.text());

@@ -53,7 +53,7 @@ async fn an_operator_refunds_a_paid_order_exactly_once() {
     assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "noted");
     assert_eq!(send_message(&app, "msg_2", &settled).await.json()["outcome"], "repeated");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
-    assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "a repeat changes nothing");
+    assert_eq!(app.admin("POST", &path, None).await.verdict(), "200", "a repeat must be accepted");
     assert_eq!(refunds(&app, &id).await, [("pay_1".into(), "settled".into())]);
     let history = read(&app, &id).await["history"].clone();
     let events: Vec<_> = history
@@ -233,7 +233,7 @@ async fn the_payment_window_of_an_unpaid_order_can_be_extended() {
         (&step["event"], &step["why"], &step["pay_by"]),
         (&json!("order.extended"), &json!("the bank is slow"), &json!(after))
     );
-    assert!(detail["history"][2].is_null(), "the repeated request is not in the history: {detail}");
+    assert!(detail["history"][2].is_null(), "the history has the repeated request: {detail}");
     send_message(&app, "msg_1", &captured("pay_1", &id, 10)).await;
     assert_eq!(
         app.admin("POST", &path, Some(json!({"secs": 60}))).await.verdict(),

@@ -53,12 +53,12 @@ async fn a_shop_gets_one_event_about_a_payment_that_was_reversed_externally() {
     assert_eq!(
         events,
         [expected("returned", 4), expected("disputed", 10)],
-        "each event arrives once and in order"
+        "each event must arrive once and in sequence"
     );
     assert_eq!(
         received[0].event_type(),
         "order.paid",
-        "the event comes after the order's earlier events"
+        "the order's earlier events must come first"
     );
     let history =
         app.admin("GET", &format!("/v1/admin/orders/{id}"), None).await.json()["history"].clone();

@@ -12,7 +12,7 @@ use super::{
 use crate::app::TestApp;
 use crate::watch::Watch;
 
-/// Opens the order's checkout. Returns the path of its page.
+/// Opens the order's checkout. Returns the path of the checkout's page.
 async fn checkout(app: &TestApp, buyer: &str, order: &str) -> String {
     let opened = app.buyer(buyer, "POST", &format!("/v1/orders/{order}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -44,7 +44,7 @@ async fn a_buyer_pays_at_the_checkout_and_the_message_comes_back_over_http() {
     assert_eq!(
         app.buyer("anna", "POST", &path).await.json(),
         first,
-        "the order keeps its checkout while it is open"
+        "the order must keep its checkout while the checkout is open"
     );
     assert_eq!(first["expires_at"], read(&app, &id).await["pay_by"]);
     assert_eq!(app.buyer("bert", "POST", &path).await.verdict(), "404 not_found");
@@ -97,7 +97,7 @@ async fn payment_buttons_work_only_in_a_demonstration_or_when_enabled() {
     open_sale(&app, 10.into(), 10, 900).await;
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
-    assert_eq!(app.get(&page).await.status, 200, "the page exists");
+    assert_eq!(app.get(&page).await.status, 200, "the checkout must have a page");
     for button in ["pay", "twice", "lose", "late", "fail"] {
         assert_ne!(press(&app, &page, button).await.0, 200, "{button}");
     }
@@ -144,7 +144,7 @@ async fn a_failed_payment_leaves_the_checkout_open() {
     .await;
     assert!(
         history().await["payment_failed_at"].is_string(),
-        "the buyer gets an event to try again"
+        "the history must show the failed payment"
     );
     assert_eq!(press(&app, &page, "pay").await.0, 200);
     becomes(&app, &id, "paid").await;
@@ -158,7 +158,11 @@ async fn a_payment_reversed_externally_leaves_the_order_paid_until_an_operator_r
     for (button, kind) in [("return", "returned"), ("dispute", "disputed")] {
         let id = order(&app, "anna", button, 1).await;
         let page = checkout(&app, "anna", &id).await;
-        assert_ne!(press(&app, &page, button).await.1["state"], kind, "the order was not paid");
+        assert_ne!(
+            press(&app, &page, button).await.1["state"],
+            kind,
+            "a button must not reverse a payment that does not exist"
+        );
         assert_eq!(press(&app, &page, "pay").await.0, 200);
         becomes(&app, &id, "paid").await;
         let (status, state) = press(&app, &page, button).await;
@@ -201,7 +205,7 @@ async fn a_status_query_finds_a_payment_whose_message_was_lost_before_the_units_
     let paid = becomes(&app, &id, "paid").await;
     let events: Vec<_> =
         paid["history"].as_array().expect("a list").iter().map(|step| &step["event"]).collect();
-    assert_eq!(events, ["order.reserved", "order.paid"], "the order never expired: {paid}");
+    assert_eq!(events, ["order.reserved", "order.paid"], "the paid order must not expire: {paid}");
     assert_ledger_adds_up(&app).await;
 }
 
@@ -305,7 +309,8 @@ async fn messages_that_were_not_delivered_are_delivered_after_a_restart() {
         assert_eq!(press(&app, &page, "pay").await.0, 200);
         orders.push(id);
     }
-    // The server restarts at once. Some messages were delivered, and some were not.
+    // The server restarts immediately. So some messages were delivered before the restart, and some
+    // were not.
     let dir = app.stop().await;
     let app = TestApp::try_start(dir, &settings, false).await.expect("the server starts again");
     for id in &orders {

@@ -42,7 +42,7 @@ async fn start_with(stripe: &StripeStandIn, more: &[(&str, &str)]) -> TestApp {
 /// Returns the `Stripe-Signature` of a body. The test computes the signature without the tested
 /// code.
 fn header(body: &str, at: u64, secret: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");
     mac.update(format!("{at}.{body}").as_bytes());
     let digits: String =
         mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -71,7 +71,7 @@ async fn send_event_at(app: &TestApp, id: &str, kind: &str, object: &Value, crea
 /// server has not requested a session yet.
 fn refund_marker(stripe: &StripeStandIn) -> String {
     let [SentRequest { form, .. }, ..] = &stripe.sent("POST", "/v1/checkout/sessions")[..] else {
-        panic!("the server requested no session")
+        panic!("the server has not requested a session")
     };
     form.iter().find(|(name, _)| name == "metadata[doorbuster]").expect("a mark").1.clone()
 }
@@ -82,7 +82,7 @@ fn paid(stripe: &StripeStandIn, session: &str, order: &str, minor: i64) -> Value
            "payment_status": "paid", "status": "complete", "amount_total": minor, "currency": "cny"})
 }
 
-/// Opens the order's checkout. Returns its address.
+/// Opens the order's checkout. Returns the checkout's address.
 async fn checkout(app: &TestApp, id: &str) -> String {
     let opened = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(opened.verdict(), "200", "{}", opened.text());
@@ -97,7 +97,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let id = order(&app, "anna", "k", 10).await;
     let url = checkout(&app, &id).await;
     assert_eq!(url, "https://checkout.stripe.example/c/pay/cs_test_1");
-    assert_eq!(checkout(&app, &id).await, url, "the order keeps its checkout while it is open");
+    assert_eq!(checkout(&app, &id).await, url, "the open checkout must stay the same");
     let [made]: [SentRequest; 1] =
         stripe.sent("POST", "/v1/checkout/sessions").try_into().expect("one session");
     let SentRequest { form, key, authorization, .. } = made;
@@ -110,7 +110,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     assert_eq!(field("success_url"), Some(back("paid").as_str()));
     assert_eq!(field("cancel_url"), Some(back("left").as_str()));
     let ends: u64 = field("expires_at").expect("an end").parse().expect("seconds");
-    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe refuses {ends}");
+    assert!((1_800..24 * 3_600).contains(&(ends - now_secs())), "Stripe refuses the end {ends}");
 
     let event = paid(&stripe, "cs_test_1", &id, 100);
     let body =
@@ -153,10 +153,10 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
 
     let refunded = app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await;
     assert_eq!(refunded.verdict(), "200", "{}", refunded.text());
-    let call = until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let call = until("a refund request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let refund = row["refund"].as_str().expect("an id").to_owned();
-    assert_eq!(call.key.as_deref(), Some(refund.as_str()), "the refund's id is the key");
+    assert_eq!(call.key.as_deref(), Some(refund.as_str()), "the key must be the refund's id");
     assert_eq!((call.form.len(), &call.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
     let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});
@@ -165,9 +165,9 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
         "noted"
     );
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the refund was requested once");
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the refund was not requested once");
     let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
-    assert_eq!(unsigned.verdict(), "404 not_found", "the sandbox is not available with Stripe");
+    assert_eq!(unsigned.verdict(), "404 not_found", "the sandbox must be off with Stripe");
     assert_eq!(app.get("/sandbox/checkout/cs_1").await.verdict(), "404 not_found");
     assert_ledger_adds_up(&app).await;
 }
@@ -221,7 +221,7 @@ async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
     // For each idempotency key, Stripe repeats its first answer. The server uses another key only
     // after it has confirmed that no refund exists.
     assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
-    assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the server read the refunds first");
+    assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the refunds must be read first");
 }
 
 #[tokio::test]
@@ -238,7 +238,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     );
     let row =
         async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
-    until("Stripe is asked", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    until("a refund request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let refund = row().await["refund"].as_str().expect("an id").to_owned();
     let made = |status: &str| {
         json!({"id": "re_1", "payment_intent": "pi_1", "status": status, "failure_reason": "lost_or_stolen_card",
@@ -264,7 +264,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(),
         "200"
     );
-    assert_eq!(row().await["state"], "failed", "a late message does not change the dead letter");
+    assert_eq!(row().await["state"], "failed", "a late message must not change the dead letter");
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await;
     assert_eq!(dead.json()["dead_letters"].as_array().map(Vec::len), Some(1), "{}", dead.text());
     assert_eq!(dead_refunds(&app).await, 1);
@@ -273,7 +273,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     assert_eq!(
         (&shown["id"], &shown["refund"]),
         (&json!(letter), &failed),
-        "the dead letter has the payment, amount, cause and last error"
+        "the dead letter must have the payment, the amount, the cause and the last error"
     );
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
     assert!(matches!(retried.status, 200 | 202), "{}", retried.text());
@@ -284,7 +284,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     assert_ne!(
         call.key.as_deref(),
         Some(refund.as_str()),
-        "the old key would return the old refund"
+        "the retry must use a new key, because the old key returns the old refund"
     );
     stripe.refunds_are("succeeded");
     assert_eq!(
@@ -292,7 +292,7 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         "noted"
     );
     until("refund settled", async || (row().await["state"] == "settled").then_some(())).await;
-    assert_eq!(dead_refunds(&app).await, 0, "the refund arrived");
+    assert_eq!(dead_refunds(&app).await, 0, "a settled refund must have no dead letter");
     assert_ledger_adds_up(&app).await;
 }
 
@@ -333,7 +333,7 @@ async fn payments_of_other_systems_on_the_same_account_are_ignored() {
     assert_eq!(
         send_message(&app, "evt_s", "checkout.session.completed", &subscription).await.status,
         200,
-        "the payment belongs to another system"
+        "a payment of another system must be ignored"
     );
     assert_eq!(
         (payments(&app, &id).await.len(), read(&app, &id).await["state"].clone()),
@@ -371,6 +371,6 @@ async fn a_free_order_is_paid_by_its_session_and_refunded_without_a_request_to_s
     );
     until("refund settled", async || (refunds(&app, &id).await[0].1 == "settled").then_some(()))
         .await;
-    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "there is no money to request");
+    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "the server must request no refund");
     assert_ledger_adds_up(&app).await;
 }

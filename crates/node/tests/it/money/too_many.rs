@@ -20,7 +20,7 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
         assert_eq!(
             reply.verdict(),
             "200",
-            "an existing checkout uses up no limit: {}",
+            "an existing checkout must not use up the limit: {}",
             reply.text()
         );
         assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));

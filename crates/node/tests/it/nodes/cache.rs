@@ -61,7 +61,7 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     // took long, the node may have to wait before the next read. So the test repeats its requests.
     let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
     while read == 0 {
-        assert!(begun.elapsed() < PATIENCE, "the store is read without Redis");
+        assert!(begun.elapsed() < PATIENCE, "without Redis, a node must read the store");
         let again = misses(&[&a, &b]).await;
         (took, read) = (took + again.0, read + again.1);
     }
@@ -156,7 +156,10 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         "{quick} of {CHANGES} changes at four nodes were quick: all sales were read {read} times \
          for these"
     );
-    assert!(read <= quick + quick / 4, "all sales were read {read} times for {quick} changes");
+    assert!(
+        read <= quick + quick / 4,
+        "for {quick} changes, all sales were read {read} times, which is too often"
+    );
     // Without a change, no node reads the store.
     let before = read_all(&nodes);
     for node in &nodes {
@@ -176,7 +179,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         node.engine.refresh_catalogue().await.expect("a store");
         assert!(
             node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
-            "the store is read without Redis"
+            "without Redis, a node must read the store"
         );
     }
     for node in nodes {
@@ -233,12 +236,17 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     let began = Instant::now();
     let other = async || published(&home).is_some_and(|(_, now)| now > fence);
     while !other().await {
-        assert!(began.elapsed() < Duration::from_secs(120), "no node continues to publish");
+        assert!(
+            began.elapsed() < Duration::from_secs(120),
+            "timed out; expected: another node publishes the numbers"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     second.step(PhaseStep::Pause).await;
-    until("a pause shows", async || published(&home).is_some_and(|(text, _)| text == "20 0 3"))
-        .await;
+    until("the pause is published", async || {
+        published(&home).is_some_and(|(text, _)| text == "20 0 3")
+    })
+    .await;
     second.stop().await;
 }
 
@@ -262,7 +270,7 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     // acquisitions, Redis has refused a write at least once.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
-        assert!(begun.elapsed() < PATIENCE, "the node tries to publish");
+        assert!(begun.elapsed() < PATIENCE, "timed out; expected: the node tries to publish");
         let now = redis.ask(&["GET", &taken]);
         times += u32::from(now != last);
         last = now;
@@ -290,7 +298,7 @@ async fn slots_without_units_are_not_queried() {
     }
     assert!(
         home.redis().script_calls() - before < 1_000,
-        "only the leader's own checks read the slots"
+        "too many scripts; only the leader's own checks must read the slots"
     );
     node.stop().await;
 }

@@ -28,7 +28,7 @@ async fn sells_on(mut home: Deployment) {
             .map_or(0, |(_, times)| *times)
     };
     assert!(rolled(&first).await >= STOCK / REQUESTS as u64 / 2, "{}", rolled(&first).await);
-    assert_eq!(first.audit().await.repairs, 0, "full memory does not count as a fault");
+    assert_eq!(first.audit().await.repairs, 0, "full memory must not count as a fault");
     // A repeated request still gets its order from a slot's earlier epoch.
     until("the other node knows that all units are sold", async || {
         second.gauge().free().free == Some(0)

@@ -29,7 +29,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
     let began = Watch::start();
     while !holds().await {
-        assert!(began.elapsed() < PATIENCE, "{what}");
+        assert!(began.elapsed() < PATIENCE, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -60,7 +60,7 @@ impl Deployment {
         self.redis.as_ref().expect("a cluster")
     }
 
-    /// Runs SQL in the store's database, and returns its output.
+    /// Runs SQL in the store's database, and returns the output.
     pub(crate) fn sql(&self, sql: &str) -> String {
         postgres::shared().psql(&self.database, sql).expect("the database answers")
     }
@@ -77,7 +77,7 @@ impl Deployment {
         let mut backend_pid = String::new();
         let began = Watch::start();
         while backend_pid.is_empty() {
-            assert!(began.elapsed() < PATIENCE, "{table} is locked");
+            assert!(began.elapsed() < PATIENCE, "timed out; expected: {table} is locked");
             backend_pid = self.sql(&held).trim().to_owned();
         }
         TableLock { backend_pid, locking }

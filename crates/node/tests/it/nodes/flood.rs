@@ -117,7 +117,7 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
         0 => app.get(&format!("/v1/sales/{id}")).await.status == 200,
         _ => app.buy("anna", "k", &id, "phone", 1).await.verdict() == "409 not_started",
     };
-    assert!(!is_known().await, "buyers cannot see a draft");
+    assert!(!is_known().await, "buyers must not see a draft");
     let announced = format!(
         "BEGIN; UPDATE sale SET phase = 'scheduled', starts_at = 4000000000000 WHERE id = '{id}';
          UPDATE catalogue SET changed = pg_current_xact_id(); COMMIT"
@@ -127,7 +127,7 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
     while !is_known().await {
         assert!(
             begun.elapsed() < KNOWN_WITHIN,
-            "the node finds {id} when a request names the sale"
+            "the node does not find {id}, although a request names the sale"
         );
     }
 }
@@ -157,7 +157,7 @@ async fn flood(
     }
     let begun = Watch::start();
     while flood.asked.load(Ordering::Acquire) < MISSES {
-        assert!(begun.elapsed() < 4 * PATIENCE, "the requests are answered");
+        assert!(begun.elapsed() < 4 * PATIENCE, "the requests were not answered in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let asked = flood.asked.clone();
@@ -170,8 +170,8 @@ async fn flood(
     (read, took)
 }
 
-// Returns how often the nodes may read the store in the time `took`. They may read it once in each
-// `pause`, and [`READINGS_A_SALE`] times for each new sale.
+// Returns how often the nodes may read the store in the time `took`. The nodes may read the store
+// once in each `pause`, and [`READINGS_A_SALE`] times for each new sale.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)

@@ -41,14 +41,14 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
     assert!(
         [&first, &second].iter().all(|node| node.engine.meter().read().refills > 0),
-        "both leaders refill slots"
+        "both leaders must refill slots"
     );
     // Both nodes detect that every slot lost its memory.
     home.redis().flush();
     let sold = sell_out_from(&[&first, &second], STOCK - early).await;
     is_sold(&first, STOCK, early + sold).await;
     let repairs = first.audit().await.repairs;
-    assert!(repairs >= 1, "slots started again");
+    assert!(repairs >= 1, "the slots must be repaired");
     assert!(second.audit().await.findings.is_empty());
     both_led([&first, &second]);
     first.stop().await;

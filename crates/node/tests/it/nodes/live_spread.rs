@@ -97,9 +97,12 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
         sold
     };
     let (sold, changes, checks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
-    assert!(changes >= 3 && checks > 10, "{changes} changes, {checks} checks of the units");
+    assert!(
+        changes >= 3 && checks > 10,
+        "too few: {changes} changes, {checks} checks of the units"
+    );
     is_sold(&first, STOCK, sold).await;
-    assert_eq!(first.audit().await.repairs, 0, "no slot was lost");
+    assert_eq!(first.audit().await.repairs, 0, "a slot must not be lost");
     first.stop().await;
     second.stop().await;
 }
@@ -126,7 +129,10 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     first.crash();
     let began = Watch::start();
     while second.engine.store().open_grants().await.expect("the store is available").len() > 2 {
-        assert!(began.elapsed() < super::AFTER_LEASE, "the next leader drains the slots");
+        assert!(
+            began.elapsed() < super::AFTER_LEASE,
+            "the next leader did not drain the slots in time"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let sold = sell_out(&[&second], 120, PATIENCE).await;
@@ -168,7 +174,7 @@ async fn a_new_sale_in_a_cluster_gets_two_partitions_for_each_primary() {
     assert_eq!(
         node.engine.first_spread(100).partitions,
         1,
-        "many items start with one partition each"
+        "many items must start with one partition each"
     );
     node.stop().await;
     let plain = Deployment::postgres();
@@ -196,6 +202,6 @@ async fn drafts_do_not_narrow_a_sale_that_opens() {
     }
     app.step("draft11", "open").await;
     let widths = (slots("draft10").await, slots("draft11").await);
-    assert_eq!(widths, (2, 1), "with 24 slots, further sales open with one partition");
+    assert_eq!(widths, (2, 1), "with 24 slots, a further sale must open with one partition");
     app.stop().await;
 }

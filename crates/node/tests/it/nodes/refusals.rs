@@ -18,7 +18,8 @@ async fn node(home: &Cluster, database: &str) -> TestApp {
 async fn refusals(app: &TestApp, buyer: &str) -> (Vec<String>, bool) {
     let path = format!("/v1/admin/sales/spring/buyers/{buyer}");
     let story = app.admin("GET", &path, None).await.json();
-    let rows = story["refusals"].as_array().unwrap_or_else(|| panic!("a list: {story}"));
+    let rows =
+        story["refusals"].as_array().unwrap_or_else(|| panic!("the answer has no list: {story}"));
     let node = |row: &Value| row["node"].as_str().expect("a node").to_owned();
     (rows.iter().map(node).collect(), story["refusals_complete"] == true)
 }
@@ -40,18 +41,25 @@ async fn a_buyers_refusals_come_from_all_nodes_except_those_of_a_node_that_ended
     sold_out(&first, "k1").await;
     sold_out(&second, "k2").await;
     let (nodes, complete) = refusals(&first, "bob").await;
-    assert_eq!(nodes.len(), 2, "each node has one refusal");
+    assert_eq!(nodes.len(), 2, "each node must have one refusal");
     assert_ne!(nodes[0], nodes[1]);
-    assert!(complete, "both nodes have run since the sale was created");
+    assert!(
+        complete,
+        "the list must be complete, because both nodes have run since the sale was created"
+    );
     assert_eq!(
         refusals(&second, "bob").await,
         (nodes.clone(), true),
-        "each node returns the same list"
+        "each node must return the same list"
     );
     assert_eq!(refusals(&second, "eve").await, (Vec::new(), true));
     second.stop().await;
     let (alone, complete) = refusals(&first, "bob").await;
-    assert_eq!((alone.len(), complete), (1, false), "the other node's memory is gone");
+    assert_eq!(
+        (alone.len(), complete),
+        (1, false),
+        "the list must not be complete after the other node has stopped"
+    );
     assert!(nodes.contains(&alone[0]), "{alone:?} is not one of {nodes:?}");
 }
 

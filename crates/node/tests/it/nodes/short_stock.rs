@@ -58,7 +58,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     }
     assert!(
         matches!(second.buy("bert", "k2", 1).await, PurchaseOutcome::Created(_)),
-        "a buyer whose order ended may buy again"
+        "a buyer whose order has ended must be able to buy again"
     );
     first.stop().await;
     second.stop().await;
@@ -116,7 +116,10 @@ async fn a_refusal_by_the_only_slot_that_nodes_share_is_confirmed_in_the_store()
     until("the request's ticket is issued", async || node.queued().await == 1).await;
     let outcome = node.buy("anna", "other", 1).await;
     let unavailable = PurchaseOutcome::Refused(Refusal::Unavailable);
-    assert_eq!(outcome, unavailable, "the store may refuse the ticket that reached the limit");
+    assert_eq!(
+        outcome, unavailable,
+        "the request must not be refused while the ticket that uses up the limit is undecided"
+    );
     expect_undecided(&waiting.await.expect("no panic"));
     node.crash();
 }
@@ -134,7 +137,7 @@ async fn a_sale_is_paused_and_closed_while_its_slots_are_unreachable() {
     assert_eq!(
         (counts.pool, counts.in_slots, counts.held),
         (99, 0, 1),
-        "the slots cannot sell any unit"
+        "slots must not have units to sell"
     );
     second.wait_for_phase(Phase::Paused).await;
     assert!(matches!(second.buy("bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused)));
@@ -155,7 +158,7 @@ async fn a_slot_drops_its_data_of_a_closed_sale_when_possible() {
     until("all tickets are settled", async || node.queued().await == 0).await;
     home.redis().refuse_writes(true);
     node.step(PhaseStep::Close).await;
-    assert_eq!(home.redis().keys(":requests"), 1, "the unreachable slot could not drop its data");
+    assert_eq!(home.redis().keys(":requests"), 1, "the unreachable slot must still have its data");
     home.redis().refuse_writes(false);
     until("the slot's data is deleted", async || {
         home.redis().keys(":requests") + home.redis().keys(":queue") == 0
@@ -233,12 +236,12 @@ async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
         ends_at: ends_at.map(|at| node.engine.now().plus(at)),
         ..row.clone()
     };
-    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "the sale counts once");
+    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "the sale itself must count only once");
     assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_064);
     assert_eq!(
         node.engine.concurrent_slots(&other(Some(60_000), Some(90_000)), 1_000),
         1_064,
-        "the first sale has no end"
+        "a sale without an end must count together with a later sale"
     );
     node.step(PhaseStep::Close).await;
     assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_000);
@@ -263,7 +266,7 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
             })
             .await;
         assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
-        until("both know", async || {
+        until("both nodes know", async || {
             first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)
         })
         .await;
@@ -282,11 +285,11 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
     second.wait_for_phase(Phase::Open).await;
     assert!(
         matches!(second.buy("kept", "k", 1).await, PurchaseOutcome::Created(_)),
-        "the second node has a share"
+        "the second node must have units"
     );
     // If the database was slow, the attempt proves nothing, so the test tries another buyer.
     for n in 0.. {
-        assert!(n < 20, "the database answers soon");
+        assert!(n < 20, "the database was too slow in every attempt");
         let buyer = format!("b{n}");
         let locked = home.lock_table("orders");
         let (shop, of) = (second.buyer_client(), buyer.clone());
@@ -331,7 +334,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     let home = Deployment::cluster();
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.make_sale(100, 1, Spread { partitions: 2, ..Spread::default() }).await;
-    // With this lock, the sale opens before its slots have their grants.
+    // With this lock, the sale opens before the sale's slots have grants.
     let locked = home.lock_table("slot_grant");
     let engine = first.engine.clone();
     let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
@@ -358,7 +361,10 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
 async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
     // If the servers were slow, the attempt proves nothing, so the test tries again.
     for n in 0.. {
-        assert!(n < 6, "the request learned of the units only at the last moment");
+        assert!(
+            n < 6,
+            "in every attempt, the request learned of the units only at the last moment"
+        );
         let (there_after, outcome, after) = bought_before_the_first_units().await;
         if there_after < SOON && after < LAST {
             assert!(

@@ -73,7 +73,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     .await;
     let hung_after = asked.elapsed();
     let (outcome, after) = waits.await.expect("the task did not panic");
-    assert_eq!(node.parked(), 0, "the request is no longer parked");
+    assert_eq!(node.parked(), 0, "the request must not be parked any longer");
     signal(server, "-CONT");
     drop(untended);
     until("the same request gets its order", async || {
@@ -83,7 +83,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
         )
     })
     .await;
-    assert_eq!(node.counts().await.held, 2, "the same request gets no second order");
+    assert_eq!(node.counts().await.held, 2, "the same request must not get a second order");
     node.stop().await;
     (hung_after, outcome, after)
 }
@@ -151,7 +151,7 @@ async fn a_ticket_that_dies_late_is_requested_again() {
     for n in 0.. {
         let (outcome, asked_again) = bought_with_a_ticket_that_dies_late().await;
         if matches!(outcome, PurchaseOutcome::Created(_)) {
-            assert_eq!(asked_again, 1, "the node sent the request again");
+            assert_eq!(asked_again, 1, "the node must send the request again once");
             break;
         }
         assert!(n < TRIES, "the answer is {outcome:?} and not an order of the slot's next epoch");

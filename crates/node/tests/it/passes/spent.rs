@@ -38,7 +38,10 @@ async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     nodes[0].open_door("spring", door).await;
     let begun = Watch::start();
     while nodes[1].get("/v1/sales/spring/status").await.json()["phase"] != "open" {
-        assert!(begun.elapsed() < PATIENCE, "the second node knows of the sale");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "timed out; expected: the second node knows of the sale"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     nodes
@@ -75,7 +78,10 @@ async fn once_at_two_nodes(settings: &[(&str, &str)]) {
         while node.ask_pass(&bearer("zoe"), "spring", none.clone()).await.verdict()
             != "403 not_eligible"
         {
-            assert!(begun.elapsed() < PATIENCE, "both nodes know of the new front door");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "timed out; expected: both nodes know of the new front door"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -125,7 +131,7 @@ async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
         == "403 not_eligible"
     {
         asked += 1;
-        assert!(asked < 5, "the requests reach the limit");
+        assert!(asked < 5, "the requests did not reach the limit");
     }
     for _ in 0..3 {
         assert_eq!(app.ask_pass(&anna, "spring", body.clone()).await.verdict(), "429 rate_limited");
@@ -137,7 +143,7 @@ async fn a_rate_limited_pass_request_spends_neither_challenge_nor_code() {
     assert_eq!(
         app.ask_pass(&anna, "spring", body).await.verdict(),
         "403 challenge_failed",
-        "the challenge is spent now"
+        "a spent challenge must be refused"
     );
 }
 
@@ -156,10 +162,13 @@ async fn the_servers_stored_data_does_not_reveal_a_code() {
     let has = |word: &str| {
         kept.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
     };
-    assert!(has("spring") && has("phone"), "the test searches the directory with the stored data");
+    assert!(
+        has("spring") && has("phone"),
+        "the test must find stored data in the directory that it searches"
+    );
     for code in &codes {
         for word in [code.clone(), code.replace('-', "")] {
-            assert!(!has(&word), "{word} can be read");
+            assert!(!has(&word), "the stored data contains {word} in readable form");
         }
     }
     std::fs::remove_dir_all(dir).expect("no server uses the database");

@@ -66,7 +66,7 @@ async fn one_node_sends_a_message_and_every_node_learns_that_a_subscription_ende
     assert_eq!(second.buy_retrying("anna", "a", "spring").await.status / 100, 2);
     service.until(1).await;
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "the second node sends no message");
+    assert_eq!(service.got().len(), 1, "the second node must send no message");
 
     assert_eq!(second.buyer("bert", "DELETE", "/v1/push-subscriptions").await.status, 204);
     until_subscriptions(&first, 1).await;

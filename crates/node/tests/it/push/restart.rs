@@ -18,7 +18,10 @@ async fn start_again(dir: PathBuf) -> TestApp {
 pub(super) async fn until_subscriptions(app: &TestApp, count: u64) {
     let begun = Watch::start();
     while number(app, "doorbuster_push_subscriptions").await != count {
-        assert!(begun.elapsed() < PATIENCE, "the server has {count} subscriptions");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "timed out; expected: the server has {count} subscriptions"
+        );
         tokio::time::sleep(WATCH / 10).await;
     }
 }
@@ -37,7 +40,7 @@ async fn a_subscription_survives_a_restart() {
     let message = service.until(1).await[0].message();
     assert_eq!(message["url"], format!("/order/{}", order["id"].as_str().expect("an id")));
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), 1, "bob has ended the subscription");
+    assert_eq!(service.got().len(), 1, "bob must get no message after the end of his subscription");
 }
 
 #[tokio::test]
@@ -72,7 +75,7 @@ async fn after_a_restart_a_buyer_is_told_what_is_still_true() {
         if let Some(until) = place["admitted_until"].as_str() {
             break until.parse::<jiff::Timestamp>().expect("a time").as_millisecond();
         }
-        assert!(begun.elapsed() < PATIENCE, "anna is admitted: {place}");
+        assert!(begun.elapsed() < PATIENCE, "anna was not admitted: {place}");
         tokio::time::sleep(WATCH / 10).await;
     };
     // The events are older than anna's subscription, so this server sends no message about them.
@@ -88,6 +91,6 @@ async fn after_a_restart_a_buyer_is_told_what_is_still_true() {
                       "url": "/sale/spring"});
     assert_eq!(messages[1..], [turn]);
     tokio::time::sleep(WATCH).await;
-    assert_eq!(service.got().len(), before + 2, "the cancelled order is not announced");
+    assert_eq!(service.got().len(), before + 2, "the cancelled order must not be announced");
     drop(app);
 }

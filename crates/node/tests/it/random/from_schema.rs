@@ -1,6 +1,7 @@
 //! Sends random requests generated from `/openapi.json` alone. If the document allows a request,
-//! the server must not refuse its shape. A table lists what a schema cannot express, with reasons.
-//! If the server refuses a request for another reason, the document has a gap.
+//! the server must not refuse the request's shape. The table `RULES` lists the exceptions, which a
+//! schema cannot express, with reasons. If the server refuses a request for a reason that is not in
+//! this table, the document has a gap.
 //!
 //! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 
@@ -192,7 +193,7 @@ impl<'a> OperationCounts<'a> {
             "DOORBUSTER_RANDOM_SEED={seed}: too few requests succeeded: {good}"
         );
         let is_read = each < EACH_FOR_LUCK || unread.len() <= UNLUCKY;
-        assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body accepted: {unread:?}");
+        assert!(is_read, "DOORBUSTER_RANDOM_SEED={seed}: no body accepted by {unread:?}");
         let per_503 = usize::try_from(REQUESTS_PER_503).expect("a count of requests");
         assert!(
             come_again.len() <= requests / per_503 + SPARE_503,

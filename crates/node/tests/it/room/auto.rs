@@ -137,7 +137,7 @@ async fn a_crowd_at_the_button_opens_the_room() {
     assert_eq!(
         buy(&app, "b0").await.verdict(),
         "403 waiting_room",
-        "the room sends the buyers to the queue"
+        "the room must send the buyer to the queue"
     );
     assert_eq!(enter(&app, "b0").await.verdict(), "201");
     until(&app, "b0", "the buyer is admitted", is("admitted")).await;
@@ -175,7 +175,7 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
         if let Some(at) = verdicts.iter().position(|one| one != "201") {
             break &buyers[at];
         }
-        assert!(begun.elapsed() < PATIENCE, "all buyers got a pass");
+        assert!(begun.elapsed() < PATIENCE, "not all buyers got a pass in time");
     };
     assert_eq!(enter(&app, refused).await.verdict(), "201");
     until(&app, refused, "the buyer is admitted", is("admitted")).await;
@@ -205,11 +205,11 @@ async fn the_configured_rate_limits_admissions_per_second() {
         // Each admission round admits one buyer. The first round may be due as soon as the sale
         // opens.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
-        assert!(called <= most, "{called} buyers were admitted in {:?}", begun.elapsed());
+        assert!(called <= most, "too many buyers: {called} were admitted in {:?}", begun.elapsed());
         if called == LINE {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "{called} of {LINE} buyers were admitted");
+        assert!(begun.elapsed() < PATIENCE, "timed out; {called} of {LINE} buyers were admitted");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -221,7 +221,11 @@ async fn an_automatic_room_lets_a_few_buyers_through() {
     sale["front_door"] = json!({"waiting_room": "auto"});
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(sale)).await.verdict(), "201");
     app.step("spring", "open").await;
-    assert_eq!(buy(&app, "anna").await.verdict(), "201", "the queue is empty");
+    assert_eq!(
+        buy(&app, "anna").await.verdict(),
+        "201",
+        "the buyer must get an order, because the queue is empty"
+    );
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
     until(&app, "bert", "the buyer is admitted", is("admitted")).await;
     assert_eq!(buy(&app, "bert").await.verdict(), "201");

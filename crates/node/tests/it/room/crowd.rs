@@ -60,7 +60,7 @@ async fn a_hundred_thousand_buyers_wait_on_one_node() {
     println!("{each_bytes} bytes of this process for each position");
     let begun = Instant::now();
     app.step("spring", "open").await;
-    let seed = draw(&app).await["seed"].as_str().expect("revealed").to_owned();
+    let seed = draw(&app).await["seed"].as_str().expect("the seed is published").to_owned();
     let first =
         drawn(&seed, &(0..WAITING).map(|n| format!("buyer-{n}")).collect::<Vec<_>>()).remove(0);
     until(&app, &first, "the buyer is admitted", is("admitted")).await;
@@ -70,7 +70,7 @@ async fn a_hundred_thousand_buyers_wait_on_one_node() {
         (0..CONNECTIONS).map(|at| each(&app, "GET", (at..20_000).step_by(CONNECTIONS), 200));
     let mut took: Vec<u64> = futures_util::future::join_all(crowd).await.concat();
     took.sort_unstable();
-    println!("20,000 asked in {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
+    println!("20,000 reads took {:?}, p99 {} µs", begun.elapsed(), took[took.len() * 99 / 100]);
     println!(
         "{} bytes for each position after the draw",
         resident().saturating_sub(before) / WAITING as u64

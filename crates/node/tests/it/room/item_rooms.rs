@@ -45,7 +45,10 @@ async fn until(app: &TestApp, buyer: &str, item: &str, holds: impl Fn(&Value) ->
             assert_eq!(place["item"], item, "{place}");
             return place;
         }
-        assert!(begun.elapsed() < crate::app::PATIENCE, "{buyer} waits for a {item}: {place}");
+        assert!(
+            begun.elapsed() < crate::app::PATIENCE,
+            "timed out; {buyer} waits for a {item}: {place}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
@@ -140,7 +143,11 @@ async fn a_buyer_leaves_the_room_of_one_item_and_stays_in_the_other() {
     announce(&app).await;
     for item in ["phone", "case"] {
         assert_eq!(enter(&app, "anna", item).await.verdict(), "201");
-        assert_eq!(enter(&app, "anna", item).await.verdict(), "200", "the position is the same");
+        assert_eq!(
+            enter(&app, "anna", item).await.verdict(),
+            "200",
+            "the position must be the same"
+        );
     }
     let leave = |query: &'static str| app.buyer("anna", "DELETE", query);
     assert_eq!(leave("/v1/sales/spring/waiting-room?item=phone").await.verdict(), "204");

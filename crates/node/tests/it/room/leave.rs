@@ -11,7 +11,7 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
         app.buyer(buyer, "DELETE", "/v1/sales/spring/waiting-room").await.verdict()
     };
     app.step("spring", "open").await;
-    assert_eq!(leave("nobody").await, "204", "the buyer has no position to leave");
+    assert_eq!(leave("nobody").await, "204", "leaving without a position must succeed");
     for buyer in ["anna", "bert", "carl"] {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
@@ -20,11 +20,18 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
     let look_at_bert = app.buyer("bert", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(look_at_bert.verdict(), "404 not_found");
     assert_eq!(enter(&app, "bert").await.verdict(), "201");
-    assert_eq!(look(&app, "bert").await["position"], 1, "no buyer got ahead of Bert");
+    assert_eq!(
+        look(&app, "bert").await["position"],
+        1,
+        "Bert must get the old position back, ahead of Carl"
+    );
     assert_eq!((leave("bert").await, leave("bert").await), ("204".into(), "204".into()));
     assert_eq!(leave("anna").await, "204");
     until(&app, "carl", "is admitted", is("admitted")).await;
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
     let position = look(&app, "anna").await["position"].clone();
-    assert_eq!(position, 1, "the buyer has a new position behind Carl, who is admitted");
+    assert_eq!(
+        position, 1,
+        "the buyer must have a new position, the first one behind Carl, who is admitted"
+    );
 }

@@ -52,5 +52,5 @@ async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
     // The node reads the store again only if the node's copy of the room's state is too old, for
     // example after a pause of the machine.
     let after = polls(&app).await;
-    assert!(after - before < 10, "the store was read {} times", after - before);
+    assert!(after - before < 10, "the store was read too often: {} times", after - before);
 }

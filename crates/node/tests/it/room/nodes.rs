@@ -31,7 +31,7 @@ async fn nodes_share_a_room() {
         assert_eq!(
             enter(there, buyer).await.json(),
             place.json(),
-            "the position is the same at the other node"
+            "the position must be the same at the other node"
         );
     }
     assert_eq!(draw(&nodes[0]).await["commitment"], draw(&nodes[1]).await["commitment"]);
@@ -42,7 +42,10 @@ async fn nodes_share_a_room() {
         // the opening.
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
-            None => assert!(begun.elapsed() < PATIENCE, "the first node knows of the opening"),
+            None => assert!(
+                begun.elapsed() < PATIENCE,
+                "timed out; expected: the first node knows of the opening"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
@@ -71,7 +74,11 @@ async fn nodes_share_a_room() {
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
-    assert_eq!(home.psql(database, &held).expect("a table").trim(), "held", "the room exists");
+    assert_eq!(
+        home.psql(database, &held).expect("a table").trim(),
+        "held",
+        "the database must have the room"
+    );
 }
 
 /// Sends purchases with new keys until the verdict is `wanted`. Every earlier verdict must be
@@ -84,7 +91,10 @@ async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, w
         if verdict == wanted {
             break;
         }
-        assert!(verdict == before && begun.elapsed() < PATIENCE, "attempt {tries} got {verdict}");
+        assert!(
+            verdict == before && begun.elapsed() < PATIENCE,
+            "attempt {tries} got {verdict}, but only {before} or {wanted} is right"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -96,11 +106,15 @@ async fn a_pass_issued_before_the_room_opened_automatically_sends_its_buyer_to_t
     let app = node(&home, &database).await;
     open_sale(&app, 1_000).await;
     let (anna, bert) = (pass(&app, "anna").await, pass(&app, "bert").await);
-    assert_eq!(order(&app, "anna", "k", &anna).await, "201", "the room is not open");
+    assert_eq!(
+        order(&app, "anna", "k", &anna).await,
+        "201",
+        "a purchase must succeed while the room is not open"
+    );
     assert_eq!(enter(&app, "dora").await.verdict(), "201");
     hold(&home, &database, 60_000);
     press_until(&app, ("bert", &bert), "201", "403 waiting_room").await;
-    assert_eq!(order(&app, "anna", "k", &anna).await, "200", "the earlier order stays");
+    assert_eq!(order(&app, "anna", "k", &anna).await, "200", "the earlier order must stay");
     assert_eq!(ask(&app, "bert").await.verdict(), "403 waiting_room");
     enter(&app, "bert").await;
     until(&app, "bert", "the buyer is admitted", is("admitted")).await;
@@ -109,7 +123,7 @@ async fn a_pass_issued_before_the_room_opened_automatically_sends_its_buyer_to_t
     assert_eq!(
         order(&app, "bert", "again", &bert).await,
         "403 waiting_room",
-        "the other sale did not change"
+        "a pass from before the opening of the room must still be refused"
     );
 }
 
@@ -127,8 +141,12 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
     // Close the room now, so that the test does not wait until the room closes by itself.
     hold(&home, &database, -1_000);
     press_until(&app, ("anna", &before), "403 waiting_room", "201").await;
-    assert_eq!(ask(&app, "carl").await.verdict(), "201", "no buyer has to wait");
-    assert_eq!(order(&app, "anna", "again", &before).await, "201", "the room stays closed");
+    assert_eq!(
+        ask(&app, "carl").await.verdict(),
+        "201",
+        "a buyer must not have to wait in an empty room"
+    );
+    assert_eq!(order(&app, "anna", "again", &before).await, "201", "the room must stay closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +183,10 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let app = node(&home, &database).await;
     let crowd = CrowdWithPasses::with_passes(&app, 1_000_000).await;
     let verdicts = crowd.try_to_buy(&app, "k").await;
-    assert!(verdicts.iter().all(|one| one == "201"), "the buyers are few: {verdicts:?}");
+    assert!(
+        verdicts.iter().all(|one| one == "201"),
+        "so few buyers must not open the room: {verdicts:?}"
+    );
     // The other nodes are only rows in the store. With a thousand nodes, this node admits only its
     // share: two buyers per second.
     home.psql(
@@ -175,7 +196,10 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     .expect("a table");
     let begun = Instant::now();
     while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 1000") {
-        assert!(begun.elapsed() < PATIENCE, "the node knows of the other nodes");
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "timed out; expected: the node knows of the other nodes"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     crowd.press_until_the_room_is_open(&app).await;

@@ -47,11 +47,11 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
             if !place["estimate_secs"].is_null() {
                 assert!(
                     begun.elapsed() > Duration::from_secs(15),
-                    "after few measurements there is no estimate: {place}"
+                    "there must be no estimate before enough measurements: {place}"
                 );
                 estimated = Some((buyer, Instant::now(), place["estimate_secs"].clone()));
             }
-            assert!(begun.elapsed() < LONGEST, "there is no estimate: {place}");
+            assert!(begun.elapsed() < LONGEST, "timed out; there is no estimate: {place}");
             continue;
         };
         if look(&app, buyer).await["state"] == "admitted" {
@@ -64,14 +64,14 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
             );
             break;
         }
-        assert!(at.elapsed() < LONGEST, "{buyer} is never admitted");
+        assert!(at.elapsed() < LONGEST, "{buyer} was not admitted");
     }
     // The stream reports the same position as the page.
     let last = format!("b{}", 400 - 1);
     assert_eq!(
         look(&app, &last).await["estimate_secs"],
         Value::Null,
-        "there is no estimate if the units may be gone by then"
+        "there must be no estimate if the units may be gone by then"
     );
     let (buyer, _, _) = estimated.expect("the last buyer got an estimate");
     let near: usize = buyer[1..].parse().expect("a number");

@@ -44,7 +44,7 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     assert_eq!(
         join("b", 1, Some(&pass("c").await)).await.verdict(),
         "403 pass_invalid",
-        "the pass belongs to another buyer"
+        "a pass of another buyer must be refused"
     );
     let held = pass("b").await;
     let joined = join("b", 1, Some(&held)).await;
@@ -56,7 +56,7 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     assert_eq!(
         join("b", 1, Some(&held)).await.verdict(),
         "429 rate_limited",
-        "joins and purchases share a limit"
+        "joins and purchases must share a limit"
     );
     let block = json!({"kind": "buyer", "value": "c", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");

@@ -88,7 +88,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
         assert_eq!(
             (&read["state"], &read["code"]),
             (&json!("refused"), &json!("ended")),
-            "the entry has ended since the close"
+            "the entry must have ended with the sale"
         );
         over.push(read);
     }
@@ -97,7 +97,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
         assert_eq!(
             app.waiting_entry(buyer, read["id"].as_str().expect("an id")).await,
             *read,
-            "a verdict stays"
+            "a verdict must not change"
         );
         assert_eq!(app.buyer(buyer, "DELETE", WAITLIST).await.verdict(), "204");
         assert_eq!(app.join(buyer, "line").await.verdict(), "409 ended");
@@ -127,9 +127,13 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
         assert_eq!(
             (mine.event_type().as_str(), &mine.json()["data"]["order"]),
             ("order.refused", read),
-            "the event shows the entry as the API does"
+            "the event must show the entry as the API does"
         );
-        assert_eq!(states_sent(&received, id).len(), 1, "each entry has one event: {received:?}");
+        assert_eq!(
+            states_sent(&received, id).len(),
+            1,
+            "each entry must have one event: {received:?}"
+        );
     }
     let (line, begun) = ("doorbuster_waitlist_ended_total{outcome=\"closed\"} 2", Instant::now());
     while !app.get("/metrics").await.text().lines().any(|found| found == line) {
@@ -190,23 +194,23 @@ async fn a_waitlist_entry_that_became_an_order_cannot_be_left() {
     for _ in 0..2 {
         assert_eq!(leave("b").await, ("409 wrong_state".into(), json!("reserved")));
     }
-    assert_eq!(app.waiting_entry("b", &b).await["state"], "reserved", "the order stays");
-    assert_eq!(leave("d").await.0, "204", "this buyer has no entry");
+    assert_eq!(app.waiting_entry("b", &b).await["state"], "reserved", "the order must stay");
+    assert_eq!(leave("d").await.0, "204", "leaving without an entry must succeed");
     app.joined("c").await;
     for _ in 0..2 {
-        assert_eq!(leave("c").await.0, "204", "the buyer left the waitlist and has no entry");
+        assert_eq!(leave("c").await.0, "204", "a buyer who left must be able to leave again");
     }
     app.cancel("b", &b).await;
     assert_eq!(
         leave("b").await,
         ("409 wrong_state".into(), json!("cancelled")),
-        "the answer is the same after the order ended"
+        "the answer must be the same after the order has ended"
     );
     app.step("spring", "close").await;
     assert_eq!(
         leave("b").await,
         ("409 wrong_state".into(), json!("cancelled")),
-        "the answer is the same after the sale's end"
+        "the answer must be the same after the sale's end"
     );
     app.is_well().await;
 }

@@ -44,7 +44,7 @@ async fn all_nodes_share_one_waitlist() {
         assert_eq!(
             (&there["state"], &there["ahead"]),
             (&json!("waiting"), &json!(n)),
-            "the entry is the same at the other node"
+            "the entry must be the same at the other node"
         );
         entries.push((buyer, id));
     }
@@ -104,7 +104,9 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
         match (leads(&one).await, leads(&other).await) {
             (true, false) => return (one, other),
             (false, true) => return (other, one),
-            _ => assert!(begun.elapsed() < PATIENCE, "one server is the leader"),
+            _ => {
+                assert!(begun.elapsed() < PATIENCE, "timed out; expected: one server is the leader")
+            }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -143,7 +145,7 @@ async fn in_a_cluster_an_expired_hold_reaches_the_node_of_the_next_waiting_buyer
     assert_eq!(
         here.buy("d", "k", "spring", "phone", 1).await.verdict(),
         "409 sold_out",
-        "the unit was never for sale"
+        "the returned unit must not be for sale"
     );
     leader.is_well().await;
 }

@@ -43,7 +43,10 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
             if has_one == usize::from(at < 3) {
                 break;
             }
-            assert!(begun.elapsed() < PATIENCE, "buyer {at}, {buyer}: {orders}");
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "timed out; buyer {at}, {buyer}, has no order: {orders}"
+            );
         }
     }
     assert_eq!(app.row().await["waiting"], 29);
@@ -90,7 +93,11 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
         let mine = received.iter().find(|one| one.order() == id).expect("the entry has an event");
         (mine.event_type(), mine.json()["data"]["order"].clone())
     };
-    assert_eq!(of(&b), ("order.refused".into(), left), "the event shows the entry as the API does");
+    assert_eq!(
+        of(&b),
+        ("order.refused".into(), left),
+        "the event must show the entry as the API does"
+    );
     assert_eq!(of(&c), ("order.reserved".into(), order));
     app.cancel("c", &c).await;
     let begun = Instant::now();
@@ -116,6 +123,6 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     assert_eq!(
         (marked(&c), marked(&d)),
         (Some(json!(true)), None),
-        "only c's event says that the order came from the waitlist"
+        "only c's event must say that the order came from the waitlist"
     );
 }

@@ -40,7 +40,7 @@ async fn last(app: &TestApp, order: &str, what: &str) -> Value {
     let mut shown = read(app, order).await;
     let members = shown.as_object_mut().expect("an object");
     let history = members.remove("history").expect("a history");
-    assert!(members.remove("payments").is_some(), "an operator sees the payments of the order");
+    assert!(members.remove("payments").is_some(), "an operator must see the payments of the order");
     let step = history.as_array().and_then(|steps| steps.last()).expect("a step");
     assert_eq!(step["event"], what, "{history}");
     json!({"type": what, "timestamp": step["at"], "data": {"order": shown}})
@@ -77,7 +77,7 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     assert_eq!(
         bare(&shop.received()),
         std::slice::from_ref(&reserved),
-        "no unit is left, but held units may return"
+        "there must be no event that the item is sold out while held units may return"
     );
 
     assert_eq!(
@@ -111,9 +111,9 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
     assert_eq!(
         of_order,
         [reserved, paid, returned, refunded],
-        "the events are in the order of the changes"
+        "the events must be in the sequence of the changes"
     );
-    assert_eq!(sold_out, [gone], "the event comes once, when the last unit is paid");
+    assert_eq!(sold_out, [gone], "the event must come once, when the last unit is paid");
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn an_endpoint_that_answers_gone_is_disabled_and_receives_every_event_afte
         json!([])
     );
     is_back.store(true, Ordering::SeqCst);
-    assert_eq!(shop.received().len(), tried, "the endpoint gets no more requests");
+    assert_eq!(shop.received().len(), tried, "the endpoint must get no more requests");
     assert_eq!(app.admin("PATCH", &path, Some(json!({"enabled": true}))).await.verdict(), "200");
     let accepted = |received: &[ReceivedRequest], order: &str, what: &str| {
         received.iter().any(|one| one.accepted && one.order() == order && one.event_type() == what)
@@ -96,7 +96,10 @@ async fn many_dead_letters_are_retried_or_discarded_at_once() {
         let reply = ask(&format!("retry?limit=5{cursor}"), json!({"endpoint": first})).await;
         assert_eq!(reply.verdict(), "200", "{}", reply.text());
         let result = reply.json();
-        assert!(result["done"].as_u64() <= Some(5), "the number is bounded: {result}");
+        assert!(
+            result["done"].as_u64() <= Some(5),
+            "one request must change at most five dead letters: {result}"
+        );
         (done, calls) = (done + result["done"].as_u64().expect("a number"), calls + 1);
         let Some(next) = result["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
@@ -148,13 +151,13 @@ async fn a_dead_letter_is_shown_with_the_message_sent_to_its_endpoint() {
         assert_eq!(
             parts.remove("message"),
             request.map(|request| request.json()),
-            "the dead letter has the message that the endpoint got"
+            "the dead letter must have the message that the endpoint got"
         );
         assert_eq!(
             [parts.remove("refund"), parts.remove("request")],
             [Some(json!(null)), Some(json!(null))]
         );
-        assert_eq!(&shown, letter, "the list has the same dead letter");
+        assert_eq!(&shown, letter, "the list must have the same dead letter");
     }
     let id = listed[0]["id"].as_str().expect("an id");
     app.admin("POST", &format!("{list}/{id}/discard"), None).await;
@@ -181,7 +184,7 @@ async fn a_dead_letter_is_discarded_with_a_reason() {
     buy(&app, 2).await;
     let letters = "/v1/admin/dead-letters";
     let list = app
-        .until(letters, "two", |list| {
+        .until(letters, "two dead letters", |list| {
             list["dead_letters"].as_array().is_some_and(|all| all.len() == 2)
         })
         .await;
@@ -203,7 +206,11 @@ async fn a_dead_letter_is_discarded_with_a_reason() {
     assert_eq!(kept["deliveries"][0]["reason"], "not needed");
     let other = list["dead_letters"][1]["id"].as_str().expect("an id");
     let done = app.admin("POST", &format!("{letters}/{other}/discard"), None).await;
-    assert_eq!(done.json(), json!({"id": other, "state": "discarded"}), "the reason is optional");
+    assert_eq!(
+        done.json(),
+        json!({"id": other, "state": "discarded"}),
+        "a reason must be optional"
+    );
     let kept = app.admin("GET", &discarded, None).await.json();
     let reasons =
         kept["deliveries"].as_array().expect("a list").iter().map(|one| one["reason"].clone());

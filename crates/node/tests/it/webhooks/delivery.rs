@@ -53,7 +53,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     assert_eq!(
         of("order.reserved")["data"]["order"],
         reserved,
-        "the event shows the order as it was, although it is cancelled now"
+        "the event must show the order as it was before the cancellation"
     );
     let cancelled = of("order.cancelled");
     assert_eq!(cancelled["data"]["order"]["state"], "cancelled");
@@ -61,7 +61,7 @@ async fn an_endpoint_receives_signed_events_with_the_state_at_their_time() {
     assert_eq!(
         received.iter().map(ReceivedRequest::id).collect::<HashSet<_>>().len(),
         4,
-        "each event has its own id"
+        "each event must have its own id"
     );
     assert_eq!(event_types(&received, &order), ["order.reserved", "order.cancelled"]);
     // The server records a delivery a little after the endpoint received the event.
@@ -85,13 +85,13 @@ async fn an_endpoint_receives_only_its_event_types_from_its_creation_on() {
     let after = buy(&app, 2).await;
     cancel(&app, 1, &before).await;
     cancel(&app, 2, &after).await;
-    let received = all.until(30, "three", |received| received.len() == 3).await;
+    let received = all.until(30, "three events", |received| received.len() == 3).await;
     assert_eq!(
         event_types(&received, &before),
         ["order.cancelled"],
-        "events from before the endpoint was added are not sent"
+        "events from before the endpoint was added must not be sent"
     );
-    let received = shop.until(30, "two", |received| received.len() == 2).await;
+    let received = shop.until(30, "two events", |received| received.len() == 2).await;
     assert!(received.iter().all(|one| one.event_type() == "order.cancelled"));
 }
 
@@ -119,7 +119,7 @@ async fn a_receiver_that_fails_at_first_receives_every_event_in_order() {
     for tries in gaps.values().filter(|tries| tries.len() > 1) {
         assert!(
             tries[1] - tries[0] >= Duration::from_millis(700),
-            "the first pause is about a second"
+            "the first pause must be about a second"
         );
     }
     let first: Vec<_> = received.iter().filter(|one| one.order() == orders[0]).collect();
@@ -129,7 +129,7 @@ async fn a_receiver_that_fails_at_first_receives_every_event_in_order() {
         .expect("the event arrived");
     assert!(
         first[..cancelled].iter().any(|one| one.accepted),
-        "no event overtakes an event that was not accepted yet"
+        "an event must not overtake an event that was not accepted yet"
     );
 }
 
@@ -146,8 +146,8 @@ async fn one_slow_endpoint_does_not_hold_up_another() {
     for n in 0..20 {
         buy(&app, n).await;
     }
-    quick.until(5, "twenty", |received| received.len() == 20).await;
-    let hung = slow.until(60, "some", |received| received.len() > 8).await;
+    quick.until(5, "twenty events", |received| received.len() == 20).await;
+    let hung = slow.until(60, "nine events", |received| received.len() > 8).await;
     assert!(!hung.is_empty());
     let path = "/v1/admin/webhook-endpoints";
     let slow_one = |list: &serde_json::Value| list["endpoints"][0]["failing"].as_u64() > Some(0);
@@ -170,7 +170,7 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
     for n in 0..20 {
         buy(&app, n).await;
     }
-    quick.until(30, "twenty", |received| received.len() == 20).await;
+    quick.until(30, "twenty events", |received| received.len() == 20).await;
     slow.until(30, "the endpoint gets the maximum number of deliveries", |received| {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
@@ -181,7 +181,7 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
     let requests = slow.received();
     assert_eq!(requests.len(), DELIVERIES_IN_FLIGHT_MAX);
     let orders: HashSet<_> = requests.iter().map(ReceivedRequest::order).collect();
-    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
+    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery must be about another event");
 }
 
 #[tokio::test]
@@ -209,20 +209,24 @@ async fn malformed_answers_cost_little_and_are_not_trusted() {
             let path = format!("/v1/admin/webhook-endpoints/{id}");
             app.until(&path, name, |one| one["waiting"] == 0 && one["failing"] == 0).await;
             let received = shop.received();
-            assert_eq!(received.len(), 2, "{name}: an accepted event is not sent again");
+            assert_eq!(received.len(), 2, "{name}: an accepted event must not be sent again");
             assert_ne!(received[0].id(), received[1].id(), "{name}");
             let metrics = app.get("/metrics").await.text();
             let failed = r#"doorbuster_deliveries_total{kind="webhook",outcome="failed"} 0"#;
             assert!(metrics.lines().any(|line| line == failed), "{name}: {metrics}");
         } else {
             let received = shop.until(30, name, |received| received.len() >= 2).await;
-            assert_eq!(received[0].id(), received[1].id(), "{name}: the event is sent again");
+            assert_eq!(
+                received[0].id(),
+                received[1].id(),
+                "{name}: the same event must be sent again"
+            );
             assert_eq!(
                 received[0].text, received[1].text,
-                "{name}: the event has the same bytes again"
+                "{name}: the repeated event must have the same bytes"
             );
         }
-        assert!(other.received().is_empty(), "{name}: the server follows no redirect");
+        assert!(other.received().is_empty(), "{name}: the server must not follow a redirect");
     };
     check("a redirect", CannedReply::With(307, String::new()), false).await;
     check("a permanent redirect", CannedReply::With(301, String::new()), false).await;
@@ -273,16 +277,16 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     for n in 0..40 {
         orders.push(buy(&app, n).await);
     }
-    shop.until(30, "some", |received| received.len() >= 8).await;
+    shop.until(30, "eight events", |received| received.len() >= 8).await;
     cancel(&app, 0, &orders[0]).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
     let standing = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
     let failing = standing["failing"].as_u64().expect("a number");
     assert!(failing < 20, "too many deliveries are stored as failing: {standing}");
     assert!(!standing["oldest_waiting_at"].is_null());
-    assert!(lag(&app).await > 0.0, "the oldest event has waited for some time");
+    assert!(lag(&app).await > 0.0, "the metric must show how long the oldest event has waited");
     let before = shop.received().len();
-    assert!(before < 30, "the server tries one event at a time: {before}");
+    assert!(before < 30, "the server must try one event at a time, but sent {before} requests");
     let metrics = app.get("/metrics").await.text();
     assert!(
         !metrics.contains(r#"doorbuster_outbox_waiting_events{kind="webhook"} 0"#),
@@ -293,13 +297,13 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
         orders.iter().all(|order| !event_types(received, order).is_empty())
             && event_types(received, &orders[0]).len() == 2
     };
-    let received = shop.until(120, "everything", all).await;
+    let received = shop.until(120, "every event", all).await;
     assert_eq!(event_types(&received, &orders[0]), ["order.reserved", "order.cancelled"]);
     app.until(&path, "every event is delivered again", |one| {
         one["waiting"] == 0 && one["failing"] == 0
     })
     .await;
-    assert_eq!(lag(&app).await, 0.0, "no event waits");
+    assert_eq!(lag(&app).await, 0.0, "the metric must show that no event waits");
 }
 
 #[tokio::test]
@@ -327,7 +331,7 @@ async fn an_event_that_is_always_refused_becomes_a_dead_letter_and_later_events_
     assert_eq!(
         received.iter().filter(|one| one.event_type() == "order.reserved").count(),
         2,
-        "the event was tried the maximum number of times"
+        "the event must be tried the maximum number of times"
     );
     let letters = app
         .until("/v1/admin/dead-letters", "the dead letter is listed", |list| {

@@ -27,7 +27,7 @@ async fn endpoints_are_added_changed_and_removed() {
         (&shown["enabled"], &shown["secrets"]),
         (&json!(true), &json!([{"signs_until": null}]))
     );
-    assert!(!reply.text().contains("whsec_"), "the secret is shown once");
+    assert!(!reply.text().contains("whsec_"), "only the first answer must show the secret");
     assert_eq!(app.admin("GET", PATH, None).await.json()["endpoints"], json!([shown]));
     let patch = json!({"types": ["*"], "enabled": false});
     let changed = app.admin("PATCH", &one, Some(patch)).await;
@@ -39,7 +39,7 @@ async fn endpoints_are_added_changed_and_removed() {
     assert_eq!(
         app.admin("PATCH", &one, Some(json!({}))).await.json()["types"],
         json!(["*"]),
-        "members that the patch omits do not change"
+        "members that the patch omits must not change"
     );
     assert_eq!(app.admin("DELETE", &one, None).await.verdict(), "204");
     for (method, path) in [
@@ -157,7 +157,7 @@ async fn an_address_that_became_private_receives_nothing() {
             page["deliveries"][0]["tries"].as_u64() > Some(0)
         })
         .await;
-    let error = page["deliveries"][0]["error"].as_str().expect("why");
+    let error = page["deliveries"][0]["error"].as_str().expect("an error");
     assert!(error.starts_with("the address is private"), "{error}");
     assert_eq!(
         (&page["deliveries"][0]["state"], &page["deliveries"][0]["dead_letter"]),
@@ -179,11 +179,11 @@ async fn during_a_rotation_both_secrets_sign() {
     let new = rotate(None).await;
     assert_ne!(old, new);
     buy(&app, 1).await;
-    let received = shop.until(30, "one", |received| received.len() == 1).await;
+    let received = shop.until(30, "one event", |received| received.len() == 1).await;
     assert!(received[0].is_signed_by(&old) && received[0].is_signed_by(&new), "{received:?}");
     let newest = rotate(Some(json!({"overlap_secs": 0}))).await;
     buy(&app, 2).await;
-    let received = shop.until(30, "two", |received| received.len() == 2).await;
+    let received = shop.until(30, "two events", |received| received.len() == 2).await;
     assert!(
         received[1].is_signed_by(&newest)
             && !received[1].is_signed_by(&old)
@@ -199,14 +199,14 @@ async fn an_operator_can_send_one_event_again() {
     app.open_sale("spring", 9.into(), 1).await;
     let (id, secret) = add(&app, &shop.url(), json!(["*"])).await;
     buy(&app, 1).await;
-    let received = shop.until(30, "one", |received| received.len() == 1).await;
+    let received = shop.until(30, "one event", |received| received.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let request = json!({"event": received[0].id()});
     // The store may still have the endpoint's old position.
     app.until(&format!("{PATH}/{id}"), "every event is delivered", |one| one["waiting"] == 0).await;
     let reply = app.admin("POST", &path, Some(request.clone())).await;
     assert_eq!((reply.verdict().as_str(), reply.json()), ("202", request));
-    let received = shop.until(30, "two", |received| received.len() == 2).await;
+    let received = shop.until(30, "two events", |received| received.len() == 2).await;
     assert_eq!((received[1].id(), &received[1].text), (received[0].id(), &received[0].text));
     received[1].verify(&secret);
     let of = |event: &str| json!({"event": event});
@@ -219,7 +219,7 @@ async fn an_operator_can_send_one_event_again() {
     assert_eq!(
         app.admin("POST", &path, Some(of(&other))).await.verdict(),
         "404 not_found",
-        "another event has this position now"
+        "an event at this position with another mark must not be found"
     );
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
     assert_eq!(app.count_actions("endpoint.redelivered").await, 1);

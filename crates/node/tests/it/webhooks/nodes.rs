@@ -50,7 +50,7 @@ async fn one_node_delivers_to_an_endpoint_and_the_other_takes_over() {
         })
         .await;
     received.iter().for_each(|one| one.verify(&secret));
-    assert_eq!(received.len(), orders.len(), "without a failure, each event arrives once");
+    assert_eq!(received.len(), orders.len(), "without a failure, each event must arrive once");
     let ended = first.ask_to_stop();
     for n in 20..40 {
         orders.insert(buy(&second, n).await);

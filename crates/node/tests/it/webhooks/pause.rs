@@ -48,11 +48,11 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
         event_types(received, &orders[n]) == steps[..if n < 2 { 2 } else { 1 }]
     };
     let received = shop
-        .until(60, "everything", |received| (0..orders.len()).all(|n| is_told(received, n)))
+        .until(60, "every event", |received| (0..orders.len()).all(|n| is_told(received, n)))
         .await;
     let first: HashSet<_> =
         received[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
-    assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery is about another event");
+    assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery must be about another event");
     // The receiver asked for 2 s. The gap may be a little shorter, because the server's clock may
     // be adjusted during the pause.
     let gap = received[DELIVERIES_IN_FLIGHT_MAX].at - received[DELIVERIES_IN_FLIGHT_MAX - 1].at;

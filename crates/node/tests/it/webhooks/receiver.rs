@@ -176,7 +176,10 @@ impl Receiver {
             }
             let short: Vec<_> =
                 received.iter().map(|one| (one.event_type(), one.id(), one.accepted)).collect();
-            assert!(begun.elapsed() < Duration::from_secs(secs), "{what}: {short:?}");
+            assert!(
+                begun.elapsed() < Duration::from_secs(secs),
+                "timed out; expected: {what}; received: {short:?}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

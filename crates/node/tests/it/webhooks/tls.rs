@@ -85,9 +85,9 @@ fn a_shop_receives_events_over_tls_if_its_certificate_is_trusted() {
         inner.output().expect("this program")
     };
     let (trusts, doubts) = (inner(&certificate), inner("/dev/null"));
-    shop.kill().expect("ours");
+    shop.kill().expect("it belongs to the test");
     shop.wait().expect("the shop ended");
-    std::fs::remove_dir_all(&dir).expect("ours");
+    std::fs::remove_dir_all(&dir).expect("it belongs to the test");
     let said = |out: &std::process::Output| String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said(&trusts).contains("the event was delivered"), "{}", said(&trusts));
     assert!(said(&doubts).contains("the delivery failed: no connection"), "{}", said(&doubts));

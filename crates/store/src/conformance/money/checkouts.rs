@@ -85,12 +85,12 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert_eq!(
         keep(&fixture, &order, "two").await,
         CheckoutOutcome::Kept(first.clone()),
-        "the first checkout is kept"
+        "the first checkout must be kept"
     );
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(first.clone()));
-    assert!(!close(&fixture, &order, "two").await, "the second checkout was not kept");
+    assert!(!close(&fixture, &order, "two").await, "an unknown session must not be closed");
     assert!(close(&fixture, &order, "one").await);
-    assert!(close(&fixture, &order, "one").await, "a repeated call succeeds");
+    assert!(close(&fixture, &order, "one").await, "a repeated call must succeed");
     let closed = Checkout { open: false, ..first };
     assert_eq!(fixture.store.checkout(order.id).await.expect("reads"), Some(closed));
     let third = checkout(&fixture, order.id, "three");
@@ -109,9 +109,9 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert!(matches!(cancel(&fixture, &other).await, ChangeOutcome::Done(_)));
     let ended = now(&fixture, &other).await;
     assert_eq!(keep(&fixture, &other, "six").await, CheckoutOutcome::WrongState(ended));
-    assert_eq!(to_close(&fixture).await, ["four"], "the order ended, so its checkout is due");
+    assert_eq!(to_close(&fixture).await, ["four"], "the checkout of an ended order must be due");
     fixture.clock.advance(HOLD_MS);
-    assert_eq!(to_close(&fixture).await, ["three", "four"], "orders that hold units come first");
+    assert_eq!(to_close(&fixture).await, ["three", "four"], "orders with units must come first");
     let one = fixture.store.checkouts_to_close(1).await.expect("reads");
     assert_eq!(one[0].0.session, "three");
     fixture.check_invariants().await;
@@ -137,7 +137,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(
         fixture.store.expire_due(1).await.expect("writes")[0].id,
         plain.id,
-        "waiting orders do not delay other orders"
+        "waiting orders must not delay other orders"
     );
     assert_eq!(expire(&fixture).await, [closed.id]);
     assert_eq!(expire(&fixture).await, []);
@@ -147,7 +147,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
         .end_order(answered.id, EndReason::Expire, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert_eq!(ending, ChangeOutcome::WrongState(answered.clone()), "the provider gave no answer");
+    assert_eq!(ending, ChangeOutcome::WrongState(answered.clone()), "the order expired too early");
     let due = fixture.store.checkouts_to_close(100).await.expect("reads");
     let found: Vec<_> =
         due.iter().map(|(checkout, order)| (checkout.session.as_str(), order)).collect();
@@ -157,16 +157,16 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(to_close(&fixture).await, ["silent"]);
     assert_eq!(expire(&fixture).await, [answered.id]);
     fixture.clock.advance(PROVIDER_GRACE_MS);
-    assert_eq!(expire(&fixture).await, [], "no query was sent yet");
+    assert_eq!(expire(&fixture).await, [], "the order must not expire before a query was sent");
     assert!(record_no_answer(&fixture, silent, "silent").await);
     fixture.clock.advance(PROVIDER_GRACE_MS - 1);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
-    assert_eq!(expire(&fixture).await, [silent.id], "the wait is bounded");
+    assert_eq!(expire(&fixture).await, [silent.id], "the order must expire after the longest wait");
     assert_eq!(
         to_close(&fixture).await,
         ["silent"],
-        "a late payment at this checkout is still possible"
+        "the checkout must be closed, because a late payment is still possible"
     );
     assert_eq!(next_due(&fixture).await, None);
     fixture.expect_units(grant.slot.item, 4, 6, 0, 0).await;
@@ -180,17 +180,17 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     keep(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     assert!(record_no_answer(&fixture, &order, "one").await);
-    assert_eq!(asked_at(&fixture, &order).await, None, "the order is not due");
+    assert_eq!(asked_at(&fixture, &order).await, None, "a query before `pay_by` must not count");
     fixture.clock.advance(300);
-    assert_eq!(to_close(&fixture).await, [""; 0], "the checkout is not due");
+    assert_eq!(to_close(&fixture).await, [""; 0], "the checkout must not be due yet");
     fixture.clock.advance(HOLD_MS);
-    assert!(!record_no_answer(&fixture, &order, "two").await, "the checkout has another session");
+    assert!(!record_no_answer(&fixture, &order, "two").await, "another session must not count");
     assert_eq!(asked_at(&fixture, &order).await, None);
     let first = fixture.clock.now();
     for _ in 0..3 {
         assert!(record_no_answer(&fixture, &order, "one").await);
-        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first query counts");
-        assert_eq!(to_close(&fixture).await, [""; 0], "each query postpones the next query");
+        assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first query must count");
+        assert_eq!(to_close(&fixture).await, [""; 0], "each query must postpone the next query");
         assert_eq!(next_due(&fixture).await, Some(first.plus(PROVIDER_GRACE_MS)));
         fixture.clock.advance(300);
         assert_eq!(to_close(&fixture).await, ["one"]);
@@ -210,7 +210,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!(
         next_due(&fixture).await,
         Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "a query never extends the time until the order expires"
+        "a query must never extend the time until the order expires"
     );
     assert_eq!(expire(&fixture).await, []);
     // The order gets a checkout with a new session. The provider was not asked about this session
@@ -219,12 +219,12 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
     assert_eq!(asked_at(&fixture, &order).await, None);
-    assert!(!record_no_answer(&fixture, &order, "one").await, "the first session is closed");
+    assert!(!record_no_answer(&fixture, &order, "one").await, "a closed session must not count");
     assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     fixture.clock.advance(9);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
-    assert_eq!(expire(&fixture).await, [order.id], "the wait is bounded");
+    assert_eq!(expire(&fixture).await, [order.id], "the order must expire after the longest wait");
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
 }
 
@@ -259,7 +259,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     assert_eq!(
         fixture.store.defer_checkouts(all).await.expect("writes"),
         5,
-        "one of the six checkouts was closed"
+        "five of the six checkouts must still be open"
     );
     let mut times = Vec::new();
     for order in &orders {
@@ -268,7 +268,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
     assert_eq!(
         times,
         [Some(now), None, None, Some(now), None, Some(now)],
-        "order 1 ended, checkout 2 is closed, and checkout 4 was not checked"
+        "orders 1, 2 and 4 must not have a recorded query"
     );
     assert_eq!(to_close(&fixture).await, [""; 0]);
     fixture.clock.advance(699);
@@ -297,7 +297,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
         keep(&fixture, &order, &format!("session-{n}")).await;
         orders.push(order);
     }
-    assert_eq!(to_close(&fixture).await, [""; 0], "all orders wait for payment");
+    assert_eq!(to_close(&fixture).await, [""; 0], "a waiting order's checkout must not be due");
     cancel(&fixture, &orders[1]).await;
     assert_eq!(to_close(&fixture).await, ["session-2"]);
     assert!(matches!(
@@ -316,7 +316,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     assert_eq!(to_close(&fixture).await.len(), 2);
     close(&fixture, &orders[0], "session-1").await;
     close(&fixture, &orders[1], "session-2").await;
-    assert!(!put_off(&orders[1], "session-2").await, "a closed checkout cannot be postponed");
+    assert!(!put_off(&orders[1], "session-2").await, "a closed checkout must not be postponed");
     assert_eq!(to_close(&fixture).await, [""; 0]);
     // A postponed checkout is due again when its order ends.
     assert!(put_off(&orders[2], "session-3").await);
@@ -346,19 +346,19 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     assert_eq!(now(&fixture, &order).await, extended);
     assert!(
         fixture.commits.take().iter().any(|t| t.events && t.orders == [extended.clone()]),
-        "the extension is published"
+        "the extension must be published"
     );
     assert_eq!(extend(later_by).await, ChangeOutcome::Already(extended.clone()));
     assert_eq!(
         extend(order.pay_by).await,
         ChangeOutcome::WrongState(extended.clone()),
-        "the new time is earlier than the old time"
+        "an extension to an earlier time must be refused"
     );
     let too_late = later(&fixture, EXTEND_MS_MAX + 1);
     assert_eq!(
         extend(too_late).await,
         ChangeOutcome::WrongState(extended.clone()),
-        "the new time is too late"
+        "an extension beyond the maximum must be refused"
     );
     fixture.clock.advance(HOLD_MS);
     assert_eq!((expire(&fixture).await, to_close(&fixture).await), (vec![], vec![]));
@@ -366,12 +366,12 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     fixture.clock.advance(500);
     assert_eq!(to_close(&fixture).await, ["session"]);
     let ChangeOutcome::Done(_) = extend(later(&fixture, EXTEND_MS_MAX)).await else {
-        panic!("the order has not expired")
+        panic!("the extension is refused")
     };
-    assert_eq!(to_close(&fixture).await, [""; 0], "the order waits for payment again");
+    assert_eq!(to_close(&fixture).await, [""; 0], "a waiting order's checkout must not be due");
     assert!(matches!(cancel(&fixture, &order).await, ChangeOutcome::Done(_)));
     let ChangeOutcome::WrongState(ended) = extend(later(&fixture, EXTEND_MS_MAX - 1)).await else {
-        panic!("the order has ended")
+        panic!("an ended order must not be extended")
     };
     assert_eq!(ended.state, OrderState::Cancelled);
     let none = id_of(&fixture.ticket(&grant, 9, "anna", "another", 2));

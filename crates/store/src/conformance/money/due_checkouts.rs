@@ -11,7 +11,7 @@ use super::{PROVIDER, later};
 use crate::conformance::{Fixture, HOLD_MS};
 use crate::contract::CheckoutDeferral;
 
-/// The number of checkouts, unless the environment sets it.
+/// The number of checkouts if the environment variable is not set.
 const CHECKOUTS: u64 = 1_200;
 /// The number of checkouts in one read.
 const PAGE_SIZE: usize = 1_024;
@@ -60,7 +60,7 @@ pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
         let page = fixture.store.checkouts_to_close(PAGE_SIZE).await.expect("reads");
         reads.push(started.elapsed());
         let Some((_, last)) = page.last() else { break };
-        assert!(newest <= Some(page[0].1.pay_by), "the longest due checkout comes first");
+        assert!(newest <= Some(page[0].1.pay_by), "the longest due checkout must come first");
         newest = Some(last.pay_by);
         let deferral = |(checkout, order): &(Checkout, doorbuster_core::Order)| CheckoutDeferral {
             order: order.id,

@@ -10,7 +10,10 @@ use crate::conformance::{Fixture, id_of, new_item, new_sale};
 
 async fn history(fixture: &Fixture, id: TicketId) -> Vec<Event> {
     let events = fixture.store.history(id).await.expect("reads");
-    assert!(events.is_sorted_by(|a, b| a.seq < b.seq), "oldest first: {events:?}");
+    assert!(
+        events.is_sorted_by(|a, b| a.seq < b.seq),
+        "the events must be sorted, oldest first: {events:?}"
+    );
     events.into_iter().map(|stored| stored.event).collect()
 }
 
@@ -28,18 +31,18 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.clock.advance(10);
     let pay_by = reserved.pay_by.plus(77);
     let extend = fixture.store.extend_order(reserved.id, pay_by, operator()).await.expect("writes");
-    let ChangeOutcome::Done(extended) = extend else { panic!("the new time is later") };
+    let ChangeOutcome::Done(extended) = extend else { panic!("the extension is refused") };
     fixture.clock.advance(10);
     let cancel = fixture
         .store
         .end_order(reserved.id, EndReason::Cancel, Attribution::BUYER.clone())
         .await
         .expect("writes");
-    let ChangeOutcome::Done(cancelled) = cancel else { panic!("the order was reserved") };
+    let ChangeOutcome::Done(cancelled) = cancel else { panic!("the cancellation is refused") };
     fixture.clock.advance(10);
     let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await
     else {
-        panic!("the pool has units")
+        panic!("the payment must revive the order")
     };
     fixture.clock.advance(10);
     let second = message(&reserved, "e2", "p2");
@@ -48,7 +51,7 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.clock.advance(10);
     let refund =
         fixture.store.end_order(reserved.id, EndReason::Refund, operator()).await.expect("writes");
-    let ChangeOutcome::Done(refunded) = refund else { panic!("the order was paid") };
+    let ChangeOutcome::Done(refunded) = refund else { panic!("the refund is refused") };
     let provider = Attribution::from_actor(Actor::Provider(PROVIDER.to_owned()));
     let order = |what, order: &Order, by: &Attribution, at| Event {
         what,
@@ -103,7 +106,7 @@ pub async fn only_real_changes_are_events(fixture: Fixture) {
         .extend_order(order.id, order.pay_by, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert!(fixture.commits.take().iter().all(|t| !t.events), "no event was appended");
+    assert!(fixture.commits.take().iter().all(|t| !t.events), "the calls must not append events");
     for of in [&order, &other] {
         let events: Vec<_> = history(&fixture, of.id)
             .await
@@ -132,7 +135,7 @@ pub async fn a_batch_appends_an_event_for_each_order(fixture: Fixture) {
     fixture.store.settle(tickets).await.expect("settles");
     let reserved = resolved.iter().filter(|r| r.verdict == Verdict::Reserved);
     let orders: Vec<&Order> = reserved.filter_map(|r| r.order.as_ref()).collect();
-    assert_eq!(orders.len(), 15, "each of the 15 buyers has one order");
+    assert_eq!(orders.len(), 15, "each of the 15 buyers must have one order");
     for order in orders {
         let events: Vec<_> = history(&fixture, order.id)
             .await

@@ -105,23 +105,23 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     };
     let show =
         async || fixture.store.dead_letter(DeadLetterId::Refund(id.clone())).await.expect("reads");
-    assert!(show().await.is_none(), "the refund is still pending");
+    assert!(show().await.is_none(), "a pending refund must not be a dead letter");
     assert_eq!(give_up().await, 1);
     let Some((letter, DeadLetterContent::Refund(refund))) = show().await else {
-        panic!("the dead letter contains its refund")
+        panic!("the dead letter must contain its refund")
     };
     assert_eq!((letter.reason.as_str(), letter.about), ("away", order.id.to_string()));
     assert_eq!(*refund, refunds(&fixture, for_payment(&order)).await.remove(0));
     assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     assert_eq!(dead().await, 0);
-    assert!(show().await.is_none(), "the refund was discarded");
+    assert!(show().await.is_none(), "a discarded refund must not be a dead letter");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
-    assert_eq!(give_up().await, 1, "the refund became pending, and failed again");
+    assert_eq!(give_up().await, 1, "a discarded refund that failed again must be a dead letter");
     assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
     note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    assert_eq!(dead().await, 0, "the refund was discarded");
+    assert_eq!(dead().await, 0, "a discarded refund must not be a dead letter");
     fixture.store.retry_refund(id.clone()).await.expect("writes").expect("the refund had failed");
-    assert_eq!(give_up().await, 1, "the refund was retried");
+    assert_eq!(give_up().await, 1, "a retried refund that failed again must be a dead letter");
     fixture.check_invariants().await;
 }
 
@@ -157,13 +157,13 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     assert_eq!(update.await.expect("writes"), RefundMessageOutcome::Applied);
     let again = due().await.expect("the refund is still due");
     let back = RefundUpdate::CameBack("the account is closed".to_owned());
-    assert_eq!(answer(&requested, back.clone()).await, again, "the answer is older");
+    assert_eq!(answer(&requested, back.clone()).await, again, "the older answer must be ignored");
     let again = Refund { accepted: true, ..again };
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
         assert_eq!(
             answer(&requested, late).await,
             again,
-            "the refund is accepted, and the server asks again"
+            "the refund must be accepted, and the server must ask again"
         );
     }
     assert_eq!(due().await.as_ref(), Some(&again));
@@ -171,13 +171,13 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
     assert_eq!(
         (again.state, again.tries),
         (RefundState::Pending, 1),
-        "the provider refused the refund once"
+        "the refusal by the provider must count as one attempt"
     );
     let settled = answer(&again, RefundUpdate::Settled).await;
     assert_eq!(settled.state, RefundState::Settled);
     fixture.clock.advance(1);
     for late in [RefundUpdate::Settled, RefundUpdate::Accepted { again_ms: 5 }] {
-        assert_eq!(answer(&requested, late).await, settled, "the refund is settled");
+        assert_eq!(answer(&requested, late).await, settled, "a settled refund must stay settled");
     }
     // The answer contradicts the settled refund, but may be outdated. So the server asks again.
     let lost = answer(&requested, back).await;
@@ -233,7 +233,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Of two concurrent requests, the first fails as the last attempt, and the second succeeds.
+    // Two requests run concurrently. The first fails as the last attempt, and the second succeeds.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
@@ -276,20 +276,20 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
     };
     let early = message(&order, "evt_f", "pay_1");
     assert!(fixture.store.fail_payment(early).await.expect("writes"));
-    assert_eq!(send("evt_1", Disputed, None, true).await, NoPayment, "nothing was captured");
+    assert_eq!(send("evt_1", Disputed, None, true).await, NoPayment, "an early report is recorded");
     capture(&fixture, &message(&order, "evt_0", "pay_1")).await;
     assert_eq!(
         send("evt_1", Disputed, None, true).await,
         Noted,
-        "the message was not recorded before its payment"
+        "a reversal must be recorded after its payment was captured"
     );
-    assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "the shop won the dispute");
-    assert_eq!(send("evt_1", Disputed, None, true).await, Known, "the first message is repeated");
+    assert_eq!(send("evt_2", Disputed, None, false).await, Noted, "a won dispute must be recorded");
+    assert_eq!(send("evt_1", Disputed, None, true).await, Known, "a repeat must change nothing");
     assert_eq!(stands().await, []);
     // A person refunded one part of the payment. The refunds of two other parts failed.
     assert_eq!(send("evt_3", Returned, Some(40), true).await, Noted);
     for (event, minor) in [("evt_4", 10), ("evt_5", 60)] {
-        assert_eq!(send(event, Returned, Some(minor), false).await, Known, "another refund failed");
+        assert_eq!(send(event, Returned, Some(minor), false).await, Known, "a reversal changed");
         assert_eq!(stands().await, [(Returned, 40)]);
     }
     assert_eq!(send("evt_6", Returned, Some(40), false).await, Noted);
@@ -358,11 +358,11 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     // dispute, even after the dispute ended.
     assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
-    assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the dispute is lost");
-    assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "an equal report");
+    assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the loss must be recorded");
+    assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "the repeat must not count");
     assert_eq!(stands().await, [40, 50]);
-    assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount");
-    assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an older report");
+    assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount must count");
+    assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an old report counted");
     assert_eq!(stands().await, [40, 55]);
     // If two reports have the same time, the report of the dispute's end counts, whichever report
     // arrives first. If the report of the end arrives first, the dispute never counts as open.

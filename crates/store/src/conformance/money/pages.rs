@@ -80,10 +80,10 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     };
     let get = async |key: &str| fixture.store.sandbox_get(key).await.expect("reads");
     assert_eq!(get("s/1").await, None);
-    assert!(!swap("s/1", Some("a"), "b").await, "the document does not exist");
+    assert!(!swap("s/1", Some("a"), "b").await, "a missing document must not be replaced");
     assert!(swap("s/1", None, "a").await);
-    assert!(!swap("s/1", None, "b").await, "the document exists");
-    assert!(!swap("s/1", Some("c"), "b").await, "the document has other content");
+    assert!(!swap("s/1", None, "b").await, "an existing document must not be created again");
+    assert!(!swap("s/1", Some("c"), "b").await, "a document with other content must stay");
     assert!(swap("s/1", Some("a"), "b").await);
     assert_eq!(get("s/1").await.as_deref(), Some("b"));
     for key in ["s/3", "s/2", "t/1", "r/1", "S/1", "s%"] {
@@ -102,14 +102,14 @@ pub async fn a_document_changes_only_from_its_expected_content(fixture: Fixture)
     assert_eq!(list("s/", "s/2", 2).await, ["s/3"]);
     assert_eq!(list("s%", "", 9).await, ["s%"]);
     let (one, other) = tokio::join!(swap("s/1", Some("b"), "x"), swap("s/1", Some("b"), "y"));
-    assert!(one ^ other, "only one of two concurrent calls succeeds");
+    assert!(one ^ other, "exactly one of two concurrent calls must succeed");
     let now = get("s/1").await.expect("the document exists");
     let old = [("s/1", "w"), ("s/2", "s/2"), ("s/9", "s/9"), ("t/1", "t/1")];
     let old = old.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
     assert_eq!(
         fixture.store.sandbox_delete(old).await.expect("writes"),
         2,
-        "only documents with the given content are deleted"
+        "only documents with the given content must be deleted"
     );
     assert_eq!(
         (get("s/1").await, list("s/", "", 9).await),
@@ -146,10 +146,10 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
     };
     use ReversalKind::{Disputed, Returned};
     assert!(record_reversal(make(1, Returned, Some(5), true)).await);
-    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "a repeated report");
-    assert!(record_reversal(make(1, Returned, Some(7), true)).await, "a larger amount");
-    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "an old message");
-    assert!(!record_reversal(make(9, Returned, None, true)).await, "an unknown payment");
+    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "the repeat must not count");
+    assert!(record_reversal(make(1, Returned, Some(7), true)).await, "a larger amount must count");
+    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "an old message counted");
+    assert!(!record_reversal(make(9, Returned, None, true)).await, "an unknown payment was found");
     assert!(
         !record_reversal(Reversal {
             provider: "other".to_owned(),
@@ -170,14 +170,14 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         .end_order(orders[2].id, EndReason::Refund, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert!(!record_reversal(make(3, Returned, None, true)).await, "the engine's own refund");
-    assert!(record_reversal(make(2, Disputed, None, false)).await, "the shop won the dispute");
+    assert!(!record_reversal(make(3, Returned, None, true)).await, "the engine's refund counted");
+    assert!(record_reversal(make(2, Disputed, None, false)).await, "a won dispute must count");
     fixture
         .store
         .end_order(orders[0].id, EndReason::Refund, Attribution::ENGINE.clone())
         .await
         .expect("writes");
-    assert_eq!(listed().await, [], "the refund resolved the reversal");
+    assert_eq!(listed().await, [], "a reversal must not be listed after the refund resolved it");
     assert_eq!(fixture.store.check().await.expect("reads").findings, []);
     // Each report that changed a reversal appended an event. The event names the payment's order.
     let mut events = Vec::new();

@@ -74,7 +74,7 @@ fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
         states.push(then.state);
         last = Some(then);
     }
-    assert_eq!(last, Some(order), "the last event has the current state");
+    assert_eq!(last, Some(order), "the last event must have the current state");
     states
 }
 
@@ -153,13 +153,13 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
                 let captured: Vec<_> =
                     join_all(pays).await.into_iter().map(|c| c.expect("runs")).collect();
                 let done = join_all(others).await.into_iter().map(|task| task.expect("runs"));
-                assert!(done.into_iter().all(|done| done), "each call returned an answer");
+                assert!(done.into_iter().all(|done| done), "each call must return an answer");
                 (order, captured)
             }
         });
         for (order, captured) in join_all(races).await {
             let repeated = captured.iter().filter(|c| **c == CaptureOutcome::Repeated).count();
-            assert_eq!(repeated, 2, "one payment has one effect: {captured:?}");
+            assert_eq!(repeated, 2, "one payment must have one effect: {captured:?}");
             let (state, _) = judge(&fixture, &order, &captured).await;
             *states.entry(state).or_default() += 1;
         }
@@ -168,7 +168,7 @@ pub async fn concurrent_changes_of_due_orders_have_one_result(fixture: Fixture) 
     assert_eq!(
         states.get(&OrderState::Paid),
         Some(&(WAVE * WAVES)),
-        "the units and limits allow each late payment"
+        "each late payment must succeed, because the units and limits allow it"
     );
 }
 
@@ -200,7 +200,7 @@ pub async fn at_most_one_of_two_concurrent_payments_pays(fixture: Fixture) {
                         (end(&store, &order, how), first, second)
                     }
                 };
-                assert!(tasks.0.await.expect("runs"), "the call returned an answer");
+                assert!(tasks.0.await.expect("runs"), "each call must return an answer");
                 (order, [tasks.1.await.expect("runs"), tasks.2.await.expect("runs")])
             }
         });

@@ -44,16 +44,24 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
     let item = grant.slot.item;
     let (anna, bert) =
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
-    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "the sale is open");
+    assert_eq!(
+        end(&fixture, item).await,
+        WaitlistEnded::default(),
+        "entries must not end while the sale is open"
+    );
     step(&fixture, PhaseStep::Pause).await;
     cancel(&fixture, &orders[0]).await;
-    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "the sale is paused");
+    assert_eq!(
+        end(&fixture, item).await,
+        WaitlistEnded::default(),
+        "entries must not end while the sale is paused"
+    );
     expect_waitlist(&fixture, item, 2, 1).await;
     step(&fixture, PhaseStep::Close).await;
     assert_eq!(
         serve(&fixture, item).await,
         WaitlistServed::default(),
-        "no entry is served any more"
+        "entries must not be served after the sale's end"
     );
     fixture.clock.advance(500);
     fixture.commits.forget();
@@ -68,7 +76,7 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
         let verdict = fixture.store.verdict(was.id).await.expect("reads").expect("a verdict");
         assert_eq!((verdict.verdict, verdict.order), (Verdict::Unavailable, None));
         let left = fixture.store.leave_waitlist(was.id).await.expect("writes");
-        assert_eq!(left, LeaveOutcome::Already(is.clone()), "a verdict stays");
+        assert_eq!(left, LeaveOutcome::Already(is.clone()), "a verdict must stay");
     }
     assert!(
         fixture
@@ -77,10 +85,14 @@ pub async fn a_waitlist_ends_with_its_sale(fixture: Fixture) {
             .iter()
             .any(|c| c.events && c.counts.iter().any(|c| (c.waiting, c.kept) == (0, 0)))
     );
-    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "each entry has one event");
+    assert_eq!(reported(&fixture).await, [anna.id, bert.id], "each entry must have one event");
     expect_waitlist(&fixture, item, 0, 0).await;
     fixture.expect_units(item, 1, 0, 2, 0).await;
-    assert_eq!(end(&fixture, item).await, WaitlistEnded::default(), "no entry is left");
+    assert_eq!(
+        end(&fixture, item).await,
+        WaitlistEnded::default(),
+        "a second call must find no waiting entry"
+    );
     assert_eq!(serve(&fixture, item).await, WaitlistServed::default());
     assert_eq!(join(&fixture, item, "anna", "new").await, JoinOutcome::NotOnSale);
     assert_eq!(reported(&fixture).await.len(), 2);
@@ -99,11 +111,11 @@ pub async fn a_long_waitlist_ends_in_batches(fixture: Fixture) {
     step(&fixture, PhaseStep::Close).await;
     let first = end(&fixture, item).await;
     assert_eq!((first.entries.len(), first.more), (WAITLIST_BATCH_MAX, true));
-    assert!(first.entries.is_sorted_by_key(|entry| entry.n), "by turn");
+    assert!(first.entries.is_sorted_by_key(|entry| entry.n), "the entries must be sorted by turn");
     expect_waitlist(&fixture, item, u64::from(WAIT) - WAITLIST_BATCH_MAX as u64, 0).await;
     let (one, other) = tokio::join!(end(&fixture, item), end(&fixture, item));
     let all = [first, one, other].map(|ended| ended.entries).concat();
-    assert_eq!(all.len(), waiting.len(), "each entry ends once");
+    assert_eq!(all.len(), waiting.len(), "each entry must end once");
     assert_eq!(all.iter().map(|entry| entry.id).collect::<BTreeSet<_>>(), waiting);
     assert_eq!(end(&fixture, item).await, WaitlistEnded::default());
     let ids = reported(&fixture).await;
@@ -120,29 +132,37 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
         async |who: &str| fixture.store.waitlist_order_of(item, &buyer(who)).await.expect("reads");
     let served = async |who: &str, held: &Order| {
         join_new(&fixture, item, who).await;
-        assert_eq!(of(who).await, None, "the entry waits");
+        assert_eq!(of(who).await, None, "a waiting entry must not have an order");
         cancel(&fixture, held).await;
         let mut orders = serve(&fixture, item).await.orders;
         assert_eq!(orders.len(), 1, "{orders:?}");
         orders.remove(0)
     };
-    assert_eq!(of("anna").await, None, "there was no entry");
+    assert_eq!(
+        of("anna").await,
+        None,
+        "a buyer without an entry must not have an order from the waitlist"
+    );
     let anna = served("anna", &orders[0]).await;
     assert_eq!(of("anna").await.as_ref(), Some(&anna));
-    assert_eq!(of("bert").await, None, "the entry belongs to another buyer");
-    assert_eq!(of("holder-2").await, None, "the order is not from the waitlist");
+    assert_eq!(of("bert").await, None, "another buyer's order must not be found");
+    assert_eq!(
+        of("holder-2").await,
+        None,
+        "an order that is not from the waitlist must not be found"
+    );
     fixture.store.pay_order(anna.id).await.expect("writes");
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
     // Anna leaves her second entry, so this entry never becomes an order.
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
         panic!("an entry")
     };
-    assert_eq!(of("anna").await, None, "the entry waits");
+    assert_eq!(of("anna").await, None, "a waiting entry must not have an order");
     assert!(matches!(
         fixture.store.leave_waitlist(again.id).await.expect("writes"),
         LeaveOutcome::Done(_)
     ));
-    assert_eq!(of("anna").await, None, "the buyer left");
+    assert_eq!(of("anna").await, None, "an entry that its buyer left must not have an order");
     let bert = served("bert", &orders[1]).await;
     cancel(&fixture, &bert).await;
     assert_eq!(

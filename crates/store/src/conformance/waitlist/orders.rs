@@ -108,7 +108,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
         assert_eq!(
             join(&fixture, item, who, order.key.as_str()).await,
             JoinOutcome::Order(ended),
-            "the key has an order"
+            "the call must return the key's order"
         );
     }
     fixture
@@ -121,7 +121,7 @@ pub async fn a_buyer_who_did_not_pay_does_not_join_again(fixture: Fixture) {
     for who in ["cleo", "holder-1"] {
         assert!(
             matches!(join(&fixture, item, who, "new").await, JoinOutcome::Done(_)),
-            "{who} may join"
+            "{who} must be able to join"
         );
     }
     expect_waitlist(&fixture, item, 2, 0).await;
@@ -144,9 +144,9 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     fixture.store.refill(grant.id, 9, Counter::A).await.expect("writes");
     let bert = fixture.reserve(&grant, 4, "bert", 1).await;
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
-        panic!("anna gets an entry")
+        panic!("anna must get an entry")
     };
-    assert_eq!(again.n.0, 2, "a new turn");
+    assert_eq!(again.n.0, 2, "the new entry must have a new turn");
     cancel(&fixture, &bert).await;
     let second = served(&fixture, item).await;
     assert_eq!((second.id, names(std::slice::from_ref(&second))), (again.id, vec!["anna"]));
@@ -158,7 +158,7 @@ pub async fn a_buyer_whose_order_an_operator_cancelled_joins_again(fixture: Fixt
     assert_eq!(
         join(&fixture, item, "anna", "new").await,
         JoinOutcome::Lapsed(expired),
-        "the buyer's last order expired unpaid"
+        "a buyer whose last order expired unpaid must not join"
     );
     expect_waitlist(&fixture, item, 0, 0).await;
 }
@@ -230,7 +230,7 @@ pub async fn a_late_payment_competes_with_the_next_waiting_buyer(fixture: Fixtur
             fixture.store.pay_order(orders[0].id).await.expect("writes"),
             PayOutcome::Refund(_)
         ),
-        "bert has the unit"
+        "the payment must be refunded, because bert has the unit"
     );
     fixture.expect_units(item, 0, 0, 2, 0).await;
 }

@@ -27,7 +27,7 @@ impl Connector {
         };
         Failure::Refused(format!(
             "the database at {name} has {what} (fence {seen_fence}, timeline {timeline}) than the \
-             one this deployment has committed to (fence {}, timeline {}); {advice}",
+             newest one that this deployment has used (fence {}, timeline {}); {advice}",
             known.0, known.1
         ))
     }

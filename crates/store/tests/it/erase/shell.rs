@@ -57,7 +57,7 @@ impl Shell {
             format!("SELECT '{column}' WHERE EXISTS (SELECT 1 FROM \"{table}\" WHERE {found})")
         };
         let each: Vec<String> = self.columns().iter().map(holds).collect();
-        assert!(each.len() > 100, "the database's catalogue lists the columns: {each:?}");
+        assert!(each.len() > 100, "the database's catalogue must list the columns: {each:?}");
         each.chunks(50).flat_map(|some| self.ask(&some.join(" UNION ALL "))).collect()
     }
 

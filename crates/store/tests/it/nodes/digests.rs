@@ -89,7 +89,10 @@ async fn counts_include_only_published_orders_and_digests() {
         for committed in all {
             known += committed.orders.len() + committed.digests.len();
             for counts in &committed.counts {
-                assert!(counts.held <= known as u64, "{known} of {counts:?}");
+                assert!(
+                    counts.held <= known as u64,
+                    "only {known} orders are published, but the counts are {counts:?}"
+                );
                 published = counts.held;
             }
         }
@@ -132,7 +135,7 @@ async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (mut counted, mut early) = (0, 0);
     for round in 1..=10 {
         let seen = batch(20 * round - 19).await;
-        assert_eq!(orders(&seen).len(), 20, "the orders are published before the answer");
+        assert_eq!(orders(&seen).len(), 20, "the orders must be published before the answer");
         counted = seen.iter().flat_map(|c| &c.counts).map(|c| c.held).fold(counted, u64::max);
         early += usize::from(counted < 20 * round);
     }
@@ -185,7 +188,7 @@ async fn digests_are_deleted_after_some_minutes() {
     assert_eq!(count(), "2");
     let none = RetentionCutoffs::NONE;
     a.store.delete_expired(none, 100).await.expect("writes");
-    assert_eq!(count(), "1", "the newer digest is kept");
+    assert_eq!(count(), "1", "the newer digest must be kept");
     for fixture in [a, b] {
         fixture.store.close().await;
     }
@@ -231,7 +234,7 @@ async fn published_orders_are_complete_up_to_the_counts() {
             for counts in committed.counts.iter().filter(|c| c.item == item) {
                 assert!(
                     counts.held <= known.len() as u64,
-                    "{counts:?} and {} orders known",
+                    "the counts are {counts:?}, but only {} orders are known",
                     known.len()
                 );
             }

@@ -129,6 +129,6 @@ async fn queries_of_an_idle_node_use_an_index() {
     for (table, index) in INDEXES {
         let more = |name: &str| (queried[name] - opened[name]) - (opened[name] - filled[name]);
         assert!(more(table) < ROWS as i64, "{table} was read row by row: {}", more(table));
-        assert!(more(index) >= ROUNDS, "{index} was used {} times", more(index));
+        assert!(more(index) >= ROUNDS, "{index} was used only {} times", more(index));
     }
 }

@@ -68,7 +68,7 @@ async fn while_rows_are_written(
     before: &mut Vec<Order>,
 ) -> Vec<HashMap<String, String>> {
     let reply = export(app.clone(), Some("sale=spring"), which).await.expect("the export begins");
-    let ReplyBody::Routed(body) = reply.into_body() else { panic!("the answer is streamed") };
+    let ReplyBody::Routed(body) = reply.into_body() else { panic!("the answer is not streamed") };
     let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
     while let Some(page) = pages.next().await {
         text += std::str::from_utf8(&page.expect("the export does not fail")).expect("text");
@@ -87,7 +87,7 @@ async fn while_rows_are_written(
         }
         before.extend(crowd(app, next..next + 50).await);
     }
-    assert!(count > 2, "the export has more than two pages: {count}");
+    assert!(count > 2, "the export must have more than two pages, but it has {count}");
     let mut lines = text.lines();
     let names: Vec<_> =
         lines.next().expect("the export has a header line").split(',').map(str::to_owned).collect();
@@ -103,10 +103,10 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
     let mut orders = crowd(&app, 0..MANY).await;
     let lines = while_rows_are_written(&app, Export::Orders, &mut orders).await;
     let exported: BTreeSet<String> = lines.iter().map(|line| line["id"].clone()).collect();
-    assert_eq!(exported.len(), lines.len(), "no order occurs twice");
+    assert_eq!(exported.len(), lines.len(), "an order occurs twice");
     assert!(
         exported == ids(&orders),
-        "the export has every order that was placed before its last page"
+        "the export must have every order that was placed before its last page"
     );
     app.engine.stop().await;
 }
@@ -123,17 +123,20 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     };
     let (reserved, cancelled) = (moved("reserved"), moved("cancelled"));
     assert_eq!(lines.len(), 1 + reserved.len() + cancelled.len());
-    assert!(reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders), "no order is lost");
-    assert_eq!(reserved.len(), orders.len(), "no order occurs twice");
+    assert!(
+        reserved.iter().cloned().collect::<BTreeSet<_>>() == ids(&orders),
+        "the ledger must have every order"
+    );
+    assert_eq!(reserved.len(), orders.len(), "an order occurs twice");
     assert_eq!(
         cancelled.iter().collect::<BTreeSet<_>>().len(),
         cancelled.len(),
-        "no order occurs twice"
+        "an order occurs twice"
     );
     assert_eq!(
         cancelled.len(),
         4,
-        "the ledger has the orders that were cancelled before the last page"
+        "the ledger must have the orders that were cancelled before the last page"
     );
     let held = orders.len() - cancelled.len();
     let last = lines.last().expect("lines");
@@ -151,7 +154,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
         let ReplyBody::Routed(body) =
             export(app.clone(), None, which).await.expect("the export begins").into_body()
         else {
-            panic!("the answer is streamed")
+            panic!("the answer is not streamed")
         };
         body.into_data_stream()
     };

@@ -104,8 +104,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Checks that a change of the front door does not change which waiting rooms the sale has, if
-/// buyers may already use them.
+/// Refuses a change of the front door that changes which waiting rooms the sale has, if buyers may
+/// already be in these rooms.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,

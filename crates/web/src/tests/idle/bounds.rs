@@ -40,7 +40,7 @@ async fn an_idle_socket_counts_as_a_connection_and_as_a_stream_of_its_buyer() {
         let head = answer(&mut stream, websocket(buyer, "").as_bytes()).await;
         (head[9..12].to_owned(), stream)
     };
-    assert_eq!(ask("carl").await.0, "503", "the limit of connections is reached");
+    assert_eq!(ask("carl").await.0, "503", "a connection over the limit must be refused");
     let connections_are = async |count: usize| {
         let now = || full.app.metrics.connections.get() as usize;
         until(&format!("{count} connections are open"), || now() == count).await;

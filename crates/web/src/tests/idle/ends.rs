@@ -53,7 +53,11 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     }
     // The bound is not exact, because the server may start or end a few other tasks.
     assert!(alive() < before + CROWD / 2, "{} tasks run now, {before} before", alive());
-    assert_eq!(full.app.engine.hub().readers(), 0, "no events wait for the closed sockets");
+    assert_eq!(
+        full.app.engine.hub().readers(),
+        0,
+        "the closed sockets must have no readers at the hub"
+    );
     for (at, stream) in crowd.iter_mut().enumerate() {
         // A client may answer too late and be disconnected, so errors are ignored.
         let _ = match at % 3 {
@@ -81,7 +85,7 @@ async fn stuck() -> (Full, TcpStream) {
         publish_refusal(&full, units);
         let_other_tasks_run().await;
     }
-    assert_eq!(idle_sockets(&full), 0, "the socket accepts no more bytes");
+    assert_eq!(idle_sockets(&full), 0, "the socket still accepts bytes");
     (full, slow)
 }
 
@@ -98,7 +102,11 @@ async fn blocking_a_buyer_does_not_wait_for_a_socket_that_reads_nothing() {
     let (full, slow) = stuck().await;
     block(&full, "bert").await;
     let_other_tasks_run().await;
-    assert_eq!(full.app.metrics.sockets.get(), 1, "another buyer was blocked");
+    assert_eq!(
+        full.app.metrics.sockets.get(),
+        1,
+        "a block of another buyer must not close the socket"
+    );
     block(&full, "anna").await;
     until("the socket is closed", || full.app.metrics.sockets.get() == 0).await;
     drop(slow);
@@ -142,6 +150,6 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     assert_eq!(
         (units(&mut bert).await, idle_sockets(&full)),
         (7, 1),
-        "the other socket stays idle"
+        "the other socket must get the event and stay idle"
     );
 }

@@ -36,7 +36,7 @@ async fn a_socket_with_half_a_message_stays_active_until_the_message_is_complete
             assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
         }
         tokio::time::sleep(10 * IDLE_AFTER).await;
-        assert_eq!(idle_sockets(&full), 0, "the socket waits for the second half");
+        assert_eq!(idle_sockets(&full), 0, "the socket became idle before the second half arrived");
         stream.write_all(&rest).await.expect("the server reads");
         stream.write_all(&PING).await.expect("the server reads");
         pong(&mut stream).await;
@@ -85,7 +85,7 @@ async fn a_message_other_than_a_pong_wakes_an_idle_socket() {
     assert_eq!(
         (units(&mut stream).await, idle_sockets(&full)),
         (7, 1),
-        "a few pongs leave the socket idle"
+        "a few pongs must leave the socket idle"
     );
 }
 
@@ -98,6 +98,6 @@ async fn a_client_that_closes_its_side_is_disconnected() {
     expect_no_connection(&full).await;
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.expect("the stream ends without an error");
-    assert_eq!(rest.first(), Some(&0x81), "the first event arrives");
-    assert!(!rest.ends_with(b"stopping"), "the server sends no close frame");
+    assert_eq!(rest.first(), Some(&0x81), "the first event did not arrive");
+    assert!(!rest.ends_with(b"stopping"), "the server must not send a close frame");
 }

@@ -59,12 +59,20 @@ async fn a_pending_status_delays_no_other_idle_socket() {
     let_other_tasks_run().await;
     publish_refusal(&full, 3);
     publish_refusal_to("bert", &full, 7);
-    assert_eq!((units(&mut bert).await, idle_sockets(&full)), (7, 2), "both sockets stay idle");
+    assert_eq!(
+        (units(&mut bert).await, idle_sockets(&full)),
+        (7, 2),
+        "both sockets must stay idle"
+    );
     bert.write_all(&PING).await.expect("the server reads");
     pong(&mut bert).await;
     wait_for_idle(&full, 2).await;
     bert.write_all(&CLOSE).await.expect("the server reads");
-    assert_eq!(close_code(&mut bert).await, 1001, "the server answers the client's close frame");
+    assert_eq!(
+        close_code(&mut bert).await,
+        1001,
+        "the server must answer the client's close frame"
+    );
     wait_for_idle(&full, 1).await;
     // No event overtakes the waiting status.
     change(&full);

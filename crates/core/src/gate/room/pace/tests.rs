@@ -21,18 +21,18 @@ fn an_estimate_is_the_measured_rate_with_its_uncertainty() {
     let mut pace = full();
     assert_eq!(pace.estimate(1), None);
     pace.note_progress(Millis(0), &line(100), None, 1);
-    assert_eq!(pace.estimate(1), None, "one sample is not a rate");
+    assert_eq!(pace.estimate(1), None, "one sample must give no estimate");
     // Ten visitors are admitted per second.
     let ten = |second: i64| 100 + 10 * u64::try_from(second).expect("small");
     for second in 1..=300 {
         pace.note_progress(Millis(second * 1_000), &line(ten(second)), None, 1);
         assert_eq!(pace.estimate(1).is_some(), second >= 20, "{second}");
     }
-    assert!(pace.marks.len() <= 62, "the number of samples is bounded");
+    assert!(pace.marks.len() <= 62, "the number of samples must be bounded");
     let estimate = pace.estimate(1_000).expect("a rate");
     assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
     assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
-    assert_eq!(pace.estimate(10_000), None, "a position beyond the horizon has no estimate");
+    assert_eq!(pace.estimate(10_000), None, "a position beyond the horizon must have no estimate");
     // Admission stops: the room forgets the old measurements and gives no estimate.
     for second in 301..=365 {
         pace.note_progress(Millis(second * 1_000), &line(3_100), None, 1);
@@ -71,7 +71,7 @@ fn no_pace_is_measured_while_the_shop_fills_or_no_visitor_waits() {
     assert!(pace.estimate(1).is_some());
     (0..STEP_ADMISSIONS_MAX).for_each(|_| pace.note_admission(Millis(2)));
     steady(&mut pace, 100);
-    assert_eq!(pace.estimate(1), None, "a full step gives no rate");
+    assert_eq!(pace.estimate(1), None, "a full step must give no estimate");
     pace.note_admission(Millis(3));
     steady(&mut pace, 200);
     assert!(pace.estimate(1).is_some());
@@ -232,10 +232,14 @@ fn play(seed: u64) {
         assert!(shown.len() >= shown_min, "{name}: only {} estimates", shown.len());
         assert!(
             wrong.len() * 20 <= shown.len(),
-            "{name}: {} of {} are wrong: {wrong:?}",
+            "{name}: {} of {} estimates are wrong: {wrong:?}",
             wrong.len(),
             shown.len()
         );
-        assert!(never.is_empty(), "{name}: {} were never admitted: {never:?}", never.len());
+        assert!(
+            never.is_empty(),
+            "{name}: {} visitors got an estimate, but were never admitted: {never:?}",
+            never.len()
+        );
     }
 }

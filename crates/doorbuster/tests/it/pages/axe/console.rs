@@ -98,7 +98,7 @@ async fn create_by_form(tab: &Tab<'_>, fixture: &ServerFixture) {
     press(tab, "Create the draft").await;
     shows(tab, "must be an https address or a path").await;
     let title = "document.querySelectorAll('.field :is(input, textarea)')[1].value";
-    assert_eq!(tab.eval(title).await, "Spring drop", "what was typed is kept");
+    assert_eq!(tab.eval(title).await, "Spring drop", "the form must keep the typed text");
     fill(tab, "Picture", 0, "").await;
     press(tab, "Create the draft").await;
     tab.until("location.hash === '#/sales/spring'").await;
@@ -158,7 +158,7 @@ async fn an_operator_runs_a_sale_with_the_console_alone() {
         open_view(&tab, "#/sales/spring").await;
         press_and_confirm(&tab, "Close").await;
         let phase = &fixture.get_ok("/v1/admin/sales/spring").await["phase"];
-        assert_eq!(phase, "open", "closing needs a typed word");
+        assert_eq!(phase, "open", "the sale must not be closed before the word is typed");
         fill(&tab, "Type “close” to confirm", 0, "close").await;
         press(&tab, "Close").await;
         shows(&tab, "Closed").await;
@@ -205,7 +205,7 @@ async fn the_console_is_usable_by_everyone() {
             shows(&tab, words).await;
             let heading =
                 "document.querySelector('main .view > :first-child').matches('h1, :has(h1)')";
-            assert_eq!(tab.eval(heading).await, true, "{name} begins with its heading");
+            assert_eq!(tab.eval(heading).await, true, "{name} must begin with its heading");
             inspect(&tab, &format!("console-{name}")).await;
         }
         open_view(&tab, "#/sales/spring").await;
@@ -227,7 +227,7 @@ async fn the_console_is_usable_by_everyone() {
         inspect(&tab, "console-faults").await;
         tab.width(WIDE).await;
         let wide = tab.eval("document.documentElement.scrollWidth").await;
-        assert_eq!(wide, WIDE, "nothing is outside of a wide window");
+        assert_eq!(wide, WIDE, "no part must be outside of a wide window");
     })
     .await;
 }
@@ -279,7 +279,7 @@ async fn the_live_view_is_shown_within_a_second_and_its_files_are_small() {
         }
         // The machine may be busy during some visits, so the test uses the fastest visit.
         let quickest = visits.iter().copied().fold(f64::INFINITY, f64::min);
-        assert!(quickest < SHOWN_MS, "the numbers are shown after {visits:?} ms");
+        assert!(quickest < SHOWN_MS, "the numbers are shown too late, after {visits:?} ms");
     })
     .await;
 }
@@ -307,7 +307,7 @@ async fn a_sale_is_paused_with_the_keyboard_alone() {
         shows(&tab, "Pause the sale?").await;
         tab.keys(ESCAPE).await;
         tab.until("!document.querySelector('dialog[open]')").await;
-        assert_eq!(phase().await, "open", "Escape keeps the sale as it is");
+        assert_eq!(phase().await, "open", "Escape must not change the sale");
         assert_eq!(tab.eval("document.activeElement.textContent.trim()").await, "Pause");
         tab.keys(ENTER).await;
         tab.until("document.querySelector('dialog[open]')").await;

@@ -64,7 +64,7 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
             let sale = fixture.get_ok("/v1/admin/sales/spring").await;
             sale["front_door"]["limits"].get("buyer").cloned()
         };
-        assert_eq!(limits().await, None, "nothing is saved before the answer");
+        assert_eq!(limits().await, None, "nothing must be saved before the operator confirms");
         press(&tab, "Save").await;
         shows(&tab, "Saved").await;
         assert_eq!(limits().await, Some(Value::Null));
@@ -205,9 +205,15 @@ async fn a_chart_of_a_running_sale_shows_the_present_requests() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             });
-            let shown = fresh.await.unwrap_or_else(|_| panic!("sample {sample} is old"));
+            let shown = fresh
+                .await
+                .unwrap_or_else(|_| panic!("the numbers of sample {sample} are too old"));
             let [sold, held, left] = [0, 1, 2].map(|at| shown[at].as_u64().expect("a number"));
-            assert_eq!((sold, held + left), (0, STOCK), "one frame: {shown}");
+            assert_eq!(
+                (sold, held + left),
+                (0, STOCK),
+                "the numbers must belong to the same moment: {shown}"
+            );
             assert!(held <= fixture.stock("spring").await.held, "{shown}");
         }
         let zeros = seen.as_array().expect("numbers").iter().filter(|now| **now == 0).count();
@@ -235,10 +241,13 @@ async fn a_viewer_changes_nothing_and_an_operator_neither_keys_nor_receivers() {
             "[...document.querySelectorAll('main button')].map(b => b.textContent.trim())";
         let buttons = tab.eval(buttons).await.to_string();
         for change in ["Pause", "Close", "Adjust stock"] {
-            assert!(!buttons.contains(change), "{change} is in {buttons}");
+            assert!(
+                !buttons.contains(change),
+                "a viewer must not have the button {change}: {buttons}"
+            );
         }
         open_view(&tab, "#/sales/spring/edit").await;
-        shows(&tab, "Your key may read data, but may not change it.").await;
+        shows(&tab, "Your key can read data, but cannot change it.").await;
 
         // An operator may also change blocks and codes, but may not change keys or receivers.
         let body = json!({"name": "day shift", "role": "operator"});

@@ -40,7 +40,7 @@ async fn a_form_keeps_the_changes_of_another_operator() {
         assert_eq!(patched.status, 200, "{patched}");
         press(&tab, "Save").await;
         shows(&tab, "The sale changed meanwhile.").await;
-        assert_ne!(sale(&fixture).await["title"], "Spring drop", "nothing is saved yet");
+        assert_ne!(sale(&fixture).await["title"], "Spring drop", "nothing must be saved yet");
         save(&tab).await;
         assert_eq!(sale(&fixture).await["title"], "Spring drop");
         assert_eq!(buyer_limit(&fixture).await, Some(Value::Null));
@@ -161,7 +161,11 @@ async fn an_operator_changes_the_spread_of_a_running_sale() {
         press(&tab, "Save the spread").await;
         tab.until("document.querySelector('fieldset [aria-invalid=true], fieldset [role=alert]')")
             .await;
-        assert_eq!(fixture.get_ok(path).await["partitions"], 4, "a wrong number changes nothing");
+        assert_eq!(
+            fixture.get_ok(path).await["partitions"],
+            4,
+            "a wrong number must change nothing"
+        );
     })
     .await;
 }

@@ -60,7 +60,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         shows(&tab, "50 = 0 sold + 1 held").await;
         shows(&tab, "Unlimited items: 0 sold, 1 held for payment.").await;
         tab.until("document.querySelector('[data-number=held]').textContent.trim() === '2'").await;
-        assert_eq!(tab.until(RED_SLOTS).await, 1, "a slot that counts no units is not broken");
+        assert_eq!(tab.until(RED_SLOTS).await, 1, "a slot that counts no units must not be red");
         assert_eq!(sum(&tab).await, json!([false, false]));
 
         tab.eval("(window.lost = [7], true)").await;
@@ -68,7 +68,7 @@ async fn the_live_view_is_red_only_if_units_are_missing() {
         assert_eq!(sum(&tab).await, json!([true, true]));
         tab.eval("(window.lost = [-7, 7], true)").await;
         shows(&tab, "14 units are not accounted for").await;
-        assert_eq!(sum(&tab).await[1], true, "two errors do not cancel each other");
+        assert_eq!(sum(&tab).await[1], true, "two errors must not cancel each other");
         tab.eval("(window.lost = null, true)").await;
         shows(&tab, "Every unit is accounted for").await;
 

@@ -32,7 +32,10 @@ async fn all_orders_of_a_search_are_changed_at_once() {
         shows(&tab, &format!("{ORDERS} orders chosen")).await;
         press(&tab, &format!("Cancel ({ORDERS})")).await;
         press(&tab, &format!("Cancel {ORDERS} orders")).await;
-        assert!(tab.eval("document.querySelector('dialog').open").await == true, "a typed number");
+        assert!(
+            tab.eval("document.querySelector('dialog').open").await == true,
+            "the dialog must stay open until the number is typed"
+        );
         fill(&tab, &format!("Type “{ORDERS}” to confirm"), 0, &ORDERS.to_string()).await;
         press(&tab, &format!("Cancel {ORDERS} orders")).await;
         shows(&tab, &format!("{ORDERS} orders are changed.")).await;
@@ -152,7 +155,11 @@ async fn an_extension_is_added_once_although_its_answer_was_lost() {
         press(&tab, "Extend").await;
         press(&tab, "Give more time").await;
         shows(&tab, "The server does not answer").await;
-        assert_eq!(pay_by().await, before + 15 * 60_000, "the first request had arrived");
+        assert_eq!(
+            pay_by().await,
+            before + 15 * 60_000,
+            "the order must be extended only once, because the first request had arrived"
+        );
         press(&tab, "Give more time").await;
         shows(&tab, "1 order is changed.").await;
         assert_eq!(pay_by().await, before + 15 * 60_000);

@@ -98,7 +98,7 @@ async fn hover_and_step(tab: &Tab<'_>) {
     tab.keys_to(".chart__box", LEFT).await;
     tab.until(&format!("{SPOKEN} !== {hovered}")).await;
     let moved = tab.text(".chart__at").await;
-    assert!(moved < legend, "{moved} is one step before {legend}");
+    assert!(moved < legend, "{moved} must be before {legend}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

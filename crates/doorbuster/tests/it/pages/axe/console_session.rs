@@ -52,7 +52,7 @@ async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
         assert_eq!(gone.status, 204, "{gone}");
         press(&tab, "Save").await;
         shows(&tab, "The session has ended.").await;
-        assert_ne!(title().await, "Typed title", "the deleted key changes nothing");
+        assert_ne!(title().await, "Typed title", "the deleted key must change nothing");
         fill(&tab, "Operator’s key", 0, KEY).await;
         press(&tab, "Sign in").await;
         tab.until("!document.querySelector('.signin')").await;

@@ -191,16 +191,16 @@ function faultsOf(m, words) {
   const said = [pill, title, label, button];
   const kinds = Object.keys(KINDS).filter(kind => said.some(word => KINDS[kind].test(word)));
   if (kinds.length > 1) faults.push(`${kinds}: “${said}”`);
-  if (kinds.includes('BACK') && PENDING.test(text)) faults.push(`“${said}” against “${text}”`);
+  if (kinds.includes('BACK') && PENDING.test(text)) faults.push(`“${said}” contradicts “${text}”`);
   if (ASKS.test(text) && m.order?.state !== 'reserved') faults.push(`asks to pay: “${text}”`);
   if (kinds.includes('OPEN') && m.order?.state !== 'reserved')
     faults.push(`can be paid: “${said}”`);
   if (kinds.includes('PAID') && m.order?.state !== 'paid') faults.push(`is paid: “${said}”`);
   const shown = sel => !!document.querySelector(sel)?.checkVisibility();
   if (shown('#deadline') && m.order?.state !== 'reserved')
-    faults.push('a deadline without an order');
+    faults.push('a deadline without a reserved order');
   if (button && button === side) faults.push(`two buttons say “${button}”`);
-  if (label && !clock) faults.push(`“${label}” without a value`);
+  if (label && !clock) faults.push(`“${label}” has no value`);
   return [...faults, ...faultsOfButtons(false)];
 }
 const kept = new Kept();

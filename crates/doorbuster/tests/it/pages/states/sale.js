@@ -208,7 +208,7 @@ function faultsOfTab(tab, mode) {
     head = tab === 'Ora 99' ? '' : tab,
     time = /(?:(\d+):)?(\d+):(\d+)/.exec(head);
   if (icon && !head) return [`the icon says “${icon}”, and the title says nothing`];
-  if (!!time !== /\d/.test(icon)) return [`the icon “${icon}” against the title “${head}”`];
+  if (!!time !== /\d/.test(icon)) return [`the icon “${icon}” contradicts the title “${head}”`];
   if (time) {
     const [, h = 0, min, s] = time.map(n => Number(n ?? 0)),
       secs = h * 3600 + min * 60 + s,
@@ -227,10 +227,10 @@ function faultsOf(sale, { mode, title: key }, words) {
   const said = [pill, label, clock, stock, button, title, tab];
   const open = said.filter(word => OPEN.test(word)),
     shut = said.filter(word => SHUT.test(word));
-  if (open.length && shut.length) faults.push(`“${open}” against “${shut}”`);
+  if (open.length && shut.length) faults.push(`“${open}” contradicts “${shut}”`);
   const some = said.filter(word => SOME.test(word)),
     none = said.filter(word => NONE.test(word));
-  if (some.length && none.length) faults.push(`“${some}” against “${none}”`);
+  if (some.length && none.length) faults.push(`“${some}” contradicts “${none}”`);
   if (tab !== 'Ora 99' && said.indexOf(tab) === 6 && STATES.test(tab))
     faults.push(`only the tab says “${tab}”`);
   const acts = document.querySelector('#buy').dataset.mode === 'go';
@@ -242,9 +242,9 @@ function faultsOf(sale, { mode, title: key }, words) {
   if (action === button) faults.push(`two buttons say “${button}”`);
   const { light } = document.querySelector('#stage').dataset,
     lit = LIGHTS.find(([, label]) => label.test(pill))?.[0];
-  if (lit && lit !== light) faults.push(`the light is “${light}” at “${pill}”`);
+  if (lit && lit !== light) faults.push(`the light is “${light}”, but the label is “${pill}”`);
   if (/Buy now|立即抢购/.test(button) && light !== 'on')
-    faults.push(`the light is “${light}” at “${button}”`);
+    faults.push(`the light is “${light}”, but the button is “${button}”`);
   const isIdle = mode !== 'go' && IDLE.test(key);
   return [...faults, ...faultsOfTab(tab, mode), ...faultsOfButtons(isIdle)];
 }

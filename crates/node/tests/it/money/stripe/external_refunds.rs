@@ -44,14 +44,14 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         (read(&app, &id).await["state"].clone(), refunds(&app, &id).await),
         (json!("paid"), vec![])
     );
-    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "the shop did not request the refund");
+    assert!(stripe.sent("POST", "/v1/refunds").is_empty(), "the server must request no refund");
     // The operator requests a refund, and Stripe answers that the payment is already refunded.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
     until("settlement", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the server requested the refund once");
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "there must be one refund request");
     assert_eq!(notices(&app).await, []);
     // Stripe also reports the refund that this server requested. The report changes nothing.
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
     assert_eq!(
         send_message(&app, "evt_5", "charge.refunded", &charge("pi_theirs", 20)).await.status,
         200,
-        "the payment is not from this server"
+        "a payment of another system must be ignored"
     );
     assert_eq!(notices(&app).await, []);
     assert_ledger_adds_up(&app).await;
@@ -90,7 +90,7 @@ async fn the_rest_goes_back(app: &TestApp, stripe: &StripeStandIn, id: &str) {
         );
     }
     until("the server reads the refunds", async || stripe.sent("GET", "/v1/refunds").pop()).await;
-    assert_eq!(state(app, id).await, "pending", "the remaining amount has not arrived");
+    assert_eq!(state(app, id).await, "pending", "the remaining amount has not arrived yet");
     stripe.refunds_are("succeeded");
     assert_eq!(
         send_message(app, "evt_hurry", "refund.updated", &by_hand(8, "succeeded")).await.status,
@@ -139,7 +139,7 @@ async fn a_partial_refund_by_hand_does_not_settle_our_pending_refund() {
         assert_eq!(state(&app, &id).await, "pending", "{status}");
     }
     let count = stripe.sent("POST", "/v1/refunds").len();
-    assert!(count <= 1, "at most one attempt requests a refund; the others only read: {count}");
+    assert!(count <= 1, "at most one attempt must request a refund, but {count} did");
     stripe.forget();
     stripe.refunded_in_part(8, 20);
     stripe.fail(false);
@@ -300,7 +300,7 @@ async fn the_audit_reports_a_dispute_until_the_shop_wins_it() {
     );
     let again =
         send_message(&app, "evt_1", "charge.dispute.created", &dispute("needs_response")).await;
-    assert_eq!(again.json()["outcome"], "repeated", "a repeated message changes nothing");
+    assert_eq!(again.json()["outcome"], "repeated", "a repeated message must change nothing");
     assert_eq!(
         (notices(&app).await, read(&app, &id).await["state"].clone()),
         (vec![], json!("paid"))
@@ -428,7 +428,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         "200"
     );
     until("settlement", async || (state(&app, &returned).await == "settled").then_some(())).await;
-    assert_eq!(differences(&app).await, [""; 0], "the order shows the refund");
+    assert_eq!(differences(&app).await, [""; 0], "the refund must not be a difference");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
     assert_eq!(
         send_message(&app, "evt_2", "charge.dispute.closed", &dispute).await.json()["outcome"],
@@ -440,7 +440,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         "200"
     );
     until("settlement", async || (state(&app, &disputed).await == "settled").then_some(())).await;
-    assert_eq!(differences(&app).await, ["reversed"], "the money went back twice");
+    assert_eq!(differences(&app).await, ["reversed"], "a double return must be a difference");
 }
 
 #[tokio::test]
@@ -460,7 +460,7 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
     let left = limited.header("ratelimit");
     assert!(
         left.is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
-        "only this order's limit is used up: {left:?}"
+        "the order's limit must be used up: {left:?}"
     );
     assert!(
         limited
@@ -468,12 +468,12 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
             .is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0))
     );
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), 10);
-    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "another order has its own limit");
+    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "each order must have its limit");
     stripe.fail(false);
     let opened = order(&app, "anna", "m", 1).await;
     let count = stripe.sent("POST", "/v1/checkout/sessions").len();
     for _ in 0..30 {
-        assert_eq!(ask(&opened).await.verdict(), "200", "an open checkout uses up no limit");
+        assert_eq!(ask(&opened).await.verdict(), "200", "an open checkout must be returned");
     }
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), count + 1);
 }

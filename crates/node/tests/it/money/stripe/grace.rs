@@ -12,8 +12,9 @@ use crate::several_servers::address;
 /// The number of orders. They do not fit on one page, and the server cannot ask Stripe about all of
 /// them at the same time.
 const MANY: usize = 300;
-/// After a provider has been silent for this time, the grace period also begins for the postponed
-/// checkouts.
+/// The server asks about some checkouts later, because it cannot ask about all of them at the same
+/// time. If the provider has been silent for this time, the grace period of these checkouts begins
+/// too.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.
@@ -99,7 +100,7 @@ async fn a_provider_that_is_down_delays_the_return_for_a_bounded_time() {
     assert_eq!(
         shop.state(&id).await,
         "reserved",
-        "the window has ended, and the payment is unknown"
+        "the order must not expire while its payment is unknown"
     );
     // The first half of the grace period passes, and later the second half.
     shop.pass(PROVIDER_GRACE_MS / 2);
@@ -121,11 +122,15 @@ async fn an_order_whose_provider_cannot_be_queried_waits_for_a_bounded_time() {
     shop.asked_again("cs_test_1", 2).await;
     shop.pass(2 * PROVIDER_GRACE_MS);
     shop.asked_again("cs_test_1", 2).await;
-    assert_eq!(shop.state(&first).await, "reserved", "Stripe never answered about the order");
+    assert_eq!(
+        shop.state(&first).await,
+        "reserved",
+        "the order must not expire before Stripe answers"
+    );
     assert_eq!(
         shop.checkouts("asked_at IS NOT NULL"),
         0,
-        "a rate limit answer starts no grace period"
+        "an answer about a rate limit must not begin the grace period"
     );
     // The order was paid in time, but the message is lost. The last status query finds the payment.
     shop.stripe.set_session("cs_test_1", paid(&shop.stripe, "cs_test_1", &first, 10));
@@ -160,7 +165,11 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;
-    assert_ne!(shop.checkouts("asked_at IS NULL"), 0, "the silence is still short");
+    assert_ne!(
+        shop.checkouts("asked_at IS NULL"),
+        0,
+        "after a short silence, not every grace period must have begun"
+    );
     tokio::time::sleep(BELIEVED_AFTER).await;
     shop.home
         .psql(&shop.database, "UPDATE checkout SET due = 0 WHERE asked_at IS NULL")
@@ -190,7 +199,7 @@ async fn stripe_gets_the_queries_about_many_checkouts_at_the_configured_rate() {
     let began = Instant::now();
     shop.pass(900_000);
     until("all units return", async || (shop.held().await == json!(0)).then_some(())).await;
-    assert_eq!(shop.questions(), orders, "the server asks about each checkout once");
+    assert_eq!(shop.questions(), orders, "the server must ask about each checkout once");
     let least = Duration::from_secs(((orders - burst) / per_sec) as u64);
     assert!(began.elapsed() >= least, "{:?}, {least:?}", began.elapsed());
     assert_ledger_adds_up(&shop.app).await;

@@ -47,7 +47,11 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
         send_message(&app, "evt_1", "checkout.session.completed", &session).await.json()["outcome"],
         "ignored"
     );
-    assert_eq!(checkout(&app, &id).await, spent, "the payment may still succeed");
+    assert_eq!(
+        checkout(&app, &id).await,
+        spent,
+        "while the payment can succeed, the order must keep its checkout"
+    );
     stripe.set_session("cs_test_1", completed_payment(&stripe, &id, "requires_payment_method"));
     let failed = "checkout.session.async_payment_failed";
     assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "noted");
@@ -57,7 +61,7 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
     assert_ne!(other, spent);
     assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "repeated");
     assert_eq!(send_message(&app, "evt_3", failed, &session).await.status, 200);
-    assert_eq!(checkout(&app, &id).await, other, "the other checkout is still usable");
+    assert_eq!(checkout(&app, &id).await, other, "the other checkout must still be usable");
     let mut event = paid(&stripe, "cs_test_2", &id, 20);
     event["payment_intent"] = json!("pi_2");
     assert_eq!(
@@ -81,7 +85,7 @@ async fn without_permission_to_read_payments_a_paid_session_is_still_found() {
     assert_eq!(
         read(&app, &id).await["state"],
         "reserved",
-        "the key cannot read whether the payment may still succeed"
+        "the order must not expire while the server cannot read the payment"
     );
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     until("the order is paid", async || (read(&app, &id).await["state"] == "paid").then_some(()))

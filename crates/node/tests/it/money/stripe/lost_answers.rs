@@ -50,13 +50,13 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
     assert_ledger_adds_up(&app).await;
 }
 
-/// Opens the order's checkout. Stripe creates a session, but its answer is lost.
+/// Opens the order's checkout. Stripe creates a session, but Stripe's answer is lost.
 async fn lose_session(app: &TestApp, stripe: &StripeStandIn, id: &str) {
     let made = stripe.made();
     stripe.lose_next("POST", SESSIONS);
     let lost = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(lost.verdict(), "503 unavailable", "{}", lost.text());
-    assert_eq!(stripe.made(), made + 1, "Stripe has the session");
+    assert_eq!(stripe.made(), made + 1, "Stripe must have one more session");
     assert_eq!(read(app, id).await["state"], "reserved");
 }
 
@@ -74,13 +74,15 @@ async fn asked_again_within_a_minute(app: &TestApp, stripe: &StripeStandIn) -> (
             .into_iter()
             .map(|sent| sent.key.expect("a key"))
             .collect();
-        let [.., first, second] = &keys[..] else { panic!("fewer than two requests") };
+        let [.., first, second] = &keys[..] else {
+            panic!("the server sent fewer than two requests")
+        };
         if first == second {
             assert_eq!(url, format!("https://checkout.stripe.example/c/pay/{session}"));
             return (id, session);
         }
     }
-    panic!("no attempt sent the same key twice")
+    panic!("in no attempt did the server send the same key twice")
 }
 
 #[tokio::test]
@@ -89,10 +91,18 @@ async fn a_repeated_request_returns_the_session_whose_answer_was_lost() {
     let app = start(&stripe).await;
     open_sale(&app, 10.into(), 10, 900).await;
     let (id, session) = asked_again_within_a_minute(&app, &stripe).await;
-    assert_eq!(session, format!("cs_test_{}", stripe.made()), "no second session was created");
+    assert_eq!(
+        session,
+        format!("cs_test_{}", stripe.made()),
+        "Stripe must not create a second session"
+    );
     let count = stripe.sent("POST", SESSIONS).len();
     assert!(checkout(&app, &id).await.ends_with(&session));
-    assert_eq!(stripe.sent("POST", SESSIONS).len(), count, "the server knows the session now");
+    assert_eq!(
+        stripe.sent("POST", SESSIONS).len(),
+        count,
+        "the server must not request a session that it knows"
+    );
     let event = paid(&stripe, &session, &id, 20);
     for (message, outcome) in [("evt_1", "paid"), ("evt_2", "repeated")] {
         assert_eq!(

@@ -1,5 +1,5 @@
 """Prints what Stripe's official library sends and signs, as JSON. The first argument has the
-values, also as JSON.
+values to send, also as JSON.
 
 Each call goes to the stand-in at `api`, which records the request. The parameters are written here
 by hand, as Stripe documents them."""

@@ -54,8 +54,8 @@ fn python() -> Option<PathBuf> {
 async fn requests_and_signatures_are_those_of_stripes_official_library() {
     let Some(python) = tokio::task::spawn_blocking(python).await.expect("no panic") else {
         not_checked(
-            "requests to Stripe and its signatures, as its official library cannot be installed \
-             here",
+            "requests to Stripe and Stripe's signatures, because Stripe's official library cannot \
+             be installed here",
         );
         return;
     };

@@ -20,7 +20,10 @@ async fn a_currency_that_stripe_counts_differently_is_refused_and_the_request_no
         (refused.verdict().as_str(), &refused.json()["retryable"]),
         ("409 wrong_state", &json!(false))
     );
-    assert!(refused.header("x-request-id").is_some(), "the log has the reason");
+    assert!(
+        refused.header("x-request-id").is_some(),
+        "the answer must have the id with which the log shows the reason"
+    );
     stripe.refuse_sessions(false);
 }
 

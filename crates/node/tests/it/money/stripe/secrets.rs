@@ -28,7 +28,11 @@ async fn secrets_rotate_and_one_good_signature_of_two_is_enough() {
         let proof = signed(&body, wrong);
         assert_eq!(send(&app, &body, &proof).await.verdict(), "401 unauthenticated", "{proof}");
     }
-    assert_eq!(read(&app, &id).await["state"], "reserved", "no message was accepted");
+    assert_eq!(
+        read(&app, &id).await["state"],
+        "reserved",
+        "a message with an invalid signature must not pay the order"
+    );
     for (event, by, outcome) in [
         ("evt_1", &[SECRET][..], "paid"),
         ("evt_2", &[NEW][..], "repeated"),

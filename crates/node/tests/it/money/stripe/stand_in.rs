@@ -41,7 +41,7 @@ struct State {
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// True if the next refund settles at once, and the refund by hand then fails.
+    /// True if the next refund settles immediately, and the refund by hand then fails.
     by_hand_fails_next: bool,
     /// The method and path of the next request whose answer will be lost.
     loses: Option<(String, String)>,
@@ -147,7 +147,7 @@ impl StripeStandIn {
         all
     }
 
-    /// Makes the next refund settle at once. The refund by hand then fails.
+    /// Makes the next refund settle immediately. The refund by hand then fails.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }

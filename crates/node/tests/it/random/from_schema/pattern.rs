@@ -77,7 +77,7 @@ fn runs(rest: &mut Peekable<Chars<'_>>) -> Vec<Vec<Piece>> {
             }
             '(' => {
                 let group = runs(rest);
-                assert_eq!(rest.next(), Some(')'), "a group ends");
+                assert_eq!(rest.next(), Some(')'), "the group must end here");
                 PieceKind::Group(group)
             }
             '[' => class(rest),
@@ -120,7 +120,7 @@ fn plain(next: char, rest: &mut Peekable<Chars<'_>>) -> char {
     if next != '\\' {
         return next;
     }
-    assert_eq!(rest.next(), Some('u'), "an escape has the number of a character");
+    assert_eq!(rest.next(), Some('u'), "an escape must have the form \\u0020");
     let digits: String = rest.by_ref().take(4).collect();
     u32::from_str_radix(&digits, 16)
         .ok()

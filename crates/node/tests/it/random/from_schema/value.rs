@@ -131,7 +131,10 @@ impl Values<'_> {
         if let Some(pattern) = schema.get("pattern") {
             let pattern = Pattern::parse(word(pattern));
             let text = pattern.draw(rng, most.unwrap_or(pattern.shortest() + FREE_CHARS));
-            assert!(text.chars().count() >= least, "the pattern allows shorter texts: {schema}");
+            assert!(
+                text.chars().count() >= least,
+                "the pattern allows texts that are shorter than the minimum: {schema}"
+            );
             return text;
         }
         let most = most.unwrap_or(least + FREE_CHARS);
@@ -176,7 +179,7 @@ impl Values<'_> {
         let required = schema.get("required").map_or(&[][..], list);
         assert!(
             required.iter().all(|name| properties.contains_key(word(name))),
-            "every required member has a schema: {schema}"
+            "every required member must have a schema: {schema}"
         );
         let mut drawn = Map::new();
         for (member, inner) in properties {

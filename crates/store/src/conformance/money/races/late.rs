@@ -66,7 +66,7 @@ impl Slot {
             .begin_recall(id, self.grant.id, RecallTarget::Pool, *units)
             .await
             .expect("writes");
-        assert!(begun.is_some(), "the grant is open");
+        assert!(begun.is_some(), "a recall from an open grant must begin");
         let given = self.give(*units);
         assert_eq!(self.store.finish_recall(id, given).await.expect("writes"), given);
         self.store.capture(report, true).await.expect("writes")
@@ -80,7 +80,11 @@ impl Slot {
             return false;
         }
         let resolved = self.store.settle(vec![ticket]).await.expect("settles");
-        assert_eq!(resolved[0].verdict, Verdict::Reserved, "the slot had the unit");
+        assert_eq!(
+            resolved[0].verdict,
+            Verdict::Reserved,
+            "the ticket for the slot's unit must be reserved"
+        );
         true
     }
 }
@@ -119,7 +123,7 @@ async fn fight(
     }
     let captured = join_all(pays).await.into_iter().map(|task| task.expect("runs")).collect();
     let ended = join_all(ends).await.into_iter().map(|task| task.expect("runs"));
-    assert!(ended.into_iter().all(|done| done), "each call returned an answer");
+    assert!(ended.into_iter().all(|done| done), "each call must return an answer");
     let bought = join_all(buys).await.into_iter().map(|task| task.expect("runs"));
     (order, captured, bought.into_iter().any(|bought| bought))
 }
@@ -131,7 +135,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
     for at in 0..ROUNDS {
         let grant = fixture.slot(WAVE * 2, WAVE * 2, 2).await;
         let orders = wave(&fixture, &grant, at).await;
-        assert_eq!(orders.len() as u64, WAVE, "every unit is held");
+        assert_eq!(orders.len() as u64, WAVE, "every unit must be held");
         fixture.clock.advance(HOLD_MS);
         let slot = Arc::new(Slot::new(&fixture, &grant, at));
         let fights = (1..).zip(orders).map(|(n, order)| {
@@ -142,7 +146,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
         let (mut paid, mut held) = (0, 0);
         for (order, captured, bought) in join_all(fights).await {
             let repeated = captured.iter().filter(|c| **c == CaptureOutcome::Repeated).count();
-            assert_eq!(repeated, 1, "one payment has one effect: {captured:?}");
+            assert_eq!(repeated, 1, "one payment must have one effect: {captured:?}");
             let (state, after_all) = judge(&fixture, &order, &captured).await;
             let (pays, back) = tally(&captured);
             match (state, pays, &back[..]) {
@@ -157,7 +161,11 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
         }
         let c = fixture.counts(grant.slot.item).await;
         let in_slot = slot.give(u64::MAX);
-        assert_eq!((c.in_slots, c.held, c.paid), (in_slot, held, paid), "in slots, held, paid");
+        assert_eq!(
+            (c.in_slots, c.held, c.paid),
+            (in_slot, held, paid),
+            "units in slots, held, paid"
+        );
         fixture.check_invariants().await;
         lacked += slot.lacked.load(Ordering::SeqCst);
         // The rivals' orders expire here, so the next wave finds only its own orders.
