@@ -126,9 +126,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only in two cases: its money came back, or money that may have
-    // settled it came back, so the refund must be checked. A refund whose money came back waits for
-    // an operator.
+    // A settled refund changes only if its money came back, or if money came back that may have
+    // settled it. A refund whose money came back waits for an operator.
     let undoes = match news {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
