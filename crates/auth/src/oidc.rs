@@ -2,8 +2,8 @@
 //! code flow with PKCE. This module reads the issuer's configuration and checks the ID token.
 //!
 //! The browser carries the state of a sign-in attempt in a cookie. So any node can finish an
-//! attempt that another node began. The server reads the issuer's configuration and keys at the
-//! first attempt, and not at its start.
+//! attempt that another node began. The server reads the issuer's configuration and keys when
+//! an attempt needs them, and not at its start.
 
 mod callback;
 mod claims;

@@ -329,7 +329,8 @@ fn buyer_tables(history: &BuyerHistory) -> String {
         text += &format!("{rows}\n");
     }
     if !history.refusals_complete {
-        text += "Refusals may be missing: some nodes did not answer, or have dropped refusals.\n";
+        text += "Refusals may be missing, for example because a node did not answer or an edge \
+                 refused requests.\n";
     }
     text
 }

@@ -11,6 +11,10 @@
 //!
 //! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
 //! for the other nodes. `docs/caching.md` describes all caches.
+//!
+//! This part of the engine owns the connection to the shared Redis, and the time of the last read
+//! for an unknown id. It calls the store, and puts the sales that it finds into the catalogue. The
+//! handlers of requests with unknown ids call it, and the job that reloads the catalogue.
 pub mod copy;
 mod numbers;
 mod state;

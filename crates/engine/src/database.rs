@@ -1,6 +1,10 @@
 //! A node's duties for a shared database, apart from queries. The database's history has a row for
 //! each server that became the primary of the database. The node remembers the newest row and
 //! reacts to failovers. It also watches the standbys and checks that commits return in time.
+//!
+//! This part of the engine owns the newest row of the history that the node knows, and the results
+//! of the last checks. It calls the store. One job per node runs the checks ([`run`]). The
+//! readiness, the metrics and the console read the results.
 
 mod commit_check;
 mod history_file;

@@ -304,8 +304,8 @@ impl Hub {
 }
 
 impl Subscription {
-    /// Returns the number of the event after which the subscription begins. If the reader
-    /// reconnects before it gets an event, its next subscription begins after the same event.
+    /// Returns the number of the last event before the subscription. A reader that gets no event
+    /// and reconnects names this number, so that it misses no event.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since

@@ -233,7 +233,7 @@ pub fn warn_of_writable_directory(dir: &Path) {
             path = %dir.display(),
             event = "secret.directory_writable",
             "other users can write to the data directory, so they could remove the record that \
-             protects against an old primary; set its mode to 700"
+             protects against an old primary; set the mode of the data directory to 700"
         );
     }
 }

@@ -3,8 +3,8 @@ import { now } from '/assets/clock.js';
 
 /* The maximum number of bytes of a line in a calendar file. */
 const LINE_BYTES = 75;
-/* The reminder comes this many seconds before the time of the entry. If the entry's time is too
-   close for that, the reminder comes halfway between now and the entry's time. */
+/* The reminder comes this many seconds before the time of the entry. If less than twice this time
+   is left, the reminder comes halfway between now and the entry's time. */
 const EARLY_SECS = 300;
 
 const stamp = ms => new Date(ms).toISOString().replace(/[-:]|\.\d{3}/g, '');

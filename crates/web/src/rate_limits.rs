@@ -147,8 +147,8 @@ impl App {
     /// Checks that the caller is not blocked and is within the limits, and counts the request. Each
     /// handler of a limited path calls this function once, or calls `ensure_not_blocked` and
     /// `check_rate_limit` once each. A refusal is remembered for the buyer and an item, so that
-    /// operators see it. These requests name no item, so a refusal is remembered only if the sale
-    /// has a single item.
+    /// operators see it. This function does not know the item of a request, so a refusal is
+    /// remembered only if the sale has a single item.
     ///
     /// # Errors
     ///

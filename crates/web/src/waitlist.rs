@@ -165,8 +165,8 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
         JoinRefusal::Lapsed(state) => Problem::wrong_state(
             state.as_str(),
-            "this buyer did not pay for an earlier order from this waitlist; a waitlist offers \
-             each buyer only one unit",
+            "this buyer did not pay for an earlier order from this waitlist, so the buyer cannot \
+             join this waitlist again",
         ),
         JoinRefusal::KeyReused => Problem::idempotency_key_reused(),
         JoinRefusal::Full => Problem::waitlist_full(),

@@ -210,8 +210,8 @@ pub struct BuyerHistory {
     pub waitlist: Vec<WaitingOrder>,
     /// Recent refusals of purchases, newest first.
     pub refusals: Vec<BuyerRefusal>,
-    /// `false` if the list `refusals` may be incomplete, because a node did not answer or lost
-    /// refusals.
+    /// `false` if the list `refusals` may be incomplete, for example because a node did not answer
+    /// or an edge refused requests.
     pub refusals_complete: bool,
     /// Whether an operator blocks the buyer.
     pub blocked: bool,

@@ -63,18 +63,18 @@ pub struct ItemPatch {
     /// Facts about the product, which replace all present facts; `null` removes the facts.
     #[schema(schema_with = super::schema::nullable_facts, required = false)]
     pub facts: Option<Vec<Fact>>,
-    /// Price of one unit; may change before the sale opens.
+    /// Price of one unit. It can be changed until the sale opens.
     #[schema(schema_with = super::schema::price, required = false)]
     pub price: Option<Money>,
-    /// A price for comparison; may change before the sale opens.
+    /// A price for comparison. It can be changed until the sale opens.
     #[schema(schema_with = super::schema::nullable_price, required = false)]
     pub list_price: MemberPatch<Money>,
-    /// The largest number of units that one buyer may have. The number may change before the sale
-    /// opens. `null` restores the default, 1.
+    /// The largest number of units that one buyer may have. It can be changed until the sale opens.
+    /// `null` restores the default, 1.
     #[schema(minimum = 1, maximum = 1_000_000, required = false)]
     pub limit_per_buyer: Option<u32>,
-    /// How long reserved units are held for payment, in seconds. The time may change before the
-    /// sale opens. `null` restores the default, 900.
+    /// How long reserved units are held for payment, in seconds. It can be changed until the sale
+    /// opens. `null` restores the default, 900.
     #[schema(minimum = 1, maximum = 86_400, required = false)]
     pub hold_secs: Option<u32>,
     /// Must equal the present stock, because only an adjustment changes the stock.

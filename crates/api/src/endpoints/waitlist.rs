@@ -11,7 +11,7 @@ endpoints!(
     join_waitlist = Endpoint {
         method: Method::Post,
         path: "/v1/sales/{sale}/items/{item}/waitlist",
-        summary: "Join the waitlist of an item whose units are all held",
+        summary: "Join the waitlist of an item in the state `held_out`",
         description: "An entry is for one unit, and a buyer has at most one entry for an item. \
             When a unit comes back, the first entry becomes an order under the entry's id before \
             other buyers can buy the unit. The buyer must pay the order within 5 minutes, or \

@@ -256,7 +256,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "sale.numbers_lost",
-        "The store did not accept the sales' statistics in time. In `…/series`, some of this node's seconds are missing.",
+        "The store did not accept the sales' statistics in time. So `…/series` has no figures of this node for some seconds.",
     ),
     info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
     warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),

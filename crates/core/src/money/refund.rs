@@ -88,8 +88,8 @@ pub enum RefundUpdate {
     /// A person returned some or all of the payment by hand. Only the provider's answer to a query
     /// tells the state of the refund.
     CheckAgain {
-        /// Whether returned money came back. If so, even a settled refund is checked again, because
-        /// the refund may have been settled by that money.
+        /// Whether money that was sent to the buyer came back to the shop. If so, even a settled
+        /// refund is checked again, because that money may have been this refund.
         lost: bool,
     },
 }

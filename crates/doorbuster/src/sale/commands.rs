@@ -91,11 +91,15 @@ pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
             Partitions::Auto => "automatic".to_owned(),
             Partitions::Count(count) => count.to_string(),
         };
-        format!(
-            "{item} of {sale}: {partitions} partitions, chosen by {}; each new slot gets {initial} \
-             units, and {refill} more when a sub-domain has fewer than {threshold}.\n",
-            choose.as_str().unwrap_or_default()
-        )
+        let units = match refill {
+            0 => "without sub-domains".to_owned(),
+            _ => format!(
+                "each new slot gets {initial} units, and {refill} more when a sub-domain has fewer \
+                 than {threshold}"
+            ),
+        };
+        let choose = choose.as_str().unwrap_or_default();
+        format!("{item} of {sale}: {partitions} partitions, chosen by {choose}; {units}.\n")
     })
 }
 

@@ -114,8 +114,8 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
 }
 
 impl Engine {
-    /// Raises the alarm and pauses the sales of the findings. A finding without a sale pauses every
-    /// open sale.
+    /// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
+    /// pauses every open sale.
     pub(crate) async fn handle_findings(&self, view: &AuditView) {
         self.meter().count_findings(view.findings.len());
         for finding in &view.findings {

@@ -101,7 +101,8 @@ impl EdgeNode {
     }
 }
 
-/// Takes the new refusals of all sales. Each element has the sales of one report.
+/// Takes the new refusals of all sales, and divides them into reports. Each element of the result
+/// is one report: its sales with their refusals.
 fn take_refusals(engine: &Engine) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in engine.catalogue().sales() {

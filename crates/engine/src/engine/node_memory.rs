@@ -1,6 +1,11 @@
 //! A node's copy of the store's state in memory. The store's own thread adds the orders of a commit
 //! before any request gets the commit's result. With PostgreSQL, the counts may follow some
 //! milliseconds later.
+//!
+//! This part of the engine owns the catalogue, the set of requests that hold orders, the hub of
+//! events, the signals to the jobs, the requests that wait for a verdict, and the refusals. It
+//! calls no other part of the engine. The store publishes each commit here. Purchases, jobs and the
+//! console read these data.
 use std::sync::Arc;
 
 use doorbuster_base::failpoint::{self, Failpoint};

@@ -57,7 +57,7 @@ pub(crate) struct UnitsAction {
     pub(crate) recall: Option<(PoolRecall, PoolEffect)>,
 }
 
-/// An action that may need more units than the pool has, with its steps and its next effect.
+/// An action, for example a late payment, that may need more units than the pool has.
 #[derive(Clone, Debug)]
 pub(crate) enum UnitsSteps {
     /// A payment of an ended order.

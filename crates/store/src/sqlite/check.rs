@@ -26,7 +26,8 @@ struct Sums {
     active: u64,
     paid: u64,
     ended: u64,
-    /// The number of paid orders. The field `payments` below is the number of captured payments.
+    /// The number of paid orders. The field `payments` has the number of captured payments of paid
+    /// orders.
     paid_orders: u64,
     payments: u64,
 }

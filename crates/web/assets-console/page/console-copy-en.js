@@ -156,7 +156,7 @@ export default {
   'alarm.refunds': 'The provider did not make a refund.',
   'alarm.refunds.todo': 'Read the reason, then send the refund again.',
   'alarm.tickets': 'A request could not be decided.',
-  'alarm.tickets.todo': 'Retry or discard it. Its units stay reserved until you do.',
+  'alarm.tickets.todo': 'Find the cause, then discard it. Its units are on sale again.',
   reconciled: 'Units and money agree',
   not_reconciled: '{n} {n|difference|differences} between units and money', events: 'Timeline',
   settings: 'Settings', setting: 'Setting', value: 'Value', origin: 'Set by',

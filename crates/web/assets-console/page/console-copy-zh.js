@@ -164,7 +164,7 @@ export default {
   'alarm.late': '发往 {address} 的事件自 {at} 起一直在等待。', 'alarm.late.todo': '请查看其投递记录中的错误。',
   'alarm.unread': '{what}：无法读取（{error}）。',
   'alarm.refunds': '有退款未被支付渠道受理。',
-  'alarm.refunds.todo': '请查看原因，然后重新发起退款。', 'alarm.tickets': '有请求无法得出结果。', 'alarm.tickets.todo': '请查看原因；在此之前，其库存一直保留。',
+  'alarm.refunds.todo': '请查看原因，然后重新发起退款。', 'alarm.tickets': '有请求无法得出结果。', 'alarm.tickets.todo': '请查明原因，然后将其删除。其库存已重新开售。',
   reconciled: '库存与款项一致', not_reconciled: '库存与款项有 {n} 处差异', events: '时间线', settings: '设置',
   setting: '设置项', value: '值', origin: '来源', 'settings.about': '来自应答的节点 {node}。机密不会显示。',
   admit: '多放人', 'admit.title': '现在放等候室的访客进入？',
