@@ -9,8 +9,7 @@ use doorbuster_store::{CODE_PREFIX_CHARS, CodeHash, CodesOutcome, Store, StoreEr
 ///
 /// # Errors
 ///
-/// If the store is unreachable. The store may have the hashes even then, but nobody knows their
-/// codes.
+/// If the store is unreachable. The store may have the hashes even then, but their codes are lost.
 pub async fn create(
     store: &Store,
     sale: &str,

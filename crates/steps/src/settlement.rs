@@ -4,8 +4,8 @@ use doorbuster_core::rules::{Rule, enforces};
 
 use crate::sequence::Sequence;
 
-/// The next action of the driver. If the driver stops between two effects, nobody performs the
-/// later effects. Tickets that are not acknowledged stay in their queue, and are delivered again.
+/// The next action of the driver. If the driver stops between two effects, the later effects are
+/// not performed. Tickets that are not acknowledged stay in their queue, and are delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Settle the batch in one transaction of the store. Repeat the transaction until its result is

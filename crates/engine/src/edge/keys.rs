@@ -1,7 +1,7 @@
 //! How an edge, which has no database, gets the deployment's keys. Nodes keep the keys in the
 //! shared Redis, sealed (encrypted) with a secret that the edge also has. The sealing secret is the
-//! operators' key or the secret of buyers' tokens. Without one of these secrets, nobody can open
-//! the keys.
+//! operators' key or the secret of buyers' tokens. The keys cannot be opened without one of
+//! these secrets.
 use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};

@@ -277,7 +277,7 @@ impl RateLimiter {
             Err(error) => {
                 sharing.record_result(Some(&error));
                 for (_, waiter) in groups.into_iter().flat_map(|group| group.waiters) {
-                    // The send fails if the request has ended. Then nobody needs the answer.
+                    // The send fails if the request has ended. Then the answer is not needed.
                     let _ = waiter.send(ShareGrant::Unreachable);
                 }
             }

@@ -290,7 +290,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     assert_eq!(
         admit_next().await,
         [("last".to_owned(), Some(last.plus(WHOLE_MS)))],
-        "the last visitor must get the full time, because nobody waits"
+        "the last visitor must get the full time, because no visitor waits"
     );
 }
 

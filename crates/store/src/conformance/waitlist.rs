@@ -193,10 +193,10 @@ pub async fn a_waitlist_is_for_held_out_items(fixture: Fixture) {
 pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody must be served");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "no entry may be served");
     let (anna, bert) =
         (join_new(&fixture, item, "anna").await, join_new(&fixture, item, "bert").await);
-    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "nobody must be served");
+    assert_eq!(serve(&fixture, item).await, WaitlistServed::default(), "no entry may be served");
     cancel(&fixture, &orders[0]).await;
     expect_waitlist(&fixture, item, 2, 1).await;
     assert_eq!(
