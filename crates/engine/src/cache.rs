@@ -12,7 +12,7 @@
 //! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
 //! for the other nodes. `docs/caching.md` describes all caches.
 //!
-//! This part of the engine owns the connection to the shared Redis, and the time of the last read
+//! This part of a node owns the connection to the shared Redis, and the time of the last read
 //! for an unknown id. It calls the store, and puts the sales that it finds into the catalogue. The
 //! handlers of requests with unknown ids call it, and the job that reloads the catalogue.
 pub mod copy;
@@ -29,6 +29,7 @@ pub use numbers::ItemNumbers;
 pub use state::Cache;
 
 use crate::engine::Engine;
+use crate::node::Node;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
@@ -52,7 +53,7 @@ trait SharedRead {
     /// Looks for the result of another node.
     async fn find_copy(
         &self,
-        engine: &Engine,
+        node: &Node,
         shared: &SharedRedis,
     ) -> Result<CopyLookup<Self::Output>, SlotError>;
 }
@@ -75,13 +76,13 @@ impl SharedRead for MarkerRead {
 
     async fn find_copy(
         &self,
-        engine: &Engine,
+        node: &Node,
         shared: &SharedRedis,
     ) -> Result<CopyLookup<()>, SlotError> {
         let marker = shared.get(&key(shared)).await?;
         Ok(match marker {
             None => CopyLookup::Missing,
-            Some(mark) if mark == engine.catalogue().fingerprint().to_string().into_bytes() => {
+            Some(mark) if mark == node.catalogue().fingerprint().to_string().into_bytes() => {
                 CopyLookup::This(())
             }
             Some(_) => CopyLookup::Other,
@@ -100,10 +101,10 @@ impl SharedRead for CatalogueRead<'_> {
 
     async fn find_copy(
         &self,
-        engine: &Engine,
+        node: &Node,
         shared: &SharedRedis,
     ) -> Result<CopyLookup<CatalogueRows>, SlotError> {
-        copy::get(shared, engine.id_key(), self.version).await
+        copy::get(shared, node.id_key(), self.version).await
     }
 }
 
@@ -116,14 +117,15 @@ impl Cache {
             drop(engine.refresh_catalogue().await);
             return;
         };
-        let ReadTurn::ReadStore(guard) = read_once(engine, (shared, locks), &MarkerRead).await
+        let ReadTurn::ReadStore(guard) =
+            read_once(&engine.node, (shared, locks), &MarkerRead).await
         else {
             return;
         };
         let read = engine.refresh_catalogue().await;
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
-                let mark = engine.catalogue().fingerprint().to_string();
+                let mark = engine.node.catalogue().fingerprint().to_string();
                 // If this write fails, the other nodes read the store themselves.
                 drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
             }
@@ -134,21 +136,21 @@ impl Cache {
     /// Returns all sales of the catalogue at `version`, or at a later version. The caller has just
     /// read `version` from the store. If another node left a copy, the rows come from this copy. If
     /// no node left a copy, the rows come from the store.
-    pub async fn rows(&self, engine: &Engine, version: &str) -> Result<CatalogueRows, StoreError> {
-        let Some((shared, locks)) = self.shared() else { return read(engine).await };
-        match read_once(engine, (shared, locks), &CatalogueRead { version }).await {
+    pub async fn rows(&self, node: &Node, version: &str) -> Result<CatalogueRows, StoreError> {
+        let Some((shared, locks)) = self.shared() else { return read(node).await };
+        match read_once(node, (shared, locks), &CatalogueRead { version }).await {
             ReadTurn::FromPeer(rows) => Ok(rows),
-            ReadTurn::ReadStore(None) => read(engine).await,
+            ReadTurn::ReadStore(None) => read(node).await,
             ReadTurn::ReadStore(Some(guard)) => {
-                let rows = read(engine).await;
+                let rows = read(node).await;
                 let catalogue_copy = rows
                     .as_ref()
                     .ok()
-                    .map(|rows| copy::CatalogueCopy::from_row(shared, engine.id_key(), rows));
+                    .map(|rows| copy::CatalogueCopy::from_row(shared, node.id_key(), rows));
                 let shared = shared.clone();
                 // The copy is written in the background. So this node shows the rows at once, even
                 // if Redis is slow.
-                engine.lifecycle().tasks().spawn(async move {
+                node.lifecycle().tasks().spawn(async move {
                     if let Some(catalogue_copy) = catalogue_copy {
                         catalogue_copy.publish(&shared).await;
                     }
@@ -160,9 +162,9 @@ impl Cache {
     }
 }
 
-async fn read(engine: &Engine) -> Result<CatalogueRows, StoreError> {
-    engine.meter().count_full_read();
-    engine.store().catalogue().await
+async fn read(node: &Node) -> Result<CatalogueRows, StoreError> {
+    node.meter().count_full_read();
+    node.store().catalogue().await
 }
 
 /// Says which node reads the store.
@@ -177,13 +179,13 @@ enum ReadTurn<T> {
 /// Lets one of several nodes read the store, and lets the other nodes wait briefly for the result.
 /// A node that cannot reach the shared Redis reads the store for itself.
 async fn read_once<W: SharedRead>(
-    engine: &Engine,
+    node: &Node,
     (shared, locks): (&SharedRedis, &Locks),
     shared_read: &W,
 ) -> ReadTurn<W::Output> {
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
-        match timeout_at(until, shared_read.find_copy(engine, shared)).await {
+        match timeout_at(until, shared_read.find_copy(node, shared)).await {
             // If this node also got the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
@@ -208,10 +210,10 @@ impl Engine {
     /// Like [`Engine::refresh_catalogue`], for requests with arbitrary ids. One bound limits the
     /// rate of reads for all these requests together.
     pub async fn refresh_catalogue_paced(&self) {
-        if self.layout().is_single_node() || self.layout().is_edge() {
+        if self.node.layout().is_single_node() || self.node.layout().is_edge() {
             return;
         }
-        let cache = self.cache();
+        let cache = self.node.cache();
         let mut last_check = cache.last_check.lock().await;
         let is_due = |(began, took): (Instant, Duration)| {
             began.elapsed() >= MARKER_TTL.max(took * READ_INTERVAL_FACTOR)

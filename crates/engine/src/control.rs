@@ -36,7 +36,8 @@ use std::time::Duration;
 use doorbuster_config::Roles;
 
 use crate::database;
-use crate::engine::{Engine, Jobs};
+use crate::engine::Engine;
+use crate::node::{Jobs, Node};
 
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
@@ -51,9 +52,10 @@ const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.
 pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
-    jobs.start("outages", run_outages(engine.clone()));
-    jobs.start("status", publish_status::run(engine.clone()));
-    jobs.start("rebuild_holders", rebuild_holders::run(engine.clone()));
+    let node = &engine.node;
+    jobs.start("outages", run_outages(node.clone()));
+    jobs.start("status", publish_status::run(node.clone()));
+    jobs.start("rebuild_holders", rebuild_holders::run(node.clone()));
     jobs.start("reload", catalogue_reload::run(engine.clone()));
     jobs.start("drain", drain::run(engine.clone()));
     jobs.start("reconcile", slot_reconciliation::run(engine.clone()));
@@ -61,17 +63,17 @@ pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("database", database::run(engine.clone()));
     jobs.start("leases", leases::run(engine.clone(), roles));
     jobs.start("wakeups", wakeups::run(engine.clone()));
-    jobs.start("recalls", wakeups::poll_recalls(engine.clone()));
-    jobs.start("waitlist_refusals", waitlist::notify_passed_over(engine.clone()));
+    jobs.start("recalls", wakeups::poll_recalls(node.clone()));
+    jobs.start("waitlist_refusals", waitlist::notify_passed_over(node.clone()));
     if roles.settle {
         jobs.start("queues", queue_selection::run(engine.clone()));
     }
     if roles.control {
         jobs.start("publish", publish_stock::run(engine.clone()));
-        jobs.start("edge_feed", edge_feed::run(engine.clone()));
+        jobs.start("edge_feed", edge_feed::run(node.clone()));
         jobs.start("phases", sale_schedule::run(engine.clone()));
-        jobs.start("expiry", expiry::run(engine.clone()));
-        jobs.start("waitlist", waitlist::run(engine.clone()));
+        jobs.start("expiry", expiry::run(node.clone()));
+        jobs.start("waitlist", waitlist::run(node.clone()));
         jobs.start("retire", slot_cleanup::run(engine.clone()));
         jobs.start("auto_partitions", auto_partitions::run(engine.clone()));
         jobs.start("audit", audit::run(engine.clone()));
@@ -79,9 +81,9 @@ pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
 }
 
 /// Logs outages until the program stops.
-async fn run_outages(engine: Arc<Engine>) {
+async fn run_outages(node: Arc<Node>) {
     loop {
         tokio::time::sleep(OUTAGE_CHECK_INTERVAL).await;
-        engine.outage_log().check(engine.store().is_available());
+        node.outage_log().check(node.store().is_available());
     }
 }

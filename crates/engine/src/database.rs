@@ -2,7 +2,7 @@
 //! each server that became the primary of the database. The node remembers the newest row and
 //! reacts to failovers. It also watches the standbys and checks that commits return in time.
 //!
-//! This part of the engine owns the newest row of the history that the node knows, and the results
+//! This part of a node owns the newest row of the history that the node knows, and the results
 //! of the last checks. It calls the store. One job per node runs the checks ([`run`]). The
 //! readiness, the metrics and the console read the results.
 

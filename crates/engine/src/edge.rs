@@ -3,7 +3,7 @@
 //! that the request cannot succeed, and passes all other requests to nodes with the role `api`.
 //! `doorbuster_core::edge` has the rules of an edge.
 //!
-//! This part of the engine owns the connections from an edge to the nodes, the age of the edge's
+//! This part of a node owns the connections from an edge to the nodes, the age of the edge's
 //! copy, and the counts of refused and passed requests. It reads the feed from Redis, and puts the
 //! sales of the feed into the catalogue. The handlers of an edge's requests call it.
 pub mod feed_counts;

@@ -12,6 +12,7 @@ pub mod engine;
 pub mod holders;
 pub mod item_gauge;
 pub mod meter;
+pub mod node;
 pub mod notify;
 pub mod open_grants;
 pub mod order_link;

@@ -96,7 +96,7 @@ impl Engine {
         units: Units,
         door: impl FnOnce(StockAnswer) -> DoorAnswer,
     ) -> Option<Refusal> {
-        let view = RequestView { engine: self, sale, item, request, ticket: () };
+        let view = RequestView { node: &self.node, sale, item, request, ticket: () };
         memory::refuse(&view, units, door)
     }
 
@@ -141,12 +141,12 @@ impl Engine {
 
     /// Returns the refusal for the sale's phase, if there is one.
     pub fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
-        let is_stopping = sale.is_draining() || self.lifecycle().is_stopping();
+        let is_stopping = sale.is_draining() || self.node.lifecycle().is_stopping();
         memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
     }
 
     fn decide_by(&self) -> Millis {
-        self.now().plus(DECIDE_WITHIN_MS)
+        self.node.now().plus(DECIDE_WITHIN_MS)
     }
 }
 
@@ -156,12 +156,12 @@ impl<'a> Driver<'a> {
             token: random_token(),
             buyer: purchase.buyer.clone(),
             key: purchase.key.clone(),
-            buyer_hash: engine.id_key().buyer_hash(purchase.buyer.as_str()),
+            buyer_hash: engine.node.id_key().buyer_hash(purchase.buyer.as_str()),
             request: purchase.request,
             units: purchase.units,
             limit: purchase.item.row.limit,
             decide_by: engine.decide_by(),
-            node: engine.node(),
+            node: engine.node.id(),
         };
         Self {
             engine,
@@ -178,13 +178,13 @@ impl<'a> Driver<'a> {
 
     fn start(&self) -> (Attempt, Effect) {
         let TicketRequest { units, limit, .. } = self.request;
-        let catalogue = self.engine.catalogue();
+        let catalogue = self.engine.node.catalogue();
         Attempt::start(units, limit, Millis(0), &mut self.view(&catalogue))
     }
 
     fn next(&mut self, steps: &mut Attempt, input: Input) -> Effect {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
-        let catalogue = self.engine.catalogue();
+        let catalogue = self.engine.node.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
         // The request's entry among the waiting requests is needed only while a slot is asked, and
         // while the request waits for its own ticket's verdict. In every other case, the entry is
@@ -200,7 +200,7 @@ impl<'a> Driver<'a> {
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
-            engine: self.engine,
+            node: &self.engine.node,
             sale: catalogue.sale(&item.sale).unwrap_or(sale),
             item: catalogue.item_by_id(item.row.id).unwrap_or(item),
             request: self.request.request,
@@ -211,7 +211,7 @@ impl<'a> Driver<'a> {
     async fn ask_slot(&mut self, slot: SlotKey) -> Input {
         if self.waiter.is_none() {
             let info = TicketInfo::from_request(self.purchase.item.row.id, &self.request);
-            self.waiter = Some(self.engine.waiters().register(self.request.token, info));
+            self.waiter = Some(self.engine.node.waiters().register(self.request.token, info));
         }
         let answer = self.engine.slots().ticket(slot, &self.request).await;
         answer.map_or(UNREACHABLE, Input::Slot)
@@ -240,7 +240,7 @@ impl<'a> Driver<'a> {
                 entry.keep();
                 Some(verdict)
             }
-            _ => self.engine.waiters().join(ticket.token),
+            _ => self.engine.node.waiters().join(ticket.token),
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
@@ -276,24 +276,24 @@ impl<'a> Driver<'a> {
     }
 
     fn renew_token(&mut self) -> Input {
-        self.engine.meter().count_new_ticket_request();
+        self.engine.node.meter().count_new_ticket_request();
         self.request.token = random_token();
         self.request.decide_by = self.engine.decide_by();
         Input::Done
     }
 
     fn wake_item(&self) -> Input {
-        self.engine.control().wake(self.purchase.item.row.id);
+        self.engine.node.control().wake(self.purchase.item.row.id);
         Input::Done
     }
 
     fn suspect_loss(&self) -> Input {
-        self.engine.control().suspect_loss();
+        self.engine.node.control().suspect_loss();
         Input::Done
     }
 
     fn remember_order(&self) -> Input {
-        self.engine.holders().insert(self.request.request.low_64_bits());
+        self.engine.node.holders().insert(self.request.request.low_64_bits());
         Input::Done
     }
 
@@ -313,8 +313,8 @@ impl<'a> Driver<'a> {
     /// answer, even if the sale or the buyer's pass has ended.
     fn answer_queued(&self, ticket: IssuedTicket) -> PurchaseOutcome {
         let queued = Queued { item: self.purchase.item.row.id, ticket };
-        let (request, now) = (self.request.request, self.engine.now());
-        self.engine.holders().queued_requests.remember(request, queued, now);
+        let (request, now) = (self.request.request, self.engine.node.now());
+        self.engine.node.holders().queued_requests.remember(request, queued, now);
         PurchaseOutcome::Queued { id: self.ticket_id(&ticket), decide_by: ticket.decide_by }
     }
 
@@ -322,7 +322,7 @@ impl<'a> Driver<'a> {
         let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
         let request = self.request.request.id_bits();
         let parts = TicketParts { decide_by, token, grant, n, units, request };
-        self.engine.id_key().sign(&parts, self.purchase.buyer.as_str())
+        self.engine.node.id_key().sign(&parts, self.purchase.buyer.as_str())
     }
 }
 

@@ -19,6 +19,7 @@ use doorbuster_store::StoreError;
 use doorbuster_telemetry::trace;
 
 use crate::engine::Engine;
+use crate::node::Node;
 use crate::notify::EventKind;
 use crate::outage_log;
 use crate::waiters::Delivery;
@@ -35,7 +36,7 @@ pub async fn run(engine: Arc<Engine>) {
             Ok(taken) => taken,
             Err(error) => {
                 outage_log::warn!(
-                    engine.outage_log(),
+                    engine.node.outage_log(),
                     error,
                     event = "slot.take_failed",
                     "failed to take tickets from their queues; will retry"
@@ -44,7 +45,7 @@ pub async fn run(engine: Arc<Engine>) {
                 continue;
             }
         };
-        engine.meter().count_settled_batch(taken.len());
+        engine.node.meter().count_settled_batch(taken.len());
         let began = Instant::now();
         if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
             return;
@@ -55,7 +56,7 @@ pub async fn run(engine: Arc<Engine>) {
             commit: began.elapsed(),
         };
         previous = began;
-        let wait = pace.linger(batch, engine.live_nodes().settler_count());
+        let wait = pace.linger(batch, engine.node.live_nodes().settler_count());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -70,37 +71,37 @@ async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
     let mut resolved = Vec::new();
     for effect in settlement::effects() {
         match effect {
-            Effect::Commit => match commit(engine, &tickets).await {
+            Effect::Commit => match commit(&engine.node, &tickets).await {
                 Some(verdicts) => resolved = verdicts,
                 None => return false,
             },
             Effect::Acknowledge => acknowledge(engine, taken).await,
             Effect::Deliver => {
                 for (ticket, resolved) in tickets.iter().zip(std::mem::take(&mut resolved)) {
-                    deliver(engine, ticket, resolved);
+                    deliver(&engine.node, ticket, resolved);
                 }
             }
         }
     }
-    engine.control().batch_settled.notify_waiters();
+    engine.node.control().batch_settled.notify_waiters();
     true
 }
 
 /// Settles the tickets in one transaction. Retries until the store is reachable. Returns `None` if
 /// the store failed permanently.
-async fn commit(engine: &Engine, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdict>> {
+async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdict>> {
     loop {
         let began = Instant::now();
-        match engine.store().settle(tickets.to_vec()).await {
+        match node.store().settle(tickets.to_vec()).await {
             Ok(resolved) => {
-                engine.meter().record_commit(began.elapsed());
+                node.meter().record_commit(began.elapsed());
                 failpoint::pass(Failpoint::SettleCommitted);
                 return Some(resolved);
             }
             Err(StoreError::Fatal(_)) => return None,
             Err(error) => {
                 outage_log::warn!(
-                    engine.outage_log(),
+                    node.outage_log(),
                     error,
                     event = "settle.batch_failed",
                     tickets = tickets.len(),
@@ -119,7 +120,7 @@ async fn acknowledge(engine: &Engine, taken: &[DequeuedTicket]) {
         .collect();
     if let Err(error) = engine.slots().acknowledge(&done).await {
         outage_log::warn!(
-            engine.outage_log(),
+            engine.node.outage_log(),
             error,
             event = "settle.acknowledge_failed",
             "failed to acknowledge settled tickets; their slots deliver them again"
@@ -128,18 +129,18 @@ async fn acknowledge(engine: &Engine, taken: &[DequeuedTicket]) {
     failpoint::pass(Failpoint::SettleAcknowledged);
 }
 
-fn deliver(engine: &Arc<Engine>, ticket: &Ticket, resolved: TicketVerdict) {
+fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     let refused = !matches!(resolved.verdict, Verdict::Reserved);
     if refused {
-        engine.control().wake(ticket.item);
+        node.control().wake(ticket.item);
     }
     // Only the node that issued the ticket publishes the ticket's refusal.
-    let is_published = refused && ticket.node == engine.node() && engine.hub().may_have_readers();
+    let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();
     let event = is_published
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))
         .and_then(|(item, buyer, units)| EventKind::from_verdict(&resolved, item, buyer, units));
-    let delivery = engine.deliver_verdict(ticket.token, resolved);
+    let delivery = node.deliver_verdict(ticket.token, resolved);
     if !matches!(delivery, Delivery::Received(_)) {
-        event.into_iter().for_each(|event| engine.hub().publish(event));
+        event.into_iter().for_each(|event| node.hub().publish(event));
     }
 }

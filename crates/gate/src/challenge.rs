@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_engine::catalogue::Catalogue;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 pub use pool::ChallengeContent;
 use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub use seal::PuzzleKind;
@@ -272,12 +272,12 @@ impl Challenges {
 
     /// Decides once per second which kinds of pictures are drawn in advance. Runs until the future
     /// is dropped.
-    pub async fn run_jobs(&self, engine: &Engine) {
+    pub async fn run_jobs(&self, node: &Node) {
         let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             every.tick().await;
-            self.prerender(&engine.catalogue(), engine.now());
+            self.prerender(&node.catalogue(), node.now());
         }
     }
 }

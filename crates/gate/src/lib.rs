@@ -11,7 +11,7 @@ pub mod waiting_room;
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::Settings;
 use doorbuster_engine::blocks::Blocks;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_store::Store;
 use waiting_room::WaitingRooms;
 
@@ -42,36 +42,36 @@ pub struct Gate {
 impl Gate {
     /// Creates this node's front door.
     #[must_use]
-    pub fn new(engine: &Engine, settings: &Settings, masters: MasterKeys) -> Self {
-        let redis = engine.shared().cloned().map(SharedPlace::Redis);
-        let place = match engine.store() {
+    pub fn new(node: &Node, settings: &Settings, masters: MasterKeys) -> Self {
+        let redis = node.shared().cloned().map(SharedPlace::Redis);
+        let place = match node.store() {
             store @ Store::Postgres(_) => redis.or_else(|| Some(SharedPlace::Store(store.clone()))),
             Store::Sqlite(_) => redis,
         };
-        let edges = engine.edge().map(|edge| edge.edges.clone());
+        let edges = node.edge().map(|edge| edge.edges.clone());
         let sharing =
-            place.map(|place| LimitSharing::new(place, engine.live_nodes().count().clone()));
+            place.map(|place| LimitSharing::new(place, node.live_nodes().count().clone()));
         Self {
             room: WaitingRooms::new(&masters, settings.pass_ttl, settings.room_per_sec),
-            challenges: Challenges::new(&masters, engine.id_key()),
+            challenges: Challenges::new(&masters, node.id_key()),
             passes: Passes::new(masters, settings.pass_ttl),
-            limits: RateLimiter::new(engine.id_key(), sharing).at_edge(edges),
+            limits: RateLimiter::new(node.id_key(), sharing).at_edge(edges),
             blocks: Blocks::default(),
         }
     }
 
-    async fn follow_blocks(&self, engine: &Engine) {
-        let is_single_node = engine.layout().is_single_node();
-        self.blocks.follow(engine.store(), engine.outage_log(), is_single_node).await;
+    async fn follow_blocks(&self, node: &Node) {
+        let is_single_node = node.layout().is_single_node();
+        self.blocks.follow(node.store(), node.outage_log(), is_single_node).await;
     }
 
     /// Runs the background jobs of all parts until the future is dropped.
-    pub async fn run_jobs(&self, engine: &Engine) {
+    pub async fn run_jobs(&self, node: &Node) {
         tokio::join!(
             self.limits.run_sharing(),
-            self.follow_blocks(engine),
-            self.room.run_jobs(engine),
-            self.challenges.run_jobs(engine)
+            self.follow_blocks(node),
+            self.room.run_jobs(node),
+            self.challenges.run_jobs(node)
         );
         std::future::pending().await
     }

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use batcher::{PositionAction, PositionBatcher};
 use doorbuster_base::master_keys::MasterKeys;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::sale_room::SaleRoom;
 use room_state::WaitingRoomState;
 
@@ -126,7 +126,7 @@ impl WaitingRooms {
     /// If the room is full or the store is unreachable.
     pub async fn enter(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<(bool, PositionView), WaitingRoomError> {
@@ -134,7 +134,7 @@ impl WaitingRooms {
         self.record_arrival(room, buyer.as_str());
         // A position in memory is valid until it lapses. So a reload of the page does not read the
         // store.
-        if let Some(shown) = self.cached_position(engine, room, buyer) {
+        if let Some(shown) = self.cached_position(node, room, buyer) {
             return Ok((false, shown));
         }
         let entered = self.batcher.request(room_state.key(), buyer, PositionAction::Enter).await?;
@@ -143,10 +143,10 @@ impl WaitingRooms {
             Some(EnterOutcome::Known(_)) => false,
             Some(EnterOutcome::Full) | None => return Err(WaitingRoomError::Busy),
         };
-        self.ensure_drawn(engine, room, &room_state).await?;
+        self.ensure_drawn(node, room, &room_state).await?;
         Ok((
             is_new,
-            self.position_view(engine, room, &room_state, buyer)
+            self.position_view(node, room, &room_state, buyer)
                 .unwrap_or_else(|| self.ended_position(room, buyer)),
         ))
     }
@@ -168,11 +168,11 @@ impl WaitingRooms {
     /// If the store must be read and is unreachable.
     pub async fn fetch_position(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<Option<PositionView>, WaitingRoomError> {
-        if let Some(shown) = self.cached_position(engine, room, buyer) {
+        if let Some(shown) = self.cached_position(node, room, buyer) {
             return Ok(Some(shown));
         }
         let room_state = self.room_state(room);
@@ -182,13 +182,13 @@ impl WaitingRooms {
             else {
                 return Ok(None);
             };
-            if visitor.until.is_some_and(|until| until <= engine.now()) {
+            if visitor.until.is_some_and(|until| until <= node.now()) {
                 return Ok(None);
             }
-            self.ensure_drawn(engine, room, &room_state).await?;
+            self.ensure_drawn(node, room, &room_state).await?;
             // The position may be older than the state of the room in this node's memory. Then the
             // loop reads the position again.
-            if let Some(shown) = self.position_view(engine, room, &room_state, buyer) {
+            if let Some(shown) = self.position_view(node, room, &room_state, buyer) {
                 return Ok(Some(shown));
             }
         }
@@ -199,13 +199,13 @@ impl WaitingRooms {
     #[must_use]
     pub fn cached_position(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Option<PositionView> {
         let room_state = self.existing_state(&room.key())?;
         let can_tell = room_state.can_answer(buyer, room.sale.row.phase.is_before_opening());
-        can_tell.then(|| self.position_view(engine, room, &room_state, buyer)).flatten()
+        can_tell.then(|| self.position_view(node, room, &room_state, buyer)).flatten()
     }
 
     /// Returns whether a buyer may get a pass.
@@ -215,7 +215,7 @@ impl WaitingRooms {
     /// If the store must be read and is unreachable.
     pub async fn admission(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<Admission, WaitingRoomError> {
@@ -224,13 +224,13 @@ impl WaitingRooms {
             WaitingRoomMode::Auto => {
                 let room_state = self.room_state(room);
                 self.record_arrival(room, buyer.as_str());
-                if !room_state.is_held_open(engine.now()) {
+                if !room_state.is_held_open(node.now()) {
                     return Ok(Admission::NotNeeded);
                 }
             }
             WaitingRoomMode::Always => {}
         }
-        let known = self.cached_position(engine, room, buyer).map(|shown| shown.status);
+        let known = self.cached_position(node, room, buyer).map(|shown| shown.status);
         if let Some(VisitorStatus::Admitted(until)) = known {
             return Ok(Admission::AdmittedUntil(until));
         }
@@ -241,13 +241,13 @@ impl WaitingRooms {
         // The leader itself admits visitors. So if the leader knows no admission of a visitor, the
         // visitor must wait. Other nodes learn of an admission later, perhaps after another node
         // has notified the visitor. So they read the store.
-        if known.is_some() && engine.control().leads() && room_state.is_fresh(Instant::now()) {
+        if known.is_some() && node.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
         let until =
             match self.batcher.request(room_state.key(), buyer, PositionAction::Find).await? {
                 Some(EnterOutcome::Known(visitor)) => {
-                    visitor.until.filter(|until| *until > engine.now())
+                    visitor.until.filter(|until| *until > node.now())
                 }
                 _ => None,
             };
@@ -262,7 +262,7 @@ impl WaitingRooms {
     /// If the store must be read and is unreachable.
     pub async fn draw(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
     ) -> Result<WaitingRoom, WaitingRoomError> {
         let room_state = self.room_state(room);
@@ -271,12 +271,12 @@ impl WaitingRooms {
         if let Some(row) = room_state.room().filter(enough) {
             return Ok(row);
         }
-        let found = self.read_row(engine, room_state.key()).await?;
+        let found = self.read_row(node, room_state.key()).await?;
         let row = match found.filter(enough) {
             Some(row) => row,
             None => {
                 let seed = DrawSeed::new(rand::random());
-                let made = engine.store().open_room(room_state.key(), seed).await?;
+                let made = node.store().open_room(room_state.key(), seed).await?;
                 made.ok_or_else(|| {
                     StoreError::Unexpected(
                         "the store has no row for a sale that this node serves".to_owned(),
@@ -295,14 +295,14 @@ impl WaitingRooms {
     /// If the store must be read and is unreachable.
     pub async fn was_open(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
         // If the sale has no room, its state in memory says so until the next check of the rooms.
         // Until then the node does not read the store again.
         if room_state.room().is_none() && !room_state.is_absent() {
-            match self.read_row(engine, room_state.key()).await? {
+            match self.read_row(node, room_state.key()).await? {
                 Some(row) => room_state.apply_row(&row),
                 None => room_state.set_absent(),
             }
@@ -311,14 +311,14 @@ impl WaitingRooms {
     }
 
     /// Reads the row of a room.
-    async fn read_row(&self, engine: &Engine, key: &RoomKey) -> StoreResult<Option<WaitingRoom>> {
-        let rows = engine.store().waiting_rooms(vec![key.sale.to_string()]).await?;
+    async fn read_row(&self, node: &Node, key: &RoomKey) -> StoreResult<Option<WaitingRoom>> {
+        let rows = node.store().waiting_rooms(vec![key.sale.to_string()]).await?;
         Ok(rows.into_iter().find(|row| row.key == *key))
     }
 
     /// Runs the batcher and the admitter until the future is dropped.
-    pub async fn run_jobs(&self, engine: &Engine) {
-        tokio::join!(self.batcher.run(self, engine), admitter::run(self, engine));
+    pub async fn run_jobs(&self, node: &Node) {
+        tokio::join!(self.batcher.run(self, node), admitter::run(self, node));
     }
 
     /// Returns the numbers of visitors of each room in this node's memory.
@@ -340,15 +340,15 @@ impl WaitingRooms {
     /// visitors' ranks.
     async fn ensure_drawn(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         room_state: &WaitingRoomState,
     ) -> Result<(), WaitingRoomError> {
         if room.sale.row.opened_at.is_some() && !room_state.is_drawn() {
             let _guard = room_state.lock_draw().await;
             if !room_state.is_drawn() {
-                self.draw(engine, room).await?;
-                admitter::read_lots(engine, room_state).await?;
+                self.draw(node, room).await?;
+                admitter::read_lots(node, room_state).await?;
             }
         }
         Ok(())
@@ -356,12 +356,12 @@ impl WaitingRooms {
 
     fn position_view(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         room_state: &WaitingRoomState,
         buyer: &BuyerId,
     ) -> Option<PositionView> {
-        let (status, estimate) = room_state.position(buyer, room.free_units(), engine.now())?;
+        let (status, estimate) = room_state.position(buyer, room.free_units(), node.now())?;
         if room.sale.row.phase == Phase::Closed {
             return Some(self.ended_position(room, buyer));
         }

@@ -278,9 +278,9 @@ async fn build_app(
         (None, _) => unreachable!("without public keys there is a secret"),
     };
     let operators = Operators::new(&secrets.admin_key);
-    let is_edge = engine.edge().is_some();
+    let is_edge = engine.node.edge().is_some();
     if !is_edge {
-        operators.replace_keys(engine.store().keys().await.map_err(EngineError::from)?);
+        operators.replace_keys(engine.node.store().keys().await.map_err(EngineError::from)?);
     }
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
     let app = App::new(

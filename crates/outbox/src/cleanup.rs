@@ -33,7 +33,7 @@ const SUBSCRIPTIONS_MAX: u32 = 200_000;
 impl Outbox {
     /// Deletes expired rows until the program stops.
     pub(super) async fn delete_expired(&self) {
-        let (mut turns, mut next) = (self.engine.turns(Work::Cleanup), NextRun::Now);
+        let (mut turns, mut next) = (self.node.turns(Work::Cleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
             next = self.delete_batch().await;
@@ -42,10 +42,10 @@ impl Outbox {
 
     async fn delete_batch(&self) -> NextRun {
         // After a jump of the clock nothing is deleted, because every row may then seem expired.
-        if self.engine.clock_stepped() {
+        if self.node.clock_stepped() {
             return NextRun::Idle;
         }
-        let now = self.engine.store().monotonic_now();
+        let now = self.node.store().monotonic_now();
         let what = RetentionCutoffs {
             events_before: now.plus(-EVENTS_MS),
             dead_before: now.plus(-DEAD_MS),
@@ -56,7 +56,7 @@ impl Outbox {
             subscriptions_before: now,
             subscriptions_max: SUBSCRIPTIONS_MAX,
         };
-        match self.engine.store().delete_expired(what, DELETE_BATCH_MAX).await {
+        match self.node.store().delete_expired(what, DELETE_BATCH_MAX).await {
             Ok(0) => NextRun::Idle,
             Ok(rows) => {
                 self.meter.delete_expired(rows);
@@ -64,7 +64,7 @@ impl Outbox {
             }
             Err(error) => {
                 outage_log::warn!(
-                    self.engine.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "webhook.cleanup_failed",
                     "failed to delete expired rows; will retry"

@@ -45,6 +45,7 @@ use doorbuster_brokers::Address;
 use doorbuster_config::Settings;
 use doorbuster_core::outbox::DeliveryBounds;
 use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::outage_log;
 use doorbuster_store::{Endpoint, EndpointKind, StoreError, StoredEvent};
 use tokio::sync::{Notify, watch};
@@ -72,6 +73,8 @@ const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
 pub struct Outbox {
+    node: Arc<Node>,
+    /// Reads the catalogue again if an event belongs to an unknown sale.
     engine: Arc<Engine>,
     /// The address of the pages, if it is configured.
     origin: Option<String>,
@@ -109,6 +112,7 @@ impl Outbox {
             settings.deliveries.allow_private,
         );
         Self {
+            node: engine.node.clone(),
             engine,
             origin: settings.page_origin.clone().or_else(|| settings.page_url.clone()),
             webhooks: Webhooks::new(guard.clone(), settings.deliveries.timeout),
@@ -143,14 +147,14 @@ impl Outbox {
     /// Returns the message of this event. Returns `None` if this node does not know the event's
     /// item.
     pub async fn message(&self, stored: &StoredEvent) -> Option<Message> {
-        let links = body::Links { key: self.engine.id_key(), origin: self.origin.as_deref() };
-        let message = body::message(&self.engine.catalogue(), links, stored);
+        let links = body::Links { key: self.node.id_key(), origin: self.origin.as_deref() };
+        let message = body::message(&self.node.catalogue(), links, stored);
         if message.is_some() {
             return message;
         }
         // Another node may have just created the item's sale, so the catalogue is read again.
         drop(self.engine.refresh_catalogue().await);
-        body::message(&self.engine.catalogue(), links, stored)
+        body::message(&self.node.catalogue(), links, stored)
     }
 
     /// Returns the delivery counters.
@@ -192,13 +196,13 @@ impl Outbox {
 
     /// Assigns positions to events and wakes the workers.
     async fn run_sequencer(&self) {
-        let mut happened = self.engine.control().event_signal();
+        let mut happened = self.node.control().event_signal();
         let mut every = tokio::time::interval(POLL_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                // The sender lives as long as the engine, so an error cannot occur.
+                // The sender lives as long as the node, so an error cannot occur.
                 _ = happened.changed() => {}
             }
             if !self.has_leases.load(Ordering::Acquire) {
@@ -211,7 +215,7 @@ impl Outbox {
                 }
                 Err(error) => {
                     outage_log::warn!(
-                        self.engine.outage_log(),
+                        self.node.outage_log(),
                         error,
                         event = "webhook.positions_failed",
                         "failed to assign positions to events; will retry"
@@ -223,7 +227,7 @@ impl Outbox {
     }
 
     async fn assign_positions(&self) -> Result<(), StoreError> {
-        while self.engine.store().sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
+        while self.node.store().sequence_events(SEQUENCE_AT_ONCE).await? == SEQUENCE_AT_ONCE {}
         Ok(())
     }
 
@@ -233,13 +237,13 @@ impl Outbox {
         let mut known: HashMap<String, watch::Sender<Arc<Endpoint>>> = HashMap::new();
         loop {
             let changes = self.changes.load(Ordering::Acquire);
-            match self.engine.store().endpoints().await {
+            match self.node.store().endpoints().await {
                 Ok(endpoints) => {
                     self.assign_workers(endpoints, &mut known, &mut workers);
                     self.known.send_replace(changes);
                 }
                 Err(error) => outage_log::warn!(
-                    self.engine.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "webhook.endpoints_failed",
                     "failed to read the endpoints; will retry"

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use doorbuster_base::vapid::VapidKey;
 use doorbuster_config::PushSettings;
 use doorbuster_core::{BuyerId, Millis};
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::notify::{NextEvent, ReadyQueue};
 use doorbuster_gate::Gate;
 use doorbuster_store::{
@@ -105,43 +105,40 @@ impl WebPush {
     /// subscription, that node stays the owner.
     pub async fn subscribe(
         &self,
-        engine: &Engine,
+        node: &Node,
         buyer: BuyerId,
         target: Target,
     ) -> Result<(), SubscribeError> {
         self.sender.check(&target.endpoint).await.map_err(SubscribeError::Address)?;
-        if !self.may_add(engine, &buyer, &target.endpoint) {
+        if !self.may_add(node, &buyer, &target.endpoint) {
             return Err(SubscribeError::Full);
         }
         let BrowserKeys { public, auth } = target.keys;
         let endpoint = target.endpoint.clone();
         let browser = PushSubscription { buyer, endpoint, public_key: public, auth };
-        let put = engine.store().put_push_subscription(
-            engine.node(),
-            browser.clone(),
-            LIVES_MS,
-            OF_BUYER_MAX,
-        );
-        let SubscriptionOwner { id, node, until } = put.await.map_err(SubscribeError::Store)?;
+        let put =
+            node.store().put_push_subscription(node.id(), browser.clone(), LIVES_MS, OF_BUYER_MAX);
+        let SubscriptionOwner { id, node: owner, until } =
+            put.await.map_err(SubscribeError::Store)?;
         self.lock().remove_others(&browser.buyer, &target);
-        let is_done = node != engine.node()
-            || self.add(engine, StoredPushSubscription { id, until, browser });
+        let is_done =
+            owner != node.id() || self.add(node, StoredPushSubscription { id, until, browser });
         if is_done { Ok(()) } else { Err(SubscribeError::Full) }
     }
 
     /// Returns whether this node has room for the subscription, or already has it. If the memory is
     /// full, removes ended subscriptions first.
-    fn may_add(&self, engine: &Engine, buyer: &BuyerId, endpoint: &str) -> bool {
+    fn may_add(&self, node: &Node, buyer: &BuyerId, endpoint: &str) -> bool {
         let mut readers = self.lock();
         if readers.room() == 0 {
-            readers.remove_ended(engine.now());
+            readers.remove_ended(node.now());
         }
         readers.room() > 0 || readers.has_browser(buyer, endpoint)
     }
 
     /// Adds a subscription to this node's memory, or updates its end time there. Returns false if
     /// the memory is full.
-    fn add(&self, engine: &Engine, subscription: StoredPushSubscription) -> bool {
+    fn add(&self, node: &Node, subscription: StoredPushSubscription) -> bool {
         let StoredPushSubscription { id, until, browser } = subscription;
         let PushSubscription { buyer, endpoint, public_key: public, auth } = browser;
         let mut readers = self.lock();
@@ -152,7 +149,7 @@ impl WebPush {
         if readers.room() == 0 {
             return false;
         }
-        let events = engine.hub().subscribe(Some(buyer.clone()), Vec::new(), usize::MAX, None);
+        let events = node.hub().subscribe(Some(buyer.clone()), Vec::new(), usize::MAX, None);
         let Some(mut events) = events else { return false };
         // This call registers the subscription for new events. No event waits yet, so the result is
         // ignored.
@@ -165,8 +162,8 @@ impl WebPush {
 
     /// Ends a buyer's subscriptions. Other nodes remove these subscriptions from their memory when
     /// they next compare their memory with the store.
-    pub async fn unsubscribe(&self, engine: &Engine, buyer: &BuyerId) -> StoreResult<()> {
-        engine.store().delete_push_subscriptions_of(buyer).await?;
+    pub async fn unsubscribe(&self, node: &Node, buyer: &BuyerId) -> StoreResult<()> {
+        node.store().delete_push_subscriptions_of(buyer).await?;
         self.forget(buyer);
         Ok(())
     }
@@ -187,27 +184,23 @@ impl WebPush {
     }
 
     /// Reads events and sends messages until the future is dropped.
-    pub async fn run(&self, engine: &Engine, gate: &Gate) {
+    pub async fn run(&self, node: &Node, gate: &Gate) {
         let gone = |id| self.lock().remove(id);
-        tokio::join!(
-            self.read_ready(engine, gate),
-            self.sender.run(engine, gone),
-            self.run_sync(engine)
-        );
+        tokio::join!(self.read_ready(node, gate), self.sender.run(node, gone), self.run_sync(node));
     }
 
-    async fn read_ready(&self, engine: &Engine, gate: &Gate) {
+    async fn read_ready(&self, node: &Node, gate: &Gate) {
         loop {
             let ready = self.ready_queue.wait_ready().await;
             for id in ready.own.into_iter().chain(ready.crowd) {
-                self.read(engine, gate, id);
+                self.read(node, gate, id);
             }
         }
     }
 
     /// Reads the events that wait for one subscription, and queues their messages.
-    fn read(&self, engine: &Engine, gate: &Gate, id: u64) {
-        let now = engine.now();
+    fn read(&self, node: &Node, gate: &Gate, id: u64) {
+        let now = node.now();
         loop {
             let mut readers = self.lock();
             let Some(reader) = readers.get_mut(id) else { return };
@@ -217,7 +210,7 @@ impl WebPush {
                 Some(_) => return readers.remove(id),
             };
             drop(readers);
-            let text = PushText::about_event(engine, gate, &event.kind, now);
+            let text = PushText::about_event(node, gate, &event.kind, now);
             let message = text.and_then(|text| self.message(id, &text, now));
             message.into_iter().for_each(|message| self.sender.queue(message));
         }

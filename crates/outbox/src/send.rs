@@ -14,7 +14,7 @@ impl Outbox {
     ) -> Result<(), DeliveryError> {
         let sent = match endpoint.kind {
             EndpointKind::Webhook => {
-                self.webhooks.send(endpoint, message, self.engine.clock().wall()).await
+                self.webhooks.send(endpoint, message, self.node.clock().wall()).await
             }
             EndpointKind::Broker => self.brokers.send(endpoint, message).await,
         };

@@ -44,9 +44,9 @@ pub(super) async fn run(
     mut endpoint: watch::Receiver<Arc<Endpoint>>,
 ) -> String {
     let id = endpoint.borrow().id.clone();
-    let store = outbox.engine.store();
+    let store = outbox.node.store();
     loop {
-        let leased = store.lease_endpoint(&id, outbox.engine.node(), LEASE_MS).await;
+        let leased = store.lease_endpoint(&id, outbox.node.id(), LEASE_MS).await;
         let ended = match leased {
             Ok(true) => deliver(&outbox, &id, &mut endpoint).await,
             // Another node has the lease, so this worker waits.
@@ -54,7 +54,7 @@ pub(super) async fn run(
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
-            log::delivery_failed(outbox.engine.outage_log(), &id, &error);
+            log::delivery_failed(outbox.node.outage_log(), &id, &error);
         }
         tokio::select! {
             () = tokio::time::sleep(RENEW_INTERVAL) => {}
@@ -65,7 +65,7 @@ pub(super) async fn run(
         }
     }
     // The worker releases the lease, so that another node can take it at once.
-    drop(store.lease_endpoint(&id, outbox.engine.node(), 0).await);
+    drop(store.lease_endpoint(&id, outbox.node.id(), 0).await);
     id
 }
 
@@ -102,7 +102,7 @@ async fn deliver(
     id: &str,
     endpoint: &mut watch::Receiver<Arc<Endpoint>>,
 ) -> Result<(), StoreError> {
-    let store = outbox.engine.store();
+    let store = outbox.node.store();
     let mut new_events = outbox.new_events.subscribe();
     let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else {
         return Ok(());
@@ -151,7 +151,7 @@ async fn deliver(
             return worker.finish().await;
         }
         if Instant::now() >= renew {
-            if !store.lease_endpoint(id, outbox.engine.node(), LEASE_MS).await? {
+            if !store.lease_endpoint(id, outbox.node.id(), LEASE_MS).await? {
                 return Ok(());
             }
             renew = Instant::now() + RENEW_INTERVAL;
@@ -187,17 +187,17 @@ impl Worker<'_> {
                 // current secrets.
                 Effect::SendEvents => {
                     let to = endpoint.borrow_and_update().clone();
-                    self.send(&to, self.outbox.engine.now());
+                    self.send(&to, self.outbox.node.now());
                 }
             }
         }
-        Ok(Some(self.outbox.engine.now()))
+        Ok(Some(self.outbox.node.now()))
     }
 
     /// Stores the results of attempts.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if !self.notes.is_empty() {
-            self.outbox.engine.store().record_deliveries(self.id, self.notes.clone()).await?;
+            self.outbox.node.store().record_deliveries(self.id, self.notes.clone()).await?;
             self.notes.clear();
             failpoint::pass(Failpoint::OutboxNoted);
         }
@@ -219,7 +219,7 @@ impl Worker<'_> {
         for parcel in progress.failed.iter().filter(|parcel| parcel.dead) {
             self.record_dead_letter(parcel.position, parcel.error.as_deref());
         }
-        let is_there = self.outbox.engine.store().advance_endpoint(self.id, progress).await?;
+        let is_there = self.outbox.node.store().advance_endpoint(self.id, progress).await?;
         failpoint::pass(Failpoint::OutboxAdvanced);
         self.queue.confirm_advance();
         Ok(is_there)
@@ -233,7 +233,7 @@ impl Worker<'_> {
         if !self.may_have_more || room == 0 || !is_time {
             return Ok(());
         }
-        let page = self.outbox.engine.store().events_after(self.queue.read_after(), room).await?;
+        let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
         if !page.is_empty() {
             failpoint::pass(Failpoint::OutboxRead);
         }
@@ -311,7 +311,7 @@ impl Worker<'_> {
         self.is_gone |= delivery_outcome == SendOutcome::Gone;
         self.can_advance = true;
         let was_sent = !matches!(delivery_outcome, SendOutcome::Deferred { .. });
-        let now = self.outbox.engine.now();
+        let now = self.outbox.node.now();
         let note = self.queue.done(position, delivery_outcome, now, rand::random());
         if was_sent {
             self.outbox.meter.count(
@@ -340,7 +340,7 @@ impl Worker<'_> {
     /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
     /// operator enables the endpoint again.
     async fn disable(&mut self) -> Result<(), StoreError> {
-        let store = self.outbox.engine.store();
+        let store = self.outbox.node.store();
         let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
         let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
         let action = NewAction::by_engine("endpoint.disabled", subject, reason);

@@ -43,11 +43,11 @@ impl Payments {
         base: &str,
         may_ask: impl AsyncFnOnce(&Order) -> Result<(), RateLimitExceeded>,
     ) -> Result<CheckoutResult, EngineError> {
-        let store = self.engine.store();
+        let store = self.node.store();
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
             return Ok(CheckoutResult::NotFound);
         };
-        let now = self.engine.now();
+        let now = self.node.now();
         if order.state != OrderState::Reserved || order.pay_by <= now {
             return Ok(CheckoutResult::WrongState(order.state));
         }
@@ -107,7 +107,7 @@ impl Payments {
         match self.provider.close(&order.id, &kept.session).await {
             Ok(CheckoutStatus::Closed) => {
                 failpoint::pass(Failpoint::CheckoutClosed);
-                self.engine.store().close_checkout(order.id, kept.session.clone()).await?;
+                self.node.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }
             Ok(CheckoutStatus::Paid(found)) => {
@@ -115,7 +115,7 @@ impl Payments {
                     self.apply_found(payment).await?;
                 }
                 let state = self
-                    .engine
+                    .node
                     .store()
                     .order(order.id)
                     .await?
@@ -144,10 +144,10 @@ impl Payments {
             url,
             expires_at,
             open: true,
-            at: self.engine.now(),
+            at: self.node.now(),
             asked_at: None,
         };
-        let (kept, other) = match self.engine.store().keep_checkout(new).await? {
+        let (kept, other) = match self.node.store().keep_checkout(new).await? {
             CheckoutOutcome::Kept(kept) => {
                 let is_other = kept.session != session;
                 (CheckoutResult::Open(with_order_deadline(kept, order)), is_other)
@@ -167,7 +167,7 @@ impl Payments {
         before: Option<&Checkout>,
         base: &str,
     ) -> Option<NewCheckout> {
-        let catalogue = self.engine.catalogue();
+        let catalogue = self.node.catalogue();
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);

@@ -171,7 +171,7 @@ impl Payments {
     /// concurrently, so a slow answer does not delay the other requests.
     pub(super) async fn close_ended_checkouts(&self) {
         let mut queries = CheckoutQueries::new(self);
-        let (mut turns, mut next) = (self.engine.turns(Work::Checkouts), NextRun::Now);
+        let (mut turns, mut next) = (self.node.turns(Work::Checkouts), NextRun::Now);
         loop {
             let turn = queries.drive_until(turns.wait(next)).await;
             if turn == Turn::First {
@@ -197,7 +197,7 @@ impl Payments {
 
     fn log_unstored(&self, error: &EngineError) {
         outage_log::warn!(
-            self.engine.outage_log(),
+            self.node.outage_log(),
             error,
             event = "payment.checkout_unstored",
             "failed to store a provider's answer about a checkout; will retry"
@@ -206,14 +206,14 @@ impl Payments {
 
     /// Reads ended checkouts, urgent ones first. The result is empty if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
-        match self.engine.store().checkouts_to_close(PAGE_SIZE).await {
+        match self.node.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
-                self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), self.engine.now()));
+                self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), self.node.now()));
                 due
             }
             Err(error) => {
                 outage_log::warn!(
-                    self.engine.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "payment.checkouts_unread",
                     "failed to read expired checkouts; will retry"
@@ -230,9 +230,9 @@ impl Payments {
             self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
-            if let Err(error) = self.engine.store().defer_checkouts(some.to_vec()).await {
+            if let Err(error) = self.node.store().defer_checkouts(some.to_vec()).await {
                 outage_log::warn!(
-                    self.engine.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "payment.postpone_failed",
                     "failed to postpone the checkouts of a silent provider; will retry"
@@ -252,7 +252,7 @@ impl Payments {
         no_answer: bool,
     ) -> Result<(), EngineError> {
         let later = self.postponement(checkout, order, no_answer, 0);
-        self.engine.store().defer_checkouts(vec![later]).await?;
+        self.node.store().defer_checkouts(vec![later]).await?;
         Ok(())
     }
 
@@ -263,7 +263,7 @@ impl Payments {
         no_answer: bool,
         least_ms: i64,
     ) -> CheckoutDeferral {
-        let ms = retry_after_ms(order.state, waiting_ms(order, self.engine.now())).max(least_ms);
+        let ms = retry_after_ms(order.state, waiting_ms(order, self.node.now())).max(least_ms);
         CheckoutDeferral {
             order: order.id,
             session: checkout.session,
@@ -275,10 +275,10 @@ impl Payments {
     /// Returns whether the order ended so long ago that no bank still decides about its payment.
     /// Returns `false` after a jump of the clock, because every order may then seem old.
     fn is_long_over(&self, order: &Order) -> bool {
-        let waited_ms = waiting_ms(order, self.engine.store().monotonic_now());
+        let waited_ms = waiting_ms(order, self.node.store().monotonic_now());
         order.state != OrderState::Reserved
             && waited_ms >= GIVE_UP_AFTER_MS
-            && !self.engine.clock_stepped()
+            && !self.node.clock_stepped()
     }
 }
 

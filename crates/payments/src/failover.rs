@@ -108,7 +108,7 @@ impl Payments {
     /// Applies the remembered payments again after each failover, until the program stops.
     pub(super) async fn follow_failovers(&self) {
         let (Some(applied), Some(mut changes)) =
-            (&self.applied, self.engine.store().history_changes())
+            (&self.applied, self.node.store().history_changes())
         else {
             return std::future::pending().await;
         };
@@ -131,7 +131,7 @@ impl Payments {
                 () = self.find_reversals(&mut unasked), if !unasked.is_empty() => {}
             }
         }
-        // The sender of the changes lives as long as the engine. So the loop ends only when the
+        // The sender of the changes lives as long as the node. So the loop ends only when the
         // program stops.
         std::future::pending().await
     }
@@ -235,7 +235,7 @@ impl Payments {
                 Ok(_) => true,
                 Err(error) => {
                     outage_log::warn!(
-                        self.engine.outage_log(),
+                        self.node.outage_log(),
                         error,
                         event = "payment.reversal_unstored",
                         "failed to record the refund of a payment after a failover; will retry"
@@ -322,7 +322,7 @@ mod tests {
         let lines = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let line = "GET /v1/payment_intents/pi_1?expand%5B0%5D=latest_charge HTTP/1.1";
         assert_eq!((unasked.as_slice(), lines), (&[][..], vec![line.to_owned()]));
-        let reversals = engine.store().reversals().await.expect("reads");
+        let reversals = engine.node.store().reversals().await.expect("reads");
         assert_eq!(reversals.len(), 1, "{reversals:?}");
         let again = payments.apply_again(3, vec![capture], &changes).await;
         assert_eq!(again, [], "the database must not lack the payment any more");

@@ -68,12 +68,12 @@ pub(super) async fn engine_with_checkout(
     };
     engine.create_sale(sale).await.expect("writes").expect("the id is free");
     engine.step_sale("spring", PhaseStep::Open).await.expect("writes");
-    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
     let item = sale.items[0].clone();
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
     let wait = Duration::from_secs(5);
-    let request = engine.id_key().request_hash("anna", "k");
+    let request = engine.node.id_key().request_hash("anna", "k");
     let units = Units::ONE;
     let bought =
         engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await;
@@ -85,10 +85,10 @@ pub(super) async fn engine_with_checkout(
         url: "/".to_owned(),
         expires_at: order.pay_by,
         open: true,
-        at: engine.now(),
+        at: engine.node.now(),
         asked_at: None,
     };
-    let kept = engine.store().keep_checkout(checkout.clone()).await.expect("writes");
+    let kept = engine.node.store().keep_checkout(checkout.clone()).await.expect("writes");
     assert_eq!(kept, CheckoutOutcome::Kept(checkout.clone()));
     (engine, checkout, order)
 }
@@ -100,6 +100,7 @@ pub(super) fn stripe_payments(engine: &Arc<Engine>, api_url: String) -> Payments
         StripeSettings { api_url, secret_key, webhook_secrets: Vec::new(), queries_per_sec: 100 };
     Payments {
         applied: None,
+        node: engine.node.clone(),
         engine: engine.clone(),
         provider: Provider::Stripe(Stripe::new(&settings, "m1".into())),
         meter: PaymentMetrics::default(),

@@ -33,7 +33,7 @@ impl Payments {
                 } else {
                     None
                 };
-                let settled = self.engine.store().settle_refund(provider, event, id, news).await?;
+                let settled = self.node.store().settle_refund(provider, event, id, news).await?;
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                 {
@@ -64,7 +64,7 @@ impl Payments {
             }
             ProviderMessage::Closed { order, session } => {
                 let is_ours = match TicketId::parse(&order) {
-                    Some(order) => self.engine.store().close_checkout(order, session).await?,
+                    Some(order) => self.node.store().close_checkout(order, session).await?,
                     None => false,
                 };
                 if is_ours { PaymentEventOutcome::Noted } else { PaymentEventOutcome::Ignored }
@@ -104,7 +104,7 @@ impl Payments {
     ) -> Result<PaymentEventOutcome, EngineError> {
         // The ticket has no verdict yet and may become an order at any moment. So this message is
         // too early, and the provider must send it again.
-        if TicketId::parse(&capture.order).and_then(|id| self.engine.waiting_buyer(id)).is_some() {
+        if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
         Ok(match self.engine.capture(capture).await? {
@@ -138,7 +138,7 @@ impl Payments {
         if let Some(applied) = self.applied.as_ref().filter(|_| stands) {
             applied.forget_payment(&reversal.payment);
         }
-        let reversing = self.engine.store().record_reversal(reversal).await?;
+        let reversing = self.node.store().record_reversal(reversal).await?;
         if reversing == ReversalOutcome::Noted && stands {
             tracing::error!(
                 payment,
@@ -154,7 +154,7 @@ impl Payments {
     /// Returns whether the order belongs to this installation.
     async fn is_our_order(&self, order: Option<String>) -> Result<bool, EngineError> {
         let Some(id) = order.and_then(|order| TicketId::parse(&order)) else { return Ok(false) };
-        Ok(self.engine.store().order(id).await?.is_some())
+        Ok(self.node.store().order(id).await?.is_some())
     }
 
     /// Applies a payment that the provider's answer contains, and the payment's reversal. Both are
@@ -172,12 +172,11 @@ impl Payments {
     /// did not change, but a payment for it failed or will be refunded. A failure to send is
     /// ignored, because the page also polls.
     async fn publish_order(&self, order: &str) {
-        let Some(id) = TicketId::parse(order).filter(|_| self.engine.hub().may_have_readers())
-        else {
+        let Some(id) = TicketId::parse(order).filter(|_| self.node.hub().may_have_readers()) else {
             return;
         };
-        if let Ok(Some(order)) = self.engine.store().order(id).await {
-            self.engine.hub().publish(EventKind::Order(Arc::new(order)));
+        if let Ok(Some(order)) = self.node.store().order(id).await {
+            self.node.hub().publish(EventKind::Order(Arc::new(order)));
         }
     }
 
@@ -187,16 +186,14 @@ impl Payments {
     ) -> Result<PaymentEventOutcome, EngineError> {
         let FailedPayment { event, payment, order, money, session } = failed;
         if let (Some(session), Some(id)) = (session, TicketId::parse(&order)) {
-            self.engine.store().close_checkout(id, session).await?;
+            self.node.store().close_checkout(id, session).await?;
         }
         let money = match (money, TicketId::parse(&order)) {
             (Some(money), _) => Some(money),
             // If the message has no amount, the server uses the order's total price.
             (None, Some(id)) => {
-                let order = self.engine.store().order(id).await?;
-                order.and_then(|order| {
-                    super::checkout::order_total(&self.engine.catalogue(), &order)
-                })
+                let order = self.node.store().order(id).await?;
+                order.and_then(|order| super::checkout::order_total(&self.node.catalogue(), &order))
             }
             (None, None) => None,
         };
@@ -204,7 +201,7 @@ impl Payments {
         let provider = self.provider.name().to_owned();
         let failed =
             Capture { event, provider, payment: PaymentId(payment), order: order.clone(), money };
-        let is_new = self.engine.store().fail_payment(failed).await?;
+        let is_new = self.node.store().fail_payment(failed).await?;
         if is_new {
             self.publish_order(&order).await;
         }

@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use doorbuster_config::Settings;
 use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::scheduler::Work;
 
 pub use checkout::CheckoutResult;
@@ -44,6 +45,8 @@ use secrecy::SecretString;
 
 /// The payment service of this node.
 pub struct Payments {
+    node: Arc<Node>,
+    /// Applies the payments of orders.
     engine: Arc<Engine>,
     provider: Provider,
     meter: PaymentMetrics,
@@ -65,8 +68,9 @@ impl Payments {
     /// messages, newest secret first.
     pub fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
         Self {
-            provider: Provider::configured(&engine, &settings.payment.provider, secrets),
-            applied: engine.store().history_changes().map(|_| AppliedPayments::default()),
+            provider: Provider::configured(&engine.node, &settings.payment.provider, secrets),
+            applied: engine.node.store().history_changes().map(|_| AppliedPayments::default()),
+            node: engine.node.clone(),
             engine,
             meter: PaymentMetrics::default(),
             controls: settings.roles.control,
@@ -104,7 +108,7 @@ impl Payments {
 
     /// Wakes the refund job, because a refund may be due now.
     pub fn wake_refunds(&self) {
-        self.engine.control().scheduler().wake(Work::Refunds);
+        self.node.control().scheduler().wake(Work::Refunds);
     }
 
     /// Makes the next call to the provider use the system's newest certificates.

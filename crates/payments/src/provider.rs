@@ -8,7 +8,7 @@ use doorbuster_base::signing::SigningKey;
 use doorbuster_config::ProviderSettings;
 use doorbuster_core::money::{PaymentId, Refund, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_store::Reversal;
 use http::HeaderMap;
 use secrecy::{ExposeSecret, SecretString};
@@ -41,7 +41,7 @@ impl Provider {
     /// Creates the configured provider. `secrets` sign and verify the sandbox's messages. The
     /// newest secret comes first.
     pub(super) fn configured(
-        engine: &Arc<Engine>,
+        node: &Arc<Node>,
         settings: &ProviderSettings,
         secrets: &[SecretString],
     ) -> Self {
@@ -51,13 +51,13 @@ impl Provider {
                     .iter()
                     .filter_map(|secret| SigningKey::parse(secret.expose_secret()))
                     .collect();
-                Self::Sandbox(Sandbox::new(engine.clone(), keys))
+                Self::Sandbox(Sandbox::new(node.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
                 // The mark is a hash with a key that differs in each installation. Purchases are
                 // hashed with the same key. The hashed text begins with a control character, which
                 // no buyer's id has. So the hash of a purchase never equals the mark.
-                let mark = engine.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
+                let mark = node.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
         }

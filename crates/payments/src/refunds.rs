@@ -21,12 +21,12 @@ const ERROR_CHARS_MAX: usize = 300;
 impl Payments {
     /// Requests refunds until the program stops.
     pub(super) async fn settle_refunds(&self) {
-        let (mut turns, mut next) = (self.engine.turns(Work::Refunds), NextRun::Now);
+        let (mut turns, mut next) = (self.node.turns(Work::Refunds), NextRun::Now);
         loop {
             turns.wait(next).await;
             next = self.check_refunds().await.unwrap_or_else(|error| {
                 outage_log::warn!(
-                    self.engine.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "payment.refunds_unread",
                     "failed to read refunds; will retry"
@@ -38,7 +38,7 @@ impl Payments {
 
     /// Asks the provider about every due refund.
     async fn check_refunds(&self) -> Result<NextRun, EngineError> {
-        let due = self.engine.store().refunds_due(PAGE_SIZE).await?;
+        let due = self.node.store().refunds_due(PAGE_SIZE).await?;
         let is_full = due.len() == PAGE_SIZE;
         let checks = futures_util::stream::iter(due).map(|refund| self.check_refund(refund));
         let asking =
@@ -46,7 +46,7 @@ impl Payments {
                 Ok(()) => all_noted,
                 Err(error) => {
                     outage_log::warn!(
-                        self.engine.outage_log(),
+                        self.node.outage_log(),
                         error,
                         event = "payment.refund_unstored",
                         "failed to store a provider's answer about a refund; will retry"
@@ -62,7 +62,7 @@ impl Payments {
         if is_full {
             return Ok(NextRun::Now);
         }
-        let next = self.engine.store().next_refund_due().await?;
+        let next = self.node.store().next_refund_due().await?;
         Ok(next.map_or(NextRun::Idle, NextRun::At))
     }
 
@@ -89,7 +89,7 @@ impl Payments {
             RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundStep::Settled,
             RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
         });
-        let noted = self.engine.store().answer_refund(refund, news).await?;
+        let noted = self.node.store().answer_refund(refund, news).await?;
         failpoint::pass(Failpoint::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();

@@ -23,7 +23,8 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_base::signing::{self, SigningKey};
 use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
-use doorbuster_engine::engine::{Engine, EngineError};
+use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::node::Node;
 use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ const UNKNOWN_RECHECK_MS: i64 = 3_600_000;
 
 /// The built-in provider.
 pub struct Sandbox {
-    engine: Arc<Engine>,
+    node: Arc<Node>,
     /// The signing keys, newest first. The newest key signs, and every key verifies.
     keys: Vec<SigningKey>,
     http: reqwest::Client,
@@ -123,7 +124,7 @@ impl Session {
 
 impl Sandbox {
     /// Creates a sandbox that signs messages with the first of `keys`.
-    pub fn new(engine: Arc<Engine>, keys: Vec<SigningKey>) -> Self {
+    pub fn new(node: Arc<Node>, keys: Vec<SigningKey>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(delivery::TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
@@ -132,7 +133,7 @@ impl Sandbox {
             .tls_certs_only([])
             .build()
             .expect("a client without certificates can be created");
-        Self { engine, keys, http, address: OnceLock::new(), wake: Notify::new() }
+        Self { node, keys, http, address: OnceLock::new(), wake: Notify::new() }
     }
 
     /// Sets this server's address. From now on, messages go to this address.
@@ -160,7 +161,7 @@ impl Sandbox {
             posts: Vec::new(),
         };
         // `false` is no error here: an earlier request with the same key created the session.
-        self.engine
+        self.node
             .store()
             .sandbox_swap(session_key(&id), None, session_json(&session))
             .await
@@ -226,7 +227,7 @@ impl Sandbox {
         let unknown = RefundUpdate::Accepted { again_ms: UNKNOWN_RECHECK_MS };
         let payment = &refund.payment.0;
         let Some(id) = self
-            .engine
+            .node
             .store()
             .sandbox_get(&format!("payment/{payment}"))
             .await
@@ -234,7 +235,7 @@ impl Sandbox {
         else {
             return Ok(unknown);
         };
-        let now = self.engine.now();
+        let now = self.node.now();
         let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(unavailable)?;
         failpoint::pass(Failpoint::SandboxRefundAnnounced);
         let taken = self.update_session(&id, |session| {
@@ -278,7 +279,7 @@ impl Sandbox {
 
     /// Reads a stored session.
     async fn session(&self, id: &str) -> Result<Option<Session>, EngineError> {
-        let found = self.engine.store().sandbox_get(&session_key(id)).await?;
+        let found = self.node.store().sandbox_get(&session_key(id)).await?;
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
 
@@ -289,14 +290,13 @@ impl Sandbox {
         update_session: impl Fn(&mut Session) -> T,
     ) -> Result<Option<T>, EngineError> {
         for _ in 0..TRIES_MAX {
-            let Some(old) = self.engine.store().sandbox_get(&session_key(id)).await? else {
+            let Some(old) = self.node.store().sandbox_get(&session_key(id)).await? else {
                 return Ok(None);
             };
             let Ok(mut session) = serde_json::from_str(&old) else { return Ok(None) };
             let made = update_session(&mut session);
             let new = session_json(&session);
-            if new == old
-                || self.engine.store().sandbox_swap(session_key(id), Some(old), new).await?
+            if new == old || self.node.store().sandbox_swap(session_key(id), Some(old), new).await?
             {
                 return Ok(Some(made));
             }

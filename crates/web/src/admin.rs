@@ -41,7 +41,7 @@ use super::reply::{Reply, json};
 
 /// Returns the sale with this name, even if the sale is a draft.
 fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
-    app.engine.catalogue().sale(name).cloned().ok_or_else(no_sale)
+    app.node.catalogue().sale(name).cloned().ok_or_else(no_sale)
 }
 
 /// Checks that a node can read the slots of this sale and of all overlapping sales together. A node
@@ -70,7 +70,7 @@ fn etag(version: u64) -> String {
 
 /// Answers with a sale as operators see it, and with its `ETag`.
 fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let known = catalogue.sale(&row.id);
     let mut reply = json(status, &wire::admin_sale(row, known.map(|sale| &**sale)));
     let tag = HeaderValue::from_str(&etag(row.version)).expect("digits between quotes");

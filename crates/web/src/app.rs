@@ -10,7 +10,8 @@ use doorbuster_auth::{Buyers, JwksError, Oidc, Operators};
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::Settings;
 use doorbuster_engine::edge::EdgeSightings;
-use doorbuster_engine::engine::{Engine, NodeDescription};
+use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::{Node, NodeDescription};
 use doorbuster_gate::Gate;
 use doorbuster_outbox::push::WebPush;
 use doorbuster_outbox::{AddressGuard, Outbox};
@@ -36,6 +37,7 @@ use crate::wrong_keys::WrongKeys;
 
 /// The state that all requests share.
 pub struct App {
+    pub(crate) node: Arc<Node>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) buyers: Buyers,
     pub(crate) operators: Operators,
@@ -111,23 +113,25 @@ impl App {
         masters: MasterKeys,
         webhook_secrets: &[SecretString],
     ) -> Arc<Self> {
+        let node = engine.node.clone();
         let payments = Payments::new(engine.clone(), settings, webhook_secrets);
         let metrics = Metrics::default();
-        engine.this_node().describe(NodeDescription {
-            started_at: engine.now(),
+        node.this_node().describe(NodeDescription {
+            started_at: node.now(),
             connections: metrics.connections.clone(),
         });
-        if let Some(edge) = engine.edge() {
-            edge.describe(engine.id_key(), metrics.connections.clone());
+        if let Some(edge) = node.edge() {
+            edge.describe(node.id_key(), metrics.connections.clone());
         }
         Arc::new(Self {
-            gate: Gate::new(&engine, settings, masters),
+            gate: Gate::new(&node, settings, masters),
             payments: Arc::new(payments),
             outbox: Arc::new(Outbox::new(engine.clone(), settings)),
             push: WebPush::new(
                 settings.page.push.as_ref(),
                 AddressGuard::new(settings.deliveries.allow_private),
             ),
+            node,
             engine,
             buyers,
             operators,
@@ -168,7 +172,7 @@ impl App {
     /// # Errors
     /// If the store cannot be read.
     pub async fn load_blocks(&self) -> Result<(), StoreError> {
-        self.gate.blocks.catch_up(self.engine.store()).await
+        self.gate.blocks.catch_up(self.node.store()).await
     }
 
     /// Sets this server's address. The sandbox sends its messages to this address.

@@ -51,10 +51,10 @@ fn is_known(app: &App, uri: &Uri) -> bool {
     let sale = uri.path().strip_prefix("/v1/sales/").and_then(|rest| rest.strip_suffix("/status"));
     let (Some(sale), Some(version)) = (sale, query.strip_prefix("v=")) else { return false };
     let version = version.strip_suffix(AT_OPENING).unwrap_or(version);
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let sale = catalogue.sale(&sale.replace("%3A", ":"));
     // A page that does not know the sale's version sends an empty version.
-    version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.engine.id_key()))
+    version.is_empty() || sale.is_some_and(|sale| sale.had_version(version, app.node.id_key()))
 }
 
 #[cfg(test)]

@@ -52,11 +52,11 @@ pub(crate) async fn create(
     let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
     request_body::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
-    let counted = wrong_keys::count(&app.wrong_keys, &app.engine, client.address).await?;
+    let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
     let hash = Operators::hash(&key);
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
-    counted.take_back(&app.wrong_keys, &app.engine).await;
+    counted.take_back(&app.wrong_keys, &app.node).await;
     let action = NewAction {
         by: operator.id.to_string(),
         action: "session.created".to_owned(),
@@ -85,8 +85,8 @@ impl NewSessionFor {
         headers: &HeaderMap,
     ) -> Result<HeaderValue, HandlerError> {
         let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
-        let until = app.engine.now().plus(SESSION_SECS * 1_000);
-        let store = app.engine.store();
+        let until = app.node.now().plus(SESSION_SECS * 1_000);
+        let store = app.node.store();
         let insert = store.insert_session(Operators::hash(&cookie), self.owner, until);
         recorded(self.action, insert).await.map_err(failed)?;
         Ok(session_cookie(app, headers, &cookie, SESSION_SECS))
@@ -114,7 +114,7 @@ pub(crate) async fn get(
         (Some((SessionOwner::Person(person), _)), _) => person.name.clone(),
         (_, CONFIGURED_KEY) => CONFIGURED_KEY.to_owned(),
         (_, id) => {
-            let keys = app.engine.store().keys().await.map_err(failed)?;
+            let keys = app.node.store().keys().await.map_err(failed)?;
             keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
         }
     };
@@ -132,7 +132,7 @@ pub(crate) async fn delete(
     if let Some(cookie) = cookie(&headers) {
         let action =
             NewAction { subject: subject_of(&by.id), ..by.action("session.deleted", "", "") };
-        let delete = app.engine.store().delete_session(Operators::hash(cookie));
+        let delete = app.node.store().delete_session(Operators::hash(cookie));
         recorded(action, delete).await.map_err(failed)?;
     }
     Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
@@ -221,7 +221,7 @@ impl App {
     /// every node when its key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
-        self.engine.store().session(Operators::hash(cookie), configured).await
+        self.node.store().session(Operators::hash(cookie), configured).await
     }
 
     async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {

@@ -50,7 +50,7 @@ impl Service {
         }
         let uri = this.app.page_origin.is_set().then(|| request.uri().clone());
         // The future is boxed, so that a connection needs little memory.
-        let mut reply = match this.app.engine.edge() {
+        let mut reply = match this.app.node.edge() {
             Some(node) => Box::pin(edge::answer(&connection, node, request)).await,
             None => Box::pin(this.route(&connection, request)).await,
         };
@@ -124,11 +124,11 @@ impl Service {
         let known = reply.headers().get(REQUEST_ID).cloned();
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
-        let second = self.app.engine.now().0.div_euclid(1_000).unsigned_abs();
+        let second = self.app.node.now().0.div_euclid(1_000).unsigned_abs();
         // During an outage, only the first failed request gets a log line. The log only counts the
         // later failures.
         if let Some(cause) = cause
-            && !self.app.engine.outage_log().absorbs_request(&cause)
+            && !self.app.node.outage_log().absorbs_request(&cause)
             && self.app.failure_log.may_write(second)
         {
             let client = client_address::find(peer, headers, &self.app.live().proxies).address;

@@ -97,7 +97,7 @@ fn may_answer(refusal: &Refusal) -> bool {
 /// On an edge, counts a refusal for the next report to the nodes. Requests that an edge passes on
 /// are not counted here, because a node counts them.
 pub(super) fn count_refusal(app: &App, sale: &SaleState, refusal: &Refusal) {
-    if app.engine.edge().is_some() && may_answer(refusal) {
+    if app.node.edge().is_some() && may_answer(refusal) {
         sale.flags.edge_refusals.count(answer_kind(refusal));
     }
 }
@@ -164,7 +164,7 @@ fn request_hash(
 ) -> Result<Option<RequestHash>, MissingFact> {
     let parsed = join_key_and_body(headers.key.clone(), PurchaseBody::from_json(body));
     let Ok((key, wanted)) = parsed else { return Ok(None) };
-    let hash = |buyer: &str| Some(app.engine.id_key().request_hash(buyer, key.as_str()));
+    let hash = |buyer: &str| Some(app.node.id_key().request_hash(buyer, key.as_str()));
     let now_secs = now.0.div_euclid(1_000);
     let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
     match headers.token.and_then(check) {
@@ -204,7 +204,7 @@ async fn buy(
     (request, client): (Request<Body>, ClientAddress),
     own: Option<RequestHash>,
 ) -> Reply {
-    let mut may_hold = MayHold { holders: app.engine.holders(), request: own };
+    let mut may_hold = MayHold { holders: app.node.holders(), request: own };
     let sent = send(node, request, client).await;
     let refused = match &sent {
         Ok(response) => response.status().is_client_error(),
@@ -304,7 +304,7 @@ pub(super) async fn answer(
 
 /// Returns whether the edge's copy has all sales that an event stream follows.
 fn knows_sales(app: &App, query: Option<&str>) -> bool {
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     parse_followed_sales(query.unwrap_or_default())
         .is_ok_and(|sales| sales.iter().all(|sale| catalogue.sale(sale).is_some()))
 }
@@ -370,27 +370,27 @@ async fn join(
 impl App {
     /// Runs the jobs of an edge until the program stops.
     pub(super) async fn run_edge_jobs(&self) {
-        let Some(node) = self.engine.edge() else { return };
+        let Some(node) = self.node.edge() else { return };
         let sampling = async {
             let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
             loop {
                 every.tick().await;
-                self.views.take_samples(&self.engine);
+                self.views.take_samples(&self.node);
             }
         };
         let jobs = async {
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                () = node.relay.run(&self.engine, node) => {}
-                () = control::publish_status::run(self.engine.clone()) => {}
+                () = node.relay.run(&self.node, node) => {}
+                () = control::publish_status::run(self.node.clone()) => {}
                 () = sampling => {}
                 () = self.buyers.run_key_refresh() => {}
                 () = node.upstreams.run_checks(node) => {}
-                () = follow_feed(&self.engine, &self.gate.blocks, node) => {}
+                () = follow_feed(&self.node, &self.gate.blocks, node) => {}
             }
         };
         // `select!` must not drop the reports, because a report may be running.
-        tokio::join!(jobs, node.run_refusal_reports(&self.engine, &self.stop));
+        tokio::join!(jobs, node.run_refusal_reports(&self.node, &self.stop));
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     loop {
         match parse_request(&buffer) {
             ParsedRequest::Purchase { known, body, mut len } => {
-                let mut now = app.engine.now();
+                let mut now = app.node.now();
                 let purchase_headers = known.purchase_headers(connection.peer, &app.live().proxies);
                 let head = RawHead::Bytes(&buffer[..len - body.len()]);
                 let sell = || {
@@ -83,7 +83,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                     Some(PurchaseStep::Continues(rest)) => {
                         drop_front(&mut buffer, std::mem::take(&mut len));
                         let sold = AssertUnwindSafe(rest).catch_unwind().await.ok();
-                        (since, now) = (Instant::now(), app.engine.now());
+                        (since, now) = (Instant::now(), app.node.now());
                         sold
                     }
                     Some(PurchaseStep::PurchaseReply(sold)) => Some(sold),
@@ -118,7 +118,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             () = idle.as_mut() => {
                 if since.elapsed() >= connection.idle {
                     if buffer.windows(4).any(|end| end == b"\r\n\r\n") {
-                        let (sold, date) = (body_timeout_reply(), date.set(app.engine.now()));
+                        let (sold, date) = (body_timeout_reply(), date.set(app.node.now()));
                         let (reply, _) = render_reply(connection, Some(sold), date, true);
                         write_all_within(&mut stream, reply, app.write_stall).await.ok()?;
                     }

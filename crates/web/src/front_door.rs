@@ -125,7 +125,7 @@ impl App {
         // request counts the arrival.
         let is_counted =
             room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
-        if is_counted && self.engine.edge().is_none() {
+        if is_counted && self.node.edge().is_none() {
             self.gate.room.record_arrival(room, buyer);
         }
         DoorState { standing: Some(status), ..DoorState::default() }

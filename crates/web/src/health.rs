@@ -41,16 +41,16 @@ const FEED_STALE: &str = "feed_stale";
 /// buyers. Edges need these two values.
 pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some(about) = headers.get(EDGE_HEADER) {
-        app.edges.record(&app.engine, about.as_bytes());
+        app.edges.record(&app.node, about.as_bytes());
     }
     let mut reply = fresh(json(StatusCode::OK, &Health::default()));
     if let Some(report) = headers.get(REFUSALS_HEADER)
-        && refusal_report::receive(&app.edges, &app.engine, report.as_bytes())
+        && refusal_report::receive(&app.edges, &app.node, report.as_bytes())
     {
         reply.headers_mut().insert(REFUSALS_HEADER, HeaderValue::from_static("received"));
     }
-    if app.engine.edge().is_none() {
-        reply.headers_mut().insert(TIME_HEADER, app.engine.now().0.into());
+    if app.node.edge().is_none() {
+        reply.headers_mut().insert(TIME_HEADER, app.node.now().0.into());
         let state = HeaderValue::from_static(state_for_edges(&app).as_str());
         reply.headers_mut().insert(STATE_HEADER, state);
     }
@@ -60,20 +60,20 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
 /// Returns whether this node serves buyers. The function reads only the node's memory, so a check
 /// by an edge causes no query of the store.
 fn state_for_edges(app: &App) -> UpstreamState {
-    let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.engine.lifecycle().is_stopping();
+    let is_leaving = app.is_leaving.load(Ordering::Acquire) || app.node.lifecycle().is_stopping();
     match app.serves_api {
         false => UpstreamState::WithoutApi,
-        true if is_leaving || !app.engine.is_memory_recent() => UpstreamState::NotReady,
+        true if is_leaving || !app.node.is_memory_recent() => UpstreamState::NotReady,
         true => UpstreamState::Ready,
     }
 }
 
 /// `GET /readyz`
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
-    let mut reasons: Vec<Cow<'static, str>> = match app.engine.edge() {
+    let mut reasons: Vec<Cow<'static, str>> = match app.node.edge() {
         Some(node) if node.upstreams.ready() > 0 => Vec::new(),
         Some(_) => vec![NO_UPSTREAM.into()],
-        None => app.engine.unready_reasons().await.into_iter().map(Cow::Owned).collect(),
+        None => app.node.unready_reasons().await.into_iter().map(Cow::Owned).collect(),
     };
     if app.is_leaving.load(Ordering::Acquire) && !reasons.iter().any(|reason| reason == "stopping")
     {
@@ -88,10 +88,10 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
 
 /// Returns what `/readyz` reports in addition to its reasons.
 fn facts(app: &App) -> ReadinessFacts {
-    let database = app.engine.database();
+    let database = app.node.database();
     let replication = database.replication();
     let standbys = replication.as_ref();
-    let is_stale = app.engine.edge().is_some_and(|node| !node.is_fresh());
+    let is_stale = app.node.edge().is_some_and(|node| !node.is_fresh());
     let warnings = [
         (standbys.is_some_and(|found| found.lacks_standbys()), SYNCHRONOUS_STANDBY_MISSING),
         (standbys.is_some_and(|found| found.hides_standbys()), SYNCHRONOUS_STANDBYS_HIDDEN),

@@ -120,7 +120,7 @@ impl App {
 
     /// Returns the buyer that a token names.
     pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
-        let now_secs = self.engine.now().0.div_euclid(1_000);
+        let now_secs = self.node.now().0.div_euclid(1_000);
         let checked = match self.buyers.check(token, now_secs) {
             Err(AuthenticationError::Unknown) => {
                 Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await
@@ -152,7 +152,7 @@ impl App {
     /// not read if the last read is very recent. Returns `false` if the store failed, or if there
     /// are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
-        if self.engine.layout().is_single_node() {
+        if self.node.layout().is_single_node() {
             return false;
         }
         let _guard = self.keys.lock().await;
@@ -160,7 +160,7 @@ impl App {
         if read.is_some_and(|at| at.elapsed() < KEYS_REFRESH_MIN) {
             return true;
         }
-        let Ok(keys) = self.engine.store().keys().await else { return false };
+        let Ok(keys) = self.node.store().keys().await else { return false };
         self.operators.replace_keys(keys);
         *read = Some(Instant::now());
         true

@@ -9,7 +9,7 @@ use crate::health::metrics_page;
 impl App {
     /// Runs the background jobs of the HTTP side until the program stops.
     pub async fn run_jobs(&self) {
-        if self.engine.edge().is_some() {
+        if self.node.edge().is_some() {
             return self.run_edge_jobs().await;
         }
         let sampling = async {
@@ -17,7 +17,7 @@ impl App {
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 every.tick().await;
-                self.views.take_samples(&self.engine);
+                self.views.take_samples(&self.node);
             }
         };
         let keys = async {
@@ -34,7 +34,7 @@ impl App {
                 () = keys => {}
                 () = self.run_series() => {}
                 () = self.buyers.run_key_refresh() => {}
-                () = self.gate.run_jobs(&self.engine) => {}
+                () = self.gate.run_jobs(&self.node) => {}
                 () = self.payments.run_jobs() => {}
                 () = self.outbox.run_jobs() => {}
                 () = self.run_push() => {}
@@ -45,7 +45,7 @@ impl App {
 
     async fn run_push(&self) {
         match &self.push {
-            Some(push) => push.run(&self.engine, &self.gate).await,
+            Some(push) => push.run(&self.node, &self.gate).await,
             None => std::future::pending().await,
         }
     }
@@ -54,7 +54,7 @@ impl App {
     #[cfg(feature = "otel")]
     async fn run_otlp(&self) {
         let source = doorbuster_telemetry::otlp::Source {
-            now_ms: &|| self.engine.now().0,
+            now_ms: &|| self.node.now().0,
             page: &|| Box::pin(metrics_page(self)),
             failures: &self.metrics.otlp_failures,
         };
@@ -69,7 +69,7 @@ impl App {
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;
-        if self.engine.edge().is_none() {
+        if self.node.edge().is_none() {
             self.record_last_second().await;
         }
     }

@@ -40,10 +40,7 @@ pub(crate) async fn get(
         OrderLookup::Order(order) if order.state == OrderState::Reserved => {
             let live = app.live();
             let origin = live.shop().url;
-            Ok(json(
-                StatusCode::OK,
-                &OrderLink { url: order_link(app.engine.id_key(), origin, id) },
-            ))
+            Ok(json(StatusCode::OK, &OrderLink { url: order_link(app.node.id_key(), origin, id) }))
         }
         OrderLookup::Order(order) => {
             let only = "only an order that can still be paid has a link";
@@ -61,7 +58,7 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> HandlerResult {
     let order = linked_order(&app, &order, &headers).await?;
-    let shown = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_link)?;
+    let shown = wire::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_link)?;
     let mut reply = json(StatusCode::OK, &shown);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(reply)
@@ -86,12 +83,12 @@ pub(crate) async fn pay(
 async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Order, HandlerError> {
     let id = id(order)?;
     let presented = headers.get(ORDER_KEY).map(HeaderValue::as_bytes).unwrap_or_default();
-    let expected = order_key(app.engine.id_key(), id);
+    let expected = order_key(app.node.id_key(), id);
     if !bool::from(expected.as_bytes().ct_eq(presented)) {
         return Err(no_such_link());
     }
     match app.engine.look_up_order(id, None).await.map_err(failed)? {
-        OrderLookup::Order(order) if order.opens_by_link(app.engine.now()) => Ok(order),
+        OrderLookup::Order(order) if order.opens_by_link(app.node.now()) => Ok(order),
         _ => Err(no_such_link()),
     }
 }

@@ -41,9 +41,9 @@ pub(crate) async fn list(
     let query = OrderQuery::for_buyer(query.as_deref().unwrap_or_default())?;
     // No rate limit applies to this request. Instead, the server runs the list requests of a buyer
     // one after the other, so that one buyer cannot occupy the store.
-    let turn = app.engine.id_key().buyer_hash(buyer.as_str());
+    let turn = app.node.id_key().buyer_hash(buyer.as_str());
     let read =
-        app.engine.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
+        app.node.holders().retry_limiter.read(turn, page(&app, &query, Some(buyer), None)).await;
     read.unwrap_or_else(|| Err(Problem::overloaded(RETRY_SECS).into()))
 }
 
@@ -127,7 +127,7 @@ pub(crate) async fn history(
             return Ok(json(StatusCode::OK, &none));
         }
     };
-    let store = app.engine.store();
+    let store = app.node.store();
     let changes = store.history(id).await.map_err(failed)?;
     let of_order = MoneyQuery {
         order: Some(order),
@@ -189,7 +189,7 @@ pub(crate) fn changed_reply(
         }
         ChangeOutcome::NotFound => return Err(no_such_order().into()),
     };
-    let order = wire::order_in(&app.engine.catalogue(), &order).ok_or_else(no_such_order)?;
+    let order = wire::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_order)?;
     Ok(json(StatusCode::OK, &order))
 }
 
@@ -210,7 +210,7 @@ pub(crate) fn order_view(
     lookup: OrderLookup,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, Problem> {
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match lookup {
         OrderLookup::Order(order) => {

@@ -114,7 +114,7 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     };
     let live = app.live();
     let state = app.views.state(&app.engine, &sale).await;
-    let page = app.views.page(&app.engine, &sale, (live.generation, state), || {
+    let page = app.views.page(&app.node, &sale, (live.generation, state), || {
         let (shown, template) = (wire::sale(&sale.row), live.assets.page_text("sale.html"));
         AssetFile::page(page_html::sale_page(&template, &shown, Some(state), live.shop()))
     });
@@ -147,7 +147,7 @@ async fn calendar(
         starts_at,
         version: row.version,
         is_cancelled: row.phase == Phase::Closed && row.opened_at.is_none(),
-        now: wire::time(app.engine.now()),
+        now: wire::time(app.node.now()),
         shop: page_html::Shop { url: origin.as_deref(), ..live.shop() },
     };
     let lang =
@@ -229,6 +229,6 @@ async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> 
         .guests
         .as_ref()
         .ok_or_else(|| Problem::not_found("only available with `serve --demo`"))?;
-    let token = guests.token(app.engine.now().0)?;
+    let token = guests.token(app.node.now().0)?;
     Ok(json(StatusCode::CREATED, &GuestToken { token }))
 }

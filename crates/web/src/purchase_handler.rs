@@ -83,7 +83,7 @@ where
     let values =
         |field: PurchaseHeader| map.get_all(field.name()).iter().map(HeaderValue::as_bytes);
     let headers = PurchaseHeaders::new(values, peer, &app.live().proxies);
-    let arrived = (started, app.engine.now());
+    let arrived = (started, app.node.now());
     let mut facts = LearnedFacts::default();
     let sold = loop {
         let head = RawHead::Map(map);
@@ -124,7 +124,7 @@ pub(crate) fn start_purchase(
     arrived: (Instant, Millis),
     facts: &LearnedFacts,
 ) -> PurchaseStep {
-    if let Some(node) = app.engine.edge() {
+    if let Some(node) = app.node.edge() {
         return edge::start_purchase(app, node, (headers, head), body, arrived, facts);
     }
     let trace = trace::purchase(headers.trace_parent);
@@ -195,7 +195,7 @@ pub(super) fn parse_purchase(
         }
         Err(denied_problem) => return Err(app.denied_problem(denied_problem)),
     };
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     match find_item(&catalogue, &wanted) {
         Err(_) if !facts.is_caught_up => Ok(CheckedPurchase::NeedsFact(MissingFact::Sale)),
         found => Ok(check_purchase(app, headers, (key, wanted.units), token, found?, arrived)),
@@ -236,9 +236,9 @@ fn check_purchase(
             .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
             .answer()
     };
-    let request = app.engine.id_key().request_hash(caller.buyer, key.as_str());
+    let request = app.node.id_key().request_hash(caller.buyer, key.as_str());
     if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
-        app.engine.count_answer(sale, item, caller.buyer, answer_kind(&refusal), now);
+        app.node.count_answer(sale, item, caller.buyer, answer_kind(&refusal), now);
         edge::count_refusal(app, sale, &refusal);
         app.record_latency(sale, started);
         let standing = || {
@@ -256,7 +256,7 @@ fn check_purchase(
     // If the request may have an order, the limits are not checked, so that a repeated request uses
     // up no limit. If it has an order, the front door's refusal is ignored.
     let DoorState { refusal: door, standing, pending } =
-        kept_out.unwrap_or_else(|| match app.engine.holders().holds(request) {
+        kept_out.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
             false => {
                 app.door((client, caller.buyer), sale, item, refusal, now, Counting::BeforeAnswer)
@@ -278,10 +278,10 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
         None => run_purchase(app, &in_progress.purchase).await,
     };
     let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
-    let now = app.engine.now();
-    app.engine.count_answer(sale, item, buyer.as_str(), bought.answer(), now);
+    let now = app.node.now();
+    app.node.count_answer(sale, item, buyer.as_str(), bought.answer(), now);
     if let PurchaseOutcome::Queued { id, .. } = bought {
-        app.engine.note_queued(buyer.as_str(), id, now);
+        app.node.note_queued(buyer.as_str(), id, now);
     }
     let caller = in_progress.client.caller(buyer.as_str());
     let status = || {
@@ -304,7 +304,7 @@ async fn finish_limits(
     in_progress: &mut StartedPurchase,
 ) -> Option<Refusal> {
     let Purchase { ref buyer, request, ref sale, ref item, units, .. } = in_progress.purchase;
-    let now = app.engine.now();
+    let now = app.node.now();
     let caller = (in_progress.client, buyer.as_str());
     let door = app.finish_door(pending, caller, sale, item, now).await;
     let answer = door.answer();
@@ -349,7 +349,7 @@ impl App {
     pub(crate) async fn learn_fact(&self, fact: MissingFact, facts: &mut LearnedFacts) {
         match fact {
             MissingFact::Key(token) => {
-                let now_secs = self.engine.now().0.div_euclid(1_000);
+                let now_secs = self.node.now().0.div_euclid(1_000);
                 facts.shopper = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
             }
             MissingFact::Sale => {
@@ -364,7 +364,7 @@ impl App {
         let took = started.elapsed();
         self.metrics.purchases.record(took);
         if self.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
-            self.views.sale_view(&self.engine, sale).latencies.record(took);
+            self.views.sale_view(&self.node, sale).latencies.record(took);
         }
     }
 }

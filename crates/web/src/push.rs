@@ -47,7 +47,7 @@ pub(crate) async fn subscribe(
         auth: decoded(&wanted.auth).ok_or_else(|| fault("/auth", "is not a secret"))?,
     };
     let target = Target { endpoint: wanted.endpoint, keys };
-    match push.subscribe(&app.engine, buyer, target).await {
+    match push.subscribe(&app.node, buyer, target).await {
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
         Err(SubscribeError::Address(why)) => Err(fault("/endpoint", why).into()),
         Err(SubscribeError::Full) => Err(Problem::overloaded(RETRY_SECS).into()),
@@ -57,7 +57,7 @@ pub(crate) async fn subscribe(
 
 /// `DELETE /v1/push-subscriptions`
 pub(crate) async fn unsubscribe(State(app): State<Arc<App>>, Buyer(buyer): Buyer) -> HandlerResult {
-    service(&app)?.unsubscribe(&app.engine, &buyer).await.map_err(failed)?;
+    service(&app)?.unsubscribe(&app.node, &buyer).await.map_err(failed)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

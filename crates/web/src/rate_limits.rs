@@ -107,7 +107,7 @@ impl App {
         if RateLimitStatus::is_present(headers) {
             return;
         }
-        let catalogue = self.engine.catalogue();
+        let catalogue = self.node.catalogue();
         let sale = sale
             .and_then(|sale| catalogue.sale(sale))
             .filter(|sale| sale.row.phase != Phase::Draft);
@@ -138,7 +138,7 @@ impl App {
         client: ClientAddress,
         buyer: &BuyerId,
     ) -> Result<(), Problem> {
-        match self.gate.blocks.is_blocked(client.addresses(), buyer.as_str(), self.engine.now()) {
+        match self.gate.blocks.is_blocked(client.addresses(), buyer.as_str(), self.node.now()) {
             true => Err(Problem::forbidden(BLOCKED)),
             false => Ok(()),
         }
@@ -165,7 +165,7 @@ impl App {
             blocked => blocked,
         };
         if let (Err(refused), [item]) = (&admitted, &sale.items[..]) {
-            self.engine.note_refusal(item, buyer.as_str(), refused.code(), self.engine.now());
+            self.node.note_refusal(item, buyer.as_str(), refused.code(), self.node.now());
         }
         admitted
     }

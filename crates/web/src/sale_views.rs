@@ -11,6 +11,7 @@ use doorbuster_core::Phase;
 use doorbuster_engine::cache::ItemNumbers;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::wire;
 use doorbuster_telemetry::metrics::{Histogram, RateWindow};
 use hashbrown::HashMap;
@@ -68,13 +69,13 @@ impl SaleViews {
 
     /// Returns the view of a sale in the catalogue. A call that adds a view also removes the views
     /// of deleted sales.
-    pub(crate) fn sale_view(&self, engine: &Engine, sale: &SaleState) -> Arc<SaleView> {
+    pub(crate) fn sale_view(&self, node: &Node, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
         }
         let _guard = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let mut views = HashMap::clone(&self.by_sale.load());
-        let catalogue = engine.catalogue();
+        let catalogue = node.catalogue();
         views.retain(|name, _| catalogue.sale(name).is_some());
         let now = sale.flags.rate_sample(Default::default());
         let fresh = || {
@@ -93,8 +94,8 @@ impl SaleViews {
     }
 
     /// Samples the counts of every sale. The server calls this function once a second.
-    pub(crate) fn take_samples(&self, engine: &Engine) {
-        let catalogue = engine.catalogue();
+    pub(crate) fn take_samples(&self, node: &Node) {
+        let catalogue = node.catalogue();
         for (name, view) in self.by_sale.load().iter() {
             let Some(sale) = catalogue.sale(name) else { continue };
             let now = sale.flags.rate_sample(view.latencies.read());
@@ -105,12 +106,12 @@ impl SaleViews {
     /// Returns the sale's page. `make` renders it once for each version.
     pub(crate) fn page(
         &self,
-        engine: &Engine,
+        node: &Node,
         sale: &Arc<SaleState>,
         version: PageVersion,
         make: impl FnOnce() -> AssetFile,
     ) -> Arc<AssetFile> {
-        let view = self.sale_view(engine, sale);
+        let view = self.sale_view(node, sale);
         let mut page = view.page.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, made_for, page)) = page.as_ref()
             && (Arc::ptr_eq(of, sale) && *made_for == version)
@@ -143,11 +144,11 @@ impl SaleViews {
     /// Returns a status that includes event number `event`, if such a status is rendered already.
     pub(crate) fn cached_status(
         &self,
-        engine: &Engine,
+        node: &Node,
         sale: &Arc<SaleState>,
         event: u64,
     ) -> Option<Rendered> {
-        self.sale_view(engine, sale).status_since(sale, event)
+        self.sale_view(node, sale).status_since(sale, event)
     }
 
     /// Returns a status that includes event number `event`. Renders the status if necessary.
@@ -157,7 +158,7 @@ impl SaleViews {
         sale: &Arc<SaleState>,
         event: u64,
     ) -> Rendered {
-        let view = self.sale_view(engine, sale);
+        let view = self.sale_view(&engine.node, sale);
         if let Some(status) = view.status_since(sale, event) {
             return status;
         }
@@ -179,7 +180,7 @@ impl SaleViews {
         is_old: impl Fn(&RenderedSale) -> bool,
         take: impl Fn(&RenderedSale) -> T,
     ) -> T {
-        let view = self.sale_view(engine, sale);
+        let view = self.sale_view(&engine.node, sale);
         let lookup = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
             Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
                 let is_good =
@@ -232,7 +233,7 @@ impl SaleView {
 }
 
 async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedSale {
-    engine.meter().count_view_render();
+    engine.node.meter().count_view_render();
     let status = status(engine, sale).await;
     RenderedSale {
         of: sale.clone(),
@@ -251,7 +252,7 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     }
     let phase = sale.row.phase;
     Status {
-        server_time: wire::time(engine.now()),
+        server_time: wire::time(engine.node.now()),
         sale: sale.row.id.clone(),
         phase,
         started: sale.row.opened_at.is_some() || matches!(phase, Phase::Open | Phase::Paused),
@@ -343,11 +344,11 @@ mod tests {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = Arc::new(SaleViews::default());
-        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
         views.status(&engine, &sale).await;
         for _ in 0..3 {
             tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
-            let (before, began) = (engine.meter().read().view_renders, Instant::now());
+            let (before, began) = (engine.node.meter().read().view_renders, Instant::now());
             let mut crowd = tokio::task::JoinSet::new();
             for _ in 0..READERS {
                 let (views, engine, sale) = (views.clone(), engine.clone(), sale.clone());
@@ -357,7 +358,7 @@ mod tests {
             let times = u64::try_from(began.elapsed().as_millis() / STATUS_INTERVAL.as_millis())
                 .unwrap_or(u64::MAX)
                 + 1;
-            let made = engine.meter().read().view_renders - before;
+            let made = engine.node.meter().read().view_renders - before;
             assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
             assert_eq!(shown.len(), READERS);
         }
@@ -369,9 +370,9 @@ mod tests {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
         let views = SaleViews::default();
-        let sale = engine.catalogue().sale("spring").cloned().expect("created");
+        let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
         let first = views.status(&engine, &sale).await;
-        let view = views.sale_view(&engine, &sale);
+        let view = views.sale_view(&engine.node, &sale);
         let making = view.making.lock().await;
         tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
         assert_eq!(

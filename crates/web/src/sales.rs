@@ -100,7 +100,7 @@ pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, P
 
 /// Returns the sale with this name, if buyers may see it.
 pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let sale = catalogue.sale(name).filter(|sale| sale.row.phase != Phase::Draft);
     sale.cloned().ok_or_else(|| Problem::not_found("there is no such sale"))
 }
@@ -124,7 +124,7 @@ fn page_of(
     let after = position(List::Sales, after)?;
     let place = |sale: &SaleState| (std::cmp::Reverse(sale.row.created_at.0), sale.row.id.clone());
     let after = after.map(|(created_at, name)| (std::cmp::Reverse(created_at), name));
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let mut sales: Vec<_> = catalogue
         .sales()
         .filter(|sale| {

@@ -53,7 +53,7 @@ impl App {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             every.tick().await;
-            let now = self.engine.now();
+            let now = self.node.now();
             self.record_seconds(now).await;
             if let Err(error) = self.sum_due_minutes(now).await {
                 tracing::debug!(%error, "failed to add up the minutes of sales; will retry");
@@ -63,7 +63,7 @@ impl App {
 
     /// Records the second in which the program stops. This second has not ended yet.
     pub(super) async fn record_last_second(&self) {
-        self.record_seconds(self.engine.now().plus(1_000)).await;
+        self.record_seconds(self.node.now().plus(1_000)).await;
     }
 
     /// Adds the second before `now` to the store, for every sale.
@@ -71,8 +71,8 @@ impl App {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
         // Exactly one node must count each queue. If nodes share the slots, the leader counts all
         // queues. If each slot belongs to one node, this node counts the slot's queue.
-        let layout = self.engine.layout();
-        let counts_queues = layout.is_node_local() || self.engine.control().leads();
+        let layout = self.node.layout();
+        let counts_queues = layout.is_node_local() || self.node.control().leads();
         for sale in &sales {
             let mut depth = 0;
             for item in sale.items.iter().filter(|_| counts_queues) {
@@ -88,7 +88,7 @@ impl App {
     /// Returns the sales to record: running sales, sales that open within the hour, and sales that
     /// closed at most `after_close_ms` ago.
     fn sales_for_ms(&self, now: Millis, after_close_ms: i64) -> Vec<Arc<SaleState>> {
-        let catalogue = self.engine.catalogue();
+        let catalogue = self.node.catalogue();
         let sales = catalogue.sales().filter(|sale| is_recorded(&sale.row, now, after_close_ms));
         sales.cloned().collect()
     }
@@ -100,7 +100,7 @@ impl App {
     /// Compares a sale's numbers with the last recorded second. Adds a point if they changed, or if
     /// a point is due because visitors or tickets wait.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
-        let view = self.views.sale_view(&self.engine, sale);
+        let view = self.views.sale_view(&self.node, sale);
         let sample = sale.flags.rate_sample(view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
@@ -139,7 +139,7 @@ impl App {
             sale: sale.row.id.clone(),
             step: PointStep::Second,
             at: second,
-            node: self.engine.node(),
+            node: self.node.id(),
             point: point.to_json(),
         });
     }
@@ -151,7 +151,7 @@ impl App {
         if points.is_empty() {
             return;
         }
-        if let Err(error) = self.engine.store().insert_points(points.clone()).await {
+        if let Err(error) = self.node.store().insert_points(points.clone()).await {
             tracing::debug!(%error, "failed to record the numbers of sales; will retry");
             return self.series.pending().put_back(points);
         }
@@ -170,7 +170,7 @@ impl App {
     /// If this node is the leader, adds up recent minutes that ended at least a minute ago. Does
     /// this once a minute. A new leader first adds up all minutes of the last day.
     async fn sum_due_minutes(&self, now: Millis) -> Result<(), StoreError> {
-        if !self.engine.control().leads() {
+        if !self.node.control().leads() {
             self.series.summed.store(0, Ordering::Relaxed);
             return Ok(());
         }
@@ -201,14 +201,14 @@ impl App {
     ) -> Result<(), StoreError> {
         for sale in self.sales_for_ms(now, 2 * past_ms) {
             let query = PointQuery { sale: sale.row.id.clone(), step: PointStep::Second, from, to };
-            let minutes = minutes_of(&self.engine.store().points(query).await?);
+            let minutes = minutes_of(&self.node.store().points(query).await?);
             let since = now.plus(-READ_AT_ONCE_MS);
             let (recent, old): (Vec<_>, _) = minutes.into_iter().partition(|row| row.at >= since);
             if !old.is_empty() {
-                self.engine.store().insert_points(old).await?;
+                self.node.store().insert_points(old).await?;
             }
             if !recent.is_empty() {
-                self.engine.store().replace_points(recent).await?;
+                self.node.store().replace_points(recent).await?;
             }
         }
         Ok(())

@@ -56,12 +56,12 @@ async fn finish(
             // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
             // to the issuer. A request without an attempt does not count. It causes no request to
             // the issuer, and another site could make the browser send it.
-            let counted = wrong_keys::count(&app.wrong_keys, &app.engine, client.address).await?;
+            let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
-            let now_secs = app.engine.now().0.div_euclid(1_000);
+            let now_secs = app.node.now().0.div_euclid(1_000);
             let signed_in = oidc.finish(attempt, query, now_secs).await;
             if signed_in.is_ok() {
-                counted.take_back(&app.wrong_keys, &app.engine).await;
+                counted.take_back(&app.wrong_keys, &app.node).await;
             }
             signed_in
         }

@@ -133,7 +133,7 @@ async fn check_front_door(
     sale: &SaleState,
     item: &ItemState,
 ) -> Result<(), Problem> {
-    let now = app.engine.now();
+    let now = app.node.now();
     let name = BuyerName::from(buyer);
     let pass = PresentedPass::new(
         headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
@@ -148,7 +148,7 @@ async fn check_front_door(
         now,
     );
     let refusal = match app.engine.phase_refusal(sale) {
-        Some(refusal) => Some(unless_stale(app.engine.memory_age_ms(), refusal)),
+        Some(refusal) => Some(unless_stale(app.node.memory_age_ms(), refusal)),
         None => {
             let caller = (client, buyer.as_str());
             app.door_refusal(caller, sale, item, against, now).await.map(Refusal::AtDoor)
@@ -173,13 +173,13 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
         JoinRefusal::NotOnSale => {
             // The store has a newer state of the sale than the state that this node checked.
             let now = app
-                .engine
+                .node
                 .catalogue()
                 .sale(&sale.row.id)
                 .and_then(|sale| app.engine.phase_refusal(sale));
             match now {
                 Some(refusal) => {
-                    let age_ms = app.engine.memory_age_ms();
+                    let age_ms = app.node.memory_age_ms();
                     refusals::refusal_problem(&unless_stale(age_ms, refusal))
                 }
                 None => Problem::unavailable(

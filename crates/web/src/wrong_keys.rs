@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::Millis;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 
 use super::failure::failed;
 use super::reply::HandlerError;
@@ -31,15 +31,15 @@ const MINUTE_MS: i64 = 60_000;
 /// If the address has sent too many wrong keys in this minute, or if the store is unreachable.
 pub(super) async fn count(
     wrong_keys: &WrongKeys,
-    engine: &Engine,
+    node: &Node,
     address: IpAddr,
 ) -> Result<CountedKey, HandlerError> {
-    let now = engine.now();
+    let now = node.now();
     let limited = || Problem::rate_limited(RateLimitScope::Ip, secs_left(now));
     let counted = wrong_keys.add(address, now).ok_or_else(limited)?;
     if counted.is_stored {
         let (network, minute) = (counted.network.to_string(), counted.minute);
-        let sent = engine.store().count_wrong_key(network, minute).await;
+        let sent = node.store().count_wrong_key(network, minute).await;
         // If the store fails to count the key, the key will not be checked. So this node takes its
         // own count back.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted)).map_err(failed)?;
@@ -63,10 +63,10 @@ pub(super) struct CountedKey {
 
 impl CountedKey {
     /// Takes the count of a key back, because the key was right.
-    pub(super) async fn take_back(self, wrong_keys: &WrongKeys, engine: &Engine) {
+    pub(super) async fn take_back(self, wrong_keys: &WrongKeys, node: &Node) {
         wrong_keys.remove(&self);
         if self.is_stored {
-            let store = engine.store();
+            let store = node.store();
             let taken = store.take_back_wrong_key(self.network.to_string(), self.minute).await;
             if let Err(error) = taken {
                 // The sign-in succeeds even if the store fails here. Then the count in the store is

@@ -1,7 +1,7 @@
 //! The catalogue that all tasks of the node share.
 //!
-//! This part of the engine owns the catalogue, and knows which version of the store's catalogue
-//! this node has. It calls no other part of the engine. Changes come from operators, from the
+//! This part of a node owns the catalogue, and knows which version of the store's catalogue
+//! this node has. It calls no other part of the node. Changes come from operators, from the
 //! store, and from an edge's upstreams.
 use std::sync::{Arc, Mutex, PoisonError};
 

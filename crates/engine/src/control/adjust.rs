@@ -43,7 +43,7 @@ impl Engine {
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call with the same key.
     pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustResult, EngineError> {
-        let catalogue = self.catalogue().clone();
+        let catalogue = self.node.catalogue().clone();
         let Some(item) = catalogue.item_by_id(adjustment.item) else {
             return Ok(AdjustResult::NotFound);
         };
@@ -55,7 +55,7 @@ impl Engine {
         let outcome = self.adjust_locked(item, adjustment).await;
         // Recalled units that are not needed go back to the slots.
         slot_reconciliation::reconcile_locked(self, item).await?;
-        self.control().wake(item.row.id);
+        self.node.control().wake(item.row.id);
         outcome
     }
 
@@ -65,11 +65,11 @@ impl Engine {
         &self,
         adjustment: &Adjustment,
     ) -> Result<AdjustResult, EngineError> {
-        match self.store().adjusted_units(adjustment.item, &adjustment.key).await? {
+        match self.node.store().adjusted_units(adjustment.item, &adjustment.key).await? {
             None => Ok(AdjustResult::Closed),
             Some(units) if units != adjustment.units => Ok(AdjustResult::KeyReused),
             Some(_) => {
-                let counts = self.store().counts(Some(vec![adjustment.item])).await?;
+                let counts = self.node.store().counts(Some(vec![adjustment.item])).await?;
                 Ok(counts.first().map_or(AdjustResult::NotFound, |c| AdjustResult::Repeated(*c)))
             }
         }
@@ -88,7 +88,7 @@ impl Engine {
             let input = match effect {
                 Effect::Adjust => {
                     changed = listen(item);
-                    match decide(self.store().adjust(adjustment.clone()).await?) {
+                    match decide(self.node.store().adjust(adjustment.clone()).await?) {
                         Ok(result) => {
                             decided = result;
                             Input::Adjusted(None)
@@ -97,7 +97,7 @@ impl Engine {
                     }
                 }
                 Effect::ReadFree => {
-                    let counts = self.store().counts(Some(vec![item.row.id])).await?;
+                    let counts = self.node.store().counts(Some(vec![item.row.id])).await?;
                     Input::Free(counts.first().map_or(0, |counts| counts.pool + counts.in_slots))
                 }
                 Effect::Recall(units) => Input::Recalled(recall_to_pool(self, item, units).await?),

@@ -75,11 +75,11 @@ pub struct ItemAudit {
 
 /// Runs audits until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let (mut turns, mut next) = (engine.turns(Work::Audit), NextRun::Now);
+    let (mut turns, mut next) = (engine.node.turns(Work::Audit), NextRun::Now);
     loop {
         turns.wait(next).await;
-        wait_for_rush_end(|| engine.meter().read().tickets).await;
-        if !engine.control().leads() {
+        wait_for_rush_end(|| engine.node.meter().read().tickets).await;
+        if !engine.node.control().leads() {
             next = NextRun::Idle;
             continue;
         }
@@ -87,7 +87,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         match engine.audit().await {
             Ok(view) => engine.handle_findings(&view).await,
             Err(error) => outage_log::warn!(
-                engine.outage_log(),
+                engine.node.outage_log(),
                 error,
                 event = "audit.run_failed",
                 "failed to run the audit; will retry"
@@ -117,7 +117,7 @@ impl Engine {
     /// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
     /// pauses every open sale.
     pub(crate) async fn handle_findings(&self, view: &AuditView) {
-        self.meter().count_findings(view.findings.len());
+        self.node.meter().count_findings(view.findings.len());
         for finding in &view.findings {
             let (sale, item) =
                 finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();
@@ -133,7 +133,12 @@ impl Engine {
                 Some((sale, _)) => vec![sale.clone()],
                 None => {
                     let open = |sale: &&Arc<SaleState>| sale.row.phase == Phase::Open;
-                    self.catalogue().sales().filter(open).map(|sale| sale.row.id.clone()).collect()
+                    self.node
+                        .catalogue()
+                        .sales()
+                        .filter(open)
+                        .map(|sale| sale.row.id.clone())
+                        .collect()
                 }
             };
             for sale in sales {
@@ -155,10 +160,10 @@ impl Engine {
     /// # Errors
     /// If the store is unreachable.
     pub async fn audit(&self) -> Result<AuditView, EngineError> {
-        let check = self.store().check().await?;
-        let repairs = self.store().repairs().await?;
-        let counts = self.store().counts(None).await?;
-        let catalogue = self.catalogue();
+        let check = self.node.store().check().await?;
+        let repairs = self.node.store().repairs().await?;
+        let counts = self.node.store().counts(None).await?;
+        let catalogue = self.node.catalogue();
         let name = |id| catalogue.item_by_id(id).map(|i| (i.sale.to_string(), i.row.name.clone()));
         let findings = check.findings.into_iter().map(|f| FindingView {
             rule: f.rule.to_owned(),
@@ -169,14 +174,14 @@ impl Engine {
             let (sale, item) = name(c.item)?;
             Some(ItemAudit { sale, item, counts: *c })
         });
-        let history = self.store().store_history().await?;
+        let history = self.node.store().store_history().await?;
         Ok(AuditView {
-            lost: self.store().lost_orders().await?,
+            lost: self.node.store().lost_orders().await?,
             checked_at: check.checked_at,
             repairs,
             findings: findings.collect(),
             notices: check.notices,
-            reversals: self.store().reversals().await?,
+            reversals: self.node.store().reversals().await?,
             items: items.collect(),
             history,
         })

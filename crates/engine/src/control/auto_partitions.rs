@@ -33,11 +33,11 @@ pub(crate) struct Observed {
 
 /// Checks the items until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    if engine.layout() != SlotLayout::Shared {
+    if engine.node.layout() != SlotLayout::Shared {
         return std::future::pending().await;
     }
     let (mut observed, began) = (HashMap::new(), Instant::now());
-    let mut turns = engine.turns(Work::Partitions);
+    let mut turns = engine.node.turns(Work::Partitions);
     loop {
         if turns.wait(NextRun::Idle).await == Turn::First {
             observed.clear();
@@ -48,7 +48,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 /// Looks at each item of an open sale that has an automatic spread.
 async fn look_at_all(engine: &Engine, observed: &mut HashMap<ItemId, Observed>, began: Instant) {
-    let catalogue = engine.catalogue().clone();
+    let catalogue = engine.node.catalogue().clone();
     let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue
         .sales()
         .filter(|sale| sale.row.phase == Phase::Open && !sale.is_draining())
@@ -60,7 +60,7 @@ async fn look_at_all(engine: &Engine, observed: &mut HashMap<ItemId, Observed>, 
         let seen = observed.entry(item.row.id).or_default();
         if let Err(error) = look(engine, sale, item, seen, began).await {
             outage_log::warn!(
-                engine.outage_log(),
+                engine.node.outage_log(),
                 error,
                 event = "spread.widen_failed",
                 item = format!("{}/{}", item.sale, item.row.name),
@@ -142,7 +142,7 @@ impl Engine {
     /// together.
     #[must_use]
     pub fn automatic_partitions(&self, items: usize) -> u32 {
-        let catalogue = self.catalogue();
+        let catalogue = self.node.catalogue();
         let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
         let used = sales.flat_map(|sale| &sale.items).map(|item| item.slots.len()).sum();
         self.partitions_beside(used, items)
@@ -151,7 +151,7 @@ impl Engine {
     /// Returns the number of partitions for each of `items` items with an automatic spread, if
     /// other items use `used` slots.
     fn partitions_beside(&self, used: usize, items: usize) -> u32 {
-        if self.layout() != SlotLayout::Shared {
+        if self.node.layout() != SlotLayout::Shared {
             return 1;
         }
         let wanted = respread::automatic_partitions(self.slots().evidence().servers.len());
@@ -166,7 +166,7 @@ impl Engine {
     /// # Errors
     /// If the store is unreachable.
     pub async fn choose_partitions(&self, sale: &SaleState) -> Result<(), EngineError> {
-        if self.layout() != SlotLayout::Shared || sale.row.phase != Phase::Draft {
+        if self.node.layout() != SlotLayout::Shared || sale.row.phase != Phase::Draft {
             return Ok(());
         }
         let (automatic, other): (Vec<_>, Vec<_>) =
@@ -195,7 +195,7 @@ impl Engine {
     pub fn first_spread(&self, items: usize) -> Spread {
         Spread {
             partitions: self.automatic_partitions(items),
-            auto: self.layout() == SlotLayout::Shared,
+            auto: self.node.layout() == SlotLayout::Shared,
             ..Spread::default()
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::{ItemId, Phase};
+use doorbuster_core::Phase;
 use doorbuster_store::{CatalogueRows, SaleRow};
 use tokio::time::Instant;
 
@@ -19,10 +19,10 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Reloads the catalogue until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        engine.control().catalogue_changed.notified().await;
+        engine.node.control().catalogue_changed.notified().await;
         while let Err(error) = engine.refresh_catalogue().await {
             outage_log::warn!(
-                engine.outage_log(),
+                engine.node.outage_log(),
                 error,
                 event = "sale.catalogue_failed",
                 "failed to reload the catalogue; will retry"
@@ -35,15 +35,15 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// Loads the changes that other nodes made since the version `since`. Returns the version up to
 /// which this node then has the whole catalogue, or `None` if it skipped a changed sale.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
-    engine.meter().count_catalogue_check();
+    engine.node.meter().count_catalogue_check();
     // `known` is the catalogue before the store is read. If another task changes a sale during this
     // function, that task's row may be newer than the row that this function reads.
-    let known = engine.catalogue().clone();
-    let version = engine.store().catalogue_version().await?;
+    let known = engine.node.catalogue().clone();
+    let version = engine.node.store().catalogue_version().await?;
     if since == Some(version.as_str()) {
         return Ok(Some(version));
     }
-    let CatalogueRows { version, sales } = engine.cache().rows(engine, &version).await?;
+    let CatalogueRows { version, sales } = engine.node.cache().rows(&engine.node, &version).await?;
     let stored: HashSet<&str> = sales.iter().map(|row| row.id.as_str()).collect();
     let gone: Vec<Arc<str>> = known
         .sales()
@@ -52,9 +52,9 @@ async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, 
         .collect();
     for id in gone {
         // This node may have created the sale after the read, so the store is asked again.
-        if engine.store().sale(&id).await?.is_none() {
-            engine.change_catalogue(|c| c.remove(&id));
-            if let Some(sale) = known.sale(&id).filter(|_| engine.layout().is_node_local()) {
+        if engine.node.store().sale(&id).await?.is_none() {
+            engine.node.change_catalogue(|c| c.remove(&id));
+            if let Some(sale) = known.sale(&id).filter(|_| engine.node.layout().is_node_local()) {
                 let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
                 retire_slots(engine, slots).await;
             }
@@ -84,12 +84,13 @@ async fn reload_one(
             Some(Err(_)) => return Ok(false),
             None => None,
         };
-        let is_untouched = engine.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
+        let is_untouched =
+            engine.node.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
             (Some(_), true) => engine.show_sale(row).await.map(|()| true)?,
             // The sale has changed on this node during the read, so the row may be outdated and is
             // read again.
-            (Some(_), false) => match engine.store().sale(&id).await? {
+            (Some(_), false) => match engine.node.store().sale(&id).await? {
                 Some(row) => engine.show_sale(row).await.map(|()| true)?,
                 None => return Ok(true),
             },
@@ -98,13 +99,13 @@ async fn reload_one(
         if !is_shown {
             // This node created the sale while the rows were read. Either that row or the row that
             // was read may be newer, so the sale is read again.
-            engine.control().reload();
+            engine.node.control().reload();
             return Ok(false);
         }
-        engine.meter().count_sale_reload();
+        engine.node.meter().count_sale_reload();
     }
     if let Some(before) = before {
-        for (item, old) in engine.catalogue().sale(&id).into_iter().flat_map(|now| {
+        for (item, old) in engine.node.catalogue().sale(&id).into_iter().flat_map(|now| {
             now.items.iter().filter_map(|item| {
                 Some((item, before.items.iter().find(|old| old.row.id == item.row.id)?))
             })
@@ -122,14 +123,14 @@ async fn reload_one(
 
 /// Applies another node's phase change to the slots that only this node reaches.
 async fn follow_step(engine: &Engine, id: &str) -> Result<(), EngineError> {
-    let Some(sale) = engine.catalogue().sale(id).cloned() else { return Ok(()) };
+    let Some(sale) = engine.node.catalogue().sale(id).cloned() else { return Ok(()) };
     if sale.row.draining_until.is_some() {
-        engine.control().drains_changed.notify_one();
+        engine.node.control().drains_changed.notify_one();
     }
     for item in &sale.items {
         if sale.has_open_slots() {
-            engine.control().wake_by_commit(item.row.id);
-        } else if sale.row.phase == Phase::Closed && engine.layout().is_node_local() {
+            engine.node.control().wake_by_commit(item.row.id);
+        } else if sale.row.phase == Phase::Closed && engine.node.layout().is_node_local() {
             for &slot in &item.slots {
                 engine.slots().retire(slot).await?;
             }
@@ -147,40 +148,15 @@ impl Engine {
     ///
     /// If the store is unreachable.
     pub async fn refresh_catalogue(&self) -> Result<(), EngineError> {
-        if self.layout().is_single_node() || self.layout().is_edge() {
+        if self.node.layout().is_single_node() || self.node.layout().is_edge() {
             return Ok(());
         }
         let asked = Instant::now();
-        let mut looked = self.last_check().lock().await;
+        let mut looked = self.node.last_check().lock().await;
         if looked.began.is_none_or(|began| began < asked) {
             let began = Instant::now();
             looked.version = reload(self, looked.version.as_deref()).await?;
             looked.began = Some(began);
-        }
-        Ok(())
-    }
-
-    /// Reads and publishes the counts of these items. If a commit publishes an item's counts during
-    /// the read, reads the counts of that item again.
-    pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
-        let catalogue = self.catalogue().clone();
-        let mut missing = items;
-        while !missing.is_empty() {
-            let seen: Vec<_> = missing
-                .iter()
-                .filter_map(|&id| {
-                    catalogue.item_by_id(id).map(|item| (item.clone(), item.gauge.published()))
-                })
-                .collect();
-            let counts = self.store().counts(Some(missing)).await?;
-            missing = seen
-                .iter()
-                .filter(|(item, published)| {
-                    let read = counts.iter().find(|counts| counts.item == item.row.id);
-                    read.is_some_and(|counts| !item.gauge.publish_read(*counts, *published))
-                })
-                .map(|(item, _)| item.row.id)
-                .collect();
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
+use crate::node::Node;
 use crate::outage_log;
 
 use super::slot_cleanup::retire_slots;
@@ -37,14 +38,14 @@ const DRAIN_POLL: Duration = Duration::from_millis(10);
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut following = tokio::task::JoinSet::new();
     loop {
-        let draining = drains_elsewhere(&engine);
+        let draining = drains_elsewhere(&engine.node);
         let pause = if draining.is_empty() { IDLE_POLL_INTERVAL } else { POLL_INTERVAL };
         for sale in draining {
             let engine = engine.clone();
             following.spawn(async move {
                 if let Err(error) = follow_drain(&engine, &sale).await {
                     outage_log::warn!(
-                        engine.outage_log(),
+                        engine.node.outage_log(),
                         error,
                         event = "slot.drain_follow_failed",
                         sale = sale.row.id,
@@ -54,14 +55,14 @@ pub(super) async fn run(engine: Arc<Engine>) {
             });
         }
         while following.try_join_next().is_some() {}
-        drop(tokio::time::timeout(pause, engine.control().drains_changed.notified()).await);
+        drop(tokio::time::timeout(pause, engine.node.control().drains_changed.notified()).await);
     }
 }
 
-fn drains_elsewhere(engine: &Engine) -> Vec<Arc<SaleState>> {
-    let now = engine.now();
+fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
+    let now = node.now();
     let is_told = |sale: &&Arc<SaleState>| sale.row.draining_until.is_some_and(|until| until > now);
-    engine.catalogue().sales().filter(is_told).cloned().collect()
+    node.catalogue().sales().filter(is_told).cloned().collect()
 }
 
 async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
@@ -78,36 +79,38 @@ async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineErr
 /// Drains the slots that only this node reaches. The node that began the drain handles all other
 /// slots.
 async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
-    if !engine.layout().is_node_local() {
+    if !engine.node.layout().is_node_local() {
         return Ok(());
     }
     let slots = engine.stop_slots(sale).await;
     engine.drain(&slots, Instant::now() + DRAIN_MAX).await?;
-    close_own_grants(engine, &slots).await
+    close_own_grants(&engine.node, &slots).await
 }
 
 /// Closes the grants of slots that only this node reaches. Then the node that began the drain does
 /// not have to wait for the whole of [`DRAIN_MAX`].
-async fn close_own_grants(engine: &Engine, slots: &[SlotKey]) -> Result<(), EngineError> {
+async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
-        engine.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
+        node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
     {
-        engine.store().close_grant(grant.id, CloseCause::Rolled).await?;
+        node.store().close_grant(grant.id, CloseCause::Rolled).await?;
     }
     Ok(())
 }
 
 async fn wait_for_drain_end(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
     loop {
-        match engine.store().sale(&sale.row.id).await {
+        match engine.node.store().sale(&sale.row.id).await {
             Ok(Some(row)) => {
-                let is_over = row.draining_until.is_none_or(|until| until <= engine.now());
+                let is_over = row.draining_until.is_none_or(|until| until <= engine.node.now());
                 if is_over {
                     return engine.show_sale(row).await;
                 }
             }
             Ok(None) => return Ok(()),
-            Err(error) if sale.row.draining_until.is_none_or(|until| until <= engine.now()) => {
+            Err(error)
+                if sale.row.draining_until.is_none_or(|until| until <= engine.node.now()) =>
+            {
                 return Err(error.into());
             }
             Err(_) => {}
@@ -135,10 +138,10 @@ impl Engine {
             Ok(()) => Some(slot),
             Err(error) => {
                 outage_log::warn!(
-                    self.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "slot.drain_stop_failed",
-                    slot = self.catalogue().slot_name(slot),
+                    slot = self.node.catalogue().slot_name(slot),
                     "failed to stop a slot; tickets that it still issues are returned"
                 );
                 None
@@ -151,7 +154,7 @@ impl Engine {
     pub(super) async fn await_tickets(&self, sale: &SaleState, slots: &[SlotKey], until: Instant) {
         if let Err(error) = self.drain(slots, until).await {
             outage_log::warn!(
-                self.outage_log(),
+                self.node.outage_log(),
                 error,
                 event = "slot.drain_incomplete",
                 sale = sale.row.id,
@@ -169,14 +172,14 @@ impl Engine {
         slots: &[SlotKey],
         until: Instant,
     ) -> Result<(), EngineError> {
-        if self.layout().reaches_all_slots() {
+        if self.node.layout().reaches_all_slots() {
             return Ok(());
         }
-        close_own_grants(self, slots).await?;
+        close_own_grants(&self.node, slots).await?;
         let is_theirs = |slot: SlotKey| {
             !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item)
         };
-        while self.store().open_grants().await?.iter().any(|grant| is_theirs(grant.slot)) {
+        while self.node.store().open_grants().await?.iter().any(|grant| is_theirs(grant.slot)) {
             if Instant::now() > until {
                 tracing::warn!(
                     sale = sale.row.id,
@@ -196,19 +199,19 @@ impl Engine {
         &self,
         sale: &SaleState,
     ) -> Result<Option<u64>, EngineError> {
-        if self.layout().is_single_node() {
+        if self.node.layout().is_single_node() {
             return Ok(None);
         }
-        Ok(self.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?)
+        Ok(self.node.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?)
     }
 
     /// Ends a failed drain, so that every node sells again.
     pub(super) async fn cancel_drain(&self, sale: &SaleState) {
-        if !self.layout().is_single_node()
-            && let Err(error) = self.store().cancel_drain(&sale.row.id).await
+        if !self.node.layout().is_single_node()
+            && let Err(error) = self.node.store().cancel_drain(&sale.row.id).await
         {
             outage_log::warn!(
-                self.outage_log(),
+                self.node.outage_log(),
                 error,
                 event = "slot.drain_cancel_failed",
                 sale = sale.row.id,
@@ -220,7 +223,7 @@ impl Engine {
     /// Updates the slots after a phase change, and after each repeated request for the same change.
     /// If the drain failed, the slots issue tickets again.
     pub(super) async fn reconcile_after_step(&self, id: &str) -> Result<(), EngineError> {
-        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(()) };
+        let Some(sale) = self.node.catalogue().sale(id).cloned() else { return Ok(()) };
         if sale.has_open_slots() {
             slot_reconciliation::reconcile_all(self, &sale.items).await;
         }

@@ -20,8 +20,8 @@ use tokio::time::Instant;
 use crate::cache::copy::SaleCopy;
 use crate::catalogue::SaleState;
 use crate::edge::records::{self, BlocksRecord, CountsRecord};
-use crate::engine::Engine;
 use crate::holders::JournalPart;
+use crate::node::Node;
 
 /// The shortest time between two writes. One write covers all changes in between.
 const PACE: Duration = Duration::from_millis(10);
@@ -48,17 +48,17 @@ const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
 const LOCK_NAME: &str = "feed";
 
 /// Writes the feed while this node has the lock, until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
-    let Some((shared, locks)) = engine.cache().shared() else {
+pub(super) async fn run(node: Arc<Node>) {
+    let Some((shared, locks)) = node.cache().shared() else {
         return std::future::pending().await;
     };
     let locks = locks.lasting(LOCK_LEASE);
     loop {
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
-        if let Err(error) = write_while_held(&engine, shared, &guard).await {
+        if let Err(error) = write_while_held(&node, shared, &guard).await {
             tracing::debug!(%error, "failed to write the edge feed; will retry");
         }
-        engine.holders().journal.end();
+        node.holders().journal.end();
         guard.release().await;
         tokio::time::sleep(RETRY_DELAY).await;
     }
@@ -66,7 +66,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 /// Writes one generation after another while this node has the lock.
 async fn write_while_held(
-    engine: &Engine,
+    node: &Node,
     shared: &SharedRedis,
     guard: &LockGuard,
 ) -> Result<(), SlotError> {
@@ -75,7 +75,7 @@ async fn write_while_held(
     while guard.is_held() {
         // A Redis server that lost the feed also lost the records of live edges. So after this node
         // saw a live edge, it assumes for [`WITHOUT_EDGES_MAX`] that an edge is alive.
-        if !lived(edges_seen) && engine.live_edges().await.is_empty() {
+        if !lived(edges_seen) && node.live_edges().await.is_empty() {
             tokio::time::sleep(EDGE_CHECK_INTERVAL).await;
             continue;
         }
@@ -85,8 +85,8 @@ async fn write_while_held(
             // Another node writes the feed now.
             return Ok(());
         }
-        let mut writer = FeedWriter::new(engine, shared, generation);
-        let mut requests = engine.holders().begin_journal();
+        let mut writer = FeedWriter::new(node, shared, generation);
+        let mut requests = node.holders().begin_journal();
         let mut newest = writer.changes().await;
         while let Some(newest_requests) = newest.filter(|_| guard.is_held()) {
             requests.extend(newest_requests);
@@ -96,17 +96,17 @@ async fn write_while_held(
             }
             requests.clear();
             if !lived(edges_seen) {
-                if engine.live_edges().await.is_empty() {
+                if node.live_edges().await.is_empty() {
                     break;
                 }
                 edges_seen = Some(Instant::now());
             }
             let beat = began + HEARTBEAT;
-            drop(tokio::time::timeout_at(beat, engine.control().feed_changed.notified()).await);
+            drop(tokio::time::timeout_at(beat, node.control().feed_changed.notified()).await);
             tokio::time::sleep_until(began + PACE).await;
             newest = writer.changes().await;
         }
-        engine.holders().journal.end();
+        node.holders().journal.end();
         tokio::time::sleep(PACE).await;
     }
     Ok(())
@@ -114,7 +114,7 @@ async fn write_while_held(
 
 /// One generation of the feed, up to this node's last write.
 struct FeedWriter<'a> {
-    engine: &'a Engine,
+    node: &'a Node,
     shared: &'a SharedRedis,
     key: IdKey,
     at: FeedPosition,
@@ -131,17 +131,17 @@ struct FeedWriter<'a> {
 }
 
 impl<'a> FeedWriter<'a> {
-    fn new(engine: &'a Engine, shared: &'a SharedRedis, generation: u64) -> Self {
+    fn new(node: &'a Node, shared: &'a SharedRedis, generation: u64) -> Self {
         Self {
-            engine,
+            node,
             shared,
-            key: engine.id_key().clone(),
+            key: node.id_key().clone(),
             at: FeedPosition { generation, ..FeedPosition::default() },
             head: FeedHead {
                 generation,
                 seq: 0,
                 requests: 0,
-                as_of: engine.memory_as_of(),
+                as_of: node.memory_as_of(),
                 is_complete: false,
                 has_all_requests: false,
             },
@@ -161,12 +161,12 @@ impl<'a> FeedWriter<'a> {
     /// The requests that it reads afterwards then include the requests of all orders in these
     /// counts. Between the two reads, this function checks whether the set of requests is complete.
     async fn changes(&mut self) -> Option<Vec<u64>> {
-        self.head.as_of = self.engine.memory_as_of();
+        self.head.as_of = self.node.memory_as_of();
         self.gather_blocks().await;
         self.gather_edges().await;
         self.gather_sales();
-        self.head.has_all_requests = !self.engine.holders().is_full();
-        match self.engine.holders().journal.take() {
+        self.head.has_all_requests = !self.node.holders().is_full();
+        match self.node.holders().journal.take() {
             JournalPart::Requests(requests) => Some(requests),
             JournalPart::Incomplete => None,
         }
@@ -217,7 +217,7 @@ impl<'a> FeedWriter<'a> {
 
     /// Gathers the sales that changed. The entry of a deleted sale is empty.
     fn gather_sales(&mut self) {
-        let catalogue = self.engine.catalogue().clone();
+        let catalogue = self.node.catalogue().clone();
         let shown: HashMap<&str, &Arc<SaleState>> = catalogue
             .sales()
             .filter(|sale| sale.row.phase != Phase::Draft)
@@ -262,11 +262,11 @@ impl<'a> FeedWriter<'a> {
             return;
         }
         self.blocks_checked = Some(Instant::now());
-        let Ok(version) = self.engine.store().blocks_version().await else { return };
+        let Ok(version) = self.node.store().blocks_version().await else { return };
         if self.blocks.as_ref() == Some(&version) {
             return;
         }
-        if let Ok(blocks) = self.engine.store().blocks().await {
+        if let Ok(blocks) = self.node.store().blocks().await {
             let text = serde_json::to_string(&BlocksRecord::new(&blocks)).expect("texts serialise");
             self.push(records::BLOCKS.to_owned(), &text);
             self.blocks = Some(version);
@@ -281,7 +281,7 @@ impl<'a> FeedWriter<'a> {
             return;
         }
         self.edges_counted = Some(Instant::now());
-        let edges = self.engine.live_edges().await.len();
+        let edges = self.node.live_edges().await.len();
         if edges > 0 && edges != self.edges {
             self.push(records::EDGES.to_owned(), &edges.to_string());
             self.edges = edges;

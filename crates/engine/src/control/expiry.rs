@@ -7,7 +7,7 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use crate::engine::Engine;
+use crate::node::Node;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
@@ -31,28 +31,28 @@ const BATCHES_AHEAD: usize = 2;
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 /// Expires orders until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
+pub(super) async fn run(node: Arc<Node>) {
     let mut batch = BATCH_MAX;
-    let (mut turns, mut next) = (engine.turns(Work::Expiry), NextRun::Now);
+    let (mut turns, mut next) = (node.turns(Work::Expiry), NextRun::Now);
     loop {
         turns.wait(next).await;
-        next = if is_resting(&engine) { NextRun::Idle } else { expire(&engine, &mut batch).await };
+        next = if is_resting(&node) { NextRun::Idle } else { expire(&node, &mut batch).await };
     }
 }
 
 /// Returns whether this node must not expire orders now.
-fn is_resting(engine: &Engine) -> bool {
-    (engine.layout().is_single_node() && engine.clock().has_alarm()) || !engine.control().leads()
+fn is_resting(node: &Node) -> bool {
+    (node.layout().is_single_node() && node.clock().has_alarm()) || !node.control().leads()
 }
 
-async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
-    match engine.store().next_due().await {
-        Ok(Some(due)) if due <= engine.store().monotonic_now() => expire_all(engine, batch).await,
+async fn expire(node: &Node, batch: &mut usize) -> NextRun {
+    match node.store().next_due().await {
+        Ok(Some(due)) if due <= node.store().monotonic_now() => expire_all(node, batch).await,
         Ok(Some(due)) => NextRun::At(due),
         Ok(None) => NextRun::Idle,
         Err(error) => {
             outage_log::warn!(
-                engine.outage_log(),
+                node.outage_log(),
                 error,
                 event = "order.expiry_read_failed",
                 "failed to read the next order to expire; will retry"
@@ -67,10 +67,10 @@ async fn expire(engine: &Engine, batch: &mut usize) -> NextRun {
 /// Batches follow each other without a pause, because other transactions get their turn anyway. A
 /// single writer runs waiting transactions between two batches, and a database server shares its
 /// time among all sessions.
-async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
+async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
     // A single writer commits all waiting transactions as one group. With two batches, the group
     // would take twice as long. So only one batch waits.
-    let (ahead, time) = if engine.layout().is_single_node() {
+    let (ahead, time) = if node.layout().is_single_node() {
         (1, BATCH_TIME_ALONE)
     } else {
         (BATCHES_AHEAD, BATCH_TIME)
@@ -82,21 +82,20 @@ async fn expire_all(engine: &Engine, batch: &mut usize) -> NextRun {
         while more && under_way.len() < ahead {
             failpoint::pass(Failpoint::ExpiryDue);
             let limit = *batch;
-            under_way.push(async move { (limit, engine.store().expire_due(limit).await) });
+            under_way.push(async move { (limit, node.store().expire_due(limit).await) });
         }
         let Some((limit, expired)) = under_way.next().await else { return next };
         match expired {
             Ok(expired) if expired.is_empty() => more = false,
             Ok(expired) => {
                 failpoint::pass(Failpoint::ExpiryDone);
-                engine.meter().count_expired_orders(expired.len());
-                more &=
-                    expired.len() >= limit && !is_resting(engine) && started.elapsed() < RUN_MAX;
+                node.meter().count_expired_orders(expired.len());
+                more &= expired.len() >= limit && !is_resting(node) && started.elapsed() < RUN_MAX;
                 *batch = next_batch(*batch, began.elapsed(), time);
             }
             Err(error) => {
                 outage_log::warn!(
-                    engine.outage_log(),
+                    node.outage_log(),
                     error,
                     event = "order.expiry_failed",
                     "failed to expire orders; will retry"

@@ -40,7 +40,7 @@ async fn feed(engine: &Engine, grant: &Grant, applied: Seq) -> Result<(), Engine
     loop {
         effect = feed.next(match effect {
             Effect::ReadRows(after) => {
-                Input::Rows(engine.store().feed_after(grant.id, after, ROWS_MAX).await?)
+                Input::Rows(engine.node.store().feed_after(grant.id, after, ROWS_MAX).await?)
             }
             Effect::Apply(rows) => {
                 Input::Applied(engine.slots().apply(grant.slot, grant.epoch, &rows).await?)

@@ -16,15 +16,17 @@ pub(super) async fn check_grant(
     before: &Grant,
 ) -> Result<Option<CloseCause>, EngineError> {
     let (mut check, mut effect) =
-        SlotCheck::start(Arc::new(before.clone()), engine.watches_slots());
+        SlotCheck::start(Arc::new(before.clone()), engine.node.watches_slots());
     loop {
         effect = check.next(match effect {
             Effect::ReadSlot => Input::Slot(engine.slots().view(before.slot).await?),
             Effect::ReadRecalls => {
-                let recalls = engine.store().pending_recalls().await?;
+                let recalls = engine.node.store().pending_recalls().await?;
                 Input::RecallsPending(recalls.iter().any(|recall| recall.grant == before.id))
             }
-            Effect::ReadGrant => Input::Grant(engine.store().grant(before.id).await?.map(Arc::new)),
+            Effect::ReadGrant => {
+                Input::Grant(engine.node.store().grant(before.id).await?.map(Arc::new))
+            }
             Effect::Finish(Finding::Healthy) => return Ok(None),
             Effect::Finish(Finding::Lost(cause)) => return Ok(Some(cause)),
             Effect::Finish(Finding::Full) => {
@@ -39,10 +41,10 @@ async fn roll_epoch(engine: &Engine, item: &ItemState, grant: &Grant) -> Result<
     let _guard = item.work.reconciling.lock().await;
     engine.slots().stop(grant.slot, true).await?;
     if engine.drain(std::slice::from_ref(&grant.slot), Instant::now() + DRAIN_MAX).await.is_ok()
-        && engine.store().close_grant(grant.id, CloseCause::Rolled).await?
+        && engine.node.store().close_grant(grant.id, CloseCause::Rolled).await?
     {
         tracing::info!(
-            slot = engine.catalogue().slot_name(grant.slot),
+            slot = engine.node.catalogue().slot_name(grant.slot),
             event = "slot.full",
             "a slot's memory was full; the slot continues under a new epoch"
         );

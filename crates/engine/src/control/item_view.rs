@@ -7,6 +7,7 @@ use doorbuster_steps::slot_reconciliation::{ItemView, POOL_REST_MS, Portions};
 
 use crate::catalogue::{ItemState, SaleState};
 use crate::engine::Engine;
+use crate::node::Node;
 
 /// An item in this node's memory.
 pub(super) struct ItemInMemory<'a> {
@@ -16,9 +17,9 @@ pub(super) struct ItemInMemory<'a> {
 }
 
 /// Returns the portions in which the item's slots get units.
-pub(super) fn portions(engine: &Engine, item: &ItemState) -> Portions {
+pub(super) fn portions(node: &Node, item: &ItemState) -> Portions {
     let nodes =
-        (!engine.layout().reaches_all_slots()).then(|| engine.live_nodes().count().now().into());
+        (!node.layout().reaches_all_slots()).then(|| node.live_nodes().count().now().into());
     Portions::new(item.row.spread, item.gauge.counts().total, nodes)
 }
 
@@ -28,15 +29,15 @@ impl ItemView for ItemInMemory<'_> {
     }
 
     fn is_in_spread(&self, slot: SlotKey) -> bool {
-        self.engine.layout().has_slot(&self.item.row.spread, slot.index)
+        self.engine.node.layout().has_slot(&self.item.row.spread, slot.index)
     }
 
     fn reaches_all_slots(&self) -> bool {
-        self.engine.layout().reaches_all_slots()
+        self.engine.node.layout().reaches_all_slots()
     }
 
     fn portions(&self) -> Portions {
-        portions(self.engine, self.item)
+        portions(&self.engine.node, self.item)
     }
 
     fn limit(&self) -> u32 {
@@ -50,11 +51,11 @@ impl ItemView for ItemInMemory<'_> {
     fn pool_rest_ms(&self) -> u64 {
         let until = self.item.work.pool_rests_until.load(Ordering::Acquire);
         // After a step of the clock, the difference can be large or negative, so it is limited.
-        (until - self.engine.now().0).clamp(0, POOL_REST_MS).unsigned_abs()
+        (until - self.engine.node.now().0).clamp(0, POOL_REST_MS).unsigned_abs()
     }
 
     fn rest_pool(&mut self) {
-        let until = self.engine.now().plus(POOL_REST_MS);
+        let until = self.engine.node.now().plus(POOL_REST_MS);
         self.item.work.pool_rests_until.store(until.0, Ordering::Release);
     }
 
@@ -63,7 +64,7 @@ impl ItemView for ItemInMemory<'_> {
     }
 
     fn leads(&self) -> bool {
-        self.engine.control().leads()
+        self.engine.node.control().leads()
     }
 
     fn is_draining(&self) -> bool {
@@ -71,12 +72,12 @@ impl ItemView for ItemInMemory<'_> {
     }
 
     fn halts(&self) -> bool {
-        let is_own = self.engine.layout().is_node_local();
-        self.sale.is_draining() || (is_own && self.engine.lifecycle().is_stopping())
+        let is_own = self.engine.node.layout().is_node_local();
+        self.sale.is_draining() || (is_own && self.engine.node.lifecycle().is_stopping())
     }
 
     fn may_resume(&mut self, halts: bool) -> bool {
         let stopped_here = self.item.work.stopped_here.swap(halts, Ordering::AcqRel);
-        self.engine.layout().is_node_local() || stopped_here || self.leads()
+        self.engine.node.layout().is_node_local() || stopped_here || self.leads()
     }
 }

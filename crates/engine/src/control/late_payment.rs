@@ -20,16 +20,16 @@ impl Engine {
     ///
     /// If the store is unreachable. The caller may repeat the call.
     pub async fn capture(&self, payment: Capture) -> Result<CaptureOutcome, EngineError> {
-        let first = self.store().capture(payment.clone(), false).await?;
+        let first = self.node.store().capture(payment.clone(), false).await?;
         let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
         failpoint::pass(Failpoint::LateLacks);
         let id = order.item;
-        if self.catalogue().item_by_id(id).is_none() {
+        if self.node.catalogue().item_by_id(id).is_none() {
             self.refresh_catalogue().await?;
         }
-        let catalogue = self.catalogue().clone();
+        let catalogue = self.node.catalogue().clone();
         let Some(item) = catalogue.item_by_id(id) else {
-            return Ok(self.store().capture(payment, true).await?);
+            return Ok(self.node.store().capture(payment, true).await?);
         };
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_late(item, payment).await;
@@ -39,13 +39,13 @@ impl Engine {
         // quota in the slot again.
         if let Err(error) = slot_reconciliation::reconcile_locked(self, item).await {
             outage_log::warn!(
-                self.outage_log(),
+                self.node.outage_log(),
                 error,
                 event = "payment.late_reconcile_failed",
                 "failed to reconcile slots after a late payment; will retry"
             );
         }
-        self.control().wake(item.row.id);
+        self.node.control().wake(item.row.id);
         captured
     }
 
@@ -62,7 +62,7 @@ impl Engine {
             let input = match effect {
                 Effect::Capture { is_last } => {
                     changed = listen(item);
-                    captured = self.store().capture(payment.clone(), is_last).await?;
+                    captured = self.node.store().capture(payment.clone(), is_last).await?;
                     Input::Captured(match &captured {
                         CaptureOutcome::UnitsMissing { units, .. } => Some(*units),
                         _ => None,
@@ -89,7 +89,7 @@ impl Engine {
             }
             Err(error) => {
                 outage_log::warn!(
-                    self.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "payment.late_recall_failed",
                     "failed to recall units for a late payment; the payment uses only the pool"

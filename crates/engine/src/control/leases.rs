@@ -17,6 +17,7 @@ use doorbuster_steps::takeover::{Effect, Input, Takeover};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, EngineError};
+use crate::node::Node;
 use crate::outage_log;
 
 /// How long a node counts as alive after its last renewal.
@@ -26,14 +27,14 @@ pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 
 /// Renews the leases until the program stops.
 pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
-    if engine.layout().is_single_node() {
+    if engine.node.layout().is_single_node() {
         return std::future::pending().await;
     }
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(LEASE_RENEWAL).await;
         let asked = Instant::now();
-        let released = engine.this_node().lock_leases().await;
+        let released = engine.node.this_node().lock_leases().await;
         if *released {
             return std::future::pending().await;
         }
@@ -42,22 +43,23 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
         match renewed {
             Ok(()) => {
                 if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
-                    handle_own_lapse(&engine, asked.duration_since(last));
+                    handle_own_lapse(&engine.node, asked.duration_since(last));
                 }
                 last = asked;
             }
             Err(error) => {
                 outage_log::warn!(
-                    engine.outage_log(),
+                    engine.node.outage_log(),
                     error,
                     event = "node.lease_failed",
                     "failed to renew this node's lease; will retry"
                 );
-                engine.control().scheduler.set_leads(false);
+                engine.node.control().scheduler.set_leads(false);
                 engine
+                    .node
                     .control()
                     .reconciles_on_commit
-                    .store(engine.layout().is_node_local(), Ordering::Release);
+                    .store(engine.node.layout().is_node_local(), Ordering::Release);
             }
         }
     }
@@ -65,43 +67,49 @@ pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
 
 /// After this node's lease lapsed, wakes the checks of all slots that this node reaches. The reason
 /// is that other nodes may have closed this node's grants.
-fn handle_own_lapse(engine: &Engine, away: Duration) {
+fn handle_own_lapse(node: &Node, away: Duration) {
     tracing::warn!(
         away_ms = away.as_millis(),
         event = "node.lease_lapsed",
         "this node's lease lapsed; if other nodes took its units, its slots start a new epoch"
     );
-    engine.meter().count_lease_lapse();
-    engine.control().suspect_loss();
-    for item in engine.items_with_open_slots() {
-        engine.control().wake(item.row.id);
+    node.meter().count_lease_lapse();
+    node.control().suspect_loss();
+    for item in node.items_with_open_slots() {
+        node.control().wake(item.row.id);
     }
 }
 
 /// Renews this node's lease. With the control role, the node also takes or renews the leader's
 /// lease. If the node is the leader after that, it also closes the grants of dead nodes.
 pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
-    let control = engine.control();
-    if engine.layout().is_single_node() {
+    let control = engine.node.control();
+    if engine.node.layout().is_single_node() {
         control.scheduler.set_leads(true);
         control.reconciles_on_commit.store(true, Ordering::Release);
         return Ok(());
     }
-    engine.store().renew_node_lease(engine.node(), LEASE_MS, &engine.node_description()).await?;
-    let has_lead =
-        roles.control && engine.store().take_leader_lease(engine.node().0, LEASE_MS).await?;
-    let leads = has_lead || engine.this_node().always_leads();
+    engine
+        .node
+        .store()
+        .renew_node_lease(engine.node.id(), LEASE_MS, &engine.node.node_description())
+        .await?;
+    let has_lead = roles.control
+        && engine.node.store().take_leader_lease(engine.node.id().0, LEASE_MS).await?;
+    let leads = has_lead || engine.node.this_node().always_leads();
     if control.scheduler.set_leads(leads) {
         tracing::info!(
             leads,
-            node = %engine.node(),
+            node = %engine.node.id(),
             event = "node.leadership_changed",
             "leadership changed"
         );
-        engine.meter().count_leader_change();
+        engine.node.meter().count_leader_change();
     }
-    control.reconciles_on_commit.store(leads || engine.layout().is_node_local(), Ordering::Release);
-    if leads && !engine.layout().reaches_all_slots() {
+    control
+        .reconciles_on_commit
+        .store(leads || engine.node.layout().is_node_local(), Ordering::Release);
+    if leads && !engine.node.layout().reaches_all_slots() {
         take_over(engine).await
     } else {
         read_nodes(engine).await.map(drop)
@@ -111,15 +119,15 @@ pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), En
 /// Closes the grants of nodes whose leases have lapsed. [`doorbuster_steps::takeover`] has the
 /// sequence of the effects.
 async fn take_over(engine: &Engine) -> Result<(), EngineError> {
-    let (mut steps, mut effect) = Takeover::begin(engine.node());
+    let (mut steps, mut effect) = Takeover::begin(engine.node.id());
     loop {
         effect = steps.next(match effect {
-            Effect::ReadGrants => Input::Grants(engine.store().open_grants().await?),
+            Effect::ReadGrants => Input::Grants(engine.node.store().open_grants().await?),
             Effect::ReadNodes => Input::Live(read_nodes(engine).await?),
             Effect::Close(grant) => {
-                if engine.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
+                if engine.node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
                     tracing::warn!(
-                        slot = engine.catalogue().slot_name(grant.slot),
+                        slot = engine.node.catalogue().slot_name(grant.slot),
                         units = grant.unsettled(),
                         event = "node.lost",
                         "a node's lease lapsed; other nodes sell its units"
@@ -135,19 +143,22 @@ async fn take_over(engine: &Engine) -> Result<(), EngineError> {
 /// Reads which nodes have a valid lease, answers the questions of these nodes, and returns the
 /// nodes.
 async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
-    let nodes = engine.store().nodes().await?;
+    let nodes = engine.node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
-    engine.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
-    if let Some(heard) = engine.live_nodes().observe(&nodes, &engine.items_with_open_slots()) {
+    engine.node.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
+    if let Some(heard) =
+        engine.node.live_nodes().observe(&nodes, &engine.node.items_with_open_slots())
+    {
         engine.slots().set_live_nodes(&heard);
-        engine.control().queues_changed.notify_one();
+        engine.node.control().queues_changed.notify_one();
     }
     // Each node's lease row contains its questions to other nodes about refusals.
-    if engine.answer_questions(&nodes) {
+    if engine.node.answer_questions(&nodes) {
         // This second renewal shows this node's answers to the other nodes at once.
         engine
+            .node
             .store()
-            .renew_node_lease(engine.node(), LEASE_MS, &engine.node_description())
+            .renew_node_lease(engine.node.id(), LEASE_MS, &engine.node.node_description())
             .await?;
     }
     Ok(live)

@@ -24,12 +24,12 @@ pub(crate) async fn recall_to_pool(
     let (mut steps, mut effect) = PoolRecall::begin(item.reached_slots(), units);
     loop {
         effect = steps.next(match effect {
-            Effect::ReadGrants => Input::Grants(engine.store().grants(item.row.id).await?),
+            Effect::ReadGrants => Input::Grants(engine.node.store().grants(item.row.id).await?),
             Effect::CountUnits(grant) => Input::Units(feed::feed_and_count(engine, &grant).await?),
-            Effect::ReadRecalls => Input::Recalls(engine.store().pending_recalls().await?),
+            Effect::ReadRecalls => Input::Recalls(engine.node.store().pending_recalls().await?),
             Effect::BeginRecall { from, units } => {
                 let (id, target) = (recall::new_id(), RecallTarget::Pool);
-                let recall = engine.store().begin_recall(id, from, target, units).await?;
+                let recall = engine.node.store().begin_recall(id, from, target, units).await?;
                 if recall.is_some() {
                     failpoint::pass(Failpoint::RecallBegun);
                 }
@@ -39,7 +39,7 @@ pub(crate) async fn recall_to_pool(
                 Input::Taken(recall::take_units(engine, &from, &recall).await?)
             }
             Effect::FinishRecall { recall, units } => {
-                Input::Moved(recall::finish_recall(engine, recall, units).await?)
+                Input::Moved(recall::finish_recall(&engine.node, recall, units).await?)
             }
             Effect::Finish(moved) => return Ok(moved),
         });

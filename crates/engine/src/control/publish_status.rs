@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::catalogue::SaleState;
-use crate::engine::Engine;
+use crate::node::Node;
 use crate::notify::EventKind;
 
 /// Shortest time between two events of one sale.
@@ -17,16 +17,16 @@ const PACE: Duration = Duration::from_millis(250);
 const READERS_PER_SEC: u32 = 5_000;
 
 /// Publishes until the program stops.
-pub async fn run(engine: Arc<Engine>) {
+pub async fn run(node: Arc<Node>) {
     let mut published = StatusPacer::default();
     let mut postponed = HashSet::new();
     loop {
         if postponed.is_empty() {
-            engine.control().sales_changed.notified().await;
+            node.control().sales_changed.notified().await;
         }
-        postponed.extend(engine.control().take_sales());
+        postponed.extend(node.control().take_sales());
         let (catalogue, now, readers) =
-            (engine.catalogue(), Instant::now(), engine.hub().status_readers());
+            (node.catalogue(), Instant::now(), node.hub().status_readers());
         postponed.retain(|sale: &Arc<str>| {
             let is_due = published.is_due(
                 sale,
@@ -35,7 +35,7 @@ pub async fn run(engine: Arc<Engine>) {
                 readers,
             );
             if is_due {
-                engine.hub().publish(EventKind::Status(sale.clone()));
+                node.hub().publish(EventKind::Status(sale.clone()));
             }
             !is_due
         });

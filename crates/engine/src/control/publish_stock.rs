@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::engine::Engine;
+use crate::node::Node;
 
 /// Time between two checks of the numbers.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -36,7 +37,7 @@ const PUBLISH: &str = include_str!("publish_stock.lua");
 
 /// Publishes while this node has the lock, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    let Some((shared, locks)) = engine.cache().shared() else {
+    let Some((shared, locks)) = engine.node.cache().shared() else {
         return std::future::pending().await;
     };
     loop {
@@ -57,7 +58,7 @@ async fn publish(
 ) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
     while guard.is_held() {
-        let sales = by_urgency(engine);
+        let sales = by_urgency(&engine.node);
         written.retain(|name, _| sales.iter().any(|sale| *sale.row.id == **name));
         for sale in sales {
             let is_due = |at: &Instant| at.elapsed() >= REWRITE_INTERVAL;
@@ -85,8 +86,8 @@ async fn publish(
 }
 
 /// Returns the sales to publish, in the order of [`urgency`].
-fn by_urgency(engine: &Engine) -> Vec<Arc<SaleState>> {
-    let (catalogue, now) = (engine.catalogue(), engine.now());
+fn by_urgency(node: &Node) -> Vec<Arc<SaleState>> {
+    let (catalogue, now) = (node.catalogue(), node.now());
     let mut sales: Vec<_> = catalogue
         .sales()
         .filter_map(|sale| Some((urgency(&sale.row, now)?, sale.clone())))

@@ -24,8 +24,11 @@ const AFTER_END_MS: i64 = 60_000;
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         drop(
-            tokio::time::timeout(SELECTION_INTERVAL, engine.control().queues_changed.notified())
-                .await,
+            tokio::time::timeout(
+                SELECTION_INTERVAL,
+                engine.node.control().queues_changed.notified(),
+            )
+            .await,
         );
         engine.serve();
     }
@@ -55,13 +58,13 @@ impl Engine {
     /// Starts reading the queues that are assigned to this node, for every sale that may have
     /// tickets.
     pub fn serve(&self) {
-        let (catalogue, now) = (self.catalogue(), self.now());
+        let (catalogue, now) = (self.node.catalogue(), self.node.now());
         let mut sales: Vec<(i64, &Arc<SaleState>)> =
             catalogue.sales().filter_map(|sale| Some((priority(&sale.row, now)?, sale))).collect();
         sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
         let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
-        if let Err(error) = self.slots().serve(&self.live_nodes().settled_of(slots)) {
+        if let Err(error) = self.slots().serve(&self.node.live_nodes().settled_of(slots)) {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",
@@ -75,17 +78,17 @@ impl Engine {
     /// if this deployment has no queues.
     #[must_use]
     pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
-        if self.layout().is_node_local() {
+        if self.node.layout().is_node_local() {
             return 0;
         }
-        let now = self.now();
+        let now = self.node.now();
         let (begins, ends) = sale_window(row, now);
         let meets = |other: &SaleRow| {
             let is_on = matches!(other.phase, Phase::Scheduled | Phase::Open | Phase::Paused);
             let (others_begin, others_end) = sale_window(other, now);
             is_on && other.id != row.id && others_begin < ends && begins < others_end
         };
-        let catalogue = self.catalogue();
+        let catalogue = self.node.catalogue();
         let others =
             catalogue.sales().filter(|other| meets(&other.row)).flat_map(|other| &other.items);
         own + others.map(|item| item.slots.len()).sum::<usize>()

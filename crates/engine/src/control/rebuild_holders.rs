@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Engine;
+use crate::node::Node;
 use crate::outage_log;
 
 /// Time between two checks for a full set.
@@ -13,31 +13,31 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(60);
 const REST_AFTER_FULL: Duration = Duration::from_secs(3_600);
 
 /// Frees memory until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
+pub(super) async fn run(node: Arc<Node>) {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
-        if !engine.holders().is_full() {
+        if !node.holders().is_full() {
             continue;
         }
-        engine.holders().begin_rebuild();
-        while let Err(error) = engine.load_holders().await {
+        node.holders().begin_rebuild();
+        while let Err(error) = node.load_holders().await {
             outage_log::warn!(
-                engine.outage_log(),
+                node.outage_log(),
                 error,
                 event = "store.holders_failed",
                 "failed to refresh the set of request keys that hold orders; will retry"
             );
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
-        engine.holders().finish_rebuild();
+        node.holders().finish_rebuild();
         tracing::warn!(
-            requests = engine.holders().len(),
-            full = engine.holders().is_full(),
+            requests = node.holders().len(),
+            full = node.holders().is_full(),
             event = "store.holders_full",
             "the set of request keys that hold orders was full; keys of sales that ended long ago \
              were removed"
         );
-        if engine.holders().is_full() {
+        if node.holders().is_full() {
             tokio::time::sleep(REST_AFTER_FULL).await;
         }
     }

@@ -4,6 +4,7 @@ use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, Recall, RecallId};
 
 use crate::engine::{Engine, EngineError};
+use crate::node::Node;
 
 /// Takes the recalled units out of a slot.
 pub(super) async fn take_units(
@@ -20,14 +21,14 @@ pub(super) async fn take_units(
 
 /// Moves in the store the units that a slot gave for a recall. Returns the number of moved units.
 pub(super) async fn finish_recall(
-    engine: &Engine,
+    node: &Node,
     recall: RecallId,
     taken: u64,
 ) -> Result<u64, EngineError> {
     failpoint::pass(Failpoint::RecallTaken);
-    let moved = engine.store().finish_recall(recall, taken).await?;
+    let moved = node.store().finish_recall(recall, taken).await?;
     tracing::debug!(?recall, units = moved, "moved recalled units");
-    engine.meter().count_recall();
+    node.meter().count_recall();
     Ok(moved)
 }
 

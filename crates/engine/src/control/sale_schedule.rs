@@ -19,14 +19,14 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// Opens and closes sales until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let (mut under_way, mut steps) = (HashSet::new(), JoinSet::new());
-    let (mut turns, mut run) = (engine.turns(Work::Phases), NextRun::Now);
+    let (mut turns, mut run) = (engine.node.turns(Work::Phases), NextRun::Now);
     loop {
         turns.wait(run).await;
         while let Some(ended) = steps.try_join_next() {
             under_way.remove(&ended.unwrap_or_default());
         }
-        let sales: Vec<_> = engine.catalogue().sales().cloned().collect();
-        let now = engine.store().monotonic_now();
+        let sales: Vec<_> = engine.node.catalogue().sales().cloned().collect();
+        let now = engine.node.store().monotonic_now();
         let mut next: Option<Millis> = None;
         for sale in sales {
             let Some((step, at)) = next_step(&sale) else { continue };
@@ -46,7 +46,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -> String {
     if let Err(error) = engine.step_sale(&sale.row.id, step).await {
         outage_log::warn!(
-            engine.outage_log(),
+            engine.node.outage_log(),
             error,
             event = "sale.phase_failed",
             sale = sale.row.id,
@@ -55,7 +55,7 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -
         );
         tokio::time::sleep(RETRY_DELAY).await;
     }
-    engine.control().wake_timed_jobs();
+    engine.node.control().wake_timed_jobs();
     sale.row.id.clone()
 }
 

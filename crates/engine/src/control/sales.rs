@@ -39,14 +39,14 @@ impl Drop for SaleLock<'_> {
 impl Engine {
     /// Waits for exclusive access to the sale.
     async fn lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> SaleLock<'a> {
-        SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.control() }
+        SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.node.control() }
     }
 
     /// Takes exclusive access to the sale without waiting. Returns `None` if another task has the
     /// access.
     pub(super) fn try_lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> Option<SaleLock<'a>> {
         let alone = flags.sale_lock.try_lock().ok()?;
-        Some(SaleLock { alone: Some(alone), control: self.control() })
+        Some(SaleLock { alone: Some(alone), control: self.node.control() })
     }
 
     /// Creates a draft. Returns `None` if another sale has this id.
@@ -54,7 +54,7 @@ impl Engine {
     /// # Errors
     /// If the store is unreachable.
     pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
-        let Some(row) = self.store().create_sale(sale).await? else { return Ok(None) };
+        let Some(row) = self.node.store().create_sale(sale).await? else { return Ok(None) };
         self.show_new_sale(row.clone()).await?;
         Ok(Some(row))
     }
@@ -69,11 +69,11 @@ impl Engine {
         if_version: Option<u64>,
         patch: SalePatch,
     ) -> Result<PatchOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(flags) = self.node.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(PatchOutcome::NotFound);
         };
         let _guard = self.lock_sale(&flags).await;
-        let outcome = self.store().patch_sale(id, if_version, patch).await?;
+        let outcome = self.node.store().patch_sale(id, if_version, patch).await?;
         if let PatchOutcome::Done(row) = &outcome {
             self.show_sale(row.clone()).await?;
         }
@@ -89,14 +89,14 @@ impl Engine {
         id: &str,
         if_version: Option<u64>,
     ) -> Result<DeleteOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(flags) = self.node.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(DeleteOutcome::NotFound);
         };
         let guard = self.lock_sale(&flags).await;
         let slots = self.slots_with_grants(id).await?;
-        let outcome = self.store().delete_sale(id, if_version).await?;
+        let outcome = self.node.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
-            self.change_catalogue(|c| c.remove(id));
+            self.node.change_catalogue(|c| c.remove(id));
             drop(guard);
             // If a slot does not answer, it keeps its data. This does no harm, because no grant can
             // use the data any more.
@@ -108,10 +108,12 @@ impl Engine {
     /// Returns the slots that got a grant since the sale was created. A draft has such slots if it
     /// was scheduled before.
     async fn slots_with_grants(&self, id: &str) -> Result<Vec<SlotKey>, EngineError> {
-        let Some(sale) = self.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
+        let Some(sale) = self.node.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
         let mut slots = Vec::new();
         for item in &sale.items {
-            slots.extend(self.store().grants(item.row.id).await?.iter().map(|grant| grant.slot));
+            slots.extend(
+                self.node.store().grants(item.row.id).await?.iter().map(|grant| grant.slot),
+            );
         }
         // The grants of an item are ordered by slot.
         slots.dedup();
@@ -125,11 +127,11 @@ impl Engine {
     ///
     /// If the store is unreachable. The caller may repeat the step.
     pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(flags) = self.node.catalogue().sale(id).map(|s| s.flags.clone()) else {
             return Ok(StepOutcome::NotFound);
         };
         let _guard = self.lock_sale(&flags).await;
-        let Some(sale) = self.catalogue().sale(id).cloned() else {
+        let Some(sale) = self.node.catalogue().sale(id).cloned() else {
             return Ok(StepOutcome::NotFound);
         };
         let outcome = match step.apply(sale.row.phase) {
@@ -163,7 +165,7 @@ impl Engine {
         step: PhaseStep,
         announced: Option<u64>,
     ) -> Result<Option<StepOutcome>, EngineError> {
-        let outcome = self.store().step_drained_sale(id, step, announced).await?;
+        let outcome = self.node.store().step_drained_sale(id, step, announced).await?;
         if let Some(StepOutcome::Done { sale: row, .. }) = &outcome {
             self.show_sale(row.clone()).await?;
         }
@@ -196,7 +198,7 @@ impl Engine {
         }
         // The cancelled drain changed the sale's version, so the row is read again.
         if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
-            && let Some(newest) = self.store().sale(&row.id).await?
+            && let Some(newest) = self.node.store().sale(&row.id).await?
         {
             *row = newest;
         }
@@ -211,7 +213,7 @@ impl Engine {
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
         for drain in 1.. {
-            let Some(sale) = self.catalogue().sale(id).cloned() else { break };
+            let Some(sale) = self.node.catalogue().sale(id).cloned() else { break };
             let stepped = self.drain_and_step(&sale, step, drain == DRAINS_MAX).await?;
             if let Some(outcome) = stepped {
                 return Ok(outcome);
@@ -221,7 +223,7 @@ impl Engine {
                 event = "slot.drained_again",
                 "another node changed this sale during its drain; draining it again"
             );
-            match self.store().sale(id).await? {
+            match self.node.store().sale(id).await? {
                 Some(row) => self.show_sale(row).await?,
                 None => break,
             }
@@ -267,12 +269,12 @@ impl Engine {
         spread: Spread,
         if_version: Option<u64>,
     ) -> Result<SpreadOutcome, EngineError> {
-        let Some(flags) = self.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
+        let Some(flags) = self.node.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
             return Ok(SpreadOutcome::NotFound);
         };
         let _guard = self.lock_sale(&flags).await;
-        let before = self.catalogue().item_by_id(item.row.id).map(|item| item.row.spread);
-        let outcome = self.store().set_spread(item.row.id, spread, if_version).await?;
+        let before = self.node.catalogue().item_by_id(item.row.id).map(|item| item.row.spread);
+        let outcome = self.node.store().set_spread(item.row.id, spread, if_version).await?;
         if let SpreadOutcome::Done(row) = &outcome
             && before != Some(spread)
         {
@@ -286,9 +288,9 @@ impl Engine {
                 self.show_sale(row.clone()).await?;
                 // A slot keeps the portions of its grant. So a new spread needs a new grant.
                 for grant in
-                    self.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
+                    self.node.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
                 {
-                    self.store().close_grant(grant.id, CloseCause::Rolled).await?;
+                    self.node.store().close_grant(grant.id, CloseCause::Rolled).await?;
                 }
             }
             self.reconcile_after_step(&row.id).await?;
@@ -311,23 +313,23 @@ impl Engine {
     async fn show_row(&self, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
         // Another node may have deleted the sale and created it again. In that case this node knows
         // the sale but not its items.
-        let known = self.catalogue().clone();
+        let known = self.node.catalogue().clone();
         let items: Vec<_> =
             row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
         let counts = match items.is_empty() {
             true => Vec::new(),
-            false => self.store().counts(Some(items.clone())).await?,
+            false => self.node.store().counts(Some(items.clone())).await?,
         };
         let id: std::sync::Arc<str> = row.id.as_str().into();
-        if !self.put_sale(row, &counts, is_new) {
+        if !self.node.put_sale(row, &counts, is_new) {
             return Ok(false);
         }
         if !items.is_empty() {
             // Other nodes may have changed the counts before the catalogue had the items.
-            self.read_counts(items).await?;
+            self.node.read_counts(items).await?;
         }
-        self.control().status_changed(&id);
-        self.control().wake_timed_jobs();
+        self.node.control().status_changed(&id);
+        self.node.control().wake_timed_jobs();
         Ok(true)
     }
 }

@@ -17,12 +17,12 @@ const ASKED_AT_ONCE: usize = 16;
 
 /// Retires slots until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
-    if engine.layout().is_node_local() {
+    if engine.node.layout().is_node_local() {
         // Slots in node memory end with the process, so this job has nothing to do.
         return std::future::pending().await;
     }
     let mut gone = HashSet::new();
-    let mut turns = engine.turns(Work::Retirement);
+    let mut turns = engine.node.turns(Work::Retirement);
     loop {
         turns.wait(NextRun::Idle).await;
         retire(&engine, &mut gone).await;
@@ -31,8 +31,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 /// Asks every slot of a recently ended sale to delete its data, until the slot has no data.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
-    let since = engine.now().plus(-AFTER_END_MS);
+    let since = engine.node.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine
+        .node
         .catalogue()
         .sales()
         .filter(|sale| {

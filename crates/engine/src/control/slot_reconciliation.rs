@@ -15,6 +15,7 @@ use super::job_signals::WakeReason;
 use super::{feed, recall, spread, start_slot};
 use crate::catalogue::{ItemState, SlotUnits};
 use crate::engine::{Engine, EngineError};
+use crate::node::Node;
 use crate::outage_log;
 
 /// The number of items that are reconciled at the same time. The store groups the commits of these
@@ -33,12 +34,12 @@ const GIVE_WAY: Duration = Duration::from_millis(20);
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut tasks = JoinSet::new();
     loop {
-        engine.control().items_changed.notified().await;
-        for (id, reason) in engine.control().take_items() {
+        engine.node.control().items_changed.notified().await;
+        for (id, reason) in engine.node.control().take_items() {
             while tasks.len() >= RECONCILED_AT_ONCE {
                 tasks.join_next().await;
             }
-            let Some(item) = engine.catalogue().item_by_id(id).cloned() else { continue };
+            let Some(item) = engine.node.catalogue().item_by_id(id).cloned() else { continue };
             let engine = engine.clone();
             tasks.spawn(async move {
                 if reason == WakeReason::Pool && !needs_pool_units(&engine, &item).await {
@@ -54,19 +55,19 @@ pub(super) async fn run(engine: Arc<Engine>) {
                 // Another task may have changed the item while this task waited for the lock. That
                 // task relies on this reconciliation to use the new values, so the item is read
                 // again.
-                let item = engine.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
+                let item = engine.node.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
                 let reconciled = reconcile_locked(&engine, &item).await;
                 drop(alone);
                 if let Err(error) = reconciled {
                     outage_log::warn!(
-                        engine.outage_log(),
+                        engine.node.outage_log(),
                         error,
                         event = "slot.reconcile_failed",
-                        item = engine.catalogue().item_name(id),
+                        item = engine.node.catalogue().item_name(id),
                         "failed to reconcile slots; will retry"
                     );
                     tokio::time::sleep(RETRY_DELAY).await;
-                    engine.control().wake(id);
+                    engine.node.control().wake(id);
                 }
             });
         }
@@ -80,13 +81,13 @@ pub(crate) async fn reconcile_all(engine: &Engine, items: &[Arc<ItemState>]) {
     let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
         if let Err(error) = reconcile(engine, &item).await {
             outage_log::warn!(
-                engine.outage_log(),
+                engine.node.outage_log(),
                 error,
                 event = "slot.reconcile_failed",
                 item = format!("{}/{}", item.sale, item.row.name),
                 "failed to reconcile slots; will retry"
             );
-            engine.control().wake(item.row.id);
+            engine.node.control().wake(item.row.id);
         }
     });
     each.buffer_unordered(RECONCILED_AT_ONCE).collect::<()>().await;
@@ -101,7 +102,7 @@ pub async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), EngineEr
 /// Returns whether a slot needs units of the pool now. Always returns true if the pool is not
 /// distributed in portions.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
-    let portions = portions(engine, item);
+    let portions = portions(&engine.node, item);
     if !portions.spread.uses_sub_domains() {
         return true;
     }
@@ -119,7 +120,7 @@ async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
 
 /// Like [`reconcile`], for a caller that has the item's lock.
 pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Result<(), EngineError> {
-    let Some(sale) = engine.catalogue().sale(&item.sale).cloned() else { return Ok(()) };
+    let Some(sale) = engine.node.catalogue().sale(&item.sale).cloned() else { return Ok(()) };
     if !sale.has_open_slots() {
         return Ok(());
     }
@@ -145,7 +146,7 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
 
 /// Performs an effect of a round, and returns its result.
 async fn perform(engine: &Engine, item: &ItemState, effect: Effect) -> Result<Input, EngineError> {
-    let (store, slots) = (engine.store(), engine.slots());
+    let (store, slots) = (engine.node.store(), engine.slots());
     Ok(match effect {
         Effect::ReadGrants => Input::Grants(store.grants(item.row.id).await?),
         Effect::ReadRecalls => Input::Recalls(store.pending_recalls().await?),
@@ -157,23 +158,23 @@ async fn perform(engine: &Engine, item: &ItemState, effect: Effect) -> Result<In
             Input::Taken(recall::take_units(engine, &from, &recall).await?)
         }
         Effect::FinishRecall { recall, units } => {
-            Input::Moved(recall::finish_recall(engine, recall, units).await?)
+            Input::Moved(recall::finish_recall(&engine.node, recall, units).await?)
         }
         Effect::Feed(slots) => Input::Fed(feed::feed_slots(engine, slots).await?),
         Effect::Distribute { refills, .. } => {
             let mut given = Vec::with_capacity(refills.len());
             for part in &refills {
-                given.push(refill(engine, part).await?);
+                given.push(refill(&engine.node, part).await?);
             }
             Input::Refilled(given)
         }
-        Effect::Gather(part) => Input::Refilled(vec![refill(engine, &part).await?]),
+        Effect::Gather(part) => Input::Refilled(vec![refill(&engine.node, &part).await?]),
         Effect::BeginRecall { from, into, units } => {
             let target = RecallTarget::Grant(into);
             Input::RecallBegun(store.begin_recall(recall::new_id(), from, target, units).await?)
         }
         Effect::RunAgain(pause) => {
-            engine.wake_after(pause_before_next(pause), item.row.id);
+            engine.node.wake_after(pause_before_next(pause), item.row.id);
             Input::Done
         }
         Effect::Stop { slot, stopped } => {
@@ -193,12 +194,12 @@ fn pause_before_next(pause: Pause) -> Duration {
 }
 
 /// Moves units from the pool to a grant. Returns the grant and the number of moved units.
-async fn refill(engine: &Engine, part: &Refill) -> Result<(GrantId, u64), EngineError> {
+async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineError> {
     let Refill { grant, slot, portion } = part;
-    let given = engine.store().refill(*grant, portion.units, portion.counter).await?;
+    let given = node.store().refill(*grant, portion.units, portion.counter).await?;
     if given > 0 {
         tracing::debug!(%slot, units = given, counter = portion.counter.as_str(), "refilled");
-        engine.meter().count_refill(given);
+        node.meter().count_refill(given);
     }
     Ok((*grant, given))
 }

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
+use crate::node::Node;
 use crate::outage_log;
 
 use super::grant_check::check_grant;
@@ -26,18 +27,18 @@ const WATCHED_AT_ONCE: usize = 64;
 /// Watches until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
-        tokio::time::sleep(if engine.watches_slots() { PACE } else { CHECK_INTERVAL }).await;
+        tokio::time::sleep(if engine.node.watches_slots() { PACE } else { CHECK_INTERVAL }).await;
         let is_suspected =
-            tokio::time::timeout(CHECK_INTERVAL, engine.control().loss_suspected.notified())
+            tokio::time::timeout(CHECK_INTERVAL, engine.node.control().loss_suspected.notified())
                 .await
                 .is_ok();
-        if engine.layout().is_single_node() {
-            discipline(&engine);
+        if engine.node.layout().is_single_node() {
+            discipline(&engine.node);
         }
-        engine.waiters().forget_overdue(engine.now().plus(-VERDICT_GRACE_MS));
+        engine.node.waiters().forget_overdue(engine.node.now().plus(-VERDICT_GRACE_MS));
         if let Err(error) = watch(&engine, is_suspected).await {
             outage_log::warn!(
-                engine.outage_log(),
+                engine.node.outage_log(),
                 error,
                 event = "slot.watch_failed",
                 "failed to watch the slots; will retry"
@@ -48,10 +49,10 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 /// Compares the store's clock with the machine's clock. Runs only for the embedded store, because a
 /// database has its own clock.
-fn discipline(engine: &Engine) {
-    let alarm = engine.clock().has_alarm();
-    let ahead_ms = engine.clock().discipline();
-    if engine.clock().has_alarm() && !alarm {
+fn discipline(node: &Node) {
+    let alarm = node.clock().has_alarm();
+    let ahead_ms = node.clock().discipline();
+    if node.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,
             event = "clock.stepped",
@@ -66,16 +67,16 @@ fn discipline(engine: &Engine) {
 /// that it reaches, because the leader may be unable to reach a slot. Closing a grant twice does no
 /// harm.
 async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
-    let grants = engine.store().open_grants().await?;
-    observe_leaving(engine, &grants);
+    let grants = engine.node.store().open_grants().await?;
+    observe_leaving(&engine.node, &grants);
     sweep(engine, &grants).await?;
     let each = futures_util::stream::iter(grants).map(|grant| async move {
         if let Err(error) = watch_one(engine, &grant, is_suspected).await {
             outage_log::warn!(
-                engine.outage_log(),
+                engine.node.outage_log(),
                 error,
                 event = "slot.watch_failed",
-                slot = engine.catalogue().slot_name(grant.slot),
+                slot = engine.node.catalogue().slot_name(grant.slot),
                 "failed to watch a slot; will retry"
             );
         }
@@ -85,43 +86,43 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
 }
 
 /// Remembers which slots have an open grant outside their item's spread.
-fn observe_leaving(engine: &Engine, grants: &[Grant]) {
+fn observe_leaving(node: &Node, grants: &[Grant]) {
     // The catalogue is read after the grants. So a slot of a newer spread does not count as
     // leaving.
-    let catalogue = engine.catalogue();
+    let catalogue = node.catalogue();
     for item in catalogue.sales().flat_map(|sale| &sale.items) {
-        let has_slot = |slot: &SlotKey| engine.layout().has_slot(&item.row.spread, slot.index);
+        let has_slot = |slot: &SlotKey| node.layout().has_slot(&item.row.spread, slot.index);
         let own = grants.iter().map(|grant| grant.slot).filter(|slot| slot.item == item.row.id);
         item.work.leaving.observe(&own.filter(|slot| !has_slot(slot)).collect::<Vec<_>>());
     }
 }
 
 async fn watch_one(engine: &Engine, grant: &Grant, is_suspected: bool) -> Result<(), EngineError> {
-    let catalogue = engine.catalogue().clone();
+    let catalogue = engine.node.catalogue().clone();
     let Some(item) = catalogue.item_by_id(grant.slot.item) else { return Ok(()) };
-    let is_leaving = !engine.layout().has_slot(&item.row.spread, grant.slot.index);
+    let is_leaving = !engine.node.layout().has_slot(&item.row.spread, grant.slot.index);
     if is_leaving {
         match catalogue.sale(&item.sale).is_some_and(|sale| sale.has_open_slots()) {
-            true if engine.control().leads() => engine.control().wake(item.row.id),
+            true if engine.node.control().leads() => engine.node.control().wake(item.row.id),
             true => {}
             false => return close_leftover(engine, item, grant).await,
         }
     }
     let is_watched = is_leaving || item.slots.contains(&grant.slot);
-    if !is_watched || !(engine.watches_slots() || is_suspected) {
+    if !is_watched || !(engine.node.watches_slots() || is_suspected) {
         return Ok(());
     }
     let Some(cause) = check_grant(engine, item, grant).await? else { return Ok(()) };
     let _guard = item.work.reconciling.lock().await;
-    if engine.store().close_grant(grant.id, cause).await? {
+    if engine.node.store().close_grant(grant.id, cause).await? {
         tracing::error!(
-            slot = engine.catalogue().slot_name(grant.slot),
+            slot = engine.node.catalogue().slot_name(grant.slot),
             cause = cause.as_str(),
             event = "slot.memory_lost",
             "a slot lost its memory; its grant was closed, and the slot gets a new grant"
         );
     }
-    engine.control().wake(grant.slot.item);
+    engine.node.control().wake(grant.slot.item);
     Ok(())
 }
 
@@ -132,14 +133,16 @@ async fn close_leftover(
     item: &ItemState,
     grant: &Grant,
 ) -> Result<(), EngineError> {
-    if engine.control().leads() && engine.store().close_grant(grant.id, CloseCause::Rolled).await? {
+    if engine.node.control().leads()
+        && engine.node.store().close_grant(grant.id, CloseCause::Rolled).await?
+    {
         tracing::info!(
-            slot = engine.catalogue().slot_name(grant.slot),
+            slot = engine.node.catalogue().slot_name(grant.slot),
             event = "slot.grant_closed",
             "closed the grant of a slot from an earlier spread"
         );
         engine.slots().retire(grant.slot).await?;
-        engine.control().wake(item.row.id);
+        engine.node.control().wake(item.row.id);
     }
     Ok(())
 }
@@ -148,27 +151,27 @@ async fn close_leftover(
 /// units in the pool, with a pending recall, or with a slot that is stopped or lacks a grant or
 /// feed rows.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
-    let catalogue = engine.catalogue().clone();
-    if engine.watches_slots() {
+    let catalogue = engine.node.catalogue().clone();
+    if engine.node.watches_slots() {
         for sale in catalogue.sales().filter(|s| s.has_open_slots() && !s.is_draining()) {
             for item in &sale.items {
                 if item.gauge.open_pool() > 0 {
-                    engine.control().wake_by_pool(item.row.id);
+                    engine.node.control().wake_by_pool(item.row.id);
                 }
                 if !is_healthy(engine, item, grants).await {
-                    engine.control().wake(item.row.id);
+                    engine.node.control().wake(item.row.id);
                 }
             }
         }
     }
-    for recall in engine.store().pending_recalls().await? {
+    for recall in engine.node.store().pending_recalls().await? {
         let grant = grants.iter().find(|g| g.id == recall.grant);
         let item =
             grant.and_then(|grant| catalogue.item_by_id(grant.slot.item).zip(Some(grant.slot)));
         if let Some((item, slot)) = item
             && item.reached_slots().contains(&slot)
         {
-            engine.control().wake(item.row.id);
+            engine.node.control().wake(item.row.id);
         }
     }
     Ok(())

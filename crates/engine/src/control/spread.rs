@@ -17,12 +17,12 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_se
 impl Engine {
     /// After a change of an item's spread, wakes the jobs that depend on the spread.
     pub(super) fn follow_spread(&self, item: ItemId) {
-        self.control().queues_changed.notify_one();
-        self.control().wake(item);
+        self.node.control().queues_changed.notify_one();
+        self.node.control().wake(item);
         for pause in LOOK_AGAIN {
-            self.wake_after(pause, item);
+            self.node.wake_after(pause, item);
         }
-        if let Some(item) = self.catalogue().item_by_id(item) {
+        if let Some(item) = self.node.catalogue().item_by_id(item) {
             item.gauge.wake_parked();
         }
     }
@@ -43,10 +43,10 @@ pub(super) async fn drain_slot(
             // If the slot is unreachable, its grant is closed when the drain is overdue.
             Effect::ReadSlot => Input::Slot(engine.slots().view(slot).await.ok().flatten()),
             Effect::ReadGrant => {
-                Input::Grant(engine.store().grant(id).await?.filter(|grant| grant.open))
+                Input::Grant(engine.node.store().grant(id).await?.filter(|grant| grant.open))
             }
             Effect::ReadRecalls => {
-                let mut recalls = engine.store().pending_recalls().await?;
+                let mut recalls = engine.node.store().pending_recalls().await?;
                 recalls.retain(|recall| recall.grant == id);
                 Input::Recalls(recalls)
             }
@@ -54,7 +54,7 @@ pub(super) async fn drain_slot(
                 Input::Taken(recall::take_units(engine, grant, &taken).await?)
             }
             Effect::FinishRecall(taken, units) => {
-                recall::finish_recall(engine, taken, units).await?;
+                recall::finish_recall(&engine.node, taken, units).await?;
                 Input::Done
             }
             Effect::StopSlot => match engine.slots().stop(slot, true).await {
@@ -63,11 +63,11 @@ pub(super) async fn drain_slot(
             },
             Effect::BeginRecall(units) => {
                 let target = RecallTarget::Pool;
-                engine.store().begin_recall(recall::new_id(), id, target, units).await?;
+                engine.node.store().begin_recall(recall::new_id(), id, target, units).await?;
                 Input::Done
             }
             Effect::Close(grant) => {
-                engine.store().close_grant(grant, CloseCause::Rolled).await?;
+                engine.node.store().close_grant(grant, CloseCause::Rolled).await?;
                 retire_closed(engine, slot, is_overdue).await;
                 Input::Done
             }
@@ -86,7 +86,7 @@ pub(super) async fn drain_slot(
 /// Deletes the data of a slot whose grant was closed.
 async fn retire_closed(engine: &Engine, slot: SlotKey, is_overdue: bool) {
     tracing::info!(
-        slot = engine.catalogue().slot_name(slot),
+        slot = engine.node.catalogue().slot_name(slot),
         is_overdue,
         event = "spread.slot_closed",
         "closed a slot that left the spread"

@@ -30,7 +30,7 @@ async fn start_slot(
         let input = match effect {
             Effect::OpenGrant => {
                 let id = GrantId(rand::random::<u64>() >> 1);
-                Input::Grant(engine.store().open_grant(slot, id, 0).await?)
+                Input::Grant(engine.node.store().open_grant(slot, id, 0).await?)
             }
             Effect::ReadSlot => match engine.slots().view(slot).await {
                 Ok(view) => Input::Slot(view),
@@ -41,7 +41,7 @@ async fn start_slot(
                 Err(_) => return Ok(None),
             },
             Effect::Acknowledge(grant) => {
-                engine.store().acknowledge_init(grant).await?;
+                engine.node.store().acknowledge_init(grant).await?;
                 Input::Recorded
             }
             Effect::Finish(outcome) => return handle_outcome(engine, item, slot, outcome).await,
@@ -65,12 +65,12 @@ async fn handle_outcome(
             Ok(view.map(|view| OpenSlot { grant, view, is_new: true }))
         }
         StartOutcome::Lost => {
-            engine.control().suspect_loss();
+            engine.node.control().suspect_loss();
             Ok(None)
         }
         StartOutcome::Ahead(grant) => {
-            engine.store().close_grant(grant, CloseCause::Rolled).await?;
-            engine.control().wake(item.row.id);
+            engine.node.store().close_grant(grant, CloseCause::Rolled).await?;
+            engine.node.control().wake(item.row.id);
             Ok(None)
         }
     }

@@ -11,7 +11,8 @@ use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
 use futures_util::StreamExt;
 
 use crate::catalogue::{ItemState, SaleState};
-use crate::engine::{Engine, EngineError};
+use crate::engine::EngineError;
+use crate::node::Node;
 use crate::notify::EventKind;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
@@ -22,14 +23,14 @@ const WAITLISTS_AT_ONCE: usize = 16;
 /// Notifies buyers whom another node passed over, if they are connected to this node. Runs until
 /// the program stops. A refused ticket does not name its buyer, so this job reads the waitlist
 /// entry.
-pub(super) async fn notify_passed_over(engine: Arc<Engine>) {
+pub(super) async fn notify_passed_over(node: Arc<Node>) {
     loop {
-        engine.control().foreign_refusals.arrived.notified().await;
-        for id in engine.control().foreign_refusals.take() {
+        node.control().foreign_refusals.arrived.notified().await;
+        for id in node.control().foreign_refusals.take() {
             let notified = async {
-                match engine.store().waitlist_position(id).await?.map(|found| found.entry) {
+                match node.store().waitlist_position(id).await?.map(|found| found.entry) {
                     Some(entry) if entry.state == WaitlistState::PassedOver => {
-                        notify_entry(&engine, entry).await
+                        notify_entry(&node, entry).await
                     }
                     // No notification is needed: the ticket belongs to no waitlist entry, or the
                     // buyer left the waitlist.
@@ -53,19 +54,19 @@ enum WaitlistWork {
 }
 
 /// Serves and ends waitlists until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
-    let (mut turns, mut next) = (engine.turns(Work::Waitlists), NextRun::Now);
+pub(super) async fn run(node: Arc<Node>) {
+    let (mut turns, mut next) = (node.turns(Work::Waitlists), NextRun::Now);
     loop {
         turns.wait(next).await;
-        let more = !engine.lifecycle().is_stopping() && process_waitlists(&engine).await;
+        let more = !node.lifecycle().is_stopping() && process_waitlists(&node).await;
         next = if more { NextRun::Now } else { NextRun::Idle };
     }
 }
 
 /// Serves or ends each waitlist, with at most one transaction for each. Returns `true` if some
 /// entries remain.
-async fn process_waitlists(engine: &Engine) -> bool {
-    let catalogue = engine.catalogue().clone();
+async fn process_waitlists(node: &Node) -> bool {
+    let catalogue = node.catalogue().clone();
     let mut waitlists: Vec<(Arc<ItemState>, WaitlistWork)> = Vec::new();
     for sale in catalogue.sales() {
         waitlists
@@ -73,12 +74,12 @@ async fn process_waitlists(engine: &Engine) -> bool {
     }
     let each = futures_util::stream::iter(waitlists).map(|(item, work)| async move {
         let done = match work {
-            WaitlistWork::Serve => serve_entries(engine, &item).await,
-            WaitlistWork::End => end_entries(engine, &item).await,
+            WaitlistWork::Serve => serve_entries(node, &item).await,
+            WaitlistWork::End => end_entries(node, &item).await,
         };
         done.unwrap_or_else(|error| {
             outage_log::warn!(
-                engine.outage_log(),
+                node.outage_log(),
                 error,
                 event = "waitlist.failed",
                 item = format!("{}/{}", item.sale, item.row.name),
@@ -100,42 +101,42 @@ fn work(sale: &SaleState, item: &ItemState) -> Option<WaitlistWork> {
     }
 }
 
-async fn serve_entries(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
-    let served = engine.store().serve_waitlist(item.row.id).await?;
-    engine.meter().count_waitlist_served(served.orders.len(), served.passed_over.len());
+async fn serve_entries(node: &Node, item: &ItemState) -> Result<bool, EngineError> {
+    let served = node.store().serve_waitlist(item.row.id).await?;
+    node.meter().count_waitlist_served(served.orders.len(), served.passed_over.len());
     for entry in served.passed_over {
-        notify_entry(engine, entry).await?;
+        notify_entry(node, entry).await?;
     }
     Ok(served.more)
 }
 
-async fn end_entries(engine: &Engine, item: &ItemState) -> Result<bool, EngineError> {
-    let ended = engine.store().end_waitlist(item.row.id).await?;
-    engine.meter().count_waitlist_ended(ended.entries.len());
-    ended.entries.into_iter().for_each(|entry| notify_entry_ended(engine, entry));
+async fn end_entries(node: &Node, item: &ItemState) -> Result<bool, EngineError> {
+    let ended = node.store().end_waitlist(item.row.id).await?;
+    node.meter().count_waitlist_ended(ended.entries.len());
+    ended.entries.into_iter().for_each(|entry| notify_entry_ended(node, entry));
     Ok(ended.more)
 }
 
-fn notify_entry_ended(engine: &Engine, entry: WaitlistEntry) {
+fn notify_entry_ended(node: &Node, entry: WaitlistEntry) {
     let WaitlistEntry { id, item, buyer, .. } = entry;
-    engine.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
+    node.hub().publish(EventKind::WaitlistEnded { id, item, buyer });
 }
 
 /// Publishes the result of an entry that was passed over, if any client may be connected to this
 /// node.
-async fn notify_entry(engine: &Engine, entry: WaitlistEntry) -> Result<(), EngineError> {
-    if !engine.hub().may_have_readers() {
+async fn notify_entry(node: &Node, entry: WaitlistEntry) -> Result<(), EngineError> {
+    if !node.hub().may_have_readers() {
         return Ok(());
     }
-    let Some(resolved) = engine.store().verdict(entry.id).await? else { return Ok(()) };
+    let Some(resolved) = node.store().verdict(entry.id).await? else { return Ok(()) };
     match (resolved.order, resolved.verdict) {
-        (Some(order), _) => engine.hub().publish(EventKind::Order(Arc::new(order))),
+        (Some(order), _) => node.hub().publish(EventKind::Order(Arc::new(order))),
         // An entry gets this verdict only if its sale has ended. If an entry is refused when its
         // turn comes, the only possible reason is the buyer's limit, which has another verdict.
-        (None, Verdict::Unavailable) => notify_entry_ended(engine, entry),
+        (None, Verdict::Unavailable) => notify_entry_ended(node, entry),
         (None, verdict) => {
             let WaitlistEntry { id, item, buyer, .. } = entry;
-            engine.hub().publish(EventKind::Refused {
+            node.hub().publish(EventKind::Refused {
                 id,
                 item,
                 buyer,

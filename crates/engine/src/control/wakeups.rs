@@ -7,6 +7,7 @@ use doorbuster_core::Phase;
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
+use crate::node::Node;
 
 /// While a sale is open, the node checks at this interval whether it must return units of its slots
 /// to the pool. Other nodes may need the units at any moment.
@@ -37,29 +38,26 @@ pub(super) async fn run(engine: Arc<Engine>) {
                  nodes cannot start with them"
             );
         }
-        engine.control().suspect_loss();
+        engine.node.control().suspect_loss();
     }
 }
 
 /// Until the program stops, checks whether other nodes recall units from slots that only this node
 /// reaches.
-pub(super) async fn poll_recalls(engine: Arc<Engine>) {
-    if engine.layout().reaches_all_slots() {
+pub(super) async fn poll_recalls(node: Arc<Node>) {
+    if node.layout().reaches_all_slots() {
         return std::future::pending().await;
     }
     loop {
-        drop(
-            tokio::time::timeout(poll_pause(&engine), engine.control().sale_opened.notified())
-                .await,
-        );
-        if let Err(error) = wake_recalled_items(&engine).await {
+        drop(tokio::time::timeout(poll_pause(&node), node.control().sale_opened.notified()).await);
+        if let Err(error) = wake_recalled_items(&node).await {
             tracing::debug!(%error, "failed to read the recalls of other nodes; will retry");
         }
     }
 }
 
-fn poll_pause(engine: &Engine) -> Duration {
-    let catalogue = engine.catalogue();
+fn poll_pause(node: &Node) -> Duration {
+    let catalogue = node.catalogue();
     let open =
         catalogue.sales().filter(|sale| sale.row.phase == Phase::Open).flat_map(|sale| &sale.items);
     let is_at_the_tail =
@@ -69,15 +67,15 @@ fn poll_pause(engine: &Engine) -> Duration {
     pauses.min().unwrap_or(RECALL_POLL_IDLE)
 }
 
-async fn wake_recalled_items(engine: &Engine) -> Result<(), EngineError> {
-    let pending = engine.store().pending_recalls().await?;
+async fn wake_recalled_items(node: &Node) -> Result<(), EngineError> {
+    let pending = node.store().pending_recalls().await?;
     for recall in pending {
-        let Some(grant) = engine.store().grant(recall.grant).await? else { continue };
-        let catalogue = engine.catalogue();
+        let Some(grant) = node.store().grant(recall.grant).await? else { continue };
+        let catalogue = node.catalogue();
         if let Some(item) = catalogue.item_by_id(grant.slot.item)
             && item.slots.contains(&grant.slot)
         {
-            engine.control().wake(item.row.id);
+            node.control().wake(item.row.id);
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::commit_check::CommitProgress;
 use crate::engine::Engine;
+use crate::node::Node;
 
 /// Time between two checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,17 +26,17 @@ const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
 
 /// Watches until the program stops.
 pub async fn run(engine: Arc<Engine>) {
-    let Some(mut changes) = engine.store().history_changes() else {
+    let Some(mut changes) = engine.node.store().history_changes() else {
         return std::future::pending().await;
     };
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
     let mut log = StandbyLog::default();
     loop {
-        // The sender lives as long as the engine, so an error cannot occur.
+        // The sender lives as long as the node, so an error cannot occur.
         drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
-            match react(&engine).await {
+            match react(&engine.node).await {
                 Ok(()) => {
                     if reacted_to.is_some_and(|earlier| earlier < fence) {
                         tracing::warn!(
@@ -53,35 +54,35 @@ pub async fn run(engine: Arc<Engine>) {
         }
         // The progress is read before the next check begins. After that, the newest check would
         // nearly always still be running.
-        let progress = engine.database().commit_check.progress();
-        if engine.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
-            engine.database().commit_check.begin_if_due(engine.store());
+        let progress = engine.node.database().commit_check.progress();
+        if engine.node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
+            engine.node.database().commit_check.begin_if_due(engine.node.store());
         }
-        engine.database().memory.ask_peers().await;
+        engine.node.database().memory.ask_peers().await;
         // If the database is unreachable, the state of the standbys is unknown. The log already
         // says that the database is unreachable.
-        let found = timeout(LOOK_MAX, engine.store().replication()).await;
+        let found = timeout(LOOK_MAX, engine.node.store().replication()).await;
         let found = found.ok().and_then(Result::ok).flatten();
         if let Some(found) = &found {
             log.note(found);
         }
         if let Some(progress) = progress
-            && engine.store().is_available()
+            && engine.node.store().is_available()
         {
             log.note_commit(progress, found.as_ref());
         }
-        engine.database().set_replication(found);
+        engine.node.database().set_replication(found);
     }
 }
 
 /// Pauses the sales that must be paused, and checks whether the database has the orders that this
 /// node acknowledged.
-async fn react(engine: &Engine) -> Result<(), StoreError> {
-    if pause_after_change(engine.store()).await? {
-        engine.control().reload();
+async fn react(node: &Node) -> Result<(), StoreError> {
+    if pause_after_change(node.store()).await? {
+        node.control().reload();
     }
-    let lost = engine.store().lost_orders().await?;
-    engine.database().set_lost_orders(lost.iter().map(|report| report.lost).sum());
+    let lost = node.store().lost_orders().await?;
+    node.database().set_lost_orders(lost.iter().map(|report| report.lost).sum());
     Ok(())
 }
 

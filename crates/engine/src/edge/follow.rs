@@ -13,7 +13,7 @@ use super::EdgeNode;
 use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
 use crate::blocks::Blocks;
 use crate::cache::copy::SaleCopy;
-use crate::engine::Engine;
+use crate::node::Node;
 
 /// The pause after a read that found nothing new.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
@@ -24,9 +24,9 @@ const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
 const SURPLUS_MAX: u64 = 2_000_000;
 
 /// Follows the feed until the future is dropped.
-pub async fn follow_feed(engine: &Engine, blocks: &Blocks, edge: &EdgeNode) {
+pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
     let mut feed = FeedReader {
-        engine,
+        node,
         blocks,
         edge,
         at: Follower::default(),
@@ -51,7 +51,7 @@ pub async fn follow_feed(engine: &Engine, blocks: &Blocks, edge: &EdgeNode) {
 }
 
 struct FeedReader<'a> {
-    engine: &'a Engine,
+    node: &'a Node,
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: Follower,
@@ -68,7 +68,7 @@ impl FeedReader<'_> {
     /// does not answer.
     async fn read(&mut self, server: &SharedRedis) -> Option<FeedStep> {
         let part = server.read_feed(self.at.position()).await.ok()??;
-        let head = records::parse_head(self.engine.id_key(), part.generation, &part.head)?;
+        let head = records::parse_head(self.node.id_key(), part.generation, &part.head)?;
         let entries = self.entries(&part)?;
         let read = FeedRead {
             head,
@@ -85,19 +85,19 @@ impl FeedReader<'_> {
                 self.kept.clear();
                 self.is_whole = true;
                 self.edge.feed.generations.add_one();
-                if self.engine.holders().len() as u64 > head.requests + SURPLUS_MAX {
-                    self.engine.holders().begin_rebuild();
+                if self.node.holders().len() as u64 > head.requests + SURPLUS_MAX {
+                    self.node.holders().begin_rebuild();
                 }
             }
             FeedStep::ReadOn { .. } | FeedStep::Use { .. } => {}
         }
         // The requests come first. So if the edge's counts say "sold out", the edge also has the
         // requests that hold the orders.
-        part.requests.iter().for_each(|&request| self.engine.holders().insert(request));
+        part.requests.iter().for_each(|&request| self.node.holders().insert(request));
         self.kept.extend(entries);
         if matches!(step, FeedStep::Use { .. }) {
             self.show();
-            self.engine.holders().finish_rebuild();
+            self.node.holders().finish_rebuild();
             self.edge.use_head(head);
             self.edge.feed.used.add_one();
         } else if self.at.position() == before {
@@ -110,7 +110,7 @@ impl FeedReader<'_> {
 
     /// Returns the entries of a part as text. Returns `None` if an entry has no valid proof.
     fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
-        let key = self.engine.id_key();
+        let key = self.node.id_key();
         let entry = |entry: &doorbuster_slots::FeedEntry| {
             let text = records::open(key, part.generation, &entry.name, &entry.content)?;
             let text = (!text.is_empty()).then(|| text.to_owned());
@@ -163,17 +163,17 @@ impl FeedReader<'_> {
     fn show_row(&self, row: SaleRow, counts: Option<&CountsRecord>) {
         let (id, is_draining) = (row.id.clone(), row.draining_until.is_some());
         let counts: Vec<ItemCounts> = counts.map(CountsRecord::counts).unwrap_or_default();
-        self.engine.put_sale(row, &counts, false);
-        if let Some(sale) = self.engine.catalogue().sale(&id) {
+        self.node.put_sale(row, &counts, false);
+        if let Some(sale) = self.node.catalogue().sale(&id) {
             sale.flags.draining.store(is_draining, Ordering::Release);
         }
-        self.engine.control().status_changed(&id.as_str().into());
+        self.node.control().status_changed(&id.as_str().into());
     }
 
     fn show_counts(&self, sale: &str, record: &CountsRecord) {
-        let catalogue = self.engine.catalogue();
+        let catalogue = self.node.catalogue();
         let Some(sale) = catalogue.sale(sale) else { return };
-        self.engine.control().status_changed(&sale.row.id.as_str().into());
+        self.node.control().status_changed(&sale.row.id.as_str().into());
         sale.flags.room.open_until.store(record.room_open_until, Ordering::Relaxed);
         for (item, open_until) in record.item_rooms() {
             if let Some(item) = catalogue.item_by_id(item) {
@@ -188,9 +188,9 @@ impl FeedReader<'_> {
     }
 
     fn remove_sales(&self, is_gone: impl Fn(&str) -> bool) {
-        let catalogue = self.engine.catalogue().clone();
+        let catalogue = self.node.catalogue().clone();
         for sale in catalogue.sales().filter(|sale| is_gone(&sale.row.id)) {
-            self.engine.change_catalogue(|catalogue| catalogue.remove(&sale.row.id));
+            self.node.change_catalogue(|catalogue| catalogue.remove(&sale.row.id));
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sightings::ALIVE_MS;
 use super::{EdgeNode, EdgeSightings, PassFailure, records};
-use crate::engine::Engine;
+use crate::node::Node;
 
 /// The header with an edge's report.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
@@ -66,28 +66,28 @@ impl RefusalReport {
 
 impl EdgeNode {
     /// Reports refusals until the program stops. The last report has the refusals up to the stop.
-    pub async fn run_refusal_reports(&self, engine: &Engine, stop: &CancellationToken) {
+    pub async fn run_refusal_reports(&self, node: &Node, stop: &CancellationToken) {
         loop {
             let is_last = timeout(REPORT_INTERVAL, stop.cancelled()).await.is_ok();
             if is_last {
-                drop(timeout(LAST_REPORT_MAX, self.report_refusals(engine)).await);
+                drop(timeout(LAST_REPORT_MAX, self.report_refusals(node)).await);
                 return;
             }
-            self.report_refusals(engine).await;
+            self.report_refusals(node).await;
         }
     }
 
     /// Reports all refusals that no node knows yet. If no node accepts a report, the report's
     /// refusals wait for the next second.
-    async fn report_refusals(&self, engine: &Engine) {
-        for sales in take_refusals(engine) {
-            if self.report(engine, &sales).await == Err(PassFailure::Unsent) {
-                add_refusals(engine, &sales);
+    async fn report_refusals(&self, node: &Node) {
+        for sales in take_refusals(node) {
+            if self.report(node, &sales).await == Err(PassFailure::Unsent) {
+                add_refusals(node, &sales);
             }
         }
     }
 
-    async fn report(&self, engine: &Engine, sales: &Sales) -> Result<(), PassFailure> {
+    async fn report(&self, node: &Node, sales: &Sales) -> Result<(), PassFailure> {
         let about = self.about.get().ok_or(PassFailure::Unsent)?;
         let report = RefusalReport {
             node: about.node.clone(),
@@ -95,7 +95,7 @@ impl EdgeNode {
             number: self.reports.fetch_add(1, Ordering::Relaxed) + 1,
             sales: sales.clone(),
         };
-        let value = HeaderValue::from_bytes(&report.seal(engine.id_key()));
+        let value = HeaderValue::from_bytes(&report.seal(node.id_key()));
         let value = value.map_err(|_| PassFailure::Unsent)?;
         self.upstreams.send_report(REFUSALS_HEADER, value).await
     }
@@ -103,9 +103,9 @@ impl EdgeNode {
 
 /// Takes the new refusals of all sales, and divides them into reports. Each element of the result
 /// is one report: its sales with their refusals.
-fn take_refusals(engine: &Engine) -> Vec<Sales> {
+fn take_refusals(node: &Node) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
-    for sale in engine.catalogue().sales() {
+    for sale in node.catalogue().sales() {
         let counts = &sale.flags.edge_refusals;
         let new = AnswerKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), counts.take(*kind)));
         let new: Counts = new.filter(|(_, count)| *count > 0).collect();
@@ -128,8 +128,8 @@ fn take_refusals(engine: &Engine) -> Vec<Sales> {
 }
 
 /// Adds refusals to their sales. Sales that no longer exist are skipped.
-fn add_refusals(engine: &Engine, sales: &Sales) {
-    let catalogue = engine.catalogue();
+fn add_refusals(node: &Node, sales: &Sales) {
+    let catalogue = node.catalogue();
     for (sale, refusals) in sales {
         let Some(sale) = catalogue.sale(sale) else { continue };
         for kind in AnswerKind::ALL.iter().filter(|kind| kind.is_refusal()) {
@@ -142,13 +142,13 @@ fn add_refusals(engine: &Engine, sales: &Sales) {
 /// On a node, adds the refusals in the value of the header. A report that this node already has
 /// changes nothing. Returns `false` if the report has no valid proof or is too old. In that case
 /// the edge keeps the report's refusals.
-pub fn receive(sightings: &EdgeSightings, engine: &Engine, value: &[u8]) -> bool {
-    let Some(report) = RefusalReport::open(engine.id_key(), value) else { return false };
-    if (report.said_at - engine.now().0).abs() >= ALIVE_MS {
+pub fn receive(sightings: &EdgeSightings, node: &Node, value: &[u8]) -> bool {
+    let Some(report) = RefusalReport::open(node.id_key(), value) else { return false };
+    if (report.said_at - node.now().0).abs() >= ALIVE_MS {
         return false;
     }
     if sightings.is_next_report(&report.node, report.number) {
-        add_refusals(engine, &report.sales);
+        add_refusals(node, &report.sales);
     }
     true
 }

@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::protocol::{Message, Role};
 use super::{EdgeNode, RELAY_HEADER};
 pub use messages::{EdgeMessage, NodeMessage};
 
-use crate::engine::Engine;
+use crate::node::Node;
 use crate::notify::EventKind;
 
 /// Pause before the next attempt to connect to a node.
@@ -199,7 +199,7 @@ impl Relay {
 
     /// Keeps a connection to a node, and ends streams that the edge cannot serve, until the future
     /// is dropped.
-    pub async fn run(&self, engine: &Engine, edge: &EdgeNode) {
+    pub async fn run(&self, own: &Node, edge: &EdgeNode) {
         let connecting = async {
             loop {
                 if let Some(about) = edge.about_text(RELAY_HEADER)
@@ -207,7 +207,7 @@ impl Relay {
                 {
                     let socket = WebSocketStream::from_raw_socket(socket, Role::Client, None).await;
                     tokio::select! {
-                        () = self.serve(engine, socket) => {}
+                        () = self.serve(own, socket) => {}
                         // A node that is not ready may miss the commits of other nodes.
                         () = node.unready_for(UNREADY_MAX) => {}
                     }
@@ -216,13 +216,13 @@ impl Relay {
                 sleep(RETRY_DELAY).await;
             }
         };
-        tokio::join!(connecting, self.end_useless_streams(engine, edge));
+        tokio::join!(connecting, self.end_useless_streams(own, edge));
     }
 
     /// Ends streams of buyers while the edge cannot serve them. The clients connect again, and the
     /// edge passes their new streams on to nodes. All streams end within about a minute, because
     /// too many new connections at once would overload the nodes.
-    async fn end_useless_streams(&self, engine: &Engine, edge: &EdgeNode) {
+    async fn end_useless_streams(&self, own: &Node, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut part = None;
@@ -231,15 +231,15 @@ impl Relay {
             if edge.is_fresh() && self.is_connected() {
                 (served_at, part) = (Instant::now(), None);
             } else if served_at.elapsed() >= USELESS_MAX {
-                let readers = engine.hub().readers();
+                let readers = own.hub().readers();
                 let part = part.get_or_insert(STREAMS_ENDED_MIN.max(readers / ENDED_WITHIN_SECS));
-                engine.hub().disconnect_buyers(*part);
+                own.hub().disconnect_buyers(*part);
             }
         }
     }
 
     /// Serves one connection until it ends.
-    async fn serve(&self, engine: &Engine, socket: WebSocketStream<TokioIo<Upgraded>>) {
+    async fn serve(&self, own: &Node, socket: WebSocketStream<TokioIo<Upgraded>>) {
         {
             let mut state = self.lock();
             let all = state.buyers.keys().cloned().collect();
@@ -251,16 +251,16 @@ impl Relay {
         // other.
         let (sink, stream) = socket.split();
         tokio::select! {
-            () = self.read(engine, stream) => {}
+            () = self.read(own, stream) => {}
             () = self.write(sink) => {}
         }
     }
 
     /// Handles the messages of the node until the connection ends or is silent for too long.
-    async fn read(&self, engine: &Engine, mut stream: impl Stream<Item = Received> + Unpin) {
+    async fn read(&self, own: &Node, mut stream: impl Stream<Item = Received> + Unpin) {
         while let Ok(Some(Ok(message))) = timeout(SILENCE_MAX, stream.next()).await {
             match message {
-                Message::Text(text) => self.receive(engine, &text),
+                Message::Text(text) => self.receive(own, &text),
                 Message::Close(_) => return,
                 _ => {}
             }
@@ -288,7 +288,7 @@ impl Relay {
     }
 
     /// Handles a message of the node. A message of a newer version is ignored.
-    fn receive(&self, engine: &Engine, text: &str) {
+    fn receive(&self, own: &Node, text: &str) {
         let (buyer, json) = match serde_json::from_str(text) {
             Ok(NodeMessage::Event { buyer, json }) => (buyer, Some(json)),
             Ok(NodeMessage::Following { buyer }) => (buyer, None),
@@ -297,17 +297,17 @@ impl Relay {
         let Some(buyer) = BuyerId::new(&buyer) else { return };
         let json = match json {
             Some(json) => json,
-            None if self.note_followed(&buyer) => hello(engine),
+            None if self.note_followed(&buyer) => hello(own),
             None => return,
         };
         // The hub keeps events about orders for buyers who connect again.
         let is_order = json.starts_with(r#"{"type":"order""#);
-        engine.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
+        own.hub().publish(EventKind::Relayed { buyer, json: json.into(), is_order });
     }
 }
 
-fn hello(engine: &Engine) -> String {
-    let hello = Event::Hello { server_time: Time::from_millis(engine.now().0) };
+fn hello(own: &Node) -> String {
+    let hello = Event::Hello { server_time: Time::from_millis(own.now().0) };
     serde_json::to_string(&hello).expect("wire types serialise into memory")
 }
 

@@ -9,7 +9,7 @@ use doorbuster_core::{IdKey, Millis};
 use serde::{Deserialize, Serialize};
 
 use super::records;
-use crate::engine::Engine;
+use crate::node::Node;
 
 /// The header in which an edge describes itself to a node. Nodes store its value in Redis.
 pub const EDGE_HEADER: &str = "doorbuster-edge";
@@ -72,17 +72,17 @@ pub struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 
 impl EdgeSightings {
     /// Records, in the background, the edge that sent this header.
-    pub fn record(&self, engine: &Arc<Engine>, value: &[u8]) {
-        let Some(about) = EdgeDescription::open(engine.id_key(), EDGE_HEADER, value) else {
+    pub fn record(&self, node: &Arc<Node>, value: &[u8]) {
+        let Some(about) = EdgeDescription::open(node.id_key(), EDGE_HEADER, value) else {
             return;
         };
-        if engine.shared().is_none() || !about.lives(engine.now()) || !self.is_due(&about.node) {
+        if node.shared().is_none() || !about.lives(node.now()) || !self.is_due(&about.node) {
             return;
         }
-        engine.note_edge();
-        let (engine_too, value) = (engine.clone(), value.to_vec());
-        engine.lifecycle().tasks().spawn(async move {
-            if let Some(shared) = engine_too.shared() {
+        node.note_edge();
+        let (own, value) = (node.clone(), value.to_vec());
+        node.lifecycle().tasks().spawn(async move {
+            if let Some(shared) = own.shared() {
                 // If the write fails, a later health check from the edge causes another write.
                 drop(shared.note_edge(&about.node, &value).await);
             }
@@ -117,7 +117,7 @@ impl EdgeSightings {
     }
 }
 
-impl Engine {
+impl Node {
     /// Returns the descriptions of the edges that are alive, sorted by the edges' ids. The result
     /// is empty if Redis does not answer.
     pub async fn live_edges(&self) -> Vec<EdgeDescription> {

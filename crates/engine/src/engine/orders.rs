@@ -79,14 +79,14 @@ impl Engine {
         buyer: Option<&BuyerId>,
     ) -> Result<OrderLookup, EngineError> {
         let parts = match buyer {
-            Some(buyer) => self.node_memory.key.open(&id, buyer.as_str()),
+            Some(buyer) => self.node.memory.key.open(&id, buyer.as_str()),
             None => id.parts(),
         };
         let Some(parts) = parts else { return Ok(OrderLookup::NotFound) };
         // The waiting requests are searched first, and then the verdict is read. In the reverse
         // sequence, a ticket that gets its verdict between the two steps would not be found.
-        let waits = self.waiting_buyer(id);
-        let mut resolved = self.store.verdict(id).await?;
+        let waits = self.node.waiting_buyer(id);
+        let mut resolved = self.node.store().verdict(id).await?;
         if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
             // An erased buyer no longer owns the order, although the id still proves who the buyer
             // was.
@@ -96,7 +96,7 @@ impl Engine {
                 OrderLookup::NotFound
             });
         }
-        let Some(grant) = self.store.grant(parts.grant).await? else {
+        let Some(grant) = self.node.store().grant(parts.grant).await? else {
             return Ok(OrderLookup::NotFound);
         };
         if grant.slot.is_waitlist() {
@@ -105,15 +105,15 @@ impl Engine {
         let buyer = buyer.or(waits.as_ref());
         if resolved.is_none()
             && let Some(buyer) = buyer
-            && self.now() > parts.decide_by
+            && self.node.now() > parts.decide_by
         {
-            resolved = self.store.force_verdict(id, parts, buyer.clone()).await?;
+            resolved = self.node.store().force_verdict(id, parts, buyer.clone()).await?;
             if let Some(order) = resolved.as_ref().and_then(|r| r.order.clone()) {
                 return Ok(self.found_order(order, true));
             }
             if resolved.is_some() {
                 // The ticket was returned, so the slot must get the ticket's units back.
-                self.control().wake(grant.slot.item);
+                self.node.control().wake(grant.slot.item);
             }
         }
         let Some(item) = self.find_item(grant.slot.item).await? else {
@@ -140,9 +140,9 @@ impl Engine {
     /// If the store is unreachable.
     pub async fn list_orders(&self, query: OrderQuery) -> Result<OrderPage, EngineError> {
         let is_of_one_buyer = query.buyer.is_some();
-        let page = self.store.orders(query).await?;
+        let page = self.node.store().orders(query).await?;
         if is_of_one_buyer {
-            page.orders.iter().for_each(|order| self.remember_order(order));
+            page.orders.iter().for_each(|order| self.node.remember_order(order));
         }
         Ok(page)
     }
@@ -151,25 +151,9 @@ impl Engine {
     /// node remembers the order.
     pub(super) fn found_order(&self, order: Order, is_read_by_buyer: bool) -> OrderLookup {
         if is_read_by_buyer {
-            self.remember_order(&order);
+            self.node.remember_order(&order);
         }
         OrderLookup::Order(order)
-    }
-
-    /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
-    /// before the node gets a snapshot with the order. Orders of old sales are not remembered.
-    pub(super) fn remember_order(&self, order: &Order) {
-        if self.catalogue().item_by_id(order.item).is_some() {
-            self.node_memory.remember_order(order);
-        }
-    }
-
-    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. The id
-    /// alone does not prove who the buyer is.
-    #[must_use]
-    pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
-        let buyer = self.node_memory.waiters.info(id.parts()?.token)?.buyer;
-        self.node_memory.key.open(&id, buyer.as_str()).map(|_| buyer)
     }
 
     /// Returns the item of this id, even if another node created it just now.
@@ -177,10 +161,10 @@ impl Engine {
         &self,
         id: ItemId,
     ) -> Result<Option<Arc<ItemState>>, EngineError> {
-        if self.catalogue().item_by_id(id).is_none() {
+        if self.node.catalogue().item_by_id(id).is_none() {
             self.refresh_catalogue().await?;
         }
-        Ok(self.catalogue().item_by_id(id).cloned())
+        Ok(self.node.catalogue().item_by_id(id).cloned())
     }
 
     /// Returns the items of these ids, one for each id, even if another node created some of the
@@ -191,7 +175,7 @@ impl Engine {
     /// If the store is unreachable, or if an item belongs to no known sale. An unknown item is an
     /// error, so that no caller silently leaves out rows about the item.
     pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
-        let known = |id: &ItemId| self.catalogue().item_by_id(*id).cloned();
+        let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
         if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
             return Ok(items);
         }
@@ -234,9 +218,9 @@ impl Engine {
         how: EndReason,
         by: Attribution,
     ) -> Result<ChangeOutcome, EngineError> {
-        let changed = self.store.end_order(id, how, by).await?;
+        let changed = self.node.store().end_order(id, how, by).await?;
         if let ChangeOutcome::Done(order) = &changed
-            && let Some(item) = self.catalogue().item_by_id(order.item).cloned()
+            && let Some(item) = self.node.catalogue().item_by_id(order.item).cloned()
         {
             // The buyer may buy again at once, so the slot should have the lower quota before this
             // call returns. If the wait times out, the slot gets the lower quota a little later.

@@ -17,7 +17,7 @@ impl Engine {
     /// the store.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
-        if in_slots == 0 || !self.layout().reaches_all_slots() {
+        if in_slots == 0 || !self.node.layout().reaches_all_slots() {
             return in_slots;
         }
         let ask = async {

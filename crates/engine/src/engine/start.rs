@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use doorbuster_base::clock::Clock;
 use doorbuster_config::Roles;
 use doorbuster_core::slot::SlotBounds;
-use doorbuster_core::{CloseCause, IdKey, ItemId, NodeId};
+use doorbuster_core::{CloseCause, IdKey, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, SharedRedis, Slots};
 use doorbuster_store::{
     CommitCopy, CommitSink, HistoryMemory, PostgresOptions, SqliteOptions, Store,
@@ -15,10 +15,7 @@ use doorbuster_store::{
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::node_memory::NodeMemory;
-use super::refusals::Refusals;
-use super::this_node::ThisNode;
-use super::{Engine, EngineError, Lifecycle, LiveNodes};
+use super::{Engine, EngineError};
 use crate::cache::Cache;
 use crate::catalogue::SharedCatalogue;
 use crate::control::{self, JobSignals};
@@ -26,6 +23,7 @@ use crate::database::{DatabaseState, other_places, pause_after_change};
 use crate::edge::EdgeNode;
 use crate::holders::Holders;
 use crate::meter::EngineMeter;
+use crate::node::{Lifecycle, LiveNodes, Node, NodeMemory, Refusals, ThisNode};
 use crate::notify::Hub;
 use crate::outage_log::OutageLog;
 use crate::settle;
@@ -38,8 +36,6 @@ use crate::waiters::VerdictWaiters;
 const SETTLERS: usize = 1;
 /// At the start, this many old grants are closed at the same time. The store groups their commits.
 const RECOVERIES_AT_ONCE: usize = 64;
-/// The number of requests in one read while a node's memory is rebuilt.
-const HOLDERS_PAGE: usize = 10_000;
 
 /// Where the server decides about stock and stores it.
 pub enum StockLocation {
@@ -129,12 +125,10 @@ impl Engine {
             }
             pause_after_change(&store).await?;
         }
-        let cache = Cache::new(open_shared(&options, &slots)?);
-        let engine = Arc::new(Self {
-            node_memory,
+        let node = Node {
+            memory: node_memory,
             store,
-            slots,
-            cache,
+            cache: Cache::new(open_shared(&options, &slots)?),
             clock: options.clock,
             database: DatabaseState::new(options.database.history),
             edge: match &options.location {
@@ -143,16 +137,16 @@ impl Engine {
             },
             this_node: ThisNode::new(options.node, options.roles, layout, options.always_leads),
             live_nodes: LiveNodes::new(options.node, layout),
-            parked: AtomicUsize::new(0),
             meter: EngineMeter::default(),
             outage_log: OutageLog::default(),
             lifecycle: Lifecycle::default(),
-        });
+        };
+        let engine = Arc::new(Self { node: Arc::new(node), slots, parked: AtomicUsize::new(0) });
         if is_edge {
             return Ok(engine);
         }
         engine.recover(options.roles).await?;
-        let jobs = engine.lifecycle.jobs(on_fatal);
+        let jobs = engine.node.lifecycle().jobs(on_fatal);
         for _ in 0..if options.roles.settle { SETTLERS } else { 0 } {
             jobs.start("settle", settle::run(engine.clone()));
         }
@@ -164,57 +158,33 @@ impl Engine {
     /// single node, the slots were in the memory of the last process. So their grants are closed
     /// first.
     async fn recover(&self, roles: Roles) -> Result<(), EngineError> {
-        if self.layout().is_single_node() {
-            let open = self.store.open_grants().await?;
+        if self.node.layout().is_single_node() {
+            let open = self.node.store().open_grants().await?;
             let closing = futures_util::stream::iter(open)
-                .map(|grant| self.store.close_grant(grant.id, CloseCause::LeaseLapsed));
+                .map(|grant| self.node.store().close_grant(grant.id, CloseCause::LeaseLapsed));
             closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
         }
         // Counts are read before the requests that hold an order. So the set of requests includes
         // every order in the counts.
-        let counts = self.store.counts(None).await?;
-        let sales = self.store.sales().await?;
+        let counts = self.node.store().counts(None).await?;
+        let sales = self.node.store().sales().await?;
         let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
-        let (key, layout) = (&self.node_memory.key, self.layout());
-        self.change_catalogue(|c| {
+        let (key, layout) = (&self.node.memory.key, self.node.layout());
+        self.node.change_catalogue(|c| {
             sales.into_iter().for_each(|row| c.put_sale(row, &counts, key, layout))
         });
-        if !self.layout().is_single_node() {
-            self.read_counts(items).await?;
+        if !self.node.layout().is_single_node() {
+            self.node.read_counts(items).await?;
         }
-        self.load_holders().await?;
+        self.node.load_holders().await?;
         control::renew_leases(self, roles).await?;
         if roles.settle {
             self.serve();
         }
-        if self.watches_slots() {
-            control::reconcile_all(self, &self.items_with_open_slots()).await;
+        if self.node.watches_slots() {
+            control::reconcile_all(self, &self.node.items_with_open_slots()).await;
         }
         Ok(())
-    }
-}
-
-impl Engine {
-    /// Reads which requests hold an order, in all sales except those that ended long ago.
-    pub(crate) async fn load_holders(&self) -> Result<(), EngineError> {
-        let now = self.now();
-        let items: Vec<ItemId> = {
-            let catalogue = self.catalogue();
-            let kept = catalogue
-                .sales()
-                .filter(|sale| !sale.is_long_over(now))
-                .flat_map(|sale| &sale.items);
-            kept.map(|item| item.row.id).collect()
-        };
-        let mut after = 0;
-        loop {
-            let (page, next) = self.store.request_hashes_of(&items, after, HOLDERS_PAGE).await?;
-            page.iter().for_each(|&hash_half| self.node_memory.holders.insert(hash_half));
-            match next {
-                Some(next) => after = next,
-                None => return Ok(()),
-            }
-        }
     }
 }
 

@@ -24,12 +24,12 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 impl Engine {
     /// Makes this node refuse new requests and ask buyers to retry.
     pub async fn begin_stop(&self) {
-        self.lifecycle.refuse_requests();
-        if !self.layout().is_node_local() {
+        self.node.lifecycle().refuse_requests();
+        if !self.node.layout().is_node_local() {
             // Other nodes continue to sell from the shared slots, so this node does not stop them.
             return;
         }
-        for item in self.items_with_open_slots() {
+        for item in self.node.items_with_open_slots() {
             // Reconciliation takes this lock and then checks whether the node stops. So
             // reconciliation does not start the slots again.
             let _guard = item.work.reconciling.lock().await;
@@ -37,7 +37,7 @@ impl Engine {
                 if let Err(error) = self.slots.stop(slot, true).await {
                     tracing::warn!(
                         %error,
-                        slot = self.catalogue().slot_name(slot),
+                        slot = self.node.catalogue().slot_name(slot),
                         event = "slot.stop_failed",
                         "failed to stop a slot"
                     );
@@ -49,11 +49,11 @@ impl Engine {
     /// Refuses new requests, settles accepted tickets, and closes the store.
     pub async fn stop(&self) {
         self.begin_stop().await;
-        if self.layout().is_edge() {
-            self.lifecycle.end_jobs();
+        if self.node.layout().is_edge() {
+            self.node.lifecycle().end_jobs();
             return;
         }
-        let drained = if self.layout().is_node_local() {
+        let drained = if self.node.layout().is_node_local() {
             self.drain(&self.own_slots(), Instant::now() + DRAIN_MAX).await
         } else {
             self.wait_for_verdicts().await
@@ -65,7 +65,7 @@ impl Engine {
                 "stopping with tickets in flight; they are returned, or other nodes settle them"
             );
         }
-        if !self.layout().is_single_node()
+        if !self.node.layout().is_single_node()
             && let Err(error) = self.release_leases().await
         {
             tracing::warn!(
@@ -74,15 +74,15 @@ impl Engine {
                 "failed to release this node's leases; other nodes get its units when the lease lapses"
             );
         }
-        if self.this_node.roles.settle
-            && !self.layout().is_node_local()
-            && self.live_nodes.has_other_settlers()
+        if self.node.this_node().roles.settle
+            && !self.node.layout().is_node_local()
+            && self.node.live_nodes().has_other_settlers()
         {
             // Until another node has noticed the stop, this node settles the same slots as before.
             tokio::time::sleep(SETTLE_ON).await;
         }
-        self.lifecycle.end_jobs();
-        self.lifecycle.wait_for_tasks().await;
+        self.node.lifecycle().end_jobs();
+        self.node.lifecycle().wait_for_tasks().await;
         match tokio::time::timeout(RELEASE_TICKETS_MAX, self.slots.release_tickets()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -99,11 +99,11 @@ impl Engine {
                 )
             }
         }
-        self.store.close().await;
+        self.node.store().close().await;
     }
 
     fn own_slots(&self) -> Vec<SlotKey> {
-        self.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
+        self.node.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
     }
 
     /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
@@ -129,7 +129,7 @@ impl Engine {
     /// nodes settle the tickets that remain.
     async fn wait_for_verdicts(&self) -> Result<(), EngineError> {
         let until = Instant::now() + VERDICT_WAIT_MAX;
-        while self.waiters().has_pending(self.now()) {
+        while self.node.waiters().has_pending(self.node.now()) {
             self.wait_for_batch(until).await?;
         }
         Ok(())
@@ -141,25 +141,30 @@ impl Engine {
         }
         // Each settled batch causes a notification. If none arrives, the caller checks again after
         // `DRAIN_POLL`.
-        drop(tokio::time::timeout(DRAIN_POLL, self.control().batch_settled.notified()).await);
+        drop(tokio::time::timeout(DRAIN_POLL, self.node.control().batch_settled.notified()).await);
         Ok(())
     }
 
     /// Releases this node's leases, so that other nodes get its units and tickets at once. Without
     /// the release, the other nodes would have to wait until the leases lapse.
     async fn release_leases(&self) -> Result<(), EngineError> {
-        *self.this_node.lock_leases().await = true;
-        if self.layout().is_node_local() {
+        *self.node.this_node().lock_leases().await = true;
+        if self.node.layout().is_node_local() {
             let own = self.own_slots();
-            for grant in
-                self.store.open_grants().await?.iter().filter(|grant| own.contains(&grant.slot))
+            for grant in self
+                .node
+                .store()
+                .open_grants()
+                .await?
+                .iter()
+                .filter(|grant| own.contains(&grant.slot))
             {
-                self.store.close_grant(grant.id, CloseCause::LeaseLapsed).await?;
+                self.node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await?;
             }
         }
-        self.store.renew_node_lease(self.node(), 0, "{}").await?;
-        if self.control().leads() {
-            self.store.take_leader_lease(self.node().0, 0).await?;
+        self.node.store().renew_node_lease(self.node.id(), 0, "{}").await?;
+        if self.node.control().leads() {
+            self.node.store().take_leader_lease(self.node.id().0, 0).await?;
         }
         Ok(())
     }

@@ -108,11 +108,11 @@ async fn buy_within(
     units: u32,
     wait: Duration,
 ) -> PurchaseOutcome {
-    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
     let open = |_| DoorAnswer::Open;
-    let request = engine.id_key().request_hash(buyer, key);
+    let request = engine.node.id_key().request_hash(buyer, key);
     if let Some(refusal) = engine.refuse_from_memory(request, &sale, &item, units, open) {
         return PurchaseOutcome::Refused(refusal);
     }
@@ -129,7 +129,7 @@ async fn bought(engine: &Engine, buyer: &str, key: &str, units: u32) -> Order {
 }
 
 fn counts(engine: &Engine) -> ItemCounts {
-    engine.catalogue().sale("spring").expect("created").items[0].gauge.counts()
+    engine.node.catalogue().sale("spring").expect("created").items[0].gauge.counts()
 }
 
 fn is_sold_out(bought: &PurchaseOutcome, may_return: bool) -> bool {
@@ -152,7 +152,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     assert_eq!((created, sold_out), (10, 1_990));
     let counts = counts(&engine);
     assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
-    assert!(engine.meter().read().tickets < 100, "too many requests reached the store");
+    assert!(engine.node.meter().read().tickets < 100, "too many requests reached the store");
     let audit = engine.audit().await.expect("the store is available");
     assert!(audit.findings.is_empty(), "{audit:?}");
     engine.stop().await;
@@ -243,7 +243,7 @@ async fn a_paused_sale_continues_and_a_restart_keeps_every_order() {
     assert_eq!(buy(&second, "anna", "k", 4).await, PurchaseOutcome::Replayed(kept));
     bought(&second, "carl", "k", 5).await;
     assert!(is_sold_out(&buy(&second, "dora", "k", 1).await, true));
-    assert_eq!(second.store().repairs().await.expect("there"), 0);
+    assert_eq!(second.node.store().repairs().await.expect("there"), 0);
     step(&second, PhaseStep::Close).await;
     assert_eq!(buy(&second, "dora", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
     second.stop().await;
@@ -255,7 +255,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
     bought(&engine, "anna", "k", 4).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].row.id;
     let adjust = async |units, key: &str| {
         let adjustment = Adjustment { item, units, reason: "recount".into(), key: key.into() };
         engine.adjust(adjustment).await.expect("the store is available")
@@ -310,9 +310,9 @@ async fn a_step_of_the_machines_clock_leaves_the_node_ready() {
     let engine = engine_at(&dir, Roles::ALL, Clock::with_wall(Arc::new(wall))).await;
     open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
     hour_ahead.store(true, Ordering::Relaxed);
-    engine.clock().discipline();
-    assert!(engine.clock().has_alarm());
-    assert_eq!(engine.unready_reasons().await, Vec::<String>::new());
+    engine.node.clock().discipline();
+    assert!(engine.node.clock().has_alarm());
+    assert_eq!(engine.node.unready_reasons().await, Vec::<String>::new());
     engine.stop().await;
 }
 
@@ -323,12 +323,12 @@ async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retr
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let first = bought(&engine, "anna", "k", 1).await;
     bought(&engine, "bert", "k", 1).await;
-    engine.holders().begin_rebuild();
-    assert!(engine.holders().is_empty() && engine.holders().is_full());
+    engine.node.holders().begin_rebuild();
+    assert!(engine.node.holders().is_empty() && engine.node.holders().is_full());
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
     assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
     let places: Vec<_> = (0..HOLDER_LOOKUPS_MAX)
-        .map(|_| engine.holders().lookup_permit().expect("a permit is free"))
+        .map(|_| engine.node.holders().lookup_permit().expect("a permit is free"))
         .collect();
     for buyer in ["anna", "carl"] {
         let answer = buy(&engine, buyer, "k2", 1).await;
@@ -338,9 +338,9 @@ async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retr
     step(&engine, PhaseStep::Pause).await;
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first.clone()));
     assert_eq!(buy(&engine, "carl", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused));
-    engine.load_holders().await.expect("the store is available");
-    engine.holders().finish_rebuild();
-    assert!(engine.holders().len() == 2 && !engine.holders().is_full());
+    engine.node.load_holders().await.expect("the store is available");
+    engine.node.holders().finish_rebuild();
+    assert!(engine.node.holders().len() == 2 && !engine.node.holders().is_full());
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first));
     engine.stop().await;
 }
@@ -356,7 +356,7 @@ async fn a_sale_that_ended_long_ago_takes_no_memory_and_its_orders_are_found() {
     drop(first);
     let later = clock_of_days_later(2);
     let second = engine_at(&dir, Roles { control: false, ..Roles::ALL }, later).await;
-    assert!(second.holders().is_empty());
+    assert!(second.node.holders().is_empty());
     assert!(
         matches!(buy(&second, "anna", "k", 1).await, PurchaseOutcome::Replayed(again) if again.id == order.id)
     );
@@ -381,7 +381,7 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
     };
     let mut view = engine.audit().await.expect("the store is available");
     engine.handle_findings(&view).await;
-    let phase = || engine.catalogue().sale("spring").expect("the sale was created").row.phase;
+    let phase = || engine.node.catalogue().sale("spring").expect("the sale was created").row.phase;
     assert_eq!(phase(), Phase::Open, "a sale without a finding must stay open");
     view.findings.push(finding);
     engine.handle_findings(&view).await;
@@ -394,12 +394,12 @@ async fn a_waiting_request_keeps_its_future_small() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
-    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
     let item = sale.items[0].clone();
     let (buyer, key) =
         (BuyerId::new("anna").expect("a buyer"), RequestKey::new("k").expect("a key"));
     let units = Units::new(1).expect("the number is in range");
-    let request = engine.id_key().request_hash("anna", "k");
+    let request = engine.node.id_key().request_hash("anna", "k");
     let purchase = Purchase { buyer, key, request, sale, item, units, wait: WAIT, door: None };
     let buying = engine.buy(&purchase);
     let room = std::mem::size_of_val(&buying);

@@ -87,12 +87,18 @@ impl Engine {
         buyer: &BuyerId,
         key: &RequestKey,
     ) -> Result<Option<JoinResult>, EngineError> {
-        let request = self.id_key().request_hash(buyer.as_str(), key.as_str());
-        if !self.holders().holds(request) {
+        let request = self.node.id_key().request_hash(buyer.as_str(), key.as_str());
+        if !self.node.holders().holds(request) {
             return Ok(None);
         }
-        let order = self.store.order_of(buyer.clone(), key.clone());
-        match self.holders().retry_limiter.read_order(self.read_key(buyer), request, order).await {
+        let order = self.node.store().order_of(buyer.clone(), key.clone());
+        match self
+            .node
+            .holders()
+            .retry_limiter
+            .read_order(self.read_key(buyer), request, order)
+            .await
+        {
             Ok(order) => Ok(order.map(|order| replayed_order(item, order))),
             Err(ReadError::Busy) => Ok(Some(JoinResult::Refused(JoinRefusal::Busy))),
             Err(ReadError::Store(error)) => Err(error.into()),
@@ -120,9 +126,9 @@ impl Engine {
                 None => Ok(JoinResult::Refused(JoinRefusal::Busy)),
             };
         }
-        let joining = self.store.join_waitlist(id, buyer.clone(), key.clone());
+        let joining = self.node.store().join_waitlist(id, buyer.clone(), key.clone());
         let Some(joined) =
-            self.holders().waitlist_limiter.read(self.read_key(buyer), joining).await
+            self.node.holders().waitlist_limiter.read(self.read_key(buyer), joining).await
         else {
             return Ok(JoinResult::Refused(JoinRefusal::Busy));
         };
@@ -134,13 +140,13 @@ impl Engine {
                 return self.join_result(join_result.id, buyer, false).await;
             }
             JoinOutcome::Order(order) => {
-                self.remember_order(&order);
+                self.node.remember_order(&order);
                 return Ok(replayed_order(item, order));
             }
             JoinOutcome::Lapsed(order) => JoinRefusal::Lapsed(order.state),
             JoinOutcome::KeyReused => JoinRefusal::KeyReused,
             JoinOutcome::LimitReached => {
-                let used = self.store.quota(id, buyer.clone()).await?;
+                let used = self.node.store().quota(id, buyer.clone()).await?;
                 JoinRefusal::LimitReached { limit: item.row.limit, used }
             }
             JoinOutcome::UnitsFree => JoinRefusal::UnitsFree,
@@ -162,8 +168,9 @@ impl Engine {
         item: ItemId,
         buyer: &BuyerId,
     ) -> Result<Option<Option<WaitlistPosition>>, EngineError> {
-        let reading = self.store.waitlist_position_of(item, buyer);
-        let Some(read) = self.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
+        let reading = self.node.store().waitlist_position_of(item, buyer);
+        let Some(read) =
+            self.node.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
         else {
             return Ok(None);
         };
@@ -190,7 +197,7 @@ impl Engine {
             if is_over {
                 return Ok(LeaveResult::Done);
             }
-            match self.store.leave_waitlist(entry.id).await? {
+            match self.node.store().leave_waitlist(entry.id).await? {
                 LeaveOutcome::Already(WaitlistEntry { state: WaitlistState::Served, .. }) => {}
                 LeaveOutcome::Done(_) | LeaveOutcome::Already(_) | LeaveOutcome::NotFound => {
                     return Ok(LeaveResult::Done);
@@ -198,8 +205,9 @@ impl Engine {
             }
         }
         // The buyer's last entry may have become an order, just now or long ago.
-        let reading = self.store.waitlist_order_of(item, buyer);
-        let Some(read) = self.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
+        let reading = self.node.store().waitlist_order_of(item, buyer);
+        let Some(read) =
+            self.node.holders().waitlist_limiter.read(self.read_key(buyer), reading).await
         else {
             return Ok(LeaveResult::Busy);
         };
@@ -213,13 +221,13 @@ impl Engine {
     ///
     /// If the store is unreachable. Some entries may remain; the caller may repeat the call.
     pub async fn leave_all_waitlists(&self, buyer: &BuyerId) -> Result<(), EngineError> {
-        let catalogue = self.catalogue().clone();
+        let catalogue = self.node.catalogue().clone();
         let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
         for item in
             sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0)
         {
-            if let Some(found) = self.store.waitlist_position_of(item.row.id, buyer).await? {
-                self.store.leave_waitlist(found.entry.id).await?;
+            if let Some(found) = self.node.store().waitlist_position_of(item.row.id, buyer).await? {
+                self.node.store().leave_waitlist(found.entry.id).await?;
             }
         }
         Ok(())
@@ -232,7 +240,8 @@ impl Engine {
         item: ItemId,
         buyer: Option<&BuyerId>,
     ) -> Result<OrderLookup, EngineError> {
-        let Some(WaitlistPosition { entry, ahead }) = self.store.waitlist_position(id).await?
+        let Some(WaitlistPosition { entry, ahead }) =
+            self.node.store().waitlist_position(id).await?
         else {
             return Ok(OrderLookup::NotFound);
         };
@@ -246,7 +255,7 @@ impl Engine {
             WaitlistState::Left => OrderLookup::Left { item, entry },
             // The verdict shows how the entry ended.
             WaitlistState::Served | WaitlistState::PassedOver => {
-                match self.store.verdict(id).await? {
+                match self.node.store().verdict(id).await? {
                     Some(resolved) => match resolved.order {
                         Some(order) => self.found_order(order, buyer.is_some()),
                         // The verdict `Unavailable` means that the entry ended with its sale.
@@ -267,7 +276,7 @@ impl Engine {
 
     /// Returns the refusal if node memory alone shows that the buyer cannot join.
     fn join_refusal(&self, item: &ItemState) -> Option<JoinRefusal> {
-        if !self.is_memory_recent() {
+        if !self.node.is_memory_recent() {
             return None;
         }
         match item.gauge.free().refuses(Units::ONE) {
@@ -295,7 +304,7 @@ impl Engine {
     }
 
     fn read_key(&self, buyer: &BuyerId) -> u64 {
-        self.id_key().buyer_hash(buyer.as_str())
+        self.node.id_key().buyer_hash(buyer.as_str())
     }
 }
 

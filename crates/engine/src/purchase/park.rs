@@ -119,14 +119,14 @@ impl<'a> UnitDemandEntry<'a> {
     /// units in the pool, because then no units can be gathered.
     fn enter(driver: &Driver<'a>) -> Option<Self> {
         let (engine, item) = (driver.engine, &*driver.purchase.item);
-        let catalogue = engine.catalogue();
+        let catalogue = engine.node.catalogue();
         let mut view = driver.view(&catalogue);
         if !view.has_other_slots() && item.gauge.open_pool() == 0 {
             return None;
         }
         let (slot, units) = (view.first_slot()?, driver.request.units);
         let guard = Some(item.work.unit_demand.register(UnitDemand { slot, units }));
-        engine.control().wake(item.row.id);
+        engine.node.control().wake(item.row.id);
         Some(Self { engine, item, guard })
     }
 }
@@ -137,7 +137,7 @@ impl Drop for UnitDemandEntry<'_> {
         if !self.item.work.unit_demand.is_empty() {
             // Another request is now the first in the demand, and units must be gathered for that
             // request.
-            self.engine.control().wake(self.item.row.id);
+            self.engine.node.control().wake(self.item.row.id);
         }
     }
 }

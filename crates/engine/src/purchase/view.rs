@@ -6,11 +6,11 @@ use doorbuster_steps::memory::NodeMemory;
 use doorbuster_steps::purchase::NodeView;
 
 use crate::catalogue::{ItemState, SaleState};
-use crate::engine::Engine;
+use crate::node::Node;
 
 /// A request and this node's memory of its item.
 pub(super) struct RequestView<'a, T = ()> {
-    pub(super) engine: &'a Engine,
+    pub(super) node: &'a Node,
     pub(super) sale: &'a SaleState,
     pub(super) item: &'a ItemState,
     pub(super) request: RequestHash,
@@ -29,33 +29,33 @@ impl<T> NodeMemory for RequestView<'_, T> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.sale.is_draining() || self.engine.lifecycle().is_stopping()
+        self.sale.is_draining() || self.node.lifecycle().is_stopping()
     }
 
     fn may_hold(&self) -> bool {
-        let holders = self.engine.holders();
+        let holders = self.node.holders();
         holders.may_hold(self.request)
             || holders.queued_requests.contains(self.request)
-            || (self.sale.row.phase == Phase::Closed && self.sale.is_long_over(self.engine.now()))
+            || (self.sale.row.phase == Phase::Closed && self.sale.is_long_over(self.node.now()))
     }
 
     fn age_ms(&self) -> i64 {
-        self.engine.memory_age_ms()
+        self.node.memory_age_ms()
     }
 }
 
 impl NodeView for RequestView<'_, &TicketRequest> {
     fn holds(&self) -> bool {
-        self.engine.holders().holds(self.request)
+        self.node.holders().holds(self.request)
     }
 
     fn store_now(&self) -> Millis {
-        self.engine.now()
+        self.node.now()
     }
 
     fn used_at_limit(&self) -> Option<u32> {
         let TicketRequest { buyer_hash, units, limit, .. } = *self.ticket;
-        let staleness = self.engine.store().staleness();
+        let staleness = self.node.store().staleness();
         let at_limit = &self.item.work.at_limit;
         at_limit.refuses(buyer_hash, units, limit, self.endings(), staleness)
     }
@@ -69,15 +69,15 @@ impl NodeView for RequestView<'_, &TicketRequest> {
     }
 
     fn has_other_slots(&self) -> bool {
-        self.item.has_other_slots(self.engine.layout())
+        self.item.has_other_slots(self.node.layout())
     }
 
     fn reaches_all_slots(&self) -> bool {
-        self.engine.layout().reaches_all_slots()
+        self.node.layout().reaches_all_slots()
     }
 
     fn is_node_local(&self) -> bool {
-        self.engine.layout().is_node_local()
+        self.node.layout().is_node_local()
     }
 
     fn first_slot(&mut self) -> Option<SlotKey> {

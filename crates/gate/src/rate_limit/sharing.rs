@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall, SentCall, SharingTerms};
 use doorbuster_engine::catalogue::SaleFlags;
-use doorbuster_engine::engine::NodeCount;
+use doorbuster_engine::node::NodeCount;
 use doorbuster_engine::sale_limits::LimitCell;
 use doorbuster_slots::SharedRedis;
 use doorbuster_store::Store;

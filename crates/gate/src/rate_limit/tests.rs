@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU32;
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread, Stock};
 use doorbuster_engine::catalogue::{Catalogue, SaleState};
-use doorbuster_engine::engine::NodeCount;
+use doorbuster_engine::node::NodeCount;
 use doorbuster_engine::slot_layout::SlotLayout;
 use doorbuster_slots::SharedRedis;
 use doorbuster_store::{ItemCounts, ItemRow, SaleRow};

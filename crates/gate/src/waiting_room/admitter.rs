@@ -8,7 +8,7 @@ use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::room::{ADMISSIONS_OUT_MAX, RoomDemand, divide_admissions};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::{
     RoomAdmissions, RoomProgressStep, RoomVisitor, StoreResult, WaitingRoom, WaitingRoomView,
@@ -21,25 +21,25 @@ use super::room_state::WaitingRoomState;
 use super::{SaleRoom, WaitingRoomError, WaitingRooms};
 
 /// Runs the admitter until the future is dropped.
-pub(super) async fn run(rooms: &WaitingRooms, engine: &Engine) {
+pub(super) async fn run(rooms: &WaitingRooms, node: &Node) {
     let mut every = interval(TICK);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ticks = 0u32;
     loop {
         every.tick().await;
         ticks = ticks.wrapping_add(1);
-        let sales = sales_with_rooms(engine);
+        let sales = sales_with_rooms(node);
         rooms.retain_rooms(|key| {
             sales.iter().any(|sale| *sale.row.id == *key.sale && sale.room_by_key(key).is_some())
         });
         let is_idle = !sales.iter().any(|sale| sale.row.phase == Phase::Open);
         if sales.is_empty()
             || (is_idle && !ticks.is_multiple_of(IDLE_TICKS))
-            || engine.lifecycle().is_stopping()
+            || node.lifecycle().is_stopping()
         {
             continue;
         }
-        if let Err(error) = refresh(rooms, engine, &sales).await {
+        if let Err(error) = refresh(rooms, node, &sales).await {
             // The next check reads and admits again. Until then, the node answers requests from its
             // memory.
             tracing::debug!(%error, "failed to check the waiting rooms; will retry");
@@ -53,17 +53,17 @@ impl WaitingRooms {
     /// not closed.
     pub async fn admit_more(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         visitors: u64,
     ) -> StoreResult<Option<RoomProgressStep>> {
-        engine.store().admit_more(&room.key(), visitors, self.for_ms).await
+        node.store().admit_more(&room.key(), visitors, self.for_ms).await
     }
 }
 
-fn sales_with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
+fn sales_with_rooms(node: &Node) -> Vec<Arc<SaleState>> {
     let is_on = |phase| matches!(phase, Phase::Scheduled | Phase::Open | Phase::Paused);
-    let catalogue = engine.catalogue();
+    let catalogue = node.catalogue();
     catalogue
         .sales()
         .filter(|sale| !sale.front_door.waiting_room.is_off() && is_on(sale.row.phase))
@@ -73,12 +73,12 @@ fn sales_with_rooms(engine: &Engine) -> Vec<Arc<SaleState>> {
 
 async fn refresh(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     sales: &[Arc<SaleState>],
 ) -> Result<(), WaitingRoomError> {
     let names = sales.iter().map(|sale| sale.row.id.clone()).collect();
     let looked_at = Instant::now();
-    let rows = engine.store().waiting_rooms(names).await?;
+    let rows = node.store().waiting_rooms(names).await?;
     let step = rooms.steps.fetch_add(1, Ordering::Relaxed);
     for sale in sales {
         for room in sale.rooms() {
@@ -88,18 +88,18 @@ async fn refresh(
                     room_state.apply_row(row);
                     row.clone()
                 }
-                None => rooms.draw(engine, room).await?,
+                None => rooms.draw(node, room).await?,
             };
-            rooms.ensure_drawn(engine, room, &room_state).await?;
-            read_admitted(engine, &room_state, &row).await?;
+            rooms.ensure_drawn(node, room, &room_state).await?;
+            read_admitted(node, &room_state, &row).await?;
             room_state.set_read_at(looked_at);
         }
         limit_pace(rooms, sale, step);
-        if sale.row.phase == Phase::Open && engine.control().leads() && !sale.is_draining() {
-            admit(rooms, engine, sale, step).await?;
+        if sale.row.phase == Phase::Open && node.control().leads() && !sale.is_draining() {
+            admit(rooms, node, sale, step).await?;
         }
         for room in sale.rooms() {
-            follow_room(rooms, engine, room).await?;
+            follow_room(rooms, node, room).await?;
         }
     }
     Ok(())
@@ -108,19 +108,19 @@ async fn refresh(
 /// Opens an automatic room or keeps it open, and publishes the room's progress.
 async fn follow_room(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     room: SaleRoom<'_>,
 ) -> Result<(), WaitingRoomError> {
     let (room_state, free) = (rooms.room_state(room), room.free_units());
     if room.sale.front_door.waiting_room == WaitingRoomMode::Auto {
-        let until = keep_open(engine, room, &room_state).await?;
+        let until = keep_open(node, room, &room_state).await?;
         room.flags().open_until.store(until.0, Ordering::Relaxed);
     }
-    room_state.record_pace(engine.now(), free, room.limit());
+    room_state.record_pace(node.now(), free, room.limit());
     // Each room of the sale sends a notification to every reader of the sale.
-    let notified = engine.hub().readers() * room.rooms_of_sale();
+    let notified = node.hub().readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
-        engine.hub().publish(EventKind::Room(room_state.key().clone()));
+        node.hub().publish(EventKind::Room(room_state.key().clone()));
     }
     Ok(())
 }
@@ -145,11 +145,11 @@ fn limit_pace(rooms: &WaitingRooms, sale: &SaleState, step: usize) {
 }
 
 /// Reads all lots of a closed draw.
-pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) -> StoreResult<()> {
+pub(super) async fn read_lots(node: &Node, room_state: &WaitingRoomState) -> StoreResult<()> {
     let mut lots = Vec::new();
     loop {
         let page =
-            engine.store().drawn_after(room_state.key(), lots.last().copied(), ROWS_MAX).await?;
+            node.store().drawn_after(room_state.key(), lots.last().copied(), ROWS_MAX).await?;
         lots.extend(page.iter().map(|(lot, _)| *lot));
         if page.len() < ROWS_MAX {
             break;
@@ -161,19 +161,19 @@ pub(super) async fn read_lots(engine: &Engine, room_state: &WaitingRoomState) ->
 
 /// Reads which visitors other nodes have admitted.
 async fn read_admitted(
-    engine: &Engine,
+    node: &Node,
     room_state: &WaitingRoomState,
     room: &WaitingRoom,
 ) -> StoreResult<()> {
     while room_state.admitted_up_to() < room.line.called {
-        let called = engine
+        let called = node
             .store()
             .admitted_after(room_state.key(), room_state.admitted_up_to(), ROWS_MAX)
             .await?;
         if called.is_empty() {
             break;
         }
-        publish_admitted(engine, room_state, &called);
+        publish_admitted(node, room_state, &called);
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ async fn read_admitted(
 /// time.
 async fn admit(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     sale: &SaleState,
     step: usize,
 ) -> StoreResult<()> {
@@ -199,7 +199,7 @@ async fn admit(
         .map(|room| rooms.room_state(room))
         .filter(|room_state| room_state.progress().entered > 0)
         .collect();
-    let views = states.iter().map(|room_state| engine.store().waiting_room_view(room_state.key()));
+    let views = states.iter().map(|room_state| node.store().waiting_room_view(room_state.key()));
     let views = try_join_all(views).await?;
     let seen: Vec<_> =
         states.iter().zip(views).filter_map(|(state, view)| Some((state, view?))).collect();
@@ -220,40 +220,39 @@ async fn admit(
     if admissions.is_empty() {
         return Ok(());
     }
-    let admitted = engine.store().admit_visitors(admissions, rooms.for_ms).await?;
+    let admitted = node.store().admit_visitors(admissions, rooms.for_ms).await?;
     for (room_state, called) in states.into_iter().zip(admitted) {
-        publish_admitted(engine, room_state, &called);
+        publish_admitted(node, room_state, &called);
     }
     Ok(())
 }
 
 /// Notifies the admitted visitors.
-fn publish_admitted(engine: &Engine, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
-    for buyer in room_state.apply_admitted(called, |buyer| engine.hub().has_reader(buyer)) {
-        engine.hub().publish(EventKind::Position { room: room_state.key().clone(), buyer });
+fn publish_admitted(node: &Node, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
+    for buyer in room_state.apply_admitted(called, |buyer| node.hub().has_reader(buyer)) {
+        node.hub().publish(EventKind::Position { room: room_state.key().clone(), buyer });
     }
 }
 
 /// Opens a room when too many buyers arrive, and keeps it open while visitors wait. Returns the
 /// time until which the room stays open.
 async fn keep_open(
-    engine: &Engine,
+    node: &Node,
     room: SaleRoom<'_>,
     room_state: &WaitingRoomState,
 ) -> StoreResult<Millis> {
     let hold_ms = i64::try_from(KEEP_OPEN.as_millis()).unwrap_or(i64::MAX);
     let Some(row) = room_state.room() else { return Ok(Millis(0)) };
-    let left_ms = row.open_until.map_or(0, |until| until.0 - engine.now().0);
+    let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
     // If no units are free, the node counts arrivals, but does not open the room. Buyers then get
     // the answer that no units are left, so they need no waiting room.
-    let (arrivals, nodes) = (&room.flags().arrivals, engine.live_nodes().count().now());
+    let (arrivals, nodes) = (&room.flags().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
-    let is_needed =
-        is_pressed || (left_ms > 0 && row.line.waiting() > 0 && engine.control().leads());
+    let is_needed = is_pressed || (left_ms > 0 && row.line.waiting() > 0 && node.control().leads());
     if is_needed && left_ms < hold_ms / 2 {
-        engine.store().keep_room_open(room_state.key(), hold_ms).await?;
-        return Ok(engine.now().plus(hold_ms));
+        node.store().keep_room_open(room_state.key(), hold_ms).await?;
+        return Ok(node.now().plus(hold_ms));
     }
     Ok(row.open_until.unwrap_or(Millis(0)))
 }

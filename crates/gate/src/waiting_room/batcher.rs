@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::DrawSeed;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -77,7 +77,7 @@ impl PositionBatcher {
     }
 
     /// Runs the batcher until the future is dropped.
-    pub(super) async fn run(&self, rooms: &WaitingRooms, engine: &Engine) {
+    pub(super) async fn run(&self, rooms: &WaitingRooms, node: &Node) {
         let mut waiting = self.waiting.lock().await;
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
@@ -89,10 +89,10 @@ impl PositionBatcher {
             for ((room, action), group) in groups {
                 let buyers = group.iter().map(|request| request.buyer.clone()).collect();
                 let found = match action {
-                    PositionAction::Find => find_batch(rooms, engine, &room, buyers).await,
-                    PositionAction::Enter => enter_batch(rooms, engine, &room, buyers).await,
-                    PositionAction::Leave => leave_batch(rooms, engine, &room, buyers).await,
-                    PositionAction::Keep => keep_batch(rooms, engine, &room, buyers).await,
+                    PositionAction::Find => find_batch(rooms, node, &room, buyers).await,
+                    PositionAction::Enter => enter_batch(rooms, node, &room, buyers).await,
+                    PositionAction::Leave => leave_batch(rooms, node, &room, buyers).await,
+                    PositionAction::Keep => keep_batch(rooms, node, &room, buyers).await,
                 };
                 send_answers(group, found);
             }
@@ -104,12 +104,12 @@ type BatchResult = StoreResult<Vec<Option<EnterOutcome>>>;
 
 async fn enter_batch(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let seed = DrawSeed::new(rand::random());
-    let entered = engine.store().enter_room(room, seed, buyers).await?;
+    let entered = node.store().enter_room(room, seed, buyers).await?;
     let (row, entered) =
         entered.ok_or_else(|| StoreError::Unexpected(format!("there is no sale {}", room.sale)))?;
     let room_state = rooms.state_of_key(room);
@@ -124,14 +124,14 @@ async fn enter_batch(
 
 async fn find_batch(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     // The row of the room is read before the positions. So the positions are never older than the
     // row.
-    let row = rooms.read_row(engine, room).await?;
-    let visitors = engine.store().visitors(room, buyers.clone()).await?;
+    let row = rooms.read_row(node, room).await?;
+    let visitors = node.store().visitors(room, buyers.clone()).await?;
     let room_state = rooms.state_of_key(room);
     visitors.iter().for_each(|visitor| room_state.apply_position(visitor));
     row.iter().for_each(|row| room_state.apply_row(row));
@@ -143,14 +143,14 @@ async fn find_batch(
 
 async fn leave_batch(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let room_state = rooms.state_of_key(room);
     let mut left = Vec::with_capacity(buyers.len());
     for buyer in buyers {
-        let visitor = engine.store().leave_room(room, buyer.clone()).await?;
+        let visitor = node.store().leave_room(room, buyer.clone()).await?;
         // The store has no position, so a position in memory is out of date.
         room_state.forget(&buyer);
         left.push(visitor.map(EnterOutcome::Known));
@@ -160,19 +160,18 @@ async fn leave_batch(
 
 async fn keep_batch(
     rooms: &WaitingRooms,
-    engine: &Engine,
+    node: &Node,
     room: &RoomKey,
     buyers: Vec<BuyerId>,
 ) -> BatchResult {
     let room_state = rooms.state_of_key(room);
     // The writes run concurrently, so that the store can commit them in one transaction.
-    let keep = |buyer| engine.store().keep_turn(room, buyer, rooms.for_ms);
+    let keep = |buyer| node.store().keep_turn(room, buyer, rooms.for_ms);
     let kept: Vec<_> =
         stream::iter(buyers.into_iter().map(keep)).buffered(KEPT_AT_ONCE).try_collect().await?;
     for visitor in kept.iter().flatten() {
         room_state.apply_position(visitor);
-        engine
-            .hub()
+        node.hub()
             .publish(EventKind::Position { room: room.clone(), buyer: visitor.buyer.clone() });
     }
     Ok(kept.into_iter().map(|visitor| visitor.map(EnterOutcome::Known)).collect())

@@ -3,7 +3,7 @@
 
 use doorbuster_core::gate::room::IDLE_TURN_MS;
 use doorbuster_core::{BuyerId, Millis};
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_store::EnterOutcome;
 
 use super::batcher::PositionAction;
@@ -18,12 +18,12 @@ impl WaitingRooms {
     /// If too many requests wait, or the store is unreachable.
     pub async fn keep_turn(
         &self,
-        engine: &Engine,
+        node: &Node,
         room: SaleRoom<'_>,
         buyer: &BuyerId,
         until: Millis,
     ) -> Result<Millis, WaitingRoomError> {
-        if until.0 - engine.now().0 > IDLE_TURN_MS {
+        if until.0 - node.now().0 > IDLE_TURN_MS {
             return Ok(until);
         }
         let room_state = self.room_state(room);

@@ -22,7 +22,7 @@ pub(super) async fn announce(
 ) -> Result<(), ServeError> {
     let ServerParts { settings, secrets, engine, .. } = parts;
     trace::announce();
-    if engine.edge().is_some() {
+    if engine.node.edge().is_some() {
         return Ok(());
     }
     let near = SocketAddr::new(lan_address(address.ip()), address.port());
@@ -83,11 +83,11 @@ fn announce_key(settings: &Settings, secrets: &Secrets) {
 
 /// Warns if sales are still paused because the store was restored.
 async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
-    let catalogue = engine.catalogue();
+    let catalogue = engine.node.catalogue();
     let is_paused = |id: &str| {
         catalogue.sale(id).is_some_and(|sale| sale.row.phase == doorbuster_core::Phase::Paused)
     };
-    for row in engine.store().store_history().await? {
+    for row in engine.node.store().store_history().await? {
         let Some(backup_at) = row.backup_at else { continue };
         let sales: Vec<&str> =
             row.paused.iter().map(|sale| sale.sale.as_str()).filter(|id| is_paused(id)).collect();

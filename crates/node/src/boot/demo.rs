@@ -17,11 +17,11 @@ const SALES_MAX: u32 = 10_000;
 
 /// Creates and schedules the sample sale. Returns its id.
 pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
-    let starts_at = engine.now().plus(OPENS_IN.as_millis() as i64);
+    let starts_at = engine.node.now().plus(OPENS_IN.as_millis() as i64);
     for number in 1..=SALES_MAX {
         let id = if number == 1 { "demo".to_owned() } else { format!("demo-{number}") };
         // An earlier demonstration in the same data directory may have used this id.
-        if engine.catalogue().sale(&id).is_some() {
+        if engine.node.catalogue().sale(&id).is_some() {
             continue;
         }
         let sale = NewSale {

@@ -29,7 +29,7 @@ pub(super) struct ServerParts<'a> {
 /// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
 /// deployment has no shared Redis.
 pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
-    let Some(shared) = parts.engine.shared() else { return };
+    let Some(shared) = parts.engine.node.shared() else { return };
     let sealed = SealedKeys::new(parts.secrets);
     tokio::select! {
         () = stop.cancelled() => {}

@@ -43,7 +43,7 @@ impl DirectSale {
             return DirectAnswer::Other;
         };
         let (sale, item) = (&self.sale, &self.item);
-        let request = self.engine.id_key().request_hash(buyer, key);
+        let request = self.engine.node.id_key().request_hash(buyer, key);
         let refused =
             self.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open);
         let outcome = match refused {
@@ -81,7 +81,7 @@ pub async fn without_http<T>(
 ) -> Result<Option<T>, ServeError> {
     let engine = start_engine(settings).await?.engine;
     let found: Option<Vec<Arc<DirectSale>>> = {
-        let catalogue = engine.catalogue();
+        let catalogue = engine.node.catalogue();
         let sales = sales.iter().map(|sale| {
             let sale = catalogue.sale(sale).cloned()?;
             let item = sale.item(item).cloned()?;

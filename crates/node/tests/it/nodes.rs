@@ -305,7 +305,7 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     let sold = sell_out_from(&[&first, &second], 300 - sold_yet).await;
     is_sold(&first, 300, sold_yet + sold).await;
     assert!(first.audit().await.repairs >= 3, "the leader must detect the loss of each slot");
-    let sale = first.engine.catalogue().sale(SALE).cloned().expect("open");
+    let sale = first.engine.node.catalogue().sale(SALE).cloned().expect("open");
     assert_eq!(sale.row.phase, doorbuster_core::Phase::Open, "the audit must not pause the sale");
     first.stop().await;
     second.stop().await;

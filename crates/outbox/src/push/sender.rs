@@ -8,7 +8,7 @@ use std::time::Duration;
 use doorbuster_base::outgoing::OutgoingClient;
 use doorbuster_base::vapid::VapidKey;
 use doorbuster_core::Millis;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use futures_util::StreamExt;
 use futures_util::stream::poll_fn;
 use http::StatusCode;
@@ -90,17 +90,17 @@ impl Sender {
 
     /// Sends messages until the future is dropped. If a push service answers that a subscription
     /// has ended, deletes the subscription and calls `gone`.
-    pub(super) async fn run(&self, engine: &Engine, gone: impl Fn(u64)) {
+    pub(super) async fn run(&self, node: &Node, gone: impl Fn(u64)) {
         let mut waiting = self.waiting.lock().await;
         let messages = poll_fn(move |context| waiting.poll_recv(context));
         let gone = &gone;
         let send = |message: PushMessage| async move {
             let id = message.id;
-            let outcome = self.deliver(engine, message).await;
+            let outcome = self.deliver(node, message).await;
             self.metrics.count(outcome);
             if outcome == MessageOutcome::Gone {
                 gone(id);
-                if let Err(error) = engine.store().delete_push_subscription(id).await {
+                if let Err(error) = node.store().delete_push_subscription(id).await {
                     // The row stays in the store, so a node loads the subscription again. After the
                     // next message to this subscription, the server tries the deletion again.
                     tracing::debug!(%error, "failed to delete a browser's subscription");
@@ -111,10 +111,10 @@ impl Sender {
     }
 
     /// Tries to deliver a message. Makes a few attempts before the message expires.
-    async fn deliver(&self, engine: &Engine, message: PushMessage) -> MessageOutcome {
+    async fn deliver(&self, node: &Node, message: PushMessage) -> MessageOutcome {
         let mut pauses = PAUSES.iter();
         loop {
-            let error = match self.attempt(engine.now(), &message).await {
+            let error = match self.attempt(node.now(), &message).await {
                 Attempt::Done(outcome) => return outcome,
                 Attempt::Failed(error) => error,
             };

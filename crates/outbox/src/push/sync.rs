@@ -10,7 +10,7 @@ use std::time::Duration;
 use doorbuster_core::gate::room::LEFT;
 use doorbuster_core::{BuyerId, Phase};
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::outage_log;
 use doorbuster_store::{StoreResult, SubscriptionOwner};
 
@@ -25,13 +25,13 @@ const PAGE_SIZE: usize = 500;
 
 impl WebPush {
     /// Compares the memory with the store until the future is dropped.
-    pub(super) async fn run_sync(&self, engine: &Engine) {
+    pub(super) async fn run_sync(&self, node: &Node) {
         loop {
-            match self.sync(engine).await {
+            match self.sync(node).await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) => outage_log::warn!(
-                    engine.outage_log(),
+                    node.outage_log(),
                     error,
                     event = "push.sync_failed",
                     "failed to read the subscriptions of browsers; will retry"
@@ -42,29 +42,29 @@ impl WebPush {
     }
 
     /// Compares once. Returns whether there are more subscriptions to load.
-    async fn sync(&self, engine: &Engine) -> StoreResult<bool> {
-        let taken = self.take_over(engine).await?;
+    async fn sync(&self, node: &Node) -> StoreResult<bool> {
+        let taken = self.take_over(node).await?;
         // A browser can subscribe while this function runs. The new subscription is then in the
         // memory but not in `owned`, or the other way round. So the function removes only
         // subscriptions that are in `known`. A subscription that it loads may already be in the
         // memory.
         let known = self.lock().ids();
-        let owned = engine.store().owned_push_subscriptions(engine.node()).await?;
+        let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);
         let has_more = missing.len() > PAGE_SIZE;
         missing.truncate(PAGE_SIZE.min(self.lock().room()));
         if missing.is_empty() {
             return Ok(false);
         }
-        let loaded = engine.store().push_subscriptions(engine.node(), &missing).await?;
+        let loaded = node.store().push_subscriptions(node.id(), &missing).await?;
         let mut ids: HashMap<BuyerId, Vec<u64>> = HashMap::new();
         for subscription in loaded {
             let (id, buyer) = (subscription.id, subscription.browser.buyer.clone());
-            if self.add(engine, subscription) {
+            if self.add(node, subscription) {
                 ids.entry(buyer).or_default().push(id);
             }
         }
-        if let Err(error) = self.catch_up(engine, &ids).await {
+        if let Err(error) = self.catch_up(node, &ids).await {
             // The messages that are valid now could not be queued. So these subscriptions are
             // removed from the memory, and the next comparison loads them again.
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
@@ -74,12 +74,12 @@ impl WebPush {
     }
 
     /// Makes this node the owner of subscriptions whose owner has no lease. Returns their number.
-    async fn take_over(&self, engine: &Engine) -> StoreResult<u64> {
-        if engine.layout().is_single_node() {
+    async fn take_over(&self, node: &Node) -> StoreResult<u64> {
+        if node.layout().is_single_node() {
             return Ok(0);
         }
         let limit = PAGE_SIZE.min(self.lock().room());
-        let taken = engine.store().take_over_push_subscriptions(engine.node(), limit).await?;
+        let taken = node.store().take_over_push_subscriptions(node.id(), limit).await?;
         if taken > 0 {
             tracing::info!(
                 subscriptions = taken,
@@ -113,16 +113,16 @@ impl WebPush {
 
     /// Queues the messages that are valid now, because the last owner may have stopped before it
     /// sent these messages.
-    async fn catch_up(&self, engine: &Engine, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
-        let (now, buyers): (_, Vec<BuyerId>) = (engine.now(), ids.keys().cloned().collect());
+    async fn catch_up(&self, node: &Node, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
+        let (now, buyers): (_, Vec<BuyerId>) = (node.now(), ids.keys().cloned().collect());
         let mut texts = Vec::new();
-        for order in engine.store().unpaid_orders_of(&buyers).await? {
-            let text = PushText::about_order(engine, &order, now);
+        for order in node.store().unpaid_orders_of(&buyers).await? {
+            let text = PushText::about_order(node, &order, now);
             texts.extend(text.map(|text| (order.buyer, text)));
         }
-        for sale in sales_with_turns(engine) {
+        for sale in sales_with_turns(node) {
             for room in sale.rooms() {
-                for visitor in engine.store().visitors(&room.key(), buyers.clone()).await? {
+                for visitor in node.store().visitors(&room.key(), buyers.clone()).await? {
                     let until = visitor.until.filter(|until| *until != LEFT && *until > now);
                     let text = until.map(|until| PushText::about_turn(room, until));
                     texts.extend(text.map(|text| (visitor.buyer, text)));
@@ -141,9 +141,9 @@ impl WebPush {
 }
 
 /// Returns the open sales with a waiting room.
-fn sales_with_turns(engine: &Engine) -> Vec<Arc<SaleState>> {
+fn sales_with_turns(node: &Node) -> Vec<Arc<SaleState>> {
     let has_turns = |sale: &&Arc<SaleState>| {
         sale.row.phase == Phase::Open && !sale.front_door.waiting_room.is_off()
     };
-    engine.catalogue().sales().filter(has_turns).cloned().collect()
+    node.catalogue().sales().filter(has_turns).cloned().collect()
 }

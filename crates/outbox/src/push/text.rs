@@ -3,7 +3,7 @@
 use doorbuster_api::value::Text;
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Millis, Order, OrderState};
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::node::Node;
 use doorbuster_engine::notify::EventKind;
 use doorbuster_engine::page_document;
 use doorbuster_engine::page_document::PAGE_LANGUAGES;
@@ -42,14 +42,14 @@ pub(super) struct PushText {
 impl PushText {
     /// Returns the text about an event. Returns `None` if buyers get no message about this event.
     pub(super) fn about_event(
-        engine: &Engine,
+        node: &Node,
         gate: &Gate,
         event: &EventKind,
         now: Millis,
     ) -> Option<Self> {
         match event {
-            EventKind::Order(order) => Self::about_order(engine, order, now),
-            EventKind::Position { room, buyer } => about_position(engine, gate, room, buyer),
+            EventKind::Order(order) => Self::about_order(node, order, now),
+            EventKind::Position { room, buyer } => about_position(node, gate, room, buyer),
             EventKind::Refused { .. }
             | EventKind::WaitlistEnded { .. }
             | EventKind::Status(_)
@@ -59,11 +59,11 @@ impl PushText {
     }
 
     /// Returns the text about an order, if the order waits for payment.
-    pub(super) fn about_order(engine: &Engine, order: &Order, now: Millis) -> Option<Self> {
+    pub(super) fn about_order(node: &Node, order: &Order, now: Millis) -> Option<Self> {
         if order.state != OrderState::Reserved || order.pay_by <= now {
             return None;
         }
-        let catalogue = engine.catalogue();
+        let catalogue = node.catalogue();
         let item = catalogue.item_by_id(order.item)?;
         Some(Self {
             subject: Subject::Reserved,
@@ -104,15 +104,10 @@ impl PushText {
     }
 }
 
-fn about_position(
-    engine: &Engine,
-    gate: &Gate,
-    key: &RoomKey,
-    buyer: &BuyerId,
-) -> Option<PushText> {
-    let catalogue = engine.catalogue();
+fn about_position(node: &Node, gate: &Gate, key: &RoomKey, buyer: &BuyerId) -> Option<PushText> {
+    let catalogue = node.catalogue();
     let room = catalogue.sale(&key.sale)?.room_by_key(key)?;
-    match gate.room.cached_position(engine, room, buyer)?.status {
+    match gate.room.cached_position(node, room, buyer)?.status {
         VisitorStatus::Admitted(until) => Some(PushText::about_turn(room, until)),
         VisitorStatus::NotDrawn
         | VisitorStatus::Waiting(_)

@@ -56,7 +56,7 @@ pub(super) async fn send(
 ) -> Result<(), SendError> {
     let read = match read {
         Some(read) => read,
-        None => match outbox.engine.store().event_at(position).await {
+        None => match outbox.node.store().event_at(position).await {
             Ok(Some(read)) => Arc::new(read),
             Ok(None) => {
                 return Err(SendError::UnreadableEvent("the event was deleted".to_owned()));

@@ -44,7 +44,7 @@ impl Payments {
                 },
                 Effect::Record => {
                     let session = checkout.session.clone();
-                    self.engine.store().close_checkout(order.id, session).await?;
+                    self.node.store().close_checkout(order.id, session).await?;
                     failpoint::pass(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }

@@ -81,12 +81,13 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     let (unavailable, undecided) =
         (payments("http://127.0.0.1:1".to_owned()), payments(stand_in(UNDECIDED).await.0));
     let ended = |ago: i64| {
-        let ended_at = Some(engine.now().plus(-ago));
+        let ended_at = Some(engine.node.now().plus(-ago));
         Order { state: OrderState::Cancelled, ended_at, ..order.clone() }
     };
     let stays = async |payments: &Payments, checkout: &Checkout, ago: i64| {
         payments.close_checkout(checkout.clone(), ended(ago)).await.expect("writes");
         engine
+            .node
             .store()
             .checkout(order.id)
             .await
@@ -108,13 +109,13 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
         "the checkout must stay open while a bank may still decide"
     );
     wall.fetch_add(3_600_000, Ordering::Relaxed);
-    engine.clock().discipline();
+    engine.node.clock().discipline();
     assert!(
         stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await,
         "the checkout must stay open after a jump of the clock"
     );
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
-    engine.clock().discipline();
+    engine.node.clock().discipline();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
     engine.stop().await;
 }
@@ -125,20 +126,21 @@ async fn a_checkout_stays_open_until_its_payment_is_applied() {
     let (engine, checkout, order) = engine_with_checkout(&dir, Clock::default()).await;
     let payments = stripe_payments(&engine, stand_in(PAID).await.0);
     let is_open = async || {
-        let checkout = engine.store().checkout(order.id).await.expect("reads");
+        let checkout = engine.node.store().checkout(order.id).await.expect("reads");
         checkout.expect("the order keeps its checkout").open
     };
     // The ticket gets no verdict yet, so the payment for it comes too early.
     let TicketParts { token, units, decide_by, .. } = order.id.parts().expect("a valid id");
     let info = TicketInfo { item: order.item, buyer: order.buyer.clone(), units, decide_by };
-    let waiting = engine.waiters().register(token, info);
+    let waiting = engine.node.waiters().register(token, info);
     let early = payments.close_checkout(checkout.clone(), order.clone()).await;
     assert!(matches!(early, Err(EngineError::TooEarly)), "{early:?}");
     assert!(is_open().await);
     drop(waiting);
     payments.close_checkout(checkout, order.clone()).await.expect("the payment is applied");
     assert!(!is_open().await);
-    let paid = engine.store().order(order.id).await.expect("reads").expect("the order is stored");
+    let paid =
+        engine.node.store().order(order.id).await.expect("reads").expect("the order is stored");
     assert_eq!(paid.state, OrderState::Paid);
     engine.stop().await;
 }
@@ -153,7 +155,7 @@ async fn running_requests_make_progress_while_another_node_leads() {
     queries.start_requests(&mut vec![(checkout, order.clone())]);
     let closed = async {
         let is_open = async || {
-            let checkout = engine.store().checkout(order.id).await.expect("reads");
+            let checkout = engine.node.store().checkout(order.id).await.expect("reads");
             checkout.expect("the order keeps its checkout").open
         };
         while is_open().await {

@@ -89,13 +89,13 @@ pub enum ButtonResult {
 impl Sandbox {
     /// Returns the content of a checkout's page.
     pub async fn checkout(&self, id: &str) -> Result<Option<CheckoutView>, EngineError> {
-        let now = self.engine.now();
+        let now = self.node.now();
         Ok(self.session(id).await?.map(|session| checkout_view(&session, now)))
     }
 
     /// Performs a button's action.
     pub async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
-        let now = self.engine.now();
+        let now = self.node.now();
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {
             ButtonAction::Return => {
@@ -120,10 +120,7 @@ impl Sandbox {
         for name in names.iter().take(payments) {
             // The document `payment/…`, which names the session, is written before the payment. So
             // a refund finds the session of every payment.
-            self.engine
-                .store()
-                .sandbox_swap(format!("payment/{name}"), None, id.to_owned())
-                .await?;
+            self.node.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
         }
         failpoint::pass(Failpoint::SandboxNamed);
         let notice = if messages > 0 { self.announce(id, due).await? } else { String::new() };
@@ -249,9 +246,10 @@ mod tests {
     async fn a_press_without_effect_leaves_no_rows() {
         let dir = TempDir::new();
         let engine = start_engine(&dir, Clock::default()).await;
-        let sandbox = Sandbox::new(engine.clone(), Vec::new());
-        let session = fixture::session(engine.now().plus(3_600_000).0);
+        let sandbox = Sandbox::new(engine.node.clone(), Vec::new());
+        let session = fixture::session(engine.node.now().plus(3_600_000).0);
         engine
+            .node
             .store()
             .sandbox_swap(session_key("cs_1"), None, session_json(&session))
             .await
@@ -260,6 +258,7 @@ mod tests {
             async |action| sandbox.press("cs_1", action).await.expect("the store reads and writes");
         let announced = async || {
             engine
+                .node
                 .store()
                 .sandbox_list("due/".to_owned(), String::new(), 100)
                 .await

@@ -27,20 +27,20 @@ impl Sandbox {
     /// Deletes old documents until the program stops.
     pub async fn delete_expired(&self) {
         let mut cursor = CleanupCursor::default();
-        let (mut turns, mut next) = (self.engine.turns(Work::SandboxCleanup), NextRun::Now);
+        let (mut turns, mut next) = (self.node.turns(Work::SandboxCleanup), NextRun::Now);
         loop {
             turns.wait(next).await;
             // After a jump of the clock nothing is deleted, because every document may then seem
             // old.
-            let may = !self.engine.clock_stepped();
-            let before = self.engine.store().monotonic_now().plus(-KEPT_MS);
+            let may = !self.node.clock_stepped();
+            let before = self.node.store().monotonic_now().plus(-KEPT_MS);
             let forgotten = if may { self.forget_page(&mut cursor, before).await } else { Ok(0) };
             next = match forgotten {
                 Ok(0) => NextRun::Idle,
                 Ok(_) => NextRun::Now,
                 Err(error) => {
                     outage_log::warn!(
-                        self.engine.outage_log(),
+                        self.node.outage_log(),
                         error,
                         event = "sandbox.cleanup_failed",
                         "failed to delete old documents of the sandbox; will retry"
@@ -58,7 +58,7 @@ impl Sandbox {
         round: &mut CleanupCursor,
         before: Millis,
     ) -> Result<usize, EngineError> {
-        let store = self.engine.store();
+        let store = self.node.store();
         let mut old = store.sandbox_list("due/".to_owned(), String::new(), PAGE_SIZE).await?;
         old.retain(|(key, _)| {
             delivery::parse_announcement(key).is_some_and(|(due, _)| due < before.0)
@@ -85,7 +85,7 @@ impl Sandbox {
         after: &mut String,
     ) -> Result<Vec<(String, String)>, EngineError> {
         let page =
-            self.engine.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE_SIZE).await?;
+            self.node.store().sandbox_list(prefix.to_owned(), after.clone(), PAGE_SIZE).await?;
         *after = page
             .last()
             .filter(|_| page.len() == PAGE_SIZE)
@@ -108,9 +108,9 @@ mod tests {
     async fn only_documents_of_checkouts_that_ended_long_ago_are_deleted() {
         let dir = TempDir::new();
         let engine = start_engine(&dir, Clock::default()).await;
-        let sandbox = Sandbox::new(engine.clone(), Vec::new());
+        let sandbox = Sandbox::new(engine.node.clone(), Vec::new());
         let put = async |key: String, value: String| {
-            assert!(engine.store().sandbox_swap(key, None, value).await.expect("writes"));
+            assert!(engine.node.store().sandbox_swap(key, None, value).await.expect("writes"));
         };
         let many = PAGE_SIZE as i64 + 50;
         for n in 0..2 * many {
@@ -141,6 +141,7 @@ mod tests {
             let (mut all, mut after) = (Vec::new(), String::new());
             loop {
                 let page = engine
+                    .node
                     .store()
                     .sandbox_list(prefix.to_owned(), after.clone(), PAGE_SIZE)
                     .await

@@ -36,7 +36,7 @@ impl Sandbox {
     /// name.
     pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
-        self.engine.store().sandbox_swap(key.clone(), None, String::new()).await?;
+        self.node.store().sandbox_swap(key.clone(), None, String::new()).await?;
         Ok(key)
     }
 
@@ -48,7 +48,7 @@ impl Sandbox {
                 && let Err(error) = self.send_due(&mut from).await
             {
                 outage_log::warn!(
-                    self.engine.outage_log(),
+                    self.node.outage_log(),
                     error,
                     event = "sandbox.delivery_failed",
                     "failed to send the sandbox's messages; will retry"
@@ -63,14 +63,11 @@ impl Sandbox {
         let mut after = from.clone();
         let mut all_done = true;
         loop {
-            let page = self
-                .engine
-                .store()
-                .sandbox_list("due/".to_owned(), after.clone(), PAGE_SIZE)
-                .await?;
+            let page =
+                self.node.store().sandbox_list("due/".to_owned(), after.clone(), PAGE_SIZE).await?;
             let is_last = page.len() < PAGE_SIZE;
             for (key, value) in page {
-                let now = self.engine.now();
+                let now = self.node.now();
                 let Some((due, session)) = parse_announcement(&key) else { continue };
                 if due > now.0 {
                     return Ok(());
@@ -120,7 +117,7 @@ impl Sandbox {
             is_over &= done.await?.flatten().unwrap_or(true);
         }
         if is_over {
-            self.engine
+            self.node
                 .store()
                 .sandbox_swap(key.to_owned(), Some(String::new()), SENT.to_owned())
                 .await?;
@@ -131,7 +128,7 @@ impl Sandbox {
     /// Sends one message. Returns `true` if this server accepted it.
     async fn send(&self, id: &str, body: &str) -> bool {
         let Some(address) = self.address.get() else { return false };
-        let at_secs = self.engine.now().0.div_euclid(1_000);
+        let at_secs = self.node.now().0.div_euclid(1_000);
         let signature = signing::sign(id, at_secs, body.as_bytes(), &self.keys);
         let sent = self
             .http

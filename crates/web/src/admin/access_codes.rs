@@ -36,7 +36,7 @@ pub(crate) async fn create(
     request_body::content_type(&headers, BodyType::Json)?;
     let NewCodes { count, uses } = NewCodes::from_json(&body)?;
     let sale = sale(&app, &name)?;
-    let create = access_codes::create(app.engine.store(), &name, count, uses);
+    let create = access_codes::create(app.node.store(), &name, count, uses);
     let action = NewAction {
         changes: vec![FieldChange::set("/count", count), FieldChange::set("/uses", uses)],
         ..by.action("codes.created", "sale", &name)
@@ -59,7 +59,7 @@ pub(crate) async fn count(
     PathNames([name]): PathNames<1>,
 ) -> HandlerResult {
     sale(&app, &name)?;
-    let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
+    let counts = app.node.store().code_counts(&name).await.map_err(failed)?;
     let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };
     Ok(json(StatusCode::OK, &counts))
 }
@@ -73,7 +73,7 @@ pub(crate) async fn revoke(
     sale(&app, &name)?;
     let codes = selection(&name, &prefix)?;
     let action = by.action("codes.revoked", "sale", &name);
-    let revoke = app.engine.store().revoke_codes(&name, codes);
+    let revoke = app.node.store().revoke_codes(&name, codes);
     let revoked = recorded(action, revoke).await.map_err(failed)?;
     Ok(json(StatusCode::OK, &RevokedCodes { revoked }))
 }

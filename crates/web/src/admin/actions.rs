@@ -28,7 +28,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
         after: None,
         limit: limit + 1,
     };
-    let mut rows = app.engine.store().actions(wanted).await.map_err(failed)?;
+    let mut rows = app.node.store().actions(wanted).await.map_err(failed)?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let next_cursor =

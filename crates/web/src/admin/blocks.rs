@@ -27,7 +27,7 @@ const ID_DIGITS: usize = 12;
 
 /// `GET /v1/admin/blocks`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let blocks = app.engine.store().blocks().await.map_err(failed)?;
+    let blocks = app.node.store().blocks().await.map_err(failed)?;
     Ok(json(
         StatusCode::OK,
         &BlockList { blocks: blocks.iter().map(|block| block_view(&app, block)).collect() },
@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let wanted = NewBlock::from_json(&body)?;
     let value = block_value(&wanted)?;
     let until = wanted.expires_at.map(|time| Millis(time.millis()));
-    if until.is_some_and(|until| until <= app.engine.now()) {
+    if until.is_some_and(|until| until <= app.node.now()) {
         return Err(value_fault("/expires_at", "must be in the future, or null for no end").into());
     }
     let new = store::Block {
@@ -54,7 +54,7 @@ pub(crate) async fn create(
         value: value.clone(),
         until,
         reason: wanted.reason.clone(),
-        at: app.engine.now(),
+        at: app.node.now(),
     };
     let action = NewAction {
         changes: vec![
@@ -63,8 +63,7 @@ pub(crate) async fn create(
         ],
         ..by.action("block.created", "block", &block_id(&app, &new))
     };
-    let put =
-        app.engine.store().insert_block(wanted.kind, &value, until, &wanted.reason, BLOCKS_MAX);
+    let put = app.node.store().insert_block(wanted.kind, &value, until, &wanted.reason, BLOCKS_MAX);
     let Some(block) = recorded(action, put).await.map_err(failed)? else {
         return Err(Problem::wrong_state(
             "full",
@@ -72,7 +71,7 @@ pub(crate) async fn create(
         )
         .into());
     };
-    app.gate.blocks.catch_up(app.engine.store()).await.map_err(failed)?;
+    app.gate.blocks.catch_up(app.node.store()).await.map_err(failed)?;
     if block.kind == BlockKind::Buyer
         && let Some(buyer) = BuyerId::new(&block.value)
     {
@@ -88,15 +87,15 @@ pub(crate) async fn delete(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([wanted]): PathNames<1>,
 ) -> HandlerResult {
-    let blocks = app.engine.store().blocks().await.map_err(failed)?;
+    let blocks = app.node.store().blocks().await.map_err(failed)?;
     let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");
     let block = found.ok_or_else(gone)?;
-    let delete = app.engine.store().delete_block(block.kind, &block.value);
+    let delete = app.node.store().delete_block(block.kind, &block.value);
     if !recorded(by.action("block.deleted", "block", &wanted), delete).await.map_err(failed)? {
         return Err(gone().into());
     }
-    app.gate.blocks.catch_up(app.engine.store()).await.map_err(failed)?;
+    app.gate.blocks.catch_up(app.node.store()).await.map_err(failed)?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -138,6 +137,6 @@ fn block_view(app: &App, block: &store::Block) -> Block {
 /// the buyer.
 fn block_id(app: &App, block: &store::Block) -> String {
     let hash =
-        app.engine.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
+        app.node.id_key().buyer_hash(&format!("block {} {}", block.kind.as_str(), block.value));
     format!("blk_{}", &format!("{hash:016x}")[..ID_DIGITS])
 }

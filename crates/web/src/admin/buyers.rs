@@ -27,7 +27,7 @@ pub(crate) async fn get(
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let buyer = BuyerId::new(&buyer).ok_or_else(|| Problem::not_found("no buyer has this id"))?;
-    let store = app.engine.store();
+    let store = app.node.store();
     let query = OrderQuery {
         buyer: Some(buyer.clone()),
         items: Some(sale.items.iter().map(|item| item.row.id).collect()),
@@ -35,7 +35,7 @@ pub(crate) async fn get(
         ..OrderQuery::default()
     };
     let orders = store.orders(query).await.map_err(failed)?.orders;
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let orders = orders.iter().filter_map(|order| wire::order_in(&catalogue, order)).collect();
     let mut waitlist = Vec::new();
     for item in &sale.items {
@@ -45,10 +45,10 @@ pub(crate) async fn get(
         }
     }
     let since = sale.row.created_at;
-    let found = app.engine.refusals_of(buyer.as_str(), since).await.map_err(failed)?;
+    let found = app.node.refusals_of(buyer.as_str(), since).await.map_err(failed)?;
     let view = |(node, refusal): &(NodeId, NotedRefusal)| refusal_view(&sale, *node, refusal);
     let refusals = found.refusals.iter().filter_map(view).collect();
-    let blocked = app.gate.blocks.has_buyer(buyer.as_str(), app.engine.now());
+    let blocked = app.gate.blocks.has_buyer(buyer.as_str(), app.node.now());
     let refusals_complete = found.is_complete;
     let history = BuyerHistory { orders, waitlist, refusals, refusals_complete, blocked };
     Ok(json(StatusCode::OK, &history))

@@ -33,7 +33,7 @@ pub(crate) async fn check(
     let sale = sale(&app, &name)?;
     let mut problems = sale_problems(&app, &sale);
     if sale.front_door.access_codes.is_required() {
-        let counts = app.engine.store().code_counts(&name).await.map_err(failed)?;
+        let counts = app.node.store().code_counts(&name).await.map_err(failed)?;
         if counts.spent >= counts.uses {
             let detail =
                 "buyers need an access code, and the sale has no unused code; create codes";
@@ -56,7 +56,7 @@ fn warning(code: &str, detail: impl Into<String>) -> CheckProblem {
 }
 
 fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
-    let (row, now) = (&sale.row, app.engine.now());
+    let (row, now) = (&sale.row, app.node.now());
     let mut problems = Vec::new();
     if row.phase == Phase::Closed {
         problems.push(error("closed", "the sale is closed and cannot open again"));
@@ -100,7 +100,7 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
 
 async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
     let mut problems = Vec::new();
-    for reason in app.engine.unready_reasons().await {
+    for reason in app.node.unready_reasons().await {
         problems.push(error("not_ready", format!("this node is not ready: {reason}")));
     }
     if app.payments.sandbox().is_some() {
@@ -116,7 +116,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
              tokens; use HTTPS",
         ));
     }
-    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
+    let endpoints = app.node.store().endpoints().await.map_err(failed)?;
     if !endpoints.iter().any(|endpoint| endpoint.enabled) {
         problems.push(warning(
             "no_webhooks",
@@ -130,7 +130,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
              tokens, sign in at the shop and buy in a test sale",
         ));
     }
-    if let Some(replication) = app.engine.database().replication() {
+    if let Some(replication) = app.node.database().replication() {
         if replication.lacks_standbys() {
             problems.push(error(
                 "synchronous_standby_missing",
@@ -143,7 +143,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
             ));
         }
     }
-    if app.engine.layout().is_single_node() && app.engine.store().commit_copy().is_none() {
+    if app.node.layout().is_single_node() && app.node.store().commit_copy().is_none() {
         problems.push(warning(
             "no_backup",
             "the store has no continuous backup; if the disk is lost, every order is lost; set \
@@ -166,11 +166,11 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
 
 /// Finds nodes that may behave differently from the node that answers this request.
 async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
-    if app.engine.layout().is_single_node() {
+    if app.node.layout().is_single_node() {
         return Ok(Vec::new());
     }
-    let now = app.engine.now();
-    let rows = app.engine.store().nodes().await.map_err(failed)?;
+    let now = app.node.now();
+    let rows = app.node.store().nodes().await.map_err(failed)?;
     let mut problems = Vec::new();
     for node in rows.iter().map(|row| node_of_row(row, now)) {
         let Node { node, lag_ms, version, .. } = node;

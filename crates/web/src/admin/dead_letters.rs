@@ -68,7 +68,7 @@ async fn letters_page(
             break;
         }
         let page =
-            app.engine.store().list_dead_letters(kind, after.take(), room).await.map_err(failed)?;
+            app.node.store().list_dead_letters(kind, after.take(), room).await.map_err(failed)?;
         all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
@@ -90,7 +90,7 @@ pub(crate) async fn get(
         DeadLetterId::Ticket(_) => DeadLetterKind::Ticket,
     };
     let (dead, held) =
-        app.engine.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
+        app.node.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
     let mut detail = DeadLetterDetail {
         letter: letter_view(kind, &dead),
         message: None,
@@ -101,7 +101,7 @@ pub(crate) async fn get(
         DeadLetterContent::Event(read) => detail.message = message(&app, read.as_deref()).await,
         DeadLetterContent::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
         DeadLetterContent::Request { item, buyer, units } => {
-            let catalogue = app.engine.catalogue();
+            let catalogue = app.node.catalogue();
             detail.request = catalogue.item_by_id(item).map(|item| UndecidedRequest {
                 sale: item.sale.to_string(),
                 item: item.row.name.clone(),
@@ -162,7 +162,7 @@ async fn handle_many(
     }
     let (found, next_cursor) = letters_page(app, &query).await?;
     let (store, mut result) =
-        (app.engine.store(), BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor });
+        (app.node.store(), BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor });
     let is_meant = |dead: &DeadLetter| match (&which.endpoint, &dead.delivery) {
         (Some(wanted), Some((endpoint, ..))) => wanted == endpoint,
         (Some(_), None) => false,
@@ -204,7 +204,7 @@ pub(crate) async fn retry(
 ) -> HandlerResult {
     request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let id = parse_id(&letter)?;
-    let retry = app.engine.store().retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX);
+    let retry = app.node.store().retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX);
     match recorded(retrying(&by, &letter), retry).await.map_err(failed)? {
         DeadLetterOutcome::Done => {}
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
@@ -245,7 +245,7 @@ pub(crate) async fn discard(
         request_body::content_type(&headers, BodyType::Json)?;
     }
     let Discard { reason } = Discard::from_json(&body)?;
-    let discard = app.engine.store().discard_dead_letter(parse_id(&letter)?, reason.clone());
+    let discard = app.node.store().discard_dead_letter(parse_id(&letter)?, reason.clone());
     if !recorded(discarding(&by, &letter, &reason), discard).await.map_err(failed)? {
         return Err(no_letter().into());
     }

@@ -29,8 +29,8 @@ pub(crate) async fn create(
     let wanted = NewErasure::from_json(&body)?;
     let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
     let buyer = buyer.ok_or_else(|| buyer_fault("must be the id of a buyer who is not erased"))?;
-    let store = app.engine.store();
-    let erased_as = app.engine.id_key().erased_buyer(&buyer).as_str().to_owned();
+    let store = app.node.store();
+    let erased_as = app.node.id_key().erased_buyer(&buyer).as_str().to_owned();
     let before = store.traces(&buyer).await.map_err(failed)?;
     if wanted.dry_run {
         return Ok(json(
@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let mut all = Erased::default();
     let action = by.action("buyer.erased", "buyer", &erased_as);
     let left = recorded(action, erase(&app, &buyer, &mut all)).await;
-    app.engine.hub().forget_buyer(&buyer);
+    app.node.hub().forget_buyer(&buyer);
     if let Some(push) = &app.push {
         push.forget(&buyer);
     }
@@ -61,7 +61,7 @@ async fn erase(
     buyer: &BuyerId,
     all: &mut Erased,
 ) -> Result<store::BuyerTraces, HandlerError> {
-    let store = app.engine.store();
+    let store = app.node.store();
     let mut is_seen = false;
     loop {
         let mut is_vain = is_seen;

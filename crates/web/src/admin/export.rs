@@ -221,7 +221,7 @@ async fn write_actions(
     lines: &mut CsvLines,
 ) -> Result<Option<i64>, EngineError> {
     let query = store::ActionQuery { after, ..query.clone() };
-    let page = app.engine.store().actions_oldest_first(query).await?;
+    let page = app.node.store().actions_oldest_first(query).await?;
     let last = page.last().map(|row| row.seq).filter(|_| page.len() == EXPORT_PAGE);
     page.into_iter().for_each(|row| write_action(lines, &action_view(row)));
     Ok(last)
@@ -235,7 +235,7 @@ async fn write_page(
     after: Option<i64>,
     lines: &mut CsvLines,
 ) -> Result<Option<i64>, EngineError> {
-    let store = app.engine.store();
+    let store = app.node.store();
     let money = |items| MoneyQuery {
         items,
         after,

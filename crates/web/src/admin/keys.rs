@@ -24,7 +24,7 @@ use crate::request_body;
 
 /// `GET /v1/admin/keys`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let keys = app.engine.store().keys().await.map_err(failed)?;
+    let keys = app.node.store().keys().await.map_err(failed)?;
     let shown = |key: &AdminKey| Key {
         id: key.id.clone(),
         name: key.name.clone(),
@@ -45,7 +45,7 @@ pub(crate) async fn create(
     request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewKey::from_json(&body)?;
     let _guard = app.keys.lock().await;
-    if app.engine.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
+    if app.node.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
         return Err(Problem::wrong_state(
             "full",
             "the limit of keys is reached; delete a key first",
@@ -54,7 +54,7 @@ pub(crate) async fn create(
     }
     let id = format!("key_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>()));
     let key = format!("dbk_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()));
-    let created_at = app.engine.now();
+    let created_at = app.node.now();
     let row = AdminKey {
         id: id.clone(),
         name: wanted.name.clone(),
@@ -62,7 +62,7 @@ pub(crate) async fn create(
         hash: Operators::hash(&key),
         created_at,
     };
-    let insert = app.engine.store().insert_key(row);
+    let insert = app.node.store().insert_key(row);
     recorded(by.action("key.created", "key", &id), insert).await.map_err(failed)?;
     replace_keys(&app).await?;
     let created = CreatedKey {
@@ -82,7 +82,7 @@ pub(crate) async fn delete(
     PathNames([key]): PathNames<1>,
 ) -> HandlerResult {
     let _guard = app.keys.lock().await;
-    let delete = app.engine.store().delete_key(&key);
+    let delete = app.node.store().delete_key(&key);
     if !recorded(by.action("key.deleted", "key", &key), delete).await.map_err(failed)? {
         return Err(Problem::not_found("there is no such key").into());
     }
@@ -92,7 +92,7 @@ pub(crate) async fn delete(
 
 /// Reads the operators' keys from the store. From now on, only these keys authenticate requests.
 async fn replace_keys(app: &App) -> Result<(), HandlerError> {
-    let keys = app.engine.store().keys().await.map_err(failed)?;
+    let keys = app.node.store().keys().await.map_err(failed)?;
     app.operators.replace_keys(keys);
     Ok(())
 }

@@ -29,21 +29,19 @@ struct About {
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let engine = &app.engine;
-    let live = engine.live_nodes();
-    let mut nodes = match engine.layout().is_single_node() {
+    let own = &app.node;
+    let live = own.live_nodes();
+    let mut nodes = match own.layout().is_single_node() {
         true => {
-            let settles = live
-                .settled_slot_names(&[], &engine.items_with_open_slots())
-                .remove(&engine.node());
-            let view =
-                node_view(&engine.node().to_string(), &engine.node_description(), None, true);
+            let settles =
+                live.settled_slot_names(&[], &own.items_with_open_slots()).remove(&own.id());
+            let view = node_view(&own.id().to_string(), &own.node_description(), None, true);
             vec![Node { settles: settles.unwrap_or_default(), ..view }]
         }
         false => {
-            let rows = engine.store().nodes().await.map_err(failed)?;
-            let open = engine.items_with_open_slots();
-            let (mut settles, now) = (live.settled_slot_names(&rows, &open), engine.now());
+            let rows = own.store().nodes().await.map_err(failed)?;
+            let open = own.items_with_open_slots();
+            let (mut settles, now) = (live.settled_slot_names(&rows, &open), own.now());
             let view = |row: &NodeRow| Node {
                 settles: settles.remove(&row.node).unwrap_or_default(),
                 ..node_of_row(row, now)
@@ -51,20 +49,17 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
             rows.iter().map(view).collect()
         }
     };
-    let (edges, now) = (engine.live_edges().await, engine.now());
+    let (edges, now) = (own.live_edges().await, own.now());
     nodes.extend(edges.into_iter().map(|edge| node_of_edge(edge, now)));
-    let server = engine.store().server().await.map_err(failed)?;
-    let replication = engine.database().replication();
+    let server = own.store().server().await.map_err(failed)?;
+    let replication = own.database().replication();
     let store = StoreServer {
         kind: server.kind.to_owned(),
         server_version: server.version,
         synchronous_standbys: replication
             .and_then(|found| found.synchronous)
             .and_then(|count| u32::try_from(count).ok()),
-        timeline: engine
-            .database()
-            .history()
-            .and_then(|history| u64::try_from(history.timeline).ok()),
+        timeline: own.database().history().and_then(|history| u64::try_from(history.timeline).ok()),
     };
     Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app) }))
 }

@@ -53,7 +53,7 @@ pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Opt
     if sale.is_none() && item.is_none() {
         return None;
     }
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let of_sale = |state: &Arc<SaleState>| sale.is_none_or(|sale| state.row.id == sale);
     let items = catalogue.sales().filter(|state| of_sale(state)).flat_map(|state| &state.items);
     let wanted = items.filter(|state| item.is_none_or(|item| state.row.name == item));
@@ -68,7 +68,7 @@ pub(crate) async fn get(
     let id = id(&order)?;
     let detail = match read_order(&app, id, None).await? {
         AnyOrder::Order(order) => {
-            let events = app.engine.store().history(id).await.map_err(failed)?;
+            let events = app.node.store().history(id).await.map_err(failed)?;
             let payments = payments_of_order(&app, id).await?;
             AnyOrderDetail::Order(OrderDetail {
                 history: wire::history(&events, false),
@@ -124,7 +124,7 @@ pub(crate) async fn extend(
     request_body::content_type(&headers, BodyType::Json)?;
     let (until, wanted) = Extension::from_json(&body)?;
     let id = id(&order)?;
-    let store = app.engine.store();
+    let store = app.node.store();
     let found = store.order(id).await.map_err(failed)?;
     let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
     let (pay_by, place) = match until {

@@ -26,7 +26,7 @@ pub(crate) async fn payments(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = money_query(List::Payments, query.as_deref())?;
-    let page = app.engine.store().payments(query).await.map_err(failed)?;
+    let page = app.node.store().payments(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
     Ok(json(
         StatusCode::OK,
@@ -40,7 +40,7 @@ pub(crate) async fn refunds(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = money_query(List::Refunds, query.as_deref())?;
-    let page = app.engine.store().refunds(query).await.map_err(failed)?;
+    let page = app.node.store().refunds(query).await.map_err(failed)?;
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
     Ok(json(
         StatusCode::OK,
@@ -59,7 +59,7 @@ pub(super) async fn payments_of_order(
         limit: ORDER_PAYMENTS_MAX,
         ..MoneyQuery::default()
     };
-    let page = app.engine.store().payments(query).await.map_err(failed)?;
+    let page = app.node.store().payments(query).await.map_err(failed)?;
     Ok(page.rows.iter().map(wire::payment).collect())
 }
 

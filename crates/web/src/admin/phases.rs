@@ -30,8 +30,7 @@ pub(crate) async fn step(
     request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let before = sale(&app, &name)?;
     if step == PhaseStep::Schedule && before.row.phase == Phase::Draft {
-        let opens_later =
-            before.row.starts_at.is_some_and(|starts_at| starts_at > app.engine.now());
+        let opens_later = before.row.starts_at.is_some_and(|starts_at| starts_at > app.node.now());
         if !opens_later {
             let fault = Fault::new(
                 FaultLocation::Body("/starts_at".into()),

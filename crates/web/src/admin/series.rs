@@ -37,7 +37,7 @@ pub(crate) async fn get(
     let length = i64::from(query.step_secs) * 1_000;
     // If the request has `to`, the last step contains the millisecond before `to`. Otherwise the
     // last step contains the present time.
-    let last = query.to.map_or(app.engine.now(), |to| Millis(to.millis() - 1));
+    let last = query.to.map_or(app.node.now(), |to| Millis(to.millis() - 1));
     let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
     let from = Millis(from.0.div_euclid(length) * length);
@@ -47,7 +47,7 @@ pub(crate) async fn get(
         return Err(Problem::invalid_request(vec![Fault::new(place, detail)]).into());
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
-    let store = app.engine.store();
+    let store = app.node.store();
     // The minute before `from` is also read: if a node has no row at some time, the levels of its
     // last row are used.
     let minutes_or_seconds =

@@ -11,5 +11,5 @@ use crate::reply::{HandlerResult, json};
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let settings = app.settings.clone();
-    Ok(json(StatusCode::OK, &SettingList { node: app.engine.node().to_string(), settings }))
+    Ok(json(StatusCode::OK, &SettingList { node: app.node.id().to_string(), settings }))
 }

@@ -21,7 +21,7 @@ pub(crate) async fn get(
     PathNames([name]): PathNames<1>,
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
-    let view = app.views.sale_view(&app.engine, &sale);
+    let view = app.views.sale_view(&app.node, &sale);
     let now = sale.flags.rate_sample(view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
@@ -45,7 +45,7 @@ pub(crate) async fn get(
         .map(|kind| (kind.as_str().to_owned(), of(*kind)));
     let stats = Stats {
         sale: name,
-        server_time: wire::time(app.engine.now()),
+        server_time: wire::time(app.node.now()),
         window_secs: WINDOW_SECS,
         per_second: Rates {
             requests: rate(&|_| true),

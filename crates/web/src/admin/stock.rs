@@ -30,7 +30,7 @@ pub(crate) async fn get(
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let ids = sale.items.iter().map(|item| item.row.id).collect();
-    let counts = app.engine.store().counts(Some(ids)).await.map_err(failed)?;
+    let counts = app.node.store().counts(Some(ids)).await.map_err(failed)?;
     let row = |item: &Arc<ItemState>| {
         let counts = counts.iter().find(|counts| counts.item == item.row.id)?;
         Some(wire::stock_row(&item.row.name, counts))
@@ -106,13 +106,13 @@ pub(crate) async fn slots(
     let sale = sale(&app, &name)?;
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
-        let grants = app.engine.store().grants(item.row.id).await.map_err(failed)?;
+        let grants = app.node.store().grants(item.row.id).await.map_err(failed)?;
         // Takes the newest grant of each slot. This is the slot's open grant, if it has one. Closed
         // grants of removed nodes and of earlier spreads are left out.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
-        let moves = app.engine.store().grant_transfers(item.row.id).await.map_err(failed)?;
+        let moves = app.node.store().grant_transfers(item.row.id).await.map_err(failed)?;
         for grant in newest {
             let moved = moves.iter().find(|moves| moves.grant == grant.id);
             slots.push(slot_row(&app, item, grant, moved).await?);
@@ -140,14 +140,14 @@ async fn slot_row(
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);
     let active = view.as_ref().filter(|_| two).map(|view| view.active);
     Ok(SlotRow {
-        slot: app.engine.layout().name(&item.sale, &item.row.name, grant.slot, app.engine.node()),
+        slot: app.node.layout().name(&item.sale, &item.row.name, grant.slot, app.node.id()),
         item: item.row.name.clone(),
         partition: grant.slot.index,
         epoch: grant.epoch.0,
         granted: grant.granted,
         settled: grant.settled,
         open: grant.open,
-        leaving: grant.open && !app.engine.layout().has_slot(&item.row.spread, grant.slot.index),
+        leaving: grant.open && !app.node.layout().has_slot(&item.row.spread, grant.slot.index),
         active,
         available: view.map(|view| match two {
             true => Available::Two { a: view.counters[0], b: view.counters[1] },

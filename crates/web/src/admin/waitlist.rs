@@ -32,7 +32,7 @@ pub(crate) async fn list(
         None => (0, 0),
     };
     let (after, limit) = (TicketN(after.unsigned_abs()), page.limit as usize);
-    let rows = app.engine.store().waitlist(item.row.id, after, limit + 1);
+    let rows = app.node.store().waitlist(item.row.id, after, limit + 1);
     let mut rows = rows.await.map_err(failed)?;
     let has_more = rows.len() > limit;
     rows.truncate(limit);

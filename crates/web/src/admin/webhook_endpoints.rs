@@ -39,8 +39,8 @@ const SECRET_BYTES: usize = 32;
 
 /// `GET /v1/admin/webhook-endpoints`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
-    let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
+    let endpoints = app.node.store().endpoints().await.map_err(failed)?;
+    let standings = app.node.store().endpoint_statuses().await.map_err(failed)?;
     let shown = |endpoint: &store::Endpoint| {
         endpoint_view(
             &app,
@@ -85,7 +85,7 @@ pub(crate) async fn create(
         enabled: wanted.enabled,
     };
     let action = by.action("endpoint.created", "endpoint", &new.id);
-    let Some(endpoint) = recorded(action, app.engine.store().insert_endpoint(new, ENDPOINTS_MAX))
+    let Some(endpoint) = recorded(action, app.node.store().insert_endpoint(new, ENDPOINTS_MAX))
         .await
         .map_err(failed)?
     else {
@@ -120,7 +120,7 @@ pub(crate) async fn change(
         rotate: None,
     };
     let action = by.action("endpoint.changed", "endpoint", &id);
-    let changed = app.engine.store().update_endpoint(&id, change);
+    let changed = app.node.store().update_endpoint(&id, change);
     let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
     endpoint_reply(&app, &endpoint).await
@@ -133,7 +133,7 @@ pub(crate) async fn delete(
     PathNames([id]): PathNames<1>,
 ) -> HandlerResult {
     find(&app, &id).await?;
-    let delete = app.engine.store().delete_endpoint(&id);
+    let delete = app.node.store().delete_endpoint(&id);
     let action = by.action("endpoint.deleted", "endpoint", &id);
     if !recorded(action, delete).await.map_err(failed)? {
         return Err(no_endpoint().into());
@@ -165,12 +165,12 @@ pub(crate) async fn rotate(
     let secret = format_secret(&rand::random::<[u8; SECRET_BYTES]>());
     let rotation = Rotation {
         secret: EndpointSecret { secret: secret.clone(), until: None },
-        old_until: app.engine.now().plus(i64::from(overlap_secs) * 1_000),
+        old_until: app.node.now().plus(i64::from(overlap_secs) * 1_000),
         keep: SECRETS_MAX,
     };
     let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
     let action = by.action("endpoint.secret_rotated", "endpoint", &id);
-    let changed = app.engine.store().update_endpoint(&id, change);
+    let changed = app.node.store().update_endpoint(&id, change);
     let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
     Ok(json(StatusCode::OK, &created_view(&endpoint, Some(secret))))
@@ -189,7 +189,7 @@ pub(crate) async fn deliveries(
     let state = query.state;
     let filter =
         store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
-    let page = app.engine.store().deliveries(filter).await.map_err(failed)?;
+    let page = app.node.store().deliveries(filter).await.map_err(failed)?;
     let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
     Ok(json(
         StatusCode::OK,
@@ -211,7 +211,7 @@ pub(crate) async fn redeliver(
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
     // If the event at this position has another id, the event that the request names does not exist
     // any more.
-    if let Some(Ok(event)) = app.engine.store().event_at(position).await.map_err(failed)?
+    if let Some(Ok(event)) = app.node.store().event_at(position).await.map_err(failed)?
         && !names_event(&wanted.event, &event_id(&event))
     {
         return Err(no_event().into());
@@ -220,7 +220,7 @@ pub(crate) async fn redeliver(
         changes: vec![FieldChange::set("/event", wanted.event.as_str())],
         ..by.action("endpoint.redelivered", "endpoint", &id)
     };
-    let redeliver = app.engine.store().redeliver(&id, position, DELIVERIES_PENDING_MAX);
+    let redeliver = app.node.store().redeliver(&id, position, DELIVERIES_PENDING_MAX);
     let done = recorded(action, redeliver).await.map_err(failed)?;
     match done {
         store::Redelivery::Done => {}
@@ -258,13 +258,13 @@ pub(super) async fn find(
     app: &App,
     id: &str,
 ) -> Result<store::Endpoint, crate::reply::HandlerError> {
-    let endpoints = app.engine.store().endpoints().await.map_err(failed)?;
+    let endpoints = app.node.store().endpoints().await.map_err(failed)?;
     let found = endpoints.into_iter().find(|row| row.id == id);
     Ok(found.ok_or_else(no_endpoint)?)
 }
 
 async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult {
-    let standings = app.engine.store().endpoint_statuses().await.map_err(failed)?;
+    let standings = app.node.store().endpoint_statuses().await.map_err(failed)?;
     let standing = standings.iter().find(|standing| standing.endpoint == endpoint.id);
     Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))
 }
@@ -318,7 +318,7 @@ fn endpoint_view(
     endpoint: &store::Endpoint,
     standing: Option<&EndpointStatus>,
 ) -> WebhookEndpoint {
-    let now = app.engine.now();
+    let now = app.node.now();
     let live =
         endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
     WebhookEndpoint {

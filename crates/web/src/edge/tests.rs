@@ -62,7 +62,7 @@ async fn a_passed_request_is_remembered_by_the_buyer_of_its_token_or_of_its_pass
     let environment = [("DOORBUSTER_AUTH__BUYER_SECRET".into(), SECRET.into())];
     let settings = load(&flags, environment.into_iter()).expect("valid settings");
     let app = super::super::tests::app(&dir, &settings, 1).await;
-    let (now, forever) = (app.engine.now(), Millis(i64::MAX));
+    let (now, forever) = (app.node.now(), Millis(i64::MAX));
     let terms = PassTerms {
         buyer: "anna",
         standing: Membership { member: false, level: 0 },
@@ -89,7 +89,7 @@ async fn a_passed_request_is_remembered_by_the_buyer_of_its_token_or_of_its_pass
         request_hash(&app, &headers, body.as_bytes(), now, &facts).ok().flatten()
     };
     let body = r#"{"sale":"spring","item":"phone","units":1}"#;
-    let expected = Some(app.engine.id_key().request_hash("anna", "k"));
+    let expected = Some(app.node.id_key().request_hash("anna", "k"));
     assert_eq!(hash_of(Some(&bearer), None, body), expected);
     assert_eq!(hash_of(None, Some(&pass), body), expected);
     assert_eq!(

@@ -47,10 +47,10 @@ const POSITION_READS_MAX: usize = 64;
 
 /// Returns whether these headers prove that an edge sent the request.
 pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
-    let key = app.engine.id_key();
+    let key = app.node.id_key();
     let about = headers.get(RELAY_HEADER);
     let about = about.and_then(|about| EdgeDescription::open(key, RELAY_HEADER, about.as_bytes()));
-    app.engine.edge().is_none() && about.is_some_and(|about| about.lives(app.engine.now()))
+    app.node.edge().is_none() && about.is_some_and(|about| about.lives(app.node.now()))
 }
 
 /// Accepts the WebSocket of an edge. Returns the answer to the handshake.

@@ -93,9 +93,9 @@ impl Feed {
         after: Option<u64>,
     ) -> Option<Self> {
         let most = app.live().event_streams_max;
-        let hub = app.engine.hub();
+        let hub = app.node.hub();
         let subscription = hub.subscribe(Some(buyer.clone()), sales.clone(), most, after)?;
-        let relay = app.engine.edge().map(|edge| edge.relay.follow(buyer, sales, client.address));
+        let relay = app.node.edge().map(|edge| edge.relay.follow(buyer, sales, client.address));
         let ends_at = ends_at(&app, expiry);
         Some(Self { relay, ..Self::from_parts(app, subscription, client, ends_at, blocks) })
     }
@@ -108,7 +108,7 @@ impl Feed {
         sales: Vec<String>,
         blocks: watch::Receiver<()>,
     ) -> Self {
-        let subscription = app.engine.hub().subscribe_for_edge(buyer, sales);
+        let subscription = app.node.hub().subscribe_for_edge(buyer, sales);
         Self::from_parts(app, subscription, client, Instant::now(), blocks)
     }
 
@@ -177,7 +177,7 @@ impl Feed {
 
     /// Returns the first event of every stream.
     pub(super) fn hello(&self) -> String {
-        json(&Event::Hello { server_time: wire::time(self.app.engine.now()) })
+        json(&Event::Hello { server_time: wire::time(self.app.node.now()) })
     }
 
     /// Returns the current status of each sale, so that a new reader need not wait for the next
@@ -290,7 +290,7 @@ impl Feed {
         let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
         // A sale that is no longer in the catalogue has no status.
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
-        match self.app.views.cached_status(&self.app.engine, &sale, event.id) {
+        match self.app.views.cached_status(&self.app.node, &sale, event.id) {
             Some(made) => Ok(Some(status_event(&made.bytes))),
             None => Err(PendingStatus { name: name.clone(), sale, event: event.id }),
         }
@@ -300,17 +300,17 @@ impl Feed {
     fn render_own(&mut self, kind: &EventKind) -> Option<String> {
         match kind {
             EventKind::Order(order) => {
-                let order = wire::order_in(&self.app.engine.catalogue(), order)?;
+                let order = wire::order_in(&self.app.node.catalogue(), order)?;
                 Some(json(&Event::Order { order: AnyOrder::Order(order) }))
             }
             EventKind::Refused { id, item, buyer, units, verdict } => {
-                let item = self.app.engine.catalogue().item_by_id(*item)?.clone();
+                let item = self.app.node.catalogue().item_by_id(*item)?.clone();
                 let refused =
                     wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             EventKind::WaitlistEnded { id, item, buyer } => {
-                let item = self.app.engine.catalogue().item_by_id(*item)?.clone();
+                let item = self.app.node.catalogue().item_by_id(*item)?.clone();
                 let refused =
                     wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
@@ -331,7 +331,7 @@ impl Feed {
 /// Returns the time at which a stream with this token ends. The server accepts a token for a short
 /// time after it expired. The stream of such a token lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
-    let left_ms = millis(expiry).0.saturating_sub(app.engine.now().0).max(1_000);
+    let left_ms = millis(expiry).0.saturating_sub(app.node.now().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
 }
 

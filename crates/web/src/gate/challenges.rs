@@ -54,7 +54,7 @@ pub(crate) async fn create(
     let offered = app
         .gate
         .challenges
-        .issue(app.engine.now(), &sale.row.id, &buyer, kind, sale.front_door.pow_effort)
+        .issue(app.node.now(), &sale.row.id, &buyer, kind, sale.front_door.pow_effort)
         .await;
     let IssuedChallenge { token, until, shown } =
         offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
@@ -66,9 +66,9 @@ pub(crate) async fn create(
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     for room in sale.rooms() {
-        let shown = rooms.cached_position(&app.engine, room, buyer).map(|shown| shown.status);
+        let shown = rooms.cached_position(&app.node, room, buyer).map(|shown| shown.status);
         if let Some(VisitorStatus::Admitted(until)) = shown {
-            rooms.keep_turn(&app.engine, room, buyer, until).await.map_err(room_problem)?;
+            rooms.keep_turn(&app.node, room, buyer, until).await.map_err(room_problem)?;
         }
     }
     Ok(())
@@ -112,7 +112,7 @@ pub(crate) async fn redeem(
     let (Some(challenge), Some(answer)) = (challenge, answer) else {
         return Err(Problem::challenge_required().into());
     };
-    let store = app.engine.store();
+    let store = app.node.store();
     app.gate
         .challenges
         .redeem(store, &sale.row.id, buyer, challenge, answer)

@@ -48,7 +48,7 @@ pub(crate) async fn issue(
     let refused = made.as_ref().err().map(|refused| refused.problem.code());
     app.gate.passes.count(refused.map_or("issued", Code::as_str));
     if let (Some(item), Some(code)) = (item, refused) {
-        app.engine.note_refusal(&item, buyer.as_str(), code, app.engine.now());
+        app.node.note_refusal(&item, buyer.as_str(), code, app.node.now());
     }
     Ok(json(StatusCode::CREATED, &made?))
 }
@@ -76,7 +76,7 @@ async fn issue_pass(
     let (until, issued_without_room) = match app
         .gate
         .room
-        .admission(&app.engine, room, buyer)
+        .admission(&app.node, room, buyer)
         .await
         .map_err(waiting_room::room_problem)?
     {
@@ -87,7 +87,7 @@ async fn issue_pass(
         Admission::MustWait => return Err(Problem::waiting_room().into()),
     };
     check_challenge(app, sale, buyer, &wanted, until).await?;
-    let now = app.engine.now();
+    let now = app.node.now();
     check_token_outlives(until, now)?;
     let valid_from = opening.max(now);
     let terms = PassTerms {
@@ -114,7 +114,7 @@ async fn keep_turn(
     buyer: &BuyerId,
     until: Millis,
 ) -> Result<Millis, HandlerError> {
-    let kept = app.gate.room.keep_turn(&app.engine, room, buyer, until).await;
+    let kept = app.gate.room.keep_turn(&app.node, room, buyer, until).await;
     kept.map_err(waiting_room::room_problem)
 }
 
@@ -126,9 +126,7 @@ async fn keep_turn(
 fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     let starts_at = sale.row.starts_at;
     match (sale.row.phase, starts_at) {
-        (Phase::Scheduled, Some(starts_at))
-            if app.engine.now().plus(ISSUE_EARLY_MS) >= starts_at =>
-        {
+        (Phase::Scheduled, Some(starts_at)) if app.node.now().plus(ISSUE_EARLY_MS) >= starts_at => {
             Ok(starts_at)
         }
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
@@ -160,12 +158,12 @@ async fn check_challenge(
         (None, true) => return Err(Problem::not_eligible(Requirement::AccessCode).into()),
         (_, false) => None,
     };
-    check_token_outlives(until, app.engine.now())?;
+    check_token_outlives(until, app.node.now())?;
     challenges::redeem(app, sale, buyer, wanted.challenge.as_deref(), wanted.answer.as_ref())
         .await?;
-    check_token_outlives(until, app.engine.now())?;
+    check_token_outlives(until, app.node.now())?;
     if let Some(code) = code
-        && !access_codes::spend(app.engine.store(), &sale.row.id, code, buyer)
+        && !access_codes::spend(app.node.store(), &sale.row.id, code, buyer)
             .await
             .map_err(failed)?
     {

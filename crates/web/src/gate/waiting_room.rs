@@ -59,7 +59,7 @@ pub(crate) async fn enter(
     }
     app.admit(Route::Room, client, &buyer, &sale).await?;
     let (is_new, shown) =
-        app.gate.room.enter(&app.engine, room, &buyer).await.map_err(room_problem)?;
+        app.gate.room.enter(&app.node, room, &buyer).await.map_err(room_problem)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json(status, &position_view(room, shown)))
 }
@@ -77,7 +77,7 @@ pub(crate) async fn get(
     let room = queried_room(&sale, item.as_deref())?;
     app.admit(Route::Room, client, &buyer, &sale).await?;
     let found =
-        app.gate.room.fetch_position(&app.engine, room, &buyer).await.map_err(room_problem)?;
+        app.gate.room.fetch_position(&app.node, room, &buyer).await.map_err(room_problem)?;
     let shown = found
         .ok_or_else(|| Problem::not_found("this buyer has no position in this waiting room"))?;
     Ok(json(StatusCode::OK, &position_view(room, shown)))
@@ -144,7 +144,7 @@ pub(crate) async fn export(
         let (app, key) = (app.clone(), key.clone());
         async move {
             let ExportPosition(rank, after) = at?;
-            let page = app.engine.store().drawn_after(&key, after, EXPORT_PAGE).await;
+            let page = app.node.store().drawn_after(&key, after, EXPORT_PAGE).await;
             // The status of the answer was already sent. So the server breaks the connection, which
             // tells the client that lines are missing.
             let page = match page {
@@ -186,7 +186,7 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
 /// Returns the event about a buyer's position. Returns `None` if this node does not know the
 /// position.
 pub(crate) fn position_event(app: &App, room: SaleRoom<'_>, buyer: &BuyerId) -> Option<Event> {
-    let shown = app.gate.room.cached_position(&app.engine, room, buyer)?;
+    let shown = app.gate.room.cached_position(&app.node, room, buyer)?;
     let WaitingRoomPosition { place, state, position, estimate_secs, admitted_until, item } =
         position_view(room, shown);
     Some(Event::WaitingRoom {
@@ -246,12 +246,12 @@ async fn sale_with_draw(
     let has_room = !sale.front_door.waiting_room.is_off();
     let first = sale.rooms().next().filter(|_| !has_room);
     if let Some(room) = first
-        && !rooms.was_open(&app.engine, room).await.map_err(room_problem)?
+        && !rooms.was_open(&app.node, room).await.map_err(room_problem)?
     {
         return Err(no_room().into());
     }
     let room = queried_room(&sale, item)?;
-    let row = rooms.draw(&app.engine, room).await.map_err(room_problem)?;
+    let row = rooms.draw(&app.node, room).await.map_err(room_problem)?;
     Ok((sale, row))
 }
 

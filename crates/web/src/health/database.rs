@@ -12,14 +12,14 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         MetricKind::Gauge,
         "1 while the store can be used, and 0 during an outage.",
     )
-    .sample(&[], u8::from(app.engine.store().is_available()));
+    .sample(&[], u8::from(app.node.store().is_available()));
     text.metric(
         "doorbuster_store_commit_seconds",
         MetricKind::Histogram,
         "How long the commit of a settled batch took.",
     )
-    .histogram(&app.engine.meter().commits());
-    let database = app.engine.database();
+    .histogram(&app.node.meter().commits());
+    let database = app.node.database();
     let replication = database.replication();
     let check_took = database.commit_check.duration();
     let rows = [

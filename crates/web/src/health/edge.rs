@@ -6,7 +6,7 @@ use crate::App;
 
 /// Writes the metrics of an edge. On a node with a store, they have no values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
-    let node = app.engine.edge();
+    let node = app.node.edge();
     let age = node.and_then(|node| node.feed_age_ms());
     text.metric(
         "doorbuster_edge_feed_age_seconds",

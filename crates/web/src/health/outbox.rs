@@ -29,8 +29,8 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
     )
     .sample(&[], meter.forgotten());
     // If the store is unavailable, the metrics of undelivered events are missing.
-    if let Ok(endpoint_statuses) = app.engine.store().endpoint_statuses().await {
-        let now = app.engine.now();
+    if let Ok(endpoint_statuses) = app.node.store().endpoint_statuses().await {
+        let now = app.node.now();
         let of = |kind: EndpointKind| {
             endpoint_statuses
                 .iter()
@@ -55,7 +55,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
             text.sample(&[("kind", kind.as_str())], waiting);
         }
     }
-    if let Ok(dead) = app.engine.store().dead_letter_counts().await {
+    if let Ok(dead) = app.node.store().dead_letter_counts().await {
         text.metric(
             "doorbuster_dead_letters",
             MetricKind::Gauge,

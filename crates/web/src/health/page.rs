@@ -96,7 +96,7 @@ fn http(app: &App, text: &mut MetricsText) {
             "doorbuster_events_dropped_total",
             MetricKind::Counter,
             "Event streams closed because the client read too slowly.",
-            app.engine.hub().dropped(),
+            app.node.hub().dropped(),
         ),
     ];
     for (name, kind, help, number) in numbers {
@@ -110,7 +110,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
         MetricKind::Counter,
         "Purchase requests that named an item, by answer.",
     );
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     for answer in AnswerKind::ALL {
         let count: u64 = catalogue.sales().map(|sale| sale.flags.answer_counts.get(*answer)).sum();
         text.sample(&[("answer", answer.as_str())], count);
@@ -142,7 +142,7 @@ fn limits(app: &App, text: &mut MetricsText) {
         MetricKind::Counter,
         "Requests over a limit, by route and scope.",
     );
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     for route in Route::ALL {
         for scope in SCOPES {
             let count: u64 =
@@ -226,7 +226,7 @@ fn stock(app: &App, text: &mut MetricsText) {
         MetricKind::Gauge,
         "Units of each item by location. Items of unlimited stock have no value.",
     );
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let mut sales: Vec<_> = catalogue.sales().filter(|sale| sale.has_open_slots()).collect();
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));
     for item in sales.iter().flat_map(|sale| &sale.items) {
@@ -246,7 +246,7 @@ fn stock(app: &App, text: &mut MetricsText) {
 
 /// Writes the numbers of buyers on waitlists.
 fn waitlists(app: &App, text: &mut MetricsText) {
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let mut sales: Vec<_> = catalogue
         .sales()
         .filter(|sale| sale.has_open_slots() || sale.row.phase == Phase::Paused)
@@ -269,7 +269,7 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     for item in items() {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().kept);
     }
-    let reading = app.engine.meter().read();
+    let reading = app.node.meter().read();
     text.metric(
         "doorbuster_waitlist_ended_total",
         MetricKind::Counter,
@@ -312,9 +312,9 @@ async fn money(app: &App, text: &mut MetricsText) {
         MetricKind::Gauge,
         "Longest time that units have waited for their checkout to close.",
     )
-    .sample(&[], if app.engine.control().leads() { meter.lag_secs() } else { 0.0 });
+    .sample(&[], if app.node.control().leads() { meter.lag_secs() } else { 0.0 });
     // If the store is unavailable, the metric of pending refunds is missing.
-    if let Ok(refunds) = app.engine.store().refunds_pending().await {
+    if let Ok(refunds) = app.node.store().refunds_pending().await {
         text.metric(
             "doorbuster_refunds_pending",
             MetricKind::Gauge,
@@ -383,7 +383,7 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
 }
 
 async fn engine(app: &App, text: &mut MetricsText) {
-    let reading = app.engine.meter().read();
+    let reading = app.node.meter().read();
     let depth = queue_depth(app).await;
     text.metric(
         "doorbuster_settle_queue_tickets",
@@ -401,20 +401,20 @@ async fn engine(app: &App, text: &mut MetricsText) {
         text.metric(name, MetricKind::Counter, help).sample(&[], number);
     }
     text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node is the leader.")
-        .sample(&[], u8::from(app.engine.control().leads()));
+        .sample(&[], u8::from(app.node.control().leads()));
     text.metric(
         "doorbuster_delayed_work_late_seconds",
         MetricKind::Gauge,
         "On the leader: seconds since the current run of this work was due, or 0 between two runs.",
     );
     for work in Work::ALL {
-        if let Some(late) = app.engine.control().scheduler().delay_secs(work) {
+        if let Some(late) = app.node.control().scheduler().delay_secs(work) {
             text.sample(&[("work", work.as_str())], late);
         }
     }
     text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, including this node.")
-        .sample(&[], app.engine.live_nodes().count().now());
-    let alarm = u8::from(app.engine.clock_stepped());
+        .sample(&[], app.node.live_nodes().count().now());
+    let alarm = u8::from(app.node.clock_stepped());
     text.metric(
         "doorbuster_clock_alarm",
         MetricKind::Gauge,
@@ -422,7 +422,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
     )
     .sample(&[], alarm);
     // If the store is unavailable, the metrics of closed grants are missing.
-    if let Ok(closings) = app.engine.store().closings().await {
+    if let Ok(closings) = app.node.store().closings().await {
         text.metric(
             "doorbuster_grants_closed_total",
             MetricKind::Counter,
@@ -445,7 +445,7 @@ async fn engine(app: &App, text: &mut MetricsText) {
 /// Counts the tickets that wait for their verdicts.
 async fn queue_depth(app: &App) -> u64 {
     let mut depth = 0;
-    for item in app.engine.items_with_open_slots() {
+    for item in app.node.items_with_open_slots() {
         depth += app.engine.queued(&item).await;
     }
     depth

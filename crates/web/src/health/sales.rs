@@ -14,7 +14,7 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
         MetricKind::Gauge,
         "1 for the current phase of a sale: scheduled, open or paused.",
     );
-    let catalogue = app.engine.catalogue();
+    let catalogue = app.node.catalogue();
     let is_shown = |phase: Phase| !matches!(phase, Phase::Draft | Phase::Closed);
     let mut sales: Vec<_> = catalogue.sales().filter(|sale| is_shown(sale.row.phase)).collect();
     sales.sort_by(|a, b| a.row.id.cmp(&b.row.id));

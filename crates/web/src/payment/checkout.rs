@@ -102,7 +102,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
             status: standing,
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
-            if let Some(sale) = app.engine.catalogue().sale(sale) {
+            if let Some(sale) = app.node.catalogue().sale(sale) {
                 // The refusal may come from the limit for this order's checkouts, not from a limit
                 // of the sale. So the answer has the status that the refusal contains.
                 standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
@@ -136,7 +136,7 @@ async fn within_limits(
     order: &Order,
 ) -> Result<(), RateLimitExceeded> {
     let sale = {
-        let catalogue = app.engine.catalogue();
+        let catalogue = app.node.catalogue();
         let item = catalogue.item_by_id(order.item);
         item.and_then(|item| catalogue.sale(&item.sale)).cloned()
     };

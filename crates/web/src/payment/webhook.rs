@@ -31,8 +31,8 @@ pub(crate) async fn handle_message(
     // again with the wall clock. An old message that passes this check does no harm, because the
     // inbox recognises its id.
     let read = |now| provider.read(&headers, &body, now);
-    let message = match read(app.engine.now()) {
-        Err(MessageError::Unverified(_)) => read(app.engine.clock().wall()),
+    let message = match read(app.node.now()) {
+        Err(MessageError::Unverified(_)) => read(app.node.clock().wall()),
         read => read,
     };
     let message = message.map_err(|unread| {

@@ -60,7 +60,7 @@ async fn a_minute_grows_by_a_second_that_arrives_late() {
     let setting = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), secret.into());
     let settings = load(&flags, [setting]).expect("valid settings");
     let app = app(&dir, &settings, 100).await;
-    let (store, now) = (app.engine.store(), app.engine.now());
+    let (store, now) = (app.node.store(), app.node.now());
     let from = start_of(now, PointStep::Minute).plus(-2 * MINUTE_MS);
     let to = from.plus(MINUTE_MS);
     for (late_ms, reserved) in [(0, 2), (1_000, 5)] {

@@ -46,7 +46,7 @@ async fn wait_for_idle(full: &Full, count: u64) {
 async fn expect_no_connection(full: &Full) {
     let metrics = &full.app.metrics;
     let left = || metrics.sockets.get() + metrics.idle_sockets.get() + metrics.connections.get();
-    until("all connections are released", || left() == 0 && full.app.engine.hub().readers() == 0)
+    until("all connections are released", || left() == 0 && full.app.node.hub().readers() == 0)
         .await;
 }
 
@@ -58,7 +58,7 @@ fn publish_refusal(full: &Full, units: u32) {
 /// Publishes that this buyer's request for this many units was refused.
 fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
-    let catalogue = full.app.engine.catalogue();
+    let catalogue = full.app.node.catalogue();
     let item = catalogue
         .sale("spring")
         .expect("the sale was created")
@@ -68,7 +68,7 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
         .id;
     let (buyer, units) =
         (BuyerId::new(buyer).expect("a buyer"), Units::new(units).expect("the number is in range"));
-    full.app.engine.hub().publish(EventKind::Refused {
+    full.app.node.hub().publish(EventKind::Refused {
         id,
         item,
         buyer,
@@ -96,7 +96,7 @@ async fn let_other_tasks_run() {
 
 /// Blocks this buyer as an operator would.
 async fn block(full: &Full, buyer: &str) {
-    let block = full.app.engine.store().insert_block(BlockKind::Buyer, buyer, None, "", 10).await;
+    let block = full.app.node.store().insert_block(BlockKind::Buyer, buyer, None, "", 10).await;
     assert!(block.expect("the store is available").is_some());
     full.app.load_blocks().await.expect("the store is available");
 }
@@ -291,7 +291,7 @@ async fn an_idle_socket_that_reads_nothing_is_closed_and_its_events_are_dropped(
     publish_refusals(&full, WAITING as u32).await;
     expect_no_connection(&full).await;
     // The WebSocket was closed because its client read nothing, not because too many events waited.
-    assert_eq!(full.app.engine.hub().dropped(), 0);
+    assert_eq!(full.app.node.hub().dropped(), 0);
     drop(slow);
 }
 

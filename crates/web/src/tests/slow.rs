@@ -83,7 +83,7 @@ impl Reader {
 fn publish_refusals(full: &Full, times: usize) {
     let id = TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id");
     let units = Units::new(1).expect("the number is in range");
-    let catalogue = full.app.engine.catalogue();
+    let catalogue = full.app.node.catalogue();
     let item = catalogue
         .sale("spring")
         .expect("the sale was created")
@@ -93,7 +93,7 @@ fn publish_refusals(full: &Full, times: usize) {
         .id;
     for _ in 0..times {
         let buyer = BuyerId::new("anna").expect("a buyer");
-        full.app.engine.hub().publish(EventKind::Refused {
+        full.app.node.hub().publish(EventKind::Refused {
             id,
             item,
             buyer,
@@ -136,11 +136,11 @@ async fn a_stream_that_reads_nothing_is_dropped_and_others_get_every_event() {
     }
     assert!(bytes < HELD_MAX, "{events} events were kept for the slow client, {bytes} bytes");
     assert_eq!(
-        (full.app.engine.hub().dropped(), full.app.metrics.streams.get()),
+        (full.app.node.hub().dropped(), full.app.metrics.streams.get()),
         (1, 1),
         "the hub must drop the slow reader, after {events} events"
     );
-    assert_eq!(full.app.engine.hub().readers(), 1);
+    assert_eq!(full.app.node.hub().readers(), 1);
     publish_refusals(&full, 1);
     quick.hear("data: ", 1).await;
 }
@@ -152,7 +152,7 @@ async fn a_stream_that_reads_nothing_for_long_is_closed_and_its_events_are_dropp
     publish_refusals(&full, WAITING);
     until("the stream is closed", || full.app.metrics.streams.get() == 0).await;
     // The stream was closed because its client read nothing, not because too many events waited.
-    assert_eq!((full.app.engine.hub().dropped(), full.app.engine.hub().readers()), (0, 0));
+    assert_eq!((full.app.node.hub().dropped(), full.app.node.hub().readers()), (0, 0));
     drop(slow);
 }
 
@@ -162,7 +162,7 @@ async fn a_stream_that_must_end_is_cut_soon_although_it_reads_nothing() {
     let overflow = async {
         let full = start().await;
         let slow = Reader::new(narrow(&full).await).await;
-        while full.app.engine.hub().dropped() == 0 {
+        while full.app.node.hub().dropped() == 0 {
             publish_refusals(&full, BATCH);
             tokio::task::yield_now().await;
         }
@@ -171,12 +171,12 @@ async fn a_stream_that_must_end_is_cut_soon_although_it_reads_nothing() {
     };
     let expiry = async {
         let full = start().await;
-        let exp = full.app.engine.now().0 / 1000 + 2;
+        let exp = full.app.node.now().0 / 1000 + 2;
         let slow = Reader::until(narrow(&full).await, "", exp).await;
         publish_refusals(&full, WAITING);
         until("the stream is cut", || full.app.metrics.streams.get() == 0).await;
         assert_eq!(
-            full.app.engine.hub().dropped(),
+            full.app.node.hub().dropped(),
             0,
             "the stream must end because its token expired, not because events were dropped"
         );
@@ -205,13 +205,13 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
     let full = Full::start_with(&[], |app| app.ping_policy = ping_policy).await;
     let stream = TcpStream::connect(full.address).await.expect("the server listens");
     let mut reader = Reader::following(stream, "?sale=spring").await;
-    let spring = full.app.engine.catalogue().sale("spring").cloned().expect("the sale was created");
-    let view = full.app.views.sale_view(&full.app.engine, &spring);
+    let spring = full.app.node.catalogue().sale("spring").cloned().expect("the sale was created");
+    let view = full.app.views.sale_view(&full.app.node, &spring);
     // Every stream begins with a status.
     reader.hear("data: ", 1).await;
     for _ in 0..3 {
         let making = view.hold_render_lock().await;
-        full.app.engine.hub().publish(EventKind::Status("spring".into()));
+        full.app.node.hub().publish(EventKind::Status("spring".into()));
         tokio::time::sleep(5 * ping_policy.ping_every).await;
         drop(making);
         let status = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;

@@ -19,7 +19,7 @@ pub(super) async fn change_again(engine: Arc<Engine>, changes: Vec<Spread>) {
 }
 
 async fn respread(engine: &Engine, spread: Spread) {
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     let set = engine.set_spread(&item, spread, None).await.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
@@ -28,7 +28,7 @@ async fn respread(engine: &Engine, spread: Spread) {
 async fn is_followed(engine: &Engine, spread: Spread) {
     let until = std::time::Instant::now() + Duration::from_secs(10);
     loop {
-        let grants = engine.store().open_grants().await.expect("the store is available");
+        let grants = engine.node.store().open_grants().await.expect("the store is available");
         let mut indexes: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
         indexes.sort_unstable();
         if indexes == (0..spread.partitions).collect::<Vec<_>>() {
@@ -82,7 +82,7 @@ async fn new_partitions_get_units_from_other_slots_and_removed_partitions_give_t
         is_followed(&engine, over(partitions)).await;
         let until = std::time::Instant::now() + Duration::from_secs(10);
         loop {
-            let grants = engine.store().open_grants().await.expect("the store is available");
+            let grants = engine.node.store().open_grants().await.expect("the store is available");
             let levels: Vec<u64> = grants.iter().map(|grant| grant.unsettled()).collect();
             let part = 64 / u64::from(partitions);
             if levels.iter().all(|&units| units == part) && levels.len() as u32 == partitions {
@@ -113,7 +113,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     // A request whose own slot is empty gets its unit from another slot. So some slots have no
     // ticket.
     let mut with_tickets = Vec::new();
-    for grant in engine.store().open_grants().await.expect("the store is available") {
+    for grant in engine.node.store().open_grants().await.expect("the store is available") {
         let view = engine.slots().view(grant.slot).await.expect("local").expect("open");
         if view.n.0 > 0 {
             with_tickets.push(grant.slot);
@@ -131,7 +131,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
         let is_later = matches!(again, PurchaseOutcome::Refused(Refusal::Unavailable));
         assert!(is_same || is_later, "{n}: {again:?}");
     }
-    let open = engine.store().open_grants().await.expect("the store is available");
+    let open = engine.node.store().open_grants().await.expect("the store is available");
     let open: Vec<SlotKey> = open.iter().map(|grant| grant.slot).collect();
     assert!(
         with_tickets.iter().all(|slot| open.contains(slot)),
@@ -140,7 +140,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     let settler = AbortOnDrop(tokio::spawn(crate::settle::run(engine.clone())));
     is_followed(&engine, over(1)).await;
     for id in ids {
-        let resolved = engine.store().verdict(id).await.expect("the store is available");
+        let resolved = engine.node.store().verdict(id).await.expect("the store is available");
         assert!(resolved.is_some_and(|resolved| resolved.order.is_some()), "{id} was returned");
     }
     assert_eq!((counts(&engine).held, counts(&engine).in_slots), (8, 0));
@@ -160,7 +160,7 @@ async fn a_spread_of_a_paused_sale_applies_when_it_is_resumed_and_a_closed_sale_
     is_followed(&engine, over(3)).await;
     bought(&engine, "anna", "k", 10).await;
     step(&engine, PhaseStep::Close).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     let late = engine.set_spread(&item, over(2), None).await.expect("the store is available");
     assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
     is_sound(&engine).await;
@@ -172,7 +172,7 @@ async fn partitions_are_added_only_to_the_newest_version_of_a_sale() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 100, 1, over(2)).await;
-    let before = engine.catalogue().sale("spring").expect("created").clone();
+    let before = engine.node.catalogue().sale("spring").expect("created").clone();
     respread(&engine, over(1)).await;
     let mut seen = Observed::default();
     let refused = widen(&engine, (&before, &before.items[0]), &mut seen, 4).await;
@@ -180,7 +180,7 @@ async fn partitions_are_added_only_to_the_newest_version_of_a_sale() {
         !refused.expect("the store is available"),
         "a change based on an old version of the sale must be refused"
     );
-    let now = engine.catalogue().sale("spring").expect("created").clone();
+    let now = engine.node.catalogue().sale("spring").expect("created").clone();
     assert_eq!(now.items[0].row.spread, over(1));
     let widened = widen(&engine, (&now, &now.items[0]), &mut seen, 2).await;
     assert!(widened.expect("the store is available"));
@@ -193,7 +193,7 @@ async fn a_deleted_draft_leaves_no_data_in_the_slots_that_it_had_while_it_was_sc
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     draft(&engine, Stock::Counted(8), 1, 900_000).await;
-    let item = || engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = || engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     engine.set_spread(&item(), over(4), None).await.expect("the store is available");
     let slots = item().slots.clone();
     step(&engine, PhaseStep::Schedule).await;

@@ -12,12 +12,13 @@ use crate::control::reconcile;
 use crate::settle;
 
 fn item(engine: &Engine) -> Arc<ItemState> {
-    engine.catalogue().sale("spring").expect("created").items[0].clone()
+    engine.node.catalogue().sale("spring").expect("created").items[0].clone()
 }
 
 /// Returns the open grant of the item's only slot.
 async fn grant(engine: &Engine) -> Grant {
-    let grants = engine.store().grants(item(engine).row.id).await.expect("the store is available");
+    let grants =
+        engine.node.store().grants(item(engine).row.id).await.expect("the store is available");
     grants.into_iter().find(|grant| grant.open).expect("a grant is open")
 }
 
@@ -42,36 +43,36 @@ async fn a_node_remembers_each_order_that_it_returned() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    let request = engine.id_key().request_hash("anna", "k");
+    let request = engine.node.id_key().request_hash("anna", "k");
     // This node now knows as little as a node that did not settle the order.
     let forget = || {
-        engine.holders().begin_rebuild();
-        engine.holders().finish_rebuild();
-        assert!(!engine.holders().holds(request));
+        engine.node.holders().begin_rebuild();
+        engine.node.holders().finish_rebuild();
+        assert!(!engine.node.holders().holds(request));
     };
     forget();
     let again = buy(&engine, "anna", "k", 1).await;
     assert!(matches!(&again, PurchaseOutcome::Replayed(same) if same.id == order.id), "{again:?}");
-    assert!(engine.holders().holds(request));
+    assert!(engine.node.holders().holds(request));
     forget();
     engine.look_up_order(order.id, None).await.expect("the store is available");
     assert!(
-        !engine.holders().holds(request),
+        !engine.node.holders().holds(request),
         "the node must not remember an order that an operator reads"
     );
     let read = engine.look_up_order(order.id, Some(&order.buyer)).await;
     assert!(matches!(read, Ok(OrderLookup::Order(_))), "{read:?}");
-    assert!(engine.holders().holds(request));
+    assert!(engine.node.holders().holds(request));
     forget();
     let mine = OrderQuery { buyer: Some(order.buyer.clone()), limit: 5, ..OrderQuery::default() };
     assert_eq!(engine.list_orders(mine).await.expect("the store is available").orders.len(), 1);
-    assert!(engine.holders().holds(request));
+    assert!(engine.node.holders().holds(request));
     // A waitlist is open only while every unit is held.
     bought(&engine, "ben", "k", 1).await;
     forget();
     let joined = engine.join_waitlist(&item(&engine), &order.buyer, &order.key).await;
     assert!(joined.is_ok(), "{joined:?}");
-    assert!(engine.holders().holds(request));
+    assert!(engine.node.holders().holds(request));
     engine.stop().await;
 }
 
@@ -84,6 +85,7 @@ async fn a_slot_gets_its_next_grant_even_without_units() {
     let (item, first) = (item(&engine), grant(&engine).await);
     assert!(
         engine
+            .node
             .store()
             .close_grant(first.id, CloseCause::EpochMissing)
             .await
@@ -114,7 +116,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
         0,
         "the slot's memory of recalls is full, so the slot must give no units"
     );
-    let pending = engine.store().pending_recalls().await.expect("the store is available");
+    let pending = engine.node.store().pending_recalls().await.expect("the store is available");
     assert_eq!(
         pending.iter().map(|recall| (recall.grant, recall.asked)).collect::<Vec<_>>(),
         [(before.id, 3)]
@@ -186,17 +188,17 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     // The test makes the node forget the order, and takes the slot's epoch away.
-    engine.holders().begin_rebuild();
-    engine.holders().finish_rebuild();
+    engine.node.holders().begin_rebuild();
+    engine.node.holders().finish_rebuild();
     let item = item(&engine);
     let alone = item.work.reconciling.lock().await;
     engine.slots().retire(item.slots[0]).await.expect("in memory");
     let again = parks(&engine, "anna", "k").await;
     // Now the node learns of the order and of the pause.
-    engine.holders().insert(engine.id_key().request_hash("anna", "k").low_64_bits());
-    let mut row = engine.catalogue().sale("spring").expect("created").row.clone();
+    engine.node.holders().insert(engine.node.id_key().request_hash("anna", "k").low_64_bits());
+    let mut row = engine.node.catalogue().sale("spring").expect("created").row.clone();
     row.phase = Phase::Paused;
-    assert!(engine.put_sale(row, &[], false));
+    assert!(engine.node.put_sale(row, &[], false));
     let again = again.await.expect("the task did not panic");
     assert_eq!(again, PurchaseOutcome::Replayed(order));
     drop(alone);

@@ -16,7 +16,7 @@ pub(super) fn over(partitions: u32) -> Spread {
 
 pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread: Spread) {
     draft(engine, Stock::Counted(stock), limit, 900_000).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     let set = engine.set_spread(&item, spread, None).await.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     step(engine, PhaseStep::Open).await;
@@ -27,7 +27,7 @@ pub(super) async fn spread_sale(engine: &Engine, stock: u64, limit: u32, spread:
 async fn add_up(engine: Arc<Engine>, stock: u64, stop: Arc<AtomicBool>) -> u64 {
     let mut checks = 0;
     while !stop.load(Ordering::Acquire) {
-        let counts = engine.store().counts(None).await.expect("the store is available")[0];
+        let counts = engine.node.store().counts(None).await.expect("the store is available")[0];
         assert_eq!(counts.pool + counts.in_slots + counts.held + counts.paid, stock, "{counts:?}");
         checks += 1;
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -121,14 +121,14 @@ async fn a_request_for_ten_units_is_served_while_the_slots_have_ten_units_togeth
     for n in 0..70 {
         bought(&engine, &format!("b{n}"), "k", 1).await;
     }
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     let mut most = 0;
     for &slot in &item.slots {
         most = most.max(engine.slots().view(slot).await.expect("local").expect("open").available);
     }
     assert!(most < 10, "a slot has {most} units, but the test needs fewer than ten in each slot");
     bought(&engine, "anna", "k", 10).await;
-    assert!(engine.meter().read().recalls > 0);
+    assert!(engine.node.meter().read().recalls > 0);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
     is_sound(&engine).await;
     engine.stop().await;
@@ -171,11 +171,11 @@ async fn a_spread_can_change_before_the_sale_opens_without_losing_units() {
     engine.patch_sale("spring", None, patch).await.expect("the store is available");
     step(&engine, PhaseStep::Schedule).await;
     for partitions in [8, 3, 1, 16] {
-        let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+        let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
         let set =
             engine.set_spread(&item, over(partitions), None).await.expect("the store is available");
         assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
-        let open = engine.store().open_grants().await.expect("the store is available");
+        let open = engine.node.store().open_grants().await.expect("the store is available");
         assert_eq!(open.len() as u32, partitions);
         assert_eq!(open.iter().map(|grant| grant.granted).sum::<u64>(), 64);
     }
@@ -190,7 +190,7 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 80, 10, over(8)).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].row.id;
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].row.id;
     let lower = Adjustment { item, units: -75, reason: "recount".into(), key: "a".into() };
     let lowered = engine.adjust(lower).await.expect("the store is available");
     assert!(
@@ -211,7 +211,7 @@ async fn unlimited_stock_is_sold_from_every_partition() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     draft(&engine, Stock::Unlimited, 10, 900_000).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     engine
         .set_spread(&item, Spread { choose: PartitionChoice::RoundRobin, ..over(4) }, None)
         .await
@@ -220,7 +220,7 @@ async fn unlimited_stock_is_sold_from_every_partition() {
     for n in 0..40 {
         bought(&engine, &format!("b{n}"), "k", 10).await;
     }
-    let grants = engine.store().open_grants().await.expect("the store is available");
+    let grants = engine.node.store().open_grants().await.expect("the store is available");
     assert!(grants.len() == 4 && grants.iter().all(|grant| grant.settled == 100), "{grants:?}");
     assert_eq!(counts(&engine).held, 400);
     is_sound(&engine).await;
@@ -232,7 +232,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job moves units or repairs slots.
     let still = item.work.reconciling.lock().await;
     let is_short = |answer: &PurchaseOutcome| {
@@ -280,7 +280,7 @@ async fn no_buyer_gets_sold_out_while_a_partition_has_an_undecided_earlier_attem
             other => panic!("the answer must be `Queued`, because no ticket is settled: {other:?}"),
         }
     }
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job updates the routing of requests.
     let _still = item.work.reconciling.lock().await;
     let mut again = tokio::task::JoinSet::new();
@@ -303,7 +303,7 @@ async fn no_id_is_published_while_another_ticket_may_be_in_a_slot_that_does_not_
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job gives the slot its next epoch.
     let still = item.work.reconciling.lock().await;
     engine.slots().retire(item.slots[0]).await.expect("local");
@@ -331,7 +331,7 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
     spread_sale(&engine, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let waiting = engine.clone();
     let first = tokio::spawn(async move { buy(&waiting, "anna", "k", 10).await });
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     while engine.queued(&item).await == 0 {
         tokio::task::yield_now().await;
     }
@@ -360,7 +360,7 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     selling.stop().await;
     // The new engine gives each slot a new epoch. So the slots have no record of Anna's order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
-    let item = engine.catalogue().sale("spring").expect("created").items[0].clone();
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {
         while engine.slots().view(slot).await.expect("local").is_none() {
             tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ use doorbuster_telemetry::metrics::Gauge;
 use tokio::time::Instant;
 
 use super::*;
-use crate::engine::NodeDescription;
+use crate::node::NodeDescription;
 use crate::purchase::DoorRefusal;
 use crate::settle;
 
@@ -22,11 +22,11 @@ async fn ask(
     door: Option<DoorRefusal>,
     wait: Duration,
 ) -> PurchaseOutcome {
-    let sale = engine.catalogue().sale("spring").cloned().expect("created");
+    let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
     let item = sale.item("phone").cloned().expect("created");
     let units = Units::new(units).expect("the number is in range");
     let answer = |_| door.map_or(DoorAnswer::Open, DoorAnswer::Refused);
-    let request = engine.id_key().request_hash("anna", key);
+    let request = engine.node.id_key().request_hash("anna", key);
     if let Some(refusal) = engine.refuse_from_memory(request, &sale, &item, units, answer) {
         return PurchaseOutcome::Refused(refusal);
     }
@@ -95,12 +95,12 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     let PurchaseOutcome::Queued { id, .. } = first else { panic!("{first:?}") };
     let waiting = engine.clone();
     let again = tokio::spawn(async move { ask(&waiting, "k", 2, None, WAIT).await });
-    while !engine.waiters().has_pending(Millis(i64::MAX)) {
+    while !engine.node.waiters().has_pending(Millis(i64::MAX)) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let token = id.parts().expect("the id of a ticket").token;
     let verdict = Verdict::LimitReached;
-    engine.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
+    engine.node.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
     // The request tries again. The slot still has the ticket, and the store has no verdict.
     assert_eq!(again.await.expect("the task did not panic"), first);
     let settling = tokio::spawn(settle::run(engine.clone()));
@@ -113,23 +113,25 @@ async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
     let dir = TempDir::new();
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     engine
+        .node
         .this_node()
         .describe(NodeDescription { started_at: Millis(0), connections: Gauge::default() });
     open_sale(&engine, Stock::Counted(10), 10, 900_000).await;
     let first = ask(&engine, "k", 2, None, Duration::ZERO).await;
     let PurchaseOutcome::Queued { id, .. } = first else { panic!("{first:?}") };
     let refusals = async || {
-        let found = engine.refusals_of("anna", Millis(1)).await.expect("the store is available");
+        let found =
+            engine.node.refusals_of("anna", Millis(1)).await.expect("the store is available");
         let codes: Vec<Code> = found.refusals.iter().map(|(_, noted)| noted.code).collect();
         (codes, found.is_complete)
     };
-    engine.note_queued("anna", id, engine.now());
+    engine.node.note_queued("anna", id, engine.node.now());
     assert_eq!(refusals().await, (Vec::new(), false), "a refusal may follow");
     let token = id.parts().expect("the id of a ticket").token;
     let verdict = Verdict::LimitReached;
-    engine.deliver_verdict(token, TicketVerdict { id, verdict, order: None, fresh: true });
+    engine.node.deliver_verdict(token, TicketVerdict { id, verdict, order: None, fresh: true });
     assert_eq!(refusals().await, (vec![Code::LimitReached], true));
-    engine.note_queued("anna", id, engine.now());
+    engine.node.note_queued("anna", id, engine.node.now());
     assert_eq!(refusals().await, (vec![Code::LimitReached], true), "the verdict came before");
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;

@@ -25,7 +25,7 @@ const PEER_READ_MAX: Duration = Duration::from_millis(50);
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
-    nodes.iter().map(|node| node.engine.meter().read().catalogue_checks).sum()
+    nodes.iter().map(|node| node.engine.node.meter().read().catalogue_checks).sum()
 }
 
 /// Sends [`MISSES`] requests for unknown ids to each of these nodes at the same time. Returns the
@@ -109,7 +109,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
 
 /// Returns how often these nodes read all sales from the store.
 fn read_all(nodes: &[TestNode]) -> u64 {
-    nodes.iter().map(|node| node.engine.meter().read().read_all).sum()
+    nodes.iter().map(|node| node.engine.node.meter().read().read_all).sum()
 }
 
 /// Describes one of many sales of a shop.
@@ -142,7 +142,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
             looked.expect("a store");
         }
         for node in &nodes {
-            assert!(node.engine.catalogue().sale(&format!("other-{number}")).is_some());
+            assert!(node.engine.node.catalogue().sale(&format!("other-{number}")).is_some());
         }
         let round = read_all(&nodes) - before;
         assert!((1..=4).contains(&round), "{round}");
@@ -170,15 +170,15 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
     nodes[1].open_sale(20, 10, Spread::default()).await;
     for node in &nodes {
         node.wait_for_phase(Phase::Open).await;
-        let truth = node.engine.store().sale(SALE).await.expect("a store").expect("a sale");
-        assert_eq!(node.engine.catalogue().sale(SALE).expect("known").row, truth);
+        let truth = node.engine.node.store().sale(SALE).await.expect("a store").expect("a sale");
+        assert_eq!(node.engine.node.catalogue().sale(SALE).expect("known").row, truth);
     }
     home.redis().end();
     nodes[0].engine.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
     for node in &nodes {
         node.engine.refresh_catalogue().await.expect("a store");
         assert!(
-            node.engine.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
+            node.engine.node.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
             "without Redis, a node must read the store"
         );
     }
@@ -199,11 +199,11 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     // The sale is deleted and created again. Node `b` does not read the catalogue between these two
     // changes.
     let looked = b.engine.clone();
-    let store = a.engine.store();
+    let store = a.engine.node.store();
     store.delete_sale("other-1", None).await.expect("a store");
     store.create_sale(draft()).await.expect("a store").expect("a free id");
     looked.refresh_catalogue().await.expect("a store");
-    let sale = b.engine.catalogue().sale("other-1").cloned().expect("the sale exists");
+    let sale = b.engine.node.catalogue().sale("other-1").cloned().expect("the sale exists");
     assert_eq!(sale.items.len(), 1);
     a.stop().await;
     b.stop().await;

@@ -21,7 +21,7 @@ async fn sells_on(mut home: Deployment) {
     let sold = sell_out_from(&[&first, &second], STOCK).await;
     is_sold(&first, STOCK, sold).await;
     let rolled = async |node: &TestNode| {
-        let closed = node.engine.store().closings().await.expect("the store is available");
+        let closed = node.engine.node.store().closings().await.expect("the store is available");
         closed
             .iter()
             .find(|(cause, _)| *cause == doorbuster_core::CloseCause::Rolled)

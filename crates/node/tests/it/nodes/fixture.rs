@@ -168,10 +168,10 @@ impl BuyerClient {
     pub(crate) async fn buy(&self, buyer: &str, key: &str, units: u32) -> PurchaseOutcome {
         let (engine, buyer, key) = (self.engine.clone(), buyer.to_owned(), key.to_owned());
         let buying = self.handle.spawn(async move {
-            let sale = engine.catalogue().sale(SALE).cloned().expect("created");
+            let sale = engine.node.catalogue().sale(SALE).cloned().expect("created");
             let item = sale.items[0].clone();
             let units = Units::new(units).expect("the number is in range");
-            let request = engine.id_key().request_hash(&buyer, &key);
+            let request = engine.node.id_key().request_hash(&buyer, &key);
             if let Some(refusal) =
                 engine.refuse_from_memory(request, &sale, &item, units, |_| DoorAnswer::Open)
             {
@@ -197,7 +197,7 @@ impl TestNode {
     }
 
     pub(crate) fn item(&self) -> Arc<ItemState> {
-        self.engine.catalogue().sale(SALE).expect("created").items[0].clone()
+        self.engine.node.catalogue().sale(SALE).expect("created").items[0].clone()
     }
 
     pub(crate) fn gauge(&self) -> Arc<ItemGauge> {
@@ -233,9 +233,9 @@ impl TestNode {
 
     /// Returns the node's refusal from memory alone.
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
-        let sale = self.engine.catalogue().sale(SALE).cloned().expect("created");
+        let sale = self.engine.node.catalogue().sale(SALE).cloned().expect("created");
         self.engine.refuse_from_memory(
-            self.engine.id_key().request_hash(buyer, key),
+            self.engine.node.id_key().request_hash(buyer, key),
             &sale,
             &sale.items[0],
             Units::new(units).expect("the number is in range"),
@@ -254,7 +254,7 @@ impl TestNode {
     }
 
     pub(crate) async fn counts(&self) -> ItemCounts {
-        self.engine.store().counts(None).await.expect("the store is available")[0]
+        self.engine.node.store().counts(None).await.expect("the store is available")[0]
     }
 
     pub(crate) async fn audit(&self) -> AuditView {
@@ -298,8 +298,9 @@ impl TestNode {
 
     /// Waits until this node knows that the sale is in this phase.
     pub(crate) async fn wait_for_phase(&self, phase: Phase) {
-        let shows =
-            async || self.engine.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase);
+        let shows = async || {
+            self.engine.node.catalogue().sale(SALE).is_some_and(|sale| sale.row.phase == phase)
+        };
         until("the node shows the other node's change", shows).await;
     }
 

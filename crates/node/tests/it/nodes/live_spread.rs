@@ -35,7 +35,7 @@ async fn respread(node: &TestNode, spread: Spread) {
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     let began = Watch::start();
     loop {
-        let grants = node.engine.store().open_grants().await.expect("the store is available");
+        let grants = node.engine.node.store().open_grants().await.expect("the store is available");
         let mut open: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
         open.sort_unstable();
         if open == (0..spread.partitions).collect::<Vec<_>>() {
@@ -128,7 +128,8 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
     first.crash();
     let began = Watch::start();
-    while second.engine.store().open_grants().await.expect("the store is available").len() > 2 {
+    while second.engine.node.store().open_grants().await.expect("the store is available").len() > 2
+    {
         assert!(
             began.elapsed() < super::AFTER_LEASE,
             "the next leader did not drain the slots in time"

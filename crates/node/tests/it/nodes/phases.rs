@@ -97,10 +97,10 @@ async fn a_pause_that_another_node_took_first_returns_the_newest_version() {
     let Ok(StepOutcome::Done { sale: paused, changed: false }) = paused else {
         panic!("{paused:?}")
     };
-    let stored = node.engine.store().sale(SALE).await.expect("reads").expect("created");
+    let stored = node.engine.node.store().sale(SALE).await.expect("reads").expect("created");
     assert_eq!((paused.phase, paused.version), (Phase::Paused, stored.version));
     assert_eq!(stored.draining_until, None);
-    let catalogue = node.engine.catalogue();
+    let catalogue = node.engine.node.catalogue();
     let sale = catalogue.sale(SALE).expect("known");
     assert!(!sale.is_draining());
     drop(catalogue);

@@ -20,9 +20,9 @@ const AFTER_KILL: Duration = Duration::from_secs(4);
 
 /// Returns the slots that each live node settles.
 async fn settled(node: &TestNode) -> Vec<Vec<String>> {
-    let rows = node.engine.store().nodes().await.expect("the store is available");
-    let open = node.engine.items_with_open_slots();
-    let mut names = node.engine.live_nodes().settled_slot_names(&rows, &open);
+    let rows = node.engine.node.store().nodes().await.expect("the store is available");
+    let open = node.engine.node.items_with_open_slots();
+    let mut names = node.engine.node.live_nodes().settled_slot_names(&rows, &open);
     rows.iter().map(|row| names.remove(&row.node).unwrap_or_default()).collect()
 }
 

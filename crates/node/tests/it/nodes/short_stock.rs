@@ -228,12 +228,12 @@ async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
     node.open_sale(100, 1, Spread { partitions: 64, ..Spread::default() }).await;
-    let row = node.engine.catalogue().sale(SALE).expect("open").row.clone();
+    let row = node.engine.node.catalogue().sale(SALE).expect("open").row.clone();
     let other = |starts_at: Option<i64>, ends_at: Option<i64>| SaleRow {
         id: "other".into(),
         phase: if starts_at.is_some() { Phase::Scheduled } else { Phase::Draft },
-        starts_at: starts_at.map(|at| node.engine.now().plus(at)),
-        ends_at: ends_at.map(|at| node.engine.now().plus(at)),
+        starts_at: starts_at.map(|at| node.engine.node.now().plus(at)),
+        ends_at: ends_at.map(|at| node.engine.node.now().plus(at)),
         ..row.clone()
     };
     assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "the sale itself must count only once");

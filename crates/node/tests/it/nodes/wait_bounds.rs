@@ -117,11 +117,11 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     })
     .await;
     let engine = first.engine.clone();
-    let sale = engine.catalogue().sale(SALE).cloned().expect("the sale is open");
+    let sale = engine.node.catalogue().sale(SALE).cloned().expect("the sale is open");
     let purchase = Purchase {
         buyer: BuyerId::new("anna").expect("a buyer"),
         key: RequestKey::new("k").expect("a key"),
-        request: engine.id_key().request_hash("anna", "k"),
+        request: engine.node.id_key().request_hash("anna", "k"),
         item: sale.items[0].clone(),
         sale,
         units: Units::ONE,
@@ -140,7 +140,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     // The settler starts after the ticket was lost, so no slot knows the ticket's result.
     let second = home.node(Roles::ALL).await;
     let outcome = waits.await.expect("the task did not panic");
-    let asked_again = first.engine.meter().read().retried;
+    let asked_again = first.engine.node.meter().read().retried;
     second.stop().await;
     first.crash();
     (outcome, asked_again)

@@ -109,7 +109,7 @@ impl Ledger {
         app: &App,
         lines: &mut CsvLines,
     ) -> Result<bool, EngineError> {
-        let store = app.engine.store();
+        let store = app.node.store();
         if !self.begun {
             self.begun = true;
             // The ledger must have all changes that are already committed. It reads events by

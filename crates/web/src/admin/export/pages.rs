@@ -32,7 +32,7 @@ async fn start(dir: &TempDir) -> Arc<App> {
 /// Buys one unit for each of these buyers at the same time.
 async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
     let (sale, item) = {
-        let catalogue = app.engine.catalogue();
+        let catalogue = app.node.catalogue();
         let sale = catalogue.sale("spring").cloned().expect("the store opens");
         let item = sale.items[0].clone();
         (sale, item)
@@ -42,7 +42,7 @@ async fn crowd(app: &App, buyers: Range<usize>) -> Vec<Order> {
         let (buyer, key, units) =
             (buyer.expect("a name"), key.expect("a key"), Units::new(1).expect("one"));
         let wait = Duration::from_secs(30);
-        let request = app.engine.id_key().request_hash(buyer.as_str(), key.as_str());
+        let request = app.node.id_key().request_hash(buyer.as_str(), key.as_str());
         let (sale, item) = (sale.clone(), item.clone());
         Purchase { buyer, key, request, sale, item, units, wait, door: None }
     });
@@ -79,7 +79,7 @@ async fn while_rows_are_written(
         let next = before.len();
         for at in [count, next - count] {
             let gone = app
-                .engine
+                .node
                 .store()
                 .end_order(before[at].id, EndReason::Cancel, Attribution::ENGINE.clone())
                 .await;
@@ -164,7 +164,7 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     }
     // Removes the sale from the catalogue, so that this node does not know the sale's item. Later
     // reads of the store do not add the sale again.
-    app.engine.change_catalogue(|catalogue| catalogue.remove("spring"));
+    app.node.change_catalogue(|catalogue| catalogue.remove("spring"));
     for which in [Export::Orders, Export::Ledger] {
         let mut pages = begun(which).await;
         let mut has_broken = false;

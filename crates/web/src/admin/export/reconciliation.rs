@@ -25,7 +25,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
     let after = after
         .map(|(_, text)| decode_cursor(&text).ok_or_else(cursor::unknown_cursor))
         .transpose()?;
-    let store = app.engine.store();
+    let store = app.node.store();
     let checked_at = wire::time(store.now());
     let books = store.reconcile(sale, after).await.map_err(failed)?;
     let name = |found: &store::Difference| {

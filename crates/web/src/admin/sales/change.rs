@@ -44,7 +44,7 @@ pub(crate) async fn change(
     // If the closure refuses the patch, the store returns only a text. So the closure also puts the
     // whole problem into `wrong`, from which the answer is made.
     let wrong = Arc::new(Mutex::new(None));
-    let (kept, now) = (wrong.clone(), app.engine.now());
+    let (kept, now) = (wrong.clone(), app.node.now());
     let apply = Box::new(move |row: &mut SaleRow| {
         apply(patch, row, has_visitors, now).map_err(|problem| {
             let word = problem.code().as_str().to_owned();
@@ -100,7 +100,7 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
 /// Returns whether a buyer has joined a waiting room of the sale. If a buyer joins between this
 /// check and the change of the sale, the buyer may have to join again.
 async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
-    let rooms = app.engine.store().waiting_rooms(vec![sale.to_owned()]).await?;
+    let rooms = app.node.store().waiting_rooms(vec![sale.to_owned()]).await?;
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 

@@ -33,12 +33,12 @@ pub(in super::super) async fn fetch_positions(
     let (engine, rooms) = (&app.engine, &app.gate.room);
     let is_to_be_looked_for = |room: &SaleRoom<'_>| {
         room.item.is_none()
-            && rooms.cached_position(engine, *room, buyer).is_none()
+            && rooms.cached_position(&engine.node, *room, buyer).is_none()
             && app.is_within_limits_now(Route::Room, client, buyer, room.sale)
     };
     let open = open_rooms(app, &sales);
     let reads = open.filter(is_to_be_looked_for);
-    let reads = reads.map(|room| rooms.fetch_position(engine, room, buyer));
+    let reads = reads.map(|room| rooms.fetch_position(&engine.node, room, buyer));
     // Events are only hints, so the stream does not wait long if the store is unavailable.
     let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
 }
@@ -52,7 +52,7 @@ fn open_rooms<'a>(
     app: &App,
     sales: &'a [Arc<SaleState>],
 ) -> impl Iterator<Item = SaleRoom<'a>> + use<'a> {
-    let now = app.engine.now();
+    let now = app.node.now();
     let waits = move |room: &SaleRoom<'_>| match room.sale.front_door.waiting_room {
         WaitingRoomMode::Off => false,
         WaitingRoomMode::Auto => room.is_held(now),
@@ -65,7 +65,7 @@ impl Feed {
     /// Returns the buyer's position in each waiting room of the subscribed sales; see
     /// [`fetch_positions`]. On an edge, returns no positions, because a node sends them.
     pub(in super::super) async fn positions(&mut self) -> Vec<String> {
-        if self.app.engine.edge().is_some() {
+        if self.app.node.edge().is_some() {
             return Vec::new();
         }
         let reader = (self.client, self.buyer());

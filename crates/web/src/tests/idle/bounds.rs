@@ -22,7 +22,7 @@ async fn many_events_arrive_in_order_and_too_many_close_the_socket() {
     }
     wait_for_idle(&full, 1).await;
     (1..=TOO_MANY).for_each(|units| publish_refusal(&full, units));
-    assert_eq!((close_code(&mut stream).await, full.app.engine.hub().dropped()), (1013, 1));
+    assert_eq!((close_code(&mut stream).await, full.app.node.hub().dropped()), (1013, 1));
     drop(stream);
     expect_no_connection(&full).await;
 }

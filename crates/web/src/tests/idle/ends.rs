@@ -54,7 +54,7 @@ async fn a_stop_closes_many_idle_sockets_without_a_task_each() {
     // The bound is not exact, because the server may start or end a few other tasks.
     assert!(alive() < before + CROWD / 2, "{} tasks run now, {before} before", alive());
     assert_eq!(
-        full.app.engine.hub().readers(),
+        full.app.node.hub().readers(),
         0,
         "the closed sockets must have no readers at the hub"
     );
@@ -129,7 +129,7 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
     // The sale's currency is invalid, so rendering its orders panics.
     let made = full.app.engine.create_sale(sale("fall", 1, "none")).await;
     made.expect("the store is available").expect("the sale's id is free");
-    let fall = full.app.engine.catalogue().sale("fall").cloned().expect("the sale was created");
+    let fall = full.app.node.catalogue().sale("fall").cloned().expect("the sale was created");
     let order = Order {
         id: TicketId::parse(&format!("ord_{}", "A".repeat(52))).expect("an id"),
         item: fall.item("phone").expect("the sale was created").row.id,
@@ -144,7 +144,7 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
         paid_at: None,
         ended_at: None,
     };
-    full.app.engine.hub().publish(EventKind::Order(Arc::new(order)));
+    full.app.node.hub().publish(EventKind::Order(Arc::new(order)));
     end(&mut anna).await;
     publish_refusal_to("bert", &full, 7);
     assert_eq!(

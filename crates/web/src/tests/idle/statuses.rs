@@ -9,13 +9,13 @@ const WHILE: Duration = Duration::from_millis(50);
 
 /// Returns the view that renders the sale's status.
 fn view(full: &Full) -> Arc<SaleView> {
-    let sale = full.app.engine.catalogue().sale("spring").cloned().expect("the sale was created");
-    full.app.views.sale_view(&full.app.engine, &sale)
+    let sale = full.app.node.catalogue().sale("spring").cloned().expect("the sale was created");
+    full.app.views.sale_view(&full.app.node, &sale)
 }
 
 /// Publishes a change of the status to the readers of the sale.
 fn change(full: &Full) {
-    full.app.engine.hub().publish(EventKind::Status("spring".into()));
+    full.app.node.hub().publish(EventKind::Status("spring".into()));
 }
 
 /// Reads until a status arrives.

@@ -2,8 +2,8 @@
 //! work of settling. If nodes share the slots, the live nodes determine for which slots this node
 //! settles the tickets.
 //!
-//! This part of the engine owns the result of the last check. It calls no other part of the engine.
-//! The job that renews the leases writes this result, and limits, settlers and the console read it.
+//! This part of a node owns the result of the last check. It calls no other part of the node. The
+//! job that renews the leases writes this result, and limits, settlers and the console read it.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,7 @@ fn is_settler(row: &NodeRow) -> bool {
 }
 
 impl LiveNodes {
-    pub(super) fn new(own: NodeId, layout: SlotLayout) -> Self {
+    pub(crate) fn new(own: NodeId, layout: SlotLayout) -> Self {
         Self {
             own,
             layout,
@@ -108,7 +108,7 @@ impl LiveNodes {
     }
 
     /// Returns whether another live node settles too.
-    pub(super) fn has_other_settlers(&self) -> bool {
+    pub(crate) fn has_other_settlers(&self) -> bool {
         self.settlers().live().iter().any(|node: &NodeId| *node != self.own)
     }
 

@@ -1,7 +1,7 @@
 //! What this node is: its id, its roles, where its slots are, and its description for other nodes.
 //!
-//! This part of the engine owns the description and the lock of the node's leases. It calls no
-//! other part of the engine. The jobs, the console and the other parts read the description.
+//! This part of a node owns the description and the lock of the node's leases. It calls no
+//! other part of the node. The jobs, the console and the other parts read the description.
 use std::sync::OnceLock;
 
 use doorbuster_config::Roles;
@@ -15,11 +15,11 @@ use crate::slot_layout::SlotLayout;
 /// What this node is.
 #[derive(Debug)]
 pub struct ThisNode {
-    pub(super) id: NodeId,
-    pub(super) roles: Roles,
-    pub(super) layout: SlotLayout,
+    pub(crate) id: NodeId,
+    pub(crate) roles: Roles,
+    pub(crate) layout: SlotLayout,
     /// Whether this node acts as leader even while another node is the leader.
-    pub(super) always_leads: bool,
+    pub(crate) always_leads: bool,
     /// Locked while the leases are renewed. `true` means that this node has released its leases and
     /// will not renew them.
     leases_released: Mutex<bool>,
@@ -37,7 +37,7 @@ pub struct NodeDescription {
 }
 
 impl ThisNode {
-    pub(super) fn new(id: NodeId, roles: Roles, layout: SlotLayout, always_leads: bool) -> Self {
+    pub(crate) fn new(id: NodeId, roles: Roles, layout: SlotLayout, always_leads: bool) -> Self {
         let (leases_released, description) = (Mutex::default(), OnceLock::new());
         Self { id, roles, layout, always_leads, leases_released, description }
     }
@@ -55,12 +55,12 @@ impl ThisNode {
 
     /// Returns when this process began to serve requests. `None` means that it serves no requests
     /// yet.
-    pub(super) fn started_at(&self) -> Option<Millis> {
+    pub(crate) fn started_at(&self) -> Option<Millis> {
         self.description.get().map(|it| it.started_at)
     }
 
     /// Returns this node's description of itself as JSON. The description includes `notes`.
-    pub(super) fn description(&self, notes: impl Serialize) -> String {
+    pub(crate) fn description(&self, notes: impl Serialize) -> String {
         let description = self.description.get();
         serde_json::json!({
             "roles": self.roles.names(),

@@ -78,7 +78,7 @@ pub struct Refusals {
 }
 
 impl Refusals {
-    pub(super) fn new(key: &IdKey) -> Self {
+    pub(crate) fn new(key: &IdKey) -> Self {
         Self {
             memory: RefusalMemory::new(key),
             notes: Mutex::default(),
@@ -155,7 +155,7 @@ pub(super) struct AskedQuestion<'a> {
 
 impl<'a> AskedQuestion<'a> {
     /// Asks for the refusals of the buyer with this hash.
-    pub(super) fn new(refusals: &'a Refusals, buyer: u64) -> Self {
+    pub(crate) fn new(refusals: &'a Refusals, buyer: u64) -> Self {
         let (id, hash_check) = (rand::random(), refusals.memory.hash_check());
         refusals.lock().questions.push(Question { id, buyer, hash_check });
         Self { refusals, id }

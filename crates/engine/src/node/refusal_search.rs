@@ -10,7 +10,7 @@ use doorbuster_store::{NodeRow, StoreResult};
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Engine;
+use super::Node;
 use super::refusals::{AskedQuestion, Notes, Refusals, RemoteAnswer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
@@ -31,9 +31,9 @@ pub struct FoundRefusals {
     pub is_complete: bool,
 }
 
-impl Engine {
+impl Node {
     fn refusals(&self) -> &Refusals {
-        &self.node_memory.refusals
+        &self.memory.refusals
     }
 
     /// Counts the answer to a purchase. If the answer is a refusal, also notes the refusal.
@@ -78,7 +78,7 @@ impl Engine {
     /// Answers the questions of these nodes. Returns `true` if there is a new answer. In that case
     /// the caller must show the answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
-        self.refusals().answer(self.node(), nodes)
+        self.refusals().answer(self.id(), nodes)
     }
 
     /// Returns the refusals that a buyer got from all nodes since `since`.
@@ -87,7 +87,7 @@ impl Engine {
         let hash = memory.hash(buyer);
         let (own, is_complete) = memory.of_buyer(hash);
         let mut found = FoundRefusals { is_complete, ..FoundRefusals::default() };
-        found.refusals.extend(own.into_iter().map(|noted| (self.node(), noted)));
+        found.refusals.extend(own.into_iter().map(|noted| (self.id(), noted)));
         if self.layout().is_single_node() {
             found.is_complete &=
                 self.this_node.started_at().is_some_and(|started| started <= since);
@@ -144,11 +144,10 @@ impl Engine {
         for row in rows {
             let notes = Notes::of(row);
             all.has_edges |= notes.edge_heard_at >= since.0;
-            if row.node == self.node() {
+            if row.node == self.id() {
                 continue;
             }
-            let is_ours =
-                |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.node().0, id);
+            let is_ours = |answer: &RemoteAnswer| (answer.asked_by, answer.id) == (self.id().0, id);
             match notes.answers.into_iter().find(is_ours) {
                 Some(answer) => answers.push((row.node, answer)),
                 None => all.has_answered = false,
@@ -163,7 +162,7 @@ impl Engine {
         if *released {
             return Ok(false);
         }
-        self.store.renew_node_lease(self.node(), LEASE_MS, &self.node_description()).await?;
+        self.store.renew_node_lease(self.id(), LEASE_MS, &self.node_description()).await?;
         Ok(true)
     }
 }

@@ -2,9 +2,9 @@
 //! before any request gets the commit's result. With PostgreSQL, the counts may follow some
 //! milliseconds later.
 //!
-//! This part of the engine owns the catalogue, the set of requests that hold orders, the hub of
+//! This part of a node owns the catalogue, the set of requests that hold orders, the hub of
 //! events, the signals to the jobs, the requests that wait for a verdict, and the refusals. It
-//! calls no other part of the engine. The store publishes each commit here. Purchases, jobs and the
+//! calls no other part of the node. The store publishes each commit here. Purchases, jobs and the
 //! console read these data.
 use std::sync::Arc;
 
@@ -25,21 +25,21 @@ use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
 
 /// The memory into which commits are published. Only the store's own thread writes it.
 #[derive(Debug)]
-pub(super) struct NodeMemory {
-    pub(super) catalogue: SharedCatalogue,
-    pub(super) holders: Holders,
-    pub(super) hub: Hub,
-    pub(super) control: JobSignals,
-    pub(super) waiters: VerdictWaiters,
-    pub(super) refusals: Refusals,
-    pub(super) key: IdKey,
+pub(crate) struct NodeMemory {
+    pub(crate) catalogue: SharedCatalogue,
+    pub(crate) holders: Holders,
+    pub(crate) hub: Hub,
+    pub(crate) control: JobSignals,
+    pub(crate) waiters: VerdictWaiters,
+    pub(crate) refusals: Refusals,
+    pub(crate) key: IdKey,
 }
 
 impl NodeMemory {
     /// Publishes a commit of this node or of another node, in the sequence of
     /// [`publication::parts`]. The events for browsers come last. A buyer's order may be published
     /// twice.
-    pub(super) fn publish(&self, committed: &Committed) {
+    pub(crate) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
             failpoint::pass(Failpoint::Committed);
         }
@@ -122,14 +122,14 @@ impl NodeMemory {
     }
 
     /// Remembers that the order's request holds an order.
-    pub(super) fn remember_order(&self, order: &Order) {
+    pub(crate) fn remember_order(&self, order: &Order) {
         let request = self.key.request_hash(order.buyer.as_str(), order.key.as_str());
         self.holders.insert(request.low_64_bits());
     }
 
     /// Delivers a ticket's verdict to the requests that wait for it, and notes the result of a
     /// queued request.
-    pub(super) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+    pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
         let verdict = resolved.verdict;
         let delivery = self.waiters.deliver(ticket, resolved);
         match &delivery {

@@ -1,9 +1,8 @@
 //! The end of the program: whether this node refuses new requests, and the tasks that must end.
 //!
-//! This part of the engine owns the signal that ends the jobs, and the tracker of all tasks. It
-//! calls no other part of the engine. [`Engine::stop`](super::Engine::stop) ends the jobs and
-//! tasks. Requests ask this part whether the node stops, and the other parts of the engine start
-//! their tasks with it.
+//! This part of a node owns the signal that ends the jobs, and the tracker of all tasks. It calls
+//! no other part of the node. [`Engine::stop`](crate::engine::Engine::stop) ends the jobs and the
+//! tasks. Requests ask this part whether the node stops, and other parts start their tasks with it.
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,22 +45,22 @@ impl Lifecycle {
     }
 
     /// Returns the starter of jobs. It calls `on_fatal` if a job ends too early.
-    pub(super) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
+    pub(crate) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
         Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
     }
 
     /// Makes this node refuse new requests.
-    pub(super) fn refuse_requests(&self) {
+    pub(crate) fn refuse_requests(&self) {
         self.is_stopping.store(true, Ordering::Release);
     }
 
     /// Tells the jobs to end.
-    pub(super) fn end_jobs(&self) {
+    pub(crate) fn end_jobs(&self) {
         self.stop.cancel();
     }
 
     /// Waits until all tasks have ended.
-    pub(super) async fn wait_for_tasks(&self) {
+    pub(crate) async fn wait_for_tasks(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }

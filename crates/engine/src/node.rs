@@ -1,0 +1,345 @@
+//! What this node is and what it knows: its identity, its store, its memory of the store, its
+//! clock, its counters, and its tasks.
+//!
+//! `Node` owns these parts. It calls the store, and never changes stock: [`Engine`] does that. The
+//! front door, the deliveries and the payments read a node. The web server, the engine and the jobs
+//! read it too.
+//!
+//! [`Engine`]: crate::engine::Engine
+
+mod lifecycle;
+mod live_nodes;
+mod memory;
+mod node_count;
+mod refusal_search;
+mod refusals;
+mod this_node;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::Guard;
+use doorbuster_base::clock::Clock;
+use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::{BuyerId, IdKey, ItemId, Millis, NodeId, Order, TicketId, Token};
+use doorbuster_slots::SharedRedis;
+use doorbuster_store::{ItemCounts, SaleRow, Store};
+
+use crate::cache::Cache;
+use crate::catalogue::{Catalogue, CatalogueCheck, ItemState};
+use crate::control::JobSignals;
+use crate::database::DatabaseState;
+use crate::edge::EdgeNode;
+use crate::engine::EngineError;
+use crate::holders::Holders;
+use crate::meter::EngineMeter;
+use crate::notify::Hub;
+use crate::outage_log::OutageLog;
+use crate::scheduler::{Turns, Work};
+use crate::slot_layout::SlotLayout;
+use crate::waiters::{Delivery, VerdictWaiters};
+
+pub use lifecycle::{Jobs, Lifecycle};
+pub use live_nodes::LiveNodes;
+pub(crate) use memory::NodeMemory;
+pub use node_count::NodeCount;
+pub(crate) use refusals::Refusals;
+pub use this_node::{NodeDescription, ThisNode};
+
+/// The number of requests in one read while a node's memory is rebuilt.
+const HOLDERS_PAGE: usize = 10_000;
+
+/// One node of a deployment, without its slots.
+pub struct Node {
+    pub(crate) memory: Arc<NodeMemory>,
+    pub(crate) store: Store,
+    pub(crate) cache: Cache,
+    pub(crate) clock: Clock,
+    pub(crate) database: DatabaseState,
+    /// The state of an edge. `None` means that this node has a store.
+    pub(crate) edge: Option<Arc<EdgeNode>>,
+    pub(crate) this_node: ThisNode,
+    pub(crate) live_nodes: LiveNodes,
+    pub(crate) meter: EngineMeter,
+    pub(crate) outage_log: OutageLog,
+    pub(crate) lifecycle: Lifecycle,
+}
+
+impl Node {
+    /// Returns this node's description of itself as JSON.
+    pub fn node_description(&self) -> String {
+        self.this_node.description(self.memory.refusals.notes())
+    }
+
+    /// Returns the items of the sales that have open slots.
+    pub fn items_with_open_slots(&self) -> Vec<Arc<ItemState>> {
+        self.catalogue()
+            .sales()
+            .filter(|s| s.has_open_slots())
+            .flat_map(|s| s.items.iter().cloned())
+            .collect()
+    }
+
+    /// Puts a sale's row into the catalogue. `counts` has the counts of items that are new in the
+    /// catalogue. If `is_new` is true and the catalogue already has a sale with this id, the
+    /// catalogue stays unchanged. Returns whether the row was put into the catalogue.
+    pub fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
+        let mut is_put = false;
+        self.change_catalogue(|c| {
+            is_put = !is_new || c.sale(&row.id).is_none();
+            if is_put {
+                c.put_sale(row, counts, &self.memory.key, self.layout());
+            }
+        });
+        is_put
+    }
+
+    /// Replaces the catalogue with a changed copy. Changes run one after another.
+    pub fn change_catalogue(&self, change: impl FnOnce(&mut Catalogue)) {
+        self.memory.catalogue.change(change);
+        self.control().signal_feed();
+    }
+
+    /// Returns the reasons why the program cannot sell. The list is empty if the program can sell.
+    pub async fn unready_reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.lifecycle.is_stopping() {
+            reasons.push("stopping".to_owned());
+        }
+        match self.store.health().await {
+            Err(error) => reasons.push(error.to_string()),
+            Ok(()) => reasons.extend(self.database.commit_check.failure(&self.store).await),
+        }
+        reasons
+    }
+
+    /// Returns the store.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Returns this node's knowledge about its database.
+    pub fn database(&self) -> &DatabaseState {
+        &self.database
+    }
+
+    /// Returns the state of an edge. `None` means that this node has a store.
+    pub fn edge(&self) -> Option<&Arc<EdgeNode>> {
+        self.edge.as_ref()
+    }
+
+    /// Returns the Redis for data that all nodes share and that may be lost. `None` means that the
+    /// deployment's shape has no Redis.
+    #[must_use]
+    pub fn shared(&self) -> Option<&SharedRedis> {
+        self.cache.shared().map(|(shared, _)| shared)
+    }
+
+    /// Returns the cache that limits how often this node reads the store for unknown ids.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Returns the hub of events.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.memory.hub
+    }
+
+    /// Returns the catalogue of sales and items.
+    #[must_use]
+    pub fn catalogue(&self) -> Guard<Arc<Catalogue>> {
+        self.memory.catalogue.load()
+    }
+
+    /// Returns the store's time.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.store.now()
+    }
+
+    /// Returns the store's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Returns whether the store's clock was stepped. The server does not trust a stepped clock for
+    /// deadlines.
+    #[must_use]
+    pub fn clock_stepped(&self) -> bool {
+        self.clock.has_alarm() || self.store.clock_stepped()
+    }
+
+    /// Returns whether this node's snapshot of the store is recent enough to refuse requests.
+    pub fn is_memory_recent(&self) -> bool {
+        doorbuster_steps::memory::is_recent(self.memory_age_ms())
+    }
+
+    /// Returns the age of this node's snapshot of the store in milliseconds, rounded up.
+    pub fn memory_age_ms(&self) -> i64 {
+        let age = self.store.staleness();
+        let millis = age.as_secs().saturating_mul(1_000);
+        let part = u64::from(age.subsec_nanos().div_ceil(1_000_000));
+        i64::try_from(millis.saturating_add(part)).unwrap_or(i64::MAX)
+    }
+
+    /// Returns a time of the store's clock. This node's memory has every commit up to that time.
+    pub(crate) fn memory_as_of(&self) -> Millis {
+        let age = self.store.staleness().as_millis();
+        self.now().plus(-i64::try_from(age).unwrap_or(i64::MAX).saturating_add(1))
+    }
+
+    /// Returns the deployment's key for ids.
+    #[must_use]
+    pub fn id_key(&self) -> &IdKey {
+        &self.memory.key
+    }
+
+    /// Returns this node's id, roles and description.
+    pub fn this_node(&self) -> &ThisNode {
+        &self.this_node
+    }
+
+    /// Returns the live nodes, as this node last saw them.
+    pub fn live_nodes(&self) -> &LiveNodes {
+        &self.live_nodes
+    }
+
+    /// Returns this node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.this_node.id
+    }
+
+    /// Returns where the slots are.
+    #[must_use]
+    pub fn layout(&self) -> SlotLayout {
+        self.this_node.layout
+    }
+
+    /// Returns whether this node watches the slots that serve its requests. If no other node
+    /// reaches these slots, this node watches them. If all nodes reach them, only the leader
+    /// watches them.
+    pub(crate) fn watches_slots(&self) -> bool {
+        self.layout().is_node_local() || self.control().leads()
+    }
+
+    /// Returns the engine's counters.
+    #[must_use]
+    pub fn meter(&self) -> &EngineMeter {
+        &self.meter
+    }
+
+    /// Returns the requests that hold an order.
+    #[must_use]
+    pub fn holders(&self) -> &Holders {
+        &self.memory.holders
+    }
+
+    /// Returns the requests that wait for a verdict.
+    #[must_use]
+    pub fn waiters(&self) -> &VerdictWaiters {
+        &self.memory.waiters
+    }
+
+    /// Delivers a ticket's verdict to the requests that wait for it.
+    pub(crate) fn deliver_verdict(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+        self.memory.deliver(ticket, resolved)
+    }
+
+    /// Returns the part that knows whether this node stops, and which tasks must end
+    /// before the program ends.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Returns the outages that this node sees.
+    pub fn outage_log(&self) -> &OutageLog {
+        &self.outage_log
+    }
+
+    /// Returns the signals that wake the jobs.
+    pub fn control(&self) -> &JobSignals {
+        &self.memory.control
+    }
+
+    /// Returns the turns of a kind of delayed work. Call this once for each kind.
+    pub fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
+        self.control().scheduler().turns(work, || self.store().monotonic_now())
+    }
+
+    /// Wakes this item's reconciliation after a pause.
+    pub(crate) fn wake_after(&self, pause: Duration, item: ItemId) {
+        let memory = self.memory.clone();
+        self.lifecycle.run_after(pause, move || memory.control.wake(item));
+    }
+
+    pub(crate) fn last_check(&self) -> &tokio::sync::Mutex<CatalogueCheck> {
+        &self.memory.catalogue.last_check
+    }
+
+    /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
+    /// before the node gets a snapshot with the order. Orders of old sales are not remembered.
+    pub(crate) fn remember_order(&self, order: &Order) {
+        if self.catalogue().item_by_id(order.item).is_some() {
+            self.memory.remember_order(order);
+        }
+    }
+
+    /// Returns the buyer of a ticket that this node issued and that has no verdict yet. The id
+    /// alone does not prove who the buyer is.
+    #[must_use]
+    pub fn waiting_buyer(&self, id: TicketId) -> Option<BuyerId> {
+        let buyer = self.memory.waiters.info(id.parts()?.token)?.buyer;
+        self.memory.key.open(&id, buyer.as_str()).map(|_| buyer)
+    }
+
+    /// Reads which requests hold an order, in all sales except those that ended long ago.
+    pub(crate) async fn load_holders(&self) -> Result<(), EngineError> {
+        let now = self.now();
+        let items: Vec<ItemId> = {
+            let catalogue = self.catalogue();
+            let kept = catalogue
+                .sales()
+                .filter(|sale| !sale.is_long_over(now))
+                .flat_map(|sale| &sale.items);
+            kept.map(|item| item.row.id).collect()
+        };
+        let mut after = 0;
+        loop {
+            let (page, next) = self.store().request_hashes_of(&items, after, HOLDERS_PAGE).await?;
+            page.iter().for_each(|&hash_half| self.memory.holders.insert(hash_half));
+            match next {
+                Some(next) => after = next,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Reads and publishes the counts of these items. If a commit publishes an item's counts during
+    /// the read, reads the counts of that item again.
+    pub(crate) async fn read_counts(&self, items: Vec<ItemId>) -> Result<(), EngineError> {
+        let catalogue = self.catalogue().clone();
+        let mut missing = items;
+        while !missing.is_empty() {
+            let seen: Vec<_> = missing
+                .iter()
+                .filter_map(|&id| {
+                    catalogue.item_by_id(id).map(|item| (item.clone(), item.gauge.published()))
+                })
+                .collect();
+            let counts = self.store().counts(Some(missing)).await?;
+            missing = seen
+                .iter()
+                .filter(|(item, published)| {
+                    let read = counts.iter().find(|counts| counts.item == item.row.id);
+                    read.is_some_and(|counts| !item.gauge.publish_read(*counts, *published))
+                })
+                .map(|(item, _)| item.row.id)
+                .collect();
+        }
+        Ok(())
+    }
+}
