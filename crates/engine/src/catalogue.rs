@@ -19,7 +19,7 @@ use doorbuster_telemetry::metrics::{HistogramSnapshot, RateSample};
 
 use crate::item_gauge::ItemGauge;
 use crate::sale_limits::{LimitRules, Route, SaleLimitState};
-use crate::sale_room::RoomFlags;
+use crate::sale_room::RoomRuntime;
 use crate::slot_layout::SlotLayout;
 pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
@@ -34,7 +34,7 @@ const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
 #[derive(Debug, Default)]
-pub struct SaleFlags {
+pub struct SaleRuntime {
     /// True while a node pauses or closes the sale and waits for tickets in flight. During this
     /// time, buyers get 503.
     pub draining: AtomicBool,
@@ -49,12 +49,12 @@ pub struct SaleFlags {
     pub limits: SaleLimitState,
     /// The state of the sale's waiting room. It is used only if the room opens automatically and is
     /// for all items.
-    pub room: RoomFlags,
+    pub room: RoomRuntime,
     /// The number of the last status event.
     pub status_seq: AtomicU64,
 }
 
-impl SaleFlags {
+impl SaleRuntime {
     /// Returns a sample of the sale's present counts of answers, together with these latencies.
     pub fn rate_sample(&self, latencies: HistogramSnapshot) -> RateSample {
         RateSample::now(&self.answer_counts, &self.edge_refusals, latencies)
@@ -80,7 +80,7 @@ pub struct SaleState {
     /// The status is cached under this number.
     pub state_version: u64,
     /// The state that survives a change of the row.
-    pub flags: Arc<SaleFlags>,
+    pub runtime: Arc<SaleRuntime>,
 }
 
 impl SaleState {
@@ -122,7 +122,7 @@ impl SaleState {
     /// Returns whether a pause or close of the sale waits for tickets in flight.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.flags.draining.load(Ordering::Acquire)
+        self.runtime.draining.load(Ordering::Acquire)
     }
 
     /// Returns whether the sale ended so long ago that this node may have forgotten which purchase
@@ -217,8 +217,8 @@ impl Catalogue {
         self.items.get(&item)
     }
 
-    /// Puts a new or changed sale into the catalogue. Known items and sales keep their gauges and
-    /// flags. `counts` has the counts of new items.
+    /// Puts a new or changed sale into the catalogue. Known items keep their gauges, and known
+    /// sales keep their runtime state. `counts` has the counts of new items.
     pub fn put_sale(
         &mut self,
         row: SaleRow,
@@ -228,7 +228,7 @@ impl Catalogue {
     ) {
         let id: Arc<str> = row.id.as_str().into();
         let before = self.sales.get(&id).cloned();
-        let flags = before.map_or_else(Arc::default, |b| b.flags.clone());
+        let runtime = before.map_or_else(Arc::default, |b| b.runtime.clone());
         let items: Vec<_> = row
             .items
             .iter()
@@ -268,7 +268,7 @@ impl Catalogue {
             row,
             items,
             state_version,
-            flags,
+            runtime,
         };
         self.sales.insert(id, Arc::new(sale));
     }

@@ -14,7 +14,7 @@ pub use arrivals::{Arrivals, arrivals_counted_max};
 
 /// The state of a waiting room that opens automatically.
 #[derive(Debug, Default)]
-pub struct RoomFlags {
+pub struct RoomRuntime {
     /// The arrivals that decide whether the room opens.
     pub arrivals: Arrivals,
     /// The time until which the room is open, as of the last check.
@@ -68,8 +68,8 @@ impl SaleRoom<'_> {
     }
 
     /// Returns the state that decides whether this room is open, if the room opens automatically.
-    pub fn flags(&self) -> &RoomFlags {
-        self.item.map_or(&self.sale.flags.room, |item| &item.work.room)
+    pub fn runtime(&self) -> &RoomRuntime {
+        self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
     /// Returns the room's part of `per_sec`, which is the number of visitors whom all rooms of the
@@ -100,7 +100,7 @@ impl SaleRoom<'_> {
     /// Returns whether this waiting room opens automatically and is open now.
     pub fn is_held(&self, now: Millis) -> bool {
         self.sale.front_door.waiting_room == WaitingRoomMode::Auto
-            && now.0 < self.flags().open_until.load(Ordering::Relaxed)
+            && now.0 < self.runtime().open_until.load(Ordering::Relaxed)
     }
 
     /// Returns whether the waiting room is open. If it is, visitors without an admission must wait.

@@ -81,7 +81,7 @@ pub enum AnswerOutcome {
     /// The answer was wrong.
     Wrong,
     /// The challenge was already used.
-    Again,
+    Repeated,
     /// The challenge is invalid, expired, or another buyer's.
     Invalid,
     /// The buyer gave too many wrong answers.
@@ -91,14 +91,14 @@ pub enum AnswerOutcome {
 impl AnswerOutcome {
     /// Every outcome.
     pub const ALL: [Self; 5] =
-        [Self::Right, Self::Wrong, Self::Again, Self::Invalid, Self::TooMany];
+        [Self::Right, Self::Wrong, Self::Repeated, Self::Invalid, Self::TooMany];
 
     /// The label in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Right => "right",
             Self::Wrong => "wrong",
-            Self::Again => "again",
+            Self::Repeated => "again",
             Self::Invalid => "invalid",
             Self::TooMany => "too_many",
         }
@@ -201,7 +201,7 @@ impl Challenges {
             window_ms: MISSES_MS,
         };
         match store.spend_answer(spending).await? {
-            SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Again),
+            SpendOutcome::AlreadySpent => self.count(AnswerOutcome::Repeated),
             // The challenge expired before the store recorded the answer.
             SpendOutcome::Expired => self.count(AnswerOutcome::Invalid),
             SpendOutcome::Now { misses, until } if misses >= MISSES_MAX => {

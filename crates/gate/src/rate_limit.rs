@@ -103,7 +103,7 @@ impl RateLimiter {
         for scope in SCOPES {
             let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
             let state = match scope {
-                RateLimitScope::Interface => sale.flags.limits.sale_wide(route).used_state(),
+                RateLimitScope::Interface => sale.runtime.limits.sale_wide(route).used_state(),
                 RateLimitScope::Buyer | RateLimitScope::Ip => {
                     let key = self.key_of((route, scope), caller, sale);
                     let used = |cell: &mut LimitCell| cell.with_share(|n| n.used_state());

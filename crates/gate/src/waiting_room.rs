@@ -115,7 +115,7 @@ impl WaitingRooms {
 
     /// Counts a buyer who arrived at a room that may open automatically.
     pub fn record_arrival(&self, room: SaleRoom<'_>, buyer: &str) {
-        room.flags().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
+        room.runtime().arrivals.record_arrival(buyer, room.part_of(self.per_sec));
     }
 
     /// Adds the buyer to the room, or finds the buyer's existing position. Returns whether the

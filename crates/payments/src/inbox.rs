@@ -49,7 +49,7 @@ impl Payments {
                     (RefundMessageOutcome::Applied, _) => PaymentEventOutcome::Noted,
                     (RefundMessageOutcome::Repeated, _) => PaymentEventOutcome::Repeated,
                     (RefundMessageOutcome::NoRefund, Some(reversal)) => {
-                        apply_reversal(self.apply_reversal(reversal).await?)
+                        reversal_outcome(self.apply_reversal(reversal).await?)
                     }
                     (RefundMessageOutcome::NoRefund, None) => PaymentEventOutcome::Ignored,
                 }
@@ -59,7 +59,7 @@ impl Payments {
                     ReversalOutcome::NoPayment if self.is_our_order(order).await? => {
                         return Err(EngineError::TooEarly);
                     }
-                    reversing => apply_reversal(reversing),
+                    reversing => reversal_outcome(reversing),
                 }
             }
             ProviderMessage::Closed { order, session } => {
@@ -214,7 +214,7 @@ fn noted_outcome(is_new: bool) -> PaymentEventOutcome {
 }
 
 /// Returns the outcome of a message about a reversal.
-fn apply_reversal(reversing: ReversalOutcome) -> PaymentEventOutcome {
+fn reversal_outcome(reversing: ReversalOutcome) -> PaymentEventOutcome {
     match reversing {
         ReversalOutcome::Noted => PaymentEventOutcome::Noted,
         ReversalOutcome::Known => PaymentEventOutcome::Repeated,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The time between two measurements.
 const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 /// The number of measurements between two syncs.
-const LOOKS_A_SYNC: u32 = 25;
+const CHECKS_PER_SYNC: u32 = 25;
 /// A delay that is shorter than this does not count as a pause of the machine.
 const STALL: Duration = Duration::from_millis(250);
 /// The measured time is at least the real time divided by this number. So a test that waits for a
@@ -48,7 +48,7 @@ fn look() {
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
         std::thread::sleep(CHECK_INTERVAL);
-        if checks.is_multiple_of(LOOKS_A_SYNC) {
+        if checks.is_multiple_of(CHECKS_PER_SYNC) {
             let synced = file
                 .seek(SeekFrom::Start(0))
                 .and_then(|_| file.write_all(b"x"))

@@ -98,7 +98,7 @@ fn may_answer(refusal: &Refusal) -> bool {
 /// are not counted here, because a node counts them.
 pub(super) fn count_refusal(app: &App, sale: &SaleState, refusal: &Refusal) {
     if app.node.edge().is_some() && may_answer(refusal) {
-        sale.flags.edge_refusals.count(answer_kind(refusal));
+        sale.runtime.edge_refusals.count(answer_kind(refusal));
     }
 }
 

@@ -218,7 +218,7 @@ fn check_purchase(
         // Nothing in the request identifies a buyer, so there is no order to look up.
         let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
         let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
-        sale.flags.answer_counts.count(answer_kind(&refusal));
+        sale.runtime.answer_counts.count(answer_kind(&refusal));
         edge::count_refusal(app, sale, &refusal);
         let limit_status = SaleRateLimit::new(sale, || {
             app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)

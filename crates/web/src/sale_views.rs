@@ -77,7 +77,7 @@ impl SaleViews {
         let mut views = HashMap::clone(&self.by_sale.load());
         let catalogue = node.catalogue();
         views.retain(|name, _| catalogue.sale(name).is_some());
-        let now = sale.flags.rate_sample(Default::default());
+        let now = sale.runtime.rate_sample(Default::default());
         let fresh = || {
             let (latencies, window) = (Histogram::default(), Mutex::new(RateWindow::new(now)));
             Arc::new(SaleView {
@@ -98,7 +98,7 @@ impl SaleViews {
         let catalogue = node.catalogue();
         for (name, view) in self.by_sale.load().iter() {
             let Some(sale) = catalogue.sale(name) else { continue };
-            let now = sale.flags.rate_sample(view.latencies.read());
+            let now = sale.runtime.rate_sample(view.latencies.read());
             view.window.lock().unwrap_or_else(PoisonError::into_inner).tick(now);
         }
     }

@@ -101,7 +101,7 @@ impl App {
     /// a point is due because visitors or tickets wait.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.node, sale);
-        let sample = sale.flags.rate_sample(view.latencies.read());
+        let sample = sale.runtime.rate_sample(view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {

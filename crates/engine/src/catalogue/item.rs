@@ -14,7 +14,7 @@ use super::LeavingSlots;
 use crate::buyers_at_limit::BuyersAtLimit;
 use crate::item_gauge::ItemGauge;
 use crate::open_grants::OpenGrants;
-use crate::sale_room::RoomFlags;
+use crate::sale_room::RoomRuntime;
 use crate::slot_layout::SlotLayout;
 use crate::unit_demand::DemandQueue;
 
@@ -65,7 +65,7 @@ pub struct ItemWork {
     pub pool_rests_until: AtomicI64,
     /// The state of the item's own waiting room. It is used only if the room opens automatically
     /// and each item has a room.
-    pub room: RoomFlags,
+    pub room: RoomRuntime,
     /// The number of the next slot, if the spread uses the slots in turn.
     pub turn: AtomicU64,
 }

@@ -79,7 +79,7 @@ async fn reload_one(
 ) -> Result<bool, EngineError> {
     let id = row.id.clone();
     {
-        let _guard = match before.map(|before| before.flags.sale_lock.try_lock()) {
+        let _guard = match before.map(|before| before.runtime.sale_lock.try_lock()) {
             Some(Ok(alone)) => Some(alone),
             Some(Err(_)) => return Ok(false),
             None => None,

@@ -67,11 +67,11 @@ fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
 
 async fn follow_drain(engine: &Engine, sale: &SaleState) -> Result<(), EngineError> {
     // If another task has the lock, this node drains the sale itself or already follows the drain.
-    let Some(_guard) = engine.try_lock_sale(&sale.flags) else { return Ok(()) };
-    sale.flags.draining.store(true, Ordering::Release);
+    let Some(_guard) = engine.try_lock_sale(&sale.runtime) else { return Ok(()) };
+    sale.runtime.draining.store(true, Ordering::Release);
     let drained = drain_own(engine, sale).await;
     let over = wait_for_drain_end(engine, sale).await;
-    sale.flags.draining.store(false, Ordering::Release);
+    sale.runtime.draining.store(false, Ordering::Release);
     drained.and(over)?;
     engine.reconcile_after_step(&sale.row.id).await
 }

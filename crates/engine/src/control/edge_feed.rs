@@ -231,7 +231,7 @@ impl<'a> FeedWriter<'a> {
         }
         for (id, sale) in shown {
             let counts = sale.items.iter().map(|item| item.gauge.counts());
-            let open_until = sale.flags.room.open_until.load(Ordering::Relaxed);
+            let open_until = sale.runtime.room.open_until.load(Ordering::Relaxed);
             let rooms = sale
                 .items
                 .iter()

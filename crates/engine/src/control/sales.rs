@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::JobSignals;
 use super::slot_cleanup::retire_slots;
-use crate::catalogue::{ItemState, SaleFlags, SaleState};
+use crate::catalogue::{ItemState, SaleRuntime, SaleState};
 use crate::engine::{DRAIN_MAX, Engine, EngineError};
 
 /// The maximum number of drains for one phase change, if other nodes change the sale during each
@@ -38,14 +38,14 @@ impl Drop for SaleLock<'_> {
 
 impl Engine {
     /// Waits for exclusive access to the sale.
-    async fn lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> SaleLock<'a> {
-        SaleLock { alone: Some(flags.sale_lock.lock().await), control: self.node.control() }
+    async fn lock_sale<'a>(&'a self, runtime: &'a SaleRuntime) -> SaleLock<'a> {
+        SaleLock { alone: Some(runtime.sale_lock.lock().await), control: self.node.control() }
     }
 
     /// Takes exclusive access to the sale without waiting. Returns `None` if another task has the
     /// access.
-    pub(super) fn try_lock_sale<'a>(&'a self, flags: &'a SaleFlags) -> Option<SaleLock<'a>> {
-        let alone = flags.sale_lock.try_lock().ok()?;
+    pub(super) fn try_lock_sale<'a>(&'a self, runtime: &'a SaleRuntime) -> Option<SaleLock<'a>> {
+        let alone = runtime.sale_lock.try_lock().ok()?;
         Some(SaleLock { alone: Some(alone), control: self.node.control() })
     }
 
@@ -69,10 +69,10 @@ impl Engine {
         if_version: Option<u64>,
         patch: SalePatch,
     ) -> Result<PatchOutcome, EngineError> {
-        let Some(flags) = self.node.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
             return Ok(PatchOutcome::NotFound);
         };
-        let _guard = self.lock_sale(&flags).await;
+        let _guard = self.lock_sale(&runtime).await;
         let outcome = self.node.store().patch_sale(id, if_version, patch).await?;
         if let PatchOutcome::Done(row) = &outcome {
             self.show_sale(row.clone()).await?;
@@ -89,10 +89,10 @@ impl Engine {
         id: &str,
         if_version: Option<u64>,
     ) -> Result<DeleteOutcome, EngineError> {
-        let Some(flags) = self.node.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
             return Ok(DeleteOutcome::NotFound);
         };
-        let guard = self.lock_sale(&flags).await;
+        let guard = self.lock_sale(&runtime).await;
         let slots = self.slots_with_grants(id).await?;
         let outcome = self.node.store().delete_sale(id, if_version).await?;
         if outcome == DeleteOutcome::Done {
@@ -127,10 +127,10 @@ impl Engine {
     ///
     /// If the store is unreachable. The caller may repeat the step.
     pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
-        let Some(flags) = self.node.catalogue().sale(id).map(|s| s.flags.clone()) else {
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
             return Ok(StepOutcome::NotFound);
         };
-        let _guard = self.lock_sale(&flags).await;
+        let _guard = self.lock_sale(&runtime).await;
         let Some(sale) = self.node.catalogue().sale(id).cloned() else {
             return Ok(StepOutcome::NotFound);
         };
@@ -179,9 +179,9 @@ impl Engine {
         sale: &SaleState,
         step: PhaseStep,
     ) -> Result<StepOutcome, EngineError> {
-        sale.flags.draining.store(true, Ordering::Release);
+        sale.runtime.draining.store(true, Ordering::Release);
         let outcome = self.step_or_cancel(sale, step).await;
-        sale.flags.draining.store(false, Ordering::Release);
+        sale.runtime.draining.store(false, Ordering::Release);
         outcome
     }
 
@@ -269,10 +269,11 @@ impl Engine {
         spread: Spread,
         if_version: Option<u64>,
     ) -> Result<SpreadOutcome, EngineError> {
-        let Some(flags) = self.node.catalogue().sale(&item.sale).map(|s| s.flags.clone()) else {
+        let Some(runtime) = self.node.catalogue().sale(&item.sale).map(|s| s.runtime.clone())
+        else {
             return Ok(SpreadOutcome::NotFound);
         };
-        let _guard = self.lock_sale(&flags).await;
+        let _guard = self.lock_sale(&runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).map(|item| item.row.spread);
         let outcome = self.node.store().set_spread(item.row.id, spread, if_version).await?;
         if let SpreadOutcome::Done(row) = &outcome

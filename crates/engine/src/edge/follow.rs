@@ -165,7 +165,7 @@ impl FeedReader<'_> {
         let counts: Vec<ItemCounts> = counts.map(CountsRecord::counts).unwrap_or_default();
         self.node.put_sale(row, &counts, false);
         if let Some(sale) = self.node.catalogue().sale(&id) {
-            sale.flags.draining.store(is_draining, Ordering::Release);
+            sale.runtime.draining.store(is_draining, Ordering::Release);
         }
         self.node.control().status_changed(&id.as_str().into());
     }
@@ -174,7 +174,7 @@ impl FeedReader<'_> {
         let catalogue = self.node.catalogue();
         let Some(sale) = catalogue.sale(sale) else { return };
         self.node.control().status_changed(&sale.row.id.as_str().into());
-        sale.flags.room.open_until.store(record.room_open_until, Ordering::Relaxed);
+        sale.runtime.room.open_until.store(record.room_open_until, Ordering::Relaxed);
         for (item, open_until) in record.item_rooms() {
             if let Some(item) = catalogue.item_by_id(item) {
                 item.work.room.open_until.store(open_until, Ordering::Relaxed);

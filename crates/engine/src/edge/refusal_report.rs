@@ -106,7 +106,7 @@ impl EdgeNode {
 fn take_refusals(node: &Node) -> Vec<Sales> {
     let (mut reports, mut bytes) = (Vec::new(), REPORT_BYTES_MAX);
     for sale in node.catalogue().sales() {
-        let counts = &sale.flags.edge_refusals;
+        let counts = &sale.runtime.edge_refusals;
         let new = AnswerKind::ALL.iter().map(|kind| (kind.as_str().to_owned(), counts.take(*kind)));
         let new: Counts = new.filter(|(_, count)| *count > 0).collect();
         if new.is_empty() {
@@ -134,7 +134,7 @@ fn add_refusals(node: &Node, sales: &Sales) {
         let Some(sale) = catalogue.sale(sale) else { continue };
         for kind in AnswerKind::ALL.iter().filter(|kind| kind.is_refusal()) {
             let count = refusals.get(kind.as_str()).copied().unwrap_or(0);
-            sale.flags.edge_refusals.add(*kind, count);
+            sale.runtime.edge_refusals.add(*kind, count);
         }
     }
 }

@@ -45,7 +45,7 @@ impl Node {
         answer: AnswerKind,
         now: Millis,
     ) {
-        sale.flags.answer_counts.count(answer);
+        sale.runtime.answer_counts.count(answer);
         if let Some(code) = answer.refusal_code() {
             self.note_refusal(item, buyer, code, now);
         }

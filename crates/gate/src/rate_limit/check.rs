@@ -150,7 +150,7 @@ impl RateLimiter {
         };
         turn.map(drop).map_err(|(nanos, state)| {
             status.record(RateLimitScope::Buyer, self.pace_now(pace), state, now);
-            sale.flags.limits.count_refusal(route, RateLimitScope::Buyer);
+            sale.runtime.limits.count_refusal(route, RateLimitScope::Buyer);
             exceeded(RateLimitScope::Buyer, nanos, status)
         })
     }
@@ -214,7 +214,7 @@ impl RateLimiter {
             let state = self.table.with_existing(used.key, used_state).unwrap_or(0);
             progress.status.record(used.scope, self.pace_now(used.pace), state, now);
         }
-        sale.flags.limits.count_refusal(progress.route, step.scope);
+        sale.runtime.limits.count_refusal(progress.route, step.scope);
         exceeded(step.scope, nanos, progress.status)
     }
 
@@ -230,7 +230,7 @@ impl RateLimiter {
                     let _ = self.table.with_existing(used.key, give_back);
                 }
                 RateLimitScope::Interface => {
-                    sale.flags.limits.sale_wide(progress.route).with(give_back)
+                    sale.runtime.limits.sale_wide(progress.route).with(give_back)
                 }
             }
         }
@@ -247,7 +247,7 @@ impl RateLimiter {
     ) -> ChargeResult {
         if step.scope == RateLimitScope::Interface
             && let Some(over) =
-                sale.flags.limits.sale_wide(route).refused_nanos(self.pace_now(step.pace), now)
+                sale.runtime.limits.sale_wide(route).refused_nanos(self.pace_now(step.pace), now)
         {
             return ChargeResult::Decided(Err(over));
         }
@@ -350,7 +350,7 @@ impl RateLimiter {
             RateLimitScope::Buyer | RateLimitScope::Ip => {
                 self.table.with_cell(step.key, now, change)
             }
-            RateLimitScope::Interface => sale.flags.limits.sale_wide(route).with(change),
+            RateLimitScope::Interface => sale.runtime.limits.sale_wide(route).with(change),
         }
     }
 
@@ -365,7 +365,9 @@ impl RateLimiter {
         let Some(sharing) = &self.sharing else { return false };
         let target = match step.scope {
             RateLimitScope::Buyer | RateLimitScope::Ip => LimitTarget::Cell,
-            RateLimitScope::Interface => LimitTarget::SaleWide { flags: sale.flags.clone(), route },
+            RateLimitScope::Interface => {
+                LimitTarget::SaleWide { runtime: sale.runtime.clone(), route }
+            }
         };
         sharing.enqueue(QueuedUse { step: *step, target, waiter })
     }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall, SentCall, SharingTerms};
-use doorbuster_engine::catalogue::SaleFlags;
+use doorbuster_engine::catalogue::SaleRuntime;
 use doorbuster_engine::node::NodeCount;
 use doorbuster_engine::sale_limits::LimitCell;
 use doorbuster_slots::SharedRedis;
@@ -81,8 +81,8 @@ impl SharedPlace {
 pub(super) enum LimitTarget {
     /// In the table of the limits of buyers and addresses.
     Cell,
-    /// In the sale's flags, because the limit is for all buyers together.
-    SaleWide { flags: Arc<SaleFlags>, route: Route },
+    /// In the sale's runtime state, because the limit is for all buyers together.
+    SaleWide { runtime: Arc<SaleRuntime>, route: Route },
 }
 
 /// A request that waits for a share of a limit, or a report about requests that the node has
@@ -370,7 +370,7 @@ impl RateLimiter {
     fn with_group_cell<T>(&self, group: &LimitGroup, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         match &group.target {
             LimitTarget::Cell => self.table.with_cell(group.step.key, self.now(), step),
-            LimitTarget::SaleWide { flags, route } => flags.limits.sale_wide(*route).with(step),
+            LimitTarget::SaleWide { runtime, route } => runtime.limits.sale_wide(*route).with(step),
         }
     }
 }

@@ -135,7 +135,7 @@ fn a_limit_is_exact_with_many_concurrent_requests() {
         });
         assert_eq!(let_in, 100, "{limits}");
         let refused: u64 = super::SCOPES
-            .map(|scope| sale.flags.limits.refused(Route::Purchase, scope))
+            .map(|scope| sale.runtime.limits.refused(Route::Purchase, scope))
             .iter()
             .sum();
         assert_eq!(refused, 64 * 50 - 100, "{limits}");
@@ -327,7 +327,7 @@ fn each_route_and_each_sale_has_its_own_count() {
                 scope(acquire_at(&limiter, route, caller("192.0.2.1", "anna"), sale, 0)),
                 Some(RateLimitScope::Buyer)
             );
-            assert_eq!(sale.flags.limits.refused(route, RateLimitScope::Buyer), 1);
+            assert_eq!(sale.runtime.limits.refused(route, RateLimitScope::Buyer), 1);
         }
     }
 }

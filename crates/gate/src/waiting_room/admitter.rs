@@ -114,7 +114,7 @@ async fn follow_room(
     let (room_state, free) = (rooms.room_state(room), room.free_units());
     if room.sale.front_door.waiting_room == WaitingRoomMode::Auto {
         let until = keep_open(node, room, &room_state).await?;
-        room.flags().open_until.store(until.0, Ordering::Relaxed);
+        room.runtime().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(node.now(), free, room.limit());
     // Each room of the sale sends a notification to every reader of the sale.
@@ -246,7 +246,7 @@ async fn keep_open(
     let left_ms = row.open_until.map_or(0, |until| until.0 - node.now().0);
     // If no units are free, the node counts arrivals, but does not open the room. Buyers then get
     // the answer that no units are left, so they need no waiting room.
-    let (arrivals, nodes) = (&room.flags().arrivals, node.live_nodes().count().now());
+    let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
     let is_needed = is_pressed || (left_ms > 0 && row.line.waiting() > 0 && node.control().leads());

@@ -22,7 +22,7 @@ pub(crate) async fn get(
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let view = app.views.sale_view(&app.node, &sale);
-    let now = sale.flags.rate_sample(view.latencies.read());
+    let now = sale.runtime.rate_sample(view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);
     let count = |sample: &RateSample, wanted: &dyn Fn(AnswerKind) -> bool| -> u64 {
@@ -62,7 +62,7 @@ pub(crate) async fn get(
         queued: of(AnswerKind::Queued),
         replayed: of(AnswerKind::Replayed),
         refusals: refusals.filter(|(_, count)| *count > 0).collect(),
-        rate_limited: rate_limited(&sale.flags.limits),
+        rate_limited: rate_limited(&sale.runtime.limits),
         queue_depth: queue_depth(&app, &sale.items).await,
     };
     Ok(json(StatusCode::OK, &stats))

@@ -44,13 +44,13 @@ struct IdleConnections {
     /// Receives the key of each connection with a waiting event.
     ready_queue: Arc<ReadyQueue>,
     /// Keys of connections with an event for one buyer alone. They are served first.
-    called: VecDeque<u64>,
-    /// Keys of connections with an event for all readers of a sale. They are served after `called`.
-    crowd: VecDeque<u64>,
+    for_one_buyer: VecDeque<u64>,
+    /// Keys of connections with an event for all readers of a sale. They are served after `for_one_buyer`.
+    for_all_readers: VecDeque<u64>,
     /// Tasks that each render one status.
-    making: JoinSet<()>,
-    /// The sale of each task in `making`.
-    made: HashMap<Id, Arc<str>>,
+    rendering: JoinSet<()>,
+    /// The sale of each task in `rendering`.
+    rendered_sales: HashMap<Id, Arc<str>>,
     /// For each sale, the connections that wait for its status. The flag says whether an event for
     /// the connection's buyer alone waits after the status.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
@@ -71,10 +71,10 @@ impl IdleConnections {
             app,
             poller,
             ready_queue: Arc::default(),
-            called: VecDeque::new(),
-            crowd: VecDeque::new(),
-            making: JoinSet::new(),
-            made: HashMap::new(),
+            for_one_buyer: VecDeque::new(),
+            for_all_readers: VecDeque::new(),
+            rendering: JoinSet::new(),
+            rendered_sales: HashMap::new(),
             waiting: HashMap::new(),
             connections: HashMap::new(),
             pings: BTreeSet::new(),
@@ -94,14 +94,14 @@ impl IdleConnections {
         let mut blocks = app.gate.blocks.changes();
         loop {
             let due = self.pings.first().map(|&(due, _)| due);
-            let is_called = !(self.called.is_empty() && self.crowd.is_empty());
+            let has_waiting = !(self.for_one_buyer.is_empty() && self.for_all_readers.is_empty());
             tokio::select! {
                 () = app.stop.cancelled() => return self.close(newcomers, cut).await,
                 // The sender lives as long as the server.
                 _ = blocks.changed() => self.wake_blocked().await,
                 rung = self.ready_queue.wait_ready() => self.queue_ready(rung),
-                () = std::future::ready(()), if is_called => self.send_batch(),
-                Some(made) = self.making.join_next_with_id() => self.resume_waiting(made),
+                () = std::future::ready(()), if has_waiting => self.send_batch(),
+                Some(rendered) = self.rendering.join_next_with_id() => self.resume_waiting(rendered),
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => keys.into_iter().for_each(|key| self.read_input(key)),
                     Err(error) => {
@@ -223,16 +223,18 @@ impl IdleConnections {
     }
 
     fn queue_ready(&mut self, rung: ReadyReaders) {
-        self.called.extend(rung.own);
-        self.crowd.extend(rung.crowd);
+        self.for_one_buyer.extend(rung.own);
+        self.for_all_readers.extend(rung.crowd);
     }
 
     fn send_batch(&mut self) {
         for _ in 0..IDLE_BATCH_MAX {
-            let own = self.called.pop_front().map(|key| (key, true));
-            let Some((key, is_own)) = own.or_else(|| Some((self.crowd.pop_front()?, false))) else {
+            let own = self.for_one_buyer.pop_front().map(|key| (key, true));
+            let Some((key, is_own)) =
+                own.or_else(|| Some((self.for_all_readers.pop_front()?, false)))
+            else {
                 // A burst of events may have made these queues large. Their memory is released.
-                (self.called, self.crowd) = (VecDeque::new(), VecDeque::new());
+                (self.for_one_buyer, self.for_all_readers) = (VecDeque::new(), VecDeque::new());
                 return;
             };
             self.send_waiting(key, is_own);
@@ -280,28 +282,28 @@ impl IdleConnections {
         let name = status.name.clone();
         if !self.waiting.contains_key(&name) {
             let app = self.app.clone();
-            let task = self.making.spawn(async move {
+            let task = self.rendering.spawn(async move {
                 status.render_status(&app).await;
             });
-            self.made.insert(task.id(), name.clone());
+            self.rendered_sales.insert(task.id(), name.clone());
         }
         *self.waiting.entry(name).or_default().entry(key).or_default() |= is_own;
     }
 
     /// Continues with the connections that waited for this rendered status.
-    fn resume_waiting(&mut self, made: Result<(Id, ()), JoinError>) {
-        let (id, is_made) = match made {
+    fn resume_waiting(&mut self, rendered: Result<(Id, ()), JoinError>) {
+        let (id, is_rendered) = match rendered {
             Ok((id, ())) => (id, true),
             // The rendering panicked, so the server disconnects the readers that wait for this
             // status.
             Err(error) => (error.id(), false),
         };
-        let waited = self.made.remove(&id).and_then(|name| self.waiting.remove(&name));
+        let waited = self.rendered_sales.remove(&id).and_then(|name| self.waiting.remove(&name));
         for (key, is_own) in waited.into_iter().flatten() {
-            match (is_made, is_own) {
+            match (is_rendered, is_own) {
                 (false, _) => drop(self.remove_connection(key)),
-                (true, true) => self.called.push_back(key),
-                (true, false) => self.crowd.push_back(key),
+                (true, true) => self.for_one_buyer.push_back(key),
+                (true, false) => self.for_all_readers.push_back(key),
             }
         }
     }
@@ -318,7 +320,7 @@ impl IdleConnections {
             Ok(read) if read < READ_BYTES && are_pongs(&bytes[..read]) => {
                 idle.reader.unanswered = 0
             }
-            Ok(read) => self.resume(key, WakeReason::FeedEvent(bytes[..read].to_vec())),
+            Ok(read) => self.resume(key, WakeReason::Input(bytes[..read].to_vec())),
             Err(error) if is_would_block(&error) => {}
             Err(_) => drop(self.remove_connection(key)),
         }

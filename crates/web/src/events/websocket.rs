@@ -97,7 +97,7 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
 /// Why an idle WebSocket becomes active, and the first work of its task.
 pub(super) enum WakeReason {
     /// The client sent this input, and more may follow.
-    FeedEvent(Vec<u8>),
+    Input(Vec<u8>),
     /// The remaining bytes of a frame that the socket did not accept at once.
     Unsent(Vec<u8>),
     /// An operator blocked the reader.
@@ -171,7 +171,7 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         let (mut received, mut unsent, mut idle_after, mut end) =
             (Vec::new(), Vec::new(), app.idle_after, None);
         match why {
-            WakeReason::FeedEvent(bytes) => received = bytes,
+            WakeReason::Input(bytes) => received = bytes,
             WakeReason::Unsent(bytes) => unsent = bytes,
             WakeReason::TurnedAway => end = Some(EndReason::CloseWith(POLICY_VIOLATION, BLOCKED)),
             WakeReason::CannotIdle => idle_after = IDLE_RETRY_AFTER,

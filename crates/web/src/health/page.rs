@@ -112,7 +112,8 @@ fn purchases(app: &App, text: &mut MetricsText) {
     );
     let catalogue = app.node.catalogue();
     for answer in AnswerKind::ALL {
-        let count: u64 = catalogue.sales().map(|sale| sale.flags.answer_counts.get(*answer)).sum();
+        let count: u64 =
+            catalogue.sales().map(|sale| sale.runtime.answer_counts.get(*answer)).sum();
         text.sample(&[("answer", answer.as_str())], count);
     }
     text.metric(
@@ -146,7 +147,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     for route in Route::ALL {
         for scope in SCOPES {
             let count: u64 =
-                catalogue.sales().map(|sale| sale.flags.limits.refused(route, scope)).sum();
+                catalogue.sales().map(|sale| sale.runtime.limits.refused(route, scope)).sum();
             text.sample(&[("route", route.as_str()), ("scope", scope.as_str())], count);
         }
     }

@@ -53,7 +53,7 @@ const ANSWERS_A_ROUND: usize = 25;
 /// Longest wait for any step, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The text for `expect` on the lock. It says why the lock is never poisoned.
-const CALM: &str = "no task panics with the lock";
+const NOT_POISONED: &str = "no task panics with the lock";
 
 /// A provider's message about a captured payment.
 #[derive(Clone, Debug)]
@@ -154,13 +154,13 @@ fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet
 
 async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
     while let Ok(mut wire) = Wire::connect(address).await {
-        let n = book.lock().expect(CALM).next_wish();
+        let n = book.lock().expect(NOT_POISONED).next_wish();
         let spec =
             PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
         let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
         assert!(matches!(bought.status, 201 | 202 | 409 | 503), "{bought}");
         if bought.status == 201 {
-            book.lock().expect(CALM).add(n, &bought.id(), &mut dice);
+            book.lock().expect(NOT_POISONED).add(n, &bought.id(), &mut dice);
         }
         tokio::time::sleep(Duration::from_millis(dice.random_range(5..25))).await;
     }
@@ -168,14 +168,14 @@ async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
 
 async fn tell(address: SocketAddr, mut dice: SmallRng, book: Shared) {
     while let Ok(mut wire) = Wire::connect(address).await {
-        let due = book.lock().expect(CALM).due(&mut dice);
+        let due = book.lock().expect(NOT_POISONED).due(&mut dice);
         let Some(message) = due else {
             tokio::time::sleep(IDLE).await;
             continue;
         };
         let outcome = message.tell(&mut wire).await;
         match outcome {
-            Ok(Some(outcome)) => book.lock().expect(CALM).take(message, outcome),
+            Ok(Some(outcome)) => book.lock().expect(NOT_POISONED).take(message, outcome),
             Ok(None) => tokio::time::sleep(IDLE).await,
             Err(_) => return,
         }
@@ -183,7 +183,7 @@ async fn tell(address: SocketAddr, mut dice: SmallRng, book: Shared) {
 }
 
 fn answers(book: &Mutex<Book>) -> usize {
-    book.lock().expect(CALM).taken.len()
+    book.lock().expect(NOT_POISONED).taken.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,11 +217,11 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
         fixture.audit(None).await;
     }
     let mut telling = market(fixture.address, seed, 0, &book);
-    let all_told = async || book.lock().expect(CALM).open.is_empty().then_some(());
+    let all_told = async || book.lock().expect(NOT_POISONED).open.is_empty().then_some(());
     fixture.until("every message is answered", PATIENCE, all_told).await;
     telling.shutdown().await;
     settle(&fixture).await;
-    let taken = std::mem::take(&mut book.lock().expect(CALM).taken);
+    let taken = std::mem::take(&mut book.lock().expect(NOT_POISONED).taken);
     judge(&fixture, &taken).await;
     let report = fixture.get_ok("/v1/admin/exports/reconciliation").await;
     assert_eq!(

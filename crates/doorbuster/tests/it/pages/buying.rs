@@ -60,7 +60,7 @@ const SEEN_SECS: u32 = 10;
 /// Longest wait for anything that the page does by itself, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After a press, the page keeps the button disabled for this time.
-const CALM: Duration = Duration::from_secs(10);
+const DISABLED_AFTER_PRESS: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_button_is_enabled_at_the_start_by_the_servers_clock() {
@@ -367,7 +367,7 @@ async fn the_button_takes_one_press_in_ten_seconds_each_with_a_key_of_its_own() 
         assert_eq!(flaky_proxy.keys().len(), 1, "a disabled button must send nothing");
         tab.says(BUY, "Buy now").await;
         let rested = pressed.elapsed();
-        assert!(rested > CALM - Duration::from_millis(200), "the button was disabled for only {rested:?}");
+        assert!(rested > DISABLED_AFTER_PRESS - Duration::from_millis(200), "the button was disabled for only {rested:?}");
         tab.click(BUY).await;
         tab.says(STATE, "1 reserved for you").await;
         let keys = flaky_proxy.keys();

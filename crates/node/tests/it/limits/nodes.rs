@@ -21,14 +21,14 @@ const BURST: u32 = 1_000;
 const EACH: Duration = Duration::from_secs(60);
 /// The largest number of admitted requests that the nodes, all together, have not yet reported to
 /// Redis.
-const UNTOLD: u32 = BURST.div_ceil(16);
+const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
 /// at each of two nodes. Before a wave begins, both nodes know of all earlier requests.
 const WAVE: u32 = 20;
 /// The number of requests that the nodes may admit before they read from Redis how much of the
 /// limit is used. This number covers one wave in progress, and three more waves if the answer of
 /// Redis is late.
-const UNHEARD: u32 = 4 * WAVE;
+const UNSEEN_MAX: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
 async fn node(home: &Cluster, database: &str, slots: &str) -> TestApp {
@@ -261,7 +261,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         // The used part of the limit in Redis decreases as time passes, so the test adds the
         // elapsed time.
         let patience = Watch::start();
-        while shared_use(&redis) + begun.elapsed() + EACH * UNTOLD < EACH * let_in {
+        while shared_use(&redis) + begun.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
             for app in apps {
                 if number(app, "doorbuster_limits_shared_total{outcome=\"failed\"}").await > 0 {
                     return None;
@@ -298,7 +298,7 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
         // Earlier requests of the buyer `winner` also used a little of the limit that all buyers
         // share.
         assert!(
-            (BURST - BURST / 10..=BURST + UNTOLD + UNHEARD).contains(&let_in),
+            (BURST - BURST / 10..=BURST + UNREPORTED_MAX + UNSEEN_MAX).contains(&let_in),
             "{scope}: {let_in} requests were admitted"
         );
     }
