@@ -82,7 +82,7 @@ pub(super) enum LimitTarget {
     /// In the table of the limits of buyers and addresses.
     Cell,
     /// In the sale's runtime state, because the limit is for all buyers together.
-    SaleWide { runtime: Arc<SaleRuntime>, route: Route },
+    SaleWide(Arc<SaleRuntime>, Route),
 }
 
 /// A request that waits for a share of a limit, or a report about requests that the node has
@@ -370,7 +370,7 @@ impl RateLimiter {
     fn with_group_cell<T>(&self, group: &LimitGroup, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         match &group.target {
             LimitTarget::Cell => self.table.with_cell(group.step.key, self.now(), step),
-            LimitTarget::SaleWide { runtime, route } => runtime.limits.sale_wide(*route).with(step),
+            LimitTarget::SaleWide(runtime, route) => runtime.limits.sale_wide(*route).with(step),
         }
     }
 }

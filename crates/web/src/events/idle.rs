@@ -45,7 +45,7 @@ struct IdleConnections {
     ready_queue: Arc<ReadyQueue>,
     /// Keys of connections with an event for one buyer alone. They are served first.
     for_one_buyer: VecDeque<u64>,
-    /// Keys of connections with an event for all readers of a sale. They are served after `for_one_buyer`.
+    /// Keys of connections with an event for all readers of a sale. They are served last.
     for_all_readers: VecDeque<u64>,
     /// Tasks that each render one status.
     rendering: JoinSet<()>,
@@ -101,7 +101,7 @@ impl IdleConnections {
                 _ = blocks.changed() => self.wake_blocked().await,
                 rung = self.ready_queue.wait_ready() => self.queue_ready(rung),
                 () = std::future::ready(()), if has_waiting => self.send_batch(),
-                Some(rendered) = self.rendering.join_next_with_id() => self.resume_waiting(rendered),
+                Some(status) = self.rendering.join_next_with_id() => self.resume_waiting(status),
                 readable = self.poller.readable_keys() => match readable {
                     Ok(keys) => keys.into_iter().for_each(|key| self.read_input(key)),
                     Err(error) => {
