@@ -18,7 +18,9 @@ use doorbuster_core::slot::{
 };
 use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey, Token};
 
-pub use self::redis::{HostReply, Redis, RedisOptions, ScriptHost, ScriptedSlot};
+#[cfg(feature = "script-host")]
+pub use self::redis::{HostReply, ScriptHost, ScriptedSlot};
+pub use self::redis::{Redis, RedisOptions};
 pub use edge_feed::{FEED_ENTRIES_MAX, FEED_REQUESTS_MAX, FeedChange, FeedEntry, FeedPart};
 pub use local::Local;
 pub use lock::{LockGuard, Locks};

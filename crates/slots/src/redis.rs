@@ -19,6 +19,7 @@ mod reader;
 mod release;
 mod routes;
 mod script;
+#[cfg(feature = "script-host")]
 mod scripted;
 mod ticket_buffer;
 mod watch;
@@ -42,6 +43,7 @@ use self::live_consumers::LiveConsumers;
 use self::reader::QueueReader;
 use self::routes::Routes;
 use self::script::{Script, ScriptForm};
+#[cfg(feature = "script-host")]
 pub use self::scripted::{HostReply, ScriptHost, ScriptedSlot};
 use self::ticket_buffer::TicketBuffer;
 use self::watch::ServerWatch;

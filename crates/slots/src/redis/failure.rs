@@ -35,6 +35,7 @@ impl RedisFailure {
     }
 
     /// Reads an error of the scripts from its text, which begins with the error's code.
+    #[cfg(feature = "script-host")]
     pub(super) fn of_text(text: &str) -> Self {
         let code = text.split(' ').next().unwrap_or_default();
         Self::from_kind(None, code, text.to_owned())
