@@ -55,7 +55,8 @@ fn up(args: &UpArgs) -> Outcome {
             stop_error.unwrap_or_default()
         )));
     }
-    let installed = read_installation(dir)?.context("the installation was not recorded")?;
+    let installed = read_installation(dir)?
+        .context("the installation was started, but its record is missing")?;
     print_installation(&installed, args.json, "")
 }
 

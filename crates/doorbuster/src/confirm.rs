@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use crate::exit::Failure;
 
 /// Succeeds at once if `yes` is true. Otherwise asks a person at the terminal, and succeeds if the
-/// answer is "y" or "yes". `consequence` is a sentence without a full stop: "spring closes and
+/// answer is "y" or "yes". `consequence` is a sentence without a full stop: "spring will close and
 /// cannot be opened again".
 ///
 /// # Errors

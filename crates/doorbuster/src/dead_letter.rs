@@ -103,8 +103,8 @@ async fn resolve_many(
     let skipped = match sum.skipped {
         0 => String::new(),
         some => format!(
-            " Unchanged dead letters: {}. Their event was deleted, their endpoint's queue is full, \
-             or they are tickets, which cannot be retried.",
+            " Unchanged dead letters: {}. Possible reasons: the event was deleted, the endpoint's \
+             queue is full, or the dead letter is a ticket, which cannot be retried.",
             table::grouped(some.into())
         ),
     };

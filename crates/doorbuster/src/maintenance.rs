@@ -119,7 +119,7 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
                 restored => {
                     let RestoredCopy { restored, skipped } = restored.context(NOTHING)?;
                     for reason in skipped {
-                        eprintln!("doorbuster: {reason}; used an older copy of the store");
+                        eprintln!("doorbuster: {reason}; using an older copy of the store");
                     }
                     Ok(restored)
                 }

@@ -44,7 +44,7 @@ pub fn key(args: KeyArgs) -> Outcome {
             }
             KeyCommand::List => client.print_result(client.get(path).await, keys),
             KeyCommand::Delete { id, yes } => {
-                confirm(yes, &format!("{id} stops working at once"))?;
+                confirm(yes, &format!("{id} will stop working at once"))?;
                 client.delete(Path::new(&["v1", "admin", "keys", &id])).await?;
                 match client.wants_json() {
                     true => print::line("{}"),
@@ -277,7 +277,10 @@ pub fn code(args: CodeArgs) -> Outcome {
                 })
             }
             CodeCommand::Revoke { sale, prefix, yes } => {
-                confirm(yes, &format!("no more buyers can use the codes {prefix}… of {sale}"))?;
+                confirm(
+                    yes,
+                    &format!("no more buyers will be able to use the codes {prefix}… of {sale}"),
+                )?;
                 let path = ["v1", "admin", "sales", &sale, "access-codes", &prefix];
                 let result = client.delete(Path::new(&path)).await;
                 client.print_result(result, |done: &RevokedCodes| {

@@ -60,7 +60,7 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // A ticket without an order has no payment window, so the server refuses to extend it.
+        // A ticket without an order has no payment window, so the server refuses the request.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };

@@ -41,7 +41,7 @@ pub fn run(args: SaleArgs) -> Outcome {
             SaleCommand::Check(of) => commands::check(&client, &of.sale).await,
             SaleCommand::Unschedule(to) => change_phase(&client, &to.sale, "unschedule").await,
             SaleCommand::Delete(to) => {
-                confirm(to.yes, &format!("the draft {} is deleted", to.sale))?;
+                confirm(to.yes, &format!("the draft {} will be deleted", to.sale))?;
                 commands::delete(&client, &to.sale).await
             }
             SaleCommand::Set(args) => commands::set(&client, &args).await,
@@ -50,12 +50,13 @@ pub fn run(args: SaleArgs) -> Outcome {
             SaleCommand::Pause(to) => change_phase(&client, &to.sale, "pause").await,
             SaleCommand::Resume(to) => change_phase(&client, &to.sale, "resume").await,
             SaleCommand::Close(to) => {
-                confirm(to.yes, &format!("{} closes and cannot be opened again", to.sale))?;
+                confirm(to.yes, &format!("{} will close and cannot be opened again", to.sale))?;
                 change_phase(&client, &to.sale, "close").await
             }
             SaleCommand::Adjust(args) => adjust(&client, &args).await,
             SaleCommand::Admit(args) => {
-                let question = format!("{} visitors may buy immediately", args.visitors);
+                let question =
+                    format!("{} visitors will be admitted and may buy immediately", args.visitors);
                 confirm(args.yes, &question)?;
                 commands::admit(&client, &args).await
             }

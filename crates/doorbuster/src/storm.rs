@@ -141,7 +141,7 @@ fn report_text(report: &LoadReport) -> String {
     let cores = number(format!("{:.2}", report.generator_cores));
     rows.add_row(["Load generator".into(), cores, threads.as_str().into()]);
     let verdict = match (report.lost_answers, report.faults.is_empty()) {
-        _ if setup_error(report).is_some() => "No answer was about the sale.".to_owned(),
+        _ if setup_error(report).is_some() => "No request reached the sale.".to_owned(),
         (0, true) => "Every buyer has a final answer.".to_owned(),
         (0, false) => "Some answers were not valid.".to_owned(),
         (lost, _) => format!("{} buyers have no final answer.", grouped(lost)),

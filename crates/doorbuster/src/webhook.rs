@@ -87,8 +87,8 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
             )
         }
         EndpointCommand::Remove { endpoint, yes } => {
-            let lost = "its undelivered events and its dead letters are lost";
-            confirm(yes, &format!("{endpoint} is removed, and {lost}"))?;
+            let lost = "its undelivered events and its dead letters will be lost";
+            confirm(yes, &format!("{endpoint} will be removed, and {lost}"))?;
             client.delete(Path::new(&endpoint_path(&endpoint))).await?;
             if client.wants_json() {
                 print::line("{}")

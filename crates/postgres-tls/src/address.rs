@@ -75,7 +75,8 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // The value `system` is the same as no file: the system's certificates are trusted.
+                // The value `system` has the same effect as no file: the system's certificates are
+                // trusted.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))

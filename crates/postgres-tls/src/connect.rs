@@ -35,7 +35,7 @@ pub enum TlsError {
          file that contains the database's certificates"
     )]
     System,
-    /// TLS cannot be set up for another reason.
+    /// TLS cannot be set up, for a reason that the other variants do not cover.
     #[error("TLS cannot be set up: {0}")]
     Setup(String),
 }

@@ -30,7 +30,7 @@ pub(crate) struct Verifier {
     check: CertCheck,
     /// The trusted authorities. `None` if signatures are not verified.
     authorities: Option<Arc<WebPkiServerVerifier>>,
-    /// Certificates of servers that are directly trusted.
+    /// Certificates that are trusted directly, even if no trusted authority signed them.
     pinned: Vec<CertificateDer<'static>>,
 }
 

@@ -131,7 +131,7 @@ pub async fn a_slot_without_an_epoch_fails_closed(slots: Slots) {
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
 }
 
-/// A slot accepts `init` only with a higher epoch.
+/// A slot accepts `init` only with a higher epoch than its own.
 pub async fn init_takes_only_a_higher_epoch(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 4).await;
@@ -156,7 +156,7 @@ pub async fn a_ticket_deducts_no_more_than_the_slot_has(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// Unlimited stock never runs out, but the limits for buyers hold.
+/// Unlimited stock never runs out, but the limit of each buyer still applies.
 pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     slots
         .init(SLOT, GrantTerms { counted: false, ..terms(GRANT, EPOCH, 0) })
@@ -171,8 +171,8 @@ pub async fn unlimited_stock_is_bounded_only_by_limits(slots: Slots) {
     );
 }
 
-/// A repeated request gets its ticket again. A request with the same key and other content gets
-/// "key reused". Neither of these requests deducts units.
+/// A repeated request gets its ticket again. A request with the same key and other content gets the
+/// answer "key reused". Neither of these requests deducts units.
 pub async fn a_known_request_gets_its_ticket_again(slots: Slots) {
     open_slot(&slots, 10).await;
     let first = issue(&slots, "a", "k", 4).await;
@@ -195,8 +195,8 @@ pub async fn the_limit_counts_all_requests_of_a_buyer(slots: Slots) {
     assert!(matches!(ask(&slots, "b", "1", 10, 10).await, TicketAnswer::Issued(_)));
 }
 
-/// A credit gives a ticket's units and quota back once. After the credit, the slot treats the same
-/// request as a new one.
+/// A credit gives a ticket's units and quota back. A repeated credit changes nothing. After the
+/// credit, the slot treats the same request as a new one.
 pub async fn a_credit_takes_effect_once_and_forgets_the_request(slots: Slots) {
     open_slot(&slots, 5).await;
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
@@ -317,6 +317,8 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
 
 /// If the active counter has too few units or falls below the threshold, the other counter becomes
 /// active. If neither counter has enough units, but both together have enough, the counters merge.
+/// A ticket that finds or leaves the active counter too low sets the refill mark. A refill clears
+/// the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };

@@ -20,8 +20,8 @@ pub const FEED_ENTRIES_MAX: usize = 64;
 /// The time from the last write until the feed expires, in milliseconds. An edge cannot use counts
 /// that are so old.
 const LIFETIME_MS: u32 = 60_000;
-/// The time from the newest report until the reports of all edges expire, in milliseconds. A reader
-/// ignores reports that are too old.
+/// The time from the newest report of any edge until all reports expire, in milliseconds. A reader
+/// also ignores each report that is too old.
 const EDGES_LIFETIME_MS: u32 = 30_000;
 /// The largest number of edges whose reports Redis keeps.
 const EDGES_MAX: usize = 1_024;
@@ -134,8 +134,8 @@ impl SharedRedis {
         Ok(reply.items().iter().filter_map(about).collect())
     }
 
-    /// Reads the next part after `at`, or the first part of another generation. Returns `None` if
-    /// this server has no feed.
+    /// Reads the next part of the feed after the position `at`. If the feed has another generation
+    /// than `at`, reads the first part of the feed. Returns `None` if this server has no feed.
     ///
     /// # Errors
     /// Fails if no server can be reached, if the server does not answer in time, or if the feed is

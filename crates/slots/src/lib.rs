@@ -46,7 +46,7 @@ pub struct DequeuedTicket {
     pub delivery: Delivery,
 }
 
-/// Identifies the ticket that an acknowledgement is for.
+/// Identifies a ticket that the caller acknowledges.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {
     /// The slot of the queue.
@@ -98,8 +98,8 @@ pub enum Slots {
 }
 
 impl Slots {
-    /// Returns slots in this node's memory, which live as long as the process. `bounds` limit the
-    /// memory of one slot.
+    /// Returns slots in this node's memory. The slots live as long as the process. `bounds` limit
+    /// the memory of one slot.
     #[must_use]
     pub fn local(key: IdKey, bounds: SlotBounds) -> Self {
         Self::Local(Local::new(key, bounds))
@@ -143,7 +143,7 @@ impl Slots {
         matches!(self, Self::Redis(redis) if redis.is_cluster())
     }
 
-    /// Returns the last observations of the servers that hold slots.
+    /// Returns what the last checks found out about the servers that hold slots.
     #[must_use]
     pub fn evidence(&self) -> LossEvidence {
         match self {
@@ -162,8 +162,8 @@ impl Slots {
     }
 
     /// Gives a slot a grant. The slot accepts only a higher epoch than its own. After the call, the
-    /// slot has `available` units, all in counter A. Its memory is empty, and no feed rows are
-    /// applied. A repeated call changes nothing.
+    /// slot has `available` units, all in counter A. The slot remembers no requests, buyers or
+    /// recalls, and has applied no feed rows. A repeated call changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send `init` again.
@@ -191,8 +191,8 @@ impl Slots {
         }
     }
 
-    /// Applies feed rows in order and returns the slot's position. Rows out of order, or of another
-    /// grant or epoch, change nothing.
+    /// Applies feed rows in order, and returns the slot's position in the feed. Rows out of order,
+    /// or of another grant or epoch, change nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the rows again.
@@ -208,8 +208,8 @@ impl Slots {
         }
     }
 
-    /// Takes at most `units` out of the slot. The slot remembers how many units it gave up under
-    /// the recall's id.
+    /// Takes at most `units` out of the slot. The slot stores the number of these units under the
+    /// recall's id. A repeated recall gets the stored number, and takes no more units.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the recall again.
@@ -253,8 +253,8 @@ impl Slots {
         Ok(())
     }
 
-    /// Delivers the slot's unacknowledged tickets again. Used after the settler that got them
-    /// stopped.
+    /// Delivers the slot's unacknowledged tickets again. Call this after the settler that received
+    /// these tickets has stopped.
     ///
     /// # Errors
     /// Fails if the queues cannot be reached.

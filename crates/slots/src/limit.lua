@@ -5,8 +5,8 @@
 -- ARGV: five numbers for each key: the used amount, the wanted share, the cost of a request, the
 -- burst, and the reserved part of the burst. The cost is in nanoseconds of the limit's rate, and
 -- the other numbers are in microseconds.
--- Returns two numbers for each key, both in microseconds: how far the key's instant is ahead of the
--- present, and the granted share.
+-- Returns two numbers for each key, both in microseconds: the time from now until the instant that
+-- the key holds (see below), and the granted share.
 --
 -- A key holds an instant, by this server's clock in microseconds. At that instant, the limit allows
 -- its whole burst again, and the key expires. The rule is LimitCall::apply in doorbuster-core,

@@ -10,8 +10,8 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies all of these calls in one round trip. The number before each call identifies the
-    /// limit and the limited key. The number is a keyed hash, which is the same on every node.
+    /// Applies all of these calls in one round trip. The number in front of each call is a keyed
+    /// hash of the limit and of the limited key. All nodes compute the same hash.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

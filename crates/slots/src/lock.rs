@@ -52,8 +52,8 @@ struct Inner {
 }
 
 impl Locks {
-    /// Returns locks on these servers, which decide by majority. If the number of servers is even,
-    /// the last server is not used, because it could only add failures.
+    /// Returns locks on these servers. A lock needs a majority of the servers. If the number of
+    /// servers is even, the last server is not used, because it could only add failures.
     ///
     /// # Errors
     /// Fails if there is no server.
@@ -98,7 +98,7 @@ impl Locks {
         Ok(Self(Arc::new(Inner { servers, lease, rng: Mutex::new(rng) })))
     }
 
-    /// Takes the lock of this name if it is free.
+    /// Takes the lock of this name if it is free. Returns `None` if the lock has an owner.
     ///
     /// # Errors
     /// Fails if too few servers can be reached.

@@ -41,15 +41,15 @@ const CONNECT_MAX: Duration = Duration::from_millis(250);
 /// How long a server may take to answer. After that time the connection is dropped, and the call
 /// may have taken effect.
 const RESPONSE_MAX: Duration = Duration::from_millis(250);
-/// How long calls fail at once after no server could be reached.
+/// The pause after a call that could reach no server. During the pause, all calls fail at once.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
 /// The time after which the first server is tried again, while another server is in use.
 const RETRY_FIRST_AFTER: Duration = Duration::from_secs(5);
 /// The largest number of a cluster's redirects that one call follows. At the bound the call fails,
 /// with no effect.
 const REDIRECTS_MAX: usize = 3;
-/// The largest number of scripts whose digests are remembered. Above the bound each call of a
-/// script sends its source.
+/// The largest number of scripts whose digests are remembered. At the bound, each call of a further
+/// script sends the source of that script.
 const SCRIPTS_MAX: usize = 32;
 
 /// The handle of the shared server. Clones share the connection.

@@ -20,7 +20,8 @@ mod segment;
 
 pub use segment::{Segment, SegmentError};
 
-/// The interval at which [`CommitCopy::newest_visible`] checks whether the commit has ended.
+/// The interval at which [`CommitCopy::newest_visible`] checks whether the current commit has
+/// ended.
 const COMMIT_POLL: Duration = Duration::from_millis(1);
 
 /// The copies of a store's commits. Clones share the copies.

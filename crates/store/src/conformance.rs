@@ -164,7 +164,7 @@ fn request_key(name: &str) -> RequestKey {
 }
 
 impl Fixture {
-    /// Returns an item in its own open sale.
+    /// Creates an open sale that has only one item. Returns the item.
     pub async fn item(&self, stock: Stock, limit: u32) -> ItemId {
         let id = format!("sale-{}", self.store.sales().await.expect("reads").len());
         let sale = new_sale(&id, vec![new_item("item", stock, limit)]);
@@ -173,7 +173,8 @@ impl Fixture {
         sale.items[0].id
     }
 
-    /// Returns a counted item with one open, acknowledged grant of `granted` units on slot 0.
+    /// Creates an item with counted stock. Opens and acknowledges a grant of `granted` units for
+    /// slot 0, and returns the grant.
     pub async fn slot(&self, stock: u64, granted: u64, limit: u32) -> Grant {
         let item = self.item(Stock::Counted(stock), limit).await;
         self.open(SlotKey { item, index: 0 }, granted).await
@@ -239,7 +240,7 @@ impl Fixture {
         assert_eq!(
             (c.pool, c.in_slots, c.held, c.paid),
             (pool, in_slots, held, paid),
-            "units in the pool, in slots, held, paid"
+            "units (in the pool, in slots, held, paid) differ"
         );
         self.check_invariants().await;
     }

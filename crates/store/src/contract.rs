@@ -97,7 +97,7 @@ pub struct ItemRow {
     pub spread: Spread,
 }
 
-/// A sale with its items, in the shop's order.
+/// A sale. Its items are in the sequence that the shop gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SaleRow {
     /// The shop's id for the sale.
@@ -118,7 +118,7 @@ pub struct SaleRow {
     pub version: u64,
     /// When the sale was created.
     pub created_at: Millis,
-    /// When the sale opened.
+    /// When the sale first opened.
     pub opened_at: Option<Millis>,
     /// When the sale closed.
     pub closed_at: Option<Millis>,
@@ -209,7 +209,7 @@ pub enum PatchOutcome {
 
 /// The result of changing an item's spread.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "changes of a spread are rare")]
+#[allow(clippy::large_enum_variant, reason = "a spread rarely changes, so few values exist")]
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),
@@ -236,7 +236,7 @@ pub enum DeleteOutcome {
 
 /// The result of a phase change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "changes of a phase are rare")]
+#[allow(clippy::large_enum_variant, reason = "a phase rarely changes, so few values exist")]
 pub enum StepOutcome {
     /// The sale has the requested phase. `changed` is false if the sale already had the phase.
     Done {

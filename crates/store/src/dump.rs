@@ -1,4 +1,5 @@
-//! Reads whole tables into a [`Model`], which tests compare with the model of the rules.
+//! Reads whole tables into a [`Model`]. Tests compare the result with a `Model` that the functions
+//! of `doorbuster-core` changed in memory.
 use doorbuster_core::event::Subject;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
@@ -21,7 +22,7 @@ const fn table(sql: &'static str, add: fn(&mut Model, Row<'_>) -> Done<()>) -> T
     Table { sql, add }
 }
 
-/// The queries of all tables that the rules use. Both databases run the same queries.
+/// The queries of all tables that `doorbuster-core` uses. Both databases run the same queries.
 pub(crate) const TABLES: &[Table] = &[
     table(concat!("SELECT ", rows::item_columns!(), " FROM item"), |model, row| {
         let item = rows::item(row)?;
@@ -81,8 +82,8 @@ pub(crate) const TABLES: &[Table] = &[
         model.waitlist.insert((entry.item, entry.n), entry);
         Ok(())
     }),
-    // Events of sales are left out, because the rules do not know sales. The model has no positions
-    // of events, so the query selects `seq` in place of the position.
+    // Events of sales are left out, because the model has no sales. The model has no positions of
+    // events, so the query selects `seq` in place of the position.
     table(select_events!("e.seq", "ORDER BY e.seq"), |model, row| {
         let event = stored_event(row)?.event;
         model.events.extend(Some(event).filter(|e| !matches!(e.subject, Subject::Sale(_))));

@@ -46,7 +46,7 @@ pub enum Failure {
     Unknown(String),
 }
 
-/// The kind of a failure, which decides the reaction.
+/// The kind of a failure. The kind decides how the store reacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
     /// Another transaction won a conflict. Retry at once.

@@ -9,14 +9,14 @@ use tokio::sync::watch;
 
 use doorbuster_core::database_history::DatabaseHistory;
 
-/// Stores a history that this node has learned, for the node's next start. The function is called
-/// before the database is used.
+/// A function that stores a history that this node has learned. The node reads this history at its
+/// next start. The function is called before the database is used.
 pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
-/// Asks Redis and other nodes for the newest history that they remember.
+/// A function that asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<DatabaseHistory>> + Send>> + Send + Sync>;
 
-/// The known positions in the write-ahead log, by the tokens of their histories.
+/// Maps the token of a history to the known position in the write-ahead log of that history.
 pub(crate) type Positions = BTreeMap<String, i64>;
 
 /// The histories that this process knows. Clones are cheap and share one memory.
@@ -53,7 +53,7 @@ impl HistoryMemory {
     pub fn new(kept: BTreeMap<String, DatabaseHistory>, remember: Remember) -> Self {
         let memory = Self::default();
         memory.state().known = kept;
-        // This call cannot fail, because a new memory has no such function yet.
+        // `set` fails only if the cell already has a function. The cell of a new memory is empty.
         let _ = memory.0.remember.set(remember);
         memory
     }
@@ -126,7 +126,8 @@ impl HistoryMemory {
     }
 
     /// Returns the newest known history of this process's deployment. If the process does not know
-    /// its deployment yet, `deployment` is used, which is the deployment that a database names.
+    /// its deployment yet, the function uses the argument `deployment`: the deployment that a
+    /// database names.
     pub(crate) fn known_history(&self, deployment: Option<&str>) -> Option<DatabaseHistory> {
         let state = self.state();
         let deployment = state.deployment.as_deref().or(deployment);

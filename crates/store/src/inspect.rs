@@ -1,5 +1,5 @@
-//! Gives tests access to a store's tables. Tests can read whole tables into the model of the rules,
-//! and can run the rules' ledger without threads.
+//! Gives tests access to a store's tables. Tests can read whole tables into a [`Model`], and can
+//! run the functions of `doorbuster-core` over SQLite without threads.
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
 use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
@@ -10,8 +10,9 @@ use crate::failure::Failure;
 use crate::sqlite::{Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
-/// Reads every row of the rules' tables, in one snapshot. Items of draft sales count as stopped,
-/// because they get no grant. Events of sales are left out, because the rules do not know sales.
+/// Reads every row of the tables that `doorbuster-core` uses, in one snapshot. Items of draft sales
+/// count as stopped, because they get no grant. Events of sales are left out, because a [`Model`]
+/// has no sales.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
     match store {
         Store::Sqlite(s) => s.dump().await,
@@ -19,8 +20,9 @@ pub async fn dump(store: &Store) -> StoreResult<Model> {
     }
 }
 
-/// The rules' ledger over a SQLite database in memory. The tables, statements and row caches are
-/// the same as for a database on disk. All work runs in the caller's thread.
+/// A ledger for the functions of `doorbuster-core`, over a SQLite database in memory. The tables,
+/// statements and row caches are the same as for a database on disk. All work runs in the caller's
+/// thread.
 pub struct InMemory(Memory);
 
 impl InMemory {
@@ -53,7 +55,7 @@ impl InMemory {
         self.0.run(now, work).map_err(StoreError::from)
     }
 
-    /// Returns every row of the rules' tables.
+    /// Returns every row of the tables that `doorbuster-core` uses.
     pub fn dump(&mut self) -> StoreResult<Model> {
         self.0.dump().map_err(StoreError::from)
     }

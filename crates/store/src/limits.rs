@@ -36,7 +36,7 @@ pub const CHECKPOINT_WITHIN: Duration = Duration::from_secs(2);
 /// checks after each commit.
 pub const FILES_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The largest size, in bytes, of the changed pages that wait for a continuous backup. At the bound
-/// the pages are dropped, and the backup needs a new base.
+/// the pages are dropped, and the backup needs a new copy of the whole store.
 pub const COPY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a connection waits for another process that has locked the file. After that time the
 /// job is refused.
@@ -78,8 +78,8 @@ pub const UNSEQUENCED_COUNTED_MAX: usize = 10_000;
 /// The largest number of contradictions between rows that one check reports. Further contradictions
 /// are left out.
 pub const FINDINGS_MAX: usize = 100;
-/// The largest number of notices that one check reports, newest first. The lists of payments
-/// contain all notices.
+/// The largest number of notices about mistaken payments that one check reports, newest first. The
+/// lists of payments contain all notices.
 pub const NOTICES_MAX: usize = 100;
 /// The largest number of differences of one kind in one report of a reconciliation. If there are
 /// more, the report gives the position after which the next differences begin.
@@ -159,8 +159,8 @@ pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// The number of orders, and also of resolutions, that one query of a poll reads. Further rows are
-/// read in further pages of the same snapshot.
+/// The number of orders, and also of resolutions (records of returned tickets), that one query of a
+/// poll reads. Further rows are read in further pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
 /// The number of commit digests that one query of a poll reads. Further digests are read in further
 /// pages of the same snapshot. A digest has up to about 20 KiB.
@@ -175,8 +175,8 @@ pub const PG_COMMITS_MAX: usize = 1_024;
 /// The longest permitted round trip of a time sample. A sample with a longer round trip is too
 /// imprecise, so it is discarded.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
-/// The largest permitted difference between the database's time and its expected time. If the
-/// difference is larger, the node raises an alarm.
+/// The largest permitted difference between the database's time and the time that this node
+/// expects. If the difference is larger, the node raises an alarm.
 pub const PG_CLOCK_STEP_MAX: Duration = Duration::from_secs(2);
 /// The interval between two corrections of the monotonic clock toward the database's clock.
 pub const PG_CLOCK_SLEW_INTERVAL: Duration = Duration::from_secs(1);
@@ -185,7 +185,7 @@ pub const PG_CLOCK_SLEW_MAX: Duration = Duration::from_millis(20);
 
 const _: () = assert!(
     4 * PG_ANSWER_WAIT.as_millis() < SPENT_KEPT_MS.unsigned_abs() as u128,
-    "a row that was valid when a short transaction began must be kept until its end"
+    "a row that was valid when a short transaction began must outlive the transaction"
 );
 const _: () = assert!(
     PG_LOCK_WAIT.as_millis() < PG_STATEMENT_WAIT.as_millis(),

@@ -1,10 +1,10 @@
 //! The store in PostgreSQL, which any number of nodes share.
 //!
-//! The module `transaction` runs the rules' functions over a [`PostgresLedger`]. The module
-//! `settle` settles a batch of tickets in two round trips. The module `publisher` has the task that
-//! publishes the commits of this node and of other nodes. Several nodes may write at the same time.
-//! Rows are locked in one order (see the schema), and a transaction that loses a conflict runs
-//! again.
+//! The module `transaction` runs functions of `doorbuster-core` over a [`PostgresLedger`]. The
+//! module `settle` settles a batch of tickets in two round trips. The module `publisher` has the
+//! task that publishes the commits of this node and of other nodes. Several nodes may write at the
+//! same time. Rows are locked in one order (see the schema), and a transaction that loses a
+//! conflict runs again.
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! The queries of the rules' ledgers. In PostgreSQL a query locks the rows that its transaction may
-//! change. Each text names its parameters in the order `$1`, `$2`, …, because both ledgers pass
-//! them by position.
+//! The queries of the two ledgers, `SqliteLedger` and `PostgresLedger`. In PostgreSQL a query locks
+//! the rows that its transaction may change. Each text names its parameters in the order `$1`,
+//! `$2`, …, because both ledgers pass them by position.
 use crate::rows::money::{checkout_columns, payment_columns, refund_columns};
 use crate::rows::waitlist::entry_columns;
 use crate::rows::{grant_columns, item_columns, order_columns, recall_columns, resolution_columns};
@@ -40,7 +40,7 @@ pub(crate) const TICKET_OF: Statement = statement(
     "SELECT id FROM orders WHERE grant_id = $1 AND n = $2
      UNION ALL SELECT ticket FROM resolution WHERE grant_id = $1 AND n = $2",
 );
-/// Finds an order by its grant and its number, which the order's id contains. The caller then
+/// Finds an order by its grant and its number. The order's id contains both. The caller then
 /// compares the whole id.
 pub(crate) const ORDER: Statement = statement(concat!(
     "SELECT ",

@@ -124,8 +124,8 @@ macro_rules! of_sale {
     };
 }
 
-/// The queries for differences, by kind. Each returns at most `$3` rows after position `$2`. The
-/// columns are item, order, payment, detail and position.
+/// The queries for differences, each with the kind of its differences. Each returns at most `$3`
+/// rows after position `$2`. The columns are item, order, payment, detail and position.
 const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     (
         DifferenceKind::CapturedWithoutPaidOrder,

@@ -1,5 +1,5 @@
-//! Converts rows of the tables to and from the values of the rules. Every valid number is below
-//! 2^63, so it fits a signed column unchanged.
+//! Converts rows of the tables to and from the types of `doorbuster-core`. Every valid number is
+//! below 2^63, so it fits a signed column unchanged.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::{
     BuyerId, CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, Item, ItemId, Millis, Order,

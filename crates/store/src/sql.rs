@@ -1,8 +1,8 @@
 //! Statements, parameters and rows that are the same for SQLite and PostgreSQL.
 //!
-//! The text of a statement names its parameters `$1`, `$2` and so on, which both databases read.
-//! `CAST(… AS bigint)` is needed around a sum, and around a parameter whose type PostgreSQL cannot
-//! know, as in `CAST($1 AS text) IS NULL`.
+//! The text of a statement names its parameters `$1`, `$2` and so on. Both databases understand
+//! these names. `CAST(… AS bigint)` is needed around a sum, and around a parameter whose type
+//! PostgreSQL cannot know, as in `CAST($1 AS text) IS NULL`.
 use std::borrow::Cow;
 use std::error::Error;
 
@@ -197,7 +197,7 @@ pub(crate) fn bad_row(what: &str) -> Failure {
     Failure::Row(format!("row contains an invalid {what}"))
 }
 
-/// Columns, by their position.
+/// Reads the row's columns by their positions, which begin with 0.
 impl<'r> Row<'r> {
     pub(crate) fn get<T: FromSqlite + FromSqlOwned>(self, at: usize) -> Done<T> {
         Ok(match self {

@@ -1,8 +1,7 @@
 //! The store in SQLite: one writer that commits groups of jobs, and several readers.
 //!
-//! A handle only sends jobs. The `writer` runs the jobs as the rules' transactions over a
-//! [`SqliteLedger`], and a reader (`read`) runs queries. A job that was sent runs to its end, even
-//! if its caller stops waiting.
+//! A handle only sends jobs. The `writer` runs jobs that write, over a [`SqliteLedger`]. A reader
+//! (`read`) runs queries. A job that was sent runs to its end, even if its caller stops waiting.
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};

@@ -69,7 +69,7 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// Gives access to the rules' ledger, to locks and to records, in the same way for both databases.
+/// Gives access to the ledger, takes locks and records actions, in the same way for both databases.
 impl Transaction<'_, '_> {
     /// Returns the store's time.
     pub(crate) fn now(&self) -> Millis {
@@ -79,7 +79,7 @@ impl Transaction<'_, '_> {
         }
     }
 
-    /// Returns the ledger that the rules read and write.
+    /// Returns the ledger, for calls of functions of `doorbuster-core`.
     pub(crate) fn rules(&mut self) -> &mut (dyn Ledger<Error = Failure> + '_) {
         match self {
             Self::Sqlite(ledger) => &mut **ledger,
@@ -105,7 +105,7 @@ impl Transaction<'_, '_> {
     }
 
     /// Locks an order's grant, and then the quota of the order's buyer. Without this call, some
-    /// rules would lock the item before the quota.
+    /// functions of `doorbuster-core` would lock the item before the quota.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         match self {
             Self::Sqlite(_) => Ok(()),
@@ -140,7 +140,8 @@ impl Transaction<'_, '_> {
         self.drop_cached_rows()
     }
 
-    /// Publishes the counts of a new item with the commit. In PostgreSQL the poll finds new items.
+    /// Publishes the counts of a new item with the commit. In PostgreSQL the next poll for commits
+    /// finds new items.
     pub(crate) fn publish_counts(&mut self, item: ItemId) {
         if let Self::Sqlite(ledger) = self {
             ledger.touch(item);

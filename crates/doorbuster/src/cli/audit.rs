@@ -7,7 +7,7 @@ use clap::Args;
 use super::server::ServerArgs;
 use super::settings::SettingsArgs;
 
-/// Check the store, and every answer that buyers got, with an independent model.
+/// Check the store with an independent model. With --answers, also check the buyers' answers.
 ///
 /// The audit reads the rows by SQL, in one snapshot, and changes nothing. The server may be running
 /// or stopped. The audit shares no code with the server. The command exits with 1 if the audit

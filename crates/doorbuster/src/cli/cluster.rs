@@ -97,7 +97,7 @@ pub enum ShapeName {
 }
 
 impl ShapeName {
-    /// Returns the harness's shape for this name.
+    /// Returns the shape that this name stands for.
     pub fn shape(self) -> Shape {
         match self {
             Self::Postgres => Shape::Postgres,

@@ -10,8 +10,8 @@ use super::{complete, values};
 
 /// Write one list as CSV: orders, payments, refunds, the ledger of units, or operators' actions.
 ///
-/// The oldest row is first. The ledger has one row for each movement of an item's units. The row
-/// has the item's counts of units after the movement. The output is always CSV, so the command
+/// The oldest row is first. The ledger has one row for each movement of an item's units. Each row
+/// also has the item's counts of units after the movement. The output is always CSV, so the command
 /// refuses --json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -23,7 +23,7 @@ pub struct CsvArgs {
     /// The list: orders, payments, refunds, ledger or actions.
     #[arg(value_name = "LIST", value_parser = values::export)]
     pub list: Export,
-    /// Only rows of this sale; has no effect on the list `actions`.
+    /// Only rows of this sale. The list `actions` ignores this option.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
     /// Only actions by the operators' key with this id.

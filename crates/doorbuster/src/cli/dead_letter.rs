@@ -63,8 +63,8 @@ pub enum DeadLetterCommand {
         /// The dead letter's id.
         letter: String,
     },
-    /// Retry one dead letter or many. For each of them, the server starts again with the first
-    /// attempt.
+    /// Retry one dead letter or many. For each retried dead letter, the server starts again with
+    /// the first attempt.
     #[command(
         after_help = "Example:\n  doorbuster dead-letter retry dlv_7\n  doorbuster dead-letter retry --endpoint end_…"
     )]

@@ -9,10 +9,10 @@ use super::storm;
 /// Run a complete flash sale on this machine, and check the result.
 ///
 /// Starts a server on a scratch directory and a free port, and creates a sale. Each buyer asks for
-/// --units units, which is also the limit for each buyer. Another process sends all buyers'
-/// requests over HTTP at full speed and waits for every verdict. Then the server stops, and the
-/// independent auditor checks the store and every answer. Exits with 0 only if the auditor finds no
-/// fault.
+/// the number of units in --units. This number is also the limit for each buyer. Another process
+/// sends all buyers' requests over HTTP at full speed and waits for every verdict. Then the server
+/// stops, and the independent auditor checks the store and every answer. Exits with 0 only if all
+/// numbers agree and the auditor finds no fault.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster demo

@@ -46,10 +46,10 @@ pub struct VerifyArgs {
     /// The published sequence of the participants, one buyer's id per line.
     #[arg(long, value_name = "FILE")]
     pub order: Option<PathBuf>,
-    /// The sale whose draw the server shows.
+    /// Read the draw of this sale from the server.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// The item of the draw, if each item of the sale has a waiting room.
+    /// The item of the draw, if each item of the sale has its own waiting room.
     #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
     /// Address of the running server.

@@ -126,9 +126,9 @@ pub struct IncidentArgs {
 ///
 /// 10,000 units are on sale. The independent auditor checks the store afterwards. Exits with 0 only
 /// if all of this is true: every unit that could be sold was sold once; every request got the
-/// answer "reserved" or "sold out"; each order was named in an answer; the audit is clean. The
-/// result also says whether the process reached the rate. --rate times --secs must be at most
-/// 10,000,000 requests.
+/// answer "reserved" or "sold out"; every order in the store was reported in an answer; the audit
+/// is clean. The result also says whether the process reached the rate. --rate times --secs must be
+/// at most 10,000,000 requests.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster lab headline

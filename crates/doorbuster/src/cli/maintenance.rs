@@ -9,10 +9,11 @@ use super::settings::SettingsArgs;
 /// Copy the store and its generated secrets to a file, also while the server runs.
 ///
 /// The copy is consistent. The new file appears only when the copy is complete, and never replaces
-/// a file. Only the owner of the new file can read it. The copy does not contain the secrets that
-/// you configured. `doorbuster restore` writes the copy back. With --encrypt, the file is encrypted
-/// with a passphrase, in the format of the program `age`. In the shapes postgres and cluster, this
-/// command does not work: copy the store with PostgreSQL's tools, pg_dump or pg_basebackup.
+/// an existing file. Only the owner of the new file can read it. The copy does not contain the
+/// secrets that you configured. `doorbuster restore` writes the copy back. With --encrypt, the file
+/// is encrypted with a passphrase, in the format of the program `age`. In the shapes postgres and
+/// cluster, this command does not work: copy the store with PostgreSQL's tools, pg_dump or
+/// pg_basebackup.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster backup /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster backup /backups/friday.age --data-dir /var/lib/doorbuster --encrypt"
@@ -46,7 +47,7 @@ pub struct PassphraseArgs {
 ///
 /// The command pauses every open or scheduled sale, because the backup lacks the orders, payments
 /// and events after its time. Compare the store with the payment provider's and the shop's records
-/// before you resume the sales. Only for shape embedded.
+/// before you resume the sales. The command works only in the shape embedded.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster restore /backups/friday.backup --data-dir /var/lib/doorbuster\n  doorbuster restore /backups/shop --data-dir /var/lib/doorbuster --until 2026-11-27T20:00:00Z"

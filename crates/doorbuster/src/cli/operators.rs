@@ -26,7 +26,7 @@ pub enum KeyCommand {
     /// Create a key, and print the key. The server cannot show the key again.
     #[command(after_help = "Example:\n  doorbuster key create 'night shift' --role operator")]
     Create {
-        /// The owner or the purpose.
+        /// The owner or the purpose of the key.
         name: String,
         /// What the key allows: viewer, operator or admin.
         #[arg(long, value_parser = values::role)]

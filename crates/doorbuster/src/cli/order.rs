@@ -90,10 +90,10 @@ pub struct OrderSelection {
     /// Only orders in this state, for example reserved.
     #[arg(long, value_parser = values::order_state, requires = "sale")]
     pub state: Option<OrderState>,
-    /// The orders whose ids are in this file, one on each line; - is standard input.
+    /// The orders whose ids are in this file, one id on each line; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "sale")]
     pub file: Option<PathBuf>,
-    /// Only list the orders.
+    /// List the orders, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask for confirmation. Without a terminal, this flag is required, except to extend a
@@ -104,17 +104,17 @@ pub struct OrderSelection {
 
 /// Erase a buyer: replace the buyer's id by a keyed hash in every closed sale.
 ///
-/// Orders in open sales, and orders with a pending payment or refund, are not erased. If there are
-/// such orders, the command lists them and exits with 1. In this case, repeat the command later. If
-/// the buyer is blocked, the command reports the block. The block stays until you remove it with
-/// `block remove`. A block does not change the exit status.
+/// Orders in sales that are not closed, and orders with a pending payment or refund, are not
+/// erased. If there are such orders, the command lists them and exits with 1. In this case, repeat
+/// the command later. If the buyer is blocked, the command reports the block. The block stays until
+/// you remove it with `block remove`. A block does not change the exit status.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster order erase --buyer alice --dry-run")]
 pub struct EraseArgs {
     /// The buyer's id.
     #[arg(long, value_parser = values::name)]
     pub buyer: String,
-    /// Only list the rows that would be erased, and the rows that would stay.
+    /// List the rows that would be erased and the rows that would stay, and erase nothing.
     #[arg(long)]
     pub dry_run: bool,
     /// Do not ask for confirmation; required without a terminal.

@@ -14,9 +14,9 @@ use super::{complete, values};
 
 /// Create and run sales on a running server.
 ///
-/// A sale begins as a draft, which buyers do not see. `schedule` opens it at its `starts_at`, and
-/// `open` opens it at once. An open sale can be paused and resumed. A closed sale cannot be opened
-/// again.
+/// A sale begins as a draft, which buyers do not see. `schedule` makes the sale open at its
+/// `starts_at`, and `open` opens the sale at once. An open sale can be paused and resumed. A closed
+/// sale cannot be opened again.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
@@ -61,7 +61,7 @@ pub enum SaleCommand {
         #[arg(long)]
         slots: bool,
     },
-    /// Show the numbers of the last seconds: rates, latencies, refusals.
+    /// Show the rates, latencies and refusals of the last seconds.
     #[command(after_help = "Example:\n  doorbuster sale stats spring")]
     Stats(PhaseArgs),
     /// Show requests, orders, refusals and latencies of all nodes over time.
@@ -115,7 +115,7 @@ pub struct PhaseArgs {
     pub sale: String,
 }
 
-/// The numbers to show.
+/// The sale and the period to show.
 #[derive(Debug, Args)]
 pub struct SeriesArgs {
     /// The sale's id.
@@ -209,7 +209,7 @@ pub struct CloseArgs {
 
 /// Create a sale, as a draft.
 ///
-/// Give a title and at least one item, or give a file with the sale in the JSON of the admin API.
+/// Give a title and at least one item, or give a JSON file in the format of the admin API.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale create spring --title 'Spring drop' --starts-at 2026-11-20T10:00:00Z \\
@@ -288,7 +288,7 @@ pub struct AdmitArgs {
     /// The number of visitors, 1 to 5,000.
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(ADMISSIONS_MAX)))]
     pub visitors: u32,
-    /// The item whose visitors are admitted, if each item of the sale has a waiting room.
+    /// The item whose visitors are admitted, if each item of the sale has its own waiting room.
     #[arg(long, value_parser = values::name, add = complete::items())]
     pub item: Option<String>,
     /// The reason, for the record of the action.

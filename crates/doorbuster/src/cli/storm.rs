@@ -55,8 +55,7 @@ pub struct StormArgs {
     /// Number of buyers that arrive each second [default: as many as the server answers].
     #[arg(long, value_name = "N", value_parser = values::rate)]
     pub rate: Option<f64>,
-    /// Let new buyers arrive only during this time, such as 30s [default: until all buyers have
-    /// arrived].
+    /// Let new buyers arrive for this long, such as 30s [default: until all buyers have arrived].
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub duration: Option<Duration>,
     /// Two storms with the same seed have the same buyers in the same order [default: a new seed

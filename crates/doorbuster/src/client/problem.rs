@@ -30,8 +30,8 @@ pub struct Problem {
 /// One fault of a request.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Fault {
-    /// JSON Pointer to the faulty member of the body. Empty if the fault is the whole body, a
-    /// header or a parameter.
+    /// JSON Pointer to the faulty member of the body. Empty if the whole body is faulty, or if the
+    /// fault is in a header or a parameter.
     pub pointer: Option<String>,
     /// Name of the header.
     pub header: Option<String>,
@@ -70,7 +70,7 @@ impl Problem {
         }
         let hint = match self.code.as_str() {
             "unauthenticated" => "; check --key or DOORBUSTER_ADMIN_KEY",
-            // The server's own text may already say to try again.
+            // Adds no hint if the server's text already says to try again.
             _ if self.retryable && !why.contains("again") => "; try again in a moment",
             _ => "",
         };

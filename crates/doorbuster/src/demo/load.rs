@@ -1,5 +1,5 @@
-//! The load of a demo. A separate process runs `storm` and prints the progress, which this process
-//! reads. The separate process has its own limit of open files.
+//! The load of a demo. A separate process runs `storm`, because each process has its own limit of
+//! open files. This process reads the progress that `storm` prints.
 
 use std::process::Stdio;
 

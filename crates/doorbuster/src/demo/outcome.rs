@@ -9,9 +9,9 @@ use doorbuster_harness::load::LoadReport;
 use super::server::ServerMetrics;
 use crate::table::grouped;
 
-/// Maximum number of requests that may reach the store in addition to one request for each order. A
-/// refused request does not reach the store. But if a ticket is returned and the request gets a
-/// second ticket, this counts as an extra request.
+/// Each order needs one request that reaches the store. At most this number of additional requests
+/// may reach the store. A refused request does not reach the store. If a ticket is returned and its
+/// request gets a second ticket, the second ticket counts as an additional request.
 const EXTRA_REQUESTS_MAX: u64 = 16;
 
 /// The collected results of a demo.
@@ -119,7 +119,7 @@ impl DemoOutcome {
         let (sold, left) = self.units();
         faults.expect_equal("orders", self.audit.orders_checked, self.expected_orders());
         faults.expect_equal("units sold", sold, self.expected_orders() * u64::from(self.units));
-        faults.expect_equal("units sold and left together", sold + left, self.stock.into());
+        faults.expect_equal("sum of the units sold and left", sold + left, self.stock.into());
         let row = &self.row;
         faults.expect_equal("units sold according to the server", row.held + row.paid, sold);
         faults.expect_equal(

@@ -21,7 +21,7 @@ use crate::exit::Failure;
 
 /// Longest wait until the server is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for the server to stop. This is the ten seconds in which a server stops, and a
+/// Longest wait for the server to stop. A server stops within ten seconds. The remaining time is a
 /// margin for a busy machine.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Prefix of the line that the server prints when it is ready.

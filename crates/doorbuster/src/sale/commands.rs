@@ -67,8 +67,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
     })
 }
 
-/// Changes the settings of an item's spread that the options name. Then shows the spread: how the
-/// item's units are distributed over its slots.
+/// Changes the spread of an item: how the item's units are distributed over its slots. A setting
+/// without an option stays unchanged. Then shows the spread.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
     let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
@@ -99,7 +99,9 @@ pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
             ),
         };
         let choose = choose.as_str().unwrap_or_default();
-        format!("{item} of {sale}: {partitions} partitions, chosen by {choose}; {units}.\n")
+        format!(
+            "{item} of {sale}: {partitions} partitions; choice of the slot: {choose}; {units}.\n"
+        )
     })
 }
 

@@ -83,7 +83,7 @@ pub fn door(door: &FrontDoor) -> String {
             .map(|(what, word)| format!("{what} {word}")),
     );
     if door.rooms == RoomScope::Items {
-        requirements.push("a room for each item".into());
+        requirements.push("one waiting room for each item".into());
     }
     if door.pow_effort != PowEffort::DEFAULT {
         requirements

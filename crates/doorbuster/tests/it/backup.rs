@@ -103,7 +103,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
         is_over.store(true, Ordering::Relaxed);
         (buyer.join().expect("no panic"), killed_at)
     });
-    assert!(confirmed.len() > 100, "{} orders", confirmed.len());
+    assert!(confirmed.len() > 100, "too few orders: {}", confirmed.len());
     let done = restore(&temp_dir, &target, &data_dir, &[]);
     assert_eq!(done["paused"][0]["sale"], "spring", "{done}");
     let restored = start(&temp_dir, &data_dir, &target);

@@ -1,5 +1,5 @@
-//! Tests of commands: the questions before a change, the output in JSON, and the errors if the
-//! address is not that of a Doorbuster server.
+//! Tests of commands: the questions before a change, the output in JSON, and the errors if no
+//! Doorbuster server answers at the address.
 
 use serde_json::json;
 
@@ -70,7 +70,7 @@ fn commands_without_a_server_report_in_json() {
     let ends: jiff::Timestamp =
         token["expires_at"].as_str().and_then(|time| time.parse().ok()).expect("a time");
     let left = ends.as_second() - jiff::Timestamp::now().as_second();
-    assert!((800..=900).contains(&left), "{left} s");
+    assert!((800..=900).contains(&left), "the token is valid for {left} s");
     let text = token["token"].as_str().expect("a token");
     let (status, order) = test_server.send(text, "GET", "/v1/orders", "", "");
     assert_eq!(status, 200, "{order}");

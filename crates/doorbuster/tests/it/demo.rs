@@ -303,7 +303,7 @@ fn a_demo_that_is_killed_leaves_no_server_running() {
     command.args(["demo", "--json", "--buyers", "500000", "--stock", "1000000"]);
     let mut child =
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-    // The load starts when the server is ready, and sends requests until the test stops it.
+    // The load starts when the server is ready, and continues until the test stops the demo.
     let work = until("the load starts", || {
         let work = temp_dir.entries().pop()?;
         work.join("answers.jsonl").is_file().then_some(work)

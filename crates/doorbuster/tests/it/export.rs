@@ -274,7 +274,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     }
     let kept =
         std::fs::read_dir(fixture.temp_dir.join("cdn/cache")).expect("nginx's cache").count();
-    assert!((1..=2).contains(&kept), "{kept} copies");
+    assert!((1..=2).contains(&kept), "the cache has {kept} copies");
     // One exported file serves every sale that was created after the export. Another file serves
     // every order.
     for path in ["/sale/later", "/order/ord_1"] {
@@ -307,8 +307,8 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
 }
 
-/// When the sale opens, the page requests the status under a new version. So the page gets no
-/// cached copy from before the opening.
+/// When the sale opens, the page requests the status with a new version in the address. So the page
+/// gets no cached copy from before the opening.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();

@@ -250,7 +250,7 @@ fn commits_stall_while_the_standby_hangs(cluster: &Cluster) {
         let log = cluster.nodes[0].log_tail();
         log.lines().find(|line| line.contains("database.commits_stalled")).map(str::to_owned)
     });
-    assert!(begun.elapsed() < NAMED_WITHIN, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < NAMED_WITHIN, "the log was late: {:?}", begun.elapsed());
     assert!(line.contains("synchronous_standby_names=\"doorbuster_standby\""), "{line}");
     assert!(line.contains("doorbuster_standby (streaming, "), "{line}");
     wait_for("the metric shows the stall", || {
@@ -295,7 +295,7 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
         (log.contains("database.standby_missing") && log.contains("missing=\"doorbuster_standby\""))
             .then_some(())
     });
-    assert!(begun.elapsed() < NAMED_WITHIN, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < NAMED_WITHIN, "the log was late: {:?}", begun.elapsed());
     let body = wait_for("the node is not ready", || {
         let (status, body) = ready(&cluster, 0);
         (status == 503 && body["warnings"].is_array()).then_some(body)

@@ -140,7 +140,7 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
                     });
                     match died {
                         Ok(false) if passing == 1 => {
-                            println!("no run reached {name}");
+                            println!("no server reached the point {name}");
                             wrong
                                 .lock()
                                 .expect("no thread panics with the lock")
@@ -163,7 +163,7 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
         }
     });
     let wrong = wrong.into_inner().expect("no thread panics with the lock");
-    assert!(wrong.is_empty(), "faults after a kill at {}", wrong.join(", "));
+    assert!(wrong.is_empty(), "these points had faults or were not reached: {}", wrong.join(", "));
 }
 
 fn next(waiting: &Mutex<Vec<(Failpoint, u64)>>) -> Option<(Failpoint, u64)> {

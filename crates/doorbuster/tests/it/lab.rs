@@ -193,7 +193,8 @@ fn an_interrupted_run_reports_the_results_of_whole_runs() {
         .expect("the program starts");
     let mut begun = std::collections::BTreeSet::new();
     until("the third run has begun", || {
-        // Each run begins with an empty log of its workers.
+        // Each run begins with an empty log of its workers. So each new modification time of the
+        // log shows that another run has begun.
         for dir in temp_dir.entries() {
             let log = std::fs::metadata(dir.join("workers.log"));
             begun.extend(log.and_then(|log| log.modified()).ok());
@@ -331,7 +332,7 @@ fn a_restart_of_redis_breaks_a_script_in_redis() {
 fn the_incident_happens_and_the_safer_ways_hold() {
     let begun = std::time::Instant::now();
     let (code, report) = lab(&["incident", "--variant", "redis-lock-unsafe", "--seed", "1"]);
-    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    assert!(begun.elapsed().as_secs() < 20, "too slow: {:?}", begun.elapsed());
     assert_eq!(code, Some(0), "{report}");
     for seed in ["2", "3"] {
         let (code, report) = lab(&["incident", "--seed", seed]);
@@ -345,10 +346,10 @@ fn the_incident_happens_and_the_safer_ways_hold() {
             assert_eq!(oversold(id), 0, "{id}");
         }
         // `redis-lock` does not renew its lock, so the lock ends during the work.
-        // `redis-lock-renewed` renews its lock, which fails only if the process is paused longer
-        // than the lock lasts.
+        // `redis-lock-renewed` renews its lock. The renewal fails only if the process is paused
+        // longer than the lock lasts.
         let (unsafe_lock, lock) = (oversold("redis-lock-unsafe"), oversold("redis-lock"));
-        assert!(unsafe_lock > 0 && lock > 0, "{unsafe_lock} {lock}");
+        assert!(unsafe_lock > 0 && lock > 0, "both locks must oversell: {unsafe_lock}, {lock}");
         assert!(oversold("redis-lock-renewed") < lock, "{report}");
         assert!(variants[0]["timeline"].as_array().is_some_and(|story| story.len() > 50));
     }

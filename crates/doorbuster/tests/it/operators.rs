@@ -33,7 +33,7 @@ fn operators_need_neither_curl_nor_sql() {
     assert!(spread.contains("1 partitions"), "{spread}");
     let wider = ["sale", "spread", "spring", "phone", "--partitions", "4", "--choose", "random"];
     let spread = ask(&wider).stdout_of_success();
-    assert!(spread.contains("4 partitions, chosen by random"), "{spread}");
+    assert!(spread.contains("4 partitions; choice of the slot: random"), "{spread}");
     assert_eq!(
         json(&["sale", "spread", "spring", "phone", "--partitions", "auto"])["partitions"],
         "auto"

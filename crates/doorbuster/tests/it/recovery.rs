@@ -1,4 +1,4 @@
-//! The page about recovery to a point in time. The test runs the page's commands on a private
+//! Tests the page about recovery to a point in time. The test runs the page's commands on a private
 //! PostgreSQL, while a node sells. The test replaces only the paths and the time in the commands.
 
 use std::path::{Path, PathBuf};

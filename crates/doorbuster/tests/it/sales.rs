@@ -413,7 +413,7 @@ fn an_extension_whose_answer_is_lost_is_repeated_and_done_once() {
     assert!(output.ends_with(&format!(" is reserved, until {pay_by}.\n")), "{output}");
     let millis = |time: &Value| time.as_str().and_then(Time::parse).expect("a time").millis();
     let shown = test_server.ask(&temp_dir, &["order", "show", id, "--json"]).json();
-    assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "extended once");
+    assert_eq!(millis(&shown["pay_by"]) - millis(&order["pay_by"]), 600_000, "a second extension");
 }
 
 /// Buys ten phones, with the same request as the sale's page.

@@ -228,7 +228,7 @@ fn a_backup_during_writes_is_valid() {
         let audited = run(program(&temp_dir).args(["audit", "--json", "--store"]).arg(&copy));
         audited.stdout_of_success();
         let held = audited.json()["items"][0]["held"].as_u64().expect("a number");
-        assert!((before..=after).contains(&held), "{before}, {held}, {after}");
+        assert!((before..=after).contains(&held), "{held} is not in {before}..={after}");
     }
 }
 

@@ -84,7 +84,7 @@ fn the_store_is_maintained(temp_dir: &TempDir, found: &Value) {
     );
     let stderr = ask(&["backup", "copy"]).stderr_of_failure(2);
     assert!(stderr.contains("pg_dump"), "{stderr}");
-    // The installation's nodes have a configured secret.
+    // The installation's nodes have a configured secret, so the database has no generated secret.
     let stderr = ask(&["token", "buyer", "alice"]).stderr_of_failure(2);
     assert!(stderr.contains("no buyer_secret in the database of store.url"), "{stderr}");
     assert!(!temp_dir.join("nobodys").exists() && !temp_dir.join("copy").exists());

@@ -19,8 +19,8 @@ struct SampleShop(Child);
 
 impl Drop for SampleShop {
     fn drop(&mut self) {
-        // `kill` fails only if the shop has ended. In this case, the test has failed for this
-        // reason.
+        // `kill` fails only if the shop has already ended. The early end has already failed the
+        // test.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -53,7 +53,7 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             let takes = dice.random_ratio(4, 5);
             if takes {
                 // The event is recorded before the answer, because the kill may come before the
-                // server reads it.
+                // server reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };
@@ -450,7 +450,7 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
     let shown = fixture
         .get_ok(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id")))
         .await;
-    assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "no payload");
+    assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "wrong message");
     let waits = fixture.until("the newer event waits", PATIENCE, async || {
         let list = fixture.get_ok(&deliveries).await;
         list["deliveries"]

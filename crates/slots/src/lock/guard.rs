@@ -90,7 +90,7 @@ impl LockGuard {
             shared.done.cancel();
             let renewer = shared.renewer.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(renewer) = renewer {
-                // The outcome does not matter, because the lock expires by itself.
+                // If the release fails, the lock expires by itself.
                 drop(renewer.await);
             }
         }
@@ -125,7 +125,7 @@ async fn renew_until_done(
                 until.send_replace(started);
                 break;
             }
-            // The renewal is repeated while the lease lasts.
+            // The result of the renewal is unknown. The loop tries again while the lease lasts.
             Err(_) => {}
         }
     }

@@ -1,5 +1,5 @@
-//! The arguments of the scripts, and the meaning of their replies, except those of `ticket.lua` and
-//! `view.lua`, which are in `codec`. Nothing here needs a connection.
+//! Builds the arguments of the scripts, and parses the replies. Only `ticket.lua` and `view.lua`
+//! are in another module, `codec`. Nothing here needs a connection.
 use std::collections::HashMap;
 
 use doorbuster_core::rows::FeedCause;
@@ -16,7 +16,7 @@ use crate::{DeliveryRef, SlotError};
 /// requests the caller searched for. The hash is "-" if the search did not find the request.
 pub(super) type FoundRequests = HashMap<usize, Vec<u8>>;
 
-/// Returns an error if the slot cannot have this epoch.
+/// Returns an error if the epoch is above the maximum.
 pub(super) fn check_epoch(slot: SlotKey, epoch: Epoch) -> Result<(), SlotError> {
     if epoch.0 <= EPOCH_MAX {
         return Ok(());

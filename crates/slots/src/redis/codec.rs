@@ -1,4 +1,5 @@
-//! Encodes the arguments of the scripts and decodes their answers.
+//! Encodes the arguments of `ticket.lua`, and decodes the answers of `ticket.lua` and `view.lua`.
+//! Also decodes queue entries.
 use std::sync::Arc;
 
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;

@@ -1,4 +1,4 @@
-//! The live consumers: the readers of the live nodes, by name.
+//! The live consumers: the names of the readers of the live nodes.
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 

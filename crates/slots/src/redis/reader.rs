@@ -64,8 +64,8 @@ impl QueueReader {
     }
 }
 
-/// An id below every entry. The first claim starts there, and a claim returns it if no entries are
-/// left.
+/// An id that is lower than the id of every entry. The first claim starts at this id. A claim
+/// returns this id if no entries are left.
 pub(super) const CLAIM_START: &str = "0-0";
 
 /// Returns the consumer name of a node's readers.
@@ -191,7 +191,7 @@ impl Reader {
         send(connection, &drop_them).await.map(drop)
     }
 
-    /// Delivers the tickets of one read, and returns the id of its last entry.
+    /// Makes one read. Returns the tickets of the read, and the id of its last entry.
     async fn deliver(
         &self,
         connection: &mut MultiplexedConnection,

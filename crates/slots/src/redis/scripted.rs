@@ -1,7 +1,7 @@
 //! A slot without a server: an interpreter runs the real scripts on the slot's data. So a test can
 //! run many calls. The calls have the same arguments and replies as with a server. Only tests use
-//! this module. It has its own copies of the driver's loops over several calls, because the
-//! driver's loops wait for a server.
+//! this module. The module has its own copies of the loops that make several calls, because the
+//! original loops of [`crate::Slots`] wait for a server.
 use std::collections::VecDeque;
 
 use doorbuster_core::slot::{
@@ -221,8 +221,8 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     pub fn acknowledge(&mut self, at: u64, token: Token) -> Reply<()> {
         let ticket = DeliveryRef { slot: self.slot, at, token };
         self.call(Script::Acknowledge, |call| calls::acknowledge(call, &[ticket]))?;
-        // The driver may deliver an acknowledged ticket again. Such a delivery settles nothing, so
-        // this fixture leaves it out.
+        // A real server may deliver an acknowledged ticket again. Such a delivery settles nothing,
+        // so this type leaves it out.
         self.redelivered.retain(|it| (it.at, it.ticket.token) != (at, token));
         Ok(())
     }

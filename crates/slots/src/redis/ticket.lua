@@ -10,7 +10,8 @@
 -- stopped, limit, short, full, or damaged.
 -- The script decides every request and checks every value before it writes. Redis can refuse only
 -- the first write (if the stream is missing, memory is full, or the server is a replica). Then
--- nothing is written. The script reads no clock.
+-- nothing is written. The script reads no clock: to learn how long the oldest ticket waits, it
+-- compares the request's decide_by with the ticket's decide_by.
 local WORDS = 6
 local requests_max, queue_max, age_max = whole(ARGV[1]), whole(ARGV[2]), whole(ARGV[3])
 local count = (#ARGV - 3) / WORDS

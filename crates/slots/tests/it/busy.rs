@@ -160,10 +160,9 @@ async fn a_start_waits_for_a_server_that_runs_a_long_script() {
     let (alone, servers) = (Server::start(&SLOW), cluster::start());
     let _: () = servers[1].ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]);
     let named: Vec<String> = servers.iter().map(Server::url).collect();
-    // In the first two cases, the busy server is alone. Its URL has no database number in the first
-    // case, and has one in the second case. In the other two cases, the server belongs to a
-    // cluster. In the third case, `urls` names the server, and in the fourth case, `urls` leaves it
-    // out.
+    // In cases 1 and 2, the busy server is alone: its URL has no database number in case 1, and has
+    // one in case 2. In cases 3 and 4, the busy server belongs to a cluster: `urls` contains its
+    // URL in case 3, and does not contain it in case 4.
     let database = format!("{}?db=1", alone.url());
     for (urls, busy, all) in [
         (vec![alone.url()], &alone, 1),
@@ -223,7 +222,7 @@ async fn the_evidence_names_a_server_that_hangs_and_a_server_that_became_a_repli
         }
     };
     becomes(true, false).await;
-    // The kernel still accepts connections for the server.
+    // The frozen server answers no calls, but the kernel still accepts connections for it.
     server.freeze();
     becomes(false, false).await;
     server.thaw();

@@ -66,7 +66,7 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
-    // The same state arises if an operator deletes the lock, or if a server loses it.
+    // This deletes the lock. An operator might delete a lock too, or a server might lose it.
     assert_eq!(server.ask::<i64>(&["DEL", "shop:{shared}:lock:loader"]), 1);
     let next = take(&other).await;
     assert!(written.write(&next));

@@ -54,7 +54,7 @@ enum What {
     RecallOutcome,
     /// Credits one of the issued tickets. The flag says whether the row has the request's key.
     Returned(Index, bool),
-    /// Ends or revives one of the orders, which changes its buyer's quota.
+    /// Ends or revives one of the orders. The row changes the quota of the order's buyer.
     Order(Index, bool),
 }
 
@@ -184,7 +184,7 @@ impl Both {
             let (here, there) = self.step(op).await;
             assert_eq!(here, there, "step {i}, {op:?}: Redis (left) differs from the reference");
             let here = self.slots.view(SLOT).await.expect("reachable");
-            assert_eq!(here, self.slot.view(), "after {i}, {op:?}: left Redis, right reference");
+            assert_eq!(here, self.slot.view(), "step {i}, {op:?}: view of Redis (left) differs");
         }
     }
 

@@ -16,7 +16,7 @@ use redis::{Cmd, FromRedisValue};
 /// The longest time until a server listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A script that starts a server, and stops the server after one line of input or the end of the
-/// input. The input ends at the latest with the test's process. If the line is not `keep`, the
+/// input. The input ends at the latest when the test's process ends. If the line is not `keep`, the
 /// script also removes the server's directory.
 const GUARD: &str = r#"dir=$1; shift; "$@" >>"$dir/log" 2>&1 & server=$!; read -r word; kill -9 $server; wait $server 2>/dev/null
 [ "$word" = keep ] || rm -rf "$dir""#;

@@ -88,7 +88,7 @@ pub async fn wrong_answers_are_counted_for_a_while(fixture: Fixture) {
     assert_eq!(
         spend_answer(&fixture, 10, 1, true).await,
         Some(4),
-        "a right answer must get the count and must not change it"
+        "a right answer must get the count of wrong answers, and must not change it"
     );
     assert_eq!(spend_answer(&fixture, 11, 1, true).await, Some(4));
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Tests sessions, nodes, and a sale's statistics for each second.
+//! Tests sessions, nodes, a sale's statistics for each second, and counts of wrong keys.
 use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
@@ -44,8 +44,8 @@ pub async fn a_session_lasts_until_it_ends_or_expires(fixture: Fixture) {
     assert_eq!(found(2).await, None);
 }
 
-/// The list of nodes shows when each lease expires, which node leads, and each node's description
-/// of itself.
+/// The list of nodes shows when each lease expires, which node leads, and how each node describes
+/// itself.
 pub async fn nodes_describe_themselves(fixture: Fixture) {
     let store = &fixture.store;
     let now = fixture.clock.now();
@@ -129,7 +129,7 @@ pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     }
     assert_eq!(count(other, minute).await, 1);
     take_back(one, minute).await;
-    assert_eq!(count(one, minute).await, 3, "the count must be one lower than before");
+    assert_eq!(count(one, minute).await, 3, "the key that was taken back must not be counted");
     assert_eq!(count(one, minute + 1).await, 1, "a new minute must have a new count");
     take_back(one, minute).await;
     assert_eq!(

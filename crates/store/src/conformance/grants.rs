@@ -217,7 +217,7 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     let item = grant.slot.item;
     let adjust = async |change| fixture.store.adjust(change).await.expect("writes");
     let AdjustOutcome::Done(raised) = adjust(by(item, 50, "a")).await else {
-        panic!("the increase is refused")
+        panic!("the increase must succeed")
     };
     assert_eq!((raised.total, raised.pool), (Stock::Counted(150), 90));
     let AdjustOutcome::Repeated(again) = adjust(by(item, 50, "a")).await else {
@@ -226,7 +226,7 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     assert_eq!(again, raised);
     assert_eq!(adjust(by(item, 51, "a")).await, AdjustOutcome::KeyReused);
     let AdjustOutcome::Done(lowered) = adjust(by(item, -90, "b")).await else {
-        panic!("the removal of pool units is refused")
+        panic!("the removal of units in the pool must succeed")
     };
     assert_eq!((lowered.total, lowered.pool), (Stock::Counted(60), 0));
     assert_eq!(adjust(by(item, -1, "c")).await, AdjustOutcome::NotInPool(0));

@@ -214,7 +214,7 @@ pub async fn a_payment_for_an_unknown_order_is_refunded(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
-/// A late payment takes units from the pool.
+/// A late payment takes the units for its order from the pool.
 pub async fn a_late_payment_takes_units_of_the_pool(fixture: Fixture) {
     let grant = fixture.slot(10, 10, 4).await;
     let order = fixture.reserve(&grant, 1, "anna", 3).await;
@@ -429,7 +429,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(
         (doubted.state, doubted.next_at),
         (RefundState::Pending, fixture.clock.now()),
-        "the refund must be checked again, as the message may be about the first attempt"
+        "the refund must be checked again: the message may be about the first attempt"
     );
     assert_eq!(news(RefundUpdate::Settled).await.state, RefundState::Settled);
     fixture.check_invariants().await;
@@ -461,7 +461,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
         let noted = fixture.store.apply_refund_update(first.id.clone(), news).await;
         noted.expect("writes").expect("a refund")
     };
-    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "longest due must come first");
+    assert_eq!(due().await, [first.id.clone(), second.id.clone()], "the oldest must come first");
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
     let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);

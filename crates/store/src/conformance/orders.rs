@@ -28,7 +28,7 @@ pub async fn an_order_is_cancelled_once(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     fixture.clock.advance(70);
     let ChangeOutcome::Done(cancelled) = end(&fixture, &order, EndReason::Cancel).await else {
-        panic!("the order was reserved")
+        panic!("the cancellation must succeed")
     };
     assert_eq!(
         (cancelled.state, cancelled.ended_at),
@@ -238,7 +238,7 @@ pub async fn a_paid_order_is_refunded_once(fixture: Fixture) {
     );
     fixture.clock.advance(5);
     let PayOutcome::Done(paid) = pay(&fixture, &order).await else {
-        panic!("the payment is refused")
+        panic!("the payment must succeed")
     };
     assert_eq!(
         (paid.state, paid.paid_at, paid.ended_at),
@@ -262,7 +262,7 @@ pub async fn a_late_payment_revives_an_expired_order(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 4).await;
     end(&fixture, &order, EndReason::Cancel).await;
     let PayOutcome::Done(revived) = pay(&fixture, &order).await else {
-        panic!("the pool has the units")
+        panic!("the payment must revive the order")
     };
     assert_eq!((revived.state, revived.ended_at), (OrderState::Paid, None));
     fixture.expect_units(grant.slot.item, 0, 0, 0, 4).await;

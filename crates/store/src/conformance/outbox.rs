@@ -96,7 +96,7 @@ pub async fn events_keep_their_order_and_content(fixture: Fixture) {
         "a later change of the order must not change this event"
     );
     assert_eq!(events[1].event.subject, Subject::Order(second));
-    let Subject::Order(cancelled) = &events[2].event.subject else { panic!("an order") };
+    let Subject::Order(cancelled) = &events[2].event.subject else { panic!("no order") };
     assert_eq!(
         (cancelled.id, cancelled.state, cancelled.ended_at),
         (first.id, OrderState::Cancelled, Some(fixture.clock.now()))
@@ -417,7 +417,7 @@ pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
         rows.iter().map(|row| (row.position, row.tries)).collect::<Vec<_>>(),
         [(at[0], 0), (at[1], 0)]
     );
-    let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
+    let Subject::Order(order) = &events[0].event.subject else { panic!("no order") };
     assert_eq!(&*rows[0].about, order.id.to_string());
     let standing = fixture.store.endpoint_statuses().await.expect("reads").remove(0);
     assert_eq!((standing.waiting, standing.pending), (1, 2));
@@ -484,7 +484,7 @@ pub async fn rows_that_nothing_needs_are_deleted(fixture: Fixture) {
         fixture.store.dead_letter_counts().await.expect("reads"),
         DeadLetterCounts::default()
     );
-    let Subject::Order(order) = &events[0].event.subject else { panic!("an order") };
+    let Subject::Order(order) = &events[0].event.subject else { panic!("no order") };
     assert_eq!(fixture.store.history(order.id).await.expect("reads").len(), 1);
     old_messages_go_and_their_payment_stays(&fixture, order).await;
 }

@@ -63,7 +63,7 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
         assert_eq!(close(announced).await, None);
         assert_eq!(store.sale("spring").await.expect("reads"), Some(before.clone()));
     }
-    // Another node cancels its own drain. Then every node sells again.
+    // Another node cancels the drain. Then every node sells again.
     let announced = drain().await;
     store.cancel_drain("spring").await.expect("writes");
     if others {

@@ -17,7 +17,8 @@ pub(super) async fn create(fixture: &Fixture, id: &str) -> SaleRow {
     fixture.store.create_sale(new_sale(id, items)).await.expect("writes").expect("a free id")
 }
 
-/// A created sale is a draft with its stock in the pools and its items in the shop's order.
+/// A created sale is a draft. All its stock is in the pools, and its items are in the sequence that
+/// the shop gave.
 pub async fn a_created_sale_is_a_draft(fixture: Fixture) {
     fixture.commits.forget();
     let sale = create(&fixture, "spring").await;
@@ -51,8 +52,8 @@ pub async fn the_catalogue_is_newest_first(fixture: Fixture) {
     assert_eq!(sales[1], fixture.store.sale("a").await.expect("reads").expect("created"));
 }
 
-/// Each change of the catalogue gives the catalogue a new version. Nothing else changes the
-/// version. If a single process owns the store, the version is always empty.
+/// If several nodes share the store, each change of the catalogue sets a new version, and nothing
+/// else changes the version. If a single process owns the store, the version is always empty.
 pub async fn the_catalogue_has_another_version_after_each_change(fixture: Fixture) {
     let store = &fixture.store;
     let version = async || {
@@ -158,7 +159,7 @@ pub async fn a_patch_cannot_change_fields_of_the_store(fixture: Fixture) {
     fixture.expect_units(before.items[0].id, 5, 0, 0, 0).await;
 }
 
-/// Only a draft can be deleted. The numbers of its items are never used again.
+/// Only a draft can be deleted. The numbers of the draft's items are never used again.
 pub async fn only_a_draft_is_deleted(fixture: Fixture) {
     let sale = create(&fixture, "spring").await;
     let delete =

@@ -273,7 +273,8 @@ pub async fn a_ticket_of_an_unknown_grant_leaves_no_row(fixture: Fixture) {
     fixture.expect_units(grant.slot.item, 0, 10, 0, 0).await;
 }
 
-/// A whole batch is one transaction, which is published before the caller gets its answer.
+/// A whole batch is one transaction. The store publishes the transaction before the caller gets an
+/// answer.
 pub async fn a_batch_is_published_before_it_is_answered(fixture: Fixture) {
     let grant = fixture.slot(1_000, 400, 1).await;
     fixture.commits.forget();

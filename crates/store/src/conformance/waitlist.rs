@@ -1,4 +1,4 @@
-//! Tests waitlists: which buyers join, which are served, and how an entry ends.
+//! Tests waitlists: which buyers join, which buyers are served, and how an entry ends.
 use futures_util::future::join_all;
 
 use doorbuster_core::event::{Attribution, EventType};
@@ -60,7 +60,7 @@ async fn entry_state(fixture: &Fixture, id: TicketId) -> (WaitlistState, u64) {
 /// Asserts how many entries wait, and how many units are kept for them.
 async fn expect_waitlist(fixture: &Fixture, item: ItemId, waiting: u64, kept: u64) {
     let c = fixture.counts(item).await;
-    assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting entries, kept units");
+    assert_eq!((c.waiting, c.kept), (waiting, kept), "waiting entries or kept units differ");
     fixture.check_invariants().await;
 }
 
@@ -137,7 +137,7 @@ pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     );
     for answer in answers {
         let (JoinOutcome::Done(entry) | JoinOutcome::Already(entry)) = answer else {
-            panic!("an entry")
+            panic!("no entry")
         };
         assert!(new.contains(&entry), "{entry:?}");
     }
@@ -344,7 +344,7 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     fixture.commits.forget();
     let LeaveOutcome::Done(left) = fixture.store.leave_waitlist(anna.id).await.expect("writes")
     else {
-        panic!("a waiting entry must be left")
+        panic!("a buyer must be able to leave a waiting entry")
     };
     assert_eq!((left.state, left.ended_at), (WaitlistState::Left, Some(fixture.clock.now())));
     assert!(
@@ -378,14 +378,14 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let LeaveOutcome::Already(served) =
         fixture.store.leave_waitlist(bert.id).await.expect("writes")
     else {
-        panic!("a served entry must not be left")
+        panic!("a buyer must not be able to leave a served entry")
     };
     assert_eq!(served.state, WaitlistState::Served);
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// A buyer can join only if the waitlist has fewer entries than held and kept units. Paid units do
-/// not count, because they normally stay sold.
+/// A buyer can join only if the waitlist has fewer entries than the item has held and kept units.
+/// Paid units do not count, because they normally stay sold.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

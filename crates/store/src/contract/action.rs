@@ -71,13 +71,13 @@ pub struct ActionRow {
 pub struct ActionQuery {
     /// Only actions of this operator.
     pub by: Option<String>,
-    /// Only this action.
+    /// Only actions with this name, such as `sale.opened`.
     pub action: Option<String>,
     /// Only actions on this subject.
     pub subject: Option<String>,
-    /// Only actions before this number.
+    /// Only actions whose row number is lower than this number.
     pub before: Option<i64>,
-    /// Only actions after this number.
+    /// Only actions whose row number is higher than this number.
     pub after: Option<i64>,
     /// The largest number of actions in the list.
     pub limit: usize,

@@ -115,7 +115,7 @@ pub struct PointQuery {
     pub sale: String,
     /// The length of the steps.
     pub step: PointStep,
-    /// The earliest start of a step.
+    /// The lower bound: each step starts at this time or later.
     pub from: Millis,
     /// The upper bound: each step starts before this time.
     pub to: Millis,

@@ -10,7 +10,7 @@ pub struct BuyerTraces {
     /// The number of other rows that can be erased now: waiting room positions, waitlist entries,
     /// spent codes, feed rows, refused tickets and browsers' subscriptions.
     pub other: u64,
-    /// Rows that cannot be erased now, by sale and reason.
+    /// Rows that cannot be erased now: one element for each sale and reason.
     pub held_back: Vec<RetainedRows>,
     /// Whether operators block this buyer. An active block is never erased, so only operators can
     /// end it.

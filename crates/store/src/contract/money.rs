@@ -95,8 +95,8 @@ pub struct Dispute {
 
 impl Reversal {
     /// Records the report's message, so that the message is handled only once. Records nothing if
-    /// the payment is not known yet. Returns the payment, or the outcome if nothing must be
-    /// written.
+    /// the payment is not known yet. Returns the payment. If the report must not be recorded,
+    /// returns the outcome for the caller instead.
     pub(crate) fn take<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,
@@ -147,9 +147,10 @@ impl Reversal {
 /// The result of recording a reversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReversalOutcome {
-    /// The reversal is new.
+    /// The reversal is new, or the report changed the recorded reversal.
     Noted,
-    /// The reversal was already recorded, or the reversal is this server's own refund.
+    /// The report changed nothing. The store has recorded the reversal before, or the reversal is
+    /// this server's own refund.
     Known,
     /// The store does not know the payment. The message was not recorded, so it can be sent again
     /// later.

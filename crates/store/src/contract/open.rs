@@ -14,7 +14,7 @@ pub struct SqliteOptions {
     /// The data directory, which contains the store. The store creates the directory if it does not
     /// exist.
     pub dir: PathBuf,
-    /// The deployment's key.
+    /// The deployment's key for order ids.
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
@@ -32,7 +32,7 @@ pub struct PostgresOptions {
     /// libpq. If the address names several hosts, the store connects to all of them and uses the
     /// host with the newest history.
     pub url: String,
-    /// The deployment's key.
+    /// The deployment's key for order ids.
     pub id_key: IdKey,
     /// A clock that replaces the database's clock in tests.
     pub clock: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,

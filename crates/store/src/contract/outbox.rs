@@ -72,7 +72,7 @@ pub struct EndpointChange {
     pub wanted: Option<EventFilter>,
     /// Whether events are delivered to the endpoint.
     pub enabled: Option<bool>,
-    /// A new secret. The earlier secrets stop signing at the given time at the latest.
+    /// A new secret. The earlier secrets stop signing at [`Rotation::old_until`] at the latest.
     pub rotate: Option<Rotation>,
 }
 
@@ -166,8 +166,8 @@ pub struct OutboxPage<T> {
 }
 
 impl<T> OutboxPage<T> {
-    /// Makes a page from rows. The query reads one row more than `limit`, which shows whether there
-    /// is a next page.
+    /// Makes a page from rows. The query reads one row more than `limit`. If the query finds the
+    /// additional row, there is a next page.
     pub(crate) fn of(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> Self {
         let more = rows.len() > limit;
         rows.truncate(limit);

@@ -34,7 +34,7 @@ pub struct StockAdjustment {
     pub at: Millis,
 }
 
-/// A change of an order's state, which moves its units.
+/// A change of an order's state. The change moves the order's units.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderTransition {
     /// The order.
@@ -55,13 +55,13 @@ pub struct OrderTransition {
     pub why: Option<String>,
 }
 
-/// The totals of the rows of one sale, or of all sales, in one snapshot.
+/// The totals of one sale, or of all sales, from one snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reconciliation {
     /// Units and money of each item.
     pub items: Vec<ItemTotals>,
-    /// Money of payments that name no known order, by currency. Only a report of all sales includes
-    /// this money.
+    /// Money of payments that name no known order: one element for each currency. Only a report of
+    /// all sales includes this money.
     pub unattributed: Vec<MoneyTotals>,
     /// The differences that were found.
     pub differences: Vec<Difference>,
@@ -96,7 +96,7 @@ pub struct ItemTotals {
     pub price_minor: i64,
     /// The currency code of ISO 4217.
     pub currency: String,
-    /// The money of the item's orders, by currency.
+    /// The money of the item's orders: one element for each currency.
     pub money: Vec<MoneyTotals>,
 }
 

@@ -21,7 +21,7 @@ use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {
     /// Postpones the closing of checkouts. If the outcome of the transaction is unknown, the
-    /// transaction runs again. The result is the same, but the delay starts at the repetition.
+    /// transaction runs again. The result is the same, but the delay starts at the second run.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
@@ -43,7 +43,7 @@ impl Postgres {
 }
 
 /// Postpones many checkouts at once. The function first locks the orders of the checkouts. Then it
-/// reads the checkouts, applies the rules, and writes all changes together.
+/// reads the checkouts, applies the rules of `doorbuster-core`, and writes all changes together.
 async fn put_off(
     shared: &Shared,
     all: &[CheckoutDeferral],
@@ -91,7 +91,7 @@ async fn put_off(
     outcome
 }
 
-/// Returns whether this is the order's checkout, and the checkout is open.
+/// Returns whether the order has this checkout and the checkout is open.
 fn is_open(ledger: &PostgresLedger<'_>, it: &CheckoutDeferral) -> bool {
     let kept = ledger.cache.checkouts.get(&it.order);
     kept.is_some_and(|kept| kept.row.open && kept.row.session == it.session)

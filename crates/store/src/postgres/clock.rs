@@ -4,8 +4,8 @@
 //! The store's time is the database's clock. With any other clock, this node and the database's
 //! transactions would use different times. A second clock, the monotonic clock, follows the
 //! database's clock. If the database's clock is set to another time, the monotonic clock follows
-//! slowly. Orders expire and sales open by the earlier time of the two clocks. So neither happens
-//! too early after the database's clock was set forward.
+//! slowly. Orders expire and sales open by the earlier time of the two clocks. So no order expires
+//! and no sale opens too early after the database's clock was set forward.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(super) struct Clock {
     /// A clock that replaces the database's clock in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     born: Instant,
-    /// The database's time at `born`, in milliseconds.
+    /// The database's time when this value was created (`born`), in milliseconds.
     at_birth: AtomicI64,
     /// The monotonic clock's time at `born`, in milliseconds.
     monotonic_at_birth: AtomicI64,

@@ -110,7 +110,7 @@ impl Connector {
         }))
     }
 
-    /// Opens a session with further options. The session's messages go to `listener`.
+    /// Opens a session with these additional options. The session's messages go to `listener`.
     pub(super) async fn open(
         &self,
         options: &str,

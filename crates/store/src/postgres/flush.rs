@@ -196,7 +196,7 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
 /// Writes quotas. If another transaction has already inserted one of the new rows, the statement
 /// fails and this transaction runs again. For an existing row, the statement adds the change to the
 /// stored quota, in lock order. This is safe, because the row is locked or its quota only
-/// decreases. As in the rules, a quota never falls below 0.
+/// decreases. As in `doorbuster-core`, a quota never falls below 0.
 fn quotas(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO quota (buyer, item_id, used) SELECT *
                   FROM unnest($1::text[], $2::bigint[], $3::bigint[])";

@@ -1,9 +1,9 @@
-//! The rules' [`Ledger`] over one PostgreSQL transaction.
+//! The [`Ledger`] of `doorbuster-core`, over one PostgreSQL transaction.
 //!
 //! Rows are read once, after they are locked, and kept ([`RowCache`]). `flush` writes the changes
 //! together at the end. A live ledger reads rows on demand, and must run on a thread that may
-//! block. A prefetched ledger has every row that its rules can read. So a row that this ledger
-//! lacks is not in the table.
+//! block. A prefetched ledger has every row that its work can read. So a row that this ledger lacks
+//! is not in the table.
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -374,7 +374,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// A checkout changes only while its order is locked, which means that its grant is locked.
+    /// A checkout changes only while the grant of its order is locked.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.row.clone()));

@@ -29,7 +29,7 @@ impl PostgresLedger<'_> {
     }
 
     /// Locks an order's grant, and then the quota of the order's buyer. Without this call, the
-    /// rules of a payment would lock the item before the quota.
+    /// payment functions of `doorbuster-core` would lock the item before the quota.
     pub(crate) fn lock_order(&mut self, id: &TicketId) -> Done<()> {
         if let Some(seen) = self.order(id)? {
             self.grant(seen.grant)?;
@@ -39,10 +39,11 @@ impl PostgresLedger<'_> {
     }
 
     /// Locks the grant of an order that a payment names, and then the quota of the order's buyer.
-    /// Without this call, the rules of a payment would lock the item before the quota.
+    /// Without this call, the payment functions of `doorbuster-core` would lock the item before the
+    /// quota.
     ///
-    /// If the order has ended, the rules read all slots of its item, to find out whether units can
-    /// be recalled. So the grants of those slots are locked as well.
+    /// If the order has ended, these functions read all slots of its item, to find out whether
+    /// units can be recalled. So this call also locks the grants of those slots.
     pub(crate) fn lock_order_named(&mut self, order: &str) -> Done<()> {
         let Some(id) = TicketId::parse(order) else { return Ok(()) };
         let Some(seen) = self.order(&id)? else { return Ok(()) };

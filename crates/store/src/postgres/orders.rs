@@ -48,7 +48,8 @@ impl Postgres {
 }
 
 /// Expires many due orders at once. The function finds the orders, locks them, and reads them
-/// again. Then it expires them by the rules, and writes all changes together.
+/// again. Then it expires them with the rules of `doorbuster-core`, and writes all changes
+/// together.
 async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Order>>, Failure> {
     let object = connect::get_for_transaction(&shared.writes).await?;
     let outcome = async {

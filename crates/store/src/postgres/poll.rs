@@ -270,8 +270,9 @@ impl Poller {
     /// Adds the digests of a page, and the orders that this node needs in full. Returns false if a
     /// digest has an unknown format.
     async fn take_digests(&self, page: &[Row], shared: &Shared, seen: &mut Changes) -> Done<bool> {
-        // The orders that this node needs, by grant and number. The value is true if a digest says
-        // that the order was created for this node. Several digests may contain the same order.
+        // The orders that this node needs. The key is the grant and number of an order. The value
+        // is true if a digest says that the order was created for this node. Several digests may
+        // contain the same order.
         let mut needed: BTreeMap<(i64, i64), bool> = BTreeMap::new();
         let mut are_known = true;
         for row in page {

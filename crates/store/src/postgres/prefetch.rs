@@ -38,8 +38,8 @@ pub(super) const QUOTAS: &str =
      JOIN quota q ON q.buyer = t.buyer AND q.item_id = t.item
      ORDER BY q.buyer, q.item_id FOR NO KEY UPDATE OF q";
 /// Selects the orders with the buyers and request keys of the tickets, and the orders with the
-/// numbers of the tickets. A ticket with a number above `max_n` has no verdict yet, so it has no
-/// order.
+/// numbers of the tickets. A ticket whose number is above `max_n` of its grant has no verdict yet,
+/// so it has no order.
 ///
 /// Each order has its own lookup with `OFFSET 0`, which the planner does not merge into the rest of
 /// the query. Without `OFFSET 0`, a plan that was made for a nearly empty table could later read

@@ -37,8 +37,8 @@ pub(super) struct Publisher {
     shared: Arc<Shared>,
     commits: mpsc::Receiver<CommitMessage>,
     look: Option<Poller>,
-    /// How far this node has read the commits of other nodes. Until `DigestFollower::is_complete`,
-    /// this node must not refuse a request because of the published state.
+    /// How far this node has read the commits of other nodes. Until `DigestFollower::is_complete`
+    /// returns true, this node must not refuse a request because of the published state.
     follower: DigestFollower,
     /// The start of the follower's monotonic time.
     born: Instant,

@@ -50,11 +50,11 @@ pub(super) struct RowCache {
     pub(super) items: BTreeMap<ItemId, CachedRow<Item>>,
     pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
     pub(super) recalls: BTreeMap<RecallId, CachedRow<Recall>>,
-    /// Orders that were read, created or changed, by id.
+    /// Maps the id of each order that was read, created or changed to the order.
     pub(super) orders: HashMap<TicketId, Order>,
-    /// Orders by request.
+    /// Maps a request to the id of its order.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
-    /// Orders by grant and number.
+    /// Maps a grant and a ticket's number to the id of the order.
     pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
     /// Returned tickets.
     pub(super) resolutions: HashMap<TicketId, Resolution>,
@@ -76,7 +76,7 @@ pub(super) struct RowCache {
     pub(super) payments: BTreeMap<PaymentId, CachedRow<Payment>>,
     pub(super) refunds: BTreeMap<RefundId, CachedRow<Refund>>,
     pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
-    /// Waitlist entries, by item and turn.
+    /// Maps an item and a turn to the waitlist entry.
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
     /// True if `checkouts` contains the checkouts of all orders in `orders`. Then an order that is
     /// missing in `checkouts` has no checkout.

@@ -1,8 +1,8 @@
 //! Settles tickets: a batch is one transaction of two round trips.
 //!
-//! The first round trip locks and reads every row that the batch can need. Then the rules of the
-//! core run in memory. The second round trip writes all changes and commits. A single round trip
-//! would need a copy of the rules in SQL, so a batch takes a second round trip instead.
+//! The first round trip locks and reads every row that the batch can need. Then the rules of
+//! `doorbuster-core` run in memory. The second round trip writes all changes and commits. A single
+//! round trip would need a copy of the rules in SQL, so a batch takes a second round trip instead.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@ use crate::sql::Row;
 
 use super::clock::Clock;
 
-/// Selects the snapshot, the database's time, and its timeline. The timeline is needed because a
-/// promoted standby assigns transaction ids again, after the last id that it received.
+/// Selects the snapshot, and the time and the timeline of the database. The timeline is needed
+/// because a promoted standby assigns transaction ids again, after the last id that it received.
 pub(super) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text, floor(extract(epoch
      FROM clock_timestamp()) * 1000)::bigint,
             left(pg_walfile_name(pg_current_wal_lsn()), 8),

@@ -1,4 +1,4 @@
-//! Waitlist entries of items: the rows that the rules read, and the store's methods.
+//! Reads, caches and locks waitlist entries for the PostgreSQL ledger.
 //!
 //! A waitlist is stored as a grant. An entry changes only while this grant is locked. So an entry
 //! is cached only if it was read after the grant was locked. To serve entries, a transaction locks

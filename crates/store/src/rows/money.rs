@@ -1,4 +1,4 @@
-//! Converts rows of payments, refunds and checkouts to the values of the rules.
+//! Converts rows of payments, refunds and checkouts to the types of `doorbuster-core`.
 use doorbuster_core::Millis;
 use doorbuster_core::money::{
     Checkout, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,

@@ -1,4 +1,4 @@
-//! Converts rows of waitlists to the values of the rules.
+//! Converts rows of waitlists to the types of `doorbuster-core`.
 use doorbuster_core::{BuyerId, ItemId, Millis, RequestKey, TicketN, WaitlistEntry, WaitlistState};
 
 use crate::failure::Done;

@@ -1,4 +1,5 @@
-//! Reads whole tables into a model, which tests compare with the model of the rules.
+//! Reads whole tables into a [`Model`]. Tests compare the result with a `Model` that the functions
+//! of `doorbuster-core` changed in memory.
 use rusqlite::{Connection, params};
 
 use doorbuster_core::model::Model;

@@ -1,4 +1,4 @@
-//! The rules' [`Ledger`] over SQLite.
+//! The [`Ledger`] of `doorbuster-core`, over SQLite.
 //!
 //! Items and grants are read once and written once, for any number of tickets (see `row_cache`).
 //! All other rows are written immediately.

@@ -1,4 +1,4 @@
-//! Payments and refunds in SQLite: the rows of the rules, and the store's methods.
+//! Reads and writes provider messages, payments and refunds for the SQLite ledger.
 use rusqlite::params;
 
 use doorbuster_core::money::{Money, Payment, PaymentId, Refund, RefundId};

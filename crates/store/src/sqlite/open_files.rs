@@ -65,7 +65,8 @@ impl OpenFiles {
                 {
                     format!("cannot be found any more: {error}")
                 }
-                // The check itself failed, but the open file may be fine.
+                // The check itself failed. This says nothing about the open file, so the file
+                // counts as in place.
                 Err(_) => continue,
             };
             return Err(Failure::Gone(format!("{} {what}", path.display())));

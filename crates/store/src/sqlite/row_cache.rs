@@ -55,8 +55,8 @@ impl RowCache {
         }
     }
 
-    /// Caches a written grant. The rules read a grant before they write it, so a grant that is not
-    /// cached is new.
+    /// Caches a written grant. The functions of `doorbuster-core` read a grant before they write
+    /// it. So a grant that is not cached is new.
     pub(super) fn put_grant(&mut self, grant: &Grant) {
         match self.grants.iter_mut().find(|c| c.row.id == grant.id) {
             Some(copy) => (copy.row, copy.dirty) = (grant.clone(), true),

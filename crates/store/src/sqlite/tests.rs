@@ -62,8 +62,7 @@ impl Fixture {
             .expect("writes")
     }
 
-    /// Returns two numbers of pages in the log: of pages that are not checkpointed, and of
-    /// checkpointed pages.
+    /// Returns how many pages of the log are not checkpointed, and how many are checkpointed.
     fn log(&self) -> (i64, i64) {
         let of = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (pages, carried) =

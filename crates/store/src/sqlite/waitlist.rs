@@ -1,4 +1,4 @@
-//! Waitlist entries of items: the rows of the rules, and the store's methods.
+//! Reads and writes waitlist entries for the SQLite ledger.
 use rusqlite::params;
 
 use doorbuster_core::{BuyerId, ItemId, TicketId, WaitlistEntry};

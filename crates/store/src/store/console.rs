@@ -183,7 +183,7 @@ impl Store {
         .await
     }
 
-    /// Subtracts one wrong key, which [`Self::count_wrong_key`] counted in this minute.
+    /// Subtracts one wrong key that [`Self::count_wrong_key`] counted in `minute`.
     pub async fn take_back_wrong_key(&self, network: String, minute: i64) -> StoreResult<()> {
         self.job(RetryUnknown::Never, move |tx| {
             tx.run(TAKE_BACK_WRONG_KEY, &values![&network, minute])?;

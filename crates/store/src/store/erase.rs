@@ -27,7 +27,8 @@ fn order(row: Row<'_>) -> Done<ErasableOrder> {
     Ok(ErasableOrder { grant, n, key, item: row.get(3)?, held: row.get(4)? })
 }
 
-/// Replaces the buyer's id in orders, and moves the quotas.
+/// Replaces the buyer's id and the request keys in orders. Moves the orders' units from the buyer's
+/// quotas to the quotas of the new id.
 fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> {
     let (old, new) = (&names.old, &names.new);
     let by = values![old, as_limit(ERASE_ROWS_MAX)];
@@ -64,7 +65,8 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
     Ok(found.len() as u64)
 }
 
-/// Replaces the buyer's id in all other rows. Deletes the subscriptions of the buyer's browsers.
+/// Replaces the buyer's id in the rows of all other tables. Deletes the subscriptions of the
+/// buyer's browsers.
 fn erase_other_rows(
     tx: &mut Transaction<'_, '_>,
     names: &ErasedNames,

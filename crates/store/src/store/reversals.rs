@@ -70,7 +70,8 @@ fn money(row: Row<'_>) -> Done<Money> {
     Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
 }
 
-/// Writes a reversal. Returns its current amount if the reversal is new.
+/// Writes a reversal. If this call changed the stored reversal, returns the current amount.
+/// Otherwise returns `None`.
 fn write(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<Option<Money>> {
     let Reversal { payment, provider, stands, .. } = reversal;
     let (minor, currency) =

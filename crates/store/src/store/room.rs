@@ -288,7 +288,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| leave(tx, &room, &buyer)).await
     }
 
-    /// Extends a buyer's admission to its full length, which is `for_ms` from its start. An
+    /// Extends a buyer's admission to its full length: `for_ms` from the start of the admission. An
     /// admission that has ended does not change. Returns the buyer's new position, or `None` if the
     /// buyer has no position. The rule is [`doorbuster_core::gate::room::kept_until`].
     pub async fn keep_turn(

@@ -1,6 +1,6 @@
 //! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id. The
 //! test reads the columns from the database's catalogue, so it also covers columns that are added
-//! later. All other values stay, with a replacement id for the buyer's id.
+//! later. All other values stay. Replacements stand for the buyer's id and request keys.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -125,7 +125,7 @@ fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows 
     RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
-/// The buyer's orders, by their final state.
+/// The buyer's orders. The name of each field says what happened to the order.
 struct Orders {
     paid: Order,
     cancelled: Order,
@@ -286,7 +286,7 @@ async fn a_buyer_is_left_in_no_column(fixture: Fixture, shell: Shell) -> Shell {
     assert_eq!(
         (shares(anna()).await, shares(other_name()).await),
         (1, 1),
-        "the reserved order and the paid order must each count for one name"
+        "the reserved order must count for the old id, and the paid order for the new id"
     );
 
     // All orders that waited for money end.
@@ -339,7 +339,7 @@ async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
     }
 }
 
-/// Asserts that no value changed, except that a replacement id replaces the buyer's id.
+/// Asserts that only the buyer's id and the request keys of the orders were replaced.
 async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let query = |buyer| OrderQuery { buyer: Some(buyer), limit: 100, ..OrderQuery::default() };
     assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").orders, []);

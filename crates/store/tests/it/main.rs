@@ -1,5 +1,5 @@
 //! The store's tests. The conformance suite runs on each backend. Other tests check behaviour that
-//! only one backend has, and compare a store with the model.
+//! only one backend has, and compare a store with the in-memory model of `doorbuster-core`.
 
 mod again;
 mod ahead;

@@ -1,5 +1,5 @@
-//! Runs random lists of transactions on a backend and on the model. After each transaction, the
-//! answers and the rows must be equal.
+//! Runs random lists of transactions on a backend and on the in-memory model of `doorbuster-core`.
+//! After each transaction, the answers and the rows must be equal.
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -90,7 +90,7 @@ fn ops() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// The items of a run, and its history.
+/// The items of a run, and what happened in the run.
 struct World {
     now: Millis,
     items: [ItemId; 2],
@@ -165,7 +165,7 @@ fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L:
     Ok(expired)
 }
 
-/// Runs one transaction on any ledger, by direct calls of the rules.
+/// Runs one transaction on any ledger, by direct calls of functions of `doorbuster-core`.
 fn by_the_rules<L: Ledger>(
     world: &World,
     ledger: &mut L,
@@ -424,7 +424,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         fixture.store.step_sale(&id, PhaseStep::Open).await.expect("writes");
     }
     let (mut world, mut model) = world(ids, fixture.clock.now());
-    // A store keeps rows of adjustments, which the model lacks. The conformance suite covers them.
+    // Leave out adjustments: the model lacks their rows. The conformance suite covers adjustments.
     for op in list.iter().filter(|op| !matches!(op, Op::Adjust(..))) {
         fixture.clock.advance(if let Op::Pass(ms) = op { *ms } else { 1 });
         world.now = fixture.clock.now();

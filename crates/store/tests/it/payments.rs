@@ -208,7 +208,8 @@ async fn payments_over_killed_sessions_pay_once() {
     fixture.store.close().await;
 }
 
-/// A payment for an ended order reads and locks all slots of its item, while the slots sell.
+/// A payment for an ended order reads and locks all slots of the order's item, while the slots
+/// sell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn late_payments_and_settlers_cause_no_deadlock() {
     let (a, b, database) = two().await;

@@ -13,8 +13,8 @@ use doorbuster_testkit::tool;
 
 /// The time limit until the server uses new settings.
 const TAKEN_WITHIN: Duration = Duration::from_secs(30);
-/// The loopback address of the server. A URL gives it beside the certificate's name, so no name
-/// server is needed.
+/// The loopback address of the server. The URL contains both the certificate's name and this
+/// address, so no name server is needed.
 const ADDRESS: &str = "127.83.76.83";
 
 /// A PostgreSQL that also listens on a port, and its certificate files.

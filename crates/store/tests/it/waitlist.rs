@@ -38,7 +38,7 @@ async fn join(fixture: &Fixture, item: ItemId, who: &str) -> JoinOutcome {
 
 async fn join_new(fixture: &Fixture, item: ItemId, who: &str) -> WaitlistEntry {
     let JoinOutcome::Done(entry) = join(fixture, item, who).await else {
-        panic!("{who} gets an entry")
+        panic!("{who} must get an entry")
     };
     entry
 }
@@ -151,7 +151,8 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // More buyers must wait than units were returned. If not, any buyer can buy the unit.
+            // Return a unit only if more buyers have joined than units were returned. Otherwise,
+            // any buyer could buy the returned unit.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

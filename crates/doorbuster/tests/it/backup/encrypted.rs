@@ -44,7 +44,8 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     wait_until_copied(&test_server);
     let token = test_server.token(&temp_dir, "alice");
     let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
-    // The commit of this order is in a segment. The commit of the sale may be in the base.
+    // The base is copied before this order, so the commit of the order is in a segment. The commit
+    // of the sale may be in the base.
     let order = buy(&address, &token, 1).expect("an order");
     wait_until_copied(&test_server);
     let secret = fs::read(data_dir.join("id_key")).expect("generated");
@@ -78,7 +79,8 @@ fn an_encrypted_backup_in_a_bucket_is_restored_with_its_passphrase() {
     assert!(has(&restored, &token, &order));
     wait_until_copied(&restored);
     drop(restored);
-    // The older parts of the backup still need the first passphrase.
+    // The newest part of the backup needs the second passphrase. The older parts still need the
+    // first passphrase.
     let other = temp_dir.join("other");
     let wrong = restore_to(&other, Some(PASSPHRASE), &[]).stderr_of_failure(2);
     assert!(wrong.contains("add --until with a time before"), "{wrong}");

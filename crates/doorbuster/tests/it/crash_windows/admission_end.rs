@@ -58,7 +58,7 @@ async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
     fixture.until("the buyer is admitted", SOON, until).await
 }
 
-/// Requests a pass, and lets the disk delay the pass's commit until the admission is over.
+/// Requests a pass, and lets the disk delay the request's first commit until the admission is over.
 async fn request_delayed_pass(
     fixture: &ServerFixture,
     faults: &MachineFaults,
@@ -92,16 +92,18 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server first requires a challenge. The challenge expires far in the future.
+    // The server spends the challenge before the code. The admission of `anna` ends before the
+    // server spends the code, so the code stays unused.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();
     let solved = solve_sealed(MASTER, &challenge, "spring", "anna");
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
-    assert_eq!(spent().await, 0, "a request without a pass must not spend a code");
-    // The delayed request of `bert` spends one use of the access code. Later `bert` gets a pass
-    // with the same code. This pass spends no further use.
+    assert_eq!(spent().await, 0, "the request must not spend a use of the code");
+    // Now the sale requires no challenge, so the disk delays the commit of the code. The request of
+    // `bert` spends one use of the code, and gets no pass. Later `bert` gets a pass with the same
+    // code, and spends no further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

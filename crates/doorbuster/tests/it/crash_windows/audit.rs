@@ -10,7 +10,8 @@ use super::client::{PurchaseSpec, request};
 use super::fixture::ServerFixture;
 use crate::test_server::{program, run};
 
-/// The audit runs every few seconds, and less often on a busy machine.
+/// Longest wait for the result of an audit. The audit runs every few seconds, and less often on a
+/// busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
@@ -63,8 +64,8 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         "a healthy store must cause no alarm"
     );
 
-    // The test changes the store directly, and so adds a unit. No request starts an audit: the
-    // server finds this unit by itself.
+    // The test adds a unit directly in the store. No request starts an audit: the server must find
+    // the unit by itself.
     falsify(
         &fixture,
         "UPDATE item SET pool = pool + 1 WHERE sale_id = 'spring' AND name = 'phone'",

@@ -31,7 +31,8 @@ pub struct ServiceQuality {
     /// The 99th percentile of the answer times.
     pub p99: Duration,
     /// The time until the last answer. This time includes the pauses of a slow disk, because the
-    /// server answers during these pauses too. A `Watch` excludes such pauses.
+    /// server answers during these pauses too. A [`crate::watch::Watch`] does not count such
+    /// pauses.
     pub span: Duration,
 }
 
@@ -78,14 +79,14 @@ impl BuyerProbe {
         }
         let span = first.elapsed();
         waits.sort();
-        assert!(waits.len() >= 100, "only {} answers", waits.len());
+        assert!(waits.len() >= 100, "too few answers: {}", waits.len());
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
     /// Repeats [`BuyerProbe::measure`] until the buyers are served well, at most [`TIMES_MAX`]
     /// times. If other load on the machine causes a bad result, a later measurement is good. If the
-    /// server has a fault, all measurements are bad. Returns the number of all answers, and the
-    /// first good result or else the result with the lowest p99.
+    /// server has a fault, all measurements are bad. Returns the number of all answers and one
+    /// result: the first good result, or the result with the lowest p99 if no result is good.
     pub async fn measure_until(
         &mut self,
         span: Duration,

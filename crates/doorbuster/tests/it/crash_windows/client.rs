@@ -53,7 +53,11 @@ impl Reply {
         }
         let problem = self.json();
         let retry = matches!(self.status, 429 | 503);
-        assert_eq!(self.header("retry-after").is_some(), retry, "Retry-After: {self}");
+        assert_eq!(
+            self.header("retry-after").is_some(),
+            retry,
+            "only 429 and 503 must have Retry-After: {self}"
+        );
         format!("{} {}", self.status, problem["code"].as_str().unwrap_or("without a code"))
     }
 

@@ -145,8 +145,8 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     faults.slow_disk(COMMIT_DELAY);
     let first =
         queue_up(&fixture, vec![PurchaseSpec::new("first", "k", "spring", 1).item("lamp")]).await;
-    // The settler has taken the first ticket, so the ticket is in the commit that the disk delays.
-    // Later requests are in the next commit.
+    // The test waits until the settler has taken the first ticket. Then the first ticket is in the
+    // commit that the disk delays, and later requests are in the next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
     fixture.until("the first ticket is being committed", SOON, taken).await;
     let late = queue_up(
@@ -160,7 +160,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
         (fixture.stock("spring").await.held, fixture.stock("spring").await.free()),
         (0, PHONES)
     );
-    // The test reads every second purchase after its deadline. All these reads wait for the same
+    // After the deadlines, the test reads half of the purchases. All these reads wait for the same
     // commit. No client reads the other purchases.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {

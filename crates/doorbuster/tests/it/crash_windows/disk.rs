@@ -195,7 +195,11 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
             .await;
         assert_eq!(late.verdict(), "409 sold_out");
         fixture.stock("spring").await;
-        assert!(sent_at.elapsed() < Duration::from_secs(1), "{:?}", sent_at.elapsed());
+        assert!(
+            sent_at.elapsed() < Duration::from_secs(1),
+            "the answers took {:?}",
+            sent_at.elapsed()
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(
@@ -203,7 +207,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         before,
         "a sync ended while the disk was slow, so the test proves nothing"
     );
-    // The commit takes longer than the requests wait. So each buyer first gets the answer that the
+    // The commit takes longer than the requests wait. So buyers first get the answer that the
     // request is queued, and later the order with the same id.
     let mut places = Vec::new();
     for (spec, wire) in &mut queued {

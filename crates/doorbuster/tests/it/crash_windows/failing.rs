@@ -1,5 +1,5 @@
-//! A disk that fails outside a commit, or that fails all writes or all reads. The program ends with
-//! the reason, and does not sync a file again after a failed sync.
+//! A disk that fails outside a commit, or on which all writes or all reads fail. The program ends
+//! with the reason, and does not sync a file again after a failed sync.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

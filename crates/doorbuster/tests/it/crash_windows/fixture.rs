@@ -24,7 +24,7 @@ pub struct ServerFixture {
     child: Child,
 }
 
-/// The units of an item, by location.
+/// How many units of an item are in each place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stock {
     /// All units.
@@ -260,8 +260,8 @@ impl ServerFixture {
         assert_eq!(stepped.status, 200, "{stepped}");
     }
 
-    /// Returns the units of the sale's first item, by location. Checks that the parts of each row
-    /// add up to the row's total.
+    /// Returns how many units of the sale's first item are in each place. Checks that the parts of
+    /// each row add up to the row's total.
     pub async fn stock(&self, sale: &str) -> Stock {
         let rows = self.get_ok(&format!("/v1/admin/sales/{sale}/stock")).await;
         let rows: Vec<Stock> =

@@ -12,7 +12,7 @@ use super::fixture::ServerFixture;
 
 /// The number of connections that the server accepts at the same time.
 const PLACES: usize = 40;
-/// The number of connections of the buyers whose service is measured.
+/// The test measures how fast buyers on this number of connections are served.
 const INSIDE: usize = 20;
 /// Time between two attempts of an excess client, which ignores `Retry-After`.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -25,7 +25,7 @@ const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// The number of clients that retry immediately after each refusal.
 const IMPATIENT: usize = 64;
-/// Maximum number of retries of refused clients that one worker answers in a second.
+/// One worker answers at most this number of retries in a second.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
 /// The number of refusals whose processor time is measured. The number is high, because the kernel
@@ -121,8 +121,8 @@ async fn excess_clients_are_refused_and_accepted_clients_are_served_under_five_t
         each < served * 1.3,
         "a refusal costs too much: {each} s for each contact, {served} s for each answer"
     );
-    assert!(is_well(&meanwhile), "{before:?}, meanwhile {meanwhile:?}");
-    assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
+    assert!(is_well(&meanwhile), "too few answers: {before:?}, meanwhile {meanwhile:?}");
+    assert!(grown < GROWTH_KIB_MAX, "the memory grew by {grown} KiB");
     // The excess clients leave, and the server accepts a new client immediately.
     let late = PurchaseSpec::new("late", "k", "spring", 1);
     let bought = async || (fixture.buy(&late).await.verdict() == "201").then_some(());
@@ -167,7 +167,7 @@ async fn five_times_the_requests_at_once_are_all_answered_and_cost_no_more() {
         reports.push(format!("an answer costs {each} s, before {each_before} s"));
         assert!(reports.len() < TIMES_MAX, "{reports:?}");
     };
-    assert!(grown < GROWTH_KIB_MAX, "{grown} KiB");
+    assert!(grown < GROWTH_KIB_MAX, "the memory grew by {grown} KiB");
     fixture.audit(None).await;
 }
 
@@ -185,7 +185,7 @@ async fn cost_each(
             let reply = wire.ask(request).await.expect("the connection is kept");
             match &*reply.verdict() {
                 verdict if verdict == expected => break,
-                // The server answers this after a pause of the machine.
+                // The server gives these answers after the machine has paused.
                 "503 overloaded" | "503 unavailable" => tokio::time::sleep(AGAIN).await,
                 other => panic!("{other}: {reply}"),
             }

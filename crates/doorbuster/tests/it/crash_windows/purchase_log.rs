@@ -89,7 +89,7 @@ impl PurchaseLog {
             "202" => {
                 assert!(
                     self.order.is_none(),
-                    "a request with an order was refused: {self:?}, then {reply}"
+                    "a request with an order was queued: {self:?}, then {reply}"
                 );
                 self.queued = Some(reply.json());
             }
@@ -103,7 +103,7 @@ impl PurchaseLog {
             }
             // After these answers, the same request may succeed later.
             "503 unavailable" | "503 overloaded" => {}
-            other => panic!("{other} for {self:?}: {reply}"),
+            other => panic!("unexpected answer {other} to {self:?}: {reply}"),
         }
         Ok(reply)
     }
@@ -123,7 +123,7 @@ impl PurchaseLog {
                 self.cancel = CancelState::NotSent;
             }
             "503 unavailable" | "503 overloaded" => {}
-            other => panic!("{other} for the cancellation of {self:?}: {reply}"),
+            other => panic!("unexpected answer {other} to the cancellation of {self:?}: {reply}"),
         }
         Ok(reply)
     }
@@ -146,7 +146,7 @@ impl PurchaseLog {
                 }
             }
             "503 unavailable" | "503 overloaded" => {}
-            other => panic!("{other} for a read of {self:?}: {reply}"),
+            other => panic!("unexpected answer {other} to a read of {self:?}: {reply}"),
         }
         Ok(reply)
     }
@@ -176,14 +176,17 @@ impl PurchaseLog {
             }
             _ => false,
         };
-        assert!(fits, "{shown} for {self:?}");
+        assert!(fits, "the order {shown} contradicts {self:?}");
         if let Some(before) = &self.order {
             assert!(
                 before["state"] == "reserved" || before["state"] == shown["state"],
-                "{before} then {shown}"
+                "the state changed from a final state: {before}, then {shown}"
             );
             for member in ["id", "amount", "reserved_at", "pay_by", "paid_at"] {
-                assert_eq!(shown[member], before[member], "{member}: {before} then {shown}");
+                assert_eq!(
+                    shown[member], before[member],
+                    "{member} changed: {before}, then {shown}"
+                );
             }
         }
         self.order = Some(shown);

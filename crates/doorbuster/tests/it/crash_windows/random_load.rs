@@ -228,12 +228,12 @@ impl StockChange {
                     self.state != ChangeState::Done
                         && self.units < 0
                         && free < self.units.unsigned_abs(),
-                    "{self:?}: {reply}"
+                    "the refusal is wrong: {self:?}: {reply}"
                 );
                 self.state = ChangeState::Refused;
             }
             "503 unavailable" | "503 overloaded" => {}
-            other => panic!("{other} for {self:?}: {reply}"),
+            other => panic!("unexpected answer {other} to {self:?}: {reply}"),
         }
         Ok(())
     }
@@ -276,7 +276,10 @@ async fn pause(plan: Arc<RandomLoad>) {
         let Ok(second) = wire.ask(&look).await else { break };
         let (first, second) =
             (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
-        assert!(first.in_slots == 0 && second.in_slots == 0, "{first:?}, {second:?}");
+        assert!(
+            first.in_slots == 0 && second.in_slots == 0,
+            "slots have units in a pause: {first:?}, {second:?}"
+        );
         assert!(second.held <= first.held, "units were sold in a pause: {first:?}, {second:?}");
         let Ok(resumed) = wire.ask(&step("resume")).await else { break };
         assert_eq!(resumed.status, 200, "{resumed}");

@@ -199,7 +199,7 @@ async fn refusals_at_the_front_door_do_not_read_the_store() {
     guard(&fixture, "members", json!({"members_only": true})).await;
     let block = json!({"kind": "buyer", "value": "robot"});
     assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
-    // A pass is valid for one sale only.
+    // A pass is valid for one sale only, so the sale `guarded` must refuse this pass.
     let pass = sold_out_behind_a_pass(&fixture, "gone").await;
     let watched = Watched::new(fixture, faults).await;
     let kinds: [(&str, Ask<'_>, &str); 6] = [
@@ -210,12 +210,12 @@ async fn refusals_at_the_front_door_do_not_read_the_store() {
             "403 pass_invalid",
         ),
         (
-            "no pass at all",
+            "an invalid pass",
             &|number| press("late", "guarded", "Purchase-Pass: x\r\n", number),
             "403 pass_invalid",
         ),
-        ("no member", &|number| press("late", "members", "", number), "403 not_eligible"),
-        ("turned away", &|number| press("robot", "plain", "", number), "403 forbidden"),
+        ("not a member", &|number| press("late", "members", "", number), "403 not_eligible"),
+        ("a blocked buyer", &|number| press("robot", "plain", "", number), "403 forbidden"),
         ("a pass, and sold out", &|number| press("late", "gone", &pass, number), "409 sold_out"),
     ];
     watched.read_nothing(&kinds).await;

@@ -153,7 +153,10 @@ async fn the_same_request_many_times_at_once_is_one_order() {
             "round {round}: {:?}",
             replies.iter().map(Reply::verdict).collect::<Vec<_>>()
         );
-        assert!(replies.iter().all(|reply| reply.id() == replies[0].id()), "one id");
+        assert!(
+            replies.iter().all(|reply| reply.id() == replies[0].id()),
+            "every answer must have the same id"
+        );
         assert_eq!(fixture.stock("spring").await.held, 3 * (round + 1));
         let other = PurchaseSpec { units: 2, ..spec };
         assert_eq!(fixture.buy(&other).await.verdict(), "422 idempotency_key_reused");
@@ -235,7 +238,10 @@ async fn an_order_is_found_by_its_key_in_every_phase_of_its_sale() {
     assert_eq!(first.verdict(), "201");
     let found = async |fixture: &ServerFixture, when: &str, stranger: &str| {
         let again = fixture.buy(&spec).await;
-        assert!(again.is_replay() && again.json() == first.json(), "{when}: {again}");
+        assert!(
+            again.is_replay() && again.json() == first.json(),
+            "{when}: the answer is not the first order: {again}"
+        );
         assert_eq!(
             fixture.buy(&PurchaseSpec::new("bert", "k", "spring", 1)).await.verdict(),
             stranger,

@@ -82,7 +82,8 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // The test waits longer than `WINDOW`, so that the stream keeps the repeated messages.
+            // The stream drops a repeated message that arrives within `WINDOW`. The test waits
+            // longer, so that the stream keeps the repeated messages.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

@@ -195,12 +195,12 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
                 assert_eq!(
                     (&known[0]["state"], back.len(), refunds_sent),
                     (&json!("refunded"), 1, sent),
-                    "{session} {back:?}"
+                    "the refund is wrong: {session} {back:?}"
                 );
                 assert_eq!(back[0]["state"], "settled", "{session}");
                 assert!(
                     by_itself.is_some() || back[0]["refund"] == payment["refund"][0],
-                    "{session} {back:?}"
+                    "the refund is wrong: {session} {back:?}"
                 );
             }
         }
@@ -249,11 +249,12 @@ pub async fn announced(
         );
         let mut received: Vec<&str> = mine.iter().map(|event| &*event.what).collect();
         if order["buyer"] == STUBBORN {
-            // Retried dead letters arrive after the other events.
+            // Retried dead letters arrive after the other events, so this check ignores the
+            // sequence.
             happened.sort_unstable();
             received.sort_unstable();
         }
-        assert_eq!(received, happened, "of {id}");
+        assert_eq!(received, happened, "events of the order {id}");
     }
     let due = refunds.iter().filter(|refund| refund["cause"] != "operator");
     let due: HashSet<&str> = due.map(|refund| refund["refund"].as_str().expect("an id")).collect();
@@ -261,7 +262,7 @@ pub async fn announced(
     assert_eq!(
         (outcomes.len(), outcomes.into_iter().collect::<HashSet<_>>()),
         (due.len(), due),
-        "refund events"
+        "each refund must have one event"
     );
 }
 

@@ -131,7 +131,7 @@ pub fn announced(all: &[Reversal<'_>], received: &[Event]) {
         let expected: Vec<Value> = outcomes.iter().map(reversal).collect();
         let mine = received.iter().filter(|outcomes| outcomes["payment"] == row["payment"]);
         let mine: Vec<Value> = mine.map(|outcomes| (*outcomes).clone()).collect();
-        assert_eq!(mine, expected, "reversal events");
+        assert_eq!(mine, expected, "the events of the reversal are wrong");
     }
     let outcomes: usize = all.iter().map(|back| back.outcomes.len()).sum();
     assert_eq!(received.len(), outcomes, "{received:?}");

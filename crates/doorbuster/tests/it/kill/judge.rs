@@ -136,7 +136,11 @@ impl Judge {
                 (reply.json()["state"] != "queued").then_some(reply)
             };
             let verdict = fixture.until("a verdict", VERDICT_WITHIN, decided).await.json();
-            assert_eq!(wire.ask(&ask).await.expect("an answer").json(), verdict, "it stays");
+            assert_eq!(
+                wire.ask(&ask).await.expect("an answer").json(),
+                verdict,
+                "the verdict must not change"
+            );
             if verdict["state"] == "refused" {
                 let code = verdict["code"].as_str().expect("a code");
                 assert!(["unavailable", "sold_out", "limit_reached"].contains(&code), "{verdict}");
@@ -200,7 +204,7 @@ async fn total(
     let found = i128::from(fixture.stock(sale).await.total);
     assert!(
         open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),
-        "wrong total {found}; it must be {lowest}, maybe with one of these: {open:?}"
+        "the total is {found}; it must be {lowest}, or {lowest} and the unconfirmed change {open:?}"
     );
     for mut change in changes {
         if change.state != ChangeState::Refused {

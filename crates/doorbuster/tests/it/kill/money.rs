@@ -38,13 +38,13 @@ const WAYS: [(u32, u32, Duration); 5] = [
 ];
 /// A delay that is longer than a short hold.
 const LATE: Duration = Duration::from_secs(2);
-/// The longest additional delay of a message.
+/// The longest additional delay of a message, in milliseconds.
 const HESITATES_MS: u64 = 1_200;
 /// Time between an answer and the repeated message.
 const AGAIN: Duration = Duration::from_millis(300);
 /// How long a provider waits if no message is due, or if the server answers 503.
 const IDLE: Duration = Duration::from_millis(5);
-/// Concurrent buyers and providers in a round.
+/// The numbers of concurrent buyers and of concurrent providers in a round.
 const BUYERS: u64 = 3;
 const PROVIDERS: u64 = 2;
 /// The minimum number of answers in a round. This number is enough to cover every way of paying for

@@ -47,7 +47,7 @@ pub(super) const SCHEMES: [(&str, &str, u64); 2] = [
 ];
 const WIDTHS: [u32; 2] = [360, 1440];
 /// Returns the larger of two widths: the width of the page, and the width that an open dialog
-/// needs. The parts outside the window count.
+/// needs. Both widths include the parts outside the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
 /// The width of the smallest phone, and of a desktop enlarged four times.

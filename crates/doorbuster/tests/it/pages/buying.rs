@@ -195,7 +195,7 @@ async fn a_press_reserves_and_the_order_page_counts_down_the_payment_window() {
         assert_eq!(tab.text("#units").await, "2");
         assert_eq!(tab.text("#sum").await, "€98.00");
         tab.says("#clock-label", "Pay within").await;
-        // The clock counts down to the right time.
+        // The clock must count down to the end of the payment window.
         let seconds = "document.querySelector('#clock').textContent.split(':').reduce((m, s) => m * 60 + +s, 0)";
         let first = tab.eval(seconds).await;
         let pay_by: jiff::Timestamp = order["pay_by"].as_str().expect("a time").parse().expect("a time");

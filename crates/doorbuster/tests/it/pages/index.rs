@@ -11,8 +11,8 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
 /// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again.
-/// Also changes the page's wait for the orders from one second to up to a minute, because the
-/// machine may be slow.
+/// The machine may be slow, so the script also lets the page wait for the orders up to a minute
+/// instead of one second.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       ms >= 20_000 ? 0 : wait(run, ms === 1_000 ? 60_000 : ms); }";

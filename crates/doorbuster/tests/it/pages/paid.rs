@@ -156,6 +156,10 @@ async fn printed(tab: &Tab<'_>, id: &str) {
           && el.textContent; })";
     assert_eq!(tab.eval(seen).await, json!([false, false]), "the screen must show neither part");
     tab.protocol("Emulation.setEmulatedMedia", json!({"media": "print"})).await;
-    assert_eq!(tab.eval(seen).await, json!(["Ora, lamps", id]), "on paper");
+    assert_eq!(
+        tab.eval(seen).await,
+        json!(["Ora, lamps", id]),
+        "the printed page must show both parts"
+    );
     tab.protocol("Emulation.setEmulatedMedia", json!({"media": ""})).await;
 }

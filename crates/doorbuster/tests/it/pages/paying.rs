@@ -12,7 +12,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Two payment windows: one long enough to reach the payment page, and one to return as well.
+/// Payment windows in seconds: one to reach the payment page, and one to return from it as well.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 

@@ -107,8 +107,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let turn = json!({"kind": "turn", "title": "Lamps", "until": until, "url": "/sale/room"});
         let (words, body) = deliver(&tab, &origin, turn).await;
         assert_eq!((words.as_str(), body.as_str()), ("你的抢购时间已结束", ""));
-        // Without the cookie, the worker cannot find out whether the order is unpaid. The worker
-        // does not name the product, even after another buyer has signed in.
+        // Without the cookie, the worker cannot find out whether the order is unpaid. So the
+        // notification must not name the product, even after another buyer has signed in.
         let end = page.replace("POST", "DELETE");
         tab.run(&format!("fetch('/v1/session', {{ {end} }}).then(arguments[0])")).await;
         let (words, body) = deliver(&tab, &origin, reserved.clone()).await;

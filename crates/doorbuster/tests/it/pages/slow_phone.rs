@@ -20,9 +20,9 @@ const UP: i64 = 750_000 / 8;
 const SLOWER: u32 = 4;
 /// The largest part of the page is shown within this time, in milliseconds.
 const LARGEST_MS: f64 = 1_500.0;
-/// The limits of a first visit: the number of requests, including the event stream and one picture,
-/// and the number of bytes. The list of sales may send one more request, for the buyer's own
-/// orders.
+/// The limits of a first visit: the number of requests, and the number of bytes. The requests
+/// include the event stream and one picture. The list of sales may send one more request, for the
+/// buyer's own orders.
 const REQUESTS_MAX: u64 = 8;
 const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// The maximum number of visits that the test makes. A busy machine slows single visits, so the

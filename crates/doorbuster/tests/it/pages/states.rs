@@ -113,7 +113,7 @@ async fn in_every_state_the_parts_of_a_sales_page_agree_and_stay_in_their_places
                 speak(&tab, language).await;
                 let place = format!("{width} px, {language}");
                 let states = walk(&tab, &place).await;
-                assert!(states.len() >= STATES_MIN, "{} states", states.len());
+                assert!(states.len() >= STATES_MIN, "too few states: {}", states.len());
                 let (zoned, other): (Vec<_>, Vec<_>) =
                     states.iter().partition(|state| state["zone"] != "");
                 stay(&zoned, &place);

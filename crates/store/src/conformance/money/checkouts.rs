@@ -111,7 +111,7 @@ pub async fn an_order_keeps_one_checkout(fixture: Fixture) {
     assert_eq!(keep(&fixture, &other, "six").await, CheckoutOutcome::WrongState(ended));
     assert_eq!(to_close(&fixture).await, ["four"], "the checkout of an ended order must be due");
     fixture.clock.advance(HOLD_MS);
-    assert_eq!(to_close(&fixture).await, ["three", "four"], "orders with units must come first");
+    assert_eq!(to_close(&fixture).await, ["three", "four"], "the reserved order must come first");
     let one = fixture.store.checkouts_to_close(1).await.expect("reads");
     assert_eq!(one[0].0.session, "three");
     fixture.check_invariants().await;
@@ -126,7 +126,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
         orders.push(fixture.reserve(&grant, n, &format!("buyer-{n}"), 1).await);
         fixture.clock.advance(1);
     }
-    let [answered, silent, plain, closed] = &orders[..] else { panic!("four orders") };
+    let [answered, silent, plain, closed] = &orders[..] else { panic!("expected four orders") };
     for (order, session) in [(answered, "answered"), (silent, "silent"), (closed, "closed")] {
         keep(&fixture, order, session).await;
     }
@@ -340,7 +340,7 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     let later_by = order.pay_by.plus(500);
     fixture.commits.forget();
     let ChangeOutcome::Done(extended) = extend(later_by).await else {
-        panic!("the new time is later")
+        panic!("the extension must succeed")
     };
     assert_eq!(extended, Order { pay_by: later_by, ..order.clone() });
     assert_eq!(now(&fixture, &order).await, extended);
@@ -366,7 +366,7 @@ pub async fn an_order_gets_more_time(fixture: Fixture) {
     fixture.clock.advance(500);
     assert_eq!(to_close(&fixture).await, ["session"]);
     let ChangeOutcome::Done(_) = extend(later(&fixture, EXTEND_MS_MAX)).await else {
-        panic!("the extension is refused")
+        panic!("the extension must succeed")
     };
     assert_eq!(to_close(&fixture).await, [""; 0], "a waiting order's checkout must not be due");
     assert!(matches!(cancel(&fixture, &order).await, ChangeOutcome::Done(_)));

@@ -31,14 +31,14 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     fixture.clock.advance(10);
     let pay_by = reserved.pay_by.plus(77);
     let extend = fixture.store.extend_order(reserved.id, pay_by, operator()).await.expect("writes");
-    let ChangeOutcome::Done(extended) = extend else { panic!("the extension is refused") };
+    let ChangeOutcome::Done(extended) = extend else { panic!("the extension must succeed") };
     fixture.clock.advance(10);
     let cancel = fixture
         .store
         .end_order(reserved.id, EndReason::Cancel, Attribution::BUYER.clone())
         .await
         .expect("writes");
-    let ChangeOutcome::Done(cancelled) = cancel else { panic!("the cancellation is refused") };
+    let ChangeOutcome::Done(cancelled) = cancel else { panic!("the order must be cancelled") };
     fixture.clock.advance(10);
     let CaptureOutcome::Paid(paid) = capture(&fixture, &message(&reserved, "e1", "p1")).await
     else {
@@ -46,12 +46,12 @@ pub async fn an_order_has_a_history(fixture: Fixture) {
     };
     fixture.clock.advance(10);
     let second = message(&reserved, "e2", "p2");
-    let CaptureOutcome::Refund(_) = capture(&fixture, &second).await else { panic!("a refund") };
+    let CaptureOutcome::Refund(_) = capture(&fixture, &second).await else { panic!("no refund") };
     let twice = fixture.clock.now();
     fixture.clock.advance(10);
     let refund =
         fixture.store.end_order(reserved.id, EndReason::Refund, operator()).await.expect("writes");
-    let ChangeOutcome::Done(refunded) = refund else { panic!("the refund is refused") };
+    let ChangeOutcome::Done(refunded) = refund else { panic!("the refund must succeed") };
     let provider = Attribution::from_actor(Actor::Provider(PROVIDER.to_owned()));
     let order = |what, order: &Order, by: &Attribution, at| Event {
         what,

@@ -233,7 +233,7 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
     for _ in 1..REFUND_TRIES_MAX {
         note(RefundUpdate::Failed("away".to_owned())).await;
     }
-    // Two requests run concurrently. The first fails as the last attempt, and the second succeeds.
+    // Two requests run concurrently. The first is the last attempt and fails. The second succeeds.
     let requested = now().await;
     assert_eq!(note(RefundUpdate::Failed("away".to_owned())).await.state, RefundState::Failed);
     accept(requested).await;
@@ -359,7 +359,7 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
     assert_eq!(send(Some(("dp_1", 15)), Some(60), true).await, Known);
     assert_eq!(stands().await, [40]);
     assert_eq!(send(Some(("dp_1", 30)), Some(50), true).await, Noted, "the loss must be recorded");
-    assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "the repeat must not count");
+    assert_eq!(send(Some(("dp_1", 31)), Some(50), true).await, Known, "a repeat must not count");
     assert_eq!(stands().await, [40, 50]);
     assert_eq!(send(Some(("dp_1", 32)), Some(55), true).await, Noted, "a larger amount must count");
     assert_eq!(send(Some(("dp_1", 29)), Some(55), false).await, Known, "an old report counted");

@@ -146,7 +146,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
     };
     use ReversalKind::{Disputed, Returned};
     assert!(record_reversal(make(1, Returned, Some(5), true)).await);
-    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "the repeat must not count");
+    assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "a repeat must not count");
     assert!(record_reversal(make(1, Returned, Some(7), true)).await, "a larger amount must count");
     assert!(!record_reversal(make(1, Returned, Some(5), true)).await, "an old message counted");
     assert!(!record_reversal(make(9, Returned, None, true)).await, "an unknown payment was found");

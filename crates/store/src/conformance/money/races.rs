@@ -74,7 +74,7 @@ fn follows(order: &Order, history: &[Event]) -> Vec<OrderState> {
         states.push(then.state);
         last = Some(then);
     }
-    assert_eq!(last, Some(order), "the last event must have the current state");
+    assert_eq!(last, Some(order), "the last event must have the order's current state");
     states
 }
 

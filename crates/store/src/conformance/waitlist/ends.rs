@@ -155,7 +155,7 @@ pub async fn the_last_entry_of_a_buyer_is_found_by_its_order(fixture: Fixture) {
     assert_eq!(of("anna").await.map(|order| order.state), Some(OrderState::Paid));
     // Anna leaves her second entry, so this entry never becomes an order.
     let JoinOutcome::Done(again) = join(&fixture, item, "anna", "again").await else {
-        panic!("an entry")
+        panic!("anna must get an entry")
     };
     assert_eq!(of("anna").await, None, "a waiting entry must not have an order");
     assert!(matches!(

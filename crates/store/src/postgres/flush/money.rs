@@ -12,7 +12,7 @@ use super::{Query, value};
 /// Returns the statements for all changed money rows.
 ///
 /// If another transaction has already inserted one of the new rows, the statement fails and this
-/// transaction runs again. Then the rules find the row.
+/// transaction runs again. Then the rules of `doorbuster-core` find the row.
 pub(super) fn money(cache: &RowCache, queries: &mut Vec<Query>) {
     for ((provider, event), at) in &cache.inbox {
         let sql = "INSERT INTO inbox (provider, event_id, at) VALUES ($1, $2, $3)";

@@ -1,4 +1,5 @@
-//! Implements `Ledger`, the contract through which the rules of `core` read and write the tables.
+//! Implements `Ledger`, the trait through which the functions of `doorbuster-core` read and write
+//! the tables.
 
 use doorbuster_core::event::{Actor, Event};
 use doorbuster_core::money::{Checkout, Money, Payment, PaymentId, Refund, RefundId};

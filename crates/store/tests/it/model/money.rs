@@ -1,5 +1,5 @@
-//! Transactions with money. The rules run them on any ledger, and the store's methods run them on a
-//! store.
+//! Transactions with money. They run as functions of `doorbuster-core` on any ledger, or as methods
+//! of a store.
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
@@ -51,7 +51,7 @@ fn news() -> impl Strategy<Value = RefundUpdate> {
     ]
 }
 
-/// Returns a transaction and its ticket.
+/// Generates a transaction, and the index that chooses its ticket.
 pub fn ops() -> impl Strategy<Value = (Index, Op)> {
     let (event, payment) = (|| 0..12_u8, || 0..8_u8);
     let how = select(vec![

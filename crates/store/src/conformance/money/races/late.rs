@@ -164,7 +164,7 @@ pub async fn late_payments_and_rivals_compete_for_returned_units(fixture: Fixtur
         assert_eq!(
             (c.in_slots, c.held, c.paid),
             (in_slot, held, paid),
-            "units in slots, held, paid"
+            "units (in slots, held, paid) differ"
         );
         fixture.check_invariants().await;
         lacked += slot.lacked.load(Ordering::SeqCst);
