@@ -92,7 +92,8 @@ impl BlockIndex {
 }
 
 impl Blocks {
-    /// Returns whether the buyer or one of these addresses is blocked. Counts blocked callers.
+    /// Returns whether the buyer or one of these addresses is blocked. If so, counts the caller for
+    /// [`Blocks::blocked_count`].
     pub fn is_blocked(
         &self,
         addresses: impl IntoIterator<Item = IpAddr>,

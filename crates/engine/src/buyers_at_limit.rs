@@ -1,5 +1,6 @@
-//! Remembers which buyers have reached the limit of an item. When the store settles a buyer's
-//! ticket, the node gets the store's count of the buyer's units.
+//! Remembers which buyers have reached the limit of an item. If the store or a slot finds that a
+//! request exceeds the limit, the node reads the store's count of the buyer's units, and remembers
+//! the count.
 //!
 //! A slot has quotas only for the buyers who bought under the slot's current grant. After a pause
 //! or a restart, the slot has a new grant and lacks the earlier quotas. A slot of another node also
@@ -28,8 +29,8 @@ struct AtLimitState {
     /// The number of ended orders that the node knew of when it read the entries. When another
     /// order ends, the entries are out of date.
     endings: u64,
-    /// The units of each buyer, by the buyer's keyed hash, and the time at which the node read
-    /// them.
+    /// Maps the keyed hash of a buyer to the buyer's units, and to the time at which the node read
+    /// these units.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
 }
 
@@ -91,22 +92,34 @@ mod tests {
     fn a_buyer_at_the_limit_is_known_until_an_order_ends() {
         let (at_limit, two) =
             (BuyersAtLimit::default(), Units::new(2).expect("the number is in range"));
-        assert_eq!(at_limit.refuses(7, Units::ONE, 3, 0, NOW), None, "unknown buyer");
+        assert_eq!(
+            at_limit.refuses(7, Units::ONE, 3, 0, NOW),
+            None,
+            "a buyer without a count must not be refused"
+        );
         at_limit.learn(7, 2, 4);
         assert_eq!(at_limit.refuses(7, two, 3, 4, NOW), Some(2));
         assert_eq!(
             at_limit.refuses(7, two, 3, 4, Duration::from_secs(60)),
             None,
-            "this node's memory is old, so it may lack an order with the counted units"
+            "a count must not be used if this node may lack one of the counted orders"
         );
         assert_eq!(
             at_limit.refuses(7, Units::ONE, 3, 4, NOW),
             None,
             "a request within the limit must not be refused"
         );
-        assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the limit was raised");
-        assert_eq!(at_limit.refuses(8, two, 3, 4, NOW), None, "another buyer");
-        assert_eq!(at_limit.refuses(7, two, 3, 5, NOW), None, "an order ended");
+        assert_eq!(at_limit.refuses(7, two, 4, 4, NOW), None, "the raised limit must apply");
+        assert_eq!(
+            at_limit.refuses(8, two, 3, 4, NOW),
+            None,
+            "the count of one buyer must not refuse another buyer"
+        );
+        assert_eq!(
+            at_limit.refuses(7, two, 3, 5, NOW),
+            None,
+            "a count must not be used after another order ended"
+        );
         at_limit.learn(8, 3, 5);
         at_limit.learn(9, 3, 4);
         assert_eq!(

@@ -12,9 +12,9 @@
 //! If the store has something new, one node reads all sales and leaves a copy in the shared Redis
 //! for the other nodes. `docs/caching.md` describes all caches.
 //!
-//! This part of a node owns the connection to the shared Redis, and the time of the last read
-//! for an unknown id. It calls the store, and puts the sales that it finds into the catalogue. The
-//! handlers of requests with unknown ids call it, and the job that reloads the catalogue.
+//! This part of a node owns the connection to the shared Redis, and the time of the last read for
+//! an unknown id. It calls the store, and puts the sales that it finds into the catalogue. It has
+//! two callers: the handlers of requests with unknown ids, and the job that reloads the catalogue.
 pub mod copy;
 mod numbers;
 mod state;
@@ -33,8 +33,8 @@ use crate::node::Node;
 
 /// How long "nothing new" is remembered, on each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// The minimum time between the starts of two reads for unknown ids, as a multiple of the duration
-/// of the first read.
+/// The time between the starts of two reads for unknown ids is at least this many times the
+/// duration of the first read.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -90,7 +90,7 @@ impl SharedRead for MarkerRead {
     }
 }
 
-/// Reads all sales of this version.
+/// Reads all sales of the catalogue at this version.
 struct CatalogueRead<'a> {
     version: &'a str,
 }

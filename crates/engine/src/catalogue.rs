@@ -28,8 +28,9 @@ pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 /// How long after a sale's end a node remembers which purchase requests hold an order of the sale.
 const REMEMBERED_AFTER_END_MS: i64 = 86_400_000;
 
-/// A page requests a sale's status by a version. A page that has not seen the latest changes
-/// requests an earlier version. Requests for this many earlier versions also get the cached status.
+/// A page's request for a sale's status names a version of the status. A page that has not seen the
+/// latest changes names an earlier version. Requests for this many earlier versions also get the
+/// cached status.
 const VERSIONS_SHARED: u64 = 4;
 
 /// The state that survives a change of a sale's row.
@@ -40,7 +41,7 @@ pub struct SaleRuntime {
     pub draining: AtomicBool,
     /// Locked while an operator or a job changes the sale.
     pub sale_lock: tokio::sync::Mutex<()>,
-    /// The answers to buyers, by kind.
+    /// Counts the answers to buyers, with one counter for each kind of answer.
     pub answer_counts: AnswerCounts,
     /// On a node: the refusals that edges reported. On an edge: the edge's refusals that no node
     /// knows yet.
@@ -133,8 +134,8 @@ impl SaleState {
             && self.row.closed_at.is_none_or(|at| at.plus(REMEMBERED_AFTER_END_MS) <= now)
     }
 
-    /// Returns whether the sale's slots have units. The slots have units from the sale's scheduling
-    /// to its close, except during a pause.
+    /// Returns whether the sale's slots have open grants. The slots have open grants from the
+    /// sale's scheduling to its close, except during a pause.
     #[must_use]
     pub fn has_open_slots(&self) -> bool {
         matches!(self.row.phase, Phase::Scheduled | Phase::Open)

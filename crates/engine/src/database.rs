@@ -1,4 +1,4 @@
-//! A node's duties for a shared database, apart from queries. The database's history has a row for
+//! What a node does for a shared database besides queries. The database's history has a row for
 //! each server that became the primary of the database. The node remembers the newest row and
 //! reacts to failovers. It also watches the standbys and checks that commits return in time.
 //!

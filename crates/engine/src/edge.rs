@@ -3,9 +3,9 @@
 //! that the request cannot succeed, and passes all other requests to nodes with the role `api`.
 //! `doorbuster_core::edge` has the rules of an edge.
 //!
-//! This part of a node owns the connections from an edge to the nodes, the age of the edge's
-//! copy, and the counts of refused and passed requests. It reads the feed from Redis, and puts the
-//! sales of the feed into the catalogue. The handlers of an edge's requests call it.
+//! This part of a node owns the connections from an edge to the nodes, and the age of the edge's
+//! copy. It also owns the counts of refused and passed requests. It reads the feed from Redis, and
+//! puts the sales of the feed into the catalogue. The handlers of an edge's requests call it.
 pub mod feed_counts;
 mod follow;
 pub mod keys;
@@ -45,7 +45,8 @@ use crate::slot_layout::redis_prefix;
 #[derive(Clone, Copy, Debug, Default)]
 struct Freshness {
     head: Option<FeedHead>,
-    /// The edge's own time, in milliseconds, at which it last read a new head of the feed.
+    /// When the edge last read a new head of the feed, by the edge's own monotonic clock, in
+    /// milliseconds.
     read_at: i64,
     clock: Option<ClockReading>,
 }
@@ -73,7 +74,7 @@ pub struct EdgeNode {
     pub relay: Relay,
     /// The number of reports of refusals so far.
     reports: AtomicU64,
-    /// The number of live edges in the feed. Zero until this edge has read the number.
+    /// The number of live edges, as the feed says. Zero until this edge has read the number.
     pub edges: Arc<AtomicU32>,
     freshness: ArcSwap<Freshness>,
     started: Instant,

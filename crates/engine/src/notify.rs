@@ -267,8 +267,8 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether this node publishes orders of buyers with this tag. It does if one of these
-    /// buyers has a reader on this node, or had one within the last minute.
+    /// Returns whether this node publishes orders of buyers with this tag. The node does so if one
+    /// of these buyers has a reader on this node, or had one within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()

@@ -74,7 +74,7 @@ struct Failures {
     began: Instant,
     newest: Instant,
     logged: Instant,
-    /// The number of failures since the last log line, by the log event of the job.
+    /// Maps the log event of a job to the number of the job's failures since the last log line.
     by_job: BTreeMap<&'static str, u64>,
     error: String,
 }

@@ -87,9 +87,8 @@ struct Set {
 }
 
 impl Set {
-    /// Writes an entry over an entry that differs only in its time, over an empty entry, or over
-    /// the oldest entry, in this order of preference. Returns whether this function overwrote the
-    /// oldest entry.
+    /// Writes an entry. Replaces an entry that differs only in its time. If there is none, takes an
+    /// empty entry. If no entry is empty, overwrites the oldest entry and returns true.
     fn put(&mut self, new: Entry) -> bool {
         let equal = self.entries.iter().position(|entry| entry.repeats(new));
         let free = equal.or_else(|| self.entries.iter().position(|entry| entry.buyer == 0));

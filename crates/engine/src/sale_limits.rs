@@ -1,5 +1,5 @@
 //! The request limits of a sale: their rules, and the parts of their state that the catalogue
-//! keeps. `gate` checks requests against these limits.
+//! keeps. The crate `doorbuster-gate` checks requests against these limits.
 
 mod rules;
 mod sale_wide;
@@ -14,7 +14,7 @@ pub use rules::{LimitRules, SCOPES};
 pub use sale_wide::SaleWide;
 pub use table::{LimitCell, LimitTable};
 
-/// The kind of request. Each route has its own counts.
+/// The kind of a request. Each kind has its own states of limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// A purchase.

@@ -72,9 +72,9 @@ impl SaleRoom<'_> {
         self.item.map_or(&self.sale.runtime.room, |item| &item.work.room)
     }
 
-    /// Returns the room's part of `per_sec`, which is the number of visitors whom all rooms of the
-    /// sale admit per second. If more buyers arrive per second than this part, an automatic room
-    /// opens.
+    /// `per_sec` is the number of visitors whom all rooms of the sale together admit per second.
+    /// Returns this room's part of the number. If more buyers than this part arrive per second, an
+    /// automatic room opens.
     pub fn part_of(&self, per_sec: u64) -> u64 {
         (per_sec / self.rooms_of_sale() as u64).max(1)
     }

@@ -67,7 +67,7 @@ impl WaiterEntry {
     }
 }
 
-/// Waiting requests by their tickets' tokens.
+/// The waiting requests. An entry is found by the token of its ticket.
 #[derive(Debug)]
 pub struct VerdictWaiters {
     shards: Vec<Mutex<HashMap<Token, WaiterEntry, foldhash::fast::FixedState>>>,

@@ -22,7 +22,7 @@ pub fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
 
-/// Converts an amount of money. `currency` is the currency as stored.
+/// Converts an amount of money. `currency` is the text in the store.
 pub fn amount(amount_minor: i64, currency: &str) -> Money {
     let currency =
         Currency::parse(currency).expect("stored currencies were parsed by the same rule");

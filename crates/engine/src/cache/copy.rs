@@ -314,16 +314,32 @@ mod tests {
     fn a_copy_of_another_version_or_database_is_refused() {
         let rows = rows(20);
         let bytes = encode(&key(), &rows).expect("short enough");
-        assert_eq!(parse(&bytes, &key(), "00000002/77"), None, "another version");
-        assert_eq!(parse(&bytes, &IdKey::new([6; 32]), &rows.version), None, "another database");
-        assert_eq!(parse(&bytes[..bytes.len() - 1], &key(), &rows.version), None, "truncated");
+        assert_eq!(
+            parse(&bytes, &key(), "00000002/77"),
+            None,
+            "a copy of another version must be refused"
+        );
+        assert_eq!(
+            parse(&bytes, &IdKey::new([6; 32]), &rows.version),
+            None,
+            "a copy of another database must be refused"
+        );
+        assert_eq!(
+            parse(&bytes[..bytes.len() - 1], &key(), &rows.version),
+            None,
+            "a truncated copy must be refused"
+        );
         for nothing in [TOO_LONG, b"", b"{}", "抢".repeat(20).as_bytes()] {
             assert_eq!(parse(nothing, &key(), &rows.version), None);
         }
         let changed = String::from_utf8(bytes)
             .expect("text")
             .replace("\"price_minor\":10,", "\"price_minor\":11,");
-        assert_eq!(parse(changed.as_bytes(), &key(), &rows.version), None, "a forged price");
+        assert_eq!(
+            parse(changed.as_bytes(), &key(), &rows.version),
+            None,
+            "a copy with a forged price must be refused"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct ItemNumbers {
     pub access: u64,
     /// Units that are available now. `None` means that the stock is unlimited.
     pub remaining: Option<u64>,
-    /// Units of reserved, unpaid orders. They may come back.
+    /// Units of reserved, unpaid orders. They become available again if the orders are not paid.
     pub held: u64,
     /// Units of paid orders.
     pub paid: u64,
@@ -23,7 +23,7 @@ pub struct ItemNumbers {
 impl Engine {
     /// Returns an item's numbers. They combine the counts at the last commit with the units that
     /// the item's slots have now. If a slot does not answer, all units that the item's slots got
-    /// from the store count as available.
+    /// from the store count as available. The same applies if this node does not reach all slots.
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

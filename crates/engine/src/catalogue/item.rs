@@ -60,8 +60,8 @@ pub struct ItemWork {
     /// Whether this node stopped the item's slots for a drain. If so, this node must start the
     /// slots again.
     pub stopped_here: AtomicBool,
-    /// The store time until which this node takes no units from the item's pool. It is set when
-    /// this node gave units to the pool for another node.
+    /// Until this time of the store's clock, in milliseconds, this node takes no units from the
+    /// item's pool. The node sets the time when it gives units to the pool for another node.
     pub pool_rests_until: AtomicI64,
     /// The state of the item's own waiting room. It is used only if the room opens automatically
     /// and each item has a room.

@@ -100,11 +100,15 @@ mod tests {
         leaving.respread(&slots(0..4), &slots(0..1));
         assert_eq!(leaving.list(), slots(1..4));
         leaving.respread(&slots(0..1), &slots(0..2));
-        assert_eq!(leaving.list(), slots(2..4), "slot 1 is back");
+        assert_eq!(
+            leaving.list(),
+            slots(2..4),
+            "a slot that is in the spread again must not be listed"
+        );
         leaving.remove(slots([2])[0]);
         assert_eq!((leaving.list(), leaving.is_empty()), (slots([3]), false));
         leaving.observe(&slots([5]));
-        assert_eq!(leaving.list(), slots([5]), "only slot 5 has a grant");
+        assert_eq!(leaving.list(), slots([5]), "slots without an open grant must not be listed");
         leaving.observe(&[]);
         assert!(leaving.is_empty());
     }

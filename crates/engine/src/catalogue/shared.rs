@@ -30,7 +30,7 @@ pub(crate) struct CatalogueCheck {
 }
 
 impl SharedCatalogue {
-    /// Returns the catalogue. A later change does not affect it.
+    /// Returns the catalogue. A later change does not affect the returned catalogue.
     pub(crate) fn load(&self) -> Guard<Arc<Catalogue>> {
         self.current.load()
     }

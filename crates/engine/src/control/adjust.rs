@@ -59,8 +59,8 @@ impl Engine {
         outcome
     }
 
-    /// Returns the result for an item of a closed sale. An earlier call with the same key may have
-    /// changed the total.
+    /// Returns the result for an item of a closed sale. The total cannot change any more, but an
+    /// earlier call with the same key may have changed it.
     async fn adjusted_before_close(
         &self,
         adjustment: &Adjustment,

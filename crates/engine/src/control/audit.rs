@@ -98,9 +98,9 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`], but not
-/// much longer than [`RUSH_MAX`]. `settled` returns how many tickets this program has settled so
-/// far.
+/// Waits until fewer than [`RUSH_TICKETS`] tickets are settled within one [`RUSH_WINDOW`]. If the
+/// rush continues, the wait ends soon after [`RUSH_MAX`]. `settled` returns how many tickets this
+/// program has settled so far.
 async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     let begun = Instant::now();
     let mut seen = settled();
@@ -201,8 +201,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_audit_waits_for_the_end_of_a_rush_within_a_bound() {
-        assert_eq!(waits(|_| 0).await, 1, "without purchases");
-        assert_eq!(waits(|_| RUSH_TICKETS - 1).await, 1, "few purchases");
+        assert_eq!(waits(|_| 0).await, 1, "without purchases, the audit must wait one second");
+        assert_eq!(
+            waits(|_| RUSH_TICKETS - 1).await,
+            1,
+            "with few purchases, the audit must wait one second"
+        );
         assert_eq!(
             waits(|second| if second < 7 { RUSH_TICKETS } else { 3 }).await,
             8,

@@ -46,7 +46,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Looks at each item of an open sale that has an automatic spread.
+/// Looks at each item that has an automatic spread and whose sale is open.
 async fn look_at_all(engine: &Engine, observed: &mut HashMap<ItemId, Observed>, began: Instant) {
     let catalogue = engine.node.catalogue().clone();
     let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue

@@ -33,7 +33,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 }
 
 /// Loads the changes that other nodes made since the version `since`. Returns the version up to
-/// which this node then has the whole catalogue, or `None` if it skipped a changed sale.
+/// which this node then has the whole catalogue, or `None` if this function skipped a changed sale.
 async fn reload(engine: &Engine, since: Option<&str>) -> Result<Option<String>, EngineError> {
     engine.node.meter().count_catalogue_check();
     // `known` is the catalogue before the store is read. If another task changes a sale during this

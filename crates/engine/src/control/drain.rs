@@ -24,11 +24,11 @@ use super::slot_reconciliation;
 /// How long other nodes keep draining if the node that began the drain does not end the drain. This
 /// time is a little longer than the wait of the node that began the drain.
 const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
-/// The time between two checks for drains that other nodes began, while this node knows of such a
-/// drain. If the node learns of another drain, the next check starts at once.
+/// While this node knows of a drain that another node began, it checks for such drains at this
+/// interval. If the node learns of another drain, the next check starts at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// The time between two checks for drains that other nodes began, while this node knows of no such
-/// drain.
+/// While this node knows of no drain that another node began, it checks for such drains at this
+/// interval.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// While a node waits for other nodes or for the end of a drain, it checks the store at this
 /// interval.
@@ -163,7 +163,7 @@ impl Engine {
         }
     }
 
-    /// Closes the grants of these slots, because another node may wait for them in order to change
+    /// Closes the grants of these slots, because another node may wait for this before it changes
     /// the phase. Then waits until the other nodes have closed the grants of their slots, at most
     /// until the time `until`. If a node has not closed its grants at that time, logs a warning.
     pub(super) async fn await_other_nodes(

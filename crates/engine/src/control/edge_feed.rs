@@ -2,7 +2,7 @@
 //! blocks, and the hashes of requests that hold orders.
 //!
 //! Only one node writes: the node that has the lock of the feed. This node writes each change
-//! immediately. Several times per second, it writes the head of the feed, which shows edges how
+//! immediately. Several times per second, it writes the head of the feed. The head shows edges how
 //! recent the feed is. If no edge is alive, the node writes nothing.
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -112,14 +112,14 @@ async fn write_while_held(
     Ok(())
 }
 
-/// One generation of the feed, up to this node's last write.
+/// Writes one generation of the feed. The fields say what this node has written so far.
 struct FeedWriter<'a> {
     node: &'a Node,
     shared: &'a SharedRedis,
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
-    /// For each sale, the state that its newest entries contain.
+    /// For each sale, the state in the newest entries of the sale.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,

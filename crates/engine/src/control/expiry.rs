@@ -26,8 +26,8 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
 
-/// The longest time of one run. A metric shows how long the run takes, so an alarm can find a run
-/// that does not end.
+/// A run ends after this time, even if more orders are due. A metric shows how long a run takes. So
+/// an alarm can find a run that takes much longer, because it hangs.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 /// Expires orders until the program stops.

@@ -58,7 +58,7 @@ pub struct JobSignals {
     pub(crate) batch_settled: Notify,
     pub(super) drains_changed: Notify,
     /// Tickets that other nodes refused and for which no request on this node waits. Such a ticket
-    /// may belong to a waitlist entry that was passed over.
+    /// may belong to a waitlist entry that was refused when its turn came.
     pub(super) foreign_refusals: ForeignRefusals,
     /// Notified when a sale may have opened. From then on, other nodes may recall units from this
     /// node's slots.

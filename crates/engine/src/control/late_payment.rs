@@ -13,7 +13,9 @@ use crate::engine::{Engine, EngineError};
 use crate::outage_log;
 
 impl Engine {
-    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. Never returns
+    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks units
+    /// for the payment's order, recalls units from the slots and tries again. The last try refunds
+    /// the payment if units are still missing. So the result is never
     /// [`CaptureOutcome::UnitsMissing`].
     ///
     /// # Errors

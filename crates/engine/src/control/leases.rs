@@ -140,8 +140,8 @@ async fn take_over(engine: &Engine) -> Result<(), EngineError> {
     }
 }
 
-/// Reads which nodes have a valid lease, answers the questions of these nodes, and returns the
-/// nodes.
+/// Reads and returns the nodes that have a valid lease. Also answers the questions of these nodes
+/// about refusals.
 async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
     let nodes = engine.node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
@@ -152,7 +152,7 @@ async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
         engine.slots().set_live_nodes(&heard);
         engine.node.control().queues_changed.notify_one();
     }
-    // Each node's lease row contains its questions to other nodes about refusals.
+    // The row of a node's lease contains the node's questions to other nodes.
     if engine.node.answer_questions(&nodes) {
         // This second renewal shows this node's answers to the other nodes at once.
         engine

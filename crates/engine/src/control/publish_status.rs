@@ -98,7 +98,7 @@ mod tests {
         let mut is_due = |after_ms, digest, readers| {
             published.is_due(&sale, digest, begun + Duration::from_millis(after_ms), readers)
         };
-        assert!(is_due(0, digest(1, false), 10), "the first status");
+        assert!(is_due(0, digest(1, false), 10), "the first status must be published at once");
         assert!(!is_due(249, digest(1, false), 10));
         assert!(
             is_due(250, digest(1, false), 10),
@@ -109,10 +109,13 @@ mod tests {
             is_due(2_250, digest(1, false), 10_000),
             "with 10,000 readers, counts must be published every two seconds"
         );
-        assert!(is_due(2_300, digest(1, true), 20_000), "no units are left");
+        assert!(
+            is_due(2_300, digest(1, true), 20_000),
+            "the end of the units must be published at once"
+        );
         assert!(!is_due(2_350, digest(1, true), 20_000));
-        assert!(is_due(2_400, digest(2, true), 20_000), "another phase");
-        assert!(is_due(2_450, None, 20_000), "the sale was deleted");
+        assert!(is_due(2_400, digest(2, true), 20_000), "a new phase must be published at once");
+        assert!(is_due(2_450, None, 20_000), "the deletion of a sale must be published at once");
         assert!(
             is_due(2_500, digest(2, true), 20_000),
             "the first status of a sale that was created again must be published"

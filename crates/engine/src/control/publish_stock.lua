@@ -1,4 +1,5 @@
--- Writes the published numbers of a sale. Other programs read them, also from replicas.
+-- Writes the published numbers of a sale. Other programs read these numbers, on this server or on
+-- its replicas.
 -- KEYS: the sale's hash.
 -- ARGV: the writer's fencing number, the lifetime in milliseconds, then pairs of field and value.
 -- Returns 1. If a later writer has written, writes nothing and returns 0.

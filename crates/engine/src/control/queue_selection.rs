@@ -1,6 +1,6 @@
-//! Selects the slots whose queues this node reads. A slot is selected if it is assigned to this
-//! node and its sale may have tickets. Runs every second, and when a sale or the set of nodes
-//! changes.
+//! Selects the slots whose queues this node reads. A slot's queue has the slot's tickets that wait
+//! for their verdicts. A slot is selected if it is assigned to this node and its sale may have
+//! tickets. Runs every second, and when a sale or the set of nodes changes.
 //!
 //! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
 //! scheduled sale are read only shortly before it opens.

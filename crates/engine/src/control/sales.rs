@@ -115,7 +115,7 @@ impl Engine {
                 self.node.store().grants(item.row.id).await?.iter().map(|grant| grant.slot),
             );
         }
-        // The grants of an item are ordered by slot.
+        // The grants of an item are ordered by slot, so the grants of one slot follow each other.
         slots.dedup();
         Ok(slots)
     }

@@ -147,9 +147,8 @@ async fn close_leftover(
     Ok(())
 }
 
-/// Wakes the reconciliation of items for which a signal may have been missed. These are items with
-/// units in the pool, with a pending recall, or with a slot that is stopped or lacks a grant or
-/// feed rows.
+/// Wakes the reconciliation of items for which a signal may have been missed. These items have
+/// units in the pool, a pending recall, or a slot that is stopped or lacks a grant or feed rows.
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.node.catalogue().clone();
     if engine.node.watches_slots() {

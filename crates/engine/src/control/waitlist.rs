@@ -3,8 +3,9 @@
 //! resumed or ended.
 //!
 //! If two nodes run the job at the same time, this does no harm. The store gives each unit once, in
-//! the order of the entries, and ends each entry once. If the job passes over a buyer, the node to
-//! which the buyer is connected notifies the buyer.
+//! the order of the entries, and ends each entry once. The job passes over a buyer who has reached
+//! the limit, or whose request already holds an order. The node to which this buyer is connected
+//! then notifies the buyer.
 use std::sync::Arc;
 
 use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
@@ -20,7 +21,7 @@ use crate::scheduler::{NextRun, Work};
 /// The number of waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Notifies buyers whom another node passed over, if they are connected to this node. Runs until
+/// Notifies the buyers who are connected to this node and whom another node passed over. Runs until
 /// the program stops. A refused ticket does not name its buyer, so this job reads the waitlist
 /// entry.
 pub(super) async fn notify_passed_over(node: Arc<Node>) {

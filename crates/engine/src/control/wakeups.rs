@@ -1,5 +1,5 @@
-//! Wakes jobs early when other nodes recall units from this node, or when the server of a slot
-//! changed. If a signal is missed, the only effect is that the jobs run later.
+//! Wakes jobs early when other nodes recall units from this node, or when the set of servers that
+//! hold slots changed. If a signal is missed, the only effect is that the jobs run later.
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,8 @@ const RECALL_POLL_AT_TAIL: Duration = Duration::from_millis(10);
 /// The interval of the checks for recalls while no sale is open.
 const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
-/// Checks the slots whenever their servers have changed, until the program stops.
+/// Checks the slots after each change of the set of servers that hold slots, until the program
+/// stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let mut seen = engine.slots().evidence().changes;
     loop {

@@ -61,8 +61,8 @@ impl Check {
         }
     }
 
-    /// Returns how long the commit took. For a running commit, returns either the time until now or
-    /// the duration of the previous check, whichever is longer. So an alarm also detects a commit
+    /// Returns how long the commit took. For a running commit, returns the longer of two times: the
+    /// time until now, and the duration of the previous check. So an alarm also detects a commit
     /// that never returns, and the alarm does not stop when the next check begins.
     fn duration(&self) -> Duration {
         match &*self.result.borrow() {

@@ -52,8 +52,8 @@ pub async fn run(engine: Arc<Engine>) {
                 }
             }
         }
-        // The progress is read before the next check begins. After that, the newest check would
-        // nearly always still be running.
+        // The progress is read before the next check begins, because a check that has just begun is
+        // nearly always still running.
         let progress = engine.node.database().commit_check.progress();
         if engine.node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
             engine.node.database().commit_check.begin_if_due(engine.node.store());
@@ -86,9 +86,9 @@ async fn react(node: &Node) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// After a change of the database's history, pauses the sales that must be paused, and checks
-/// whether the database has the orders that this node acknowledged. A node that starts does this
-/// before it sells. Returns whether the function paused a sale.
+/// Reacts to a change of the database's history. Pauses the sales that must be paused. Checks
+/// whether the database has the orders that this node acknowledged. A node that starts calls this
+/// function before it sells. Returns whether the function paused a sale.
 pub(crate) async fn pause_after_change(store: &Store) -> Result<bool, StoreError> {
     let HistoryReaction { paused, lost } = store.react_to_history().await?;
     if let Some(lost) = lost {

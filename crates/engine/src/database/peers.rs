@@ -18,7 +18,7 @@ use tokio::time::timeout;
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Longest answer of a peer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// The largest number of addresses of one peer that are asked. Further addresses are ignored.
+/// A node asks at most this many addresses of one peer. Further addresses are ignored.
 const ADDRESSES_MAX: usize = 64;
 const NEWEST: &str = include_str!("newest_history.lua");
 

@@ -55,8 +55,9 @@ struct FeedReader<'a> {
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
     at: Follower,
-    /// The entries that the edge has read but does not use yet, by name. The edge uses these
-    /// entries when it has read the whole feed.
+    /// The entries that the edge has read but does not use yet: each entry's name and its text. An
+    /// entry without a text is empty in the feed. The edge uses these entries when it has read the
+    /// whole feed.
     kept: BTreeMap<String, Option<String>>,
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.

@@ -36,7 +36,7 @@ struct KeysRecord {
     buyer_secret: Option<String>,
 }
 
-/// The sealed keys, by their names in Redis.
+/// The sealed keys. Each pair has the name in Redis, and the keys that are stored under this name.
 pub struct SealedKeys(Vec<(String, Vec<u8>)>);
 
 impl SealedKeys {

@@ -192,9 +192,17 @@ mod tests {
         };
         let text = head_text(&key(), &head);
         assert_eq!(parse_head(&key(), head.generation, text.as_bytes()), Some(head));
-        assert_eq!(parse_head(&key(), 7, text.as_bytes()), None, "another generation");
+        assert_eq!(
+            parse_head(&key(), 7, text.as_bytes()),
+            None,
+            "the head of another generation must be invalid"
+        );
         let other = IdKey::new([6; 32]);
-        assert_eq!(parse_head(&other, head.generation, text.as_bytes()), None, "another database");
+        assert_eq!(
+            parse_head(&other, head.generation, text.as_bytes()),
+            None,
+            "the head of another deployment must be invalid"
+        );
         let forged = text.replace(" 5 1 0", " 9 1 0");
         assert_eq!(parse_head(&key(), head.generation, forged.as_bytes()), None);
         assert_eq!(parse_head(&key(), head.generation, b"short"), None);

@@ -32,10 +32,10 @@ const REPORT_BYTES_MAX: usize = 4_000;
 /// are quotes, braces, separators and the first digit of a count.
 const ENTRY_BYTES: usize = 8;
 
-/// The number of refusals by code.
+/// Maps a problem code to the number of refusals with this code.
 type Counts = BTreeMap<String, u64>;
 
-/// The refusals of each sale.
+/// Maps the id of a sale to the sale's refusals.
 type Sales = BTreeMap<String, Counts>;
 
 /// New refusals of an edge.

@@ -2,8 +2,8 @@
 //!
 //! An edge makes the statuses in its streams from its own copy. Only nodes have the events about
 //! buyers' orders and positions. So the edge keeps one WebSocket to a node, the relay. Over this
-//! connection the edge tells the node the names of the buyers, and the node sends the events of
-//! these buyers.
+//! connection the edge tells the node the names of the buyers. The node then follows these buyers:
+//! it sends their events to the edge.
 //!
 //! Events may be lost if the connection breaks, or if the edge reads too slowly. When the node
 //! resumes sending a buyer's events, the buyer's streams get the event `hello`. After this event,
@@ -342,14 +342,21 @@ mod tests {
         let first = follow(&relay, "spring");
         assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])]);
         let second = follow(&relay, "spring");
-        assert_eq!(sales(&relay), [Some(vec!["spring".to_owned()])], "positions are sent again");
+        assert_eq!(
+            sales(&relay),
+            [Some(vec!["spring".to_owned()])],
+            "a new stream must get the positions"
+        );
         let without = relay.follow(buyer(), Vec::new(), ADDRESS);
-        assert!(sales(&relay).is_empty(), "the node already follows the buyer");
+        assert!(sales(&relay).is_empty(), "a stream without sales must cause no new message");
         drop(without);
         let third = follow(&relay, "autumn");
         assert_eq!(sales(&relay), [Some(vec!["autumn".to_owned(), "spring".to_owned()])]);
         drop((first, third));
-        assert!(sales(&relay).is_empty(), "a stream is left");
+        assert!(
+            sales(&relay).is_empty(),
+            "the node must follow the buyer until the last stream ends"
+        );
         drop(second);
         assert_eq!(sales(&relay), [None]);
         drop(follow(&relay, "spring"));
@@ -367,11 +374,11 @@ mod tests {
         let mut first = follow(&relay, "spring");
         assert!(
             !relay.note_followed(&buyer()),
-            "a stream that waited for the node cannot have missed an event"
+            "a stream that waited for the node must count as having missed no event"
         );
         first.wait_until_followed().await;
         let mut second = follow(&relay, "spring");
-        assert!(second.followed.is_none(), "the node already follows the buyer");
+        assert!(second.followed.is_none(), "a second stream must not wait for the node");
         second.wait_until_followed().await;
         assert!(
             relay.note_followed(&buyer()),

@@ -151,7 +151,11 @@ mod tests {
         let sealed = about.seal(&key, EDGE_HEADER);
         assert_eq!(EdgeDescription::open(&key, EDGE_HEADER, &sealed), Some(about.clone()));
         assert_eq!(EdgeDescription::open(&other, EDGE_HEADER, &sealed), None);
-        assert_eq!(EdgeDescription::open(&key, RELAY_HEADER, &sealed), None, "another purpose");
+        assert_eq!(
+            EdgeDescription::open(&key, RELAY_HEADER, &sealed),
+            None,
+            "a value must not open for another header"
+        );
         assert!(
             about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
         );

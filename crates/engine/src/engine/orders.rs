@@ -12,7 +12,7 @@ use crate::catalogue::ItemState;
 use crate::control;
 
 /// A call that ends an order waits at most this long until the order's slot has applied the feed
-/// row about this end.
+/// row that reports the end.
 const RECONCILE_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The result of looking up an order id.

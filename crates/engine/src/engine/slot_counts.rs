@@ -12,9 +12,10 @@ use crate::catalogue::ItemState;
 const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 
 impl Engine {
-    /// Returns the number of units for which an item's slots can issue tickets now. If a slot does
-    /// not answer in time, returns the number of all unsettled units that the item's slots got from
-    /// the store.
+    /// Returns the number of units for which an item's slots can issue tickets now. This number is
+    /// unknown if a slot does not answer in time, or if this node does not reach all slots. In
+    /// these cases, returns the number of all unsettled units that the item's slots got from the
+    /// store.
     pub async fn available_units(&self, item: &ItemState) -> u64 {
         let in_slots = item.gauge.counts().in_slots;
         if in_slots == 0 || !self.node.layout().reaches_all_slots() {

@@ -32,7 +32,7 @@ use crate::waiters::VerdictWaiters;
 
 /// The number of settlers in each node. With one settler, tickets that arrive during a commit form
 /// the next batch, so batches are as large as possible. In measurements with two and three
-/// settlers, commits were smaller, and the orders per second were 5% fewer.
+/// settlers, commits were smaller, and the server made 5% fewer orders per second.
 const SETTLERS: usize = 1;
 /// At the start, this many old grants are closed at the same time. The store groups their commits.
 const RECOVERIES_AT_ONCE: usize = 64;
@@ -93,8 +93,8 @@ pub struct EngineOptions {
     pub allow_fsync_off: bool,
     /// The sources of the newest history of a shared database.
     pub database: DatabaseOptions,
-    /// Called when the store has failed permanently, or when a job has ended too early. The process
-    /// must then end.
+    /// Called when the store has failed permanently, or when a job has ended too early. The
+    /// function must make the process end.
     pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -274,8 +274,8 @@ fn open_shared(
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
     let (urls, prefix) = (expose_urls(urls), key_prefix(options));
     let shared = SharedRedis::new(&urls, &prefix)?;
-    // If the servers are independent, a lock needs a majority of the servers. A cluster counts as
-    // one server.
+    // If the servers are independent, a lock needs a majority of the servers. A Redis cluster
+    // counts as one server.
     let places = if slots.is_cluster() {
         vec![shared.clone()]
     } else {

@@ -71,7 +71,7 @@ impl Engine {
             tracing::warn!(
                 %error,
                 event = "node.release_failed",
-                "failed to release this node's leases; other nodes get its units when the lease lapses"
+                "failed to release this node's leases; other nodes get its units when the leases lapse"
             );
         }
         if self.node.this_node().roles.settle

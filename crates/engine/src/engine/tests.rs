@@ -152,7 +152,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     assert_eq!((created, sold_out), (10, 1_990));
     let counts = counts(&engine);
     assert_eq!((counts.pool, counts.in_slots, counts.held), (0, 0, 100));
-    assert!(engine.node.meter().read().tickets < 100, "too many requests reached the store");
+    assert!(engine.node.meter().read().tickets < 100, "100 or more requests reached the store");
     let audit = engine.audit().await.expect("the store is available");
     assert!(audit.findings.is_empty(), "{audit:?}");
     engine.stop().await;
@@ -205,7 +205,7 @@ async fn the_units_of_an_expired_hold_are_sold_again() {
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(1), 1, 300).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // Only tests of the whole program check how soon the units are sold again.
+    // The bound is generous. Tests of the whole program check how soon units are sold again.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     loop {
         match buy(&engine, "bert", "k", 1).await {
@@ -403,7 +403,7 @@ async fn a_waiting_request_keeps_its_future_small() {
     let purchase = Purchase { buyer, key, request, sale, item, units, wait: WAIT, door: None };
     let buying = engine.buy(&purchase);
     let room = std::mem::size_of_val(&buying);
-    assert!(room <= 1_280, "a request in progress takes {room} bytes");
+    assert!(room <= 1_280, "the future takes {room} bytes, but the bound is 1,280");
     drop(buying);
     engine.stop().await;
 }

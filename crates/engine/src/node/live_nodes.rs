@@ -37,9 +37,10 @@ struct AboutRoles {
     roles: Vec<String>,
 }
 
-/// Returns the nodes that renewed their leases recently. Compares each lease with this node's own
-/// lease, because the newest lease may belong to a node that is gone. This can happen after the
-/// store's clock was set back. If this node has no lease, compares with the newest lease.
+/// Returns the nodes that renewed their leases recently. Compares the end of each lease with the
+/// end of this node's own lease. The lease that ends last would be a bad reference: after the
+/// store's clock was set back, this lease may belong to a node that is gone. Only a node without a
+/// lease uses this reference.
 fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
     let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
     let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
@@ -176,8 +177,12 @@ mod tests {
         let rows = [row(1, 9_000), row(2, 7_001), row(3, 7_000)];
         let found = |own| heard(&rows, NodeId(own)).map(|row| row.node.0).collect::<Vec<_>>();
         assert_eq!(found(1), [1, 2]);
-        assert_eq!(found(4), [1, 2], "a node without a lease must compare with the newest lease");
-        assert_eq!(found(3), [1, 2, 3], "leases that end later than the own lease must count");
+        assert_eq!(
+            found(4),
+            [1, 2],
+            "a node without a lease must compare with the lease that ends last"
+        );
+        assert_eq!(found(3), [1, 2, 3], "a node whose lease ends later must count");
         assert_eq!(heard(&[], NodeId(1)).count(), 0);
     }
 }

@@ -73,9 +73,9 @@ mod tests {
         assert_eq!(
             after(&[3, 1, 1, 3, 1, 1, 1, 1]),
             (1, 3),
-            "a check that finds the nodes again must restart the count of checks"
+            "a check that finds all nodes again must restart the count of missed checks"
         );
-        assert_eq!(after(&[2, 0]), (0, 2), "a check may miss even this node's own lease");
+        assert_eq!(after(&[2, 0]), (0, 2), "a check that finds no lease must set `now` to 0");
     }
 
     #[test]
@@ -86,12 +86,12 @@ mod tests {
         assert_eq!(
             after(&[vec![3], missed(2), missed(1)[1..].to_vec()].concat()),
             (1, 2),
-            "when two nodes leave in turn, each must count for the same time"
+            "a node that leaves later must count for as long as the node that left first"
         );
         assert_eq!(
             after(&[vec![2], missed(0)].concat()),
             (0, 1),
-            "the recent count must stay at least one"
+            "`recent` must stay at least one"
         );
     }
 }

@@ -204,7 +204,10 @@ mod tests {
         let answer = asked.lock().answers[0].clone();
         assert_eq!((answer.asked_by, answer.id, answer.is_complete), (1, question.id, true));
         assert_eq!(answer.refusals, [(5, 7, "sold_out".to_owned())]);
-        assert!(!asked.answer(NodeId(2), &[row(1, &asking)]), "it has been answered");
+        assert!(
+            !asked.answer(NodeId(2), &[row(1, &asking)]),
+            "a question must be answered only once"
+        );
         drop(question);
         assert!(!asked.answer(NodeId(2), &[row(1, &asking)]));
         assert_eq!(asked.lock().answers, []);

@@ -12,7 +12,7 @@ const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;
 
-/// Followed buyers, by their tags.
+/// The followed buyers. An entry is found by the buyer's tag, a short hash of the buyer.
 #[derive(Debug)]
 pub(super) struct FollowedBuyers {
     tags: HashMap<u32, Followed>,
@@ -88,7 +88,10 @@ mod tests {
         followed.add("anna");
         followed.add("anna");
         followed.remove("anna", now, KEEP);
-        assert!(followed.has(anna, now + KEEP * 2), "one reader is left");
+        assert!(
+            followed.has(anna, now + KEEP * 2),
+            "the buyer must count while one reader is connected"
+        );
         followed.remove("anna", now, KEEP);
         assert!(followed.has(anna, now + KEEP / 2));
         assert!(!followed.has(anna, now + KEEP));
@@ -111,7 +114,7 @@ mod tests {
         assert!(followed.has(buyer_tag("stays"), now + KEEP));
         assert!(
             !followed.has(buyer_tag("b1"), now + KEEP),
-            "the entry of a buyer who left must have ended"
+            "the entry of a buyer who left must end"
         );
         followed.add("late");
         for buyer in &buyers[..3 * SWEEP_MIN] {

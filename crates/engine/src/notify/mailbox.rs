@@ -196,7 +196,7 @@ pub struct ReadyQueue {
     wake: Notify,
 }
 
-/// The keys of ready readers, by reason.
+/// The keys of ready readers, with one list for each reason.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ReadyReaders {
     /// The keys of readers for which an event for the buyer alone waits.

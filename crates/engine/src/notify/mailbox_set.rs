@@ -37,8 +37,8 @@ impl SaleFollowers {
 pub(super) struct Followers {
     /// One of the readers. Most buyers have only one reader and need no map.
     one: Option<Weak<Mailbox>>,
-    /// The other readers, by the addresses of their mailboxes. The map is boxed to save memory,
-    /// because there are very many buyers and most need no map.
+    /// The other readers. A reader is found by the memory address of its mailbox. The map is boxed
+    /// to save memory, because there are very many buyers and most need no map.
     others: Option<Box<HashMap<usize, Weak<Mailbox>, FixedState>>>,
 }
 

@@ -11,7 +11,7 @@ async fn a_slow_reader_is_dropped_and_only_the_newest_status_waits() {
     let hub = Hub::new(Millis(1_795_000_000_000));
     let mut reader = hub
         .subscribe(None, vec!["spring".into()], 1, None)
-        .expect("no limit for a reader without a buyer");
+        .expect("the limit does not apply to a reader without a buyer");
     for _ in 0..BACKLOG_BYTES_MAX / 64 {
         hub.publish(EventKind::Status("spring".into()));
     }
@@ -131,7 +131,7 @@ async fn a_parked_reader_is_woken_once_and_misses_no_event() {
     assert_eq!(
         number(reader.next_or_park(&ready_queue, 7)),
         first + 1,
-        "a reader with a waiting event must get the event and not be parked"
+        "a reader with a waiting event must get the event and must not be parked"
     );
     assert!(ready_queue.wait_ready().now_or_never().is_none());
     assert!(reader.next_or_park(&ready_queue, 7).is_none());

@@ -28,7 +28,7 @@ pub const SCOPES: [RateLimitScope; 3] =
 /// The limits of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitRules {
-    /// The limits by scope, in the order of [`SCOPES`].
+    /// The limit of each scope, in the order of [`SCOPES`].
     paces: [Option<RateLimit>; SCOPES.len()],
     /// The value of `RateLimit-Policy`.
     policy: String,

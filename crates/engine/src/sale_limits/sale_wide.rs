@@ -1,5 +1,6 @@
-//! The limit that all buyers of a sale share. Every request of the sale uses this one cell. So the
-//! cell is not in the table, and these requests do not wait for a lock of the table.
+//! The limit that all buyers of a sale share. A cell has the state of a limit. Every request of the
+//! sale uses the cell of this limit. So the cell is not in the table of all other cells, and these
+//! requests do not wait for a lock of the table.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

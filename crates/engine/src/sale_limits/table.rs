@@ -84,7 +84,7 @@ impl LimitCell {
     }
 }
 
-/// The states of limits, by key, in a table of fixed size.
+/// A table of fixed size. It maps a key to the state of the key's limit.
 #[derive(Debug)]
 pub struct LimitTable {
     shards: Box<[Mutex<Vec<Set>>]>,

@@ -54,7 +54,8 @@ pub fn history(events: &[StoredEvent], for_buyer: bool) -> Vec<HistoryEntry> {
                 (OrderState::Reserved, Some(time(order.pay_by)))
             }
             Subject::Order(order) => (order.state, Some(time(order.pay_by))),
-            // A refund of a payment leaves the order unchanged.
+            // All other events in a history, such as a refund of a payment, leave the order
+            // unchanged.
             _ => (
                 last.map_or(OrderState::Reserved, |last| last.state),
                 last.and_then(|last| last.pay_by),

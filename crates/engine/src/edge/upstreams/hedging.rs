@@ -87,7 +87,11 @@ mod tests {
         for _ in 0..1_000 {
             hedging.record(Duration::from_millis(1));
         }
-        assert_eq!(hedging.begin_read(), DELAY_MIN, "fast nodes");
+        assert_eq!(
+            hedging.begin_read(),
+            DELAY_MIN,
+            "fast answers must lower the delay to its minimum"
+        );
         for n in 0..4_000 {
             // Every tenth answer takes 300 ms, and all others take 100 ms.
             hedging.record(Duration::from_millis(if n % 10 == 0 { 300 } else { 100 }));

@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 
-/// By the end of this time, the edge would have repeated a read.
+/// If the edge repeats a read, it does so within this time.
 const AFTER_A_REPEAT: Duration = Duration::from_millis(300);
 
 /// A server that counts requests. The server answers either all requests or none.
@@ -124,7 +124,10 @@ async fn a_node_that_accepts_no_connection_delays_one_request_only() {
     let connect = || tokio::time::timeout(Duration::from_millis(100), TcpStream::connect(address));
     while let Ok(connected) = connect().await {
         queued.push(connected.expect("the queue has space"));
-        assert!(queued.len() < 100, "the queue is never full");
+        assert!(
+            queued.len() < 100,
+            "the listener accepted 100 connections, so its queue has no bound"
+        );
     }
     let node = Node::start(true).await;
     let upstreams = upstreams(&[address, node.address]);
@@ -165,7 +168,10 @@ async fn nodes_whose_addresses_stay_keep_their_state_and_new_nodes_get_requests(
     let [one, two, three] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let upstreams = upstreams(&[one, two]);
     upstreams.all.load()[1].set_state(UpstreamState::Lost);
-    assert!(!upstreams.set_addresses(&named(&[one, two])), "the same addresses");
+    assert!(
+        !upstreams.set_addresses(&named(&[one, two])),
+        "equal addresses must count as unchanged"
+    );
     assert!(upstreams.set_addresses(&named(&[two, three, two])));
     let all = upstreams.all.load();
     let states: Vec<_> = all.iter().map(|node| (node.address, node.state())).collect();
@@ -178,7 +184,11 @@ fn a_name_that_cannot_be_looked_up_again_keeps_its_addresses() {
     let families: Vec<bool> = nodes.addresses().iter().map(SocketAddr::is_ipv4).collect();
     assert!(families.windows(2).all(|two| two[0] == two[1]), "{nodes:?}");
     assert_eq!(nodes.clone().look_up_again(), nodes);
-    assert_eq!(NamedNodes::look_up("localhost".to_owned()), None, "no port");
+    assert_eq!(
+        NamedNodes::look_up("localhost".to_owned()),
+        None,
+        "an address without a port must be invalid"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,11 +200,11 @@ async fn a_node_that_is_ready_again_in_time_keeps_the_relay() {
         tokio::time::sleep(Duration::from_millis(after_ms)).await;
         waiting.is_finished()
     };
-    assert!(!has_ended(60_000).await, "the node is ready");
+    assert!(!has_ended(60_000).await, "the wait must not end while the node is ready");
     upstream.set_state(UpstreamState::NotReady);
     assert!(!has_ended(1_900).await);
     upstream.set_state(UpstreamState::Ready);
-    assert!(!has_ended(1_900).await, "the node was ready again");
+    assert!(!has_ended(1_900).await, "the wait must begin again after the node was ready");
     upstream.set_state(UpstreamState::Lost);
     assert!(!has_ended(1_900).await);
     upstream.set_state(UpstreamState::NotReady);

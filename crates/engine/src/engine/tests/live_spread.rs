@@ -110,7 +110,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
             }
         }
     }
-    // A request whose own slot is empty gets its unit from another slot. So some slots have no
+    // A request whose own slot is empty gets its unit from another slot. So a slot may have no
     // ticket.
     let mut with_tickets = Vec::new();
     for grant in engine.node.store().open_grants().await.expect("the store is available") {
@@ -141,7 +141,10 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     is_followed(&engine, over(1)).await;
     for id in ids {
         let resolved = engine.node.store().verdict(id).await.expect("the store is available");
-        assert!(resolved.is_some_and(|resolved| resolved.order.is_some()), "{id} was returned");
+        assert!(
+            resolved.is_some_and(|resolved| resolved.order.is_some()),
+            "the ticket {id} must become an order"
+        );
     }
     assert_eq!((counts(&engine).held, counts(&engine).in_slots), (8, 0));
     is_sound(&engine).await;

@@ -101,7 +101,8 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     let token = id.parts().expect("the id of a ticket").token;
     let verdict = Verdict::LimitReached;
     engine.node.waiters().deliver(token, TicketVerdict { id, verdict, order: None, fresh: true });
-    // The request tries again. The slot still has the ticket, and the store has no verdict.
+    // After the refusal, the waiting request asks the slot again. The slot still has the ticket,
+    // and the store has no verdict. So the request is still queued.
     assert_eq!(again.await.expect("the task did not panic"), first);
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
@@ -126,13 +127,21 @@ async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
         (codes, found.is_complete)
     };
     engine.node.note_queued("anna", id, engine.node.now());
-    assert_eq!(refusals().await, (Vec::new(), false), "a refusal may follow");
+    assert_eq!(
+        refusals().await,
+        (Vec::new(), false),
+        "the list must be incomplete while a refusal may follow"
+    );
     let token = id.parts().expect("the id of a ticket").token;
     let verdict = Verdict::LimitReached;
     engine.node.deliver_verdict(token, TicketVerdict { id, verdict, order: None, fresh: true });
     assert_eq!(refusals().await, (vec![Code::LimitReached], true));
     engine.node.note_queued("anna", id, engine.node.now());
-    assert_eq!(refusals().await, (vec![Code::LimitReached], true), "the verdict came before");
+    assert_eq!(
+        refusals().await,
+        (vec![Code::LimitReached], true),
+        "a note after the verdict must not stay"
+    );
     let settling = tokio::spawn(settle::run(engine.clone()));
     engine.stop().await;
     settling.abort();
