@@ -183,7 +183,7 @@ fn remove_rules(rules: &[Rule], plan: SimPlan, keep: bool) -> anyhow::Result<()>
 }
 
 fn compare(plan: SimPlan) -> anyhow::Result<()> {
-    let all = doorbuster_sim::real::compare(plan.first_seed, plan.seeds, plan.threads)
+    let all = doorbuster_sim_backends::compare(plan.first_seed, plan.seeds, plan.threads)
         .map_err(|e| anyhow!(e))?;
     let (lists, took) = (all.lists, all.took.as_secs_f64());
     println!(

@@ -12,8 +12,7 @@ pub mod mutants;
 mod names;
 pub mod op;
 pub mod profile;
-#[cfg(feature = "real")]
-pub mod real;
+pub mod recorded;
 pub mod reproduction;
 pub mod request;
 pub mod rng;

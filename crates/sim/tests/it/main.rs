@@ -1,18 +1,14 @@
 //! Runs the simulation as a test: no seed has a finding, the removal of each rule is detected, and
 //! fixed faults stay fixed.
-mod backends;
 mod explore;
-mod lua;
 mod order;
-
-use doorbuster_testkit::postgres;
 
 use std::collections::BTreeSet;
 
 use doorbuster_core::rules::Rule;
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
 use doorbuster_sim::run::{BrokenSeed, SimPlan, run, run_case, run_seed};
-use doorbuster_sim::{mutants, op, profile, real};
+use doorbuster_sim::{mutants, op, profile};
 
 /// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
 const SEEDS: u64 = 20_000;
@@ -20,8 +16,6 @@ const SEEDS: u64 = 20_000;
 const MUTANT_SEEDS: u64 = 5_000;
 /// For more than half of the rules, at least one of this many seeds detects the rule's removal.
 const SOON_SEEDS: u64 = 2_000;
-/// The number of lists of operations that also run against the real store and real slots.
-const REAL_LISTS: u64 = 2_000;
 /// The largest number of rules whose removal none of the [`MUTANT_SEEDS`] seeds detects. The
 /// directed lists of these rules detect the removals.
 const RARE_MAX: usize = 10;
@@ -200,14 +194,6 @@ fn regressions_stay_fixed() {
             );
         }
     }
-}
-
-#[test]
-fn the_real_store_and_slots_behave_like_the_model() {
-    let compared = real::compare(0, REAL_LISTS, 2).expect("a store opens");
-    let differ: Vec<_> = compared.differ.iter().take(2).collect();
-    assert!(differ.is_empty(), "{} lists differ, such as {differ:#?}", compared.differ.len());
-    assert!(compared.transactions > 10 * REAL_LISTS && compared.calls > 50 * REAL_LISTS);
 }
 
 #[test]

@@ -151,8 +151,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // Return a unit only if more buyers have joined than units were returned. Otherwise,
-            // any buyer could buy the returned unit.
+            // If too few buyers wait, any buyer could buy the returned unit.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -178,10 +178,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
         (refused, reset) = (refused + some, reset + others);
     }
     println!("headers of 64 KiB: {refused} refused, {reset} closed without an answer");
-    assert!(
-        refused > reset,
-        "requests with long headers: {refused} got an answer, {reset} did not"
-    );
+    assert!(refused > reset, "of the long headers, {refused} got an answer and {reset} did not");
     let each = grown / (readers + HALF_HEADS + SILENT) as u64;
     assert!(each < KIB_EACH_MAX, "too much memory: {each} KiB for each slow client");
     assert!(meanwhile.p99 < p99_max, "the p99 is too high: {before:?}, meanwhile {meanwhile:?}");
@@ -279,10 +276,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
     // Half of the usual rate is enough, because the attacking clients and other tests also use the
     // processor.
     let half = before.per_sec().min(after.per_sec()) / 2.0;
-    assert!(
-        meanwhile.per_sec() >= half,
-        "too few answers: {before:?}, meanwhile {meanwhile:?}, after {after:?}"
-    );
+    assert!(meanwhile.per_sec() >= half, "too few: {before:?}, {meanwhile:?}, {after:?}");
     drop(sleeping);
     fixture.audit(None).await;
 }

@@ -82,8 +82,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // The stream drops a repeated message that arrives within `WINDOW`. The test waits
-            // longer, so that the stream keeps the repeated messages.
+            // The stream drops a message that is repeated within `WINDOW`. The test waits longer.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

@@ -2,12 +2,11 @@
 use std::time::Duration;
 
 use doorbuster_core::{Delivery, SlotKey, Token};
+use doorbuster_sim::recorded::RecordedRun;
+use doorbuster_sim::state::{Call, RecordedCall, SlotReply};
 use doorbuster_slots::{DeliveryRef as Acknowledged, SlotError, Slots};
 use hashbrown::{HashMap, HashSet};
 use tokio::time::timeout;
-
-use super::RecordedRun;
-use crate::state::{Call, RecordedCall, SlotReply};
 
 /// The longest time that a ticket may take from the slot to the settler.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);

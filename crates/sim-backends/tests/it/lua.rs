@@ -11,7 +11,7 @@ use std::rc::Rc;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Delivery, SlotKey, Token};
 use doorbuster_sim::profile;
-use doorbuster_sim::real::{RecordedRun, id_key};
+use doorbuster_sim::recorded::{RecordedRun, id_key};
 use doorbuster_sim::state::{Call, RecordedCall, SlotReply};
 use doorbuster_slots::{ScriptedSlot, SlotError};
 

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::NodeId;
 use doorbuster_core::slot::SlotBounds;
-use doorbuster_sim::real::{RecordedRun, StoreSetup, compare_slots, compare_store, id_key};
+use doorbuster_sim::recorded::{RecordedRun, id_key};
+use doorbuster_sim_backends::{StoreSetup, compare_slots, compare_store};
 use doorbuster_slots::{RedisOptions, Slots};
 use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
-use doorbuster_testkit::tool;
+use doorbuster_testkit::{postgres, tool};
 use tokio::runtime::{Builder, Runtime};
-
-use super::postgres;
 
 /// The number of lists of operations for a store on disk and for PostgreSQL, if
 /// `DOORBUSTER_SIM_LISTS` is not set. The lists belong to the first seeds, which cover every

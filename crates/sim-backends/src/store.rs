@@ -9,14 +9,12 @@ use doorbuster_core::rows::Item;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::stock::AdjustResult;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
+use doorbuster_sim::recorded::{RecordedRun, id_key};
+use doorbuster_sim::store::{Tx, TxResult, rules};
 use doorbuster_store::inspect::{self, InMemory};
 use doorbuster_store::{
     AdjustOutcome, Adjustment, CheckoutDeferral, CommitSink, NewItem, NewSale, Store, StoreError,
 };
-
-use super::RecordedRun;
-use crate::names::NAMES;
-use crate::store::{Tx, TxResult, rules};
 
 /// The number of transactions between two comparisons of all rows.
 const TRANSACTIONS_BETWEEN_DUMPS: usize = 8;
@@ -41,8 +39,8 @@ pub fn compare_rules(run: &RecordedRun) -> Result<u64, String> {
             let phase = intent.map_or(Phase::Open, |(phase, _)| phase);
             sqlite.set_phase(*item, phase).map_err(|e| e.to_string())?;
         }
-        let actual = sqlite
-            .run(tx_time(tx).unwrap_or_default(), |ledger| rules::run(ledger, &NAMES.key, tx));
+        let actual =
+            sqlite.run(tx_time(tx).unwrap_or_default(), |ledger| rules::run(ledger, &id_key(), tx));
         let actual = actual.map_err(|e| format!("transaction {i}, {tx:?}: {e}"))?;
         if actual != *expected {
             return Err(format!(
@@ -86,7 +84,7 @@ fn apply_to_model(model: &mut Model, tx: &Tx) {
             model.over.insert(*item);
         }
     }
-    let Ok(_) = rules::run(model, &NAMES.key, tx);
+    let Ok(_) = rules::run(model, &id_key(), tx);
 }
 
 fn tx_time(tx: &Tx) -> Option<Millis> {
@@ -135,8 +133,7 @@ pub async fn compare_store(
         let time = time.clone();
         Arc::new(move || Millis(time.load(Ordering::SeqCst)))
     };
-    let store =
-        open(StoreSetup { id_key: NAMES.key.clone(), clock, sink: Arc::new(|_| ()) }).await?;
+    let store = open(StoreSetup { id_key: id_key(), clock, sink: Arc::new(|_| ()) }).await?;
     let followed = compare_steps(&store, run, &time).await;
     store.close().await;
     followed
