@@ -75,6 +75,6 @@ mod tests {
         let event = Event::Hello { server_time: Time::from_millis(0) };
         let text = serde_json::to_string(&event).expect("plain data serialises");
         assert_eq!(text, r#"{"type":"hello","server_time":"1970-01-01T00:00:00.000Z"}"#);
-        assert_eq!(serde_json::from_str::<Event>(&text).expect("its own output"), event);
+        assert_eq!(serde_json::from_str::<Event>(&text).expect("the output must parse"), event);
     }
 }

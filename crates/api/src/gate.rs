@@ -14,14 +14,15 @@ pub use room::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether a sale requires a purchase pass, or whether it requires an access code.
+/// Whether a sale has one requirement. The requirement is a purchase pass or an access code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {
-    /// The sale does not require the pass or code.
+    /// The sale does not have the requirement.
     #[default]
     Off,
-    /// Every purchase requires the pass or code.
+    /// The sale has the requirement: every purchase needs a pass, or every pass needs an access
+    /// code.
     Required,
 }
 
@@ -47,7 +48,8 @@ pub enum WaitingRoomMode {
     /// No waiting room.
     #[default]
     Off,
-    /// Buyers must wait only if more buyers arrive than the waiting room can admit.
+    /// Buyers must wait only while the waiting room is open. The waiting room opens if too many
+    /// buyers arrive in a second.
     Auto,
     /// Every buyer must pass through the waiting room.
     Always,

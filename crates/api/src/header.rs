@@ -39,7 +39,8 @@ pub fn idempotency_key<'a>(
     let mut values = values.into_iter();
     let Some(value) = values.next() else {
         return Err(fault(
-            "is missing; choose a new key for each request, and send the same key when you repeat it",
+            "is missing; choose a new key for each request; if you repeat a request, send its key \
+             again",
         ));
     };
     if values.next().is_some() {

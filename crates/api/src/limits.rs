@@ -1,4 +1,4 @@
-//! Every limit of the API, with the response at the limit.
+//! Every limit of the API, and what the server does with a value beyond the limit.
 
 /// Longest name of a sale, item or buyer, in bytes. A longer value gets `422`.
 pub const NAME_MAX: usize = doorbuster_types::NAME_BYTES_MAX;
@@ -52,7 +52,7 @@ pub const GALLERY_MAX: usize = 12;
 /// The largest number of facts about one item. A larger number gets `422`.
 pub const ITEM_FACTS_MAX: usize = 40;
 
-/// Highest limit per buyer. A larger number gets `422`.
+/// The highest limit per buyer that an item may have, in units. A larger number gets `422`.
 pub const LIMIT_PER_BUYER_MAX: u32 = 1_000_000;
 
 /// The default limit per buyer of a new item.

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_document_of_log_events_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/logs.md");
-        let written = std::fs::read_to_string(path).expect("docs/logs.md is in the repository");
+        let written = std::fs::read_to_string(path).expect("docs/logs.md must exist");
         assert!(
             written == document(),
             "docs/logs.md differs from the code: run `cargo xtask logs`"

@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn the_document_of_events_is_up_to_date() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/events.md");
-        let written = std::fs::read_to_string(path).expect("docs/events.md is in the repository");
+        let written = std::fs::read_to_string(path).expect("docs/events.md must exist");
         assert!(
             written == document(),
             "docs/events.md differs from the code: run `cargo xtask events`"

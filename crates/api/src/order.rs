@@ -335,7 +335,7 @@ mod tests {
     fn each_shape_of_an_order_is_recognised_by_its_members() {
         let check = |text: &str, state: &str| {
             let order: AnyOrder =
-                serde_json::from_str(text).expect("one of the four forms of an order");
+                serde_json::from_str(text).expect("must be one of the four forms of an order");
             assert_eq!(order.state(), state);
             assert_eq!(order.id(), "ord_1");
             assert_eq!(serde_json::to_string(&order).expect("plain data serialises"), text);

@@ -34,7 +34,7 @@ impl Default for Page {
     }
 }
 
-/// `GET /v1/sales` and `GET /v1/admin/sales`.
+/// The query of `GET /v1/sales` and of `GET /v1/admin/sales`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SaleQuery {
     /// Selects the sales in this phase. A buyer's query never has this filter.
@@ -45,7 +45,7 @@ pub struct SaleQuery {
     pub page: Page,
 }
 
-/// `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`.
+/// The query of `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeliveryQuery {
     /// Only deliveries in this state.
@@ -68,7 +68,7 @@ impl DeliveryQuery {
     }
 }
 
-/// `GET /v1/admin/dead-letters`.
+/// The query of `GET /v1/admin/dead-letters`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeadLetterQuery {
     /// Only dead letters of this kind.
@@ -91,7 +91,7 @@ impl DeadLetterQuery {
     }
 }
 
-/// `GET /v1/orders` and `GET /v1/admin/orders`.
+/// The query of `GET /v1/orders` and of `GET /v1/admin/orders`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrderQuery {
     /// Selects the orders of this sale. A buyer's query never has this filter.
@@ -168,7 +168,7 @@ impl OrderQuery {
     }
 }
 
-/// `GET /v1/admin/payments` and `GET /v1/admin/refunds`.
+/// The query of `GET /v1/admin/payments` and of `GET /v1/admin/refunds`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MoneyQuery {
     /// Only payments or refunds that name this order.

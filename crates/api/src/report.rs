@@ -29,19 +29,19 @@ pub struct AuditVerdict {
 /// The JSON object that `demo --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DemoReport {
-    /// Whether all numbers agree with the audit, and the servers stopped normally.
+    /// `true` if all numbers agree with the audit and the servers stopped normally.
     pub ok: bool,
     /// The number of buyers.
     pub buyers: u64,
     /// The units that each buyer requested.
     pub units_each: u32,
-    /// Units on sale.
+    /// The number of units on sale.
     pub stock: u64,
-    /// Orders at the end.
+    /// The number of orders at the end of the run.
     pub orders: u64,
-    /// Units in all orders at the end.
+    /// The number of units in all orders at the end of the run.
     pub units_sold: u64,
-    /// Units left over.
+    /// The number of units that no order has at the end of the run.
     pub units_left: u64,
     /// Final responses by kind: `reserved`, or the code of the refusal.
     pub answers: BTreeMap<String, u64>,

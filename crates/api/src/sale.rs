@@ -144,7 +144,7 @@ impl From<FrontDoor> for StatusFrontDoor {
     }
 }
 
-/// Whether buyers can buy an item now. If they cannot, the state is the reason.
+/// Whether buyers can buy an item now. If they cannot, the state says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemState {

@@ -52,7 +52,7 @@ pub struct CodeCounts {
     pub codes: u64,
     /// How many buyers may use a code, summed over all codes.
     pub uses: u64,
-    /// The number of buyers who used a code.
+    /// The number of buyers who used a code, summed over all codes.
     pub spent: u64,
 }
 

@@ -16,14 +16,14 @@ pub struct Finding {
     /// The item that violates the invariant; `null` if the invariant is not about one item.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// The violation, with the numbers.
+    /// A description of the violation, with the numbers that do not fit.
     pub detail: String,
 }
 
-/// A fault of another system. The server has handled the fault.
+/// An unusual payment, or a change of the database. A notice is not a violated invariant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Notice {
-    /// The kind of fault.
+    /// The kind of notice, such as `second` or `store_restored`.
     pub kind: String,
     /// The order, if the notice is about an order.
     #[schema(required = true)]
@@ -65,12 +65,12 @@ pub struct Audit {
     pub ok: bool,
     /// When the numbers were read.
     pub checked_at: Time,
-    /// The number of grants that the server closed because of a fault. The count begins with the
+    /// The number of grants that the server closed because a slot failed. The count begins with the
     /// creation of the store.
     pub repairs: u64,
     /// The violated invariants.
     pub findings: Vec<Finding>,
-    /// Faults of other systems. The server has handled these faults.
+    /// Unusual payments, and changes of the database.
     pub notices: Vec<Notice>,
     /// The units of each item by location.
     pub items: Vec<AuditItem>,

@@ -17,7 +17,7 @@ pub use doorbuster_types::BlockKind;
 /// A buyer, an address or a network to block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewBlock {
-    /// The kind of the value.
+    /// Whether `value` is a buyer or an address.
     pub kind: BlockKind,
     /// The buyer's id, an address, or a network such as `192.0.2.0/24`.
     pub value: String,
@@ -102,9 +102,9 @@ impl NewBlock {
     "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct Block {
-    /// The block's id. The same value always has the same id.
+    /// The block's id. It depends only on the blocked value.
     pub id: String,
-    /// The kind of the value.
+    /// Whether `value` is a buyer or an address.
     pub kind: BlockKind,
     /// The buyer's id, or the network in canonical form.
     pub value: String,

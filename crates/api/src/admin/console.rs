@@ -106,11 +106,11 @@ pub struct StoreServer {
 /// A server that holds slots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotServer {
-    /// The server's address, or `memory`.
+    /// The server's address; `memory` if the slots are in the memory of a node.
     pub server: String,
     /// Whether the server answered the last check, about a second ago.
     pub up: bool,
-    /// The server's role: `primary`, `replica`, or `memory`.
+    /// `primary` or `replica`; `memory` if the slots are in the memory of a node.
     pub role: String,
 }
 
@@ -180,9 +180,9 @@ pub struct SeriesPoint {
 pub struct Series {
     /// The length of a step, in seconds.
     pub step_secs: u32,
-    /// The start of the first step.
+    /// The start of the time series, which is the start of the first step.
     pub from: Time,
-    /// The end of the last step.
+    /// The end of the time series, which is the end of the last step.
     pub to: Time,
     /// One point for each step with requests or changes, oldest first.
     pub points: Vec<SeriesPoint>,
@@ -197,7 +197,7 @@ pub struct BuyerRefusal {
     pub item: String,
     /// The problem code.
     pub code: String,
-    /// The node that refused.
+    /// The node that refused the request.
     pub node: String,
 }
 
@@ -208,7 +208,7 @@ pub struct BuyerHistory {
     pub orders: Vec<Order>,
     /// The buyer's waitlist entries.
     pub waitlist: Vec<WaitingOrder>,
-    /// Recent refusals of purchases, newest first.
+    /// Recent refusals of the buyer's requests, newest first.
     pub refusals: Vec<BuyerRefusal>,
     /// `false` if the list `refusals` may be incomplete, for example because a node did not answer
     /// or an edge refused requests.
@@ -220,7 +220,7 @@ pub struct BuyerHistory {
 /// A page of an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WaitlistList {
-    /// The entries, in the order in which they are served.
+    /// The entries, earliest first. The first entry gets the next unit that comes back.
     pub entries: Vec<WaitingOrder>,
     /// The cursor of the next page; `null` on the last page.
     pub next_cursor: Option<String>,
@@ -247,7 +247,7 @@ pub struct CheckProblem {
     pub detail: String,
 }
 
-/// A check before opening.
+/// The result of the check before a sale opens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "ready": true,
@@ -263,7 +263,7 @@ pub struct CheckReport {
     pub problems: Vec<CheckProblem>,
 }
 
-/// A sign-in.
+/// A request to sign in at the console.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"key": "dbk_0d7c9f5b1e3a48e2a6c4f1b09d8e7a65"})))]
@@ -310,7 +310,7 @@ pub struct SessionKey {
     "expires_at": "2026-11-20T18:00:00.000Z"
 })))]
 pub struct Session {
-    /// The key.
+    /// The key of the session, or the key in the request.
     pub key: SessionKey,
     /// What the key allows.
     pub role: Role,
@@ -390,6 +390,6 @@ pub struct ShownSetting {
 pub struct SettingList {
     /// The node.
     pub node: String,
-    /// Every setting, in the order of the default file.
+    /// Every setting, in the order of the default settings file.
     pub settings: Vec<ShownSetting>,
 }

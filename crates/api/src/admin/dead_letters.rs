@@ -23,9 +23,9 @@ pub use doorbuster_types::DeadLetterKind;
 pub struct DeadLetter {
     /// The id: `dlv_…` for a delivery, the refund's id, or the ticket's id.
     pub id: String,
-    /// The kind.
+    /// What failed: a delivery, a refund or a ticket.
     pub kind: DeadLetterKind,
-    /// The order, item or sale of the dead letter.
+    /// The order, item or sale that the dead letter is about.
     pub about: String,
     /// The last error.
     pub error: String,
@@ -142,7 +142,7 @@ pub struct BulkRetryBody;
 impl PartialSchema for BulkRetryBody {
     fn schema() -> RefOr<Schema> {
         let shape = selection_schema(|object| object)
-            .description(Some("Retries the dead letters of one endpoint, or all."));
+            .description(Some("Retries the dead letters of one endpoint, or all dead letters."));
         shape.examples([serde_json::json!({"endpoint": "end_8Qm2Zr0aT1kP"})]).into()
     }
 }
@@ -162,8 +162,9 @@ impl PartialSchema for BulkDiscardBody {
         let shape = selection_schema(|object| {
             object.property("reason", super::schema::title()).required("reason")
         });
-        let shape = shape
-            .description(Some("Discards the dead letters of one endpoint, or all, with a reason."));
+        let shape = shape.description(Some(
+            "Discards the dead letters of one endpoint, or all dead letters, with a reason.",
+        ));
         let example = serde_json::json!({
             "endpoint": "end_8Qm2Zr0aT1kP", "reason": "the shop took the events from the export"
         });

@@ -77,8 +77,9 @@ pub struct Erasure {
     /// The number of orders in which the server replaced the buyer's id. With `dry_run`, the number
     /// of orders in which it would replace the id.
     pub orders: u64,
-    /// Other rows: waiting room and waitlist entries, spent codes, updates for slots, refused
-    /// tickets, subscriptions of browsers.
+    /// The number of other changed rows: waiting room and waitlist entries, spent codes, rows of
+    /// slots' feeds, refused tickets, subscriptions of browsers. With `dry_run`, the number of rows
+    /// that would change.
     pub other: u64,
     /// The rows that cannot be erased yet. If the list is empty after an erasure, only a block can
     /// still name the buyer. `blocked` says whether a block does.

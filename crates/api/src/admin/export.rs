@@ -37,7 +37,7 @@ impl Export {
         }
     }
 
-    /// The list with this name.
+    /// Returns the list with this name. Returns `None` if no list has the name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|export| export.as_str() == word)

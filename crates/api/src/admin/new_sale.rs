@@ -31,10 +31,10 @@ pub struct NewSale {
     /// When the sale opens.
     #[schema(default = json!(null))]
     pub starts_at: Option<Time>,
-    /// When the sale closes; after `starts_at`.
+    /// When the sale closes. The time must be after `starts_at`.
     #[schema(default = json!(null))]
     pub ends_at: Option<Time>,
-    /// The items; their ids differ.
+    /// The items. Two items must not have the same id.
     #[schema(min_items = 1, max_items = 100)]
     pub items: Vec<NewItem>,
     /// What the sale requires of its buyers.

@@ -89,11 +89,11 @@ pub struct Refund {
     pub amount: Money,
     /// The refund's state.
     pub state: RefundState,
-    /// The cause.
+    /// Why the server refunds the payment.
     pub cause: RefundCause,
-    /// The provider.
+    /// The provider of the payment.
     pub provider: String,
-    /// Failed attempts since the provider last answered.
+    /// The number of failed attempts. When the provider accepts the refund, the number becomes 0.
     pub tries: u32,
     /// The last error, or `null`.
     #[schema(required = true)]

@@ -29,7 +29,7 @@ pub struct SalePatch {
     /// When the sale opens.
     #[schema(value_type = Option<Time>, required = false)]
     pub starts_at: MemberPatch<Time>,
-    /// When the sale closes; after `starts_at`.
+    /// When the sale closes. The time must be after `starts_at`.
     #[schema(value_type = Option<Time>, required = false)]
     pub ends_at: MemberPatch<Time>,
     /// Changes to items, identified by their ids. Other items do not change.
@@ -60,7 +60,7 @@ pub struct ItemPatch {
     /// The pictures besides `image`. The new list replaces the whole list; `null` empties the list.
     #[schema(schema_with = super::schema::nullable_gallery, required = false)]
     pub gallery: Option<Vec<Picture>>,
-    /// Facts about the product, which replace all present facts; `null` removes the facts.
+    /// Facts about the product. The new list replaces the whole list; `null` empties the list.
     #[schema(schema_with = super::schema::nullable_facts, required = false)]
     pub facts: Option<Vec<Fact>>,
     /// Price of one unit. It can be changed until the sale opens.

@@ -10,7 +10,7 @@ use crate::limits::{
 };
 use crate::value::{LANGUAGE_PATTERN, NAME_PATTERN, assigned_currency};
 
-/// A sum of amounts in minor units, which may exceed the range of one amount.
+/// A sum of amounts in minor units. The sum may be larger than the largest single amount.
 pub(crate) fn sum() -> Schema {
     ObjectBuilder::new().schema_type(Type::Integer).into()
 }
@@ -20,7 +20,7 @@ pub(crate) fn name() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some(NAME_PATTERN))
-        .description(Some("A name: 1 to 64 of `A-Z a-z 0-9 _ . : -`."))
+        .description(Some("A name: 1 to 64 characters of `A-Z a-z 0-9 _ . : -`."))
         .examples(["spring"])
         .into()
 }

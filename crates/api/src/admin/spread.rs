@@ -18,7 +18,8 @@ pub use doorbuster_types::PartitionChoice;
 pub enum Partitions {
     /// A fixed number of partitions, 1 to 64.
     Count(u32),
-    /// The server chooses the number and raises it when one partition is the bottleneck.
+    /// The server chooses the number. It doubles the number if too many tickets of one partition
+    /// wait to be settled.
     Auto,
 }
 
@@ -81,7 +82,8 @@ fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Part
 }
 
 /// How an item's stock is spread over its slots. If `initial`, `threshold` and `refill` are absent
-/// or 0, all units go to the slots at once.
+/// or 0, all units go to the slots at once. In shape `postgres` they go to the slots in small
+/// portions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]

@@ -54,7 +54,7 @@ fn with(member: &str) -> String {
 
 #[test]
 fn a_new_sale_gets_its_defaults() {
-    let sale = NewSale::from_json(sale("").as_bytes()).expect("the required members suffice");
+    let sale = NewSale::from_json(sale("").as_bytes()).expect("the required members must suffice");
     let item = &sale.items[0];
     assert_eq!((sale.id.as_str(), sale.starts_at, sale.ends_at), ("spring", None, None));
     assert_eq!((item.limit_per_buyer, item.hold_secs, item.description.fallback()), (1, 900, ""));

@@ -259,7 +259,7 @@ pub struct Delivery {
     #[serde(rename = "type")]
     #[schema(required = true)]
     pub what: Option<String>,
-    /// The order, item or sale of the event.
+    /// The order, item or sale that the event is about.
     pub about: String,
     /// The delivery's state.
     pub state: DeliveryState,

@@ -49,7 +49,8 @@ impl<'a> Purchase<'a> {
         }
     }
 
-    /// The sale that a valid body names.
+    /// Returns the name of the sale in `bytes`. Returns `None` if the body is invalid, or if its
+    /// strings contain escapes.
     #[must_use]
     pub fn sale_of_body(bytes: &'a [u8]) -> Option<Cow<'a, str>> {
         Self::parse_unescaped(bytes).map(|purchase| purchase.sale)

@@ -22,9 +22,9 @@ endpoints!(
         auth: Auth::Public,
         summary: "Sign in at the console",
         description: "Exchanges an operator's key for a cookie that is valid for 8 hours. With the \
-            cookie, every request except `GET` needs the header `X-Doorbuster-Console: 1`. If a \
-            node gets 10 wrong keys from one address in a minute, it refuses sign-ins from that \
-            address until the minute ends.",
+            cookie, every request except `GET` needs the header `X-Doorbuster-Console: 1`. If one \
+            address sends 10 wrong keys in a minute, to all nodes together, every node refuses \
+            sign-ins from that address until the minute ends.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSession>() }),
         responses: &[SuccessResponse::new(204, Content::None, "A cookie is set.")],
         codes: &[Code::Unauthenticated, Code::Forbidden, Code::RateLimited],
@@ -80,8 +80,8 @@ endpoints!(
     get_buyer_history = Endpoint {
         path: "/v1/admin/sales/{sale}/buyers/{buyer}",
         summary: "Read a buyer's orders, waitlist entries and refusals in a sale",
-        description: "The refusals are recent refusals from the memory of all nodes, so the \
-            response may take two seconds.",
+        description: "Each node keeps only recent refusals, in its memory. The server collects the \
+            refusals from all nodes, so the response can take two seconds.",
         responses: &[ok::<BuyerHistory>("Orders, waitlist entries and refusals.")],
         ..VIEWER_ENDPOINT
     },

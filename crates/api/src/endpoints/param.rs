@@ -58,11 +58,11 @@ pub enum Param {
     Subject,
     /// Query: only sales with this text in a title.
     Search,
-    /// Query: the start of the first step.
+    /// Query: the start of the time series.
     From,
-    /// Query: the end of the last step.
+    /// Query: the end of the time series.
     To,
-    /// Query: the length of a step.
+    /// Query: the length of a step of the time series.
     Step,
     /// Query: only objects of this sale.
     Sale,
@@ -209,15 +209,15 @@ impl Param {
             Self::PathLetter => "The dead letter's id.",
             Self::PathBuyer => "The buyer's id.",
             Self::PathPrefix => "The first 1 to 4 characters of the codes, or a whole code.",
-            Self::By => "Only actions by this key.",
+            Self::By => "Only actions with this value of `by`, such as the id of a key.",
             Self::Action => "Only this action.",
             Self::Subject => "Only actions on this subject.",
             Self::Search => {
                 "Only sales with this text in the title of the sale or of an item. The search ignores case."
             }
-            Self::From => "The start of the first step. The default is one hour before `to`.",
-            Self::To => "The end of the last step. The default is the present time.",
-            Self::Step => "The length of a step, in seconds.",
+            Self::From => "The start of the time series. The default is one hour before `to`.",
+            Self::To => "The end of the time series. The default is the present time.",
+            Self::Step => "The length of a step of the time series, in seconds.",
             Self::Sale => "Only objects of this sale.",
             Self::Item => "Only objects of this item.",
             Self::RoomItem => {

@@ -17,9 +17,9 @@ endpoints!(
         description: "The server issues passes from 60 seconds before the opening. The first check \
             that fails decides the response. The server makes the checks in this order: identity, \
             body, sale and item, the sale's phase, blocks, membership and level, rate limits, the \
-            waiting room, the challenge, the access code. The buyer's first answer uses up the \
-            challenge. The access code is used up when the server issues the pass. The same buyer \
-            may use the code again.",
+            waiting room, whether the body has a required access code, the challenge, whether the \
+            code is valid. The buyer's first answer uses up the challenge. When the server issues \
+            the pass, it counts one use of the code. The same buyer may use the code again.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewPass>() }),
         responses: &[SuccessResponse::new(201, json::<Pass>(), "The pass.")],
         codes: &[

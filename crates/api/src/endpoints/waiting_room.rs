@@ -61,12 +61,12 @@ endpoints!(
         path: "/v1/sales/{sale}/draw",
         auth: Auth::Public,
         summary: "Read the draw of a sale's waiting room",
-        description: "The server shows the commitment before the first buyer enters, and the seed \
-            after the sale has opened. A participant's lot is the HMAC-SHA-256 of the buyer's id \
-            under the seed's 32 bytes. The server admits the participants in the order of their \
-            lots, the smallest first. If each item has a waiting room, all draws have the same \
-            seed. Then a lot is the HMAC-SHA-256 of the item's name, a zero byte and the buyer's \
-            id.",
+        description: "The commitment is the SHA-256 of the seed. The server shows the commitment \
+            before the first buyer enters, and the seed after the sale has opened. A participant's \
+            lot is an HMAC-SHA-256 of the buyer's id. The key is the seed's 32 bytes. The server \
+            admits the participants in the order of their lots, the smallest first. If each item \
+            has a waiting room, all draws have the same seed, and the message of the HMAC is the \
+            item's name, a zero byte and the buyer's id.",
         params: &[Param::RoomItem],
         responses: &[ok::<Draw>("The draw.").headers(&[ResponseHeader::CacheControl])],
         ..BUYER_ENDPOINT

@@ -17,8 +17,8 @@ pub enum WaitingRoomPositionState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// The units that are left are not enough for this entry and the entries before it. When units
-    /// return, the entry waits again. The state is also `gone` if the entry's admission has ended.
+    /// Fewer units are left than there are entries up to and including this one. When units return,
+    /// the entry waits again. The state is also `gone` if the entry's admission has ended.
     Gone,
 }
 

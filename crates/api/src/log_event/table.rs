@@ -30,7 +30,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
     warn("backup.fell_behind", "The backup was too slow and lost changes. A full copy follows."),
-    warn("backup.incomplete", "At shutdown the backup did not get the last commits."),
+    warn(
+        "backup.incomplete",
+        "While the server stopped, it could not write the last commits to the backup. These commits are in the data directory.",
+    ),
     warn("backup.log_unreadable", "The backup could not read all changes. A full copy follows."),
     error("backup.panicked", "The continuous backup ended. Restart the server."),
     warn("backup.retention_failed", "Old objects of the continuous backup were not deleted."),
@@ -183,7 +186,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     error("payment.checkout_refused", "The payment provider refused to create a checkout."),
     warn(
         "payment.checkout_unstored",
-        "The provider's answer about a checkout could not be stored.",
+        "The provider's answer about a checkout could not be stored. The server retries.",
     ),
     warn(
         "payment.checkouts_unread",
@@ -195,7 +198,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.late_reconcile_failed",
-        "The slots could not be reconciled after a late payment.",
+        "The slots could not be reconciled with the store after a late payment. The server retries.",
     ),
     error(
         "payment.lost_in_failover",
@@ -215,7 +218,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "A refund failed permanently and is a dead letter. An operator must resolve it.",
     ),
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
-    warn("payment.refund_unstored", "The provider's answer about a refund could not be stored."),
+    warn(
+        "payment.refund_unstored",
+        "The provider's answer about a refund could not be stored. The server retries.",
+    ),
     info("payment.refunding_stray", "The server refunds a payment that pays for no order."),
     warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
     warn(
@@ -256,7 +262,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "sale.numbers_lost",
-        "The store did not accept the sales' statistics in time. So `…/series` has no figures of this node for some seconds.",
+        "The store did not accept the sales' statistics in time. So `GET /v1/admin/sales/{sale}/series` has no figures of this node for some seconds.",
     ),
     info("sale.phase_changed", "An operator or the schedule changed the phase of a sale."),
     warn("sale.phase_failed", "A sale could not open or close at its time. The server retries."),
@@ -327,7 +333,10 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.drain_cancel_failed",
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
     ),
-    warn("slot.drain_follow_failed", "This node could not follow another node's drain."),
+    warn(
+        "slot.drain_follow_failed",
+        "Another node began a drain, and this node could not take part in it. This node retries.",
+    ),
     warn("slot.drain_incomplete", "Slots were not drained in time. Their tickets are returned."),
     warn(
         "slot.drain_others_incomplete",
@@ -364,7 +373,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.server_refused",
         "A Redis server that holds slots has settings that Doorbuster does not accept. Nodes do not start until the settings are changed.",
     ),
-    warn("slot.servers_changed", "The set of Redis servers that hold slots changed."),
+    warn("slot.servers_changed", "The set of the Redis servers that hold slots has changed."),
     warn("slot.stop_failed", "A slot could not be stopped while the server stopped."),
     warn("slot.take_failed", "Tickets could not be taken from a slot. The server retries."),
     warn(

@@ -151,8 +151,8 @@ fn example_payment_data(_: EventType) -> NotificationData {
 fn example<T: PartialSchema + DeserializeOwned>() -> T {
     let schema = serde_json::to_value(T::schema()).expect("a schema is plain data");
     let example =
-        schema.pointer("/examples/0").cloned().expect("each of these types has an example");
-    serde_json::from_value(example).expect("an example matches its own type")
+        schema.pointer("/examples/0").cloned().expect("each of these types must have an example");
+    serde_json::from_value(example).expect("an example must parse as its own type")
 }
 
 /// The name and the schema of `T`, and of every type in `T`.

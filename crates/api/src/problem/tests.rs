@@ -5,7 +5,7 @@ use super::*;
 fn check(problem: &Problem, expected: &str) {
     let json = problem.to_json();
     assert_eq!(std::str::from_utf8(&json).expect("JSON is UTF-8"), expected);
-    let read: ProblemBody<'_> = serde_json::from_slice(&json).expect("its own output");
+    let read: ProblemBody<'_> = serde_json::from_slice(&json).expect("the output must parse");
     assert_eq!(read, problem.body());
 }
 

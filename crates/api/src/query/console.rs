@@ -6,7 +6,7 @@ use crate::limits::{ACTION_FILTER_BYTES_MAX, SERIES_STEPS};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// `GET /v1/admin/actions`.
+/// The query of `GET /v1/admin/actions`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActionQuery {
     /// Only actions of this operator.
@@ -62,12 +62,12 @@ pub fn parse_page(query: &str) -> Result<Page, Problem> {
     pairs.into_result(page)
 }
 
-/// `GET /v1/admin/sales/{sale}/series`.
+/// The query of `GET /v1/admin/sales/{sale}/series`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesQuery {
-    /// The start of the first step.
+    /// The requested start of the time series.
     pub from: Option<Time>,
-    /// The end of the last step.
+    /// The requested end of the time series.
     pub to: Option<Time>,
     /// The length of a step, in seconds: one of [`SERIES_STEPS`].
     pub step_secs: u32,

@@ -197,7 +197,7 @@ mod tests {
         };
         let text = serde_json::to_string(&money).expect("plain data serialises");
         assert_eq!(text, r#"{"amount_minor":10,"currency":"CNY"}"#);
-        assert_eq!(serde_json::from_str::<Money>(&text).expect("its own output"), money);
+        assert_eq!(serde_json::from_str::<Money>(&text).expect("the output must parse"), money);
     }
 
     #[test]

@@ -69,7 +69,7 @@ mod tests {
     fn stock_is_a_count_or_the_word() {
         let check = |stock: Stock, text: &str| {
             assert_eq!(serde_json::to_string(&stock).expect("plain data serialises"), text);
-            assert_eq!(serde_json::from_str::<Stock>(text).expect("its own output"), stock);
+            assert_eq!(serde_json::from_str::<Stock>(text).expect("the output must parse"), stock);
         };
         check(Stock::Counted(0), "0");
         check(Stock::Counted(100), "100");

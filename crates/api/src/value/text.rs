@@ -26,21 +26,21 @@ const RIGHT_TO_LEFT: [&str; 9] = ["ar", "ckb", "dv", "fa", "he", "ps", "sd", "ug
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Text {
-    /// One text for every reader; its language is not known.
+    /// One text for every reader. The language of the text is not known.
     Plain(String),
     /// One text for each language, by language tag (RFC 5646): `en`, `zh`, `pt-BR`.
     Languages(BTreeMap<String, String>),
 }
 
 impl Text {
-    /// The text for a reader whose language is not known.
+    /// Returns the fallback text: the text for a reader whose language is not known.
     #[must_use]
     pub fn fallback(&self) -> &str {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
     /// Returns the text in this language. If there is none, returns a text in a variant of the
-    /// language, such as `zh-CN` for `zh`, or else the fallback.
+    /// language, such as `zh-CN` for `zh`. If there is no such variant, returns the fallback text.
     #[must_use]
     pub fn for_language(&self, language: &str) -> &str {
         let Self::Languages(texts) = self else { return self.fallback() };
@@ -50,13 +50,13 @@ impl Text {
         texts.get(language).or_else(variant).map_or_else(|| self.fallback(), String::as_str)
     }
 
-    /// The tag of the fallback's language; `None` if this language is not known.
+    /// The language tag of the fallback text; `None` if the language is not known.
     #[must_use]
     pub fn fallback_language(&self) -> Option<&str> {
         self.in_languages().first().and_then(|(language, _)| *language)
     }
 
-    /// Every text with its language, the fallback first.
+    /// Every text with its language tag. The fallback text is first.
     #[must_use]
     pub fn in_languages(&self) -> Vec<(Option<&str>, &str)> {
         let texts = match self {

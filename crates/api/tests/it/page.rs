@@ -9,7 +9,7 @@ use doorbuster_api::problem::Code;
 /// The text of `docs/api.md`.
 pub(crate) fn page() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
-    std::fs::read_to_string(path).expect("docs/api.md is in the repository")
+    std::fs::read_to_string(path).expect("docs/api.md must exist")
 }
 
 /// Cells of a table's row, trimmed.

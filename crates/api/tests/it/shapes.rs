@@ -51,11 +51,11 @@ fn examples(page: &str) -> Vec<(String, String)> {
     let mut before = blocks.next().unwrap_or_default();
     let mut examples = Vec::new();
     for block in blocks {
-        let (json, after) = block.split_once("```").expect("a block of code has an end");
+        let (json, after) = block.split_once("```").expect("a block of code must have an end");
         let comment = before.trim_end().lines().last().unwrap_or_default();
         let shape =
             comment.strip_prefix("<!-- shape: ").and_then(|comment| comment.strip_suffix(" -->"));
-        examples.push((shape.expect("every example names its shape").to_owned(), json.to_owned()));
+        examples.push((shape.expect("every example needs a shape").to_owned(), json.to_owned()));
         before = after;
     }
     examples
@@ -79,7 +79,7 @@ fn check_request<'a, T: Serialize>(
 }
 
 fn same(value: &impl Serialize, json: &str) {
-    let expected: Value = serde_json::from_str(json).expect("the example is valid JSON");
+    let expected: Value = serde_json::from_str(json).expect("the example must be valid JSON");
     assert_eq!(serde_json::to_value(value).expect("plain data serialises"), expected);
 }
 

@@ -101,7 +101,7 @@ fn limit(
             let pointer = format!("/front_door/limits/{name}/{member}");
             Problem::invalid_request(vec![Fault::new(
                 FaultLocation::Body(pointer),
-                "is missing, and was not set before",
+                "is missing, and the limit had no value before",
             )])
         })
     };
