@@ -9,7 +9,8 @@ use doorbuster_store::{CODE_PREFIX_CHARS, CodeHash, CodesOutcome, Store, StoreEr
 ///
 /// # Errors
 ///
-/// If the store is unreachable. The store may have the hashes even then, but their codes are lost.
+/// If the store is unreachable. Even then, the store may have stored the hashes, but the caller
+/// does not get the codes.
 pub async fn create(
     store: &Store,
     sale: &str,
@@ -32,7 +33,8 @@ pub async fn create(
 ///
 /// # Errors
 ///
-/// If the store is unreachable. A repeated call does not count the same buyer twice.
+/// If the store is unreachable. The caller can then repeat the call, because the store does not
+/// count the same buyer twice.
 pub async fn spend(
     store: &Store,
     sale: &str,

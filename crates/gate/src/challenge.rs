@@ -25,18 +25,18 @@ use pool::{ChallengePool, PRERENDERED_KINDS, RenderRequest, RenderedChallenge};
 pub use seal::PuzzleKind;
 use seal::{ChallengeSealer, Sealed};
 
-/// The time in which a buyer may answer a challenge.
+/// How long a buyer has to answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// After this many wrong answers of a buyer in a sale, the server accepts no more answers of this
-/// buyer in this sale, until it forgets the wrong answers.
+/// The maximum number of wrong answers of a buyer in a sale. At this number, the server refuses all
+/// answers of the buyer in this sale, until it forgets the wrong answers.
 pub(crate) const MISSES_MAX: u32 = 10;
-/// The server forgets all wrong answers of a buyer this long after the first of them, in
-/// milliseconds.
+/// The server counts the wrong answers of a buyer for this long after the first wrong answer, in
+/// milliseconds. Then it forgets all of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The maximum number of answers that this node sends to the store at the same time. At most one of
-/// them is from the same buyer in the same sale.
+/// The maximum number of answers that this node sends to the store at the same time. A buyer has at
+/// most one of these answers in each sale.
 const ANSWER_LOCKS: usize = 64;
-/// How long before a sale's start the server begins to draw the sale's challenges.
+/// How long before a sale's start the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
 
 const _: () = assert!(
@@ -51,7 +51,7 @@ pub enum ChallengeFault {
     /// sale.
     #[error("the answer was not accepted")]
     Failed,
-    /// The buyer gave too many wrong answers and may try again after this time.
+    /// The buyer gave too many wrong answers. The buyer may try again after `retry_secs`.
     #[error("too many wrong answers")]
     TooMany {
         /// Seconds until the buyer may answer again.
@@ -114,16 +114,16 @@ pub struct Challenges {
     work: Box<[WorkKeys]>,
     pool: ChallengePool,
     outcomes: [AtomicU64; AnswerOutcome::ALL.len()],
-    /// Each buyer has one of these locks in each sale. The lock lets only one answer of the buyer
-    /// at a time reach the store.
+    /// Each buyer uses one of these locks in each sale. Several buyers can have the same lock. The
+    /// lock lets only one answer at a time reach the store.
     answer_locks: [Mutex<()>; ANSWER_LOCKS],
 }
 
 impl Challenges {
     /// Creates the challenges of this node. Every node with the same master keys accepts these
-    /// challenges, even if its keys are in another sequence. The store counts wrong answers under a
-    /// pseudonym of the buyer, which is derived from the id key. The id key stays the same when the
-    /// master keys change. So this change does not reset the counts of wrong answers.
+    /// challenges, even if that node has the keys in another order. The store counts wrong answers
+    /// under a pseudonym of the buyer, which is derived from the id key. A change of the master
+    /// keys does not change the id key. So it does not reset the counts of wrong answers.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");
@@ -190,8 +190,8 @@ impl Challenges {
         };
         let is_correct = self.is_correct(&sealed, answer);
         let by = self.seals.buyer_pseudonym(sale, buyer.as_str());
-        // This lock lets only one answer of a buyer at a time reach the store. The buyer's other
-        // answers wait here, where they occupy no connection to the store.
+        // The lock lets only one answer of a buyer at a time reach the store. While the buyer's
+        // other answers wait here, they occupy no connection to the store.
         let _turn = self.answer_locks[usize::from(by[0]) % ANSWER_LOCKS].lock().await;
         let spending = AnswerSpend {
             id: sealed.id,

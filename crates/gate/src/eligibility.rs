@@ -1,4 +1,4 @@
-//! Identifies the buyer of a purchase by a token, a pass or both. Then checks the sale's
+//! Identifies the buyer of a purchase from the token, the pass or both. Then checks the sale's
 //! requirements for buyers, for example whether a pass is required.
 
 use doorbuster_auth::{BuyerName, VerifiedBuyer};

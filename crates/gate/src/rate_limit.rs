@@ -7,9 +7,9 @@
 //! request. So refused requests cannot use up a shared limit.
 //!
 //! If the node knows that a request exceeds a limit, it refuses the request from its memory
-//! ([`doorbuster_engine::sale_limits`]). If nodes share limits, a purchase waits until the node has
-//! a share of the limit ([`check`]). A request for a pass or a checkout also waits. The node takes
-//! the shares for several requests in one call ([`sharing`]). The rules of shared limits are in
+//! ([`doorbuster_engine::sale_limits`]). If nodes share limits, a request for a purchase, a pass or
+//! a checkout waits until the node has a share of the limit ([`check`]). The node takes the shares
+//! for several requests in one call ([`sharing`]). The rules of shared limits are in
 //! [`doorbuster_core::gate::shared_limit`].
 
 mod check;

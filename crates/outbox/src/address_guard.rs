@@ -80,8 +80,8 @@ impl Resolve for AddressGuard {
 pub(super) const PRIVATE_ADDRESS: &str =
     "the address is private, local or reserved; webhooks.allow_private would allow it";
 
-/// Parses the URL of an endpoint. Returns an error if the URL fails a check that needs no name
-/// look-up.
+/// Parses and checks the URL of an endpoint. Does not look up the host name. The error is the
+/// reason why the URL is refused.
 pub fn check(text: &str, guard: &AddressGuard) -> Result<Url, &'static str> {
     let url = Url::parse(text).map_err(|_| "the text is not an address")?;
     match url.scheme() {
@@ -143,7 +143,8 @@ fn is_public(address: IpAddr) -> bool {
 }
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
-    /// Networks that are private, local, reserved, for documentation or for multicast.
+    /// Networks that are private, local, reserved, for documentation or for multicast. Each entry
+    /// has an address and the number of bits that all addresses of the network share.
     const CLOSED: [([u8; 4], u32); 15] = [
         ([0, 0, 0, 0], 8),
         ([10, 0, 0, 0], 8),
@@ -171,7 +172,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // These are IPv4-mapped addresses and addresses behind NAT64.
+        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address, which decides.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // These networks are for special purposes such as Teredo, for documentation, and for 6to4.
         // 6to4 is refused, because a 6to4 address can lead to any IPv4 address.

@@ -27,7 +27,7 @@ pub fn event_id(stored: &StoredEvent) -> String {
     )
 }
 
-/// Returns the id of an event with these parts. If the event was deleted (`None`), the id contains
+/// Returns the id of the event at `position`. If the event was deleted (`None`), the id contains
 /// only the position.
 pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: &str) -> String {
     let id = |(what, at): &(String, Millis)| notification::event_id(position, what, at.0, about);
@@ -75,8 +75,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // A buyer can cause a refusal only by leaving the waitlist. So this ticket is a
-            // waitlist entry.
+            // A buyer causes a refusal only by leaving the waitlist. So this ticket is a waitlist
+            // entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

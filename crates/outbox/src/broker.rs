@@ -62,7 +62,7 @@ pub(super) struct Brokers {
     guard: BrokerGuard,
     timeout: Duration,
     source: String,
-    /// The address and the connection of each endpoint that is a broker, by the endpoint's id.
+    /// Maps the id of an endpoint to the broker's address and the connection to the broker.
     made: Mutex<HashMap<String, (String, Arc<Broker>)>>,
 }
 

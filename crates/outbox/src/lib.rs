@@ -4,24 +4,24 @@
 //! this change. Each endpoint has one worker, which reads the events after the endpoint's position
 //! and sends these events. [`doorbuster_core::outbox`] decides when each event is sent.
 //!
-//! A worker sends events only while its node has the endpoint's lease. The lease only prevents that
-//! two nodes send the same events. Even if two workers run for a moment, the store accepts changes
-//! of the position from only one of them. If a worker sent events but did not record this, the
-//! events are sent again.
+//! A worker sends events only while its node has the endpoint's lease. The lease prevents that two
+//! nodes send the same events. The positions stay correct even without the lease: if two workers
+//! run for a moment, the store accepts changes of the position from only one of them. If a worker
+//! sent events but did not record this, the events are sent again.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `worker` | delivers events to one endpoint |
 //! | `body` | builds the message of an event |
-//! | `receiver` | the contract with a receiver of messages |
+//! | `receiver` | defines the contract with a receiver of messages |
 //! | `webhook` | sends messages as signed requests |
 //! | `broker` | sends messages to brokers |
-//! | `send` | sends one message by the kind of its receiver |
+//! | `send` | sends one message to a webhook or to a broker |
 //! | `push` | sends messages to browsers |
-//! | `limits` | the bounds of endpoints |
-//! | `address_guard` | the addresses to which requests may go |
+//! | `limits` | bounds the numbers of endpoints and of their secrets |
+//! | `address_guard` | decides to which addresses requests may go |
 //! | `cleanup` | deletes expired rows |
-//! | `metrics` | counters |
+//! | `metrics` | counts delivery attempts and deleted rows |
 mod address_guard;
 mod body;
 mod broker;
@@ -67,8 +67,8 @@ pub(crate) use webhook::guarded_client;
 const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The maximum number of events to which one transaction assigns positions. This step is for the
-/// stores in which a commit does not assign the positions of its events.
+/// The maximum number of events to which one transaction assigns positions. PostgreSQL needs this
+/// step. In SQLite, the commit itself assigns the positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -286,7 +286,7 @@ impl Outbox {
             .filter(|endpoint| endpoint.enabled)
             .map(|endpoint| (endpoint.id.clone(), Arc::new(endpoint)))
             .collect();
-        // To remove a sender from `known` drops the sender, and this ends its worker.
+        // A worker ends when its sender in `known` is dropped.
         known.retain(|id, _| wanted.contains_key(id));
         self.brokers.retain_endpoints(|id| wanted.contains_key(id));
         for (id, endpoint) in wanted {

@@ -49,7 +49,7 @@ impl DeliveryMetrics {
         self.sent[at(kind)][sent as usize].load(Ordering::Relaxed)
     }
 
-    /// Returns the number of deleted rows.
+    /// Returns the number of expired rows that this node has deleted.
     pub fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)
     }

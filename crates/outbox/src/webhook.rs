@@ -58,8 +58,8 @@ impl Webhooks {
         now: Millis,
     ) -> Result<(), DeliveryError> {
         // The address is checked again, because the settings may have changed after the endpoint
-        // was added. Also, the guard's resolver does not see a URL with an IP address, so only this
-        // check covers it.
+        // was added. Also, the client does not resolve a URL with an IP address, so the guard's
+        // resolver cannot check it.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));
@@ -120,12 +120,13 @@ pub(crate) fn guarded_client(guard: AddressGuard, timeout: Duration) -> Outgoing
             .user_agent(concat!("doorbuster/", env!("CARGO_PKG_VERSION")))
             .dns_resolver(resolver.clone())
     };
-    // Without the system's certificates, only http endpoints are reachable.
+    // If the system's certificates cannot be loaded, the client has none. Then it reaches only http
+    // endpoints.
     OutgoingClient::new(move || builder().build().or_else(|_| builder().tls_certs_only([]).build()))
 }
 
 /// Returns whether this status refuses the message permanently. Any other error status means a
-/// temporary problem, or a redirect.
+/// temporary problem or a redirect, so another attempt can succeed.
 fn is_final(status: StatusCode) -> bool {
     let may_pass =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];

@@ -85,7 +85,7 @@ struct Worker<'o> {
     sending: JoinSet<SendResult>,
     /// Results that are not stored yet.
     notes: Vec<RowChange>,
-    /// Whether the endpoint's position can perhaps be advanced.
+    /// Whether the worker must check if the endpoint's position can be advanced.
     can_advance: bool,
     advanced_at: Instant,
     /// Whether there may be events that were not read yet.
@@ -225,8 +225,8 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if at least half of the window has room for them, or if no event is being
-    /// sent. So a busy worker reads many events at once.
+    /// Reads more events if at least half of the window (the events that are read ahead) is free,
+    /// or if no event is being sent. So a busy worker reads many events at once.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
@@ -261,8 +261,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// If an operator changed the endpoint's address, resets the queue. So the failures at the old
-    /// address do not delay the events for the new address.
+    /// If an operator changed the endpoint's address, resets the queue. Otherwise the failures at
+    /// the old address would delay the events for the new address.
     fn follow_address(&mut self, endpoint: &Endpoint, now: Millis) {
         if self.url != endpoint.url {
             self.url.clone_from(&endpoint.url);

@@ -91,7 +91,7 @@ impl Payments {
     }
 
     /// Closes the order's previous checkout. Returns `None` if a new checkout can now be created.
-    /// Otherwise, returns the result for the buyer: for example, the old checkout took a payment.
+    /// Otherwise, for example if the old checkout took a payment, returns the result for the buyer.
     async fn close_previous(
         &self,
         order: &Order,
@@ -129,8 +129,9 @@ impl Payments {
         }
     }
 
-    /// Stores a new checkout. If the store keeps another checkout or no checkout, closes the new
-    /// checkout at the provider. No buyer has seen the new checkout yet, so no payment is lost.
+    /// Stores a new checkout. If the store already has another open checkout, or the order does not
+    /// wait for payment any more, closes the new checkout at the provider. No buyer has seen the
+    /// new checkout yet, so no payment is lost.
     async fn store_checkout(
         &self,
         order: &Order,
@@ -202,7 +203,7 @@ impl Payments {
     }
 }
 
-/// Returns the total price of an order.
+/// Returns the total price of an order. Returns `None` if the catalogue does not contain the item.
 pub(super) fn order_total(catalogue: &Catalogue, order: &Order) -> Option<Money> {
     let item = catalogue.item_by_id(order.item)?;
     let minor = item.row.price_minor.checked_mul(i64::from(order.units.get()))?;

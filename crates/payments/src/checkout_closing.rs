@@ -66,7 +66,7 @@ struct CheckoutQueries<'a> {
     payments: &'a Payments,
     /// The running requests.
     asking: FuturesUnordered<BoxFuture<'a, (String, Result<ProbeResult, EngineError>)>>,
-    /// The sessions about which requests are running.
+    /// The provider's ids of the checkouts about which requests are running.
     in_progress: HashSet<String>,
     silence: ProviderSilence,
     pacer: QueryPacer,
@@ -119,8 +119,9 @@ impl<'a> CheckoutQueries<'a> {
                 () = &mut latest_read => break,
             }
         }
-        // If the store failed, the checkouts are still due. Without a pause, the server would
-        // repeat its requests as fast as the provider answers.
+        // If the store failed, the provider's answers are not stored, so the checkouts are still
+        // due. Without a pause, the server would repeat its requests as fast as the provider
+        // answers.
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
     }
 
@@ -137,7 +138,8 @@ impl<'a> CheckoutQueries<'a> {
         }
     }
 
-    /// Starts as many requests as the pace allows, beginning with the last checkout of `waiting`.
+    /// Starts as many requests as the pace and the number of running requests allow, beginning with
+    /// the last checkout of `waiting`.
     fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
         let payments = self.payments;
         while self.silence.free_slots(self.asking.len()) > 0
@@ -282,14 +284,14 @@ impl Payments {
     }
 }
 
-/// Returns whether the next page must be read immediately. This is so if the last page was full,
-/// all its checkouts were taken, and new requests can start.
+/// Returns whether the next page must be read immediately. The conditions: the last page was full,
+/// the requests about all its checkouts have started, and new requests can start.
 fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether the next order still holds units, so that its request is urgent. Requests about
-/// urgent orders start first.
+/// Returns whether the next order holds units. Such orders are urgent, and the requests about them
+/// start first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }

@@ -46,7 +46,8 @@ pub(super) struct AppliedPayments {
 struct KeptPayments {
     /// The payments, by order. At most one payment pays for an order.
     by_order: HashMap<Arc<str>, Capture>,
-    /// The orders, oldest payment first. The order of a forgotten payment stays in this list.
+    /// The orders, oldest payment first. If one payment is forgotten early, its order stays in this
+    /// list.
     orders: VecDeque<(Instant, Arc<str>)>,
 }
 
@@ -214,7 +215,8 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // The node asks about these payments again after all other payments.
+                // The loop takes payments from the end of the list. So the node asks about these
+                // payments again after all others.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }
@@ -337,11 +339,11 @@ mod tests {
         let mut unasked = (0..ASKED_AT_ONCE + 1).map(capture).collect::<Vec<_>>();
         let asked = silent.find_reversals(&mut unasked);
         let pause = Duration::from_millis(500);
-        assert!(tokio::time::timeout(pause, asked).await.is_err(), "the node must pause first");
+        assert!(tokio::time::timeout(pause, asked).await.is_err(), "the node made no pause");
         assert_eq!(unasked.len(), ASKED_AT_ONCE + 1);
         unasked.iter_mut().for_each(|capture| capture.money.minor = 0);
         silent.find_reversals(&mut unasked).await;
-        assert_eq!(unasked, [], "a free order must not be asked about");
+        assert_eq!(unasked, [], "the node must not ask about free orders");
         engine.stop().await;
     }
 }

@@ -1,5 +1,5 @@
 //! Handles providers' messages. The store applies each message only once. Then this module wakes
-//! the refund job and the buyer's page, so that they do not wait for their next poll.
+//! the refund job and notifies the buyer's page, so that they do not wait for their next poll.
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
@@ -121,8 +121,8 @@ impl Payments {
                 PaymentEventOutcome::Refunded
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
-            // `Engine::capture` always records a result in its last attempt, so this case does not
-            // occur.
+            // `Engine::capture` always records a result in its last attempt, so it never returns
+            // `UnitsMissing`.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })
     }

@@ -55,8 +55,9 @@ impl Payments {
                 }
             });
         if !asking.await {
-            // The store failed, so the refunds are still due. Without a pause, the server would
-            // repeat its requests as fast as the provider answers.
+            // The store failed, so the provider's answers are not stored and the refunds are still
+            // due. Without a pause, the server would repeat its requests as fast as the provider
+            // answers.
             return Ok(NextRun::Idle);
         }
         if is_full {

@@ -84,10 +84,11 @@ struct Session {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct SandboxPayment {
     id: String,
-    /// Whether the money arrives only after the checkout was closed.
+    /// Whether the money arrives only after the end of the checkout.
     late: bool,
-    /// The text is the id of the requested refund, or the kind of the reversal that a visitor
-    /// caused by a button. The number is the time of the refund or reversal, in milliseconds.
+    /// If the shop requested a refund, the text is the refund's id. If a visitor pressed a button
+    /// for a reversal, the text is the kind of the reversal. The number is a time in milliseconds.
+    /// The money is returned `REFUND_TAKES_MS` after this time.
     refund: Option<(String, i64)>,
 }
 
@@ -104,7 +105,8 @@ impl SandboxPayment {
     }
 }
 
-/// A message that the sandbox sends until this server answers 200.
+/// A message that the sandbox sends again and again until this server answers 200, or until the
+/// last attempt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct PendingMessage {
     id: String,

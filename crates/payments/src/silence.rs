@@ -1,8 +1,8 @@
 //! Detects a provider that does not answer. Such a provider gets requests about only a few
 //! checkouts at a time, and all other checkouts are postponed. An order's grace period begins after
 //! the first request about it fails. Without this detection, the requests about thousands of due
-//! orders would wait for their timeouts, a few at a time. So the units of the last orders would
-//! return much later than the units of the first orders.
+//! orders would wait for their timeouts, a few at a time. So the grace periods of the last orders
+//! would begin late, and their units would return much later than the units of the first orders.
 
 use std::time::{Duration, Instant};
 
@@ -91,9 +91,9 @@ impl ProviderSilence {
         at_once.saturating_sub(asking)
     }
 
-    /// If the provider is silent, removes the checkouts that must be postponed from `waiting`, and
-    /// returns them. The last elements of `waiting` stay, because the next requests are about these
-    /// elements.
+    /// If the provider is silent, takes from `waiting` the checkouts that must be postponed, and
+    /// returns them. The next requests are about the last elements of `waiting`, so these elements
+    /// stay.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();
@@ -125,7 +125,7 @@ mod tests {
         for _ in 1..SILENT_AFTER {
             silence.record(ProbeResult::NoAnswer, now);
         }
-        assert!(!silence.is_silent(), "an answer must end the first series");
+        assert!(!silence.is_silent(), "an answer must reset the count");
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NoAnswer, now);
         silence.record(ProbeResult::NotAsked, now);
@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(waiting, (100 - PROBES_MAX as u32 + 1..100).collect::<Vec<_>>());
         assert!(
             silence.split_off_waiting(&mut waiting, 1).is_empty(),
-            "no checkout must be postponed if its request can start now"
+            "a checkout must not be postponed if its request can start now"
         );
         assert_eq!(
             silence.split_off_waiting(&mut waiting, AT_ONCE).len(),

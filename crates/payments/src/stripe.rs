@@ -39,9 +39,10 @@ const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
 const UNSUPPORTED_CURRENCIES: [&str; 3] = ["ISK", "MGA", "UGX"];
 /// Currencies with three decimals. In these currencies, Stripe accepts only amounts that end in 0.
 const MULTIPLE_OF_TEN: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
-/// The query that adds the session's payment to the answer, with the payment's refunded amounts.
+/// The query string that asks Stripe to add the session's payment to its answer, with the refunded
+/// amounts.
 const EXPAND_PAYMENT: &str = "expand%5B0%5D=payment_intent.latest_charge";
-/// The query that adds the payment's refunded amounts to the answer.
+/// The query string that asks Stripe to add the payment's refunded amounts to its answer.
 const EXPAND_CHARGE: &str = "expand%5B0%5D=latest_charge";
 
 /// Stripe.
@@ -55,8 +56,8 @@ pub struct Stripe {
     /// Whether the server has already logged that Stripe's key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of sessions that Stripe refused to close. For each of these sessions, the server
-    /// sent a second request, which reads the session.
+    /// The number of further requests since the last call of `take_further_requests`. When Stripe
+    /// refuses to close a session, the server reads the session by a further request.
     further_requests: AtomicU32,
 }
 
@@ -191,7 +192,7 @@ impl Stripe {
     }
 
     /// Returns a session with its payment. If the key has no permission to read payments, returns
-    /// only the session, which still says whether it was paid.
+    /// the session alone. The session still says whether it was paid.
     async fn session(&self, path: &str) -> Result<Value, ProviderError> {
         match self.api.get(&format!("{path}?{EXPAND_PAYMENT}")).await {
             Err(error) if error.is_forbidden => {
@@ -239,8 +240,8 @@ impl Stripe {
         }
         // Stripe repeats its first answer to a key, even if that answer was an internal error. So a
         // request after an error has a new key, and could refund the payment a second time.
-        // Therefore the server first checks that the arrived and pending refunds do not cover the
-        // payment. Even without this check, Stripe never refunds more than was paid.
+        // Therefore the server first checks whether the arrived and pending refunds already cover
+        // the payment. Even without this check, Stripe never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;

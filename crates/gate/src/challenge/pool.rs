@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use super::seal::{ANSWER_BYTES, PuzzleKind};
 
-/// The number of threads that draw.
+/// The number of threads that draw challenges.
 const THREADS: usize = 2;
 /// The maximum number of requests that wait for one kind. At the bound, the server asks further
 /// clients to retry.
@@ -135,7 +135,7 @@ struct PoolState {
     prerendered: [PrerenderedQueue; PRERENDERED_KINDS],
     /// The waiting requests, by kind.
     waiting: [VecDeque<(RenderRequest, oneshot::Sender<RenderedChallenge>)>; PuzzleKind::ALL.len()],
-    /// The kind that a thread serves next, if a request waits for this kind.
+    /// The index of the kind whose turn is next.
     turn: usize,
     is_closing: bool,
 }
@@ -327,7 +327,8 @@ fn data_url(png: &[u8]) -> String {
     url
 }
 
-/// Draws for waiting requests. When no request waits, one thread draws in advance, with pauses.
+/// Draws challenges for waiting requests. If `fills` is true, also draws in advance while no
+/// request waits.
 fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
     let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();
@@ -391,6 +392,6 @@ mod tests {
             [Some(PuzzleKind::Image), Some(PuzzleKind::Slider), Some(PuzzleKind::Image)]
         );
         drop((images, sliders, work));
-        assert_eq!(next(), None, "requests whose clients disconnected must be skipped");
+        assert_eq!(next(), None, "the pool must skip requests whose clients disconnected");
     }
 }

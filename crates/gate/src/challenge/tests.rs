@@ -1,4 +1,4 @@
-//! Tests attempts to misuse challenges, with a real store.
+//! Tests that buyers cannot misuse challenges. The tests use a real store.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -170,7 +170,7 @@ async fn another_buyer_can_neither_use_nor_spend_a_challenge() {
     assert_eq!(
         fixture.redeem("anna", &token, &answer).await,
         Ok(()),
-        "the other attempts must not use up the challenge"
+        "the refused attempts above must not use up the challenge"
     );
 }
 
@@ -189,7 +189,7 @@ async fn a_challenge_ends_after_two_minutes() {
 async fn an_answer_that_reaches_the_store_after_the_end_is_not_accepted() {
     let (fixture, dir) = (Fixture::new(), TempDir::new());
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
-    // Each read of this clock returns a later time than the previous read.
+    // Each read of this clock advances the clock by one millisecond.
     let clock = Arc::new(std::sync::atomic::AtomicI64::new(fixture.store.now().0));
     let looked = Arc::clone(&clock);
     let store =
@@ -238,13 +238,13 @@ async fn a_buyer_with_too_many_wrong_answers_has_to_wait() {
     assert_eq!(
         fixture.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
-        "a correct answer must also be refused"
+        "even a correct answer must be refused after too many wrong answers"
     );
     let (token, answer) = fixture.issue("anna", ChallengeKind::Slider).await;
     assert_eq!(
         fixture.redeem("anna", &token, &answer).await,
         Ok(()),
-        "another buyer must not wait"
+        "one buyer's wrong answers must not block another buyer"
     );
     fixture.pass(MISSES_MS);
     let (token, answer) = fixture.issue("robot", ChallengeKind::Slider).await;
@@ -284,7 +284,7 @@ async fn only_ten_of_many_concurrent_wrong_answers_at_two_nodes_are_checked() {
     assert_eq!(
         fixture.redeem("robot", &token, &answer).await,
         Err("too many wrong answers".into()),
-        "a correct answer must also be refused"
+        "even a correct answer must be refused after too many wrong answers"
     );
 }
 
@@ -331,7 +331,7 @@ async fn a_prepared_challenge_is_given_out_once() {
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), full_enough)
         .await
-        .expect("images are drawn in advance");
+        .expect("the pool must draw images in advance");
     assert_eq!(prepared(PuzzleKind::Slider), 0, "a slider was prepared, but no sale requires it");
     let mut seen = std::collections::HashSet::new();
     for _ in 0..30 {

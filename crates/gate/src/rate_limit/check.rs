@@ -30,7 +30,7 @@ pub struct PendingLimit {
     share: oneshot::Receiver<ShareGrant>,
 }
 
-/// A check that has passed some scopes, but not all scopes yet.
+/// The progress of a check that has not decided all scopes yet.
 #[derive(Debug)]
 struct CheckProgress {
     route: Route,
@@ -354,7 +354,7 @@ impl RateLimiter {
         }
     }
 
-    /// Queues a waiting request, or a report about a counted one. Returns `false` if it failed.
+    /// Queues a request, or a report if `waiter` is `None`. Returns `false` if nothing was queued.
     fn enqueue(
         &self,
         step: &LimitStep,

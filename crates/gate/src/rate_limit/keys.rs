@@ -16,8 +16,7 @@ const BUYERS_PER_BUDGET: u64 = 250;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// How long the buyers behind an address are counted before a new count begins.
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
-/// If many buyers use an address, their count stays in the table for this long after the address's
-/// last request.
+/// How long a large count of buyers stays in the table after the last request from their address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
 /// The route number for the hashes of addresses.
 const ADDRESS_KEY: u8 = 0xFE;
@@ -55,8 +54,7 @@ impl RateLimiter {
     }
 
     /// Returns the number of budgets of the caller's address. The number grows with the number of
-    /// buyers who use the address. The buyers of all routes and all sales count, and also this
-    /// buyer.
+    /// buyers who use the address, on all routes and in all sales. This buyer counts too.
     pub(super) fn address_budgets(&self, caller: Caller<'_>, now: u64) -> u32 {
         let hash = |what: u8, who: &[u8]| {
             first_u64(blake3::Hasher::new_keyed(&self.key).update(&[what]).update(who))
@@ -66,10 +64,9 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Very many addresses can have few buyers, and their counts must not evict limits in
-            // use. So the table may evict a small count at once. Only a few addresses have many
-            // buyers, and a new count of these buyers takes hundreds of requests. So a large count
-            // is kept.
+            // Very many addresses can have few buyers. Their counts must not evict limits in use,
+            // so the table may evict a small count at once. Only a few addresses have many buyers.
+            // To count these buyers anew takes hundreds of requests, so a large count is kept.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets
         })

@@ -28,7 +28,8 @@ use super::{LimitStep, RateLimiter, Route};
 /// the next call, because Redis serves nothing else during a call.
 const BATCH_MAX: usize = 256;
 /// The maximum number of requests and reports in the queue. If the queue is full, the node decides
-/// a request by its own part of the limit. A report is then made at the caller's next request.
+/// a request by its own part of the limit. If a report finds the queue full, the next request under
+/// the same limit tries to queue the report again.
 const QUEUE_MAX: usize = 65_536;
 /// How long a call may take. After that time, the node decides the waiting requests by its own part
 /// of the limit.
@@ -114,7 +115,7 @@ pub struct LimitSharing {
     away: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
-    /// How often the queue had no room.
+    /// How often a request or a report found the queue full.
     kept: AtomicU64,
 }
 
@@ -125,7 +126,7 @@ pub struct SharingCounts {
     pub batches: u64,
     /// Failed calls.
     pub failures: u64,
-    /// How often the queue was full.
+    /// How often a request or a report found the queue full.
     pub kept: u64,
 }
 
@@ -172,7 +173,7 @@ impl LimitSharing {
         self.living.recent()
     }
 
-    /// Returns how large the shares and the reports of the nodes are now.
+    /// Returns the number of nodes, the size of a share, and the bound of the unreported use.
     pub(super) fn terms(&self) -> SharingTerms {
         self.place.terms(self.nodes())
     }
@@ -300,15 +301,15 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers those requests of a group that this node's share covers now. Prepares the call for
-    /// the group's other requests. Returns `false` if no call is needed.
+    /// Answers the requests of a group that this node's share covers now. Prepares a call for the
+    /// other requests of the group and for its report. Returns `false` if no call is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();
         let now = self.now();
         let (served, state, sent) = self.with_group_cell(group, |cell| {
-            // This call reports all counted requests. Requests after it must be reported in a later
-            // call, so the flag is cleared.
+            // This call reports all requests that were counted before it. Later requests need a new
+            // report, so the flag is cleared.
             cell.is_queued = false;
             cell.with_share(|node| {
                 let served = node.serve(pace, now, &costs);

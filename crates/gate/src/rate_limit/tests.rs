@@ -79,7 +79,7 @@ fn one_of(living: &Arc<NodeCount>) -> RateLimiter {
     RateLimiter::new(&IdKey::new([7; 32]), Some(sharing))
 }
 
-/// Counts a request that memory alone decides.
+/// Counts a request. The node's memory must be enough to decide it.
 fn acquire_at(
     limiter: &RateLimiter,
     route: Route,
@@ -93,7 +93,7 @@ fn acquire_at(
     }
 }
 
-/// Sets the number of live nodes.
+/// Returns a count of this many live nodes.
 fn node_count(nodes: usize) -> Arc<NodeCount> {
     let living = NodeCount::default();
     living.observe(nodes);
@@ -243,7 +243,7 @@ fn the_buyers_of_an_address_are_counted_over_all_routes_and_sales() {
         let_in(Route::Purchase, &autumn, 605) > 1_900,
         "the count must apply to another sale and to the next counting period"
     );
-    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "the old count must not be used later");
+    assert_eq!(let_in(Route::Room, &spring, 1_805), 1_000, "an old count must not be used");
 }
 
 #[test]

@@ -48,9 +48,9 @@ pub(super) async fn run(rooms: &WaitingRooms, node: &Node) {
 }
 
 impl WaitingRooms {
-    /// Admits the next visitors, even if no units are free. At its next check, each node notifies
-    /// those of them who are connected to it. Returns `None` if the sale is not open or its draw is
-    /// not closed.
+    /// Admits up to `visitors` visitors, even if no units are free. At its next check, each node
+    /// notifies the admitted visitors who are connected to it. Returns `None` if the sale is not
+    /// open or its draw is not closed.
     pub async fn admit_more(
         &self,
         node: &Node,
@@ -117,7 +117,7 @@ async fn follow_room(
         room.runtime().open_until.store(until.0, Ordering::Relaxed);
     }
     room_state.record_pace(node.now(), free, room.limit());
-    // Each room of the sale sends a notification to every reader of the sale.
+    // Each room of the sale notifies every reader, so the number of notifications is this product.
     let notified = node.hub().readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
         node.hub().publish(EventKind::Room(room_state.key().clone()));
@@ -193,7 +193,7 @@ async fn admit(
     if !sale.rooms().any(waits) {
         return Ok(());
     }
-    // A room without visitors has no open admissions.
+    // A room that no visitor entered has no open admissions, so the function skips it.
     let states: Vec<_> = sale
         .rooms()
         .map(|room| rooms.room_state(room))

@@ -9,8 +9,8 @@ use doorbuster_config::ADMITTED_PER_SEC;
 pub(super) const BATCH_QUEUE_MAX: usize = 32_768;
 /// The maximum number of requests in one batch. Further requests wait for the next batch.
 pub(super) const BATCH_MAX: usize = 500;
-/// The maximum number of turns that one batch extends at the same time. The batch extends its other
-/// turns after them.
+/// The maximum number of turns (admissions) that one batch extends at the same time. The other
+/// turns of the batch wait.
 pub(super) const KEPT_AT_ONCE: usize = 16;
 /// The maximum number of positions of one room in a node's memory. The node reads all further
 /// positions from the store for each request.

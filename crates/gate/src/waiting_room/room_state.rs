@@ -19,8 +19,8 @@ use super::limits::{FRESH_FOR, NOTIFIED_PER_SEC, POSITIONS_MAX, PUBLISH_INTERVAL
 #[derive(Debug)]
 struct RoomMemory {
     room: Option<WaitingRoom>,
-    /// The positions of visitors. A visitor without a rank takes part in the draw. The first use of
-    /// the position after the lots were read sets its rank.
+    /// The positions of visitors. A visitor without a rank takes part in the draw. The rank is set
+    /// at the first use of the position after this node has read the lots.
     positions: HashMap<BuyerId, QueuePosition>,
     /// The lots of all visitors in the draw, sorted. `None` means that the lots were not read yet.
     lots: Option<Box<[DrawLot]>>,
@@ -110,7 +110,7 @@ impl WaitingRoomState {
         if state.known_to.is_none() {
             // If this node knows no positions yet, it will read each position together with its
             // admission, so it does not need earlier admissions. If this node already knows
-            // positions, some of these visitors may have been admitted since then. So it must read
+            // positions, it may have read them before their visitors were admitted. So it must read
             // all admissions.
             state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
         }
@@ -198,9 +198,9 @@ impl WaitingRoomState {
     }
 
     /// Returns whether this node can answer with the buyer's position from memory. For an admitted
-    /// visitor, the result is always true. For another visitor before the sale opens, it is true if
-    /// this node has no closed draw. After the sale has opened, it is true if this node knows the
-    /// ranks of the draw.
+    /// visitor, the result is always true. For other visitors, it depends on the draw. Before the
+    /// sale opens, this node must not know a closed draw. After the sale has opened, this node must
+    /// know the ranks of the draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
@@ -258,7 +258,7 @@ impl WaitingRoomState {
 
     /// Returns whether more buyers arrived per second at this node than its part of the admissions.
     /// This part is the room's admissions per second, divided by `nodes`, the number of nodes.
-    /// Returns `false` if the last count was less than a second ago.
+    /// Returns `false` at the first count, and if the last count was less than a second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -284,9 +284,9 @@ impl WaitingRoomState {
 
     /// Returns whether to notify the readers of positions now. They are notified at once at the
     /// first call, when units ran out or came back, and when the draw closed. After any other
-    /// change, they are notified only if the last notification is long enough ago. The more
-    /// `readers` there are, the longer this time is. `readers` is the number of notifications that
-    /// all rooms of the sale send together.
+    /// change, they are notified only if the last notification is long enough ago. `readers` is the
+    /// number of notifications that all rooms of the sale send together. The larger it is, the
+    /// longer this time is.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -17,8 +17,8 @@ impl WaitingRooms {
         self.state_or(key, || (item, room.part_of(self.per_sec)))
     }
 
-    /// Returns the state of a room whose requests the batcher handles. If the sale has ended, its
-    /// state may have been removed. Then this function creates an empty state.
+    /// Returns the state of a room whose requests the batcher handles. After the end of the sale,
+    /// the room's state may have been removed. Then this function creates an empty state.
     pub(super) fn state_of_key(&self, key: &RoomKey) -> Arc<WaitingRoomState> {
         self.state_or(key.clone(), || (None, self.per_sec))
     }

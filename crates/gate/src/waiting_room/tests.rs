@@ -101,7 +101,7 @@ fn an_admitted_visitor_is_notified_even_before_the_draw_is_read() {
     assert!(
         room_state.can_answer(&buyer("anna"), true)
             && !room_state.can_answer(&buyer("anna"), false),
-        "before the opening the state must be used, and after the opening it is too old"
+        "without a draw, the node must answer from memory before the opening but not after it"
     );
     room_state.apply_row(&room(2, Some(2), 1));
     assert_eq!(
@@ -138,7 +138,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
     assert!(pressed(PER_SEC * 21 / 20, 2));
     assert!(
         !pressed(PER_SEC, 2),
-        "less than a second after the last count, the room must not open"
+        "the room must not open in the first second after the last count"
     );
     assert!(!pressed(0, 3));
     // A buyer who sends many requests counts once.

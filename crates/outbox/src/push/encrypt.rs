@@ -10,7 +10,7 @@ use sha2::Sha256;
 pub(super) const PUBLIC_KEY_BYTES: usize = 65;
 /// The number of bytes of a browser's authentication secret.
 pub(super) const AUTH_BYTES: usize = 16;
-/// The maximum number of bytes of a message, so that every push service accepts the record.
+/// The maximum number of bytes of a message. Every push service accepts a message of this length.
 pub const MESSAGE_BYTES_MAX: usize = 2_048;
 const SALT_BYTES: usize = 16;
 const CONTENT_KEY_BYTES: usize = 16;

@@ -31,7 +31,7 @@ impl PushReaders {
         self.by_id.len()
     }
 
-    /// Returns how many further subscriptions this node may have.
+    /// Returns how many more subscriptions fit into this node's memory.
     pub(super) fn room(&self) -> usize {
         SUBSCRIPTIONS_MAX.saturating_sub(self.by_id.len())
     }

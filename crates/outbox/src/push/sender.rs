@@ -110,7 +110,7 @@ impl Sender {
         messages.for_each_concurrent(AT_ONCE_MAX, send).await;
     }
 
-    /// Tries to deliver a message. Makes a few attempts before the message expires.
+    /// Tries to deliver a message. Stops after a few attempts, or when the message expires.
     async fn deliver(&self, node: &Node, message: PushMessage) -> MessageOutcome {
         let mut pauses = PAUSES.iter();
         loop {

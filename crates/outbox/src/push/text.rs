@@ -116,8 +116,8 @@ fn about_position(node: &Node, gate: &Gate, key: &RoomKey, buyer: &BuyerId) -> O
     }
 }
 
-/// Returns the text only in the languages of the pages. All other languages of the text are left
-/// out, because a message must stay short.
+/// Returns the text only in the languages of the pages. A message must stay short, so all other
+/// languages of the text are left out.
 fn in_page_languages(text: &Text) -> Text {
     let texts = PAGE_LANGUAGES.map(|language| (language, text.for_language(language)));
     match texts {

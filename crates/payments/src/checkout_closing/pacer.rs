@@ -10,8 +10,8 @@ use crate::silence::AT_ONCE;
 #[derive(Debug)]
 pub(super) struct QueryPacer {
     interval: Duration,
-    /// The earliest time at which all counted queries could have been sent, if there were no
-    /// bursts.
+    /// The time at which a full burst is available again. Each counted query moves this time one
+    /// interval into the future.
     full_at: Instant,
 }
 
@@ -21,7 +21,7 @@ impl QueryPacer {
         Self { interval: Duration::from_secs(1) / per_sec.max(1), full_at: now }
     }
 
-    /// Returns how long the next query must wait. `None`: it may start now.
+    /// Returns how long the next query must wait, or `None` if it may start now.
     pub(super) fn wait(&mut self, now: Instant) -> Option<Duration> {
         self.full_at = self.full_at.max(now);
         let burst = self.interval * (AT_ONCE as u32 - 1);

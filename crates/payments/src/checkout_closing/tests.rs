@@ -20,9 +20,9 @@ const PAID: &str = r#"{"status":"complete","payment_status":"paid","payment_inte
 #[test]
 fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(reads_next_page(true, 0, true));
-    assert!(!reads_next_page(true, 1, true), "the next page must wait for the end of this page");
-    assert!(!reads_next_page(true, 0, false), "the next page must wait for a free request");
-    assert!(!reads_next_page(false, 0, true), "no page must follow a page that is not full");
+    assert!(!reads_next_page(true, 1, true), "the next page must wait for this page's requests");
+    assert!(!reads_next_page(true, 0, false), "the next page must wait until a request can start");
+    assert!(!reads_next_page(false, 0, true), "no page must follow at once after the last page");
     const { assert!(AT_ONCE < PAGE_SIZE, "the requests for a full page must start in turns") };
 }
 
@@ -41,7 +41,7 @@ fn a_checkout_without_an_answer_is_asked_about_less_and_less_often() {
         assert_eq!(
             retry_after_ms(OrderState::Reserved, waited),
             RETRY_MS,
-            "an order that holds units must be asked about soon"
+            "the pause must stay short while an order holds units"
         );
     }
     let (mut waited, mut questions) = (0, 0);
@@ -97,12 +97,12 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     };
     assert!(
         stays(&unavailable, &checkout, 2 * GIVE_UP_AFTER_MS).await,
-        "the checkout must stay open, because it may have taken money"
+        "the provider gave no answer, so the checkout must stay open"
     );
     let foreign = Checkout { provider: "another".to_owned(), ..checkout.clone() };
     assert!(
         stays(&undecided, &foreign, 2 * GIVE_UP_AFTER_MS).await,
-        "the checkout must stay open, because its provider was not asked"
+        "the checkout has another provider, so it must stay open"
     );
     assert!(
         stays(&undecided, &checkout, GIVE_UP_AFTER_MS - 60_000).await,
@@ -165,7 +165,7 @@ async fn running_requests_make_progress_while_another_node_leads() {
         Turn::First
     };
     let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;
-    assert_eq!(turn, Ok(Turn::First), "the answer must be stored during the wait");
+    assert_eq!(turn, Ok(Turn::First), "the answer must be stored before the turn");
     assert!(!seen.lock().expect("no panic").is_empty());
     engine.stop().await;
 }

@@ -118,8 +118,8 @@ impl Sandbox {
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();
         for name in names.iter().take(payments) {
-            // The document `payment/…`, which names the session, is written before the payment. So
-            // a refund finds the session of every payment.
+            // The document `payment/…` names the session of a payment. It is written before the
+            // payment, so a refund finds the session of every payment.
             self.node.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
         }
         failpoint::pass(Failpoint::SandboxNamed);
@@ -178,8 +178,8 @@ impl Sandbox {
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
                 return ButtonResult::Over(checkout_view(session, now));
             };
-            // If the shop later requests a refund, the sandbox answers that the refund has already
-            // arrived.
+            // The time lies in the past. So if the shop later requests a refund, the sandbox
+            // answers that the refund has already arrived.
             paid.refund = Some((kind.as_str().to_owned(), now.0 - REFUND_TAKES_MS));
             let body = message::payment(
                 &format!("payment.{}", kind.as_str()),

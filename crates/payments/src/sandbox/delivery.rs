@@ -25,15 +25,15 @@ const PAGE_SIZE: usize = 200;
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// If an announcement has no message after this time, the program stopped before it wrote the
-/// message.
+/// How long an announcement without a message is kept open, in milliseconds. If no message follows
+/// in this time, a node stopped before it wrote the message.
 const ORPHAN_MS: i64 = 30_000;
 /// The value of an announcement that needs no further attempt.
 const SENT: &str = "done";
 
 impl Sandbox {
     /// Announces that `session` will have a message to send at `due`. Returns the announcement's
-    /// name.
+    /// key.
     pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
         self.node.store().sandbox_swap(key.clone(), None, String::new()).await?;
@@ -58,7 +58,8 @@ impl Sandbox {
         }
     }
 
-    /// Sends all due messages after `from`, and moves `from` past the announcements that are done.
+    /// Sends the due messages of all announcements after the key `from`. Moves `from` past the
+    /// announcements that are done.
     async fn send_due(&self, from: &mut String) -> Result<(), EngineError> {
         let mut after = from.clone();
         let mut all_done = true;

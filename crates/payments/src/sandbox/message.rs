@@ -135,7 +135,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 .ok()
                 .flatten()
                 .filter(|_| news == RefundUpdate::Settled);
-            // `payment` and `amount` are optional here, so an invalid value is no error.
+            // `payment` and `amount` are optional here, so an invalid value counts as missing.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(
             news,
             RefundUpdate::Failed("not now".to_owned()),
-            "the reason must lose its NUL character, which PostgreSQL cannot store"
+            "the reason must contain no NUL character, because PostgreSQL cannot store it"
         );
     }
 

@@ -111,7 +111,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, news) = (event.to_owned(), refund_news(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // If a person refunded a part of the payment, this refund covers the other part.
+                // A person may have refunded a part of the payment, so the amount is also reported.
                 let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
                 {
                     Some(minor) => RefundUpdate::Arrived(minor),
@@ -141,7 +141,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         }
         // The store recognises refunds of this installation, and does not count them again.
         "charge.refunded" => {
-            // A charge has the metadata of its payment. Refunds and disputes do not.
+            // Stripe copies the payment's metadata to a charge, but not to refunds and disputes.
             let order = order_id(object).filter(|_| is_ours(object, mark));
             Ok(reversal_message(
                 read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),

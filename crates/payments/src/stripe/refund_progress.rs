@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::api::REFUND_RECHECK_MS;
 use super::event;
 
-/// `made` is a refund at Stripe. Returns whether it was created for our `refund`.
+/// Returns whether `made`, a refund at Stripe, was created for `refund`.
 fn is_for_refund(made: &Value, refund: &Refund) -> bool {
     made["metadata"]["refund"].as_str() == Some(&refund.id.0)
 }
 
-/// Returns whether Stripe's refund covers the whole payment.
+/// Returns whether `made`, a refund at Stripe, covers the whole payment.
 pub(super) fn is_whole(made: &Value, refund: &Refund) -> bool {
     made["amount"].as_i64() == Some(refund.money.minor)
 }
@@ -20,7 +20,7 @@ pub(super) fn has_arrived(made: &Value) -> bool {
     made["status"].as_str() == Some("succeeded")
 }
 
-/// Returns whether Stripe's refund has arrived or is pending.
+/// Returns whether `made`, a refund at Stripe, has arrived or is pending.
 fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
@@ -34,9 +34,9 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
     all.iter().filter(|made| counts(made)).filter_map(|made| made["amount"].as_i64()).sum()
 }
 
-/// Returns the progress of `refund`. `all` are the refunds of its payment at Stripe. If a person
-/// refunded a part of the payment at Stripe, the refund for `refund` covers only the remaining
-/// part. Returns `None` if Stripe has no refund for `refund`.
+/// Returns the progress of `refund`. `all` has all refunds of the same payment at Stripe. If a
+/// person refunded a part of the payment at Stripe, the refund for `refund` covers only the
+/// remaining part. Returns `None` if Stripe has no refund for `refund`.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {

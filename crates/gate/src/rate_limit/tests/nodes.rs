@@ -152,7 +152,7 @@ fn a_refusal_by_a_later_limit_gives_back_the_share_of_an_earlier_one() {
     }
     assert_eq!(
         allowed, 2,
-        "the address must allow two requests, although the buyer's limit allows three"
+        "the address's limit must allow only two requests, although the buyer's limit allows three"
     );
 }
 
@@ -169,7 +169,7 @@ fn a_small_limit_of_a_sold_out_sale_waits_for_no_call_until_it_is_nearly_used_up
     }
     assert!(
         matches!(acquire(), Ok(LimitCheck::Pending(_))),
-        "two nodes with six requests each would exceed the limit, so the request must wait"
+        "six requests at each of two nodes would exceed the limit, so the sixth request must wait"
     );
 }
 
@@ -205,11 +205,11 @@ fn all_nodes_together_leave_a_sixteenth_of_a_burst_unreported() {
         let kept = (0..1_600).take_while(is_kept).count();
         assert!(
             kept * nodes <= 100,
-            "each of {nodes} nodes keeps {kept} requests, which is too many"
+            "each of {nodes} nodes leaves {kept} requests unreported, which is too many"
         );
         assert!(
             (kept + 1) * nodes > 100,
-            "each of {nodes} nodes reports after {kept} requests, more often than necessary"
+            "each of {nodes} nodes reports after {kept} unreported requests, which is too early"
         );
     }
 }
