@@ -21,7 +21,7 @@ use super::target::BackupTarget;
 #[serde(deny_unknown_fields)]
 pub(super) struct Base {
     /// The copy contains every commit up to this number. It may also contain some later commits.
-    /// The segments contain these commits too.
+    /// The segments contain these later commits too.
     pub before: u64,
     /// The copy contains no commit after this number, but may lack some commits up to this number.
     /// So the copy is a consistent state only together with all segments up to this number.

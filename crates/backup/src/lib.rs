@@ -89,8 +89,8 @@ impl ContinuousBackup {
         }
     }
 
-    /// Writes one generation. Returns true if the server dropped pages; then the caller must begin
-    /// a new generation.
+    /// Writes one generation. Returns true if the server dropped pages. In that case, the caller
+    /// must begin a new generation.
     async fn run_generation(&self, generation: &Generation, stop: &CancellationToken) -> bool {
         let mut run = GenerationRun::new(self, generation);
         while !stop.is_cancelled() {

@@ -39,8 +39,8 @@ impl From<io::Error> for TargetError {
 }
 
 impl BackupTarget {
-    /// Opens a directory or a bucket for writing. Creates a missing directory, which only the user
-    /// of this process can read.
+    /// Opens a directory or a bucket for writing. Creates the directory if it is missing. Only the
+    /// user of this process can read a new directory.
     ///
     /// # Errors
     ///

@@ -149,8 +149,9 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
             // This node must know the database's newest history before it reads the shared secrets.
-            // The engine asks the peers only later, so this code asks them now. This code cannot
-            // ask Redis, because the names of the keys in Redis depend on a secret.
+            // Otherwise it could read them from an outdated database, such as an old primary. The
+            // engine asks the peers only later, so this code asks them now. This code cannot ask
+            // Redis, because the names of the keys in Redis depend on a secret.
             let ask = other_places(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -243,8 +244,9 @@ async fn run(
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The engine begins its stop while the current requests still run. A timeout bounds this step,
-    // because an operator's change may lock an item while the disk hangs.
+    // The engine begins its stop while the current requests still run. A timeout bounds this step.
+    // Without a timeout, this step could wait forever for an item that an operator's change locks
+    // while the disk hangs.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
         // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next

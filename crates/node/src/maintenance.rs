@@ -141,8 +141,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
     let clock = Clock::default();
     let store = Store::open_sqlite(SqliteOptions {
         dir: settings.data_dir.clone(),
-        // The value of the key does not matter. Opening the store uses no id, and the store is
-        // closed before other code runs.
+        // The value of the key does not matter, because the store creates no id while it is opened,
+        // and it is closed immediately afterwards.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),

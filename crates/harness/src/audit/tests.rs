@@ -276,7 +276,7 @@ fn an_unreadable_store_or_answers_file_is_an_error_and_not_a_clean_report() {
     let store = StoreLocation::Sqlite(fixture.path());
     let garbage = fixture.answers("{\"buyer\":1}\n");
     let Err(AuditError::Answers { reason, .. }) = run(&store, Some(&garbage)) else {
-        panic!("an answers file that cannot be parsed is an error")
+        panic!("the audit must fail, because it cannot parse the answers file")
     };
     assert!(reason.contains("line 1"), "{reason}");
     assert!(matches!(

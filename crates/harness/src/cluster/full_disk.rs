@@ -1,6 +1,6 @@
-//! The disk of a PostgreSQL server, which can become full while the server runs. On a full disk, a
-//! write that replaces bytes inside a file succeeds. A write that makes a file longer fails with
-//! "no space left on device".
+//! The simulated disk of a PostgreSQL server. The disk can become full while the server runs. On a
+//! full disk, a write that replaces bytes inside a file succeeds. A write that makes a file longer
+//! fails with "no space left on device".
 
 use std::path::{Path, PathBuf};
 

@@ -46,8 +46,8 @@ fn allocate(offsets: &[u16]) -> Result<u16, ClusterError> {
 }
 
 /// Reserves a free port. Another process on this machine that calls this function does not get the
-/// same port. The reservation is a socket with an abstract name, which the kernel removes when this
-/// process ends. Returns `None` if the port is reserved or not free.
+/// same port. The reservation is a socket with an abstract name. The kernel removes the socket when
+/// this process ends. Returns `None` if the port is reserved or not free.
 fn reserve(port: u16) -> Option<UnixListener> {
     let name = SocketAddr::from_abstract_name(format!("doorbuster-port-{port}")).ok()?;
     let reservation = UnixListener::bind_addr(&name).ok()?;

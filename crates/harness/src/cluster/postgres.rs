@@ -233,8 +233,8 @@ impl Postgres {
     }
 
     /// Writes all files to the disk. The database was created without syncs. Without this call, the
-    /// recovery after a crash begins with a sync of all files, which takes seconds, or much longer
-    /// on a busy disk.
+    /// recovery after a crash begins with a sync of all files. This sync takes seconds, or much
+    /// longer on a busy disk.
     pub fn sync(&self) -> Result<(), ClusterError> {
         initdb(&self.bin_dir, self.start.user.as_deref(), &self.data, &["--sync-only"])
     }

@@ -145,8 +145,8 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. If the start time of the process differs, another process
-    /// has the id now, and the function returns false.
+    /// Returns whether the process runs. If the process with this id has another start time than
+    /// this process, it is another process, and the function returns false.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),

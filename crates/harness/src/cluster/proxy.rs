@@ -30,10 +30,10 @@ pub enum NetworkCondition {
     SlowOneInTen {
         /// How much later each chunk arrives.
         by: Duration,
-        /// A connection is slow if its number ends with this digit, 0 to 9.
+        /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// While connection `slow` does not exist yet, the newest connection is slow instead. This
-        /// rule does not apply if the number of the newest connection is below `from`.
+        /// If the proxy has connection `from` but not yet connection `slow`, the newest connection
+        /// is slow instead.
         from: usize,
     },
     /// No data arrives, but no connection breaks. The proxy delivers the data when the condition

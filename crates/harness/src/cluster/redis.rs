@@ -62,8 +62,8 @@ impl RedisServer {
         let name = format!("redis-{}", index + 1);
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
-        // The server evicts no keys and saves no data by itself. The reason: the nodes must replace
-        // a slot that loses a key, or that returns with old data after a restart.
+        // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key,
+        // or return with old data after a restart, and the nodes would have to replace this slot.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),

@@ -22,7 +22,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays in the system's temporary directory, which is
+        // If the removal fails, the directory stays in the system's temporary directory. This is
         // harmless.
         let _ = std::fs::remove_dir_all(&self.0);
     }

@@ -171,8 +171,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued this id, and must keep the verdict for it. With `401`, `403` or `404`
-        // the server denies the id to its buyer, which violates the contract.
+        // The server issued this id, and must keep the verdict for it. An answer `401`, `403` or
+        // `404` denies this id to its own buyer, so it violates the contract.
         401 | 403 | 404 => {
             AnswerDecision::Malformed("the server does not know an id that it issued")
         }
@@ -194,7 +194,7 @@ pub(super) fn verdict_from_event<'a>(
 /// Returns the verdict that the order contains for the ticket `id`. Returns `Some(None)` while the
 /// order is queued, and `None` if the order is invalid.
 fn verdict<'a>(order: OrderView<'a>, id: &str) -> Option<Option<FinalAnswer<'a>>> {
-    // One request can have two tickets. Then both tickets lead to the same order, whose id may be
+    // If one request has two tickets, both tickets lead to the same order. The order's id may be
     // the id of the other ticket.
     let other_id = order.id != id;
     match &*order.state {

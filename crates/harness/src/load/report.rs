@@ -74,7 +74,7 @@ pub struct LoadReport {
     pub lost_answers: u64,
     /// Final answers that returned the order of an earlier request with the same key.
     pub replayed: u64,
-    /// Answers `202`, whose verdict came later.
+    /// Answers `202`. The verdict of such a purchase came later.
     pub queued: u64,
     /// Verdicts that came by event, after a `202`.
     pub told_by_event: u64,

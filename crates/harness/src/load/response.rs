@@ -61,7 +61,8 @@ pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     }
 }
 
-/// Parses the head of an answer, whose body may be incomplete. Skips answers with a status `1xx`.
+/// Parses the head of an answer. The body of the answer may be incomplete. Skips answers with a
+/// status `1xx`.
 pub(super) fn read_head(buf: &[u8]) -> Result<Option<Head>, &'static str> {
     let mut start = 0;
     loop {

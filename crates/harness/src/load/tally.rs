@@ -1,4 +1,4 @@
-//! The counters of a worker, which are added up at the end.
+//! The counters of one worker. At the end, the counters of all workers are added up.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

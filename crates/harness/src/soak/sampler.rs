@@ -14,11 +14,11 @@ use crate::cluster::Cluster;
 /// The size of a page of memory, in bytes. `/proc` counts memory in pages.
 const PAGE_BYTES: f64 = 4_096.0;
 const MIB: f64 = 1_048_576.0;
-/// The largest growth of a node's memory in a long run, in MiB per hour.
+/// The largest allowed growth of a node's memory in a long run, in MiB per hour.
 const MEMORY_MOST: f64 = 16.0;
 /// How much the memory may grow by chance in a short run, in MiB.
 const MEMORY_NOISE: f64 = 12.0;
-/// The largest growth of the number of open files in a long run, per hour.
+/// The largest allowed growth of the number of open files in a long run, in files per hour.
 const FILES_MOST: f64 = 2.0;
 /// How much the number of open files may grow by chance in a short run.
 const FILES_NOISE: f64 = 40.0;

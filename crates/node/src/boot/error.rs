@@ -63,7 +63,7 @@ pub enum ServeError {
     Handles {
         /// The limit.
         allowed: u64,
-        /// The lowest limit that works.
+        /// The lowest limit with which a server starts.
         needed: u64,
     },
     /// The store failed permanently while the server ran.

@@ -37,8 +37,7 @@ pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToke
     }
 }
 
-/// Returns where the server decides about stock and where the server stores the stock, according to
-/// the settings.
+/// Returns which store and which slots the server uses, according to the settings.
 pub(super) fn stock_location(
     settings: &Settings,
     secrets: &Secrets,

@@ -156,7 +156,7 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     );
 }
 
-/// Returns how many keys a device tried for this answer.
+/// Returns how many numbers the device tried until it found this answer.
 fn tried(answer: &Value) -> u64 {
     let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
     let payload: Value = serde_json::from_slice(&payload).expect("JSON");
@@ -205,9 +205,9 @@ async fn the_amount_of_work_is_the_sales_setting_when_the_challenge_is_made() {
     assert_eq!(
         answer(&app, "anna", "spring", &easy, &little).await,
         "201",
-        "earlier challenges must stay valid"
+        "a change of the difficulty must not invalidate earlier challenges"
     );
-    assert_eq!(set(Value::Null).await, 5_000, "the default must apply again");
+    assert_eq!(set(Value::Null).await, 5_000, "the default difficulty must apply again");
     assert_eq!(ask("spring").await["tries_max"], 8_000);
     for wrong in [99, 50_001] {
         let wrong = json!({"front_door": {"pow_effort": wrong}});
@@ -312,7 +312,7 @@ async fn an_unavailable_challenge_is_refused() {
     let ask = async |sale: &str, body: Value| {
         post(&app, "anna", &format!("/v1/sales/{sale}/challenges"), &body).await.verdict()
     };
-    assert_eq!(ask("plain", json!({})).await, "404 not_found", "the sale has no challenges");
+    assert_eq!(ask("plain", json!({})).await, "404 not_found", "no challenge exists for this sale");
     assert_eq!(ask("draft", json!({})).await, "404 not_found");
     assert_eq!(ask("nothing", json!({})).await, "404 not_found");
     for body in [json!({"kind": "off"}), json!({"kind": 7}), json!({"item": "phone"})] {
@@ -368,7 +368,7 @@ async fn challenges_of_an_open_sale_are_drawn_in_advance_and_counted() {
     }
 }
 
-/// Opens a sale in which every limited endpoint works.
+/// Opens a sale with these limits, with challenges, and with a waiting room.
 async fn open_limited(app: &TestApp, limits: Value) {
     let mut body = sale("spring", 100.into(), 10);
     body["front_door"] = json!({"challenge": "pow", "waiting_room": "always", "limits": limits});

@@ -64,7 +64,7 @@ impl Tier {
 
     /// Waits until the edge's copy is fresh, so that the edge refuses requests itself.
     async fn wait_until_fresh(&self) {
-        until("the edge follows the node", async || {
+        until("the edge has a fresh copy", async || {
             let ready = self.edge.get("/readyz").await;
             ready.status == 200 && ready.json()["warnings"].is_null()
         })
@@ -193,7 +193,7 @@ async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
     tier.wait_for_state("on_sale").await;
     tier.node.step("spring", "pause").await;
     tier.wait_for_state("paused").await;
-    until("the edge refuses by the phase", async || {
+    until("the edge itself refuses purchases in the paused sale", async || {
         let before = tier.proxy.purchases();
         assert_eq!(tier.buy("anna", "k").await, "409 paused");
         tier.proxy.purchases() == before
@@ -201,7 +201,7 @@ async fn an_edge_refuses_by_phase_token_blocks_and_limits() {
     .await;
     let headers = [("Authorization", "Bearer x"), ("Content-Type", "application/json")];
     let headers = [&headers[..], &[("Idempotency-Key", "k")]].concat();
-    until("the edge refuses the token", async || {
+    until("the edge itself refuses the invalid token", async || {
         let before = tier.proxy.purchases();
         let bad = tier.edge.call("POST", "/v1/orders", &headers, ONE_PHONE.as_bytes()).await;
         assert_eq!(bad.verdict(), "401 unauthenticated");
@@ -260,8 +260,10 @@ async fn an_edge_with_an_old_copy_refuses_nobody_and_recovers_when_redis_forgets
     // Redis loses all data, and the node writes the feed again.
     let before = tier.generations().await;
     tier.redis.flush();
-    until("the edge reads the feed from its beginning", async || tier.generations().await > before)
-        .await;
+    until("the edge reads the new feed from its beginning", async || {
+        tier.generations().await > before
+    })
+    .await;
     tier.wait_until_fresh().await;
     let again = edge_before(tier.proxy.address, &tier.slots, &[]).await;
     until("another edge reads the feed", async || {

@@ -156,7 +156,7 @@ async fn a_browser_offers_its_token_as_a_subprotocol() {
     check(&[("authorization", &known)], "?sale=none", 404).await;
     check(&[("authorization", &known)], "?sale=a%20b", 422).await;
     let plain = app.buyer("anna", "GET", "/v1/ws").await;
-    assert_eq!(plain.verdict(), "422 invalid_request", "an upgrade must be required");
+    assert_eq!(plain.verdict(), "422 invalid_request", "a plain GET request must be refused");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     app.open_sale("spring", 10.into(), 10).await;
     let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
     let (id, present) = sent(&mut wire, &mut text).await;
-    assert_eq!(id, None, "an event for only this reader must have no id");
+    assert_eq!(id, None, "the first event is only for this reader, so it must have no id");
     assert_eq!(
         (&present["type"], &present["status"]["items"][0]["remaining"]),
         (&json!("status"), &json!(10))

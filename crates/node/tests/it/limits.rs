@@ -45,7 +45,7 @@ fn said(reply: &Reply, header: &str, scope: &str, name: &str) -> Option<u64> {
 }
 
 /// Sends `each` purchases on each of 64 connections. Returns how many purchases the limits
-/// admitted, and one refusal by a limit.
+/// admitted, and the answer to one purchase that a limit refused.
 async fn press(
     apps: &[&TestApp],
     each: u32,

@@ -29,7 +29,8 @@ mod settlers;
 mod short_stock;
 mod wait_bounds;
 
-/// Enough time for a lease to end, and for the nodes to complete the work that follows.
+/// Enough time for a node's lease to end, and for the other nodes to take over the work of this
+/// node.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// Longest time until all units are sold. The machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -239,7 +240,10 @@ async fn pauses_under_load(home: Deployment, spread: Spread) {
     assert_eq!(second.counts().await, at_pause, "a paused sale must sell no unit");
     second.wait_for_phase(doorbuster_core::Phase::Paused).await;
     second.step(PhaseStep::Resume).await;
-    until("the sale continues", async || first.counts().await.held > at_pause.held + 50).await;
+    until("both nodes sell after the pause", async || {
+        first.counts().await.held > at_pause.held + 50
+    })
+    .await;
     stop.store(true, Ordering::Release);
     let sold: u64 = crowd.join_all().await.into_iter().sum();
     first.step(PhaseStep::Close).await;

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::app::TestApp;
 use crate::webhooks::receiver::Receiver;
 
-/// The key in a link.
+/// Returns the key in a link.
 fn key(link: &str) -> String {
     link.rsplit_once("#key=").expect("a key").1.to_owned()
 }

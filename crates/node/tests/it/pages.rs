@@ -95,7 +95,7 @@ fn both_languages_have_the_same_texts_and_promise_no_message_that_is_not_sent() 
         assert_eq!(
             places(sentence),
             places(&chinese[key]),
-            "{key} must have the same values in both languages"
+            "the texts of {key} must have the same placeholders in both languages"
         );
         assert_eq!(
             sentence.trim().is_empty(),
@@ -310,7 +310,7 @@ async fn only_public_answers_at_page_addresses_are_cacheable() {
     check("/sale/spring?lang=zh&x", false).await;
     check(&format!("{asset}?x"), false).await;
     // A page that has not learned of a change requests the version before the change. All such
-    // pages request the same version.
+    // pages request the same version, so a shared cache may keep the answer.
     app.step("spring", "pause").await;
     assert_ne!(status().await["version"], version.as_str());
     check(&format!("/v1/sales/spring/status?v={version}"), true).await;

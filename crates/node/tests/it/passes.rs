@@ -113,7 +113,7 @@ async fn a_pass_is_valid_for_one_buyer_and_one_sale_only() {
     let forged = [altered(&pass, pass.len() - 2), altered(&pass, 30), pass.clone() + "AA"];
     let long = "A".repeat(2_000);
     let check = async |headers: &[(&str, &str)], sale: &str, item: &str, expected: &str| {
-        // The fast path and the general server give the same answer.
+        // The fast path and the general server (`Connection: close`) must give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
             let reply = app.order("k", &[headers, more].concat(), sale, item).await;
             assert_eq!(reply.verdict(), expected, "{headers:?} {sale} {item}: {}", reply.text());

@@ -97,7 +97,7 @@ async fn early_buyers_are_admitted_in_a_reproducible_order() {
         assert_eq!(
             (again.verdict().as_str(), again.json()),
             ("200", place.clone()),
-            "the position must stay after a reload"
+            "a buyer who enters again must keep the position"
         );
         assert_eq!(look(&app, buyer).await, place);
     }
@@ -245,11 +245,11 @@ async fn streams_read_positions_no_more_often_than_pages_may() {
     for _ in 0..6 {
         listen("anna", "?sale=autumn").await;
     }
-    assert_eq!(polls(&app).await, before, "the server must not read positions now");
+    assert_eq!(polls(&app).await, before, "no position may be read while the room is closed");
     for _ in 0..6 {
         listen("anna", "?sale=spring").await;
     }
-    assert_eq!(polls(&app).await, before + 2, "streams must read positions up to the sale's limit");
+    assert_eq!(polls(&app).await, before + 2, "the limit must allow two reads by streams");
     let page = app.buyer("anna", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(page.verdict(), "429 rate_limited", "pages and streams must share the limit");
     // A buyer at the limit gets an answer from this node's memory.

@@ -94,7 +94,7 @@ async fn metrics_count_and_every_name_is_in_the_operating_guide() {
         .collect();
     let listed: BTreeSet<String> = listed.into_iter().map(str::to_owned).collect();
     let named: BTreeSet<String> = names.iter().map(|&name| name.to_owned()).collect();
-    assert_eq!(named, listed, "the guide's table and the page must have the same names");
+    assert_eq!(named, listed, "docs/operating.md and /metrics must have the same names");
 }
 
 #[tokio::test]

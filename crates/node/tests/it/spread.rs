@@ -89,7 +89,10 @@ async fn a_spread_changes_while_the_sale_is_open_and_the_slots_show_the_progress
     let automatic = put(json!({"partitions": "auto"})).await;
     assert_eq!(automatic.verdict(), "200");
     assert_eq!(app.admin("GET", path, None).await.json()["partitions"], "auto");
-    app.until(SLOTS, "a single node needs one partition", |shown| has_slots(shown, 1)).await;
+    app.until(SLOTS, "the item has one partition, because there is one node", |shown| {
+        has_slots(shown, 1)
+    })
+    .await;
     for wrong in [json!(0), json!(65), json!("many"), json!(1.5), Value::Null] {
         let refused = put(json!({"partitions": wrong})).await;
         assert_eq!(refused.verdict(), "422 invalid_request", "{wrong}");

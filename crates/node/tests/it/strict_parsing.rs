@@ -196,7 +196,7 @@ async fn the_first_check_that_fails_answers() {
         ("pass, limit", with_pass, order("narrow", "phone", 1), "403 pass_invalid"),
         ("limit, stock", by(&anna, "new"), order("scarce", "phone", 1), "429 rate_limited"),
     ] {
-        // The fast path and the general server give the same answer.
+        // The fast path and the general server (`Connection: close`) must give the same answer.
         for more in [&[][..], &[("Connection", "close")]] {
             assert_eq!(
                 ask(&[headers.as_slice(), more].concat(), &body).await,
@@ -433,7 +433,7 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let comparable = |reply: &crate::http::Reply| {
             let mut headers = reply.headers.clone();
-            // Each request counts against its buyer's limit.
+            // Both requests count against the buyer's limit, so the two headers differ.
             headers
                 .iter_mut()
                 .filter(|(name, _)| name == "ratelimit")

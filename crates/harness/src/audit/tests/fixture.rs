@@ -22,7 +22,7 @@ pub(super) const OPENED: i64 = 1_795_000_000_000;
 /// The payment window.
 pub(super) const HOLD: i64 = 900_000;
 
-/// A store in its own directory, which is removed when this value is dropped.
+/// A store in its own directory. The directory is removed when this value is dropped.
 pub(super) struct StoreFixture {
     pub db: Connection,
     dir: TempDir,

@@ -107,7 +107,7 @@ impl<R> EventLoop<R> {
         self.fail(number, Fault::Connect, source, now);
     }
 
-    /// Handles the first event of a connection, which shows whether the connection is open or
+    /// Handles the first event of a connection. This event shows whether the connection is open or
     /// failed.
     pub(super) fn finish_connecting<S: Source<Request = R>>(
         &mut self,

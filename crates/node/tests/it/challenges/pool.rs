@@ -9,9 +9,10 @@ use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
 use crate::watch::Watch;
 
-/// Longest wait for pictures. They are drawn with pauses, and the machine may be slow.
+/// Longest wait for pictures. The server pauses between two pictures, and the machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More than the largest number of pictures that a test requests at the same time.
+/// A number of ready pictures. It is larger than the number of pictures that a test requests at the
+/// same time.
 const SOME: u64 = 8;
 
 /// Returns a time after the end of all these tests. The time is less than ten minutes ahead, so the

@@ -47,7 +47,7 @@ async fn an_edge_may_read_from_a_replica_only() {
             && tier.proxy.purchases() == before
     };
     assert_eq!(tier.node.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
-    until("the edge refuses from its copy", async || refuses(&edge).await).await;
+    until("the edge itself refuses the purchase", async || refuses(&edge).await).await;
     assert_eq!(edge.buy("anna", "k", "spring", "phone", 1).await.verdict(), "200");
     edge.stop().await;
     tier.stop().await;

@@ -9,7 +9,7 @@ use crate::nodes::servers::{ServerCluster, start};
 use crate::watch::Watch;
 
 async fn wait_until_fresh(edge: &TestApp) {
-    until("the edge follows the nodes", async || {
+    until("the edge has a fresh copy", async || {
         let ready = edge.get("/readyz").await;
         ready.status == 200 && ready.json()["warnings"].is_null()
     })
@@ -26,7 +26,7 @@ async fn after_the_writer_of_the_feed_crashes_another_node_writes_within_two_sec
     let edge = edge_before(proxy.address, &deployment.slots, &[]).await;
     wait_until_fresh(&edge).await;
     assert_eq!(edge.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
-    until("the edge refuses by itself", async || {
+    until("the edge itself refuses the purchase", async || {
         let before = proxy.purchases();
         edge.buy("bert", "k", "spring", "phone", 1).await.verdict() == "409 sold_out"
             && proxy.purchases() == before

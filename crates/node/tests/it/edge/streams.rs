@@ -1,5 +1,5 @@
-//! Tests the event streams of an edge. The edge makes the statuses itself, and a node sends the
-//! events about orders and positions.
+//! Tests the event streams of an edge. The edge makes the statuses itself. A node sends the events
+//! about orders and positions over one connection, the relay.
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ async fn wait_for_relay(edge: &TestApp) {
     until("the edge has a relay", is_up).await;
 }
 
-/// Starts a node and an edge with a relay, and opens a sale.
+/// Starts a node and an edge, opens a sale, and waits until the relay is connected.
 async fn open_tier() -> Tier {
     let tier = Tier::start(&[]).await;
     tier.node.open_sale("spring", 5.into(), 5).await;
@@ -146,7 +146,7 @@ async fn a_new_relay_follows_every_buyer() {
             assert_eq!(event(buyer, |_| true).await["type"], "hello");
         }
     };
-    tokio::time::timeout(PATIENCE, all).await.expect("every buyer gets hello again");
+    tokio::time::timeout(PATIENCE, all).await.expect("every buyer gets a second hello event");
     tier.stop().await;
 }
 

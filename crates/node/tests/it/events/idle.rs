@@ -11,7 +11,7 @@ use super::{Socket, next, open, socket};
 use crate::app::{PATIENCE, TestApp, bearer, sale};
 use crate::watch::Watch;
 
-/// A time after which a connection is idle.
+/// A time that is long enough for a connection to become idle.
 const A_WHILE: Duration = Duration::from_millis(400);
 
 /// Returns the number of idle connections.

@@ -19,8 +19,8 @@ use crate::watch::Watch;
 const BURST: u32 = 1_000;
 /// The time in which a limit of one request per minute admits one more request.
 const EACH: Duration = Duration::from_secs(60);
-/// The largest number of admitted requests that the nodes, all together, have not yet reported to
-/// Redis.
+/// The nodes report admitted requests to Redis. At any time, at most this many admitted requests of
+/// all nodes are unreported.
 const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
 /// The number of requests in a wave. The requests of a wave arrive at the same time, half of them
 /// at each of two nodes. Before a wave begins, both nodes know of all earlier requests.
@@ -219,8 +219,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns how much of the limit is used according to Redis. The unit is the time until the limit
-/// is completely unused again.
+/// Returns how much of the limit is used according to Redis. The result is the time until the whole
+/// limit is unused again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
@@ -294,7 +294,7 @@ async fn in_each_scope_two_nodes_admit_a_burst_and_a_sixteenth_of_it() {
                 break;
             }
         }
-        let let_in = let_in.expect("Redis was available in one of three attempts");
+        let let_in = let_in.expect("Redis must be available in one of three attempts");
         // Earlier requests of the buyer `winner` also used a little of the limit that all buyers
         // share.
         assert!(

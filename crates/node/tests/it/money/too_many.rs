@@ -20,7 +20,7 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
         assert_eq!(
             reply.verdict(),
             "200",
-            "an existing checkout must not use up the limit: {}",
+            "a repeated request must get the existing checkout, even when the limit is used up: {}",
             reply.text()
         );
         assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
@@ -40,8 +40,8 @@ async fn an_answer_about_a_checkout_reports_the_rate_limit_status() {
     assert_eq!(reply.verdict(), "409 wrong_state");
     assert_eq!(reply.header("ratelimit-policy"), Some("\"buyer\";q=1;w=60"));
     assert_eq!(reply.header("ratelimit"), Some("\"buyer\";r=1;t=0"));
-    // If the buyer or the buyer's order is unknown, the server knows no sale for the checkout
-    // request. Then the default limits of checkouts apply.
+    // If the server does not know the buyer or the buyer's order, it cannot find the sale and the
+    // sale's limits. So the default limits of checkouts apply.
     let by_default = "\"buyer\";q=60;w=60, \"ip\";q=200000;w=20";
     let nobodys = format!("/v1/orders/{one}/checkout");
     for (reply, verdict) in [

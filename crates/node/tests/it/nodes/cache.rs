@@ -19,7 +19,7 @@ use crate::watch::Watch;
 
 /// The number of requests with unknown ids.
 const MISSES: usize = 10_000;
-/// How long a node waits for another node's read.
+/// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
 /// The shortest time between two reads of the store by one node or, with Redis, by all nodes.
 const MARKER_TTL: Duration = Duration::from_millis(10);
@@ -209,7 +209,8 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     b.stop().await;
 }
 
-/// Returns the item's published values in Redis, and the number of their writer.
+/// Returns the item's counts that a node published in Redis, and the number of this writer. Redis
+/// refuses counts from a writer with a lower number.
 fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);
     let said = |field| home.redis().ask(&["HGET", key.trim(), field]).trim().to_owned();
@@ -227,7 +228,7 @@ async fn one_node_publishes_the_numbers_and_another_goes_on_when_it_dies() {
     .await;
     let second = home.node(Roles::ALL).await;
     assert!(matches!(first.buy("anna", "k", 3).await, PurchaseOutcome::Created(_)));
-    until("the published numbers follow", async || {
+    until("the new numbers are published", async || {
         published(&home).is_some_and(|(text, _)| text == "20 1 3")
     })
     .await;
@@ -266,8 +267,9 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     let write = "redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'item:phone', 'later') return redis.call('PERSIST', KEYS[1])";
     redis.ask(&["EVAL", write, "1", &numbers, &LATER.to_string()]);
     let is_there = || published(&home) == Some(("later".to_owned(), LATER));
-    // After a refused write, the node releases the lock and acquires it again. After three
-    // acquisitions, Redis has refused a write at least once.
+    // A node publishes only while it holds a lock. After a refused write, the node releases the
+    // lock and acquires it again. After three acquisitions, Redis has refused a write at least
+    // once.
     let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
         assert!(begun.elapsed() < PATIENCE, "timed out; expected: the node tries to publish");
@@ -298,7 +300,7 @@ async fn slots_without_units_are_not_queried() {
     }
     assert!(
         home.redis().script_calls() - before < 1_000,
-        "too many scripts; only the leader's own checks must read the slots"
+        "too many scripts; only the leader's own checks may read the slots"
     );
     node.stop().await;
 }

@@ -23,7 +23,7 @@ const MISSES: u64 = 10_000;
 /// The shortest time between two reads of the store for unknown ids, by one node or, with Redis, by
 /// all nodes. The shared marker for unknown ids lasts equally long.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// How long a node waits for another node's read.
+/// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
 /// The number of sales that are created during the flood.
 const SALES: u32 = 4;

@@ -141,7 +141,7 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     second.stop().await;
 }
 
-/// Settling stands still while another session locks the orders.
+/// The test locks the orders. So no ticket is settled, and the tickets wait in the slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
     let home = Deployment::cluster();

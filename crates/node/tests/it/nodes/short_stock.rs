@@ -12,7 +12,8 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, until};
 use crate::watch::Watch;
 
-/// A waiting request must learn of a change within this time. The longest wait is one second.
+/// An attempt proves something only if the awaited change comes within this time. The request waits
+/// for at most one second, so it still waits when this change comes.
 const SOON: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
@@ -42,7 +43,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
         })
         .await;
     assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
-    until("the second node knows of the limit", async || second.gauge().counts().held == 1).await;
+    until("the second node counts one held unit", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
         let asked = Watch::start();
         let answer = second.buy("anna", &format!("k{n}"), 1).await;
@@ -137,7 +138,7 @@ async fn a_sale_is_paused_and_closed_while_its_slots_are_unreachable() {
     assert_eq!(
         (counts.pool, counts.in_slots, counts.held),
         (99, 0, 1),
-        "slots must not have units to sell"
+        "a paused sale must have all unsold units in the pool"
     );
     second.wait_for_phase(Phase::Paused).await;
     assert!(matches!(second.buy("bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Paused)));
@@ -266,7 +267,7 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
             })
             .await;
         assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
-        until("both nodes know", async || {
+        until("both nodes count one free unit", async || {
             first.gauge().free().free == Some(1) && second.gauge().free().free == Some(1)
         })
         .await;
@@ -315,7 +316,7 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                     outcome,
                     PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })
                 ),
-                "the answer {outcome:?} came after {after:?}"
+                "the answer after {after:?} must be that the limit is reached: {outcome:?}"
             );
             // After `LAST` the request queries the slots again anyway, so a late answer proves
             // nothing.
@@ -369,7 +370,7 @@ async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
         if there_after < SOON && after < LAST {
             assert!(
                 matches!(outcome, PurchaseOutcome::Created(_)),
-                "the answer {outcome:?} came after {after:?}, and the units after {there_after:?}"
+                "units came after {there_after:?}, the answer after {after:?}: {outcome:?}"
             );
             break;
         }

@@ -1,5 +1,5 @@
-//! Tests upper bounds on the time that a request waits. The request waits for a slot that hangs,
-//! for a ticket that is lost after the parking, or for a verdict.
+//! Tests upper bounds on the time that a request waits. The request waits because a slot hangs,
+//! because its ticket is lost after the parking, or because its verdict does not come.
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 
 /// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
-/// If the slots hang before this time, the request is still parked when they hang.
+/// If the slots begin to hang within this time, the request is still parked at that moment.
 const SOON: Duration = Duration::from_millis(600);
 /// The latest time of the answer. This time includes the time of parking, one second in which the
 /// request asks all slots, and a margin.
@@ -97,7 +97,7 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
         if hung_after < SOON {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
-                "the answer {outcome:?} came after {after:?}"
+                "the answer after {after:?} must be that the slots are unavailable: {outcome:?}"
             );
             if after < HEARD {
                 break;
@@ -164,8 +164,8 @@ async fn has_left_the_queues(node: &TestNode) -> bool {
 }
 
 /// Buys with a request that is parked and queued until units are gathered. Afterwards the request
-/// waits for a verdict, which cannot come while the test locks the orders. Returns whether the
-/// request left the queues, and the final answer.
+/// waits for a verdict, and no verdict can come while the test locks the orders. Returns whether
+/// the request left the queues, and the final answer.
 async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;

@@ -1,5 +1,5 @@
 //! Tests that exactly one of several nodes sends the messages of a subscription, and that another
-//! node continues when that node is gone.
+//! node takes over when this node stops.
 
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};

@@ -108,7 +108,8 @@ pub(crate) fn spoil(rng: &mut SmallRng, mut value: Value, bytes_max: usize) -> V
     bytes
 }
 
-/// Rewrites numbers in ways that JSON allows but the contract does not.
+/// Replaces the first number of a body with an unusual number. Most of these numbers are not
+/// allowed by JSON or by the API.
 fn numbers(rng: &mut SmallRng, text: &str) -> String {
     let odd = *pick(
         rng,

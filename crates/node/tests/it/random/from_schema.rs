@@ -1,7 +1,7 @@
 //! Sends random requests generated from `/openapi.json` alone. If the document allows a request,
-//! the server must not refuse the request's shape. The table `RULES` lists the exceptions, which a
-//! schema cannot express, with reasons. If the server refuses a request for a reason that is not in
-//! this table, the document has a gap.
+//! the server must not refuse the request's shape. Some rules cannot be expressed in a schema. The
+//! table `RULES` lists these exceptions with their reasons. If the server refuses a request for a
+//! reason that is not in this table, the document has a gap.
 //!
 //! The variables `DOORBUSTER_RANDOM_REQUESTS` and `DOORBUSTER_RANDOM_SEED` work here too.
 

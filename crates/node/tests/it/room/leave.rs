@@ -15,7 +15,7 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
     for buyer in ["anna", "bert", "carl"] {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
-    until(&app, "anna", "is admitted", is("admitted")).await;
+    until(&app, "anna", "the buyer is admitted", is("admitted")).await;
     assert_eq!(leave("bert").await, "204");
     let look_at_bert = app.buyer("bert", "GET", "/v1/sales/spring/waiting-room").await;
     assert_eq!(look_at_bert.verdict(), "404 not_found");
@@ -27,7 +27,7 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
     );
     assert_eq!((leave("bert").await, leave("bert").await), ("204".into(), "204".into()));
     assert_eq!(leave("anna").await, "204");
-    until(&app, "carl", "is admitted", is("admitted")).await;
+    until(&app, "carl", "the buyer is admitted", is("admitted")).await;
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
     let position = look(&app, "anna").await["position"].clone();
     assert_eq!(

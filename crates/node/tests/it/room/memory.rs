@@ -44,7 +44,7 @@ async fn a_buyer_who_waits_is_refused_a_pass_from_memory() {
         assert_eq!(enter(&app, buyer).await.verdict(), "201");
     }
     until(&app, "a", "the buyer is admitted", is("admitted")).await;
-    until(&app, "b", "waits", is("waiting")).await;
+    until(&app, "b", "the buyer waits", is("waiting")).await;
     let before = polls(&app).await;
     for _ in 0..50 {
         assert_eq!(buy(&app, "b").await.verdict(), "403 waiting_room");

@@ -71,7 +71,7 @@ async fn in_a_room_that_moves_evenly_the_estimated_time_is_correct() {
     assert_eq!(
         look(&app, &last).await["estimate_secs"],
         Value::Null,
-        "there must be no estimate if the units may be gone by then"
+        "there must be no estimate if the units may be gone before the buyer's turn"
     );
     let (buyer, _, _) = estimated.expect("the last buyer got an estimate");
     let near: usize = buyer[1..].parse().expect("a number");

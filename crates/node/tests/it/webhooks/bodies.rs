@@ -113,7 +113,7 @@ async fn events_about_payments_and_the_last_unit_match_the_operators_view() {
         [reserved, paid, returned, refunded],
         "the events must be in the sequence of the changes"
     );
-    assert_eq!(sold_out, [gone], "the event must come once, when the last unit is paid");
+    assert_eq!(sold_out, [gone], "item.sold_out must come once, when the last unit is paid");
 }
 
 #[tokio::test]

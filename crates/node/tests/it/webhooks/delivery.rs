@@ -181,7 +181,11 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
     let requests = slow.received();
     assert_eq!(requests.len(), DELIVERIES_IN_FLIGHT_MAX);
     let orders: HashSet<_> = requests.iter().map(ReceivedRequest::order).collect();
-    assert_eq!(orders.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery must be about another event");
+    assert_eq!(
+        orders.len(),
+        DELIVERIES_IN_FLIGHT_MAX,
+        "each delivery must be about a different order"
+    );
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ async fn an_operator_can_send_one_event_again() {
     let received = shop.until(30, "one event", |received| received.len() == 1).await;
     let path = format!("{PATH}/{id}/deliveries");
     let request = json!({"event": received[0].id()});
-    // The store may still have the endpoint's old position.
+    // The server stores the endpoint's position a little after the delivery.
     app.until(&format!("{PATH}/{id}"), "every event is delivered", |one| one["waiting"] == 0).await;
     let reply = app.admin("POST", &path, Some(request.clone())).await;
     assert_eq!((reply.verdict().as_str(), reply.json()), ("202", request));
@@ -219,7 +219,7 @@ async fn an_operator_can_send_one_event_again() {
     assert_eq!(
         app.admin("POST", &path, Some(of(&other))).await.verdict(),
         "404 not_found",
-        "an event at this position with another mark must not be found"
+        "an event id with a known position and a wrong mark must not be found"
     );
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
     assert_eq!(app.count_actions("endpoint.redelivered").await, 1);

@@ -62,7 +62,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     let output = BufReader::new(child.stdout.take().expect("the output is piped"));
     let _example = Example { child, _official: official };
     let (line, mut lines) = mpsc::channel(64);
-    // The thread ends when the example ends, because the output of the example then ends.
+    // The thread ends when the example ends, because the end of the example closes its output.
     std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|text| line.blocking_send(text))
     });

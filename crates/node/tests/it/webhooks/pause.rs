@@ -41,7 +41,7 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
         received.len() >= DELIVERIES_IN_FLIGHT_MAX
     })
     .await;
-    // New events wait as well.
+    // New events also wait until the pause is over.
     orders.push(buy(&app, DELIVERIES_IN_FLIGHT_MAX).await);
     let steps = ["order.reserved", "order.cancelled"];
     let is_told = |received: &[ReceivedRequest], n: usize| {
@@ -52,7 +52,11 @@ async fn a_shop_that_asks_for_a_pause_receives_every_event_after_it() {
         .await;
     let first: HashSet<_> =
         received[..DELIVERIES_IN_FLIGHT_MAX].iter().map(ReceivedRequest::order).collect();
-    assert_eq!(first.len(), DELIVERIES_IN_FLIGHT_MAX, "each delivery must be about another event");
+    assert_eq!(
+        first.len(),
+        DELIVERIES_IN_FLIGHT_MAX,
+        "each delivery must be about a different order"
+    );
     // The receiver asked for 2 s. The gap may be a little shorter, because the server's clock may
     // be adjusted during the pause.
     let gap = received[DELIVERIES_IN_FLIGHT_MAX].at - received[DELIVERIES_IN_FLIGHT_MAX - 1].at;

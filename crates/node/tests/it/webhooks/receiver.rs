@@ -81,7 +81,7 @@ impl ReceivedRequest {
     }
 }
 
-/// The transfer of a long or slow body, which the client may abort before the end.
+/// The transfer of a long or slow body. The client may abort the transfer before its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AbortedBody {
     /// Bytes of the body that the receiver sent.

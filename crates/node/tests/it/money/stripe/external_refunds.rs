@@ -51,7 +51,7 @@ async fn a_refund_made_by_hand_gives_a_notice_and_is_not_repeated() {
         "200"
     );
     until("settlement", async || (refunds(&app, &id).await[0].1 == "settled").then_some(())).await;
-    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "there must be one refund request");
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the server must request one refund");
     assert_eq!(notices(&app).await, []);
     // Stripe also reports the refund that this server requested. The report changes nothing.
     assert_eq!(
@@ -163,7 +163,7 @@ async fn a_full_refund_by_hand_that_fails_makes_our_refund_fail() {
         send_message(&app, "evt_1", "refund.failed", &by_hand(20, "failed")).await.json()["outcome"],
         "noted"
     );
-    until("an operator must act", async || (state(&app, &id).await == "failed").then_some(()))
+    until("the refund has failed", async || (state(&app, &id).await == "failed").then_some(()))
         .await;
 }
 
@@ -176,7 +176,7 @@ async fn ours(app: &TestApp, amount: i64, status: &str) -> Value {
 
 /// Retries a failed refund as an operator. The server must refund exactly the part that was lost.
 async fn the_lost_part_is_sent(app: &TestApp, stripe: &StripeStandIn, id: &str) {
-    until("an operator must act", async || (state(app, id).await == "failed").then_some(())).await;
+    until("the refund has failed", async || (state(app, id).await == "failed").then_some(())).await;
     let dead = app.admin("GET", "/v1/admin/dead-letters?kind=refund", None).await.json();
     let letter = dead["dead_letters"][0]["id"].as_str().expect("an id").to_owned();
     let retried = app.admin("POST", &format!("/v1/admin/dead-letters/{letter}/retry"), None).await;
@@ -364,7 +364,7 @@ async fn a_refund_without_a_message_is_found_by_a_status_query() {
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 20));
     stripe.refunded_by_hand(20);
     until("order paid", async || (read(&app, &id).await["state"] == "paid").then_some(())).await;
-    let noticed = until("reversal recorded", async || notices(&app).await.pop()).await;
+    let noticed = until("the reversal is recorded", async || notices(&app).await.pop()).await;
     assert_eq!(noticed, ("returned".to_owned(), id));
 }
 
@@ -428,7 +428,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         "200"
     );
     until("settlement", async || (state(&app, &returned).await == "settled").then_some(())).await;
-    assert_eq!(differences(&app).await, [""; 0], "the refund must not be a difference");
+    assert_eq!(differences(&app).await, [""; 0], "a single refund must not be reported");
     let dispute = json!({"id": "dp_1", "payment_intent": "pi_2", "amount": 20, "currency": "cny", "status": "lost"});
     assert_eq!(
         send_message(&app, "evt_2", "charge.dispute.closed", &dispute).await.json()["outcome"],
@@ -440,7 +440,7 @@ async fn the_reconciliation_reports_a_reversed_payment_until_it_is_refunded_exac
         "200"
     );
     until("settlement", async || (state(&app, &disputed).await == "settled").then_some(())).await;
-    assert_eq!(differences(&app).await, ["reversed"], "a double return must be a difference");
+    assert_eq!(differences(&app).await, ["reversed"], "a second return must be reported");
 }
 
 #[tokio::test]
@@ -460,7 +460,7 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
     let left = limited.header("ratelimit");
     assert!(
         left.is_some_and(|said| said.starts_with("\"buyer\";r=0;t=")),
-        "the order's limit must be used up: {left:?}"
+        "the limit for checkouts of this order must be used up: {left:?}"
     );
     assert!(
         limited
@@ -468,12 +468,12 @@ async fn requests_to_stripe_for_checkouts_are_rate_limited() {
             .is_some_and(|secs| secs.parse::<u32>().is_ok_and(|secs| secs > 0))
     );
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), 10);
-    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "each order must have its limit");
+    assert_eq!(ask(&other).await.verdict(), "503 unavailable", "the limit must be for each order");
     stripe.fail(false);
     let opened = order(&app, "anna", "m", 1).await;
     let count = stripe.sent("POST", "/v1/checkout/sessions").len();
     for _ in 0..30 {
-        assert_eq!(ask(&opened).await.verdict(), "200", "an open checkout must be returned");
+        assert_eq!(ask(&opened).await.verdict(), "200", "the server must return the open checkout");
     }
     assert_eq!(stripe.sent("POST", "/v1/checkout/sessions").len(), count + 1);
 }

@@ -12,9 +12,8 @@ use crate::several_servers::address;
 /// The number of orders. They do not fit on one page, and the server cannot ask Stripe about all of
 /// them at the same time.
 const MANY: usize = 300;
-/// The server asks about some checkouts later, because it cannot ask about all of them at the same
-/// time. If the provider has been silent for this time, the grace period of these checkouts begins
-/// too.
+/// The server cannot ask about all checkouts at the same time, so it postpones some of them. The
+/// grace period of the postponed checkouts begins when the provider has been silent for this time.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.

@@ -61,7 +61,7 @@ async fn after_a_payment_that_failed_later_the_buyer_pays_at_another_checkout() 
     assert_ne!(other, spent);
     assert_eq!(send_message(&app, "evt_2", failed, &session).await.json()["outcome"], "repeated");
     assert_eq!(send_message(&app, "evt_3", failed, &session).await.status, 200);
-    assert_eq!(checkout(&app, &id).await, other, "the other checkout must still be usable");
+    assert_eq!(checkout(&app, &id).await, other, "the order must keep its second checkout");
     let mut event = paid(&stripe, "cs_test_2", &id, 20);
     event["payment_intent"] = json!("pi_2");
     assert_eq!(

@@ -41,7 +41,8 @@ struct State {
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// True if the next refund settles immediately, and the refund by hand then fails.
+    /// True if the next refund must settle immediately, and the refund by hand must fail at that
+    /// time.
     by_hand_fails_next: bool,
     /// The method and path of the next request whose answer will be lost.
     loses: Option<(String, String)>,
@@ -147,7 +148,7 @@ impl StripeStandIn {
         all
     }
 
-    /// Makes the next refund settle immediately. The refund by hand then fails.
+    /// Makes the next refund settle immediately. At that time, the refund by hand fails.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
@@ -173,8 +174,8 @@ impl StripeStandIn {
         self.with(|state| state.sent.clear());
     }
 
-    /// From now on, each payment has the amount `paid`, and `minor` of it was refunded by hand. A
-    /// refund then has the remaining amount.
+    /// From now on, each payment has the amount `paid`, and `minor` of it was refunded by hand.
+    /// Each later refund has the remaining amount.
     pub(super) fn refunded_in_part(&self, minor: i64, paid: i64) {
         self.with(|state| (state.by_hand, state.paid) = (minor, paid));
     }
@@ -308,7 +309,8 @@ fn give_back(state: &mut State, payment: Option<String>, id: Option<String>) -> 
                         "amount": state.paid - by_hand - gone, "metadata": {"refund": id}})
 }
 
-/// Returns a session. Its payment is an id or, if requested, an object.
+/// Returns a session. If the request asks for the payment's details, the session contains the
+/// payment as an object. Otherwise the session contains only the payment's id.
 fn read_session(session: &Value, expand: Option<&str>, by_hand: i64) -> Value {
     let mut session = session.clone();
     let payment = session["payment_intent"].take();

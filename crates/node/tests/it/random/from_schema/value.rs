@@ -50,7 +50,7 @@ const ALWAYS_KNOWN: &str = "url";
 /// Generates values.
 #[derive(Debug)]
 pub(crate) struct Values<'a> {
-    /// The document with the targets of references.
+    /// The document that contains the targets of the schemas' references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
     /// True if texts have only visible ASCII, as in headers. A text with a pattern follows only its
