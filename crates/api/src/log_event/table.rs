@@ -30,10 +30,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
     warn("backup.fell_behind", "The backup was too slow and lost changes. A full copy follows."),
-    warn(
-        "backup.incomplete",
-        "While the server stopped, it could not write the last commits to the backup. These commits are in the data directory.",
-    ),
+    warn("backup.incomplete", "At shutdown, the last commits did not reach the backup."),
     warn("backup.log_unreadable", "The backup could not read all changes. A full copy follows."),
     error("backup.panicked", "The continuous backup ended. Restart the server."),
     warn("backup.retention_failed", "Old objects of the continuous backup were not deleted."),
@@ -218,10 +215,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "A refund failed permanently and is a dead letter. An operator must resolve it.",
     ),
     error("payment.refund_failed", "A refund failed at the provider. An operator must resolve it."),
-    warn(
-        "payment.refund_unstored",
-        "The provider's answer about a refund could not be stored. The server retries.",
-    ),
+    warn("payment.refund_unstored", "An answer about a refund was not stored. The server retries."),
     info("payment.refunding_stray", "The server refunds a payment that pays for no order."),
     warn("payment.refunds_unread", "Refunds could not be read from the store. The server retries."),
     warn(
@@ -333,10 +327,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "slot.drain_cancel_failed",
         "A drain could not be cancelled. Other nodes continue the drain until its time limit.",
     ),
-    warn(
-        "slot.drain_follow_failed",
-        "Another node began a drain, and this node could not take part in it. This node retries.",
-    ),
+    warn("slot.drain_follow_failed", "This node could not join another node's drain. It retries."),
     warn("slot.drain_incomplete", "Slots were not drained in time. Their tickets are returned."),
     warn(
         "slot.drain_others_incomplete",

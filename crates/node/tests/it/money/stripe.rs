@@ -156,11 +156,7 @@ async fn an_order_is_paid_and_refunded_at_stripe() {
     let call = until("a refund request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let row = app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
     let refund = row["refund"].as_str().expect("an id").to_owned();
-    assert_eq!(
-        call.key.as_deref(),
-        Some(refund.as_str()),
-        "the idempotency key must be the refund's id"
-    );
+    assert_eq!(call.key.as_deref(), Some(refund.as_str()), "the key must be the refund's id");
     assert_eq!((call.form.len(), &call.form[0]), (3, &("payment_intent".into(), "pi_1".into())));
     assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "pending".into())]);
     let settled = json!({"id": "re_1", "payment_intent": "pi_1", "status": "succeeded", "metadata": {"refund": refund}});

@@ -117,8 +117,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library adds an idempotency key to every request, even if the server sends the
-            // same request without a key.
+            // The library adds an idempotency key even if the server sends none.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }
