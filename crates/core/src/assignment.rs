@@ -37,7 +37,7 @@ pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
 
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
 /// set is dropped. If a node settled a slot only because of the dropped set, the slot may have no
-/// settler until its new node checks the live nodes.
+/// settler until the slot's new node checks the live nodes.
 const EARLIER_MAX: usize = 16;
 
 /// The live nodes that settle tickets now, and the sets of nodes that settled tickets shortly
@@ -220,7 +220,7 @@ mod tests {
         assert!(!at_old.settles(old, slot, 10_000 + HANDOVER_MS));
         at_new.observe(nodes(&[1, 2]), 9_500);
         assert!(at_new.settles(new, slot, 9_500));
-        // The new node stops, so the old node at once settles the slot again.
+        // The new node stops, so the old node settles the slot again immediately.
         assert!(at_old.observe(nodes(&[1]), 20_000));
         assert!(at_old.settles(old, slot, 20_000));
         assert_eq!(at_old.live(), nodes(&[1]));

@@ -176,7 +176,11 @@ mod tests {
         let written = encode(&[order()]);
         assert_eq!(written.len(), 1 + ENTRY_BYTES);
         assert_eq!(decode(&[]), Err(UnknownDigest));
-        assert_eq!(decode(&written[..ENTRY_BYTES]), Err(UnknownDigest), "an entry is cut off");
+        assert_eq!(
+            decode(&written[..ENTRY_BYTES]),
+            Err(UnknownDigest),
+            "a digest with a cut-off entry must be refused"
+        );
         let mut newer = written.clone();
         newer[0] = VERSION + 1;
         assert_eq!(decode(&newer), Err(UnknownDigest));

@@ -18,7 +18,7 @@
 //!    not complete.
 //! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
 //!    requests, the edge refuses no request.
-//! 4. If a request gets an order through an edge, that edge knows the request at once.
+//! 4. If a request gets an order through an edge, that edge knows the request immediately.
 //! 5. If an edge does not refuse a request, it passes the request on to a node. The node decides by
 //!    the same rules.
 #[cfg(test)]
@@ -78,7 +78,8 @@ pub enum FeedStep {
     /// Ignore the read: its state is older than the copy, its generation is not complete, or the
     /// read did not begin at the edge's position.
     Ignore,
-    /// Keep the requests and entries, but do not use the entries yet. Read the next part at once.
+    /// Keep the requests and entries, but do not use the entries yet. Read the next part
+    /// immediately.
     ReadOn {
         /// Whether a new generation begins with this read. If so, drop the entries that were kept
         /// from earlier reads.
@@ -299,9 +300,12 @@ mod tests {
         );
         assert!(
             !is_fresh(Some(&head), None, 0, 0),
-            "no copy may be used before the store's time is known"
+            "a copy must not be used before the store's time is known"
         );
-        assert!(!is_fresh(None, Some(&clock), 0, 0), "nothing was read");
+        assert!(
+            !is_fresh(None, Some(&clock), 0, 0),
+            "an edge that has read nothing must not use its copy"
+        );
         let lacking = FeedHead { has_all_requests: false, ..head };
         assert!(!is_fresh(Some(&lacking), Some(&clock), 0, 0));
         let future = FeedHead { as_of: Millis(12_500), ..head };

@@ -53,7 +53,7 @@ pub struct GatherPlan {
 /// home partition. Returns `None` if `pool` and `holdings` together have too few units. Even then,
 /// units of unsettled tickets may come back later.
 ///
-/// The plan gathers units in the slot with the most units, and takes units from the fullest other
+/// The plan gathers units in the slot with the most units. It takes units from the fullest other
 /// slots first, so that few recalls are needed. If the function is called again before the planned
 /// moves are finished, the new plan does not move the same units a second time.
 #[must_use]

@@ -106,7 +106,7 @@ fn ten_thousand_units_are_given_in_portions() {
     let view = slot.view().expect("an epoch");
     assert_eq!((view.counters, view.active, view.mark), ([370, 0], Counter::A, true));
     let portion = refill::next_portion(&SPREAD, 9_600, 1, &view, 0)
-        .expect("a counter below its threshold gets a refill");
+        .expect("a counter below its threshold must get a refill");
     assert_eq!(portion, Portion { units: 100, counter: Counter::B });
     assert_eq!(
         unwrap_infallible(stock::refill(&mut model, grant.id, portion.units, portion.counter)),

@@ -136,7 +136,7 @@ impl IdKey {
         Self(secret)
     }
 
-    /// Returns the secret bytes, with which another program of the deployment makes the same key.
+    /// Returns the secret bytes. Another program of the deployment makes the same key from them.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 32] {
         self.0
@@ -177,8 +177,8 @@ impl IdKey {
         BuyerId::new(&name).expect("the erased name is valid")
     }
 
-    /// Returns the name that replaces an erased buyer's request key, which may contain personal
-    /// data.
+    /// Returns the name that replaces a request key of an erased buyer. The key is replaced because
+    /// it may contain personal data.
     #[must_use]
     pub fn erased_key(&self, buyer: &BuyerId, key: &str) -> RequestKey {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

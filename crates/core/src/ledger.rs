@@ -33,7 +33,7 @@ pub trait Ledger {
     fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Self::Error>;
     /// Returns the slot's open grant.
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Self::Error>;
-    /// Returns every open grant of an item, by slot.
+    /// Returns every open grant of an item, sorted by slot.
     fn open_grants(&mut self, item: ItemId) -> Result<Vec<Grant>, Self::Error>;
     /// Returns how many units of an item are granted and not settled, in all open grants of the
     /// item. This function does not lock the grants. If the transaction has locked the item, other

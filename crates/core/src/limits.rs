@@ -26,8 +26,8 @@ pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// more.
 pub const PARTITIONS_MAX: u32 = 64;
 /// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
-/// sale if the sale would need more slots together with the other sales that may be open at the
-/// same time.
+/// sale if this sale and the other sales that may be open at the same time would together need more
+/// slots.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
@@ -81,9 +81,9 @@ pub const DELIVERY_TRIES_MAX: u32 = 50;
 /// one type gets the other events before too many events are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
-/// milliseconds. While a shop deploys a new version, the shop may answer `404`. A deployment takes
-/// less time than this bound, so its refusals do not make an event a dead letter. The bound does
-/// not apply if the number of refused events is at least half of [`DELIVERIES_PENDING_MAX`].
+/// milliseconds. While a shop deploys a new version, the shop may answer `404`. The shop's update
+/// takes less time than this bound, so these refusals do not make an event a dead letter. The bound
+/// does not apply if the number of refused events is at least half of [`DELIVERIES_PENDING_MAX`].
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
 /// short, so that a shop gets the event soon after the shop recovers.
@@ -94,7 +94,7 @@ pub const DEFERRED_PAUSE_MAX_MS: i64 = 60_000;
 /// If this server could not send an event this many times in a row, the server gives up the event.
 /// With the pauses between them, these attempts take a day and a half.
 pub const DEFERRALS_MAX: u32 = 2_160;
-/// The largest number of events in delivery to one endpoint at once. Further events wait.
+/// The largest number of events in delivery to one endpoint at the same time. Further events wait.
 pub const DELIVERIES_IN_FLIGHT_MAX: usize = 8;
 /// The largest number of events that the server reads ahead of an endpoint's position. The store
 /// keeps the other events.

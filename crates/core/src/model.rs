@@ -29,7 +29,7 @@ pub struct Model {
     pub feed: BTreeMap<(GrantId, Seq), FeedRow>,
     /// Returned tickets.
     pub resolutions: BTreeMap<TicketId, Resolution>,
-    /// The ticket that has each ticket number of a grant.
+    /// Tickets by grant and ticket number.
     pub numbers: BTreeMap<(GrantId, TicketN), TicketId>,
     /// Orders by id.
     pub orders: BTreeMap<TicketId, Order>,

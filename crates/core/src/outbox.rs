@@ -167,7 +167,7 @@ impl DeliveryQueue {
             match self.rows.get_mut(&parcel.position) {
                 // If `next_at` in the store is earlier than in this queue, the queue uses the
                 // earlier time. A later time in the store is ignored: after an endpoint recovers,
-                // the queue makes its events due at once, and does not store this.
+                // the queue makes its events due immediately, and does not store this.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -201,7 +201,7 @@ impl DeliveryQueue {
         self.retry_now(now);
     }
 
-    /// Makes all failed events due at once.
+    /// Makes all failed events due now.
     fn retry_now(&mut self, now: Millis) {
         self.rows.values_mut().for_each(|row| row.parcel.next_at = row.parcel.next_at.min(now));
     }

@@ -64,9 +64,9 @@ impl SettlerPace {
 }
 
 /// A refresh reads the counts and the commits of other nodes. The pause between two refreshes of a
-/// node is this time, multiplied by the number of live nodes. A node whose last refresh is longer
-/// ago than the pause refreshes at once. So the pause delays the verdicts from other nodes only
-/// under load.
+/// node is this time, multiplied by the number of live nodes. If a node's last refresh is longer
+/// ago than the pause, the node refreshes immediately. So the pause delays the verdicts from other
+/// nodes only under load.
 const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
 pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);

@@ -2,8 +2,8 @@
 //! while the sale runs.
 //!
 //! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
-//! at most the units that the pool has when the transaction runs. If two leaders decide at once, a
-//! slot gets one portion more than it needs.
+//! at most the units that the pool has when the transaction runs. If two leaders decide at the same
+//! time, a slot gets one portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -38,9 +38,9 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
 }
 
 /// Divides the pool's units among the slots while sub-domains are not in use. Returns one number
-/// for each slot. The emptiest slots get the units, in parts of at least `least` units, so that the
-/// last parts are not too small for a request. `least` is the largest request (the item's limit).
-/// `levels` are the units of each slot.
+/// for each slot. The emptiest slots get the units. Each part has at least `least` units, so that
+/// the last parts are not too small for a request. `least` is the largest request (the item's
+/// limit). `levels` are the units of each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];
@@ -136,7 +136,7 @@ mod tests {
             next_portion(&SPREAD, pool, 4, view, on_its_way).map(|p| (p.units, p.counter));
         assert_eq!(
             portion, wanted_now,
-            "the pool has {pool} units, {on_its_way} units are on their way, the slot is {view:?}"
+            "wrong portion: the pool has {pool} units, {on_its_way} are on their way to {view:?}"
         );
     }
 

@@ -18,7 +18,7 @@ use crate::value::SlotKey;
 pub enum SlotDrainStep {
     /// Stop the slot, so that it issues no more tickets.
     Stop,
-    /// Recall these units to the pool at once, so that the other slots sell them while tickets
+    /// Recall these units to the pool immediately, so that the other slots sell them while tickets
     /// settle.
     Recall(u64),
     /// Wait: tickets that the slot issued are not settled yet.
@@ -201,8 +201,8 @@ impl AutoWidth {
     }
 }
 
-/// Returns the number of partitions with which an automatic item starts: two for each primary
-/// server that has slots.
+/// Returns the number of partitions with which an automatic item starts: two for each Redis primary
+/// that has slots.
 #[must_use]
 pub fn automatic_partitions(primaries: usize) -> u32 {
     u32::try_from(primaries.saturating_mul(2)).unwrap_or(PARTITIONS_MAX).clamp(1, PARTITIONS_MAX)

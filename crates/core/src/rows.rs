@@ -203,13 +203,14 @@ impl CloseCause {
 pub enum FeedCause {
     /// Units come from the pool.
     Refill,
-    /// A ticket was returned. The ticket's units and quota go back to the slot, and the slot
-    /// forgets the ticket's request.
+    /// A ticket was returned. The slot gets the ticket's units back, lowers its count of the
+    /// buyer's units, and forgets the ticket's request.
     Returned,
-    /// An order ended. The slot gives the order's quota back. The order's units went to the pool,
-    /// so the row has no units.
+    /// An order ended. The slot lowers its count of the buyer's units. The order's units went to
+    /// the pool, so the row has no units.
     OrderEnded,
-    /// A late payment made an ended order active again, so the slot counts the order's quota again.
+    /// A late payment made an ended order active again, so the slot raises its count of the buyer's
+    /// units.
     OrderRevived,
     /// Units come from another slot by a recall.
     Recalled,
@@ -283,7 +284,7 @@ pub struct Resolution {
     pub verdict: Verdict,
 }
 
-/// An order, which is stored before the buyer gets an answer.
+/// An order. The store has the order before the buyer gets an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
     /// The id of its ticket.

@@ -42,9 +42,9 @@ rules! {
     CreditWhileOpen,
     /// If a ticket is returned after its grant was closed, the ticket's slot gets no credit.
     NoCreditOnceClosed,
-    /// An order that ends returns its quota in the store.
+    /// When an order ends, the store lowers the buyer's quota by the order's units.
     QuotaBack,
-    /// An order that ends returns its quota to its slot.
+    /// When an order ends, the order's slot learns that the buyer's quota is lower.
     QuotaBackToSlot,
     /// An order that ends returns its units to the pool.
     UnitsBack,
@@ -127,8 +127,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// If a sale has changed since its drain was announced, it is drained again before its phase
-    /// changes, but at most three times in total.
+    /// If a sale changes after its drain was announced, it is drained again before its phase
+    /// changes. It is drained at most three times.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,
@@ -283,7 +283,7 @@ rules! {
     RefundWithOrder,
     /// A settled refund changes only if a later report says that its money came back or was lost.
     SettledStays,
-    /// If the money of a settled refund comes back, the refund is not settled any more.
+    /// If the money of a settled refund comes back to the shop, the refund is not settled any more.
     CameBackUndoes,
     /// An answer that is older than the refund's last change settles nothing. The server ignores
     /// the answer or queries the provider again.
@@ -304,8 +304,8 @@ rules! {
     AnswerAfterEffect,
     /// An order's payment window is only extended and never shortened.
     ExtendOnlyLater,
-    /// An order whose checkout may still accept money does not expire before its provider has
-    /// answered, or has been unavailable for a long time.
+    /// If an order's checkout may still accept money, the order expires only after its provider has
+    /// answered or has been unavailable for a long time.
     AskBeforeExpiry,
     /// An unavailable provider delays an expiry for a bounded time.
     GraceEnds,

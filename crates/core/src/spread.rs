@@ -54,7 +54,7 @@ pub enum SpreadFault {
     /// Of `initial`, `threshold` and `refill`, some are 0 and the others are not.
     #[error("initial, threshold and refill must all be 0 or all be above 0")]
     HalfInUse,
-    /// `threshold` is above `initial`, so a new slot would need a refill at once.
+    /// `threshold` is above `initial`, so a new slot would need a refill immediately.
     #[error("threshold must not be above initial")]
     ThresholdAboveInitial,
     /// `initial` or `refill` is larger than the largest stock.

@@ -24,7 +24,7 @@ use crate::value::{
 pub enum JoinOutcome {
     /// The buyer has a new entry.
     Done(WaitlistEntry),
-    /// The buyer had an entry before.
+    /// The buyer already waits with this earlier entry.
     Already(WaitlistEntry),
     /// The buyer's request key has this order of one unit, from the waitlist or from a purchase.
     Order(Order),

@@ -115,7 +115,7 @@ pub struct StoreSetup {
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    /// Receives the commits, which the comparison ignores.
+    /// Receives the commits. The comparison ignores them.
     pub sink: CommitSink,
 }
 

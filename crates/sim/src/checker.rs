@@ -27,7 +27,7 @@ use records::{CommitState, DeliveryLog, SeenOrder, SeenTicket, Waitlists};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
-/// A broken promise: the protocol or the server did something that it must never do.
+/// A broken promise: the protocol or the server did something that must never happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// The name of the broken promise: an invariant of the protocol such as `I5`, or a short word
@@ -165,7 +165,7 @@ impl Checker {
     }
 
     /// Returns the time until which the commit `version` was the newest commit: the time of the
-    /// next commit, or `mono` if there is none.
+    /// next commit, or `mono` if there is no later commit.
     fn until(&self, version: u64, mono: Millis) -> Millis {
         let next = self.history.partition_point(|m| m.version <= version);
         self.history.get(next).map_or(mono, |m| m.at)

@@ -37,8 +37,8 @@ pub struct SmallSale {
     /// that take over.
     pub faults: u8,
     /// The largest number of steps of background loops while the search goes on: snapshots, feeds,
-    /// retries, and the search for lost slots. When a copy of the sale runs to rest, every loop
-    /// runs until no work is left.
+    /// retries, and checks for lost slots. When a copy of the sale runs to rest, every loop runs
+    /// until no work is left.
     pub turns: u8,
 }
 

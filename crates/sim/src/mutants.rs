@@ -1,5 +1,5 @@
 //! Removes each rule of the protocol in turn, and checks that a run then has a finding. If no run
-//! has one, the simulation does not test the rule, or the protocol does not need it.
+//! has a finding, the simulation does not test the rule, or the protocol does not need it.
 use doorbuster_core::rules::{Rule, remove};
 
 use crate::checker::Finding;
@@ -18,7 +18,7 @@ pub struct MutantResult {
     pub seeds: Option<u64>,
     /// The first finding.
     pub broken: Option<BrokenSeed>,
-    /// The finding of the rule's own list of operations, which is stored in the directory
+    /// The finding of the rule's own list of operations. The list is stored in the directory
     /// `directed`. `None` if the rule has no list there, or if the list has no finding.
     pub directed: Option<Finding>,
 }

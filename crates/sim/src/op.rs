@@ -25,7 +25,7 @@ pub enum Op {
     Replay {
         /// The node.
         node: u8,
-        /// The attempt to repeat.
+        /// The index of the attempt that is repeated.
         attempt: u8,
         /// The number of units to add to the units of the earlier request. If this number is above
         /// 0, the repeated request has other content.

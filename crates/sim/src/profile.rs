@@ -1,4 +1,4 @@
-//! Turns a seed into a list of operations. The seed's profile decides which of them are frequent.
+//! Turns a seed into a list of operations. The seed's profile makes some operations frequent.
 mod faults;
 mod money;
 mod setup;

@@ -1,6 +1,6 @@
 //! Lists of operations that are stored as files. One directory has a shrunk list for each fault
-//! that the checker once found. The other directory has, for each rule, a list that has a finding
-//! if the rule is removed.
+//! that the checker found in an earlier version of the program. The other directory has, for each
+//! rule, a list that has a finding if the rule is removed.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -112,7 +112,8 @@ pub fn directed_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("directed")
 }
 
-/// Returns the directory of the lists with which the checker once found a fault.
+/// Returns the directory of the lists with which the checker found a fault in an earlier version of
+/// the program.
 #[must_use]
 pub fn regressions_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions")

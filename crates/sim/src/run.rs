@@ -53,7 +53,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Seeds per second.
+    /// Returns how many seeds were run per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.seeds as f64 / self.took.as_secs_f64().max(1e-9)

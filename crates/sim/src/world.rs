@@ -294,7 +294,7 @@ impl World {
     }
 }
 
-/// Converts the argument of an operation to a number of units, which is at least 1.
+/// Converts the argument of an operation to a number of units. The number is at least 1.
 pub(crate) fn units_of(units: u8) -> Units {
     Units::new(u32::from(units).clamp(1, 9)).expect("1 to 9 is in range")
 }

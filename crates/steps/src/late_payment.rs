@@ -21,7 +21,8 @@ pub enum Effect {
     /// [`Input::Recalled`].
     Recall(u64),
     /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Capture`] ends the wait at once. The result is [`Input::Waited`].
+    /// since the last [`Effect::Capture`] ends the wait immediately. The result is
+    /// [`Input::Waited`].
     Wait(u64),
     /// The store has decided. The step has ended.
     Finish,

@@ -1,4 +1,5 @@
-//! Decides from a node's memory alone whether to refuse a request. This allocates no memory.
+//! Decides from a node's memory alone whether to refuse a request. The decision allocates no heap
+//! memory.
 use std::convert::Infallible;
 
 use doorbuster_core::rules::{Rule, enforces};

@@ -4,9 +4,9 @@
 //! ends with [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is
 //! settled in any case.
 //!
-//! The request goes to its own slot and then to a second slot. If neither slot can serve the
-//! request, it is parked and tries again. After the longest parking time, the request goes to every
-//! slot once more.
+//! The request goes to the slot that the node chooses for it, its own slot, and then to a second
+//! slot. If neither slot can serve the request, it is parked and tries again. After the longest
+//! parking time, the request goes to every slot once more.
 mod answer;
 mod effect;
 #[cfg(test)]
@@ -274,8 +274,8 @@ impl Attempt {
 
     /// Answers the request. A ticket's id is not published if another ticket of this request may
     /// exist, because the other ticket may become the order. If the answer is an order, this node
-    /// remembers the order first, because the buyer may repeat the request before the node gets a
-    /// snapshot with the order.
+    /// remembers the order first. The buyer may repeat the request before the node gets a snapshot
+    /// with the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);

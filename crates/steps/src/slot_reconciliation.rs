@@ -196,8 +196,8 @@ impl Round {
         }
     }
 
-    /// Starts each slot that this node reaches. During a drain of the sale, opens no new grant,
-    /// because the node that drains the sale waits until all grants of the sale's slots are closed.
+    /// Starts each slot that this node reaches. During a drain of the sale, opens no new grant. The
+    /// node that drains the sale waits until all grants of the sale's slots are closed.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();

@@ -23,8 +23,8 @@ pub enum Effect {
 /// The result of an effect.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The opened grant. `None` means that the store opened no grant, because the sale does not
-    /// sell.
+    /// The opened grant. `None` means that the store opened no grant, for example because the
+    /// item's sale is paused.
     Grant(Option<Grant>),
     /// The slot's state. `None` means that the slot has no epoch.
     Slot(Option<SlotView>),

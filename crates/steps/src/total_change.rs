@@ -1,6 +1,6 @@
 //! Changes an item's total. A lower total takes free units, first from the pool and then from the
-//! slots, by recalls. Waits a short time for units of tickets in flight. If too few units are free,
-//! the total does not change.
+//! slots, by recalls. If these units are too few, the step waits a short time until tickets in
+//! flight are settled. If too few units are free after that, the total does not change.
 use doorbuster_core::Millis;
 
 /// How long a lower total waits for tickets in flight to be settled, in milliseconds.
@@ -21,7 +21,8 @@ pub enum Effect {
     /// [`Input::Recalled`].
     Recall(u64),
     /// Wait until the item's counts change, but at most for this number of milliseconds. A change
-    /// since the last [`Effect::Adjust`] ends the wait at once. The result is [`Input::Waited`].
+    /// since the last [`Effect::Adjust`] ends the wait immediately. The result is
+    /// [`Input::Waited`].
     Wait(u64),
     /// Count the units in the pool and the units that the slots can sell now. If this node reaches
     /// all slots and every slot answers, units of tickets in flight do not count. Otherwise these

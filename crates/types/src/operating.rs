@@ -13,7 +13,7 @@ words! {
 }
 
 words! {
-    /// The kind of a block.
+    /// The kind of a block: what an operator's block refuses.
     BlockKind {
         /// A buyer.
         Buyer = "buyer",

@@ -142,7 +142,7 @@ words! {
 }
 
 words! {
-    /// A requirement of a sale that a buyer can fail to meet.
+    /// What a sale can require of its buyers.
     Requirement {
         /// Only members may buy.
         Member = "member",

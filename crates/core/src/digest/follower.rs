@@ -6,9 +6,9 @@
 //! 1. A snapshot says for each transaction whether it includes the transaction. The highest
 //!    transaction id is not enough, because transactions do not commit in the order of their ids
 //!    ([`SnapshotPosition::includes`]).
-//! 2. If the database has another timeline, or if digests since the previous poll may already have
-//!    been deleted, or if a digest is unreadable, the node reads all orders again
-//!    ([`restart_cause`]).
+//! 2. The node reads all orders again in three cases ([`restart_cause`]): the database has another
+//!    timeline, digests since the previous poll may already have been deleted, or a digest is
+//!    unreadable.
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
 //!    that crashed uses some ids again ([`DigestFollower::rewind`]).
 //! 4. While the node reads all orders, its memory is not complete. The node then refuses no request
@@ -22,7 +22,7 @@ use crate::limits::{DIGESTS_READ_WITHIN_MS, POLL_POSITIONS_APART_MS, POLL_REWIND
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// The snapshot that includes nothing.
+/// A snapshot that includes no transaction, in PostgreSQL's notation.
 const UNKNOWN: &str = "1:1:";
 
 /// The position where one poll ended and the next one begins.
@@ -42,7 +42,8 @@ pub struct SnapshotPosition {
 }
 
 impl SnapshotPosition {
-    /// Returns the beginning of a timeline, which includes no transaction.
+    /// Returns the position at the beginning of a timeline. The snapshot of this position includes
+    /// no transaction.
     #[must_use]
     pub fn beginning(timeline: String) -> Self {
         Self { snapshot: UNKNOWN.to_owned(), timeline, fence: None, at: Millis(0) }
@@ -94,8 +95,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The orders that a node has not read yet, while it reads all orders again. They are all orders of
-/// one snapshot whose numbers are greater than `after`.
+/// The orders that a node has not read yet, while it reads all orders again. An order of the
+/// snapshot has not been read yet if its number is greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.

@@ -70,7 +70,7 @@ struct World {
     commits: Vec<Commit>,
     nodes: [Node; 2],
     writer: Writer,
-    /// Every past state of the primary. A replica shows one of these states.
+    /// Every past state of the primary server. A replica shows one of these states.
     servers: Vec<Server>,
     edge: Edge,
     generations: u64,
@@ -102,7 +102,8 @@ impl World {
         self.commits.iter().rev().find(|commit| commit.item == item).map_or(0, |c| c.free)
     }
 
-    /// Commits an order. If the request went through the edge, the edge knows the request at once.
+    /// Commits an order. If the request went through the edge, the edge knows the request
+    /// immediately.
     fn order(&mut self, through_edge: bool) {
         let item = self.rng.below(ITEMS);
         let free = self.free_now(item);
@@ -329,7 +330,7 @@ impl World {
         for item in 0..ITEMS {
             let refused = self.edge.refuses(item, u64::MAX - 1, self.now);
             if refused != (self.free_now(item) == 0) {
-                return Err(format!("item {item} at rest: the edge's refusal is {refused}"));
+                return Err(format!("item {item}: wrong refusal after the faults: {refused}"));
             }
         }
         Ok(())

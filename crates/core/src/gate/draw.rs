@@ -1,13 +1,13 @@
 //! The draw: the order in which a waiting room admits the visitors who came before the sale opened.
 //!
-//! When the first visitor arrives, the server creates a seed of 32 random bytes. The server at once
-//! publishes the SHA-256 of the seed, which is called the commitment. After the sale opens, the
-//! server publishes the seed. Each participant's lot is `HMAC-SHA-256(key = seed, message = buyer
-//! id)`. If each item of the sale has its own waiting room, the message is the item's name, a zero
-//! byte and the buyer's id. So a buyer has independent lots for two items. Participants are ranked
-//! by their lots, read as numbers of 256 bits, smallest first. The order is secret before the
-//! opening, because the seed is secret. The seed is fixed before the participants are known. Anyone
-//! with the seed and the list of participants can repeat the draw.
+//! When the first visitor arrives, the server creates a seed of 32 random bytes. The server
+//! immediately publishes the SHA-256 hash of the seed. This hash is called the commitment. After
+//! the sale opens, the server publishes the seed. Each participant's lot is `HMAC-SHA-256(key =
+//! seed, message = buyer id)`. If each item of the sale has its own waiting room, the message is
+//! the item's name, a zero byte and the buyer's id. So a buyer has independent lots for two items.
+//! Participants are ranked by their lots, read as numbers of 256 bits, smallest first. The order is
+//! secret before the opening, because the seed is secret. The seed is fixed before the participants
+//! are known. Anyone with the seed and the list of participants can repeat the draw.
 //!
 //! The operator of the server can read the seed early. The draw proves that the seed did not
 //! change. It does not prove that the seed stayed secret.

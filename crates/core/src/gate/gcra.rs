@@ -38,8 +38,8 @@ pub enum RateDecision {
 }
 
 impl RateLimit {
-    /// Returns a limit of `burst` requests at once and `per_minute` after that. Both must be at
-    /// least one and at most ten million.
+    /// Returns a limit that allows a burst of `burst` requests, and then `per_minute` requests each
+    /// minute. Both numbers must be at least one and at most ten million.
     #[must_use]
     pub const fn new(burst: u32, per_minute: u32) -> Self {
         let (burst, per_minute) =
@@ -98,7 +98,7 @@ impl RateLimit {
         (self.burst_nanos - self.used_nanos(state, now)) / self.interval
     }
 
-    /// Returns how many requests are allowed at once.
+    /// Returns how many requests are allowed at the same moment, after a time without requests.
     #[must_use]
     pub const fn burst(self) -> u64 {
         self.burst_nanos / self.interval

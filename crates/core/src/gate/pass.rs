@@ -91,9 +91,9 @@ impl PassKey {
         Self { id: u16::from_be_bytes([id[0], id[1]]), key }
     }
 
-    /// Returns the id of this key, which its passes contain. Two keys may have the same id. The id
-    /// proves nothing. The id only saves work: if the id in a pass differs from this key's id, the
-    /// tag is not computed.
+    /// Returns this key's id. Each pass that this key signs contains the id. Two keys may have the
+    /// same id. The id proves nothing. The id only saves work: if the id in a pass differs from
+    /// this key's id, the tag is not computed.
     #[must_use]
     pub const fn id(&self) -> u16 {
         self.id

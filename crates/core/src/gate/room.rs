@@ -19,8 +19,9 @@ pub const VISITORS_MAX: u64 = 4_000_000;
 /// The largest number of a sale's admissions that are neither used nor lapsed. At the bound, no
 /// visitor is admitted until some of these admissions are used or lapse.
 pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
-/// Until the room knows how many units a buyer takes, it expects a buyer to take the limit. But it
-/// expects no more than the free units divided by this number, and at least one unit.
+/// Until the room knows how many units buyers take, it expects each buyer to take as many units as
+/// the buyer's limit allows. The expected number is at most the free units divided by this number,
+/// but at least 1.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many admissions were used, the room predicts how many units the next buyer takes. The
 /// prediction is the mean number of units that the buyers with used admissions hold.
@@ -169,7 +170,7 @@ pub struct QueuePosition {
 /// The result when a buyer who already has a row in the room enters again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReentryOutcome {
-    /// The buyer keeps the position, which is unchanged.
+    /// The buyer's position does not change.
     Unchanged,
     /// The buyer left before the room admitted the rank, and gets the same position again.
     SamePosition,

@@ -6,12 +6,12 @@ use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-/// The error of a refund begins with this prefix if the money came back and the provider has not
-/// accepted the refund again.
+/// The error of a refund begins with this prefix if the money came back to the shop and the
+/// provider has not accepted the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
-/// The error of a refund begins with this prefix if the money came back and the provider has
-/// accepted the refund again. When the money arrives, the error is deleted. The prefix shows that a
-/// late message may be about the earlier attempt.
+/// The error of a refund begins with this prefix if the money came back to the shop and the
+/// provider has accepted the refund again. When the money arrives, the error is deleted. The prefix
+/// shows that a late message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Decides the refund of a payment. A payment has at most one refund.

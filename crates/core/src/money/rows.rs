@@ -146,7 +146,7 @@ impl Checkout {
     }
 
     /// Returns when the server sent the first failed query after `pay_by`. The previous version of
-    /// the program does not clear this time when an operator extends the payment window, so a time
+    /// the program does not clear this time when an operator extends the payment window. So a time
     /// before `pay_by` is ignored.
     pub fn unanswered_since(&self, pay_by: Millis) -> Option<Millis> {
         self.asked_at.filter(|at| *at >= pay_by || !enforces(Rule::GraceAnew))

@@ -15,7 +15,7 @@ pub struct DeliveryBounds {
     /// milliseconds. This bound does not apply if the number of refused events is at least half of
     /// `pending`.
     pub refused_ms: i64,
-    /// The largest number of events in delivery at once.
+    /// The largest number of events in delivery at the same time.
     pub at_once: usize,
     /// The largest number of events that are read ahead.
     pub window: usize,

@@ -125,8 +125,8 @@ impl DeliveryQueue {
                     self.refused.entry(position).or_insert(RefusedRun { times: 0, since: now });
                 refused.times += 1;
                 let refused = *refused;
-                // The endpoint is up, so the pause is short. If a deployment causes the refusals,
-                // the event arrives soon after the deployment.
+                // The endpoint is up, so the pause is short. If the endpoint refuses events only
+                // during an update of the shop, the event arrives soon after the update.
                 let wait_ms = with_jitter(backoff_ms(tries).min(REFUSED_PAUSE_MAX_MS), spread);
                 Some(RetryDecision {
                     error,

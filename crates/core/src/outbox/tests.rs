@@ -42,13 +42,13 @@ fn is_pending(change: Option<RowChange>, tries: u32, dead: bool) -> bool {
 #[test]
 fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
     let mut queue = queue(&["a", "a", "b", "c", "d"]);
-    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "at most three events, and one of each order");
+    assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three events of different orders must be sent");
     assert_eq!(queue.done(3, SendOutcome::Delivered, AT, 0), None);
-    assert_eq!(queue.next_advance(), None, "the first event is still in delivery");
+    assert_eq!(queue.next_advance(), None, "the position must not pass an event in delivery");
     assert_eq!(sent(&mut queue, AT), [5]);
     assert_eq!(queue.done(1, SendOutcome::Delivered, AT, 0), None);
     assert_eq!(queue.next_advance(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
-    assert_eq!(queue.next_advance(), None, "the store has not taken the last advance");
+    assert_eq!(queue.next_advance(), None, "no advance may begin before the last one is confirmed");
     assert_eq!(sent(&mut queue, AT), [2]);
     for at in [2, 4, 5] {
         queue.done(at, SendOutcome::Delivered, AT, 0);
@@ -63,7 +63,7 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
     assert_eq!(sent(&mut queue, AT), [1, 3]);
     queue.done(1, failed(), AT, 0);
     queue.done(3, SendOutcome::Delivered, AT, 0);
-    let progress = queue.next_advance().expect("every event is delivered or failed");
+    let progress = queue.next_advance().expect("the position must move");
     assert_eq!(
         (progress.to, progress.failed.len()),
         (3, 2),
@@ -87,7 +87,7 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead),
         "the event must be dead after four tries"
     );
-    assert_eq!(sent(&mut queue, now), [2], "the event behind a dead one is sent at once");
+    assert_eq!(sent(&mut queue, now), [2], "the event behind a dead one must be sent now");
     assert_eq!(queue.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
     assert_eq!(queue.waiting(), 0);
 }
@@ -122,7 +122,7 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
         queue.next_advance();
         queue.confirm_advance();
         assert!(!queue.is_open());
-        now = queue.next_due_at().expect("the event is tried again");
+        now = queue.next_due_at().expect("the event must be tried again");
     }
 }
 
@@ -184,8 +184,8 @@ fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
             now = queue.next_due_at().unwrap_or(now).max(now);
         }
         assert_eq!((delivered.contains(&1), dead == 0), (arrives, arrives), "{away_ms}");
-        assert_eq!(delivered[0], 3, "other orders' events are not delayed");
-        assert_eq!(delivered.last(), Some(&4), "an order's later event comes last");
+        assert_eq!(delivered[0], 3, "events of other orders must not wait");
+        assert_eq!(delivered.last(), Some(&4), "the later event of the order must come last");
     };
     for spread in [0, u32::MAX] {
         check(31_000, spread, true);
@@ -210,11 +210,11 @@ fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_t
             assert_eq!(queue.done(at, outcome, AT, 0), None);
         }
     }
-    let progress = queue.next_advance().expect("the event is decided");
+    let progress = queue.next_advance().expect("the position must move");
     assert!(!queue.is_open() && progress.failed.len() == 9, "{progress:?}");
     assert!(progress.failed[..8].iter().all(|parcel| parcel.dead) && !progress.failed[8].dead);
     queue.confirm_advance();
-    assert_eq!(sent(&mut queue, AT), [9], "the event behind a dead one is sent");
+    assert_eq!(sent(&mut queue, AT), [9], "the event behind a dead one must be sent");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
         let outcome = if at < 9 { later() } else { SendOutcome::Delivered };
         assert_eq!(queue.done(at, outcome, AT, 0), None);
     }
-    let progress = queue.next_advance().expect("the event is decided");
+    let progress = queue.next_advance().expect("the position must move");
     assert!(!queue.is_open() && progress.to == 10, "{progress:?}");
     assert!(progress.failed.iter().all(|parcel| !parcel.dead && parcel.tries == 0), "{progress:?}");
     assert_eq!(progress.failed.len(), 9, "{progress:?}");
@@ -239,7 +239,7 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
         progress.to,
         progress.failed,
     );
-    let now = queue.next_due_at().expect("the events are tried again");
+    let now = queue.next_due_at().expect("the events must be tried again");
     assert!(now > AT && now < AT.plus(10_000), "{now:?}");
     let now = now.plus(1_000);
     let sent_now = sent(&mut queue, now);
@@ -272,7 +272,7 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
         assert!(!queue.is_open(), "an endpoint without a request must stay up");
         queue.next_advance();
         queue.confirm_advance();
-        let due = queue.next_due_at().expect("the events are tried again");
+        let due = queue.next_due_at().expect("the events must be tried again");
         pauses.push(due.0 - now.0);
         now = due;
     }
@@ -330,7 +330,7 @@ fn an_endpoint_that_is_down_and_has_no_events_is_not_tried() {
     queue.confirm_advance();
     assert!(queue.is_open() && queue.next_due_at().is_some());
     queue.replace_rows(Vec::new());
-    assert_eq!(queue.next_due_at(), None, "an operator discarded the events");
+    assert_eq!(queue.next_due_at(), None, "a discarded event must not be due");
 }
 
 #[test]
@@ -339,8 +339,8 @@ fn an_endpoint_that_is_gone_loses_no_event_and_no_try_is_counted() {
     assert_eq!(sent(&mut queue, AT), [1, 3]);
     queue.done(1, failed(), AT, 0);
     queue.done(3, SendOutcome::Gone, AT, 0);
-    let progress = queue.next_advance().expect("the failed event gets a row");
-    assert_eq!((progress.to, progress.failed.len()), (2, 2), "the third event has no row");
+    let progress = queue.next_advance().expect("the position must pass the failed event");
+    assert_eq!((progress.to, progress.failed.len()), (2, 2), "the third event must have no row");
     queue.confirm_advance();
     let later = AT.plus(10_000);
     assert_eq!(sent(&mut queue, later), [1, 3]);
@@ -362,7 +362,7 @@ fn a_refusal_after_other_failures_counts_as_the_first_and_shows_that_the_endpoin
         queue.confirm_advance();
         now = now.plus(1);
     }
-    now = queue.next_due_at().expect("an event is tried again");
+    now = queue.next_due_at().expect("an event must be tried again");
     let tried = sent(&mut queue, now);
     let note = queue.done(tried[0], refused(), now, 0);
     assert!(!queue.is_open());
@@ -399,7 +399,7 @@ fn events_behind_a_given_up_event_wait_until_the_store_has_recorded_that() {
     queue.read(2, "a", true);
     assert_eq!(sent(&mut queue, AT), [1]);
     queue.done(1, failed(), AT, 0);
-    let progress = queue.next_advance().expect("the event is decided");
+    let progress = queue.next_advance().expect("the position must move");
     assert!(progress.failed[0].dead && !progress.failed[1].dead);
     assert_eq!(
         queue.next(AT),
@@ -422,14 +422,14 @@ fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
     assert_eq!(queue.free_capacity(), 0);
     assert_eq!(sent(&mut queue, AT), [11]);
     queue.done(11, failed(), AT, 0);
-    assert_eq!(queue.next_advance(), None, "no further row is allowed");
+    assert_eq!(queue.next_advance(), None, "at the bound, no event may get a new row");
     assert_eq!(
         sent(&mut queue, AT.plus(50_000)),
         [] as [i64; 0],
         "a failed event without a row must not be sent again"
     );
     queue.replace_rows(vec![]);
-    assert!(queue.next_advance().is_some(), "an operator discarded the rows");
+    assert!(queue.next_advance().is_some(), "without rows, the position must move");
 }
 
 #[test]

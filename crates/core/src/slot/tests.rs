@@ -52,12 +52,12 @@ fn check(a: u64, b: u64, units: u64, wanted: ([u64; 2], Counter, bool)) {
     let mut slot = slot(a, b);
     assert!(
         matches!(slot.ticket(&request(1, units)), TicketAnswer::Issued(_)),
-        "a request for {units} units of a slot with {a} and {b} units"
+        "the slot with {a} and {b} units must issue a ticket for {units} units"
     );
     assert_eq!(
         state(&slot),
         wanted,
-        "a request for {units} units of a slot with {a} and {b} units"
+        "wrong state after a ticket for {units} units of a slot with {a} and {b} units"
     );
 }
 

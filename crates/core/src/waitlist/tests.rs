@@ -90,7 +90,11 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     let (mut model, order) = item_on_hold();
     assert!(matches!(join_waitlist(&mut model, "anna"), JoinOutcome::Done(_)));
     assert!(matches!(join_waitlist(&mut model, "bert"), JoinOutcome::Done(_)));
-    assert_eq!(join_waitlist(&mut model, "cleo"), JoinOutcome::Full, "both units are held");
+    assert_eq!(
+        join_waitlist(&mut model, "cleo"),
+        JoinOutcome::Full,
+        "two held units must not have three entries"
+    );
     unwrap_infallible(order::end(
         &mut model,
         &order.id,
@@ -117,7 +121,7 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
         JoinOutcome::Full,
         "a paid unit must not count, because it does not come back"
     );
-    assert_eq!(item(&mut model).waiting, 2, "existing entries stay");
+    assert_eq!(item(&mut model).waiting, 2, "existing entries must stay");
 }
 
 /// Returns the state after three steps: Anna was served from the waitlist, she did not pay, and
@@ -267,13 +271,13 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     assert_eq!(
         unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
         WaitlistEnded::default(),
-        "the sale is open"
+        "an entry must not end while the sale is open"
     );
     model.stopped.insert(ITEM);
     assert_eq!(
         unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
         WaitlistEnded::default(),
-        "the sale is paused"
+        "an entry must not end while the sale is paused"
     );
     model.over.insert(ITEM);
     unwrap_infallible(order::end(
@@ -286,7 +290,7 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     assert_eq!(
         unwrap_infallible(serve(&mut model, ITEM, 9, NOW)),
         WaitlistServed::default(),
-        "no entry may be served after the sale's end"
+        "an entry must not be served after the sale's end"
     );
     let mut ended = Vec::new();
     for more in [true, false] {
@@ -298,7 +302,7 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     assert_eq!(
         unwrap_infallible(end_with_sale(&mut model, ITEM, 9, NOW)),
         WaitlistEnded::default(),
-        "no entry is left"
+        "each entry must end only once"
     );
     let row = item(&mut model);
     assert_eq!((row.waiting, row.kept_for_waitlist(), row.pool), (0, 0, 2));
@@ -312,7 +316,7 @@ fn a_waitlist_ends_with_its_sale_and_not_before() {
     );
     assert!(
         matches!(unwrap_infallible(leave(&mut model, &anna.id, NOW)), LeaveOutcome::Already(_)),
-        "an entry that ended with its sale cannot leave"
+        "an entry that ended with its sale must not leave"
     );
     assert_eq!(
         unwrap_infallible(model.waitlist(ITEM))

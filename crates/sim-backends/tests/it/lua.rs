@@ -54,7 +54,7 @@ impl LuaSlot {
                 let is_new = slot.view()?.is_none();
                 let reply = slot.init(*terms)?;
                 // The slot had no grant before, and a slot without a grant cannot be stopped. So a
-                // stop from before is repeated now.
+                // call that stopped the slot before the grant is repeated now.
                 if is_new {
                     slot.stop(self.is_stopped)?;
                 }

@@ -239,8 +239,8 @@ impl Checker {
     }
 
     /// Checks that a request with an order is not refused. There is one exception: a node may
-    /// refuse the request if its snapshot is older than the order. After this node has answered any
-    /// request with the order, the exception does not apply.
+    /// refuse the request if the node's snapshot is older than the order. After this node has
+    /// answered any request with the order, the exception does not apply.
     fn refused(&mut self, purchase: &BuyerRequest, answer: BuyerAnswer, as_of: Option<u64>) {
         let Some(id) = self.requests.get(&purchase.request()).copied() else { return };
         let Some(held) = self.orders.get(&id).copied() else { return };
@@ -257,8 +257,8 @@ impl Checker {
         });
     }
 
-    /// Checks the verdict that a buyer received for an id. The buyer received it with an event, or
-    /// as the answer to a request.
+    /// Checks the verdict that a buyer received for an id. The verdict came with an event, or as
+    /// the answer to a request.
     pub(crate) fn verdict_reported(
         &mut self,
         store: &SimStore,

@@ -15,14 +15,15 @@ use crate::store::{SimStore, Tx, TxResult};
 /// After this many failed requests, a refund is given up.
 const REFUND_TRIES: u32 = 12;
 
-/// Returns whether the refund's money came back and the provider has not accepted it again.
+/// Returns whether the refund's money came back to the shop and the provider has not accepted it
+/// again.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
-/// Returns true if three conditions hold: the refund's money came back, it has not arrived since,
-/// and no operator must act. A message about such a refund may have been sent before the money came
-/// back.
+/// Returns true if three conditions hold: the refund's money came back, the money has not arrived
+/// after that, and no operator must act. A message about such a refund may have been sent before
+/// the money came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)
@@ -197,7 +198,8 @@ impl Checker {
     }
 
     /// Checks the answer to a refund request. If the refund's row changed after the request, the
-    /// answer must leave the row unchanged, or make the server query the provider again at once.
+    /// answer must either leave the row unchanged or make the server query the provider again
+    /// immediately.
     fn refund_answer(
         &mut self,
         (sent, news, at): (&Refund, &RefundUpdate, Millis),
@@ -248,7 +250,7 @@ impl Checker {
             let back: Vec<_> = model.refunds.values().filter(|r| r.payment == payment.id).collect();
             let expected = usize::from(payment.state == PaymentState::Refunded);
             let right = back.len() == expected && back.iter().all(|r| r.money == payment.money);
-            self.check(right, "I5", || format!("the payment {payment:?} has the refunds {back:?}"));
+            self.check(right, "I5", || format!("the refunds {back:?} do not match {payment:?}"));
         }
         let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));
         if let Some(refund) = lone {
@@ -273,7 +275,7 @@ impl Checker {
                         || (refund.state == RefundState::Pending && refund.accepted && may_ask);
                     if !same || !stays {
                         let was = was.clone();
-                        self.find("I5", || format!("the refund {was:?} changed to {refund:?}"));
+                        self.find("I5", || format!("refund {was:?} must not become {refund:?}"));
                     }
                 }
                 None => new.push(refund.id.clone()),

@@ -1,5 +1,5 @@
-//! Checks the invariants I6 and I8 at the end of a run, when no message is in flight and every loop
-//! has run until nothing changed.
+//! Checks the invariants I6 and I8 at the end of a run, when no message is in flight and every
+//! background loop has run until nothing changed.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Phase, SlotKey};
 

@@ -50,9 +50,9 @@ fn recalled(before: &SlotView, after: &SlotView) -> bool {
         && after.mark == before.mark
 }
 
-/// Returns whether a feed row was applied correctly: its units are in its counter. If the row is a
-/// refill or a recall with units, the row must also clear the slot's mark (the hint that the slot
-/// may need a refill).
+/// Returns whether a feed row was applied correctly: the row's units are in the counter that the
+/// row names. A refill or a recall with units must also clear the slot's mark. The mark is a hint
+/// that the slot may need a refill.
 fn applied(before: &SlotView, after: &SlotView, row: &FeedRow) -> bool {
     let mut counters = before.counters;
     counters[row.counter.index()] += row.units;
@@ -150,8 +150,8 @@ impl Checker {
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
         self.check(right, "registry", || {
             format!(
-                "the pool has {pool} units; units by partition: {levels:?}; partitions that are \
-                 listed: {listed:?}"
+                "the registry is wrong: the pool has {pool} units, and the partitions have \
+                 {levels:?} units; is each partition listed: {listed:?}"
             )
         });
         if listed.contains(&false) {
@@ -176,8 +176,8 @@ impl Checker {
     }
 
     /// Checks a leader's decision about a slot that left its item's spread. The grant may be closed
-    /// only after every ticket of the slot is settled. The slot's units must be recalled at once,
-    /// before all its tickets are settled.
+    /// only after every ticket of the slot is settled. The slot's units must be recalled
+    /// immediately, before all its tickets are settled.
     pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
         let Decision { grant, view, is_recalled, step } = decision;
         let view = view.as_ref();

@@ -9,8 +9,8 @@ use doorbuster_steps::sequence::Sequence;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
-/// The number of workers that may deliver to one endpoint at the same time. Two workers at once are
-/// allowed: the lease of a worker only avoids double work.
+/// The number of workers that may deliver to one endpoint at the same time. Two workers are
+/// allowed: the only purpose of a worker's lease is to avoid double work.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,8 @@ pub(crate) enum EndpointMode {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Endpoint {
     pub(crate) position: i64,
-    /// The rows of events that the position has passed and that were not delivered, by position.
+    /// The rows, each with the position of its event. There is one row for each event that the
+    /// endpoint's position has passed and that was not delivered.
     pub(crate) rows: BTreeMap<i64, PendingDelivery>,
     pub(crate) mode: EndpointMode,
 }
@@ -39,7 +40,8 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) memories: [Option<EndpointMemory>; ENDPOINTS],
-    /// The current try of each event, by endpoint and position.
+    /// Maps the endpoint and the position of each event in delivery to the number of the current
+    /// try.
     pub(crate) sendings: BTreeMap<(usize, i64), u64>,
 }
 

@@ -189,7 +189,8 @@ impl Message {
             | Self::DrainSlot { leader, .. }
             | Self::Roll { leader, .. }
             | Self::Takeover { leader, .. } => Some(*leader),
-            // A grant on its way to a slot is not in the leader's memory.
+            // A grant on its way to a slot is not in the leader's memory, so it is not lost with
+            // the leader.
             Self::StartSlot { leader, starting, .. } => {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
             }

@@ -193,7 +193,7 @@ impl World {
         self.places[slot].slot.view().filter(|view| view.grant == grant.id)
     }
 
-    /// Begins a recall at once, without a message. Returns `None` if the grant is closed or too
+    /// Begins a recall immediately, without a message. Returns `None` if the grant is closed or too
     /// many recalls are pending.
     pub(super) fn recall_into(
         &mut self,

@@ -160,7 +160,7 @@ impl World {
         }
     }
 
-    /// Returns the worker's memory in which this transaction is still running.
+    /// Returns the worker's memory of its endpoint, if the worker still waits for this transaction.
     fn memory_of(&mut self, by: WorkerTransaction) -> Option<&mut Option<EndpointMemory>> {
         let memory = &mut self.deliveries.workers[by.worker].memories[by.endpoint];
         let is_its = |known: &EndpointMemory| {

@@ -26,7 +26,7 @@ impl World {
             .unwrap_or(node)
     }
 
-    /// Ends the node's process and starts it again at once. Its requests and the slots in its
+    /// Ends the node's process and starts it again immediately. Its requests and the slots in its
     /// memory are lost.
     pub(crate) fn crash_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;

@@ -44,8 +44,8 @@ impl World {
         }
     }
 
-    /// Closes the slot's grant at once, as if the lease of the slot's node had lapsed. The slot may
-    /// still run.
+    /// Closes the slot's grant immediately, as if the lease of the slot's node had lapsed. The slot
+    /// may still run.
     pub(crate) fn lapse(&mut self, slot: usize) {
         if let Some(id) = self.store.open_grant(self.places[slot].at).map(|g| g.id) {
             self.commit(Tx::Close(id, CloseCause::LeaseLapsed));

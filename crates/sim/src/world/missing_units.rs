@@ -4,7 +4,8 @@
 //! ([`doorbuster_steps::pool_recall`]).
 //!
 //! In the server, a node does not reconcile the item's slots until such an action has ended. A
-//! simulated node may do this, because in the server another leader may do it.
+//! simulated node may reconcile the slots during the action, because in the server another leader
+//! may do so.
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;

@@ -9,8 +9,8 @@ use crate::names::{BUYERS, BUYERS_ALL, KEYS, NAMES};
 use crate::request::BuyerAnswer;
 use crate::store::Tx;
 
-/// The largest number of times that a buyer makes a request, and that an operator tries to remove
-/// the free units.
+/// A buyer makes a request at most this many times. An operator tries at most this many times to
+/// remove the free units.
 const RETRIES_MAX: usize = 4;
 
 impl World {

@@ -8,7 +8,7 @@ use doorbuster_steps::purchase::Input;
 use super::World;
 use crate::state::{Attempt, AttemptState};
 
-/// After at most this many rounds of all loops, no loop must have work left.
+/// All loops must have finished their work after at most this many rounds.
 const ROUNDS_MAX: usize = 40;
 /// The number of steps until a slot has left the spread: the slot is stopped, emptied and closed.
 const LEAVE_STEPS: usize = 3;

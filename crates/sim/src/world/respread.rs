@@ -34,9 +34,10 @@ impl World {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
-    /// Returns the slots of an item that have an open grant, but to which a node sends no requests
-    /// if its snapshot has this number of partitions. Either these slots are leaving the spread, or
-    /// the snapshot is older than the present spread.
+    /// Returns the slots of an item that have an open grant, but are not among this number of
+    /// partitions. A node sends no requests to these slots if its snapshot has this number of
+    /// partitions. Either these slots are leaving the spread, or the snapshot is older than the
+    /// present spread.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;

@@ -14,7 +14,7 @@ use super::World;
 use crate::state::{AttemptState, Call, ItemRound, Message, SlotReply};
 use crate::store::{Tx, TxResult};
 
-/// What a node that believes that it is the leader knows about an item.
+/// What a node knows about an item. The node believes that it is the leader.
 struct ItemAtNode<'a> {
     world: &'a mut World,
     node: u8,

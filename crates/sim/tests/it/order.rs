@@ -1,7 +1,7 @@
-//! Checks that docs/protocol.md documents certain rules. The simulator enforces these rules with a
-//! condition, so it can remove them. In the server, the sequence of steps ensures the rules. So
-//! docs/protocol.md must list these rules, and must name existing tests that check them in the
-//! server.
+//! Checks that docs/protocol.md documents certain rules. In the simulator, a condition in the code
+//! enforces each of these rules, so a test can remove the rule. In the server, only the sequence of
+//! the code enforces the rules. So docs/protocol.md must list these rules, and must name existing
+//! tests that check them in the server.
 use std::collections::BTreeSet;
 use std::path::Path;
 

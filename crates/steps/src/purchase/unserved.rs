@@ -32,9 +32,9 @@ impl Attempt {
             Unserved::Short | Unserved::NotReady => {}
             Unserved::Undecided => {
                 self.undecided += 1;
-                // The store may have decided by now, but the slot may still lack the returned units
-                // and the returned quota. Any node is allowed to deliver the feed rows with these
-                // units and this quota.
+                // The store may have decided by now, but the slot may still lack the feed rows
+                // about returned units and a lower quota. Any node is allowed to deliver these
+                // rows.
                 self.signals.wakes |= self.undecided == 2;
             }
             // The request gets only one new ticket. If that ticket is returned too, a third ticket
@@ -43,8 +43,8 @@ impl Attempt {
             Unserved::TicketLost => {
                 self.was_renewed = true;
                 self.signals.renews = true;
-                // The slot's next epoch does not start at once, so the request may be parked for
-                // the full time again.
+                // The slot's next epoch does not start immediately, so the request may be parked
+                // for the full time again.
                 self.parked_until = self.now.plus(PARK_MS);
                 self.waits = self.waits.max(1);
             }

@@ -5,8 +5,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// After a node gave units to an item's pool for another node, the first node takes no units from
-/// the pool for this long, in milliseconds.
+/// How long a node takes no units from an item's pool after it gave units to this pool for another
+/// node, in milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.

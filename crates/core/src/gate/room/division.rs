@@ -21,9 +21,9 @@ impl RoomDemand {
     }
 }
 
-/// Divides at most `total` admissions between these rooms. Returns the part of each room, which is
-/// at most the number that the room may admit. If there are fewer admissions than rooms, the rooms
-/// take turns: `step`, the number of the step, decides which room is first.
+/// Divides at most `total` admissions between these rooms. Returns the part of each room. A part is
+/// at most the number of visitors that the room may admit. If there are fewer admissions than
+/// rooms, the rooms take turns: `step`, the number of the step, decides which room is first.
 #[must_use]
 pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u64> {
     let mut parts = vec![0; rooms.len()];
@@ -77,7 +77,11 @@ mod tests {
         assert_eq!(divided(500, &[(9_000, 9_000), (1_000, 1_000)]), [450, 50]);
         assert_eq!(divided(500, &[(9_000, 9_000)]), [500]);
         assert_eq!(divided(500, &[(9_000, 9_000), (0, 500), (1, 1)]), [499, 0, 1]);
-        assert_eq!(divided(500, &[(9_000, 3), (1_000, 1_000)]), [3, 497], "few units are left");
+        assert_eq!(
+            divided(500, &[(9_000, 3), (1_000, 1_000)]),
+            [3, 497],
+            "a room must not get more admissions than it may use"
+        );
         assert_eq!(divided(500, &[(9_000, 0), (9, 9)]), [0, 9]);
         assert!(divided(500, &[]).is_empty());
     }
@@ -99,7 +103,7 @@ mod tests {
             let rooms = rooms(&demands);
             let parts = divide_admissions(total, &rooms, step);
             let most: u64 = rooms.iter().map(RoomDemand::most).sum();
-            prop_assert_eq!(parts.iter().sum::<u64>(), total.min(most), "no admission is lost");
+            prop_assert_eq!(parts.iter().sum::<u64>(), total.min(most), "the parts must add up");
             let waiting = rooms.iter().filter(|room| room.most() > 0).count();
             for (room, part) in rooms.iter().zip(&parts) {
                 prop_assert!(*part <= room.most());

@@ -173,8 +173,8 @@ impl PaceEstimator {
 
     /// Returns the expected waiting time at this position. The estimate uses a range of rates
     /// around the measured rate. The range extends on each side by twice the standard deviation of
-    /// the measured rate, or further if the rate varied more during the measurement. Returns `None`
-    /// if no reliable estimate exists.
+    /// the measured rate. It extends further if the rate varied more during the measurement.
+    /// Returns `None` if no reliable estimate exists.
     #[must_use]
     pub fn estimate(&self, position: u64) -> Option<WaitEstimate> {
         let measured = self.measured?;

@@ -147,7 +147,7 @@ impl World {
         drawn
             .map(|(buyer, _)| buyer)
             .min_by_key(|buyer| self.seed.lot(None, buyer))
-            .expect("a visitor for each rank")
+            .expect("each rank must have a visitor")
             .clone()
     }
 

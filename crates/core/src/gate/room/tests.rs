@@ -45,11 +45,15 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     check(Some(1), 10, 0, 8, 16, 1);
     check(Some(2), 10, 1, 8, 16, 0);
     let five = RoomSupply { free: Some(5), limit: 1, ..RoomSupply::default() };
-    assert_eq!(five.admissions(&line(3, None, 0), STEP_ADMISSIONS_MAX), 0, "the sale is not open");
+    assert_eq!(
+        five.admissions(&line(3, None, 0), STEP_ADMISSIONS_MAX),
+        0,
+        "nobody must be admitted before the sale opens"
+    );
     assert_eq!(
         five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX),
         2,
-        "no more visitors may be admitted than wait"
+        "the room must not admit more visitors than wait"
     );
     assert_eq!(
         five.admissions(&many, 3),
@@ -82,9 +86,9 @@ fn each_visitor_is_shown_the_current_state() {
 fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
     let (now, until) = (Millis(1_000), Millis(2_000));
     let waits = QueuePosition { rank: Some(3), until: None };
-    let left = waits.leave(now).expect("a waiting visitor can leave");
+    let left = waits.leave(now).expect("a waiting visitor must be able to leave");
     assert_eq!(left, QueuePosition { rank: Some(3), until: Some(LEFT) });
-    assert_eq!(left.leave(now), None, "a visitor who has left cannot leave again");
+    assert_eq!(left.leave(now), None, "a visitor who has left must not leave again");
     assert_eq!(left.status(&line(3, Some(0), 2), None, now), VisitorStatus::Lapsed);
     assert_eq!(left.enter_again(&line(3, Some(0), 2), now), ReentryOutcome::SamePosition);
     assert_eq!((left.call_until(until), waits.call_until(until)), (LEFT, until));
@@ -96,23 +100,31 @@ fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
     let drawn = QueuePosition { rank: None, until: Some(LEFT) };
     assert_eq!(drawn.enter_again(&line(3, None, 0), now), ReentryOutcome::SamePosition);
     let admitted = QueuePosition { rank: Some(3), until: Some(until) };
-    let gone = admitted.leave(now).expect("an admitted visitor can leave");
-    assert_eq!(gone.until, Some(now), "the admission must end at once");
+    let gone = admitted.leave(now).expect("an admitted visitor must be able to leave");
+    assert_eq!(gone.until, Some(now), "the admission must end immediately");
     assert_eq!(gone.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::NewRank);
     assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::Unchanged);
-    assert_eq!(admitted.leave(until), None, "the admission has lapsed");
+    assert_eq!(admitted.leave(until), None, "a visitor must not leave after the admission lapsed");
 }
 
 #[test]
 fn an_idle_visitors_admission_ends_early_while_others_wait_and_a_used_admission_stays() {
     let whole = 150_000;
     assert_eq!(first_turn_ms(whole, true), IDLE_TURN_MS);
-    assert_eq!(first_turn_ms(whole, false), whole, "no other visitor waits");
+    assert_eq!(
+        first_turn_ms(whole, false),
+        whole,
+        "an admission must be whole if no other visitor waits"
+    );
     assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission must not become shorter");
     let (called, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
     let kept = |until, now| kept_until(called, until, whole, Millis(now));
     assert_eq!(kept(first, 1_000), Some(Millis(151_000)));
-    assert_eq!(kept(first, first.0 - 1), Some(Millis(151_000)), "until the last moment");
-    assert_eq!(kept(first, first.0), None, "the admission has ended");
+    assert_eq!(
+        kept(first, first.0 - 1),
+        Some(Millis(151_000)),
+        "an admission must be extended even at its last moment"
+    );
+    assert_eq!(kept(first, first.0), None, "an ended admission must not be extended");
     assert_eq!(kept(Millis(151_000), 2_000), None, "a whole admission must not be extended again");
 }

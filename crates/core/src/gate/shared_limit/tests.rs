@@ -109,7 +109,8 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // The favourite node gets more requests than the others, and in some runs all at first.
+        // One node, the favourite, gets more requests than the others. In some runs, it gets all
+        // requests at first.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -360,7 +361,7 @@ fn a_node_that_died_costs_the_limit_its_share_until_the_share_ends() {
     let (state, answer) = dead.call(limit, (0, cost), &terms, cost).call.apply(0, 0);
     assert_eq!(
         answer.granted_us, 5_000_000,
-        "the share must be the waiting request and four more requests"
+        "the share must cover the waiting request and four more requests"
     );
     let rest = |now_us| {
         let sent = NodeShare::default().call(limit, (0, cost), &terms, 64 * cost);

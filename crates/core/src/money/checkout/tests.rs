@@ -111,7 +111,10 @@ fn an_order_waits_for_its_provider_from_the_first_unanswered_query() {
     );
     assert!(expires_at(&model, &order, due.plus(700 + PROVIDER_GRACE_MS)));
     assert!(unwrap_infallible(close_checkout(&mut model, &order.id, "one")));
-    assert!(!ask(&mut model, due.plus(1_000)), "the checkout is closed");
+    assert!(
+        !ask(&mut model, due.plus(1_000)),
+        "a query about a closed checkout must not be recorded"
+    );
     assert!(expires_at(&model, &order, due), "a closed checkout must not delay the expiry");
 }
 

@@ -23,7 +23,7 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     }
     let (mut pauses, mut tried) = (Vec::new(), Vec::<i64>::new());
     for _ in 0..10 * BREAKER_TRIES_PER_PAUSE {
-        let due = queue.next_due_at().expect("the endpoint is tried again");
+        let due = queue.next_due_at().expect("the endpoint must be tried again");
         pauses.push(due.0 - now.0);
         now = due;
         let one = sent(&mut queue, now);
@@ -41,14 +41,14 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     let (first, last) = (&pauses[..BREAKER_TRIES_PER_PAUSE as usize - 1], pauses[pauses.len() - 1]);
     assert!(first.iter().all(|pause| *pause <= 1_000), "{pauses:?}");
     assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
-    now = queue.next_due_at().expect("the endpoint is tried again");
+    now = queue.next_due_at().expect("the endpoint must be tried again");
     let tried = sent(&mut queue, now);
     queue.done(tried[0], SendOutcome::Delivered, now, 0);
     assert!(!queue.is_open());
     assert_eq!(
         sent(&mut queue, now).len(),
         bounds().at_once,
-        "an endpoint that is up again must get failed events at once"
+        "an endpoint that is up again must get several failed events at the same time"
     );
 }
 

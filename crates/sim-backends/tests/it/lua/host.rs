@@ -13,7 +13,7 @@ use super::keyspace::{Bytes, Keyspace};
 pub(super) struct Interpreter {
     lua: Lua,
     data: Rc<RefCell<Keyspace>>,
-    /// The compiled scripts, by their sources.
+    /// Maps the source of each script to the compiled script.
     scripts: RefCell<HashMap<Bytes, Function>>,
     /// The names of the executed commands.
     commands: Commands,

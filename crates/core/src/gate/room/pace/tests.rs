@@ -100,7 +100,7 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
     // Each admitted visitor takes two units.
     let at = has_estimate(|second| 2_000 - 20 * second, 2);
     assert!(at(150) && !at(200));
-    // The stock is larger than the number of admissions that can be open at once.
+    // The stock is larger than the number of admissions that can be open at the same time.
     let at = has_estimate(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
     assert!(at(400) && !at(401));
     let at = has_estimate(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
@@ -188,9 +188,9 @@ impl Sale {
     }
 }
 
-/// An estimate counts as wrong if the wait is shorter than `from_secs / FACTOR` or longer than
-/// `to_secs * FACTOR`, by more than `SLACK_SECS`. At most 5 % of the estimates may be wrong. A
-/// visitor who is never admitted must get no estimate.
+/// An estimate counts as wrong if the wait is more than `SLACK_SECS` shorter than `from_secs /
+/// FACTOR`, or more than `SLACK_SECS` longer than `to_secs * FACTOR`. At most 5 % of the estimates
+/// may be wrong. A visitor who is never admitted must get no estimate.
 const FACTOR: f64 = 3.0;
 const SLACK_SECS: f64 = 2.0;
 
