@@ -76,8 +76,8 @@ export const stateOf = ({ status }) =>
   );
 const ranks = ['live', 'out', 'paused', 'before', 'sold', 'ended'];
 /** Returns the sales, sorted by state in the order of `ranks`: running sales come first, and ended
-   sales last. Sales that have not opened yet are sorted by the time at which they open. All other
-   sales with the same state keep their order. */
+   sales last. Sales that have not opened yet are sorted by their opening times. All other sales
+   with the same state keep their order. */
 export function inOrder(sales) {
   const opens = sale => Date.parse(sale.starts_at) || Infinity;
   const rows = sales.map(sale => ({ sale, state: stateOf(sale) }));

@@ -117,8 +117,8 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if the page's deal is a step of the front door: the check, the
-     code or the waiting room. Returns whether it is such a step. */
+  /** Handles a press of the button if the buyer's next step (the `deal` of sale-state.js) belongs
+     to the front door: the check, the code or the waiting room. Returns whether it does. */
   function press(deal) {
     if (deal === 'check') check();
     else if (deal === 'code') askForCode();

@@ -76,7 +76,7 @@ export const when = ms => text(isToday(ms) ? 'at' : 'on', { t: moment(ms, false)
    page shows the full time near the sentence. */
 export const shortWhen = ms => text(isToday(ms) ? 'at' : 'on', { t: shortTime(ms) });
 
-/** Formats the rest of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
+/** Formats the remaining time of a countdown: 04:59, 02:04:59, 3 d 02:04:59. */
 export function left(ms) {
   const s = Math.max(0, Math.ceil(ms / 1000)),
     d = Math.floor(s / 86400),
@@ -111,8 +111,8 @@ export const shortId = id =>
     .toUpperCase()
     .replace(/^.{4}/, '$&-');
 /** The number of decimals of each currency by ISO 4217, as the server uses it. A currency that is
-   not listed has 2 decimals. The browser's own formats are not used, because they follow the common
-   notation of prices, which can have another number of decimals. */
+   not listed has 2 decimals. The browser's own formats are not used: they follow the common
+   notation of prices, and this notation can have another number of decimals. */
 const places = {
   BHD: 3,
   BIF: 0,

@@ -221,7 +221,7 @@ async function watch() {
       /* The server asked for this pause, so no event ends it early. */
       await new Promise(done => setTimeout(done, retry_secs * 1000));
     /* The page alerts a buyer on the waitlist even while another tab is shown. So even a hidden
-       page then reads the order: after an event, or once a minute. */
+       page reads a waitlist entry again: after an event, or once a minute. */
     const waits = m.order?.state === 'waiting';
     await poll.rest(document.hidden && waits ? Math.max(pace_ms(), HIDDEN_MS) : pace_ms());
     if (document.hidden && !waits)

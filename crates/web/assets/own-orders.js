@@ -40,13 +40,13 @@ export function ownOrders(m, draw) {
     draw();
     return true;
   }
-  /* Reads the orders after the rush. Reads them again if the answer was lost or came during a
-     press. A page that was opened before the start does not call this, because its event stream
-     reports each new order. */
+  /* Reads the orders after the rush. Reads them again if the answer was lost, or arrived while a
+     press waited for its answer. A page that was opened before the start does not call this,
+     because its event stream reports each new order. */
   async function readLater() {
     const ago = now() - starts(m);
-    /* The page does not know when the sale opened: it has no start time, or an operator opened it
-       before this time. */
+    /* The page does not know when the sale opened: the sale has no start time, or an operator
+       opened the sale before its start time. */
     const isUnknown = starts(m) === null || ago < 0;
     let wait = isUnknown
       ? jitter(...UNKNOWN_MS)

@@ -36,11 +36,12 @@ export function unfinishedPress(sale, buyer) {
 
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
-/** Sends the press and follows it to its final answer. Returns `{ order }`, `{ code, problem }` if
-   refused, `{ busy_secs, scope }` or `{ signin: true }`. `pass(which)` returns an answer with a
-   pass, or null if the press needs no pass. `which` is usually `any`. It is `new` if the server did
-   not accept the last pass. It is `known` if an earlier attempt may have arrived: the server then
-   finds the purchase by its key, so only a stored pass is used. `tell(stage, { wait_ms })` reports
+/** Sends the press and follows it to its final answer. Returns `{ order }` after a success. Returns
+   `{ code, problem }` after a refusal, and `{ busy_secs, scope }` after too many requests. Returns
+   `{ signin: true }` if the token is not valid. `pass(which)` returns an answer with a pass, or
+   null if the press needs no pass. `which` is usually `any`. It is `new` if the server did not
+   accept the last pass. It is `known` if an earlier attempt may have arrived. The server then finds
+   the purchase by its key, so the page uses only a stored pass. `tell(stage, { wait_ms })` reports
    `asking`, `queued`, `retrying` or `offline`. `rest(ms)` waits, and an event ends the wait early.
    `hinted()` says whether an event stream is open. */
 export async function pursue(press, { token, pass, tell, rest, hinted }) {

@@ -54,7 +54,7 @@ export function bindReminders(m) {
 
 /** Updates the tab, and alerts the buyer if there is `news`. The page calls this each time it
    draws. `id` is the sale, and `scene` is the page's state. `tab` has the text before the page's
-   `title`, the rest of a countdown, and whether the icon is filled. */
+   `title`, the remaining time of a countdown, and whether the icon is filled. */
 export function remind({ id, title: own, scene, tab, news }) {
   const head = tab.head ? text(tab.head, { left: left(tab.rest_ms) }) : '';
   const title = head ? `${head} – ${own}` : own;

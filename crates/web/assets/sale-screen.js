@@ -90,8 +90,8 @@ export function screenOf(m, t) {
   if (look.pill === 'before' && !starts(m)) look.pill = 'undated';
   const words = part => wordsOf(state, part);
   const news = newsOf(state);
-  /* If the claims in the token exclude the buyer, the page does not offer to check again, because
-     these claims do not change. */
+  /* If the claims in the token exclude the buyer, the page does not offer the button "Check again":
+     the claims of this token do not change. */
   const acts =
     plan.act &&
     !(plan.act === 'anew' && !m.barred) &&

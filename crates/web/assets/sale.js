@@ -65,9 +65,9 @@ const mine = ownOrders(m, draw);
 
 /* ----- the sale's status ----- */
 
-/* Reads the status. All pages send the same version, which the server named, so that one cached
-   answer serves all of them. To avoid all caches, the page sends a random version: shortly before
-   the start, after an absence, and to set the clock. */
+/* Reads the status. All pages send the version that the server named, so that one cached answer
+   serves all pages. To avoid all caches, the page sends a random version: shortly before the start,
+   after an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -226,8 +226,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* Waits. If an event about this press arrived before the answer with its id, skips the wait
-   once. */
+/* Waits. If an event about this press arrived before the answer that named the id of the order,
+   skips the wait once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;

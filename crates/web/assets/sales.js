@@ -173,9 +173,9 @@ let listed = [],
 /* The sale ids in the newest answer to a request without search and cursor. Only these sales are
    read again. */
 let newestIds = new Set();
-/* Returns a text of everything on which a card depends, so that a card is drawn again only if this
-   text changes. The text also depends on the time: a card shows a time of today without the date,
-   and a past time with other words. */
+/* Returns a text of everything on which a card depends. A card is drawn again only if this text
+   changes. The text also depends on the time: a card shows a time of today without the date, and a
+   past time with other words. */
 const shownOf = sale =>
   JSON.stringify([
     stateOf(sale),

@@ -9,8 +9,9 @@ import { buyerOf } from '/assets/who.js';
 import { learn } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
-/* For this time, the page ignores the button "leave". It appears in the place of "join", and the
-   second click of a double click on "join" must not leave the waitlist. */
+/* For this time after the buyer has joined, the page ignores the button "leave". This button
+   replaces the button "join", and the second click of a double click on "join" must not leave the
+   waitlist. */
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* the pause before a failed request is sent again with its key */

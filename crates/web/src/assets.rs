@@ -214,7 +214,8 @@ fn embedded() -> HashMap<String, AssetSource> {
     files
 }
 
-/// Collects the files of one directory. Licences and notes beside them are not served.
+/// Collects the files of one directory. Leaves out the directory's licences and notes, which are
+/// not served.
 fn collect_files<F: RustEmbed>(files: &mut HashMap<String, AssetSource>, names_others: bool) {
     for name in F::iter().filter(|name| media_type_of(name).is_some()) {
         if let Some(file) = F::get(&name) {
@@ -340,7 +341,7 @@ mod tests {
             |assets: &Assets| assets.assets.keys().find(|name| name.starts_with("first.")).cloned();
         let (plain, demo) = (assets(false), assets(true));
         assert_ne!(address(&plain), address(&demo));
-        let site = &demo.assets[&address(&demo).expect("the server serves the asset")];
+        let site = &demo.assets[&address(&demo).expect("the server must serve the asset")];
         let text = std::str::from_utf8(&site.plain.bytes).expect("UTF-8");
         assert!(
             text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#),

@@ -1,5 +1,5 @@
-//! Finds the address that a request comes from. It is the connection's peer, or the address that a
-//! trusted proxy reports.
+//! Finds the address that a request comes from. This address is the connection's peer, or the
+//! address that a trusted proxy reports.
 //!
 //! A proxy appends the client's address at the right end of `X-Forwarded-For` or `Forwarded`. The
 //! entries to the left of this address came with the request and may be forged. So the server reads
@@ -8,7 +8,7 @@
 //!
 //! A proxy appends to only one of the two headers, and passes the other header on unchanged. So the
 //! client may have forged the other header. If the two headers name different addresses, the server
-//! trusts neither of them, and a block of any of the two addresses applies.
+//! trusts neither of them, and a block of either address applies.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -48,8 +48,8 @@ pub(crate) struct Connection {
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
-/// A future that completes when the event stream on a connection must end. The connection polls
-/// this future directly, because the answer's body is not polled while the client reads nothing.
+/// A future that completes when the event stream on a connection must end. While the client reads
+/// nothing, the answer's body is not polled. So the connection itself polls this future.
 #[derive(Default)]
 pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 

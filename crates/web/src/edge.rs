@@ -1,5 +1,6 @@
-//! Answers requests on an edge. The edge refuses purchases with the same code as a node. It serves
-//! pages, sales and their status from memory, and passes all other requests on to a node.
+//! Answers requests on an edge. To refuse a purchase, the edge runs the same code as a node. The
+//! edge serves pages, sales and their status from memory, and passes all other requests on to a
+//! node.
 
 mod forward;
 
@@ -51,8 +52,9 @@ enum ServedBy {
     ThisProcess,
     /// The edge, while its copy of the sales is recent. At all other times, a node.
     EdgeWhileFresh,
-    /// The request is for an event stream. The edge serves it while its copy of the sales is recent
-    /// and a node sends it the buyers' events. At all other times, a node serves it.
+    /// The request is for an event stream. The edge serves the stream while the edge's copy of the
+    /// sales is recent and a node sends the buyers' events to the edge. At all other times, a node
+    /// serves the stream.
     EdgeWhileRelayed,
     /// A node.
     Node,

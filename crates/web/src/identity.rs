@@ -220,8 +220,8 @@ macro_rules! checked_before {
                 parts: &mut Parts,
                 _: &Arc<App>,
             ) -> Result<Self, Self::Rejection> {
-                // The guard of the route stored the identity in the extensions. If it is missing,
-                // the request is refused.
+                // The guard of the route stored the identity in the extensions. If the identity is
+                // missing, the request is refused.
                 let found = parts.extensions.get().cloned();
                 found.ok_or_else(|| Problem::unauthenticated("authentication required").into())
             }

@@ -23,7 +23,7 @@ impl App {
         let keys = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                // Another node may have deleted a key, which this node must then refuse too.
+                // Another node may have deleted a key. This node must refuse that key too.
                 self.refresh_operator_keys().await;
             }
         };
@@ -65,7 +65,7 @@ impl App {
     async fn run_otlp(&self) {}
 
     /// Waits for running purchases and operators' changes. They continue even if their clients have
-    /// disconnected. Then records the last second of every sale.
+    /// disconnected. Then records the statistics of every sale for the last second.
     pub async fn finish(&self) {
         self.running_purchases.close();
         self.running_purchases.wait().await;

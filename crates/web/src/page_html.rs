@@ -2,8 +2,8 @@
 //! browsers without JavaScript show these texts. Every visitor gets the same page. The page changes
 //! only when the sale, its state or the settings change.
 //!
-//! The HTML files have marks at the places for these texts. Without these texts, a file is also a
-//! complete page.
+//! The HTML files have marks at the places for these texts. A file is a complete page even without
+//! these texts.
 
 mod calendar;
 mod item;

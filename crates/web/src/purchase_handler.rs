@@ -46,7 +46,7 @@ pub(crate) enum PurchaseStep {
     /// The purchase goes to a slot. This future does the rest of the purchase, and borrows nothing
     /// from the request.
     Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
-    /// The node must look up a fact before it can continue. This is rarely so.
+    /// The node must look up a fact before it can continue. This is rare.
     NeedsFact(MissingFact),
 }
 
@@ -254,7 +254,7 @@ fn check_purchase(
         Prefer::Wait(secs) => Duration::from_secs(u64::from(secs)),
     };
     // If the request may have an order, the limits are not checked, so that a repeated request uses
-    // up no limit. If it has an order, the front door's refusal is ignored.
+    // up no limit. If the request has an order, the front door's refusal is ignored.
     let DoorState { refusal: door, standing, pending } =
         kept_out.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
@@ -295,7 +295,7 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
     sold
 }
 
-/// Waits for shares of the limits. If a limit refuses the purchase, stores its refusal in
+/// Waits for shares of the limits. If a limit refuses the purchase, stores the limit's refusal in
 /// `in_progress` and returns `None`. Otherwise checks the memory again, because the stock may have
 /// changed during the wait, and returns the refusal of this check, if any.
 async fn finish_limits(

@@ -21,7 +21,7 @@ use super::reply::{HandlerResult, empty, rendered};
 use super::request_body;
 
 /// The service worker with which browsers show push messages. Its address is directly below the
-/// root, so that it is in charge of every page.
+/// root, so that the worker is in charge of every page.
 const WORKER: &[u8] = include_bytes!("../assets-push/push.js");
 
 /// `GET /push.js`

@@ -3,8 +3,9 @@
 //! rate-limit status: what the limits of the sale still allow. If the answer belongs to no sale,
 //! the default limits are used.
 //!
-//! Each handler checks blocks and limits once, for the sale that it serves. The check is not
-//! outside the handler, because a second parser could read another sale's name from the same path.
+//! Each handler checks blocks and limits once, for the sale that it serves. Code outside the
+//! handler would parse the sale's name from the path a second time, and the two results could
+//! differ.
 
 use std::sync::LazyLock;
 

@@ -105,7 +105,8 @@ where
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// Reads and drops a body that is unwanted or too large, so that the client then reads the answer.
+/// Reads and drops a body that is unwanted or too large. Most clients read the answer only after
+/// they have sent the whole body.
 pub(crate) async fn drain<B>(mut body: std::pin::Pin<&mut B>)
 where
     B: Body<Data = Bytes>,

@@ -1,4 +1,4 @@
-//! Rendered views of each sale, which many requests share. The sale itself is rendered once after
+//! Rendered views of each sale. Many requests share a view. The sale itself is rendered once after
 //! each change, and its status at most a few times a second. Requests for pages and statuses never
 //! read the store.
 

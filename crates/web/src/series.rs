@@ -30,15 +30,15 @@ const BEFORE_OPENING_MS: i64 = 3_600_000;
 /// How long a sale is recorded after its close. In this time, the last purchases get their
 /// verdicts.
 const RECORDED_AFTER_CLOSE_MS: i64 = 60_000;
-/// One minute. If a node recorded nothing for less than this time, readers use the last levels that
-/// it recorded.
+/// One minute. Readers use the last levels that a node recorded (its queue and its waiting
+/// visitors) for at most this time.
 pub(crate) const MINUTE_MS: i64 = 60_000;
 /// The number of past minutes that the leader adds up each time. A node writes rows late if the
 /// store did not answer, so the leader adds up more than the last minute. With one sale, the row of
 /// a second is at most 17 minutes late, because the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// How far back a new leader adds up minutes: one day, for which the store also keeps the seconds.
-/// It goes back so far, because there may have been no leader for some time.
+/// A new leader adds up the minutes of this time before now: one day. There may have been no leader
+/// for a long time, and the store keeps the rows of seconds for a day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
 /// The longest period that the leader reads in one query.
 const READ_AT_ONCE_MS: i64 = 3_600_000;

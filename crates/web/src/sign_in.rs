@@ -54,8 +54,8 @@ async fn finish(
     let signed_in = match &attempt {
         Some(attempt) => {
             // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
-            // to the issuer. A request without an attempt does not count. It causes no request to
-            // the issuer, and another site could make the browser send it.
+            // to the issuer. A request without an attempt does not count: it causes no request to
+            // the issuer, and another site could make the browser send such a request.
             let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
             let now_secs = app.node.now().0.div_euclid(1_000);
@@ -104,7 +104,7 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
     app.oidc.as_ref().ok_or_else(missing)
 }
 
-/// Redirects to the console, which says that the sign-in failed. The log has the reason.
+/// Redirects to the console. The console says that the sign-in failed, and the log has the reason.
 fn failed(error: &OidcError) -> Reply {
     tracing::warn!(%error, event = "console.sign_in_failed", "a sign-in by OpenID Connect failed");
     redirect(match error {

@@ -187,7 +187,7 @@ async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usiz
     let reading = async {
         while text.matches("\"code\":\"overloaded\"").count() < refusals {
             let mut bytes = [0; 4096];
-            let read = stream.read(&mut bytes).await.expect("the connection is not reset");
+            let read = stream.read(&mut bytes).await.expect("the connection was reset");
             assert!(read > 0, "the connection ended: {text}");
             text.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
         }
@@ -209,7 +209,7 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1]))
         .await
         .expect("the connection ends");
-    assert_eq!(ended.expect("the connection ends without an error"), 0);
+    assert_eq!(ended.expect("the connection ended with an error"), 0);
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
         }
         String::from_utf8(head).expect("a head is text")
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("the answer arrives in time")
+    tokio::time::timeout(PATIENCE, reading).await.expect("the answer did not arrive in time")
 }
 
 /// Reads frames until the connection ends or `enough` pings have arrived. Answers pings if
@@ -325,7 +325,7 @@ async fn only_a_socket_that_answers_no_pings_is_dropped() {
         tokio::join!(pings(&mut silent, false, usize::MAX), pings(&mut answering, true, enough))
     };
     let (unanswered, answered) =
-        tokio::time::timeout(PATIENCE, both).await.expect("the silent socket is dropped");
+        tokio::time::timeout(PATIENCE, both).await.expect("the server must drop the silent socket");
     assert_eq!(unanswered, most);
     assert_eq!(answered, enough, "the socket that answers pings must stay open");
     assert_eq!(full.app.metrics.sockets.get(), 1);

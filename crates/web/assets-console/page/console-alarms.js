@@ -7,12 +7,12 @@ import { clock, count, html, serverNow, t, useEffect, useState, word } from
 export const LAG_BAD_MS = 1500;
 /** If an event waits for longer than this many milliseconds, a person must look at it. */
 const EVENT_OLD_MS = 60_000;
-/** How long the console remembers a node that has left the list. */
+/** How long the console remembers a node that has left the list of nodes. */
 const GONE_MS = 600_000;
 
-/** Returns the nodes that have left the list, except nodes that a newer node has replaced. `seen`
-   maps each node to the times when it was seen first and last. The function adds `nodes` to `seen`,
-   with the time `now`. */
+/** Adds the present `nodes` to `seen`, and returns the nodes that are in `seen` but not in `nodes`.
+   Leaves out a node if a newer node has replaced it. `seen` maps each node to the first and the
+   last time at which the console saw it. */
 export function goneNodes(seen, nodes, now) {
   for (const { node } of nodes) seen.set(node, { first: seen.get(node)?.first ?? now, last: now });
   for (const [node, { last }] of seen) if (last < now - GONE_MS) seen.delete(node);

@@ -20,13 +20,14 @@ function load() {
 
 /** The maximum number of steps in one answer of the API. */
 const STEPS_MAX = 3600;
-/** Each read of a page also repeats this many of the newest steps, because nodes write the numbers
-   of a second only after the second has ended. */
+/** Each repeated read also reads this many of the newest known steps again. They may have been
+   incomplete, because nodes write the numbers of a second only after the second has ended. */
 const OVERLAP = 5;
 /** A node writes the numbers of a second at the end of the next second. So charts end this many
-   seconds before now, when all nodes have written their numbers. */
+   seconds before now: all nodes have written the numbers of the earlier seconds. */
 const WRITTEN_SECS = 3;
-/** To find the levels at the start of a period, the page reads this many seconds before it. */
+/** A period can begin with levels from before its start. To find them, the page also reads the
+   points of this many seconds before the period. */
 const LEVEL_SECS = 3500;
 
 /** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in

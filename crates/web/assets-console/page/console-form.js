@@ -273,8 +273,8 @@ export function SaleForm({ loaded, tag, isNew, can }) {
       setState({ busy: false, error: null, done: true });
     } catch (error) {
       // Status 412: somebody else changed the sale. Fields that this operator did not change get
-      // the values of that change. If that change concerns no field of the form, the form saves
-      // again at once.
+      // the other person's values. If the other person changed no field of the form, and the sale
+      // did not start or stop running, the form saves again at once.
       const now = error.status === 412 && (await api.tagged('GET', path).catch(() => null));
       if (now) {
         const others = patchOf(sale, body(texts(now.data, false)).sale);

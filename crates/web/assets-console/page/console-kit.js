@@ -16,7 +16,7 @@ export * from '/assets/console-format.js';
 export class ApiError extends Error {
   constructor(status, body, headers) {
     const retryAfter = Number(headers?.get('Retry-After'));
-    // The API's text names a header, which operators do not see. This text says how long to wait.
+    // The API's text for 429 names a header that operators do not see. This text has the seconds.
     super(status === 429 && retryAfter > 0 ? t('too_many', { n: retryAfter })
       : localized(body.detail ?? body.title ?? `HTTP ${status}`));
     this.status = status;
@@ -358,7 +358,7 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // While a change runs, the dialog opens again. After a double click, it may already be open.
+  // While a change runs, a closed dialog opens again. After a double click, it may be open already.
   const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>

@@ -22,8 +22,8 @@ async function nameOf(id) {
   return actions[0]?.changes.find(change => change.path === '/name')?.to ?? '';
 }
 
-/** Who made a change: a name and its id. If no operator made the change, a word for the server or
-    for a command on the server. */
+/** Shows who made a change: the operator's name and id. If no operator made the change, shows a
+   word for the server or for a command on the server. */
 export function Who({ id }) {
   const [name, set] = useState('');
   useEffect(() => {

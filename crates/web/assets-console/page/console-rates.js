@@ -17,7 +17,7 @@ const secondsOf = text => (text ? Math.floor(Date.parse(text) / 1000) : null);
 
 /** Returns when the sale opened and closed, in seconds since 1970. These times come from the
    operators' actions. If there is no such action, they come from the sale's own times. Also returns
-   the actions. Everything is read again when the phase changes. */
+   the actions. When the sale's phase changes, the function reads everything again. */
 export function usePeriod(sale) {
   const [state, set] = useState({ opened: null, closed: null, actions: null, error: null });
   const { id, phase } = sale ?? {};

@@ -3,9 +3,9 @@
 import { el, prose } from '/assets/docs-kit.js';
 import { deref, exampleOf } from '/assets/docs-shape.js';
 
-/** Values from earlier requests, which the forms offer: tokens, a sale, an item, an order. */
+/** Values from earlier requests: tokens, a sale, an item, an order. The forms offer them. */
 const kept = {};
-/** Whether the server is a demonstration, which creates guests. */
+/** Whether the server is a demonstration. Only a demonstration creates guests. */
 const hasGuests = 'guests' in document.body.dataset;
 /** The longest time that a request waits for the start of the sale. */
 const WAIT_MAX_MS = 60_000;

@@ -56,7 +56,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
 }
 
 /// Returns a notice about a payment that was reversed without a request from the shop. Either the
-/// payment was refunded in the provider's dashboard, or the buyer's bank disputes it.
+/// payment was refunded in the provider's dashboard, or the buyer's bank disputes the payment.
 fn reversed(found: &store::ReversedPayment) -> Notice {
     let said = match found.kind {
         store::ReversalKind::Returned => "was refunded in the provider's own dashboard",

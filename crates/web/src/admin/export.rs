@@ -170,8 +170,8 @@ async fn write(
         Ok(_) if !lines.is_empty() => Some((Ok(lines.into_text().into()), Some(writer))),
         Ok(true) => Some((Ok(Bytes::new()), Some(writer))),
         Ok(false) => None,
-        // The status of the answer was already sent. So the server breaks the connection, which
-        // tells the client that lines are missing.
+        // The status of the answer was already sent. So the server breaks the connection. The
+        // client then knows that lines are missing.
         Err(error) => {
             tracing::warn!(
                 %error,

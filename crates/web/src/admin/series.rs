@@ -48,8 +48,8 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
-    // The minute before `from` is also read: if a node has no row at some time, the levels of its
-    // last row are used.
+    // The minute before `from` is also read. If a node has no row at some time, its queue and its
+    // waiting visitors come from its last row.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
@@ -84,8 +84,8 @@ fn counts_of(row: &SalePoint) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time. If a node has no point at a time, uses the node's
-/// last levels (its queue and its waiting visitors), unless they are a minute old or older. Then
-/// combines the sums of all times since `from` into steps of `length` milliseconds.
+/// last levels (its queue and its waiting visitors) for less than a minute. Then combines the sums
+/// of all times since `from` into steps of `length` milliseconds.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,

@@ -71,8 +71,8 @@ pub(crate) async fn get(
     Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
 }
 
-/// Checks a requested spread. If the operator lets the server choose the number of partitions, this
-/// number is `automatic`.
+/// Checks a requested spread. `automatic` is the number of partitions if the operator lets the
+/// server choose it.
 fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
     let spread = Spread {
         partitions: match wanted.partitions {

@@ -133,8 +133,8 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.engine.slots().view(grant.slot).await.ok().flatten();
-    // If the slot's state in memory has another epoch, it belongs to another grant of the slot. So
-    // the answer does not show it.
+    // If the slot's state in memory has another epoch, this state belongs to another grant of the
+    // slot. So the answer does not show the state.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);

@@ -97,13 +97,13 @@ mod tests {
     fn each_coding_shrinks_a_long_text_and_refuses_to_grow_a_short_text() {
         let long = "a line of a page\n".repeat(200);
         for coding in Coding::ALL {
-            let packed = coding.pack(long.as_bytes()).expect("a repetitive text gets smaller");
+            let packed = coding.pack(long.as_bytes()).expect("a repetitive text must shrink");
             assert!(packed.len() < 200, "{coding:?}: {}", packed.len());
             assert_eq!(coding.pack(b"x"), None);
         }
         let mut plain = Vec::new();
-        let packed = Coding::Brotli.pack(long.as_bytes()).expect("a repetitive text gets smaller");
-        brotli::BrotliDecompress(&mut &*packed, &mut plain).expect("the compressed text is valid");
+        let packed = Coding::Brotli.pack(long.as_bytes()).expect("a repetitive text must shrink");
+        brotli::BrotliDecompress(&mut &*packed, &mut plain).expect("the text must decompress");
         assert_eq!(plain, long.as_bytes());
     }
 }

@@ -88,7 +88,7 @@ fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
 fn console_sentences(name: &str) -> BTreeMap<String, String> {
     let files = embedded();
     let text = files.get(name).expect("the file is embedded").text();
-    let (_, text) = text.split_once("export default {").expect("the file exports an object");
+    let (_, text) = text.split_once("export default {").expect("the file must export an object");
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("' + '", "");
     let mut found = BTreeMap::new();
     let mut rest = text.as_str();

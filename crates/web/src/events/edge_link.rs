@@ -1,6 +1,7 @@
 //! The node's side of the connection over which an edge gets events; see
 //! `doorbuster_engine::edge::relay`. The edge names buyers, and the node sends the events of these
-//! buyers. Each of these buyers has a reader at the hub, which needs no task while no event waits.
+//! buyers. Each of these buyers has a reader at the engine's event hub. A reader needs no task
+//! while no event waits.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -37,10 +38,10 @@ const UNANSWERED_MAX: u32 = 3;
 /// turns to its other work.
 const BATCH_MAX: usize = 256;
 /// Longest message of an edge, in bytes. A message names one buyer and the sales that the buyer
-/// follows, which are at most 32 for each stream.
+/// follows: at most 32 for each stream of the buyer.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// The maximum number of buyers of one edge. The node sends no events of further buyers. An edge
-/// never needs more, because it has at most this many connections.
+/// never needs more, because an edge has at most this many connections.
 const BUYERS_MAX: usize = 1_000_000;
 /// The maximum number of buyers whose positions are read at the same time.
 const POSITION_READS_MAX: usize = 64;
@@ -81,7 +82,7 @@ struct EdgeLink {
     /// The number of pings since the last message of the edge.
     unanswered: u32,
     keys: HashMap<BuyerId, u64>,
-    /// The key for the next feed.
+    /// The key for the next buyer's feed.
     next: u64,
     /// The running reads of buyers' positions. Each read returns the key of the buyer's feed.
     reads: JoinSet<u64>,
@@ -173,7 +174,8 @@ impl EdgeLink {
         self.send(Message::Ping(Bytes::new())).await
     }
 
-    /// Handles a message of the edge. A message of a newer version is ignored.
+    /// Handles a message of the edge. Ignores a message that this version of the program cannot
+    /// read.
     async fn receive(&mut self, text: &str) -> Result<(), Gone> {
         let Ok(message) = serde_json::from_str(text) else { return Ok(()) };
         let (EdgeMessage::Follow { buyer, .. } | EdgeMessage::Unfollow { buyer }) = &message;

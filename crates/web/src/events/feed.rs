@@ -100,8 +100,8 @@ impl Feed {
         Some(Self { relay, ..Self::from_parts(app, subscription, client, ends_at, blocks) })
     }
 
-    /// Creates the feed of a buyer for an edge. It has no statuses, because the edge renders them
-    /// itself. It does not end when a token expires.
+    /// Creates the feed of a buyer for an edge. The feed has no statuses, because the edge renders
+    /// them itself. The feed does not end when a token expires.
     pub(super) fn for_edge(
         app: Arc<App>,
         (client, buyer): (ClientAddress, BuyerId),

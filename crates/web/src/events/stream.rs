@@ -1,8 +1,8 @@
 //! `GET /v1/events`: server-sent events.
 //!
-//! The stream has no task of its own. When its buffer has room, the connection asks the stream for
-//! the next frame. Until then, events wait in the hub, up to the hub's bound. If the stream must
-//! end and the client does not read, the connection closes after `CLOSE_TIMEOUT`.
+//! The stream has no task of its own. When the connection's buffer has room, the connection asks
+//! the stream for the next frame. Until then, events wait in the hub, up to the hub's bound. If the
+//! stream must end and the client does not read, the connection closes after `CLOSE_TIMEOUT`.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

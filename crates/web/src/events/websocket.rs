@@ -2,7 +2,7 @@
 //! and new tokens from a client, and ignores other short messages.
 //!
 //! An active WebSocket has a task of its own. After some time without activity, the task ends and
-//! the WebSocket becomes idle, which needs less memory.
+//! the WebSocket becomes idle. An idle WebSocket needs less memory.
 
 mod unsent;
 
@@ -317,7 +317,7 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether all input was handled, and no part of a frame or message waits for its rest.
+    /// Returns whether all input was handled, and no frame or message has arrived only in part.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }

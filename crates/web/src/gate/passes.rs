@@ -137,8 +137,8 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
     }
 }
 
-/// Checks that the admission, which ends at `until`, has not ended. It can end during the other
-/// checks, and then the next visitor is admitted.
+/// Checks that the admission has not ended. `until` is the end of the admission. The admission can
+/// end during the other checks, and then the next visitor is admitted.
 fn check_token_outlives(until: Millis, now: Millis) -> Result<(), Problem> {
     if until <= now { Err(Problem::waiting_room()) } else { Ok(()) }
 }

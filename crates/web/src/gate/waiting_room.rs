@@ -145,8 +145,8 @@ pub(crate) async fn export(
         async move {
             let ExportPosition(rank, after) = at?;
             let page = app.node.store().drawn_after(&key, after, EXPORT_PAGE).await;
-            // The status of the answer was already sent. So the server breaks the connection, which
-            // tells the client that lines are missing.
+            // The status of the answer was already sent. So the server breaks the connection. The
+            // client then knows that lines are missing.
             let page = match page {
                 Ok(page) => page,
                 Err(error) => return Some((Err(error), None)),

@@ -163,7 +163,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     text.metric(
         "doorbuster_limits_lost_total",
         MetricKind::Counter,
-        "Limit counters discarded early because the table was full.",
+        "Limit counters discarded early because the table of counters was full.",
     )
     .sample(&[], limits.evicted());
     // The counts are zero if nodes do not share limits.

@@ -1,6 +1,6 @@
-//! The state of a sale, which the server writes into pages for visitors without JavaScript and for
-//! other programs. The pages' script `scene.js` follows the same rules. The cases in
-//! `state/cases.json` test both.
+//! The state of a sale. The server writes this state into pages, for visitors without JavaScript
+//! and for programs such as search engines. The pages' script `scene.js` follows the same rules.
+//! The cases in `state/cases.json` test both.
 
 use doorbuster_api::sale::{ItemState, Phase, Status};
 

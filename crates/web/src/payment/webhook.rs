@@ -29,7 +29,7 @@ pub(crate) async fn handle_message(
     // The provider signs the message with the real time. After a jump of a clock, the store's time
     // can differ from the real time. So if the check with the store's time fails, the server checks
     // again with the wall clock. An old message that passes this check does no harm, because the
-    // inbox recognises its id.
+    // store recognises the ids of the messages that it has recorded.
     let read = |now| provider.read(&headers, &body, now);
     let message = match read(app.node.now()) {
         Err(MessageError::Unverified(_)) => read(app.node.clock().wall()),
@@ -44,8 +44,8 @@ pub(crate) async fn handle_message(
     })?;
     failpoint::pass(Failpoint::MessageRead);
     // A separate task handles the message, so that it runs to its end even if the provider
-    // disconnects. If it stopped halfway, units that it had taken for a late payment could stay
-    // without an order.
+    // disconnects. If the task stopped halfway, units that it had taken for a late payment could
+    // stay without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;

@@ -67,8 +67,8 @@ impl Reader {
     async fn line(&mut self) -> String {
         let line = tokio::time::timeout(PATIENCE, self.0.next_line())
             .await
-            .expect("a line arrives in time");
-        line.expect("the connection is not reset").expect("the connection is open")
+            .expect("no line arrived in time");
+        line.expect("the connection was reset").expect("the connection ended")
     }
 
     /// Reads until this many lines that begin with `begin` have arrived.
@@ -225,8 +225,8 @@ async fn answer_bytes(full: &Full, request: &str) -> usize {
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
         .await
-        .expect("the connection ends in time");
-    read.expect("the connection is not reset")
+        .expect("the connection did not end in time");
+    read.expect("the connection was reset")
 }
 
 /// Sends this request again and again without reading an answer, until the server ends the

@@ -90,7 +90,7 @@ async fn while_rows_are_written(
     assert!(count > 2, "the export must have more than two pages, but it has {count}");
     let mut lines = text.lines();
     let names: Vec<_> =
-        lines.next().expect("the export has a header line").split(',').map(str::to_owned).collect();
+        lines.next().expect("the export has no header").split(',').map(str::to_owned).collect();
     lines
         .map(|line| names.iter().cloned().zip(line.split(',').map(str::to_owned)).collect())
         .collect()

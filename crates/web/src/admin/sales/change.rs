@@ -104,8 +104,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Refuses a change of the front door that changes which waiting rooms the sale has, if buyers may
-/// already be in these rooms.
+/// Refuses to change whether the sale has one waiting room or one for each item, if buyers may
+/// already be in a waiting room.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,

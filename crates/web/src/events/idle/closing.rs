@@ -89,8 +89,8 @@ impl IdleConnections {
     }
 
     /// Sends a close frame. Returns `None` if the connection is gone. Also returns `None` if the
-    /// socket did not accept the whole frame at once, because a separate task then closes the
-    /// connection.
+    /// socket did not accept the whole frame at once: a separate task then sends the rest and
+    /// closes the connection.
     fn send_close(&mut self, key: u64, words: &[u8]) -> Option<ClosingConnection> {
         let sent = self.connections.get(&key)?.send(words);
         match sent {

@@ -97,7 +97,7 @@ async fn a_client_that_closes_its_side_is_disconnected() {
     stream.shutdown().await.expect("the stream was open");
     expect_no_connection(&full).await;
     let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.expect("the stream ends without an error");
+    stream.read_to_end(&mut rest).await.expect("the stream ended with an error");
     assert_eq!(rest.first(), Some(&0x81), "the first event did not arrive");
     assert!(!rest.ends_with(b"stopping"), "the server must not send a close frame");
 }
