@@ -215,8 +215,8 @@ pub(crate) struct ErasableVisitor {
     pub(crate) item_name: Option<String>,
 }
 
-/// Rows other than orders to erase, identified by the keys of their tables. These rows are read
-/// first, and a later transaction replaces them. That transaction checks again that each row
+/// The rows to erase that are not orders, identified by the keys of their tables. These rows are
+/// read first, and a later transaction replaces them. That transaction checks again that each row
 /// belongs to the buyer.
 #[derive(Default)]
 pub(crate) struct ErasableRows {

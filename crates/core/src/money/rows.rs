@@ -111,7 +111,7 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// The time from which the provider accepts no money at this checkout, as the server requested.
+    /// The end of the checkout, as the server requested. After it, the provider accepts no money.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. This becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.

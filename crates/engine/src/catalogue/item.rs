@@ -146,9 +146,8 @@ pub struct SlotUnits {
     pub units: Vec<u64>,
 }
 
-/// How far each slot has applied the quota that was released by ended orders. Until a slot has
-/// applied the released quota of all ended orders, the slot's answer about a buyer's limit may be
-/// out of date.
+/// Shows for each slot which ended orders the slot has already subtracted from its buyers' quotas.
+/// Until a slot has subtracted all of them, its answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
 pub struct FeedMarks {
     endings: AtomicU64,

@@ -110,7 +110,7 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
     assert_eq!(supply(&fixture, phone).await, sold);
     assert!(
         call(&fixture, phone).await.is_empty(),
-        "the room must not admit a buyer after the last phone"
+        "the room must not admit a buyer after the last phone is sold"
     );
     assert_eq!(call(&fixture, case).await, ["bert", "anna"]);
     let cases = supply(&fixture, case).await;

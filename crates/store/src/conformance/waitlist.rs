@@ -384,8 +384,8 @@ pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     expect_waitlist(&fixture, item, 1, 0).await;
 }
 
-/// A buyer can join only if the waitlist has fewer entries than the item has held and kept units.
-/// Paid units do not count, because they normally stay sold.
+/// The number of held and kept units limits the length of the waitlist, because only these units
+/// may come back. Paid units do not count, because they normally stay sold.
 pub async fn a_waitlist_is_bounded_by_the_units_that_may_come_back(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 3, 1).await;
     let item = grant.slot.item;

@@ -104,8 +104,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| {
             let (now, rules) = (tx.now(), tx.rules());
             if let Some(grant) = rules.grant(parts.grant)? {
-                // This call locks the buyer's quota. After that, any other transaction that settles
-                // tickets of this buyer and item has ended or waits for the lock.
+                // This call locks the buyer's quota. Other transactions that settle tickets of this
+                // buyer and item have then ended, or they wait for the lock.
                 rules.quota(grant.slot.item, &buyer)?;
             }
             settle::force_verdict(rules, &key, id, &parts, &buyer, now)

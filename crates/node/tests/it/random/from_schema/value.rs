@@ -53,8 +53,8 @@ pub(crate) struct Values<'a> {
     /// The document that contains the targets of the schemas' references.
     pub document: &'a Value,
     pub known: &'a KnownIds,
-    /// True if texts have only visible ASCII, as in headers. A text with a pattern follows only its
-    /// pattern.
+    /// True if texts have only visible ASCII, as in headers. If the schema gives a pattern for a
+    /// text, only the pattern applies to this text.
     pub is_header: bool,
 }
 
