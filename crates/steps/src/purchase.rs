@@ -65,6 +65,9 @@ pub trait NodeView: NodeMemory {
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
+    /// Returns whether no other process changes the store. Then this node remembers every order as
+    /// soon as the order is committed.
+    fn is_only_node(&self) -> bool;
     /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
     /// Returns the slot for a second try, or `None` if no other slot had enough units when this

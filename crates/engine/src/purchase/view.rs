@@ -80,6 +80,10 @@ impl NodeView for RequestView<'_, &TicketRequest> {
         self.node.layout().is_node_local()
     }
 
+    fn is_only_node(&self) -> bool {
+        self.node.layout().is_single_node()
+    }
+
     fn first_slot(&mut self) -> Option<SlotKey> {
         self.item.home(self.ticket)
     }

@@ -95,6 +95,11 @@ impl NodeView for View<'_> {
         places.all(|place| place.node.is_some())
     }
 
+    /// The simulated leader is a process of its own, and it changes the store too.
+    fn is_only_node(&self) -> bool {
+        false
+    }
+
     fn first_slot(&mut self) -> Option<SlotKey> {
         let slot = self.world.first_slot(self.attempt);
         self.world.attempts[self.attempt].home = slot;

@@ -138,8 +138,10 @@ impl Attempt {
     }
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
-        // A node that settles the tickets of the only slot knows every order of the item.
-        if !view.has_other_slots() && view.is_node_local() {
+        // The only node of a deployment knows every order. Several nodes do not, even if one of them
+        // has the item's only slot: the leader gives orders to the waitlist, and the request's key
+        // may hold an order for another item.
+        if !view.has_other_slots() && view.is_only_node() {
             return self.refuse(refusal);
         }
         self.step = Step::Confirmation(refusal);
