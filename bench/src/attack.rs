@@ -59,8 +59,8 @@ impl Attack {
         Ok(Self { dead, over, slow, bombs })
     }
 
-    /// Ends the attack. Returns how many oversized headers got the answer `431`, and for how many
-    /// of them the server reset the connection without an answer.
+    /// Ends the attack. Returns two numbers of oversized headers: those that got the answer `431`,
+    /// and those for which the server reset the connection without an answer.
     ///
     /// # Errors
     /// Fails if the server answered an oversized header with another status than `431`, or if it
@@ -102,7 +102,7 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the server has sent data, which can only be a refusal.
+/// Returns whether the server has sent data. The data can only be a refusal.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

@@ -51,7 +51,7 @@ pub struct Figure {
     pub ours: Option<(f64, &'static str)>,
     /// The peer's value, and a text with its unit and the peer's name.
     pub peer: Option<(f64, &'static str)>,
-    /// The value that is compared with floor and goal: a ratio, or the figure itself.
+    /// The value that is compared with floor and goal: a ratio, or a value with the unit `unit`.
     pub value: f64,
     /// The unit of a value that is not a ratio.
     pub unit: &'static str,

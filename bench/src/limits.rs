@@ -69,7 +69,7 @@ pub const WAITING: usize = 8_000;
 pub const POSITIONS: u32 = 100_000;
 /// Longest time from an opening to the first admission.
 pub const ADMITTED_WITHIN: Duration = Duration::from_secs(60);
-/// Buyers whose memory is measured.
+/// Known buyers (buyers with an order) when memory and growth are measured.
 pub const KNOWN_BUYERS: u32 = 1_000_000;
 /// [`KNOWN_BUYERS`] with `--quick`.
 pub const KNOWN_BUYERS_QUICK: u32 = 100_000;

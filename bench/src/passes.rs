@@ -22,7 +22,7 @@ const HEADER: &[u8] = b"Purchase-Pass: ";
 /// The kind of pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassKind {
-    /// A valid pass of an admitted buyer, which is also valid for a sale with a waiting room.
+    /// A valid pass of an admitted buyer. The pass is also valid for a sale with a waiting room.
     Good,
     /// A pass that was issued before the waiting room opened.
     WithoutRoom,

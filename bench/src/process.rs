@@ -19,7 +19,7 @@ pub struct ProcessSpec<'a> {
     pub arguments: Vec<String>,
     /// Additions to the program's environment.
     pub environment: Vec<(String, String)>,
-    /// The user that runs the program. `None` means the present user.
+    /// The user that runs the program. `None` means the user that runs the bench.
     pub user: Option<&'a str>,
     /// The core on which the program stays. `None` means any core.
     pub core: Option<usize>,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-/// A directory that is removed when dropped.
+/// A directory that is removed when this value is dropped.
 #[derive(Debug)]
 pub struct TempDir(PathBuf);
 
@@ -32,7 +32,7 @@ impl TempDir {
 
 impl Drop for TempDir {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays, which is harmless.
+        // A failed removal is harmless: the directory stays.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }

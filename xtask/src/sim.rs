@@ -187,8 +187,8 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
         .map_err(|e| anyhow!(e))?;
     let (lists, took) = (all.lists, all.took.as_secs_f64());
     println!(
-        "{lists} lists, {} transactions on SQLite, {} calls to slots in memory, {} comparisons of \
-         all rows, in {took:.1} s",
+        "{lists} lists of steps, {} transactions on SQLite, {} calls to slots in memory, \
+         {} comparisons of all rows, in {took:.1} s",
         all.transactions, all.calls, all.dumps
     );
     for (seed, how) in all.differ.iter().take(SAVED_LISTS_MAX) {

@@ -353,7 +353,7 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // This thread injects the fault: a process ends when the thread that started it ends.
+        // This thread runs the fault, because a process ends with the thread that started it.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })
@@ -386,7 +386,7 @@ mod tests {
         let run = load(&naive).run(&mut script()).expect("answers");
         assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
 
-        // Only orders that wait in Redis are lost. If no order waits, the test tries again.
+        // The peer loses only orders that wait in Redis. If no order waits, the test tries again.
         let loses = (0..EMPTIED_MAX).any(|_| {
             naive.reset().expect("the peer is reset");
             let generator = load(&naive);

@@ -48,8 +48,8 @@ const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 /// The longest time until the last unit is back in PostgreSQL, in seconds.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The longest time from the end of a hold to its expiry, if the holds end one after another as
-/// after a rush, in seconds.
+/// The longest delay from the end of a hold to its expiry, in seconds. The holds end one after
+/// another, as after a rush.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -89,7 +89,7 @@ fn in_store(config: &BenchConfig, store_kind: StoreKind) -> Vec<Figure> {
     first.rounds = measured.iter().map(|m| m.back[0]).collect();
     let mut last = Figure::new("D5", what("last unit back"), last_target).with_value(middle(&|m| m.back[2]), "s").note(format!(
         "{holds} holds; half of the units were back after {:.1} s; on average {:.0} units a second \
-         were back; every order expired with one event; the audit is clean",
+         came back; every order expired with one event; the audit is clean",
         middle(&|m| m.back[1]),
         f64::from(holds) / middle(&|m| m.back[2])
     ));

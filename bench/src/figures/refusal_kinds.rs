@@ -17,8 +17,7 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 
-/// The target for the total cost. The total includes the kernel's work for an answer, which is the
-/// larger part.
+/// The target for the total cost. The larger part of the total is the kernel's work for an answer.
 const TARGET: Target = Target::Reported { goal: 0.5 };
 /// A secret that the server does not have. It signs the forged tokens.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";

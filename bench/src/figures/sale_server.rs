@@ -1,5 +1,5 @@
-//! Our server with a sale, which several figures use. It counts the confirmed orders for the final
-//! audit.
+//! Our server with a sale, for several figures. [`SaleServer`] counts the confirmed orders for the
+//! final audit.
 use std::net::SocketAddr;
 use std::time::Duration;
 

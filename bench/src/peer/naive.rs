@@ -128,7 +128,7 @@ impl Naive {
         self.redis.reserved_units()
     }
 
-    /// Returns the key of the counter, which is the item's name.
+    /// Returns the item's name. The name is also the key of the counter in Redis.
     #[must_use]
     pub fn item() -> &'static str {
         ITEM

@@ -54,8 +54,8 @@ impl Nginx {
     }
 }
 
-/// Returns the configuration of nginx as a single process, which is also the worker. nginx writes
-/// no logs and keeps connections open.
+/// Returns the configuration of nginx as one process without a separate worker. nginx writes no
+/// logs and keeps connections open.
 fn config(dir: &Path, addr: SocketAddr, (status, body): (u16, &str)) -> String {
     let dir = dir.display();
     // In a quoted string of nginx, a backslash escapes quotes and backslashes. Dollar signs are

@@ -3,8 +3,8 @@
 //!
 //! The key decides the algorithm. The algorithm in the token's header never decides, because an
 //! attacker can choose it. The server reads the key set at its start and then every
-//! [`REFRESH_INTERVAL`]. If a token names an unknown key, the server does not wait for the next
-//! regular read. It reads the set at most once in [`MIN_REFRESH_INTERVAL`].
+//! [`REFRESH_INTERVAL`]. If a token names an unknown key, the server reads the set earlier, but at
+//! most once in [`MIN_REFRESH_INTERVAL`].
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

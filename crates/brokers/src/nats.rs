@@ -177,7 +177,8 @@ fn describe_error(error: &async_nats::ConnectError) -> Error {
     })
 }
 
-/// Returns a text as the value of a header, which must be one line.
+/// Returns a text as the value of a header. The value must be one line, so control characters
+/// become blanks.
 fn header_value(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

@@ -2,9 +2,10 @@
 //! path's colour the pixel gets. The canvas first stores, for each pixel on the outline, how much
 //! the covered area changes there. Then it adds up these changes along each row.
 //!
-//! The crate tiny-skia computes paths and strokes. Its painter is not used: for many small shapes,
-//! the painter takes three times as long, because it works pixel by pixel along every edge. Font
-//! rasterisers use the same method as this file, under the name "signed areas".
+//! The crate tiny-skia computes paths and strokes. Its painter is not used. For many small shapes,
+//! the painter takes three times as long as this canvas, because it works pixel by pixel along
+//! every edge. The method of this canvas is known from font rasterisers, where its name is "signed
+//! areas".
 
 use std::ops::Range;
 

@@ -1,5 +1,5 @@
-//! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number,
-//! and the buyer has nothing to do.
+//! Proof of work by the open ALTCHA protocol, version 2. The buyer's device searches for a number.
+//! The buyer only waits.
 //!
 //! The server chooses the number, so a new challenge costs only one key derivation. To check an
 //! answer, the server computes two short MACs. Nothing in this crate remembers earlier answers, so

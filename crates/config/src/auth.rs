@@ -23,8 +23,8 @@ pub struct AuthSettings {
     /// The operators' key. `None` means that the server generates a key and keeps the key in the
     /// store or beside it.
     pub admin_key: Option<SecretString>,
-    /// The key of order ids. `None` means that the server generates a key and keeps the key in the
-    /// store or beside it.
+    /// The key that authenticates order ids and hashes request keys. `None` means that the server
+    /// generates a key and keeps the key in the store or beside it.
     pub id_key: Option<IdKey>,
     /// The address to which a page sends a visitor without a token.
     pub sign_in_url: Option<String>,

@@ -1,4 +1,4 @@
-//! The clients of PostgreSQL and Redis, as an application server would have them.
+//! The clients for PostgreSQL and Redis. They work like those of a usual application server.
 //!
 //! PostgreSQL has a pool with prepared statements. Redis has one multiplexed connection, which
 //! sends the commands of concurrent requests as one pipeline. A consumer waits for list elements
@@ -90,15 +90,15 @@ impl Backends {
         Ok(!rows.is_empty())
     }
 
-    /// Returns the orders in a Redis list, whose elements have the form `buyer:units`. Reads from
-    /// the first element to the index `last`. The index -1 means the last element.
+    /// Returns the orders in a Redis list, from the first element to the index `last`. The index -1
+    /// means the last element. Each element has the form `buyer:units`.
     pub async fn listed_orders(&self, key: &str, last: isize) -> Result<Vec<Order>> {
         let lines: Vec<String> =
             self.redis.run(redis::cmd("LRANGE").arg(key).arg(0).arg(last)).await?;
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// Returns the orders in a Redis hash, which maps each buyer to units.
+    /// Returns the orders in a Redis hash. The hash maps each buyer to a number of units.
     pub async fn hashed_orders(&self, key: &str) -> Result<Vec<Order>> {
         let pairs: Vec<(i64, i64)> = self.redis.run(redis::cmd("HGETALL").arg(key)).await?;
         Ok(pairs.into_iter().map(|(buyer, units)| Order { buyer, units }).collect())

@@ -1,5 +1,6 @@
 //! The checker, which is the same for all strategies. It compares each buyer's last answer with the
-//! orders at the end. The checker shares no code with the strategies or with the product's auditor.
+//! orders at the end of the run. The checker shares no code with the strategies or with the
+//! product's auditor.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use crate::result::Verdict;
 /// The checker's counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
-    /// Units in the orders at the end.
+    /// Units in the orders at the end of the run.
     pub sold: i64,
     /// Units sold beyond the stock.
     pub oversold: i64,
@@ -30,8 +31,8 @@ pub struct Findings {
     pub offender: Option<String>,
 }
 
-/// Compares each buyer's last answer with the orders at the end. `orders` has the orders in the
-/// sequence in which the strategy wrote them.
+/// Compares each buyer's last answer with the orders at the end of the run. `orders` has the orders
+/// in the sequence in which the strategy wrote them.
 pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> Findings {
     let mut of_buyer: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
     for order in orders {
@@ -103,7 +104,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
     }
 }
 
-/// Describes the first order beyond the stock.
+/// Describes the first order with which more units were sold than the stock had.
 fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
     let mut sold = 0;
     let order = orders.iter().find(|order| {
@@ -114,7 +115,7 @@ fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
     Some(format!("with the order of buyer {buyer}, {sold} of {stock} units were sold"))
 }
 
-/// Describes an order whose buyer was not told "sold".
+/// Describes an unexpected order: its buyer got the answer "sold out" or sent no request.
 fn has_order(buyer: i64, last_answer: Option<LastAnswer>) -> String {
     match last_answer {
         None => format!("buyer {buyer} sent no request and has an order"),

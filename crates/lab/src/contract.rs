@@ -113,11 +113,11 @@ pub struct StrategyEntry {
     /// The kind of load that the strategy suits.
     #[serde(skip)]
     pub suits: &'static str,
-    /// The text of the strategy's file, which the report quotes. The strategy that runs the product
-    /// has no such file, so its text is a short description.
+    /// The text of the strategy's file. The report quotes parts of it. A strategy that runs the
+    /// product has no such file, so its text is a short description.
     #[serde(skip)]
     pub text: &'static str,
-    /// The texts of the strategy's separate files, which contain Lua scripts or SQL statements.
+    /// The texts of the strategy's separate files with Lua scripts or SQL statements.
     #[serde(skip)]
     pub lua: &'static [&'static str],
     /// How the lab runs the strategy.

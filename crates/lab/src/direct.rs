@@ -1,4 +1,4 @@
-//! Runs the embedded shape without HTTP, so that the cost of HTTP is visible.
+//! Runs the embedded shape without HTTP. The difference from a run over HTTP is the cost of HTTP.
 //!
 //! First the buyers buy from a server over HTTP. Then the server stops, and a separate process runs
 //! the engine on the server's data directory. The same buyers buy from this engine without
@@ -21,7 +21,8 @@ use crate::product::{ITEM, Product};
 /// The pause before a repeated request.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
 
-/// The buyers of one run. The lab writes them to the process's standard input.
+/// The buyers of one run. The lab writes this value to the standard input of the process that runs
+/// the engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DirectCrowd {
     /// The sale.
@@ -37,12 +38,12 @@ pub struct DirectCrowd {
     pub units: u32,
     /// How many buyers buy at the same time.
     pub level: usize,
-    /// The seed of the order in which the buyers come.
+    /// The seed that decides in which sequence the buyers come.
     pub seed: u64,
 }
 
 impl DirectCrowd {
-    /// Returns the same buyers, who buy in the sale `sale` instead.
+    /// Returns a copy of these buyers. The buyers of the copy buy in the sale `sale`.
     #[must_use]
     pub fn of_sale(&self, sale: &str) -> Self {
         Self { sale: sale.to_owned(), ..self.clone() }

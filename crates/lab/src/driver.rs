@@ -1,5 +1,5 @@
 //! The driver sends the same buyers to every strategy. Each buyer sends one request over a
-//! keep-alive connection, and repeats this request after the answer "busy" or after no answer. The
+//! keep-alive connection, and repeats this request if the answer is "busy" or does not arrive. The
 //! driver gives the checker only each buyer's last answer. The load generator opens the
 //! connections.
 
@@ -32,9 +32,9 @@ pub struct BuyerLoad {
     pub units: i64,
     /// How many buyers send requests at the same time.
     pub level: usize,
-    /// The seed of the order in which the buyers come.
+    /// The seed that decides in which sequence the buyers come.
     pub seed: u64,
-    /// The time during which the buyers come in waves. `None` means that a new buyer comes as soon
+    /// The time over which the buyers arrive in waves. `None` means that a new buyer comes as soon
     /// as an earlier buyer has a last answer.
     pub arrivals: Option<Duration>,
     /// After this time, no new buyer starts.
@@ -76,7 +76,7 @@ pub struct Answers {
     pub records: Vec<BuyerRecord>,
     /// The time from the first request to the last answer.
     pub elapsed: Duration,
-    /// The part of the time in which the driver's thread ran on a core.
+    /// The fraction of `elapsed` during which the driver's thread ran on a core, from 0 to 1.
     pub driver_busy: f64,
     /// The first error that a buyer met.
     pub first_error: Option<String>,

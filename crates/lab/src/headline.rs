@@ -102,7 +102,7 @@ pub struct HeadlineReport {
     pub oversold: i64,
     /// Requests without an answer.
     pub lost_answers: u64,
-    /// The part of the time in which the generator's thread ran on a core.
+    /// The fraction of the time during which the generator's thread ran on a core, from 0 to 1.
     pub generator_busy: f64,
     /// The auditor's result.
     pub audit: Audit,

@@ -2,9 +2,9 @@
 //! A seed makes the run repeatable.
 //!
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work
-//! contains a call to a payment company, which usually takes 5 ms. The seed decides which calls
-//! take longer than the lock. The incident runs the lab's strategies without changes to their code.
-//! This module only simulates the payment company, and records the events.
+//! contains a call to a payment company. This call usually takes 5 ms. The seed decides which calls
+//! take longer than the lock. The incident runs the lab's strategies, and their code stays the
+//! same. This module only simulates the payment company, and records the events.
 
 mod journal;
 
@@ -82,7 +82,7 @@ pub struct Variant {
 /// The result of the whole incident.
 #[derive(Debug, Clone, Serialize)]
 pub struct IncidentReport {
-    /// The seed, which decides which calls take long.
+    /// The seed. It decides which calls take longer than the lock lasts.
     pub seed: u64,
     /// One entry for each variant.
     pub variants: Vec<Variant>,
@@ -95,7 +95,7 @@ pub struct IncidentOptions {
     pub program: PathBuf,
     /// The ids of the variants.
     pub variants: Vec<&'static str>,
-    /// The seed, which decides which calls take long.
+    /// The seed. It decides which calls take longer than the lock lasts.
     pub seed: u64,
     /// The caller sets this flag to stop the incident. A stopped incident has no result.
     pub stop: Arc<AtomicBool>,
@@ -203,7 +203,7 @@ async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
     let at_ms = u64::try_from(answers.elapsed.as_millis()).unwrap_or(u64::MAX);
     product.stop()?;
     let sold = orders.iter().map(|order| order.units).sum::<i64>();
-    let event = format!("has sold {sold} of {STOCK} bottles to {BUYERS} buyers without a lock");
+    let event = format!("has sold {sold} of {STOCK} bottles without a lock; {BUYERS} buyers tried");
     let (actor, kind) = ("doorbuster".to_owned(), EventKind::Other);
     let timeline = vec![Event { at_ms, actor, kind, event }];
     Ok(Sale { records: answers.records, orders, timeline })
@@ -229,8 +229,8 @@ impl IncidentReport {
         format!("doorbuster lab incident --seed {}{variant}", self.seed)
     }
 
-    /// Returns whether the incident happened as described: the unsafe lock oversold, and the safe
-    /// variants did not.
+    /// Returns whether the incident happened as the documents describe it: the unsafe lock
+    /// oversold, and the safe variants did not.
     #[must_use]
     pub fn is_as_expected(&self) -> bool {
         self.variants.iter().all(|variant| match variant.strategy.as_str() {

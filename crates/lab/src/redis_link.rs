@@ -19,7 +19,8 @@ const REDIS_ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 pub struct RedisLink {
     pub(crate) client: redis::Client,
     pub(crate) connection: Arc<Mutex<Option<MultiplexedConnection>>>,
-    /// The separate connection of a consumer, which waits on it with a blocking command.
+    /// A separate connection for the blocking command with which a consumer waits for list
+    /// elements.
     pub(crate) blocking: Arc<Mutex<Option<MultiplexedConnection>>>,
 }
 

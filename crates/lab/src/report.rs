@@ -1,5 +1,5 @@
-//! Writes the report: `report.html`, which needs no network, `report.md` for a pull request, and
-//! `report.json`.
+//! Writes the report as three files: `report.html`, `report.md` for a pull request, and
+//! `report.json`. The HTML page needs no network.
 
 mod drawing;
 mod html;
@@ -26,18 +26,18 @@ pub fn prepare(dir: &Path) -> Result<()> {
         .with_context(|| format!("cannot write into {}", dir.display()))
 }
 
-/// Writes the report of a run into the directory.
+/// Writes the report of `lab run` into the directory.
 pub fn write_run(dir: &Path, run: &RunReport, incident: Option<&IncidentReport>) -> Result<()> {
     write_files(dir, run, &markdown::render_run(run), &html::render_run(run, incident))
 }
 
-/// Writes the report of an incident into the directory.
+/// Writes the report of `lab incident` into the directory.
 pub fn write_incident(dir: &Path, incident: &IncidentReport) -> Result<()> {
     let text = markdown::render_incident(incident);
     write_files(dir, incident, &text, &html::render_incident(incident))
 }
 
-/// Writes the report of a headline into the directory.
+/// Writes the report of `lab headline` into the directory.
 pub fn write_headline(dir: &Path, headline: &HeadlineReport) -> Result<()> {
     let text = markdown::render_headline(headline);
     write_files(dir, headline, &text, &html::render_headline(headline))

@@ -18,7 +18,7 @@ pub enum Verdict {
     Held,
     /// More units were sold than existed.
     Oversold,
-    /// Units were left although buyers wanted them.
+    /// Units were left although a buyer who got no units could have bought them.
     Undersold,
     /// An answer contradicts the orders: a buyer was promised units and has no order, or was
     /// refused and has an order.
@@ -90,7 +90,7 @@ pub struct RunResult {
     pub level: usize,
     /// The fault during the run.
     pub faults: Fault,
-    /// The seed, which decides the order of the buyers and the times of the faults.
+    /// The seed. It decides the sequence of the buyers and the times of the faults.
     pub seed: u64,
     /// Whether the fault affected the strategy. For example, a restart of Redis does not affect a
     /// strategy that does not use Redis.
@@ -121,7 +121,7 @@ pub struct RunResult {
     pub unsold: i64,
     /// Orders beyond each buyer's first order.
     pub duplicate_orders: i64,
-    /// Answers "sold" without an order.
+    /// Buyers who got the answer "sold" but have no order with the units that they requested.
     pub lost_orders: i64,
     /// Orders of buyers who got no answer that decides their request.
     pub untold_orders: i64,
@@ -188,7 +188,7 @@ pub struct RunFailure {
 pub struct RunReport {
     /// The machine.
     pub machine: Machine,
-    /// The seed, which decides the order of the buyers and the times of the faults.
+    /// The seed. It decides the sequence of the buyers and the times of the faults.
     pub seed: u64,
     /// The command that repeats the run.
     pub command: String,
@@ -250,7 +250,7 @@ impl RunResult {
         self.driver_busy > DRIVER_BUSY
     }
 
-    /// Returns the fault as words, and whether it had no effect.
+    /// Returns the fault as words, with the remark "not affected" if it did not affect the run.
     #[must_use]
     pub fn fault_text(&self) -> String {
         let unaffected = if self.applies { "" } else { " (not affected)" };

@@ -35,7 +35,7 @@ pub struct RunOptions {
     pub levels: Vec<usize>,
     /// The faults.
     pub faults: Vec<Fault>,
-    /// The seed, which decides the order of the buyers and the times of the faults.
+    /// The seed. It decides the sequence of the buyers and the times of the faults.
     pub seed: u64,
     /// The number of seeds. Each run is repeated with `seed`, `seed + 1`, and so on.
     pub seeds: u32,

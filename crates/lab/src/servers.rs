@@ -16,7 +16,7 @@ use crate::backends::Addresses;
 use crate::limits::{POOL_MAX, SLOW_BY, WORKERS};
 use crate::worker::WorkerSpec;
 
-/// A temporary directory of the lab, which is removed at the end.
+/// A temporary directory of the lab. The directory is removed when this value is dropped.
 #[derive(Debug)]
 pub struct WorkDir(PathBuf);
 

@@ -1,4 +1,4 @@
-//! The system that a fault breaks.
+//! The system that gets a fault during a run.
 
 use anyhow::Result;
 
@@ -7,7 +7,7 @@ use crate::servers::RedisReturn;
 use crate::servers::Servers;
 use crate::servers::Workers;
 
-/// The system that a fault breaks.
+/// The system that gets a fault during a run.
 pub enum System<'a> {
     /// Workers in front of the shared servers.
     Workers(&'a mut Workers, &'a mut Servers),

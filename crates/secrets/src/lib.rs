@@ -64,7 +64,7 @@ pub struct Secrets {
     pub admin_key_is_new: bool,
     /// The secrets that sign the sandbox's messages, newest first.
     pub webhook: Vec<SecretString>,
-    /// The key of order ids.
+    /// The key that authenticates order ids and hashes request keys.
     pub id_key: IdKey,
     /// The secrets from which the front door's keys are derived.
     pub pass_keys: MasterKeys,
@@ -309,7 +309,7 @@ fn lost_with(name: &str) -> &'static str {
         "buyer_secret" => "earlier tokens of buyers do not work",
         "pass_key" => "earlier passes, sign-ins and payment links do not work",
         "webhook_secret" => "the sandbox's earlier messages do not work",
-        _ => "what it signed does not work",
+        _ => "what the lost secret signed does not work",
     }
 }
 

@@ -49,7 +49,7 @@ answers! {
     PassInvalid = "pass_invalid",
     /// The pass has expired.
     PassExpired = "pass_expired",
-    /// The buyer must enter the waiting room, which opened after the server issued the pass.
+    /// The buyer must enter the waiting room. The room opened after the server issued the pass.
     WaitingRoom = "waiting_room",
     /// Too many requests.
     RateLimited = "rate_limited",

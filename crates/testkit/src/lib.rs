@@ -1,7 +1,8 @@
 //! Private servers, a stopwatch and other help for the tests of several crates.
 //!
 //! Only tests depend on this crate. Each server runs in its own directory on free ports, and ends
-//! with the test program. A missing program fails the test with the name of its package.
+//! with the test program. If a program is missing, the test fails and names the program's Debian
+//! package.
 
 #[cfg(feature = "bucket")]
 mod bucket;

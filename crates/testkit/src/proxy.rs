@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A running proxy. It ends with the test's event loop.
+/// A running proxy. The proxy ends when the test's event loop ends.
 pub struct Proxy {
     /// The port on which the proxy accepts clients.
     pub port: u16,

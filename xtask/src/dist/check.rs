@@ -77,8 +77,8 @@ fn check_archive(archive: &Path, scratch: &Path) -> Result<()> {
     serve(&tree.join("doorbuster"), &tree.join("doorbuster.toml"), scratch)
 }
 
-/// Installs the package below a directory, as dpkg does for another system. The package's scripts
-/// read `DPKG_ROOT`. Because it is set, they do not start or stop services of this machine.
+/// Installs the package below a directory, as dpkg does for another system. dpkg sets `DPKG_ROOT`,
+/// so the package's scripts do not start or stop services of this machine.
 fn check_package(package: &Path, scratch: &Path) -> Result<()> {
     let root = scratch.join("root");
     let admin = root.join("var/lib/dpkg");

@@ -104,7 +104,7 @@ fn set_directory_modes(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns the size of all files below a directory.
+/// Returns the size of all files below a directory, in KiB. Each file's size is rounded up.
 fn kibibytes(dir: &Path) -> Result<u64> {
     let mut sum = 0;
     for entry in fs::read_dir(dir)? {

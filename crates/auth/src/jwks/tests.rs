@@ -131,7 +131,7 @@ async fn an_unknown_key_causes_a_read_of_the_set_at_a_bounded_rate() {
     assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
     std::fs::write(scratch.path().join("jwks.json"), json!({"keys": [ed]}).to_string())
         .expect("writable");
-    jwks.refresh().await.expect("the set is not read again so soon");
+    jwks.refresh().await.expect("a refresh so soon must do nothing");
     assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
     jwks.refresh_at(Instant::now() + MIN_REFRESH_INTERVAL).await.expect("a set");
     assert!(jwks.check(&token, &expected, 0).is_ok());

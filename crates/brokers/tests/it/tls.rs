@@ -75,8 +75,7 @@ impl Certificate {
 
 impl Drop for Certificate {
     fn drop(&mut self) {
-        // If the removal fails, the directory stays in the system's temporary directory, which is
-        // harmless.
+        // A failed removal is harmless: the directory stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -85,7 +85,8 @@ fn cleaned(png: &[u8]) -> Vec<u8> {
     let picture = Grey::read(png).smooth();
     let (width, height) = (picture.width, picture.height);
     let mean = picture.light.iter().sum::<f32>() / picture.light.len() as f32;
-    // Most of a picture is background, so the ink is what is darker or lighter than most pixels.
+    // Most of a picture is background. So if most pixels are lighter than the mean, the ink is
+    // dark. Otherwise the ink is light.
     let lighter = picture.light.iter().filter(|light| **light > mean).count();
     let is_ink = |light: f32| {
         if lighter * 2 > picture.light.len() { light < mean - 25.0 } else { light > mean + 25.0 }

@@ -32,7 +32,7 @@ fn a_correct_sale_gets_the_verdict_held() {
     assert_eq!(
         check_answers(5, &records, &orders).verdict,
         Verdict::Held,
-        "one remaining unit must not count, because each buyer requested two units"
+        "one remaining unit must not count as unsold, because each buyer requested two units"
     );
 }
 
@@ -76,7 +76,7 @@ fn units_that_a_refused_buyer_could_have_had_are_unsold() {
     assert_eq!(
         check_answers(4, &records, &orders[..1]).verdict,
         Verdict::Held,
-        "remaining units must not count if no other buyer wanted units"
+        "remaining units must not count as unsold if no other buyer wanted units"
     );
 }
 

@@ -202,8 +202,8 @@ impl Source for CrowdSource<'_> {
         if self.open == 0 && !more || self.progress.stop.load(Ordering::Relaxed) {
             return true;
         }
-        // This long after the last new buyer, no server answers any more. So the buyers who wait to
-        // repeat their request give up.
+        // If buyers still repeat their requests so long after the time for new buyers, the servers
+        // probably do not answer any more. So these buyers give up.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

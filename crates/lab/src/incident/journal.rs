@@ -255,10 +255,11 @@ impl Journal {
         });
     }
 
-    /// Records that the database refused the actor, because a later holder has used the database.
+    /// Records that the database refused the actor's write, because a later holder of the lock has
+    /// used the database.
     pub fn fenced(&self) {
         self.write(|_, _, _| {
-            let text = "is refused by the database, because a later holder has used it";
+            let text = "is refused by the database, because a later holder used the database";
             (EventKind::IsRefused, text.to_owned())
         });
     }
@@ -272,7 +273,8 @@ impl Journal {
         }
     }
 
-    /// If the variant renews its lock, starts a timer that does this. Otherwise returns `None`.
+    /// If the variant renews its lock, starts a timer that renews the lock. Otherwise returns
+    /// `None`.
     pub fn renewal(
         &self,
         redis: &RedisLink,

@@ -24,7 +24,7 @@ const BRAND: &str = "<svg viewBox=\"0 0 24 28\" fill=\"none\" stroke-width=\"2.5
     aria-hidden=\"true\"><path d=\"M3 27V11a9 9 0 0 1 18 0v16\" stroke=\"currentColor\"/>\
     <path class=\"brand__slit\" d=\"M12 6v21\"/></svg>";
 
-/// Returns the page of a run.
+/// Returns the page of `lab run`.
 pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String {
     let head = if run.results.iter().any(|result| !result.keeps_promise()) {
         "A promise was broken."
@@ -51,9 +51,9 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
     page("Lab report", &main, &scripts)
 }
 
-/// Returns the page of an incident.
+/// Returns the page of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
-    let text = "A lock that ends during the work, reproduced from a seed, and safer strategies.";
+    let text = "The page shows a lock that ends before the work under it, and safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")
@@ -266,7 +266,7 @@ fn without_http(run: &RunReport, id: &str) -> String {
 fn repeat(run: &RunReport) -> String {
     format!(
         "<section aria-labelledby=\"h-repeat\"><h2 id=\"h-repeat\">How to repeat it</h2>\
-         <p>The seed decides the order of the buyers and the instants of the faults. The processes \
+         <p>The seed decides the sequence of the buyers and the times of the faults. The processes \
          really compete, so the counts of an unsafe strategy differ from run to run.</p>\
          <div class=\"card way\"><pre tabindex=\"0\" aria-label=\"Command\"><code>{}</code></pre>\
          </div></section>",

@@ -7,7 +7,7 @@ use crate::headline::HeadlineReport;
 use crate::incident::{IncidentReport, Variant};
 use crate::result::RunReport;
 
-/// Returns the document of a run.
+/// Returns the document of `lab run`.
 pub fn render_run(run: &RunReport) -> String {
     let mut text = format!("# Lab report\n\n{}\n\n", summary(run));
     text += "| strategy | at once | seed | faults | verdict | buyers | buyers/s | p50 ms | \
@@ -73,7 +73,7 @@ fn failures(run: &RunReport) -> String {
     text
 }
 
-/// Returns the document of an incident.
+/// Returns the document of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
     let mut text = format!(
         "# Lab incident\n\n{}\n\n| variant | sold | of | oversold | what it shows |\n\
@@ -87,7 +87,7 @@ pub fn render_incident(incident: &IncidentReport) -> String {
     text + &format!("\nRepeat:\n\n```sh\n{}\n```\n", incident.command())
 }
 
-/// Returns the document of a headline.
+/// Returns the document of `lab headline`.
 pub fn render_headline(report: &HeadlineReport) -> String {
     let machine = &report.machine;
     let audit = if report.audit.ok { "clean" } else { "not clean" };

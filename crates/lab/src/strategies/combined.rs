@@ -5,7 +5,7 @@
 //! with a version check and writes a row for the intended order. A queue worker turns these rows
 //! into orders.
 //! Where it comes from: the last section of many flash-sale articles.
-//! When it holds: always. The version decides, and the lock and the cache may fail without harm.
+//! When it holds: always. The version decides. A failed lock or cache breaks no promise.
 //! How it breaks: it does not oversell. It is the slowest strategy and has the most parts: every
 //! sale needs the lock, the transaction and the queue.
 

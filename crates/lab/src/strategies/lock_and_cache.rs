@@ -6,10 +6,9 @@
 //! After the commit the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
 //! When it holds: always. The cache never decides a sale. The stock only falls, so an old number in
-//! the cache is too high. With a number that is too high, the cache does not refuse the buyer, and
-//! the database decides.
-//! How it breaks: it does not oversell. Stock that can rise again needs care: two updates of the
-//! cache can arrive in the wrong order. Buyers are then refused although units are left.
+//! the cache is too high. Then the cache does not refuse the buyer, and the database decides.
+//! How it breaks: it does not oversell. If the stock can rise again, two updates of the cache can
+//! arrive in the wrong sequence. Then the cache refuses buyers although units are left.
 
 use redis::cmd;
 

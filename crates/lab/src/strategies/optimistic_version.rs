@@ -8,7 +8,7 @@
 //! many libraries.
 //! When it holds: always.
 //! How it breaks: it does not oversell. With many buyers at the same time nearly all attempts fail.
-//! A buyer without attempts left gets the answer "try again" although units are left.
+//! After the last attempt, the buyer gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
 use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};

@@ -1,7 +1,8 @@
 //! A correct Redis lock: SET NX PX with an owner, released by a script.
 //!
 //! How it works: `SET lock <token> NX PX` takes the lock and sets its time in one command. A script
-//! deletes the lock only if it still has this token. The stock is read and written under the lock.
+//! deletes the lock only if the lock still has this token. The stock is read and written under the
+//! lock.
 //! Where it comes from: the Redis documentation, "Distributed Locks with Redis".
 //! When it holds: while no work takes longer than the lock's time. No holder releases another
 //! holder's lock.

@@ -1,6 +1,6 @@
 //! A staging table: a request only inserts a row, and one worker decides many rows at a time.
 //!
-//! How it works: each request inserts a row into `staging`, which does not disturb other requests.
+//! How it works: each request inserts a row into `staging`. The inserts do not disturb each other.
 //! One worker reads undecided rows in order of arrival and decides them in memory. It writes stock,
 //! orders and decisions in one transaction. The buyer polls for the decision.
 //! Where it comes from: batch posting in accounting; "temporary table, then merge" articles.

@@ -1,10 +1,10 @@
 //! Partitions with two sub-domains each, a scheduler, a pool and a detail table.
 //!
-//! How it works: a partition sells from its active sub-domain. When it has fewer units than a
-//! threshold, the scheduler refills the other sub-domain from the pool and makes it active. Each
-//! sale leaves a detail in Redis. After 100 details or one second, one statement writes the details
-//! as orders and deducts their units from the stock. If no refill can help a buyer, all remaining
-//! units move into one partition.
+//! How it works: a partition sells from its active sub-domain. When this sub-domain has fewer units
+//! than a threshold, the scheduler refills the other sub-domain from the pool and makes it active.
+//! Each sale leaves a detail in Redis. After 100 details or one second, one statement writes the
+//! details as orders and deducts their units from the stock. If no refill can help a buyer, all
+//! remaining units move into one partition.
 //! Where it comes from: published designs for very hot items, with 400 units in a new partition,
 //! threshold 380 and refills of 100. With less stock, these numbers are proportionally smaller.
 //! When it holds: while Redis keeps its data.
@@ -101,7 +101,7 @@ impl Strategy for SubDomains {
             }
             let details: Vec<String> =
                 self.0.redis().run(cmd("LRANGE").arg("details").arg(0).arg(DETAILS - 1)).await?;
-            // After a crash, some details are sent again. The statement skips details in the table.
+            // After a crash, some details are sent again. The statement skips repeated details.
             let db = self.0.db().await?;
             execute(&db, include_str!("sub_domains_write.sql"), &[&details]).await?;
             let written = details.len();

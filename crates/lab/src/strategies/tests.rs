@@ -73,8 +73,9 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
     let dir = WorkDir::create().expect("a directory");
     let servers = Servers::start(&dir).expect("PostgreSQL and Redis start");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    // The first stock is large enough for partitions of 400 units. With a smaller stock, or with
-    // more units for each buyer, one partition or one refill may have too few units.
+    // In the first case, the stock is large enough for partitions of 400 units. In the other cases,
+    // the stock is smaller or each buyer wants more units. So one partition or one refill may have
+    // too few units for a buyer.
     for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
         runtime.block_on(async {
             let own = Backends::new(&servers.addresses(4)).expect("valid addresses");
@@ -155,10 +156,10 @@ fn a_slow_connection_makes_a_lock_end_during_the_work() {
             async || fast.redis().run::<bool>(cmd("EXISTS").arg("lock")).await.expect("Redis runs");
         assert!(
             wait_until(Duration::from_secs(10), is_locked).await,
-            "the slow server must get the lock"
+            "the slow server must take the lock"
         );
         let answer = fast_server.take(2, 1).await.expect("the servers run");
-        assert!(answer == Answer::Sold && !late.is_finished(), "two holders must work at a time");
+        assert!(answer == Answer::Sold && !late.is_finished(), "the fast server must sell first");
         assert_eq!(late.await.expect("no panic").expect("the servers run"), Answer::Sold);
         assert!(servers.slow_chunks() > 0);
     });

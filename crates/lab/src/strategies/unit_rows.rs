@@ -59,7 +59,8 @@ impl Strategy for UnitRows {
                 drop(db);
                 return Ok(match (self.0.has_order(buyer).await?, is_enough) {
                     (true, _) => Answer::Sold,
-                    // Other transactions have locked the remaining rows, but may still roll back.
+                    // Other transactions have locked the remaining rows. If one of them rolls back,
+                    // its rows become free.
                     (false, true) => Answer::Busy,
                     (false, false) => Answer::SoldOut,
                 });

@@ -48,7 +48,7 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     assert_eq!(
         five.admissions(&line(3, None, 0), STEP_ADMISSIONS_MAX),
         0,
-        "nobody must be admitted before the sale opens"
+        "the room must stay shut before the sale opens"
     );
     assert_eq!(
         five.admissions(&line(3, Some(0), 1), STEP_ADMISSIONS_MAX),

@@ -1,4 +1,4 @@
-//! The page of the headline.
+//! The report page of `lab headline`.
 
 use super::{facts, number, page, verdict};
 use crate::headline::HeadlineReport;

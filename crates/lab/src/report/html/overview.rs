@@ -12,7 +12,7 @@ pub(super) fn render(run: &RunReport) -> String {
     let mut text = String::from(
         "<section aria-labelledby=\"h-overview\"><h2 id=\"h-overview\">The strategies</h2>\
          <p class=\"soft\">Every strategy has the same buyers, servers and checker. The speed and \
-         the latency are those of the fastest run without a fault in which the checker found no \
+         the latency are from the fastest run that had no fault and in which the checker found no \
          problem.</p>\
          <div class=\"card\"><div class=\"scroll\" tabindex=\"0\" \
          role=\"region\" aria-label=\"Table of strategies\"><table class=\"grid\">\

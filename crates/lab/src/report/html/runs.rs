@@ -28,8 +28,8 @@ pub(super) fn render(run: &RunReport) -> String {
     run.results.iter().for_each(|result| text += &row(result, has_seeds));
     text += "</tbody></table></div></div>";
     text += "<p class=\"soft\">Unexpected: orders of buyers who were refused. Untold: orders of \
-        buyers who got no answer. Driver: the part of its core that the sender of the requests \
-        used; above 90 %, the strategy may be faster than measured.</p></section>";
+        buyers who got no answer. Driver: how much of its core the sender of the requests used. \
+        If it used more than 90 %, the strategy may be faster than measured.</p></section>";
     text + &failures(run)
 }
 
