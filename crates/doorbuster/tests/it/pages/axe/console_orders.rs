@@ -46,10 +46,11 @@ async fn all_orders_of_a_search_are_changed_at_once() {
     .await;
 }
 
-/// Delays each request that cancels an order.
-const SLOW: &str = "const send = window.fetch;
+/// Holds each request that cancels an order until the test calls its function in `held`.
+const HOLD_CANCELLATIONS: &str = "const send = window.fetch;
+  window.held = [];
   window.fetch = async (path, options) => {
-    if (String(path).endsWith('/cancel')) await new Promise(done => setTimeout(done, 2000));
+    if (String(path).endsWith('/cancel')) await new Promise(release => held.push(release));
     return send(path, options);
   };";
 /// The Escape key in the WebDriver protocol.
@@ -65,7 +66,7 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     }
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
-        tab.add_init_script(SLOW).await;
+        tab.add_init_script(HOLD_CANCELLATIONS).await;
         sign_in(&tab, &fixture).await;
         open_view(&tab, "#/orders?sale=spring").await;
         tab.until("document.querySelectorAll('tbody input').length === 3").await;
@@ -74,10 +75,12 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
         fill(&tab, "Type “3” to confirm", 0, "3").await;
         press(&tab, "Cancel 3 orders").await;
         shows(&tab, "0 of 3").await;
+        tab.until("held.length === 1").await;
         tab.keys(ESCAPE).await;
         tab.keys(ESCAPE).await;
         shows(&tab, "0 of 3").await;
         press(&tab, "Stop").await;
+        tab.eval("(held.forEach(release => release()), true)").await;
         shows(&tab, "Stopped. 1 of 3 orders are changed.").await;
         let orders = fixture.orders("spring").await;
         let cancelled = orders.iter().filter(|order| order["state"] == "cancelled").count();
