@@ -73,7 +73,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
         (reads.join().expect("the generator does not panic"), orders)
     });
     let (reads, orders) = (reads?, orders?);
-    reads.only(&[AnswerKind::Fine])?;
+    reads.expect_only(&[AnswerKind::Fine])?;
     sale_server.check("running", &orders)?;
     for (run, due) in [(&reads, READS_PER_SEC), (&orders, ORDERS_PER_SEC)] {
         let kept = run.sent_per_sec() / due;

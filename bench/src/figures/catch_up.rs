@@ -113,7 +113,7 @@ fn check(addr: SocketAddr, sale: &str, (winners, late): (&Buyers, &Buyers)) -> R
     for (buyers, answer) in [(late, AnswerKind::SoldOut), (winners, AnswerKind::Fine)] {
         let mut script =
             Purchases::each_once(buyers, template(buyers, sale, 1, ""), 0).limited_to(1_000);
-        load_without_end(addr, ORDER_CONNECTIONS).run(&mut script)?.only(&[answer])?;
+        load_without_end(addr, ORDER_CONNECTIONS).run(&mut script)?.expect_only(&[answer])?;
     }
     Ok(())
 }

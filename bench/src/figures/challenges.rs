@@ -74,7 +74,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
         let from = visits.next_buyer();
         let run = load.run(&mut visits)?;
         ensure!(visits.next_buyer() > from, "no visitor arrived");
-        run.only(&[AnswerKind::Accepted])?;
+        run.expect_only(&[AnswerKind::Accepted])?;
         waits.push(run.p99_us() / 1e3);
     }
     let rush = Load {
@@ -88,7 +88,7 @@ fn challenge_latency(config: &BenchConfig) -> Result<Figure> {
     let rush = rush.run(
         &mut DoorRequests::challenge(&visitors, SALE).limited_to(first + RUSH).starting_at(first),
     )?;
-    rush.only(&[AnswerKind::Accepted, AnswerKind::Overloaded])?;
+    rush.expect_only(&[AnswerKind::Accepted, AnswerKind::Overloaded])?;
     sale_server.close()?;
     let share = |run: &RunResult| run.count(AnswerKind::Accepted) as f64 / run.total() as f64;
     let figure = Figure::new("E4", MINUTE, WAIT).with_value(median(&waits), "ms");

@@ -174,7 +174,7 @@ impl ClusterUnderTest {
         let load = load_without_end(self.cluster.nodes[0].addr(), connections);
         let template = template(&buyers, &sale, 1, "");
         let run = load.run(&mut Purchases::each_once(&buyers, template, 0))?;
-        run.only(&[AnswerKind::Accepted])?;
+        run.expect_only(&[AnswerKind::Accepted])?;
         self.promised += u64::from(units);
         Ok((sale, buyers))
     }
@@ -186,7 +186,7 @@ impl ClusterUnderTest {
             &addrs,
             &mut Purchases::each_once(&buyers, template(&buyers, &sale, 1, ""), 0),
         )?;
-        run.only(&[AnswerKind::Accepted])?;
+        run.expect_only(&[AnswerKind::Accepted])?;
         ensure!(
             run.time == config.time,
             "the prepared buyers were not enough for the measured time"
@@ -298,7 +298,7 @@ fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result
     let load = Load { time: NAIVE_TIME, ..config.load(naive.addr(), ORDER_CONNECTIONS) };
     let run =
         load.run(&mut Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0))?;
-    run.only(&[AnswerKind::Accepted])?;
+    run.expect_only(&[AnswerKind::Accepted])?;
     let (confirmed, orders) = (run.count(AnswerKind::Accepted), naive.orders()?);
     ensure!(
         confirmed == orders,

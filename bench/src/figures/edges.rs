@@ -93,7 +93,7 @@ fn refusal_cost(
     let run = config
         .load(server.addr(), REFUSAL_CONNECTIONS)
         .run(&mut Purchases::round_and_round(late, template(late, sale, 1, "")))?;
-    run.only(&[AnswerKind::SoldOut])?;
+    run.expect_only(&[AnswerKind::SoldOut])?;
     let spent = cpu_time(pid)?.saturating_sub(before);
     Ok((spent.as_secs_f64() * 1e6 / run.total() as f64, run.total()))
 }

@@ -165,7 +165,7 @@ fn one_round(config: &BenchConfig, store_kind: StoreKind, ends: HoldExpiry) -> R
     };
     let run =
         fill.run(&mut Purchases::each_once(&holders, template(&holders, "held", 1, ""), 0))?;
-    run.only(&[AnswerKind::Accepted])?;
+    run.expect_only(&[AnswerKind::Accepted])?;
     ensure!(store_server.stock("held")?.held == u64::from(holds), "not every unit is held");
     store_server.warm_up_log()?;
 
@@ -254,7 +254,7 @@ impl BackgroundLoad {
             core,
         };
         load.run(&mut Purchases::each_once(&winner, template(&winner, "gone", 1, ""), 0))?
-            .only(&[AnswerKind::Accepted])?;
+            .expect_only(&[AnswerKind::Accepted])?;
         let most = (RATES[0] * 3.0 * RETURNED_WITHIN.as_secs_f64()) as u32;
         let bought = std::sync::atomic::AtomicU32::new(0);
         Ok(Self {
@@ -312,12 +312,12 @@ impl BackgroundLoad {
         let [bought, refused, read] = runs;
         let (bought, refused, read) = (bought?, refused?, read?);
         bought
-            .only(&[AnswerKind::Accepted])
+            .expect_only(&[AnswerKind::Accepted])
             .context("the other buyers' purchases got wrong answers")?;
         refused
-            .only(&[AnswerKind::SoldOut])
+            .expect_only(&[AnswerKind::SoldOut])
             .context("the other buyers' refused requests got wrong answers")?;
-        read.only(&[AnswerKind::Fine])
+        read.expect_only(&[AnswerKind::Fine])
             .context("the other buyers' status reads got wrong answers")?;
         Ok([bought, refused, read])
     }

@@ -100,7 +100,7 @@ impl<'a> SideRun<'a> {
         let load = Load { core, ..config.load(self.sale_server.addr(), self.connections) };
         let before = self.sale_server.server().process().cpu_time()?;
         let run = load.run(&mut self.script)?;
-        run.only(&[AnswerKind::SoldOut])?;
+        run.expect_only(&[AnswerKind::SoldOut])?;
         let spent = self.sale_server.server().process().cpu_time()?.saturating_sub(before);
         self.rates.push(run.per_sec(AnswerKind::SoldOut));
         self.busy = run.generator_busy;

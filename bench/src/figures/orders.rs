@@ -112,7 +112,7 @@ fn evalsha(redis: &mut Redis, config: &BenchConfig) -> Result<f64> {
     redis.stock(PLENTY_OF_STOCK)?;
     let load = config.load(redis.addr(), REDIS_CONNECTIONS);
     let run = load.run(&mut Evalsha::new(&digest, ITEM, "1"))?;
-    run.only(&[AnswerKind::Accepted])?;
+    run.expect_only(&[AnswerKind::Accepted])?;
     let reserved_units = redis.reserved_units()?;
     ensure!(
         reserved_units == run.count(AnswerKind::Accepted),

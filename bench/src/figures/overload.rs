@@ -180,7 +180,7 @@ fn crowd_round(
         script.next_buyer(),
     );
     let run = sale_server.take_some_orders(&load, &mut script)?;
-    run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
+    run.expect_only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
     attack.map(Attack::end).transpose()?;
     sale_server.check("crowd", &run)?;
     ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
@@ -202,7 +202,7 @@ fn flood_round(config: &BenchConfig, buyers: &Buyers) -> Result<(f64, RunResult)
         (run, settled.join().expect("counting orders does not panic"))
     });
     let (run, settled) = (run?, settled?);
-    run.only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
+    run.expect_only(&[AnswerKind::Accepted, AnswerKind::Queued, AnswerKind::Overloaded])?;
     ensure!(run.time == config.time, "the prepared buyers were not enough for the measured time");
     wait_for_verdicts(&file, run.count(AnswerKind::Queued) + run.count(AnswerKind::Accepted))?;
     sale_server.check("flood", &run)?;

@@ -52,13 +52,13 @@ fn compare_open_sale(config: &BenchConfig) -> Result<Figure> {
     let (mut busy, mut busy_without) = (0.0_f64, 0.0_f64);
     let ours = || {
         let run = load.run(&mut with).context("failed to send purchases that have a pass")?;
-        run.only(&[AnswerKind::SoldOut])?;
+        run.expect_only(&[AnswerKind::SoldOut])?;
         busy = busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::SoldOut))
     };
     let peer = || {
         let run = load.run(&mut without).context("failed to send purchases that have no pass")?;
-        run.only(&[AnswerKind::SoldOut])?;
+        run.expect_only(&[AnswerKind::SoldOut])?;
         busy_without = busy_without.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::SoldOut))
     };

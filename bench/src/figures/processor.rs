@@ -60,15 +60,15 @@ fn one_round(
     sale_server.sell_out("sold-out", &sale_server::buyers("winner", 10), 10)?;
     sale_server.open_plenty("plenty")?;
     let (fixed, run) = cost(config, &mut sale_server, &mut RepeatedRequest::get("/healthz"))?;
-    run.only(&[AnswerKind::Fine])?;
+    run.expect_only(&[AnswerKind::Fine])?;
     let mut script =
         Purchases::round_and_round(late, sale_server::template(late, "sold-out", 10, ""));
     let (refusal, run) = cost(config, &mut sale_server, &mut script)?;
-    run.only(&[AnswerKind::SoldOut])?;
+    run.expect_only(&[AnswerKind::SoldOut])?;
     let mut script =
         Purchases::each_once(buyers, sale_server::template(buyers, "plenty", 1, ""), 0);
     let (acceptance, run) = cost(config, &mut sale_server, &mut script)?;
-    run.only(&[AnswerKind::Accepted])?;
+    run.expect_only(&[AnswerKind::Accepted])?;
     sale_server.check("plenty", &run)?;
     sale_server.close()?;
     if counts {

@@ -159,7 +159,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
         let template = sale_server::template(&buyers, "plenty", 1, "");
         let (acceptance, run) =
             cost(config, &mut sale_server, &mut Purchases::each_once(&buyers, template, 0))?;
-        run.only(&[AnswerKind::Accepted])?;
+        run.expect_only(&[AnswerKind::Accepted])?;
         for (way, comparison) in REFUSAL_CASES.iter().zip(&mut measured) {
             let refusal = refusal(config, &mut sale_server, &crowd, way)?;
             if round > 0 {
@@ -169,7 +169,7 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
         }
         let (look, run) =
             cost(config, &mut sale_server, &mut RepeatedRequest::get("/v1/sales/plenty/status"))?;
-        run.only(&[AnswerKind::Fine])?;
+        run.expect_only(&[AnswerKind::Fine])?;
         if round > 0 {
             reads.ours.push(look);
             reads.peer.push(acceptance);
@@ -211,8 +211,8 @@ fn refusal(
     match way.status {
         // The limit admits the first requests. If an admitted request is repeated, the answer is
         // the buyer's order.
-        429 => run.only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
-        _ => run.only(&[way.refused()])?,
+        429 => run.expect_only(&[way.refused(), AnswerKind::Accepted, AnswerKind::Fine])?,
+        _ => run.expect_only(&[way.refused()])?,
     }
     Ok(cost)
 }

@@ -39,13 +39,13 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
         let run = load(sale_server.addr())
             .run(&mut to_us)
             .context("failed to send load to our server")?;
-        run.only(&[AnswerKind::SoldOut])?;
+        run.expect_only(&[AnswerKind::SoldOut])?;
         busy = busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::SoldOut))
     };
     let peer = || {
         let run = load(nginx.addr()).run(&mut to_nginx).context("failed to send load to nginx")?;
-        run.only(&[AnswerKind::Fine])?;
+        run.expect_only(&[AnswerKind::Fine])?;
         peer_busy = peer_busy.max(run.generator_busy);
         Ok(run.per_sec(AnswerKind::Fine))
     };

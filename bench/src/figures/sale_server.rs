@@ -102,7 +102,7 @@ impl SaleServer {
         script: &mut impl RequestScript,
     ) -> Result<RunResult> {
         let run = self.take_some_orders(load, script)?;
-        run.only(&[AnswerKind::Accepted])?;
+        run.expect_only(&[AnswerKind::Accepted])?;
         Ok(run)
     }
 

@@ -66,7 +66,7 @@ fn requests_behind_cache(config: &BenchConfig) -> Result<Figure> {
     let (cpu_time, cpu_in_front) =
         (sale_server.server().process().cpu_time()?, cache.process().cpu_time()?);
     let run = load(cache.addr()).run(&mut visits)?;
-    run.only(&[AnswerKind::Fine])?;
+    run.expect_only(&[AnswerKind::Fine])?;
     ensure!(run.given_up == 0, "{} requests were given up", run.given_up);
     let spent = sale_server.server().process().cpu_time()?.saturating_sub(cpu_time);
     let in_front = cache.process().cpu_time()?.saturating_sub(cpu_in_front);

@@ -111,9 +111,9 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
         (meanwhile, joined.join().expect("the generator does not panic"))
     });
     let (meanwhile, joined) = (meanwhile?, joined?);
-    before.only(&[AnswerKind::Accepted])?;
-    meanwhile.only(&[AnswerKind::Accepted])?;
-    joined.only(&[AnswerKind::Accepted])?;
+    before.expect_only(&[AnswerKind::Accepted])?;
+    meanwhile.expect_only(&[AnswerKind::Accepted])?;
+    joined.expect_only(&[AnswerKind::Accepted])?;
     let waiting = waiting()?;
     ensure!(waiting > 0, "the room did not open");
     let ordered = before.count(AnswerKind::Accepted) + meanwhile.count(AnswerKind::Accepted);

@@ -108,7 +108,7 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut RepeatedRequest::get("/")).expect("answers");
-        run.only(&[AnswerKind::Fine]).expect("every answer is successful");
+        run.expect_only(&[AnswerKind::Fine]).expect("every answer is successful");
         assert!(run.sent == run.total() && run.total() >= 4, "{run:?}");
     }
 }

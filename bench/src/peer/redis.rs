@@ -146,7 +146,7 @@ mod tests {
             core: None,
         };
         let run = load.run(&mut Evalsha::new(&digest, ITEM, "1")).expect("answers");
-        run.only(&[AnswerKind::Accepted, AnswerKind::SoldOut])
+        run.expect_only(&[AnswerKind::Accepted, AnswerKind::SoldOut])
             .expect("every answer accepts or refuses");
         assert_eq!(
             (run.count(AnswerKind::Accepted), redis.reserved_units().expect("a count")),

@@ -14,7 +14,7 @@ use super::jwks::{Jwks, JwksSource, REFRESH_INTERVAL};
 pub use super::jwks::JwksError;
 
 /// Verifies buyers' tokens.
-pub struct Buyers {
+pub struct BuyerTokenVerifier {
     by: TokenVerifier,
     expected: ExpectedClaims,
     /// Whether a token was accepted since the start.
@@ -26,7 +26,7 @@ enum TokenVerifier {
     Keys(Jwks),
 }
 
-impl Buyers {
+impl BuyerTokenVerifier {
     /// Creates a verifier with a shared secret.
     #[must_use]
     pub fn with_secret(secret: &SecretString, expected: ExpectedClaims) -> Self {
@@ -64,7 +64,7 @@ impl Buyers {
     }
 
     /// Checks `token` with the loaded keys, and returns the buyer that it names. After
-    /// [`AuthenticationError::Unknown`], call [`Buyers::check_with_fresh_keys`].
+    /// [`AuthenticationError::Unknown`], call [`BuyerTokenVerifier::check_with_fresh_keys`].
     ///
     /// # Errors
     ///
@@ -88,8 +88,8 @@ impl Buyers {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Reads the public keys again, and then checks `token`. [`Buyers::check`] did not know the key
-    /// of this token.
+    /// Reads the public keys again, and then checks `token`. [`BuyerTokenVerifier::check`] did not
+    /// know the key of this token.
     ///
     /// # Errors
     /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be
@@ -153,12 +153,15 @@ impl Buyers {
     }
 }
 
-impl fmt::Debug for Buyers {
+impl fmt::Debug for BuyerTokenVerifier {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let by = match &self.by {
             TokenVerifier::Secret(_) => "a secret",
             TokenVerifier::Keys(_) => "public keys",
         };
-        out.debug_struct("Buyers").field("by", &by).field("expected", &self.expected).finish()
+        out.debug_struct("BuyerTokenVerifier")
+            .field("by", &by)
+            .field("expected", &self.expected)
+            .finish()
     }
 }

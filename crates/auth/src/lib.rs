@@ -10,11 +10,11 @@ mod oidc;
 mod operators;
 
 pub use bearer::{BUYER_COOKIE, PAGE_HEADER, bearer, buyer_token};
-pub use buyers::{Buyers, JwksError};
+pub use buyers::{BuyerTokenVerifier, JwksError};
 pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
 pub use issue::{NewToken, token};
 pub use oidc::{Oidc, OidcError, SignInAttempt, SignedIn};
-pub use operators::{CONFIGURED_KEY, Operator, Operators};
+pub use operators::{CONFIGURED_KEY, Operator, OperatorKeyVerifier};
 
 /// The reason why authentication failed. Its text is for people and contains no secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,12 +30,12 @@ struct KnownKey {
 }
 
 /// Verifies operators' keys.
-pub struct Operators {
+pub struct OperatorKeyVerifier {
     configured: KnownKey,
     made: ArcSwap<Vec<KnownKey>>,
 }
 
-impl Operators {
+impl OperatorKeyVerifier {
     /// Creates a verifier that accepts only the key in the settings.
     #[must_use]
     pub fn new(configured: &SecretString) -> Self {
@@ -93,9 +93,9 @@ impl Operators {
     }
 }
 
-impl std::fmt::Debug for Operators {
+impl std::fmt::Debug for OperatorKeyVerifier {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Operators").field("made", &self.made.load().len()).finish()
+        out.debug_struct("OperatorKeyVerifier").field("made", &self.made.load().len()).finish()
     }
 }
 
@@ -107,12 +107,13 @@ mod tests {
 
     #[test]
     fn a_key_keeps_its_role_until_it_is_deleted() {
-        let operators = Operators::new(&SecretString::from("configured-configured-configured"));
+        let operators =
+            OperatorKeyVerifier::new(&SecretString::from("configured-configured-configured"));
         let made = AdminKey {
             id: "key_1".into(),
             name: "night shift".into(),
             role: Role::Viewer,
-            hash: Operators::hash("made"),
+            hash: OperatorKeyVerifier::hash("made"),
             created_at: Millis(0),
         };
         let check = |key: &str, expected: Option<Role>| {

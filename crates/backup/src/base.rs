@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use doorbuster_base::clock::Clock;
 use doorbuster_base::encryption::DecryptionError;
 use doorbuster_core::Millis;
-use doorbuster_store::{BackupFile, CommitCopy, copy_base};
+use doorbuster_store::{BackupFile, CommitBuffer, copy_base};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use super::target::BackupTarget;
 /// The description of a base.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Base {
+pub(super) struct BaseBackup {
     /// The copy contains every commit up to this number. It may also contain some later commits.
     /// The segments contain these later commits too.
     pub before: u64,
@@ -57,7 +57,7 @@ pub(super) struct BaseEncryption {
 
 /// The inputs for a new base.
 pub(super) struct BaseMaker {
-    pub copy: CommitCopy,
+    pub copy: CommitBuffer,
     pub target: BackupTarget,
     pub data_dir: PathBuf,
     pub files: Vec<BackupFile>,
@@ -76,7 +76,7 @@ const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
 impl BaseMaker {
     /// Copies the store to a file, and then copies the file to the target.
-    pub(super) async fn make(self) -> Result<Base, String> {
+    pub(super) async fn make(self) -> Result<BaseBackup, String> {
         // If an earlier process was killed, its temporary copies may still exist.
         self.remove_parts();
         check_space(&self.data_dir, self.key.is_some())?;
@@ -92,7 +92,7 @@ impl BaseMaker {
         }
     }
 
-    async fn make_through(&self, part: &Path) -> Result<Base, String> {
+    async fn make_through(&self, part: &Path) -> Result<BaseBackup, String> {
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
         let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
         let (key, encrypted) = (self.key.clone(), self.data_dir.join(ENCRYPTED_PART));
@@ -119,7 +119,7 @@ impl BaseMaker {
             let (key, files) = (key, std::mem::take(&mut files));
             encryption = Some(BaseEncryption::new(key, &files).map_err(|error| error.to_string())?);
         }
-        let base = Base { before, complete, begun, at: at.0, bytes, hash, files, encryption };
+        let base = BaseBackup { before, complete, begun, at: at.0, bytes, hash, files, encryption };
         let name = names::base_file(&self.generation, before);
         self.target.put_file(&name, &part).await.map_err(|error| error.to_string())?;
         let text = serde_json::to_vec(&base).map_err(|error| error.to_string())?;
@@ -129,7 +129,7 @@ impl BaseMaker {
     }
 }
 
-impl Base {
+impl BaseBackup {
     /// Returns the time at which the copy was complete.
     pub(super) fn at(&self) -> Millis {
         Millis(self.at)

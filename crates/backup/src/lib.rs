@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use doorbuster_store::{BackupFile, CommitCopy, Segment, Taken};
+use doorbuster_store::{BackupFile, CommitBuffer, Segment, TakenPages};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ pub use key::BackupKey;
 pub use restore::{ContinuousRestoreError, RestoredCopy, restore};
 pub use target::{BackupPlace, BackupTarget, PlaceError, TargetError};
 
-use base::{Base, BaseMaker};
+use base::{BaseBackup, BaseMaker};
 use doorbuster_base::clock::Clock;
 use names::Generation;
 
@@ -54,7 +54,7 @@ const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The continuous backup of one server.
 pub struct ContinuousBackup {
     /// The commits of the store that the backup does not have yet.
-    pub copy: CommitCopy,
+    pub copy: CommitBuffer,
     /// Where the backup is kept.
     pub target: BackupTarget,
     /// The directory of the store.
@@ -104,15 +104,15 @@ impl ContinuousBackup {
             // before `take`.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
-                Taken::Nothing => {}
-                Taken::Broken => {
+                TakenPages::Nothing => {}
+                TakenPages::Broken => {
                     tracing::warn!(
                         event = "backup.fell_behind",
                         "the backup fell behind and dropped changes; a new base follows"
                     );
                     return true;
                 }
-                Taken::Segment(segment) => {
+                TakenPages::Segment(segment) => {
                     tokio::select! {
                         () = stop.cancelled() => {
                             // The stop interrupted the write, so `write_last` repeats it.
@@ -132,8 +132,8 @@ impl ContinuousBackup {
     /// Writes the remaining commits when the server stops.
     async fn write_last(&self, generation: &Generation, pending: Option<Segment>) {
         let last = match self.copy.take() {
-            Taken::Segment(segment) => Some(segment),
-            Taken::Nothing | Taken::Broken => None,
+            TakenPages::Segment(segment) => Some(segment),
+            TakenPages::Nothing | TakenPages::Broken => None,
         };
         let write = async {
             for segment in pending.iter().chain(&last) {
@@ -173,7 +173,7 @@ struct GenerationRun<'a> {
     generation: &'a Generation,
     begun: doorbuster_core::Millis,
     /// The base that is being made.
-    making: Option<JoinHandle<Result<Base, String>>>,
+    making: Option<JoinHandle<Result<BaseBackup, String>>>,
     /// The task that deletes old objects.
     deleting: Option<JoinHandle<()>>,
     bases: u64,

@@ -12,7 +12,7 @@ use doorbuster_store::{BackupFile, RestoreError, Restored, Segment, restore_copy
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::SecretString;
 
-use super::base::{Base, hash_file};
+use super::base::{BaseBackup, hash_file};
 use super::key::BackupKey;
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupPlace, BackupTarget, PlaceError};
@@ -103,7 +103,7 @@ pub struct RestoredCopy {
 /// A state that can be restored: a base and the segments after it.
 struct State {
     generation: Generation,
-    base: Base,
+    base: BaseBackup,
     segments: Vec<(u64, Millis)>,
 }
 
@@ -231,7 +231,7 @@ async fn states(
         // If the target does not answer, this base may be intact. So the restore fails instead of
         // using an older base.
         let text = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
-        let base: Base = match serde_json::from_slice(&text) {
+        let base: BaseBackup = match serde_json::from_slice(&text) {
             Ok(base) => base,
             Err(error) => {
                 skipped.push(format!("{name} of the backup is damaged: {error}"));

@@ -63,7 +63,7 @@ async fn oldest_needed(
         }
         let text = target.get(name).await?;
         // A base without a readable description cannot be restored, so it is skipped.
-        let Ok(base) = serde_json::from_slice::<super::base::Base>(&text) else { continue };
+        let Ok(base) = serde_json::from_slice::<super::base::BaseBackup>(&text) else { continue };
         if base.at <= kept_since {
             return Ok(Some((generation.clone(), *number, base.begun)));
         }
@@ -78,12 +78,12 @@ mod tests {
 
     use super::*;
     use crate::BackupPlace;
-    use crate::base::Base;
+    use crate::base::BaseBackup;
 
     const MINUTE: i64 = 60_000;
 
     async fn put_base(target: &BackupTarget, generation: &str, number: u64, at: i64) {
-        let base = Base {
+        let base = BaseBackup {
             before: number,
             complete: number,
             begun: at,

@@ -20,7 +20,7 @@ pub const STEP_MAX_MS: i64 = 2_000;
 /// If the wall clock differs from the store's clock by more than this, the store's clock is not
 /// adjusted. So if someone moves the wall clock forward by an hour, no sale opens an hour early.
 const HEAL_MAX_MS: i64 = 60_000;
-/// The largest adjustment by one call of [`Clock::discipline`].
+/// The largest adjustment by one call of [`Clock::adjust_to_wall`].
 const PULL_MAX_MS: i64 = 20;
 
 /// A function that returns the time of the machine's wall clock, in milliseconds since 1970.
@@ -55,7 +55,7 @@ impl Default for Clock {
 
 impl Clock {
     /// Creates a clock that starts at the time of the wall clock `wall`. The new clock reads the
-    /// wall clock now and at each [`Clock::discipline`].
+    /// wall clock now and at each [`Clock::adjust_to_wall`].
     #[must_use]
     pub fn with_wall(wall: WallClock) -> Self {
         let base = wall();
@@ -83,7 +83,7 @@ impl Clock {
     /// Compares the wall clock with the store's clock, and slowly adjusts the store's clock. The
     /// server calls this about once per second. Returns how far the wall clock is ahead of the
     /// store's clock, in milliseconds.
-    pub fn discipline(&self) -> i64 {
+    pub fn adjust_to_wall(&self) -> i64 {
         let ahead = (self.0.wall)().saturating_sub(self.now().0);
         self.0.alarm.store(ahead.abs() > STEP_MAX_MS, Ordering::Release);
         // The adjustment also runs during the alarm. So after the machine slept for some seconds,
@@ -114,7 +114,7 @@ mod tests {
         let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
         for step in [3_600_000, -3_600_000] {
             wall.fetch_add(step, Ordering::Relaxed);
-            clock.discipline();
+            clock.adjust_to_wall();
             assert!(clock.has_alarm());
             assert!(
                 (clock.now().0 - 1_000_000).abs() < 1_000,
@@ -126,7 +126,7 @@ mod tests {
                 "`wall` must return the time after the step"
             );
             wall.fetch_sub(step, Ordering::Relaxed);
-            clock.discipline();
+            clock.adjust_to_wall();
             assert!(!clock.has_alarm());
         }
     }
@@ -137,7 +137,7 @@ mod tests {
         let read = wall.clone();
         let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
         wall.store(1_000, Ordering::Relaxed);
-        clock.discipline();
+        clock.adjust_to_wall();
         assert!((0..500).contains(&clock.now().0));
         assert!(!clock.has_alarm());
     }

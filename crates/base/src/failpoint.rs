@@ -92,7 +92,7 @@ pub enum Failpoint {
 mod armed {
     /// Does nothing.
     #[inline(always)]
-    pub fn pass(_: super::Failpoint) {}
+    pub fn reach(_: super::Failpoint) {}
 
     /// Returns `false`: no setting arms a point in this build.
     pub fn is_setting(_: &str) -> bool {
@@ -192,7 +192,7 @@ mod armed {
 
     /// The code calls this function when the process passes a point. If the number of passes
     /// reaches the count in the setting, the function kills the process.
-    pub fn pass(point: Failpoint) {
+    pub fn reach(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point
             && armed.passings.fetch_sub(1, Ordering::AcqRel) == 1
@@ -231,4 +231,4 @@ mod armed {
 
 #[cfg(feature = "failpoints")]
 pub use armed::SETTING;
-pub use armed::{is_setting, pass};
+pub use armed::{is_setting, reach};

@@ -162,7 +162,7 @@ mod tests {
         Payload { solution: solution.expect("an easy challenge"), challenge }
     }
 
-    fn wire(payload: &Payload) -> String {
+    fn encoded(payload: &Payload) -> String {
         STANDARD.encode(serde_json::to_vec(payload).expect("plain data"))
     }
 
@@ -173,7 +173,7 @@ mod tests {
             let work = keys.new_challenge(&mut random, EASY);
             let payload = solved(&work);
             assert!((EASY.keys_min..=EASY.keys_max).contains(&payload.solution.counter));
-            assert!(keys.check(&wire(&payload), &work.mark));
+            assert!(keys.check(&encoded(&payload), &work.mark));
         }
     }
 
@@ -193,17 +193,17 @@ mod tests {
             (keys.new_challenge(&mut random, EASY), keys.new_challenge(&mut random, EASY));
         let good = solved(&work);
         assert!(
-            !keys.check(&wire(&good), &other.mark),
+            !keys.check(&encoded(&good), &other.mark),
             "an answer to another challenge was accepted"
         );
         assert!(
-            !WorkKeys::new(&[3; 32], &[2; 32]).check(&wire(&good), &work.mark),
+            !WorkKeys::new(&[3; 32], &[2; 32]).check(&encoded(&good), &work.mark),
             "a challenge of another deployment was accepted"
         );
         let altered = |change: &dyn Fn(&mut Payload)| {
             let mut payload = good.clone();
             change(&mut payload);
-            keys.check(&wire(&payload), &work.mark)
+            keys.check(&encoded(&payload), &work.mark)
         };
         assert!(altered(&|_| {}));
         assert!(

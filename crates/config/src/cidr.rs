@@ -36,7 +36,7 @@ impl Cidr {
     /// All addresses of one network give the same value. `None` means that either `address` or this
     /// network is IPv4, and the other is IPv6.
     #[must_use]
-    pub fn around(&self, address: IpAddr) -> Option<Self> {
+    pub fn network_of(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {
             (IpAddr::V4(_), IpAddr::V4(address)) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
@@ -55,7 +55,7 @@ impl Cidr {
     /// that is written as IPv6.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
-        self.around(self.address)
+        self.network_of(self.address)
     }
 
     /// Returns whether `address` is in this network. An IPv4-mapped IPv6 address counts as IPv4.

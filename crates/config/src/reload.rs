@@ -51,7 +51,7 @@ impl SettingValues {
     /// Takes the value from `next` for each setting that a running server can change. Keeps the
     /// values of all other settings.
     #[must_use]
-    pub fn with_live_of(mut self, next: &Self) -> Self {
+    pub fn with_live_settings_from(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {
             match next.0.get(setting.path) {
                 Some(value) => self.0.insert(setting.path, *value),
@@ -109,7 +109,7 @@ mod tests {
         let change = before.change_to(&after);
         assert_eq!(change.live, ["log.filter"]);
         assert_eq!(change.needs_restart, ["listen", "auth.admin_key"]);
-        let change = before.with_live_of(&after).change_to(&after);
+        let change = before.with_live_settings_from(&after).change_to(&after);
         assert!(change.live.is_empty() && change.needs_restart.len() == 2, "{change:?}");
     }
 

@@ -31,7 +31,7 @@ pub const SILENT_MS: i64 = 2_000;
 /// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease,
 /// and `newest` is the latest end of all nodes' leases. All leases are equally long.
 #[must_use]
-pub fn is_heard(lease_until: Millis, newest: Millis) -> bool {
+pub fn has_recent_lease(lease_until: Millis, newest: Millis) -> bool {
     lease_until > newest.plus(-SILENT_MS) || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 

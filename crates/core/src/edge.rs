@@ -12,8 +12,8 @@
 //! The rules of an edge:
 //!
 //! 1. An edge uses entries only after it has all requests that the head counts
-//!    ([`Follower::receive`]). So if a count says "sold out", the edge knows every request whose
-//!    order is in that count.
+//!    ([`EdgeFeedFollower::receive`]). So if a count says "sold out", the edge knows every request
+//!    whose order is in that count.
 //! 2. An edge never replaces its copy with an older state. The edge ignores a generation that is
 //!    not complete.
 //! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
@@ -96,14 +96,14 @@ pub enum FeedStep {
 /// Follows the feed for an edge: decides where each read begins, and how the edge uses the content
 /// of the read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Follower {
+pub struct EdgeFeedFollower {
     at: FeedPosition,
     used: Option<FeedHead>,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
 }
 
-impl Follower {
+impl EdgeFeedFollower {
     /// Returns where the next read begins. If the feed has a new generation, the read must begin at
     /// the start of that generation instead.
     #[must_use]
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn entries_are_used_only_after_all_requests() {
-        let mut follower = Follower::default();
+        let mut follower = EdgeFeedFollower::default();
         let start = FeedPosition { generation: 7, ..FeedPosition::default() };
         let first = read(head(7, 5, 10, 100), start, 6, Some(5));
         assert_eq!(follower.receive(&first), FeedStep::ReadOn { begins: true });
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn an_older_head_an_unfinished_generation_and_another_position_are_ignored() {
-        let mut follower = Follower::default();
+        let mut follower = EdgeFeedFollower::default();
         let start = FeedPosition { generation: 7, ..FeedPosition::default() };
         let all = read(head(7, 5, 1, 100), start, 1, Some(5));
         assert_eq!(follower.receive(&all), FeedStep::Use { begins: true });

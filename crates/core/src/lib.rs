@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod assignment;
+pub mod backoff;
 pub mod database_history;
 pub mod digest;
 pub mod edge;
@@ -25,8 +26,6 @@ pub mod event;
 mod event_log;
 pub mod gate;
 pub mod gather;
-#[cfg(test)]
-mod golden;
 mod id;
 pub mod lapsed_grants;
 mod ledger;
@@ -35,7 +34,6 @@ pub mod model;
 pub mod money;
 pub mod order;
 pub mod outbox;
-pub mod pacing;
 pub mod partition;
 mod queue;
 pub mod recall;
@@ -47,6 +45,7 @@ pub mod sale;
 #[cfg(test)]
 mod seeded_rng;
 pub mod settle;
+pub mod settler_pace;
 #[cfg(test)]
 mod skewed_demand_tests;
 pub mod slot;
@@ -57,10 +56,12 @@ pub mod stock;
 mod ticket;
 mod value;
 pub mod waitlist;
+#[cfg(test)]
+mod worked_example;
 
 pub use id::{IdKey, TicketId, TicketParts};
 pub use ledger::Ledger;
-pub use queue::Delivery;
+pub use queue::QueuedTicket;
 pub use rows::{
     CloseCause, FeedRow, Grant, Item, Order, OrderState, Recall, RecallTarget, Resolution, Verdict,
     WaitlistEntry, WaitlistState,

@@ -67,8 +67,6 @@ pub const EXTEND_MS_MAX: i64 = 30 * 86_400_000;
 /// The largest number of failed requests to a provider for one refund. At the bound the refund
 /// fails and an operator must resolve it.
 pub const REFUND_TRIES_MAX: u32 = 12;
-/// The longest pause between two attempts of a retried operation, in milliseconds.
-pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 /// The largest number of failed deliveries of one event to one endpoint, unless the settings give
 /// another number. At the bound the event is a dead letter. With the pauses between them, this many
 /// failed deliveries take a day and a half.
@@ -122,25 +120,10 @@ pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// publishes the changes after that earlier time a second time. Thirty seconds are enough, because
 /// PostgreSQL writes every commit to its disk within about a second, even with
 /// `synchronous_commit = off`.
-pub const POLL_REWIND_MS: i64 = 30_000;
+pub const DIGEST_POLL_REWIND_MS: i64 = 30_000;
 /// A node keeps positions of earlier polls, to start again from one of them after a lost
 /// connection. This is the shortest time between two such positions, in milliseconds.
-pub const POLL_POSITIONS_APART_MS: i64 = 1_000;
-
-/// Returns the pause after this many failed attempts. The first pause is 1 s, and each further
-/// pause is twice as long, up to [`BACKOFF_MS_MAX`]. The caller adds jitter.
-#[must_use]
-pub fn backoff_ms(tries: u32) -> i64 {
-    let doubled = 1_000_i64.checked_shl(tries.saturating_sub(1).min(32)).unwrap_or(BACKOFF_MS_MAX);
-    doubled.min(BACKOFF_MS_MAX)
-}
-
-/// Returns a pause between 75 % and 125 % of `ms`, chosen by the random number `spread`. So events
-/// that failed together are not retried together.
-#[must_use]
-pub fn with_jitter(ms: i64, spread: u32) -> i64 {
-    ms - ms / 4 + (ms / 2).saturating_mul(i64::from(spread >> 16)) / (1 << 16)
-}
+pub const DIGEST_POSITIONS_APART_MS: i64 = 1_000;
 
 const _: () = assert!(SETTLE_BATCH_MAX <= SLOT_QUEUE_MAX, "a batch must fit in a queue");
 const _: () = assert!(

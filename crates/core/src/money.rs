@@ -24,8 +24,8 @@ pub use checkout::{
 };
 pub(crate) use refund::refund;
 pub use refund::{
-    RefundMessageOutcome, RefundUpdate, answer_refund, apply_refund_update, retry_refund,
-    settle_refund,
+    RefundMessageOutcome, RefundUpdate, apply_refund_answer, apply_refund_message,
+    apply_refund_update, retry_refund,
 };
 pub use rows::{
     Capture, Money, Payment, PaymentId, PaymentState, Refund, RefundCause, RefundId, RefundState,

@@ -26,19 +26,19 @@ use crate::limits::{BREAKER_FAILURES, BREAKER_PAUSE_MAX_MS};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
-mod bounds;
 mod breaker;
 mod delivery;
 mod event_filter;
-mod outcome;
+mod queue_bounds;
+mod retry;
 #[cfg(test)]
 mod tests;
 
-pub use bounds::DeliveryBounds;
 use breaker::Breaker;
 pub use delivery::{PendingDelivery, PositionAdvance, RowChange, SendOutcome};
 pub use event_filter::EventFilter;
-use outcome::RefusedRun;
+pub use queue_bounds::DeliveryBounds;
+use retry::RefusedRun;
 
 /// Returns the key of an event's subject. Events with the same key are delivered in order.
 #[must_use]
@@ -148,7 +148,7 @@ impl DeliveryQueue {
     /// Adds the next event, whose position must be higher than that of the last event that was
     /// read. `about` is the key of the event's subject. The queue skips an event that the endpoint
     /// does not want.
-    pub fn read(&mut self, position: i64, about: &str, is_wanted: bool) {
+    pub fn add(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events must be read in the order of their positions");
         self.read = position;
         let fresh = if is_wanted { NewEvent::Waiting(about.into()) } else { NewEvent::Done };

@@ -9,7 +9,7 @@ use crate::value::{GrantId, Millis, TicketN, Token};
 
 /// A ticket as a settler receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
+pub struct QueuedTicket {
     /// The position in the slot's queue. Positions can repeat after a slot lost its memory, so an
     /// acknowledgement also compares the token.
     pub at: u64,
@@ -18,7 +18,7 @@ pub struct Delivery {
 }
 
 #[derive(Clone, Debug)]
-struct QueuedTicket {
+struct QueueEntry {
     ticket: Arc<Ticket>,
     done: bool,
 }
@@ -26,7 +26,7 @@ struct QueuedTicket {
 /// The queued tickets. The first of them is not acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
-    entries: VecDeque<QueuedTicket>,
+    entries: VecDeque<QueueEntry>,
     /// The position of `entries[0]`.
     first: u64,
     /// How many entries, from the first one, were delivered.
@@ -59,11 +59,11 @@ impl Queue {
     }
 
     pub(crate) fn push(&mut self, ticket: Arc<Ticket>) {
-        self.entries.push_back(QueuedTicket { ticket, done: false });
+        self.entries.push_back(QueueEntry { ticket, done: false });
         self.open += 1;
     }
 
-    pub(crate) fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
+    pub(crate) fn take(&mut self, at_most: usize, out: &mut Vec<QueuedTicket>) {
         let until = out.len() + at_most;
         while out.len() < until
             && let Some(entry) = self.entries.get(self.delivered)
@@ -72,7 +72,7 @@ impl Queue {
             // an older copy of itself. Such a ticket is not delivered.
             if !entry.done {
                 let at = self.first + self.delivered as u64;
-                out.push(Delivery { at, ticket: entry.ticket.clone() });
+                out.push(QueuedTicket { at, ticket: entry.ticket.clone() });
             }
             self.delivered += 1;
         }

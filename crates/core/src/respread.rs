@@ -81,7 +81,7 @@ pub fn last_tries<T>(leaving: &[T]) -> &[T] {
 
 /// A slot of a spread that got more partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotShare {
+pub struct SpreadSlot {
     /// The slot.
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for.
@@ -115,7 +115,7 @@ pub fn shares_for_new_slots(
     spread: &Spread,
     least: u64,
     pool: u64,
-    slots: &[SlotShare],
+    slots: &[SpreadSlot],
 ) -> Vec<ShareMove> {
     let mut moves = Vec::new();
     if pool > 0 || !enforces(Rule::NewSlotGetsShare) {
@@ -285,8 +285,8 @@ mod tests {
         );
     }
 
-    fn shares(units: &[u64], new_from: usize) -> Vec<SlotShare> {
-        let one = |(i, &available): (usize, &u64)| SlotShare {
+    fn shares(units: &[u64], new_from: usize) -> Vec<SpreadSlot> {
+        let one = |(i, &available): (usize, &u64)| SpreadSlot {
             slot: key(i as u32),
             available,
             is_new: i >= new_from,

@@ -19,7 +19,7 @@ use self::memory::PackedTicket;
 
 use crate::id::IdKey;
 use crate::limits::{SLOT_QUEUE_AGE_MAX_MS, SLOT_QUEUE_MAX, SLOT_RECALLS_MAX, SLOT_REQUESTS_MAX};
-use crate::queue::{Delivery, Queue};
+use crate::queue::{Queue, QueuedTicket};
 use crate::rows::{FeedCause, FeedRow};
 use crate::rules::{Rule, enforces};
 use crate::spread::Counter;
@@ -370,7 +370,7 @@ impl Slot {
     }
 
     /// Delivers at most `at_most` tickets that were not delivered before: adds them to `out`.
-    pub fn take(&mut self, at_most: usize, out: &mut Vec<Delivery>) {
+    pub fn take(&mut self, at_most: usize, out: &mut Vec<QueuedTicket>) {
         self.queue.take(at_most, out);
     }
 

@@ -14,7 +14,7 @@ use crate::value::Seq;
 /// Read `before` first, then the slot, and `feed_len` last. `slot` is `None` if the slot answered
 /// that it has no epoch. Do not call this function if the slot did not answer.
 #[must_use]
-pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
+pub fn loss_cause(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Option<CloseCause> {
     if !before.open || (!before.acked && enforces(Rule::EvidenceAfterInit)) {
         return None;
     }
@@ -38,7 +38,7 @@ pub fn evidence(before: &Grant, slot: Option<&SlotView>, feed_len: Seq) -> Optio
 /// recall that finishes between the last two reads. If `after` were read before `recalls_pending`,
 /// neither would show this recall. A healthy slot would then seem to have lost the recalled units.
 #[must_use]
-pub fn quiet_evidence(
+pub fn idle_loss_cause(
     before: &Grant,
     slot: &SlotView,
     after: &Grant,

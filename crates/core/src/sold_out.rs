@@ -39,7 +39,7 @@ impl FreeUnits {
 
     /// Returns the refusal of a request that was parked for the longest time allowed.
     #[must_use]
-    pub fn parked_too_long(&self, units: Units) -> SoldOut {
+    pub fn refusal_after_parking(&self, units: Units) -> SoldOut {
         SoldOut { available: self.free.unwrap_or(0).min(units.to_u64() - 1), may_return: true }
     }
 

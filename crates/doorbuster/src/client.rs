@@ -33,7 +33,7 @@ pub struct Client {
 }
 
 /// The result of a request.
-pub type ApiResult = Result<ApiResponse, Refused>;
+pub type ApiResult = Result<ApiResponse, ClientError>;
 
 /// A successful answer.
 pub struct ApiResponse {
@@ -58,14 +58,14 @@ pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T
 }
 
 /// Why there is no successful answer.
-pub enum Refused {
+pub enum ClientError {
     /// The server refused the request.
     Problem(problem::Problem),
     /// No valid answer arrived. It is possible that the server executed the request.
     Transport(anyhow::Error),
 }
 
-impl Refused {
+impl ClientError {
     /// Returns the reason as a text for people.
     pub fn detail(&self) -> String {
         match self {
@@ -83,10 +83,10 @@ impl Refused {
     }
 }
 
-impl From<Refused> for Failure {
-    fn from(refused: Refused) -> Self {
+impl From<ClientError> for Failure {
+    fn from(refused: ClientError) -> Self {
         match refused {
-            Refused::Problem(problem) if problem.wants_json => Self::Problem(problem.text),
+            ClientError::Problem(problem) if problem.wants_json => Self::Problem(problem.text),
             other => Self::Refused(other.detail()),
         }
     }
@@ -96,8 +96,8 @@ impl From<Refused> for Failure {
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
         Ok(_) => false,
-        Err(Refused::Problem(problem)) => problem.retryable,
-        Err(Refused::Transport(_)) => true,
+        Err(ClientError::Problem(problem)) => problem.retryable,
+        Err(ClientError::Transport(_)) => true,
     }
 }
 
@@ -217,7 +217,7 @@ impl Client {
     }
 
     /// Sends a POST request with these headers. The body is the text of a JSON document.
-    pub async fn post_signed(
+    pub async fn post_with_headers(
         &self,
         path: Path<'_>,
         headers: [(&'static str, String); 3],
@@ -274,7 +274,7 @@ impl Client {
             answer.chunk().await.map_err(|error| self.transport_error(error, ANSWER_TIMEOUT))?
         {
             if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(Refused::Transport(anyhow!(
+                return Err(ClientError::Transport(anyhow!(
                     "the answer of {} is larger than this program accepts",
                     self.url
                 )));
@@ -285,9 +285,9 @@ impl Client {
             Ok(text) if status.is_success() => Ok(ApiResponse { text }),
             text => Err(match text.ok().as_deref().and_then(problem::Problem::read) {
                 Some(problem) => {
-                    Refused::Problem(problem::Problem { wants_json: self.json, ..problem })
+                    ClientError::Problem(problem::Problem { wants_json: self.json, ..problem })
                 }
-                None => Refused::Transport(anyhow!(
+                None => ClientError::Transport(anyhow!(
                     "{} answered {status} in a format that Doorbuster does not use; check --url",
                     self.url
                 )),
@@ -295,12 +295,12 @@ impl Client {
         }
     }
 
-    fn transport_error(&self, error: reqwest::Error, limit: Duration) -> Refused {
+    fn transport_error(&self, error: reqwest::Error, limit: Duration) -> ClientError {
         let url = self.url.as_str().trim_end_matches('/');
         // If the server answers in plain HTTP, rustls reports this error.
         if self.url.scheme() == "https" && innermost_cause(&error).contains("InvalidContentType") {
             let plain = url.replacen("https:", "http:", 1);
-            return Refused::Transport(anyhow!(
+            return ClientError::Transport(anyhow!(
                 "the server at {url} does not use TLS; write {plain}, or the address of the proxy \
                  that has the certificate"
             ));
@@ -310,15 +310,18 @@ impl Client {
                 "nothing answers at {url} ({}); is the server running there?",
                 innermost_cause(&error)
             );
-            return Refused::Transport(error);
+            return ClientError::Transport(error);
         }
         if error.is_timeout() {
-            return Refused::Transport(anyhow!(
+            return ClientError::Transport(anyhow!(
                 "{url} did not answer within {} s",
                 limit.as_secs()
             ));
         }
-        Refused::Transport(anyhow!("the connection to {url} broke: {}", innermost_cause(&error)))
+        ClientError::Transport(anyhow!(
+            "the connection to {url} broke: {}",
+            innermost_cause(&error)
+        ))
     }
 }
 

@@ -68,7 +68,7 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
         (signing::SIGNATURE_HEADER, signature),
     ];
     let path = Path::new(&["v1", "payments", "sandbox", "webhook"]);
-    let result = client.post_signed(path, headers, body).await;
+    let result = client.post_with_headers(path, headers, body).await;
     client
         .print_result(result, |taken: &PaymentEventResult| sentence(taken, args, &payment, &amount))
 }

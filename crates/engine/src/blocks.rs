@@ -61,7 +61,7 @@ impl BlockIndex {
                     if known
                         .sizes
                         .iter()
-                        .all(|size| size.around(network.address()) != Some(network))
+                        .all(|size| size.network_of(network.address()) != Some(network))
                     {
                         known.sizes.push(network);
                     }
@@ -85,7 +85,7 @@ impl BlockIndex {
             return Some(BlockKind::Buyer);
         }
         let blocked = |size: &Cidr| {
-            size.around(address).is_some_and(|network| holds(self.networks.get(&network)))
+            size.network_of(address).is_some_and(|network| holds(self.networks.get(&network)))
         };
         self.sizes.iter().any(blocked).then_some(BlockKind::Ip)
     }

@@ -28,7 +28,7 @@ pub struct BuyersAtLimit {
 struct AtLimitState {
     /// The number of ended orders that the node knew of when it read the entries. When another
     /// order ends, the entries are out of date.
-    endings: u64,
+    ended_orders: u64,
     /// Maps the keyed hash of a buyer to the buyer's units, and to the time at which the node read
     /// these units.
     used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
@@ -40,15 +40,15 @@ impl BuyersAtLimit {
     }
 
     /// Records the store's count of a buyer's units. When the node read the count, it already knew
-    /// of `endings` ended orders.
-    pub fn learn(&self, buyer: u64, used: u32, endings: u64) {
+    /// of `ended_orders` ended orders.
+    pub fn learn(&self, buyer: u64, used: u32, ended_orders: u64) {
         let mut state = self.lock();
-        if endings < state.endings {
+        if ended_orders < state.ended_orders {
             return;
         }
-        if endings > state.endings || state.used.len() >= BUYERS_MAX {
+        if ended_orders > state.ended_orders || state.used.len() >= BUYERS_MAX {
             state.used.clear();
-            state.endings = endings;
+            state.ended_orders = ended_orders;
         }
         state.used.insert(buyer, (used, Instant::now()));
         self.count.store(state.used.len(), Ordering::Release);
@@ -66,14 +66,15 @@ impl BuyersAtLimit {
         buyer: u64,
         units: Units,
         limit: u32,
-        endings: u64,
+        ended_orders: u64,
         staleness: Duration,
     ) -> Option<u32> {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
         let state = self.lock();
-        let (used, read) = state.used.get(&buyer).copied().filter(|_| state.endings == endings)?;
+        let (used, read) =
+            state.used.get(&buyer).copied().filter(|_| state.ended_orders == ended_orders)?;
         if read.elapsed() < staleness {
             return None;
         }

@@ -21,7 +21,7 @@ use crate::item_gauge::ItemGauge;
 use crate::sale_limits::{LimitRules, Route, SaleLimitState};
 use crate::sale_room::RoomRuntime;
 use crate::slot_layout::SlotLayout;
-pub use item::{FeedMarks, ItemState, ItemWork, SlotUnits};
+pub use item::{FeedProgress, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
 pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 
@@ -100,18 +100,18 @@ impl SaleState {
         version(self.state_version)
     }
 
-    /// Returns whether `called` is the current version of the status or one of the last few
+    /// Returns whether `requested` is the current version of the status or one of the last few
     /// versions.
     #[must_use]
-    pub fn had_version(&self, called: &str, key: &IdKey) -> bool {
+    pub fn had_version(&self, requested: &str, key: &IdKey) -> bool {
         let earlier =
             || (self.row.version.saturating_sub(VERSIONS_SHARED)..=self.row.version).rev();
         let states = |row: u64| {
             Phase::ALL.iter().map(move |phase| state_version(key, &self.row.id, row, *phase))
         };
-        called.len() == VERSION_DIGITS
-            && (called == self.version()
-                || earlier().flat_map(states).any(|state| called == version(state)))
+        requested.len() == VERSION_DIGITS
+            && (requested == self.version()
+                || earlier().flat_map(states).any(|state| requested == version(state)))
     }
 
     /// Returns the item with this name.

@@ -14,20 +14,20 @@ mod peers;
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::database_history::DatabaseHistory;
-use doorbuster_store::{HistoryMemory, Replication};
+use doorbuster_store::{KnownHistories, Replication};
 
 pub(crate) use commit_check::CommitCheck;
 pub use commit_check::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
 pub use history_file::{HistoryFileError, load_history, read_history};
 pub(crate) use history_watch::pause_after_change;
 pub use history_watch::run;
-pub use peers::other_places;
+pub use peers::history_asker;
 
 /// A node's knowledge about its database.
 #[derive(Debug, Default)]
 pub struct DatabaseState {
     /// The newest history that this deployment has used, as far as the node knows.
-    pub memory: HistoryMemory,
+    pub memory: KnownHistories,
     /// Checks whether commits return.
     pub commit_check: CommitCheck,
     /// The state of the standbys at the last check.
@@ -38,7 +38,7 @@ pub struct DatabaseState {
 
 impl DatabaseState {
     /// Creates the state of a node that has not checked its database yet.
-    pub fn new(memory: HistoryMemory) -> Self {
+    pub fn new(memory: KnownHistories) -> Self {
         Self { memory, ..Self::default() }
     }
 

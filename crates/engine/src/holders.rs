@@ -34,7 +34,7 @@ type Shard = Mutex<HashSet<u64, foldhash::fast::FixedState>>;
 /// Hashes of the requests that hold an order. The store confirms each match, so a collision does no
 /// harm.
 #[derive(Debug)]
-pub struct Holders {
+pub struct RequestsWithOrders {
     shards: Vec<Shard>,
     count: AtomicUsize,
     /// Whether the set may lack requests, because it was full when a request arrived, or because it
@@ -53,7 +53,7 @@ pub struct Holders {
     pub journal: Journal,
 }
 
-impl Default for Holders {
+impl Default for RequestsWithOrders {
     fn default() -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -69,7 +69,7 @@ impl Default for Holders {
     }
 }
 
-impl Holders {
+impl RequestsWithOrders {
     fn shard(&self, hash_half: u64) -> &Shard {
         &self.shards[(hash_half >> 58) as usize % SHARDS]
     }
@@ -84,7 +84,8 @@ impl Holders {
         let mut shard = self.shard(hash_half).lock().unwrap_or_else(PoisonError::into_inner);
         if shard.insert(hash_half) {
             self.count.fetch_add(1, Ordering::Relaxed);
-            // The journal is written under the shard's lock; see `Holders::begin_journal`.
+            // The journal is written under the shard's lock; see
+            // `RequestsWithOrders::begin_journal`.
             self.journal.record(hash_half);
         }
     }
@@ -121,7 +122,8 @@ impl Holders {
         self.confirmations.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Forgets all requests. Until [`Holders::finish_rebuild`], any request may hold an order.
+    /// Forgets all requests. Until [`RequestsWithOrders::finish_rebuild`], any request may hold an
+    /// order.
     pub fn begin_rebuild(&self) {
         self.full.store(true, Ordering::Release);
         self.journal.invalidate();

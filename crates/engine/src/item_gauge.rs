@@ -41,7 +41,7 @@ impl ItemGauge {
     }
 
     /// Publishes newer counts. The caller must call this in commit order, and only after the
-    /// requests of the commit's orders are in [`crate::holders::Holders`].
+    /// requests of the commit's orders are in [`crate::holders::RequestsWithOrders`].
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         self.published.fetch_add(1, Ordering::AcqRel);

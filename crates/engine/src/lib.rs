@@ -1,6 +1,7 @@
 //! The engine decides about stock: purchases, the settler, the sales in memory, and the jobs that
 //! keep slots and store in step.
 
+pub mod api_conversion;
 pub mod blocks;
 pub mod buyers_at_limit;
 pub mod cache;
@@ -27,4 +28,3 @@ pub mod settle;
 pub mod slot_layout;
 pub mod unit_demand;
 pub mod waiters;
-pub mod wire;

@@ -31,13 +31,13 @@ use crate::control::JobSignals;
 use crate::database::DatabaseState;
 use crate::edge::EdgeNode;
 use crate::engine::EngineError;
-use crate::holders::Holders;
+use crate::holders::RequestsWithOrders;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;
 use crate::outage_log::OutageLog;
 use crate::scheduler::{Turns, Work};
 use crate::slot_layout::SlotLayout;
-use crate::waiters::{Delivery, VerdictWaiters};
+use crate::waiters::{DeliveryOutcome, VerdictWaiters};
 
 pub use lifecycle::{Jobs, Lifecycle};
 pub use live_nodes::LiveNodes;
@@ -234,7 +234,7 @@ impl Node {
 
     /// Returns the requests that hold an order.
     #[must_use]
-    pub fn holders(&self) -> &Holders {
+    pub fn holders(&self) -> &RequestsWithOrders {
         &self.memory.holders
     }
 
@@ -245,7 +245,11 @@ impl Node {
     }
 
     /// Delivers a ticket's verdict to the requests that wait for it.
-    pub(crate) fn deliver_verdict(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+    pub(crate) fn deliver_verdict(
+        &self,
+        ticket: Token,
+        resolved: TicketVerdict,
+    ) -> DeliveryOutcome {
         self.memory.deliver(ticket, resolved)
     }
 

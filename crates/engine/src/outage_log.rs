@@ -27,7 +27,7 @@ const REQUEST: &str = "server.request_failed";
 
 /// A system that can be unavailable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Away {
+pub enum UnavailableSystem {
     /// The store.
     Store,
     /// The servers that hold slots.
@@ -37,29 +37,29 @@ pub enum Away {
 /// An error that may be part of an outage.
 pub trait FailedCall: std::fmt::Display {
     /// Returns the unavailable system, if the error is part of an outage.
-    fn away(&self) -> Option<Away>;
+    fn away(&self) -> Option<UnavailableSystem>;
 }
 
 impl<E: FailedCall> FailedCall for &E {
-    fn away(&self) -> Option<Away> {
+    fn away(&self) -> Option<UnavailableSystem> {
         (**self).away()
     }
 }
 
 impl FailedCall for StoreError {
-    fn away(&self) -> Option<Away> {
-        matches!(self, Self::Unavailable { .. }).then_some(Away::Store)
+    fn away(&self) -> Option<UnavailableSystem> {
+        matches!(self, Self::Unavailable { .. }).then_some(UnavailableSystem::Store)
     }
 }
 
 impl FailedCall for SlotError {
-    fn away(&self) -> Option<Away> {
-        Some(Away::Slots)
+    fn away(&self) -> Option<UnavailableSystem> {
+        Some(UnavailableSystem::Slots)
     }
 }
 
 impl FailedCall for EngineError {
-    fn away(&self) -> Option<Away> {
+    fn away(&self) -> Option<UnavailableSystem> {
         match self {
             Self::Store(error) => error.away(),
             Self::Slot(error) => error.away(),
@@ -96,17 +96,17 @@ pub struct OutageLog {
 }
 
 impl OutageLog {
-    fn lock(&self, away: Away) -> MutexGuard<'_, Option<Failures>> {
+    fn lock(&self, away: UnavailableSystem) -> MutexGuard<'_, Option<Failures>> {
         let of = match away {
-            Away::Store => &self.store,
-            Away::Slots => &self.slots,
+            UnavailableSystem::Store => &self.store,
+            UnavailableSystem::Slots => &self.slots,
         };
         of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a failed call if the call is part of an outage. Returns false if the caller must log
     /// the failure. `job` is the caller's log event, from a fixed set.
-    pub fn absorbs(&self, error: &impl FailedCall, job: &'static str) -> bool {
+    pub fn count_if_outage(&self, error: &impl FailedCall, job: &'static str) -> bool {
         let Some(away) = error.away() else { return false };
         let now = Instant::now();
         let mut failures = self.lock(away);
@@ -121,7 +121,7 @@ impl OutageLog {
         failures.newest = now;
         failures.error = error.to_string();
         *failures.by_job.entry(job).or_default() += 1;
-        if is_new && away == Away::Slots {
+        if is_new && away == UnavailableSystem::Slots {
             tracing::error!(
                 error = failures.error,
                 event = "slot.outage_began",
@@ -133,15 +133,15 @@ impl OutageLog {
 
     /// Counts a request that failed because of an outage. Returns false if the caller must log the
     /// failure. During an outage, the caller logs only the first failed request.
-    pub fn absorbs_request(&self, error: &impl FailedCall) -> bool {
+    pub fn count_request_if_outage(&self, error: &impl FailedCall) -> bool {
         let is_known = error.away().is_some_and(|away| self.lock(away).is_some());
-        self.absorbs(error, REQUEST) && is_known
+        self.count_if_outage(error, REQUEST) && is_known
     }
 
     /// Logs a summary of each outage, if the summary is due.
     pub(crate) fn check(&self, is_store_available: bool) {
         self.check_slots();
-        let mut failures = self.lock(Away::Store);
+        let mut failures = self.lock(UnavailableSystem::Store);
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
             // The store itself logs this outage, so this module drops the counts of failed calls.
@@ -167,7 +167,7 @@ impl OutageLog {
     }
 
     fn check_slots(&self) {
-        let mut failures = self.lock(Away::Slots);
+        let mut failures = self.lock(UnavailableSystem::Slots);
         let Some(now) = failures.as_mut() else { return };
         if now.newest.elapsed() >= OVER_AFTER {
             let for_ms = (now.newest - now.began).as_millis();
@@ -197,7 +197,7 @@ impl OutageLog {
 macro_rules! warn_unless_away {
     ($outages:expr, $error:expr, event = $event:literal, $($line:tt)+) => {{
         let error = &$error;
-        if $outages.absorbs(error, $event) {
+        if $outages.count_if_outage(error, $event) {
             tracing::debug!(%error, event = $event, $($line)+);
         } else {
             tracing::event!(tracing::Level::WARN, %error, event = $event, $($line)+);
@@ -218,35 +218,39 @@ mod tests {
     #[test]
     fn failures_of_an_unavailable_store_are_counted_and_others_are_not() {
         let outages = OutageLog::default();
-        assert!(outages.absorbs(&unavailable(), "node.lease_failed"));
-        assert!(outages.absorbs(&EngineError::from(unavailable()), "node.lease_failed"));
-        assert!(outages.absorbs(&unavailable(), "audit.run_failed"));
-        assert!(!outages.absorbs(&StoreError::Unexpected("a bug".into()), "audit.run_failed"));
-        assert!(!outages.absorbs(&EngineError::Drain, "audit.run_failed"));
-        let jobs = outages.lock(Away::Store).as_mut().expect("failures").take_jobs();
+        assert!(outages.count_if_outage(&unavailable(), "node.lease_failed"));
+        assert!(outages.count_if_outage(&EngineError::from(unavailable()), "node.lease_failed"));
+        assert!(outages.count_if_outage(&unavailable(), "audit.run_failed"));
+        assert!(
+            !outages.count_if_outage(&StoreError::Unexpected("a bug".into()), "audit.run_failed")
+        );
+        assert!(!outages.count_if_outage(&EngineError::Drain, "audit.run_failed"));
+        let jobs = outages.lock(UnavailableSystem::Store).as_mut().expect("failures").take_jobs();
         assert_eq!(jobs, "node.lease_failed=2 audit.run_failed=1");
-        assert!(outages.lock(Away::Slots).is_none());
+        assert!(outages.lock(UnavailableSystem::Slots).is_none());
     }
 
     #[test]
     fn failures_during_an_outage_that_the_store_logs_are_forgotten() {
         let outages = OutageLog::default();
-        assert!(outages.absorbs(&unavailable(), "node.lease_failed"));
+        assert!(outages.count_if_outage(&unavailable(), "node.lease_failed"));
         outages.check(false);
-        assert!(outages.lock(Away::Store).as_ref().expect("failures").by_job.is_empty());
+        assert!(
+            outages.lock(UnavailableSystem::Store).as_ref().expect("failures").by_job.is_empty()
+        );
     }
 
     #[test]
     fn an_outage_of_slots_ends_when_no_call_fails_any_more() {
         let outages = OutageLog::default();
         let error = SlotError { reason: "no route".into(), may_have_happened: false };
-        assert!(outages.absorbs(&error, "slot.take_failed"));
+        assert!(outages.count_if_outage(&error, "slot.take_failed"));
         outages.check(true);
-        assert!(outages.lock(Away::Slots).is_some());
+        assert!(outages.lock(UnavailableSystem::Slots).is_some());
         let past = Instant::now().checked_sub(OVER_AFTER).expect("a time after the start");
-        outages.lock(Away::Slots).as_mut().expect("failures").newest = past;
-        outages.lock(Away::Slots).as_mut().expect("failures").began = past;
+        outages.lock(UnavailableSystem::Slots).as_mut().expect("failures").newest = past;
+        outages.lock(UnavailableSystem::Slots).as_mut().expect("failures").began = past;
         outages.check(true);
-        assert!(outages.lock(Away::Slots).is_none());
+        assert!(outages.lock(UnavailableSystem::Slots).is_none());
     }
 }

@@ -11,7 +11,7 @@ use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::shared_limit::Counting;
 
 pub use rules::{LimitRules, SCOPES};
-pub use sale_wide::SaleWide;
+pub use sale_wide::SaleWideLimit;
 pub use table::{LimitCell, LimitTable};
 
 /// The kind of a request. Each kind has its own states of limits.
@@ -59,13 +59,13 @@ impl Route {
 /// The limit that all buyers of a sale share, and the sale's counters of refusals.
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
-    sale_wide: [SaleWide; Route::ALL.len()],
+    sale_wide: [SaleWideLimit; Route::ALL.len()],
     refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
 }
 
 impl SaleLimitState {
     /// Returns the limit that all buyers share, for requests on this route.
-    pub fn sale_wide(&self, route: Route) -> &SaleWide {
+    pub fn sale_wide(&self, route: Route) -> &SaleWideLimit {
         &self.sale_wide[route as usize]
     }
 

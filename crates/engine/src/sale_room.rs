@@ -98,13 +98,13 @@ impl SaleRoom<'_> {
     }
 
     /// Returns whether this waiting room opens automatically and is open now.
-    pub fn is_held(&self, now: Millis) -> bool {
+    pub fn is_auto_open(&self, now: Millis) -> bool {
         self.sale.front_door.waiting_room == WaitingRoomMode::Auto
             && now.0 < self.runtime().open_until.load(Ordering::Relaxed)
     }
 
     /// Returns whether the waiting room is open. If it is, visitors without an admission must wait.
     pub fn is_open(&self, now: Millis) -> bool {
-        self.sale.front_door.waiting_room == WaitingRoomMode::Always || self.is_held(now)
+        self.sale.front_door.waiting_room == WaitingRoomMode::Always || self.is_auto_open(now)
     }
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::pacing::{Batch, SettlerPace};
 use doorbuster_core::settle::TicketVerdict;
+use doorbuster_core::settler_pace::{Batch, SettlerPace};
 use doorbuster_core::{Ticket, Verdict};
 use doorbuster_slots::{DeliveryRef, DequeuedTicket};
 use doorbuster_steps::settlement::{self, Effect};
@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::node::Node;
 use crate::notify::EventKind;
 use crate::outage_log;
-use crate::waiters::Delivery;
+use crate::waiters::DeliveryOutcome;
 
 /// Pause before a retry while the store is unreachable.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
@@ -56,7 +56,7 @@ pub async fn run(engine: Arc<Engine>) {
             commit: began.elapsed(),
         };
         previous = began;
-        let wait = pace.linger(batch, engine.node.live_nodes().settler_count());
+        let wait = pace.pause_after_batch(batch, engine.node.live_nodes().settler_count());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -66,7 +66,7 @@ pub async fn run(engine: Arc<Engine>) {
 /// Settles one batch, in the sequence of [`doorbuster_steps::settlement`]. Returns `false` if the
 /// store failed permanently.
 async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
-    failpoint::pass(Failpoint::SettleTaken);
+    failpoint::reach(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
     let mut resolved = Vec::new();
     for effect in settlement::effects() {
@@ -95,7 +95,7 @@ async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdic
         match node.store().settle(tickets.to_vec()).await {
             Ok(resolved) => {
                 node.meter().record_commit(began.elapsed());
-                failpoint::pass(Failpoint::SettleCommitted);
+                failpoint::reach(Failpoint::SettleCommitted);
                 return Some(resolved);
             }
             Err(StoreError::Fatal(_)) => return None,
@@ -126,7 +126,7 @@ async fn acknowledge(engine: &Engine, taken: &[DequeuedTicket]) {
             "failed to acknowledge settled tickets; their slots deliver them again"
         );
     }
-    failpoint::pass(Failpoint::SettleAcknowledged);
+    failpoint::reach(Failpoint::SettleAcknowledged);
 }
 
 fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
@@ -140,7 +140,7 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
         .then(|| (ticket.item, ticket.buyer.clone(), ticket.units))
         .and_then(|(item, buyer, units)| EventKind::from_verdict(&resolved, item, buyer, units));
     let delivery = node.deliver_verdict(ticket.token, resolved);
-    if !matches!(delivery, Delivery::Received(_)) {
+    if !matches!(delivery, DeliveryOutcome::Received(_)) {
         event.into_iter().for_each(|event| node.hub().publish(event));
     }
 }

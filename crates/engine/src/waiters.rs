@@ -51,7 +51,7 @@ struct WaiterEntry {
 
 /// The result of delivering a verdict.
 #[derive(Debug)]
-pub enum Delivery {
+pub enum DeliveryOutcome {
     /// A waiting request received the verdict.
     Received(TicketInfo),
     /// Requests waited for the verdict, but all of them stopped waiting before the verdict arrived.
@@ -123,9 +123,9 @@ impl VerdictWaiters {
     }
 
     /// Delivers a verdict to all waiting requests.
-    pub fn deliver(&self, token: Token, resolved: TicketVerdict) -> Delivery {
+    pub fn deliver(&self, token: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let Some(entry) = self.with_shard(token, |map| map.remove(&token)) else {
-            return Delivery::Unknown;
+            return DeliveryOutcome::Unknown;
         };
         let mut is_received = false;
         for other in entry.others {
@@ -135,8 +135,8 @@ impl VerdictWaiters {
             is_received |= first.send(resolved).is_ok();
         }
         match is_received {
-            true => Delivery::Received(entry.info),
-            false => Delivery::Abandoned(entry.info),
+            true => DeliveryOutcome::Received(entry.info),
+            false => DeliveryOutcome::Abandoned(entry.info),
         }
     }
 

@@ -229,7 +229,7 @@ impl Challenges {
             (PuzzleKind::Image, ChallengeAnswer::Text(text)) => {
                 sealed.text() == Some(normalize_answer(text).as_str())
             }
-            (PuzzleKind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.x()),
+            (PuzzleKind::Slider, ChallengeAnswer::X(x)) => is_in_place(*x, sealed.slider_answer()),
             (PuzzleKind::Work, ChallengeAnswer::Altcha(payload)) => {
                 self.work.iter().any(|keys| keys.check(payload, &sealed.answer))
             }

@@ -83,7 +83,7 @@ pub struct WaitingRoomCounts {
     /// Visitors who are not admitted yet.
     pub waiting: u64,
     /// Visitors whom any node admitted.
-    pub called: u64,
+    pub admitted: u64,
     /// Visitors in this node's memory.
     pub in_memory: u64,
 }
@@ -224,7 +224,7 @@ impl WaitingRooms {
             WaitingRoomMode::Auto => {
                 let room_state = self.room_state(room);
                 self.record_arrival(room, buyer.as_str());
-                if !room_state.is_held_open(node.now()) {
+                if !room_state.is_auto_open(node.now()) {
                     return Ok(Admission::NotNeeded);
                 }
             }
@@ -293,7 +293,7 @@ impl WaitingRooms {
     /// # Errors
     ///
     /// If the store must be read and is unreachable.
-    pub async fn was_open(
+    pub async fn had_room(
         &self,
         node: &Node,
         room: SaleRoom<'_>,

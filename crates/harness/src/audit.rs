@@ -142,7 +142,7 @@ fn read_snapshot(store: &StoreLocation) -> Result<Snapshot, AuditError> {
 
 fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for damage in &snapshot.damage {
-        findings.store("store", damage.clone());
+        findings.add_store_finding("store", damage.clone());
     }
     stock::check(snapshot, findings);
     grants::check(snapshot, findings);

@@ -161,7 +161,7 @@ impl Cluster {
     /// if the plan has no standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
-        standby.follow(&self.postgres)?;
+        standby.rebuild_as_standby_of(&self.postgres)?;
         self.postgres.wait_for_standby()?;
         self.wait_until_nodes_see_standby()
     }

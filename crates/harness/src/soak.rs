@@ -20,7 +20,7 @@ use anyhow::Context;
 
 use crate::cluster::{Cluster, ClusterPlan, Node, Shape};
 
-pub use slope::{Judgement, slope};
+pub use slope::{SlopeCheck, slope};
 
 /// The first part of the run, as a fraction. This part is not judged, because caches are still
 /// filling.
@@ -80,14 +80,14 @@ pub struct SoakReport {
     /// accepted.
     pub events: [u64; 2],
     /// The slope of each sampled value, and the largest allowed slope.
-    pub judgements: Vec<Judgement>,
+    pub judgements: Vec<SlopeCheck>,
 }
 
 impl SoakReport {
     /// Returns whether every slope is allowed and every buyer got an answer.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.lost_answers == 0 && self.judgements.iter().all(Judgement::is_ok)
+        self.lost_answers == 0 && self.judgements.iter().all(SlopeCheck::is_ok)
     }
 
     /// Returns the report as text.

@@ -59,7 +59,7 @@ impl Backends {
     }
 
     /// Removes the tables and keys of an earlier run.
-    pub async fn empty(&self) -> Result<()> {
+    pub async fn clear(&self) -> Result<()> {
         let tables = "DROP SCHEMA public CASCADE; CREATE SCHEMA public;";
         self.db().await?.batch_execute(tables).await?;
         self.redis.run(&redis::cmd("FLUSHALL")).await

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::contract::Answer;
 use crate::driver::{Answers, BuyerRecord, LastAnswer, Target, order_of_arrival};
 use crate::limits::{RUN_WITHIN, TRIES_MAX};
-use crate::product::{ITEM, Product};
+use crate::product::{ITEM, ProductInstallation};
 
 /// The pause before a repeated request.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
@@ -106,7 +106,7 @@ async fn serve<F: Future<Output = Result<Answer>>>(
 ) -> DirectRecord {
     let (begun, mut errors, mut sold) = (Instant::now(), 0, None);
     for _ in 0..TRIES_MAX {
-        match buy(Product::buyer_name(buyer), format!("{sale}-{buyer}")).await {
+        match buy(ProductInstallation::buyer_name(buyer), format!("{sale}-{buyer}")).await {
             Ok(Answer::Sold) => sold = Some(true),
             Ok(Answer::SoldOut) => sold = Some(false),
             Ok(Answer::Busy) => {}
@@ -127,7 +127,7 @@ fn micros(time: Duration) -> u64 {
 /// Runs the buyers in a process on the product's data directory, after the product's server has
 /// stopped. The sale `warm_up` runs before the sale `target`, and only warms up the process.
 pub(crate) async fn measure(
-    product: &Product,
+    product: &ProductInstallation,
     [warm_up, target]: [&Target; 2],
     (buyers, units, level, seed): (i64, i64, usize, u64),
 ) -> Result<Answers> {

@@ -19,7 +19,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use crate::limits::ANSWER_WITHIN;
-use crowd::CrowdSource;
+use crowd::BuyerSource;
 use target::Reply;
 pub use target::{SERIES, Target};
 
@@ -118,7 +118,7 @@ fn send_blocking(
     progress: Arc<Progress>,
 ) -> Result<Answers> {
     let requests = target.requests(crowd)?;
-    let mut source = CrowdSource::new(crowd, target, requests, progress);
+    let mut source = BuyerSource::new(crowd, target, requests, progress);
     let options = LoopOptions {
         addrs,
         connections: crowd.level,

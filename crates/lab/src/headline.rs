@@ -21,7 +21,7 @@ use doorbuster_harness::generator::{
 use serde::Serialize;
 
 use crate::driver::Target;
-use crate::product::Product;
+use crate::product::ProductInstallation;
 use crate::result::{LatencyMs, Machine};
 use crate::shape::Shape;
 
@@ -221,7 +221,7 @@ impl<S: RequestScript> RequestScript for PromisedOrders<S> {
 /// Runs the sale. The server ends when the calling thread ends.
 pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let start = Product::start(&options.program, Shape::Embedded, None);
+    let start = ProductInstallation::start(&options.program, Shape::Embedded, None);
     let mut product = runtime.block_on(start)?;
     let target = runtime.block_on(product.open_sale(STOCK, 1))?;
     let (load, promised) = send(options, &product, &target)?;
@@ -289,7 +289,7 @@ fn report(
 /// Sends the requests. Returns the result and the order ids in the answers.
 fn send(
     options: &HeadlineOptions,
-    product: &Product,
+    product: &ProductInstallation,
     target: &Target,
 ) -> Result<(LoadResult, BTreeSet<String>)> {
     let Target::Product { sale, .. } = target else {

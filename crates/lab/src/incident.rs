@@ -23,7 +23,7 @@ use crate::checker;
 use crate::contract::{Answer, StrategyKind};
 use crate::driver::{self, BuyerLoad, BuyerRecord, LastAnswer, Progress};
 use crate::limits::RUN_WITHIN;
-use crate::product::Product;
+use crate::product::ProductInstallation;
 use crate::registry;
 use crate::servers::{Servers, WorkDir};
 use crate::shape::Shape;
@@ -64,7 +64,7 @@ pub const VARIANTS: [(&str, &str); 6] = [
 
 /// The result of one variant.
 #[derive(Debug, Clone, Serialize)]
-pub struct Variant {
+pub struct VariantReport {
     /// The strategy.
     pub strategy: String,
     /// The text about the variant.
@@ -85,7 +85,7 @@ pub struct IncidentReport {
     /// The seed. It decides which calls take longer than the lock lasts.
     pub seed: u64,
     /// One entry for each variant.
-    pub variants: Vec<Variant>,
+    pub variants: Vec<VariantReport>,
 }
 
 /// The options of an incident.
@@ -122,7 +122,7 @@ pub fn run(options: &IncidentOptions) -> Result<IncidentReport> {
         };
         ensure!(!options.stop.load(Ordering::Relaxed), "the incident was interrupted");
         let found = checker::check_answers(STOCK, &sale.records, &sale.orders);
-        variants.push(Variant {
+        variants.push(VariantReport {
             strategy: id.to_owned(),
             shows,
             stock: STOCK,
@@ -149,7 +149,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
     let entry = registry::find(file).context("no strategy belongs to the variant")?;
     let StrategyKind::Worker(make) = entry.kind else { anyhow::bail!("{id} has no worker") };
     let backends = Backends::new(&servers.addresses(8))?;
-    backends.empty().await?;
+    backends.clear().await?;
     make(&backends).prepare(STOCK).await?;
     let shared = Arc::new(SharedJournal::new(renewal));
     let next = Arc::new(AtomicI64::new(1));
@@ -191,7 +191,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
 
 /// Sells the bottles to the same number of buyers with the product.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
-    let mut product = Product::start(&options.program, Shape::Embedded, None).await?;
+    let mut product = ProductInstallation::start(&options.program, Shape::Embedded, None).await?;
     let target = product.open_sale(STOCK, 1).await?;
     let (level, seed) = (ACTORS.len(), options.seed);
     let crowd =
@@ -243,7 +243,7 @@ impl IncidentReport {
     }
 }
 
-impl Variant {
+impl VariantReport {
     /// Returns the part of the timeline that shows the failure. This part begins shortly before the
     /// first call that takes longer than the lock lasts.
     #[must_use]

@@ -36,7 +36,7 @@ pub struct OrderRow {
 }
 
 /// A running installation.
-pub struct Product {
+pub struct ProductInstallation {
     installation: Installation,
     dir: WorkDir,
     admin_key: String,
@@ -59,7 +59,7 @@ struct EmbeddedServer {
     child: Option<Child>,
 }
 
-impl Product {
+impl ProductInstallation {
     /// Starts an installation, which ends when the calling thread ends. Among every ten connections
     /// from a node to the database, connection number `slow` is slow, counted from 0. With `None`,
     /// no connection is slow.

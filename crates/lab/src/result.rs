@@ -144,7 +144,7 @@ pub struct RunResult {
     pub first_error: Option<String>,
     /// For the embedded shape: the results of the same buyers when they do not use HTTP.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub without_http: Option<WithoutHttp>,
+    pub without_http: Option<DirectRunResult>,
     /// Why the run without HTTP has no result. The report lists this error among its failures.
     #[serde(skip)]
     pub without_http_error: Option<String>,
@@ -152,7 +152,7 @@ pub struct RunResult {
 
 /// The embedded shape without HTTP: the same buyers call the engine in its own process.
 #[derive(Debug, Clone, Serialize)]
-pub struct WithoutHttp {
+pub struct DirectRunResult {
     /// Buyers per second who got their last answer.
     pub throughput_per_second: f64,
     /// The time from a buyer's first call to the last answer.
@@ -335,7 +335,7 @@ pub(crate) struct RunKey {
     pub applies: bool,
 }
 
-impl WithoutHttp {
+impl DirectRunResult {
     /// Combines the measurements of a sale of `stock` units with the checker's findings.
     pub(crate) fn new(answers: &Answers, stock: i64, findings: &Findings) -> Self {
         let stopped_early = (answers.records.len() as u64) < answers.buyers.unsigned_abs();

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::product::Product;
+use crate::product::ProductInstallation;
 use crate::servers::RedisReturn;
 use crate::servers::Servers;
 use crate::servers::Workers;
@@ -12,7 +12,7 @@ pub enum System<'a> {
     /// Workers in front of the shared servers.
     Workers(&'a mut Workers, &'a mut Servers),
     /// An installation of the product.
-    Product(&'a mut Product),
+    Product(&'a mut ProductInstallation),
 }
 
 impl System<'_> {

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_store::HistoryMemory;
+use doorbuster_store::KnownHistories;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,10 +29,10 @@ use parts::{ServerParts, continuous_backup, engine_options, publish_keys, stock_
 pub use settings_reload::Reloader;
 pub use without_http::{DirectAnswer, DirectSale, without_http};
 
-use doorbuster_auth::{Buyers, ExpectedClaims, Operators};
+use doorbuster_auth::{BuyerTokenVerifier, ExpectedClaims, OperatorKeyVerifier};
 use doorbuster_backup::ContinuousBackup;
 use doorbuster_config::{BuyerKeys, Settings, Shape};
-use doorbuster_engine::database::{load_history, other_places};
+use doorbuster_engine::database::{history_asker, load_history};
 use doorbuster_engine::edge::keys;
 use doorbuster_engine::engine::{Engine, EngineError, expose_urls};
 use doorbuster_secrets::{self as secrets, Secrets};
@@ -144,7 +144,7 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         secrets::check_directory(&path)?;
     }
     let history = match settings.shape {
-        Shape::Embedded | Shape::Edge { .. } => HistoryMemory::default(),
+        Shape::Embedded | Shape::Edge { .. } => KnownHistories::default(),
         Shape::Postgres { .. } | Shape::Cluster { .. } => {
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
@@ -152,7 +152,7 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             // Otherwise it could read them from an outdated database, such as an old primary. The
             // engine asks the peers only later, so this code asks them now. This code cannot ask
             // Redis, because the names of the keys in Redis depend on a secret.
-            let ask = other_places(&history, None, settings.peers.clone());
+            let ask = history_asker(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
             }
@@ -177,7 +177,7 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
 async fn open_engine(
     settings: &Settings,
     secrets: &Secrets,
-    history: HistoryMemory,
+    history: KnownHistories,
 ) -> Result<(Arc<Engine>, oneshot::Receiver<String>, Option<ContinuousBackup>), ServeError> {
     let (failed, fatal) = oneshot::channel();
     let backup = continuous_backup(settings)?;
@@ -273,13 +273,13 @@ async fn build_app(
         audience: settings.auth.audience.clone(),
     };
     let buyers = match (&secrets.buyer, &settings.auth.buyers) {
-        (Some(secret), _) => Buyers::with_secret(secret, expected),
+        (Some(secret), _) => BuyerTokenVerifier::with_secret(secret, expected),
         (None, Some(keys @ (BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)))) => {
-            Buyers::with_keys(keys, expected).await?
+            BuyerTokenVerifier::with_keys(keys, expected).await?
         }
         (None, _) => unreachable!("without public keys there is a secret"),
     };
-    let operators = Operators::new(&secrets.admin_key);
+    let operators = OperatorKeyVerifier::new(&secrets.admin_key);
     let is_edge = engine.node.edge().is_some();
     if !is_edge {
         operators.replace_keys(engine.node.store().keys().await.map_err(EngineError::from)?);

@@ -47,7 +47,7 @@ impl AddressGuard {
     /// Resolves a URL's host name, if the URL has one. Returns an error with the reason if the name
     /// resolves to a private address. A name that cannot be resolved now is accepted, because it
     /// may resolve later.
-    pub async fn look_up(&self, url: &Url) -> Result<(), &'static str> {
+    pub async fn refuse_private_host(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
             return Ok(());
         };

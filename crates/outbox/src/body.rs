@@ -10,9 +10,9 @@ use doorbuster_core::event::{Actor, Event, EventType, Subject};
 use doorbuster_core::money::{Payment, PaymentState, Refund, RefundId, RefundState};
 use doorbuster_core::outbox::ordering_key;
 use doorbuster_core::{IdKey, Millis, Units};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::Catalogue;
 use doorbuster_engine::order_link::order_link;
-use doorbuster_engine::wire;
 use doorbuster_store::StoredEvent;
 
 use super::receiver::Message;
@@ -53,10 +53,10 @@ pub(super) fn message(
     let body = notification::Notification {
         id: &id,
         what: what.as_str(),
-        timestamp: wire::time(at),
+        timestamp: api_conversion::time(at),
         data,
     };
-    let body = serde_json::to_vec(&body).expect("wire types serialise into memory").into();
+    let body = serde_json::to_vec(&body).expect("API types serialise into memory").into();
     Some(Message { id, what, key: ordering_key(&stored.event), at, body })
 }
 
@@ -67,7 +67,7 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
             let link = (event.what == EventType::OrderReserved)
                 .then(|| order_link(links.key, links.origin, order.id));
             NotificationData::Order(OrderData {
-                order: wire::order_in(catalogue, order)?,
+                order: api_conversion::order_in(catalogue, order)?,
                 from_waitlist,
                 link,
             })
@@ -75,17 +75,17 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // A buyer causes a refusal only by leaving the waitlist. So this ticket is a waitlist
-            // entry.
+            // A buyer ends a ticket only by leaving the waitlist. So a ticket that a buyer ended is
+            // a waitlist entry.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,
                 Actor::Provider(_) | Actor::Operator(_) | Actor::Engine => {
-                    wire::refusal_code(*verdict)
+                    api_conversion::refusal_code(*verdict)
                 }
             };
             NotificationData::Refused(RefusedData {
-                order: wire::refused(*id, buyer.as_str(), item, units, code),
+                order: api_conversion::refused(*id, buyer.as_str(), item, units, code),
             })
         }
         Subject::Payment { .. } => NotificationData::Payment(payment(event)?),
@@ -111,7 +111,7 @@ fn reversal(event: &Event) -> Option<Reversal> {
     Some(Reversal {
         payment: payment.0.clone(),
         order: order.clone(),
-        amount: wire::amount(money.minor, &money.currency),
+        amount: api_conversion::amount(money.minor, &money.currency),
         kind: *kind,
         dispute: dispute.clone(),
         stands: *stands,
@@ -154,5 +154,8 @@ fn payment(event: &Event) -> Option<PaymentData> {
         state: PaymentState::Refunded,
         at: event.at,
     };
-    Some(PaymentData { payment: wire::payment(&payment), refund: wire::refund(&refund) })
+    Some(PaymentData {
+        payment: api_conversion::payment(&payment),
+        refund: api_conversion::refund(&refund),
+    })
 }

@@ -102,11 +102,11 @@ impl Brokers {
     }
 
     /// Drops the connections of endpoints that were removed or disabled.
-    pub(super) fn retain_endpoints(&self, has_leases: impl Fn(&str) -> bool) {
+    pub(super) fn retain_endpoints(&self, is_served: impl Fn(&str) -> bool) {
         self.made
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .retain(|endpoint, _| has_leases(endpoint));
+            .retain(|endpoint, _| is_served(endpoint));
     }
 
     fn broker(&self, endpoint: &Endpoint, address: &Address) -> Result<Arc<Broker>, DeliveryError> {

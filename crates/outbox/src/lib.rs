@@ -140,7 +140,7 @@ impl Outbox {
             return Ok((EndpointKind::Broker, text.to_owned()));
         }
         let url = address_guard::check(text, &self.guard)?;
-        self.guard.look_up(&url).await?;
+        self.guard.refuse_private_host(&url).await?;
         Ok((EndpointKind::Webhook, url.to_string()))
     }
 
@@ -210,7 +210,7 @@ impl Outbox {
             }
             match self.assign_positions().await {
                 Ok(()) => {
-                    failpoint::pass(Failpoint::OutboxSequenced);
+                    failpoint::reach(Failpoint::OutboxSequenced);
                     self.new_events.send_modify(|new_events| *new_events += 1);
                 }
                 Err(error) => {

@@ -32,7 +32,7 @@ impl AttemptOutcome {
 #[derive(Debug, Default)]
 pub struct DeliveryMetrics {
     sent: [[AtomicU64; 3]; 2],
-    forgotten: AtomicU64,
+    deleted: AtomicU64,
 }
 
 impl DeliveryMetrics {
@@ -40,8 +40,8 @@ impl DeliveryMetrics {
         self.sent[at(kind)][sent as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn delete_expired(&self, rows: usize) {
-        self.forgotten.fetch_add(rows as u64, Ordering::Relaxed);
+    pub(super) fn count_deleted(&self, rows: usize) {
+        self.deleted.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
     /// Returns the number of attempts of this kind with this outcome.
@@ -50,8 +50,8 @@ impl DeliveryMetrics {
     }
 
     /// Returns the number of expired rows that this node has deleted.
-    pub fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::Relaxed)
+    pub fn deleted(&self) -> u64 {
+        self.deleted.load(Ordering::Relaxed)
     }
 }
 

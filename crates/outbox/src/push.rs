@@ -130,10 +130,10 @@ impl WebPush {
     /// full, removes ended subscriptions first.
     fn may_add(&self, node: &Node, buyer: &BuyerId, endpoint: &str) -> bool {
         let mut readers = self.lock();
-        if readers.room() == 0 {
+        if readers.remaining_capacity() == 0 {
             readers.remove_ended(node.now());
         }
-        readers.room() > 0 || readers.has_browser(buyer, endpoint)
+        readers.remaining_capacity() > 0 || readers.has_browser(buyer, endpoint)
     }
 
     /// Adds a subscription to this node's memory, or updates its end time there. Returns false if
@@ -146,7 +146,7 @@ impl WebPush {
             reader.ends_at = until;
             return true;
         }
-        if readers.room() == 0 {
+        if readers.remaining_capacity() == 0 {
             return false;
         }
         let events = node.hub().subscribe(Some(buyer.clone()), Vec::new(), usize::MAX, None);

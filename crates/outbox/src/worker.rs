@@ -199,7 +199,7 @@ impl Worker<'_> {
         if !self.notes.is_empty() {
             self.outbox.node.store().record_deliveries(self.id, self.notes.clone()).await?;
             self.notes.clear();
-            failpoint::pass(Failpoint::OutboxNoted);
+            failpoint::reach(Failpoint::OutboxNoted);
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Worker<'_> {
             self.record_dead_letter(parcel.position, parcel.error.as_deref());
         }
         let is_there = self.outbox.node.store().advance_endpoint(self.id, progress).await?;
-        failpoint::pass(Failpoint::OutboxAdvanced);
+        failpoint::reach(Failpoint::OutboxAdvanced);
         self.queue.confirm_advance();
         Ok(is_there)
     }
@@ -235,7 +235,7 @@ impl Worker<'_> {
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
         if !page.is_empty() {
-            failpoint::pass(Failpoint::OutboxRead);
+            failpoint::reach(Failpoint::OutboxRead);
         }
         self.may_have_more = page.len() == room;
         for read in page {
@@ -251,7 +251,7 @@ impl Worker<'_> {
                     endpoint.wanted.has(&unreadable.what),
                 ),
             };
-            self.queue.read(position, &ordering_key, is_wanted);
+            self.queue.add(position, &ordering_key, is_wanted);
             if is_wanted {
                 self.events.insert(position, Arc::new(read));
             } else {
@@ -304,7 +304,7 @@ impl Worker<'_> {
             return Ok(());
         }
         if answer.is_ok() {
-            failpoint::pass(Failpoint::OutboxSent);
+            failpoint::reach(Failpoint::OutboxSent);
         }
         let was_open = self.queue.is_open();
         let (delivery_outcome, error) = delivery_outcome(answer);
@@ -312,7 +312,7 @@ impl Worker<'_> {
         self.can_advance = true;
         let was_sent = !matches!(delivery_outcome, SendOutcome::Deferred { .. });
         let now = self.outbox.node.now();
-        let note = self.queue.done(position, delivery_outcome, now, rand::random());
+        let note = self.queue.record(position, delivery_outcome, now, rand::random());
         if was_sent {
             self.outbox.meter.count(
                 self.kind,
@@ -332,7 +332,7 @@ impl Worker<'_> {
 
     /// Logs an event that became a dead letter.
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
-        failpoint::pass(Failpoint::OutboxDead);
+        failpoint::reach(Failpoint::OutboxDead);
         self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }

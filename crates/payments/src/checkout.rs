@@ -84,9 +84,9 @@ impl Payments {
             }
             Err(error) => return Ok(CheckoutResult::Unavailable(error)),
         };
-        failpoint::pass(Failpoint::CheckoutAsked);
+        failpoint::reach(Failpoint::CheckoutAsked);
         let kept = self.store_checkout(&order, opened).await;
-        failpoint::pass(Failpoint::CheckoutKept);
+        failpoint::reach(Failpoint::CheckoutKept);
         kept
     }
 
@@ -106,7 +106,7 @@ impl Payments {
         }
         match self.provider.close(&order.id, &kept.session).await {
             Ok(CheckoutStatus::Closed) => {
-                failpoint::pass(Failpoint::CheckoutClosed);
+                failpoint::reach(Failpoint::CheckoutClosed);
                 self.node.store().close_checkout(order.id, kept.session.clone()).await?;
                 Ok(None)
             }

@@ -16,7 +16,7 @@ mod pacer;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use doorbuster_core::limits::with_jitter;
+use doorbuster_core::backoff::with_jitter;
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
 use doorbuster_engine::engine::EngineError;
@@ -88,14 +88,14 @@ impl<'a> CheckoutQueries<'a> {
         let payments = self.payments;
         let (mut waiting, is_full) = payments.next_page(&self.in_progress).await;
         let held_back = self.silence.split_off_waiting(&mut waiting, self.asking.len());
-        let no_answer = self.silence.is_confirmed(Instant::now());
-        let mut all_noted = payments.postpone_all(held_back, no_answer).await;
+        let unanswered = self.silence.is_confirmed(Instant::now());
+        let mut all_noted = payments.postpone_all(held_back, unanswered).await;
         let next_read = tokio::time::sleep(POLL_INTERVAL);
         let latest_read = tokio::time::sleep(READ_WITHIN);
         tokio::pin!(next_read, latest_read);
         loop {
             self.start_requests(&mut waiting);
-            let free = self.silence.free_slots(self.asking.len());
+            let free = self.silence.requests_allowed(self.asking.len());
             let is_paced = free > 0 && !waiting.is_empty();
             let pause = self.pacer.wait(Instant::now()).unwrap_or_default();
             let goes_on = self.silence.is_silent() || free > 0;
@@ -142,7 +142,7 @@ impl<'a> CheckoutQueries<'a> {
     /// the last checkout of `waiting`.
     fn start_requests(&mut self, waiting: &mut Vec<(Checkout, Order)>) {
         let payments = self.payments;
-        while self.silence.free_slots(self.asking.len()) > 0
+        while self.silence.requests_allowed(self.asking.len()) > 0
             && self.pacer.wait(Instant::now()).is_none()
             && let Some((checkout, order)) = waiting.pop()
         {
@@ -227,9 +227,9 @@ impl Payments {
 
     /// Postpones many checkouts while the provider is silent, without asking the provider about
     /// them. Returns `false` if the store failed.
-    async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, no_answer: bool) -> bool {
+    async fn postpone_all(&self, held_back: Vec<(Checkout, Order)>, unanswered: bool) -> bool {
         let later = held_back.into_iter().map(|(checkout, order)| {
-            self.postponement(checkout, &order, no_answer, SILENT_RETRY_MIN_MS)
+            self.postponement(checkout, &order, unanswered, SILENT_RETRY_MIN_MS)
         });
         for some in later.collect::<Vec<_>>().chunks(PUT_OFF_AT_ONCE) {
             if let Err(error) = self.node.store().defer_checkouts(some.to_vec()).await {
@@ -245,15 +245,15 @@ impl Payments {
         true
     }
 
-    /// Postpones the next request about one checkout. If `no_answer` is true, the grace period of a
-    /// due order begins.
+    /// Postpones the next request about one checkout. If `unanswered` is true, the grace period of
+    /// a due order begins.
     async fn postpone(
         &self,
         checkout: Checkout,
         order: &Order,
-        no_answer: bool,
+        unanswered: bool,
     ) -> Result<(), EngineError> {
-        let later = self.postponement(checkout, order, no_answer, 0);
+        let later = self.postponement(checkout, order, unanswered, 0);
         self.node.store().defer_checkouts(vec![later]).await?;
         Ok(())
     }
@@ -262,7 +262,7 @@ impl Payments {
         &self,
         checkout: Checkout,
         order: &Order,
-        no_answer: bool,
+        unanswered: bool,
         least_ms: i64,
     ) -> CheckoutDeferral {
         let ms = retry_after_ms(order.state, waiting_ms(order, self.node.now())).max(least_ms);
@@ -270,7 +270,7 @@ impl Payments {
             order: order.id,
             session: checkout.session,
             ms: with_jitter(ms, rand::random()),
-            no_answer,
+            unanswered,
         }
     }
 

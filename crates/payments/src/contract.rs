@@ -56,7 +56,7 @@ pub enum ProviderMessage {
         /// The refund.
         id: RefundId,
         /// The new progress.
-        news: RefundUpdate,
+        update: RefundUpdate,
         /// The reversal to record if this installation did not request the refund.
         if_not_ours: Option<Reversal>,
     },

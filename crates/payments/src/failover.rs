@@ -79,7 +79,7 @@ impl AppliedPayments {
 
     /// Returns the fencing number of the database history for which the payments were last read. If
     /// this number changes while a payment is applied, the payment must be applied again.
-    pub(super) fn read_for(&self) -> i64 {
+    pub(super) fn payments_read_at_fence(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
 
@@ -299,7 +299,7 @@ mod tests {
         let read = applied.read(2);
         let first: Vec<&str> = read[..3].iter().map(|capture| &*capture.event).collect();
         assert_eq!((read.len(), first), (KEPT_MAX - 2, vec!["2", "4", "6"]));
-        assert_eq!(applied.read_for(), 2);
+        assert_eq!(applied.payments_read_at_fence(), 2);
     }
 
     #[tokio::test]

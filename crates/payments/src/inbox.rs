@@ -26,14 +26,14 @@ impl Payments {
         let outcome = match message {
             ProviderMessage::Captured(capture) => self.apply_capture(capture).await?,
             ProviderMessage::FailedPayment(failed) => self.apply_failure(failed).await?,
-            ProviderMessage::Refund { event, id, news, if_not_ours } => {
+            ProviderMessage::Refund { event, id, update, if_not_ours } => {
                 let provider = self.provider.name().to_owned();
-                let came_back = if let RefundUpdate::CameBack(why) = &news {
+                let came_back = if let RefundUpdate::CameBack(why) = &update {
                     Some((id.0.clone(), why.clone()))
                 } else {
                     None
                 };
-                let settled = self.node.store().settle_refund(provider, event, id, news).await?;
+                let settled = self.node.store().settle_refund(provider, event, id, update).await?;
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                 {
@@ -82,14 +82,14 @@ impl Payments {
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
         let Some(applied) = &self.applied else { return self.capture(capture).await };
-        let read_for = applied.read_for();
+        let read_for = applied.payments_read_at_fence();
         let outcome = self.capture(capture.clone()).await?;
         if outcome == PaymentEventOutcome::Paid {
             applied.add(capture.clone());
             // After a failover, `follow_failovers` reads the remembered payments and applies them
             // again. If it read them before this payment was added, it did not apply this payment.
             // So this payment is applied again here.
-            if applied.read_for() != read_for {
+            if applied.payments_read_at_fence() != read_for {
                 self.capture(capture).await?;
             }
         }

@@ -68,7 +68,7 @@ impl Payments {
     }
 
     async fn check_refund(&self, refund: Refund) -> Result<(), EngineError> {
-        failpoint::pass(Failpoint::RefundDue);
+        failpoint::reach(Failpoint::RefundDue);
         let result = match () {
             () if refund.provider != self.provider.name() => {
                 let why = format!(
@@ -81,17 +81,17 @@ impl Payments {
             () if refund.accepted => self.provider.refund_status(&refund).await,
             () => self.provider.refund(&refund).await,
         };
-        failpoint::pass(Failpoint::RefundAsked);
-        let news = result.unwrap_or_else(|error| {
+        failpoint::reach(Failpoint::RefundAsked);
+        let update = result.unwrap_or_else(|error| {
             RefundUpdate::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
         });
-        self.meter.count_refund(match &news {
+        self.meter.count_refund(match &update {
             RefundUpdate::Accepted { .. } | RefundUpdate::CheckAgain { .. } => RefundStep::Accepted,
             RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundStep::Settled,
             RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
         });
-        let noted = self.node.store().answer_refund(refund, news).await?;
-        failpoint::pass(Failpoint::RefundNoted);
+        let noted = self.node.store().answer_refund(refund, update).await?;
+        failpoint::reach(Failpoint::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();
             tracing::error!(

@@ -66,7 +66,7 @@ pub struct Sandbox {
 
 /// A checkout.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Session {
+struct SandboxCheckout {
     order: String,
     title: String,
     units: u32,
@@ -118,7 +118,7 @@ struct PendingMessage {
     notice: String,
 }
 
-impl Session {
+impl SandboxCheckout {
     fn money(&self) -> Money {
         Money { minor: self.amount_minor, currency: self.currency.clone() }
     }
@@ -150,7 +150,7 @@ impl Sandbox {
         let hash =
             blake3::hash(format!("{}\0{}", wanted.key, self.session_secret()).as_bytes()).to_hex();
         let id = format!("cs_{}", &hash[..32]);
-        let session = Session {
+        let session = SandboxCheckout {
             order: wanted.order.to_string(),
             title: wanted.title.clone(),
             units: wanted.units,
@@ -238,8 +238,9 @@ impl Sandbox {
             return Ok(unknown);
         };
         let now = self.node.now();
-        let notice = self.announce(&id, now.plus(REFUND_TAKES_MS)).await.map_err(unavailable)?;
-        failpoint::pass(Failpoint::SandboxRefundAnnounced);
+        let notice =
+            self.schedule_message(&id, now.plus(REFUND_TAKES_MS)).await.map_err(unavailable)?;
+        failpoint::reach(Failpoint::SandboxRefundAnnounced);
         let taken = self.update_session(&id, |session| {
             let (money, order) = (session.money(), session.order.clone());
             let paid = session.payments.iter_mut().find(|p| p.id == *payment)?;
@@ -280,7 +281,7 @@ impl Sandbox {
     }
 
     /// Reads a stored session.
-    async fn session(&self, id: &str) -> Result<Option<Session>, EngineError> {
+    async fn session(&self, id: &str) -> Result<Option<SandboxCheckout>, EngineError> {
         let found = self.node.store().sandbox_get(&session_key(id)).await?;
         Ok(found.as_deref().and_then(|text| serde_json::from_str(text).ok()))
     }
@@ -289,7 +290,7 @@ impl Sandbox {
     async fn update_session<T>(
         &self,
         id: &str,
-        update_session: impl Fn(&mut Session) -> T,
+        update_session: impl Fn(&mut SandboxCheckout) -> T,
     ) -> Result<Option<T>, EngineError> {
         for _ in 0..TRIES_MAX {
             let Some(old) = self.node.store().sandbox_get(&session_key(id)).await? else {
@@ -312,7 +313,7 @@ fn session_key(session: &str) -> String {
     format!("session/{session}")
 }
 
-fn session_json(session: &Session) -> String {
+fn session_json(session: &SandboxCheckout) -> String {
     serde_json::to_string(session).expect("plain data serialises into memory")
 }
 

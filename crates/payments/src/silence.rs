@@ -86,7 +86,7 @@ impl ProviderSilence {
     }
 
     /// Returns how many more requests may start while `asking` requests are running.
-    pub(super) fn free_slots(&self, asking: usize) -> usize {
+    pub(super) fn requests_allowed(&self, asking: usize) -> usize {
         let at_once = if self.is_silent() { PROBES_MAX } else { AT_ONCE };
         at_once.saturating_sub(asking)
     }
@@ -98,7 +98,7 @@ impl ProviderSilence {
         if !self.is_silent() {
             return Vec::new();
         }
-        let held_back = waiting.len().saturating_sub(self.free_slots(asking));
+        let held_back = waiting.len().saturating_sub(self.requests_allowed(asking));
         waiting.drain(..held_back).collect()
     }
 }
@@ -139,12 +139,19 @@ mod tests {
         let mut waiting: Vec<u32> = (0..100).collect();
         let silence = ProviderSilence::default();
         assert_eq!(
-            (silence.free_slots(0), silence.free_slots(AT_ONCE - 1), silence.free_slots(AT_ONCE)),
+            (
+                silence.requests_allowed(0),
+                silence.requests_allowed(AT_ONCE - 1),
+                silence.requests_allowed(AT_ONCE)
+            ),
             (AT_ONCE, 1, 0)
         );
         assert!(silence.split_off_waiting(&mut waiting, 0).is_empty() && waiting.len() == 100);
         let silence = silent();
-        assert_eq!((silence.free_slots(1), silence.free_slots(AT_ONCE)), (PROBES_MAX - 1, 0));
+        assert_eq!(
+            (silence.requests_allowed(1), silence.requests_allowed(AT_ONCE)),
+            (PROBES_MAX - 1, 0)
+        );
         assert_eq!(silence.split_off_waiting(&mut waiting, 1).len(), 100 - PROBES_MAX + 1);
         assert_eq!(waiting, (100 - PROBES_MAX as u32 + 1..100).collect::<Vec<_>>());
         assert!(

@@ -245,8 +245,8 @@ impl Stripe {
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
-            if let Some(refund_news) = refund_progress(&all, refund).filter(|_| covers) {
-                return Ok(refund_news);
+            if let Some(refund_update) = refund_progress(&all, refund).filter(|_| covers) {
+                return Ok(refund_update);
             }
         }
         let form = [
@@ -262,7 +262,7 @@ impl Stripe {
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }
-            Ok(made) => Ok(event::refund_news(&made)),
+            Ok(made) => Ok(event::refund_update(&made)),
             // Either a person refunded the payment at Stripe, or Stripe forgot the key. In both
             // cases, the existing refunds show the progress.
             Err(error) if error.code.as_deref() == Some("charge_already_refunded") => {

@@ -24,7 +24,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use doorbuster_core::IdKey;
-use doorbuster_store::{BackupFile, HistoryMemory, shared_secret, stored_secret};
+use doorbuster_store::{BackupFile, KnownHistories, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
 
 use doorbuster_base::secret_format::{self, hex, parse_id_key, parse_key};
@@ -89,7 +89,7 @@ pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
 /// If the data directory or the shared store cannot be read or written.
 pub async fn load_or_create_all(
     settings: &Settings,
-    history: &HistoryMemory,
+    history: &KnownHistories,
 ) -> Result<Secrets, SecretsError> {
     let buyer = match &settings.auth.buyers {
         Some(BuyerKeys::JwksFile(_) | BuyerKeys::JwksUrl(_)) => None,
@@ -254,7 +254,7 @@ fn location(settings: &Settings) -> String {
 /// Returns the secret `name`, or creates it if it is missing. Also returns whether it is new.
 async fn load_or_create(
     settings: &Settings,
-    history: &HistoryMemory,
+    history: &KnownHistories,
     name: &'static str,
 ) -> Result<(SecretString, bool), SecretsError> {
     let (secret, is_new) = match settings.shape.store() {

@@ -14,10 +14,10 @@ fn settings(dir: &Path) -> Settings {
 async fn secrets_are_created_once_and_only_their_owner_can_read_them() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
-    let first = load_or_create_all(&settings, &HistoryMemory::default())
+    let first = load_or_create_all(&settings, &KnownHistories::default())
         .await
         .expect("a writable directory");
-    let again = load_or_create_all(&settings, &HistoryMemory::default())
+    let again = load_or_create_all(&settings, &KnownHistories::default())
         .await
         .expect("a writable directory");
     assert!(first.admin_key_is_new && !again.admin_key_is_new);
@@ -56,7 +56,7 @@ fn all_concurrent_writers_of_a_secret_get_the_same_one() {
 async fn an_empty_or_short_secret_is_refused_and_not_replaced() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
-    let load = async || load_or_create_all(&settings, &HistoryMemory::default()).await;
+    let load = async || load_or_create_all(&settings, &KnownHistories::default()).await;
     load().await.expect("a writable directory");
     for name in FILES {
         let path = settings.data_dir.join(name);
@@ -83,13 +83,16 @@ async fn a_damaged_id_key_is_refused_and_not_replaced() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
     drop(
-        load_or_create_all(&settings, &HistoryMemory::default())
+        load_or_create_all(&settings, &KnownHistories::default())
             .await
             .expect("a writable directory"),
     );
     for bad in ["", "zz", &"0".repeat(63), &"0".repeat(66), "é"] {
         fs::write(settings.data_dir.join("id_key"), bad).expect("writable");
-        assert!(load_or_create_all(&settings, &HistoryMemory::default()).await.is_err(), "{bad:?}");
+        assert!(
+            load_or_create_all(&settings, &KnownHistories::default()).await.is_err(),
+            "{bad:?}"
+        );
     }
 }
 
@@ -100,7 +103,7 @@ async fn the_buyer_secret_is_read_and_never_created() {
     let text = buyer_secret(&settings).await.expect_err("there is no secret").to_string();
     assert!(text.contains("start the server once") && text.contains("auth.buyer_secret"), "{text}");
     assert!(!settings.data_dir.exists());
-    let made = load_or_create_all(&settings, &HistoryMemory::default())
+    let made = load_or_create_all(&settings, &KnownHistories::default())
         .await
         .expect("a writable directory")
         .buyer

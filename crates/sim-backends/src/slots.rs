@@ -1,7 +1,7 @@
 //! Compares real slots with the reference slot, call by call.
 use std::time::Duration;
 
-use doorbuster_core::{Delivery, SlotKey, Token};
+use doorbuster_core::{QueuedTicket, SlotKey, Token};
 use doorbuster_sim::recorded::RecordedRun;
 use doorbuster_sim::state::{Call, RecordedCall, SlotReply};
 use doorbuster_slots::{DeliveryRef as Acknowledged, SlotError, Slots};
@@ -137,11 +137,11 @@ impl SlotComparer {
         &mut self,
         at_most: usize,
         expected: &SlotReply,
-    ) -> Result<Vec<Delivery>, SlotError> {
+    ) -> Result<Vec<QueuedTicket>, SlotError> {
         let SlotReply::Taken(expected) = expected else { return Ok(Vec::new()) };
         let acknowledged = &self.acknowledged;
         let is_news =
-            |delivery: &Delivery| !acknowledged.contains(&(delivery.at, delivery.ticket.token));
+            |delivery: &QueuedTicket| !acknowledged.contains(&(delivery.at, delivery.ticket.token));
         let mut taken = Vec::new();
         while taken.len() < expected.len() {
             let Ok(some) = timeout(ARRIVES_WITHIN, self.slots.take(at_most - taken.len())).await

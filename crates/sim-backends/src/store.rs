@@ -255,7 +255,7 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, 
         }
         Tx::RecordUnanswered(id, session, _) => {
             let it =
-                CheckoutDeferral { order: *id, session: session.clone(), ms: 0, no_answer: true };
+                CheckoutDeferral { order: *id, session: session.clone(), ms: 0, unanswered: true };
             TxResult::Taken(store.defer_checkouts(vec![it]).await? == 1)
         }
         Tx::RecallBegin(id, grant, target, units) => {
@@ -287,14 +287,14 @@ async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<TxResult, StoreError> 
             TxResult::CaptureOutcome(store.capture(capture.clone(), *last).await?)
         }
         Tx::FailPayment(capture, _) => TxResult::Taken(store.fail_payment(capture.clone()).await?),
-        Tx::SettleRefund(event, id, news, _) => {
+        Tx::SettleRefund(event, id, update, _) => {
             let outcome = store
-                .settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), news.clone())
+                .settle_refund(rules::PROVIDER.into(), event.clone(), id.clone(), update.clone())
                 .await?;
             TxResult::Taken(outcome == RefundMessageOutcome::Applied)
         }
-        Tx::AnswerRefund(requested, news, _) => {
-            TxResult::Refund(store.answer_refund(requested.clone(), news.clone()).await?)
+        Tx::AnswerRefund(requested, update, _) => {
+            TxResult::Refund(store.answer_refund(requested.clone(), update.clone()).await?)
         }
         Tx::RetryRefund(id, _) => TxResult::Refund(store.retry_refund(id.clone()).await?),
         _ => TxResult::Nothing,

@@ -131,7 +131,7 @@ impl Checker {
     }
 
     /// Records a broken promise. Only the first broken promise is kept.
-    pub(crate) fn find(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
+    pub(crate) fn record_finding(&mut self, what: &'static str, detail: impl FnOnce() -> String) {
         if self.finding.is_none() {
             self.finding = Some(Finding { what, detail: detail() });
         }
@@ -139,7 +139,7 @@ impl Checker {
 
     fn check(&mut self, holds: bool, what: &'static str, detail: impl FnOnce() -> String) {
         if !holds {
-            self.find(what, detail);
+            self.record_finding(what, detail);
         }
     }
 

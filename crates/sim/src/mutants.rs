@@ -6,7 +6,7 @@ use crate::checker::Finding;
 use crate::op::Case;
 use crate::profile;
 use crate::reproduction::{Reproduction, directed_dir};
-use crate::run::{BrokenSeed, SimPlan, run, run_case};
+use crate::run::{FailingSeed, SimPlan, run, run_case};
 use crate::shrink::shrink;
 
 /// The results of the runs without one rule.
@@ -17,7 +17,7 @@ pub struct MutantResult {
     /// The number of seeds until the first finding. `None` if no seed has a finding.
     pub seeds: Option<u64>,
     /// The first finding.
-    pub broken: Option<BrokenSeed>,
+    pub broken: Option<FailingSeed>,
     /// The finding of the rule's own list of operations. The list is stored in the directory
     /// `directed`. `None` if the rule has no list there, or if the list has no finding.
     pub directed: Option<Finding>,
@@ -53,14 +53,14 @@ fn run_mutant(rule: Rule, plan: SimPlan, directed: &[(String, Reproduction)]) ->
 /// Returns a short list of operations that detects the removal of a rule. The list is made from a
 /// seed that detects the removal.
 #[must_use]
-pub fn directed_list(rule: Rule, broken: &BrokenSeed) -> Reproduction {
+pub fn directed_list(rule: Rule, broken: &FailingSeed) -> Reproduction {
     shortest(broken, Some(rule))
 }
 
 /// Returns a short list of operations that breaks the same promise as the seed. If the rule
 /// `without` is given, the list breaks the promise only when this rule is removed.
 #[must_use]
-pub fn shortest(broken: &BrokenSeed, without: Option<Rule>) -> Reproduction {
+pub fn shortest(broken: &FailingSeed, without: Option<Rule>) -> Reproduction {
     let run = |case: &Case| {
         remove(without);
         let finding = run_case(case);

@@ -51,7 +51,7 @@ pub enum Op {
         /// The index among the parked attempts.
         attempt: u8,
     },
-    /// A buyer cancels an unpaid order. An operator uses [`waitlist::Waitlist::TakeAway`].
+    /// A buyer cancels an unpaid order. An operator uses [`waitlist::WaitlistOp::TakeAway`].
     Cancel {
         /// The index among all orders.
         order: u8,
@@ -389,7 +389,7 @@ pub enum Op {
         worker: u8,
     },
     /// An operation on a waitlist.
-    Waitlist(waitlist::Waitlist),
+    Waitlist(waitlist::WaitlistOp),
     /// An operation on a spread.
-    Respread(spread::Respread),
+    Respread(spread::SpreadOp),
 }

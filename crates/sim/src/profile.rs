@@ -4,7 +4,7 @@ mod money;
 mod setup;
 mod waitlist;
 
-use crate::op::waitlist::Waitlist;
+use crate::op::waitlist::WaitlistOp;
 use crate::op::{Case, Op};
 use crate::rng::SimRng;
 
@@ -234,7 +234,7 @@ fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
         (w.recalls, recalls),
         (w.look, look),
         (w.phases, phases),
-        (w.rolls, faults::rolls),
+        (w.rolls, faults::epoch_op),
         (w.snapshots, |_, rng| Op::Snapshot { node: below_four(rng) }),
         (w.crashes, faults::crash),
         (w.leases, faults::leases),
@@ -309,7 +309,7 @@ fn ending(_: Profile, rng: &mut SimRng) -> Op {
 fn cancel(order: u8) -> Op {
     match order % 2 {
         0 => Op::Cancel { order },
-        _ => Op::Waitlist(Waitlist::TakeAway { order }),
+        _ => Op::Waitlist(WaitlistOp::TakeAway { order }),
     }
 }
 

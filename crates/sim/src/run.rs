@@ -32,7 +32,7 @@ pub struct SimPlan {
 
 /// A seed with a finding.
 #[derive(Clone, Debug)]
-pub struct BrokenSeed {
+pub struct FailingSeed {
     /// The seed.
     pub seed: u64,
     /// The finding.
@@ -47,7 +47,7 @@ pub struct Report {
     /// The wall time.
     pub took: Duration,
     /// Seeds with findings, lowest first.
-    pub broken: Vec<BrokenSeed>,
+    pub broken: Vec<FailingSeed>,
     /// How often each case that the runs must cover has happened.
     pub reached: Coverage,
 }
@@ -128,7 +128,7 @@ pub fn run(plan: SimPlan) -> Report {
             for seed in from..end.min(from + CHUNK) {
                 report.seeds += 1;
                 if let Some(finding) = run_counting(&profile::case(seed), &mut report.reached) {
-                    report.broken.push(BrokenSeed { seed, finding });
+                    report.broken.push(FailingSeed { seed, finding });
                     if plan.stop_at_first {
                         next.store(end, Ordering::Relaxed);
                         break;

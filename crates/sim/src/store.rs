@@ -52,10 +52,11 @@ pub enum Tx {
     Capture(Capture, bool, Millis),
     /// Records a failed payment ([`doorbuster_core::money::record_failure`]).
     FailPayment(Capture, Millis),
-    /// Applies the message with this id to a refund ([`doorbuster_core::money::settle_refund`]).
+    /// Applies the message with this id to a refund
+    /// ([`doorbuster_core::money::apply_refund_message`]).
     SettleRefund(String, RefundId, RefundUpdate, Millis),
-    /// Applies the provider's answer to a refund ([`doorbuster_core::money::answer_refund`]). The
-    /// first value is the refund as it was at the time of the query.
+    /// Applies the provider's answer to a refund ([`doorbuster_core::money::apply_refund_answer`]).
+    /// The first value is the refund as it was at the time of the query.
     AnswerRefund(Refund, RefundUpdate, Millis),
     /// Makes a failed refund due again ([`doorbuster_core::money::retry_refund`]).
     RetryRefund(RefundId, Millis),

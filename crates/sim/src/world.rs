@@ -72,7 +72,7 @@ pub struct World {
     draws: u64,
     /// The number of transactions that have started.
     pub(crate) xids: u64,
-    /// The number of rounds of all loops after the list's last operation.
+    /// How often the loops of the nodes ran after the list's last operation.
     pub(crate) rounds: u64,
     pub(crate) provider: Provider,
     /// Actions that wait until an item's counts change.
@@ -176,7 +176,7 @@ impl World {
         match op {
             Op::Buy { node, buyer, key, item, units } => self.buy(node, buyer, key, item, units),
             Op::Replay { node, attempt, more } => self.replay(node, attempt, more),
-            Op::HandOut { attempt } => self.hand_out(attempt),
+            Op::HandOut { attempt } => self.end_verdict_wait(attempt),
             Op::Get { id, .. } => self.get(id),
             Op::Poll { attempt } => self.poll_one(attempt),
             Op::Retry { attempt } => self.retry_one(attempt),
@@ -189,7 +189,7 @@ impl World {
             Op::Lose { message } => self.lose(message),
             Op::Repeat { message } => self.repeat(message),
             Op::Delay { message } => self.delay(message),
-            Op::Late { message } => self.late(message),
+            Op::Late { message } => self.deliver_delayed(message),
             Op::Take { slot, at_most } => self.take_op(slot, at_most),
             Op::Poison { message } => self.poison(message),
             Op::Redeliver { slot } => self.redeliver(slot),
@@ -204,7 +204,7 @@ impl World {
             Op::CrashLeader { leader } => self.crash_leader(leader % 2),
             Op::Forget { slot } => self.forget(slot),
             Op::Save { slot } => self.save(slot),
-            Op::Swap { slot } => self.swap(slot),
+            Op::Swap { slot } => self.swap_in_saved_copy(slot),
             control => self.control(control),
         }
     }
@@ -284,13 +284,13 @@ impl World {
 
     /// Returns random bits for the ids that actors create. The bits depend only on the number of
     /// earlier calls.
-    pub(crate) fn draw(&mut self) -> u64 {
+    pub(crate) fn next_id_bits(&mut self) -> u64 {
         self.draws += 1;
         mix(self.draws.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     fn draw_grant(&mut self) -> GrantId {
-        GrantId(self.draw() >> 1)
+        GrantId(self.next_id_bits() >> 1)
     }
 }
 

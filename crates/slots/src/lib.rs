@@ -16,7 +16,9 @@ mod shared;
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
 };
-use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey, Token};
+use doorbuster_core::{
+    Epoch, FeedRow, GrantId, IdKey, NodeId, QueuedTicket, RecallId, SlotKey, Token,
+};
 
 #[cfg(feature = "script-host")]
 pub use self::redis::{HostReply, ScriptHost, ScriptedSlot};
@@ -43,7 +45,7 @@ pub struct DequeuedTicket {
     /// The slot of the queue.
     pub slot: SlotKey,
     /// The position and the ticket.
-    pub delivery: Delivery,
+    pub delivery: QueuedTicket,
 }
 
 /// Identifies a ticket that the caller acknowledges.

@@ -16,7 +16,7 @@ impl SharedRedis {
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may
     /// still have taken effect.
-    pub async fn take_limits(
+    pub async fn apply_limit_calls(
         &self,
         calls: &[(u64, LimitCall)],
     ) -> Result<Vec<LimitAnswer>, SlotError> {

@@ -142,9 +142,9 @@ impl Locks {
     pub async fn take(
         &self,
         name: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Option<LockGuard>, SlotError> {
-        let until = Instant::now() + patience;
+        let until = Instant::now() + timeout;
         loop {
             let tried = self.try_take(name).await;
             if matches!(tried, Ok(Some(_))) || Instant::now() >= until {

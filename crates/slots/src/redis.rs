@@ -236,7 +236,7 @@ impl Redis {
             let arguments =
                 |call: &mut Cmd| calls::apply(call, &self.0.id_key, epoch, rows, &found);
             let reply = self.call(slot, Script::Apply, arguments).await?;
-            let (row, token) = match calls::applied(&reply, rows, &found)? {
+            let (row, token) = match calls::parse_apply_reply(&reply, rows, &found)? {
                 Applied::Outcome(outcome) => return Ok(outcome),
                 Applied::NeedsRequest { row, token } => (row, token),
             };
@@ -256,7 +256,7 @@ impl Redis {
     ) -> Result<RecallOutcome, SlotError> {
         let recalls = self.0.settings.bounds.recalls;
         let arguments = |call: &mut Cmd| calls::recall(call, id, grant, epoch, units, recalls);
-        Ok(calls::recalled(self.call(slot, Script::Recall, arguments).await?)?)
+        Ok(calls::parse_recall_reply(self.call(slot, Script::Recall, arguments).await?)?)
     }
 
     pub(crate) async fn stop(&self, slot: SlotKey, stopped: bool) -> Result<(), SlotError> {

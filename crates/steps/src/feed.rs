@@ -29,12 +29,12 @@ pub enum Input {
 
 /// The feed of one slot.
 #[derive(Clone, Debug)]
-pub struct Feed {
+pub struct SlotFeed {
     /// The position of the last row that was sent.
     sent: Seq,
 }
 
-impl Feed {
+impl SlotFeed {
     /// Begins to feed a slot that has applied its feed up to this position.
     #[must_use]
     pub fn begin(applied: Seq) -> (Self, Effect) {

@@ -55,10 +55,10 @@ pub trait NodeView: NodeMemory {
     /// limit. Returns `None` if, as far as the node knows, the limit allows the request.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
-    fn endings(&self) -> u64;
-    /// Returns true if at least one of the first `endings` ended orders may still be unknown to the
-    /// slot.
-    fn is_behind(&self, slot: SlotKey, endings: u64) -> bool;
+    fn ended_orders(&self) -> u64;
+    /// Returns true if at least one of the first `ended_orders` ended orders may still be unknown
+    /// to the slot.
+    fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool;
     /// Returns whether units or tickets can be in a slot other than the request's own slot.
     fn has_other_slots(&self) -> bool;
     /// Returns whether this node reaches every slot of the item.
@@ -145,7 +145,7 @@ pub struct Attempt {
     /// The time that was spent on asking every slot, in milliseconds.
     spent_ms: u64,
     /// The number of ended orders that the node knew of when the request arrived.
-    endings: u64,
+    ended_orders: u64,
     waits: u32,
     undecided: u32,
     /// True if a slot did not answer or had no epoch, so the request's result is uncertain. An
@@ -185,7 +185,7 @@ impl Attempt {
             now,
             parked_until: now.plus(PARK_MS),
             spent_ms: 0,
-            endings: view.endings(),
+            ended_orders: view.ended_orders(),
             waits: 0,
             undecided: 0,
             is_uncertain: false,

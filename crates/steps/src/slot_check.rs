@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::SlotView;
-use doorbuster_core::slot_loss::{evidence, quiet_evidence};
+use doorbuster_core::slot_loss::{idle_loss_cause, loss_cause};
 use doorbuster_core::{CloseCause, Grant, GrantId};
 
 /// The next action of the driver.
@@ -118,14 +118,14 @@ impl SlotCheck {
     }
 
     fn finding(&self, after: &Grant, recalls: bool) -> Finding {
-        if let Some(cause) = evidence(&self.before, self.slot.as_ref(), after.feed_len) {
+        if let Some(cause) = loss_cause(&self.before, self.slot.as_ref(), after.feed_len) {
             return Finding::Lost(cause);
         }
         let Some(slot) = &self.slot else { return Finding::Healthy };
         if slot.sealed && self.finds_full {
             return Finding::Full;
         }
-        quiet_evidence(&self.before, slot, after, recalls).map_or(Finding::Healthy, Finding::Lost)
+        idle_loss_cause(&self.before, slot, after, recalls).map_or(Finding::Healthy, Finding::Lost)
     }
 }
 

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 
 use doorbuster_core::gather::{self, PlannedRecall, SlotHolding};
 use doorbuster_core::refill::Portion;
-use doorbuster_core::respread::{self, SlotShare};
+use doorbuster_core::respread::{self, SpreadSlot};
 use doorbuster_core::{Counter, Grant, GrantId, Recall, RecallTarget};
 
 pub use effect::{Effect, Input, ItemView, OpenSlot, POOL_REST_MS, Pause, Refill, SlotToStart};
@@ -272,7 +272,7 @@ impl Round {
             return;
         }
         let counted = self.slots.iter().filter(|slot| slot.grant.counted);
-        let shares: Vec<SlotShare> = counted.map(|slot| self.share_of(slot)).collect();
+        let shares: Vec<SpreadSlot> = counted.map(|slot| self.share_of(slot)).collect();
         let find = |slot| self.slots.iter().map(|open| &open.grant).find(|open| open.slot == slot);
         let (spread, least) = (view.portions().spread, u64::from(view.limit()));
         for part in respread::shares_for_new_slots(&spread, least, view.pool(), &shares) {
@@ -283,9 +283,9 @@ impl Round {
         }
     }
 
-    fn share_of(&self, slot: &OpenSlot) -> SlotShare {
+    fn share_of(&self, slot: &OpenSlot) -> SpreadSlot {
         let into = RecallTarget::Grant(slot.grant.id);
-        SlotShare {
+        SpreadSlot {
             slot: slot.grant.slot,
             available: slot.view.available,
             is_new: slot.grant.granted == 0

@@ -20,13 +20,13 @@ mod segment;
 
 pub use segment::{Segment, SegmentError};
 
-/// The interval at which [`CommitCopy::newest_visible`] checks whether the current commit has
+/// The interval at which [`CommitBuffer::newest_visible`] checks whether the current commit has
 /// ended.
 const COMMIT_POLL: Duration = Duration::from_millis(1);
 
 /// The copies of a store's commits. Clones share the copies.
 #[derive(Clone, Default)]
-pub struct CommitCopy(Arc<Inner>);
+pub struct CommitBuffer(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -50,9 +50,9 @@ struct Gathered {
     is_broken: bool,
 }
 
-/// The pages that the writer added since the last call of [`CommitCopy::take`].
+/// The pages that the writer added since the last call of [`CommitBuffer::take`].
 #[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum TakenPages {
     /// There was no commit since the last call.
     Nothing,
     /// The pages of all commits since the last call.
@@ -79,7 +79,7 @@ pub(crate) struct LogPages {
     pub(crate) pages: Vec<(u32, Box<[u8]>)>,
 }
 
-impl CommitCopy {
+impl CommitBuffer {
     /// Adds the pages of a commit.
     pub(crate) fn add(&self, log: LogPages, at: Millis) {
         let mut gathered = self.gathered();
@@ -96,8 +96,8 @@ impl CommitCopy {
         }
     }
 
-    /// Records that pages are missing. Then [`CommitCopy::take`] returns [`Taken::Broken`] until
-    /// [`CommitCopy::restart`]. The writer continues.
+    /// Records that pages are missing. Then [`CommitBuffer::take`] returns [`TakenPages::Broken`]
+    /// until [`CommitBuffer::restart`]. The writer continues.
     pub fn break_off(&self) {
         self.gathered().break_off();
     }
@@ -129,15 +129,15 @@ impl CommitCopy {
 
     /// Takes the pages that gathered since the last call.
     #[must_use]
-    pub fn take(&self) -> Taken {
+    pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
         if gathered.is_broken {
-            return Taken::Broken;
+            return TakenPages::Broken;
         }
-        let Some((first, _)) = gathered.oldest.take() else { return Taken::Nothing };
+        let Some((first, _)) = gathered.oldest.take() else { return TakenPages::Nothing };
         let mut pages: Vec<_> = std::mem::take(&mut gathered.pages).into_iter().collect();
         pages.sort_unstable_by_key(|(number, _)| *number);
-        Taken::Segment(Segment {
+        TakenPages::Segment(Segment {
             first,
             // No commit is added during this call, because the writer needs the same lock.
             last: self.newest(),
@@ -148,7 +148,7 @@ impl CommitCopy {
         })
     }
 
-    /// Empties the buffer and starts to gather pages again, after [`CommitCopy::break_off`] or a
+    /// Empties the buffer and starts to gather pages again, after [`CommitBuffer::break_off`] or a
     /// full buffer.
     pub fn restart(&self) {
         *self.gathered() = Gathered::default();
@@ -168,7 +168,7 @@ impl CommitCopy {
         progress
     }
 
-    /// Changes the progress that [`CommitCopy::progress`] returns.
+    /// Changes the progress that [`CommitBuffer::progress`] returns.
     pub fn set_progress(&self, change: impl FnOnce(&mut CopyProgress)) {
         change(&mut self.0.progress.lock().unwrap_or_else(PoisonError::into_inner));
     }

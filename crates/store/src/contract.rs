@@ -31,7 +31,7 @@ pub use block::{Block, BlockKind, BlocksVersion};
 pub use challenge::{AnswerSpend, SpendOutcome};
 pub use codes::{CODE_PREFIX_CHARS, CodeCounts, CodeSelection, CodesOutcome};
 pub use console::{
-    AdminKey, Hash, NodeRow, Person, PointQuery, PointStep, Role, SalePoint, SessionOwner,
+    AdminKey, Hash, NodeRow, Person, PointQuery, PointStep, Role, SaleSeriesRow, SessionOwner,
     StoreServer,
 };
 pub use erase::{BuyerTraces, Erased, RetainReason, RetainedRows};

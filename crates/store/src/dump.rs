@@ -69,7 +69,7 @@ pub(crate) const TABLES: &[Table] = &[
     }),
     table("SELECT item_id, buyer, used FROM quota", |model, row| {
         let buyer = row.parse(1, "buyer", BuyerId::new)?;
-        model.quotas.insert((ItemId(row.get(0)?), buyer), row.small(2, "quota")?);
+        model.quotas.insert((ItemId(row.get(0)?), buyer), row.number_u32(2, "quota")?);
         Ok(())
     }),
     table(concat!("SELECT ", rows::recall_columns!(), " FROM recall"), |model, row| {

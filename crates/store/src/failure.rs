@@ -85,7 +85,7 @@ impl Failure {
 
     /// Returns whether the connection to PostgreSQL can still be used after the transaction is
     /// rolled back.
-    pub(crate) fn leaves_connection(&self) -> bool {
+    pub(crate) fn keeps_connection_usable(&self) -> bool {
         match self {
             Self::Row(_) => true,
             Self::Postgres(error) => {

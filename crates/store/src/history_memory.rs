@@ -11,7 +11,7 @@ use doorbuster_core::database_history::DatabaseHistory;
 
 /// A function that stores a history that this node has learned. The node reads this history at its
 /// next start. The function is called before the database is used.
-pub type Remember = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
+pub type SaveHistory = Box<dyn Fn(&str, &DatabaseHistory) + Send + Sync>;
 /// A function that asks Redis and other nodes for the newest history that they remember.
 pub type AskPeersForHistory =
     Box<dyn Fn() -> Pin<Box<dyn Future<Output = Vec<DatabaseHistory>> + Send>> + Send + Sync>;
@@ -24,13 +24,13 @@ pub(crate) type Positions = BTreeMap<String, i64>;
 /// Several deployments may share a data directory. So each history is stored under its deployment.
 /// A deployment is identified by the fingerprint of its key for order ids.
 #[derive(Clone, Default)]
-pub struct HistoryMemory(Arc<Inner>);
+pub struct KnownHistories(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     state: Mutex<State>,
     changes: watch::Sender<i64>,
-    remember: OnceLock<Remember>,
+    remember: OnceLock<SaveHistory>,
     ask_peers: OnceLock<AskPeersForHistory>,
 }
 
@@ -47,10 +47,10 @@ struct State {
     raised_at: Option<Instant>,
 }
 
-impl HistoryMemory {
+impl KnownHistories {
     /// Returns a memory that begins with the histories that an earlier process stored.
     #[must_use]
-    pub fn new(kept: BTreeMap<String, DatabaseHistory>, remember: Remember) -> Self {
+    pub fn new(kept: BTreeMap<String, DatabaseHistory>, remember: SaveHistory) -> Self {
         let memory = Self::default();
         memory.state().known = kept;
         // `set` fails only if the cell already has a function. The cell of a new memory is empty.
@@ -199,8 +199,8 @@ impl State {
     }
 }
 
-impl fmt::Debug for HistoryMemory {
+impl fmt::Debug for KnownHistories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HistoryMemory").field("known", &self.known()).finish_non_exhaustive()
+        f.debug_struct("KnownHistories").field("known", &self.known()).finish_non_exhaustive()
     }
 }

@@ -19,7 +19,7 @@ mod history_memory;
 pub mod inspect;
 pub mod limits;
 mod postgres;
-mod reads;
+mod queries;
 mod reconciliation;
 mod rows;
 mod sql;
@@ -30,7 +30,7 @@ mod versions;
 mod waitlist;
 
 pub use actions::recorded;
-pub use commit_copy::{CommitCopy, CopyProgress, Segment, SegmentError, Taken};
+pub use commit_copy::{CommitBuffer, CopyProgress, Segment, SegmentError, TakenPages};
 pub use contract::{
     ActionQuery, ActionRow, AdjustOutcome, Adjustment, AdminKey, AnswerSpend, BackupError,
     BackupFile, Block, BlockKind, BlocksVersion, BuyerFilter, BuyerTraces, CODE_PREFIX_CHARS,
@@ -45,14 +45,14 @@ pub use contract::{
     PausedSale, Person, PointQuery, PointStep, PostgresOptions, PushSubscription, Reconciliation,
     Redelivery, RefundNotice, Replication, RestoreError, Restored, RetainReason, RetainedRows,
     RetentionCutoffs, Reversal, ReversalKind, ReversalOutcome, ReversedPayment, Role,
-    RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, Rotation, SalePatch, SalePoint,
-    SaleRow, SessionOwner, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
+    RoomAdmissions, RoomKey, RoomProgressStep, RoomVisitor, Rotation, SalePatch, SaleRow,
+    SaleSeriesRow, SessionOwner, SpendOutcome, SpreadOutcome, SqliteOptions, StepOutcome,
     StockAdjustment, StoreError, StoreHistoryRow, StoreServer, StoredEvent, StoredPushSubscription,
     SubscriptionOwner, UnreadableEvent, WaitingRoom, WaitingRoomView, WaitlistPosition,
     WaitlistServed,
 };
 pub use failure::Failure;
-pub use history_memory::{AskPeersForHistory, HistoryMemory, Remember};
+pub use history_memory::{AskPeersForHistory, KnownHistories, SaveHistory};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };

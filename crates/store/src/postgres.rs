@@ -139,8 +139,8 @@ impl Postgres {
         self.shared().clock.has_stepped()
     }
 
-    pub(crate) fn set_refreshes_apart(&self, apart: Duration) {
-        self.shared().set_refreshes_apart(apart);
+    pub(crate) fn set_refresh_interval(&self, apart: Duration) {
+        self.shared().set_refresh_interval(apart);
     }
 
     pub(crate) fn staleness(&self) -> Duration {

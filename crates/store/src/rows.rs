@@ -10,7 +10,7 @@ use doorbuster_core::{
 use crate::contract::ItemCounts;
 
 use crate::failure::Done;
-use crate::sql::{Row, bad_row, int};
+use crate::sql::{Row, bad_row, to_i64};
 
 pub(crate) mod events;
 pub(crate) mod money;
@@ -75,7 +75,7 @@ pub(crate) fn ticket(row: Row<'_>, at: usize) -> Done<TicketId> {
 /// Returns the units to sell, as a column: NULL means unlimited.
 pub(crate) fn total(stock: Stock) -> Option<i64> {
     match stock {
-        Stock::Counted(units) => Some(int(units)),
+        Stock::Counted(units) => Some(to_i64(units)),
         Stock::Unlimited => None,
     }
 }
@@ -90,7 +90,7 @@ pub(crate) fn item(row: Row<'_>) -> Done<Item> {
         id: ItemId(row.get(0)?),
         total: stock(row, 1)?,
         pool: row.number(2)?,
-        limit: row.small(3, "limit")?,
+        limit: row.number_u32(3, "limit")?,
         hold_ms: row.get(4)?,
         ended: row.number(5)?,
         paid: row.number(6)?,
@@ -101,7 +101,7 @@ pub(crate) fn item(row: Row<'_>) -> Done<Item> {
 pub(crate) fn grant(row: Row<'_>) -> Done<Grant> {
     Ok(Grant {
         id: GrantId(row.number(0)?),
-        slot: SlotKey { item: ItemId(row.get(1)?), index: row.small(2, "slot")? },
+        slot: SlotKey { item: ItemId(row.get(1)?), index: row.number_u32(2, "slot")? },
         epoch: Epoch(row.number(3)?),
         granted: row.number(4)?,
         settled: row.number(5)?,
@@ -121,7 +121,7 @@ pub(crate) fn order(row: Row<'_>) -> Done<Order> {
         item: ItemId(row.get(1)?),
         buyer: row.parse(2, "buyer", BuyerId::new)?,
         key: row.parse(3, "request key", RequestKey::new)?,
-        units: Units::new(row.small(4, "number of units")?)
+        units: Units::new(row.number_u32(4, "number of units")?)
             .ok_or_else(|| bad_row("number of units"))?,
         state: row.parse(5, "state", OrderState::parse)?,
         grant: GrantId(row.number(6)?),

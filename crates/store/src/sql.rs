@@ -121,7 +121,7 @@ pub(crate) fn postgres_params<'v>(values: &'v [Value<'_>]) -> Vec<&'v (dyn ToPos
 
 /// Converts a `u64` to a signed column. Every valid number is below 2^63. A larger number comes
 /// from damaged data, and keeps its bits.
-pub(crate) fn int(number: u64) -> i64 {
+pub(crate) fn to_i64(number: u64) -> i64 {
     number.cast_signed()
 }
 
@@ -142,7 +142,7 @@ macro_rules! value_from {
 value_from! {
     i64: number => Self::Int(number);
     u32: number => Self::Int(i64::from(number));
-    u64: number => Self::Int(int(number));
+    u64: number => Self::Int(to_i64(number));
     bool: yes => Self::Bool(yes);
     &'a str: text => Self::Text(Cow::Borrowed(text));
     &'a String: text => Self::Text(Cow::Borrowed(text));
@@ -151,8 +151,8 @@ value_from! {
     Vec<u8>: bytes => Self::Bytes(Cow::Owned(bytes));
     Millis: time => Self::Int(time.0);
     ItemId: id => Self::Int(id.0);
-    GrantId: id => Self::Int(int(id.0));
-    TicketN: n => Self::Int(int(n.0));
+    GrantId: id => Self::Int(to_i64(id.0));
+    TicketN: n => Self::Int(to_i64(n.0));
     NodeId: node => Self::Int(i64::from(node.0));
     Vec<i64>: list => Self::Ints(list);
     Vec<String>: list => Self::Texts(list);
@@ -248,7 +248,7 @@ impl<'r> Row<'r> {
     }
 
     /// Returns a number whose type is smaller than its column.
-    pub(crate) fn small(self, at: usize, what: &str) -> Done<u32> {
+    pub(crate) fn number_u32(self, at: usize, what: &str) -> Done<u32> {
         u32::try_from(self.get::<i64>(at)?).map_err(|_| bad_row(what))
     }
 

@@ -18,7 +18,7 @@ use txn::Txn;
 
 use doorbuster_core::{IdKey, Millis};
 
-use crate::commit_copy::CommitCopy;
+use crate::commit_copy::CommitBuffer;
 use crate::contract::StoreResult;
 use crate::contract::{OpenError, SqliteOptions, StoreError};
 use crate::failure::Failure;
@@ -43,7 +43,7 @@ mod reconciliation;
 mod restore;
 mod row_cache;
 mod shared;
-mod statements;
+mod statement_cache;
 #[cfg(test)]
 mod tests;
 mod txn;
@@ -68,7 +68,7 @@ struct Handle {
     /// A channel that disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
     /// The copies of commits for a continuous backup, if there is one.
-    copy: Option<CommitCopy>,
+    copy: Option<CommitBuffer>,
     /// A channel that disconnects when the writer has ended and the directory's lock is free.
     writer_ends: watch::Receiver<()>,
 }
@@ -76,7 +76,7 @@ struct Handle {
 impl Sqlite {
     pub(crate) fn open(
         options: SqliteOptions,
-        copy: Option<CommitCopy>,
+        copy: Option<CommitBuffer>,
     ) -> Result<Self, OpenError> {
         Self::open_bounded(options, LOG_PAGES_MAX, copy)
     }
@@ -86,7 +86,7 @@ impl Sqlite {
     fn open_bounded(
         options: SqliteOptions,
         log_pages_max: i64,
-        copy: Option<CommitCopy>,
+        copy: Option<CommitBuffer>,
     ) -> Result<Self, OpenError> {
         let SqliteOptions { dir, id_key, clock, sink, on_fatal } = options;
         let lock = open::lock(&dir)?;
@@ -178,7 +178,7 @@ impl Sqlite {
         &self.0.shared.id_key
     }
 
-    pub(crate) fn commit_copy(&self) -> Option<&CommitCopy> {
+    pub(crate) fn commit_copy(&self) -> Option<&CommitBuffer> {
         self.0.copy.as_ref()
     }
 

@@ -80,7 +80,7 @@ impl Transaction<'_, '_> {
     }
 
     /// Returns the ledger, for calls of functions of `doorbuster-core`.
-    pub(crate) fn rules(&mut self) -> &mut (dyn Ledger<Error = Failure> + '_) {
+    pub(crate) fn ledger(&mut self) -> &mut (dyn Ledger<Error = Failure> + '_) {
         match self {
             Self::Sqlite(ledger) => &mut **ledger,
             Self::Postgres(ledger) => &mut **ledger,

@@ -24,7 +24,7 @@ wait $broker 2>/dev/null
 [ -n "$word" ] || rm -rf "$dir""#;
 
 /// A broker that a test can start, stop and kill.
-pub struct Keeper {
+pub struct TestBroker {
     dir: PathBuf,
     helper: String,
     broker: String,
@@ -32,7 +32,7 @@ pub struct Keeper {
     running: Option<(Child, ChildStdin)>,
 }
 
-impl Keeper {
+impl TestBroker {
     /// Creates a broker that is not running, in an existing directory. The shell splits both
     /// commands at blanks, and does not interpret quotes in them. If `helper` is empty, no helper
     /// is started.
@@ -90,7 +90,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for TestBroker {
     fn drop(&mut self) {
         match self.running.take() {
             Some((mut keeper, input)) => {

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::keeper::{Keeper, dial, directory, free_ports};
+use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
 /// How long a stream detects a repeated id, if the test does not choose another time.
@@ -19,7 +19,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
 /// A NATS server with the user `shop` and the password `secret`.
 pub struct NatsServer {
-    keeper: Keeper,
+    keeper: TestBroker,
     port: u16,
     /// The certificate, if the server accepts only TLS.
     certificate: Option<PathBuf>,
@@ -58,8 +58,11 @@ impl NatsServer {
             "{} -a 127.0.0.1 -p {port} -js -sd {here} --user shop --pass secret{arguments}",
             program("nats-server").display()
         );
-        let mut server =
-            Self { keeper: Keeper::new(dir, String::new(), server, Vec::new()), port, certificate };
+        let mut server = Self {
+            keeper: TestBroker::new(dir, String::new(), server, Vec::new()),
+            port,
+            certificate,
+        };
         server.start_again();
         server
     }

@@ -133,7 +133,7 @@ impl Cluster {
     }
 
     /// Lets only the server's user read a file.
-    pub fn give(&self, file: &Path) {
+    pub fn chown_to_server(&self, file: &Path) {
         let owner = std::fs::metadata(&self.dir).expect("the directory exists").uid();
         chown(file, Some(owner), None).expect("root may change the owner");
         std::fs::set_permissions(file, Permissions::from_mode(0o600)).expect("the mode can change");

@@ -10,7 +10,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 
-use crate::keeper::{Keeper, dial, directory, free_ports};
+use crate::keeper::{TestBroker, dial, directory, free_ports};
 use crate::tool::program;
 
 /// The server program itself. The script in the `PATH` that starts this program is not used,
@@ -19,7 +19,7 @@ const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
 /// A broker whose user `guest`, with password `guest`, has all permissions.
 pub struct Rabbit {
-    keeper: Keeper,
+    keeper: TestBroker,
     port: u16,
 }
 
@@ -84,7 +84,7 @@ impl Rabbit {
             ("detached", "1".into()),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        let keeper = Keeper::new(
+        let keeper = TestBroker::new(
             dir,
             format!("epmd -port {names} -address 127.0.0.1"),
             SERVER.into(),

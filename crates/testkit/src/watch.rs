@@ -3,7 +3,8 @@
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: the
 //! thread wakes up at a fixed interval and sometimes syncs a byte. A late wake-up or a slow sync is
-//! a pause. A [`Watch`] subtracts these pauses. A delay that affects only the server is counted.
+//! a pause. A [`Stopwatch`] subtracts these pauses. A delay that affects only the server is
+//! counted.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -67,12 +68,12 @@ fn stalls(now: Instant) -> Duration {
 
 /// A stopwatch that leaves out pauses of the machine.
 #[derive(Clone, Copy, Debug)]
-pub struct Watch {
+pub struct Stopwatch {
     begun: Instant,
     stalls: Duration,
 }
 
-impl Watch {
+impl Stopwatch {
     /// Starts a stopwatch.
     pub fn start() -> Self {
         let begun = Instant::now();

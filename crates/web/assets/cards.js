@@ -1,5 +1,5 @@
 /* The cards of the list of sales. A card shows a sale, with its state and price, or an order. */
-import { chosen, speak, text } from '/assets/words.js';
+import { chosen, speak, text } from '/assets/texts.js';
 import { now } from '/assets/clock.js';
 import { money, shortWhen, when, wholeTime } from '/assets/format.js';
 import { LOOKS, sceneOfStatus } from '/assets/scene.js';

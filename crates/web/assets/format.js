@@ -1,5 +1,5 @@
 /* Formats numbers, money and times in the page's language and the visitor's time zone. */
-import { perLanguage, site, text, zh } from '/assets/words.js';
+import { perLanguage, site, text, zh } from '/assets/texts.js';
 import { now } from '/assets/clock.js';
 
 const two = n => String(n).padStart(2, '0');

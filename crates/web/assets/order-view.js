@@ -2,7 +2,7 @@
    elements. */
 import {
   $, text, has, put, putText, attr, announce, countAloud, localized, site,
-} from '/assets/words.js';
+} from '/assets/texts.js';
 import { now } from '/assets/clock.js';
 import {
   count, isToday, left, moment, money, shortId, wholeTime,

@@ -2,7 +2,7 @@
    order has changed. */
 import {
   $, announce, bindLanguages, localized, ready, signInUrl, site, tell, text, translate,
-} from '/assets/words.js';
+} from '/assets/texts.js';
 import { calendarFile } from '/assets/calendar.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
@@ -185,7 +185,7 @@ function readAddress() {
   else if (back !== null) cameBack(null);
 }
 
-function pace_ms() {
+function pollPause_ms() {
   if (['missing', 'signin', 'unlinked'].includes(m.trouble)) return Infinity;
   if (lost || !m.order) return jitter(500, 1_000) * 2 ** Math.min(lost, 4);
   const heard = stream?.isOpen();
@@ -223,7 +223,8 @@ async function watch() {
     /* The page alerts a buyer on the waitlist even while another tab is shown. So even a hidden
        page reads a waitlist entry again: after an event, or once a minute. */
     const waits = m.order?.state === 'waiting';
-    await poll.rest(document.hidden && waits ? Math.max(pace_ms(), HIDDEN_MS) : pace_ms());
+    const shortest = document.hidden && waits ? HIDDEN_MS : 0;
+    await poll.rest(Math.max(pollPause_ms(), shortest));
     if (document.hidden && !waits)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),

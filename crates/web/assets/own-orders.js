@@ -7,7 +7,7 @@ import { getOrder, getOrders } from '/assets/api.js';
 import { buyerOf } from '/assets/who.js';
 import { jitter, now } from '/assets/clock.js';
 import { learnOrders, recountOrder, starts } from '/assets/sale-state.js';
-import { site } from '/assets/words.js';
+import { site } from '/assets/texts.js';
 import { browser, tab } from '/assets/store.js';
 
 /* A page waits this long for the orders. After this time, the page is shown without the orders. */

@@ -1,5 +1,5 @@
 /* Shows the pictures of an item and the facts about it. */
-import { $, attr, chosen, putText, speak, text } from '/assets/words.js';
+import { $, attr, chosen, putText, speak, text } from '/assets/texts.js';
 
 /** Shows the first picture, and a small version of each picture to choose from. */
 export function showPictures(item) {

@@ -2,7 +2,7 @@
    for permission only after a press of the button. The server keeps a subscription for 24 hours,
    and each later visit renews it. */
 import { origin, subscribePush, unsubscribePush } from '/assets/api.js';
-import { site, zh } from '/assets/words.js';
+import { site, zh } from '/assets/texts.js';
 import { browser } from '/assets/store.js';
 
 const KEPT = 'push';

@@ -3,7 +3,7 @@
    notification follow only if the buyer switched them on in this browser. */
 import { left } from '/assets/format.js';
 import { renewPush, startPush, stopPush } from '/assets/push-subscribe.js';
-import { $, attr, tell, text } from '/assets/words.js';
+import { $, attr, tell, text } from '/assets/texts.js';
 import { browser } from '/assets/store.js';
 
 /* The sound: the frequency of each note in hertz, and the length of a note. */

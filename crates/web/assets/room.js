@@ -13,6 +13,11 @@ const EARLY_MS = 600_000;
 const LAST_MS = 1_000; /* a turn that ends within this time counts as over */
 const SETTLE_MS = 3_000; /* the result of the draw is read within this time after the start */
 
+/* The page waits this long between two reads of the position: a random time of the range. */
+const POLL_STREAMING_MS = [20_000, 30_000]; /* while the event stream is open */
+const POLL_GONE_MS = [8_000, 15_000]; /* when the turn has gone */
+const POLL_WAITING_MS = [3_000, 6_000];
+
 /** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()`
    says whether the page shows this room. `changed(place)` is called after each change.
    `streaming()` says whether the event stream is open. */
@@ -31,16 +36,16 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
   function show() {
     if (shown()) Object.assign(m, { room: place, lapsed, roomStuck: stuck });
   }
-  function take(news) {
-    if (!['before', 'waiting', 'admitted', 'gone'].includes(news?.state)) return;
-    const first = Math.max(tab.get(slot + '.first') ?? 0, news.position ?? 0);
+  function take(answer) {
+    if (!['before', 'waiting', 'admitted', 'gone'].includes(answer?.state)) return;
+    const first = Math.max(tab.get(slot + '.first') ?? 0, answer.position ?? 0);
     if (first) tab.set(slot + '.first', first);
     place = {
-      state: news.state,
-      position: news.position ?? null,
+      state: answer.state,
+      position: answer.position ?? null,
       first,
-      estimate: news.estimate_secs ?? null,
-      until_ms: Date.parse(news.admitted_until) || null,
+      estimate: answer.estimate_secs ?? null,
+      until_ms: Date.parse(answer.admitted_until) || null,
     };
     lapsed = stuck = false;
     tab.set(slot, buyerOf(m.token));
@@ -131,7 +136,8 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
       return answer;
     }
   }
-  function pace_ms(opens) {
+  /** Returns the wait until the next read of the position. */
+  function pollPause_ms(opens) {
     const { state, until_ms } = place;
     if (state === 'before')
       return opens && opens > now()
@@ -139,16 +145,13 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
         : jitter(1_000, SETTLE_MS);
     if (state === 'admitted')
       return until_ms ? Math.max(500, until_ms - now() + jitter(200, 1_500)) : Infinity;
-    return streaming()
-      ? jitter(20_000, 30_000)
-      : state === 'gone'
-        ? jitter(8_000, 15_000)
-        : jitter(3_000, 6_000);
+    if (streaming()) return jitter(...POLL_STREAMING_MS);
+    return jitter(...(state === 'gone' ? POLL_GONE_MS : POLL_WAITING_MS));
   }
   async function watch() {
     watching = true;
     while (place) {
-      await pause.rest(pace_ms(Date.parse(m.status?.starts_at) || null));
+      await pause.rest(pollPause_ms(Date.parse(m.status?.starts_at) || null));
       if (document.hidden && place?.state === 'gone')
         await new Promise(seen =>
           document.addEventListener('visibilitychange', seen, { once: true }),

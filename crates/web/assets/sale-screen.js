@@ -1,21 +1,21 @@
 /* Derives one screen of the sale page from the model: label, picture, clock, stock line, button,
-   words, and the tab's title. This code does not touch the page. Each text is a key of copy-en.js
-   and copy-zh.js. */
-import { has } from '/assets/words.js';
+   words, and the tab's title. This code does not touch the page. Each text is a key of texts-en.js
+   and texts-zh.js. */
+import { has } from '/assets/texts.js';
 import { LOOKS } from '/assets/scene.js';
 import {
-  OLD_MS, canWaitlist, dealOf, ends, isAdmitted, row, sceneOf, shadeOf, starts, usedUp,
+  OLD_MS, canWaitlist, buyerStateOf, ends, isAdmitted, row, sceneOf, variantOf, starts, usedUp,
 } from '/assets/sale-state.js';
 
-/* For each deal (the step that this buyer can take; see sale-state.js):
+/* For each buyer state (see sale-state.js):
    - `look`: replaces the look of the scene.
    - `mode`: the mode of the button.
    - `pick`: whether the buyer may choose units.
    - `tone`: the tone of the words.
    - `act`: the second action, if it stays on the sale page.
    - `see`: the address of the page that the second action opens.
-   - `until`: the field of the model with the time at which the deal ends. */
-const DEALS = {
+   - `until`: the field of the model with the time at which the state ends. */
+const BUYER_STATES = {
   before: { mode: 'wait', pick: true },
   due: { mode: 'wait', pick: true },
   live: { mode: 'go', pick: true },
@@ -63,11 +63,11 @@ const NEAR_SECS = 60,
   NEAR_POSITION = 3;
 
 /* Returns whether the buyer can buy more now, or join the waitlist. */
-const mayBuyMore = (m, scene, deal) =>
-  ['live', 'out'].includes(scene) && (deal === 'lapsed' || !usedUp(m));
+const mayBuyMore = (m, scene, buyerState) =>
+  ['live', 'out'].includes(scene) && (buyerState === 'lapsed' || !usedUp(m));
 
 /** Returns the screen of this model at this time:
-   - `scene`, `deal`, `shade`: the state (see sale-state.js).
+   - `scene`, `buyerState`, `variant`: the state (see sale-state.js).
    - `light`, `pill`, `tone`: the picture, the label and the label's tone.
    - `clock`: { label, and one of text, time, left, count }. `date`: the time that matters now.
      `aloud`: the countdown for screen readers.
@@ -80,9 +80,16 @@ const mayBuyMore = (m, scene, deal) =>
    - `news`: the event to report to a buyer who looks at another tab, or null. */
 export function screenOf(m, t) {
   const scene = sceneOf(m, t),
-    deal = dealOf(m, scene, t),
-    plan = DEALS[deal];
-  const state = { m, t, scene, deal, shade: shadeOf(m, deal, t), turn: isTurn(m, scene, deal, t) };
+    buyerState = buyerStateOf(m, scene, t),
+    plan = BUYER_STATES[buyerState];
+  const state = {
+    m,
+    t,
+    scene,
+    buyerState,
+    variant: variantOf(m, buyerState, t),
+    turn: isTurn(m, scene, buyerState, t),
+  };
   /* The label has the name of the scene, but `due` has the label `soon`. */
   const pill = scene === 'due' ? 'soon' : scene,
     look = { pill, ...LOOKS[scene], ...plan.look };
@@ -95,8 +102,8 @@ export function screenOf(m, t) {
   const acts =
     plan.act &&
     !(plan.act === 'anew' && !m.barred) &&
-    !(plan.act === 'again' && !mayBuyMore(m, scene, deal));
-  const mode = plan.mode === 'wait' && canWaitlist(m, deal, t) ? 'go' : plan.mode;
+    !(plan.act === 'again' && !mayBuyMore(m, scene, buyerState));
+  const mode = plan.mode === 'wait' && canWaitlist(m, buyerState, t) ? 'go' : plan.mode;
   return {
     ...state,
     ...look,
@@ -113,50 +120,51 @@ export function screenOf(m, t) {
     text: words('text'),
     act: acts ? plan.act : null,
     see: plan.see && (plan.see === '/' || m.token) ? plan.see : null,
-    action: plan.act === 'quit' ? 'room.leave' : deal + '.action',
+    action: plan.act === 'quit' ? 'room.leave' : buyerState + '.action',
     tab: tabOf(state, look.pill, mode, news),
     news,
   };
 }
 
 /* Returns whether it is this buyer's turn. */
-const isTurn = (m, scene, deal, t) =>
-  ['live', 'check', 'code', 'cooldown', 'busy'].includes(deal) &&
+const isTurn = (m, scene, buyerState, t) =>
+  ['live', 'check', 'code', 'cooldown', 'busy'].includes(buyerState) &&
   scene !== 'before' &&
   isAdmitted(m, t) &&
   !!m.room.until_ms;
 
 /* Returns the text of the button, or of one of the two lines under it. During the pause after a
    refusal, the two lines are about the refusal. The button keeps its own text. */
-function wordsOf({ m, t, deal, shade }, part) {
-  if (shade && has(`${shade}.${part}`)) return `${shade}.${part}`;
-  if (deal === 'cooldown' && part !== 'button') {
+function wordsOf({ m, t, buyerState, variant }, part) {
+  if (variant && has(`${variant}.${part}`)) return `${variant}.${part}`;
+  if (buyerState === 'cooldown' && part !== 'button') {
     const key = `${m.why?.name ?? 'again'}.${part}`;
     if (has(key)) return key;
   }
-  if (deal === 'heldout' && part === 'button' && canWaitlist(m, deal, t)) return 'joinable.button';
-  if (deal === 'ended' && part === 'title' && !(ends(m) && ends(m) <= t)) return 'endedx.title';
-  if (deal === 'before' && !starts(m)) return 'undated.' + part;
-  return `${deal}.${part}`;
+  if (part === 'button' && canWaitlist(m, buyerState, t)) return 'joinable.button';
+  const hasEnded = ends(m) && ends(m) <= t;
+  if (buyerState === 'ended' && part === 'title' && !hasEnded) return 'endedx.title';
+  if (buyerState === 'before' && !starts(m)) return 'undated.' + part;
+  return `${buyerState}.${part}`;
 }
 
 /* The text of the clock when there is no time to wait for. */
 const STATE_WORDS = { out: 'clock.out', sold: 'clock.soldout', paused: 'clock.paused' };
-function clockOf({ m, t, scene, deal, turn }) {
+function clockOf({ m, t, scene, buyerState, turn }) {
   const opens = starts(m),
     closes = ends(m),
     state = { label: 'state', text: STATE_WORDS[scene] ?? 'clock.open' };
-  if (deal === 'reserved') return { label: 'pay', left: Date.parse(m.order.pay_by) - t };
-  if (deal === 'waitlisted') {
+  if (buyerState === 'reserved') return { label: 'pay', left: Date.parse(m.order.pay_by) - t };
+  if (buyerState === 'waitlisted') {
     const { ahead } = m.waitlist[m.item.id];
     return { label: 'position', count: ahead === null ? null : ahead + 1 };
   }
-  if (deal === 'waiting' || deal === 'gone')
+  if (buyerState === 'waiting' || buyerState === 'gone')
     return { label: 'position', count: m.room?.position || null };
   if (turn) return { label: 'turn', left: m.room.until_ms - t };
   /* The button shows the step of the front door instead of a countdown. So the clock shows the
      countdown to the start. */
-  if (scene === 'before' && ['check', 'code'].includes(deal) && opens && opens - t < HOUR_MS)
+  if (scene === 'before' && ['check', 'code'].includes(buyerState) && opens && opens - t < HOUR_MS)
     return { label: 'in', left: opens - t };
   if (scene === 'before' || scene === 'due')
     return opens ? { label: 'before', time: opens } : { ...state, text: 'pill.undated' };
@@ -179,14 +187,14 @@ function dateOf({ m, t, scene }) {
   if (closes && scene !== 'ended') return { key: 'closes', at: closes };
   return opens ? { key: 'opened', at: opens } : null;
 }
-function aloudOf({ m, scene, deal, turn }) {
-  if (deal === 'reserved') return { key: 'clock.pay', at: Date.parse(m.order.pay_by) };
+function aloudOf({ m, scene, buyerState, turn }) {
+  if (buyerState === 'reserved') return { key: 'clock.pay', at: Date.parse(m.order.pay_by) };
   if (turn) return { key: 'clock.turn', at: m.room.until_ms };
   return scene === 'before' && starts(m) ? { key: 'say.opens', at: starts(m) } : null;
 }
 
 /* If the status has no counts, the stock line has only a text. It never shows a guessed count. */
-function stockOf({ m, t, scene, deal }) {
+function stockOf({ m, t, scene, buyerState }) {
   const r = row(m),
     counted = Number.isInteger(r.count) && Number.isInteger(r.remaining),
     held = Number.isInteger(r.held) ? r.held : 0,
@@ -194,7 +202,7 @@ function stockOf({ m, t, scene, deal }) {
   const values = { total: r.count ?? 0, left: r.remaining ?? 0, held };
   const { position, first } = m.room ?? {};
   /* Shows how far this buyer has moved up in the queue, instead of the stock. */
-  if (deal === 'waiting' && position && first)
+  if (buyerState === 'waiting' && position && first)
     return {
       words: 'stock.queue',
       more: counted && r.remaining ? 'stock.live' : null,
@@ -204,7 +212,7 @@ function stockOf({ m, t, scene, deal }) {
   const key = scene === 'due' ? 'before' : scene;
   let words = key,
     more = key + '+';
-  if (deal === 'gone' && (!counted || r.remaining)) words = counted ? 'gone' : 'gonex';
+  if (buyerState === 'gone' && (!counted || r.remaining)) words = counted ? 'gone' : 'gonex';
   else if (key === 'out') {
     if (!held) more = 'out0+';
   } else if (key === 'sold') words = counted && r.count ? 'sold' : 'soldx';
@@ -215,7 +223,7 @@ function stockOf({ m, t, scene, deal }) {
     words = r.remaining ? 'ended' : 'ended0';
     more = held ? 'endedh+' : taken ? 'ended+' : 'none+';
   } else if (key === 'live' && !held) more = 'live0+';
-  if (deal === 'gone') more = 'gone+';
+  if (buyerState === 'gone') more = 'gone+';
   if ((m.offline || t - m.seen_ms > OLD_MS) && ['live', 'out'].includes(key)) more = 'old+';
   const part = n => (r.count && key !== 'before' ? Math.round((1000 * n) / r.count) : 0);
   const bar = { sold: part(Math.max(0, taken - held)), held: part(Math.min(held, taken)) };
@@ -227,18 +235,18 @@ function stockOf({ m, t, scene, deal }) {
 const isNear = room =>
   room?.state === 'waiting' &&
   (room.position <= NEAR_POSITION || (room.estimate && room.estimate.to <= NEAR_SECS));
-function newsOf({ m, scene, deal, turn }) {
+function newsOf({ m, scene, buyerState, turn }) {
   if (turn) return 'turn';
-  if (deal === 'waiting' && isNear(m.room)) return 'near';
-  if (deal === 'reserved' && m.order.id === m.came) return 'came';
+  if (buyerState === 'waiting' && isNear(m.room)) return 'near';
+  if (buyerState === 'reserved' && m.order.id === m.came) return 'came';
   return scene === 'live' ? 'open' : null;
 }
 /* The modes of a button that the buyer can press now or in some seconds. */
 const USABLE = ['go', 'order', 'signin', 'refill'];
-function tabOf({ m, t, scene, deal }, pill, mode, news) {
+function tabOf({ m, t, scene, buyerState }, pill, mode, news) {
   const wait = scene === 'before' && starts(m) ? starts(m) - t : 0,
     soon_ms = wait < HOUR_MS ? wait : 0,
-    pay_ms = deal === 'reserved' ? Math.max(0, Date.parse(m.order.pay_by) - t) : 0;
+    pay_ms = buyerState === 'reserved' ? Math.max(0, Date.parse(m.order.pay_by) - t) : 0;
   const head = soon_ms
     ? 'remind.soon'
     : news && news !== 'open'

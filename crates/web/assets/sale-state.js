@@ -1,6 +1,6 @@
 /* The model of the sale page, and the state that follows from the model. This code touches neither
    the page nor the network. The *scene* is the state of the sale (before, open, ended, …). The
-   *deal* is the step that this buyer can take. */
+   *buyer state* says what this buyer can do, or waits for. */
 import { now } from '/assets/clock.js';
 import { EARLY_MS, passOf } from '/assets/pass.js';
 import { OPENING_MS, sceneOfStatus } from '/assets/scene.js';
@@ -152,9 +152,9 @@ function stepOf(m, scene, t) {
   return null;
 }
 
-/** Returns the deal. The keys of three texts begin with the deal's name: the button's text and the
+/** Returns the buyer state. The keys of three texts begin with its name: the button's text and the
    two lines under the button. */
-export function dealOf(m, scene, t = now()) {
+export function buyerStateOf(m, scene, t = now()) {
   if (m.offline || m.stage === 'offline') return 'offline';
   if (m.press && m.stage) return m.stage;
   const mine =
@@ -184,8 +184,8 @@ export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && 
 /* Refusals of the waitlist after which it is useless to try to join again. */
 const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
 /** Returns whether the button joins the waitlist. */
-export const canWaitlist = (m, deal, t = now()) =>
-  deal === 'heldout' &&
+export const canWaitlist = (m, buyerState, t = now()) =>
+  buyerState === 'heldout' &&
   mayJoinWaitlist(m) &&
   !m.waitlistBusyItem &&
   t >= m.busy_ms &&
@@ -193,12 +193,12 @@ export const canWaitlist = (m, deal, t = now()) =>
 /** Returns whether the buyer's orders use up the limit, including the order on the page. */
 export const usedUp = m => atLimit(m) || (m.order?.units ?? 0) >= (m.item.limit_per_buyer ?? 1);
 
-/** Returns the variant of a deal's texts, or null. */
-export function shadeOf(m, deal, t = now()) {
-  if (deal === 'heldout' && m.waitlistBusyItem) return 'joining';
-  if (deal === 'heldout' && m.barred) return m.barred.name;
-  if (deal === 'heldout' && t < m.busy_ms) return 'waitlistbusy';
-  if (deal === 'heldout' && m.waitlistError?.item === m.item.id)
+/** Returns the variant of a buyer state's texts, or null. */
+export function variantOf(m, buyerState, t = now()) {
+  if (buyerState === 'heldout' && m.waitlistBusyItem) return 'joining';
+  if (buyerState === 'heldout' && m.barred) return m.barred.name;
+  if (buyerState === 'heldout' && t < m.busy_ms) return 'waitlistbusy';
+  if (buyerState === 'heldout' && m.waitlistError?.item === m.item.id)
     return (
       {
         waitlist_full: 'waitlistfull',
@@ -209,8 +209,8 @@ export function shadeOf(m, deal, t = now()) {
         ended: null,
       }[m.waitlistError.name] ?? 'waitlistover'
     );
-  if (deal === 'heldout') return mayJoinWaitlist(m) ? 'maywaitlist' : null;
-  if (deal === 'waitlisted')
+  if (buyerState === 'heldout') return mayJoinWaitlist(m) ? 'maywaitlist' : null;
+  if (buyerState === 'waitlisted')
     return m.waitlistError?.name === 'stuck'
       ? 'stuck'
       : m.waitlist[m.item.id].ahead === null
@@ -218,21 +218,21 @@ export function shadeOf(m, deal, t = now()) {
         : m.waitlist[m.item.id].ahead === 0
           ? 'next'
           : null;
-  if (deal === 'reserved') return m.order.id === m.came ? 'came' : null;
-  if (deal === 'before')
+  if (buyerState === 'reserved') return m.order.id === m.came ? 'came' : null;
+  if (buyerState === 'before')
     return m.room?.state === 'before' && frontOf(m).waiting_room !== 'off'
       ? 'drawn'
       : passOf(m) && (needsCheck(m) || m.code)
         ? 'ready'
         : null;
-  if (deal === 'check' && sceneOf(m, t) === 'before') return 'checknow';
-  if (deal === 'live' || deal === 'check') return isAdmitted(m, t) ? 'turn' : null;
-  if (m.roomStuck && ['waiting', 'gone'].includes(deal)) return 'roomstuck';
-  if (deal === 'gone') return sceneOf(m, t) === 'out' ? 'goneout' : null;
-  if (deal === 'join') return m.lapsed || m.room?.state === 'admitted' ? 'late' : null;
-  if (deal === 'waiting')
+  if (buyerState === 'check' && sceneOf(m, t) === 'before') return 'checknow';
+  if (buyerState === 'live' || buyerState === 'check') return isAdmitted(m, t) ? 'turn' : null;
+  if (m.roomStuck && ['waiting', 'gone'].includes(buyerState)) return 'roomstuck';
+  if (buyerState === 'gone') return sceneOf(m, t) === 'out' ? 'goneout' : null;
+  if (buyerState === 'join') return m.lapsed || m.room?.state === 'admitted' ? 'late' : null;
+  if (buyerState === 'waiting')
     return m.room?.state === 'before' || !m.room ? 'drawing' : m.room.estimate ? null : 'unknown';
-  if (deal === 'busy')
+  if (buyerState === 'busy')
     return m.scope === 'buyer' ? 'busyme' : m.scope === 'interface' ? 'busyall' : null;
   return null;
 }

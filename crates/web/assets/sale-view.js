@@ -3,7 +3,7 @@ import { origin } from '/assets/api.js';
 import { claimsOf } from '/assets/who.js';
 import {
   $, text, put, putText, attr, announce, countAloud, localized, site, zh,
-} from '/assets/words.js';
+} from '/assets/texts.js';
 import { showFacts, showPictures, watchPrice } from '/assets/product.js';
 import { now } from '/assets/clock.js';
 import { remind } from '/assets/remind.js';
@@ -38,7 +38,7 @@ const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
-const steps = ['check', 'code', 'waiting']; /* the deal after these is announced at once */
+const steps = ['check', 'code', 'waiting']; /* the state after these is announced at once */
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '',
   before = '';
@@ -118,13 +118,13 @@ export function translateItem(m) {
   showItem(m);
 }
 
-function values(m, { deal, mode, until }, t) {
+function values(m, { buyerState, mode, until }, t) {
   const opens = starts(m),
     closes = ends(m),
     item = m.item;
   const ours = mode === 'order' ? m.order : null,
     units = m.press?.units ?? ours?.units ?? m.units;
-  const by = deal === 'queued' ? m.press?.decide_by : m.order?.pay_by;
+  const by = buyerState === 'queued' ? m.press?.decide_by : m.order?.pay_by;
   return {
     units,
     sum: ours?.amount ? money(ours.amount) : money(item.price, units),
@@ -204,7 +204,7 @@ function showButton(m, { mode, button }, v) {
 }
 
 /* Shows the second action, or the link to the other sales. */
-function showAction(m, { deal, act: does, see: page, action, t }) {
+function showAction(m, { buyerState, act: does, see: page, action, t }) {
   const act = $('#act'),
     see = $('#see'),
     hadAct = document.activeElement === act;
@@ -217,7 +217,7 @@ function showAction(m, { deal, act: does, see: page, action, t }) {
     act.dataset.does = does;
   }
   if (page) {
-    put(see, text(deal + '.action'));
+    put(see, text(buyerState + '.action'));
     attr(see, 'href', page);
   }
   if (hadAct && act.hidden) (go.hidden ? buy : go).focus();
@@ -250,12 +250,12 @@ function showUnits(m, pick) {
 const calendarLink = m =>
   `${origin}/sale/${encodeURIComponent(m.id)}/calendar.ics?lang=${zh() ? 'zh' : 'en'}`;
 
-/** Draws the page from the model, and returns the deal that the page shows. The page calls this
-   four times a second, so it must be fast. */
+/** Draws the page from the model, and returns the buyer state that the page shows. The page calls
+   this function four times a second, so it must be fast. */
 export function show(m) {
   const t = now(),
     screen = screenOf(m, t),
-    { scene, deal, shade } = screen,
+    { scene, buyerState, variant } = screen,
     v = values(m, screen, t);
   attr($('#stage'), 'data-light', screen.light);
   attr($('#pill'), 'class', 'pill needs-js' + (screen.tone ? ' pill--' + screen.tone : ''));
@@ -272,18 +272,18 @@ export function show(m) {
   put($('#say-text'), words);
   showAction(m, screen);
 
-  const more = { cooldown: m.why?.name, waiting: v.est, waitlisted: v.ahead }[deal] ?? '';
-  const state = [scene, deal, shade, more].join(' ');
+  const more = { cooldown: m.why?.name, waiting: v.est, waitlisted: v.ahead }[buyerState] ?? '';
+  const state = [scene, buyerState, variant, more].join(' ');
   if (shown && shown !== state)
     announce(
       title + '. ' + words,
-      verdicts.includes(deal) || (deal === 'live' && steps.includes(before)),
+      verdicts.includes(buyerState) || (buyerState === 'live' && steps.includes(before)),
     );
   shown = state;
-  before = deal;
+  before = buyerState;
   $('#remind').hidden = scene === 'ended' || scene === 'sold';
   $('#calendar').hidden = !starts(m);
   attr($('#calendar'), 'href', calendarLink(m));
   remind({ ...screen, id: m.id, title: m.title });
-  return deal;
+  return buyerState;
 }

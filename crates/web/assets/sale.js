@@ -2,12 +2,12 @@
    The page is the same file for every visitor, and its address names the sale. */
 import {
   $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
-} from '/assets/words.js';
+} from '/assets/texts.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
 import { buyerOf, forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';
-import { frontDoor } from '/assets/door.js';
+import { frontDoor } from '/assets/front-door.js';
 import { ownOrders } from '/assets/own-orders.js';
 import { itemWaitlist } from '/assets/waitlist.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
@@ -15,7 +15,7 @@ import {
   CALM_MS,
   canWaitlist,
   countOrder,
-  dealOf,
+  buyerStateOf,
   learn,
   model as m,
   most,
@@ -109,7 +109,7 @@ function be(token) {
 
 /** Returns the time until the next status request. The time is random, so that thousands of pages
    never send their requests at the same moment. */
-function pace_ms() {
+function pollPause_ms() {
   if (m.offline || lost_polls) return jitter(500, 1_000) * 2 ** Math.min(lost_polls, 4);
   const opens = starts(m);
   switch (scene()) {
@@ -148,9 +148,9 @@ function pace_ms() {
 async function watch() {
   for (;;) {
     told = false;
-    const woken = await poll.rest(pace_ms());
+    const woken = await poll.rest(pollPause_ms());
     /* If the stream has brought a status, the page skips one request. */
-    if (told && !woken && scene() !== 'before') await poll.rest(pace_ms());
+    if (told && !woken && scene() !== 'before') await poll.rest(pollPause_ms());
     if (document.hidden && !m.press)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),
@@ -292,11 +292,11 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
 function onPress(event) {
   event.preventDefault();
   if ($('#buy').getAttribute('aria-disabled') === 'true' || m.press) return;
-  if (canWaitlist(m, dealOf(m, scene()))) {
+  if (canWaitlist(m, buyerStateOf(m, scene()))) {
     openStream();
     return void waitlist.join();
   }
-  if (door.press(dealOf(m, scene()))) return openStream();
+  if (door.press(buyerStateOf(m, scene()))) return openStream();
   chooseUnits(Number($('#units').value));
   m.calm_ms = now() + CALM_MS;
   m.why = null;

@@ -1,7 +1,7 @@
 /* The list of sales and, for a known buyer, the list of the buyer's orders. */
 import {
   $, announce, bindLanguages, ready, signInUrl, site, tell, text, translate,
-} from '/assets/words.js';
+} from '/assets/texts.js';
 import { inOrder, make, pictureOf, saleTicket, stateOf, ticket } from '/assets/cards.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { moment, money } from '/assets/format.js';

@@ -2,7 +2,7 @@
    the page's address can press the buttons. */
 import {
   $, announce, attr, bindLanguages, put, ready, site, text, translate,
-} from '/assets/words.js';
+} from '/assets/texts.js';
 import { now, setClock } from '/assets/clock.js';
 import { count, left, money, shortId } from '/assets/format.js';
 

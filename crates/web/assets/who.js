@@ -1,6 +1,6 @@
 /* Identifies the buyer. This tab keeps the shop's token. For other tabs, a cookie that scripts
    cannot read also keeps it. In a demonstration, this browser keeps a guest's token. */
-import { site } from '/assets/words.js';
+import { site } from '/assets/texts.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
 import { browser, tab } from '/assets/store.js';
 

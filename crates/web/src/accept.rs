@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::App;
-use super::connection::{Connection, Overdue, Service};
-use super::events::IdleSlots;
+use super::connection::{Connection, Service, StreamDeadline};
+use super::events::IdleTasks;
 use super::limits::{
     ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, OVER_CAPACITY_REPLIES_MAX, SEND_BUFFER_BYTES,
 };
@@ -71,7 +71,7 @@ impl Listener {
         // These tasks own the idle WebSockets. The tasks end when this function returns, so the
         // WebSockets close then.
         let mut idle_tasks = JoinSet::new();
-        let idle_slots = Arc::new(IdleSlots::open(app, &cut, &mut idle_tasks));
+        let idle_slots = Arc::new(IdleTasks::open(app, &cut, &mut idle_tasks));
         let service = Arc::new(Service::new(app.clone(), router(app), Arc::downgrade(&idle_slots)));
         let turned_away = Arc::new(Semaphore::new(OVER_CAPACITY_REPLIES_MAX));
         loop {
@@ -91,7 +91,7 @@ impl Listener {
                     stop: stop.clone(),
                     cut: cut.clone(),
                     idle,
-                    overdue: Overdue::default(),
+                    overdue: StreamDeadline::default(),
                     _place: (app.metrics.connections.hold(), open.token()),
                 };
                 tokio::spawn(serve(Arc::new(connection), stream));

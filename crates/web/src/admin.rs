@@ -30,8 +30,8 @@ use std::sync::Arc;
 
 use doorbuster_api::problem::Problem;
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::wire;
 use doorbuster_store::SaleRow;
 use http::HeaderValue;
 use http::header::ETAG;
@@ -72,7 +72,7 @@ fn etag(version: u64) -> String {
 fn sale_reply(app: &App, status: http::StatusCode, row: &SaleRow) -> Reply {
     let catalogue = app.node.catalogue();
     let known = catalogue.sale(&row.id);
-    let mut reply = json(status, &wire::admin_sale(row, known.map(|sale| &**sale)));
+    let mut reply = json(status, &api_conversion::admin_sale(row, known.map(|sale| &**sale)));
     let tag = HeaderValue::from_str(&etag(row.version)).expect("digits between quotes");
     reply.headers_mut().insert(ETAG, tag);
     reply

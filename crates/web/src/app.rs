@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use doorbuster_api::admin::console::ShownSetting;
-use doorbuster_auth::{Buyers, JwksError, Oidc, Operators};
+use doorbuster_auth::{BuyerTokenVerifier, JwksError, Oidc, OperatorKeyVerifier};
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::Settings;
 use doorbuster_engine::edge::EdgeSightings;
@@ -27,7 +27,7 @@ use crate::assets::AssetFile;
 use crate::failure::FailureLogLimiter;
 use crate::guest_sign_in::GuestSignIn;
 use crate::limits::{IDLE_AFTER, PING_INTERVAL, UNANSWERED_PINGS_MAX, WRITE_STALL};
-use crate::live::LiveSettings;
+use crate::live_settings::LiveSettings;
 use crate::overload_pacer::OverloadPacer;
 use crate::page_origin::PageOrigin;
 use crate::refusals::Refusals;
@@ -39,8 +39,8 @@ use crate::wrong_keys::WrongKeys;
 pub struct App {
     pub(crate) node: Arc<Node>,
     pub(crate) engine: Arc<Engine>,
-    pub(crate) buyers: Buyers,
-    pub(crate) operators: Operators,
+    pub(crate) buyers: BuyerTokenVerifier,
+    pub(crate) operators: OperatorKeyVerifier,
     /// The settings that can change while the server runs.
     pub(crate) live: ArcSwap<LiveSettings>,
     /// The last rendered page with the list of sales, and when it was rendered. The server renders
@@ -107,8 +107,8 @@ impl App {
     pub fn new(
         settings: &Settings,
         engine: Arc<Engine>,
-        buyers: Buyers,
-        operators: Operators,
+        buyers: BuyerTokenVerifier,
+        operators: OperatorKeyVerifier,
         guest_secret: Option<SecretString>,
         masters: MasterKeys,
         webhook_secrets: &[SecretString],

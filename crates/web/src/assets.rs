@@ -8,12 +8,12 @@
 
 mod bundle;
 mod compress;
-#[cfg(test)]
-mod copies;
 mod docs_page;
 mod file;
 mod folder;
 mod names;
+#[cfg(test)]
+mod texts_tests;
 mod theme;
 
 use std::borrow::Cow;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::buyer_session::BuyerSession;
 use doorbuster_auth::{BUYER_COOKIE, bearer};
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use http::header::{AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
@@ -43,7 +43,9 @@ pub(crate) async fn get(
         buyer: buyer.as_str().to_owned(),
         member: membership.member,
         level: membership.level,
-        expires_at: wire::time(doorbuster_core::Millis(expires_secs.saturating_mul(1_000))),
+        expires_at: api_conversion::time(doorbuster_core::Millis(
+            expires_secs.saturating_mul(1_000),
+        )),
     };
     Ok(json(StatusCode::OK, &session))
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::app::App;
-use super::events::IdleSlots;
+use super::events::IdleTasks;
 
 /// The state that all connections share.
 pub(crate) struct Service {
@@ -22,12 +22,12 @@ pub(crate) struct Service {
     /// The slots for idle WebSockets. The reference is weak to avoid a cycle: a WebSocket that
     /// waits in a slot holds this `Service`. With a strong reference, both would stay in memory
     /// forever.
-    pub idle_slots: Weak<IdleSlots>,
+    pub idle_slots: Weak<IdleTasks>,
 }
 
 impl Service {
     /// Creates the state before the first connection.
-    pub(crate) fn new(app: Arc<App>, router: Router, idle_slots: Weak<IdleSlots>) -> Self {
+    pub(crate) fn new(app: Arc<App>, router: Router, idle_slots: Weak<IdleTasks>) -> Self {
         Self { app, router, purchase: route_index("purchase"), idle_slots }
     }
 }
@@ -44,16 +44,16 @@ pub(crate) struct Connection {
     pub cut: CancellationToken,
     /// How long the connection may be idle, and how long the head of a request may take to arrive.
     pub idle: Duration,
-    pub overdue: Overdue,
+    pub overdue: StreamDeadline,
     pub _place: (GaugeGuard, TaskTrackerToken),
 }
 
 /// A future that completes when the event stream on a connection must end. While the client reads
 /// nothing, the answer's body is not polled. So the connection itself polls this future.
 #[derive(Default)]
-pub(crate) struct Overdue(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+pub(crate) struct StreamDeadline(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
 
-impl Overdue {
+impl StreamDeadline {
     fn lock(&self) -> MutexGuard<'_, Option<Pin<Box<dyn Future<Output = ()> + Send>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,9 +14,9 @@ use doorbuster_api::admin::keys::Role;
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_auth::{AuthenticationError, CONFIGURED_KEY, Operator, Operators};
+use doorbuster_auth::{AuthenticationError, CONFIGURED_KEY, Operator, OperatorKeyVerifier};
 use doorbuster_core::Millis;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -53,7 +53,7 @@ pub(crate) async fn create(
     request_body::content_type(&headers, BodyType::Json)?;
     let NewSession { key } = NewSession::from_json(&body)?;
     let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
-    let hash = Operators::hash(&key);
+    let hash = OperatorKeyVerifier::hash(&key);
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
     counted.take_back(&app.wrong_keys, &app.node).await;
@@ -87,7 +87,7 @@ impl NewSessionFor {
         let cookie = URL_SAFE_NO_PAD.encode(rand::random::<[u8; COOKIE_BYTES]>());
         let until = app.node.now().plus(SESSION_SECS * 1_000);
         let store = app.node.store();
-        let insert = store.insert_session(Operators::hash(&cookie), self.owner, until);
+        let insert = store.insert_session(OperatorKeyVerifier::hash(&cookie), self.owner, until);
         recorded(self.action, insert).await.map_err(failed)?;
         Ok(session_cookie(app, headers, &cookie, SESSION_SECS))
     }
@@ -118,7 +118,7 @@ pub(crate) async fn get(
             keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
         }
     };
-    let expires_at = found.map(|(_, until)| wire::time(until));
+    let expires_at = found.map(|(_, until)| api_conversion::time(until));
     let key = SessionKey { id: by.id.to_string(), name };
     Ok(json(StatusCode::OK, &Session { key, role: by.role, expires_at }))
 }
@@ -132,7 +132,7 @@ pub(crate) async fn delete(
     if let Some(cookie) = cookie(&headers) {
         let action =
             NewAction { subject: subject_of(&by.id), ..by.action("session.deleted", "", "") };
-        let delete = app.node.store().delete_session(Operators::hash(cookie));
+        let delete = app.node.store().delete_session(OperatorKeyVerifier::hash(cookie));
         recorded(action, delete).await.map_err(failed)?;
     }
     Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
@@ -221,7 +221,7 @@ impl App {
     /// every node when its key is deleted.
     async fn session(&self, cookie: &str) -> StoreResult<Option<(SessionOwner, Millis)>> {
         let configured = self.operators.configured_hash();
-        self.node.store().session(Operators::hash(cookie), configured).await
+        self.node.store().session(OperatorKeyVerifier::hash(cookie), configured).await
     }
 
     async fn operator_of_hash(&self, hash: Hash) -> Result<Operator, AuthenticationError> {

@@ -128,7 +128,7 @@ impl Service {
         // During an outage, only the first failed request gets a log line. The log only counts the
         // later failures.
         if let Some(cause) = cause
-            && !self.app.node.outage_log().absorbs_request(&cause)
+            && !self.app.node.outage_log().count_request_if_outage(&cause)
             && self.app.failure_log.may_write(second)
         {
             let client = client_address::find(peer, headers, &self.app.live().proxies).address;

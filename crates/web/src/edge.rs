@@ -19,7 +19,7 @@ use doorbuster_core::{Millis, RequestHash};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::control;
 use doorbuster_engine::edge::{EdgeNode, PassFailure, follow_feed};
-use doorbuster_engine::holders::Holders;
+use doorbuster_engine::holders::RequestsWithOrders;
 use doorbuster_engine::purchase::{Refusal, answer_kind};
 use doorbuster_gate::PresentedPass;
 use doorbuster_telemetry::metrics::RouteIndex;
@@ -187,7 +187,7 @@ fn request_hash(
 /// buyer disconnects. If the request certainly has no order, the edge clears `request` before the
 /// drop.
 struct MayHold<'a> {
-    holders: &'a Holders,
+    holders: &'a RequestsWithOrders,
     request: Option<RequestHash>,
 }
 

@@ -10,7 +10,7 @@ mod stream;
 mod upgrade;
 mod websocket;
 
-pub(crate) use idle_connection::IdleSlots;
+pub(crate) use idle_connection::IdleTasks;
 pub(crate) use stream::stream;
 pub(crate) use websocket::websocket;
 
@@ -24,7 +24,7 @@ use super::App;
 use super::identity::{ClientAddress, TokenExpiry};
 use super::limits::STREAM_RETRY_SECS;
 use super::sales::find_sale;
-use feed::Feed;
+use feed::EventFeed;
 
 /// Subscribes to the buyer's orders and to the sales in the query. If this node still has the event
 /// with the number `after`, the stream starts with the buyer's events after this event.
@@ -33,7 +33,7 @@ async fn follow(
     (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),
     query: Option<&str>,
     after: Option<u64>,
-) -> Result<Feed, Problem> {
+) -> Result<EventFeed, Problem> {
     // The subscription to changes of the blocks comes before the check of the blocks. So the stream
     // also notices a block that is added after the check.
     let blocks = app.gate.blocks.changes();
@@ -42,7 +42,7 @@ async fn follow(
     for sale in &sales {
         find_sale(app, sale).await?;
     }
-    let feed = Feed::new(app.clone(), (client, buyer, expiry), sales, blocks, after);
+    let feed = EventFeed::new(app.clone(), (client, buyer, expiry), sales, blocks, after);
     let mut feed =
         feed.ok_or_else(|| Problem::rate_limited(RateLimitScope::Buyer, STREAM_RETRY_SECS))?;
     feed.wait_until_followed().await;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::problem::Problem;
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::outage_log::{Away, FailedCall};
+use doorbuster_engine::outage_log::{FailedCall, UnavailableSystem};
 use doorbuster_store::StoreError;
 
 use super::limits::RETRY_SECS;
@@ -21,7 +21,7 @@ pub(crate) struct FailureCause {
     /// The reason.
     text: Arc<str>,
     /// The system whose outage made the request fail. `None` if there was another cause.
-    away: Option<Away>,
+    away: Option<UnavailableSystem>,
 }
 
 impl FailureCause {
@@ -38,7 +38,7 @@ impl std::fmt::Display for FailureCause {
 }
 
 impl FailedCall for FailureCause {
-    fn away(&self) -> Option<Away> {
+    fn away(&self) -> Option<UnavailableSystem> {
         self.away
     }
 }

@@ -124,7 +124,7 @@ impl App {
         // the room is closed. An edge counts no arrivals, because the node to which it passes the
         // request counts the arrival.
         let is_counted =
-            room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_held(now);
+            room.sale.front_door.waiting_room == WaitingRoomMode::Auto && !room.is_auto_open(now);
         if is_counted && self.node.edge().is_none() {
             self.gate.room.record_arrival(room, buyer);
         }

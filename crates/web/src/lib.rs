@@ -27,7 +27,7 @@ mod identity;
 mod internal_error;
 mod jobs;
 mod limits;
-mod live;
+mod live_settings;
 mod method_router;
 pub(crate) mod order_links;
 mod orders;

@@ -13,9 +13,9 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::payment::OrderLink;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{Order, OrderState};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::engine::OrderLookup;
 use doorbuster_engine::order_link::{order_key, order_link};
-use doorbuster_engine::wire;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
@@ -58,7 +58,7 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> HandlerResult {
     let order = linked_order(&app, &order, &headers).await?;
-    let shown = wire::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_link)?;
+    let shown = api_conversion::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_link)?;
     let mut reply = json(StatusCode::OK, &shown);
     reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(reply)

@@ -14,9 +14,9 @@ use doorbuster_core::event::Attribution;
 use doorbuster_core::money::PaymentState;
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units, WaitlistEntry};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::ItemState;
 use doorbuster_engine::engine::{EngineError, OrderLookup};
-use doorbuster_engine::wire;
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
@@ -65,10 +65,15 @@ pub(crate) async fn page(
     };
     let page = app.engine.list_orders(wanted).await.map_err(failed)?;
     let found = order_items(app, &page.orders).await.map_err(failed)?;
-    let orders = page.orders.iter().zip(&found).map(|(row, item)| wire::order(row, item)).collect();
+    let orders = page
+        .orders
+        .iter()
+        .zip(&found)
+        .map(|(row, item)| api_conversion::order(row, item))
+        .collect();
     let mut seen = HashSet::new();
     let once = found.iter().filter(|item| seen.insert(item.row.id));
-    let items = once.map(|item| wire::ordered_item(item)).collect();
+    let items = once.map(|item| api_conversion::ordered_item(item)).collect();
     let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
     Ok(json(StatusCode::OK, &OrderList { orders, items, next_cursor }))
 }
@@ -80,7 +85,7 @@ pub(crate) async fn order_views(
     rows: &[doorbuster_core::Order],
 ) -> Result<Vec<Order>, EngineError> {
     let items = order_items(app, rows).await?;
-    Ok(rows.iter().zip(&items).map(|(row, item)| wire::order(row, item)).collect())
+    Ok(rows.iter().zip(&items).map(|(row, item)| api_conversion::order(row, item)).collect())
 }
 
 /// Returns the item of each order.
@@ -137,16 +142,16 @@ pub(crate) async fn history(
     };
     let newest = MoneyQuery { oldest_first: false, limit: 1, ..of_order.clone() };
     let refunds = store.refunds(of_order).await.map_err(failed)?;
-    let refunds = refunds.rows.iter().map(wire::order_refund).collect();
+    let refunds = refunds.rows.iter().map(api_conversion::order_refund).collect();
     let payment_failed_at = match found.state {
         OrderState::Reserved => {
             let last = store.payments(newest).await.map_err(failed)?.rows.pop();
             last.filter(|payment| payment.state == PaymentState::Failed)
-                .map(|payment| wire::time(payment.at))
+                .map(|payment| api_conversion::time(payment.at))
         }
         _ => None,
     };
-    let history = wire::history(&changes, buyer.is_some());
+    let history = api_conversion::history(&changes, buyer.is_some());
     Ok(json(StatusCode::OK, &History { history, refunds, payment_failed_at }))
 }
 
@@ -171,7 +176,7 @@ pub(crate) async fn cancel(
 /// Cancels an existing order, and returns the answer to the request.
 pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
     let changed = app.engine.cancel(id, by).await.map_err(failed)?;
-    failpoint::pass(Failpoint::CancelDone);
+    failpoint::reach(Failpoint::CancelDone);
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
@@ -189,7 +194,8 @@ pub(crate) fn changed_reply(
         }
         ChangeOutcome::NotFound => return Err(no_such_order().into()),
     };
-    let order = wire::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_order)?;
+    let order =
+        api_conversion::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_order)?;
     Ok(json(StatusCode::OK, &order))
 }
 
@@ -214,20 +220,20 @@ pub(crate) fn order_view(
     let name = buyer.map(BuyerId::as_str).unwrap_or_default();
     Ok(match lookup {
         OrderLookup::Order(order) => {
-            AnyOrder::Order(wire::order_in(&catalogue, &order).ok_or_else(no_such_order)?)
+            AnyOrder::Order(api_conversion::order_in(&catalogue, &order).ok_or_else(no_such_order)?)
         }
         OrderLookup::Queued { item, buyer, units, decide_by } => {
-            AnyOrder::Queued(wire::queued(id, buyer.as_str(), &item, units, decide_by))
+            AnyOrder::Queued(api_conversion::queued(id, buyer.as_str(), &item, units, decide_by))
         }
-        OrderLookup::Refused { item, units, verdict } => {
-            AnyOrder::Refused(wire::refused(id, name, &item, units, wire::refusal_code(verdict)))
-        }
+        OrderLookup::Refused { item, units, verdict } => AnyOrder::Refused(
+            api_conversion::refused(id, name, &item, units, api_conversion::refusal_code(verdict)),
+        ),
         OrderLookup::Waiting { item, entry, ahead } => {
             // After the sale has closed, a waitlist entry cannot become an order, so it counts as
             // ended.
             match catalogue.sale(&item.sale).is_some_and(|sale| sale.row.phase == Phase::Closed) {
                 true => ended_entry(&item, &entry, RefusalCode::Ended),
-                false => AnyOrder::Waiting(wire::waiting(&item, &entry, ahead)),
+                false => AnyOrder::Waiting(api_conversion::waiting(&item, &entry, ahead)),
             }
         }
         OrderLookup::Left { item, entry } => ended_entry(&item, &entry, RefusalCode::Left),
@@ -238,7 +244,13 @@ pub(crate) fn order_view(
 
 /// Renders a waitlist entry that ended without an order.
 fn ended_entry(item: &ItemState, entry: &WaitlistEntry, code: RefusalCode) -> AnyOrder {
-    AnyOrder::Refused(wire::refused(entry.id, entry.buyer.as_str(), item, Units::ONE, code))
+    AnyOrder::Refused(api_conversion::refused(
+        entry.id,
+        entry.buyer.as_str(),
+        item,
+        Units::ONE,
+        code,
+    ))
 }
 
 /// Parses the id in a path.

@@ -10,8 +10,8 @@ use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{Phase, TicketId};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::wire;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_DISPOSITION, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::Serialize;
@@ -75,7 +75,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     let mut listed = Vec::with_capacity(sales.len());
     for sale in &sales {
         let state = app.views.state(&app.engine, sale).await;
-        listed.push((wire::sale(&sale.row), Some(state)));
+        listed.push((api_conversion::sale(&sale.row), Some(state)));
     }
     let live = app.live();
     let html = page_html::index_page(&live.assets.page_text("index.html"), &listed, live.shop());
@@ -115,7 +115,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     let live = app.live();
     let state = app.views.state(&app.engine, &sale).await;
     let page = app.views.page(&app.node, &sale, (live.generation, state), || {
-        let (shown, template) = (wire::sale(&sale.row), live.assets.page_text("sale.html"));
+        let (shown, template) =
+            (api_conversion::sale(&sale.row), live.assets.page_text("sale.html"));
         AssetFile::page(page_html::sale_page(&template, &shown, Some(state), live.shop()))
     });
     Ok(page.reply(&headers))
@@ -134,7 +135,7 @@ async fn calendar(
         return missing(&app, "sale.html", &headers);
     };
     let row = &sale.row;
-    let shown = wire::sale(row);
+    let shown = api_conversion::sale(row);
     let starts_at =
         shown.starts_at.ok_or_else(|| Problem::not_found("this sale has no start time yet"))?;
     let live = app.live();
@@ -147,7 +148,7 @@ async fn calendar(
         starts_at,
         version: row.version,
         is_cancelled: row.phase == Phase::Closed && row.opened_at.is_none(),
-        now: wire::time(app.node.now()),
+        now: api_conversion::time(app.node.now()),
         shop: page_html::Shop { url: origin.as_deref(), ..live.shop() },
     };
     let lang =

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use doorbuster_core::{TicketId, Units};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
-use doorbuster_engine::wire;
 use doorbuster_gate::RateLimitStatus;
 use http::header::{HeaderName, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
@@ -66,15 +66,16 @@ pub(super) fn purchase_reply(
     let reply = match bought {
         PurchaseOutcome::Refused(refusal) => return PurchaseReply::Refused(refusal, limit_status),
         PurchaseOutcome::Created(order) => {
-            order_reply(StatusCode::CREATED, order.id, &wire::order(&order, item))
+            order_reply(StatusCode::CREATED, order.id, &api_conversion::order(&order, item))
         }
         PurchaseOutcome::Replayed(order) => {
-            let mut reply = order_reply(StatusCode::OK, order.id, &wire::order(&order, item));
+            let mut reply =
+                order_reply(StatusCode::OK, order.id, &api_conversion::order(&order, item));
             reply.headers_mut().insert(&IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             reply
         }
         PurchaseOutcome::Queued { id, decide_by } => {
-            let queued = wire::queued(id, buyer, item, units, decide_by);
+            let queued = api_conversion::queued(id, buyer, item, units, decide_by);
             let mut reply = order_reply(StatusCode::ACCEPTED, id, &queued);
             reply.headers_mut().insert(RETRY_AFTER, RETRY_SECS.into());
             reply

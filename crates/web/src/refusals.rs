@@ -8,9 +8,9 @@ use bytes::Bytes;
 use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 use doorbuster_core::Millis;
 use doorbuster_core::sold_out::SoldOut;
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::purchase::{DoorRefusal, Refusal};
 use doorbuster_engine::sale_limits::SCOPES;
-use doorbuster_engine::wire;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -177,7 +177,9 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
             Problem::sold_out(may_return, available)
         }
         Refusal::LimitReached { limit, used } => Problem::limit_reached(limit, used),
-        Refusal::NotStarted { opens_at } => Problem::not_started(opens_at.map(wire::time)),
+        Refusal::NotStarted { opens_at } => {
+            Problem::not_started(opens_at.map(api_conversion::time))
+        }
         Refusal::Paused => Problem::paused(),
         Refusal::Ended => Problem::ended(),
         Refusal::AtDoor(door) => match door {

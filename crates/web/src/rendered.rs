@@ -14,9 +14,7 @@ pub(crate) struct Rendered {
 impl Rendered {
     /// Renders a value as JSON.
     pub(crate) fn new(value: &impl Serialize) -> Self {
-        Self::from_bytes(
-            serde_json::to_vec(value).expect("wire types serialise into memory").into(),
-        )
+        Self::from_bytes(serde_json::to_vec(value).expect("API types serialise into memory").into())
     }
 
     /// Wraps bytes and computes their `ETag`.

@@ -71,7 +71,7 @@ pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Byte
 
 /// Returns a JSON answer.
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
-    let bytes = serde_json::to_vec(value).expect("wire types serialise into memory");
+    let bytes = serde_json::to_vec(value).expect("API types serialise into memory");
     rendered(status, "application/json", bytes.into())
 }
 

@@ -8,11 +8,11 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Status};
 use doorbuster_core::Phase;
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::cache::ItemNumbers;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::engine::Engine;
 use doorbuster_engine::node::Node;
-use doorbuster_engine::wire;
 use doorbuster_telemetry::metrics::{Histogram, RateWindow};
 use hashbrown::HashMap;
 
@@ -237,7 +237,7 @@ async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedS
     let status = status(engine, sale).await;
     RenderedSale {
         of: sale.clone(),
-        sale: Rendered::new(&wire::sale(&sale.row)),
+        sale: Rendered::new(&api_conversion::sale(&sale.row)),
         state: ShownState::of(&status),
         status: Rendered::new(&status),
         status_at: Instant::now(),
@@ -252,12 +252,12 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
     }
     let phase = sale.row.phase;
     Status {
-        server_time: wire::time(engine.node.now()),
+        server_time: api_conversion::time(engine.node.now()),
         sale: sale.row.id.clone(),
         phase,
         started: sale.row.opened_at.is_some() || matches!(phase, Phase::Open | Phase::Paused),
-        starts_at: sale.row.starts_at.map(wire::time),
-        ends_at: sale.row.ends_at.map(wire::time),
+        starts_at: sale.row.starts_at.map(api_conversion::time),
+        ends_at: sale.row.ends_at.map(api_conversion::time),
         version: sale.version(),
         front_door: sale.front_door.into(),
         items,

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use doorbuster_core::{Millis, NodeId, Phase};
 use doorbuster_engine::catalogue::{ItemState, SaleState};
-use doorbuster_store::{PointQuery, PointStep, SalePoint, SaleRow, StoreError};
+use doorbuster_store::{PointQuery, PointStep, SaleRow, SaleSeriesRow, StoreError};
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::RateSample;
 
@@ -135,7 +135,7 @@ impl App {
         let latencies = sample.latencies.since(&progress.last.latencies).filled().collect();
         let point = StepCounts { answers, latencies, ..levels.clone() };
         *progress = SaleProgress { last: sample, levels, second };
-        self.series.pending().push(SalePoint {
+        self.series.pending().push(SaleSeriesRow {
             sale: sale.row.id.clone(),
             step: PointStep::Second,
             at: second,
@@ -147,7 +147,7 @@ impl App {
     /// Writes the waiting points to the store. If this fails, the points wait until the next
     /// second.
     async fn write_pending(&self) {
-        let points: Vec<SalePoint> = self.series.pending().points.drain(..).collect();
+        let points: Vec<SaleSeriesRow> = self.series.pending().points.drain(..).collect();
         if points.is_empty() {
             return;
         }
@@ -216,7 +216,7 @@ impl App {
 }
 
 /// Adds up the seconds of each node into minutes. `seconds` must be sorted by time.
-fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
+fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
     let mut minutes: BTreeMap<(Millis, NodeId), StepCounts> = BTreeMap::new();
     let mut requests: BTreeMap<Millis, BTreeMap<NodeId, u64>> = BTreeMap::new();
     for second in seconds {
@@ -238,7 +238,7 @@ fn minutes_of(seconds: &[SalePoint]) -> Vec<SalePoint> {
         sum.peak = busiest[minute].get(node).copied().unwrap_or(0);
     }
     let sale = seconds.first().map(|second| second.sale.clone()).unwrap_or_default();
-    let row = |((at, node), point): ((Millis, NodeId), StepCounts)| SalePoint {
+    let row = |((at, node), point): ((Millis, NodeId), StepCounts)| SaleSeriesRow {
         sale: sale.clone(),
         step: PointStep::Minute,
         at,

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_auth::{Buyers, ExpectedClaims, NewToken, Operators, token};
+use doorbuster_auth::{BuyerTokenVerifier, ExpectedClaims, NewToken, OperatorKeyVerifier, token};
 use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Settings, load};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
 use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use doorbuster_secrets as secrets;
-use doorbuster_store::{HistoryMemory, NewItem, NewSale};
+use doorbuster_store::{KnownHistories, NewItem, NewSale};
 use doorbuster_testkit::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,7 +28,7 @@ mod slow;
 
 const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Longest wait for an event, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// A pause that is longer than any wait in these tests.
 const REST: Duration = Duration::from_secs(600);
 /// The limit of open connections.
@@ -71,7 +71,7 @@ impl Full {
         let settings = settings.expect("valid settings");
         let mut app = app(&dir, &settings, 100).await;
         change(Arc::get_mut(&mut app).expect("the only reference"));
-        app.change_live(|live| (live.connections_max, live.idle) = (connections, PATIENCE));
+        app.change_live(|live| (live.connections_max, live.idle) = (connections, TIMEOUT));
         let purchases = (0..PURCHASES_MAX).map(|_| app.running_purchases.token()).collect();
         let listener = bind(settings.listen).expect("a free port");
         let (address, stop) = (listener.address().expect("bound"), CancellationToken::new());
@@ -100,7 +100,7 @@ impl Full {
     fn purchase(framed: impl Fn(&str) -> String) -> String {
         let token = token(
             SECRET.as_bytes(),
-            &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, PATIENCE) },
+            &NewToken { exp: 4_000_000_000, ..NewToken::new("anna", 0, TIMEOUT) },
         );
         let body = r#"{"sale":"spring","item":"phone","units":1}"#;
         format!(
@@ -121,12 +121,12 @@ impl Full {
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
     // The secrets are created before the store, because the server refuses a store without its
     // id_key file.
-    let secrets = secrets::load_or_create_all(settings, &HistoryMemory::default())
+    let secrets = secrets::load_or_create_all(settings, &KnownHistories::default())
         .await
         .expect("a fresh directory");
     let engine = engine(dir, stock).await;
-    let buyers = Buyers::with_secret(&SECRET.into(), ExpectedClaims::default());
-    let operators = Operators::new(&secrets.admin_key);
+    let buyers = BuyerTokenVerifier::with_secret(&SECRET.into(), ExpectedClaims::default());
+    let operators = OperatorKeyVerifier::new(&secrets.admin_key);
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
 }
 
@@ -192,7 +192,7 @@ async fn read_refusals(stream: &mut TcpStream, text: &mut String, refusals: usiz
             text.push_str(std::str::from_utf8(&bytes[..read]).expect("text"));
         }
     };
-    let read = tokio::time::timeout(PATIENCE, reading).await;
+    let read = tokio::time::timeout(TIMEOUT, reading).await;
     assert!(read.is_ok(), "{refusals} refusals did not arrive: {text}");
 }
 
@@ -206,9 +206,8 @@ async fn a_server_that_stops_ends_a_pause_and_answers_later_requests() {
     full.stop.cancel();
     read_refusals(&mut stream, &mut text, 2).await;
     assert_eq!(text.matches("HTTP/1.1 503").count(), 2, "{text}");
-    let ended = tokio::time::timeout(PATIENCE, stream.read(&mut [0; 1]))
-        .await
-        .expect("the connection ends");
+    let ended =
+        tokio::time::timeout(TIMEOUT, stream.read(&mut [0; 1])).await.expect("the connection ends");
     assert_eq!(ended.expect("the connection ended with an error"), 0);
 }
 
@@ -267,7 +266,7 @@ async fn upgraded(mut stream: TcpStream, request: &str) -> TcpStream {
 fn websocket(buyer: &str, query: &str) -> String {
     let token = token(
         SECRET.as_bytes(),
-        &NewToken { exp: 4_000_000_000, ..NewToken::new(buyer, 0, PATIENCE) },
+        &NewToken { exp: 4_000_000_000, ..NewToken::new(buyer, 0, TIMEOUT) },
     );
     format!(
         "GET /v1/ws{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
@@ -286,7 +285,7 @@ async fn answer(stream: &mut TcpStream, request: &[u8]) -> String {
         }
         String::from_utf8(head).expect("a head is text")
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("the answer did not arrive in time")
+    tokio::time::timeout(TIMEOUT, reading).await.expect("the answer did not arrive in time")
 }
 
 /// Reads frames until the connection ends or `enough` pings have arrived. Answers pings if
@@ -325,7 +324,7 @@ async fn only_a_socket_that_answers_no_pings_is_dropped() {
         tokio::join!(pings(&mut silent, false, usize::MAX), pings(&mut answering, true, enough))
     };
     let (unanswered, answered) =
-        tokio::time::timeout(PATIENCE, both).await.expect("the server must drop the silent socket");
+        tokio::time::timeout(TIMEOUT, both).await.expect("the server must drop the silent socket");
     assert_eq!(unanswered, most);
     assert_eq!(answered, enough, "the socket that answers pings must stay open");
     assert_eq!(full.app.metrics.sockets.get(), 1);
@@ -338,7 +337,7 @@ async fn a_server_that_was_suspended_keeps_a_socket_that_answers_pings() {
     let mut answering = raw_socket(&full).await;
     for _ in 0..5 {
         assert_eq!(
-            tokio::time::timeout(PATIENCE, pings(&mut answering, true, 2))
+            tokio::time::timeout(TIMEOUT, pings(&mut answering, true, 2))
                 .await
                 .expect("pings continue"),
             2
@@ -347,7 +346,7 @@ async fn a_server_that_was_suspended_keeps_a_socket_that_answers_pings() {
         std::thread::sleep(10 * ping_policy.ping_every);
     }
     assert_eq!(
-        tokio::time::timeout(PATIENCE, pings(&mut answering, true, 2))
+        tokio::time::timeout(TIMEOUT, pings(&mut answering, true, 2))
             .await
             .expect("pings continue"),
         2

@@ -22,7 +22,7 @@ type BodySlot<B> = Arc<Mutex<Option<B>>>;
 
 /// A body that is lent to the handlers. If a handler drops the body before its end, the rest of the
 /// body goes to `back`.
-pub(crate) struct LentBody<B: Body + Unpin> {
+pub(crate) struct RecoverableBody<B: Body + Unpin> {
     body: Option<B>,
     back: BodySlot<B>,
 }
@@ -31,9 +31,9 @@ pub(crate) struct LentBody<B: Body + Unpin> {
 pub(crate) struct UnreadBody<B>(BodySlot<B>);
 
 /// Lends a body to a handler.
-pub(crate) fn lend<B: Body + Unpin>(body: B) -> (LentBody<B>, UnreadBody<B>) {
+pub(crate) fn lend<B: Body + Unpin>(body: B) -> (RecoverableBody<B>, UnreadBody<B>) {
     let back = BodySlot::default();
-    (LentBody { body: Some(body), back: back.clone() }, UnreadBody(back))
+    (RecoverableBody { body: Some(body), back: back.clone() }, UnreadBody(back))
 }
 
 impl<B: Body<Data = Bytes> + Unpin> UnreadBody<B> {
@@ -55,7 +55,7 @@ pub(crate) async fn discard<B: Body<Data = Bytes>>(headers: &HeaderMap, body: B)
     }
 }
 
-impl<B: Body + Unpin> Drop for LentBody<B> {
+impl<B: Body + Unpin> Drop for RecoverableBody<B> {
     fn drop(&mut self) {
         if let Some(body) = self.body.take()
             && !body.is_end_stream()
@@ -65,7 +65,7 @@ impl<B: Body + Unpin> Drop for LentBody<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for LentBody<B> {
+impl<B: Body + Unpin> Body for RecoverableBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 

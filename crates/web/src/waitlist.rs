@@ -10,10 +10,10 @@ use doorbuster_api::problem::Problem;
 use doorbuster_auth::{BuyerName, VerifiedBuyer};
 use doorbuster_core::gate::pass::Membership;
 use doorbuster_core::{BuyerId, Phase, RequestKey};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::engine::{JoinRefusal, JoinResult, LeaveResult, OrderLookup};
 use doorbuster_engine::purchase::Refusal;
-use doorbuster_engine::wire;
 use doorbuster_gate::{DoorCheck, PresentedPass, check_entry};
 use doorbuster_steps::memory::unless_stale;
 use http::header::LOCATION;
@@ -81,7 +81,7 @@ pub(crate) async fn get(
     let found = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
     let found =
         found.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
-    Ok(json(StatusCode::OK, &wire::waiting(&item, &found.entry, found.ahead)))
+    Ok(json(StatusCode::OK, &api_conversion::waiting(&item, &found.entry, found.ahead)))
 }
 
 /// `DELETE /v1/sales/{sale}/items/{item}/waitlist`

@@ -34,7 +34,7 @@ pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let entered = sale_server
         .fill_load(FEW_CONNECTIONS)
         .run(&mut DoorRequests::take_position(&buyers, SALE))?;
-    entered.only(&[AnswerKind::Accepted])?;
+    entered.expect_only(&[AnswerKind::Accepted])?;
     let placed = sale_server.server().process().resident_at_rest()?;
     let (begun, mut tabs) = (Instant::now(), Vec::with_capacity(count as usize));
     for number in 0..count {

@@ -33,7 +33,7 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let before = sale_server.server().process().resident_at_rest()?;
     let load = sale_server.fill_load(ORDER_CONNECTIONS);
     let joined = load.run(&mut DoorRequests::take_position(&buyers, SALE))?;
-    joined.only(&[AnswerKind::Accepted])?;
+    joined.expect_only(&[AnswerKind::Accepted])?;
     ensure!(joined.count(AnswerKind::Accepted) == u64::from(count), "not every buyer joined");
     let after = sale_server.server().process().resident_at_rest()?;
     let begun = Instant::now();
@@ -45,7 +45,7 @@ pub(super) fn places(config: &BenchConfig) -> Result<Figure> {
     let called = begun.elapsed();
     let reads =
         load.run(&mut DoorRequests::read_position(&buyers, SALE).limited_to(count / LOOKS_PART))?;
-    reads.only(&[AnswerKind::Fine])?;
+    reads.expect_only(&[AnswerKind::Fine])?;
     let drawn = sale_server.server().process().resident_at_rest()?;
     sale_server.close()?;
     let each = |bytes: u64| bytes.saturating_sub(before) as f64 / f64::from(count);

@@ -96,7 +96,8 @@ impl NewSale {
                 let title = sale.required("title", text::title);
                 let starts_at = sale.optional("starts_at", None, read::nullable(read::time));
                 let ends_at = sale.optional("ends_at", None, read::nullable(read::time));
-                let items = sale.required("items", read::items(item, |item: &NewItem| &item.id));
+                let items =
+                    sale.required("items", read::distinct_list(item, |item: &NewItem| &item.id));
                 let front_door =
                     sale.optional("front_door", FrontDoor::default(), front_door::read);
                 check_order(sale, starts_at.flatten(), ends_at.flatten());

@@ -100,8 +100,11 @@ impl SalePatch {
             let title = sale.optional("title", None, read::not_null(text::title_patch));
             let starts_at = sale.patched("starts_at", read::time);
             let ends_at = sale.patched("ends_at", read::time);
-            let items =
-                sale.optional("items", Vec::new(), read::items(item, |item: &ItemPatch| &item.id));
+            let items = sale.optional(
+                "items",
+                Vec::new(),
+                read::distinct_list(item, |item: &ItemPatch| &item.id),
+            );
             let front_door = sale.patched("front_door", front_door::read_patch);
             check_order(
                 sale,

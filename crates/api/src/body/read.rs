@@ -340,7 +340,7 @@ pub(crate) fn not_null<'a, T>(
 }
 
 /// A list of 1 to [`ITEMS_MAX`] entries, each read by `reader`. No two entries have the same `id`.
-pub(crate) fn items<'a, T>(
+pub(crate) fn distinct_list<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
     id: impl Fn(&T) -> &str,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Vec<T>> {

@@ -33,9 +33,9 @@ fn proof_of_work_is_solved_and_its_cost_is_printed() {
         let payload = solve(&work, Effort::DEFAULT.keys_min);
         took += began.elapsed();
         tried += payload.solution.counter - Effort::DEFAULT.keys_min;
-        let wire = STANDARD.encode(serde_json::to_vec(&payload).expect("plain data"));
+        let encoded = STANDARD.encode(serde_json::to_vec(&payload).expect("plain data"));
         let began = Instant::now();
-        assert!(keys.check(&wire, &work.mark));
+        assert!(keys.check(&encoded, &work.mark));
         checking += began.elapsed();
     }
     println!(

@@ -130,7 +130,8 @@ impl World {
             self.leases.retain(|_, until| *until > now);
             let end = |until: u64| Millis(until.cast_signed());
             let newest = end(self.leases.values().copied().max().unwrap_or(0));
-            let heard = self.leases.iter().filter(|(_, until)| is_heard(end(**until), newest));
+            let heard =
+                self.leases.iter().filter(|(_, until)| has_recent_lease(end(**until), newest));
             node.settlers.observe(heard.map(|(id, _)| NodeId(*id)).collect(), now);
         }
     }

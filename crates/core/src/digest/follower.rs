@@ -18,7 +18,7 @@ mod sim;
 
 use std::collections::VecDeque;
 
-use crate::limits::{DIGESTS_READ_WITHIN_MS, POLL_POSITIONS_APART_MS, POLL_REWIND_MS};
+use crate::limits::{DIGEST_POLL_REWIND_MS, DIGEST_POSITIONS_APART_MS, DIGESTS_READ_WITHIN_MS};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
@@ -149,10 +149,10 @@ impl DigestFollower {
         if backlog.is_some() || !holds(DigestRule::BacklogStays) {
             self.backlog = backlog;
         }
-        if self.earlier.back().is_none_or(|(at, _)| now - at >= POLL_POSITIONS_APART_MS) {
+        if self.earlier.back().is_none_or(|(at, _)| now - at >= DIGEST_POSITIONS_APART_MS) {
             self.earlier.push_back((now, self.since.clone()));
         }
-        while self.earlier.get(1).is_some_and(|(at, _)| now - at >= POLL_REWIND_MS) {
+        while self.earlier.get(1).is_some_and(|(at, _)| now - at >= DIGEST_POLL_REWIND_MS) {
             self.earlier.pop_front();
         }
     }
@@ -175,9 +175,9 @@ impl DigestFollower {
         if !holds(DigestRule::Rewind) {
             return;
         }
-        let old = self.earlier.front().filter(|(at, _)| now - at >= POLL_REWIND_MS).cloned();
+        let old = self.earlier.front().filter(|(at, _)| now - at >= DIGEST_POLL_REWIND_MS).cloned();
         let unknown = || SnapshotPosition::beginning(self.since.timeline.clone());
-        let (at, since) = old.unwrap_or_else(|| (now - POLL_REWIND_MS, unknown()));
+        let (at, since) = old.unwrap_or_else(|| (now - DIGEST_POLL_REWIND_MS, unknown()));
         self.since = since.clone();
         self.earlier = VecDeque::from([(at, since)]);
     }
@@ -247,12 +247,12 @@ mod tests {
     #[test]
     fn after_a_lost_connection_a_poll_begins_at_a_position_that_is_old_enough() {
         let mut follower = DigestFollower::new(position("10:20:", 0), 0);
-        follower.advance(position("11:21:", 1), None, POLL_REWIND_MS / 2);
-        follower.advance(position("12:22:", 2), None, POLL_REWIND_MS);
+        follower.advance(position("11:21:", 1), None, DIGEST_POLL_REWIND_MS / 2);
+        follower.advance(position("12:22:", 2), None, DIGEST_POLL_REWIND_MS);
         let mut early = follower.clone();
-        early.rewind(POLL_REWIND_MS);
+        early.rewind(DIGEST_POLL_REWIND_MS);
         assert_eq!(early.since().snapshot, "10:20:");
-        follower.rewind(POLL_REWIND_MS - 1);
+        follower.rewind(DIGEST_POLL_REWIND_MS - 1);
         assert!(
             follower.since().is_beginning(),
             "without an old enough position, the next poll must read all orders"

@@ -25,7 +25,7 @@ impl DistinctBuyers {
     /// Adds the buyer with this hash. The hash must be keyed, so that clients cannot choose it.
     /// Adding the same buyer again changes nothing.
     #[must_use]
-    pub const fn with(self, hash: u64) -> Self {
+    pub const fn with_buyer(self, hash: u64) -> Self {
         let at = (hash as u32 % REGISTERS) * 4;
         let rank = ((hash >> 4).trailing_zeros() as u64) + 1;
         let rank = if rank > RANK_MAX { RANK_MAX } else { rank };
@@ -38,7 +38,7 @@ impl DistinctBuyers {
 
     /// Returns the estimated number of buyers.
     #[must_use]
-    pub const fn about(self) -> u64 {
+    pub const fn estimate(self) -> u64 {
         let (mut sum, mut empty, mut at) = (0, 0, 0);
         while at < REGISTERS {
             let rank = self.0 >> (at * 4) & RANK_MAX;
@@ -70,9 +70,9 @@ mod tests {
             let mut worst = (f64::MAX, 0.0_f64);
             for series in 0..60 {
                 let crowd = (0..size).fold(DistinctBuyers::default(), |crowd, n| {
-                    crowd.with(hash((series << 40) | (n + 1)))
+                    crowd.with_buyer(hash((series << 40) | (n + 1)))
                 });
-                let ratio = crowd.about() as f64 / size as f64;
+                let ratio = crowd.estimate() as f64 / size as f64;
                 worst = (worst.0.min(ratio), worst.1.max(ratio));
                 mean += ratio / 480.0;
             }
@@ -83,12 +83,12 @@ mod tests {
 
     #[test]
     fn a_repeated_buyer_does_not_change_the_estimate() {
-        let crowd = (0..50).fold(DistinctBuyers::default(), |crowd, n| crowd.with(hash(n)));
-        assert_eq!((0..5_000).fold(crowd, |crowd, n| crowd.with(hash(n % 50))), crowd);
-        assert_eq!(DistinctBuyers::default().about(), 0);
-        assert!(DistinctBuyers(u64::MAX).about() > 300_000);
+        let crowd = (0..50).fold(DistinctBuyers::default(), |crowd, n| crowd.with_buyer(hash(n)));
+        assert_eq!((0..5_000).fold(crowd, |crowd, n| crowd.with_buyer(hash(n % 50))), crowd);
+        assert_eq!(DistinctBuyers::default().estimate(), 0);
+        assert!(DistinctBuyers(u64::MAX).estimate() > 300_000);
         assert_eq!(
-            DistinctBuyers::default().with(0).0,
+            DistinctBuyers::default().with_buyer(0).0,
             RANK_MAX,
             "a hash of zeros must have the highest rank"
         );

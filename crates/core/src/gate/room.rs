@@ -6,11 +6,11 @@
 //! admission gets a new rank at the end. Each rank is admitted once, in order, so one number says
 //! which ranks were admitted. A visitor who leaves keeps the rank. When the room later admits that
 //! rank, it stores an admission that has already ended.
+mod admission_estimate;
 mod division;
-mod pace;
 
+pub use admission_estimate::{PaceEstimator, WaitEstimate};
 pub use division::{RoomDemand, divide_admissions};
-pub use pace::{PaceEstimator, WaitEstimate};
 
 use crate::value::Millis;
 
@@ -18,7 +18,7 @@ use crate::value::Millis;
 pub const VISITORS_MAX: u64 = 4_000_000;
 /// The largest number of a sale's admissions that are neither used nor lapsed. At the bound, no
 /// visitor is admitted until some of these admissions are used or lapse.
-pub const ADMISSIONS_OUT_MAX: u64 = 5_000;
+pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
 /// Until the room knows how many units buyers take, it expects each buyer to take as many units as
 /// the buyer's limit allows. The expected number is at most the free units divided by this number,
 /// but at least 1.
@@ -43,8 +43,13 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
 /// Returns the end of the whole admission, for a visitor who did something during the short first
 /// part. Returns `None` if the admission has ended, or already lasts the whole time.
 #[must_use]
-pub fn kept_until(called_at: Millis, until: Millis, for_ms: i64, now: Millis) -> Option<Millis> {
-    let whole = called_at.plus(for_ms);
+pub fn extended_end(
+    admitted_at: Millis,
+    until: Millis,
+    for_ms: i64,
+    now: Millis,
+) -> Option<Millis> {
+    let whole = admitted_at.plus(for_ms);
     (now < until && until < whole).then_some(whole)
 }
 
@@ -61,7 +66,7 @@ pub struct RoomProgress {
     /// visitors take part until then.
     pub participants: Option<u64>,
     /// Ranks that were admitted.
-    pub called: u64,
+    pub admitted: u64,
 }
 
 /// The result of joining the room.
@@ -99,15 +104,15 @@ impl RoomProgress {
     /// Returns how many ranks are not admitted yet.
     #[must_use]
     pub fn waiting(&self) -> u64 {
-        self.entered - self.called
+        self.entered - self.admitted
     }
 
     /// Admits the next `count` ranks. Returns two numbers. The admitted ranks are greater than the
     /// first number, and at most the second number.
     pub fn admit(&mut self, count: u64) -> (u64, u64) {
-        let before = self.called;
-        self.called = (before + count).min(self.entered);
-        (before, self.called)
+        let before = self.admitted;
+        self.admitted = (before + count).min(self.entered);
+        (before, self.admitted)
     }
 }
 
@@ -119,7 +124,7 @@ pub struct RoomSupply {
     /// Units that one buyer may hold.
     pub limit: u64,
     /// Admissions that are neither used nor lapsed.
-    pub out: u64,
+    pub open: u64,
     /// Admissions that were used and have not lapsed.
     pub used: u64,
     /// Units that the buyers with used admissions hold.
@@ -148,12 +153,14 @@ impl RoomSupply {
         if progress.participants.is_none() {
             return 0;
         }
-        let room =
-            ADMISSIONS_OUT_MAX.saturating_sub(self.out).min(admissions_max).min(progress.waiting());
+        let room = OPEN_ADMISSIONS_MAX
+            .saturating_sub(self.open)
+            .min(admissions_max)
+            .min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
         // If other buyers took more than expected, there may be more open admissions than units.
-        let unclaimed = free.saturating_sub(self.out.saturating_mul(share));
+        let unclaimed = free.saturating_sub(self.open.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }
 }
@@ -210,17 +217,17 @@ impl QueuePosition {
     /// Returns when the admission of this rank ends, if an admission of a present visitor ends at
     /// `until`. A visitor who left gets an admission that has already ended.
     #[must_use]
-    pub fn call_until(&self, until: Millis) -> Millis {
+    pub fn admission_end(&self, until: Millis) -> Millis {
         if self.until == Some(LEFT) { LEFT } else { until }
     }
 
     /// Returns the result of entering again.
     #[must_use]
-    pub fn enter_again(&self, progress: &RoomProgress, now: Millis) -> ReentryOutcome {
+    pub fn reentry_outcome(&self, progress: &RoomProgress, now: Millis) -> ReentryOutcome {
         match self.until {
             None => ReentryOutcome::Unchanged,
             Some(until) if now < until => ReentryOutcome::Unchanged,
-            Some(LEFT) if self.rank.is_none_or(|rank| progress.called < rank) => {
+            Some(LEFT) if self.rank.is_none_or(|rank| progress.admitted < rank) => {
                 ReentryOutcome::SamePosition
             }
             Some(_) => ReentryOutcome::NewRank,
@@ -238,7 +245,7 @@ impl QueuePosition {
             (None, Some(rank)) => {
                 // Another node may have admitted this rank. Until this node learns of that
                 // admission, this node shows position 1 to the visitor.
-                let position = rank.saturating_sub(progress.called).max(1);
+                let position = rank.saturating_sub(progress.admitted).max(1);
                 if free.is_some_and(|free| position > free) {
                     VisitorStatus::BeyondStock(position)
                 } else {

@@ -14,8 +14,8 @@
 //! never compares the clocks of two machines: the shared storage answers with times relative to its
 //! own present.
 //!
-//! Some requests need no share first ([`Counting`]). A request that a node answers from memory is
-//! counted after its answer. So a refusal does not wait, but such requests may exceed the limit.
+//! Some requests need no share first ([`Counting`]). A request that a node answers from memory
+//! is counted after its answer. So a refusal does not wait, but such requests may exceed the limit.
 
 #[cfg(test)]
 mod tests;

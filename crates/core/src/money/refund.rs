@@ -1,8 +1,9 @@
 //! Refunds: a payment gets at most one refund. The server requests the refund until the provider
 //! accepts it. The refund is settled when the money arrives.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
+use crate::backoff::{backoff_ms, with_jitter};
 use crate::ledger::Ledger;
-use crate::limits::{REFUND_TRIES_MAX, backoff_ms, with_jitter};
+use crate::limits::REFUND_TRIES_MAX;
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
@@ -110,15 +111,15 @@ pub enum RefundMessageOutcome {
 pub fn apply_refund_update<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &RefundId,
-    news: &RefundUpdate,
+    update: &RefundUpdate,
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(mut refund) = ledger.refund(id)? else { return Ok(None) };
-    let news = match news {
+    let update = match update {
         RefundUpdate::Arrived(minor) if *minor < refund.money.minor => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }
-        news => news,
+        update => update,
     };
     let came_back = has_come_back(&refund);
     let is_over = match refund.state {
@@ -128,7 +129,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     };
     // A settled refund changes only if its money came back, or if money came back that may have
     // settled it. A refund whose money came back waits for an operator.
-    let undoes = match news {
+    let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
         _ => false,
@@ -136,7 +137,7 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
     if is_over && !undoes {
         return Ok(Some(refund));
     }
-    match news {
+    match update {
         RefundUpdate::CheckAgain { .. } => {
             // A refund in a final state is only queried, and not requested again. Its count of
             // failed tries starts again, so one failed query does not make the refund fail.
@@ -186,18 +187,18 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
 /// outdated. An outdated answer never settles the refund: the server ignores the answer, or queries
 /// the provider again. But an answer that a try failed is always applied. Returns the new state of
 /// the refund, or `None` if no such refund exists.
-pub fn answer_refund<L: Ledger + ?Sized>(
+pub fn apply_refund_answer<L: Ledger + ?Sized>(
     ledger: &mut L,
     requested: &Refund,
-    news: &RefundUpdate,
+    update: &RefundUpdate,
     now: Millis,
 ) -> Result<Option<Refund>, L::Error> {
     let Some(refund) = ledger.refund(&requested.id)? else { return Ok(None) };
     if refund == *requested || !enforces(Rule::AnswerMayBeOld) {
-        return apply_refund_update(ledger, &requested.id, news, now);
+        return apply_refund_update(ledger, &requested.id, update, now);
     }
-    let news = match news {
-        RefundUpdate::Failed(_) => news,
+    let update = match update {
+        RefundUpdate::Failed(_) => update,
         // Both answers say that the provider accepted the request. So the server does not request
         // the refund again, but only queries its progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
@@ -208,7 +209,7 @@ pub fn answer_refund<L: Ledger + ?Sized>(
         }
         _ => return Ok(Some(refund)),
     };
-    apply_refund_update(ledger, &requested.id, news, now)
+    apply_refund_update(ledger, &requested.id, update, now)
 }
 
 /// Returns the number from which the jitter of the next pause is computed. The number follows from
@@ -263,12 +264,12 @@ pub fn retry_refund<L: Ledger + ?Sized>(
 
 /// Applies a provider's message about a refund. The message has the id of the refund or of its
 /// payment.
-pub fn settle_refund<L: Ledger + ?Sized>(
+pub fn apply_refund_message<L: Ledger + ?Sized>(
     ledger: &mut L,
     provider: &str,
     event: &str,
     id: &RefundId,
-    news: &RefundUpdate,
+    update: &RefundUpdate,
     now: Millis,
 ) -> Result<RefundMessageOutcome, L::Error> {
     if ledger.inbox(provider, event)? && enforces(Rule::InboxOnce) {
@@ -285,11 +286,11 @@ pub fn settle_refund<L: Ledger + ?Sized>(
         && enforces(Rule::OldNewsAsk);
     let is_old = may_be_old
         && matches!(
-            news,
+            update,
             RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_)
         );
-    let news = if is_old { &RefundUpdate::CheckAgain { lost: false } } else { news };
-    apply_refund_update(ledger, id, news, now)?;
+    let update = if is_old { &RefundUpdate::CheckAgain { lost: false } } else { update };
+    apply_refund_update(ledger, id, update, now)?;
     Ok(RefundMessageOutcome::Applied)
 }
 

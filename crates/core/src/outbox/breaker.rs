@@ -3,9 +3,9 @@
 //! asked for. During the pause, no event is sent to the endpoint.
 use std::collections::BTreeSet;
 
+use crate::backoff::{backoff_ms, with_jitter};
 use crate::limits::{
     BREAKER_FAILURES, BREAKER_PAUSE_MAX_MS, BREAKER_TRIES_PER_EVENT, BREAKER_TRIES_PER_PAUSE,
-    backoff_ms, with_jitter,
 };
 use crate::value::Millis;
 

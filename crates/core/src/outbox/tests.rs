@@ -27,7 +27,7 @@ fn bounds() -> DeliveryBounds {
 
 fn queue(events: &[&str]) -> DeliveryQueue {
     let mut queue = DeliveryQueue::new(bounds(), 0, Vec::new());
-    events.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
+    events.iter().zip(1..).for_each(|(about, at)| queue.add(at, about, true));
     queue
 }
 
@@ -43,15 +43,15 @@ fn is_pending(change: Option<RowChange>, tries: u32, dead: bool) -> bool {
 fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
     let mut queue = queue(&["a", "a", "b", "c", "d"]);
     assert_eq!(sent(&mut queue, AT), [1, 3, 4], "three events of different orders must be sent");
-    assert_eq!(queue.done(3, SendOutcome::Delivered, AT, 0), None);
+    assert_eq!(queue.record(3, SendOutcome::Delivered, AT, 0), None);
     assert_eq!(queue.next_advance(), None, "the position must not pass an event in delivery");
     assert_eq!(sent(&mut queue, AT), [5]);
-    assert_eq!(queue.done(1, SendOutcome::Delivered, AT, 0), None);
+    assert_eq!(queue.record(1, SendOutcome::Delivered, AT, 0), None);
     assert_eq!(queue.next_advance(), Some(PositionAdvance { from: 0, to: 1, failed: vec![] }));
     assert_eq!(queue.next_advance(), None, "no advance may begin before the last one is confirmed");
     assert_eq!(sent(&mut queue, AT), [2]);
     for at in [2, 4, 5] {
-        queue.done(at, SendOutcome::Delivered, AT, 0);
+        queue.record(at, SendOutcome::Delivered, AT, 0);
     }
     queue.confirm_advance();
     assert_eq!(queue.next_advance(), Some(PositionAdvance { from: 1, to: 5, failed: vec![] }));
@@ -61,8 +61,8 @@ fn events_of_one_order_are_sent_in_turn_and_other_orders_in_parallel() {
 fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
     let mut queue = queue(&["a", "a", "b"]);
     assert_eq!(sent(&mut queue, AT), [1, 3]);
-    queue.done(1, failed(), AT, 0);
-    queue.done(3, SendOutcome::Delivered, AT, 0);
+    queue.record(1, failed(), AT, 0);
+    queue.record(3, SendOutcome::Delivered, AT, 0);
     let progress = queue.next_advance().expect("the position must move");
     assert_eq!(
         (progress.to, progress.failed.len()),
@@ -77,18 +77,18 @@ fn a_failed_event_is_retried_with_growing_pauses_and_events_behind_it_wait() {
         assert_eq!(queue.next_due_at(), Some(now.plus(wait)));
         now = now.plus(wait);
         assert_eq!(sent(&mut queue, now), [1], "alone");
-        let note = queue.done(1, failed(), now, 0);
+        let note = queue.record(1, failed(), now, 0);
         assert!(is_pending(note, tries, false));
     }
     now = now.plus(3_000);
     assert_eq!(sent(&mut queue, now), [1]);
-    let note = queue.done(1, failed(), now, 0);
+    let note = queue.record(1, failed(), now, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.dead),
         "the event must be dead after four tries"
     );
     assert_eq!(sent(&mut queue, now), [2], "the event behind a dead one must be sent now");
-    assert_eq!(queue.done(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
+    assert_eq!(queue.record(2, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(2)));
     assert_eq!(queue.waiting(), 0);
 }
 
@@ -107,18 +107,18 @@ fn no_event_is_due_while_every_allowed_delivery_is_in_progress() {
         None,
         "the driver must not poll while every allowed delivery is in progress"
     );
-    assert_eq!(queue.done(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
+    assert_eq!(queue.record(2, SendOutcome::Delivered, AT, 0), Some(RowChange::Delivered(2)));
     assert_eq!(queue.next_due_at(), Some(AT));
 }
 
 #[test]
 fn an_event_that_is_always_refused_does_not_stop_other_events() {
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 100, ..bounds() }, 0, Vec::new());
-    queue.read(1, "bad", true);
+    queue.add(1, "bad", true);
     let mut now = AT;
     for _ in 0..50 {
         assert_eq!(sent(&mut queue, now), [1]);
-        queue.done(1, failed(), now, 0);
+        queue.record(1, failed(), now, 0);
         queue.next_advance();
         queue.confirm_advance();
         assert!(!queue.is_open());
@@ -139,12 +139,12 @@ fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
     for _ in 0..200 {
         while queue.free_capacity() > 0 && queue.read_after() < 40 {
             let at = queue.read_after() + 1;
-            queue.read(at, &format!("order-{at}"), true);
+            queue.add(at, &format!("order-{at}"), true);
         }
         for at in sent(&mut queue, now) {
             let outcome = if at == 40 { SendOutcome::Delivered } else { refused() };
             delivered += u32::from(at == 40);
-            let note = queue.done(at, outcome, now, 0);
+            let note = queue.record(at, outcome, now, 0);
             dead += u32::from(matches!(
                 note,
                 Some(RowChange::Pending(parcel)) if parcel.dead && parcel.tries >= 3
@@ -163,13 +163,13 @@ fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
     let bounds = DeliveryBounds { tries: 20, pending: 100, ..DeliveryBounds::default() };
     let check = |away_ms: i64, spread: u32, arrives: bool| {
         let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
-        (1..=3).for_each(|at| queue.read(at, &format!("order-{at}"), true));
-        queue.read(4, "order-1", true);
+        (1..=3).for_each(|at| queue.add(at, &format!("order-{at}"), true));
+        queue.add(4, "order-1", true);
         let (mut now, mut delivered, mut dead) = (AT, Vec::new(), 0);
         while queue.waiting() > 0 {
             for at in sent(&mut queue, now) {
                 let is_away = now.0 - AT.0 < away_ms && at < 3;
-                let note = queue.done(
+                let note = queue.record(
                     at,
                     if is_away { refused() } else { SendOutcome::Delivered },
                     now,
@@ -198,8 +198,8 @@ fn an_event_refused_during_a_deployment_is_delivered_soon_after() {
 fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_the_endpoint() {
     let mut queue =
         DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
-    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
-    queue.read(9, "order-1", true);
+    (1..=8).for_each(|at| queue.add(at, &format!("order-{at}"), true));
+    queue.add(9, "order-1", true);
     for _ in 0..3 {
         for at in sent(&mut queue, AT) {
             let outcome = if at < 9 {
@@ -207,7 +207,7 @@ fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_t
             } else {
                 SendOutcome::Delivered
             };
-            assert_eq!(queue.done(at, outcome, AT, 0), None);
+            assert_eq!(queue.record(at, outcome, AT, 0), None);
         }
     }
     let progress = queue.next_advance().expect("the position must move");
@@ -221,12 +221,12 @@ fn an_event_that_cannot_be_rendered_is_dead_at_once_and_does_not_count_against_t
 fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
     let mut queue =
         DeliveryQueue::new(DeliveryBounds { window: 20, pending: 20, ..bounds() }, 0, Vec::new());
-    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
-    queue.read(9, "order-1", true);
-    queue.read(10, "order-10", true);
+    (1..=8).for_each(|at| queue.add(at, &format!("order-{at}"), true));
+    queue.add(9, "order-1", true);
+    queue.add(10, "order-10", true);
     while let Some(at) = queue.next(AT) {
         let outcome = if at < 9 { later() } else { SendOutcome::Delivered };
-        assert_eq!(queue.done(at, outcome, AT, 0), None);
+        assert_eq!(queue.record(at, outcome, AT, 0), None);
     }
     let progress = queue.next_advance().expect("the position must move");
     assert!(!queue.is_open() && progress.to == 10, "{progress:?}");
@@ -245,7 +245,7 @@ fn an_event_of_a_newer_version_waits_and_does_not_count_against_the_endpoint() {
     let sent_now = sent(&mut queue, now);
     assert_eq!(sent_now, (1..=8).collect::<Vec<_>>());
     sent_now.into_iter().for_each(|at| {
-        assert_eq!(queue.done(at, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(at)))
+        assert_eq!(queue.record(at, SendOutcome::Delivered, now, 0), Some(RowChange::Delivered(at)))
     });
     assert_eq!(sent(&mut queue, now), [9]);
 }
@@ -257,13 +257,13 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
         0,
         Vec::new(),
     );
-    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+    (1..=8).for_each(|at| queue.add(at, &format!("order-{at}"), true));
     let (mut now, mut pauses) = (AT, Vec::new());
     for _ in 0..20 {
         let all = sent(&mut queue, now);
         assert_eq!(all.len(), 8);
         for at in all {
-            let note = queue.done(at, later(), now, 0);
+            let note = queue.record(at, later(), now, 0);
             assert!(note.is_none_or(|note| matches!(
                 note,
                 RowChange::Pending(parcel) if parcel.tries == 0 && !parcel.dead
@@ -282,10 +282,10 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
     );
     // A failure of the endpoint counts as a try.
     assert_eq!(sent(&mut queue, now).len(), 8);
-    assert!(is_pending(queue.done(1, failed(), now, 0), 1, false));
+    assert!(is_pending(queue.record(1, failed(), now, 0), 1, false));
     now = now.plus(750);
     assert_eq!(sent(&mut queue, now), [1]);
-    assert!(is_pending(queue.done(1, failed(), now, 0), 2, true));
+    assert!(is_pending(queue.record(1, failed(), now, 0), 2, true));
 }
 
 #[test]
@@ -295,11 +295,11 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
         0,
         Vec::new(),
     );
-    (1..=8).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+    (1..=8).for_each(|at| queue.add(at, &format!("order-{at}"), true));
     let outcome = |at| if at > 5 { later() } else { failed() };
     sent(&mut queue, AT)
         .into_iter()
-        .for_each(|at| assert_eq!(queue.done(at, outcome(at), AT, 0), None));
+        .for_each(|at| assert_eq!(queue.record(at, outcome(at), AT, 0), None));
     assert!(queue.is_open() && queue.next_advance().is_some_and(|progress| progress.to == 8));
     queue.confirm_advance();
     let (mut now, mut probes, mut tries) = (AT, 0, [0; 9]);
@@ -307,7 +307,7 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
         now = queue.next_due_at().expect("an event is left to try").max(now);
         for at in sent(&mut queue, now) {
             probes += usize::from(at <= 5);
-            if let Some(RowChange::Pending(parcel)) = queue.done(at, outcome(at), now, 0) {
+            if let Some(RowChange::Pending(parcel)) = queue.record(at, outcome(at), now, 0) {
                 assert!(!parcel.dead, "{parcel:?}");
                 tries[usize::try_from(at).expect("small")] = parcel.tries;
             }
@@ -324,7 +324,7 @@ fn an_event_of_a_newer_version_uses_no_try_while_the_endpoint_is_down() {
 fn an_endpoint_that_is_down_and_has_no_events_is_not_tried() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
     while let Some(at) = queue.next(AT) {
-        queue.done(at, failed(), AT, 0);
+        queue.record(at, failed(), AT, 0);
     }
     queue.next_advance();
     queue.confirm_advance();
@@ -337,14 +337,14 @@ fn an_endpoint_that_is_down_and_has_no_events_is_not_tried() {
 fn an_endpoint_that_is_gone_loses_no_event_and_no_try_is_counted() {
     let mut queue = queue(&["a", "a", "b"]);
     assert_eq!(sent(&mut queue, AT), [1, 3]);
-    queue.done(1, failed(), AT, 0);
-    queue.done(3, SendOutcome::Gone, AT, 0);
+    queue.record(1, failed(), AT, 0);
+    queue.record(3, SendOutcome::Gone, AT, 0);
     let progress = queue.next_advance().expect("the position must pass the failed event");
     assert_eq!((progress.to, progress.failed.len()), (2, 2), "the third event must have no row");
     queue.confirm_advance();
     let later = AT.plus(10_000);
     assert_eq!(sent(&mut queue, later), [1, 3]);
-    assert_eq!(queue.done(1, SendOutcome::Gone, later, 0), None);
+    assert_eq!(queue.record(1, SendOutcome::Gone, later, 0), None);
     assert_eq!(queue.rows[&1].parcel.tries, 1);
     assert_eq!(queue.waiting(), 3);
 }
@@ -356,7 +356,7 @@ fn a_refusal_after_other_failures_counts_as_the_first_and_shows_that_the_endpoin
     let mut now = AT;
     while !queue.is_open() {
         for at in sent(&mut queue, now) {
-            queue.done(at, failed(), now, 0);
+            queue.record(at, failed(), now, 0);
         }
         queue.next_advance();
         queue.confirm_advance();
@@ -364,7 +364,7 @@ fn a_refusal_after_other_failures_counts_as_the_first_and_shows_that_the_endpoin
     }
     now = queue.next_due_at().expect("an event must be tried again");
     let tried = sent(&mut queue, now);
-    let note = queue.done(tried[0], refused(), now, 0);
+    let note = queue.record(tried[0], refused(), now, 0);
     assert!(!queue.is_open());
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if !parcel.dead),
@@ -385,7 +385,7 @@ fn an_operators_retry_is_sent_at_once_with_all_tries() {
     assert_eq!(queue.next(AT), None);
     queue.replace_rows(vec![row(0, AT)]);
     assert_eq!(sent(&mut queue, AT), [1]);
-    let note = queue.done(1, failed(), AT, 0);
+    let note = queue.record(1, failed(), AT, 0);
     assert!(
         matches!(note, Some(RowChange::Pending(parcel)) if parcel.tries == 1),
         "an operator's retry must restore all tries"
@@ -395,10 +395,10 @@ fn an_operators_retry_is_sent_at_once_with_all_tries() {
 #[test]
 fn events_behind_a_given_up_event_wait_until_the_store_has_recorded_that() {
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1, ..bounds() }, 0, Vec::new());
-    queue.read(1, "a", true);
-    queue.read(2, "a", true);
+    queue.add(1, "a", true);
+    queue.add(2, "a", true);
     assert_eq!(sent(&mut queue, AT), [1]);
-    queue.done(1, failed(), AT, 0);
+    queue.record(1, failed(), AT, 0);
     let progress = queue.next_advance().expect("the position must move");
     assert!(progress.failed[0].dead && !progress.failed[1].dead);
     assert_eq!(
@@ -418,10 +418,10 @@ fn an_endpoint_with_too_many_pending_rows_gets_no_new_events() {
         ..blocked_delivery(at, &format!("o-{at}").into())
     });
     let mut queue = DeliveryQueue::new(bounds(), 10, rows.collect());
-    (11..=18).for_each(|at| queue.read(at, "x", true));
+    (11..=18).for_each(|at| queue.add(at, "x", true));
     assert_eq!(queue.free_capacity(), 0);
     assert_eq!(sent(&mut queue, AT), [11]);
-    queue.done(11, failed(), AT, 0);
+    queue.record(11, failed(), AT, 0);
     assert_eq!(queue.next_advance(), None, "at the bound, no event may get a new row");
     assert_eq!(
         sent(&mut queue, AT.plus(50_000)),
@@ -440,7 +440,7 @@ fn an_event_that_an_operator_adds_is_sent_before_later_events_of_its_key() {
     assert_eq!(sent(&mut queue, AT), [position, 2]);
     queue.replace_rows(vec![]);
     assert_eq!(
-        queue.done(position, SendOutcome::Delivered, AT, 0),
+        queue.record(position, SendOutcome::Delivered, AT, 0),
         Some(RowChange::Delivered(position)),
         "the queue must still know an event in delivery"
     );

@@ -125,7 +125,7 @@ fn issue(slot: &mut Slot, n: u64) -> IssuedTicket {
     }
 }
 
-fn take(slot: &mut Slot) -> Vec<Delivery> {
+fn take(slot: &mut Slot) -> Vec<QueuedTicket> {
     let mut batch = Vec::new();
     slot.take(10, &mut batch);
     batch

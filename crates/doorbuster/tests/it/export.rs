@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::crash_windows::client::{PurchaseSpec, Reply, Wire, request, signed_in};
+use super::crash_windows::client::{HttpConnection, PurchaseSpec, Reply, request, signed_in};
 use super::crash_windows::fixture::ServerFixture;
 use crate::test_server::program;
 use doorbuster_testkit::tool;
@@ -72,8 +72,8 @@ impl Cdn {
         cdn
     }
 
-    async fn wire(&self) -> Wire {
-        Wire::connect(self.address).await.expect("nginx listens")
+    async fn connect(&self) -> HttpConnection {
+        HttpConnection::connect(self.address).await.expect("nginx listens")
     }
 }
 
@@ -101,8 +101,11 @@ pub fn export(fixture: &ServerFixture, more: &[&str]) -> std::path::PathBuf {
     folder
 }
 
-async fn get(wire: &mut Wire, path: &str, more: &str) -> Reply {
-    wire.ask(&request("GET", path, more, None)).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+async fn get(connection: &mut HttpConnection, path: &str, more: &str) -> Reply {
+    connection
+        .ask(&request("GET", path, more, None))
+        .await
+        .unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
 /// Returns the assets that a text names.
@@ -130,16 +133,16 @@ async fn reached(fixture: &ServerFixture) -> u64 {
 
 /// Sends the requests of visitors, one after another: the page, its assets, the sale, its status.
 /// Checks that browsers may cache the assets. Returns the number of requests.
-async fn visits(mut wire: Wire, count: usize) -> usize {
+async fn visits(mut connection: HttpConnection, count: usize) -> usize {
     let mut requests = 0;
     for _ in 0..count {
-        let page = get(&mut wire, "/sale/spring", "").await;
+        let page = get(&mut connection, "/sale/spring", "").await;
         assert_eq!(page.status, 200, "{page}");
         let text = String::from_utf8(page.body.clone()).expect("a UTF-8 page");
         let assets = named(&text);
         assert!(assets.len() >= 3, "the page must name a style sheet and two scripts: {assets:?}");
         for asset in &assets {
-            let asset = get(&mut wire, asset, "").await;
+            let asset = get(&mut connection, asset, "").await;
             assert_eq!(
                 (
                     asset.status,
@@ -149,7 +152,7 @@ async fn visits(mut wire: Wire, count: usize) -> usize {
             );
         }
         for path in ["/v1/sales/spring", "/v1/sales/spring/status?v="] {
-            let answer = get(&mut wire, path, "").await;
+            let answer = get(&mut connection, path, "").await;
             assert_eq!(answer.status, 200, "{path}: {answer}");
         }
         requests += assets.len() + 3;
@@ -208,7 +211,7 @@ async fn a_cache_answers_nearly_every_page_view() {
     let begun = Instant::now();
     let mut visitors = tokio::task::JoinSet::new();
     for _ in 0..VISITORS {
-        visitors.spawn(visits(cdn.wire().await, views / VISITORS));
+        visitors.spawn(visits(cdn.connect().await, views / VISITORS));
     }
     let requests: usize = visitors.join_all().await.into_iter().sum();
     let (took, arrived) = (begun.elapsed(), reached(&fixture).await - before);
@@ -221,12 +224,12 @@ async fn a_cache_answers_nearly_every_page_view() {
     );
 
     // Purchases are never cached, so each purchase reaches the server.
-    let sold = cdn.wire().await.ask(&PurchaseSpec::new("anna", "k", "spring", 1).bytes()).await;
+    let sold = cdn.connect().await.ask(&PurchaseSpec::new("anna", "k", "spring", 1).bytes()).await;
     assert_eq!(sold.expect("an answer").verdict(), "201");
     let own = signed_in("anna");
-    let orders = get(&mut cdn.wire().await, "/v1/orders", &own).await;
+    let orders = get(&mut cdn.connect().await, "/v1/orders", &own).await;
     assert_eq!(orders.json()["orders"].as_array().map(Vec::len), Some(1), "{orders}");
-    let bert = get(&mut cdn.wire().await, "/v1/orders", &signed_in("bert")).await;
+    let bert = get(&mut cdn.connect().await, "/v1/orders", &signed_in("bert")).await;
     assert_eq!(bert.json()["orders"].as_array().map(Vec::len), Some(0), "{bert}");
 }
 
@@ -236,8 +239,8 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     fixture.open_sale("spring", &[("phone", 100, 1, 900)]).await;
     let folder = export(&fixture, &[]);
     let cdn = Cdn::start(&fixture, &folder);
-    let mut wire = cdn.wire().await;
-    let page = get(&mut wire, "/sale/spring", "Accept-Encoding: gzip\r\n").await;
+    let mut connection = cdn.connect().await;
+    let page = get(&mut connection, "/sale/spring", "Accept-Encoding: gzip\r\n").await;
     assert_eq!((page.status, page.header("content-encoding")), (200, Some("gzip")), "{page}");
     assert_eq!(
         page.body,
@@ -246,25 +249,28 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     assert_eq!(page.header("cache-control"), Some("public, max-age=60"));
     let tag = page.header("etag").expect("an ETag").to_owned();
     let again = get(
-        &mut wire,
+        &mut connection,
         "/sale/spring",
         &format!("Accept-Encoding: gzip\r\nIf-None-Match: {tag}\r\n"),
     )
     .await;
     assert_eq!(again.status, 304);
-    let plain = get(&mut wire, "/sale/spring", "").await;
+    let plain = get(&mut connection, "/sale/spring", "").await;
     let text = String::from_utf8(plain.body.clone()).expect("text");
-    let asset = get(&mut wire, &named(&text)[0], "").await;
+    let asset = get(&mut connection, &named(&text)[0], "").await;
     assert_eq!(asset.header("cache-control"), Some("public, max-age=31536000, immutable"));
-    let status = get(&mut wire, "/v1/sales/spring/status?v=", "").await;
+    let status = get(&mut connection, "/v1/sales/spring/status?v=", "").await;
     assert_eq!(status.header("cache-control"), Some("public, max-age=1"));
     // The server answers an address with an invented query, but the cache does not store the
     // answer.
     for n in 0..100 {
         for path in ["status?v=", "status?x=", "?"] {
-            let made_up =
-                get(&mut wire, &format!("/v1/sales/spring/{path}{n:013x}").replace("/?", "?"), "")
-                    .await;
+            let made_up = get(
+                &mut connection,
+                &format!("/v1/sales/spring/{path}{n:013x}").replace("/?", "?"),
+                "",
+            )
+            .await;
             assert_eq!(
                 (made_up.status, made_up.header("cache-control")),
                 (200, Some("no-store")),
@@ -278,7 +284,7 @@ async fn each_kind_of_file_has_a_cache_time_and_a_compressed_copy() {
     // One exported file serves every sale that was created after the export. Another file serves
     // every order.
     for path in ["/sale/later", "/order/ord_1"] {
-        assert_eq!(get(&mut wire, path, "").await.status, 200, "{path}");
+        assert_eq!(get(&mut connection, path, "").await.status, 200, "{path}");
     }
 }
 
@@ -298,13 +304,13 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
     const STATUS: &str = "/v1/sales/spring/status?v=";
     let fixture = ServerFixture::start();
     let cdn = announced(&fixture).await;
-    let mut wire = cdn.wire().await;
-    assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "scheduled");
+    let mut connection = cdn.connect().await;
+    assert_eq!(get(&mut connection, STATUS, "").await.json()["phase"], "scheduled");
     fixture.step("spring", "open").await;
     // The test waits until the cached copy is stale. nginx may keep a copy for one second, and
     // nginx counts in whole seconds.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
-    assert_eq!(get(&mut wire, STATUS, "").await.json()["phase"], "open");
+    assert_eq!(get(&mut connection, STATUS, "").await.json()["phase"], "open");
 }
 
 /// When the sale opens, the page requests the status with a new version in the address. So the page
@@ -313,12 +319,12 @@ async fn after_a_quiet_period_a_reader_gets_the_current_state() {
 async fn the_status_has_a_new_version_when_the_sale_opens() {
     let fixture = ServerFixture::start();
     let cdn = announced(&fixture).await;
-    let mut wire = cdn.wire().await;
-    let before = get(&mut wire, "/v1/sales/spring/status?v=", "").await.json();
+    let mut connection = cdn.connect().await;
+    let before = get(&mut connection, "/v1/sales/spring/status?v=", "").await.json();
     fixture.step("spring", "open").await;
     let version = before["version"].as_str().expect("a version");
     let after =
-        get(&mut wire, &format!("/v1/sales/spring/status?v={version}-open"), "").await.json();
+        get(&mut connection, &format!("/v1/sales/spring/status?v={version}-open"), "").await.json();
     assert_eq!((&after["phase"], &after["started"]), (&"open".into(), &true.into()));
     assert_ne!(after["version"], before["version"]);
 }

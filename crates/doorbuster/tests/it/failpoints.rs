@@ -47,7 +47,7 @@ const MESSAGE_SECRET: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=
 /// another sale.
 const LIVES: u32 = 6;
 /// Longest time for a sale whose server is killed and started again, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(480);
+const TIMEOUT: Duration = Duration::from_secs(480);
 
 /// The test prints each wait that lasts longer than this.
 const LATE: Duration = Duration::from_secs(40);
@@ -219,7 +219,7 @@ async fn sale(armed: &str, store_access: StoreAccess) -> bool {
             println!("{armed}: still waiting: {}\n{log}", retrying_client.waiting());
         }
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "the sale did not finish in time: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()

@@ -96,17 +96,17 @@ async fn a_committed_order_without_an_answer_is_found_by_its_key() {
         let before = faults.syncs();
         // The test kills the server after the commit is on the disk, and before the sync returns.
         faults.linger(Duration::from_secs(30));
-        let mut wire = fixture.wire().await;
+        let mut connection = fixture.connect().await;
         // With `wait=30` the server does not answer 202 before the kill, even if the kill comes
         // late.
-        wire.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
+        connection.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
         fixture
             .until("a commit is on the disk", Duration::from_secs(10), async || {
                 (faults.syncs() > before).then_some(())
             })
             .await;
         fixture.kill();
-        assert!(wire.reply().await.is_err(), "the server must not answer before the kill");
+        assert!(connection.reply().await.is_err(), "the server must not answer before the kill");
         faults.linger(Duration::ZERO);
         fixture.restart();
         let again = fixture.buy(&spec).await;

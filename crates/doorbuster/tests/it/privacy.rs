@@ -17,7 +17,7 @@ use crate::test_server::{KEY, TempDir, TestServer, program, run};
 
 /// The prefix of every buyer id and every request key of the test.
 const NAME: &str = "anna-rosa";
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 #[test]
 fn the_log_under_load_names_no_buyer() {
@@ -112,7 +112,7 @@ fn spec(n: u32) -> PurchaseSpec {
 fn shell(fixture: &ServerFixture) -> Connection {
     let conn =
         Connection::open(fixture.data_dir().join("doorbuster.sqlite3")).expect("the store's file");
-    conn.busy_timeout(PATIENCE).expect("a timeout");
+    conn.busy_timeout(TIMEOUT).expect("a timeout");
     conn
 }
 
@@ -153,7 +153,7 @@ impl Shop {
 
     async fn is(&self, what: &str, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
         self.fixture
-            .until(what, PATIENCE, async || Some(self.fixture.get_ok(path).await).filter(&holds))
+            .until(what, TIMEOUT, async || Some(self.fixture.get_ok(path).await).filter(&holds))
             .await
     }
 }
@@ -250,7 +250,7 @@ async fn a_fault(shop: &mut Shop) {
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])
         .expect("a row");
     shop.fixture
-        .until("the audit finds the fault", PATIENCE, async || {
+        .until("the audit finds the fault", TIMEOUT, async || {
             shop.fixture.stderr_text().contains("the audit found a fault").then_some(())
         })
         .await;
@@ -297,7 +297,7 @@ async fn the_log_the_metrics_and_the_problems_name_no_buyer() {
         shop.problems
     );
     shop.fixture.ask_to_stop();
-    shop.fixture.wait_for_end(PATIENCE).expect("it ends");
+    shop.fixture.wait_for_end(TIMEOUT).expect("it ends");
     let log = shop.fixture.stderr_text();
     for line in [
         "failed to settle a ticket; returning it as a dead letter",

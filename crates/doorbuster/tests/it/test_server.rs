@@ -12,7 +12,7 @@ pub const KEY: &str = "a-key-of-thirty-two-characters-or-more";
 /// The environment variable that names another program to test, such as a release build.
 const PROGRAM: &str = "DOORBUSTER_PROGRAM";
 /// Longest wait for anything in these tests, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A directory that is removed when this value is dropped.
 pub struct TempDir(PathBuf);
@@ -278,7 +278,7 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(started.elapsed() < PATIENCE, "timed out; expected: {what}");
+        assert!(started.elapsed() < TIMEOUT, "timed out; expected: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -17,14 +17,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::crash_windows::client::{PurchaseSpec, Wire, request};
+use crate::crash_windows::client::{HttpConnection, PurchaseSpec, request};
 use crate::crash_windows::fixture::{ServerFixture, operator};
 use crate::kill::number;
 use crate::test_server::{KEY, TempDir, program, run};
 
 /// Longest wait for all deliveries after the last start, including failed attempts. The wait is
 /// long enough for a slow machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The accepted events (order id, event id, type) in sequence of arrival, with repetitions.
 type Taken = Arc<Mutex<Vec<(String, String, String)>>>;
@@ -91,13 +91,13 @@ fn message(bytes: &[u8]) -> Option<(Value, usize)> {
 async fn trade(address: SocketAddr, round: u64, seed: u64) {
     let mut dice = SmallRng::seed_from_u64(seed);
     for n in 0.. {
-        let Ok(mut wire) = Wire::connect(address).await else { return };
+        let Ok(mut connection) = HttpConnection::connect(address).await else { return };
         let spec = PurchaseSpec::new(&format!("b{round}-{n}"), "k", "spring", 1);
-        let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
+        let Ok(bought) = connection.ask(&spec.bytes()).await else { return };
         if bought.status == 201 && dice.random_ratio(1, 2) {
             let cancel =
                 operator("POST", &format!("/v1/admin/orders/{}/cancel", bought.id()), "", None);
-            if wire.ask(&cancel).await.is_err() {
+            if connection.ask(&cancel).await.is_err() {
                 return;
             }
         }
@@ -147,7 +147,7 @@ async fn a_shop_receives_every_event_in_order_when_the_server_is_killed_during_d
         let one = &endpoints["endpoints"][0];
         (one["waiting"] == 0 && one["failing"] == 0).then_some(())
     };
-    fixture.until("everything is delivered", PATIENCE, level).await;
+    fixture.until("everything is delivered", TIMEOUT, level).await;
     let taken = taken.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut received: HashMap<String, Vec<String>> = HashMap::new();
     let mut seen = HashSet::new();
@@ -213,7 +213,7 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
         (fixture.get_ok(&format!("/v1/admin/webhook-endpoints/{id}")).await["waiting"] == 0)
             .then_some(())
     };
-    fixture.until("no delivery waits", PATIENCE, level).await;
+    fixture.until("no delivery waits", TIMEOUT, level).await;
     assert_eq!(
         ask(&["webhook", "deliveries", &id]).stdout_of_success(),
         "The endpoint has no failed deliveries.\n"
@@ -312,8 +312,8 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
         let headers = format!(
             "webhook-id: {id}\r\nwebhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n"
         );
-        let mut wire = Wire::connect(address).await.expect("it listens");
-        wire.ask(&request("POST", "/", &headers, Some(&body))).await.expect("an answer").status
+        let mut shop = HttpConnection::connect(address).await.expect("it listens");
+        shop.ask(&request("POST", "/", &headers, Some(&body))).await.expect("an answer").status
     };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let now = i64::try_from(now).expect("seconds");
@@ -357,7 +357,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         let list = fixture.get_ok("/v1/admin/dead-letters").await;
         list["dead_letters"].as_array().filter(|all| all.len() == 2).cloned()
     };
-    let letters = fixture.until("two dead letters", PATIENCE, given_up).await;
+    let letters = fixture.until("two dead letters", TIMEOUT, given_up).await;
     let of = |order: &str| {
         let letter = letters
             .iter()
@@ -405,7 +405,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
         (ask(&["dead-letter", "list"]).stdout_of_success() == "There are no dead letters.\n")
             .then_some(())
     };
-    fixture.until("no dead letters", PATIENCE, nothing).await;
+    fixture.until("no dead letters", TIMEOUT, nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -436,8 +436,8 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
             .all(|order| taken.iter().any(|(of, ..)| of == *order))
             .then_some(())
     };
-    fixture.until("the other events are delivered", PATIENCE, delivered).await;
-    let letter = fixture.until("the dead letter exists", PATIENCE, async || {
+    fixture.until("the other events are delivered", TIMEOUT, delivered).await;
+    let letter = fixture.until("the dead letter exists", TIMEOUT, async || {
         let list = fixture.get_ok("/v1/admin/dead-letters").await;
         list["dead_letters"].as_array().and_then(|all| all.first().cloned())
     });
@@ -451,7 +451,7 @@ async fn an_unreadable_row_is_a_dead_letter_and_one_of_a_newer_program_waits() {
         .get_ok(&format!("/v1/admin/dead-letters/{}", letter["id"].as_str().expect("an id")))
         .await;
     assert_eq!((&shown["id"], &shown["message"]), (&letter["id"], &Value::Null), "wrong message");
-    let waits = fixture.until("the newer event waits", PATIENCE, async || {
+    let waits = fixture.until("the newer event waits", TIMEOUT, async || {
         let list = fixture.get_ok(&deliveries).await;
         list["deliveries"]
             .as_array()?

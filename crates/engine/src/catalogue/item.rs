@@ -44,7 +44,7 @@ pub struct ItemWork {
     /// handles all earlier commits. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
     /// How far each slot has applied its feed from the store.
-    pub feed: FeedMarks,
+    pub feed: FeedProgress,
     /// The units that the item's parked requests lack. A parked request waits in this node for
     /// units.
     pub unit_demand: DemandQueue,
@@ -149,36 +149,38 @@ pub struct SlotUnits {
 /// Shows for each slot which ended orders the slot has already subtracted from its buyers' quotas.
 /// Until a slot has subtracted all of them, its answer about a buyer's limit may be out of date.
 #[derive(Debug, Default)]
-pub struct FeedMarks {
-    endings: AtomicU64,
+pub struct FeedProgress {
+    ended_orders: AtomicU64,
     /// For each slot, the number of ended orders whose released quota the slot has applied.
     applied: Mutex<HashMap<SlotKey, u64>>,
 }
 
-impl FeedMarks {
+impl FeedProgress {
     /// Counts an ended order. The item's feeds already contain the quota that the order released.
-    pub fn record_ending(&self) {
-        self.endings.fetch_add(1, Ordering::AcqRel);
+    pub fn record_ended_order(&self) {
+        self.ended_orders.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Returns the number of ended orders so far. The caller must read this number before it reads
     /// the feed.
     #[must_use]
-    pub fn endings(&self) -> u64 {
-        self.endings.load(Ordering::Acquire)
+    pub fn ended_orders(&self) -> u64 {
+        self.ended_orders.load(Ordering::Acquire)
     }
 
-    /// Records that the slot has applied a feed that was read after `endings` orders had ended.
-    pub fn apply(&self, slot: SlotKey, endings: u64) {
+    /// Records that the slot has applied a feed that was read after `ended_orders` orders had
+    /// ended.
+    pub fn record_applied(&self, slot: SlotKey, ended_orders: u64) {
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let at = applied.entry(slot).or_default();
-        *at = endings.max(*at);
+        *at = ended_orders.max(*at);
     }
 
-    /// Returns whether at least one of the first `endings` ended orders may be unknown to the slot.
+    /// Returns whether at least one of the first `ended_orders` ended orders may be unknown to the
+    /// slot.
     #[must_use]
-    pub fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
+    pub fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool {
         let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        applied.get(&slot).copied().unwrap_or(0) < endings
+        applied.get(&slot).copied().unwrap_or(0) < ended_orders
     }
 }

@@ -87,19 +87,19 @@ async fn reload_one(
         let is_untouched =
             engine.node.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
         let is_shown = match (before, is_untouched) {
-            (Some(_), true) => engine.show_sale(row).await.map(|()| true)?,
+            (Some(_), true) => engine.update_in_catalogue(row).await.map(|()| true)?,
             // The sale has changed on this node during the read, so the row may be outdated and is
             // read again.
             (Some(_), false) => match engine.node.store().sale(&id).await? {
-                Some(row) => engine.show_sale(row).await.map(|()| true)?,
+                Some(row) => engine.update_in_catalogue(row).await.map(|()| true)?,
                 None => return Ok(true),
             },
-            (None, _) => engine.show_new_sale(row).await?,
+            (None, _) => engine.add_to_catalogue(row).await?,
         };
         if !is_shown {
             // This node created the sale while the rows were read. Either that row or the row that
             // was read may be newer, so the sale is read again.
-            engine.node.control().reload();
+            engine.node.control().wake_catalogue_job();
             return Ok(false);
         }
         engine.node.meter().count_sale_reload();
@@ -111,7 +111,7 @@ async fn reload_one(
             })
         }) {
             if item.row.spread != old.row.spread {
-                engine.follow_spread(item.row.id);
+                engine.wake_spread_jobs(item.row.id);
             }
         }
     }

@@ -104,7 +104,7 @@ async fn wait_for_drain_end(engine: &Engine, sale: &SaleState) -> Result<(), Eng
             Ok(Some(row)) => {
                 let is_over = row.draining_until.is_none_or(|until| until <= engine.node.now());
                 if is_over {
-                    return engine.show_sale(row).await;
+                    return engine.update_in_catalogue(row).await;
                 }
             }
             Ok(None) => return Ok(()),

@@ -80,7 +80,7 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
     let mut began = started;
     loop {
         while more && under_way.len() < ahead {
-            failpoint::pass(Failpoint::ExpiryDue);
+            failpoint::reach(Failpoint::ExpiryDue);
             let limit = *batch;
             under_way.push(async move { (limit, node.store().expire_due(limit).await) });
         }
@@ -88,7 +88,7 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
         match expired {
             Ok(expired) if expired.is_empty() => more = false,
             Ok(expired) => {
-                failpoint::pass(Failpoint::ExpiryDone);
+                failpoint::reach(Failpoint::ExpiryDone);
                 node.meter().count_expired_orders(expired.len());
                 more &= expired.len() >= limit && !is_resting(node) && started.elapsed() < RUN_MAX;
                 *batch = next_batch(*batch, began.elapsed(), time);

@@ -1,7 +1,7 @@
 //! Sends slots their missing feed rows. [`doorbuster_steps::feed`] has the sequence of the effects.
 use doorbuster_core::slot::SlotView;
 use doorbuster_core::{Grant, Seq};
-use doorbuster_steps::feed::{Effect, Feed, Input, ROWS_MAX};
+use doorbuster_steps::feed::{Effect, Input, ROWS_MAX, SlotFeed};
 use doorbuster_steps::slot_reconciliation::OpenSlot;
 use futures_util::future::try_join_all;
 
@@ -36,7 +36,7 @@ async fn view_of(engine: &Engine, grant: &Grant) -> Result<Option<SlotView>, Eng
 }
 
 async fn feed(engine: &Engine, grant: &Grant, applied: Seq) -> Result<(), EngineError> {
-    let (mut feed, mut effect) = Feed::begin(applied);
+    let (mut feed, mut effect) = SlotFeed::begin(applied);
     loop {
         effect = feed.next(match effect {
             Effect::ReadRows(after) => {

@@ -107,7 +107,7 @@ impl JobSignals {
     }
 
     /// Wakes the job that reads the catalogue again, because other nodes changed sales.
-    pub fn reload(&self) {
+    pub fn wake_catalogue_job(&self) {
         self.catalogue_changed.notify_one();
     }
 

@@ -24,7 +24,7 @@ impl Engine {
     pub async fn capture(&self, payment: Capture) -> Result<CaptureOutcome, EngineError> {
         let first = self.node.store().capture(payment.clone(), false).await?;
         let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
-        failpoint::pass(Failpoint::LateLacks);
+        failpoint::reach(Failpoint::LateLacks);
         let id = order.item;
         if self.node.catalogue().item_by_id(id).is_none() {
             self.refresh_catalogue().await?;
@@ -35,7 +35,7 @@ impl Engine {
         };
         let _guard = item.work.reconciling.lock().await;
         let captured = self.capture_late(item, payment).await;
-        failpoint::pass(Failpoint::LateCaptured);
+        failpoint::reach(Failpoint::LateCaptured);
         // If recalled units are not needed, reconciliation moves them back to the slots.
         // Reconciliation also delivers the feed row that adds the order's units to the buyer's
         // quota in the slot again.
@@ -86,7 +86,7 @@ impl Engine {
     async fn recall_late(&self, item: &ItemState, units: u64) -> Option<u64> {
         match recall_to_pool(self, item, units).await {
             Ok(moved) => {
-                failpoint::pass(Failpoint::LateGathered);
+                failpoint::reach(Failpoint::LateGathered);
                 Some(moved)
             }
             Err(error) => {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbuster_config::Roles;
-use doorbuster_core::{CloseCause, NodeId, pacing};
+use doorbuster_core::{CloseCause, NodeId, settler_pace};
 use doorbuster_steps::takeover::{Effect, Input, Takeover};
 use tokio::time::Instant;
 
@@ -145,7 +145,7 @@ async fn take_over(engine: &Engine) -> Result<(), EngineError> {
 async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
     let nodes = engine.node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
-    engine.node.store().set_refreshes_apart(pacing::refreshes_apart(live.len()));
+    engine.node.store().set_refresh_interval(settler_pace::refresh_interval(live.len()));
     if let Some(heard) =
         engine.node.live_nodes().observe(&nodes, &engine.node.items_with_open_slots())
     {

@@ -31,7 +31,7 @@ pub(crate) async fn recall_to_pool(
                 let (id, target) = (recall::new_id(), RecallTarget::Pool);
                 let recall = engine.node.store().begin_recall(id, from, target, units).await?;
                 if recall.is_some() {
-                    failpoint::pass(Failpoint::RecallBegun);
+                    failpoint::reach(Failpoint::RecallBegun);
                 }
                 Input::RecallBegun(recall)
             }

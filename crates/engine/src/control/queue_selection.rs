@@ -30,7 +30,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             )
             .await,
         );
-        engine.serve();
+        engine.select_queues();
     }
 }
 
@@ -57,7 +57,7 @@ fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
 impl Engine {
     /// Starts reading the queues that are assigned to this node, for every sale that may have
     /// tickets.
-    pub fn serve(&self) {
+    pub fn select_queues(&self) {
         let (catalogue, now) = (self.node.catalogue(), self.node.now());
         let mut sales: Vec<(i64, &Arc<SaleState>)> =
             catalogue.sales().filter_map(|sale| Some((priority(&sale.row, now)?, sale))).collect();

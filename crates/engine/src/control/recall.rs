@@ -25,7 +25,7 @@ pub(super) async fn finish_recall(
     recall: RecallId,
     taken: u64,
 ) -> Result<u64, EngineError> {
-    failpoint::pass(Failpoint::RecallTaken);
+    failpoint::reach(Failpoint::RecallTaken);
     let moved = node.store().finish_recall(recall, taken).await?;
     tracing::debug!(?recall, units = moved, "moved recalled units");
     node.meter().count_recall();

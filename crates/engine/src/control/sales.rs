@@ -32,7 +32,7 @@ pub(super) struct SaleLock<'a> {
 impl Drop for SaleLock<'_> {
     fn drop(&mut self) {
         drop(self.alone.take());
-        self.control.reload();
+        self.control.wake_catalogue_job();
     }
 }
 
@@ -55,7 +55,7 @@ impl Engine {
     /// If the store is unreachable.
     pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
         let Some(row) = self.node.store().create_sale(sale).await? else { return Ok(None) };
-        self.show_new_sale(row.clone()).await?;
+        self.add_to_catalogue(row.clone()).await?;
         Ok(Some(row))
     }
 
@@ -75,7 +75,7 @@ impl Engine {
         let _guard = self.lock_sale(&runtime).await;
         let outcome = self.node.store().patch_sale(id, if_version, patch).await?;
         if let PatchOutcome::Done(row) = &outcome {
-            self.show_sale(row.clone()).await?;
+            self.update_in_catalogue(row.clone()).await?;
         }
         Ok(outcome)
     }
@@ -167,7 +167,7 @@ impl Engine {
     ) -> Result<Option<StepOutcome>, EngineError> {
         let outcome = self.node.store().step_drained_sale(id, step, announced).await?;
         if let Some(StepOutcome::Done { sale: row, .. }) = &outcome {
-            self.show_sale(row.clone()).await?;
+            self.update_in_catalogue(row.clone()).await?;
         }
         Ok(outcome)
     }
@@ -224,7 +224,7 @@ impl Engine {
                 "another node changed this sale during its drain; draining it again"
             );
             match self.node.store().sale(id).await? {
-                Some(row) => self.show_sale(row).await?,
+                Some(row) => self.update_in_catalogue(row).await?,
                 None => break,
             }
         }
@@ -280,13 +280,13 @@ impl Engine {
             && before != Some(spread)
         {
             if !row.phase.is_before_opening() {
-                self.show_sale(row.clone()).await?;
-                self.follow_spread(item.row.id);
+                self.update_in_catalogue(row.clone()).await?;
+                self.wake_spread_jobs(item.row.id);
                 return Ok(outcome);
             }
             {
                 let _guard = item.work.reconciling.lock().await;
-                self.show_sale(row.clone()).await?;
+                self.update_in_catalogue(row.clone()).await?;
                 // A slot keeps the portions of its grant. So a new spread needs a new grant.
                 for grant in
                     self.node.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
@@ -301,13 +301,13 @@ impl Engine {
 
     /// Puts a sale's changed row into the catalogue, publishes the sale's status and wakes the
     /// timed jobs. The caller has exclusive access to the sale.
-    pub(super) async fn show_sale(&self, row: SaleRow) -> Result<(), EngineError> {
+    pub(super) async fn update_in_catalogue(&self, row: SaleRow) -> Result<(), EngineError> {
         self.show_row(row, false).await.map(drop)
     }
 
     /// Adds a new sale to the catalogue. Returns `false` if another task has added the sale
     /// already. That task's row may be newer.
-    pub(super) async fn show_new_sale(&self, row: SaleRow) -> Result<bool, EngineError> {
+    pub(super) async fn add_to_catalogue(&self, row: SaleRow) -> Result<bool, EngineError> {
         self.show_row(row, true).await
     }
 

@@ -126,13 +126,13 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     }
     // The count of ended orders is read before the grants. So the grants' feeds contain the
     // released quota of all counted orders.
-    let endings = item.work.feed.endings();
+    let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { engine, item, sale };
     let (mut round, mut effect) = Round::begin();
     loop {
         let input = match effect {
             Effect::Record => {
-                record(item, round.slots(), endings);
+                record(item, round.slots(), ended_orders);
                 Input::Done
             }
             Effect::Finish => break,
@@ -205,9 +205,9 @@ async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineErro
 }
 
 /// Remembers how far the slots have applied their feeds, and where units are.
-fn record(item: &ItemState, open_slots: &[OpenSlot], endings: u64) {
+fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     for slot in open_slots.iter().filter(|slot| slot.rows_on_their_way() == 0) {
-        item.work.feed.apply(slot.grant.slot, endings);
+        item.work.feed.record_applied(slot.grant.slot, ended_orders);
     }
     remember_units(item, open_slots);
 }

@@ -51,7 +51,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
 /// database has its own clock.
 fn discipline(node: &Node) {
     let alarm = node.clock().has_alarm();
-    let ahead_ms = node.clock().discipline();
+    let ahead_ms = node.clock().adjust_to_wall();
     if node.clock().has_alarm() && !alarm {
         tracing::error!(
             ahead_ms,

@@ -16,7 +16,7 @@ const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_se
 
 impl Engine {
     /// After a change of an item's spread, wakes the jobs that depend on the spread.
-    pub(super) fn follow_spread(&self, item: ItemId) {
+    pub(super) fn wake_spread_jobs(&self, item: ItemId) {
         self.node.control().queues_changed.notify_one();
         self.node.control().wake(item);
         for pause in LOOK_AGAIN {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::database_history::DatabaseHistory;
-use doorbuster_store::HistoryMemory;
+use doorbuster_store::KnownHistories;
 use serde::{Deserialize, Serialize};
 
 const NAME: &str = "database_history";
@@ -70,9 +70,9 @@ impl Row {
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
-pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
+pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     if dir.as_os_str().is_empty() {
-        return Ok(HistoryMemory::default());
+        return Ok(KnownHistories::default());
     }
     let kept = kept(dir)?;
     let (dir, failing) = (dir.to_owned(), Mutex::new(false));
@@ -96,7 +96,7 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
             );
         }
     };
-    Ok(HistoryMemory::new(kept, Box::new(remember)))
+    Ok(KnownHistories::new(kept, Box::new(remember)))
 }
 
 /// Reads the histories that earlier processes kept in this directory. Commands use this function,
@@ -104,8 +104,8 @@ pub fn load_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
 ///
 /// # Errors
 /// If there is a file and it cannot be read.
-pub fn read_history(dir: &Path) -> Result<HistoryMemory, HistoryFileError> {
-    Ok(HistoryMemory::new(kept(dir)?, Box::new(|_, _| {})))
+pub fn read_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
+    Ok(KnownHistories::new(kept(dir)?, Box::new(|_, _| {})))
 }
 
 fn kept(dir: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileError> {

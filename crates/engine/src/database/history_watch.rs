@@ -79,7 +79,7 @@ pub async fn run(engine: Arc<Engine>) {
 /// node acknowledged.
 async fn react(node: &Node) -> Result<(), StoreError> {
     if pause_after_change(node.store()).await? {
-        node.control().reload();
+        node.control().wake_catalogue_job();
     }
     let lost = node.store().lost_orders().await?;
     node.database().set_lost_orders(lost.iter().map(|report| report.lost).sum());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use doorbuster_api::health::DatabaseFence;
 use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_slots::{ScriptReply, SharedRedis};
-use doorbuster_store::{AskPeersForHistory, HistoryMemory};
+use doorbuster_store::{AskPeersForHistory, KnownHistories};
 use futures_util::future::join_all;
 use reqwest::Url;
 use serde::Deserialize;
@@ -30,8 +30,8 @@ struct PeerAnswer {
 
 /// Returns a function that asks Redis and the peers for the newest history that they remember. The
 /// returned function also tells Redis the history that this node knows.
-pub fn other_places(
-    memory: &HistoryMemory,
+pub fn history_asker(
+    memory: &KnownHistories,
     shared: Option<SharedRedis>,
     peers: Vec<String>,
 ) -> AskPeersForHistory {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::edge::{FeedRead, FeedStep, Follower};
+use doorbuster_core::edge::{EdgeFeedFollower, FeedRead, FeedStep};
 use doorbuster_slots::{FeedPart, SharedRedis};
 use doorbuster_store::{ItemCounts, SaleRow};
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
         node,
         blocks,
         edge,
-        at: Follower::default(),
+        at: EdgeFeedFollower::default(),
         kept: <_>::default(),
         is_whole: false,
     };
@@ -54,7 +54,7 @@ struct FeedReader<'a> {
     node: &'a Node,
     blocks: &'a Blocks,
     edge: &'a EdgeNode,
-    at: Follower,
+    at: EdgeFeedFollower,
     /// The entries that the edge has read but does not use yet: each entry's name and its text. An
     /// entry without a text is empty in the feed. The edge uses these entries when it has read the
     /// whole feed.

@@ -220,8 +220,8 @@ impl Relay {
     }
 
     /// Ends streams of buyers while the edge cannot serve them. The clients connect again, and the
-    /// edge passes their new streams on to nodes. All streams end within about a minute, because
-    /// too many new connections at once would overload the nodes.
+    /// edge passes their new streams on to nodes. The ends of the streams are spread over about a
+    /// minute, because too many new connections at once would overload the nodes.
     async fn end_useless_streams(&self, own: &Node, edge: &EdgeNode) {
         let (mut every, mut served_at) = (interval(Duration::from_secs(1)), Instant::now());
         every.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -308,7 +308,7 @@ impl Relay {
 
 fn hello(own: &Node) -> String {
     let hello = Event::Hello { server_time: Time::from_millis(own.now().0) };
-    serde_json::to_string(&hello).expect("wire types serialise into memory")
+    serde_json::to_string(&hello).expect("API types serialise into memory")
 }
 
 #[cfg(test)]

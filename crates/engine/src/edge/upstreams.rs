@@ -163,7 +163,7 @@ impl Upstreams {
         };
         let delay = self.hedging.begin_read();
         let slow = tokio::time::sleep(delay);
-        let lost = first.lost();
+        let lost = first.wait_until_lost();
         tokio::pin!(slow, lost);
         let was_lost = first.state() == UpstreamState::Lost;
         let (mut awaits_delay, mut awaits_loss) = (may_be_hedged, !was_lost);

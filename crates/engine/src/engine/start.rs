@@ -10,7 +10,7 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{CloseCause, IdKey, NodeId};
 use doorbuster_slots::{Locks, RedisOptions, SharedRedis, Slots};
 use doorbuster_store::{
-    CommitCopy, CommitSink, HistoryMemory, PostgresOptions, SqliteOptions, Store,
+    CommitBuffer, CommitSink, KnownHistories, PostgresOptions, SqliteOptions, Store,
 };
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::{ExposeSecret, SecretString};
@@ -19,9 +19,9 @@ use super::{Engine, EngineError};
 use crate::cache::Cache;
 use crate::catalogue::SharedCatalogue;
 use crate::control::{self, JobSignals};
-use crate::database::{DatabaseState, other_places, pause_after_change};
+use crate::database::{DatabaseState, history_asker, pause_after_change};
 use crate::edge::EdgeNode;
-use crate::holders::Holders;
+use crate::holders::RequestsWithOrders;
 use crate::meter::EngineMeter;
 use crate::node::{Lifecycle, LiveNodes, Node, NodeMemory, Refusals, ThisNode};
 use crate::notify::Hub;
@@ -43,7 +43,7 @@ pub enum StockLocation {
     Directory(PathBuf),
     /// This process decides, and its data is in this directory. Each commit is copied for a
     /// continuous backup.
-    CopiedDirectory(PathBuf, CommitCopy),
+    CopiedDirectory(PathBuf, CommitBuffer),
     /// The slots are in the memory of each node. The store is PostgreSQL at this address.
     Postgres(SecretString),
     /// This process is an edge, which does not decide about stock. The edge refuses some requests
@@ -66,7 +66,7 @@ pub enum StockLocation {
 #[derive(Debug, Default)]
 pub struct DatabaseOptions {
     /// The newest history that is stored on this machine.
-    pub history: HistoryMemory,
+    pub history: KnownHistories,
     /// Addresses of other nodes, such as `http://10.0.0.2:8080`.
     pub peers: Vec<String>,
 }
@@ -108,7 +108,7 @@ impl Engine {
     pub async fn start(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let node_memory = Arc::new(NodeMemory {
             catalogue: SharedCatalogue::default(),
-            holders: Holders::default(),
+            holders: RequestsWithOrders::default(),
             hub: Hub::new(options.clock.now()),
             control: JobSignals::default(),
             waiters: VerdictWaiters::default(),
@@ -179,7 +179,7 @@ impl Engine {
         self.node.load_holders().await?;
         control::renew_leases(self, roles).await?;
         if roles.settle {
-            self.serve();
+            self.select_queues();
         }
         if self.node.watches_slots() {
             control::reconcile_all(self, &self.node.items_with_open_slots()).await;
@@ -250,7 +250,7 @@ async fn open_postgres(
 ) -> Result<Store, EngineError> {
     let DatabaseOptions { history, peers } = &options.database;
     let hub = node_memory.hub.clone();
-    history.set_ask_peers(other_places(history, shared, peers.clone()));
+    history.set_ask_peers(history_asker(history, shared, peers.clone()));
     let store = Store::open_postgres(PostgresOptions {
         url: url.expose_secret().to_owned(),
         id_key: options.id_key.clone(),

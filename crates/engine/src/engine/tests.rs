@@ -310,7 +310,7 @@ async fn a_step_of_the_machines_clock_leaves_the_node_ready() {
     let engine = engine_at(&dir, Roles::ALL, Clock::with_wall(Arc::new(wall))).await;
     open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
     hour_ahead.store(true, Ordering::Relaxed);
-    engine.node.clock().discipline();
+    engine.node.clock().adjust_to_wall();
     assert!(engine.node.clock().has_alarm());
     assert_eq!(engine.node.unready_reasons().await, Vec::<String>::new());
     engine.stop().await;

@@ -65,12 +65,12 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Holders;
+    use super::super::RequestsWithOrders;
     use super::*;
 
     #[test]
     fn each_request_is_in_the_set_or_in_the_journal() {
-        let holders = Holders::default();
+        let holders = RequestsWithOrders::default();
         holders.insert(1);
         assert_eq!(holders.begin_journal(), [1]);
         holders.insert(2);

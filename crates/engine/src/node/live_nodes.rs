@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::assignment::{Settlers, is_heard, settler_of};
+use doorbuster_core::assignment::{Settlers, has_recent_lease, settler_of};
 use doorbuster_core::{NodeId, SlotKey};
 use doorbuster_store::NodeRow;
 use serde::Deserialize;
@@ -45,7 +45,7 @@ fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
     let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
     let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
     let reference = mine.unwrap_or_else(newest);
-    nodes.iter().filter(move |row| is_heard(row.lease_until, reference))
+    nodes.iter().filter(move |row| has_recent_lease(row.lease_until, reference))
 }
 
 fn is_settler(row: &NodeRow) -> bool {

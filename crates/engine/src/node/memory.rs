@@ -18,16 +18,16 @@ use doorbuster_store::Committed;
 use super::refusals::{Refusals, verdict_code};
 use crate::catalogue::{Catalogue, SharedCatalogue};
 use crate::control::JobSignals;
-use crate::holders::Holders;
+use crate::holders::RequestsWithOrders;
 use crate::notify::{EventKind, Hub};
 use crate::scheduler::Work;
-use crate::waiters::{Delivery, TicketInfo, VerdictWaiters};
+use crate::waiters::{DeliveryOutcome, TicketInfo, VerdictWaiters};
 
 /// The memory into which commits are published. Only the store's own thread writes it.
 #[derive(Debug)]
 pub(crate) struct NodeMemory {
     pub(crate) catalogue: SharedCatalogue,
-    pub(crate) holders: Holders,
+    pub(crate) holders: RequestsWithOrders,
     pub(crate) hub: Hub,
     pub(crate) control: JobSignals,
     pub(crate) waiters: VerdictWaiters,
@@ -41,7 +41,7 @@ impl NodeMemory {
     /// twice.
     pub(crate) fn publish(&self, committed: &Committed) {
         if !committed.orders.is_empty() {
-            failpoint::pass(Failpoint::Committed);
+            failpoint::reach(Failpoint::Committed);
         }
         let catalogue = self.catalogue.load();
         for part in publication::parts() {
@@ -52,7 +52,7 @@ impl NodeMemory {
             }
         }
         if committed.sales {
-            self.control.reload();
+            self.control.wake_catalogue_job();
         }
         if committed.events {
             self.control.signal_events();
@@ -71,14 +71,14 @@ impl NodeMemory {
             // another node's order only after the order has ended.
             self.remember_order(order);
             if OrderDigest::is_ended(order.state) && woken != Some(order.item) {
-                self.record_ending(catalogue, order.item);
+                self.record_ended_order(catalogue, order.item);
                 woken = Some(order.item);
             }
         }
         for order in &committed.digests {
             self.holders.insert(order.request);
             if order.ended && woken != Some(order.item) {
-                self.record_ending(catalogue, order.item);
+                self.record_ended_order(catalogue, order.item);
                 woken = Some(order.item);
             }
         }
@@ -109,14 +109,16 @@ impl NodeMemory {
             let refused = !matches!(resolved.verdict, Verdict::Reserved);
             let delivery = self.deliver(*token, resolved.clone());
             match delivery {
-                Delivery::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
+                DeliveryOutcome::Abandoned(TicketInfo { item, buyer, units, .. }) if refused => {
                     let event = EventKind::from_verdict(resolved, item, buyer, units);
                     event.into_iter().for_each(|event| self.hub.publish(event));
                 }
-                Delivery::Unknown if refused && self.hub.may_have_readers() => {
+                DeliveryOutcome::Unknown if refused && self.hub.may_have_readers() => {
                     self.control.refused_elsewhere(resolved.id)
                 }
-                Delivery::Received(_) | Delivery::Abandoned(_) | Delivery::Unknown => {}
+                DeliveryOutcome::Received(_)
+                | DeliveryOutcome::Abandoned(_)
+                | DeliveryOutcome::Unknown => {}
             }
         }
     }
@@ -129,24 +131,24 @@ impl NodeMemory {
 
     /// Delivers a ticket's verdict to the requests that wait for it, and notes the result of a
     /// queued request.
-    pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> Delivery {
+    pub(crate) fn deliver(&self, ticket: Token, resolved: TicketVerdict) -> DeliveryOutcome {
         let verdict = resolved.verdict;
         let delivery = self.waiters.deliver(ticket, resolved);
         match &delivery {
-            Delivery::Received(info) => self.refusals.note_verdict(ticket, info, None),
-            Delivery::Abandoned(info) => {
+            DeliveryOutcome::Received(info) => self.refusals.note_verdict(ticket, info, None),
+            DeliveryOutcome::Abandoned(info) => {
                 self.refusals.note_verdict(ticket, info, verdict_code(verdict));
             }
-            Delivery::Unknown => {}
+            DeliveryOutcome::Unknown => {}
         }
         delivery
     }
 
     /// Records that an order of this item has ended, and wakes the jobs that wait for returned
     /// units.
-    fn record_ending(&self, catalogue: &Catalogue, id: ItemId) {
+    fn record_ended_order(&self, catalogue: &Catalogue, id: ItemId) {
         if let Some(item) = catalogue.item_by_id(id) {
-            item.work.feed.record_ending();
+            item.work.feed.record_ended_order();
         }
         self.control.wake_by_commit(id);
     }

@@ -11,7 +11,7 @@ use doorbuster_telemetry::answer_counts::AnswerKind;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Node;
-use super::refusals::{AskedQuestion, Notes, Refusals, RemoteAnswer};
+use super::refusals::{AskedQuestion, PeerMessages, Refusals, RemoteAnswer};
 use crate::catalogue::{ItemState, SaleState};
 use crate::control::LEASE_MS;
 use crate::refusal_memory::NotedRefusal;
@@ -142,7 +142,7 @@ impl Node {
         let mut answers = Vec::new();
         let mut all = AllNodes { has_answered: true, has_edges: false };
         for row in rows {
-            let notes = Notes::of(row);
+            let notes = PeerMessages::of(row);
             all.has_edges |= notes.edge_heard_at >= since.0;
             if row.node == self.id() {
                 continue;

@@ -46,7 +46,7 @@ pub(super) struct RemoteAnswer {
 /// The notes for other nodes, which a node writes into the row of its lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Notes {
+pub(super) struct PeerMessages {
     questions: Vec<Question>,
     pub(super) answers: Vec<RemoteAnswer>,
     /// When an edge last sent a health check to the node. Edges also refuse requests, but they
@@ -58,10 +58,10 @@ pub(super) struct Notes {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct AboutNotes {
-    notes: Notes,
+    notes: PeerMessages,
 }
 
-impl Notes {
+impl PeerMessages {
     /// Returns the notes in a node's row.
     pub(super) fn of(row: &NodeRow) -> Self {
         serde_json::from_str::<AboutNotes>(&row.about).unwrap_or_default().notes
@@ -72,7 +72,7 @@ impl Notes {
 #[derive(Debug)]
 pub struct Refusals {
     pub(super) memory: RefusalMemory,
-    notes: Mutex<Notes>,
+    notes: Mutex<PeerMessages>,
     pub(super) edge_heard_at: AtomicI64,
     pub(super) asking: Semaphore,
 }
@@ -90,7 +90,7 @@ impl Refusals {
     /// Returns the notes that other nodes read in this node's lease.
     pub(super) fn notes(&self) -> impl Serialize {
         let edge_heard_at = self.edge_heard_at.load(Ordering::Relaxed);
-        Notes { edge_heard_at, ..self.lock().clone() }
+        PeerMessages { edge_heard_at, ..self.lock().clone() }
     }
 
     /// Answers the questions in these rows. Forgets an answer when its question is no longer in a
@@ -98,7 +98,7 @@ impl Refusals {
     pub(super) fn answer(&self, own: NodeId, rows: &[NodeRow]) -> bool {
         let others = rows.iter().filter(|row| row.node != own);
         let posed: Vec<(NodeId, Question)> = others
-            .flat_map(|row| Notes::of(row).questions.into_iter().map(|one| (row.node, one)))
+            .flat_map(|row| PeerMessages::of(row).questions.into_iter().map(|one| (row.node, one)))
             .collect();
         let answers = |answer: &RemoteAnswer, node: NodeId, question: &Question| {
             (answer.asked_by, answer.id) == (node.0, question.id)
@@ -142,7 +142,7 @@ impl Refusals {
         RemoteAnswer { asked_by: asked_by.0, id: question.id, is_complete, refusals }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Notes> {
+    fn lock(&self) -> MutexGuard<'_, PeerMessages> {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -34,7 +34,7 @@ struct MailboxState {
 struct Parked {
     ready_queue: Arc<ReadyQueue>,
     key: u64,
-    rung: ReadyReason,
+    reason: ReadyReason,
 }
 
 /// The reason why a parked reader was added to its ready queue. A later variant is more urgent.
@@ -53,8 +53,8 @@ impl Parked {
     /// events. If an event for the buyer alone has added the key, an event for all readers of a
     /// sale adds no key. The reader is then already in the list that is served first.
     fn notify(&mut self, reason: ReadyReason) {
-        if reason > self.rung {
-            self.rung = reason;
+        if reason > self.reason {
+            self.reason = reason;
             self.ready_queue.notify(self.key, reason == ReadyReason::Own);
         }
     }
@@ -169,7 +169,7 @@ impl Mailbox {
         let mut waiting = self.lock();
         let next = waiting.next();
         if next.is_none() {
-            let rest = Parked { ready_queue: ready_queue.clone(), key, rung: ReadyReason::None };
+            let rest = Parked { ready_queue: ready_queue.clone(), key, reason: ReadyReason::None };
             // An empty state releases the memory of the queue.
             *waiting = MailboxState { rest: Some(rest), ..MailboxState::default() };
         }
@@ -192,7 +192,7 @@ impl Mailbox {
 /// most twice.
 #[derive(Debug, Default)]
 pub struct ReadyQueue {
-    rung: Mutex<ReadyReaders>,
+    ready: Mutex<ReadyReaders>,
     wake: Notify,
 }
 
@@ -213,17 +213,17 @@ impl ReadyReaders {
 
 impl ReadyQueue {
     fn lock(&self) -> MutexGuard<'_, ReadyReaders> {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn notify(&self, key: u64, is_own: bool) {
-        let mut rung = self.lock();
-        let is_first = rung.is_empty();
+        let mut ready = self.lock();
+        let is_first = ready.is_empty();
         match is_own {
-            true => rung.own.push(key),
-            false => rung.crowd.push(key),
+            true => ready.own.push(key),
+            false => ready.crowd.push(key),
         }
-        drop(rung);
+        drop(ready);
         if is_first {
             self.wake.notify_one();
         }
@@ -233,9 +233,9 @@ impl ReadyQueue {
     /// loses no key.
     pub async fn wait_ready(&self) -> ReadyReaders {
         loop {
-            let rung = std::mem::take(&mut *self.lock());
-            if !rung.is_empty() {
-                return rung;
+            let ready = std::mem::take(&mut *self.lock());
+            if !ready.is_empty() {
+                return ready;
             }
             self.wake.notified().await;
         }

@@ -30,10 +30,10 @@ impl Driver<'_> {
     }
 
     pub(super) async fn read_quota(&self) -> Input {
-        let endings = self.purchase.item.work.feed.endings();
+        let ended_orders = self.purchase.item.work.feed.ended_orders();
         let used = self.used_units().await;
         if let Ok(used) = used {
-            self.purchase.item.work.at_limit.learn(self.request.buyer_hash, used, endings);
+            self.purchase.item.work.at_limit.learn(self.request.buyer_hash, used, ended_orders);
         }
         Input::Quota(used.ok())
     }
@@ -43,18 +43,18 @@ impl Driver<'_> {
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
             let _permit = self.engine.node.holders().confirm_permit().await;
-            let endings = self.purchase.item.work.feed.endings();
+            let ended_orders = self.purchase.item.work.feed.ended_orders();
             let used = self.used_units().await?;
             let Purchase { buyer, key, .. } = self.purchase;
             let order = self.engine.node.store().order_of(buyer.clone(), key.clone()).await?;
-            StoreResult::Ok((used, order, endings))
+            StoreResult::Ok((used, order, ended_orders))
         };
         match timeout(CONFIRM_WITHIN, confirmed).await {
             Ok(Ok((used, Some(order), _))) => Input::Confirmed(used, Some(self.take_order(order))),
-            Ok(Ok((used, None, endings))) => {
+            Ok(Ok((used, None, ended_orders))) => {
                 let TicketRequest { buyer_hash, units, limit, .. } = self.request;
                 if u64::from(used) + units.to_u64() > u64::from(limit) {
-                    self.purchase.item.work.at_limit.learn(buyer_hash, used, endings);
+                    self.purchase.item.work.at_limit.learn(buyer_hash, used, ended_orders);
                 }
                 Input::Confirmed(used, None)
             }

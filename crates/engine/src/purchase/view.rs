@@ -57,15 +57,15 @@ impl NodeView for RequestView<'_, &TicketRequest> {
         let TicketRequest { buyer_hash, units, limit, .. } = *self.ticket;
         let staleness = self.node.store().staleness();
         let at_limit = &self.item.work.at_limit;
-        at_limit.refuses(buyer_hash, units, limit, self.endings(), staleness)
+        at_limit.refuses(buyer_hash, units, limit, self.ended_orders(), staleness)
     }
 
-    fn endings(&self) -> u64 {
-        self.item.work.feed.endings()
+    fn ended_orders(&self) -> u64 {
+        self.item.work.feed.ended_orders()
     }
 
-    fn is_behind(&self, slot: SlotKey, endings: u64) -> bool {
-        self.item.work.feed.is_behind(slot, endings)
+    fn is_behind(&self, slot: SlotKey, ended_orders: u64) -> bool {
+        self.item.work.feed.is_behind(slot, ended_orders)
     }
 
     fn has_other_slots(&self) -> bool {

@@ -11,7 +11,7 @@ use super::table::LimitCell;
 
 /// A limit that all buyers of a sale share.
 #[derive(Debug, Default)]
-pub struct SaleWide {
+pub struct SaleWideLimit {
     cell: Mutex<LimitCell>,
     /// A copy of the limit's state, so that a node can refuse a request without the lock. If this
     /// node has an unspent share of the limit, the value is zero, and every request must take the
@@ -19,7 +19,7 @@ pub struct SaleWide {
     state: AtomicU64,
 }
 
-impl SaleWide {
+impl SaleWideLimit {
     /// Applies one step to the cell.
     pub fn with<T>(&self, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);

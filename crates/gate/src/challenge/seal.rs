@@ -65,7 +65,7 @@ impl Sealed {
     }
 
     /// Returns the correct answer to a slider challenge: the horizontal position of the piece.
-    pub(super) fn x(&self) -> u16 {
+    pub(super) fn slider_answer(&self) -> u16 {
         u16::from_be_bytes([self.answer[0], self.answer[1]])
     }
 
@@ -206,7 +206,7 @@ mod tests {
     fn tokens_open_on_every_node_while_master_keys_change() {
         let token = seals(&[1]).seal(&sealed(PuzzleKind::Slider, &[0, 143]), "spring", "anna");
         assert_eq!(
-            seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.x()),
+            seals(&[2, 1]).open(&token, "spring", "anna").map(|sealed| sealed.slider_answer()),
             Some(143)
         );
         assert_eq!(seals(&[2]).open(&token, "spring", "anna"), None);

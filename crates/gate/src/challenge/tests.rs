@@ -71,7 +71,7 @@ impl Fixture {
             ChallengeContent::Image { .. } => {
                 ChallengeAnswer::Text(sealed.text().expect("an image has a text").to_uppercase())
             }
-            ChallengeContent::Slider { .. } => ChallengeAnswer::X(sealed.x().into()),
+            ChallengeContent::Slider { .. } => ChallengeAnswer::X(sealed.slider_answer().into()),
             ChallengeContent::WorkChallenge { altcha, .. } => {
                 ChallengeAnswer::Altcha(worked(&altcha))
             }

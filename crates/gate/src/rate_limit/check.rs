@@ -365,7 +365,7 @@ impl RateLimiter {
         let Some(sharing) = &self.sharing else { return false };
         let target = match step.scope {
             RateLimitScope::Buyer | RateLimitScope::Ip => LimitTarget::Cell,
-            RateLimitScope::Interface => LimitTarget::SaleWide(sale.runtime.clone(), route),
+            RateLimitScope::Interface => LimitTarget::SaleWideLimit(sale.runtime.clone(), route),
         };
         sharing.enqueue(QueuedUse { step: *step, target, waiter })
     }

@@ -80,13 +80,13 @@ fn estimate_buyers(cell: &mut LimitCell, buyer: u64, now: u64) -> u64 {
     let mut buyers = DistinctBuyers(cell.share);
     let (known, mut before) = (cell.unshared >> u32::BITS, cell.unshared & u64::from(u32::MAX));
     if known != period {
-        before = if known + 1 == period { buyers.about() } else { 0 };
+        before = if known + 1 == period { buyers.estimate() } else { 0 };
         buyers = DistinctBuyers::default();
     }
-    buyers = buyers.with(buyer);
+    buyers = buyers.with_buyer(buyer);
     cell.share = buyers.0;
     cell.unshared = period << u32::BITS | before;
-    buyers.about().max(before)
+    buyers.estimate().max(before)
 }
 
 fn first_u64(hasher: &blake3::Hasher) -> u64 {

@@ -56,9 +56,11 @@ impl SharedPlace {
     async fn take(&self, calls: Vec<(u64, LimitCall)>) -> Result<Vec<LimitAnswer>, String> {
         match self {
             Self::Redis(shared) => {
-                shared.take_limits(&calls).await.map_err(|error| error.to_string())
+                shared.apply_limit_calls(&calls).await.map_err(|error| error.to_string())
             }
-            Self::Store(store) => store.take_limits(calls).await.map_err(|error| error.to_string()),
+            Self::Store(store) => {
+                store.apply_limit_calls(calls).await.map_err(|error| error.to_string())
+            }
         }
     }
 
@@ -83,7 +85,7 @@ pub(super) enum LimitTarget {
     /// In the table of the limits of buyers and addresses.
     Cell,
     /// In the sale's runtime state, because the limit is for all buyers together.
-    SaleWide(Arc<SaleRuntime>, Route),
+    SaleWideLimit(Arc<SaleRuntime>, Route),
 }
 
 /// A request that waits for a share of a limit, or a report about requests that the node has
@@ -111,12 +113,12 @@ pub struct LimitSharing {
     queue: Mutex<Vec<QueuedUse>>,
     /// Wakes the sender of calls when the queue has an entry.
     waits: Notify,
-    living: Arc<NodeCount>,
-    away: AtomicBool,
+    live_nodes: Arc<NodeCount>,
+    is_unreachable: AtomicBool,
     batches: AtomicU64,
     failures: AtomicU64,
     /// How often a request or a report found the queue full.
-    kept: AtomicU64,
+    queue_full: AtomicU64,
 }
 
 /// Statistics of the sharing.
@@ -127,7 +129,7 @@ pub struct SharingCounts {
     /// Failed calls.
     pub failures: u64,
     /// How often a request or a report found the queue full.
-    pub kept: u64,
+    pub queue_full: u64,
 }
 
 /// All requests and reports of one call that belong to one limit.
@@ -152,25 +154,25 @@ impl std::fmt::Debug for LimitSharing {
 }
 
 impl LimitSharing {
-    /// Creates the connection to the shared storage `place`. `living` counts the nodes that share
-    /// limits.
-    pub fn new(place: SharedPlace, living: Arc<NodeCount>) -> Self {
+    /// Creates the connection to the shared storage `place`. `live_nodes` counts the nodes that
+    /// share limits.
+    pub fn new(place: SharedPlace, live_nodes: Arc<NodeCount>) -> Self {
         Self {
             place,
             queue: Mutex::default(),
             waits: Notify::new(),
-            living,
-            away: AtomicBool::new(false),
+            live_nodes,
+            is_unreachable: AtomicBool::new(false),
             batches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
-            kept: AtomicU64::new(0),
+            queue_full: AtomicU64::new(0),
         }
     }
 
     /// Returns the number of nodes that share limits. A node that stopped a short time ago is
     /// included.
     pub(super) fn nodes(&self) -> u32 {
-        self.living.recent()
+        self.live_nodes.recent()
     }
 
     /// Returns the number of nodes, the size of a share, and the bound of the unreported use.
@@ -180,7 +182,7 @@ impl LimitSharing {
 
     /// Returns whether the shared storage is unreachable now.
     pub fn is_unreachable(&self) -> bool {
-        self.away.load(Ordering::Acquire)
+        self.is_unreachable.load(Ordering::Acquire)
     }
 
     /// Returns statistics of the sharing so far.
@@ -188,7 +190,7 @@ impl LimitSharing {
         SharingCounts {
             batches: self.batches.load(Ordering::Relaxed),
             failures: self.failures.load(Ordering::Relaxed),
-            kept: self.kept.load(Ordering::Relaxed),
+            queue_full: self.queue_full.load(Ordering::Relaxed),
         }
     }
 
@@ -196,7 +198,7 @@ impl LimitSharing {
     pub(super) fn enqueue(&self, queued: QueuedUse) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue.len() >= QUEUE_MAX {
-            self.kept.fetch_add(1, Ordering::Relaxed);
+            self.queue_full.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         queue.push(queued);
@@ -218,12 +220,12 @@ impl LimitSharing {
     fn record_result(&self, failed: Option<&str>) {
         let count = if failed.is_some() { &self.failures } else { &self.batches };
         count.fetch_add(1, Ordering::Relaxed);
-        let was_away = self.away.swap(failed.is_some(), Ordering::AcqRel);
+        let was_unreachable = self.is_unreachable.swap(failed.is_some(), Ordering::AcqRel);
         match failed {
-            None if was_away => {
+            None if was_unreachable => {
                 tracing::info!(event = "limits.shared", "limits are shared with other nodes again");
             }
-            Some(error) if !was_away => {
+            Some(error) if !was_unreachable => {
                 tracing::warn!(
                     %error,
                     event = "limits.not_shared",
@@ -371,7 +373,9 @@ impl RateLimiter {
     fn with_group_cell<T>(&self, group: &LimitGroup, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         match &group.target {
             LimitTarget::Cell => self.table.with_cell(group.step.key, self.now(), step),
-            LimitTarget::SaleWide(runtime, route) => runtime.limits.sale_wide(*route).with(step),
+            LimitTarget::SaleWideLimit(runtime, route) => {
+                runtime.limits.sale_wide(*route).with(step)
+            }
         }
     }
 }

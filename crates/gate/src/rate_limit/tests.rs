@@ -73,9 +73,9 @@ fn limiter() -> RateLimiter {
 }
 
 /// Creates the limits of one of several live nodes.
-fn one_of(living: &Arc<NodeCount>) -> RateLimiter {
+fn one_of(live_nodes: &Arc<NodeCount>) -> RateLimiter {
     let shared = SharedRedis::new(&["redis://127.0.0.1:1".to_owned()], "test").expect("an address");
-    let sharing = LimitSharing::new(SharedPlace::Redis(shared), living.clone());
+    let sharing = LimitSharing::new(SharedPlace::Redis(shared), live_nodes.clone());
     RateLimiter::new(&IdKey::new([7; 32]), Some(sharing))
 }
 
@@ -95,9 +95,9 @@ fn acquire_at(
 
 /// Returns a count of this many live nodes.
 fn node_count(nodes: usize) -> Arc<NodeCount> {
-    let living = NodeCount::default();
-    living.observe(nodes);
-    Arc::new(living)
+    let live_nodes = NodeCount::default();
+    live_nodes.observe(nodes);
+    Arc::new(live_nodes)
 }
 
 fn caller<'a>(address: &str, buyer: &'a str) -> Caller<'a> {

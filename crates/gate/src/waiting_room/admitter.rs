@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use doorbuster_api::gate::WaitingRoomMode;
-use doorbuster_core::gate::room::{ADMISSIONS_OUT_MAX, RoomDemand, divide_admissions};
+use doorbuster_core::gate::room::{OPEN_ADMISSIONS_MAX, RoomDemand, divide_admissions};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::node::Node;
@@ -165,15 +165,15 @@ async fn read_admitted(
     room_state: &WaitingRoomState,
     room: &WaitingRoom,
 ) -> StoreResult<()> {
-    while room_state.admitted_up_to() < room.line.called {
-        let called = node
+    while room_state.admitted_up_to() < room.line.admitted {
+        let admitted = node
             .store()
             .admitted_after(room_state.key(), room_state.admitted_up_to(), ROWS_MAX)
             .await?;
-        if called.is_empty() {
+        if admitted.is_empty() {
             break;
         }
-        publish_admitted(node, room_state, &called);
+        publish_admitted(node, room_state, &admitted);
     }
     Ok(())
 }
@@ -203,8 +203,8 @@ async fn admit(
     let views = try_join_all(views).await?;
     let seen: Vec<_> =
         states.iter().zip(views).filter_map(|(state, view)| Some((state, view?))).collect();
-    let open: u64 = seen.iter().map(|(_, view)| view.shop.out).sum();
-    let total = admissions_max(rooms.per_sec).min(ADMISSIONS_OUT_MAX.saturating_sub(open));
+    let open: u64 = seen.iter().map(|(_, view)| view.shop.open).sum();
+    let total = admissions_max(rooms.per_sec).min(OPEN_ADMISSIONS_MAX.saturating_sub(open));
     let demand = |(_, WaitingRoomView { room, shop }): &(_, WaitingRoomView)| {
         let (waiting, admissions) = (room.line.waiting(), shop.admissions(&room.line, total));
         RoomDemand { waiting, admissions }
@@ -221,15 +221,15 @@ async fn admit(
         return Ok(());
     }
     let admitted = node.store().admit_visitors(admissions, rooms.for_ms).await?;
-    for (room_state, called) in states.into_iter().zip(admitted) {
-        publish_admitted(node, room_state, &called);
+    for (room_state, admitted) in states.into_iter().zip(admitted) {
+        publish_admitted(node, room_state, &admitted);
     }
     Ok(())
 }
 
 /// Notifies the admitted visitors.
-fn publish_admitted(node: &Node, room_state: &WaitingRoomState, called: &[RoomVisitor]) {
-    for buyer in room_state.apply_admitted(called, |buyer| node.hub().has_reader(buyer)) {
+fn publish_admitted(node: &Node, room_state: &WaitingRoomState, admitted: &[RoomVisitor]) {
+    for buyer in room_state.apply_admitted(admitted, |buyer| node.hub().has_reader(buyer)) {
         node.hub().publish(EventKind::Position { room: room_state.key().clone(), buyer });
     }
 }

@@ -100,7 +100,7 @@ impl WaitingRoomState {
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
-            room.line.called < known.line.called
+            room.line.admitted < known.line.admitted
                 || room.line.entered < known.line.entered
                 || (room.line.participants.is_none() && known.line.participants.is_some())
         };
@@ -112,7 +112,7 @@ impl WaitingRoomState {
             // admission, so it does not need earlier admissions. If this node already knows
             // positions, it may have read them before their visitors were admitted. So it must read
             // all admissions.
-            state.known_to = Some(if state.positions.is_empty() { room.line.called } else { 0 });
+            state.known_to = Some(if state.positions.is_empty() { room.line.admitted } else { 0 });
         }
     }
 
@@ -166,12 +166,12 @@ impl WaitingRoomState {
     /// admissions were stored.
     pub(super) fn apply_admitted(
         &self,
-        called: &[RoomVisitor],
+        admitted: &[RoomVisitor],
         reads: impl Fn(&BuyerId) -> bool,
     ) -> Vec<BuyerId> {
         let mut state = self.lock();
         let mut here = Vec::new();
-        for visitor in called {
+        for visitor in admitted {
             // A visitor who left the room keeps a rank. The admissions may include this rank, but
             // the visitor is not admitted.
             let until = visitor.until.filter(|until| *until != LEFT);
@@ -185,9 +185,9 @@ impl WaitingRoomState {
             }
             state.known_to = state.known_to.max(visitor.rank);
         }
-        let last = called.iter().filter_map(|visitor| visitor.rank).max();
+        let last = admitted.iter().filter_map(|visitor| visitor.rank).max();
         if let (Some(room), Some(last)) = (&mut state.room, last) {
-            room.line.called = room.line.called.max(last);
+            room.line.admitted = room.line.admitted.max(last);
         }
         here
     }
@@ -224,7 +224,7 @@ impl WaitingRoomState {
             position.rank = drawn.ok().map(|at| at as u64 + 1);
         }
         let line = room.line;
-        if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.called) {
+        if position.until.is_none() && position.rank.is_some_and(|rank| rank <= line.admitted) {
             // A node has admitted this visitor, but this node has not read the admission yet.
             return None;
         }
@@ -278,7 +278,7 @@ impl WaitingRoomState {
     }
 
     /// Returns whether an automatic waiting room is open.
-    pub(super) fn is_held_open(&self, now: Millis) -> bool {
+    pub(super) fn is_auto_open(&self, now: Millis) -> bool {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
@@ -290,21 +290,21 @@ impl WaitingRoomState {
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };
-        let news = match state.published {
+        let must_publish = match state.published {
             None => true,
             Some((before, notified_waiting, notified_free)) => {
                 let turned = (notified_free == Some(0)) != (free == Some(0))
                     || notified_waiting.participants != line.participants;
                 let every =
                     PUBLISH_INTERVAL.mul_f64((readers as f64 / NOTIFIED_PER_SEC as f64).max(1.0));
-                let changed = notified_waiting.called != line.called || notified_free != free;
+                let changed = notified_waiting.admitted != line.admitted || notified_free != free;
                 turned || (changed && at.saturating_duration_since(before) >= every)
             }
         };
-        if news {
+        if must_publish {
             state.published = Some((at, line, free));
         }
-        news
+        must_publish
     }
 
     /// Returns the room's counts.
@@ -315,7 +315,7 @@ impl WaitingRoomState {
             sale: self.key.sale.clone(),
             item: self.item_name.clone(),
             waiting: line.waiting(),
-            called: line.called,
+            admitted: line.admitted,
             in_memory: state.positions.len() as u64,
         }
     }

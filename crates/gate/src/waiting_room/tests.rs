@@ -18,8 +18,8 @@ fn seed() -> DrawSeed {
     DrawSeed::new([5; 32])
 }
 
-fn room(entered: u64, participants: Option<u64>, called: u64) -> WaitingRoom {
-    let line = RoomProgress { entered, participants, called };
+fn room(entered: u64, participants: Option<u64>, admitted: u64) -> WaitingRoom {
+    let line = RoomProgress { entered, participants, admitted };
     WaitingRoom {
         key: RoomKey::of_sale("spring"),
         item_name: None,
@@ -75,9 +75,9 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     // the row.
     room_state.apply_row(&room(20, Some(20), 3));
     assert_eq!(status_of(&room_state, order[0], 9), None);
-    let called: Vec<_> =
+    let admitted: Vec<_> =
         (0..3).map(|at| visitor(order[at], Some(at as u64 + 1), Some(2_000))).collect();
-    assert_eq!(room_state.apply_admitted(&called, |_| false).len(), 3);
+    assert_eq!(room_state.apply_admitted(&admitted, |_| false).len(), 3);
     assert_eq!(
         (status_of(&room_state, order[2], 0), room_state.admitted_up_to()),
         (Some(VisitorStatus::Admitted(Millis(2_000))), 3)
@@ -153,7 +153,7 @@ fn a_room_is_overcrowded_when_more_buyers_arrive_than_it_admits() {
     assert!(!pressed(PER_SEC / 4, 6));
     assert!(pressed(PER_SEC * 21 / 80, 7));
     room_state.apply_row(&WaitingRoom { open_until: Some(Millis(1_001)), ..room(0, None, 0) });
-    assert!(room_state.is_held_open(NOW) && !room_state.is_held_open(Millis(1_001)));
+    assert!(room_state.is_auto_open(NOW) && !room_state.is_auto_open(Millis(1_001)));
 }
 
 #[test]
@@ -180,19 +180,22 @@ fn a_room_counts_as_overcrowded_by_its_configured_admissions() {
 fn positions_are_published_when_they_change_and_not_too_often() {
     let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
     let start = Instant::now();
-    let news = |free, readers, secs| {
+    let must_publish = |free, readers, secs| {
         room_state.should_publish(Some(free), readers, start + Duration::from_secs(secs))
     };
-    assert!(!news(5, 1, 0), "without a waiting room, nothing must be published");
+    assert!(!must_publish(5, 1, 0), "without a waiting room, nothing must be published");
     room_state.apply_row(&room(9, Some(9), 0));
-    assert!(news(5, 1, 0));
-    assert!(!news(4, 1, 0), "a publication came too soon after the last one");
-    assert!(news(0, 1, 0), "a publication must come when the units run out");
-    assert!(news(1, 1, 0), "a publication must come when a unit comes back");
-    assert!(!news(1, 1, 2), "a publication came although nothing changed");
+    assert!(must_publish(5, 1, 0));
+    assert!(!must_publish(4, 1, 0), "a publication came too soon after the last one");
+    assert!(must_publish(0, 1, 0), "a publication must come when the units run out");
+    assert!(must_publish(1, 1, 0), "a publication must come when a unit comes back");
+    assert!(!must_publish(1, 1, 2), "a publication came although nothing changed");
     room_state.apply_row(&room(9, Some(9), 1));
-    assert!(!news(1, 50_000, 2), "with so many readers, positions must be published less often");
-    assert!(news(1, 1, 2));
+    assert!(
+        !must_publish(1, 50_000, 2),
+        "with so many readers, positions must be published less often"
+    );
+    assert!(must_publish(1, 1, 2));
 }
 
 #[test]

@@ -118,7 +118,7 @@ impl<'a> AnswerAuditor<'a> {
             (Some(state), None) => {
                 let detail =
                     format!("{} received state {state:?} without an order id", answer.buyer);
-                findings.item("I3", item.unwrap_or(0), detail);
+                findings.add_item_finding("I3", item.unwrap_or(0), detail);
             }
             (None, _) => self.record_refusal(answer),
         }
@@ -142,7 +142,7 @@ impl<'a> AnswerAuditor<'a> {
             _ => id,
         };
         let Some(order) = self.snapshot.order(real) else {
-            findings.item(
+            findings.add_item_finding(
                 "I3",
                 at,
                 format!("{buyer} received {state} for order {id}, which does not exist"),
@@ -158,10 +158,10 @@ impl<'a> AnswerAuditor<'a> {
                  the order belongs to {}, request {:?}, {} units of item {}",
                 answer.sale, answer.item, order.buyer, order.key, order.units, order.item
             );
-            findings.item("I3", at, detail);
+            findings.add_item_finding("I3", at, detail);
         }
         if !can_become(state, &order.state) {
-            findings.item(
+            findings.add_item_finding(
                 "I8",
                 at,
                 format!("{buyer} received {state} for order {id}, which is {} now", order.state),
@@ -179,7 +179,7 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let (buyer, code) = (&answer.buyer, answer.code.as_deref().unwrap_or("nothing"));
         if let Some(order) = self.snapshot.order(id) {
-            findings.item(
+            findings.add_item_finding(
                 "I8",
                 item,
                 format!(
@@ -193,7 +193,7 @@ impl<'a> AnswerAuditor<'a> {
         let word = if code == "idempotency_key_reused" { "key_reused" } else { code };
         if verdict != Some(word) {
             let found = verdict.unwrap_or("missing");
-            findings.item(
+            findings.add_item_finding(
                 "I8",
                 item,
                 format!(
@@ -222,7 +222,7 @@ impl<'a> AnswerAuditor<'a> {
                     "{}'s request {:?} was refused ({code}), but holds order {}",
                     order.buyer, order.key, order.id
                 );
-                findings.item("I8", order.item, detail);
+                findings.add_item_finding("I8", order.item, detail);
             }
         }
         let unmentioned = self.snapshot.orders.iter().filter(|order| {

@@ -14,7 +14,10 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         feeds.entry(row.grant).or_default().push(row);
     }
     for id in feeds.keys().filter(|id| !snapshot.grants.contains_key(id)) {
-        findings.store("I6", format!("there are feed rows of grant {id}, which does not exist"));
+        findings.add_store_finding(
+            "I6",
+            format!("there are feed rows of grant {id}, which does not exist"),
+        );
     }
     let returned: HashMap<&str, i64> =
         snapshot.resolutions.iter().map(|row| (&*row.ticket, row.grant)).collect();
@@ -45,14 +48,14 @@ fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
 fn check_sequence(grant: &Grant, rows: &[&FeedRow], findings: &mut Findings<'_>) {
     let (id, len) = (grant.id, grant.feed_len);
     if i64::try_from(rows.len()) != Ok(len) {
-        findings.item(
+        findings.add_item_finding(
             "I6",
             grant.item,
             format!("the feed of grant {id} has {} rows, but the grant counts {len}", rows.len()),
         );
     }
     if let Some((row, turn)) = rows.iter().zip(1_i64..).find(|(row, turn)| row.seq != *turn) {
-        findings.item(
+        findings.add_item_finding(
             "I6",
             grant.item,
             format!("the feed of grant {id} has row {} where row {turn} belongs", row.seq),
@@ -74,7 +77,7 @@ fn check_row(grant: &Grant, row: &FeedRow, findings: &mut Findings<'_>) {
         _ => false,
     };
     if !right {
-        findings.item(
+        findings.add_item_finding(
             "I6",
             grant.item,
             format!(
@@ -97,14 +100,14 @@ fn check_credits(
     for row in rows.iter().filter(|row| row.cause == "returned") {
         let Some(ticket) = row.ticket.as_deref() else { continue };
         if !seen.insert(ticket) {
-            findings.item(
+            findings.add_item_finding(
                 "I6",
                 grant.item,
                 format!("ticket {ticket} is credited twice to grant {}", grant.id),
             );
         }
         if returned.get(ticket) != Some(&grant.id) {
-            findings.item(
+            findings.add_item_finding(
                 "I6",
                 grant.item,
                 format!(
@@ -127,7 +130,7 @@ fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut F
              {brought} units",
             grant.id
         );
-        findings.item("I2", grant.item, detail);
+        findings.add_item_finding("I2", grant.item, detail);
     }
 }
 
@@ -154,7 +157,7 @@ fn check_complete(
         .filter(|row| is_open(row.grant) && !credited.contains(&*row.ticket))
     {
         let item = snapshot.grants[&row.grant].item;
-        findings.item(
+        findings.add_item_finding(
             "I6",
             item,
             format!(
@@ -175,6 +178,6 @@ fn check_complete(
             "the feed of grant {grant} returns {} units {way} to the quota of {buyer}",
             left.abs()
         );
-        findings.item("I6", item, detail);
+        findings.add_item_finding("I6", item, detail);
     }
 }

@@ -41,7 +41,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Adds a finding about one item.
-    pub fn item(&mut self, rule: &'static str, item: i64, detail: String) {
+    pub fn add_item_finding(&mut self, rule: &'static str, item: i64, detail: String) {
         let known = self.snapshot.items.get(&item);
         let (sale, name) =
             (known.map(|item| item.sale.clone()), known.map(|item| item.name.clone()));
@@ -49,7 +49,7 @@ impl<'a> Findings<'a> {
     }
 
     /// Adds a finding about the whole store.
-    pub fn store(&mut self, rule: &'static str, detail: String) {
+    pub fn add_store_finding(&mut self, rule: &'static str, detail: String) {
         self.add(rule, None, None, detail);
     }
 

@@ -50,11 +50,13 @@ fn check_units(
 ) {
     let Grant { id, item, granted, settled, .. } = *grant;
     match snapshot.items.get(&item) {
-        None => {
-            findings.item("I2", item, format!("grant {id} names item {item}, which does not exist"))
-        }
+        None => findings.add_item_finding(
+            "I2",
+            item,
+            format!("grant {id} names item {item}, which does not exist"),
+        ),
         Some(known) if known.total.is_some() != grant.counted => {
-            findings.item(
+            findings.add_item_finding(
                 "I2",
                 item,
                 format!("grant {id} and its item differ on whether stock is counted"),
@@ -63,17 +65,21 @@ fn check_units(
         Some(_) => {}
     }
     if grant.counted && settled > granted {
-        findings.item(
+        findings.add_item_finding(
             "I1",
             item,
             format!("grant {id} settled {settled} units, but has only {granted}"),
         );
     }
     if !grant.counted && granted != 0 {
-        findings.item("I2", item, format!("grant {id} of an unlimited item has {granted} units"));
+        findings.add_item_finding(
+            "I2",
+            item,
+            format!("grant {id} of an unlimited item has {granted} units"),
+        );
     }
     if i128::from(settled) != totals.sold {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item,
             format!("grant {id} settled {settled} units, but its orders have {}", totals.sold),
@@ -81,7 +87,7 @@ fn check_units(
     }
     let initial = i128::from(granted) - totals.fed + totals.recalled;
     if initial < 0 {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item,
             format!(
@@ -95,7 +101,7 @@ fn check_units(
 fn check_closing(grant: &Grant, findings: &mut Findings<'_>) {
     let (id, item) = (grant.id, grant.item);
     if grant.open != grant.closed_cause.is_none() || grant.open != grant.closed_at.is_none() {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item,
             format!("grant {id} must be open, or closed with a time and a cause"),
@@ -122,13 +128,17 @@ fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         for pair in grants.windows(2) {
             let (epoch, later) = (pair[0].epoch, pair[1].epoch);
             if epoch == later {
-                findings.item("I2", item, format!("slot {slot} has two grants of epoch {epoch}"));
+                findings.add_item_finding(
+                    "I2",
+                    item,
+                    format!("slot {slot} has two grants of epoch {epoch}"),
+                );
             }
             if pair[0].open {
                 let detail = format!(
                     "slot {slot} has an open grant of epoch {epoch} and a grant of epoch {later}"
                 );
-                findings.item("I2", item, detail);
+                findings.add_item_finding("I2", item, detail);
             }
         }
     }
@@ -137,7 +147,7 @@ fn check_slots(snapshot: &Snapshot, findings: &mut Findings<'_>) {
 fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_>) {
     let Recall { id, asked, taken, done, .. } = *recall;
     let Some(from) = snapshot.grants.get(&recall.grant) else {
-        findings.store(
+        findings.add_store_finding(
             "I2",
             format!("recall {id} takes units from grant {}, which does not exist", recall.grant),
         );
@@ -145,17 +155,21 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
     };
     let item = from.item;
     if !(0..=asked).contains(&taken) {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item,
             format!("recall {id} took {taken} units, but only {asked} were requested"),
         );
     }
     if !done && taken != 0 {
-        findings.item("I2", item, format!("recall {id} is not done, but took {taken} units"));
+        findings.add_item_finding(
+            "I2",
+            item,
+            format!("recall {id} is not done, but took {taken} units"),
+        );
     }
     if !done && !from.open {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item,
             format!("recall {id} is pending on grant {}, which is closed", from.id),
@@ -164,7 +178,7 @@ fn check_recall(snapshot: &Snapshot, recall: &Recall, findings: &mut Findings<'_
     if let Some(target) = recall.target
         && snapshot.grants.get(&target).is_none_or(|to| to.item != item)
     {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item,
             format!(

@@ -47,7 +47,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         .iter()
         .filter(|event| event.order.is_some_and(|at| snapshot.order_by_number(at).is_none()))
     {
-        findings.store(
+        findings.add_store_finding(
             "history",
             format!("event {} ({}) names an order that does not exist", event.seq, event.kind),
         );
@@ -82,7 +82,7 @@ fn check_order_history<'e>(
         };
         if !allowed {
             let from = from.unwrap_or("nothing");
-            findings.item(
+            findings.add_item_finding(
                 "history",
                 *item,
                 format!("order {id} must not change from {from} to {to} (event {})", event.seq),
@@ -91,7 +91,7 @@ fn check_order_history<'e>(
         last = Some(event);
     }
     let Some(last) = last else {
-        findings.item(
+        findings.add_item_finding(
             "history",
             *item,
             format!("order {id} is {:?}, but has no event", order.state),
@@ -100,7 +100,7 @@ fn check_order_history<'e>(
     };
     if last.state() != Some(&*order.state) {
         let event_state = last.state().unwrap_or_default();
-        findings.item(
+        findings.add_item_finding(
             "history",
             *item,
             format!("order {id} is {:?}, but its last event says {event_state:?}", order.state),
@@ -124,7 +124,7 @@ fn check_order_history<'e>(
             format_times(stored),
             format_times(published)
         );
-        findings.item("history", *item, detail);
+        findings.add_item_finding("history", *item, detail);
     }
 }
 
@@ -133,7 +133,7 @@ fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let published = snapshot.events.iter().filter(|event| event.kind == "payment.refunded").count();
     let due = snapshot.refunds.iter().filter(|refund| refund.cause != "operator").count();
     if published != due {
-        findings.store(
+        findings.add_store_finding(
             "history",
             format!("there are {due} automatic refunds, but {published} payment.refunded events"),
         );

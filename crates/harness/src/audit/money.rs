@@ -19,7 +19,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut known: HashMap<&str, &Payment> = HashMap::with_capacity(snapshot.payments.len());
     for payment in &snapshot.payments {
         if known.insert(&*payment.id, payment).is_some() {
-            findings.store("I5", format!("payment {} is recorded twice", payment.id));
+            findings.add_store_finding("I5", format!("payment {} is recorded twice", payment.id));
         }
         let own = refunds.get(&*payment.id).map_or(&[][..], Vec::as_slice);
         check_payment(snapshot, payment, own, findings);
@@ -31,11 +31,11 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
                 "payments {} and {} both pay for order {}",
                 other.id, payment.id, payment.order_text
             );
-            findings.store("I5", detail);
+            findings.add_store_finding("I5", detail);
         }
     }
     for refund in snapshot.refunds.iter().filter(|refund| !known.contains_key(&*refund.payment)) {
-        findings.store(
+        findings.add_store_finding(
             "I5",
             format!("refund {} names payment {}, which does not exist", refund.id, refund.payment),
         );
@@ -54,8 +54,8 @@ fn check_payment(
     let Payment { id, state, order_text, .. } = payment;
     let order = payment.order.and_then(|at| snapshot.order_by_number(at));
     let mut find = |detail: String| match order {
-        Some(order) => findings.item("I5", order.item, detail),
-        None => findings.store("I5", detail),
+        Some(order) => findings.add_item_finding("I5", order.item, detail),
+        None => findings.add_store_finding("I5", detail),
     };
     if payment.order.is_some() && order.is_none_or(|order| order.id != *order_text) {
         find(format!("payment {id} names order {order_text}, but is stored with another order"));
@@ -157,7 +157,7 @@ fn check_paid_orders(
             .history(at)
             .any(|event| event.kind == "order.paid" && event.actor.starts_with("provider:"));
         if by_provider && !paying.contains_key(&at) {
-            findings.item(
+            findings.add_item_finding(
                 "I5",
                 order.item,
                 format!("order {} is paid, but no payment pays for it", order.id),

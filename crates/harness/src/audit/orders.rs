@@ -17,14 +17,18 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut back = None;
     for order in &snapshot.orders {
         if !ids.insert(&*order.id) {
-            findings.item("I8", order.item, format!("two orders have the id {}", order.id));
+            findings.add_item_finding(
+                "I8",
+                order.item,
+                format!("two orders have the id {}", order.id),
+            );
         }
         if !requests.insert((&*order.buyer, &*order.key)) {
             let detail = format!(
                 "{}'s request {:?} has two orders, one of them is {}",
                 order.buyer, order.key, order.id
             );
-            findings.item("I8", order.item, detail);
+            findings.add_item_finding("I8", order.item, detail);
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
@@ -53,7 +57,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
 fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, .. } = order;
     if snapshot.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             *item,
             format!(
@@ -63,7 +67,11 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
     }
     let Some(known) = snapshot.items.get(item) else {
-        findings.item("I2", *item, format!("order {id} names item {item}, which does not exist"));
+        findings.add_item_finding(
+            "I2",
+            *item,
+            format!("order {id} names item {item}, which does not exist"),
+        );
         return;
     };
     // An operator may have extended the payment window. So the check uses the window's end at the
@@ -84,7 +92,7 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
             "order {id}: its payment window from {} to {pay_by} is not {window} ms long",
             order.reserved_at
         );
-        findings.item("order", *item, detail);
+        findings.add_item_finding("order", *item, detail);
     }
     if let Some(sale) = snapshot.sales.get(&known.sale) {
         check_ending(order, sale, findings);
@@ -98,7 +106,7 @@ fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>
     if let Some(opened) = sale.and_then(|sale| sale.opened_at).filter(|opened| reserved_at < opened)
     {
         let early = opened - reserved_at;
-        findings.item(
+        findings.add_item_finding(
             "phase",
             *item,
             format!("order {id} was reserved {early} ms before the sale opened"),
@@ -110,14 +118,14 @@ fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>
 fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
     let Order { id, item, reserved_at, .. } = order;
     if sale.opened_at.is_none() {
-        findings.item(
+        findings.add_item_finding(
             "phase",
             *item,
             format!("order {id} belongs to a sale that never opened (phase {:?})", sale.phase),
         );
     }
     if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
-        findings.item(
+        findings.add_item_finding(
             "phase",
             *item,
             format!("order {id} was reserved {} ms after the sale closed", reserved_at - closed),
@@ -129,7 +137,7 @@ fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
 fn check_times(order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, units, .. } = order;
     if *units < 1 {
-        findings.item("order", *item, format!("order {id} has {units} units"));
+        findings.add_item_finding("order", *item, format!("order {id} has {units} units"));
     }
     let right = match (&*order.state, order.paid_at, order.ended_at) {
         ("reserved", None, None)
@@ -139,7 +147,7 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
         ("expired", None, Some(ended)) => {
             if ended < order.pay_by {
                 let early = order.pay_by - ended;
-                findings.item(
+                findings.add_item_finding(
                     "order",
                     *item,
                     format!("order {id} expired {early} ms before its payment window ended"),
@@ -150,7 +158,7 @@ fn check_times(order: &Order, findings: &mut Findings<'_>) {
         _ => false,
     };
     if !right {
-        findings.item(
+        findings.add_item_finding(
             "order",
             *item,
             format!(

@@ -17,7 +17,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for (&(item, buyer), &units) in &holds {
         let limit = snapshot.items.get(&item).map_or(i64::MAX, |item| item.limit);
         if units > limit.into() {
-            findings.item(
+            findings.add_item_finding(
                 "I4",
                 item,
                 format!("{buyer} holds {units} units, but the limit is {limit}"),
@@ -31,11 +31,11 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
                 "{}'s quota is {}, but the active orders have {held} units",
                 quota.buyer, quota.used
             );
-            findings.item("I4", quota.item, detail);
+            findings.add_item_finding("I4", quota.item, detail);
         }
     }
     for ((item, buyer), units) in holds {
-        findings.item(
+        findings.add_item_finding(
             "I4",
             item,
             format!("{buyer} has orders ({units} active units), but no quota row"),

@@ -8,7 +8,11 @@ use super::snapshot::{Item, Snapshot};
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for item in snapshot.items.values() {
         if !snapshot.sales.contains_key(&item.sale) {
-            findings.item("I2", item.id, format!("the item's sale {:?} does not exist", item.sale));
+            findings.add_item_finding(
+                "I2",
+                item.id,
+                format!("the item's sale {:?} does not exist", item.sale),
+            );
         }
         check_counters(snapshot, item, findings);
         match (item.total, item.initial_total) {
@@ -17,7 +21,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
                 check_ledger(snapshot, item, initial, total, findings);
             }
             (None, None) => check_unlimited(snapshot, item, findings),
-            (total, initial) => findings.item(
+            (total, initial) => findings.add_item_finding(
                 "I2",
                 item.id,
                 format!(
@@ -34,14 +38,14 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item.id,
             format!("the paid counter is {}, but paid orders have {} units", item.paid, sums.paid),
         );
     }
     if i128::from(item.ended) != sums.ended {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item.id,
             format!(
@@ -56,7 +60,7 @@ fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Fi
     let sums = snapshot.item_totals(item.id);
     if sums.active() > total.into() {
         let over = sums.active() - i128::from(total);
-        findings.item(
+        findings.add_item_finding(
             "I1",
             item.id,
             format!("oversold by {over}: {} units sold of {total}", sums.active()),
@@ -64,7 +68,7 @@ fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Fi
     }
     let found = i128::from(item.pool) + sums.in_slots + sums.active();
     if found != total.into() {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item.id,
             format!(
@@ -77,7 +81,7 @@ fn check_counted(snapshot: &Snapshot, item: &Item, total: i64, findings: &mut Fi
         [("total", i128::from(total)), ("pool", item.pool.into()), ("in slots", sums.in_slots)]
     {
         if units < 0 {
-            findings.item("I2", item.id, format!("{what} is negative: {units}"));
+            findings.add_item_finding("I2", item.id, format!("{what} is negative: {units}"));
         }
     }
 }
@@ -97,7 +101,7 @@ fn check_ledger(
         sum += i128::from(adjustment.units);
         if sum != adjustment.total_after.into() || sum < 0 {
             let (turn, claimed) = (at + 1, adjustment.total_after);
-            findings.item(
+            findings.add_item_finding(
                 "I2",
                 item.id,
                 format!(
@@ -107,7 +111,7 @@ fn check_ledger(
         }
     }
     if sum != total.into() {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item.id,
             format!("total {total} is not {sum}, the initial total {initial} plus its adjustments"),
@@ -117,13 +121,17 @@ fn check_ledger(
 
 fn check_unlimited(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     if item.pool != 0 {
-        findings.item(
+        findings.add_item_finding(
             "I2",
             item.id,
             format!("the item is unlimited, but its pool has {} units", item.pool),
         );
     }
     if snapshot.adjustments.iter().any(|row| row.item == item.id) {
-        findings.item("I2", item.id, "the item is unlimited, but its total was adjusted".into());
+        findings.add_item_finding(
+            "I2",
+            item.id,
+            "the item is unlimited, but its total was adjusted".into(),
+        );
     }
 }

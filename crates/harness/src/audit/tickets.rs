@@ -35,7 +35,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         numbers.most = numbers.most.max(n);
         if !numbers.seen.insert(n) {
             let item = snapshot.grants.get(&grant).map_or(0, |grant| grant.item);
-            findings.item(
+            findings.add_item_finding(
                 "I8",
                 item,
                 format!("number {n} of grant {grant} has two verdicts, one of them for {ticket}"),
@@ -50,11 +50,11 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for row in &snapshot.resolutions {
         check_returned_ticket(snapshot, row, findings);
         if !tickets.insert(&*row.ticket) {
-            findings.store("I8", format!("ticket {} was returned twice", row.ticket));
+            findings.add_store_finding("I8", format!("ticket {} was returned twice", row.ticket));
         }
     }
     for letter in snapshot.dead_letters.iter().filter(|letter| !tickets.contains(&*letter.ticket)) {
-        findings.item(
+        findings.add_item_finding(
             "I8",
             letter.item,
             format!("ticket {} is a dead letter, but was not returned", letter.ticket),
@@ -72,7 +72,7 @@ fn check_counts(
         let found = numbers.get(&grant.id).unwrap_or(&nothing);
         let count = found.seen.len() as i64;
         if (grant.resolved, grant.max_n) != (count, found.most) {
-            findings.item(
+            findings.add_item_finding(
                 "I8",
                 grant.item,
                 format!(
@@ -89,11 +89,15 @@ fn check_counts(
 /// contains `decide_by`, after which the ticket cannot become an order.
 fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Some(parts) = order_id::read(&order.id) else {
-        findings.item("I8", order.item, format!("order {} has an invalid id", order.id));
+        findings.add_item_finding(
+            "I8",
+            order.item,
+            format!("order {} has an invalid id", order.id),
+        );
         return;
     };
     if (parts.grant, parts.n, parts.units) != (order.grant, order.n, order.units) {
-        findings.item(
+        findings.add_item_finding(
             "I8",
             order.item,
             format!(
@@ -106,7 +110,7 @@ fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_
     // A waitlist entry may become an order long after its `decide_by`.
     if order.reserved_at > parts.decide_by && !snapshot.is_waitlist(order.grant) {
         let late = order.reserved_at - parts.decide_by;
-        findings.item(
+        findings.add_item_finding(
             "I8",
             order.item,
             format!("order {} was reserved {late} ms after its decide_by", order.id),
@@ -117,7 +121,7 @@ fn check_order_id(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_
 fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut Findings<'_>) {
     let Resolution { ticket, grant, verdict, .. } = row;
     let Some(known) = snapshot.grants.get(grant) else {
-        findings.store(
+        findings.add_store_finding(
             "I8",
             format!("ticket {ticket} was returned under grant {grant}, which does not exist"),
         );
@@ -125,10 +129,14 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
     };
     let item = known.item;
     if snapshot.order(ticket).is_some() {
-        findings.item("I8", item, format!("ticket {ticket} became an order and was also returned"));
+        findings.add_item_finding(
+            "I8",
+            item,
+            format!("ticket {ticket} became an order and was also returned"),
+        );
     }
     match order_id::read(ticket) {
-        None => findings.item("I8", item, format!("ticket {ticket} has an invalid id")),
+        None => findings.add_item_finding("I8", item, format!("ticket {ticket} has an invalid id")),
         Some(parts) if parts.grant != *grant || row.n.is_some_and(|n| n != parts.n) => {
             let detail = format!(
                 "ticket {ticket} was returned as number {} of grant {grant}, but its id says \
@@ -137,14 +145,14 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
                 parts.n,
                 parts.grant
             );
-            findings.item("I8", item, detail);
+            findings.add_item_finding("I8", item, detail);
         }
         Some(_) => {}
     }
     match (&**verdict, row.order.as_deref()) {
         ("order", Some(order)) => {
             if snapshot.order(order).is_none_or(|order| order.item != item) {
-                findings.item(
+                findings.add_item_finding(
                     "I3",
                     item,
                     format!(
@@ -159,7 +167,7 @@ fn check_returned_ticket(snapshot: &Snapshot, row: &Resolution, findings: &mut F
                 "ticket {ticket} has the invalid verdict {verdict} with order {}",
                 format_optional(order)
             );
-            findings.item("I8", item, detail);
+            findings.add_item_finding("I8", item, detail);
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut known = HashSet::new();
     for entry in &snapshot.waitlist {
         let Some(grant) = grants.get(&entry.item).copied() else {
-            findings.item(
+            findings.add_item_finding(
                 "waitlist",
                 entry.item,
                 format!("entry {} is in a waitlist that has no grant", entry.id),
@@ -34,7 +34,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_turns(snapshot, findings);
     for order in snapshot.orders.iter().filter(|order| snapshot.is_waitlist(order.grant)) {
         if !known.contains(&(order.grant, order.n)) {
-            findings.item(
+            findings.add_item_finding(
                 "waitlist",
                 order.item,
                 format!("order {} has a waitlist grant, but no waitlist entry", order.id),
@@ -42,7 +42,7 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
     }
     for (at, ticket) in refused.iter().filter(|(at, _)| !known.contains(*at)) {
-        findings.store(
+        findings.add_store_finding(
             "waitlist",
             format!("ticket {ticket} was returned under waitlist grant {}, but has no entry", at.0),
         );
@@ -56,7 +56,7 @@ fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i6
     for grant in snapshot.grants.values().filter(|grant| grant.is_waitlist()) {
         let Grant { id, item, granted, settled, feed_len, .. } = *grant;
         if let Some(other) = waitlist_grants.insert(item, id) {
-            findings.item(
+            findings.add_item_finding(
                 "waitlist",
                 item,
                 format!("the item has two waitlist grants, {other} and {id}"),
@@ -71,7 +71,7 @@ fn check_grants(snapshot: &Snapshot, findings: &mut Findings<'_>) -> BTreeMap<i6
                 grant.open,
                 format_optional(grant.closed_cause.as_deref())
             );
-            findings.item("waitlist", item, detail);
+            findings.add_item_finding("waitlist", item, detail);
         }
     }
     waitlist_grants
@@ -85,13 +85,15 @@ fn check_id(entry: &WaitlistEntry, grant: i64, findings: &mut Findings<'_>) {
         Some(parts) => {
             let claimed =
                 format!("number {} of grant {}, {} units", parts.n, parts.grant, parts.units);
-            findings.item(
+            findings.add_item_finding(
                 "waitlist",
                 *item,
                 format!("entry {id} is number {n} of grant {grant}, but its id says {claimed}"),
             );
         }
-        None => findings.item("waitlist", *item, format!("entry {id} has an invalid id")),
+        None => {
+            findings.add_item_finding("waitlist", *item, format!("entry {id} has an invalid id"))
+        }
     }
 }
 
@@ -124,12 +126,12 @@ fn check_end(
             format_time(entry.ended_at),
             refused.unwrap_or("none")
         );
-        findings.item("waitlist", *item, detail);
+        findings.add_item_finding("waitlist", *item, detail);
     }
     if let Some(order) = order.filter(|order| !order.is_erased())
         && (&order.buyer, &order.key) != (&entry.buyer, &entry.key)
     {
-        findings.item(
+        findings.add_item_finding(
             "waitlist",
             *item,
             format!("entry {id} has request key {}, but its order has {}", entry.key, order.key),
@@ -145,7 +147,7 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for entry in snapshot.waitlist.iter().filter(|entry| entry.state == "waiting") {
         *waiting.entry(entry.item).or_default() += 1;
         if !buyers.insert((entry.item, &*entry.buyer)) {
-            findings.item(
+            findings.add_item_finding(
                 "waitlist",
                 entry.item,
                 format!("entry {} is the second waiting entry of its buyer", entry.id),
@@ -155,7 +157,7 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for item in snapshot.items.values() {
         let found = waiting.remove(&item.id).unwrap_or(0);
         if found != item.waiting {
-            findings.item(
+            findings.add_item_finding(
                 "waitlist",
                 item.id,
                 format!("the waiting counter is {}, but {found} entries wait", item.waiting),
@@ -163,7 +165,7 @@ fn check_waiting(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
     }
     for (item, waitlist) in waiting {
-        findings.store(
+        findings.add_store_finding(
             "waitlist",
             format!("{waitlist} entries wait for item {item}, which does not exist"),
         );
@@ -187,7 +189,7 @@ fn check_turns(snapshot: &Snapshot, findings: &mut Findings<'_>) {
                 "entry {} still waits, but a later entry is {} ({})",
                 entry.id, later.state, later.id
             );
-            findings.item("waitlist", entry.item, detail);
+            findings.add_item_finding("waitlist", entry.item, detail);
         }
     }
 }

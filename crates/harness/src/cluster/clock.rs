@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
-use super::library::{self, LibraryNumber};
+use super::library::{self, FaultControl};
 
 /// Compiles the library that makes clocks adjustable. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
@@ -13,7 +13,7 @@ pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, Clust
 
 /// The adjustable clock of one node.
 #[derive(Debug)]
-pub(super) struct Clock(LibraryNumber);
+pub(super) struct Clock(FaultControl);
 
 impl Clock {
     /// Creates a clock that shows the true time. Returns the clock, and the environment variables
@@ -22,7 +22,7 @@ impl Clock {
         library: &Path,
         file: &Path,
     ) -> Result<(Self, [(String, String); 2]), ClusterError> {
-        let (ahead_ms, environment) = LibraryNumber::create(library, "LAB_CLOCK", file)?;
+        let (ahead_ms, environment) = FaultControl::create(library, "LAB_CLOCK", file)?;
         Ok((Self(ahead_ms), environment))
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::cluster_dir::ClusterDir;
 use super::error::ClusterError;
-use super::library::{self, LibraryNumber};
+use super::library::{self, FaultControl};
 
 /// Compiles the library that makes disks full. Fails without a C compiler.
 pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, ClusterError> {
@@ -16,7 +16,7 @@ pub(super) fn compile_library(cluster_dir: &ClusterDir) -> Result<PathBuf, Clust
 /// The disk of one server.
 #[derive(Debug)]
 pub(super) struct FullDisk {
-    is_full: LibraryNumber,
+    is_full: FaultControl,
     file: PathBuf,
     environment: [(String, String); 2],
 }
@@ -24,7 +24,7 @@ pub(super) struct FullDisk {
 impl FullDisk {
     /// Creates a disk with free space.
     pub fn create(library: &Path, file: &Path) -> Result<Self, ClusterError> {
-        let (is_full, environment) = LibraryNumber::create(library, "LAB_FULL_DISK", file)?;
+        let (is_full, environment) = FaultControl::create(library, "LAB_FULL_DISK", file)?;
         Ok(Self { is_full, file: file.to_owned(), environment })
     }
 

@@ -26,9 +26,9 @@ pub(super) fn compile(
 
 /// The number that a library reads.
 #[derive(Debug)]
-pub(super) struct LibraryNumber(File);
+pub(super) struct FaultControl(File);
 
-impl LibraryNumber {
+impl FaultControl {
     /// Creates the file with the number 0. Returns a handle that changes the number, and the
     /// environment variables that load the library.
     pub fn create(

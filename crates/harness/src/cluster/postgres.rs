@@ -76,7 +76,8 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Creates a server without starting it. [`Postgres::follow`] starts it later, as a standby.
+    /// Creates a server without starting it. [`Postgres::rebuild_as_standby_of`] starts it later,
+    /// as a standby.
     pub(super) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
         let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
         let mut standby =
@@ -155,7 +156,7 @@ impl Postgres {
 
     /// Makes this server a new standby of `primary`: deletes its data, copies the primary's data,
     /// and starts.
-    pub fn follow(&mut self, primary: &Self) -> Result<(), ClusterError> {
+    pub fn rebuild_as_standby_of(&mut self, primary: &Self) -> Result<(), ClusterError> {
         self.stop()?;
         if Path::new(&self.data).exists() {
             std::fs::remove_dir_all(&self.data)

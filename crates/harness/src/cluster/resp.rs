@@ -16,18 +16,18 @@ pub(super) fn run_command(addr: SocketAddr, words: &[&str]) -> Result<String, Cl
     let what = || format!("sending {} to Redis at {addr}", words.join(" "));
     let stream = TcpStream::connect_timeout(&addr, CONNECT_WITHIN).with_operation(what)?;
     stream.set_read_timeout(Some(ANSWER_WITHIN)).with_operation(what)?;
-    let mut wire = BufReader::new(stream);
+    let mut connection = BufReader::new(stream);
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
     }
-    wire.get_mut().write_all(&bytes).with_operation(what)?;
-    read(&mut wire).with_operation(what)
+    connection.get_mut().write_all(&bytes).with_operation(what)?;
+    read(&mut connection).with_operation(what)
 }
 
-fn read(wire: &mut BufReader<TcpStream>) -> Result<String, String> {
+fn read(connection: &mut BufReader<TcpStream>) -> Result<String, String> {
     let mut line = String::new();
-    wire.read_line(&mut line).map_err(|error| error.to_string())?;
+    connection.read_line(&mut line).map_err(|error| error.to_string())?;
     let line = line.trim_end();
     let (kind, rest) = line.split_at_checked(1).ok_or("the server closed the connection")?;
     match kind {
@@ -38,13 +38,14 @@ fn read(wire: &mut BufReader<TcpStream>) -> Result<String, String> {
                 return Err(format!("the answer has {length} bytes, which is too long"));
             }
             let mut bytes = vec![0; length + 2];
-            wire.read_exact(&mut bytes).map_err(|error| error.to_string())?;
+            connection.read_exact(&mut bytes).map_err(|error| error.to_string())?;
             bytes.truncate(length);
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
         "*" => {
             let length: usize = rest.parse().unwrap_or(0);
-            let entries: Result<Vec<String>, String> = (0..length).map(|_| read(wire)).collect();
+            let entries: Result<Vec<String>, String> =
+                (0..length).map(|_| read(connection)).collect();
             Ok(entries?.join("\n"))
         }
         _ => Err(rest.to_owned()),

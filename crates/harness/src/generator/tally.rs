@@ -150,7 +150,7 @@ impl RunResult {
     ///
     /// Fails if an answer is of another kind, an answer was lost, the server closed a connection,
     /// or no answer arrived.
-    pub fn only(&self, kinds: &[AnswerKind]) -> Result<()> {
+    pub fn expect_only(&self, kinds: &[AnswerKind]) -> Result<()> {
         let unexpected: Vec<String> = self
             .answers
             .iter()
@@ -184,21 +184,21 @@ mod tests {
     fn a_run_with_a_lost_or_unexpected_answer_is_an_error() {
         let mut run = RunResult { time: Duration::from_secs(2), ..RunResult::default() };
         assert!(
-            run.only(&[AnswerKind::Accepted]).is_err(),
+            run.expect_only(&[AnswerKind::Accepted]).is_err(),
             "a run without answers must be an error"
         );
         run.answer(AnswerKind::Accepted, Duration::from_millis(1), AnswerTime::Measured);
         run.answer(AnswerKind::Accepted, Duration::from_millis(1), AnswerTime::Late);
-        assert!(run.only(&[AnswerKind::Accepted]).is_ok());
+        assert!(run.expect_only(&[AnswerKind::Accepted]).is_ok());
         assert!(
             (run.per_sec(AnswerKind::Accepted) - 0.5).abs() < 1e-9,
             "only answers within the measured time must count"
         );
         run.answer(AnswerKind::Overloaded, Duration::from_millis(1), AnswerTime::Measured);
-        assert!(run.only(&[AnswerKind::Accepted]).is_err());
-        assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_ok());
+        assert!(run.expect_only(&[AnswerKind::Accepted]).is_err());
+        assert!(run.expect_only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_ok());
         run.lost = 1;
-        assert!(run.only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_err());
+        assert!(run.expect_only(&[AnswerKind::Accepted, AnswerKind::Overloaded]).is_err());
     }
     #[test]
     fn a_late_answer_counts_in_the_latency_of_all_answers() {

@@ -12,7 +12,7 @@ use anyhow::Context;
 /// multiple of this constant.
 const ACCEPTED_OF: u64 = 4;
 /// How long a connection may be idle.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The receiver. Its thread ends with the process.
 pub(super) struct FailingEndpoint {
@@ -49,7 +49,7 @@ impl FailingEndpoint {
 
 /// Answers the requests of one connection.
 fn answer(stream: TcpStream, seen: &AtomicU64) -> std::io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut stream = BufReader::new(stream);
     loop {
         let mut length = 0;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::slope::{Judgement, slope};
+use super::slope::{SlopeCheck, slope};
 use super::{Progress, SoakPlan};
 use crate::cluster::Cluster;
 
@@ -105,7 +105,7 @@ fn take(cluster: &Cluster, shared: &Progress, begun: Instant) -> anyhow::Result<
 }
 
 /// Judges the samples after the warm-up.
-pub(super) fn judge(samples: &[Sample], duration: Duration, warm_up: f64) -> Vec<Judgement> {
+pub(super) fn judge(samples: &[Sample], duration: Duration, warm_up: f64) -> Vec<SlopeCheck> {
     let from = duration.mul_f64(warm_up);
     let judged: Vec<&Sample> = samples.iter().filter(|sample| sample.at >= from).collect();
     let Some(last) = judged.last() else { return Vec::new() };
@@ -114,7 +114,7 @@ pub(super) fn judge(samples: &[Sample], duration: Duration, warm_up: f64) -> Vec
     let line = |x: &dyn Fn(&Sample) -> f64, y: &dyn Fn(&Sample) -> f64| {
         slope(&judged.iter().map(|sample| (x(sample), y(sample))).collect::<Vec<_>>())
     };
-    let one = |what: &str, unit, slope, most, last| Judgement {
+    let one = |what: &str, unit, slope, most, last| SlopeCheck {
         what: what.to_owned(),
         unit,
         slope,

@@ -16,7 +16,7 @@ pub fn slope(points: &[(f64, f64)]) -> f64 {
 
 /// One slope, and the largest allowed slope.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Judgement {
+pub struct SlopeCheck {
     /// The name of the measured value.
     pub what: String,
     /// The unit of the slope, such as `MiB/h`.
@@ -29,7 +29,7 @@ pub struct Judgement {
     pub last: f64,
 }
 
-impl Judgement {
+impl SlopeCheck {
     /// Returns whether the slope is allowed.
     #[must_use]
     pub fn is_ok(&self) -> bool {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_slope_over_its_bound_is_named() {
-        let judged = |slope, most| Judgement {
+        let judged = |slope, most| SlopeCheck {
             what: "memory".into(),
             unit: "MiB/h",
             slope,

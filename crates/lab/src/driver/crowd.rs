@@ -32,7 +32,7 @@ pub(super) struct PendingBuyer {
 }
 
 /// The state of all buyers of a run.
-pub(super) struct CrowdSource<'a> {
+pub(super) struct BuyerSource<'a> {
     crowd: &'a BuyerLoad,
     target: Target,
     requests: Requests,
@@ -48,7 +48,7 @@ pub(super) struct CrowdSource<'a> {
     answers: Answers,
 }
 
-impl<'a> CrowdSource<'a> {
+impl<'a> BuyerSource<'a> {
     pub(super) fn new(
         crowd: &'a BuyerLoad,
         target: Target,
@@ -153,7 +153,7 @@ impl<'a> CrowdSource<'a> {
     }
 }
 
-impl Source for CrowdSource<'_> {
+impl Source for BuyerSource<'_> {
     type Request = PendingBuyer;
 
     fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<PendingBuyer> {

@@ -197,7 +197,7 @@ impl Journal {
 
     /// Waits as long as a call to the payment company takes, and records a slow call. Outside of
     /// `lab incident`, this method does nothing.
-    pub async fn work(&self) {
+    pub async fn simulate_payment_call(&self) {
         let Some(actor) = &self.0 else { return };
         let count = actor.works.fetch_add(1, Ordering::Relaxed);
         let mut dice = SmallRng::seed_from_u64(actor.seed.wrapping_add(count));
@@ -221,7 +221,7 @@ impl Journal {
     /// Records that the actor is about to delete the lock without checking who holds it. Call this
     /// before the delete command, because the next holder can take the lock before the answer to
     /// that command arrives.
-    pub fn deletes_lock(&self) {
+    pub fn record_lock_deletion(&self) {
         self.write(|written, now, actor| match written.holder.take() {
             Some((other, until)) if other != actor && until > now => {
                 (EventKind::ReleasesLate, format!("deletes the lock, although {other} holds it"))
@@ -235,7 +235,7 @@ impl Journal {
 
     /// Records that the actor is about to release its lock. Call this before the release command,
     /// because the next holder can take the lock before the answer to that command arrives.
-    pub fn begins_release(&self) {
+    pub fn record_release_start(&self) {
         let Some(actor) = &self.0 else { return };
         actor.shared.with(|written, _| {
             written.holder = written.holder.filter(|(holder, _)| *holder != actor.name);
@@ -343,7 +343,7 @@ mod tests {
     fn a_holder_that_has_begun_its_release_does_not_overlap_with_the_next_holder() {
         let (shared, a, b) = journals();
         a.locked(60);
-        a.begins_release();
+        a.record_release_start();
         // Server B gets the answer to its lock command before server A gets the answer to its
         // release.
         b.locked(60);
@@ -357,7 +357,7 @@ mod tests {
         let (shared, a, b) = journals();
         a.locked(0);
         b.locked(60_000);
-        a.deletes_lock();
+        a.record_lock_deletion();
         let expected =
             [EventKind::TakesLock, EventKind::TakesOverlappingLock, EventKind::ReleasesLate];
         assert_eq!(kinds(&shared), expected);
@@ -369,9 +369,9 @@ mod tests {
     fn a_lock_that_was_deleted_before_the_next_holder_took_it_is_not_accused() {
         let (shared, a, b) = journals();
         a.locked(60_000);
-        a.deletes_lock();
+        a.record_lock_deletion();
         b.locked(60_000);
-        b.deletes_lock();
+        b.record_lock_deletion();
         let expected = [
             EventKind::TakesLock,
             EventKind::ReleasesLock,

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::incident::{Event, EventKind, LOCK_MS, Variant};
+use crate::incident::{Event, EventKind, LOCK_MS, VariantReport};
 
 /// The largest number of events that are drawn.
 const EVENTS_DRAWN: usize = 30;
@@ -14,7 +14,7 @@ const RIGHT: f64 = 880.0;
 const LANE: f64 = 56.0;
 
 /// Returns the drawing, with the list of events below it.
-pub fn render(variant: &Variant) -> String {
+pub fn render(variant: &VariantReport) -> String {
     let story = variant.failure_excerpt(EVENTS_DRAWN);
     let mut actors: Vec<&str> = story.iter().map(|event| event.actor.as_str()).collect();
     actors.sort_unstable();

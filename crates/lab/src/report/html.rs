@@ -197,7 +197,7 @@ fn ways(run: &RunReport) -> String {
             let _ = write!(text, "<p>{}</p>", escape(&paragraph));
         }
         let code = match entry.kind {
-            StrategyKind::Worker(_) => source::essence(entry.text),
+            StrategyKind::Worker(_) => source::decision_lines(entry.text),
             StrategyKind::Product(_) => String::new(),
         };
         let scripts = entry.lua.iter().enumerate();

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{number, summary};
 use crate::headline::HeadlineReport;
-use crate::incident::{IncidentReport, Variant};
+use crate::incident::{IncidentReport, VariantReport};
 use crate::result::RunReport;
 
 /// Returns the document of `lab run`.
@@ -81,7 +81,7 @@ pub fn render_incident(incident: &IncidentReport) -> String {
         incident.heading()
     );
     for variant in &incident.variants {
-        let Variant { strategy, sold, stock, oversold, shows, .. } = variant;
+        let VariantReport { strategy, sold, stock, oversold, shows, .. } = variant;
         let _ = writeln!(text, "| `{strategy}` | {sold} | {stock} | {oversold} | {shows} |");
     }
     text + &format!("\nRepeat:\n\n```sh\n{}\n```\n", incident.command())

@@ -25,7 +25,7 @@ const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"]
 /// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
 /// header, the imports, the entry, the functions of `LEFT_OUT`, and the calls that record the
 /// incident.
-pub fn essence(text: &str) -> String {
+pub fn decision_lines(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
     // The last line of the part that is being left out.
     let mut ends_with = None;
@@ -65,7 +65,7 @@ mod tests {
 
     /// Checks that the quoted code has `take` and the statements or scripts that take units.
     fn assert_essence(entry: &StrategyEntry) {
-        let (id, essence) = (entry.id, essence(entry.text));
+        let (id, essence) = (entry.id, decision_lines(entry.text));
         assert!(essence.contains("fn take("), "{id}: {essence}");
         assert!(!essence.contains("fn prepare(") && !essence.contains("journal.sold"), "{id}");
         let in_database = entry.text.contains("create_tables");
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_quoted_code_shows_the_condition_that_decides() {
-        let text = |id: &str| essence(find(id).expect("a strategy").text);
+        let text = |id: &str| decision_lines(find(id).expect("a strategy").text);
         assert!(text("conditional-update").contains("WHERE item = 1 AND available >= $2"));
         assert!(text("redis-lock").contains("async fn sell("));
         assert!(text("staging-table").contains("async fn apply_batch("));

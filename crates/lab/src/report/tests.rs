@@ -7,7 +7,7 @@ use crate::checker;
 use crate::driver::Answers;
 use crate::fault::Fault;
 use crate::registry;
-use crate::result::{LatencyMs, Machine, RunFailure, WithoutHttp};
+use crate::result::{DirectRunResult, LatencyMs, Machine, RunFailure};
 
 const LATENCY: LatencyMs = LatencyMs { p50: 1.0, p99: 2.0, max: 3.0 };
 
@@ -100,7 +100,7 @@ fn a_broken_promise_is_named_in_the_summary_and_in_the_heading() {
 
 #[test]
 fn a_broken_promise_without_http_counts() {
-    let direct = WithoutHttp {
+    let direct = DirectRunResult {
         throughput_per_second: 1.0,
         latency_ms: LATENCY,
         sold: 21,
@@ -136,7 +136,7 @@ fn a_run_that_did_not_finish_did_not_hold_and_is_not_the_fastest() {
 fn a_run_without_http_that_did_not_finish_says_so() {
     let findings = checker::check_answers(20, &[], &[]);
     let answers = Answers { buyers: 200, ..Answers::default() };
-    let direct = WithoutHttp::new(&answers, 20, &findings);
+    let direct = DirectRunResult::new(&answers, 20, &findings);
     assert_eq!(direct.verdict_text(), "held, not finished");
     let result = RunResult { without_http: Some(direct), ..result("doorbuster-embedded") };
     let run = run(vec![result]);

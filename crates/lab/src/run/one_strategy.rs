@@ -16,8 +16,8 @@ use crate::driver::{self, BuyerLoad, Progress, Target};
 use crate::fault::{self, Fault};
 use crate::limits::{ARRIVALS_WITH_FAULT, DRAIN_WITHIN, RUN_WITHIN};
 use crate::order::Order;
-use crate::product::Product;
-use crate::result::{RunKey, RunResult, WithoutHttp};
+use crate::product::ProductInstallation;
+use crate::result::{DirectRunResult, RunKey, RunResult};
 use crate::servers::slow_connection;
 use crate::servers::{Servers, Workers, wait_until};
 use crate::shape::Shape;
@@ -94,9 +94,13 @@ impl OneStrategy<'_> {
         }
     }
 
-    async fn start_product(&self, shape: Shape, (_, seed): LevelAndSeed) -> Result<Product> {
+    async fn start_product(
+        &self,
+        shape: Shape,
+        (_, seed): LevelAndSeed,
+    ) -> Result<ProductInstallation> {
         let slow = (self.fault == Fault::Slow).then(|| slow_connection(seed));
-        Product::start(&self.options.program, shape, slow).await
+        ProductInstallation::start(&self.options.program, shape, slow).await
     }
 
     /// Runs the embedded shape over HTTP, and then repeats each run without HTTP and with the same
@@ -126,7 +130,7 @@ impl OneStrategy<'_> {
     /// HTTP.
     async fn repeat_without_http(
         &self,
-        product: &mut Product,
+        product: &mut ProductInstallation,
         results: Vec<(LevelAndSeed, RunResult, [Target; 2])>,
         done: &mut Outcomes<'_>,
     ) {
@@ -150,7 +154,7 @@ impl OneStrategy<'_> {
     /// up, and one to measure.
     async fn run_for_comparison(
         &self,
-        product: &mut Product,
+        product: &mut ProductInstallation,
         run: LevelAndSeed,
     ) -> Result<(RunResult, [Target; 2])> {
         let (stock, units) = (self.options.stock, self.options.units);
@@ -161,15 +165,15 @@ impl OneStrategy<'_> {
 
     async fn run_without_http(
         &self,
-        product: &Product,
+        product: &ProductInstallation,
         sales: &[Target; 2],
         (level, seed): LevelAndSeed,
-    ) -> Result<WithoutHttp> {
+    ) -> Result<DirectRunResult> {
         let crowd = (self.options.buyers, self.options.units, level, seed);
         let answers = direct::measure(product, sales.each_ref(), crowd).await?;
         let orders = product.orders(&sales[1])?;
         let findings = checker::check_answers(self.options.stock, &answers.records, &orders);
-        Ok(WithoutHttp::new(&answers, self.options.stock, &findings))
+        Ok(DirectRunResult::new(&answers, self.options.stock, &findings))
     }
 
     async fn run_workers(
@@ -182,7 +186,7 @@ impl OneStrategy<'_> {
             // The connections in this block close before the sale, so that during the sale only the
             // workers are connected.
             let backends = Backends::new(&servers.addresses(2))?;
-            backends.empty().await?;
+            backends.clear().await?;
             make(&backends).prepare(self.options.stock).await?;
         }
         if self.fault == Fault::Slow {
@@ -212,7 +216,11 @@ impl OneStrategy<'_> {
         self.check_answers(sold, &strategy.orders().await?)
     }
 
-    async fn run_product(&self, product: &mut Product, run: LevelAndSeed) -> Result<RunResult> {
+    async fn run_product(
+        &self,
+        product: &mut ProductInstallation,
+        run: LevelAndSeed,
+    ) -> Result<RunResult> {
         let target = product.open_sale(self.options.stock, self.options.units).await?;
         let addrs = product.addrs();
         let mut system = System::Product(product);

@@ -13,7 +13,9 @@ use deadpool_postgres::Object;
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -78,7 +80,7 @@ async fn sold_out_unless_intended(db: &Object, buyer: i64) -> anyhow::Result<Ans
 }
 
 impl Strategy for Combined {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1, 0)", &[&stock]).await?;
@@ -86,7 +88,7 @@ impl Strategy for Combined {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let cached: Option<i64> = self.0.redis().run(cmd("GET").arg("left")).await?;
             if cached.is_some_and(|left| left < units) {
@@ -106,15 +108,15 @@ impl Strategy for Combined {
         })
     }
 
-    fn background(&self) -> Step<'_, bool> {
+    fn background(&self) -> StrategyFuture<'_, bool> {
         Box::pin(async move { Ok(execute(&self.0.db().await?, ORDER, &[]).await? > 0) })
     }
 
-    fn waiting(&self) -> Step<'_, u64> {
+    fn waiting(&self) -> StrategyFuture<'_, u64> {
         Box::pin(self.0.count("SELECT count(*) FROM intents WHERE NOT ordered"))
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -9,7 +9,9 @@
 //! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -36,7 +38,7 @@ INSERT INTO orders (buyer, units) SELECT $1, $2 FROM taken";
 struct ConditionalUpdate(Backends);
 
 impl Strategy for ConditionalUpdate {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -45,7 +47,7 @@ impl Strategy for ConditionalUpdate {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let db = self.0.db().await?;
             match execute(&db, TAKE, &[&buyer, &units]).await {
@@ -59,7 +61,7 @@ impl Strategy for ConditionalUpdate {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

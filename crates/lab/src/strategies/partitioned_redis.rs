@@ -14,7 +14,9 @@
 use redis::{Script, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -59,7 +61,7 @@ impl PartitionedRedis {
 }
 
 impl Strategy for PartitionedRedis {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             let mut commands = pipe();
             for partition in 0..PARTITIONS {
@@ -71,7 +73,7 @@ impl Strategy for PartitionedRedis {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let turn: Vec<i64> = (0..PARTITIONS).map(|step| (buyer + step) % PARTITIONS).collect();
             for partition in &turn {
@@ -84,7 +86,7 @@ impl Strategy for PartitionedRedis {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(async move {
             let mut orders = Vec::new();
             for partition in 0..PARTITIONS {

@@ -11,7 +11,9 @@
 use redis::{cmd, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -29,11 +31,11 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 struct RedisCheckThenSet(Backends);
 
 impl Strategy for RedisCheckThenSet {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move { self.0.redis().run(cmd("SET").arg("stock").arg(stock)).await })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let redis = self.0.redis();
             let available: Option<i64> = redis.run(cmd("GET").arg("stock")).await?;
@@ -49,7 +51,7 @@ impl Strategy for RedisCheckThenSet {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.listed_orders("orders", -1))
     }
 }

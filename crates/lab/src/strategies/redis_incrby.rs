@@ -12,7 +12,9 @@
 use redis::cmd;
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -30,11 +32,11 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 struct RedisIncrby(Backends);
 
 impl Strategy for RedisIncrby {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move { self.0.redis().run(cmd("SET").arg("stock").arg(stock)).await })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let redis = self.0.redis();
             let left: i64 = redis.run(cmd("DECRBY").arg("stock").arg(units)).await?;
@@ -48,7 +50,7 @@ impl Strategy for RedisIncrby {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.listed_orders("orders", -1))
     }
 }

@@ -14,7 +14,9 @@
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, execute, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -55,7 +57,7 @@ impl RedisLock {
         if available < units {
             return Ok(Answer::SoldOut);
         }
-        self.0.journal.work().await;
+        self.0.journal.simulate_payment_call().await;
         execute(&db, WRITE, &[&(available - units)]).await?;
         execute(&db, ORDER, &[&buyer, &units]).await?;
         self.0.journal.sold(buyer, available - units);
@@ -64,7 +66,7 @@ impl RedisLock {
 }
 
 impl Strategy for RedisLock {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
@@ -72,7 +74,7 @@ impl Strategy for RedisLock {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             // A buyer can be refused without the lock, because no units return in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
@@ -92,14 +94,14 @@ impl Strategy for RedisLock {
             drop(renewal);
             let script = Script::new(RELEASE);
             let mut release = script.key("lock");
-            self.0.journal.begins_release();
+            self.0.journal.record_release_start();
             let released: i64 = self.0.redis().script(release.arg(&token)).await?;
             self.0.journal.released(released == 1);
             answer
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

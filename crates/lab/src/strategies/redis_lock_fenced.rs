@@ -15,7 +15,9 @@
 use redis::Script;
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -61,7 +63,7 @@ impl RedisLockFenced {
             let bought = self.0.has_order(buyer).await?;
             return Ok(if bought { Answer::Sold } else { Answer::SoldOut });
         }
-        self.0.journal.work().await;
+        self.0.journal.simulate_payment_call().await;
         let transaction = db.transaction().await?;
         if execute(&transaction, WRITE, &[&(available - units), &token]).await? == 0 {
             self.0.journal.fenced();
@@ -78,7 +80,7 @@ impl RedisLockFenced {
 }
 
 impl Strategy for RedisLockFenced {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
@@ -86,7 +88,7 @@ impl Strategy for RedisLockFenced {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             // A buyer can be refused without the lock, because no units return in this sale.
             if query_one(&self.0.db().await?, PEEK, &[]).await?.get::<_, i64>(0) < units {
@@ -104,14 +106,14 @@ impl Strategy for RedisLockFenced {
             self.0.journal.locked(lock_ms);
             let answer = self.sell(token, buyer, units).await;
             let mut release = release.key("lock");
-            self.0.journal.begins_release();
+            self.0.journal.record_release_start();
             let released: i64 = self.0.redis().script(release.arg(token)).await?;
             self.0.journal.released(released == 1);
             answer
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -13,7 +13,9 @@
 use redis::cmd;
 
 use crate::backends::{Backends, execute, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -49,7 +51,7 @@ impl RedisLockUnsafe {
         if available < units {
             return Ok(Answer::SoldOut);
         }
-        self.0.journal.work().await;
+        self.0.journal.simulate_payment_call().await;
         execute(&db, WRITE, &[&(available - units)]).await?;
         execute(&db, ORDER, &[&buyer, &units]).await?;
         self.0.journal.sold(buyer, available - units);
@@ -58,7 +60,7 @@ impl RedisLockUnsafe {
 }
 
 impl Strategy for RedisLockUnsafe {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
@@ -66,7 +68,7 @@ impl Strategy for RedisLockUnsafe {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             // A buyer can be refused without the lock, because no units return in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
@@ -83,13 +85,13 @@ impl Strategy for RedisLockUnsafe {
             self.0.redis().run::<()>(cmd("PEXPIRE").arg("lock").arg(lock_ms)).await?;
             self.0.journal.locked(lock_ms);
             let answer = self.sell(buyer, units).await;
-            self.0.journal.deletes_lock();
+            self.0.journal.record_lock_deletion();
             self.0.redis().run::<()>(cmd("DEL").arg("lock")).await?;
             answer
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

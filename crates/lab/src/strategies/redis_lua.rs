@@ -12,7 +12,9 @@
 use redis::{Script, cmd};
 
 use crate::backends::Backends;
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -32,7 +34,7 @@ const BOOK: &str = include_str!("redis_lua.lua");
 struct RedisLua(Backends);
 
 impl Strategy for RedisLua {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             let mut stocked = cmd("HSET");
             stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
@@ -41,7 +43,7 @@ impl Strategy for RedisLua {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let script = Script::new(BOOK);
             let mut call = script.key("item");
@@ -54,7 +56,7 @@ impl Strategy for RedisLua {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.hashed_orders("orders"))
     }
 }

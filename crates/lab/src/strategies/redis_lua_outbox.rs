@@ -13,7 +13,9 @@ use deadpool_postgres::Object;
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -72,7 +74,7 @@ impl RedisLuaOutbox {
 }
 
 impl Strategy for RedisLuaOutbox {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let mut stocked = cmd("HSET");
@@ -81,7 +83,7 @@ impl Strategy for RedisLuaOutbox {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             if self.is_sold_out(buyer, units).await? {
                 return Ok(Answer::SoldOut);
@@ -98,7 +100,7 @@ impl Strategy for RedisLuaOutbox {
         })
     }
 
-    fn background(&self) -> Step<'_, bool> {
+    fn background(&self) -> StrategyFuture<'_, bool> {
         Box::pin(async move {
             let db = self.0.db().await?;
             let stale = query(&db, STALE, &[]).await?;
@@ -110,11 +112,11 @@ impl Strategy for RedisLuaOutbox {
         })
     }
 
-    fn waiting(&self) -> Step<'_, u64> {
+    fn waiting(&self) -> StrategyFuture<'_, u64> {
         Box::pin(self.0.count("SELECT count(*) FROM sends WHERE state IN ('pending', 'sent')"))
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

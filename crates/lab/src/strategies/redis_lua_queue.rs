@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, insert_orders};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -42,7 +44,7 @@ struct RedisLuaQueue {
 }
 
 impl Strategy for RedisLuaQueue {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
             let mut stocked = cmd("HSET");
@@ -51,7 +53,7 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let script = Script::new(BOOK);
             let mut call = script.key("item");
@@ -61,7 +63,7 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn background(&self) -> Step<'_, bool> {
+    fn background(&self) -> StrategyFuture<'_, bool> {
         Box::pin(async move {
             let orders = self.backends.redis().pop_orders("queue", BATCH).await?;
             self.popped.store(orders.len() as u64, Ordering::Relaxed);
@@ -71,14 +73,14 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn waiting(&self) -> Step<'_, u64> {
+    fn waiting(&self) -> StrategyFuture<'_, u64> {
         Box::pin(async move {
             let queued: u64 = self.backends.redis().run(cmd("LLEN").arg("queue")).await?;
             Ok(queued + self.popped.load(Ordering::Relaxed))
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.backends.order_rows())
     }
 }

@@ -10,7 +10,9 @@
 //! stock row.
 
 use crate::backends::{Backends, execute, query, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -70,7 +72,7 @@ impl StagingTable {
 }
 
 impl Strategy for StagingTable {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -79,7 +81,7 @@ impl Strategy for StagingTable {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             execute(&self.0.db().await?, REQUEST, &[&buyer, &units]).await?;
             let decision = || async {
@@ -94,11 +96,11 @@ impl Strategy for StagingTable {
         })
     }
 
-    fn background(&self) -> Step<'_, bool> {
+    fn background(&self) -> StrategyFuture<'_, bool> {
         Box::pin(async move { Ok(self.apply_batch().await? > 0) })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

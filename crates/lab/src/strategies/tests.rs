@@ -79,7 +79,7 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
     for (stock, units) in [(1_700, 1), (3_000, 500), (9, 2), (1, 1), (0, 1)] {
         runtime.block_on(async {
             let own = Backends::new(&servers.addresses(4)).expect("valid addresses");
-            own.empty().await.expect("the servers run");
+            own.clear().await.expect("the servers run");
             let sub_domains = strategy(&super::sub_domains::ENTRY, &own);
             sub_domains.prepare(stock).await.expect("empty servers");
             let scheduler = strategy(&super::sub_domains::ENTRY, &own);
@@ -131,7 +131,7 @@ fn the_classic_script_returns_the_codes_of_the_articles() {
         for wrong in ["0", "-1", "1.5", "many"] {
             assert!(book(3, wrong).await.is_err(), "{wrong}");
         }
-        own.empty().await.expect("the servers run");
+        own.clear().await.expect("the servers run");
         stocked(-1).await;
         assert_eq!((book(1, "9").await.ok(), book(1, "9").await.ok()), (Some(-1), Some(-1)));
     });

@@ -10,7 +10,9 @@
 //! free again. So the buyer gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -39,7 +41,7 @@ const ENOUGH: &str =
 struct UnitRows(Backends);
 
 impl Strategy for UnitRows {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let rows = "INSERT INTO units (id) SELECT generate_series(1, $1::bigint)";
@@ -48,7 +50,7 @@ impl Strategy for UnitRows {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let mut db = self.0.db().await?;
             let transaction = db.transaction().await?;
@@ -76,7 +78,7 @@ impl Strategy for UnitRows {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -8,7 +8,9 @@
 //! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Family, Order, Step, Strategy, StrategyEntry, StrategyKind};
+use crate::contract::{
+    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
+};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -32,7 +34,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct UnsafeUpdate(Backends);
 
 impl Strategy for UnsafeUpdate {
-    fn prepare(&self, stock: i64) -> Step<'_, ()> {
+    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -41,7 +43,7 @@ impl Strategy for UnsafeUpdate {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> Step<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
         Box::pin(async move {
             let db = self.0.db().await?;
             execute(&db, TAKE, &[&units]).await?;
@@ -50,7 +52,7 @@ impl Strategy for UnsafeUpdate {
         })
     }
 
-    fn orders(&self) -> Step<'_, Vec<Order>> {
+    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

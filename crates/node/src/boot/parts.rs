@@ -12,7 +12,7 @@ use doorbuster_engine::engine::{
     DatabaseOptions, Engine, EngineError, EngineOptions, StockLocation, expose_urls,
 };
 use doorbuster_secrets::{self as secrets, Secrets};
-use doorbuster_store::{CommitCopy, HistoryMemory};
+use doorbuster_store::{CommitBuffer, KnownHistories};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +72,7 @@ pub(super) fn continuous_backup(
     };
     let key = passphrase.as_ref().map(BackupKey::new).transpose();
     Ok(Some(ContinuousBackup {
-        copy: CommitCopy::default(),
+        copy: CommitBuffer::default(),
         target: BackupTarget::create(place)?,
         data_dir: settings.data_dir.clone(),
         files: secrets::backup_files(&settings.data_dir)?,
@@ -86,7 +86,7 @@ pub(super) fn continuous_backup(
 pub(super) fn engine_options(
     settings: &Settings,
     secrets: &Secrets,
-    (location, history): (StockLocation, HistoryMemory),
+    (location, history): (StockLocation, KnownHistories),
     failed: oneshot::Sender<String>,
 ) -> EngineOptions {
     let failed = Mutex::new(Some(failed));

@@ -62,7 +62,7 @@ impl Reloader {
         let change = self.values.change_to(&values);
         self.levels.change(&settings.log);
         app.reload(&settings);
-        self.values = self.values.clone().with_live_of(&values);
+        self.values = self.values.clone().with_live_settings_from(&values);
         tracing::info!(
             changed = change.live.join(" "),
             needs_restart = change.needs_restart.join(" "),

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::http::{Connection, Reply, request};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The secret that signs buyers' tokens in tests.
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
@@ -22,7 +22,7 @@ pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
 /// test machine.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// The longest time that a test waits for an event. The machine may be slow.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// A time later than the end of every test, in seconds since 1970.
 pub(crate) const FAR_FUTURE: i64 = 4_000_000_000;
 
@@ -124,9 +124,9 @@ impl TestApp {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Reply {
-        let mut wire = self.connect().await;
-        wire.send(&request(method, path, headers, body)).await;
-        let reply = wire.reply(method == "HEAD").await;
+        let mut connection = self.connect().await;
+        connection.send(&request(method, path, headers, body)).await;
+        let reply = connection.reply(method == "HEAD").await;
         reply.unwrap_or_else(|| panic!("{method} {path}: the connection ended without an answer"))
     }
 
@@ -182,10 +182,10 @@ impl TestApp {
     /// Does the same as [`Self::buy`], but repeats the purchase with the same key after a `503`. A
     /// server on a busy machine answers `503` while its database is slow.
     pub(crate) async fn buy_retrying(&self, buyer: &str, key: &str, sale: &str) -> Reply {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             let reply = self.buy(buyer, key, sale, "phone", 1).await;
-            if reply.verdict() != "503 unavailable" || begun.elapsed() > PATIENCE {
+            if reply.verdict() != "503 unavailable" || begun.elapsed() > TIMEOUT {
                 return reply;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -240,13 +240,13 @@ impl TestApp {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             let found = self.admin("GET", path, None).await.json();
             if holds(&found) {
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}; found: {found}");
+            assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}; found: {found}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -12,7 +12,7 @@ use crate::http::request;
 use crate::nodes::number;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
 /// of the server, such as watching sales and clocks, adds allocations to some bursts. On a busy
@@ -25,7 +25,7 @@ const BURSTS: usize = 41;
 /// connection has no buffers while it waits for a request.
 const EACH: u64 = 2;
 /// Longest time of a burst. The machine may pause for a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A buyer who is refused repeatedly on one connection.
 struct RefusedRequest {
@@ -45,21 +45,21 @@ impl RefusedRequest {
         ];
         let body = json!({"sale": sale, "item": "phone", "units": 1}).to_string();
         let request = request("POST", "/v1/orders", &headers, body.as_bytes());
-        let mut wire = app.connect().await;
+        let mut connection = app.connect().await;
         for _ in 0..10 {
-            wire.send(&request).await;
-            let reply = wire.reply(false).await.expect("an answer");
+            connection.send(&request).await;
+            let reply = connection.reply(false).await.expect("an answer");
             assert!(reply.verdict().ends_with(code), "{sale}: {}", reply.text());
         }
         let mut answer = vec![0; 4_096];
-        wire.stream.write_all(&request).await.expect("the request is sent");
-        let length = wire.stream.read(&mut answer).await.expect("an answer");
+        connection.stream.write_all(&request).await.expect("the request is sent");
+        let length = connection.stream.read(&mut answer).await.expect("an answer");
         assert!(
             length < answer.len() && answer[..length].ends_with(b"}"),
             "the whole answer must come in one piece"
         );
         answer.truncate(length);
-        Self { stream: wire.stream, request, answer }
+        Self { stream: connection.stream, request, answer }
     }
 
     async fn again(&mut self, times: u64) {
@@ -102,7 +102,7 @@ fn check_allocations(runtime: &Runtime, app: &TestApp, cases: &[(&str, &str)]) {
         for _ in 0..BURSTS {
             let burst = allocation_counter::measure(|| {
                 runtime.block_on(async {
-                    tokio::time::timeout(PATIENCE, refused.again(BURST))
+                    tokio::time::timeout(TIMEOUT, refused.again(BURST))
                         .await
                         .expect("the answers arrive in time");
                 });
@@ -142,9 +142,9 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
         let name = "doorbuster_limits_shared_total{outcome=\"succeeded\"}";
         runtime.block_on(number(&app, name))
     };
-    let began = Watch::start();
+    let began = Stopwatch::start();
     while calls() == 0 {
-        assert!(began.elapsed() < PATIENCE, "the node did not report the buyer's three requests");
+        assert!(began.elapsed() < TIMEOUT, "the node did not report the buyer's three requests");
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
     // In the sale `few`, the node admitted one request of `anna` and three requests of `late`. The

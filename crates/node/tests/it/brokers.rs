@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::app::TestApp;
 use crate::nats_server::NatsServer;
 use crate::rabbit::{Queue, Rabbit};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 use crate::webhooks::{buy, cancel};
 
 const PATH: &str = "/v1/admin/webhook-endpoints";
@@ -17,7 +17,7 @@ const PATH: &str = "/v1/admin/webhook-endpoints";
 const NAME: &str = "shop-events";
 /// Longest time until every event is delivered. This time includes a start of the broker and the
 /// pauses between attempts.
-const PATIENCE: Duration = Duration::from_secs(150);
+const TIMEOUT: Duration = Duration::from_secs(150);
 
 /// A broker and its received messages.
 enum BrokerServer {
@@ -123,14 +123,14 @@ impl BrokerConsumer {
     }
 
     async fn until(&mut self, broker: &BrokerServer, wanted: &BTreeMap<String, Vec<String>>) {
-        let since = Watch::start();
+        let since = Stopwatch::start();
         loop {
             self.listen(broker).await;
             let received = self.received();
             if received == *wanted {
                 return;
             }
-            assert!(since.elapsed() < PATIENCE, "{received:?} is not {wanted:?}");
+            assert!(since.elapsed() < TIMEOUT, "{received:?} is not {wanted:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -190,7 +190,7 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
 
     // The broker stops while buyers continue to buy, and stays down for a while.
     let ending = std::thread::spawn(move || broker.stop());
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     trade(&app, 4..34, &mut wanted).await;
     assert!(
         begun.elapsed() < Duration::from_secs(20),

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::app::{ADMIN_KEY, PATIENCE, TestApp, bearer, sale};
-use crate::watch::Watch;
+use crate::app::{ADMIN_KEY, TIMEOUT, TestApp, bearer, sale};
+use crate::watch::Stopwatch;
 
 #[tokio::test]
 async fn a_purchase_is_a_durable_order_with_an_address() {
@@ -141,7 +141,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
             "{path}"
         );
     }
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     loop {
         let read = app.buyer("async", "GET", &location).await;
         assert_eq!(read.verdict(), "200");
@@ -149,7 +149,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         if read.json()["state"] == "reserved" {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "no verdict arrived: {}", read.text());
+        assert!(begun.elapsed() < TIMEOUT, "no verdict arrived: {}", read.text());
     }
     for (index, prefer) in
         ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate()
@@ -251,7 +251,7 @@ async fn buyers_see_sales_and_their_status() {
     assert_eq!((&status["phase"], &status["started"]), (&json!("open"), &json!(true)));
     let version = status["version"].clone();
     let until = async |state: &str, numbers: [u64; 4]| {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             let item = app.get("/v1/sales/spring/status").await.json()["items"][0].clone();
             let found = ["count", "access", "remaining", "held"]
@@ -295,7 +295,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     let crowd: Vec<_> = (0..16)
         .map(|part| {
             tokio::spawn(async move {
-                let mut wire = crate::http::Connection::connect(address).await;
+                let mut connection = crate::http::Connection::connect(address).await;
                 let mut verdicts = Vec::new();
                 for number in 0..25 {
                     let bearer = bearer(&format!("buyer-{part}-{number}"));
@@ -305,8 +305,11 @@ async fn a_crowd_gets_exactly_the_available_units() {
                         ("Content-Type", "application/json"),
                     ];
                     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
-                    wire.send(&crate::http::request("POST", "/v1/orders", &headers, body)).await;
-                    verdicts.push(wire.reply(false).await.expect("open connection").verdict());
+                    connection
+                        .send(&crate::http::request("POST", "/v1/orders", &headers, body))
+                        .await;
+                    verdicts
+                        .push(connection.reply(false).await.expect("open connection").verdict());
                 }
                 verdicts
             })

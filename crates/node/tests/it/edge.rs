@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer};
+use crate::app::{TIMEOUT, TestApp, WAIT_FOR_ORDER, bearer};
 use crate::http::request;
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 use counting_proxy::CountingProxy;
 
 mod copies;
@@ -100,9 +100,9 @@ impl Tier {
 
 /// Polls until `holds` returns true.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while !holds().await {
-        assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -149,8 +149,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     assert_eq!(tier.node.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     tier.wait_for_state("held_out").await;
     let before = tier.proxy.purchases();
-    let mut wire = tier.edge.connect().await;
-    let (mut refused, began) = (0, Watch::start());
+    let mut connection = tier.edge.connect().await;
+    let (mut refused, began) = (0, Stopwatch::start());
     for number in 0..2_000 {
         let (buyer, key) = (bearer(&format!("buyer{number}")), format!("k{number}"));
         let headers = [
@@ -158,8 +158,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
             ("Idempotency-Key", &key),
             ("Content-Type", "application/json"),
         ];
-        wire.send(&request("POST", "/v1/orders", &headers, ONE_PHONE.as_bytes())).await;
-        let reply = wire.reply(false).await.expect("an answer");
+        connection.send(&request("POST", "/v1/orders", &headers, ONE_PHONE.as_bytes())).await;
+        let reply = connection.reply(false).await.expect("an answer");
         refused += usize::from(reply.verdict() == "409 sold_out");
     }
     let reached = tier.proxy.purchases() - before;

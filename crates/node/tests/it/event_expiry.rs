@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::app::{PATIENCE, SECRET, TestApp};
+use crate::app::{SECRET, TIMEOUT, TestApp};
 use crate::events::{Socket, next, open};
 use crate::http::request;
 
@@ -31,7 +31,7 @@ async fn open_with(app: &TestApp, token: &str) -> Socket {
 async fn close_frame(socket: &mut Socket) -> CloseFrame {
     loop {
         let message =
-            tokio::time::timeout(PATIENCE, socket.next()).await.expect("a frame arrives in time");
+            tokio::time::timeout(TIMEOUT, socket.next()).await.expect("a frame arrives in time");
         match message.expect("the socket is open").expect("a message") {
             Message::Close(Some(frame)) => return frame,
             Message::Ping(_) | Message::Pong(_) => {}
@@ -44,17 +44,18 @@ async fn close_frame(socket: &mut Socket) -> CloseFrame {
 async fn a_stream_ends_with_its_token() {
     let app = TestApp::start().await;
     let token = short_token("anna", 2);
-    let mut wire = app.connect().await;
+    let mut connection = app.connect().await;
     let header = format!("Bearer {token}");
-    wire.send(&request("GET", "/v1/events", &[("Authorization", &header)], b"")).await;
-    assert_eq!(wire.head().await.status, 200);
+    connection.send(&request("GET", "/v1/events", &[("Authorization", &header)], b"")).await;
+    assert_eq!(connection.head().await.status, 200);
     let mut socket = open_with(&app, &token).await;
     let frame = close_frame(&mut socket).await;
     assert_eq!(u16::from(frame.code), 4401, "{frame:?}");
     let mut text = String::new();
     loop {
-        let chunk =
-            tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends in time");
+        let chunk = tokio::time::timeout(TIMEOUT, connection.chunk())
+            .await
+            .expect("the stream ends in time");
         let chunk = chunk.expect("the last chunk is empty");
         if chunk.is_empty() {
             break;

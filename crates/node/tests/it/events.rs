@@ -12,9 +12,9 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
-use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
+use crate::app::{TIMEOUT, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Connection, request};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 mod handshake;
 mod idle;
@@ -47,8 +47,7 @@ pub(crate) async fn socket(app: &TestApp, buyer: &str, query: &str) -> WebSocket
 /// Returns the next event.
 pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
     loop {
-        let message =
-            tokio::time::timeout(PATIENCE, socket.next()).await.expect("an event arrives");
+        let message = tokio::time::timeout(TIMEOUT, socket.next()).await.expect("an event arrives");
         match message.expect("the socket is open").expect("a message") {
             Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
             Message::Ping(_) | Message::Pong(_) => {}
@@ -58,7 +57,7 @@ pub(crate) async fn next(socket: &mut WebSocketStream<TcpStream>) -> Value {
 }
 
 /// Returns the next server-sent event, with its id.
-async fn sent(wire: &mut Connection, text: &mut String) -> (Option<u64>, Value) {
+async fn sent(connection: &mut Connection, text: &mut String) -> (Option<u64>, Value) {
     loop {
         if let Some((frame, rest)) = text.clone().split_once("\n\n") {
             *text = rest.to_owned();
@@ -69,23 +68,24 @@ async fn sent(wire: &mut Connection, text: &mut String) -> (Option<u64>, Value) 
             }
             continue;
         }
-        let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("an event arrives");
+        let chunk =
+            tokio::time::timeout(TIMEOUT, connection.chunk()).await.expect("an event arrives");
         text.push_str(&String::from_utf8(chunk.expect("the stream is open")).expect("UTF-8"));
     }
 }
 
 async fn stream(app: &TestApp, path: &str, more: &[(&str, &str)]) -> (Connection, String) {
-    let mut wire = app.connect().await;
+    let mut connection = app.connect().await;
     let bearer = bearer("anna");
     let headers = [&[("Authorization", bearer.as_str())], more].concat();
-    wire.send(&request("GET", path, &headers, b"")).await;
-    let head = wire.head().await;
+    connection.send(&request("GET", path, &headers, b"")).await;
+    let head = connection.head().await;
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
     assert_eq!(head.header("cache-control"), Some("no-store"));
     let mut text = String::new();
-    let (_, hello) = sent(&mut wire, &mut text).await;
+    let (_, hello) = sent(&mut connection, &mut text).await;
     assert!(hello["type"] == "hello" && hello["server_time"].is_string(), "{hello}");
-    (wire, text)
+    (connection, text)
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
     let mut small = socket(&app, "anna", "").await;
     small.send(Message::Text("hello yourself".into())).await.expect("the server takes the message");
     small.send(Message::Ping(vec![1, 2].into())).await.expect("the server takes the message");
-    let pong = tokio::time::timeout(PATIENCE, small.next())
+    let pong = tokio::time::timeout(TIMEOUT, small.next())
         .await
         .expect("a message arrives in time")
         .expect("open")
@@ -181,11 +181,11 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
         last
     };
     small.send(Message::Close(None)).await.expect("the server takes the message");
-    let answered = tokio::time::timeout(PATIENCE, farewell(small)).await.expect("the socket ends");
+    let answered = tokio::time::timeout(TIMEOUT, farewell(small)).await.expect("the socket ends");
     assert_eq!(answered, Some(Message::Close(None)));
     let mut large = socket(&app, "anna", "").await;
     large.send(Message::Text("x".repeat(5_000).into())).await.expect("the message is sent");
-    let answer = tokio::time::timeout(PATIENCE, farewell(large))
+    let answer = tokio::time::timeout(TIMEOUT, farewell(large))
         .await
         .expect("a message over the limit closes the socket");
     let Some(Message::Close(Some(frame))) = answer else { panic!("{answer:?}") };
@@ -197,8 +197,8 @@ async fn messages_from_a_client_are_bounded_and_ignored() {
 async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_event() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
-    let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
-    let (id, present) = sent(&mut wire, &mut text).await;
+    let (mut connection, mut text) = stream(&app, "/v1/events?sale=spring&sale=spring", &[]).await;
+    let (id, present) = sent(&mut connection, &mut text).await;
     assert_eq!(id, None, "the first event is only for this reader, so it must have no id");
     assert_eq!(
         (&present["type"], &present["status"]["items"][0]["remaining"]),
@@ -207,7 +207,7 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     let placed = app.buy("anna", "k", "spring", "phone", 3).await.json();
     let mut last = 0;
     loop {
-        let (id, event) = sent(&mut wire, &mut text).await;
+        let (id, event) = sent(&mut connection, &mut text).await;
         let id = id.expect("an id");
         assert!(id > last, "ids rise");
         last = id;
@@ -216,16 +216,16 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
             break;
         }
     }
-    let (mut wire, mut text) =
+    let (mut connection, mut text) =
         stream(&app, "/v1/events?sale=spring", &[("Last-Event-ID", &last.to_string())]).await;
-    let (_, event) = sent(&mut wire, &mut text).await;
+    let (_, event) = sent(&mut connection, &mut text).await;
     assert_eq!(
         (&event["type"], &event["status"]["sale"]),
         (&json!("status"), &json!("spring")),
         "a reader that reconnects must get the current status"
     );
     // The reader is disconnected while its order is cancelled and other orders are made.
-    drop((wire, text));
+    drop((connection, text));
     let id = placed["id"].as_str().expect("an id");
     assert_eq!(
         app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
@@ -233,9 +233,10 @@ async fn server_sent_events_have_decimal_ids_and_resume_after_the_last_received_
     );
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     let next_order = async |last: &str| {
-        let (mut wire, mut text) = stream(&app, "/v1/events", &[("Last-Event-ID", last)]).await;
+        let (mut connection, mut text) =
+            stream(&app, "/v1/events", &[("Last-Event-ID", last)]).await;
         let again = app.buy("anna", &format!("behind-{last}"), "spring", "phone", 1).await.json();
-        let (first_id, first) = sent(&mut wire, &mut text).await;
+        let (first_id, first) = sent(&mut connection, &mut text).await;
         let id = again["id"].as_str().expect("an id");
         assert_eq!(
             app.buyer("anna", "POST", &format!("/v1/orders/{id}/cancel")).await.verdict(),
@@ -260,18 +261,18 @@ async fn server_sent_events_report_the_buyers_waiting_room_position() {
     body["front_door"] = json!({"waiting_room": "always"});
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "open").await;
-    let (mut wire, mut text) = stream(&app, "/v1/events?sale=spring", &[]).await;
+    let (mut connection, mut text) = stream(&app, "/v1/events?sale=spring", &[]).await;
     let entered = app.buyer("anna", "POST", "/v1/sales/spring/waiting-room").await;
     assert_eq!(entered.verdict(), "201", "{}", entered.text());
     let called_in = async {
         loop {
-            let (_, event) = sent(&mut wire, &mut text).await;
+            let (_, event) = sent(&mut connection, &mut text).await;
             if event["type"] == "waiting_room" && event["state"] == "admitted" {
                 return event;
             }
         }
     };
-    let event = tokio::time::timeout(PATIENCE, called_in).await.expect("the position is sent");
+    let event = tokio::time::timeout(TIMEOUT, called_in).await.expect("the position is sent");
     assert_eq!((&event["sale"], &event["place"]), (&json!("spring"), &entered.json()["place"]));
     assert!(event["admitted_until"].is_string(), "{event}");
 }
@@ -290,12 +291,12 @@ async fn open_slow_reader(app: &TestApp, buyer: &str) -> WebSocketStream<TcpStre
 /// Buys with 40 connections of one buyer.
 async fn buy_many(app: &TestApp, orders: usize) {
     let known = bearer("anna");
-    let mut wires = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..40 {
-        wires.push(app.connect().await);
+        connections.push(app.connect().await);
     }
-    for round in 0..orders / wires.len() {
-        for (index, wire) in wires.iter_mut().enumerate() {
+    for round in 0..orders / connections.len() {
+        for (index, connection) in connections.iter_mut().enumerate() {
             let key = format!("k{round}-{index}");
             let headers = [
                 ("Authorization", known.as_str()),
@@ -304,23 +305,23 @@ async fn buy_many(app: &TestApp, orders: usize) {
                 WAIT_FOR_ORDER,
             ];
             let body = br#"{"sale":"spring","item":"phone","units":1}"#;
-            wire.send(&request("POST", "/v1/orders", &headers, body)).await;
+            connection.send(&request("POST", "/v1/orders", &headers, body)).await;
         }
-        for wire in &mut wires {
-            assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
+        for connection in &mut connections {
+            assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "201");
         }
     }
 }
 
 /// Waits until the metrics contain one of these lines.
 async fn wait_for_metric(app: &TestApp, lines: &[&str]) {
-    let watch = Watch::start();
+    let watch = Stopwatch::start();
     loop {
         let page = app.get("/metrics").await.text();
         if page.lines().any(|line| lines.contains(&line)) {
             return;
         }
-        assert!(watch.elapsed() < PATIENCE, "{lines:?}: {page}");
+        assert!(watch.elapsed() < TIMEOUT, "{lines:?}: {page}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -342,7 +343,7 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     });
     let close = async {
         wait_for_metric(&app, &["doorbuster_events_dropped_total 2"]).await;
-        let (dropped, mut read) = (Watch::start(), 0);
+        let (dropped, mut read) = (Stopwatch::start(), 0);
         let code = loop {
             match slow.next().await {
                 Some(Ok(Message::Close(frame))) => break frame.map(|frame| u16::from(frame.code)),
@@ -357,11 +358,11 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
     };
     let both = async { tokio::join!(buy_many(&app, ORDERS), close) };
     let ((), (read, code, took)) =
-        tokio::time::timeout(2 * PATIENCE, both).await.expect("the sockets end");
+        tokio::time::timeout(2 * TIMEOUT, both).await.expect("the sockets end");
     assert_eq!(code, Some(1013), "after {read} events");
     assert!(read < ORDERS, "the slow reader must be dropped before it gets every event");
     assert!(took < Duration::from_secs(10), "{took:?}");
-    tokio::time::timeout(PATIENCE, reading)
+    tokio::time::timeout(TIMEOUT, reading)
         .await
         .expect("a message arrives in time")
         .expect("the fast reader gets every order");
@@ -370,9 +371,9 @@ async fn a_slow_reader_is_dropped_and_delays_no_other_reader() {
 #[tokio::test]
 async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "32")]).await;
-    let mut wires = Vec::new();
+    let mut connections = Vec::new();
     for _ in 0..8 {
-        wires.push(stream(&app, "/v1/events", &[]).await.0);
+        connections.push(stream(&app, "/v1/events", &[]).await.0);
     }
     let mut sockets = Vec::new();
     for _ in 0..8 {
@@ -396,7 +397,7 @@ async fn a_buyer_has_a_bounded_number_of_streams_of_both_kinds() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, again).await.expect("the buyer may open another stream");
+    tokio::time::timeout(TIMEOUT, again).await.expect("the buyer may open another stream");
 }
 
 #[tokio::test]
@@ -409,8 +410,8 @@ async fn the_limit_of_streams_is_a_setting() {
 }
 
 /// Checks that the stream ends and that no event comes before its end.
-async fn is_over(wire: &mut Connection, text: &str) {
-    let chunk = tokio::time::timeout(PATIENCE, wire.chunk()).await.expect("the stream ends");
+async fn is_over(connection: &mut Connection, text: &str) {
+    let chunk = tokio::time::timeout(TIMEOUT, connection.chunk()).await.expect("the stream ends");
     assert_eq!((text, chunk.as_deref()), ("", Some(&[][..])));
 }
 
@@ -423,7 +424,7 @@ async fn a_blocked_buyer_receives_no_more_events() {
         assert_eq!(app.admin("POST", "/v1/admin/blocks", body).await.verdict(), "201");
     };
     let mut robot = socket(&app, "anna", "").await;
-    let (mut wire, text) = stream(&app, "/v1/events", &[]).await;
+    let (mut connection, text) = stream(&app, "/v1/events", &[]).await;
     let (mut farm, farm_text) =
         stream(&app, "/v1/events", &[("X-Forwarded-For", "192.0.2.7")]).await;
     let mut bert = socket(&app, "bert", "?sale=spring").await;
@@ -439,8 +440,8 @@ async fn a_blocked_buyer_receives_no_more_events() {
             }
         }
     };
-    assert_eq!(tokio::time::timeout(PATIENCE, close).await.expect("the stream ends"), Some(1008));
-    is_over(&mut wire, &text).await;
+    assert_eq!(tokio::time::timeout(TIMEOUT, close).await.expect("the stream ends"), Some(1008));
+    is_over(&mut connection, &text).await;
     assert_eq!(app.buyer("anna", "GET", "/v1/events").await.verdict(), "403 forbidden");
     match open(&app, "", &[("authorization", &bearer("anna"))]).await {
         Err(Error::Http(refused)) => assert_eq!(refused.status(), 403),
@@ -458,10 +459,10 @@ async fn a_blocked_buyer_receives_no_more_events() {
 async fn streams_end_with_the_server() {
     let mut app = TestApp::start().await;
     let mut socket = socket(&app, "anna", "").await;
-    let (mut wire, _) = stream(&app, "/v1/events", &[]).await;
-    let begun = Watch::start();
+    let (mut connection, _) = stream(&app, "/v1/events", &[]).await;
+    let begun = Stopwatch::start();
     let ended = app.ask_to_stop();
-    let close = tokio::time::timeout(PATIENCE, socket.next())
+    let close = tokio::time::timeout(TIMEOUT, socket.next())
         .await
         .expect("a message arrives in time")
         .expect("a frame")
@@ -471,7 +472,7 @@ async fn streams_end_with_the_server() {
         "{close:?}"
     );
     drop(socket);
-    wire.read_to_end().await;
+    connection.read_to_end().await;
     ended.await.expect("the server did not panic").expect("the server stops without an error");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }

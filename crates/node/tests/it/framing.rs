@@ -7,9 +7,9 @@ use crate::app::{ADMIN_KEY, TestApp, bearer};
 use crate::http::Reply;
 
 async fn send(app: &TestApp, message: &str) -> Reply {
-    let mut wire = app.connect().await;
-    wire.send(message.as_bytes()).await;
-    wire.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"))
+    let mut connection = app.connect().await;
+    connection.send(message.as_bytes()).await;
+    connection.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"))
 }
 
 #[tokio::test]
@@ -39,12 +39,12 @@ async fn a_request_with_ambiguous_framing_is_refused_and_its_connection_closed()
             "501 not_implemented",
         ),
     ] {
-        let mut wire = app.connect().await;
-        wire.send(message.as_bytes()).await;
-        let reply = wire.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"));
+        let mut connection = app.connect().await;
+        connection.send(message.as_bytes()).await;
+        let reply = connection.reply(false).await.unwrap_or_else(|| panic!("no answer to {message:?}"));
         assert_eq!(reply.verdict(), expected, "{message:?}");
         assert_eq!(reply.header("connection"), Some("close"), "{message:?}");
-        assert!(wire.reply(false).await.is_none(), "connection not closed after {message:?}");
+        assert!(connection.reply(false).await.is_none(), "connection not closed after {message:?}");
     }
     for good in ["Host: \r\n", "Host: shop.example:8080\r\n", "Host: [::1]\r\n"] {
         assert_eq!(send(&app, &get(good)).await.status, 200, "{good:?}");
@@ -68,13 +68,13 @@ async fn a_smuggled_request_is_never_answered() {
     ] {
         let message =
             format!("POST /v1/orders HTTP/1.1\r\nHost: a\r\n{headers}\r\n0\r\n\r\n{inner}");
-        let mut wire = app.connect().await;
-        wire.send(message.as_bytes()).await;
-        if let Some(reply) = wire.reply(false).await {
+        let mut connection = app.connect().await;
+        connection.send(message.as_bytes()).await;
+        if let Some(reply) = connection.reply(false).await {
             assert!(reply.status >= 400, "{headers:?}: {reply:?}");
             assert_eq!(reply.header("connection"), Some("close"), "{headers:?}");
             assert!(
-                wire.reply(false).await.is_none(),
+                connection.reply(false).await.is_none(),
                 "the server answered the inner request: {headers:?}"
             );
         }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Connection {
     /// Returns the next answer, or `None` if the connection ends first. If `head` is true, the
     /// answer has no body, even if the answer's headers say otherwise.
     pub(crate) async fn reply(&mut self, head: bool) -> Option<Reply> {
-        tokio::time::timeout(PATIENCE, self.read_reply(head))
+        tokio::time::timeout(TIMEOUT, self.read_reply(head))
             .await
             .expect("the answer arrives in time")
     }
@@ -176,7 +176,7 @@ impl Connection {
 
     /// Reads until the server closes the connection. Returns the bytes.
     pub(crate) async fn read_to_end(&mut self) -> Vec<u8> {
-        tokio::time::timeout(PATIENCE, async { while self.read_more().await.is_some() {} })
+        tokio::time::timeout(TIMEOUT, async { while self.read_more().await.is_some() {} })
             .await
             .expect("the connection ends");
         std::mem::take(&mut self.read)

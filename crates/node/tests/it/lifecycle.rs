@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::app::{TestApp, bearer};
 use crate::http::{Connection, request};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 fn purchase(buyer: &str) -> Vec<u8> {
     let bearer = bearer(buyer);
@@ -26,8 +26,8 @@ async fn a_client_that_hangs_up_changes_nothing() {
     let app = TestApp::start().await;
     app.open_sale("spring", 20.into(), 1).await;
     for number in 0..20 {
-        let mut wire = app.connect().await;
-        wire.send(&purchase(&format!("b{number}"))).await;
+        let mut connection = app.connect().await;
+        connection.send(&purchase(&format!("b{number}"))).await;
         // The client closes the connection without waiting for the answer.
     }
     app.until("/v1/admin/sales/spring/stock", "all units are sold", |stock| {
@@ -42,38 +42,38 @@ async fn a_client_that_hangs_up_changes_nothing() {
 async fn a_connection_carries_several_requests_whole_or_in_parts() {
     let app = TestApp::start().await;
     app.open_sale("spring", 1.into(), 1).await;
-    let mut wire = app.connect().await;
+    let mut connection = app.connect().await;
     // The test sends two requests in one piece, and then one request in many pieces.
     let two = [purchase("anna"), purchase("bert")].concat();
-    wire.send(&two).await;
-    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "201");
-    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "409 sold_out");
+    connection.send(&two).await;
+    assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "201");
+    assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "409 sold_out");
     for part in purchase("carl").chunks(100) {
-        wire.send(part).await;
+        connection.send(part).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "409 sold_out");
-    let mut wire = app.connect().await;
+    assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "409 sold_out");
+    let mut connection = app.connect().await;
     let mut last = purchase("dora");
     let at = last.windows(4).position(|four| four == b"\r\n\r\n").expect("the end of the head");
     last.splice(at..at, *b"\r\nConnection: close");
-    wire.send(&last).await;
-    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "409 sold_out");
-    assert!(wire.read_to_end().await.is_empty());
+    connection.send(&last).await;
+    assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "409 sold_out");
+    assert!(connection.read_to_end().await.is_empty());
 }
 
 #[tokio::test]
 async fn an_idle_connection_and_a_head_that_never_ends_are_closed() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]).await;
-    let (since, begun) = (Instant::now(), Watch::start());
+    let (since, begun) = (Instant::now(), Stopwatch::start());
     let mut idle = app.connect().await;
     let mut slow = app.connect().await;
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ").await;
     let mut kept = app.connect().await;
     kept.send(&request("GET", "/healthz", &[], b"")).await;
     assert_eq!(kept.reply(false).await.expect("an answer").verdict(), "200");
-    for wire in [&mut idle, &mut slow, &mut kept] {
-        wire.read_to_end().await;
+    for connection in [&mut idle, &mut slow, &mut kept] {
+        connection.read_to_end().await;
     }
     let (all, took) = (since.elapsed(), begun.elapsed());
     assert!(all > Duration::from_millis(900) && took < Duration::from_secs(4), "{all:?}, {took:?}");
@@ -84,16 +84,16 @@ async fn connections_over_the_cap_are_asked_to_retry() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__CONNECTIONS", "16")]).await;
     let mut kept = Vec::new();
     for _ in 0..16 {
-        let mut wire = app.connect().await;
-        wire.send(&request("GET", "/healthz", &[], b"")).await;
-        assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "200");
-        kept.push(wire);
+        let mut connection = app.connect().await;
+        connection.send(&request("GET", "/healthz", &[], b"")).await;
+        assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "200");
+        kept.push(connection);
     }
     let over = app.get("/healthz").await;
     assert_eq!(over.verdict(), "503 overloaded");
     assert_eq!(over.header("connection"), Some("close"));
     drop(kept.pop());
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while app.get("/healthz").await.status != 200 {
         assert!(begun.elapsed() < Duration::from_secs(5), "no connection became free");
     }
@@ -112,10 +112,10 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
                 for number in 0.. {
                     let Ok(stream) = tokio::net::TcpStream::connect(address).await else { break };
                     drop(stream);
-                    let mut wire = Connection::connect(address).await;
+                    let mut connection = Connection::connect(address).await;
                     let buyer = format!("b{part}-{number}");
-                    wire.send(&purchase(&buyer)).await;
-                    match wire.reply(false).await {
+                    connection.send(&purchase(&buyer)).await;
+                    match connection.reply(false).await {
                         Some(reply) if reply.verdict() == "201" => {
                             sold.lock().expect("the server did not panic").push(buyer)
                         }
@@ -132,7 +132,7 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
         stock["items"][0]["held"].as_u64() > Some(40)
     })
     .await;
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     app.ask_to_stop()
         .await
         .expect("the server did not panic")

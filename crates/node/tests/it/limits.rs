@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::app::{TestApp, bearer, sale};
 use crate::http::{Connection, Reply, request};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 mod nodes;
 mod proxies;
@@ -53,7 +53,8 @@ async fn press(
 ) -> (u32, Option<Reply>) {
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..64_u32 {
-        let (mut wire, bearer) = (apps[n as usize % apps.len()].connect().await, bearer(&buyer(n)));
+        let (mut connection, bearer) =
+            (apps[n as usize % apps.len()].connect().await, bearer(&buyer(n)));
         crowd.spawn(async move {
             let (mut let_in, mut too_many) = (0, None);
             for m in 0..each {
@@ -64,8 +65,8 @@ async fn press(
                     ("Content-Type", "application/json"),
                 ];
                 let body = br#"{"sale":"spring","item":"phone","units":1}"#;
-                wire.send(&request("POST", "/v1/orders", &headers, body)).await;
-                let reply = wire.reply(false).await.expect("an answer");
+                connection.send(&request("POST", "/v1/orders", &headers, body)).await;
+                let reply = connection.reply(false).await.expect("an answer");
                 match reply.status {
                     429 => too_many = Some(reply),
                     201 | 409 => let_in += 1,
@@ -205,7 +206,7 @@ async fn the_default_limits_affect_only_a_flood() {
 }
 
 /// Sends one purchase on an open connection.
-async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str) -> Reply {
+async fn press_once(connection: &mut Connection, buyer: &str, address: &str, key: &str) -> Reply {
     let bearer = bearer(buyer);
     let headers = [
         ("Authorization", bearer.as_str()),
@@ -213,14 +214,15 @@ async fn press_once(wire: &mut Connection, buyer: &str, address: &str, key: &str
         ("Content-Type", "application/json"),
         ("X-Forwarded-For", address),
     ];
-    wire.send(&request(
-        "POST",
-        "/v1/orders",
-        &headers,
-        br#"{"sale":"spring","item":"phone","units":1}"#,
-    ))
-    .await;
-    wire.reply(false).await.expect("an answer")
+    connection
+        .send(&request(
+            "POST",
+            "/v1/orders",
+            &headers,
+            br#"{"sale":"spring","item":"phone","units":1}"#,
+        ))
+        .await;
+    connection.reply(false).await.expect("an answer")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,18 +235,19 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
     assert_eq!(app.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
     let mut people = tokio::task::JoinSet::new();
     for n in 0..20 {
-        let mut wire = app.connect().await;
+        let mut connection = app.connect().await;
         people.spawn(async move {
             for m in 0..5 {
                 let (buyer, address) = (format!("buyer-{n}"), format!("198.51.100.{n}"));
-                let reply = press_once(&mut wire, &buyer, &address, &format!("k{m}")).await;
+                let reply = press_once(&mut connection, &buyer, &address, &format!("k{m}")).await;
                 assert_eq!(reply.verdict(), "409 sold_out", "five presses must be allowed");
             }
         });
     }
-    let (mut wire, begun, mut let_in) = (app.connect().await, Instant::now(), 0);
-    let mut robot =
-        async |key: u32| press_once(&mut wire, "robot", "203.0.113.7", &format!("k{key}")).await;
+    let (mut connection, begun, mut let_in) = (app.connect().await, Instant::now(), 0);
+    let mut robot = async |key: u32| {
+        press_once(&mut connection, "robot", "203.0.113.7", &format!("k{key}")).await
+    };
     for n in 0..300 {
         let verdict = robot(n).await.verdict();
         assert!(
@@ -338,7 +341,7 @@ async fn limits_change_while_the_sale_runs() {
     let buy = async |key: &str| app.buy("anna", key, "spring", "phone", 1).await.verdict();
     assert_eq!((buy("a").await, buy("b").await), ("201".into(), "429 rate_limited".into()));
     set(&app, "spring", json!({"buyer": {"burst": 100, "per_minute": 6000}})).await;
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while buy("b").await != "409 sold_out" {
         assert!(begun.elapsed() < Duration::from_secs(1), "the new limit did not apply in time");
     }
@@ -405,7 +408,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
         );
     };
     assert_eq!(again.json()["id"], robot.json()["id"], "the existing block must be returned");
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while app.buy("robot", "k", "spring", "phone", 1).await.verdict() != "201" {
         assert!(begun.elapsed() < Duration::from_secs(3), "the block must end by itself");
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -194,13 +194,13 @@ async fn a_mangled_message_changes_no_payment_and_a_mangled_frame_at_most_ends_i
         if n >= corpus.len() {
             bytes = mangler.changed(bytes, false);
         }
-        let mut wire = app.connect().await;
-        wire.send(&request("GET", "/v1/ws", &upgrade, b"")).await;
-        let reply = wire.reply(true).await.expect("an upgrade");
+        let mut connection = app.connect().await;
+        connection.send(&request("GET", "/v1/ws", &upgrade, b"")).await;
+        let reply = connection.reply(true).await.expect("an upgrade");
         mangler.judge(&reply, &[101], "an upgrade");
-        wire.send(&bytes).await;
-        tokio::io::AsyncWriteExt::shutdown(&mut wire.stream).await.unwrap_or_default();
-        wire.read_to_end().await;
+        connection.send(&bytes).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut connection.stream).await.unwrap_or_default();
+        connection.read_to_end().await;
     }
     assert_eq!(app.get("/readyz").await.verdict(), "200");
     assert_ledger_adds_up(&app).await;

@@ -19,9 +19,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TIMEOUT, TestApp};
 use crate::http::Reply;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The bytes of the secret that signs messages.
 pub(crate) const KEY: &[u8; 32] = b"a secret that providers sign by.";
@@ -150,12 +150,12 @@ pub(crate) const BRIEF_SECS: u32 = 5;
 
 /// Polls until `holds` returns a value.
 pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     loop {
         if let Some(found) = holds().await {
             return found;
         }
-        assert!(begun.elapsed() < PATIENCE, "timed out; expected: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -12,7 +12,7 @@ use doorbuster_store::Adjustment;
 use tokio::time::Instant;
 
 use crate::app::TestApp;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 use fixture::{Deployment, SALE, TestNode, until};
 
 mod cache;
@@ -33,7 +33,7 @@ mod wait_bounds;
 /// node.
 const AFTER_LEASE: Duration = Duration::from_secs(12);
 /// Longest time until all units are sold. The machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Returns the value of a metric.
 pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
@@ -43,9 +43,9 @@ pub(crate) async fn number(app: &TestApp, name: &str) -> u64 {
     value.unwrap_or_else(|| panic!("the metric {name} is missing"))
 }
 
-/// Sells 1 to 7 units at a time at all nodes in turn, until every unit is sold or `patience` is
+/// Sells 1 to 7 units at a time at all nodes in turn, until every unit is sold or `timeout` is
 /// over. Returns the number of confirmed units.
-async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
+async fn sell_out(nodes: &[&TestNode], stock: u64, timeout: Duration) -> u64 {
     let (sold, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let give_up = Arc::new(AtomicBool::new(false));
     let mut crowd = tokio::task::JoinSet::new();
@@ -86,7 +86,7 @@ async fn sell_out(nodes: &[&TestNode], stock: u64, patience: Duration) -> u64 {
             }
         });
     }
-    let ended = tokio::time::timeout(patience, async {
+    let ended = tokio::time::timeout(timeout, async {
         while crowd.join_next().await.transpose().expect("the task did not panic").is_some() {}
     });
     if ended.await.is_err() {
@@ -110,7 +110,7 @@ async fn nodes_with_a_slot_each_sell_exactly_the_stock() {
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(400, 10, Spread::default()).await;
     second.wait_for_phase(doorbuster_core::Phase::Open).await;
-    let sold = sell_out(&[&first, &second], 400, PATIENCE).await;
+    let sold = sell_out(&[&first, &second], 400, TIMEOUT).await;
     is_sold(&first, 400, sold).await;
     assert_eq!(first.audit().await.repairs, 0);
     // A buyer finds the order at any node, even after the item is sold out.
@@ -136,7 +136,7 @@ async fn the_units_of_a_node_that_died_are_sold_by_the_other() {
         "timed out; expected: the second node has units"
     );
     second.crash();
-    let sold = sell_out(&[&first], 98, AFTER_LEASE + PATIENCE).await;
+    let sold = sell_out(&[&first], 98, AFTER_LEASE + TIMEOUT).await;
     is_sold(&first, 100, sold + 2).await;
     assert!(
         matches!(first.buy("kept", "k", 2).await, PurchaseOutcome::Replayed(_)),
@@ -282,7 +282,7 @@ async fn nodes_over_partitions_in_redis_sell_exactly_the_stock() {
     first.open_sale(500, 10, spread).await;
     second.wait_for_phase(doorbuster_core::Phase::Open).await;
     third.wait_for_phase(doorbuster_core::Phase::Open).await;
-    let sold = sell_out(&[&second, &third], 500, PATIENCE).await;
+    let sold = sell_out(&[&second, &third], 500, TIMEOUT).await;
     is_sold(&first, 500, sold).await;
     assert_eq!(first.audit().await.repairs, 0);
     for node in [second, third, first] {
@@ -296,9 +296,9 @@ async fn slots_that_lost_their_memory_start_again_and_the_whole_stock_is_sold() 
     let (first, second) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
     first.open_sale(300, 10, Spread { partitions: 3, ..Spread::default() }).await;
     second.wait_for_phase(doorbuster_core::Phase::Open).await;
-    let early = sell_out(&[&first, &second], 100, PATIENCE).await;
+    let early = sell_out(&[&first, &second], 100, TIMEOUT).await;
     home.redis().flush();
-    let lost = Watch::start();
+    let lost = Stopwatch::start();
     until("the slots have units again", async || {
         let outcome = second.buy("after", "k", 1).await;
         matches!(outcome, PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_))
@@ -321,7 +321,7 @@ async fn sell_out_from(nodes: &[&TestNode], stock: u64) -> u64 {
     let (mut sold, mut n) = (0, 0_usize);
     let began = Instant::now();
     while sold < stock {
-        assert!(began.elapsed() < PATIENCE, "timed out; {sold} of {stock} units are sold");
+        assert!(began.elapsed() < TIMEOUT, "timed out; {sold} of {stock} units are sold");
         n += 1;
         let outcome = nodes[n % nodes.len()].buy(&format!("late{n}"), "k", 1).await;
         match outcome {

@@ -18,7 +18,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::app::{PATIENCE, TestApp, bearer, sale};
+use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::http::Reply;
 use crate::nodes::number;
 
@@ -117,7 +117,7 @@ impl PushService {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        let waited = tokio::time::timeout(TIMEOUT, waiting).await;
         assert!(waited.is_ok(), "{:?}", self.got());
         self.got()
     }

@@ -47,7 +47,7 @@ async fn every_answer_is_allowed_by_the_table() {
     make_a_world(&app, &mut draw).await;
     let document = app.get("/openapi.json").await.json();
     let requests = from_env("DOORBUSTER_RANDOM_REQUESTS").unwrap_or(REQUESTS);
-    let mut wire = None;
+    let mut connection = None;
     let mut good = 0;
     let mut come_again = Vec::new();
     for number in 0..requests {
@@ -57,7 +57,7 @@ async fn every_answer_is_allowed_by_the_table() {
             draw.known.sales.push(id);
         }
         let drawn = draw.request();
-        let (reply, bytes) = exchange(&app, &mut wire, &drawn).await;
+        let (reply, bytes) = exchange(&app, &mut connection, &drawn).await;
         let verdict = match &reply {
             Some(reply) => judge(&drawn, reply, &document),
             None => Err("the server sent no answer".to_owned()),
@@ -141,30 +141,34 @@ async fn exchange(
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
-    if let Some(mut wire) = kept.take().filter(|_| !drawn.fresh) {
-        wire.send(&bytes).await;
+    if let Some(mut connection) = kept.take().filter(|_| !drawn.fresh) {
+        connection.send(&bytes).await;
         // If the server closed the connection in the meantime, send the request again on a new
         // connection.
-        if let Some(reply) = read_reply(&mut wire, drawn, head).await {
-            *kept = stays(&reply, drawn, head).then_some(wire);
+        if let Some(reply) = read_reply(&mut connection, drawn, head).await {
+            *kept = stays(&reply, drawn, head).then_some(connection);
             return (Some(reply), bytes);
         }
     }
-    let mut wire = app.connect().await;
-    wire.send(&bytes).await;
-    let reply = read_reply(&mut wire, drawn, head).await;
+    let mut connection = app.connect().await;
+    connection.send(&bytes).await;
+    let reply = read_reply(&mut connection, drawn, head).await;
     if let Some(reply) = &reply {
-        *kept = stays(reply, drawn, head).then_some(wire);
+        *kept = stays(reply, drawn, head).then_some(connection);
     }
     (reply, bytes)
 }
 
-async fn read_reply(wire: &mut Connection, drawn: &GeneratedRequest, head: bool) -> Option<Reply> {
-    let mut reply = wire.reply(true).await?;
+async fn read_reply(
+    connection: &mut Connection,
+    drawn: &GeneratedRequest,
+    head: bool,
+) -> Option<Reply> {
+    let mut reply = connection.reply(true).await?;
     if head {
-        reply.body = wire.read_to_end().await;
+        reply.body = connection.read_to_end().await;
     } else if !(endless(drawn, &reply) || matches!(reply.status, 101 | 204 | 304)) {
-        wire.read_body(&mut reply).await?;
+        connection.read_body(&mut reply).await?;
     }
     Some(reply)
 }

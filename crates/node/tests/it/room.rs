@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::{digest, hmac};
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, sale};
+use crate::app::{TIMEOUT, TestApp, sale};
 use crate::events::{Socket, next, socket};
 use crate::http::Reply;
 
@@ -45,7 +45,7 @@ async fn until(app: &TestApp, buyer: &str, what: &str, holds: impl Fn(&Value) ->
         if holds(&place) {
             return place;
         }
-        assert!(begun.elapsed() < PATIENCE, "timed out; expected for {buyer}: {what}; {place}");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected for {buyer}: {what}; {place}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -326,7 +326,7 @@ async fn a_buyer_who_misses_the_admission_loses_it_to_the_next() {
     until(&app, "a", "the buyer is admitted", is("admitted")).await;
     let begun = Instant::now();
     while look(&app, "b").await["state"] != "admitted" {
-        assert!(begun.elapsed() < PATIENCE, "the next buyer was not admitted");
+        assert!(begun.elapsed() < TIMEOUT, "the next buyer was not admitted");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::app::{PATIENCE, TestApp, bearer};
+use crate::app::{TIMEOUT, TestApp, bearer};
 use crate::http::Reply;
 
 /// Repeats a check until it succeeds.
@@ -16,7 +16,7 @@ async fn until<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, repeated)
+    tokio::time::timeout(TIMEOUT, repeated)
         .await
         .unwrap_or_else(|_| panic!("timed out; expected: {what}"))
 }

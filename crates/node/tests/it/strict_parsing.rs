@@ -232,24 +232,21 @@ async fn a_body_that_is_too_large_is_refused_without_harm() {
         chunked.extend_from_slice(b"\r\n");
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
-    let mut wire = app.connect().await;
-    wire.send(&chunked).await;
-    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
+    let mut connection = app.connect().await;
+    connection.send(&chunked).await;
+    assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
     // The server refuses a client with `Expect: 100-continue` before the client sends the body.
-    let mut wire = app.connect().await;
+    let mut connection = app.connect().await;
     let ask = [headers(("Content-Length", "99999999")).as_slice(), &[("Expect", "100-continue")]]
         .concat();
-    wire.send(&request("POST", "/v1/orders", &ask, b"")).await;
-    assert_eq!(wire.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
+    connection.send(&request("POST", "/v1/orders", &ask, b"")).await;
+    assert_eq!(connection.reply(false).await.expect("an answer").verdict(), "413 body_too_large");
     let admin = [("Authorization", "Bearer x"), ("Content-Type", "application/json")];
     let reply = app.call("POST", "/v1/admin/sales", &admin, &vec![b' '; 300 * 1024]).await;
-    assert_eq!(
-        reply.verdict(),
-        "401 unauthenticated",
-        "the server must authenticate an operator before it reads the body"
-    );
-    let huge =
-        app.admin("POST", "/v1/admin/sales", Some(json!({"title": "x".repeat(256 * 1024)}))).await;
+    // The server must authenticate an operator before it reads the body.
+    assert_eq!(reply.verdict(), "401 unauthenticated");
+    let body = json!({"title": "x".repeat(256 * 1024)});
+    let huge = app.admin("POST", "/v1/admin/sales", Some(body)).await;
     assert_eq!(huge.verdict(), "413 body_too_large");
 }
 
@@ -258,7 +255,7 @@ async fn an_unread_body_costs_neither_the_answer_nor_the_connection() {
     let app = TestApp::start().await;
     let body = vec![b' '; 200 * 1024];
     let long = format!("/healthz?{}", "x".repeat(5_000));
-    let mut wire = app.connect().await;
+    let mut connection = app.connect().await;
     for (method, path, expected) in [
         ("POST", "/v1/admin/sales", "401 unauthenticated"),
         ("GET", "/openapi.json", "200"),
@@ -266,8 +263,9 @@ async fn an_unread_body_costs_neither_the_answer_nor_the_connection() {
         ("POST", "/nothing", "404 not_found"),
         ("GET", &long, "404 not_found"),
     ] {
-        wire.send(&request(method, path, &[("Content-Type", "application/json")], &body)).await;
-        let reply = wire.reply(false).await.unwrap_or_else(|| panic!("{method} {path}: no answer"));
+        let json = [("Content-Type", "application/json")];
+        connection.send(&request(method, path, &json, &body)).await;
+        let reply = connection.reply(false).await.expect(path);
         assert_eq!(reply.verdict(), expected, "{method} {path}");
     }
 }
@@ -360,9 +358,9 @@ async fn an_invalid_sale_is_not_created() {
 async fn invalid_or_oversized_http_headers_end_the_connection() {
     let app = TestApp::start().await;
     let check = async |bytes: &[u8], expected: &str| {
-        let mut wire = app.connect().await;
-        wire.send(bytes).await;
-        let said = String::from_utf8_lossy(&wire.read_to_end().await).into_owned();
+        let mut connection = app.connect().await;
+        connection.send(bytes).await;
+        let said = String::from_utf8_lossy(&connection.read_to_end().await).into_owned();
         assert!(
             said.starts_with(expected),
             "{}: {said}",

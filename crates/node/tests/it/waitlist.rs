@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, bearer, sale};
+use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::events::{next, socket};
 use crate::http::Reply;
 use crate::money::{self, captured, send_message};
@@ -50,7 +50,7 @@ impl TestApp {
             if order["state"] == state {
                 return order;
             }
-            assert!(begun.elapsed() < PATIENCE, "timed out; {buyer} has no {state} order: {order}");
+            assert!(begun.elapsed() < TIMEOUT, "timed out; {buyer} has no {state} order: {order}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -169,7 +169,7 @@ async fn a_returned_unit_goes_to_the_first_waiting_buyer_and_then_to_the_next() 
     let begun = Instant::now();
     while app.buy("d", "last", "spring", "phone", 1).await.status != 201 {
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "a unit without a waiting buyer is not for sale: {}",
             app.row().await
         );
@@ -222,7 +222,7 @@ async fn a_waitlist_offer_lasts_at_most_five_minutes_and_its_buyer_is_notified_a
     let first = app.held_out(1, 1, 900).await;
     let b = app.joined("b").await;
     let mut events = socket(&app, "b", "").await;
-    let begun = crate::watch::Watch::start();
+    let begun = crate::watch::Stopwatch::start();
     app.cancel("a", &first).await;
     let order = loop {
         let event = next(&mut events).await;
@@ -296,7 +296,7 @@ async fn there_is_no_waitlist_while_units_are_available_or_none_can_return() {
             break;
         }
         assert!(
-            reply.verdict() == "409 not_held_out" && begun.elapsed() < PATIENCE,
+            reply.verdict() == "409 not_held_out" && begun.elapsed() < TIMEOUT,
             "{}",
             reply.text()
         );
@@ -379,7 +379,7 @@ async fn a_buyer_at_the_limit_is_skipped_and_notified() {
         if reply.status == 201 {
             break id(&reply.json());
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", reply.text());
+        assert!(begun.elapsed() < TIMEOUT, "{}", reply.text());
     };
     let (b, c) = (app.joined("b").await, app.joined("c").await);
     let mut events = socket(&app, "b", "").await;
@@ -431,7 +431,7 @@ async fn added_stock_goes_to_the_waitlist_first() {
     let begun = Instant::now();
     for buyer in ["d", "e"] {
         while app.buy(buyer, "k", "spring", "phone", 1).await.status != 201 {
-            assert!(begun.elapsed() < PATIENCE, "units are not for sale: {}", app.row().await);
+            assert!(begun.elapsed() < TIMEOUT, "units are not for sale: {}", app.row().await);
         }
     }
     app.is_well().await;

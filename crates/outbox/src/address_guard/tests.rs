@@ -9,7 +9,7 @@ use super::dns_lookups::{LOOKUPS_MAX, NAMES_MAX};
 use super::*;
 
 /// Longest wait in these tests. The tests normally take far less time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn closed() -> AddressGuard {
     AddressGuard::new(false)
@@ -120,7 +120,7 @@ fn an_address_is_checked_in_every_notation() {
 #[tokio::test]
 async fn a_name_of_a_private_address_is_refused() {
     let url = Url::parse("https://localhost/").expect("a URL");
-    assert_eq!(closed().look_up(&url).await, Err(PRIVATE_ADDRESS));
+    assert_eq!(closed().refuse_private_host(&url).await, Err(PRIVATE_ADDRESS));
     let name = || "localhost".parse::<Name>().expect("a name");
     let error = closed().resolve(name()).await.err().expect("a private address");
     assert_eq!(error.to_string(), PRIVATE_ADDRESS);
@@ -163,7 +163,7 @@ async fn a_name_whose_server_does_not_answer_does_not_delay_other_names() {
     let mut asking: Vec<_> = (0..2 * LOOKUPS_MAX).map(|_| ask(&guard, "stuck.example")).collect();
     until(&begun, 1).await;
     let other =
-        tokio::time::timeout(PATIENCE, ask(&guard, "b.example")).await.expect("a thread is free");
+        tokio::time::timeout(TIMEOUT, ask(&guard, "b.example")).await.expect("a thread is free");
     assert!(other.expect("the task did not panic").is_ok());
     assert_eq!(
         *begun.lock().expect("the task did not panic"),

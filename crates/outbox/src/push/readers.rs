@@ -32,7 +32,7 @@ impl PushReaders {
     }
 
     /// Returns how many more subscriptions fit into this node's memory.
-    pub(super) fn room(&self) -> usize {
+    pub(super) fn remaining_capacity(&self) -> usize {
         SUBSCRIPTIONS_MAX.saturating_sub(self.by_id.len())
     }
 

@@ -69,7 +69,7 @@ impl Sender {
     /// Checks whether requests may go to an address. The rule is the same as for webhooks.
     pub(super) async fn check(&self, endpoint: &str) -> Result<(), &'static str> {
         let url = check_address(endpoint, &self.guard)?;
-        self.guard.look_up(&url).await
+        self.guard.refuse_private_host(&url).await
     }
 
     /// Adds a message to the queue. If the queue is full, drops the message, because the buyer also

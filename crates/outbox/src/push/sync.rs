@@ -52,7 +52,7 @@ impl WebPush {
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);
         let has_more = missing.len() > PAGE_SIZE;
-        missing.truncate(PAGE_SIZE.min(self.lock().room()));
+        missing.truncate(PAGE_SIZE.min(self.lock().remaining_capacity()));
         if missing.is_empty() {
             return Ok(false);
         }
@@ -78,7 +78,7 @@ impl WebPush {
         if node.layout().is_single_node() {
             return Ok(0);
         }
-        let limit = PAGE_SIZE.min(self.lock().room());
+        let limit = PAGE_SIZE.min(self.lock().remaining_capacity());
         let taken = node.store().take_over_push_subscriptions(node.id(), limit).await?;
         if taken > 0 {
             tracing::info!(

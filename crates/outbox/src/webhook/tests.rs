@@ -14,7 +14,7 @@ use super::super::address_guard::PRIVATE_ADDRESS;
 use super::*;
 
 /// Longest wait in these tests.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const BODY: &[u8] = br#"{"id":"evt_1"}"#;
 
 #[test]
@@ -87,7 +87,7 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
         at: Millis(0),
         body: Bytes::from_static(BODY),
     };
-    Webhooks::new(guard, PATIENCE).send(&endpoint, &message, Millis(0)).await
+    Webhooks::new(guard, TIMEOUT).send(&endpoint, &message, Millis(0)).await
 }
 
 /// Returns whether no client has connected to the listener.

@@ -34,7 +34,7 @@ impl Payments {
                 }
                 Effect::Apply(nth) => match self.apply_found(found[nth].clone()).await {
                     Ok(()) => {
-                        failpoint::pass(Failpoint::ReconcileCaptured);
+                        failpoint::reach(Failpoint::ReconcileCaptured);
                         Input::Applied(true)
                     }
                     Err(error) => {
@@ -45,7 +45,7 @@ impl Payments {
                 Effect::Record => {
                     let session = checkout.session.clone();
                     self.node.store().close_checkout(order.id, session).await?;
-                    failpoint::pass(Failpoint::ReconcileClosed);
+                    failpoint::reach(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
                 // A checkout whose payment could not be applied is also postponed. Otherwise the
@@ -81,7 +81,7 @@ impl Payments {
             return (Answer::Failed, Vec::new(), ProbeResult::NotAsked);
         }
         let answer = self.provider.close(&order.id, &checkout.session).await;
-        failpoint::pass(Failpoint::ReconcileAsked);
+        failpoint::reach(Failpoint::ReconcileAsked);
         self.meter.count_check(answer.is_err());
         let result = ProbeResult::from_answer(&answer);
         let (answer, found) = match answer {

@@ -109,13 +109,13 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
         "the checkout must stay open while a bank may still decide"
     );
     wall.fetch_add(3_600_000, Ordering::Relaxed);
-    engine.node.clock().discipline();
+    engine.node.clock().adjust_to_wall();
     assert!(
         stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await,
         "the checkout must stay open after a jump of the clock"
     );
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
-    engine.node.clock().discipline();
+    engine.node.clock().adjust_to_wall();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
     engine.stop().await;
 }

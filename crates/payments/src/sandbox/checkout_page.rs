@@ -7,7 +7,7 @@ use doorbuster_store::ReversalKind;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxPayment, Session, message};
+use super::{PendingMessage, REFUND_TAKES_MS, Sandbox, SandboxCheckout, SandboxPayment, message};
 
 /// The time from a checkout's end to the arrival of a late payment, in milliseconds.
 const LATE_MS: i64 = 2_000;
@@ -122,9 +122,10 @@ impl Sandbox {
             // payment, so a refund finds the session of every payment.
             self.node.store().sandbox_swap(format!("payment/{name}"), None, id.to_owned()).await?;
         }
-        failpoint::pass(Failpoint::SandboxNamed);
-        let notice = if messages > 0 { self.announce(id, due).await? } else { String::new() };
-        failpoint::pass(Failpoint::SandboxAnnounced);
+        failpoint::reach(Failpoint::SandboxNamed);
+        let notice =
+            if messages > 0 { self.schedule_message(id, due).await? } else { String::new() };
+        failpoint::reach(Failpoint::SandboxAnnounced);
         let pressed = self.update_session(id, |session| {
             if state(session, now) != "open" {
                 return ButtonResult::Over(checkout_view(session, now));
@@ -163,7 +164,7 @@ impl Sandbox {
     async fn take_back_money(
         &self,
         id: &str,
-        session: &Session,
+        session: &SandboxCheckout,
         kind: ReversalKind,
         now: Millis,
     ) -> Result<ButtonResult, EngineError> {
@@ -172,7 +173,7 @@ impl Sandbox {
         if !session.payments.iter().any(SandboxPayment::can_go_back) {
             return Ok(ButtonResult::Over(checkout_view(session, now)));
         }
-        let notice = self.announce(id, now).await?;
+        let notice = self.schedule_message(id, now).await?;
         let pressed = self.update_session(id, |session| {
             let (money, order) = (session.money(), session.order.clone());
             let Some(paid) = session.payments.iter_mut().find(|paid| paid.can_go_back()) else {
@@ -205,7 +206,7 @@ impl Sandbox {
     }
 }
 
-fn state(session: &Session, now: Millis) -> &'static str {
+fn state(session: &SandboxCheckout, now: Millis) -> &'static str {
     match () {
         () if session.payments.iter().any(|payment| payment.late) => "late",
         () if !session.payments.is_empty() => session
@@ -219,7 +220,7 @@ fn state(session: &Session, now: Millis) -> &'static str {
     }
 }
 
-fn checkout_view(session: &Session, now: Millis) -> CheckoutView {
+fn checkout_view(session: &SandboxCheckout, now: Millis) -> CheckoutView {
     let time = |millis| doorbuster_api::value::Time::from_millis(millis).to_string();
     CheckoutView {
         order: session.order.clone(),

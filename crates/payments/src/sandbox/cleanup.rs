@@ -9,7 +9,7 @@ use doorbuster_engine::engine::EngineError;
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
 
-use super::{Sandbox, Session, delivery, session_key};
+use super::{Sandbox, SandboxCheckout, delivery, session_key};
 
 /// The maximum number of documents of each kind that one step reads and deletes.
 const PAGE_SIZE: usize = 200;
@@ -65,7 +65,8 @@ impl Sandbox {
         });
         let sessions = self.next_page("session/", &mut round.sessions).await?;
         let is_over = |text: &str| {
-            serde_json::from_str(text).is_ok_and(|session: Session| session.expires_at < before.0)
+            serde_json::from_str(text)
+                .is_ok_and(|session: SandboxCheckout| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
         // A document under `payment/` has no end time. So it is deleted after its session.
@@ -114,7 +115,7 @@ mod tests {
         };
         let many = PAGE_SIZE as i64 + 50;
         for n in 0..2 * many {
-            let session = Session { closed: true, ..fixture::session(n) };
+            let session = SandboxCheckout { closed: true, ..fixture::session(n) };
             put(
                 session_key(&format!("cs_{:03}", n * 7 % (2 * many))),
                 super::super::session_json(&session),
@@ -153,7 +154,7 @@ mod tests {
         };
         let sessions = list("session/").await;
         let young = |text: &str| {
-            serde_json::from_str::<Session>(text).expect("a session").expires_at >= many
+            serde_json::from_str::<SandboxCheckout>(text).expect("a session").expires_at >= many
         };
         assert!(
             sessions.len() == many as usize && sessions.iter().all(|(_, text)| young(text)),

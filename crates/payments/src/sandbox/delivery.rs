@@ -10,7 +10,7 @@ use std::time::Duration;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_base::signing;
 use doorbuster_core::Millis;
-use doorbuster_core::limits::backoff_ms;
+use doorbuster_core::backoff::backoff_ms;
 use doorbuster_engine::engine::EngineError;
 use doorbuster_engine::outage_log;
 
@@ -34,7 +34,11 @@ const SENT: &str = "done";
 impl Sandbox {
     /// Announces that `session` will have a message to send at `due`. Returns the announcement's
     /// key.
-    pub(super) async fn announce(&self, session: &str, due: Millis) -> Result<String, EngineError> {
+    pub(super) async fn schedule_message(
+        &self,
+        session: &str,
+        due: Millis,
+    ) -> Result<String, EngineError> {
         let key = format!("due/{:020}/{session}/{:016x}", due.0.max(0), rand::random::<u64>());
         self.node.store().sandbox_swap(key.clone(), None, String::new()).await?;
         Ok(key)
@@ -106,7 +110,7 @@ impl Sandbox {
             }
             let is_taken = self.send(&post.id, &post.body).await;
             if is_taken {
-                failpoint::pass(Failpoint::SandboxPosted);
+                failpoint::reach(Failpoint::SandboxPosted);
             }
             let done = self.update_session(id, |session| {
                 let known = session.posts.iter_mut().find(|known| known.id == post.id)?;

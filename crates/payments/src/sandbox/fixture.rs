@@ -1,9 +1,9 @@
 //! Fixtures for the sandbox's tests.
-use super::Session;
+use super::SandboxCheckout;
 
 /// Returns a checkout without payments.
-pub(super) fn session(expires_at: i64) -> Session {
-    Session {
+pub(super) fn session(expires_at: i64) -> SandboxCheckout {
+    SandboxCheckout {
         order: String::new(),
         title: String::new(),
         units: 1,

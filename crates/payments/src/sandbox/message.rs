@@ -116,7 +116,7 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
                 Some(id) => RefundId(id),
                 None => RefundId::for_payment(&PaymentId(required_text(data, "payment")?)),
             };
-            let news = match settled_or_failed {
+            let update = match settled_or_failed {
                 "refund.settled" => RefundUpdate::Settled,
                 _ => {
                     let why = data
@@ -134,12 +134,12 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
             let payment = optional_text(data, "payment")
                 .ok()
                 .flatten()
-                .filter(|_| news == RefundUpdate::Settled);
+                .filter(|_| update == RefundUpdate::Settled);
             // `payment` and `amount` are optional here, so an invalid value counts as missing.
             let if_not_ours = payment.map(|payment| {
                 reversal(event.clone(), payment, ReversalKind::Returned, money(data).ok().flatten())
             });
-            Ok(ProviderMessage::Refund { event, id, news, if_not_ours })
+            Ok(ProviderMessage::Refund { event, id, update, if_not_ours })
         }
     }
 }
@@ -217,7 +217,7 @@ mod tests {
         let settled = |id, money| ProviderMessage::Refund {
             event: "m".into(),
             id,
-            news: RefundUpdate::Settled,
+            update: RefundUpdate::Settled,
             if_not_ours: Some(returned(money)),
         };
         let expected = settled(RefundId("ref_1".into()), Some(yuan(100)));
@@ -235,11 +235,11 @@ mod tests {
         assert_eq!(read("m", by_payment), Ok(settled(id, None)));
         let failed =
             br#"{"type":"refund.failed","data":{"refund":"r","reason":"no\u0000t\n now"}}"#;
-        let Ok(ProviderMessage::Refund { news, .. }) = read("m", failed) else {
+        let Ok(ProviderMessage::Refund { update, .. }) = read("m", failed) else {
             panic!("a refund")
         };
         assert_eq!(
-            news,
+            update,
             RefundUpdate::Failed("not now".to_owned()),
             "the reason must contain no NUL character, because PostgreSQL cannot store it"
         );

@@ -109,18 +109,16 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             })
         }
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
-            let (event, news) = (event.to_owned(), refund_news(object));
+            let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
                 // A person may have refunded a part of the payment, so the amount is also reported.
-                let news = match object["amount"].as_i64().filter(|_| news == RefundUpdate::Settled)
-                {
-                    Some(minor) => RefundUpdate::Arrived(minor),
-                    None => news,
-                };
+                let is_settled = update == RefundUpdate::Settled;
+                let arrived = object["amount"].as_i64().filter(|_| is_settled);
+                let update = arrived.map_or(update, RefundUpdate::Arrived);
                 return Ok(ProviderMessage::Refund {
                     event,
                     id: RefundId(id.to_owned()),
-                    news,
+                    update,
                     if_not_ours: None,
                 });
             }
@@ -128,14 +126,14 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             let Some(payment) = object["payment_intent"].as_str() else {
                 return Ok(ProviderMessage::Unused);
             };
-            let lost = matches!(news, RefundUpdate::CameBack(_));
+            let lost = matches!(update, RefundUpdate::CameBack(_));
             let id = RefundId::for_payment(&PaymentId(payment.to_owned()));
             let if_not_ours =
                 read_reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
             Ok(ProviderMessage::Refund {
                 event,
                 id,
-                news: RefundUpdate::CheckAgain { lost },
+                update: RefundUpdate::CheckAgain { lost },
                 if_not_ours,
             })
         }
@@ -246,7 +244,7 @@ fn is_ours(session: &Value, mark: &str) -> bool {
 }
 
 /// Reads the progress of a refund.
-pub(super) fn refund_news(refund: &Value) -> RefundUpdate {
+pub(super) fn refund_update(refund: &Value) -> RefundUpdate {
     match refund["status"].as_str() {
         Some("succeeded") => RefundUpdate::Settled,
         Some("failed" | "canceled") => {
@@ -354,7 +352,7 @@ mod tests {
         let id = RefundId::for_payment(&PaymentId("pi_1".into()));
         let Ok(ProviderMessage::Refund {
             id: found,
-            news: RefundUpdate::CheckAgain { lost: false },
+            update: RefundUpdate::CheckAgain { lost: false },
             if_not_ours,
             ..
         }) = event("refund.updated", &refund)
@@ -365,17 +363,17 @@ mod tests {
         let mut ours = refund.clone();
         ours["metadata"] = json!({"refund": "ref_1"});
         let settled = |message| {
-            matches!(
-                message,
-                Ok(ProviderMessage::Refund { if_not_ours: None, news: RefundUpdate::Settled, .. })
-            )
+            let Ok(ProviderMessage::Refund { if_not_ours, update, .. }) = message else {
+                return false;
+            };
+            if_not_ours.is_none() && update == RefundUpdate::Settled
         };
         assert!(settled(event("refund.updated", &ours)));
         ours["amount"] = json!(12);
-        let Ok(ProviderMessage::Refund { news, .. }) = event("refund.updated", &ours) else {
+        let Ok(ProviderMessage::Refund { update, .. }) = event("refund.updated", &ours) else {
             panic!("ours")
         };
-        assert_eq!(news, RefundUpdate::Arrived(12));
+        assert_eq!(update, RefundUpdate::Arrived(12));
         let charge = json!({"id": "ch_1", "payment_intent": "pi_1", "amount": 100, "amount_refunded": 40, "currency": "cny"});
         let Ok(ProviderMessage::Reversed { reversal: back, order: None }) =
             event("charge.refunded", &charge)
@@ -456,9 +454,9 @@ mod tests {
             "an order id must not contain a control character"
         );
         let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed", "failure_reason": "lost\u{0}card", "metadata": {"refund": "ref_1"}});
-        let Ok(ProviderMessage::Refund { news, .. }) = event("refund.failed", &failed) else {
+        let Ok(ProviderMessage::Refund { update, .. }) = event("refund.failed", &failed) else {
             panic!("a refund")
         };
-        assert_eq!(news, RefundUpdate::CameBack("Stripe's refund failed: lostcard".to_owned()));
+        assert_eq!(update, RefundUpdate::CameBack("Stripe's refund failed: lostcard".to_owned()));
     }
 }

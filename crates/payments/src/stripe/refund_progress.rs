@@ -55,5 +55,5 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
     // The refund for `refund` failed or was cancelled. If Stripe has no such refund, a refund of
     // the whole payment shows the progress.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
-    made.map(event::refund_news)
+    made.map(event::refund_update)
 }

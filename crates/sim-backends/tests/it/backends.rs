@@ -12,7 +12,7 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_sim::recorded::{RecordedRun, id_key};
 use doorbuster_sim_backends::{StoreSetup, compare_slots, compare_store};
 use doorbuster_slots::{RedisOptions, Slots};
-use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
+use doorbuster_store::{KnownHistories, PostgresOptions, SqliteOptions, Store};
 use doorbuster_testkit::{postgres, tool};
 use tokio::runtime::{Builder, Runtime};
 
@@ -157,7 +157,7 @@ fn a_store_in_postgresql_behaves_like_the_model() {
             follows: Arc::new(|_| true),
             on_fatal,
             allow_fsync_off: true,
-            history: HistoryMemory::default(),
+            history: KnownHistories::default(),
         };
         Store::open_postgres(options).await.map_err(|e| e.to_string())
     };

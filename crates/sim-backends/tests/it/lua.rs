@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use doorbuster_core::slot::SlotBounds;
-use doorbuster_core::{Delivery, SlotKey, Token};
+use doorbuster_core::{QueuedTicket, SlotKey, Token};
 use doorbuster_sim::profile;
 use doorbuster_sim::recorded::{RecordedRun, id_key};
 use doorbuster_sim::state::{Call, RecordedCall, SlotReply};
@@ -93,7 +93,7 @@ impl LuaSlot {
         at_most: usize,
         expected: &SlotReply,
         positions: &mut Positions,
-    ) -> Result<Vec<Delivery>, SlotError> {
+    ) -> Result<Vec<QueuedTicket>, SlotError> {
         let mut taken = self.slot.take(at_most)?;
         if let SlotReply::Taken(expected) = expected {
             for (here, there) in taken.iter_mut().zip(expected) {

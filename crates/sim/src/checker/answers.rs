@@ -52,7 +52,7 @@ impl Checker {
 
     /// Checks the invariant I9: the queue of a slot is bounded. In some simulated sales the bound
     /// is small, so that runs reach it. Also checks that a stopped slot issues no ticket.
-    pub(crate) fn bounds(&mut self, stopped: bool, queue: usize, tight: u8) {
+    pub(crate) fn ticket_queued(&mut self, stopped: bool, queue: usize, tight: u8) {
         self.check(!stopped, "stop", || "a stopped slot issued a ticket".into());
         self.check(tight == 0 || queue <= usize::from(tight), "I9", || {
             format!("a queue has {queue} tickets, but its bound is {tight}")
@@ -194,7 +194,7 @@ impl Checker {
                 && store.verdict(id).is_none()
         });
         if let Some(id) = known.filter(|_| !self.faulty) {
-            self.find("last try", || {
+            self.record_finding("last try", || {
                 format!("{purchase:?} was refused, although a slot still has its ticket {id}")
             });
         }

@@ -47,7 +47,7 @@ impl Checker {
             let written = ExpectedEvent { what: event.what, about: ordering_key(event) };
             match self.deliveries.due.iter().position(|due| *due == written) {
                 Some(at) => drop(self.deliveries.due.swap_remove(at)),
-                None => self.find("history", || {
+                None => self.record_finding("history", || {
                     format!("nothing changed, but the event {written:?} was written")
                 }),
             }
@@ -64,7 +64,7 @@ impl Checker {
         }
         self.deliveries.events = model.events.len();
         if let Some(due) = self.deliveries.due.pop() {
-            self.find("history", || format!("the event {due:?} was not written"));
+            self.record_finding("history", || format!("the event {due:?} was not written"));
         }
         self.deliveries.due.clear();
     }
@@ -130,7 +130,7 @@ impl Checker {
     }
 
     /// Checks a move of an endpoint's position.
-    pub(crate) fn advanced(&mut self, back: bool, pending: usize, bound: usize) {
+    pub(crate) fn endpoint_position_moved(&mut self, back: bool, pending: usize, bound: usize) {
         self.check(!back, "position", || "an endpoint's position went back".into());
         self.check(pending <= bound, "I9", || {
             format!("{pending} events wait for one endpoint, but the bound is {bound}")

@@ -9,7 +9,7 @@ use doorbuster_core::{ItemId, Millis, OrderState, Stock};
 
 use super::Checker;
 use super::rows_before::RowsBefore;
-use crate::state::{MoneyBack, Provider};
+use crate::state::{Provider, ProviderRefund};
 use crate::store::{SimStore, Tx, TxResult};
 
 /// After this many failed requests, a refund is given up.
@@ -90,7 +90,7 @@ impl Checker {
                     )
                 });
             }
-            (Tx::SettleRefund(_, id, news, _), TxResult::Taken(took)) => {
+            (Tx::SettleRefund(_, id, update, _), TxResult::Taken(took)) => {
                 let now = store.model.refunds.get(id);
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
@@ -105,7 +105,7 @@ impl Checker {
                 // must query the provider instead of believing the message.
                 if before.refund.as_ref().is_some_and(is_doubted)
                     && matches!(
-                        news,
+                        update,
                         RefundUpdate::Accepted { .. }
                             | RefundUpdate::Settled
                             | RefundUpdate::Arrived(_)
@@ -115,16 +115,16 @@ impl Checker {
                         now.is_some_and(|r| r.state == RefundState::Pending && is_doubted(r));
                     return self.check(waits, "refund", || {
                         format!(
-                            "the message {news:?} changed the refund from {:?} to {now:?} without \
+                            "the message {update:?} changed the refund from {:?} to {now:?} without \
                              a query to the provider",
                             before.refund
                         )
                     });
                 }
-                self.refund_news(news, before, now);
+                self.refund_update(update, before, now);
             }
-            (Tx::AnswerRefund(sent, news, at), _) => {
-                self.refund_answer((sent, news, *at), before, store.model.refunds.get(&sent.id));
+            (Tx::AnswerRefund(sent, update, at), _) => {
+                self.refund_answer((sent, update, *at), before, store.model.refunds.get(&sent.id));
             }
             _ => self.checkouts(store, tx, done, before),
         }
@@ -167,7 +167,7 @@ impl Checker {
         });
     }
 
-    fn refund_news(&mut self, news: &RefundUpdate, before: &RowsBefore, now: Option<&Refund>) {
+    fn refund_update(&mut self, update: &RefundUpdate, before: &RowsBefore, now: Option<&Refund>) {
         let (Some(was), Some(now)) = (&before.refund, now) else {
             return self.check(before.refund.is_none() && now.is_none(), "I5", || {
                 "a message created or deleted a refund".into()
@@ -175,12 +175,12 @@ impl Checker {
         };
         let is_over = was.state == RefundState::Settled
             || (was.state == RefundState::Failed && came_back(was));
-        if is_over && !matches!(news, RefundUpdate::CameBack(_)) {
+        if is_over && !matches!(update, RefundUpdate::CameBack(_)) {
             return self.check(was == now, "I5", || {
                 format!("the refund {was:?} was final, but changed to {now:?}")
             });
         }
-        let expected = match news {
+        let expected = match update {
             RefundUpdate::Accepted { .. } => RefundState::Pending,
             RefundUpdate::Arrived(minor) if *minor < was.money.minor => RefundState::Pending,
             RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundState::Settled,
@@ -190,7 +190,7 @@ impl Checker {
             RefundUpdate::CheckAgain { .. } => RefundState::Pending,
         };
         self.check(now.state == expected, "refund", || {
-            format!("the message {news:?} changed the refund from {was:?} to {now:?}")
+            format!("the message {update:?} changed the refund from {was:?} to {now:?}")
         });
         if expected == RefundState::Failed {
             self.count_case("refund given up");
@@ -202,15 +202,15 @@ impl Checker {
     /// immediately.
     fn refund_answer(
         &mut self,
-        (sent, news, at): (&Refund, &RefundUpdate, Millis),
+        (sent, update, at): (&Refund, &RefundUpdate, Millis),
         before: &RowsBefore,
         now: Option<&Refund>,
     ) {
-        let is_late = |was: &&Refund| *was != sent && !matches!(news, RefundUpdate::Failed(_));
+        let is_late = |was: &&Refund| *was != sent && !matches!(update, RefundUpdate::Failed(_));
         let Some(was) = before.refund.as_ref().filter(is_late) else {
-            return self.refund_news(news, before, now);
+            return self.refund_update(update, before, now);
         };
-        let asks = match news {
+        let asks = match update {
             RefundUpdate::Accepted { .. } | RefundUpdate::Settled => {
                 was.state != RefundState::Settled && !came_back(was)
             }
@@ -222,7 +222,7 @@ impl Checker {
         let right = if asks { now.is_some_and(is_asked) } else { now == Some(was) };
         self.check(right, "refund", || {
             format!(
-                "the late answer {news:?} to the request {sent:?} changed the refund from {was:?} \
+                "the late answer {update:?} to the request {sent:?} changed the refund from {was:?} \
                  to {now:?}"
             )
         });
@@ -254,7 +254,7 @@ impl Checker {
         }
         let lone = model.refunds.values().find(|r| !model.payments.contains_key(&r.payment));
         if let Some(refund) = lone {
-            self.find("I5", || format!("the refund {refund:?} has no payment"));
+            self.record_finding("I5", || format!("the refund {refund:?} has no payment"));
         }
     }
 
@@ -275,7 +275,9 @@ impl Checker {
                         || (refund.state == RefundState::Pending && refund.accepted && may_ask);
                     if !same || !stays {
                         let was = was.clone();
-                        self.find("I5", || format!("refund {was:?} must not become {refund:?}"));
+                        self.record_finding("I5", || {
+                            format!("refund {was:?} must not become {refund:?}")
+                        });
                     }
                 }
                 None => new.push(refund.id.clone()),
@@ -288,7 +290,12 @@ impl Checker {
     /// Checks a refund that the provider sends. The provider may send a refund only for a payment
     /// that the store marks as refunded. This refund must be the payment's only refund, and must
     /// have the full amount.
-    pub(crate) fn refund_sent(&mut self, store: &SimStore, provider: &Provider, back: &MoneyBack) {
+    pub(crate) fn refund_sent(
+        &mut self,
+        store: &SimStore,
+        provider: &Provider,
+        back: &ProviderRefund,
+    ) {
         let twice = provider.backs.iter().any(|b| b.payment == back.payment && !b.came_back);
         self.check(!twice, "I5", || {
             format!("the provider sent a second refund of the same payment: {back:?}")
@@ -328,7 +335,7 @@ impl Checker {
         }
         let unsettled = model.refunds.values().find(|r| r.state != RefundState::Settled);
         if let Some(refund) = unsettled {
-            self.find("refund", || {
+            self.record_finding("refund", || {
                 format!("at the end of the run, the refund {refund:?} is not settled")
             });
         }
@@ -350,7 +357,7 @@ impl Checker {
     pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
         let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
         if let Some(order) = waits {
-            self.find("expiry", || {
+            self.record_finding("expiry", || {
                 format!("at the end of the run, the order {order:?} is still reserved")
             });
         }

@@ -23,7 +23,9 @@ impl Checker {
                 continue;
             };
             let Some(view) = view else {
-                self.find("I6", || format!("at the end of the run, slot {at} has no epoch"));
+                self.record_finding("I6", || {
+                    format!("at the end of the run, slot {at} has no epoch")
+                });
                 continue;
             };
             let rows = store.model.feed.keys().filter(|(g, _)| *g == grant.id).count() as u64;
@@ -53,7 +55,7 @@ impl Checker {
         let held =
             store.model.grants.values().find(|g| g.open && slots.contains(&g.slot)).map(|g| g.slot);
         if let Some(slot) = held {
-            self.find("lease", || {
+            self.record_finding("lease", || {
                 format!("slot {slot} was lost with its node, but its grant is open")
             });
         }
@@ -64,8 +66,9 @@ impl Checker {
         for (id, _) in &self.handed {
             if store.verdict(id).is_none() {
                 let id = *id;
-                return self
-                    .find("I8", || format!("a buyer received the id {id}, but it has no verdict"));
+                return self.record_finding("I8", || {
+                    format!("a buyer received the id {id}, but it has no verdict")
+                });
             }
         }
     }

@@ -219,7 +219,7 @@ impl Checker {
                 && store.verdict(id).is_none()
         });
         if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
-            self.find("drain", || {
+            self.record_finding("drain", || {
                 format!("ticket {id} had no verdict when buyers saw the new phase")
             });
         }
@@ -314,7 +314,7 @@ impl Checker {
                 .get(&handed)
                 .is_some_and(|v| !matches!(v, Verdict::Reserved | Verdict::Order(_)))
         {
-            self.find("ask again", || {
+            self.record_finding("ask again", || {
                 format!("ticket {handed} was refused, but its request got the order {id}")
             });
         }

@@ -1,7 +1,7 @@
 //! Checks the counters of slots, the portions that slots get, the partitions, and the leases. This
 //! file has its own version of the rules about them. Each step of a slot and each decision of a
 //! leader is compared with this version.
-use doorbuster_core::respread::{SlotDrainStep, SlotShare};
+use doorbuster_core::respread::{SlotDrainStep, SpreadSlot};
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{Counter, FeedRow, ItemId, Millis, SlotKey, Spread};
@@ -109,7 +109,7 @@ impl Checker {
 
     /// Checks that each new slot gets its initial portion. If the stock is too small for these
     /// portions, the slots get equal parts.
-    pub(crate) fn warmed_up(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
+    pub(crate) fn initial_portions_given(&mut self, spread: &Spread, total: u64, shares: &[u64]) {
         let (least, most) =
             (shares.iter().min().copied().unwrap_or(0), shares.iter().max().copied().unwrap_or(0));
         let all = total.min(spread.initial * shares.len() as u64);
@@ -213,7 +213,7 @@ impl Checker {
     pub(crate) fn left_slots_at_rest(&mut self, store: &SimStore, left: &[SlotKey]) {
         let open = store.model.grants.values().find(|g| g.open && left.contains(&g.slot));
         if let Some(grant) = open {
-            self.find("leave", || {
+            self.record_finding("leave", || {
                 format!("a slot outside the spread has an open grant: {grant:?}")
             });
         }
@@ -226,7 +226,7 @@ impl Checker {
         item: ItemId,
         limit: u64,
         initial: u64,
-        shares: &[SlotShare],
+        shares: &[SpreadSlot],
     ) {
         let all: u64 = shares.iter().map(|share| share.available).sum();
         let average = all / (shares.len() as u64).max(1);

@@ -225,7 +225,7 @@ impl Checker {
     fn end(&mut self, id: &TicketId, state: WaitlistState, how: &'static str) {
         let at = self.waitlists.waiting.iter().position(|s| s.id == *id);
         let Some(at) = at else {
-            return self.find("waitlist", || {
+            return self.record_finding("waitlist", || {
                 format!("entry {id} changed to {}, but did not wait before", state.as_str())
             });
         };

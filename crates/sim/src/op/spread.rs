@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 /// One operation of an operator or a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Respread {
+pub enum SpreadOp {
     /// An operator changes an item's partitions.
     Set {
         /// The item.

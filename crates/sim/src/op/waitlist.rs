@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 /// One operation of a waiting buyer, an operator or a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Waitlist {
+pub enum WaitlistOp {
     /// A buyer joins the waitlist under a key.
     Join {
         /// The buyer.

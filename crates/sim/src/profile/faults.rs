@@ -2,10 +2,10 @@
 //! moves to a new epoch.
 use super::{Profile, below_four};
 use crate::op::Op;
-use crate::op::spread::Respread;
+use crate::op::spread::SpreadOp;
 use crate::rng::SimRng;
 
-pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
+pub(super) fn epoch_op(_: Profile, rng: &mut SimRng) -> Op {
     let (leader, slot) = (below_four(rng), below_four(rng));
     match rng.below(4) {
         0 => Op::Lapse { leader, slot },
@@ -17,13 +17,13 @@ pub(super) fn rolls(_: Profile, rng: &mut SimRng) -> Op {
 pub(super) fn respread(_: Profile, rng: &mut SimRng) -> Op {
     let (leader, item) = (below_four(rng), below_four(rng));
     match rng.below(8) {
-        0 | 1 => Op::Respread(Respread::Set {
+        0 | 1 => Op::Respread(SpreadOp::Set {
             item,
             partitions: below_four(rng),
             choose: rng.below(3) as u8,
         }),
         2 => Op::Round { node: leader, item },
-        _ => Op::Respread(Respread::Leave { leader, slot: below_four(rng) }),
+        _ => Op::Respread(SpreadOp::Leave { leader, slot: below_four(rng) }),
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn narrowing_scene(profile: Profile, rng: &mut SimRng) -> Vec<Op> {
     let (buyer, key) = (rng.below(6) as u8, rng.below(6) as u8);
     let buy = Op::Buy { node, buyer, key, item, units: rng.in_range(1, 3) as u8 };
     let arrive = Op::DeliverMany { count: 12 };
-    let narrow = Respread::Set { item, partitions: 0, choose: rng.below(3) as u8 };
+    let narrow = SpreadOp::Set { item, partitions: 0, choose: rng.below(3) as u8 };
     vec![
         buy,
         arrive,

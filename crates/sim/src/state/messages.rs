@@ -5,7 +5,7 @@ use std::sync::Arc;
 use doorbuster_core::money::Capture;
 use doorbuster_core::slot::{TicketAnswer, TicketRequest};
 use doorbuster_core::{
-    Delivery, Epoch, FeedRow, GrantId, ItemId, Millis, Phase, RecallId, TicketId, Verdict,
+    Epoch, FeedRow, GrantId, ItemId, Millis, Phase, QueuedTicket, RecallId, TicketId, Verdict,
 };
 use doorbuster_steps::late_payment::{self, Effect as PaymentEffect, LatePayment};
 use doorbuster_steps::pool_recall::{Effect as PoolEffect, PoolRecall};
@@ -52,14 +52,14 @@ pub(crate) struct ItemRound {
 pub(crate) struct UnitsAction {
     pub(crate) node: u8,
     pub(crate) item: ItemId,
-    pub(crate) steps: UnitsSteps,
+    pub(crate) steps: StockAction,
     /// The recall that the action waits for, and the recall's next effect.
     pub(crate) recall: Option<(PoolRecall, PoolEffect)>,
 }
 
 /// An action, for example a late payment, that may need more units than the pool has.
 #[derive(Clone, Debug)]
-pub(crate) enum UnitsSteps {
+pub(crate) enum StockAction {
     /// A payment of an ended order.
     Payment {
         charge: usize,
@@ -72,7 +72,7 @@ pub(crate) enum UnitsSteps {
     Total { delta: i64, steps: TotalChange, effect: TotalEffect },
 }
 
-impl UnitsSteps {
+impl StockAction {
     /// Continues the action. `recalled` is the number of units that a recall moved. `None` means
     /// that a wait is over.
     pub(crate) fn resume(&mut self, recalled: Option<u64>, now: Millis) {
@@ -99,8 +99,8 @@ impl UnitsAction {
     /// Returns the leader that waits for the action. If the leader fails, the action is lost.
     pub(crate) fn leader(&self) -> Option<u8> {
         match &self.steps {
-            UnitsSteps::Payment { after, .. } => Some(after.as_ref()?.leader),
-            UnitsSteps::Total { .. } => None,
+            StockAction::Payment { after, .. } => Some(after.as_ref()?.leader),
+            StockAction::Total { .. } => None,
         }
     }
 }
@@ -121,7 +121,7 @@ pub(crate) struct Drain {
 #[derive(Clone, Debug)]
 pub(crate) struct Settling {
     pub(crate) slot: usize,
-    pub(crate) batch: Arc<[Delivery]>,
+    pub(crate) batch: Arc<[QueuedTicket]>,
     pub(crate) steps: Sequence<settlement::Effect>,
 }
 
@@ -137,7 +137,7 @@ pub(crate) enum Message {
     /// A settler's transaction.
     Settle { xid: u64, settling: Settling },
     /// Settler to slot.
-    Acknowledge { slot: usize, batch: Arc<[Delivery]> },
+    Acknowledge { slot: usize, batch: Arc<[QueuedTicket]> },
     /// Settler to node.
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// The next effect of a slot's start.

@@ -25,7 +25,7 @@ pub(crate) enum MoneyMessage {
     /// A leader requests a refund, or asks for its state.
     Refund { leader: u8, refund: Refund },
     /// The provider's answer about a refund. `requested` is the refund at the time of the query.
-    RefundAnswered { leader: u8, requested: Refund, news: RefundUpdate },
+    RefundAnswered { leader: u8, requested: Refund, update: RefundUpdate },
 }
 
 impl MoneyMessage {

@@ -33,7 +33,7 @@ pub(crate) struct Session {
 
 /// A refund in the provider's records.
 #[derive(Clone, Debug)]
-pub(crate) struct MoneyBack {
+pub(crate) struct ProviderRefund {
     /// The key of the request.
     pub(crate) key: String,
     pub(crate) refund: RefundId,
@@ -44,7 +44,7 @@ pub(crate) struct MoneyBack {
     pub(crate) came_back: bool,
 }
 
-impl MoneyBack {
+impl ProviderRefund {
     pub(crate) fn refund_update(&self) -> RefundUpdate {
         match (self.came_back, self.arrived) {
             (true, _) => RefundUpdate::CameBack("the account is closed".into()),
@@ -70,7 +70,7 @@ pub(crate) enum ProviderMessage {
 pub(crate) struct Provider {
     pub(crate) charges: Vec<Charge>,
     pub(crate) sessions: Vec<Session>,
-    pub(crate) backs: Vec<MoneyBack>,
+    pub(crate) backs: Vec<ProviderRefund>,
     pub(crate) away: bool,
     pub(crate) refuses: u8,
     pub(crate) messages: u64,

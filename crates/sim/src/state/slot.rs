@@ -4,7 +4,7 @@ use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotBounds, SlotView, TicketAnswer,
     TicketRequest,
 };
-use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, ItemId, RecallId, SlotKey, Token};
+use doorbuster_core::{Epoch, FeedRow, GrantId, ItemId, QueuedTicket, RecallId, SlotKey, Token};
 
 use crate::names::NAMES;
 use crate::op::Setup;
@@ -48,7 +48,7 @@ pub enum SlotReply {
     /// The reply to a recall.
     RecallOutcome(RecallOutcome),
     /// The taken tickets.
-    Taken(Vec<Delivery>),
+    Taken(Vec<QueuedTicket>),
 }
 
 /// A slot with its saved copy.

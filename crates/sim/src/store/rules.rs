@@ -42,12 +42,12 @@ pub fn run<L: Ledger>(ledger: &mut L, key: &IdKey, tx: &Tx) -> Result<TxResult, 
         Tx::FailPayment(capture, now) => {
             TxResult::Taken(money::record_failure(ledger, capture, *now)?)
         }
-        Tx::SettleRefund(event, id, news, now) => TxResult::Taken(
-            money::settle_refund(ledger, PROVIDER, event, id, news, *now)?
+        Tx::SettleRefund(event, id, update, now) => TxResult::Taken(
+            money::apply_refund_message(ledger, PROVIDER, event, id, update, *now)?
                 == money::RefundMessageOutcome::Applied,
         ),
-        Tx::AnswerRefund(requested, news, now) => {
-            TxResult::Refund(money::answer_refund(ledger, requested, news, *now)?)
+        Tx::AnswerRefund(requested, update, now) => {
+            TxResult::Refund(money::apply_refund_answer(ledger, requested, update, *now)?)
         }
         Tx::RetryRefund(id, now) => TxResult::Refund(money::retry_refund(ledger, id, *now)?),
         Tx::KeepCheckout(checkout) => TxResult::Kept(money::keep_checkout(ledger, checkout)?),

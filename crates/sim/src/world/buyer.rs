@@ -48,7 +48,7 @@ impl World {
 
     /// Ends an attempt's wait for its verdict, as if the waiting time were over. The node then
     /// answers `202`.
-    pub(crate) fn hand_out(&mut self, attempt: u8) {
+    pub(crate) fn end_verdict_wait(&mut self, attempt: u8) {
         if let Some(i) = self.pick(attempt, |s| matches!(s, AttemptState::Waiting { .. })) {
             self.drive(i, Input::Elapsed);
         }

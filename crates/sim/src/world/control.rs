@@ -5,7 +5,7 @@ use std::sync::Arc;
 use doorbuster_core::rows::{Recall, RecallTarget};
 use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotView};
 use doorbuster_core::{CloseCause, Counter, FeedRow, Grant, GrantId, ItemId, RecallId, Seq};
-use doorbuster_steps::feed::{self, Feed};
+use doorbuster_steps::feed::{self, SlotFeed};
 use doorbuster_steps::slot_start::{Effect, Input, SlotStart, StartOutcome};
 
 use super::World;
@@ -133,7 +133,7 @@ impl World {
         if !self.may_begin_recall() {
             return;
         }
-        let id = RecallId(self.draw() >> 1);
+        let id = RecallId(self.next_id_bits() >> 1);
         self.send(Message::Commit { leader, tx: Tx::RecallBegin(id, from, target, units) });
     }
 
@@ -171,7 +171,7 @@ impl World {
     /// `None` if the slot does not have the grant.
     pub(super) fn feed_slot(&mut self, grant: &Grant, applied: Seq) -> Option<SlotView> {
         let slot = self.place_of(grant.slot)?;
-        let (mut feed, mut effect) = Feed::begin(applied);
+        let (mut feed, mut effect) = SlotFeed::begin(applied);
         loop {
             effect = feed.next(match effect {
                 feed::Effect::ReadRows(after) => {
@@ -204,7 +204,7 @@ impl World {
         if !self.may_begin_recall() {
             return None;
         }
-        let id = RecallId(self.draw() >> 1);
+        let id = RecallId(self.next_id_bits() >> 1);
         match self.commit(Tx::RecallBegin(id, from, target, units)) {
             TxResult::Recall(recall) => recall,
             _ => None,

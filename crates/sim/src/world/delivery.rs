@@ -78,7 +78,7 @@ impl World {
         }
         let Some(it) = memories[e].as_mut().filter(|it| it.waits_for.is_none()) else { return };
         for (position, outcome) in it.outcomes.drain(..) {
-            it.results.extend(it.queue.done(position, outcome, self.mono, 0));
+            it.results.extend(it.queue.record(position, outcome, self.mono, 0));
         }
         self.continue_turn(w, e, delivery::effects());
     }
@@ -122,7 +122,7 @@ impl World {
     fn read_events(&mut self, queue: &mut DeliveryQueue) {
         for (at, event) in self.events_after(queue.read_after(), queue.free_capacity()) {
             let word = ordering_key(&self.store.model.events[event]);
-            queue.read(at, &word, true);
+            queue.add(at, &word, true);
         }
     }
 
@@ -216,11 +216,11 @@ impl World {
         }
         let back = progress.to < it.position;
         it.position = progress.to;
-        for parcel in &progress.failed {
-            it.rows.insert(parcel.position, parcel.clone());
+        for delivery in &progress.failed {
+            it.rows.insert(delivery.position, delivery.clone());
         }
         let pending = it.rows.values().filter(|r| !r.dead).count();
-        self.checker.advanced(back, pending, bounds(endpoint).pending);
+        self.checker.endpoint_position_moved(back, pending, bounds(endpoint).pending);
         true
     }
 
@@ -239,7 +239,7 @@ impl World {
         self.checker.row_changed(was_dead);
         match note {
             RowChange::Delivered(_) => drop(rows.remove(&position)),
-            RowChange::Pending(parcel) => drop(rows.insert(position, parcel)),
+            RowChange::Pending(delivery) => drop(rows.insert(position, delivery)),
         }
     }
 

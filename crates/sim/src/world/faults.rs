@@ -114,7 +114,7 @@ impl World {
         self.call(slot, Call::Save);
     }
 
-    pub(crate) fn swap(&mut self, slot: u8) {
+    pub(crate) fn swap_in_saved_copy(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
         if self.places[slot].kept.is_some() {
             self.call(slot, Call::Swap);

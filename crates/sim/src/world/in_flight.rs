@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    pub(crate) fn late(&mut self, pick: u8) {
+    pub(crate) fn deliver_delayed(&mut self, pick: u8) {
         if let Some(i) = usize::from(pick).checked_rem(self.late.len()) {
             let message = self.late.remove(i);
             self.receive(message);
@@ -175,7 +175,7 @@ impl World {
         };
         if let TicketAnswer::Issued(ticket) = &answer {
             let queue = self.places[slot].slot.view().map_or(0, |v| v.unacknowledged);
-            self.checker.bounds(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
+            self.checker.ticket_queued(before.is_some_and(|v| v.stopped), queue, self.setup.tight);
             let purchase = self.attempts[attempt].purchase;
             self.checker.ticket_issued(&self.store, &purchase, ticket, request.limit);
         }

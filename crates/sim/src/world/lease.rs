@@ -18,7 +18,7 @@ impl World {
     }
 
     /// Returns this node if it runs, and otherwise the next running node, as a load balancer does.
-    pub(crate) fn living(&self, node: u8) -> u8 {
+    pub(crate) fn running_node_from(&self, node: u8) -> u8 {
         let nodes = self.setup.nodes;
         (0..nodes)
             .map(|step| (node + step) % nodes)
@@ -150,7 +150,7 @@ impl World {
         let dead = self.nodes.iter().filter(|n| n.is_dead).map(|n| n.until).max();
         self.now = self.now.max(dead.map_or(self.now, |until| until.plus(1)));
         (0..self.setup.nodes).for_each(|node| self.renew_lease(node));
-        let seat = self.living(0);
+        let seat = self.running_node_from(0);
         self.close_lapsed_grants(seat);
     }
 }

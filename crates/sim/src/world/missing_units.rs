@@ -15,7 +15,7 @@ use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
 use doorbuster_steps::total_change::{self, TotalChange};
 
 use super::World;
-use crate::state::{AfterPayment, Message, UnitsAction, UnitsSteps};
+use crate::state::{AfterPayment, Message, StockAction, UnitsAction};
 use crate::store::{Tx, TxResult};
 
 /// At the end of a run, each action that waits for units waits at most this many times.
@@ -36,7 +36,7 @@ impl World {
         self.checker.count_case("late payment lacks units");
         let (steps, effect) = LatePayment::begin(self.mono);
         let capture = Box::new(capture);
-        let steps = UnitsSteps::Payment { charge, capture, after, steps, effect };
+        let steps = StockAction::Payment { charge, capture, after, steps, effect };
         self.begin_units_action(charge, order.item, steps);
     }
 
@@ -50,12 +50,12 @@ impl World {
     /// Changes an item's total on a node.
     pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {
         let (steps, effect) = TotalChange::begin(delta.unsigned_abs(), self.mono);
-        let steps = UnitsSteps::Total { delta, steps, effect };
+        let steps = StockAction::Total { delta, steps, effect };
         self.begin_units_action(delta.unsigned_abs() as usize, item, steps);
     }
 
-    fn begin_units_action(&mut self, pick: usize, item: ItemId, steps: UnitsSteps) {
-        let node = self.living((pick % usize::from(self.setup.nodes)) as u8);
+    fn begin_units_action(&mut self, pick: usize, item: ItemId, steps: StockAction) {
+        let node = self.running_node_from((pick % usize::from(self.setup.nodes)) as u8);
         self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
     }
 
@@ -65,13 +65,13 @@ impl World {
             return self.continue_pool_recall(action, steps, effect);
         }
         match &action.steps {
-            UnitsSteps::Payment { .. } => self.continue_payment(action),
-            UnitsSteps::Total { .. } => self.continue_total_change(action),
+            StockAction::Payment { .. } => self.continue_payment(action),
+            StockAction::Total { .. } => self.continue_total_change(action),
         }
     }
 
     fn continue_payment(&mut self, mut action: Box<UnitsAction>) {
-        let UnitsSteps::Payment { charge, capture, after, steps, effect } = &mut action.steps
+        let StockAction::Payment { charge, capture, after, steps, effect } = &mut action.steps
         else {
             return;
         };
@@ -102,7 +102,7 @@ impl World {
 
     fn continue_total_change(&mut self, mut action: Box<UnitsAction>) {
         let (node, item) = (action.node, action.item);
-        let UnitsSteps::Total { delta, steps, effect } = &mut action.steps else { return };
+        let StockAction::Total { delta, steps, effect } = &mut action.steps else { return };
         let input = match effect {
             total_change::Effect::Adjust => self.try_to_adjust(item, *delta),
             total_change::Effect::ReadFree => {
@@ -173,7 +173,7 @@ impl World {
         };
         match steps.next(input) {
             Effect::Finish(moved) => {
-                if moved > 0 && matches!(action.steps, UnitsSteps::Payment { .. }) {
+                if moved > 0 && matches!(action.steps, StockAction::Payment { .. }) {
                     self.checker.count_case("recalled for a late payment");
                 }
                 action.steps.resume(Some(moved), self.mono);
@@ -217,7 +217,7 @@ impl World {
             self.end_wait(0);
         }
         let (waiting, flight) = (&self.waiting_actions, &self.flight);
-        self.checker.find("rest", || {
+        self.checker.record_finding("rest", || {
             format!("some actions do not end: waiting {waiting:?}, in flight {flight:?}")
         });
     }

@@ -36,15 +36,15 @@ impl World {
                 self.continue_closing(leader, closing, effect, found)
             }
             MoneyMessage::Refund { leader, refund } => {
-                let news = self.answer_refund_request(&refund);
+                let update = self.answer_refund_request(&refund);
                 self.send(Message::MoneyMessage(MoneyMessage::RefundAnswered {
                     leader,
                     requested: refund,
-                    news,
+                    update,
                 }));
             }
-            MoneyMessage::RefundAnswered { requested, news, .. } => {
-                drop(self.commit(Tx::AnswerRefund(requested, news, self.now)))
+            MoneyMessage::RefundAnswered { requested, update, .. } => {
+                drop(self.commit(Tx::AnswerRefund(requested, update, self.now)))
             }
         }
     }
@@ -70,8 +70,13 @@ impl World {
                 capture.money.minor -= i64::from(charge.is_multiple_of(2));
                 self.commit(Tx::FailPayment(capture, self.now));
             }
-            ProviderMessage::Refund(id, news) => {
-                self.commit(Tx::SettleRefund(event.to_owned(), id.clone(), news.clone(), self.now));
+            ProviderMessage::Refund(id, update) => {
+                self.commit(Tx::SettleRefund(
+                    event.to_owned(),
+                    id.clone(),
+                    update.clone(),
+                    self.now,
+                ));
             }
         }
     }

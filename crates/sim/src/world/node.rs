@@ -16,7 +16,7 @@ use crate::state::{Attempt, AttemptState, Message, Node, Snapshot};
 impl World {
     /// Handles a request that arrives at a node.
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
-        let node = self.living(node);
+        let node = self.running_node_from(node);
         let purchase = BuyerRequest {
             node,
             buyer,
@@ -56,7 +56,7 @@ impl World {
     /// Draws a token for the attempt's next ticket.
     pub(crate) fn renew_token(&mut self, i: usize) {
         let skew = self.nodes[usize::from(self.attempts[i].purchase.node)].skew_ms;
-        self.attempts[i].token = Token(self.draw() >> 16);
+        self.attempts[i].token = Token(self.next_id_bits() >> 16);
         self.attempts[i].decide_by = self.now.plus(skew + DECIDE_WITHIN_MS);
         self.attempts[i].early = None;
     }

@@ -17,7 +17,7 @@ impl World {
             .collect();
         let total = u64::from(self.setup.items[item.0 as usize - 1].total.unwrap_or(0));
         let shares = refill::initial_portions(&spread, total, slots.len());
-        self.checker.warmed_up(&spread, total, &shares);
+        self.checker.initial_portions_given(&spread, total, &shares);
         slots.iter().position(|&i| i == slot).map_or(0, |nth| shares[nth])
     }
 }

@@ -161,7 +161,7 @@ impl World {
             self.run_until_stable();
         }
         let state = self.store.model.orders[&id].state;
-        self.checker.find("undersell", || {
+        self.checker.record_finding("undersell", || {
             format!(
                 "order {id} was paid late while its units were free, but its state is {}",
                 state.as_str()
@@ -192,7 +192,7 @@ impl World {
             }
             self.run_until_stable();
         }
-        self.checker.find("lower", || {
+        self.checker.record_finding("lower", || {
             format!("{free} units are free, but the total cannot be lowered by them")
         });
     }

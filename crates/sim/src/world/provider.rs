@@ -9,7 +9,7 @@ use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundState, Ref
 use super::World;
 use crate::names::NAMES;
 use crate::state::{
-    Charge, Message, MoneyBack, MoneyMessage, ProviderMessage, RECHECK_MS, Session,
+    Charge, Message, MoneyMessage, ProviderMessage, ProviderRefund, RECHECK_MS, Session,
 };
 use crate::store::rules::PROVIDER;
 
@@ -219,7 +219,7 @@ impl World {
             // The request only queries the state, so it sends no money.
             return own().next_back().map_or_else(
                 || RefundUpdate::Failed("no such refund exists".into()),
-                MoneyBack::refund_update,
+                ProviderRefund::refund_update,
             );
         }
         if self.provider.refuses > 0 {
@@ -227,7 +227,7 @@ impl World {
             return RefundUpdate::Failed("refused".into());
         }
         let (payment, money) = (refund.payment.clone(), refund.money.clone());
-        let back = MoneyBack {
+        let back = ProviderRefund {
             key,
             refund: refund.id.clone(),
             payment,
@@ -243,7 +243,7 @@ impl World {
     pub(crate) fn refund_arrives(&mut self, pick: u8, how: u8) {
         let Some(nth) = usize::from(pick).checked_rem(self.provider.backs.len()) else { return };
         let back = &mut self.provider.backs[nth];
-        let news = match how % 8 {
+        let update = match how % 8 {
             _ if back.came_back => back.refund_update(),
             3 if !back.arrived => RefundUpdate::Failed("a payout failed".into()),
             7 => {
@@ -256,10 +256,10 @@ impl World {
             }
         };
         let refund = back.refund.clone();
-        if matches!(news, RefundUpdate::CameBack(_)) {
+        if matches!(update, RefundUpdate::CameBack(_)) {
             self.checker.count_case("came back");
         }
-        let (event, hook) = (self.provider.message_id(), ProviderMessage::Refund(refund, news));
+        let (event, hook) = (self.provider.message_id(), ProviderMessage::Refund(refund, update));
         match how % 8 {
             5 => {
                 self.late.push(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }))
@@ -272,10 +272,10 @@ impl World {
     /// refund as settled.
     pub(crate) fn send_lost_refunds(&mut self) {
         let backs = &self.provider.backs;
-        let is_lost = |b: &&MoneyBack| {
+        let is_lost = |b: &&ProviderRefund| {
             b.came_back && !backs.iter().any(|other| other.refund == b.refund && !other.came_back)
         };
-        let unknown = |b: &&MoneyBack| {
+        let unknown = |b: &&ProviderRefund| {
             let row = self.store.model.refunds.get(&b.refund);
             row.is_some_and(|refund| refund.state == RefundState::Settled)
         };

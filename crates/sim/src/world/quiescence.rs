@@ -31,7 +31,7 @@ impl World {
         self.leases_at_rest();
         self.run_until_stable();
         while !self.late.is_empty() && !self.checker.has_finding() {
-            self.late(0);
+            self.deliver_delayed(0);
         }
         self.run_until_stable();
         self.hand_out_remaining();
@@ -102,7 +102,8 @@ impl World {
                 return;
             }
         }
-        self.checker.find("rest", || "after the last round, some loops still have work".into());
+        self.checker
+            .record_finding("rest", || "after the last round, some loops still have work".into());
     }
 
     /// Lets time pass until every node takes units from the pools again. Returns whether a node had
@@ -149,7 +150,7 @@ impl World {
             self.deliver_all();
         }
         self.reconcile_items();
-        let seat = self.living(0);
+        let seat = self.running_node_from(0);
         self.close_lapsed_grants(seat);
         let pending: Vec<_> = self.store.pending().map(|r| r.id).collect();
         for id in pending {
@@ -254,7 +255,7 @@ impl World {
         };
         let stuck = self.attempts.iter().find(waits).map(|a| (a.purchase, a.state));
         if let Some((purchase, state)) = stuck {
-            self.checker.find("answer", || {
+            self.checker.record_finding("answer", || {
                 format!("{purchase:?} got no answer until the end of the run: {state:?}")
             });
         }

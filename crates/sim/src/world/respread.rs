@@ -1,11 +1,11 @@
 //! Simulates partitions that change while the sale runs. An operator sets the number of partitions.
 //! A leader drains the slots that left the spread, and gives new slots a part of the units.
 use doorbuster_core::ItemId;
-use doorbuster_core::respread::SlotShare;
+use doorbuster_core::respread::SpreadSlot;
 use doorbuster_core::rows::RecallTarget;
 
 use super::World;
-use crate::op::spread::Respread;
+use crate::op::spread::SpreadOp;
 use crate::state::ItemWidth;
 
 impl World {
@@ -48,12 +48,12 @@ impl World {
         (0..self.places.len()).filter(leaves).collect()
     }
 
-    pub(crate) fn respread_op(&mut self, op: Respread) {
+    pub(crate) fn respread_op(&mut self, op: SpreadOp) {
         match op {
-            Respread::Set { item, partitions, choose } => {
+            SpreadOp::Set { item, partitions, choose } => {
                 self.respread(self.item_of(item), partitions, choose)
             }
-            Respread::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
+            SpreadOp::Leave { leader, slot } => self.leave(leader % 2, self.slot_of(slot)),
         }
     }
 
@@ -71,12 +71,12 @@ impl World {
         }
     }
 
-    pub(crate) fn share_of(&self, slot: usize) -> Option<SlotShare> {
+    pub(crate) fn share_of(&self, slot: usize) -> Option<SpreadSlot> {
         let place = &self.places[slot];
         let grant = self.store.open_grant(place.at).filter(|g| g.acked && g.counted)?;
         let view = place.slot.view().filter(|v| v.grant == grant.id)?;
         let into = RecallTarget::Grant(grant.id);
-        Some(SlotShare {
+        Some(SpreadSlot {
             slot: place.at,
             available: view.available,
             is_new: grant.granted == 0 && !self.store.pending().any(|r| r.target == into),
@@ -94,7 +94,7 @@ impl World {
         self.checker.left_slots_at_rest(&self.store, &left);
         for item in 0..self.setup.items.len() {
             let item = ItemId(item as i64 + 1);
-            let shares: Vec<SlotShare> = (0..self.places.len())
+            let shares: Vec<SpreadSlot> = (0..self.places.len())
                 .filter(|&i| {
                     let place = &self.places[i];
                     place.at.item == item && place.node.is_none() && self.is_in_spread(i)

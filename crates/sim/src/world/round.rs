@@ -325,7 +325,7 @@ impl World {
                 Input::Done
             }
             Effect::BeginRecall(units) => {
-                let id = RecallId(self.draw() >> 1);
+                let id = RecallId(self.next_id_bits() >> 1);
                 self.commit(Tx::RecallBegin(id, grant, RecallTarget::Pool, units));
                 Input::Done
             }

@@ -2,7 +2,7 @@
 //! [`doorbuster_steps::settlement`] has the sequence of the effects that settle the tickets.
 
 use doorbuster_core::limits::SETTLE_BATCH_MAX;
-use doorbuster_core::{Delivery, TicketId, Verdict};
+use doorbuster_core::{QueuedTicket, TicketId, Verdict};
 use doorbuster_steps::settlement::{self, Effect};
 
 use super::World;
@@ -58,7 +58,7 @@ impl World {
         self.send(Message::Acknowledge { slot: settling.slot, batch: settling.batch.clone() });
     }
 
-    fn send_verdict(&mut self, delivery: &Delivery, id: TicketId, verdict: Verdict) {
+    fn send_verdict(&mut self, delivery: &QueuedTicket, id: TicketId, verdict: Verdict) {
         self.send(Message::Notice { node: delivery.ticket.node.0 as u8, id, verdict });
     }
 

@@ -67,7 +67,7 @@ impl NodeView for View<'_> {
         None
     }
 
-    fn endings(&self) -> u64 {
+    fn ended_orders(&self) -> u64 {
         0
     }
 

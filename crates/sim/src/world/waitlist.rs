@@ -6,31 +6,31 @@ use doorbuster_core::{ItemId, Phase, TicketId, Token};
 use super::World;
 use super::buyer::operator;
 use crate::names::{BUYERS, KEYS, NAMES};
-use crate::op::waitlist::Waitlist;
+use crate::op::waitlist::WaitlistOp;
 use crate::state::Message;
 use crate::store::{Tx, TxResult};
 
 impl World {
-    pub(crate) fn waitlist_op(&mut self, op: Waitlist) {
+    pub(crate) fn waitlist_op(&mut self, op: WaitlistOp) {
         match op {
-            Waitlist::Join { buyer, key, item } => {
+            WaitlistOp::Join { buyer, key, item } => {
                 self.join(buyer % BUYERS as u8, key % KEYS as u8, self.item_of(item));
             }
-            Waitlist::Leave { place } => {
+            WaitlistOp::Leave { place } => {
                 if let Some(id) = self.nth_entry(place) {
                     self.commit(Tx::Leave(id, self.now));
                 }
             }
-            Waitlist::TakeAway { order } => self.cancel(order, operator()),
-            Waitlist::Serve { leader, item } => {
+            WaitlistOp::TakeAway { order } => self.cancel(order, operator()),
+            WaitlistOp::Serve { leader, item } => {
                 let tx = Tx::Serve(self.item_of(item), self.now);
                 self.send(Message::Commit { leader: leader % 2, tx });
             }
-            Waitlist::End { leader, item } => {
+            WaitlistOp::End { leader, item } => {
                 let tx = Tx::EndWaitlist(self.item_of(item), self.now);
                 self.send(Message::Commit { leader: leader % 2, tx });
             }
-            Waitlist::Ask { place } => self.query_entry(place),
+            WaitlistOp::Ask { place } => self.query_entry(place),
         }
     }
 
@@ -44,7 +44,7 @@ impl World {
             0 => WAITLIST_ENTRIES_MAX,
             tight => u64::from(tight),
         };
-        let (grant, token) = (self.draw_grant(), Token(self.draw() >> 16));
+        let (grant, token) = (self.draw_grant(), Token(self.next_id_bits() >> 16));
         let (buyer, key) =
             (NAMES.buyers[usize::from(buyer)].clone(), NAMES.keys[usize::from(key)].clone());
         let joiner = JoinRequest { buyer, key, grant, token, entries_max };

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use doorbuster_core::rules::Rule;
 use doorbuster_sim::reproduction::{Reproduction, directed_dir, regressions_dir};
-use doorbuster_sim::run::{BrokenSeed, SimPlan, run, run_case, run_seed};
+use doorbuster_sim::run::{FailingSeed, SimPlan, run, run_case, run_seed};
 use doorbuster_sim::{mutants, op, profile};
 
 /// The number of seeds to run, if `DOORBUSTER_SIM_SEEDS` is not set.
@@ -210,7 +210,7 @@ fn a_finding_is_shrunk_to_a_short_list_that_can_be_stored_and_read() {
     let broken =
         run(SimPlan { without: Some(rule), stop_at_first: true, threads: 1, ..plan(MUTANT_SEEDS) })
             .broken;
-    let broken: &BrokenSeed = broken.first().expect("detected within a few seeds");
+    let broken: &FailingSeed = broken.first().expect("detected within a few seeds");
     let shortest = mutants::shortest(broken, Some(rule));
     assert!(shortest.ops.len() < 20, "{} operations", shortest.ops.len());
     assert!(shortest.found.starts_with(broken.finding.what));

@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::limits::{
     BATCH_MAX, BATCH_WRITERS, BATCHER_WAITING_MAX, REPLICAS_WAIT, RESPONSE_MAX, SCRIPT_TICKETS_MAX,
 };
-use super::link::Link;
+use super::link::ServerConnections;
 use super::script::{Script, ScriptForm};
 
 /// The settings that every call needs.
@@ -46,7 +46,7 @@ struct PendingTicket {
 pub(super) struct TicketBatcher(Sender<PendingTicket>);
 
 impl TicketBatcher {
-    pub(super) fn start(link: &Arc<Link>, settings: &Arc<RedisSettings>) -> Self {
+    pub(super) fn start(link: &Arc<ServerConnections>, settings: &Arc<RedisSettings>) -> Self {
         let (sender, receiver) = channel(BATCHER_WAITING_MAX);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..BATCH_WRITERS {
@@ -74,7 +74,7 @@ impl TicketBatcher {
 
 /// A writer with its own connection, so that a slow write does not delay the other writers.
 struct BatchWriter {
-    link: Arc<Link>,
+    link: Arc<ServerConnections>,
     settings: Arc<RedisSettings>,
     connection: Option<MultiplexedConnection>,
 }

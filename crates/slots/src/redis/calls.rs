@@ -88,7 +88,7 @@ pub(super) enum Applied {
 }
 
 /// Parses the reply of `apply.lua` for these rows.
-pub(super) fn applied(
+pub(super) fn parse_apply_reply(
     reply: &Value,
     rows: &[FeedRow],
     found: &FoundRequests,
@@ -130,7 +130,7 @@ pub(super) fn recall(
 }
 
 /// Parses the reply of `recall.lua`.
-pub(super) fn recalled(reply: Value) -> Result<RecallOutcome, RedisFailure> {
+pub(super) fn parse_recall_reply(reply: Value) -> Result<RecallOutcome, RedisFailure> {
     Ok(match codec::array(reply)?.first() {
         Some(taken) => RecallOutcome::Taken(number(taken)?),
         None => RecallOutcome::Refused,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use doorbuster_core::limits::SLOT_QUEUE_AGE_MAX_MS;
 use doorbuster_core::slot::{IssuedTicket, SlotBounds, SlotView, TicketAnswer, TicketRequest};
 use doorbuster_core::{
-    BuyerId, Counter, Delivery, Epoch, GrantId, Millis, NodeId, RequestKey, Seq, SlotKey, Ticket,
-    TicketN, Token, Units,
+    BuyerId, Counter, Epoch, GrantId, Millis, NodeId, QueuedTicket, RequestKey, Seq, SlotKey,
+    Ticket, TicketN, Token, Units,
 };
 use redis::{Cmd, Value};
 
@@ -107,7 +107,7 @@ pub(super) fn ticket_answer(
 
 /// Parses the ticket in a queue entry. Returns `None` if the entry is invalid, or if its ticket is
 /// already acknowledged.
-pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<Delivery> {
+pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<QueuedTicket> {
     let (epoch, n) = id.split_once('-')?;
     let (epoch, n) = (epoch.parse().ok()?, n.parse().ok()?);
     if epoch > EPOCH_MAX || n >> NUMBER_BITS > 0 {
@@ -115,7 +115,7 @@ pub(super) fn delivery(slot: SlotKey, id: &str, fields: Value) -> Option<Deliver
     }
     let fields = array(fields).ok()?;
     let ticket = ticket(slot, n, text(fields.get(1)?).ok()?)?;
-    Some(Delivery { at: position(epoch, n), ticket: Arc::new(ticket) })
+    Some(QueuedTicket { at: position(epoch, n), ticket: Arc::new(ticket) })
 }
 
 /// Parses the ticket of an entry: "grant units decide_by token node buyer key".
@@ -233,7 +233,7 @@ mod tests {
             let fields = vec![bulk(name), bulk(carried.clone())];
             let slot = SlotKey { item: ItemId(1), index: 0 };
             let read = delivery(slot, &id, Value::Array(fields.clone()));
-            if let Some(Delivery { at, ticket: t }) = read {
+            if let Some(QueuedTicket { at, ticket: t }) = read {
                 let number = |text: &str| text.parse::<u64>().expect("a parsed number");
                 let (epoch, n) = id.split_once('-').expect("a parsed id");
                 prop_assert_eq!(entry_id(at), format!("{}-{}", number(epoch), number(n)));

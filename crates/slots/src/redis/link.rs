@@ -16,7 +16,7 @@ use super::script::Scripts;
 
 /// One server.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct ServerConnections {
     pub(super) address: String,
     client: Client,
     pub(super) scripts: Arc<Scripts>,
@@ -27,7 +27,7 @@ pub(super) struct Link {
     broken: Arc<Notify>,
 }
 
-impl Link {
+impl ServerConnections {
     pub(super) fn new(client: Client, scripts: Arc<Scripts>, broken: Arc<Notify>) -> Self {
         let address = client.get_connection_info().addr().to_string();
         Self {

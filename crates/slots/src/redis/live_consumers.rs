@@ -21,7 +21,7 @@ impl LiveConsumers {
 
     /// Parses the answer to `XINFO CONSUMERS`, and returns the dead consumers that have
     /// unacknowledged entries. Returns no consumer while the live consumers are not known.
-    pub(super) fn lost(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
+    pub(super) fn parse_dead_consumers(&self, reply: Value) -> Result<Vec<String>, RedisFailure> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if live.is_empty() {
             return Ok(Vec::new());

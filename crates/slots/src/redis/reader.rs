@@ -146,7 +146,7 @@ impl Reader {
     async fn take_over(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisFailure> {
         let mut command = Cmd::new();
         command.arg("XINFO").arg("CONSUMERS").arg(self.keys.queue()).arg(GROUP);
-        for consumer in self.live.lost(send(connection, &command).await?)? {
+        for consumer in self.live.parse_dead_consumers(send(connection, &command).await?)? {
             loop {
                 let received = pending(&self.keys, &consumer, "-");
                 let ids = pending_ids(send(connection, &received).await?)?;

@@ -17,13 +17,13 @@ use super::failure::{RedisFailure, check_reply, unexpected_reply};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
 use super::limits::{OPEN_MAX, OPEN_PAUSE};
-use super::link::{Link, connect};
+use super::link::{ServerConnections, connect};
 use super::script::Scripts;
 
 /// A server and the batcher of its requests.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) link: Arc<Link>,
+    pub(super) link: Arc<ServerConnections>,
     pub(super) batcher: TicketBatcher,
 }
 
@@ -153,7 +153,8 @@ impl Routes {
     }
 
     fn server_at(&self, client: Client) -> Arc<Server> {
-        let link = Arc::new(Link::new(client, self.scripts.clone(), self.broken.clone()));
+        let link =
+            Arc::new(ServerConnections::new(client, self.scripts.clone(), self.broken.clone()));
         let batcher = TicketBatcher::start(&link, &self.settings);
         Arc::new(Server { link, batcher })
     }
@@ -226,7 +227,7 @@ impl Routes {
     fn read_map(
         &self,
         reply: Value,
-        asked: &Link,
+        asked: &ServerConnections,
         before: &ServerMap,
     ) -> Result<ServerMap, RedisFailure> {
         let mut map = ServerMap::default();

@@ -7,7 +7,9 @@ use std::collections::VecDeque;
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, SlotBounds, SlotView, TicketAnswer, TicketRequest,
 };
-use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, NodeId, RecallId, SlotKey, Token};
+use doorbuster_core::{
+    Epoch, FeedRow, GrantId, IdKey, NodeId, QueuedTicket, RecallId, SlotKey, Token,
+};
 use redis::{Arg, Cmd, Value};
 
 use super::calls::{self, Applied, FoundRequests};
@@ -64,7 +66,7 @@ pub struct ScriptedSlot<H> {
     bounds: SlotBounds,
     consumer: String,
     /// Tickets that were delivered again and not yet taken.
-    redelivered: VecDeque<Delivery>,
+    redelivered: VecDeque<QueuedTicket>,
 }
 
 type Reply<T> = Result<T, SlotError>;
@@ -132,7 +134,7 @@ impl<H: ScriptHost> ScriptedSlot<H> {
         loop {
             let arguments = |call: &mut Cmd| calls::apply(call, &id_key, epoch, rows, &found);
             let reply = self.call(Script::Apply, arguments)?;
-            match calls::applied(&reply, rows, &found)? {
+            match calls::parse_apply_reply(&reply, rows, &found)? {
                 Applied::Outcome(outcome) => return Ok(outcome),
                 Applied::NeedsRequest { row, token } => {
                     let hash = self.find_request(token)?;
@@ -167,16 +169,16 @@ impl<H: ScriptHost> ScriptedSlot<H> {
     ) -> Reply<RecallOutcome> {
         let recalls = self.bounds.recalls;
         let arguments = |call: &mut Cmd| calls::recall(call, id, grant, epoch, units, recalls);
-        Ok(calls::recalled(self.call(Script::Recall, arguments)?)?)
+        Ok(calls::parse_recall_reply(self.call(Script::Recall, arguments)?)?)
     }
 
     /// See [`crate::Slots::take`].
     ///
     /// # Errors
     /// If the queue cannot be read.
-    pub fn take(&mut self, at_most: usize) -> Reply<Vec<Delivery>> {
+    pub fn take(&mut self, at_most: usize) -> Reply<Vec<QueuedTicket>> {
         let again = at_most.min(self.redelivered.len());
-        let mut taken: Vec<Delivery> = self.redelivered.drain(..again).collect();
+        let mut taken: Vec<QueuedTicket> = self.redelivered.drain(..again).collect();
         let lacks = at_most - taken.len();
         if lacks > 0 {
             let call = reader::xreadgroup(&self.keys, &self.consumer, ">", lacks);

@@ -11,7 +11,7 @@ use doorbuster_slots::{SlotError, Slots};
 use super::cluster;
 use super::faults::SLOT;
 use super::server::{Server, options};
-use super::watch::Watch;
+use super::watch::Stopwatch;
 
 /// The longest wait of a test.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -211,7 +211,7 @@ async fn the_evidence_names_a_server_that_hangs_and_a_server_that_became_a_repli
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     let becomes = async |is_up: bool, is_replica: bool| {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             let found = slots.evidence().servers.remove(0);
             if (found.is_up, found.is_replica) == (is_up, is_replica) {

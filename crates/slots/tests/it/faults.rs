@@ -5,14 +5,14 @@ use doorbuster_core::rows::FeedCause;
 use doorbuster_core::slot::{ApplyOutcome, SlotView, TicketAnswer};
 use doorbuster_core::{
     CloseCause, Counter, Epoch, FeedRow, Grant, GrantId, ItemId, NodeId, Seq, SlotKey, TicketN,
-    Token, slot_loss,
+    Token, slot_loss::loss_cause,
 };
 use doorbuster_slots::conformance::{request, terms};
 use doorbuster_slots::{DeliveryRef, DequeuedTicket, RedisOptions, SlotError, Slots};
 
 use super::burst::burst;
 use super::server::{Server, options};
-use super::watch::Watch;
+use super::watch::Stopwatch;
 
 pub const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const GRANT: GrantId = GrantId(1 << 62);
@@ -174,7 +174,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
         feed_len: Seq(1),
         closed: None,
     };
-    assert_eq!(slot_loss::evidence(&before, Some(&after), Seq(1)), Some(CloseCause::NumberBehind));
+    assert_eq!(loss_cause(&before, Some(&after), Seq(1)), Some(CloseCause::NumberBehind));
     assert_eq!(
         issue(&slots, "d", "k").await.0,
         2,
@@ -278,7 +278,7 @@ async fn a_restarted_node_gets_the_tickets_that_it_had_taken() {
     issue(&before, "a", "k").await;
     let taken = take(&before, 1).await;
     drop(before);
-    let started = Watch::start();
+    let started = Stopwatch::start();
     let again = take(&open(&server).await, 1).await;
     assert_eq!(again[0].delivery, taken[0].delivery);
     assert!(started.elapsed() < Duration::from_secs(2), "the node must get its tickets at once");

@@ -8,7 +8,7 @@ use doorbuster_slots::conformance::{request, terms};
 use doorbuster_slots::{DequeuedTicket, RedisOptions, Slots};
 
 use super::server::{Server, options};
-use super::watch::Watch;
+use super::watch::Stopwatch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
@@ -52,7 +52,7 @@ async fn take(slots: &Slots, many: usize) -> Vec<u64> {
 async fn tickets_that_a_stopping_settler_returns_are_delivered_to_another_at_once() {
     let server = Server::start(&[]);
     let first = reading_node(&server, 1).await;
-    let before = Watch::start();
+    let before = Stopwatch::start();
     issue(&first, 0).await;
     let read = take(&first, TICKETS).await;
     first.release_tickets().await.expect("reachable");
@@ -67,7 +67,7 @@ async fn tickets_that_a_stopping_settler_returns_are_delivered_to_another_at_onc
 async fn tickets_of_a_lost_node_are_delivered_to_the_next_reader_at_once() {
     let server = Server::start(&[]);
     let (lost, live) = (reading_node(&server, 1).await, reading_node(&server, 2).await);
-    let before = Watch::start();
+    let before = Stopwatch::start();
     lost.serve(&[SLOT]).expect("one slot");
     live.serve(&[]).expect("no slot");
     issue(&live, 0).await;
@@ -114,7 +114,7 @@ async fn no_ticket_waits_when_a_queue_is_handed_over_under_load() {
     for slots in [&first, &second] {
         slots.set_live_nodes(&[NodeId(1), NodeId(2)]);
     }
-    let before = Watch::start();
+    let before = Stopwatch::start();
     for turn in 0..10 {
         issue(&first, turn * TICKETS).await;
         let (reads, rests) = if turn % 2 == 0 { (&second, &first) } else { (&first, &second) };

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use doorbuster_slots::{LockGuard, Locks, SharedRedis};
 
 use super::server::Server;
-use super::watch::Watch;
+use super::watch::Stopwatch;
 
 const NAME: &str = "loader";
 /// The lease. It is longer than the pauses of a busy machine, so that a renewed lock is not lost.
 const LEASE: Duration = Duration::from_secs(5);
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn on(servers: &[&Server], lease: Duration) -> Locks {
     let shared =
@@ -19,7 +19,7 @@ fn on(servers: &[&Server], lease: Duration) -> Locks {
 }
 
 async fn take(locks: &Locks) -> LockGuard {
-    locks.take(NAME, PATIENCE).await.expect("reachable").expect("the lock becomes free")
+    locks.take(NAME, TIMEOUT).await.expect("reachable").expect("the lock becomes free")
 }
 
 /// A resource that is written under the lock and checks the fencing number.
@@ -71,7 +71,7 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let next = take(&other).await;
     assert!(written.write(&next));
     assert!(!written.write(&late), "a write with a smaller number must be refused");
-    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal fails");
+    tokio::time::timeout(TIMEOUT, late.lost()).await.expect("the next renewal fails");
     assert!(!late.is_held() && next.is_held());
     late.release().await;
     assert!(
@@ -87,7 +87,7 @@ async fn only_its_owner_can_release_or_renew_a_lock() {
     let key = "shop:{shared}:lock:loader";
     let mine = take(&locks).await;
     server.ask::<String>(&["SET", key, "another owner", "PX", "60000"]);
-    tokio::time::timeout(PATIENCE, mine.lost()).await.expect("the next renewal fails");
+    tokio::time::timeout(TIMEOUT, mine.lost()).await.expect("the next renewal fails");
     mine.release().await;
     assert_eq!(server.ask::<String>(&["GET", key]), "another owner");
     let left: i64 = server.ask(&["PTTL", key]);
@@ -123,7 +123,7 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     // The server restarts without data, like a replica that did not have the lock.
     server.restart();
     let next = loop {
-        match other.take(NAME, PATIENCE).await {
+        match other.take(NAME, TIMEOUT).await {
             Ok(next) => break next.expect("the lock is free"),
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -134,13 +134,13 @@ async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
         next.fence(),
         late.fence()
     );
-    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the renewal fails");
+    tokio::time::timeout(TIMEOUT, late.lost()).await.expect("the renewal fails");
 }
 
 /// Waits until the replica has the primary's values under these keys. A key that is missing on the
 /// primary must also be missing on the replica.
 async fn follows(replica: &Server, primary: &Server, keys: &[&str]) {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + TIMEOUT;
     // While the replica loads its file, it answers only with an error.
     let value = |server: &Server, key: &str| server.try_ask::<Option<String>>(&["GET", key]).ok();
     while keys
@@ -180,13 +180,13 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     let mut written = Written::default();
     assert!(written.write(&late));
     primary.kill();
-    let taken_over = Watch::start();
+    let taken_over = Stopwatch::start();
     replica.ask::<String>(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(replica.ask::<i64>(&["EXISTS", LOCK]), 0);
     let next = loop {
-        match other.take(NAME, PATIENCE).await {
+        match other.take(NAME, TIMEOUT).await {
             Ok(next) => break next.expect("the lock is free"),
-            Err(_) => assert!(taken_over.elapsed() < PATIENCE, "the replica is not found"),
+            Err(_) => assert!(taken_over.elapsed() < TIMEOUT, "the replica is not found"),
         }
     };
     assert!(
@@ -202,10 +202,10 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     // The next request of `mine` finds a broken connection. Later requests go to the promoted
     // replica, which `others` uses too.
     while mine.get(FENCE).await.is_err() {
-        assert!(taken_over.elapsed() < PATIENCE, "the replica is not found");
+        assert!(taken_over.elapsed() < TIMEOUT, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    tokio::time::timeout(PATIENCE, late.lost()).await.expect("the next renewal fails");
+    tokio::time::timeout(TIMEOUT, late.lost()).await.expect("the next renewal fails");
     assert!(
         taken_over.elapsed() < LONG / 2,
         "the loss is noticed late: {:?}",
@@ -242,7 +242,7 @@ async fn a_majority_of_servers_decides() {
     let next = take(&other).await;
     assert!(next.fence() > fence);
     servers[1].kill();
-    tokio::time::timeout(PATIENCE, next.lost()).await.expect("one of three servers is too few");
+    tokio::time::timeout(TIMEOUT, next.lost()).await.expect("one of three servers is too few");
     assert!(one.try_take(NAME).await.is_err(), "one of three servers must be too few");
 }
 
@@ -256,7 +256,7 @@ async fn each_waiting_caller_gets_the_lock_once_and_only_one_holds_it_at_a_time(
         let (locks, inside) = (on(&[&server], LEASE), inside.clone());
         tasks.spawn(async move {
             let held = locks
-                .take(NAME, 3 * PATIENCE)
+                .take(NAME, 3 * TIMEOUT)
                 .await
                 .expect("reachable")
                 .expect("the lock becomes free");

@@ -10,8 +10,8 @@ use doorbuster_core::slot::{
     TicketRequest,
 };
 use doorbuster_core::{
-    Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, RequestKey, Seq, SlotKey,
-    Ticket, Token,
+    Counter, Epoch, FeedRow, GrantId, IdKey, ItemId, QueuedTicket, RecallId, RequestKey, Seq,
+    SlotKey, Ticket, Token,
 };
 use doorbuster_slots::conformance::{id_key, request};
 use doorbuster_slots::{DeliveryRef, DequeuedTicket, RedisOptions, Slots};
@@ -143,7 +143,7 @@ struct Both {
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
     /// Each unacknowledged ticket, as the reference and as the real slot delivered it.
-    delivered: Vec<(Delivery, DequeuedTicket)>,
+    delivered: Vec<(QueuedTicket, DequeuedTicket)>,
 }
 
 impl Both {
@@ -341,7 +341,7 @@ impl Both {
             let taken = taken.expect("tickets are waiting").expect("reachable");
             here.extend(taken.into_iter().filter(|t| known.insert(name(&t.delivery))));
         }
-        let tickets = |all: Vec<&Delivery>| {
+        let tickets = |all: Vec<&QueuedTicket>| {
             all.into_iter().map(|d| Ticket::clone(&d.ticket)).collect::<Vec<_>>()
         };
         let shown = shown(
@@ -381,7 +381,7 @@ impl Both {
     }
 }
 
-fn name(delivery: &Delivery) -> (GrantId, Token) {
+fn name(delivery: &QueuedTicket) -> (GrantId, Token) {
     (delivery.ticket.grant, delivery.ticket.token)
 }
 

@@ -8,7 +8,7 @@ use doorbuster_slots::{RedisOptions, Slots};
 
 use super::faults::SLOT;
 use super::server::{Server, options};
-use super::watch::Watch;
+use super::watch::Stopwatch;
 
 /// The longest wait for replicas, as docs/deploying.md says.
 const BOUND: Duration = Duration::from_millis(50);
@@ -69,7 +69,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     assert!(began.elapsed() >= BOUND, "{:?}", began.elapsed());
     // Once the replica is disconnected, calls do not wait for it.
     replica.kill();
-    let watch = Watch::start();
+    let watch = Stopwatch::start();
     issue(&slots, "d").await;
     assert!(watch.elapsed() < BOUND * 10, "{:?}", watch.elapsed());
     let view = slots.view(SLOT).await.expect("reachable").expect("the slot has an epoch");

@@ -12,7 +12,7 @@ use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, IssuedTicket, Slot, SlotBounds, TicketAnswer, TicketRequest,
 };
 use doorbuster_core::{
-    Counter, Delivery, Epoch, FeedRow, GrantId, IdKey, ItemId, RecallId, Seq, SlotKey, Ticket,
+    Counter, Epoch, FeedRow, GrantId, IdKey, ItemId, QueuedTicket, RecallId, Seq, SlotKey, Ticket,
     Token,
 };
 use doorbuster_slots::Slots;
@@ -198,7 +198,7 @@ struct Caller<'a> {
     epoch: u64,
     applied: u64,
     issued: Option<(TicketRequest, IssuedTicket)>,
-    taken: Option<Delivery>,
+    taken: Option<QueuedTicket>,
 }
 
 impl<'a> Caller<'a> {

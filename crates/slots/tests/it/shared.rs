@@ -8,7 +8,7 @@ use proptest::strategy::{Strategy, ValueTree};
 
 use super::cluster;
 use super::server::Server;
-use super::watch::Watch;
+use super::watch::Stopwatch;
 
 const COUNT: &str = "return redis.call('INCRBY', KEYS[1], ARGV[1])";
 
@@ -73,7 +73,7 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     counts(&shared, 2).await;
     server.freeze();
     let key = [shared.key("limit", "a")];
-    let started = Watch::start();
+    let started = Stopwatch::start();
     let error = shared.eval(COUNT, &key, &["2"]).await.expect_err("no answer comes");
     assert!(error.may_have_happened, "{error}");
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
@@ -81,7 +81,7 @@ async fn an_unreachable_or_silent_server_fails_calls_in_bounded_time() {
     server.kill();
     let error = shared.get(&key[0]).await.expect_err("the server is down");
     assert!(!error.may_have_happened, "{error}");
-    let started = Watch::start();
+    let started = Stopwatch::start();
     for _ in 0..1_000 {
         shared.get(&key[0]).await.expect_err("the server is down");
     }
@@ -111,7 +111,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
     let [first, second] =
         [0, 1].map(|_| SharedRedis::new(&[server.url()], "shop").expect("an address"));
     let take = async |node: &SharedRedis, key, call| {
-        node.take_limits(&[(key, call)]).await.expect("reachable")[0]
+        node.apply_limit_calls(&[(key, call)]).await.expect("reachable")[0]
     };
     // Between two calls, `ahead_us` falls a little, because time passes.
     let near = |answer: LimitAnswer, ahead_us: u64, granted_us: u64| {
@@ -135,7 +135,7 @@ async fn all_nodes_together_take_no_more_of_a_limit_than_its_burst() {
         assert!(Instant::now() < until, "the limit's state does not expire");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(first.take_limits(&[]).await.expect("reachable").is_empty());
+    assert!(first.apply_limit_calls(&[]).await.expect("reachable").is_empty());
     server.ask::<String>(&["SET", &key(5), "nonsense"]);
     near(take(&first, 5, limit_call(7_000_000, 0)).await, 7_000_000, 0);
 }
@@ -165,7 +165,7 @@ async fn the_script_of_limits_decides_as_the_rule_in_the_core() {
         let (state, expected) = call.apply(states[key], 0);
         states[key] = state;
         let request = [(key as u64, call)];
-        let answer = shared.take_limits(&request).await.expect("reachable")[0];
+        let answer = shared.apply_limit_calls(&request).await.expect("reachable")[0];
         assert_eq!(answer.granted_us, expected.granted_us, "{call:?}");
         let passed = expected.ahead_us - answer.ahead_us.min(expected.ahead_us);
         assert!(answer.ahead_us <= expected.ahead_us && passed < UNIT_US / 2, "{call:?}");

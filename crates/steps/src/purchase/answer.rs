@@ -23,7 +23,7 @@ impl Attempt {
             // An order of the buyer may have ended before this request arrived, and the slot may
             // not know the lower quota yet. Any node is allowed to deliver the feed row with this
             // quota.
-            TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.endings) => {
+            TicketAnswer::LimitReached { .. } if view.is_behind(slot, self.ended_orders) => {
                 self.signals.wakes = true;
                 self.look_up_or(AfterLookUp::TryAgain, view)
             }

@@ -65,7 +65,7 @@ impl NodeView for Node {
         None
     }
 
-    fn endings(&self) -> u64 {
+    fn ended_orders(&self) -> u64 {
         0
     }
 

@@ -180,7 +180,7 @@ impl Attempt {
         // A slot that this node cannot reach may have a ticket of this request. So "sold out" is
         // the answer only if the node reaches all slots.
         if is_short && !self.is_uncertain && view.reaches_all_slots() {
-            return self.refuse_sold_out(free.parked_too_long(self.units), view);
+            return self.refuse_sold_out(free.refusal_after_parking(self.units), view);
         }
         // A slot that has no epoch for the whole parking time may have lost its memory. This node
         // checks the slot, because the leader may be unable to reach the slot.

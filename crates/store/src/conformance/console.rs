@@ -3,7 +3,7 @@ use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
 use crate::contract::{
-    AdminKey, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SalePoint,
+    AdminKey, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SaleSeriesRow,
     SessionOwner,
 };
 
@@ -73,7 +73,7 @@ pub async fn nodes_describe_themselves(fixture: Fixture) {
 /// statistics for minutes expire separately.
 pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture) {
     let store = &fixture.store;
-    let point = |step, at, node, text: &str| SalePoint {
+    let point = |step, at, node, text: &str| SaleSeriesRow {
         sale: "spring".to_owned(),
         step,
         at: Millis(at),

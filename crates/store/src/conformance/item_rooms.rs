@@ -14,7 +14,7 @@ use crate::contract::{
 
 const SALE: &str = "spring";
 const FOR_MS: i64 = IDLE_TURN_MS;
-const CALLS_MAX: u64 = 500;
+const ADMISSIONS_MAX: u64 = 500;
 
 fn room(item: ItemId) -> RoomKey {
     RoomKey { sale: SALE.into(), item: Some(item) }
@@ -47,10 +47,10 @@ async fn enter(
 }
 
 /// Admits as many visitors of the item's room as the rules allow, and returns them.
-async fn call(fixture: &Fixture, item: ItemId) -> Vec<String> {
+async fn admit_all(fixture: &Fixture, item: ItemId) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads").expect("a room");
-    let called = admit(fixture, &seen, CALLS_MAX, FOR_MS).await;
-    called.into_iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
+    let admitted = admit(fixture, &seen, ADMISSIONS_MAX, FOR_MS).await;
+    admitted.into_iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
 }
 
 async fn supply(fixture: &Fixture, item: ItemId) -> RoomSupply {
@@ -83,7 +83,7 @@ pub async fn the_rooms_of_a_sale_have_one_seed(fixture: Fixture) {
         let listed = fixture.store.drawn_after(&room(item), None, 9).await.expect("reads");
         let listed: Vec<&str> = listed.iter().map(|(_, buyer)| buyer.as_str()).collect();
         assert_eq!(listed, draw::drawn_order(&seed, Some(name), names));
-        assert_eq!(call(&fixture, item).await, draw::drawn_order(&seed, Some(name), names));
+        assert_eq!(admit_all(&fixture, item).await, draw::drawn_order(&seed, Some(name), names));
     }
 }
 
@@ -100,22 +100,22 @@ pub async fn each_room_has_the_supply_of_its_item(fixture: Fixture) {
         RoomSupply { free: Some(8), limit: 2, ..RoomSupply::default() }
     );
     assert_eq!(
-        call(&fixture, phone).await,
+        admit_all(&fixture, phone).await,
         ["anna"],
         "the room must admit one buyer for the last phone"
     );
     let grant = fixture.open(SlotKey { item: phone, index: 0 }, 1).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
-    let sold = RoomSupply { free: Some(0), limit: 1, out: 0, used: 1, used_units: 1 };
+    let sold = RoomSupply { free: Some(0), limit: 1, open: 0, used: 1, used_units: 1 };
     assert_eq!(supply(&fixture, phone).await, sold);
     assert!(
-        call(&fixture, phone).await.is_empty(),
+        admit_all(&fixture, phone).await.is_empty(),
         "the room must not admit a buyer after the last phone is sold"
     );
-    assert_eq!(call(&fixture, case).await, ["bert", "anna"]);
+    assert_eq!(admit_all(&fixture, case).await, ["bert", "anna"]);
     let cases = supply(&fixture, case).await;
     assert_eq!(
-        (cases.out, cases.used),
+        (cases.open, cases.used),
         (2, 0),
         "an order for a phone must not use the admission to buy a case"
     );
@@ -149,10 +149,10 @@ pub async fn one_transaction_admits_visitors_of_both_rooms(fixture: Fixture) {
     let mut rooms = Vec::new();
     for item in items {
         let seen = fixture.store.waiting_room_view(&room(item)).await.expect("reads");
-        rooms.push(RoomAdmissions { seen: seen.expect("a room"), most: CALLS_MAX });
+        rooms.push(RoomAdmissions { seen: seen.expect("a room"), most: ADMISSIONS_MAX });
     }
     assert_eq!(
-        call(&fixture, items[0]).await,
+        admit_all(&fixture, items[0]).await,
         ["anna"],
         "anna must be admitted, so that the first snapshot is old"
     );
@@ -179,7 +179,7 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
         actions[0].action.changes.iter().map(|it| (it.path.as_str(), it.to.to_string())).collect();
     assert_eq!(changes[0], ("/admitted", "2".to_owned()));
     assert_eq!(changes[1], ("/item", "\"phone\"".to_owned()));
-    assert_eq!(call(&fixture, case).await, ["carl"]);
+    assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
 /// A deleted draft leaves no waiting room, so a new sale of the same name begins without visitors.

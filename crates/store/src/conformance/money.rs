@@ -2,8 +2,9 @@
 //! repeated, late or wrong.
 use std::slice::from_ref;
 
+use doorbuster_core::backoff::backoff_ms;
 use doorbuster_core::event::Attribution;
-use doorbuster_core::limits::{REFUND_TRIES_MAX, backoff_ms};
+use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, Money, Payment, PaymentId, PaymentState, Refund, RefundCause,
     RefundId, RefundMessageOutcome, RefundState, RefundUpdate,
@@ -344,9 +345,9 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     assert_eq!(payments(&fixture, for_payment(&order)).await[0].state, PaymentState::Refunded);
     fixture.expect_units(grant.slot.item, 2, 8, 0, 0).await;
     fixture.clock.advance(9);
-    let send = async |event: &str, id: &RefundId, news| {
+    let send = async |event: &str, id: &RefundId, update| {
         let (provider, event) = (PROVIDER.to_owned(), event.to_owned());
-        fixture.store.settle_refund(provider, event, id.clone(), news).await.expect("writes")
+        fixture.store.settle_refund(provider, event, id.clone(), update).await.expect("writes")
     };
     assert_eq!(
         send("evt_2", &refund.id, RefundUpdate::Settled).await,
@@ -379,8 +380,8 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
     // A settled refund fails only if the provider reports that the money came back.
-    let news = async |news| {
-        let noted = fixture.store.apply_refund_update(refund.id.clone(), news).await;
+    let apply = async |update| {
+        let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")
     };
     let why = || RefundUpdate::CameBack("the account is closed".to_owned());
@@ -405,7 +406,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         RefundUpdate::Accepted { again_ms: 5 },
         RefundUpdate::Failed("?".to_owned()),
     ] {
-        assert_eq!(news(late).await, back, "a late report must change nothing");
+        assert_eq!(apply(late).await, back, "a late report must change nothing");
     }
     // An operator requests the refund again. A later message can be about the first attempt.
     let again = fixture
@@ -420,7 +421,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         RefundMessageOutcome::Applied
     );
     assert_eq!(refunds(&fixture, for_payment(&order)).await[0].state, RefundState::Pending);
-    assert!(news(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "the answer must be kept");
+    assert!(apply(RefundUpdate::Accepted { again_ms: 5 }).await.accepted, "the answer must stay");
     assert_eq!(
         send("evt_8", &refund.id, RefundUpdate::Settled).await,
         RefundMessageOutcome::Applied
@@ -431,7 +432,7 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         (RefundState::Pending, fixture.clock.now()),
         "the refund must be checked again: the message may be about the first attempt"
     );
-    assert_eq!(news(RefundUpdate::Settled).await.state, RefundState::Settled);
+    assert_eq!(apply(RefundUpdate::Settled).await.state, RefundState::Settled);
     fixture.check_invariants().await;
 }
 
@@ -457,13 +458,13 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
             .map(|r| r.id)
             .collect::<Vec<_>>()
     };
-    let news = async |news| {
-        let noted = fixture.store.apply_refund_update(first.id.clone(), news).await;
+    let apply = async |update| {
+        let noted = fixture.store.apply_refund_update(first.id.clone(), update).await;
         noted.expect("writes").expect("a refund")
     };
     assert_eq!(due().await, [first.id.clone(), second.id.clone()], "the oldest must come first");
     assert_eq!(fixture.store.refunds_due(1).await.expect("reads"), from_ref(&first));
-    let waiting = news(RefundUpdate::Accepted { again_ms: 500 }).await;
+    let waiting = apply(RefundUpdate::Accepted { again_ms: 500 }).await;
     assert!(waiting.accepted && waiting.state == RefundState::Pending);
     assert_eq!(due().await, from_ref(&second.id));
     fixture.store.apply_refund_update(second.id, RefundUpdate::Settled).await.expect("writes");
@@ -475,7 +476,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     let mut spread = false;
     for tries in 1..REFUND_TRIES_MAX {
         assert_eq!(due().await, from_ref(&first.id));
-        let failed = news(RefundUpdate::Failed(format!("no {tries}"))).await;
+        let failed = apply(RefundUpdate::Failed(format!("no {tries}"))).await;
         assert_eq!((failed.tries, failed.error), (tries, Some(format!("no {tries}"))));
         let (wait, about) = (failed.next_at.0 - fixture.clock.now().0, backoff_ms(tries));
         assert!(
@@ -497,7 +498,7 @@ pub async fn a_refund_is_retried_and_becomes_a_dead_letter(fixture: Fixture) {
     };
     assert!(!discard().await, "a pending refund must not be discarded");
     assert_eq!(fixture.store.retry_refund(first.id.clone()).await.expect("writes"), None);
-    assert_eq!(news(RefundUpdate::Failed("no".to_owned())).await.state, RefundState::Failed);
+    assert_eq!(apply(RefundUpdate::Failed("no".to_owned())).await.state, RefundState::Failed);
     assert_eq!(
         (due().await, fixture.store.next_refund_due().await.expect("reads")),
         (vec![], None)

@@ -17,7 +17,7 @@ const SALE: &str = "spring";
 /// The length of an admission. It equals the length of an idle turn, so an admission has this
 /// length whether other visitors wait or not.
 const FOR_MS: i64 = IDLE_TURN_MS;
-const CALLS_MAX: u64 = 500;
+const ADMISSIONS_MAX: u64 = 500;
 
 fn room() -> RoomKey {
     RoomKey::of_sale(SALE)
@@ -65,10 +65,10 @@ pub(super) async fn admit(
 }
 
 /// Admits as many visitors as the rules allow, and returns them.
-async fn call(fixture: &Fixture) -> Vec<String> {
+async fn admit_all(fixture: &Fixture) -> Vec<String> {
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
-    let called = admit(fixture, &seen, CALLS_MAX, FOR_MS).await;
-    called.iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
+    let admitted = admit(fixture, &seen, ADMISSIONS_MAX, FOR_MS).await;
+    admitted.iter().map(|visitor| visitor.buyer.as_str().to_owned()).collect()
 }
 
 async fn shop(fixture: &Fixture) -> (RoomProgress, RoomSupply) {
@@ -101,7 +101,7 @@ pub async fn a_room_has_one_seed(fixture: Fixture) {
     enter(&fixture, &["anna", "bert"]).await;
     open(&fixture).await;
     let drawn = fixture.store.open_room(&room(), seed()).await.expect("writes").expect("a sale");
-    assert_eq!(drawn.line, RoomProgress { entered: 2, participants: Some(2), called: 0 });
+    assert_eq!(drawn.line, RoomProgress { entered: 2, participants: Some(2), admitted: 0 });
     assert_eq!(
         fixture.store.waiting_rooms(vec!["other".into(), SALE.into()]).await.expect("reads"),
         [drawn]
@@ -158,7 +158,7 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
     let names: Vec<String> = (0..40).map(|n| format!("b{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     enter(&fixture, &names).await;
-    assert!(call(&fixture).await.is_empty(), "buyers must not be admitted before the opening");
+    assert!(admit_all(&fixture).await.is_empty(), "buyers must not be admitted before the opening");
     open(&fixture).await;
     enter(&fixture, &["late-1", "late-2"]).await;
     let drawn = draw::drawn_order(&seed(), None, names.iter().copied());
@@ -172,14 +172,14 @@ pub async fn buyers_in_the_draw_are_admitted_first(fixture: Fixture) {
         listed.extend(page.iter().map(|(lot, _)| *lot));
     }
     assert_eq!(listed.len(), 40);
-    assert_eq!(call(&fixture).await[..40], drawn, "all buyers in the draw must be admitted");
-    let called = fixture.store.admitted_after(&room(), 38, 10).await.expect("reads");
+    assert_eq!(admit_all(&fixture).await[..40], drawn, "all buyers in the draw must be admitted");
+    let admitted = fixture.store.admitted_after(&room(), 38, 10).await.expect("reads");
     let ranks: Vec<_> =
-        called.iter().map(|visitor| (visitor.buyer.as_str(), visitor.rank)).collect();
+        admitted.iter().map(|visitor| (visitor.buyer.as_str(), visitor.rank)).collect();
     let last =
         [(drawn[38], Some(39)), (drawn[39], Some(40)), ("late-1", Some(41)), ("late-2", Some(42))];
     assert_eq!(ranks, last);
-    assert!(called.iter().all(|visitor| visitor.until == Some(fixture.clock.now().plus(FOR_MS))));
+    assert!(admitted.iter().all(|visitor| visitor.until == Some(fixture.clock.now().plus(FOR_MS))));
 }
 
 /// The room admits one visitor for each available unit, even if several nodes admit visitors.
@@ -191,21 +191,24 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     // Two admissions with the same snapshot admit each visitor once.
     let room = room();
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
-    assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, out: 0, used: 0, used_units: 0 });
+    assert_eq!(seen.shop, RoomSupply { free: Some(3), limit: 1, open: 0, used: 0, used_units: 0 });
     let (one, two) = tokio::join!(
-        admit(&fixture, &seen, CALLS_MAX, FOR_MS),
-        admit(&fixture, &seen, CALLS_MAX, FOR_MS)
+        admit(&fixture, &seen, ADMISSIONS_MAX, FOR_MS),
+        admit(&fixture, &seen, ADMISSIONS_MAX, FOR_MS)
     );
     assert_eq!(one.len() + two.len(), 3);
-    assert!(call(&fixture).await.is_empty(), "a fourth visitor must not get one of three units");
+    assert!(
+        admit_all(&fixture).await.is_empty(),
+        "a fourth visitor must not get one of three units"
+    );
     let grant = fixture.open(SlotKey { item, index: 0 }, 3).await;
     assert_eq!(shop(&fixture).await.1.free, Some(3), "units in a slot must count as free");
     let order = fixture.reserve(&grant, 1, "a", 1).await;
     assert_eq!(
         shop(&fixture).await.1,
-        RoomSupply { free: Some(2), limit: 1, out: 2, used: 1, used_units: 1 }
+        RoomSupply { free: Some(2), limit: 1, open: 2, used: 1, used_units: 1 }
     );
-    assert!(call(&fixture).await.is_empty());
+    assert!(admit_all(&fixture).await.is_empty());
     // The next visitor gets a returned unit.
     fixture
         .store
@@ -216,10 +219,14 @@ pub async fn no_visitor_is_admitted_without_a_free_unit(fixture: Fixture) {
     // An admission with an old snapshot admits no visitor if the unit is no longer free.
     let seen = fixture.store.waiting_room_view(&room).await.expect("reads").expect("a room");
     fixture.store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");
-    assert_eq!(admit(&fixture, &seen, CALLS_MAX, FOR_MS).await, [], "a paused sale must not admit");
+    assert_eq!(
+        admit(&fixture, &seen, ADMISSIONS_MAX, FOR_MS).await,
+        [],
+        "a paused sale must not admit"
+    );
     assert_eq!(shop(&fixture).await.1.free, Some(0));
     fixture.store.step_sale(SALE, PhaseStep::Resume).await.expect("writes");
-    assert_eq!(call(&fixture).await, ["d"]);
+    assert_eq!(admit_all(&fixture).await, ["d"]);
 }
 
 /// A visitor who does not buy in time loses the admission, and the next visitor gets the unit. A
@@ -230,15 +237,15 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     open(&fixture).await;
     enter(&fixture, &["late"]).await;
     let drawn = draw::drawn_order(&seed(), None, ["early-1", "early-2"]);
-    assert_eq!(call(&fixture).await, drawn[..1]);
+    assert_eq!(admit_all(&fixture).await, drawn[..1]);
     assert!(matches!(
         &enter(&fixture, &drawn[..1]).await[0],
         EnterOutcome::Known(visitor) if visitor.until.is_some()
     ));
     fixture.clock.advance(FOR_MS - 1);
-    assert!(call(&fixture).await.is_empty());
+    assert!(admit_all(&fixture).await.is_empty());
     fixture.clock.advance(1);
-    assert_eq!(call(&fixture).await, drawn[1..]);
+    assert_eq!(admit_all(&fixture).await, drawn[1..]);
     let again = enter(&fixture, &drawn[..1]).await;
     let EnterOutcome::New(again) = &again[0] else { panic!("{again:?}") };
     assert_eq!((again.rank, again.until), (Some(4), None));
@@ -248,11 +255,11 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
         "the draw must not change"
     );
     fixture.clock.advance(FOR_MS);
-    assert_eq!(call(&fixture).await, ["late"]);
+    assert_eq!(admit_all(&fixture).await, ["late"]);
     fixture.clock.advance(FOR_MS);
-    assert_eq!(call(&fixture).await, drawn[..1]);
+    assert_eq!(admit_all(&fixture).await, drawn[..1]);
     fixture.clock.advance(FOR_MS);
-    assert!(call(&fixture).await.is_empty(), "the room must have no visitor left");
+    assert!(admit_all(&fixture).await.is_empty(), "the room must have no visitor left");
 }
 
 /// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
@@ -261,7 +268,7 @@ pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {
         let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
-        let admitted = admit(&fixture, &seen, CALLS_MAX, WHOLE_MS).await;
+        let admitted = admit(&fixture, &seen, ADMISSIONS_MAX, WHOLE_MS).await;
         let named = |visitor: RoomVisitor| (visitor.buyer.as_str().to_owned(), visitor.until);
         admitted.into_iter().map(named).collect::<Vec<_>>()
     };
@@ -319,12 +326,12 @@ pub async fn a_visitor_who_leaves_is_passed_over(fixture: Fixture) {
     enter(&fixture, &["late"]).await;
     // The first call admits the rank of the visitor who left. That admission has already ended, so
     // the second call gives the unit to the next visitor.
-    assert_eq!(call(&fixture).await, drawn[..1]);
-    assert_eq!(call(&fixture).await, drawn[1..2]);
-    assert!(call(&fixture).await.is_empty());
+    assert_eq!(admit_all(&fixture).await, drawn[..1]);
+    assert_eq!(admit_all(&fixture).await, drawn[1..2]);
+    assert!(admit_all(&fixture).await.is_empty());
     let left = leave(drawn[1]).await.expect("an admission");
     assert_eq!(left, (Some(2), Some(fixture.clock.now())));
-    assert_eq!(call(&fixture).await, drawn[2..]);
+    assert_eq!(admit_all(&fixture).await, drawn[2..]);
     for (name, rank) in [(drawn[0], 5), (drawn[1], 6)] {
         let again = enter(&fixture, &[name]).await;
         let EnterOutcome::New(again) = &again[0] else { panic!("{again:?}") };
@@ -345,9 +352,9 @@ pub async fn unlimited_stock_admits_every_visitor(fixture: Fixture) {
         RoomSupply { free: None, limit: 3, ..RoomSupply::default() }
     );
     let seen = fixture.store.waiting_room_view(&room()).await.expect("reads").expect("a room");
-    let called = admit(&fixture, &seen, 2, FOR_MS).await;
-    assert_eq!(called.len(), 2, "one call must admit at most its maximum");
-    assert_eq!(call(&fixture).await, ["c"]);
+    let admitted = admit(&fixture, &seen, 2, FOR_MS).await;
+    assert_eq!(admitted.len(), 2, "one call must admit at most its maximum");
+    assert_eq!(admit_all(&fixture).await, ["c"]);
 }
 
 /// An operator can admit more visitors than there are units. The action contains the number of
@@ -365,7 +372,7 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     open(&fixture).await;
     store.open_room(&room(), seed()).await.expect("writes");
     assert_eq!(more(2).await, Some(RoomProgressStep { admitted: 2, waiting: 1 }));
-    assert_eq!(call(&fixture).await, Vec::<String>::new(), "there must be no third admission");
+    assert_eq!(admit_all(&fixture).await, Vec::<String>::new(), "there must be no third admission");
     enter(&fixture, &["dora"]).await;
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 2, waiting: 0 }));
     assert_eq!(more(9).await, Some(RoomProgressStep { admitted: 0, waiting: 0 }));

@@ -75,7 +75,7 @@ pub struct NodeRow {
 
 /// The statistics that one node counted for a sale in one time step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SalePoint {
+pub struct SaleSeriesRow {
     /// The sale.
     pub sale: String,
     /// The length of the step.

@@ -16,7 +16,7 @@ pub struct CheckoutDeferral {
     /// True if a query was sent to the provider and got no answer (see
     /// [`doorbuster_core::money::record_unanswered_check`]). False if no query reached the
     /// provider.
-    pub no_answer: bool,
+    pub unanswered: bool,
 }
 
 /// A filter for a list of payments or refunds.
@@ -97,7 +97,7 @@ impl Reversal {
     /// Records the report's message, so that the message is handled only once. Records nothing if
     /// the payment is not known yet. Returns the payment. If the report must not be recorded,
     /// returns the outcome for the caller instead.
-    pub(crate) fn take<L: Ledger + ?Sized>(
+    pub(crate) fn record_message<L: Ledger + ?Sized>(
         &self,
         ledger: &mut L,
         now: Millis,

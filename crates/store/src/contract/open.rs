@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use doorbuster_core::{IdKey, Millis, NodeId};
 
-use crate::history_memory::HistoryMemory;
+use crate::history_memory::KnownHistories;
 
 use super::{BuyerFilter, CommitSink, PausedSale};
 
@@ -52,7 +52,7 @@ pub struct PostgresOptions {
     /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
     /// The newest history of the database, as far as this node knows.
-    pub history: HistoryMemory,
+    pub history: KnownHistories,
 }
 
 /// The reason why a store could not be opened.

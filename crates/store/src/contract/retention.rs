@@ -44,7 +44,7 @@ impl RetentionCutoffs {
     };
 
     /// Returns each step of the statistics, with the time before which its rows may be deleted.
-    pub(crate) fn points_before(&self) -> [(PointStep, Millis); 2] {
+    pub(crate) fn point_cutoffs(&self) -> [(PointStep, Millis); 2] {
         [(PointStep::Second, self.seconds_before), (PointStep::Minute, self.minutes_before)]
     }
 }

@@ -10,9 +10,9 @@ use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 
 /// A bounded list of orders, oldest first.
 #[derive(Default)]
-pub(super) struct Acknowledged(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
+pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
-impl Acknowledged {
+impl AcknowledgedOrders {
     /// Remembers committed orders. At the bound the oldest orders are forgotten.
     pub(super) fn add(&self, orders: &[Order]) {
         if orders.is_empty() {

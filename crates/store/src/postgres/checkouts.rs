@@ -59,7 +59,7 @@ async fn put_off(
         for it in all {
             let Some(parts) = it.order.parts().filter(|_| is_open(&ledger, it)) else { continue };
             let now = ledger.now;
-            if it.no_answer {
+            if it.unanswered {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }
             // While the order waits for payment, its checkout is closed only after the payment

@@ -16,7 +16,7 @@ use doorbuster_core::database_history::{DatabaseDecision, DatabaseHistory, decid
 
 use crate::contract::Replication;
 use crate::failure::{Done, Failure};
-use crate::history_memory::{HistoryMemory, Positions};
+use crate::history_memory::{KnownHistories, Positions};
 use crate::limits::{PG_ANSWER_WAIT, PG_CONNECT_WAIT, PG_OTHER_HOSTS_WAIT};
 
 use super::hosts::{self, DatabaseHost};
@@ -49,7 +49,7 @@ pub(super) struct Connector(Arc<Inner>);
 
 struct Inner {
     hosts: Vec<DatabaseHost>,
-    memory: HistoryMemory,
+    memory: KnownHistories,
     purpose: ConnectorUse,
     /// The number of the row that this node writes in its commit checks.
     slot: i32,
@@ -82,7 +82,7 @@ impl Opened {
     /// Returns the known history of this database's deployment, with the position that was known
     /// before the inspection. A later position may include commits that were made during the
     /// inspection. Compared with such a later position, the inspected database would look old.
-    fn known(&self, memory: &HistoryMemory) -> Option<DatabaseHistory> {
+    fn known(&self, memory: &KnownHistories) -> Option<DatabaseHistory> {
         let known = memory.known_history(self.found.deployment.as_deref())?;
         let position = self.positions.get(&known.token).copied().unwrap_or(0);
         Some(DatabaseHistory { position, ..known })
@@ -92,7 +92,7 @@ impl Opened {
 impl Connector {
     pub(super) fn new(
         address: &Address,
-        memory: HistoryMemory,
+        memory: KnownHistories,
         purpose: ConnectorUse,
         slot: i32,
     ) -> Self {
@@ -133,7 +133,7 @@ impl Connector {
         opened
     }
 
-    pub(super) fn memory(&self) -> &HistoryMemory {
+    pub(super) fn memory(&self) -> &KnownHistories {
         &self.0.memory
     }
 

@@ -10,7 +10,7 @@
 //! later, so it gets the higher position.
 use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
-use crate::sql::{as_limit, int};
+use crate::sql::{as_limit, to_i64};
 
 use super::Postgres;
 use super::ledger::PostgresLedger;
@@ -34,7 +34,7 @@ fn sequence(ledger: &PostgresLedger<'_>, limit: usize) -> Done<u64> {
     })?;
     let numbered = ledger.run(ASSIGN_POSITIONS, &[&last, &as_limit(limit)])?;
     if numbered > 0 {
-        ledger.run("UPDATE event_turn SET position = $1", &[&(last + int(numbered))])?;
+        ledger.run("UPDATE event_turn SET position = $1", &[&(last + to_i64(numbered))])?;
     }
     Ok(numbered)
 }

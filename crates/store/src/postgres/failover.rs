@@ -19,7 +19,7 @@ use crate::failure::{Done, Failure};
 use crate::history::{parse_paused, paused_json};
 use crate::limits::{COMPARED_AT_ONCE, LOSS_SHOWN_MS, LOST_ROWS_MAX, LOST_SAMPLE_MAX};
 use crate::rows;
-use crate::sql::{Row, int};
+use crate::sql::{Row, to_i64};
 use crate::store::phases;
 use crate::transaction::Transaction;
 
@@ -99,7 +99,7 @@ impl Postgres {
         for ids in ids.chunks(COMPARED_AT_ONCE) {
             let parts = ids.iter().filter_map(TicketId::parts);
             let (grants, numbers): (Vec<i64>, Vec<i64>) =
-                parts.map(|parts| (int(parts.grant.0), int(parts.n.0))).unzip();
+                parts.map(|parts| (to_i64(parts.grant.0), to_i64(parts.n.0))).unzip();
             let read = |row: Row<'_>| {
                 let state = row.parse(1, "state", OrderState::parse)?;
                 Ok((rows::ticket(row, 0)?, state))
@@ -134,7 +134,7 @@ impl Postgres {
             let bad = || Failure::Row("invalid sample of lost orders".to_owned());
             let sample = row.text(5, "sample of lost orders")?;
             Ok(LostOrders {
-                node: NodeId(row.small(0, "node")?),
+                node: NodeId(row.number_u32(0, "node")?),
                 fence: row.get(1)?,
                 at: Millis(row.get(2)?),
                 acknowledged: row.number(3)?,
@@ -151,7 +151,7 @@ fn insert_lost(ledger: &mut PostgresLedger<'_>, row: &LostOrders) -> Done<()> {
     let sql = "INSERT INTO lost_orders (fence, node, at, acknowledged, lost, sample)
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (fence, node) DO NOTHING";
     let (node, sample) = (i64::from(row.node.0), Value::from(row.sample.clone()).to_string());
-    let (compared, lost) = (int(row.acknowledged), int(row.lost));
+    let (compared, lost) = (to_i64(row.acknowledged), to_i64(row.lost));
     ledger.run(sql, &[&row.fence, &node, &row.at.0, &compared, &lost, &sample])?;
     let pause = "UPDATE store_history SET pause = 'pending' WHERE fence = $1";
     ledger.run(pause, &[&row.fence]).map(drop)

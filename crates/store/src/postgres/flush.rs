@@ -10,7 +10,7 @@ use doorbuster_core::{
 
 use crate::failure::Failure;
 use crate::rows;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::row_cache::{CachedQuota, CachedRow, RowCache};
 use super::shared::Shared;
@@ -111,8 +111,8 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
             text(&|o| o.key.as_str().to_owned()),
             number(&|o| o.item.0),
             number(&|o| o.units.get().into()),
-            number(&|o| int(o.grant.0)),
-            number(&|o| int(o.n.0)),
+            number(&|o| to_i64(o.grant.0)),
+            number(&|o| to_i64(o.n.0)),
             number(&|o| o.reserved_at.0),
             number(&|o| o.pay_by.0),
             value(inserted.iter().map(|(_, node)| i64::from(node.0)).collect::<Vec<_>>()),
@@ -129,8 +129,8 @@ fn orders(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
                   AS t (grant_id, n, state, pay_by, paid_at, ended_at)
              WHERE orders.grant_id = t.grant_id AND orders.n = t.n";
         let values = vec![
-            value(changed.iter().map(|o| int(o.grant.0)).collect::<Vec<_>>()),
-            value(changed.iter().map(|o| int(o.n.0)).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| to_i64(o.grant.0)).collect::<Vec<_>>()),
+            value(changed.iter().map(|o| to_i64(o.n.0)).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.state.as_str()).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.pay_by.0).collect::<Vec<_>>()),
             value(changed.iter().map(|o| o.paid_at.map(|t| t.0)).collect::<Vec<_>>()),
@@ -156,8 +156,8 @@ fn resolutions(cache: &RowCache, writer: i32, queries: &mut Vec<Query>) {
     let words: Vec<_> = returned.iter().map(|(r, _)| rows::verdict_columns(&r.verdict)).collect();
     let values = vec![
         value(returned.iter().map(|(r, _)| r.ticket.to_string()).collect::<Vec<_>>()),
-        value(returned.iter().map(|(r, _)| int(r.grant.0)).collect::<Vec<_>>()),
-        value(returned.iter().map(|(r, _)| r.n.map(|n| int(n.0))).collect::<Vec<_>>()),
+        value(returned.iter().map(|(r, _)| to_i64(r.grant.0)).collect::<Vec<_>>()),
+        value(returned.iter().map(|(r, _)| r.n.map(|n| to_i64(n.0))).collect::<Vec<_>>()),
         value(words.iter().map(|(word, _)| *word).collect::<Vec<_>>()),
         value(words.iter().map(|(_, order)| order.map(|id| id.to_string())).collect::<Vec<_>>()),
         value(
@@ -180,12 +180,12 @@ fn feed(cache: &RowCache, queries: &mut Vec<Query>) {
     let buyer = |b: &BuyerId| b.as_str().to_owned();
     let key = |k: &RequestKey| k.as_str().to_owned();
     let values = vec![
-        value(feed.iter().map(|f| int(f.grant.0)).collect::<Vec<_>>()),
-        value(feed.iter().map(|f| int(f.seq.0)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| to_i64(f.grant.0)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| to_i64(f.seq.0)).collect::<Vec<_>>()),
         value(feed.iter().map(|f| f.ticket.map(|t| t.to_string())).collect::<Vec<_>>()),
         value(feed.iter().map(|f| f.buyer.as_ref().map(buyer)).collect::<Vec<_>>()),
         value(feed.iter().map(|f| f.key.as_ref().map(key)).collect::<Vec<_>>()),
-        value(feed.iter().map(|f| int(f.units)).collect::<Vec<_>>()),
+        value(feed.iter().map(|f| to_i64(f.units)).collect::<Vec<_>>()),
         value(feed.iter().map(|f| f.counter.as_str()).collect::<Vec<_>>()),
         value(feed.iter().map(|f| f.quota_delta).collect::<Vec<_>>()),
         value(feed.iter().map(|f| f.cause.as_str()).collect::<Vec<_>>()),
@@ -241,14 +241,14 @@ fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
             cache.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open)
         {
             let mut values = vec![
-                value(int(g.id.0)),
-                value(int(g.granted)),
-                value(int(g.settled)),
+                value(to_i64(g.id.0)),
+                value(to_i64(g.granted)),
+                value(to_i64(g.settled)),
                 value(g.open),
                 value(g.acked),
-                value(int(g.max_n.0)),
-                value(int(g.resolved)),
-                value(int(g.feed_len.0)),
+                value(to_i64(g.max_n.0)),
+                value(to_i64(g.resolved)),
+                value(to_i64(g.feed_len.0)),
                 value(g.closed.map(CloseCause::as_str)),
                 value((!g.open).then_some(now.0)),
             ];
@@ -257,7 +257,7 @@ fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
                 values.extend([
                     value(g.slot.item.0),
                     value(i64::from(g.slot.index)),
-                    value(int(g.epoch.0)),
+                    value(to_i64(g.epoch.0)),
                     value(g.counted),
                     value(now.0),
                 ]);
@@ -271,22 +271,22 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row: r, read } in cache.recalls.values().filter(|kept| kept.is_dirty()) {
         let target = match r.target {
             RecallTarget::Pool => None,
-            RecallTarget::Grant(id) => Some(int(id.0)),
+            RecallTarget::Grant(id) => Some(to_i64(id.0)),
         };
         queries.push(match read {
             Some(_) => Query {
                 sql: "UPDATE recall SET taken = $2, done = $3 WHERE id = $1",
-                values: vec![value(int(r.id.0)), value(int(r.taken)), value(r.done)],
+                values: vec![value(to_i64(r.id.0)), value(to_i64(r.taken)), value(r.done)],
             },
             None => Query {
                 sql: "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done)
                       VALUES ($1, $2, $3, $4, $5, $6)",
                 values: vec![
-                    value(int(r.id.0)),
-                    value(int(r.grant.0)),
+                    value(to_i64(r.id.0)),
+                    value(to_i64(r.grant.0)),
                     value(target),
-                    value(int(r.asked)),
-                    value(int(r.taken)),
+                    value(to_i64(r.asked)),
+                    value(to_i64(r.taken)),
                     value(r.done),
                 ],
             },
@@ -300,7 +300,7 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
     for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
         let Some(read) = read else { continue };
-        let by = |now: u64, before: u64| int(now.wrapping_sub(before));
+        let by = |now: u64, before: u64| to_i64(now.wrapping_sub(before));
         let count = |stock| rows::total(stock).unwrap_or(0);
         let sql = "UPDATE item SET total = total + $2, pool = pool + $3, ended = ended + $4,
                    paid = paid + $5, waiting = waiting + $6,

@@ -19,8 +19,8 @@ use doorbuster_core::{
 
 use crate::failure::{Done, Failure};
 use crate::rows::money;
-use crate::sql::{Row, int};
-use crate::{reads, rows};
+use crate::sql::{Row, to_i64};
+use crate::{queries, rows};
 
 use super::row_cache::{CachedQuota, RowCache};
 use super::waitlist;
@@ -111,7 +111,7 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.items.get(&item) {
             return Ok(Some(kept.row.clone()));
         }
-        let found = self.one(reads::ITEM.postgres, &[&item.0], rows::item)?;
+        let found = self.one(queries::ITEM.postgres, &[&item.0], rows::item)?;
         Ok(found.map(|row| self.cache.cache_item(row)))
     }
 
@@ -121,7 +121,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        Ok(self.one(reads::ON_SALE.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
+        Ok(self.one(queries::ON_SALE.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
     }
 
     fn has_ended(&mut self, item: ItemId) -> Done<bool> {
@@ -138,7 +138,7 @@ impl Ledger for PostgresLedger<'_> {
 
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
         let found = self.one(
-            reads::OPEN_GRANT.postgres,
+            queries::OPEN_GRANT.postgres,
             &[&slot.item.0, &i64::from(slot.index)],
             rows::grant,
         )?;
@@ -146,7 +146,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
-        let found = self.all(reads::OPEN_GRANTS.postgres, &[&item.0], rows::grant)?;
+        let found = self.all(queries::OPEN_GRANTS.postgres, &[&item.0], rows::grant)?;
         let mut open: Vec<Grant> =
             found.into_iter().map(|row| self.cache.cache_grant(row)).filter(|g| g.open).collect();
         open.sort_by_key(|grant| grant.slot);
@@ -154,14 +154,15 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn in_slots(&mut self, item: ItemId) -> Done<u64> {
-        waitlist::in_slots(self, item)
+        waitlist::unsettled_units(self, item)
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
-        let last =
-            self.one(reads::LAST_EPOCH.postgres, &[&slot.item.0, &i64::from(slot.index)], |row| {
-                row.number(0)
-            })?;
+        let last = self.one(
+            queries::LAST_EPOCH.postgres,
+            &[&slot.item.0, &i64::from(slot.index)],
+            |row| row.number(0),
+        )?;
         Ok(Epoch(last.unwrap_or(0)))
     }
 
@@ -182,14 +183,15 @@ impl Ledger for PostgresLedger<'_> {
         if self.order(ticket)?.is_some() {
             return Ok(self.cache.resolution(ticket));
         }
-        self.one(reads::RESOLUTION.postgres, &[&ticket.text().as_str()], rows::resolution)
+        self.one(queries::RESOLUTION.postgres, &[&ticket.text().as_str()], rows::resolution)
     }
 
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
         if let Some(ticket) = self.cache.numbers.get(&(grant, n)) {
             return Ok(Some(*ticket));
         }
-        self.one(reads::TICKET_OF.postgres, &[&int(grant.0), &int(n.0)], |row| rows::ticket(row, 0))
+        let (grant, n) = (to_i64(grant.0), to_i64(n.0));
+        self.one(queries::TICKET_OF.postgres, &[&grant, &n], |row| rows::ticket(row, 0))
     }
 
     fn insert_resolution(&mut self, resolution: &Resolution) -> Done<()> {
@@ -203,8 +205,8 @@ impl Ledger for PostgresLedger<'_> {
             return Ok(Some(order.clone()));
         }
         let Some(parts) = id.parts() else { return Ok(None) };
-        let found =
-            self.one(reads::ORDER.postgres, &[&int(parts.grant.0), &int(parts.n.0)], rows::order)?;
+        let (grant, n) = (to_i64(parts.grant.0), to_i64(parts.n.0));
+        let found = self.one(queries::ORDER.postgres, &[&grant, &n], rows::order)?;
         let found = found.filter(|order| order.id == *id);
         if let Some(order) = &found
             && self.cache.grants.contains_key(&order.grant)
@@ -218,12 +220,12 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(order) = self.cache.requests.get(&(buyer.clone(), key.clone())) {
             return Ok(self.cache.orders.get(order).cloned());
         }
-        self.one(reads::ORDER_OF.postgres, &[&buyer.as_str(), &key.as_str()], rows::order)
+        self.one(queries::ORDER_OF.postgres, &[&buyer.as_str(), &key.as_str()], rows::order)
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
         let mut orders =
-            self.all(reads::ORDERS_OF_BUYER.postgres, &[&buyer.as_str(), &item.0], rows::order)?;
+            self.all(queries::ORDERS_OF_BUYER.postgres, &[&buyer.as_str(), &item.0], rows::order)?;
         orders.sort_unstable_by_key(|order| order.id);
         Ok(orders)
     }
@@ -256,8 +258,9 @@ impl Ledger for PostgresLedger<'_> {
             self.cache.quotas.insert(at, CachedQuota::UNREAD);
             return Ok(CachedQuota::UNREAD.used);
         }
-        let read = self
-            .one(reads::QUOTA.postgres, &[&buyer.as_str(), &item.0], |row| row.small(0, "quota"))?;
+        let read = self.one(queries::QUOTA.postgres, &[&buyer.as_str(), &item.0], |row| {
+            row.number_u32(0, "quota")
+        })?;
         self.cache.quotas.insert(at, CachedQuota { used: read.unwrap_or(0), read });
         Ok(read.unwrap_or(0))
     }
@@ -274,13 +277,13 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.recalls.get(&id) {
             return Ok(Some(kept.row.clone()));
         }
-        let found = self.one(reads::RECALL.postgres, &[&int(id.0)], rows::recall)?;
+        let found = self.one(queries::RECALL.postgres, &[&to_i64(id.0)], rows::recall)?;
         Ok(found.map(|row| self.cache.cache_recall(row)))
     }
 
     /// A recall changes only while the grant that gives the units is locked.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
-        let ids = vec![int(grant.0)];
+        let ids = vec![to_i64(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
             self.cache.cache_recall(recall);
         }
@@ -320,7 +323,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
-        self.one(reads::PRICE.postgres, &[&item.0], |row| {
+        self.one(queries::PRICE.postgres, &[&item.0], |row| {
             Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
         })
     }
@@ -329,7 +332,7 @@ impl Ledger for PostgresLedger<'_> {
         if self.cache.inbox.contains_key(&(provider.to_owned(), event.to_owned())) {
             return Ok(true);
         }
-        Ok(self.one(reads::INBOX.postgres, &[&provider, &event], |_| Ok(()))?.is_some())
+        Ok(self.one(queries::INBOX.postgres, &[&provider, &event], |_| Ok(()))?.is_some())
     }
 
     /// If two transactions handle the same message at once, the second insertion fails, and the
@@ -343,13 +346,13 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.payments.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        let found = self.one(reads::PAYMENT.postgres, &[&id.0], money::payment)?;
+        let found = self.one(queries::PAYMENT.postgres, &[&id.0], money::payment)?;
         Ok(found.map(|row| self.cache.cache_payment(row)))
     }
 
     fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
         let order = order.to_string();
-        for payment in self.all(reads::PAYMENTS_OF.postgres, &[&order], money::payment)? {
+        for payment in self.all(queries::PAYMENTS_OF.postgres, &[&order], money::payment)? {
             self.cache.cache_payment(payment);
         }
         let payments = self.cache.payments.values().map(|kept| &kept.row);
@@ -365,7 +368,7 @@ impl Ledger for PostgresLedger<'_> {
         if let Some(kept) = self.cache.refunds.get(id) {
             return Ok(Some(kept.row.clone()));
         }
-        let found = self.one(reads::REFUND.postgres, &[&id.0], money::refund)?;
+        let found = self.one(queries::REFUND.postgres, &[&id.0], money::refund)?;
         Ok(found.map(|row| self.cache.cache_refund(row)))
     }
 
@@ -381,8 +384,8 @@ impl Ledger for PostgresLedger<'_> {
         }
         let Some(parts) = order.parts() else { return Ok(None) };
         let found = self.one(
-            reads::CHECKOUT.postgres,
-            &[&int(parts.grant.0), &int(parts.n.0)],
+            queries::CHECKOUT.postgres,
+            &[&to_i64(parts.grant.0), &to_i64(parts.n.0)],
             money::checkout,
         )?;
         Ok(found.filter(|row| row.order == *order).map(|row| self.cache.cache_checkout(row)))

@@ -46,7 +46,7 @@ fn take(ledger: &PostgresLedger<'_>, calls: &[(u64, LimitCall)]) -> Done<Vec<Lim
 }
 
 impl Postgres {
-    pub(crate) async fn take_limits(
+    pub(crate) async fn apply_limit_calls(
         &self,
         calls: Vec<(u64, LimitCall)>,
     ) -> StoreResult<Vec<LimitAnswer>> {

@@ -3,14 +3,14 @@ use doorbuster_core::{GrantId, Ledger, OrderState, RecallId, TicketId};
 
 use crate::failure::Done;
 use crate::rows;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::ledger::PostgresLedger;
 
 impl PostgresLedger<'_> {
     /// Locks grants in the order of their ids. Always use this function to lock several grants.
     pub(crate) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
-        let ids: Vec<i64> = ids.iter().map(|id| int(id.0)).collect();
+        let ids: Vec<i64> = ids.iter().map(|id| to_i64(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
             self.cache.cache_grant(grant);
         }
@@ -22,7 +22,7 @@ impl PostgresLedger<'_> {
     pub(crate) fn lock_recall(&mut self, id: RecallId) -> Done<()> {
         let sql = "SELECT grant_id, target_grant FROM recall WHERE id = $1";
         let found =
-            self.one(sql, &[&int(id.0)], |row| Ok((row.number_opt(0)?, row.number_opt(1)?)))?;
+            self.one(sql, &[&to_i64(id.0)], |row| Ok((row.number_opt(0)?, row.number_opt(1)?)))?;
         let (from, to) = found.unwrap_or_default();
         let grants: Vec<GrantId> = [from, to].into_iter().flatten().map(GrantId).collect();
         self.lock_grants(&grants)

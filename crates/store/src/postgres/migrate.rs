@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, Transaction};
 
 use crate::contract::OpenError;
-use crate::history_memory::HistoryMemory;
+use crate::history_memory::KnownHistories;
 
 use super::connect;
 use super::connector::{Connector, ConnectorUse};
@@ -58,7 +58,7 @@ pub(crate) fn known_schema() -> i64 {
 ///
 /// Fails if the database is unreachable, contains foreign tables, or was migrated by a program that
 /// is too new.
-pub async fn migrate_postgres(url: &str, memory: &HistoryMemory) -> Result<(), OpenError> {
+pub async fn migrate_postgres(url: &str, memory: &KnownHistories) -> Result<(), OpenError> {
     let address = connect::address(url)?;
     let connector = Connector::new(&address, memory.clone(), ConnectorUse::Store, 0);
     let mut client = connect::client(&connector).await?;

@@ -29,7 +29,7 @@ use crate::contract::ItemCounts;
 use crate::failure::{Done, Failure};
 use crate::limits::{PG_POLL_DIGESTS, PG_POLL_ROWS};
 use crate::rows;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::clock::Clock;
 use super::notice::{CHANNEL, CommitNotice};
@@ -288,7 +288,8 @@ impl Poller {
             };
             for order in orders {
                 if order.is_needed(self.node, |buyer| (shared.follows)(buyer)) {
-                    let is_own = needed.entry((int(order.grant.0), int(order.n.0))).or_default();
+                    let is_own =
+                        needed.entry((to_i64(order.grant.0), to_i64(order.n.0))).or_default();
                     *is_own |= order.created_for == Some(self.node);
                 } else {
                     seen.digests.push(order);
@@ -301,7 +302,7 @@ impl Poller {
         let (grants, numbers): (Vec<i64>, Vec<i64>) = needed.keys().copied().unzip();
         for row in self.client.query(&self.needed_orders, &[&grants, &numbers]).await? {
             let order = rows::order((&row).into())?;
-            if needed.get(&(int(order.grant.0), int(order.n.0))) == Some(&true) {
+            if needed.get(&(to_i64(order.grant.0), to_i64(order.n.0))) == Some(&true) {
                 seen.verdicts.extend(resolved(order.id, Verdict::Reserved, Some(order.clone())));
             }
             seen.orders.push(order);

@@ -11,7 +11,7 @@ use doorbuster_core::{BuyerId, GrantId, IdKey, ItemId, Millis, Ticket, TicketN};
 use crate::failure::{Done, Failure};
 use crate::rows;
 use crate::rows::money;
-use crate::sql::{Row, int};
+use crate::sql::{Row, to_i64};
 
 use super::row_cache::{CachedQuota, RowCache};
 
@@ -166,12 +166,12 @@ pub(super) struct DueOrder {
 pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCache, Millis)> {
     let statements = [GRANTS, ORDERS_BY_NUMBER, CHECKOUTS, ITEMS, NOW];
     let [grants, by_number, checkouts, items, now] = prepare(client, statements).await?;
-    let locked: BTreeSet<i64> = orders.iter().map(|o| int(o.grant.0)).collect();
+    let locked: BTreeSet<i64> = orders.iter().map(|o| to_i64(o.grant.0)).collect();
     let locked: Vec<i64> = locked.into_iter().collect();
     let of_items: BTreeSet<i64> = orders.iter().filter_map(|o| o.item).map(|item| item.0).collect();
     let of_items: Vec<i64> = of_items.into_iter().collect();
     let (from_tickets, numbers): (Vec<i64>, Vec<i64>) =
-        orders.iter().map(|o| (int(o.grant.0), int(o.n.0))).unzip();
+        orders.iter().map(|o| (to_i64(o.grant.0), to_i64(o.n.0))).unzip();
     let locked: [&(dyn ToSql + Sync); 1] = [&locked];
     let of_orders: [&(dyn ToSql + Sync); 2] = [&from_tickets, &numbers];
     let of_items: [&(dyn ToSql + Sync); 1] = [&of_items];
@@ -220,10 +220,10 @@ impl<'a> TicketColumns<'a> {
             columns.ids.push(key.id_of(ticket).to_string());
             columns.buyers.push(ticket.buyer.as_str());
             columns.keys.push(ticket.key.as_str());
-            columns.grants.push(int(ticket.grant.0));
-            columns.numbers.push(int(ticket.n.0));
+            columns.grants.push(to_i64(ticket.grant.0));
+            columns.numbers.push(to_i64(ticket.n.0));
             quotas.insert((ticket.buyer.as_str(), ticket.item.0));
-            grants.insert(int(ticket.grant.0));
+            grants.insert(to_i64(ticket.grant.0));
             items.insert(ticket.item.0);
         }
         (columns.quota_buyers, columns.quota_items) = quotas.into_iter().unzip();
@@ -250,7 +250,7 @@ fn for_each_row(
 
 fn cache_quota(cache: &mut RowCache, row: Row<'_>) -> Done<()> {
     let buyer = row.parse(0, "buyer", BuyerId::new)?;
-    let used = row.small(2, "quota")?;
+    let used = row.number_u32(2, "quota")?;
     cache.quotas.insert((buyer, ItemId(row.get(1)?)), CachedQuota { used, read: Some(used) });
     Ok(())
 }

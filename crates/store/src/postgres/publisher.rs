@@ -16,7 +16,7 @@ use tokio::time::{sleep_until, timeout};
 
 use doorbuster_core::Order;
 use doorbuster_core::digest::DigestFollower;
-use doorbuster_core::pacing::REFRESHES_APART_MIN;
+use doorbuster_core::settler_pace::REFRESH_INTERVAL_MIN;
 
 use crate::contract::{Committed, OpenError};
 use crate::failure::Failure;
@@ -104,7 +104,7 @@ impl Publisher {
     async fn work(mut self) {
         let (mut looked, mut wants_poll) = (Instant::now(), false);
         loop {
-            let apart = self.shared.refreshes_apart();
+            let apart = self.shared.refresh_interval();
             let has_hint = wants_poll || self.notice.is_some();
             let next = pause(self.follower.is_complete(), self.is_failing, has_hint, apart);
             let first = tokio::select! {
@@ -310,7 +310,7 @@ fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -
     match is_complete {
         // While there is a backlog, this node must not refuse a request because of the state in its
         // memory. So the backlog is read with the shortest pauses.
-        false => REFRESHES_APART_MIN,
+        false => REFRESH_INTERVAL_MIN,
         // During an outage, only new commits of this node cause more polls.
         true if has_hint && !is_failing => apart,
         true => PG_POLL_INTERVAL,
@@ -385,7 +385,7 @@ mod tests {
         );
         assert_eq!(
             pause(false, false, true, apart),
-            REFRESHES_APART_MIN,
+            REFRESH_INTERVAL_MIN,
             "the pause during a backlog must be the shortest"
         );
     }

@@ -2,7 +2,7 @@
 //! the first node stores its secrets in the database.
 use crate::contract::OpenError;
 use crate::failure::Failure;
-use crate::history_memory::HistoryMemory;
+use crate::history_memory::KnownHistories;
 
 use super::connector::{Connector, ConnectorUse};
 use super::{connect, migrate};
@@ -16,7 +16,7 @@ use super::{connect, migrate};
 /// Fails if the database cannot be reached or is not a store.
 pub async fn shared_secret(
     url: &str,
-    memory: &HistoryMemory,
+    memory: &KnownHistories,
     name: &str,
     fresh: &str,
 ) -> Result<String, OpenError> {
@@ -42,7 +42,7 @@ pub async fn shared_secret(
 /// Fails if the database cannot be reached.
 pub async fn stored_secret(url: &str, name: &str) -> Result<Option<String>, OpenError> {
     let failed = |error: tokio_postgres::Error| OpenError::Failed(Failure::from(error).to_string());
-    let memory = HistoryMemory::default();
+    let memory = KnownHistories::default();
     let connector = Connector::new(&connect::address(url)?, memory, ConnectorUse::Read, 0);
     let client = connect::client(&connector).await?;
     let there =

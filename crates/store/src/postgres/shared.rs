@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use deadpool_postgres::Object;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use doorbuster_core::pacing::{REFRESHES_APART_MAX, REFRESHES_APART_MIN};
+use doorbuster_core::settler_pace::{REFRESH_INTERVAL_MAX, REFRESH_INTERVAL_MIN};
 use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{BuyerFilter, CommitSink, StoreError};
 use crate::failure::Failure;
 use crate::limits::OUTAGE_LOG_INTERVAL;
 
-use super::acknowledged::Acknowledged;
+use super::acknowledged::AcknowledgedOrders;
 use super::answer_wait::await_commit;
 use super::clock::Clock;
 use super::connect::Sessions;
@@ -70,7 +70,7 @@ pub(super) struct Shared {
     /// longer due.
     pub(super) expiring: tokio::sync::Mutex<()>,
     /// The orders that this node committed recently.
-    pub(super) acknowledged: Acknowledged,
+    pub(super) acknowledged: AcknowledgedOrders,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,
     /// The writer number of this store. The number marks the orders and the verdicts that this node
@@ -131,7 +131,7 @@ impl Shared {
             wake,
             events,
             expiring,
-            acknowledged: Acknowledged::default(),
+            acknowledged: AcknowledgedOrders::default(),
             compared: AtomicI64::new(0),
             writer,
             unavailable,
@@ -144,12 +144,12 @@ impl Shared {
     /// Returns the shortest time between two polls whose cause is a commit of another node or a
     /// large batch of this node. If several notifications arrive within this time, they share one
     /// poll.
-    pub(super) fn refreshes_apart(&self) -> Duration {
+    pub(super) fn refresh_interval(&self) -> Duration {
         Duration::from_micros(self.refreshes_apart_us.load(Ordering::Relaxed))
-            .clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)
+            .clamp(REFRESH_INTERVAL_MIN, REFRESH_INTERVAL_MAX)
     }
 
-    pub(super) fn set_refreshes_apart(&self, apart: Duration) {
+    pub(super) fn set_refresh_interval(&self, apart: Duration) {
         let micros = u64::try_from(apart.as_micros()).unwrap_or(u64::MAX);
         self.refreshes_apart_us.store(micros, Ordering::Relaxed);
     }
@@ -186,7 +186,7 @@ impl Shared {
                 Ok(())
             }
             Err(failure) => {
-                if !failure.leaves_connection() {
+                if !failure.keeps_connection_usable() {
                     drop(Object::take(object));
                 }
                 Err(failure)

@@ -213,7 +213,7 @@ async fn query(
     let rows =
         await_answer(async { Ok(object.query(&object.prepare_cached(sql).await?, params).await?) })
             .await;
-    if rows.as_ref().is_err_and(|failure| !failure.leaves_connection()) {
+    if rows.as_ref().is_err_and(|failure| !failure.keeps_connection_usable()) {
         drop(Object::take(object));
     }
     rows
@@ -224,7 +224,7 @@ async fn query(
 pub(super) async fn end_transaction(session: TransactionSession, failure: Option<&Failure>) {
     let has_ended = match failure {
         None => true,
-        Some(failure) if !failure.leaves_connection() => false,
+        Some(failure) if !failure.keeps_connection_usable() => false,
         Some(_) => {
             let rollback = async { Ok(session.batch_execute("ROLLBACK").await?) };
             await_answer(rollback).await.is_ok()

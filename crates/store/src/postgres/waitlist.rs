@@ -12,14 +12,14 @@ use doorbuster_core::{
 use crate::events::actor_text;
 use crate::failure::Done;
 use crate::rows::waitlist::entry as row;
-use crate::sql::{Row, as_limit, int};
-use crate::{reads, rows};
+use crate::sql::{Row, as_limit, to_i64};
+use crate::{queries, rows};
 
 use super::ledger::PostgresLedger;
 use super::prefetch::QUOTAS;
 use super::row_cache::CachedQuota;
 
-pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
+pub(super) fn unsettled_units(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
     const SQL: &str =
         concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = $1 AND open");
     let mut units: u64 = 0;
@@ -32,7 +32,7 @@ pub(super) fn in_slots(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<u64> {
 
 /// Returns whether the sale has ended. An ended sale stays ended, so no lock is needed.
 pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
-    Ok(ledger.one(reads::HAS_ENDED.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
+    Ok(ledger.one(queries::HAS_ENDED.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
 }
 
 fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
@@ -48,7 +48,7 @@ pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Op
         return Ok(Some(kept.row.clone()));
     }
     let found = ledger.one(
-        reads::WAITLIST.postgres,
+        queries::WAITLIST.postgres,
         &[&item.0, &i64::from(SlotKey::WAITLIST)],
         rows::grant,
     )?;
@@ -69,7 +69,7 @@ pub(super) fn waitlist_entry(
     if let Some(kept) = ledger.cache.waitlist.values().find(|kept| kept.row.id == *id) {
         return Ok(Some(kept.row.clone()));
     }
-    let found = ledger.one(reads::ENTRY.postgres, &[&id.text().as_str()], row)?;
+    let found = ledger.one(queries::ENTRY.postgres, &[&id.text().as_str()], row)?;
     Ok(found.map(|entry| cache_if_locked(ledger, entry)))
 }
 
@@ -84,7 +84,7 @@ pub(super) fn waitlist_entry_of(
     if let Some(kept) = ledger.cache.waitlist.values().find(|kept| waits(&kept.row)) {
         return Ok(Some(kept.row.clone()));
     }
-    let found = ledger.one(reads::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
+    let found = ledger.one(queries::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
     // The query may find an entry that ended in this transaction, because only the cache has the
     // entry's new state.
     Ok(found.map(|entry| cache_if_locked(ledger, entry)).filter(waits))
@@ -98,7 +98,7 @@ pub(super) fn waiting_entries(
     // Cached entries may have ended in this transaction, so the query reads one more row for each
     // cached entry.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
-    let mut entries = ledger.all(reads::WAITING_ENTRIES.postgres, &[&item.0, &among], row)?;
+    let mut entries = ledger.all(queries::WAITING_ENTRIES.postgres, &[&item.0, &among], row)?;
     entries.retain(|entry| !ledger.cache.waitlist.contains_key(&(entry.item, entry.n)));
     let cache = ledger.cache.waitlist.values().map(|kept| &kept.row);
     entries.extend(cache.filter(|p| p.item == item && p.state == WaitlistState::Waiting).cloned());
@@ -114,7 +114,11 @@ pub(super) fn first_unpaid(
     by: Option<&Actor>,
 ) -> Done<Option<Order>> {
     let by = by.map(actor_text);
-    ledger.one(reads::FIRST_UNPAID.postgres, &[&buyer.as_str(), &int(grant.0), &by], rows::order)
+    ledger.one(
+        queries::FIRST_UNPAID.postgres,
+        &[&buyer.as_str(), &to_i64(grant.0), &by],
+        rows::order,
+    )
 }
 
 impl PostgresLedger<'_> {
@@ -132,7 +136,8 @@ fn lock_waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId, at_most: usize) 
     let entries = ledger.waiting_entries(item, at_most)?;
     let buyers: Vec<&str> = entries.iter().map(|entry| entry.buyer.as_str()).collect();
     let items = vec![item.0; buyers.len()];
-    let quota = |row: Row<'_>| Ok((row.parse(0, "buyer", BuyerId::new)?, row.small(2, "quota")?));
+    let quota =
+        |row: Row<'_>| Ok((row.parse(0, "buyer", BuyerId::new)?, row.number_u32(2, "quota")?));
     for (buyer, used) in ledger.all(QUOTAS, &[&buyers, &items], quota)? {
         ledger.cache.quotas.insert((buyer, item), CachedQuota { used, read: Some(used) });
     }

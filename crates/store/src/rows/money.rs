@@ -59,7 +59,7 @@ pub(crate) fn refund(row: Row<'_>) -> Done<Refund> {
         cause: row.parse(6, "cause of a refund", RefundCause::parse)?,
         state: row.parse(7, "refund's state", RefundState::parse)?,
         accepted: row.get(8)?,
-        tries: row.small(9, "number of tries")?,
+        tries: row.number_u32(9, "number of tries")?,
         next_at: Millis(row.get(10)?),
         error: row.get(11)?,
         at: Millis(row.get(12)?),

@@ -194,7 +194,7 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
         }
         let feed = sql.one(
             "SELECT count(*), coalesce(max(seq), 0) FROM feed WHERE grant_id = ?1",
-            [crate::sql::int(id.0)],
+            [crate::sql::to_i64(id.0)],
             |row| Ok((row.number(0)?, row.number(1)?)),
         )?;
         let len = grant.feed_len.0;

@@ -11,18 +11,18 @@ use doorbuster_core::{Millis, TicketId, money};
 use crate::contract::CheckoutDeferral;
 use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
-use crate::reads;
+use crate::queries;
 use crate::rows::money::checkout as row;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::Sqlite;
 use super::ledger::SqliteLedger;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
 pub(super) fn checkout(sql: &mut Statements<'_>, id: &TicketId) -> Done<Option<Checkout>> {
     let Some(parts) = id.parts() else { return Ok(None) };
     let found =
-        sql.one(reads::CHECKOUT.sqlite, params![int(parts.grant.0), int(parts.n.0)], row)?;
+        sql.one(queries::CHECKOUT.sqlite, params![to_i64(parts.grant.0), to_i64(parts.n.0)], row)?;
     Ok(found.filter(|checkout| checkout.order == *id))
 }
 
@@ -31,7 +31,7 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
         .order
         .parts()
         .ok_or_else(|| Failure::Row("a checkout names no order".to_owned()))?;
-    let (grant, n) = (int(parts.grant.0), int(parts.n.0));
+    let (grant, n) = (to_i64(parts.grant.0), to_i64(parts.n.0));
     sql.run(
         "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at, open, at,
          asked_at, due)
@@ -74,7 +74,7 @@ pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Don
 
 fn put_off(ledger: &mut SqliteLedger<'_>, it: &CheckoutDeferral) -> Done<usize> {
     let (now, Some(parts)) = (ledger.now, it.order.parts()) else { return Ok(0) };
-    if it.no_answer {
+    if it.unanswered {
         money::record_unanswered_check(ledger, &it.order, &it.session, now)?;
     }
     ledger.sql.run(
@@ -82,8 +82,8 @@ fn put_off(ledger: &mut SqliteLedger<'_>, it: &CheckoutDeferral) -> Done<usize> 
          AND n = ?2 AND state = 'reserved'), 0))
          WHERE grant_id = ?1 AND n = ?2 AND order_id = ?3 AND session = ?4 AND open = 1",
         params![
-            int(parts.grant.0),
-            int(parts.n.0),
+            to_i64(parts.grant.0),
+            to_i64(parts.n.0),
             it.order.text().as_str(),
             it.session,
             now.plus(it.ms).0

@@ -11,11 +11,11 @@ use crate::contract::StoreResult;
 use crate::dump::TABLES;
 use crate::failure::{Done, Failure};
 use crate::limits::STATEMENTS_MAX;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::ledger::SqliteLedger;
 use super::read::Reader;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 use super::txn::Txn;
 use super::{Sqlite, open};
 
@@ -47,7 +47,7 @@ impl Memory {
 
     pub(crate) fn insert_item(&mut self, item: &Item) -> Done<()> {
         let total = match item.total {
-            Stock::Counted(units) => Some(int(units)),
+            Stock::Counted(units) => Some(to_i64(units)),
             Stock::Unlimited => None,
         };
         self.0.execute(
@@ -65,9 +65,9 @@ impl Memory {
                 item.limit,
                 item.hold_ms,
                 total,
-                int(item.pool),
-                int(item.ended),
-                int(item.paid)
+                to_i64(item.pool),
+                to_i64(item.ended),
+                to_i64(item.paid)
             ],
         )?;
         Ok(())

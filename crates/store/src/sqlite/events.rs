@@ -7,7 +7,7 @@ use doorbuster_core::{Ledger, TicketId};
 
 use crate::events::{actor_text, subject_json};
 use crate::failure::Done;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::ledger::SqliteLedger;
 
@@ -22,8 +22,8 @@ pub(super) fn append(ledger: &mut SqliteLedger<'_>, event: &Event) -> Done<()> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
                 what,
-                int(order.grant.0),
-                int(order.n.0),
+                to_i64(order.grant.0),
+                to_i64(order.n.0),
                 at,
                 by,
                 why,
@@ -69,5 +69,5 @@ pub(super) fn order_numbers(
     order: &str,
 ) -> Done<Option<(i64, i64)>> {
     let Some(id) = TicketId::parse(order) else { return Ok(None) };
-    Ok(ledger.order(&id)?.map(|order| (int(order.grant.0), int(order.n.0))))
+    Ok(ledger.order(&id)?.map(|order| (to_i64(order.grant.0), to_i64(order.n.0))))
 }

@@ -9,11 +9,11 @@ use rusqlite::params;
 use doorbuster_core::{BuyerId, ItemId, Millis, Order, TicketId};
 
 use crate::failure::Done;
-use crate::sql::int;
-use crate::{reads, rows};
+use crate::sql::to_i64;
+use crate::{queries, rows};
 
 use super::row_cache::RowCache;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
 /// The quota rows of the buyer whose rows were read last. One buyer is enough, because tickets of
 /// one buyer follow each other, and most buyers are new.
@@ -92,8 +92,8 @@ impl<'c> SqliteLedger<'c> {
     fn find_order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         let Some(parts) = id.parts() else { return Ok(None) };
         let found = self.sql.one(
-            reads::ORDER.sqlite,
-            params![int(parts.grant.0), int(parts.n.0)],
+            queries::ORDER.sqlite,
+            params![to_i64(parts.grant.0), to_i64(parts.n.0)],
             rows::order,
         )?;
         Ok(found.filter(|order| order.id == *id))

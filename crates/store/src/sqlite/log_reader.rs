@@ -10,7 +10,7 @@ use std::path::Path;
 
 use doorbuster_core::Millis;
 
-use crate::commit_copy::{CommitCopy, LogPages};
+use crate::commit_copy::{CommitBuffer, LogPages};
 
 use super::open::{data_path, with_suffix};
 
@@ -24,7 +24,7 @@ const SALTS: std::ops::Range<usize> = 16..24;
 /// Reads the pages of each commit from the log, after the writer committed.
 pub(super) struct LogReader {
     log: File,
-    copy: CommitCopy,
+    copy: CommitBuffer,
     salts: [u8; 8],
     /// The number of frames that were read.
     frames: i64,
@@ -32,7 +32,7 @@ pub(super) struct LogReader {
 
 impl LogReader {
     /// Opens the log of the store in this directory.
-    pub(super) fn open(dir: &Path, copy: CommitCopy) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, copy: CommitBuffer) -> io::Result<Self> {
         let real = std::fs::canonicalize(data_path(dir))?;
         let log = File::open(with_suffix(&real, "-wal"))?;
         Ok(Self { log, copy, salts: [0; 8], frames: 0 })

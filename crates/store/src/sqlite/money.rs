@@ -5,21 +5,21 @@ use doorbuster_core::money::{Money, Payment, PaymentId, Refund, RefundId};
 use doorbuster_core::{ItemId, Millis, TicketId};
 
 use crate::failure::Done;
-use crate::reads;
+use crate::queries;
 use crate::rows::money::{payment as payment_row, refund as refund_row};
 
 use super::events;
 use super::ledger::SqliteLedger;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
 pub(super) fn price(sql: &mut Statements<'_>, item: ItemId) -> Done<Option<Money>> {
-    sql.one(reads::PRICE.sqlite, params![item.0], |row| {
+    sql.one(queries::PRICE.sqlite, params![item.0], |row| {
         Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
     })
 }
 
 pub(super) fn inbox(sql: &mut Statements<'_>, provider: &str, event: &str) -> Done<bool> {
-    Ok(sql.one(reads::INBOX.sqlite, params![provider, event], |_| Ok(()))?.is_some())
+    Ok(sql.one(queries::INBOX.sqlite, params![provider, event], |_| Ok(()))?.is_some())
 }
 
 pub(super) fn insert_inbox(
@@ -36,11 +36,11 @@ pub(super) fn insert_inbox(
 }
 
 pub(super) fn payment(sql: &mut Statements<'_>, id: &PaymentId) -> Done<Option<Payment>> {
-    sql.one(reads::PAYMENT.sqlite, params![id.0], payment_row)
+    sql.one(queries::PAYMENT.sqlite, params![id.0], payment_row)
 }
 
 pub(super) fn payments_of(sql: &mut Statements<'_>, order: &TicketId) -> Done<Vec<Payment>> {
-    sql.all(reads::PAYMENTS_OF.sqlite, params![order.text().as_str()], payment_row)
+    sql.all(queries::PAYMENTS_OF.sqlite, params![order.text().as_str()], payment_row)
 }
 
 pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> Done<()> {
@@ -70,7 +70,7 @@ pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> D
 }
 
 pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Refund>> {
-    sql.one(reads::REFUND.sqlite, params![id.0], refund_row)
+    sql.one(queries::REFUND.sqlite, params![id.0], refund_row)
 }
 
 // A refund that is requested again no longer counts as discarded.

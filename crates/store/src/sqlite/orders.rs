@@ -13,11 +13,11 @@ use doorbuster_core::{
 
 use crate::events::actor_text;
 use crate::failure::Done;
-use crate::sql::{as_limit, int};
-use crate::{reads, rows};
+use crate::sql::{as_limit, to_i64};
+use crate::{queries, rows};
 
 use super::ledger::SqliteLedger;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 use super::txn::Txn;
 
 /// Settles all tickets together. If a ticket fails, the tickets are settled one by one, and the
@@ -128,7 +128,7 @@ pub(super) fn orders_of_buyer(
     item: ItemId,
 ) -> Done<Vec<Order>> {
     let mut orders =
-        sql.all(reads::ORDERS_OF_BUYER.sqlite, params![buyer.as_str(), item.0], rows::order)?;
+        sql.all(queries::ORDERS_OF_BUYER.sqlite, params![buyer.as_str(), item.0], rows::order)?;
     orders.sort_unstable_by_key(|order| order.id);
     Ok(orders)
 }
@@ -140,8 +140,8 @@ pub(super) fn first_unpaid(
     by: Option<&Actor>,
 ) -> Done<Option<Order>> {
     sql.one(
-        reads::FIRST_UNPAID.sqlite,
-        params![buyer.as_str(), int(grant.0), by.map(actor_text)],
+        queries::FIRST_UNPAID.sqlite,
+        params![buyer.as_str(), to_i64(grant.0), by.map(actor_text)],
         rows::order,
     )
 }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::contract::StoreError;
 use crate::limits::STATEMENTS_MAX;
 
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
 /// A reader's connection.
 pub(super) type Reader<'c> = Statements<'c>;

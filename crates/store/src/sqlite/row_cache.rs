@@ -5,9 +5,9 @@ use rusqlite::params;
 use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};
 
 use crate::failure::Failure;
-use crate::sql::int;
+use crate::sql::to_i64;
 
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
 struct CachedRow<T> {
     row: T,
@@ -86,7 +86,7 @@ impl RowCache {
 
 fn update_item(sql: &mut Statements<'_>, item: &Item) -> Result<(), Failure> {
     let total = match item.total {
-        Stock::Counted(units) => Some(int(units)),
+        Stock::Counted(units) => Some(to_i64(units)),
         Stock::Unlimited => None,
     };
     sql.run(
@@ -94,10 +94,10 @@ fn update_item(sql: &mut Statements<'_>, item: &Item) -> Result<(), Failure> {
         params![
             item.id.0,
             total,
-            int(item.pool),
-            int(item.ended),
-            int(item.paid),
-            int(item.waiting)
+            to_i64(item.pool),
+            to_i64(item.ended),
+            to_i64(item.paid),
+            to_i64(item.waiting)
         ],
     )?;
     Ok(())
@@ -110,18 +110,18 @@ fn insert_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), 
                                  closed_cause, opened_at, closed_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         params![
-            int(g.id.0),
+            to_i64(g.id.0),
             g.slot.item.0,
             g.slot.index,
-            int(g.epoch.0),
-            int(g.granted),
-            int(g.settled),
+            to_i64(g.epoch.0),
+            to_i64(g.granted),
+            to_i64(g.settled),
             g.counted,
             g.open,
             g.acked,
-            int(g.max_n.0),
-            int(g.resolved),
-            int(g.feed_len.0),
+            to_i64(g.max_n.0),
+            to_i64(g.resolved),
+            to_i64(g.feed_len.0),
             g.closed.map(CloseCause::as_str),
             now.0,
             (!g.open).then_some(now.0)
@@ -137,14 +137,14 @@ fn update_grant(sql: &mut Statements<'_>, g: &Grant, now: Millis) -> Result<(), 
                                closed_cause = ?9, closed_at = coalesce(closed_at, ?10)
          WHERE id = ?1",
         params![
-            int(g.id.0),
-            int(g.granted),
-            int(g.settled),
+            to_i64(g.id.0),
+            to_i64(g.granted),
+            to_i64(g.settled),
             g.open,
             g.acked,
-            int(g.max_n.0),
-            int(g.resolved),
-            int(g.feed_len.0),
+            to_i64(g.max_n.0),
+            to_i64(g.resolved),
+            to_i64(g.feed_len.0),
             g.closed.map(CloseCause::as_str),
             (!g.open).then_some(now.0)
         ],

@@ -16,7 +16,7 @@ const LONG: i64 = CHECKPOINT_PAGES + 100;
 /// The number of measured commits.
 const COMMITS: usize = 20;
 /// The time limit for an asynchronous effect, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A store with a small value for `log_pages_max`, in a temporary directory.
 struct Fixture {
@@ -56,7 +56,7 @@ impl Fixture {
             ledger.sql.run(sql, params!["x".repeat(bytes)])?;
             Ok(began)
         });
-        tokio::time::timeout(PATIENCE, written)
+        tokio::time::timeout(TIMEOUT, written)
             .await
             .expect("the commit ends in time")
             .expect("writes")
@@ -134,7 +134,7 @@ async fn while_a_long_log_is_checkpointed_the_writer_pauses_and_copies_no_pages_
     while fixture.log().0 >= LONG {
         fixture.write(1).await;
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "the log was not checkpointed in time: {:?}",
             fixture.log()
         );
@@ -163,7 +163,7 @@ async fn while_a_reader_holds_an_old_snapshot_the_log_grows_and_close_does_not_w
         "pages after the snapshot must not be checkpointed: {left_now} remain"
     );
     assert!(left_now + carried_now > left + carried, "the log must grow");
-    tokio::time::timeout(PATIENCE, fixture.store.close()).await.expect("closes");
+    tokio::time::timeout(TIMEOUT, fixture.store.close()).await.expect("closes");
     drop(reads);
 }
 

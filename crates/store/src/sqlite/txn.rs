@@ -13,7 +13,7 @@ use crate::limits::{CHECKPOINT_WITHIN, LOG_PAUSE};
 use crate::rows;
 
 use super::ledger::SqliteLedger;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
 /// The writer's transaction. Jobs run in it one after another. If a job fails, only that job is
 /// undone.

@@ -4,13 +4,13 @@ use rusqlite::params;
 use doorbuster_core::{BuyerId, ItemId, TicketId, WaitlistEntry};
 
 use crate::failure::Done;
-use crate::reads;
+use crate::queries;
 use crate::rows::waitlist::entry as row;
-use crate::sql::{as_limit, int};
+use crate::sql::{as_limit, to_i64};
 
-use super::statements::Statements;
+use super::statement_cache::Statements;
 
-pub(super) fn in_slots(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
+pub(super) fn unsettled_units(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
     let text = "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1
                 AND open = 1 AND counted = 1";
     Ok(sql.one(text, params![item.0], |row| row.number(0))?.unwrap_or(0))
@@ -18,7 +18,7 @@ pub(super) fn in_slots(sql: &mut Statements<'_>, item: ItemId) -> Done<u64> {
 
 pub(super) fn has_ended(sql: &mut Statements<'_>, item: ItemId) -> Done<bool> {
     Ok(sql
-        .one(reads::HAS_ENDED.sqlite, params![item.0], |row| row.get::<bool>(0))?
+        .one(queries::HAS_ENDED.sqlite, params![item.0], |row| row.get::<bool>(0))?
         .unwrap_or(false))
 }
 
@@ -26,7 +26,7 @@ pub(super) fn waitlist_entry(
     sql: &mut Statements<'_>,
     id: &TicketId,
 ) -> Done<Option<WaitlistEntry>> {
-    sql.one(reads::ENTRY.sqlite, params![id.text().as_str()], row)
+    sql.one(queries::ENTRY.sqlite, params![id.text().as_str()], row)
 }
 
 pub(super) fn waitlist_entry_of(
@@ -34,7 +34,7 @@ pub(super) fn waitlist_entry_of(
     item: ItemId,
     buyer: &BuyerId,
 ) -> Done<Option<WaitlistEntry>> {
-    sql.one(reads::ENTRY_OF.sqlite, params![item.0, buyer.as_str()], row)
+    sql.one(queries::ENTRY_OF.sqlite, params![item.0, buyer.as_str()], row)
 }
 
 pub(super) fn waiting_entries(
@@ -42,7 +42,7 @@ pub(super) fn waiting_entries(
     item: ItemId,
     limit: usize,
 ) -> Done<Vec<WaitlistEntry>> {
-    sql.all(reads::WAITING_ENTRIES.sqlite, params![item.0, as_limit(limit)], row)
+    sql.all(queries::WAITING_ENTRIES.sqlite, params![item.0, as_limit(limit)], row)
 }
 
 pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, entry: &WaitlistEntry) -> Done<()> {
@@ -53,7 +53,7 @@ pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, entry: &WaitlistEntry
          ended_at = excluded.ended_at",
         params![
             entry.item.0,
-            int(entry.n.0),
+            to_i64(entry.n.0),
             entry.id.text().as_str(),
             entry.buyer.as_str(),
             entry.key.as_str(),

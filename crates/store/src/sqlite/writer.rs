@@ -23,7 +23,7 @@ use super::log_reader::LogReader;
 use super::open::DirLock;
 use super::open_files::OpenFiles;
 use super::shared::Shared;
-use super::statements::Statements;
+use super::statement_cache::Statements;
 use super::txn::Txn;
 
 /// Answers the caller when the outcome of the commit is known.

@@ -10,7 +10,7 @@ use crate::limits::PAGE_ROWS_MAX;
 use crate::rows::money::{checkout, checkout_at, checkout_columns};
 use crate::sql::{Row, Statement, as_limit, dialects, values};
 use crate::transaction::RetryUnknown;
-use crate::{reads, rows};
+use crate::{queries, rows};
 
 use super::{Store, StoreResult};
 
@@ -42,20 +42,21 @@ const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved
 impl Store {
     /// Keeps a checkout with its order (see [`doorbuster_core::money::keep_checkout`]).
     pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
-        self.job(RetryUnknown::Allowed, move |tx| money::keep_checkout(tx.rules(), &checkout)).await
+        self.job(RetryUnknown::Allowed, move |tx| money::keep_checkout(tx.ledger(), &checkout))
+            .await
     }
 
     /// Returns the order's checkout, open or closed.
     pub async fn checkout(&self, order: TicketId) -> StoreResult<Option<Checkout>> {
         let Some(parts) = order.parts() else { return Ok(None) };
-        let found = self.one(reads::CHECKOUT, values![parts.grant, parts.n], checkout).await?;
+        let found = self.one(queries::CHECKOUT, values![parts.grant, parts.n], checkout).await?;
         Ok(found.filter(|checkout| checkout.order == order))
     }
 
     /// Records that a checkout is closed (see [`doorbuster_core::money::close_checkout`]).
     pub async fn close_checkout(&self, order: TicketId, session: String) -> StoreResult<bool> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            money::close_checkout(tx.rules(), &order, &session)
+            money::close_checkout(tx.ledger(), &order, &session)
         })
         .await
     }

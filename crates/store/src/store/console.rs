@@ -4,7 +4,7 @@ use doorbuster_core::{Millis, NodeId};
 
 use crate::actions;
 use crate::contract::{
-    ActionQuery, ActionRow, Hash, NewAction, NodeRow, Person, PointQuery, Role, SalePoint,
+    ActionQuery, ActionRow, Hash, NewAction, NodeRow, Person, PointQuery, Role, SaleSeriesRow,
     SessionOwner, StoreServer,
 };
 use crate::failure::Done;
@@ -106,7 +106,7 @@ fn session(row: Row<'_>) -> Done<(SessionOwner, Millis)> {
 
 fn node(row: Row<'_>) -> Done<NodeRow> {
     Ok(NodeRow {
-        node: NodeId(row.small(0, "node")?),
+        node: NodeId(row.number_u32(0, "node")?),
         lease_until: Millis(row.get(1)?),
         leader: row.get(2)?,
         about: row.get(3)?,
@@ -231,18 +231,18 @@ impl Store {
 
     /// Adds the statistics of past steps. Statistics that the node has already stored for a step
     /// stay unchanged.
-    pub async fn insert_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
+    pub async fn insert_points(&self, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.write_points(INSERT_POINT, points).await
     }
 
     /// Adds the statistics of past steps, or replaces the stored statistics of these steps.
-    pub async fn replace_points(&self, points: Vec<SalePoint>) -> StoreResult<()> {
+    pub async fn replace_points(&self, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.write_points(REPLACE_POINT, points).await
     }
 
-    async fn write_points(&self, sql: Statement, points: Vec<SalePoint>) -> StoreResult<()> {
+    async fn write_points(&self, sql: Statement, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            for SalePoint { sale, step, at, node, point } in &points {
+            for SaleSeriesRow { sale, step, at, node, point } in &points {
                 tx.run(sql, &values![sale, step.secs(), *at, *node, point])?;
             }
             Ok(())
@@ -251,12 +251,12 @@ impl Store {
     }
 
     /// Returns the statistics of all nodes, sorted by time and node.
-    pub async fn points(&self, query: PointQuery) -> StoreResult<Vec<SalePoint>> {
+    pub async fn points(&self, query: PointQuery) -> StoreResult<Vec<SaleSeriesRow>> {
         let PointQuery { sale, step, from, to } = query;
         let values = values![sale.clone(), step.secs(), from, to];
         let point = move |row: Row<'_>| {
-            let (at, node) = (Millis(row.get(0)?), NodeId(row.small(1, "node")?));
-            Ok(SalePoint { sale: sale.clone(), step, at, node, point: row.get(2)? })
+            let (at, node) = (Millis(row.get(0)?), NodeId(row.number_u32(1, "node")?));
+            Ok(SaleSeriesRow { sale: sale.clone(), step, at, node, point: row.get(2)? })
         };
         self.all(POINTS, values, point).await
     }

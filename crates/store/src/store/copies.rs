@@ -1,5 +1,5 @@
 //! The copies of commits, which only SQLite has.
-use crate::commit_copy::CommitCopy;
+use crate::commit_copy::CommitBuffer;
 use crate::contract::{OpenError, SqliteOptions};
 use crate::sqlite::Sqlite;
 
@@ -7,13 +7,16 @@ use super::Store;
 
 impl Store {
     /// Opens a store like [`Store::open_sqlite`], and copies each commit for a continuous backup.
-    pub fn open_copied_sqlite(options: SqliteOptions, copy: CommitCopy) -> Result<Self, OpenError> {
+    pub fn open_copied_sqlite(
+        options: SqliteOptions,
+        copy: CommitBuffer,
+    ) -> Result<Self, OpenError> {
         Sqlite::open(options, Some(copy)).map(Self::Sqlite)
     }
 
     /// Returns the copies of commits for a continuous backup, if there is one.
     #[must_use]
-    pub fn commit_copy(&self) -> Option<&CommitCopy> {
+    pub fn commit_copy(&self) -> Option<&CommitBuffer> {
         match self {
             Self::Sqlite(store) => store.commit_copy(),
             Self::Postgres(_) => None,

@@ -78,7 +78,7 @@ fn delivery(row: Row<'_>) -> Done<(DeadLetter, i64)> {
         reason: row.get::<Option<String>>(6)?.unwrap_or_default(),
         about: row.get(4)?,
         at: Millis(row.get(7)?),
-        tries: row.small(5, "number of tries")?,
+        tries: row.number_u32(5, "number of tries")?,
         delivery: Some((row.get(1)?, row.get(2)?, event_summary(row, 3, 8)?)),
     };
     Ok((dead, seq))
@@ -90,7 +90,7 @@ fn refund(row: Row<'_>) -> Done<(DeadLetter, i64)> {
         reason: row.get::<Option<String>>(4)?.unwrap_or_default(),
         about: row.get(2)?,
         at: Millis(row.get(5)?),
-        tries: row.small(3, "number of tries")?,
+        tries: row.number_u32(3, "number of tries")?,
         delivery: None,
     };
     Ok((dead, row.get(0)?))
@@ -104,7 +104,7 @@ fn ticket(row: Row<'_>) -> Done<(DeadLetter, i64)> {
 }
 
 fn request(row: Row<'_>) -> Done<DeadLetterContent> {
-    let units = row.small(2, "number of units")?;
+    let units = row.number_u32(2, "number of units")?;
     Ok(DeadLetterContent::Request { item: ItemId(row.get(0)?), buyer: row.get(1)?, units })
 }
 

@@ -61,7 +61,7 @@ fn pending_delivery(row: Row<'_>) -> Done<PendingDelivery> {
     Ok(PendingDelivery {
         position: row.get(0)?,
         about: row.text(1, "subject")?.into(),
-        tries: row.small(2, "number of tries")?,
+        tries: row.number_u32(2, "number of tries")?,
         next_at: Millis(row.get(3)?),
         error: row.get(4)?,
         dead: false,
@@ -85,7 +85,7 @@ fn delivery(row: Row<'_>) -> Done<Delivery> {
         event: event_summary(row, 3, 11)?,
         about: row.get(4)?,
         state: row.parse(5, "state", DeliveryState::parse)?,
-        tries: row.small(6, "number of tries")?,
+        tries: row.number_u32(6, "number of tries")?,
         next_at: Millis(row.get(7)?),
         error: row.get(8)?,
         why: row.get(9)?,
@@ -99,23 +99,25 @@ fn advance(tx: &mut Transaction<'_, '_>, id: &str, progress: &PositionAdvance) -
     }
     match tx {
         Transaction::Sqlite(ledger) => {
-            for parcel in &progress.failed {
-                let state = parcel.state().as_str();
-                let (next, now) = (parcel.next_at.0, ledger.now.0);
-                let (at, about) = (parcel.position, &*parcel.about);
-                let params = params![id, at, about, state, parcel.tries, next, parcel.error, now];
+            for delivery in &progress.failed {
+                let state = delivery.state().as_str();
+                let (next, now) = (delivery.next_at.0, ledger.now.0);
+                let (at, about) = (delivery.position, &*delivery.about);
+                let params =
+                    params![id, at, about, state, delivery.tries, next, delivery.error, now];
                 ledger.sql.run(INSERT_DELIVERY, params)?;
             }
         }
         Transaction::Postgres(ledger) if !progress.failed.is_empty() => {
             let failed = &progress.failed;
-            let positions: Vec<i64> = failed.iter().map(|parcel| parcel.position).collect();
-            let about: Vec<&str> = failed.iter().map(|parcel| &*parcel.about).collect();
-            let states: Vec<&str> = failed.iter().map(|parcel| parcel.state().as_str()).collect();
-            let tries: Vec<i64> = failed.iter().map(|parcel| i64::from(parcel.tries)).collect();
-            let next: Vec<i64> = failed.iter().map(|parcel| parcel.next_at.0).collect();
+            let positions: Vec<i64> = failed.iter().map(|delivery| delivery.position).collect();
+            let about: Vec<&str> = failed.iter().map(|delivery| &*delivery.about).collect();
+            let states: Vec<&str> =
+                failed.iter().map(|delivery| delivery.state().as_str()).collect();
+            let tries: Vec<i64> = failed.iter().map(|delivery| i64::from(delivery.tries)).collect();
+            let next: Vec<i64> = failed.iter().map(|delivery| delivery.next_at.0).collect();
             let errors: Vec<Option<&str>> =
-                failed.iter().map(|parcel| parcel.error.as_deref()).collect();
+                failed.iter().map(|delivery| delivery.error.as_deref()).collect();
             let now = ledger.now.0;
             ledger.run(
                 INSERT_DELIVERIES,
@@ -131,9 +133,9 @@ fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<(
     for note in notes {
         match note {
             RowChange::Delivered(position) => tx.run(DELIVERED, &values![id, *position])?,
-            RowChange::Pending(parcel) => {
-                let (state, now) = (parcel.state().as_str(), tx.now());
-                let PendingDelivery { position, tries, next_at, error, .. } = parcel;
+            RowChange::Pending(delivery) => {
+                let (state, now) = (delivery.state().as_str(), tx.now());
+                let PendingDelivery { position, tries, next_at, error, .. } = delivery;
                 let error = error.as_deref();
                 let values = values![id, *position, state, *tries, *next_at, error, now];
                 tx.run(UPDATE_DELIVERY, &values)?

@@ -66,24 +66,25 @@ impl Store {
         id: GrantId,
         units: u64,
     ) -> StoreResult<Option<Grant>> {
-        self.job(RetryUnknown::Allowed, move |tx| stock::open(tx.rules(), slot, id, units)).await
+        self.job(RetryUnknown::Allowed, move |tx| stock::open(tx.ledger(), slot, id, units)).await
     }
 
     /// Records that the slot accepted the grant (see [`doorbuster_core::stock::acknowledge_init`]).
     pub async fn acknowledge_init(&self, id: GrantId) -> StoreResult<()> {
-        self.job(RetryUnknown::Allowed, move |tx| stock::acknowledge_init(tx.rules(), id)).await
+        self.job(RetryUnknown::Allowed, move |tx| stock::acknowledge_init(tx.ledger(), id)).await
     }
 
     /// Moves units from the pool to a grant (see [`doorbuster_core::stock::refill`]). Returns their
     /// number.
     pub async fn refill(&self, id: GrantId, units: u64, counter: Counter) -> StoreResult<u64> {
-        self.job(RetryUnknown::Never, move |tx| stock::refill(tx.rules(), id, units, counter)).await
+        self.job(RetryUnknown::Never, move |tx| stock::refill(tx.ledger(), id, units, counter))
+            .await
     }
 
     /// Closes a grant (see [`doorbuster_core::stock::close`]). Returns false if it was already
     /// closed or never existed.
     pub async fn close_grant(&self, id: GrantId, cause: CloseCause) -> StoreResult<bool> {
-        self.job(RetryUnknown::Never, move |tx| stock::close(tx.rules(), id, cause)).await
+        self.job(RetryUnknown::Never, move |tx| stock::close(tx.ledger(), id, cause)).await
     }
 
     /// Returns every open grant of every item, sorted by slot.
@@ -128,7 +129,7 @@ impl Store {
     ) -> StoreResult<Option<Recall>> {
         self.job(RetryUnknown::Allowed, move |tx| {
             tx.lock_grants(&[grant])?;
-            recall::begin(tx.rules(), id, grant, target, units)
+            recall::begin(tx.ledger(), id, grant, target, units)
         })
         .await
     }
@@ -138,7 +139,7 @@ impl Store {
     pub async fn finish_recall(&self, id: RecallId, taken: u64) -> StoreResult<u64> {
         self.job(RetryUnknown::Never, move |tx| {
             tx.lock_recall(id)?;
-            recall::finish(tx.rules(), id, taken)
+            recall::finish(tx.ledger(), id, taken)
         })
         .await
     }

@@ -69,7 +69,7 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| {
             tx.lock_order_named(&report.order)?;
             let now = tx.now();
-            money::capture(tx.rules(), &report, now, last)
+            money::capture(tx.ledger(), &report, now, last)
         })
         .await
     }
@@ -78,22 +78,23 @@ impl Store {
     pub async fn fail_payment(&self, report: Capture) -> StoreResult<bool> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            money::record_failure(tx.rules(), &report, now)
+            money::record_failure(tx.ledger(), &report, now)
         })
         .await
     }
 
-    /// Applies a provider's message about a refund (see [`doorbuster_core::money::settle_refund`]).
+    /// Applies a provider's message about a refund (see
+    /// [`doorbuster_core::money::apply_refund_message`]).
     pub async fn settle_refund(
         &self,
         provider: String,
         event: String,
         id: RefundId,
-        news: RefundUpdate,
+        update: RefundUpdate,
     ) -> StoreResult<RefundMessageOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            money::settle_refund(tx.rules(), &provider, &event, &id, &news, now)
+            money::apply_refund_message(tx.ledger(), &provider, &event, &id, &update, now)
         })
         .await
     }
@@ -102,26 +103,27 @@ impl Store {
     pub async fn apply_refund_update(
         &self,
         id: RefundId,
-        news: RefundUpdate,
+        update: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         // A retry may record an attempt twice. The only effect is a longer pause before the next
         // attempt.
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            money::apply_refund_update(tx.rules(), &id, &news, now)
+            money::apply_refund_update(tx.ledger(), &id, &update, now)
         })
         .await
     }
 
-    /// Applies an answer to a query about a refund (see [`doorbuster_core::money::answer_refund`]).
+    /// Applies an answer to a query about a refund (see
+    /// [`doorbuster_core::money::apply_refund_answer`]).
     pub async fn answer_refund(
         &self,
         requested: Refund,
-        news: RefundUpdate,
+        update: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            money::answer_refund(tx.rules(), &requested, &news, now)
+            money::apply_refund_answer(tx.ledger(), &requested, &update, now)
         })
         .await
     }
@@ -131,7 +133,7 @@ impl Store {
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         self.job(RetryUnknown::Never, move |tx| {
             let now = tx.now();
-            let retried = money::retry_refund(tx.rules(), &id, now)?;
+            let retried = money::retry_refund(tx.ledger(), &id, now)?;
             tx.record_if(retried.is_some())?;
             Ok(retried)
         })

@@ -33,7 +33,8 @@ impl Store {
 
     /// Returns the nodes whose lease has not expired by the store's time, sorted by number.
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
-        self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.small(0, "node")?))).await
+        self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.number_u32(0, "node")?)))
+            .await
     }
 
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
@@ -42,12 +43,15 @@ impl Store {
     /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
     /// requests for a while. A crash of the database deletes the state of the limits. Then every
     /// limit allows its full number of requests again.
-    pub async fn take_limits(&self, calls: Vec<(u64, LimitCall)>) -> StoreResult<Vec<LimitAnswer>> {
+    pub async fn apply_limit_calls(
+        &self,
+        calls: Vec<(u64, LimitCall)>,
+    ) -> StoreResult<Vec<LimitAnswer>> {
         match self {
             Self::Sqlite(_) => {
                 Err(StoreError::Unexpected("an embedded store has no shared limits".to_owned()))
             }
-            Self::Postgres(s) => Box::pin(s.take_limits(calls)).await,
+            Self::Postgres(s) => Box::pin(s.apply_limit_calls(calls)).await,
         }
     }
 
@@ -62,9 +66,9 @@ impl Store {
 
     /// Sets the shortest time between two polls whose cause is a commit of another node or a large
     /// batch of this node. Does nothing for an embedded store.
-    pub fn set_refreshes_apart(&self, apart: Duration) {
+    pub fn set_refresh_interval(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
-            s.set_refreshes_apart(apart);
+            s.set_refresh_interval(apart);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::sql::{Row, Statement, Value, as_limit, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
-use crate::{actions, reads, rows};
+use crate::{actions, queries, rows};
 
 use super::operation::cut_page;
 use super::{Store, StoreResult};
@@ -44,10 +44,10 @@ fn end(
     if how == EndReason::Refund {
         // In the lock order, the payments of an order come before its item.
         tx.lock_order(id)?;
-        tx.rules().payments_of(id)?;
+        tx.ledger().payments_of(id)?;
     }
     let (now, before) = (tx.now(), order_before(tx, id)?);
-    let changed = order::end(tx.rules(), id, how, by, now)?;
+    let changed = order::end(tx.ledger(), id, how, by, now)?;
     record_order(tx, before.as_ref(), changed)
 }
 
@@ -58,7 +58,7 @@ fn order_before(tx: &mut Transaction<'_, '_>, id: &TicketId) -> Done<Option<Orde
         return Ok(None);
     }
     tx.lock_order(id)?;
-    tx.rules().order(id)
+    tx.ledger().order(id)
 }
 
 /// Records an operator's change of an order.
@@ -102,7 +102,7 @@ impl Store {
     ) -> StoreResult<Option<TicketVerdict>> {
         let key = self.id_key();
         self.job(RetryUnknown::Allowed, move |tx| {
-            let (now, rules) = (tx.now(), tx.rules());
+            let (now, rules) = (tx.now(), tx.ledger());
             if let Some(grant) = rules.grant(parts.grant)? {
                 // This call locks the buyer's quota. Other transactions that settle tickets of this
                 // buyer and item have then ended, or they wait for the lock.
@@ -120,7 +120,8 @@ impl Store {
             let (verdict, order) = (Verdict::Reserved, Some(order));
             return Ok(Some(TicketVerdict { id, verdict, order, fresh: false }));
         }
-        let Some(found) = self.one(reads::RESOLUTION, values![id], rows::resolution).await? else {
+        let Some(found) = self.one(queries::RESOLUTION, values![id], rows::resolution).await?
+        else {
             return Ok(None);
         };
         let order = match found.verdict {
@@ -133,14 +134,14 @@ impl Store {
     /// Returns the order with this id.
     pub async fn order(&self, id: TicketId) -> StoreResult<Option<Order>> {
         let Some(parts) = id.parts() else { return Ok(None) };
-        let found = self.one(reads::ORDER, values![parts.grant, parts.n], rows::order).await?;
+        let found = self.one(queries::ORDER, values![parts.grant, parts.n], rows::order).await?;
         Ok(found.filter(|order| order.id == id))
     }
 
     /// Returns the order that a request holds.
     pub async fn order_of(&self, buyer: BuyerId, key: RequestKey) -> StoreResult<Option<Order>> {
         let values = values![buyer.as_str().to_owned(), key.as_str().to_owned()];
-        self.one(reads::ORDER_OF, values, rows::order).await
+        self.one(queries::ORDER_OF, values, rows::order).await
     }
 
     /// Returns a page of orders, newest first.
@@ -193,7 +194,7 @@ impl Store {
     ) -> StoreResult<ChangeOutcome> {
         self.job(RetryUnknown::Never, move |tx| {
             let (now, before) = (tx.now(), order_before(tx, &id)?);
-            let changed = order::extend(tx.rules(), &id, pay_by, &by, now)?;
+            let changed = order::extend(tx.ledger(), &id, pay_by, &by, now)?;
             record_order(tx, before.as_ref(), changed)
         })
         .await
@@ -214,7 +215,7 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| {
             tx.lock_order(&id)?;
             let now = tx.now();
-            order::pay(tx.rules(), &id, Attribution::ENGINE, now)
+            order::pay(tx.ledger(), &id, Attribution::ENGINE, now)
         })
         .await
     }
@@ -266,7 +267,7 @@ impl Store {
     /// Returns the units that the buyer holds of an item.
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         let values = values![buyer.as_str().to_owned(), item];
-        Ok(self.one(QUOTA, values, |row| row.small(0, "quota")).await?.unwrap_or(0))
+        Ok(self.one(QUOTA, values, |row| row.number_u32(0, "quota")).await?.unwrap_or(0))
     }
 
     /// Returns at most `limit` dead letters, newest first.

@@ -125,13 +125,13 @@ fn enter_phase(tx: &mut Transaction<'_, '_>, sale: &SaleRow, phase: Phase) -> Do
         let items: Vec<ItemId> = sale.items.iter().map(|item| item.id).collect();
         lock_open_grants(tx, &items)?;
         for item in items {
-            stock::close_item_grants(tx.rules(), item, cause)?;
+            stock::close_item_grants(tx.ledger(), item, cause)?;
         }
     }
     let now = tx.now();
     tx.run(ENTER_PHASE, &values![&sale.id, phase.as_str(), now])?;
     if let Some(event) = sale_event(sale, phase, now) {
-        tx.rules().append_event(&event)?;
+        tx.ledger().append_event(&event)?;
     }
     Ok(())
 }

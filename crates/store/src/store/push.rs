@@ -66,7 +66,7 @@ const UNPAID_ORDERS: Statement = dialects!(
 );
 
 fn owner(row: Row<'_>) -> Done<SubscriptionOwner> {
-    let (id, node) = (row.number(0)?, NodeId(row.small(1, "node")?));
+    let (id, node) = (row.number(0)?, NodeId(row.number_u32(1, "node")?));
     Ok(SubscriptionOwner { id, node, until: Millis(row.get(2)?) })
 }
 

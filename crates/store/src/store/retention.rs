@@ -96,7 +96,7 @@ fn delete_expired(
     if let Transaction::Postgres(ledger) = tx {
         rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
     }
-    for (step, before) in what.points_before() {
+    for (step, before) in what.point_cutoffs() {
         rows += tx.run(POINTS, &values![step.secs(), before, limit])?;
     }
     Ok(rows)

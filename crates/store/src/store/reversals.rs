@@ -90,7 +90,7 @@ fn write(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<Option<Money
 
 fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOutcome> {
     let now = tx.now();
-    let payment = match reversal.take(tx.rules(), now)? {
+    let payment = match reversal.record_message(tx.ledger(), now)? {
         Ok(payment) => payment,
         Err(nothing) => return Ok(nothing),
     };
@@ -100,7 +100,7 @@ fn record(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<ReversalOut
     if let (Transaction::Postgres(ledger), Some(id)) = (&mut *tx, TicketId::parse(&payment.order)) {
         ledger.remember_order(&id)?;
     }
-    tx.rules().append_event(&reversal.event(payment.order, money, now))?;
+    tx.ledger().append_event(&reversal.event(payment.order, money, now))?;
     Ok(ReversalOutcome::Noted)
 }
 

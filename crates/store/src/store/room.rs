@@ -2,7 +2,7 @@
 //! the room's row, so these calls run one after the other.
 
 use doorbuster_core::gate::draw::{DrawLot, DrawSeed};
-use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, kept_until};
+use doorbuster_core::gate::room::{LEFT, RoomProgress, RoomSupply, extended_end};
 use doorbuster_core::{BuyerId, ItemId, Millis};
 
 use crate::contract::{
@@ -62,7 +62,7 @@ const PUT_UNTIL: Statement = statement(
     "UPDATE waiting_room_visitor SET admitted_until = $4, left_at = $5
      WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
 );
-const CALLED_AT: Statement = statement(
+const ADMITTED_AT: Statement = statement(
     "SELECT called_at FROM waiting_room_visitor
      WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
 );
@@ -147,7 +147,7 @@ fn room(row: Row<'_>) -> Done<WaitingRoom> {
         line: RoomProgress {
             participants: row.number_opt(2)?,
             entered: row.number(3)?,
-            called: row.number(4)?,
+            admitted: row.number(4)?,
         },
         open_until: row.time(5)?,
     })
@@ -175,8 +175,8 @@ fn stock(row: Row<'_>, at: usize) -> Done<(Option<u64>, u64)> {
 
 fn view(row: Row<'_>) -> Done<WaitingRoomView> {
     let (free, limit) = stock(row, 8)?;
-    let (out, used, used_units) = (row.number(12)?, row.number(13)?, row.number(14)?);
-    let shop = RoomSupply { free, limit, out, used, used_units };
+    let (open, used, used_units) = (row.number(12)?, row.number(13)?, row.number(14)?);
+    let shop = RoomSupply { free, limit, open, used, used_units };
     Ok(WaitingRoomView { room: room(row)?, shop })
 }
 
@@ -186,7 +186,7 @@ fn names(buyers: &[BuyerId]) -> Vec<String> {
 
 fn put_progress(tx: &mut Transaction<'_, '_>, room: &RoomKey, line: &RoomProgress) -> Done<()> {
     let (sale, item) = columns(room);
-    let values = values![sale, item, line.participants, line.entered, line.called];
+    let values = values![sale, item, line.participants, line.entered, line.admitted];
     tx.run(PUT_PROGRESS, &values).map(drop)
 }
 
@@ -238,11 +238,11 @@ fn keep(
 ) -> Done<Option<RoomVisitor>> {
     let Some(known) = lock_visitor(tx, room, buyer)? else { return Ok(None) };
     let (sale, item) = columns(room);
-    let called = tx.one(CALLED_AT, &values![sale, item, buyer], |row| row.time(0))?;
-    let kept = called
+    let admitted = tx.one(ADMITTED_AT, &values![sale, item, buyer], |row| row.time(0))?;
+    let kept = admitted
         .flatten()
         .zip(known.until)
-        .and_then(|(called_at, until)| kept_until(called_at, until, for_ms, tx.now()));
+        .and_then(|(called_at, until)| extended_end(called_at, until, for_ms, tx.now()));
     if kept.is_some() {
         put_until(tx, room, buyer, kept)?;
     }
@@ -290,7 +290,7 @@ impl Store {
 
     /// Extends a buyer's admission to its full length: `for_ms` from the start of the admission. An
     /// admission that has ended does not change. Returns the buyer's new position, or `None` if the
-    /// buyer has no position. The rule is [`doorbuster_core::gate::room::kept_until`].
+    /// buyer has no position. The rule is [`doorbuster_core::gate::room::extended_end`].
     pub async fn keep_turn(
         &self,
         room: &RoomKey,
@@ -366,7 +366,7 @@ impl Store {
         for_ms: i64,
     ) -> StoreResult<Vec<Vec<RoomVisitor>>> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            rooms.iter().map(|room| admit::call(tx, room, for_ms)).collect()
+            rooms.iter().map(|room| admit::admit_visitors(tx, room, for_ms)).collect()
         })
         .await
     }
@@ -382,7 +382,10 @@ impl Store {
     ) -> StoreResult<Option<RoomProgressStep>> {
         let room = room.clone();
         // A second run would admit more visitors.
-        self.job(RetryUnknown::Never, move |tx| admit::call_more(tx, &room, visitors, for_ms)).await
+        self.job(RetryUnknown::Never, move |tx| {
+            admit::admit_beyond_supply(tx, &room, visitors, for_ms)
+        })
+        .await
     }
 
     /// Makes a room that opens automatically stay open for `for_ms` from now.

@@ -62,14 +62,14 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     let (item, now) = (*item, tx.now());
     // The item is locked first. So if two calls have the same key, the second call finds the
     // record.
-    if tx.rules().item(item)?.is_none() {
+    if tx.ledger().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
     let earlier = tx.one(ADJUSTED, &values![item, key], |row| row.get::<i64>(0))?;
     match earlier {
         Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
         Some(_) => {}
-        None => match stock::adjust(tx.rules(), item, *units, now)? {
+        None => match stock::adjust(tx.ledger(), item, *units, now)? {
             AdjustResult::Done(done) => {
                 let total = rows::total(done.total);
                 let values = values![item, key, *units, reason, total, now];
@@ -87,7 +87,7 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     let counts = tx.one(COUNTS_OF_ITEM, &values![item], rows::counts)?;
     // The item's row is written at the end of the transaction. Until then, only the row cache has
     // the new total and pool.
-    let cached = tx.rules().item(item)?;
+    let cached = tx.ledger().item(item)?;
     let counts = counts.zip(cached).map(|(mut counts, item)| {
         (counts.total, counts.pool) = (item.total, item.pool);
         counts.kept = item.kept_for_waitlist();

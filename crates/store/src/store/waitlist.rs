@@ -70,7 +70,7 @@ fn serve(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistServed> {
         ledger.lock_waitlist(item, at_most)?;
     }
     let now = tx.now();
-    waitlist::serve(tx.rules(), item, at_most, now)
+    waitlist::serve(tx.ledger(), item, at_most, now)
 }
 
 fn end_with_sale(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistEnded> {
@@ -78,7 +78,7 @@ fn end_with_sale(tx: &mut Transaction<'_, '_>, item: ItemId) -> Done<WaitlistEnd
         return Ok(WaitlistEnded::default());
     }
     let now = tx.now();
-    waitlist::end_with_sale(tx.rules(), item, WAITLIST_BATCH_MAX, now)
+    waitlist::end_with_sale(tx.ledger(), item, WAITLIST_BATCH_MAX, now)
 }
 
 /// The store's methods for waitlists.
@@ -112,7 +112,7 @@ impl Store {
         let id_key = self.id_key();
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            waitlist::join(tx.rules(), &id_key, item, &joiner, now)
+            waitlist::join(tx.ledger(), &id_key, item, &joiner, now)
         })
         .await
     }
@@ -122,7 +122,7 @@ impl Store {
     pub async fn leave_waitlist(&self, id: TicketId) -> StoreResult<LeaveOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            waitlist::leave(tx.rules(), &id, now)
+            waitlist::leave(tx.ledger(), &id, now)
         })
         .await
     }

@@ -50,8 +50,8 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
-    // The node has run for less than `POLL_REWIND_MS`. So after its session ends, none of its
-    // positions is old enough, and the node reads every order.
+    // The node has run for less than `DIGEST_POLL_REWIND_MS`. So after its session ends, none of
+    // its positions is old enough, and the node reads every order.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, kill).expect("psql runs");

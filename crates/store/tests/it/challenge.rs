@@ -9,7 +9,7 @@ use crate::events::{run, session};
 use crate::fixture::open_postgres;
 
 /// The longest wait for an event, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Counts the sessions that wait for a row that another session has locked.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                        AND wait_event_type = 'Lock'";
@@ -39,7 +39,7 @@ async fn a_right_answer_waits_for_uncommitted_wrong_answers() {
             break;
         }
         assert!(!answered.is_finished(), "the answer did not wait");
-        assert!(since.elapsed() < PATIENCE, "the answer did not begin to wait in time");
+        assert!(since.elapsed() < TIMEOUT, "the answer did not begin to wait in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     run(&node, "COMMIT").await;

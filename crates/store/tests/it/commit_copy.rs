@@ -5,7 +5,9 @@ use std::path::Path;
 
 use doorbuster_core::{Grant, Millis, NodeId, Verdict};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture};
-use doorbuster_store::{CommitCopy, Segment, Store, Taken, copy_base, inspect, restore_copy};
+use doorbuster_store::{
+    CommitBuffer, Segment, Store, TakenPages, copy_base, inspect, restore_copy,
+};
 
 use crate::fixture::{Dir, open, options};
 
@@ -13,19 +15,19 @@ use crate::fixture::{Dir, open, options};
 const TICKETS: u64 = 24_000;
 const AT_ONCE: usize = 40;
 
-fn open_copied(dir: &Path) -> (Fixture, CommitCopy) {
+fn open_copied(dir: &Path) -> (Fixture, CommitBuffer) {
     let (clock, commits) = (Clock::new(), CommitLog::default());
-    let copy = CommitCopy::default();
+    let copy = CommitBuffer::default();
     let options = options(dir, &clock, &commits).0;
     let store = Store::open_copied_sqlite(options, copy.clone()).expect("opens");
     (Fixture { store, clock, commits }, copy)
 }
 
-fn take(copy: &CommitCopy) -> Option<Segment> {
+fn take(copy: &CommitBuffer) -> Option<Segment> {
     match copy.take() {
-        Taken::Segment(segment) => Some(segment),
-        Taken::Nothing => None,
-        Taken::Broken => panic!("the copy is broken"),
+        TakenPages::Segment(segment) => Some(segment),
+        TakenPages::Nothing => None,
+        TakenPages::Broken => panic!("the copy is broken"),
     }
 }
 
@@ -99,7 +101,7 @@ async fn a_base_and_the_later_segments_are_the_store() {
 }
 
 /// Reserves a unit, and waits until the writer has copied the commit.
-async fn reserve(fixture: &Fixture, copy: &CommitCopy, grant: &Grant, n: u64, buyer: &str) {
+async fn reserve(fixture: &Fixture, copy: &CommitBuffer, grant: &Grant, n: u64, buyer: &str) {
     let before = copy.newest();
     fixture.reserve(grant, n, buyer, 1).await;
     while copy.newest() == before {
@@ -115,10 +117,10 @@ async fn after_a_broken_copy_the_store_continues_and_a_new_copy_can_begin() {
     assert!(take(&copy).is_some());
     copy.break_off();
     reserve(&fixture, &copy, &grant, 1, "anna").await;
-    assert_eq!(copy.take(), Taken::Broken);
+    assert_eq!(copy.take(), TakenPages::Broken);
     reserve(&fixture, &copy, &grant, 2, "bob").await;
     copy.restart();
-    assert_eq!(copy.take(), Taken::Nothing);
+    assert_eq!(copy.take(), TakenPages::Nothing);
     let before = copy.newest();
     reserve(&fixture, &copy, &grant, 3, "carl").await;
     let segment = take(&copy).expect("a commit");

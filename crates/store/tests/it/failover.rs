@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Grant, Millis, Phase, Stock, TicketId};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture, new_item, new_sale};
-use doorbuster_store::{HistoryCause, HistoryMemory, NewSale, PausedSale, PostgresOptions, Store};
+use doorbuster_store::{HistoryCause, KnownHistories, NewSale, PausedSale, PostgresOptions, Store};
 
 use crate::cluster::Cluster;
 use crate::faults::{AGAIN_WITHIN, batches, settle};
@@ -84,13 +84,13 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn options(url: &str, node: u32, history: HistoryMemory) -> (PostgresOptions, Clock, CommitLog) {
+fn options(url: &str, node: u32, history: KnownHistories) -> (PostgresOptions, Clock, CommitLog) {
     let (clock, commits) = (Clock::new(), CommitLog::default());
     let options = PostgresOptions { history, ..postgres_options(url, node, &clock, &commits) };
     (options, clock, commits)
 }
 
-async fn open(url: &str, node: u32, history: HistoryMemory) -> Result<Fixture, String> {
+async fn open(url: &str, node: u32, history: KnownHistories) -> Result<Fixture, String> {
     let (options, clock, commits) = options(url, node, history);
     let store = Store::open_postgres(options).await.map_err(|error| error.to_string())?;
     store.bind_key().await.map_err(|error| error.to_string())?;
@@ -116,7 +116,7 @@ async fn open_sale(fixture: &Fixture) -> Grant {
 async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_refused() {
     let pair = Pair::start().await;
     tokio::task::block_in_place(|| pair.make_synchronous());
-    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let fixture = open(&pair.url(), 1, KnownHistories::default()).await.expect("opens");
     let grant = open_sale(&fixture).await;
     let replication = fixture.store.replication().await.expect("reads").expect("a database");
     assert!(replication.is_synchronous() && !replication.lacks_standbys(), "{replication:?}");
@@ -145,14 +145,14 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     // The old primary starts again, as the first host of the address.
     tokio::task::block_in_place(|| pair.primary.restart());
     let refused = pair.primary.url(&pair.database);
-    let memory = HistoryMemory::default();
+    let memory = KnownHistories::default();
     memory.learn_from_peer(known.clone());
     let refused = open(&refused, 2, memory).await.err().expect("refused");
     for part in ["older history (fence 1, timeline 1)", "(fence 2, timeline 2)", "old primary"] {
         assert!(refused.contains(part), "{refused}");
     }
     // This node knows no history. It compares both servers, and uses the new primary.
-    let other = open(&pair.url(), 3, HistoryMemory::default()).await.expect("opens");
+    let other = open(&pair.url(), 3, KnownHistories::default()).await.expect("opens");
     assert_eq!(other.store.database(), Some(known));
     other.store.close().await;
     // The first node loses its connections. After that, it does not use the old primary.
@@ -170,7 +170,7 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_paused() {
     let pair = Pair::start().await;
-    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let fixture = open(&pair.url(), 1, KnownHistories::default()).await.expect("opens");
     let grant = open_sale(&fixture).await;
     let all = batches(&fixture, &grant, 2, 10);
     settle_all(&fixture, &all[..1]).await;
@@ -237,7 +237,7 @@ async fn orders_that_an_asynchronous_standby_lacks_are_named_and_sales_are_pause
 async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
     let (from, to) = tokio::task::block_in_place(|| (Cluster::start(&[]), Cluster::start(&[])));
     let (database, copy) = tokio::task::block_in_place(|| (from.database(), to.database()));
-    let fixture = open(&from.url(&database), 1, HistoryMemory::default()).await.expect("opens");
+    let fixture = open(&from.url(&database), 1, KnownHistories::default()).await.expect("opens");
     open_sale(&fixture).await;
     let sale = new_sale("sale-1", vec![new_item("item", Stock::Counted(5), 1)]);
     let sale = NewSale { starts_at: Some(Millis(i64::MAX / 2)), ..sale };
@@ -245,7 +245,7 @@ async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
     fixture.store.step_sale("sale-1", PhaseStep::Schedule).await.expect("schedules");
     fixture.store.close().await;
     tokio::task::block_in_place(|| from.dump_into(&database, &to, &copy));
-    let moved = open(&to.url(&copy), 2, HistoryMemory::default()).await.expect("opens");
+    let moved = open(&to.url(&copy), 2, KnownHistories::default()).await.expect("opens");
     let reaction = moved.store.react_to_history().await.expect("reacts");
     let was: Vec<_> = reaction.paused.iter().map(|sale| (&*sale.sale, sale.was)).collect();
     assert_eq!(was, [("sale-0", Phase::Open), ("sale-1", Phase::Scheduled)]);
@@ -260,7 +260,7 @@ async fn a_database_from_a_dump_pauses_open_and_scheduled_sales() {
 async fn a_dump_that_is_restored_into_the_same_server_pauses_open_sales() {
     let cluster = tokio::task::block_in_place(|| Cluster::start(&[]));
     let (database, copy) = tokio::task::block_in_place(|| (cluster.database(), cluster.database()));
-    let (url, memory) = (cluster.url(&database), HistoryMemory::default());
+    let (url, memory) = (cluster.url(&database), KnownHistories::default());
     let fixture = open(&url, 1, memory.clone()).await.expect("opens");
     open_sale(&fixture).await;
     fixture.store.close().await;
@@ -292,7 +292,7 @@ async fn a_position_that_a_crash_may_lose_is_not_remembered() {
     let database = tokio::task::block_in_place(|| cluster.database());
     let url = cluster.url(&database);
     for (options, is_kept) in [(" options='-c synchronous_commit=off'", false), ("", true)] {
-        let memory = HistoryMemory::default();
+        let memory = KnownHistories::default();
         let fixture = open(&format!("{url}{options}"), 1, memory).await.expect("opens");
         fixture.store.commit_check().await.expect("commits");
         let known = fixture.store.database().expect("a database");
@@ -305,8 +305,8 @@ async fn a_position_that_a_crash_may_lose_is_not_remembered() {
 async fn a_commit_without_its_standby_is_not_confirmed() {
     let pair = Pair::start().await;
     tokio::task::block_in_place(|| pair.make_synchronous());
-    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
-    let other = open(&pair.url(), 2, HistoryMemory::default()).await.expect("opens");
+    let fixture = open(&pair.url(), 1, KnownHistories::default()).await.expect("opens");
+    let other = open(&pair.url(), 2, KnownHistories::default()).await.expect("opens");
     let grant = open_sale(&fixture).await;
     tokio::task::block_in_place(|| pair.standby.stop());
     let wait = Duration::from_secs(2);
@@ -343,7 +343,7 @@ async fn a_commit_without_its_standby_is_not_confirmed() {
 async fn a_commit_that_a_crash_made_visible_is_not_shown_before_the_standby_has_it() {
     let pair = Pair::start().await;
     tokio::task::block_in_place(|| pair.make_synchronous());
-    let fixture = open(&pair.url(), 1, HistoryMemory::default()).await.expect("opens");
+    let fixture = open(&pair.url(), 1, KnownHistories::default()).await.expect("opens");
     let grant = open_sale(&fixture).await;
     tokio::task::block_in_place(|| pair.standby.stop());
     let ticket = fixture.ticket(&grant, 1, "buyer", "k", 1);

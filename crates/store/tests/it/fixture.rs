@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use doorbuster_core::NodeId;
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
-use doorbuster_store::{HistoryMemory, PostgresOptions, SqliteOptions, Store};
+use doorbuster_store::{KnownHistories, PostgresOptions, SqliteOptions, Store};
 
 /// A directory that is removed when the test ends.
 pub struct Dir(PathBuf);
@@ -87,7 +87,7 @@ pub fn postgres_options(
         follows: Arc::new(|_| true),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         allow_fsync_off: true,
-        history: HistoryMemory::default(),
+        history: KnownHistories::default(),
     }
 }
 

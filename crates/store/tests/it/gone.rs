@@ -16,7 +16,7 @@ use crate::fixture::{Dir, Fatal, open, options};
 const NAMES: [&str; 4] =
     ["doorbuster.sqlite3", "doorbuster.sqlite3-wal", "doorbuster.sqlite3-shm", "lock"];
 /// The longest wait for an event, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A store that has confirmed one order.
 struct Shop {
@@ -180,7 +180,7 @@ async fn an_idle_store_notices_that_a_file_is_gone() {
         fs::remove_file(dir.path().join(name)).expect("the file can change");
         let begun = Instant::now();
         while shop.fixture.store.health().await.is_ok() {
-            assert!(begun.elapsed() < PATIENCE, "the store still works without {name}");
+            assert!(begun.elapsed() < TIMEOUT, "the store still works without {name}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let reason = shop.stopped().await;

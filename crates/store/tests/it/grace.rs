@@ -16,8 +16,8 @@ async fn expire(fixture: &Fixture) -> Vec<TicketId> {
     fixture.store.expire_due(9).await.expect("writes").into_iter().map(|order| order.id).collect()
 }
 
-async fn record_no_answer(fixture: &Fixture, order: TicketId) {
-    let it = CheckoutDeferral { order, session: SESSION.to_owned(), ms: 300, no_answer: true };
+async fn record_unanswered(fixture: &Fixture, order: TicketId) {
+    let it = CheckoutDeferral { order, session: SESSION.to_owned(), ms: 300, unanswered: true };
     assert_eq!(fixture.store.defer_checkouts(vec![it]).await.expect("writes"), 1);
 }
 
@@ -47,7 +47,7 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
         Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
         "the order must not be found again before its time"
     );
-    record_no_answer(&fixture, order.id).await;
+    record_unanswered(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));
     // When the previous version extends the payment window, it does not delete the recorded query
     // to the provider. This version must ignore that query.
@@ -56,7 +56,7 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     fixture.clock.advance(60_000 + 2 * PROVIDER_GRACE_MS);
     assert_eq!(expire(&fixture).await, []);
     assert_eq!(next_due().await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
-    record_no_answer(&fixture, order.id).await;
+    record_unanswered(&fixture, order.id).await;
     fixture.clock.advance(PROVIDER_GRACE_MS - 1);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use crate::cluster;
 use crate::events::message;
 use crate::fixture::open_postgres;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The longest time until a node knows another node's commit.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ pub async fn wait(
     within: Duration,
     enough: impl Fn(&[Committed]) -> bool,
 ) -> Vec<Committed> {
-    let (since, mut all) = (Watch::start(), Vec::new());
+    let (since, mut all) = (Stopwatch::start(), Vec::new());
     loop {
         all.extend(fixture.commits.take());
         if enough(&all) {

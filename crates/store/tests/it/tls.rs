@@ -59,7 +59,7 @@ impl Server {
     fn show(&self, name: &str) {
         let (certificate, key) =
             (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")));
-        self.cluster.give(&key);
+        self.cluster.chown_to_server(&key);
         std::fs::write(
             self.file("hba"),
             "local all all trust\nhostssl all all 127.0.0.0/8 scram-sha-256\n",

@@ -19,7 +19,7 @@ use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 use crate::nodes::{two, wait};
 
-const SOON: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// The time limit for the work while sessions are killed.
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// The number of sessions that are killed.
@@ -61,14 +61,14 @@ async fn waitlist_changes_reach_another_node() {
     let waits = |all: &[doorbuster_store::Committed]| {
         all.iter().flat_map(|c| &c.counts).any(|c| c.waiting == 1)
     };
-    wait(&b, SOON, waits).await;
+    wait(&b, TIMEOUT, waits).await;
     let JoinOutcome::Already(there) = join(&b, item, "anna").await else {
         panic!("anna's entry must be found")
     };
     assert_eq!(there, entry);
     cancel(&b, &held).await;
     let served = b.store.serve_waitlist(item).await.expect("writes").orders;
-    let all = wait(&a, SOON, |all| all.iter().any(|c| c.orders.contains(&served[0]))).await;
+    let all = wait(&a, TIMEOUT, |all| all.iter().any(|c| c.orders.contains(&served[0]))).await;
     let at = all.iter().position(|c| c.orders.contains(&served[0])).expect("waited for");
     assert!(
         all[at..].iter().any(|c| c.counts.iter().any(|c| c.waiting == 0 && c.held == 1)),

@@ -6,14 +6,14 @@ export const zh = /^zh/i.test(lang);
 document.documentElement.lang = zh ? 'zh-Hans' : 'en';
 const locale = zh ? 'zh-CN' : 'en-GB';
 
-const copy = (await import(zh ? '/assets/console-copy-zh.js' : '/assets/console-copy-en.js'))
+const texts = (await import(zh ? '/assets/console-texts-zh.js' : '/assets/console-texts-en.js'))
   .default;
 const plural = new Intl.PluralRules(zh ? 'zh' : 'en');
 
 /** Returns the sentence of this key. A value of `values` replaces `{name}`. The number `n` chooses
    between the two texts of `{n|one|other}`. */
 export function t(key, values = {}) {
-  const sentence = copy[key] ?? key;
+  const sentence = texts[key] ?? key;
   return sentence
     .replace(/\{(\w+)\|([^|}]*)\|([^}]*)\}/g, (_, name, one, other) =>
       plural.select(Number(values[name])) === 'one' ? one : other,
@@ -22,12 +22,12 @@ export function t(key, values = {}) {
 }
 /** Returns the text for a word of the API, such as a problem code. If there is no text, returns the
    word itself. */
-export const word = (group, value) => copy[`${group}.${value}`] ?? value;
+export const word = (group, value) => texts[`${group}.${value}`] ?? value;
 
 /** Translates a `detail` of the API into the operator's language. If there is no translation,
    returns the `detail` itself. */
 export function localized(detail) {
-  for (const [pattern, sentence] of copy.apiDetails) {
+  for (const [pattern, sentence] of texts.apiDetails) {
     if (pattern.test(detail)) return detail.replace(pattern, sentence);
   }
   return detail;

@@ -6,7 +6,7 @@ use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::console::{Action, ActionList, FieldChange};
 use doorbuster_api::query::ActionQuery;
 use doorbuster_core::Millis;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_store as store;
 use http::StatusCode;
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub(super) fn action_view(row: store::ActionRow) -> Action {
     let store::ActionRow { seq, at, action } = row;
     Action {
         id: format!("act_{seq}"),
-        at: wire::time(at),
+        at: api_conversion::time(at),
         by: action.by,
         action: action.action,
         subject: action.subject,
@@ -63,7 +63,7 @@ fn change_view(change: store::FieldChange) -> FieldChange {
 fn shown_value(path: &str, value: Value) -> Value {
     let is_time = path.ends_with("_at") || path.ends_with("/pay_by");
     match value.as_i64().filter(|_| is_time) {
-        Some(millis) => serde_json::to_value(wire::time(Millis(millis))).unwrap_or(value),
+        Some(millis) => serde_json::to_value(api_conversion::time(Millis(millis))).unwrap_or(value),
         None => value,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::audit::{Audit, AuditItem, Finding, Notice};
 use doorbuster_core::money::RefundCause;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_store as store;
 use http::StatusCode;
 
@@ -26,7 +26,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
         .chain(lost)
         .collect();
     let items = view.items.iter().map(|item| {
-        let row = wire::stock_row(&item.item, &item.counts);
+        let row = api_conversion::stock_row(&item.item, &item.counts);
         AuditItem {
             sale: item.sale.clone(),
             item: row.item,
@@ -39,7 +39,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     });
     let audit = Audit {
         ok: findings.is_empty(),
-        checked_at: wire::time(view.checked_at),
+        checked_at: api_conversion::time(view.checked_at),
         repairs: view.repairs,
         findings,
         notices: view
@@ -104,7 +104,7 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
         detail: format!(
             "at {}, node {node} compared its {acknowledged} newest orders with the database \
              (fence {fence}): {lost} are missing or in an earlier state, among them {}",
-            wire::time(*at),
+            api_conversion::time(*at),
             sample.join(" ")
         ),
     }
@@ -118,7 +118,7 @@ fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
         store::HistoryCause::Moved => "the rows were moved to another database",
         store::HistoryCause::Created | store::HistoryCause::Restored => return None,
     };
-    let at = wire::time(row.at);
+    let at = api_conversion::time(row.at);
     let (fence, sales) = (row.fence, paused_sales(row));
     Some(Notice {
         kind: "database_changed".to_owned(),
@@ -148,8 +148,8 @@ fn restored(row: &store::StoreHistoryRow) -> Option<Notice> {
             "the store was restored at {} from a backup of {}; the restore paused these sales \
              (phase before the pause in brackets): {sales}; the store lacks all orders, payments \
              and events after the backup",
-            wire::time(row.at),
-            wire::time(backup_at)
+            api_conversion::time(row.at),
+            api_conversion::time(backup_at)
         ),
     })
 }

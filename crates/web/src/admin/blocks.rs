@@ -10,8 +10,8 @@ use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::is_name;
 use doorbuster_config::Cidr;
 use doorbuster_core::{BuyerId, Millis};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::blocks::BLOCKS_MAX;
-use doorbuster_engine::wire;
 use doorbuster_store::{self as store, FieldChange, NewAction, recorded};
 use http::StatusCode;
 
@@ -126,9 +126,9 @@ fn block_view(app: &App, block: &store::Block) -> Block {
         id: block_id(app, block),
         kind: block.kind,
         value: block.value.clone(),
-        expires_at: block.until.map(wire::time),
+        expires_at: block.until.map(api_conversion::time),
         reason: block.reason.clone(),
-        created_at: wire::time(block.at),
+        created_at: api_conversion::time(block.at),
     }
 }
 

@@ -6,9 +6,9 @@ use axum::extract::State;
 use doorbuster_api::admin::console::{BuyerHistory, BuyerRefusal};
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{BuyerId, NodeId, WaitlistState};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::refusal_memory::NotedRefusal;
-use doorbuster_engine::wire;
 use doorbuster_store::OrderQuery;
 use http::StatusCode;
 
@@ -36,12 +36,13 @@ pub(crate) async fn get(
     };
     let orders = store.orders(query).await.map_err(failed)?.orders;
     let catalogue = app.node.catalogue();
-    let orders = orders.iter().filter_map(|order| wire::order_in(&catalogue, order)).collect();
+    let orders =
+        orders.iter().filter_map(|order| api_conversion::order_in(&catalogue, order)).collect();
     let mut waitlist = Vec::new();
     for item in &sale.items {
         let found = store.waitlist_position_of(item.row.id, &buyer).await.map_err(failed)?;
         if let Some(found) = found.filter(|found| found.entry.state == WaitlistState::Waiting) {
-            waitlist.push(wire::waiting(item, &found.entry, found.ahead));
+            waitlist.push(api_conversion::waiting(item, &found.entry, found.ahead));
         }
     }
     let since = sale.row.created_at;
@@ -59,7 +60,7 @@ pub(crate) async fn get(
 fn refusal_view(sale: &SaleState, node: NodeId, refusal: &NotedRefusal) -> Option<BuyerRefusal> {
     let item = sale.items.iter().find(|item| item.row.id == refusal.item)?;
     Some(BuyerRefusal {
-        at: wire::time(refusal.at),
+        at: api_conversion::time(refusal.at),
         item: item.row.name.clone(),
         code: refusal.code.as_str().to_owned(),
         node: node.to_string(),

@@ -8,8 +8,8 @@ use doorbuster_api::admin::console::{CheckProblem, CheckReport, Node, Severity};
 use doorbuster_api::admin::front_door::LimitSetting;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_core::{Phase, Stock};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::wire;
 use http::StatusCode;
 
 use super::nodes::node_of_row;
@@ -86,7 +86,7 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
             problems.push(warning("no_image", format!("item {name} has no picture")));
         }
     }
-    let limits = wire::admin_sale(row, Some(sale)).front_door.limits;
+    let limits = api_conversion::admin_sale(row, Some(sale)).front_door.limits;
     for (limit, sender, member) in [(limits.buyer, "buyer", "buyer"), (limits.ip, "address", "ip")]
     {
         if limit == LimitSetting::None {

@@ -16,7 +16,7 @@ use doorbuster_api::query::DeadLetterQuery;
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::money::RefundId;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_outbox::visible_event_id;
 use doorbuster_store::{
     DeadLetter, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead, NewAction, recorded,
@@ -99,7 +99,7 @@ pub(crate) async fn get(
     };
     match held {
         DeadLetterContent::Event(read) => detail.message = message(&app, read.as_deref()).await,
-        DeadLetterContent::Refund(refund) => detail.refund = Some(wire::refund(&refund)),
+        DeadLetterContent::Refund(refund) => detail.refund = Some(api_conversion::refund(&refund)),
         DeadLetterContent::Request { item, buyer, units } => {
             let catalogue = app.node.catalogue();
             detail.request = catalogue.item_by_id(item).map(|item| UndecidedRequest {
@@ -309,7 +309,7 @@ fn letter_view(kind: DeadLetterKind, dead: &DeadLetter) -> DeadLetterView {
         about: dead.about.clone(),
         error: dead.reason.clone(),
         tries: dead.tries,
-        at: wire::time(dead.at),
+        at: api_conversion::time(dead.at),
         endpoint,
         event,
         what,

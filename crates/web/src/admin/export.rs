@@ -17,15 +17,15 @@ use doorbuster_api::admin::payments::{Payment, Refund};
 use doorbuster_api::order::Order;
 use doorbuster_api::query::{ActionQuery, parse_exported_sale};
 use doorbuster_core::ItemId;
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::wire;
 use doorbuster_store::{self as store, MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response};
 
 use self::csv::CsvLines;
-use self::ledger::Ledger;
+use self::ledger::LedgerExport;
 use super::actions::action_view;
 use super::orders::item_ids;
 use super::sale;
@@ -98,7 +98,7 @@ async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<Strin
 async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> HandlerResult {
     let sale = existing_sale(&app, parse_exported_sale(query.unwrap_or_default())?).await?;
     let source = match export {
-        Export::Ledger => ExportSource::Ledger(Box::new(Ledger::for_sale(sale))),
+        Export::Ledger => ExportSource::Ledger(Box::new(LedgerExport::for_sale(sale))),
         _ => ExportSource::List {
             items: item_ids(&app, sale.as_deref(), None),
             at: ListPosition::Start,
@@ -141,7 +141,7 @@ enum ExportSource {
         items: Option<Vec<ItemId>>,
         at: ListPosition,
     },
-    Ledger(Box<Ledger>),
+    Ledger(Box<LedgerExport>),
     /// The operators' actions that match the query.
     Actions {
         query: store::ActionQuery,
@@ -246,12 +246,12 @@ async fn write_page(
     match export {
         Export::Payments => {
             let page = store.payments(money(items)).await?;
-            page.rows.iter().for_each(|row| write_payment(lines, &wire::payment(row)));
+            page.rows.iter().for_each(|row| write_payment(lines, &api_conversion::payment(row)));
             Ok(page.next)
         }
         Export::Refunds => {
             let page = store.refunds(money(items)).await?;
-            page.rows.iter().for_each(|row| write_refund(lines, &wire::refund(row)));
+            page.rows.iter().for_each(|row| write_refund(lines, &api_conversion::refund(row)));
             Ok(page.next)
         }
         // The ledger and the actions have their own kinds of `ExportSource`.

@@ -9,8 +9,8 @@ use doorbuster_api::admin::keys::{CreatedKey, Key, KeyList, NewKey};
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_auth::Operators;
-use doorbuster_engine::wire;
+use doorbuster_auth::OperatorKeyVerifier;
+use doorbuster_engine::api_conversion;
 use doorbuster_store::{AdminKey, recorded};
 use http::StatusCode;
 
@@ -29,7 +29,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
         id: key.id.clone(),
         name: key.name.clone(),
         role: key.role,
-        created_at: wire::time(key.created_at),
+        created_at: api_conversion::time(key.created_at),
     };
     Ok(json(StatusCode::OK, &KeyList { keys: keys.iter().map(shown).collect() }))
 }
@@ -59,7 +59,7 @@ pub(crate) async fn create(
         id: id.clone(),
         name: wanted.name.clone(),
         role: wanted.role,
-        hash: Operators::hash(&key),
+        hash: OperatorKeyVerifier::hash(&key),
         created_at,
     };
     let insert = app.node.store().insert_key(row);
@@ -70,7 +70,7 @@ pub(crate) async fn create(
         key,
         name: wanted.name,
         role: wanted.role,
-        created_at: wire::time(created_at),
+        created_at: api_conversion::time(created_at),
     };
     Ok(json(StatusCode::CREATED, &created))
 }

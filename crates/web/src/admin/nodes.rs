@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::console::{Node, NodeList, SlotServer, StoreServer};
 use doorbuster_core::Millis;
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::control::LEASE_MS;
 use doorbuster_engine::edge::EdgeDescription;
 use doorbuster_engine::edge::sightings::ALIVE_MS;
-use doorbuster_engine::wire;
 use doorbuster_slots::ServerIdentity;
 use doorbuster_store::NodeRow;
 use http::StatusCode;
@@ -81,8 +81,8 @@ fn node_of_edge(edge: EdgeDescription, now: Millis) -> Node {
         node: edge.node,
         roles: vec!["edge".to_owned()],
         version: Some(edge.version),
-        started_at: Some(wire::time(Millis(edge.started_at))),
-        lease_until: Some(wire::time(Millis(edge.said_at + ALIVE_MS))),
+        started_at: Some(api_conversion::time(Millis(edge.started_at))),
+        lease_until: Some(api_conversion::time(Millis(edge.said_at + ALIVE_MS))),
         leader: false,
         settles: Vec::new(),
         connections: edge.connections,
@@ -95,8 +95,8 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
         node: node.to_owned(),
         roles: about.roles,
         version: about.version,
-        started_at: about.started_at.map(|at| wire::time(Millis(at))),
-        lease_until: lease_until.map(wire::time),
+        started_at: about.started_at.map(|at| api_conversion::time(Millis(at))),
+        lease_until: lease_until.map(api_conversion::time),
         lag_ms: 0,
         leader,
         settles: Vec::new(),

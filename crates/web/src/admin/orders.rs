@@ -15,8 +15,8 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::event::{self, Actor};
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::wire;
 use doorbuster_store::recorded;
 use http::StatusCode;
 
@@ -71,7 +71,7 @@ pub(crate) async fn get(
             let events = app.node.store().history(id).await.map_err(failed)?;
             let payments = payments_of_order(&app, id).await?;
             AnyOrderDetail::Order(OrderDetail {
-                history: wire::history(&events, false),
+                history: api_conversion::history(&events, false),
                 order,
                 payments,
             })
@@ -106,7 +106,7 @@ pub(crate) async fn refund(
     let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
     let refund = app.engine.refund(id, by_operator(&by, reason));
     let changed = recorded(action, refund).await.map_err(failed)?;
-    failpoint::pass(Failpoint::OrderRefunded);
+    failpoint::reach(Failpoint::OrderRefunded);
     app.payments.forget_payment_of(&order);
     app.payments.wake_refunds();
     changed_reply(&app, changed, "only a paid order can be refunded")

@@ -7,7 +7,7 @@ use doorbuster_api::admin::payments::{Payment, PaymentList, RefundList};
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::MoneyQuery as Query;
 use doorbuster_core::TicketId;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
@@ -30,7 +30,10 @@ pub(crate) async fn payments(
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
     Ok(json(
         StatusCode::OK,
-        &PaymentList { payments: page.rows.iter().map(wire::payment).collect(), next_cursor },
+        &PaymentList {
+            payments: page.rows.iter().map(api_conversion::payment).collect(),
+            next_cursor,
+        },
     ))
 }
 
@@ -44,7 +47,10 @@ pub(crate) async fn refunds(
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
     Ok(json(
         StatusCode::OK,
-        &RefundList { refunds: page.rows.iter().map(wire::refund).collect(), next_cursor },
+        &RefundList {
+            refunds: page.rows.iter().map(api_conversion::refund).collect(),
+            next_cursor,
+        },
     ))
 }
 
@@ -60,7 +66,7 @@ pub(super) async fn payments_of_order(
         ..MoneyQuery::default()
     };
     let page = app.node.store().payments(query).await.map_err(failed)?;
-    Ok(page.rows.iter().map(wire::payment).collect())
+    Ok(page.rows.iter().map(api_conversion::payment).collect())
 }
 
 fn money_query(list: List, query: Option<&str>) -> Result<MoneyQuery, Problem> {

@@ -14,9 +14,9 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SaleQuery;
 use doorbuster_core::{Millis, Spread, Stock};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::page_document::{self, ItemTexts};
-use doorbuster_engine::wire;
 use doorbuster_store as store;
 use doorbuster_store::{DeleteOutcome, recorded};
 use http::header::{IF_MATCH, LOCATION};
@@ -126,7 +126,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let limit = query.page.limit as usize;
     let is_wanted = |phase| query.phase.is_none_or(|wanted| wanted == phase);
     let (sales, next_cursor) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
-    let sales = sales.iter().map(|sale| wire::admin_sale(&sale.row, Some(sale))).collect();
+    let sales =
+        sales.iter().map(|sale| api_conversion::admin_sale(&sale.row, Some(sale))).collect();
     Ok(json(StatusCode::OK, &AdminSaleList { sales, next_cursor }))
 }
 

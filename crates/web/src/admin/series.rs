@@ -9,8 +9,8 @@ use doorbuster_api::limits::SERIES_STEPS_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SeriesQuery;
 use doorbuster_core::{Millis, NodeId};
-use doorbuster_engine::wire;
-use doorbuster_store::{PointQuery, PointStep, SalePoint};
+use doorbuster_engine::api_conversion;
+use doorbuster_store::{PointQuery, PointStep, SaleSeriesRow};
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use http::StatusCode;
 
@@ -59,23 +59,23 @@ pub(crate) async fn get(
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
         let seconds = store.points(seconds).await.map_err(failed)?;
-        let is_open = |second: &SalePoint| {
+        let is_open = |second: &SaleSeriesRow| {
             let minute = Millis(second.at.0.div_euclid(length) * length);
             !rows.iter().any(|row| row.at == minute && row.node == second.node)
         };
-        let open: Vec<SalePoint> = seconds.into_iter().filter(is_open).collect();
+        let open: Vec<SaleSeriesRow> = seconds.into_iter().filter(is_open).collect();
         rows.extend(open);
     }
     let nodes = rows.iter().map(|row| (row.at, row.node, counts_of(row)));
     let points = add_up(nodes, from, length);
     let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
-    let (from, to) = (wire::time(from), wire::time(to));
+    let (from, to) = (api_conversion::time(from), api_conversion::time(to));
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
 
 /// Returns the counts of a row. In the row of a single second, this second is also the busiest
 /// second.
-fn counts_of(row: &SalePoint) -> StepCounts {
+fn counts_of(row: &SaleSeriesRow) -> StepCounts {
     let mut counts = StepCounts::parse(&row.point);
     if row.step == PointStep::Second {
         counts.peak = counts.requests();
@@ -128,7 +128,7 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
     });
     let requests = point.requests();
     SeriesPoint {
-        at: wire::time(at),
+        at: api_conversion::time(at),
         requests,
         // The row of a minute has no busiest second if an older version of the program stored the
         // row.

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
 use doorbuster_api::admin::stats::{Latency, Rates, Stats};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::sale_limits::{Route, SCOPES, SaleLimitState};
-use doorbuster_engine::wire;
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::{RateSample, WINDOW_SECS};
 use http::StatusCode;
@@ -45,7 +45,7 @@ pub(crate) async fn get(
         .map(|kind| (kind.as_str().to_owned(), of(*kind)));
     let stats = Stats {
         sale: name,
-        server_time: wire::time(app.node.now()),
+        server_time: api_conversion::time(app.node.now()),
         window_secs: WINDOW_SECS,
         per_second: Rates {
             requests: rate(&|_| true),

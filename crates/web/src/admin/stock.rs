@@ -9,9 +9,9 @@ use doorbuster_api::header::{BodyType, idempotency_key};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Grant;
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::control::AdjustResult;
-use doorbuster_engine::wire;
 use doorbuster_store::{Adjustment, FieldChange, GrantTransfers, NewAction, recorded};
 use http::{HeaderValue, StatusCode};
 
@@ -33,7 +33,7 @@ pub(crate) async fn get(
     let counts = app.node.store().counts(Some(ids)).await.map_err(failed)?;
     let row = |item: &Arc<ItemState>| {
         let counts = counts.iter().find(|counts| counts.item == item.row.id)?;
-        Some(wire::stock_row(&item.row.name, counts))
+        Some(api_conversion::stock_row(&item.row.name, counts))
     };
     Ok(json(StatusCode::OK, &StockList { items: sale.items.iter().filter_map(row).collect() }))
 }
@@ -65,7 +65,7 @@ pub(crate) async fn adjust(
     let adjusted = recorded(action, app.engine.adjust(adjustment)).await.map_err(failed)?;
     let repeated = matches!(adjusted, AdjustResult::Repeated(_));
     let counts = adjusted_counts(adjusted, &sale)?;
-    let mut reply = json(StatusCode::OK, &wire::stock_row(&item.row.name, &counts));
+    let mut reply = json(StatusCode::OK, &api_conversion::stock_row(&item.row.name, &counts));
     if repeated {
         reply.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
         return Ok(reply);

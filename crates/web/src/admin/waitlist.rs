@@ -7,7 +7,7 @@ use doorbuster_api::admin::console::WaitlistList;
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::parse_page;
 use doorbuster_core::TicketN;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use http::StatusCode;
 
 use super::sale;
@@ -40,6 +40,7 @@ pub(crate) async fn list(
     let last = rows.last().filter(|_| has_more);
     let next_cursor = last
         .map(|entry| cursor::cursor(List::Waitlist, entry.n.0.cast_signed(), &shown.to_string()));
-    let entries = (before..).zip(&rows).map(|(ahead, entry)| wire::waiting(item, entry, ahead));
+    let entries =
+        (before..).zip(&rows).map(|(ahead, entry)| api_conversion::waiting(item, entry, ahead));
     Ok(json(StatusCode::OK, &WaitlistList { entries: entries.collect(), next_cursor }))
 }

@@ -18,7 +18,7 @@ use doorbuster_api::query::DeliveryQuery;
 use doorbuster_base::signing::format_secret;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
 use doorbuster_core::outbox::EventFilter;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_outbox::{ENDPOINTS_MAX, SECRETS_MAX, event_id, shown_address, visible_event_id};
 use doorbuster_store::{
     self as store, EndpointChange, EndpointKind, EndpointSecret, EndpointStatus, FieldChange,
@@ -309,7 +309,7 @@ fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWe
         url: shown_address(endpoint),
         types: type_names(&endpoint.wanted),
         enabled: endpoint.enabled,
-        created_at: wire::time(endpoint.created_at),
+        created_at: api_conversion::time(endpoint.created_at),
     }
 }
 
@@ -327,14 +327,16 @@ fn endpoint_view(
         url: shown_address(endpoint),
         types: type_names(&endpoint.wanted),
         enabled: endpoint.enabled,
-        created_at: wire::time(endpoint.created_at),
+        created_at: api_conversion::time(endpoint.created_at),
         secrets: live
-            .map(|secret| LiveSecret { signs_until: secret.until.map(wire::time) })
+            .map(|secret| LiveSecret { signs_until: secret.until.map(api_conversion::time) })
             .collect(),
         waiting: standing.map_or(0, |standing| standing.waiting),
         failing: standing.map_or(0, |standing| standing.pending),
         dead: standing.map_or(0, |standing| standing.dead),
-        oldest_waiting_at: standing.and_then(|standing| standing.oldest_at).map(wire::time),
+        oldest_waiting_at: standing
+            .and_then(|standing| standing.oldest_at)
+            .map(api_conversion::time),
     }
 }
 
@@ -346,10 +348,11 @@ fn delivery_view(row: &store::Delivery) -> Delivery {
         about: row.about.clone(),
         state: row.state,
         tries: row.tries,
-        next_try_at: is(DeliveryState::Pending).then(|| wire::time(row.next_at.max(row.at))),
+        next_try_at: is(DeliveryState::Pending)
+            .then(|| api_conversion::time(row.next_at.max(row.at))),
         error: row.error.clone(),
         reason: row.why.clone(),
-        since: wire::time(row.at),
+        since: api_conversion::time(row.at),
         dead_letter: is(DeliveryState::Dead).then(|| super::dead_letters::delivery_id(row.seq)),
     }
 }

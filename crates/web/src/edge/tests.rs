@@ -11,7 +11,7 @@ const SECRET: &str = "a secret of the shop, long enough for anyone";
 
 #[test]
 fn a_request_may_hold_an_order_unless_a_node_answered_that_it_holds_none() {
-    let holders = Holders::default();
+    let holders = RequestsWithOrders::default();
     let [lost, refused] = [RequestHash(1), RequestHash(2)];
     drop(MayHold { holders: &holders, request: Some(lost) });
     let mut may_hold = MayHold { holders: &holders, request: Some(refused) };

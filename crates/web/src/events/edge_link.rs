@@ -22,7 +22,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error as SocketError;
 use tokio_tungstenite::tungstenite::protocol::{Message, Role, WebSocketConfig};
 
-use super::feed::{Feed, NextMessage, fetch_positions};
+use super::feed::{EventFeed, NextMessage, fetch_positions};
 use super::upgrade::Upgrade;
 use crate::App;
 use crate::connection::Connection;
@@ -74,7 +74,7 @@ struct EdgeLink {
     socket: WebSocketStream<GuardedStream>,
     /// The hub puts the key of each buyer with a waiting event into this queue.
     ready_queue: Arc<ReadyQueue>,
-    feeds: HashMap<u64, Feed>,
+    feeds: HashMap<u64, EventFeed>,
     /// Keys of buyers with an event for the buyer alone. They are served first.
     own: VecDeque<u64>,
     /// Keys of buyers with an event for all readers of a sale.
@@ -211,7 +211,7 @@ impl EdgeLink {
         self.next += 1;
         let key = self.next;
         let (app, blocks) = (self.app.clone(), self.app.gate.blocks.changes());
-        let feed = Feed::for_edge(app.clone(), (client, buyer.clone()), sales, blocks);
+        let feed = EventFeed::for_edge(app.clone(), (client, buyer.clone()), sales, blocks);
         let (sales, limit) = (feed.sales().to_vec(), self.reads_limit.clone());
         self.feeds.insert(key, feed);
         // The new subscription begins before the old one ends, so no event is lost.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use doorbuster_api::event::Event;
 use doorbuster_api::order::{AnyOrder, RefusalCode};
 use doorbuster_core::{BuyerId, Millis, Units};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::edge::RelayGuard;
 use doorbuster_engine::notify::{self, EventKind, NextEvent, ReadyQueue, Subscription};
-use doorbuster_engine::wire;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -64,7 +64,7 @@ impl PendingStatus {
 }
 
 /// One reader's events.
-pub(super) struct Feed {
+pub(super) struct EventFeed {
     app: Arc<App>,
     subscription: Subscription,
     client: ClientAddress,
@@ -82,7 +82,7 @@ pub(super) struct Feed {
     relay: Option<RelayGuard>,
 }
 
-impl Feed {
+impl EventFeed {
     /// Creates the feed of a new stream. It begins with the events about the buyer's orders after
     /// the event number `after`. Returns `None` if the buyer has the maximum number of streams.
     pub(super) fn new(
@@ -150,7 +150,7 @@ impl Feed {
             return None;
         }
         self.ends_at = ends_at(&self.app, expiry);
-        Some(json(&Event::Renewed { expires_at: wire::time(millis(expiry)) }))
+        Some(json(&Event::Renewed { expires_at: api_conversion::time(millis(expiry)) }))
     }
 
     pub(super) fn app(&self) -> &Arc<App> {
@@ -177,7 +177,7 @@ impl Feed {
 
     /// Returns the first event of every stream.
     pub(super) fn hello(&self) -> String {
-        json(&Event::Hello { server_time: wire::time(self.app.node.now()) })
+        json(&Event::Hello { server_time: api_conversion::time(self.app.node.now()) })
     }
 
     /// Returns the current status of each sale, so that a new reader need not wait for the next
@@ -300,19 +300,29 @@ impl Feed {
     fn render_own(&mut self, kind: &EventKind) -> Option<String> {
         match kind {
             EventKind::Order(order) => {
-                let order = wire::order_in(&self.app.node.catalogue(), order)?;
+                let order = api_conversion::order_in(&self.app.node.catalogue(), order)?;
                 Some(json(&Event::Order { order: AnyOrder::Order(order) }))
             }
             EventKind::Refused { id, item, buyer, units, verdict } => {
                 let item = self.app.node.catalogue().item_by_id(*item)?.clone();
-                let refused =
-                    wire::refused(*id, buyer.as_str(), &item, *units, wire::refusal_code(*verdict));
+                let refused = api_conversion::refused(
+                    *id,
+                    buyer.as_str(),
+                    &item,
+                    *units,
+                    api_conversion::refusal_code(*verdict),
+                );
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             EventKind::WaitlistEnded { id, item, buyer } => {
                 let item = self.app.node.catalogue().item_by_id(*item)?.clone();
-                let refused =
-                    wire::refused(*id, buyer.as_str(), &item, Units::ONE, RefusalCode::Ended);
+                let refused = api_conversion::refused(
+                    *id,
+                    buyer.as_str(),
+                    &item,
+                    Units::ONE,
+                    RefusalCode::Ended,
+                );
                 Some(json(&Event::Order { order: AnyOrder::Refused(refused) }))
             }
             EventKind::Room(key) | EventKind::Position { room: key, .. } => {
@@ -340,7 +350,7 @@ fn millis(TokenExpiry(secs): TokenExpiry) -> Millis {
 }
 
 fn json(event: &Event) -> String {
-    serde_json::to_string(event).expect("wire types serialise into memory")
+    serde_json::to_string(event).expect("API types serialise into memory")
 }
 
 /// Wraps a rendered status in its event.
@@ -358,7 +368,7 @@ mod tests {
     #[test]
     fn an_event_with_a_rendered_status_equals_the_serialised_event() {
         let inner = Status {
-            server_time: wire::time(doorbuster_core::Millis(0)),
+            server_time: api_conversion::time(doorbuster_core::Millis(0)),
             sale: "spring".into(),
             phase: Phase::Open,
             started: true,

@@ -99,7 +99,7 @@ impl IdleConnections {
                 () = app.stop.cancelled() => return self.close(newcomers, cut).await,
                 // The sender lives as long as the server.
                 _ = blocks.changed() => self.wake_blocked().await,
-                rung = self.ready_queue.wait_ready() => self.queue_ready(rung),
+                ready = self.ready_queue.wait_ready() => self.queue_ready(ready),
                 () = std::future::ready(()), if has_waiting => self.send_batch(),
                 Some(status) = self.rendering.join_next_with_id() => self.resume_waiting(status),
                 readable = self.poller.readable_keys() => match readable {
@@ -222,9 +222,9 @@ impl IdleConnections {
         }
     }
 
-    fn queue_ready(&mut self, rung: ReadyReaders) {
-        self.for_one_buyer.extend(rung.own);
-        self.for_all_readers.extend(rung.crowd);
+    fn queue_ready(&mut self, ready: ReadyReaders) {
+        self.for_one_buyer.extend(ready.own);
+        self.for_all_readers.extend(ready.crowd);
     }
 
     fn send_batch(&mut self) {

@@ -9,12 +9,12 @@ use doorbuster_telemetry::metrics::GaugeGuard;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::feed::Feed;
+use super::feed::EventFeed;
 use crate::connection::Connection;
 
 /// The reader of a WebSocket, active or idle.
 pub(super) struct WebSocketReader {
-    pub feed: Feed,
+    pub feed: EventFeed,
     /// The connection, which counts towards the limit of open connections.
     pub connection: Arc<Connection>,
     /// Pings that were sent since the last input from the client.
@@ -52,18 +52,18 @@ pub(super) fn is_would_block(error: &io::Error) -> bool {
 }
 
 /// A slot for a connection that is about to become idle.
-pub(in crate::events) type IdleSlot = mpsc::OwnedPermit<Box<IdleConnection>>;
+pub(in crate::events) type IdleTask = mpsc::OwnedPermit<Box<IdleConnection>>;
 
 /// The tasks that accept idle connections.
-pub(crate) struct IdleSlots {
+pub(crate) struct IdleTasks {
     pub(super) senders: Vec<mpsc::Sender<Box<IdleConnection>>>,
     pub(super) next: AtomicUsize,
 }
 
-impl IdleSlots {
+impl IdleTasks {
     /// Reserves a slot in one of the tasks, which take turns. Returns `None` if this task has no
     /// free slot.
-    pub(in crate::events) fn reserve(&self) -> Option<IdleSlot> {
+    pub(in crate::events) fn reserve(&self) -> Option<IdleTask> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()
     }

@@ -17,7 +17,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::time::Instant;
 
-use super::feed::{Feed, FeedEvent};
+use super::feed::{EventFeed, FeedEvent};
 use super::follow;
 use crate::App;
 use crate::connection::{Connection, StreamGuard};
@@ -33,7 +33,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const BYE: &str = "event: bye\ndata: {\"reason\":\"token_expired\"}\n\n";
 
 struct EventStream {
-    feed: Feed,
+    feed: EventFeed,
     first: VecDeque<String>,
     ping_at: Instant,
     /// Whether the last frame was sent.

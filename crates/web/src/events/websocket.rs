@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Message, Role, WebSocketConfig};
 
-use super::feed::{Feed, FeedEvent};
-use super::idle_connection::{IdleConnection, IdleSlot, WebSocketReader};
+use super::feed::{EventFeed, FeedEvent};
+use super::idle_connection::{IdleConnection, IdleTask, WebSocketReader};
 use super::upgrade::{Upgrade, offered_token, refuse_foreign, upgrade_required};
 use super::{edge_link, follow};
 use crate::App;
@@ -37,7 +37,7 @@ use crate::limits::{
 };
 use crate::refusals::BLOCKED;
 use crate::reply::HandlerError;
-use unsent::{Cut, send_unsent};
+use unsent::{PartialFrame, send_unsent};
 
 /// Close code: try again later.
 const TRY_AGAIN_LATER: u16 = 1013;
@@ -136,7 +136,7 @@ enum EndReason {
     /// The server closes the connection with this frame.
     CloseWith(u16, &'static str),
     /// The connection becomes idle.
-    GoesIdle(IdleSlot),
+    GoesIdle(IdleTask),
 }
 
 impl EndReason {
@@ -152,7 +152,7 @@ impl EndReason {
 }
 
 /// Serves a new WebSocket.
-async fn serve_new(socket: GuardedStream, feed: Feed, connection: Arc<Connection>) {
+async fn serve_new(socket: GuardedStream, feed: EventFeed, connection: Arc<Connection>) {
     let _present = feed.app().metrics.sockets.hold();
     let reader =
         WebSocketReader { feed, connection, unanswered: 0, ping_at: Instant::now(), _present };
@@ -181,7 +181,7 @@ pub(super) fn resume(stream: std::net::TcpStream, mut reader: WebSocketReader, w
         match send_unsent(&mut socket, unsent, &mut reader).await {
             Ok(None) => {}
             Ok(Some(interrupted)) => end = EndReason::of(&interrupted),
-            Err(Cut) => return,
+            Err(PartialFrame) => return,
         }
         let mut active = ActiveWebSocket::start(socket, reader, idle_after).await;
         let end = match end {
@@ -323,7 +323,7 @@ impl ActiveWebSocket {
     }
 
     /// Reserves a slot, if a slot is free and no bytes are lost when the task ends.
-    fn idle_slot(&mut self) -> Option<IdleSlot> {
+    fn idle_slot(&mut self) -> Option<IdleTask> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));
         if !is_sent {
@@ -365,7 +365,7 @@ impl ActiveWebSocket {
 }
 
 /// Makes a WebSocket idle.
-fn make_idle(socket: GuardedStream, reader: WebSocketReader, slot: IdleSlot) {
+fn make_idle(socket: GuardedStream, reader: WebSocketReader, slot: IdleTask) {
     // If the runtime does not release the socket, the connection closes.
     if let Some(Ok(stream)) = socket.into_stream().map(TcpStream::into_std) {
         drop(slot.send(Box::new(IdleConnection::new(stream, reader))));

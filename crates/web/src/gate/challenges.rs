@@ -11,9 +11,9 @@ use doorbuster_api::value::Time;
 use doorbuster_challenge::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH};
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Phase};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::sale_limits::Route;
-use doorbuster_engine::wire;
 use doorbuster_gate::{ChallengeContent, ChallengeFault, IssuedChallenge};
 use http::StatusCode;
 
@@ -58,7 +58,7 @@ pub(crate) async fn create(
         .await;
     let IssuedChallenge { token, until, shown } =
         offered.ok_or_else(|| Problem::overloaded(RETRY_SECS))?;
-    Ok(json(StatusCode::CREATED, &challenge_view(token, wire::time(until), shown)))
+    Ok(json(StatusCode::CREATED, &challenge_view(token, api_conversion::time(until), shown)))
 }
 
 /// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge is using a

@@ -10,11 +10,11 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Code, Problem, Requirement};
 use doorbuster_core::gate::pass::{ISSUE_EARLY_MS, Membership, PassTerms};
 use doorbuster_core::{BuyerId, Millis, Phase};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::purchase::Refusal;
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::sale_room::SaleRoom;
-use doorbuster_engine::wire;
 use doorbuster_gate::waiting_room::Admission;
 use doorbuster_gate::{access_codes, eligibility_refusal};
 use http::StatusCode;
@@ -101,8 +101,8 @@ async fn issue_pass(
     Ok(Pass {
         pass: pass.text,
         item: wanted.item,
-        valid_from: wire::time(valid_from),
-        expires_at: wire::time(pass.expires_at),
+        valid_from: api_conversion::time(valid_from),
+        expires_at: api_conversion::time(pass.expires_at),
     })
 }
 

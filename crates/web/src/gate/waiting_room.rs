@@ -15,10 +15,10 @@ use doorbuster_api::query::parse_room_item;
 use doorbuster_core::gate::draw::{ALGORITHM, DrawLot};
 use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Phase};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::sale_room::SaleRoom;
-use doorbuster_engine::wire;
 use doorbuster_gate::waiting_room::{PositionView, WaitingRoomError};
 use doorbuster_store::WaitingRoom;
 use futures_util::stream::unfold;
@@ -246,7 +246,7 @@ async fn sale_with_draw(
     let has_room = !sale.front_door.waiting_room.is_off();
     let first = sale.rooms().next().filter(|_| !has_room);
     if let Some(room) = first
-        && !rooms.was_open(&app.node, room).await.map_err(room_problem)?
+        && !rooms.had_room(&app.node, room).await.map_err(room_problem)?
     {
         return Err(no_room().into());
     }
@@ -279,7 +279,7 @@ fn position_view(room: SaleRoom<'_>, shown: PositionView) -> WaitingRoomPosition
         state,
         position,
         estimate_secs,
-        admitted_until: until.map(wire::time),
+        admitted_until: until.map(api_conversion::time),
         item: room.item_name().map(str::to_owned),
     }
 }

@@ -6,7 +6,7 @@ use crate::App;
 
 /// Writes the metrics of the continuous backup. Without a continuous backup, they have no values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
-    let progress = app.node.store().commit_copy().map(doorbuster_store::CommitCopy::progress);
+    let progress = app.node.store().commit_copy().map(doorbuster_store::CommitBuffer::progress);
     let now = app.node.store().now();
     let age = |since: doorbuster_core::Millis| (now.0 - since.0).max(0) as f64 / 1_000.0;
     text.metric(

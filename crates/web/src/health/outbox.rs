@@ -27,7 +27,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         MetricKind::Counter,
         "Rows deleted because they were past their retention and no longer needed.",
     )
-    .sample(&[], meter.forgotten());
+    .sample(&[], meter.deleted());
     // If the store is unavailable, the metrics of undelivered events are missing.
     if let Ok(endpoint_statuses) = app.node.store().endpoint_statuses().await {
         let now = app.node.now();

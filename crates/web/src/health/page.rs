@@ -181,7 +181,7 @@ fn limits(app: &App, text: &mut MetricsText) {
         "Requests that this node decided by its own part of a limit, or reported later, because \
          its queue was full.",
     )
-    .sample(&[], counts.kept);
+    .sample(&[], counts.queue_full);
     text.metric(
         "doorbuster_limits_unavailable",
         MetricKind::Gauge,

@@ -47,8 +47,10 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         "Positions that are not admitted yet.",
         |room| room.waiting,
     );
-    let called = "Positions admitted by any node.";
-    show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, called, |room| room.called);
+    let admitted = "Positions admitted by any node.";
+    show("doorbuster_waiting_room_admitted_total", MetricKind::Counter, admitted, |room| {
+        room.admitted
+    });
     show(
         "doorbuster_waiting_room_positions",
         MetricKind::Gauge,

@@ -8,8 +8,8 @@ use doorbuster_api::order::AnyOrder;
 use doorbuster_api::payment::Checkout;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::sale_limits::{LimitRules, Route};
-use doorbuster_engine::wire;
 use doorbuster_gate::RateLimitExceeded;
 use doorbuster_payments::CheckoutResult;
 use http::header::HOST;
@@ -92,7 +92,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
             };
             Ok(json(
                 StatusCode::OK,
-                &Checkout { checkout_url, expires_at: wire::time(checkout.expires_at) },
+                &Checkout { checkout_url, expires_at: api_conversion::time(checkout.expires_at) },
             ))
         }
         CheckoutResult::WrongState(state) => Err(wrong_state(state.as_str())),

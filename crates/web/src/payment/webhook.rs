@@ -42,13 +42,13 @@ pub(crate) async fn handle_message(
             MessageError::Malformed(why) => Problem::malformed_request(why),
         }
     })?;
-    failpoint::pass(Failpoint::MessageRead);
+    failpoint::reach(Failpoint::MessageRead);
     // A separate task handles the message, so that it runs to its end even if the provider
     // disconnects. If the task stopped halfway, units that it had taken for a late payment could
     // stay without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
-    failpoint::pass(Failpoint::MessageTaken);
+    failpoint::reach(Failpoint::MessageTaken);
     Ok(json(StatusCode::OK, &PaymentEventResult { outcome }))
 }

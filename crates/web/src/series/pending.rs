@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use doorbuster_store::SalePoint;
+use doorbuster_store::SaleSeriesRow;
 
 /// The maximum number of points that wait for the store. At this bound the oldest points are
 /// dropped and counted.
@@ -11,7 +11,7 @@ pub(super) const PENDING_MAX: usize = 1_024;
 /// The points that wait for the store.
 #[derive(Debug, Default)]
 pub(super) struct PendingPoints {
-    pub(super) points: VecDeque<SalePoint>,
+    pub(super) points: VecDeque<SaleSeriesRow>,
     /// The number of points that were dropped since the start of the node.
     pub(super) dropped: u64,
     /// The number of dropped points that were already logged.
@@ -20,13 +20,13 @@ pub(super) struct PendingPoints {
 
 impl PendingPoints {
     /// Adds the newest point.
-    pub(super) fn push(&mut self, point: SalePoint) {
+    pub(super) fn push(&mut self, point: SaleSeriesRow) {
         self.points.push_back(point);
         self.drop_oldest();
     }
 
     /// Puts back points that could not be written, in front of the later points.
-    pub(super) fn put_back(&mut self, points: Vec<SalePoint>) {
+    pub(super) fn put_back(&mut self, points: Vec<SaleSeriesRow>) {
         points.into_iter().rev().for_each(|point| self.points.push_front(point));
         self.drop_oldest();
     }
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn dropped_points_are_counted() {
-        let point = |at| SalePoint {
+        let point = |at| SaleSeriesRow {
             sale: "spring".to_owned(),
             step: PointStep::Second,
             at: Millis(at),

@@ -8,7 +8,7 @@ use crate::tests::app;
 
 #[test]
 fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
-    let second = |at: i64, node, point: &StepCounts| SalePoint {
+    let second = |at: i64, node, point: &StepCounts| SaleSeriesRow {
         sale: "spring".to_owned(),
         step: PointStep::Second,
         at: Millis(at),
@@ -64,7 +64,7 @@ async fn a_minute_grows_by_a_second_that_arrives_late() {
     let from = start_of(now, PointStep::Minute).plus(-2 * MINUTE_MS);
     let to = from.plus(MINUTE_MS);
     for (late_ms, reserved) in [(0, 2), (1_000, 5)] {
-        let second = SalePoint {
+        let second = SaleSeriesRow {
             sale: "spring".to_owned(),
             step: PointStep::Second,
             at: from.plus(late_ms),

@@ -21,7 +21,7 @@ const CLOSE: [u8; 8] = [0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How long a WebSocket must be without activity in these tests before it becomes idle.
 const IDLE_AFTER: Duration = Duration::from_millis(5);
 /// A number of events that an idle WebSocket can get in a row and still stay idle.
-const FEW: u32 = 8;
+const SHORT_BURST: u32 = 8;
 /// How many times in a row a test lets other tasks run.
 const TURNS: usize = 10;
 
@@ -82,7 +82,7 @@ fn publish_refusal_to(buyer: &str, full: &Full, units: u32) {
 async fn publish_refusals(full: &Full, times: u32) {
     for units in 1..=times {
         publish_refusal(full, units);
-        if units.is_multiple_of(FEW) {
+        if units.is_multiple_of(SHORT_BURST) {
             let_other_tasks_run().await;
         }
     }
@@ -113,7 +113,7 @@ async fn frame(stream: &mut TcpStream) -> (u8, Vec<u8>) {
         stream.read_exact(&mut held).await.expect("a whole frame");
         (kind, held)
     };
-    tokio::time::timeout(PATIENCE, reading).await.expect("a frame arrives in time")
+    tokio::time::timeout(TIMEOUT, reading).await.expect("a frame arrives in time")
 }
 
 /// Reads the next event.
@@ -165,7 +165,7 @@ async fn an_idle_socket_that_answers_pings_stays_open() {
     let mut there = raw_socket(&full).await;
     wait_for_idle(&full, 1).await;
     for _ in 0..4 * ping_policy.pings_max {
-        let pinged = tokio::time::timeout(PATIENCE, pings(&mut there, true, 1))
+        let pinged = tokio::time::timeout(TIMEOUT, pings(&mut there, true, 1))
             .await
             .expect("the socket is pinged");
         assert_eq!(
@@ -190,7 +190,7 @@ async fn an_idle_socket_that_answers_no_ping_is_closed_like_an_active_one() {
     let full = start(|app| app.ping_policy = ping_policy).await;
     let mut gone = raw_socket(&full).await;
     wait_for_idle(&full, 1).await;
-    let unanswered = tokio::time::timeout(PATIENCE, pings(&mut gone, false, usize::MAX)).await;
+    let unanswered = tokio::time::timeout(TIMEOUT, pings(&mut gone, false, usize::MAX)).await;
     assert_eq!(unanswered.expect("the socket is closed"), ping_policy.pings_max as usize);
     expect_no_connection(&full).await;
 }

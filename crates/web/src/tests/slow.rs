@@ -14,7 +14,7 @@ use crate::limits::{CONNECTION_BUFFER_BYTES_MAX, SEND_BUFFER_BYTES};
 pub(super) const STALL: Duration = Duration::from_millis(200);
 /// Longest wait for a timeout of the server. The tests set a short timeout. The server's default
 /// timeout is longer than this wait, so a test fails if its setting has no effect.
-const SOON: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// The maximum number of bytes that can be on the way to a client that reads nothing. It is larger
 /// than the send buffer: the server's kernel doubles the buffer, and the client's kernel also holds
 /// some bytes.
@@ -52,7 +52,7 @@ impl Reader {
 
     /// Begins a stream with a token that expires at this Unix time, and reads its first event.
     async fn until(mut stream: TcpStream, query: &str, exp: i64) -> Self {
-        let claims = NewToken { exp, ..NewToken::new("anna", 0, PATIENCE) };
+        let claims = NewToken { exp, ..NewToken::new("anna", 0, TIMEOUT) };
         let token = token(SECRET.as_bytes(), &claims);
         let request = format!(
             "GET /v1/events{query} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -65,7 +65,7 @@ impl Reader {
     }
 
     async fn line(&mut self) -> String {
-        let line = tokio::time::timeout(PATIENCE, self.0.next_line())
+        let line = tokio::time::timeout(TIMEOUT, self.0.next_line())
             .await
             .expect("no line arrived in time");
         line.expect("the connection was reset").expect("the connection ended")
@@ -110,7 +110,7 @@ pub(super) async fn until(what: &str, is_so: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let waited = tokio::time::timeout(SOON, waiting).await;
+    let waited = tokio::time::timeout(TIMEOUT, waiting).await;
     assert!(waited.is_ok(), "{what}");
 }
 
@@ -193,7 +193,7 @@ async fn a_stream_without_events_gets_pings_that_need_no_answer() {
     let mut reader =
         Reader::new(TcpStream::connect(full.address).await.expect("the server listens")).await;
     let pings = 2 * ping_policy.pings_max as usize;
-    let pinged = tokio::time::timeout(SOON, reader.hear(": ping", pings)).await;
+    let pinged = tokio::time::timeout(TIMEOUT, reader.hear(": ping", pings)).await;
     assert!(pinged.is_ok(), "{pings} pings did not arrive");
     publish_refusals(&full, 1);
     reader.hear("data: ", 1).await;
@@ -214,7 +214,7 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
         full.app.node.hub().publish(EventKind::Status("spring".into()));
         tokio::time::sleep(5 * ping_policy.ping_every).await;
         drop(making);
-        let status = tokio::time::timeout(SOON, reader.hear("data: ", 1)).await;
+        let status = tokio::time::timeout(TIMEOUT, reader.hear("data: ", 1)).await;
         assert!(status.is_ok(), "the status was lost");
     }
 }
@@ -223,7 +223,7 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
 async fn answer_bytes(full: &Full, request: &str) -> usize {
     let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
     let (mut stream, mut answer) = (full.send(&last).await, Vec::new());
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+    let read = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut answer))
         .await
         .expect("the connection did not end in time");
     read.expect("the connection was reset")
@@ -234,7 +234,7 @@ async fn answer_bytes(full: &Full, request: &str) -> usize {
 async fn ask_without_end(full: &Full, request: &str) {
     let (mut stream, requests) = (narrow(full).await, request.repeat(100));
     let asking = async { while stream.write_all(requests.as_bytes()).await.is_ok() {} };
-    let ended = tokio::time::timeout(SOON, asking).await;
+    let ended = tokio::time::timeout(TIMEOUT, asking).await;
     assert!(ended.is_ok(), "the connection is still open");
 }
 

@@ -16,7 +16,7 @@ const MUTANT_SEEDS: u64 = 20_000;
 /// The number of free units at the beginning of a run.
 const UNITS: u64 = 4;
 /// A crash loses no transaction id that was assigned this long ago, in milliseconds.
-const DURABLE_AFTER_MS: i64 = POLL_REWIND_MS / 2;
+const DURABLE_AFTER_MS: i64 = DIGEST_POLL_REWIND_MS / 2;
 /// The number of orders that one step reads from the backlog.
 const BACKLOG_ROWS: usize = 2;
 
@@ -249,7 +249,7 @@ impl World {
                 let kept = self.now - 2 * DIGESTS_READ_WITHIN_MS;
                 self.database.digests.retain(|row| row.at >= kept);
             }
-            26 => self.now += POLL_REWIND_MS / 3,
+            26 => self.now += DIGEST_POLL_REWIND_MS / 3,
             _ => self.now += 500,
         }
         self.check()

@@ -1,7 +1,7 @@
 //! The simulated edge.
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::edge::{ClockReading, FeedRead, FeedStep, Follower, is_fresh};
+use crate::edge::{ClockReading, EdgeFeedFollower, FeedRead, FeedStep, is_fresh};
 
 /// A server's answer to one read: the summary of the read, the requests, and the items with their
 /// free units.
@@ -14,7 +14,7 @@ pub(super) struct Answer {
 
 #[derive(Default)]
 pub(super) struct Edge {
-    pub(super) follower: Follower,
+    pub(super) follower: EdgeFeedFollower,
     pub(super) requests: BTreeSet<u64>,
     pub(super) kept: BTreeMap<u64, u64>,
     pub(super) free: BTreeMap<u64, u64>,

@@ -2,7 +2,7 @@
 //! room.
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
-//! open admissions ([`ADMISSIONS_OUT_MAX`](super::ADMISSIONS_OUT_MAX)). A room's part is
+//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). A room's part is
 //! proportional to the number of its waiting visitors, and is at least one. If there are fewer
 //! admissions than rooms, the rooms take turns.
 

@@ -11,7 +11,7 @@ use crate::seeded_rng::SeededRng;
 struct VisitorRow {
     early: bool,
     rank: Option<u64>,
-    called_at: Option<Millis>,
+    admitted_at: Option<Millis>,
     until: Option<Millis>,
 }
 
@@ -27,7 +27,7 @@ struct World {
     limit: u64,
     total: u64,
     now: Millis,
-    ever_called: Vec<u64>,
+    all_admitted: Vec<u64>,
 }
 
 /// The data that a node loses in a crash: its latest reading of the rows, which may be old.
@@ -50,7 +50,7 @@ impl World {
             limit: 1 + rng.below(4),
             total,
             now: Millis(0),
-            ever_called: Vec::new(),
+            all_admitted: Vec::new(),
         }
     }
 
@@ -58,7 +58,7 @@ impl World {
     fn add_visitor(&mut self, buyer: &str) {
         if let Some(row) = self.rows.get_mut(buyer) {
             let position = QueuePosition { rank: row.rank, until: row.until };
-            match position.enter_again(&self.line, self.now) {
+            match position.reentry_outcome(&self.line, self.now) {
                 ReentryOutcome::Unchanged => return,
                 ReentryOutcome::SamePosition => {
                     row.until = None;
@@ -73,7 +73,7 @@ impl World {
         };
         let early = self.rows.get(buyer).map_or(rank.is_none(), |row| row.early);
         self.rows
-            .insert(buyer.to_owned(), VisitorRow { early, rank, called_at: None, until: None });
+            .insert(buyer.to_owned(), VisitorRow { early, rank, admitted_at: None, until: None });
     }
 
     /// Makes a visitor leave. Any node can run this transaction.
@@ -93,11 +93,11 @@ impl World {
             RoomSupply { free: Some(self.free), limit: self.limit, ..RoomSupply::default() };
         for (buyer, row) in on_the_way {
             match self.held.get(buyer) {
-                Some((units, since)) if Some(*since) >= row.called_at => {
+                Some((units, since)) if Some(*since) >= row.admitted_at => {
                     shop.used += 1;
                     shop.used_units += units;
                 }
-                _ => shop.out += 1,
+                _ => shop.open += 1,
             }
         }
         (self.line, shop)
@@ -106,7 +106,7 @@ impl World {
     /// Admits visitors in one transaction, with a new reading of the stock. If more ranks were
     /// admitted since `seen`, the function does nothing.
     fn admit(&mut self, seen: RoomProgress, shop: RoomSupply) -> u64 {
-        if seen.called != self.line.called {
+        if seen.admitted != self.line.admitted {
             return 0;
         }
         let count = RoomSupply { free: Some(self.free), ..shop }
@@ -116,7 +116,7 @@ impl World {
         // This check uses the current state, not the old reading. Each admitted buyer must find a
         // unit that no earlier buyer needs.
         assert!(
-            after == before || after - before + shop.out <= self.free,
+            after == before || after - before + shop.open <= self.free,
             "the ranks {before}..{after} were admitted without free units: {shop:?}"
         );
         for rank in before + 1..=after {
@@ -127,10 +127,10 @@ impl World {
             *row = VisitorRow {
                 early: row.early,
                 rank: Some(rank),
-                called_at: Some(self.now),
-                until: Some(position.call_until(self.now.plus(WINDOW_MS))),
+                admitted_at: Some(self.now),
+                until: Some(position.admission_end(self.now.plus(WINDOW_MS))),
             };
-            self.ever_called.push(rank);
+            self.all_admitted.push(rank);
         }
         after - before
     }
@@ -139,7 +139,7 @@ impl World {
     /// participant of the draw who was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
-            self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.called_at.is_none())
+            self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.admitted_at.is_none())
         {
             return buyer.clone();
         }
@@ -170,11 +170,11 @@ impl World {
             "two buyers have the same rank"
         );
         assert!(
-            self.ever_called.iter().copied().eq(1..=self.line.called),
+            self.all_admitted.iter().copied().eq(1..=self.line.admitted),
             "each rank must be admitted once, in order"
         );
         if self.line.participants.is_none() {
-            assert_eq!(self.line.called, 0, "a visitor was admitted before the opening");
+            assert_eq!(self.line.admitted, 0, "a visitor was admitted before the opening");
         }
         for row in self.rows.values() {
             let position = QueuePosition { rank: row.rank, until: row.until };
@@ -236,9 +236,9 @@ fn run(seed: u64) {
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);
         let (line, shop) = world.snapshot();
-        let calls = world.admit(line, shop);
+        let admissions = world.admit(line, shop);
         assert!(
-            calls > 0 || world.free == 0 || line.waiting() == 0,
+            admissions > 0 || world.free == 0 || line.waiting() == 0,
             "units are free and visitors wait, but no visitor is admitted: {line:?} {shop:?}"
         );
         world.check_invariants();

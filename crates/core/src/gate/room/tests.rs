@@ -1,8 +1,8 @@
 //! Tests the waiting room's rules with tables of inputs and expected results.
 use super::*;
 
-fn line(entered: u64, participants: Option<u64>, called: u64) -> RoomProgress {
-    RoomProgress { entered, participants, called }
+fn line(entered: u64, participants: Option<u64>, admitted: u64) -> RoomProgress {
+    RoomProgress { entered, participants, admitted }
 }
 
 #[test]
@@ -23,8 +23,8 @@ fn ranks_continue_after_the_participants_of_the_draw() {
 #[test]
 fn visitors_are_admitted_only_while_units_are_left_for_them() {
     let many = line(1_000, Some(1_000), 0);
-    let check = |free, limit, out, used, used_units, wanted| {
-        let shop = RoomSupply { free, limit, out, used, used_units };
+    let check = |free, limit, open, used, used_units, wanted| {
+        let shop = RoomSupply { free, limit, open, used, used_units };
         assert_eq!(shop.admissions(&many, STEP_ADMISSIONS_MAX), wanted, "{shop:?}");
     };
     check(Some(100), 1, 0, 0, 0, 100);
@@ -33,7 +33,7 @@ fn visitors_are_admitted_only_while_units_are_left_for_them() {
     check(Some(60), 1, 100, 0, 0, 0);
     check(Some(0), 1, 0, 0, 0, 0);
     check(None, 1, 0, 0, 0, STEP_ADMISSIONS_MAX);
-    check(None, 1, ADMISSIONS_OUT_MAX - 3, 0, 0, 3);
+    check(None, 1, OPEN_ADMISSIONS_MAX - 3, 0, 0, 3);
     // No admission was used yet. So the room assumes that each buyer takes the limit, but at most
     // an eighth of the free units.
     check(Some(100), 10, 0, 0, 0, 10);
@@ -83,27 +83,27 @@ fn each_visitor_is_shown_the_current_state() {
 }
 
 #[test]
-fn a_visitor_who_leaves_keeps_the_rank_until_it_is_called() {
+fn a_visitor_who_leaves_keeps_the_rank_until_it_is_admitted() {
     let (now, until) = (Millis(1_000), Millis(2_000));
     let waits = QueuePosition { rank: Some(3), until: None };
     let left = waits.leave(now).expect("a waiting visitor must be able to leave");
     assert_eq!(left, QueuePosition { rank: Some(3), until: Some(LEFT) });
     assert_eq!(left.leave(now), None, "a visitor who has left must not leave again");
     assert_eq!(left.status(&line(3, Some(0), 2), None, now), VisitorStatus::Lapsed);
-    assert_eq!(left.enter_again(&line(3, Some(0), 2), now), ReentryOutcome::SamePosition);
-    assert_eq!((left.call_until(until), waits.call_until(until)), (LEFT, until));
+    assert_eq!(left.reentry_outcome(&line(3, Some(0), 2), now), ReentryOutcome::SamePosition);
+    assert_eq!((left.admission_end(until), waits.admission_end(until)), (LEFT, until));
     assert_eq!(
-        left.enter_again(&line(3, Some(0), 3), now),
+        left.reentry_outcome(&line(3, Some(0), 3), now),
         ReentryOutcome::NewRank,
         "after the rank was admitted, the visitor must get a new rank"
     );
     let drawn = QueuePosition { rank: None, until: Some(LEFT) };
-    assert_eq!(drawn.enter_again(&line(3, None, 0), now), ReentryOutcome::SamePosition);
+    assert_eq!(drawn.reentry_outcome(&line(3, None, 0), now), ReentryOutcome::SamePosition);
     let admitted = QueuePosition { rank: Some(3), until: Some(until) };
     let gone = admitted.leave(now).expect("an admitted visitor must be able to leave");
     assert_eq!(gone.until, Some(now), "the admission must end immediately");
-    assert_eq!(gone.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::NewRank);
-    assert_eq!(admitted.enter_again(&line(3, Some(0), 3), now), ReentryOutcome::Unchanged);
+    assert_eq!(gone.reentry_outcome(&line(3, Some(0), 3), now), ReentryOutcome::NewRank);
+    assert_eq!(admitted.reentry_outcome(&line(3, Some(0), 3), now), ReentryOutcome::Unchanged);
     assert_eq!(admitted.leave(until), None, "a visitor must not leave after the admission lapsed");
 }
 
@@ -117,8 +117,8 @@ fn an_idle_visitors_admission_ends_early_while_others_wait_and_a_used_admission_
         "an admission must be whole if no other visitor waits"
     );
     assert_eq!(first_turn_ms(5_000, true), 5_000, "a short admission must not become shorter");
-    let (called, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
-    let kept = |until, now| kept_until(called, until, whole, Millis(now));
+    let (admitted, first) = (Millis(1_000), Millis(1_000 + IDLE_TURN_MS));
+    let kept = |until, now| extended_end(admitted, until, whole, Millis(now));
     assert_eq!(kept(first, 1_000), Some(Millis(151_000)));
     assert_eq!(
         kept(first, first.0 - 1),

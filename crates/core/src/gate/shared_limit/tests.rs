@@ -93,8 +93,8 @@ struct Run {
     is_over: bool,
 }
 
-/// Runs a plan with `Counting::BeforeAnswer`. The limit is exceeded if the judge has no token for
-/// an allowed request.
+/// Runs a plan with `Counting::BeforeAnswer`. The limit is exceeded if the judge has no token
+/// for an allowed request.
 fn run(plan: Plan, rng: &mut Rng) -> Run {
     let limit = RateLimit::new(plan.burst, plan.per_minute);
     let cost = limit.cost(1);

@@ -11,11 +11,11 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     // The limit on tries is so high that no event is given up. Another test covers events that are
     // given up.
     let mut queue = DeliveryQueue::new(DeliveryBounds { tries: 1_000, ..bounds() }, 0, Vec::new());
-    names.iter().zip(1..).for_each(|(about, at)| queue.read(at, about, true));
+    names.iter().zip(1..).for_each(|(about, at)| queue.add(at, about, true));
     let mut now = AT;
     while !queue.is_open() {
         for at in sent(&mut queue, now) {
-            queue.done(at, failed(), now, 0);
+            queue.record(at, failed(), now, 0);
         }
         queue.next_advance();
         queue.confirm_advance();
@@ -29,7 +29,7 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
         let one = sent(&mut queue, now);
         assert_eq!(one.len(), 1);
         tried.extend(&one);
-        queue.done(one[0], failed(), now, 0);
+        queue.record(one[0], failed(), now, 0);
         queue.next_advance();
         queue.confirm_advance();
         assert!(queue.rows.len() <= bounds().pending);
@@ -43,7 +43,7 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     assert!((BREAKER_PAUSE_MAX_MS * 3 / 4..=BREAKER_PAUSE_MAX_MS).contains(&last), "{pauses:?}");
     now = queue.next_due_at().expect("the endpoint must be tried again");
     let tried = sent(&mut queue, now);
-    queue.done(tried[0], SendOutcome::Delivered, now, 0);
+    queue.record(tried[0], SendOutcome::Delivered, now, 0);
     assert!(!queue.is_open());
     assert_eq!(
         sent(&mut queue, now).len(),
@@ -61,7 +61,7 @@ fn drive(
     mut takes: impl FnMut(i64, u32) -> bool,
 ) -> (i64, usize) {
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
-    (1..=events).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+    (1..=events).for_each(|at| queue.add(at, &format!("order-{at}"), true));
     let (mut now, mut tries, mut delivered, mut dead) = (AT, HashMap::new(), 0, 0);
     while delivered + dead < events as usize && now.0 - AT.0 < 3_600_000 {
         for at in sent(&mut queue, now) {
@@ -69,7 +69,7 @@ fn drive(
             *tried += 1;
             let is_taken = takes(at, *tried);
             delivered += usize::from(is_taken);
-            let note = queue.done(
+            let note = queue.record(
                 at,
                 if is_taken { SendOutcome::Delivered } else { failed() },
                 now,
@@ -132,7 +132,7 @@ fn an_endpoint_that_is_down_is_tried_with_more_than_one_new_event() {
         for at in sent(&mut queue, now) {
             let is_new = queue.is_open() && !queue.rows.contains_key(&at);
             fresh.extend(is_new.then_some(at));
-            queue.done(at, failed(), now, 0);
+            queue.record(at, failed(), now, 0);
         }
         queue.next_advance();
         queue.confirm_advance();

@@ -12,7 +12,7 @@ fn asks(pause_ms: i64) -> SendOutcome {
 fn wide(events: i64) -> DeliveryQueue {
     let bounds = DeliveryBounds { tries: 20, at_once: 8, window: 20, pending: 20, ..bounds() };
     let mut queue = DeliveryQueue::new(bounds, 0, Vec::new());
-    (1..=events).for_each(|at| queue.read(at, &format!("order-{at}"), true));
+    (1..=events).for_each(|at| queue.add(at, &format!("order-{at}"), true));
     queue
 }
 
@@ -25,7 +25,7 @@ fn keep(queue: &mut DeliveryQueue) {
 fn an_endpoint_may_ask_for_a_longer_pause() {
     let mut queue = queue(&["a"]);
     assert_eq!(sent(&mut queue, AT), [1]);
-    queue.done(1, asks(30_000), AT, u32::MAX);
+    queue.record(1, asks(30_000), AT, u32::MAX);
     queue.next_advance().expect("a row");
     assert_eq!(queue.next_due_at(), None, "nothing may be due until the store has the row");
     queue.confirm_advance();
@@ -36,10 +36,10 @@ fn an_endpoint_may_ask_for_a_longer_pause() {
 fn a_pause_holds_new_events_and_an_accepted_event_does_not_end_it() {
     let mut queue = queue(&["a", "b", "c", "d", "e"]);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    queue.done(1, asks(30_000), AT, 0);
+    queue.record(1, asks(30_000), AT, 0);
     assert_eq!(queue.next(AT), None, "new events must wait during a pause");
-    queue.done(2, SendOutcome::Delivered, AT.plus(10_000), 0);
-    queue.done(3, failed(), AT.plus(11_000), 0);
+    queue.record(2, SendOutcome::Delivered, AT.plus(10_000), 0);
+    queue.record(3, failed(), AT.plus(11_000), 0);
     keep(&mut queue);
     assert_eq!(sent(&mut queue, AT.plus(29_999)), [] as [i64; 0]);
     assert_eq!(queue.next_due_at(), Some(AT.plus(30_000)));
@@ -55,9 +55,9 @@ fn a_pause_holds_new_events_and_an_accepted_event_does_not_end_it() {
 fn new_events_are_due_at_the_end_of_a_pause() {
     let mut queue = queue(&["a", "b", "c", "d"]);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
-    queue.done(1, asks(5_000), AT, 0);
-    queue.done(2, SendOutcome::Delivered, AT, 0);
-    queue.done(3, SendOutcome::Delivered, AT, 0);
+    queue.record(1, asks(5_000), AT, 0);
+    queue.record(2, SendOutcome::Delivered, AT, 0);
+    queue.record(3, SendOutcome::Delivered, AT, 0);
     assert_eq!(
         queue.next_due_at(),
         Some(AT.plus(5_000)),
@@ -70,7 +70,7 @@ fn new_events_are_due_at_the_end_of_a_pause() {
 fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
     let mut queue = wide(10);
     for at in sent(&mut queue, AT) {
-        queue.done(at, asks(600_000), AT, 0);
+        queue.record(at, asks(600_000), AT, 0);
     }
     keep(&mut queue);
     assert!(queue.is_open());
@@ -82,12 +82,12 @@ fn an_endpoint_that_is_down_is_not_tried_in_a_pause() {
         now = over;
         let probe = sent(&mut queue, now);
         assert_eq!(probe.len(), 1, "the endpoint must get one event at a time");
-        queue.done(probe[0], asks(600_000), now, 0);
+        queue.record(probe[0], asks(600_000), now, 0);
         keep(&mut queue);
     }
     now = now.plus(600_000);
     let probe = sent(&mut queue, now);
-    queue.done(probe[0], SendOutcome::Delivered, now, 0);
+    queue.record(probe[0], SendOutcome::Delivered, now, 0);
     assert_eq!(
         sent(&mut queue, now).len(),
         8,
@@ -100,11 +100,11 @@ fn neither_a_shorter_pause_nor_a_refusal_ends_a_pause() {
     let mut queue = wide(10);
     let in_flight = sent(&mut queue, AT);
     for at in &in_flight[..6] {
-        queue.done(*at, asks(60_000), AT, 0);
+        queue.record(*at, asks(60_000), AT, 0);
     }
     assert!(queue.is_open());
-    queue.done(in_flight[6], asks(1_000), AT, 0);
-    queue.done(in_flight[7], refused(), AT, 0);
+    queue.record(in_flight[6], asks(1_000), AT, 0);
+    queue.record(in_flight[7], refused(), AT, 0);
     keep(&mut queue);
     assert!(!queue.is_open(), "an endpoint that refuses an event must count as up");
     assert_eq!(sent(&mut queue, AT.plus(59_999)), [] as [i64; 0]);
@@ -117,8 +117,8 @@ fn an_operators_retry_ends_a_pause() {
     let check = |row: PendingDelivery, wanted: &[i64]| {
         let mut queue = wide(2);
         assert_eq!(sent(&mut queue, AT), [1, 2]);
-        queue.done(1, asks(hour), AT, 0);
-        queue.done(2, SendOutcome::Delivered, AT, 0);
+        queue.record(1, asks(hour), AT, 0);
+        queue.record(2, SendOutcome::Delivered, AT, 0);
         keep(&mut queue);
         let now = AT.plus(5_000);
         // The row in the store is unchanged, because no operator requested a retry.
@@ -141,7 +141,7 @@ fn an_operators_retry_ends_a_pause() {
 fn a_new_address_ends_pauses_and_clears_failures() {
     let mut queue = wide(8);
     for at in sent(&mut queue, AT) {
-        queue.done(at, asks(3_600_000), AT, 0);
+        queue.record(at, asks(3_600_000), AT, 0);
     }
     keep(&mut queue);
     assert!(queue.is_open());
@@ -157,12 +157,12 @@ fn an_answer_from_an_earlier_address_does_not_affect_the_new_one() {
     let mut queue = wide(3);
     assert_eq!(sent(&mut queue, AT), [1, 2, 3]);
     // Event 2 failed. It gets no row yet, because event 1 before it is still in delivery.
-    queue.done(2, asks(3_600_000), AT, 0);
+    queue.record(2, asks(3_600_000), AT, 0);
     queue.reset_for_new_address(AT);
     queue.sent_to_old_address(1);
     assert_eq!(sent(&mut queue, AT), [1], "the event must be due, as if it had not been sent");
-    queue.done(1, SendOutcome::Delivered, AT, 0);
-    queue.done(3, SendOutcome::Delivered, AT, 0);
+    queue.record(1, SendOutcome::Delivered, AT, 0);
+    queue.record(3, SendOutcome::Delivered, AT, 0);
     keep(&mut queue);
     assert_eq!(sent(&mut queue, AT), [2], "the pause for the old address must be over");
 }
@@ -173,7 +173,7 @@ fn an_event_that_cannot_be_sent_for_36_hours_is_dead() {
     for times in 1..=DEFERRALS_MAX {
         let now = AT.plus(i64::from(times) * 2 * DEFERRED_PAUSE_MAX_MS);
         assert_eq!(sent(&mut queue, now), [1], "{times}");
-        let note = queue.done(
+        let note = queue.record(
             1,
             SendOutcome::Deferred { error: "not known to this version".to_owned() },
             now,

@@ -91,7 +91,7 @@ fn deliver_all(seed: u64) {
         }
         while queue.free_capacity() > 0 && queue.read_after() < EVENTS && dice.roll(3) > 0 {
             let at = queue.read_after() + 1;
-            queue.read(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
+            queue.add(at, &format!("order-{}", about[at as usize]), wanted[at as usize]);
         }
         if let Some(at) = queue.next(now) {
             assert!(wanted[at as usize]);
@@ -115,7 +115,7 @@ fn deliver_all(seed: u64) {
                 received.insert(at);
             }
             let spread = dice.roll(1 << 32) as u32;
-            if let Some(note) = queue.done(at, outcome, now, spread) {
+            if let Some(note) = queue.record(at, outcome, now, spread) {
                 stored.note(note);
             }
             if is_gone {

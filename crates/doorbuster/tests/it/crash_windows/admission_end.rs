@@ -16,7 +16,7 @@ const MASTER: [u8; 32] = [0x5a; 32];
 /// an admission.
 const COMMIT_DELAY: Duration = Duration::from_secs(300);
 /// Longest wait for a change that the server makes by itself, even on a slow machine.
-const SOON: Duration = Duration::from_secs(60);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest difference between the server's time and this process's time.
 const CLOCK_ERROR_MAX_MS: i64 = 1_000;
 
@@ -55,7 +55,7 @@ async fn wait_for_admission(fixture: &ServerFixture, buyer: &str) -> i64 {
         let until = place["admitted_until"].as_str()?;
         Some(until.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond())
     };
-    fixture.until("the buyer is admitted", SOON, until).await
+    fixture.until("the buyer is admitted", CHANGE_TIMEOUT, until).await
 }
 
 /// Requests a pass, and lets the disk delay the request's first commit until the admission is over.
@@ -67,13 +67,13 @@ async fn request_delayed_pass(
 ) -> String {
     let until = wait_for_admission(fixture, buyer).await;
     faults.slow_disk(COMMIT_DELAY);
-    let mut wire = fixture.wire().await;
+    let mut connection = fixture.connect().await;
     let bytes = request("POST", "/v1/sales/spring/passes", &signed_in(buyer), Some(wanted));
-    wire.send(&bytes).await.expect("the request is sent");
+    connection.send(&bytes).await.expect("the request is sent");
     let is_over = async || (now_ms() > until + CLOCK_ERROR_MAX_MS).then_some(());
-    fixture.until("the admission is over", SOON, is_over).await;
+    fixture.until("the admission is over", CHANGE_TIMEOUT, is_over).await;
     faults.slow_disk(Duration::ZERO);
-    wire.reply().await.expect("an answer").verdict()
+    connection.reply().await.expect("an answer").verdict()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

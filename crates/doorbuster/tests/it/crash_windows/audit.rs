@@ -12,7 +12,7 @@ use crate::test_server::{program, run};
 
 /// Longest wait for the result of an audit. The audit runs every few seconds, and less often on a
 /// busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+const TIMEOUT: Duration = Duration::from_secs(180);
 const ALARM: &str = "doorbuster_audit_findings_total";
 
 /// Changes the store without the server, as a person with an SQL shell can. The statement must
@@ -74,7 +74,7 @@ async fn a_finding_of_the_continuous_audit_pauses_the_item_and_raises_the_alarm(
         fixture.get_ok(&format!("/v1/admin/sales/{sale}")).await["phase"].clone()
     };
     let paused = async || (phase("spring").await == "paused").then_some(());
-    fixture.until("the sale is paused", PATIENCE, paused).await;
+    fixture.until("the sale is paused", TIMEOUT, paused).await;
     assert_eq!(
         fixture.buy(&PurchaseSpec::new("bert", "spring", "spring", 1)).await.verdict(),
         "409 paused"

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{PurchaseSpec, Wire, request};
+use super::client::{HttpConnection, PurchaseSpec, request};
 use super::fixture::ServerFixture;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// Maximum number of measurements. If no measurement is good enough, the test fails.
 pub const TIMES_MAX: usize = 4;
@@ -16,7 +16,7 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Connected buyers.
 pub struct BuyerProbe {
-    wires: Vec<Wire>,
+    connections: Vec<HttpConnection>,
     sale: String,
     waves: AtomicUsize,
 }
@@ -31,7 +31,7 @@ pub struct ServiceQuality {
     /// The 99th percentile of the answer times.
     pub p99: Duration,
     /// The time until the last answer. This time includes the pauses of a slow disk, because the
-    /// server answers during these pauses too. A [`crate::watch::Watch`] does not count such
+    /// server answers during these pauses too. A [`crate::watch::Stopwatch`] does not count such
     /// pauses.
     pub span: Duration,
 }
@@ -47,33 +47,38 @@ impl BuyerProbe {
     /// Connects this number of buyers to a sale. The sale must have many units of `phone`, no units
     /// of `gone`, and no limit that the buyers reach.
     pub async fn open(fixture: &ServerFixture, sale: &str, buyers: usize) -> Self {
-        let mut wires = Vec::with_capacity(buyers);
+        let mut connections = Vec::with_capacity(buyers);
         for _ in 0..buyers {
-            wires.push(fixture.wire().await);
+            connections.push(fixture.connect().await);
         }
-        Self { wires, sale: sale.into(), waves: AtomicUsize::new(0) }
+        Self { connections, sale: sale.into(), waves: AtomicUsize::new(0) }
     }
 
     /// Lets the buyers buy and read for this long.
     pub async fn measure(&mut self, span: Duration) -> ServiceQuality {
         let wave = self.waves.fetch_add(1, Ordering::Relaxed);
         let stop = Arc::new(AtomicBool::new(false));
-        let buyers: Vec<_> = std::mem::take(&mut self.wires)
+        let buyers: Vec<_> = std::mem::take(&mut self.connections)
             .into_iter()
             .enumerate()
-            .map(|(index, wire)| {
-                tokio::spawn(one(wire, self.sale.clone(), format!("p{wave}-{index}"), stop.clone()))
+            .map(|(index, connection)| {
+                tokio::spawn(one(
+                    connection,
+                    self.sale.clone(),
+                    format!("p{wave}-{index}"),
+                    stop.clone(),
+                ))
             })
             .collect();
-        let (begun, first) = (Watch::start(), Instant::now());
+        let (begun, first) = (Stopwatch::start(), Instant::now());
         while begun.elapsed() < span {
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
         stop.store(true, Ordering::Relaxed);
         let (mut waits, mut later) = (Vec::new(), 0);
         for buyer in buyers {
-            let (wire, mine, refused) = buyer.await.expect("the buyer's task ends");
-            self.wires.push(wire);
+            let (connection, mine, refused) = buyer.await.expect("the buyer's task ends");
+            self.connections.push(connection);
             waits.extend(mine);
             later += refused;
         }
@@ -108,11 +113,11 @@ impl BuyerProbe {
 
 /// Returns the answer times of one buyer, and the number of `503` answers.
 async fn one(
-    mut wire: Wire,
+    mut connection: HttpConnection,
     sale: String,
     name: String,
     stop: Arc<AtomicBool>,
-) -> (Wire, Vec<Duration>, usize) {
+) -> (HttpConnection, Vec<Duration>, usize) {
     let look = request("GET", &format!("/v1/sales/{sale}/status"), "", None);
     let spec = PurchaseSpec::new(&name, "k", &sale, 1);
     let gone = spec.clone().item("gone");
@@ -129,7 +134,7 @@ async fn one(
             _ => gone.bytes(),
         };
         let begun = Instant::now();
-        let reply = wire.ask(&ask).await.expect("the connection is kept");
+        let reply = connection.ask(&ask).await.expect("the connection is kept");
         waits.push(begun.elapsed());
         match &*reply.verdict() {
             "200" | "201" | "409 sold_out" => {}
@@ -137,5 +142,5 @@ async fn one(
             other => panic!("{other}: {reply}"),
         }
     }
-    (wire, waits, later)
+    (connection, waits, later)
 }

@@ -19,7 +19,7 @@ const FAR: i64 = 4_000_000_000;
 /// any pause of a busy machine. Another test measures the default wait, with a slow disk.
 const PATIENT: &str = "Prefer: wait=5\r\n";
 /// Longest wait for an answer. The server answers every request sooner.
-const PATIENCE: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// An answer.
 #[derive(Clone, Debug)]
@@ -83,13 +83,13 @@ impl std::fmt::Display for Reply {
 }
 
 /// A connection.
-pub struct Wire {
+pub struct HttpConnection {
     /// The connection's socket.
     pub stream: TcpStream,
     read: Vec<u8>,
 }
 
-impl Wire {
+impl HttpConnection {
     /// Opens a connection.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect(address).await?)
@@ -114,9 +114,9 @@ impl Wire {
 
     /// Reads the next answer. Returns an error if the connection ends first.
     pub async fn reply(&mut self) -> io::Result<Reply> {
-        match tokio::time::timeout(PATIENCE, self.read_reply()).await {
+        match tokio::time::timeout(TIMEOUT, self.read_reply()).await {
             Ok(reply) => reply,
-            Err(_) => panic!("no answer within {PATIENCE:?}"),
+            Err(_) => panic!("no answer within {TIMEOUT:?}"),
         }
     }
 

@@ -12,7 +12,7 @@ use super::fixture::ServerFixture;
 use super::requests::at_once;
 
 /// Longest wait for a change that the server makes by itself, even on a slow machine.
-const SOON: Duration = Duration::from_secs(30);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the disk delays a commit, unless the test releases the commit earlier. A request must
 /// be decided long before this time.
 const COMMIT_DELAY: Duration = Duration::from_secs(120);
@@ -93,7 +93,7 @@ pub(super) async fn stocked(fixture: &ServerFixture, units: u64) {
         let available: u64 = slots.iter().filter_map(|slot| slot["available"].as_u64()).sum();
         (available == units).then_some(())
     };
-    fixture.until("the slots have these units", SOON, have).await;
+    fixture.until("the slots have these units", CHANGE_TIMEOUT, have).await;
 }
 
 /// Reads each queued purchase before its deadline, and waits until all deadlines have passed.
@@ -106,7 +106,7 @@ async fn outlast(fixture: &ServerFixture, places: &[&WaitingPosition]) {
     }
     let last = places.iter().map(|place| place.decide_by).max().expect("at least one");
     let over = async || (Timestamp::now() > last + CLOCKS_DIFFER).then_some(());
-    fixture.until("all deadlines have passed", SOON, over).await;
+    fixture.until("all deadlines have passed", CHANGE_TIMEOUT, over).await;
 }
 
 /// Reads the purchase by its id until the purchase has a verdict. Returns the answer with the
@@ -118,7 +118,7 @@ async fn decided(fixture: &ServerFixture, place: &WaitingPosition) -> Value {
         let body = reply.json();
         (body["state"] != "queued").then_some(body)
     };
-    fixture.until("a verdict", SOON, look).await
+    fixture.until("a verdict", CHANGE_TIMEOUT, look).await
 }
 
 /// Repeats the request with the same request key until the server answers with an order. Returns
@@ -133,7 +133,7 @@ async fn try_again(fixture: &ServerFixture, place: &WaitingPosition) -> String {
             other => panic!("{other}: {reply}"),
         }
     };
-    fixture.until("a new try gets an order", SOON, buy).await
+    fixture.until("a new try gets an order", CHANGE_TIMEOUT, buy).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,7 +148,7 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     // The test waits until the settler has taken the first ticket. Then the first ticket is in the
     // commit that the disk delays, and later requests are in the next commit.
     let taken = async || (fixture.metric(BATCHES).await > batches).then_some(());
-    fixture.until("the first ticket is being committed", SOON, taken).await;
+    fixture.until("the first ticket is being committed", CHANGE_TIMEOUT, taken).await;
     let late = queue_up(
         &fixture,
         (0..PHONES).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect(),
@@ -164,14 +164,14 @@ async fn an_expired_queued_purchase_is_refused_and_stays_refused() {
     // commit. No client reads the other purchases.
     let mut reads = Vec::new();
     for &place in all.iter().step_by(2) {
-        let mut wire = fixture.wire().await;
-        wire.send(&place.look()).await.expect("the request is sent");
-        reads.push((place, wire));
+        let mut connection = fixture.connect().await;
+        connection.send(&place.look()).await.expect("the request is sent");
+        reads.push((place, connection));
     }
     tokio::time::sleep(NOTICE).await;
     faults.slow_disk(Duration::ZERO);
-    for (place, wire) in &mut reads {
-        let reply = wire.reply().await.expect("an answer");
+    for (place, connection) in &mut reads {
+        let reply = connection.reply().await.expect("an answer");
         assert_eq!(
             (reply.status, reply.json()),
             (200, decided(&fixture, place).await),

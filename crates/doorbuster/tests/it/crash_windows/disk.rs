@@ -13,7 +13,7 @@ use super::fixture::ServerFixture;
 use super::purchase_log::AllowedEvents;
 use super::random_load::{self, LoadRecord, RandomLoad};
 use crate::test_server::{TempDir, program, run};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// After a failure of its disk, a server ends within this time.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -47,16 +47,16 @@ async fn storm_to_the_end(fixture: &ServerFixture) -> LoadRecord {
 /// Checks that the store has everything that the load recorded, and that the sale continues.
 pub(super) async fn expect_stored(fixture: &ServerFixture, record: LoadRecord) {
     fixture.audit(None).await;
-    let mut wire = fixture.wire().await;
+    let mut connection = fixture.connect().await;
     let mut found = 0;
     for mut purchase_log in record.purchase_logs {
         if purchase_log.order.is_some() {
             found += 1;
             // `look` reads each order, and compares it with the recorded answers.
-            purchase_log.look(&mut wire).await.expect("an answer");
-            assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
+            purchase_log.look(&mut connection).await.expect("an answer");
+            assert!(purchase_log.buy(&mut connection, "").await.expect("an answer").is_replay());
         } else if purchase_log.open {
-            purchase_log.buy(&mut wire, "").await.expect("an answer");
+            purchase_log.buy(&mut connection, "").await.expect("an answer");
         }
     }
     assert!(found > 50, "the load recorded only {found} orders");
@@ -177,19 +177,19 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     for number in 0..30 {
         queued.push((
             PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1),
-            fixture.wire().await,
+            fixture.connect().await,
         ));
     }
     faults.slow_disk(COMMIT_DELAY);
-    let begun = Watch::start();
-    for (spec, wire) in &mut queued {
+    let begun = Stopwatch::start();
+    for (spec, connection) in &mut queued {
         // The requests name no waiting time, so the server's default applies.
-        wire.send(&spec.with("")).await.expect("the request is sent");
+        connection.send(&spec.with("")).await.expect("the request is sent");
     }
     let before = faults.syncs();
     // While the disk is slow, refusals are immediate, and reads work.
     for look in 0..LOOKS {
-        let sent_at = Watch::start();
+        let sent_at = Stopwatch::start();
         let late = fixture
             .buy(&PurchaseSpec::new(&format!("late{look}"), "k", "spring", 1).item("gone"))
             .await;
@@ -210,8 +210,8 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
     // The commit takes longer than the requests wait. So buyers first get the answer that the
     // request is queued, and later the order with the same id.
     let mut places = Vec::new();
-    for (spec, wire) in &mut queued {
-        let place = wire.reply().await.expect("an answer");
+    for (spec, connection) in &mut queued {
+        let place = connection.reply().await.expect("an answer");
         assert!(matches!(&*place.verdict(), "201" | "202"), "{place}");
         places.push((spec, place));
     }

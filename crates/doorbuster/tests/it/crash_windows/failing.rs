@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::client::{PurchaseSpec, Wire};
+use super::client::{HttpConnection, PurchaseSpec};
 use super::disk::expect_stored;
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
@@ -22,7 +22,7 @@ const STORM_MIN: usize = 200;
 /// milliseconds to grow from this size to twice the size.
 const HALF_LOG_BYTES: u64 = 4_000_000;
 /// The number of buyers while the commits are small.
-const FEW: usize = 4;
+const SMALL_COMMIT_BUYERS: usize = 4;
 /// How long a sync takes while the commits are small.
 const SYNC: Duration = Duration::from_millis(10);
 
@@ -49,7 +49,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
         fixture.address,
         "spring",
         6,
-        FEW,
+        SMALL_COMMIT_BUYERS,
         AllowedEvents::default(),
     )));
     let log = fixture.data_dir().join("doorbuster.sqlite3-wal");
@@ -59,7 +59,7 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     // This unfinished request delays the end of the program. So a faulty writer has enough time to
     // sync the file again. If the program has ended, the test cannot connect.
     let (mut stuck, spec) = (
-        Wire::connect(fixture.address).await,
+        HttpConnection::connect(fixture.address).await,
         PurchaseSpec::new("stuck", "k", "spring", 1).bytes(),
     );
     if let Ok(stuck) = &mut stuck {

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::client::{PurchaseSpec, Reply, SECRET, Wire, request};
+use super::client::{HttpConnection, PurchaseSpec, Reply, SECRET, request};
 use crate::test_server::{CommandRun, KEY, TempDir, program, run, serve, signal};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// A server process and its directory.
 pub struct ServerFixture {
@@ -120,7 +120,7 @@ impl ServerFixture {
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
             .expect("it starts");
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         while begun.elapsed() < most && !holds() {
             std::thread::sleep(Duration::from_micros(500));
         }
@@ -163,7 +163,7 @@ impl ServerFixture {
     /// Waits at most `most` for the end of the server; returns the exit code.
     #[track_caller]
     pub fn wait_for_end(&mut self, most: Duration) -> Option<i32> {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child process") {
                 return status.code();
@@ -212,13 +212,13 @@ impl ServerFixture {
     }
 
     /// Opens a connection.
-    pub async fn wire(&self) -> Wire {
-        Wire::connect(self.address).await.expect("the server listens")
+    pub async fn connect(&self) -> HttpConnection {
+        HttpConnection::connect(self.address).await.expect("the server listens")
     }
 
     /// Sends one request over a connection of its own.
     pub async fn ask(&self, request: &[u8]) -> Reply {
-        self.wire().await.ask(request).await.expect("an answer")
+        self.connect().await.ask(request).await.expect("an answer")
     }
 
     /// Sends a purchase.
@@ -302,7 +302,7 @@ impl ServerFixture {
         most: Duration,
         mut ask: impl AsyncFnMut() -> Option<T>,
     ) -> T {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             if let Some(answer) = ask().await {
                 return answer;

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::client::{PurchaseSpec, Reply, Wire};
+use super::client::{HttpConnection, PurchaseSpec, Reply};
 use super::fixture::{ServerFixture, operator};
 use super::requests::at_once;
 
@@ -60,13 +60,13 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
         PurchaseSpec::new(&buyer, "k1", "spring", 2),
         PurchaseSpec::new(&buyer, "k2", "spring", 2),
     );
-    let mut wires: Vec<Wire> =
-        vec![fixture.wire().await, fixture.wire().await, fixture.wire().await];
-    let order = wires[0].ask(&first.bytes()).await.expect("an answer");
+    let mut connections: Vec<HttpConnection> =
+        vec![fixture.connect().await, fixture.connect().await, fixture.connect().await];
+    let order = connections[0].ask(&first.bytes()).await.expect("an answer");
     assert_eq!(order.verdict(), "201", "{order}");
     let due = instant(&order.json(), "pay_by");
     sleep_until(due - 600).await;
-    let other = wires[0].ask(&second.bytes()).await.expect("an answer");
+    let other = connections[0].ask(&second.bytes()).await.expect("an answer");
     assert_eq!(other.verdict(), "201", "{other}");
     // Some cancellations come shortly before the end of the payment window, and some come shortly
     // after this end. The buyer and the operator cancel at the same time.
@@ -74,13 +74,13 @@ async fn race(fixture: &ServerFixture, round: u32, number: usize) -> Raced {
     let cancel_too = operator("POST", &format!("/v1/admin/orders/{}/cancel", order.id()), "", None);
     let offset = i64::try_from(number % 16).expect("small") * 12 - 40;
     sleep_until(due + (offset << round)).await;
-    let [a, b, _] = &mut wires[..] else { unreachable!("three connections") };
+    let [a, b, _] = &mut connections[..] else { unreachable!("three connections") };
     let (mine, theirs) = tokio::join!(a.ask(&cancel), b.ask(&cancel_too));
     let answers = vec![mine.expect("an answer"), theirs.expect("an answer")];
     let mut after = Vec::new();
     for key in ["k3", "k4", "k5"] {
         after.push(
-            wires[2]
+            connections[2]
                 .ask(&PurchaseSpec::new(&buyer, key, "spring", 1).bytes())
                 .await
                 .expect("an answer"),
@@ -209,17 +209,17 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
 async fn a_buyer_who_cancels_may_buy_again_at_once() {
     let fixture = ServerFixture::start();
     fixture.open_sale("spring", &[("phone", 1_000, 1, 900)]).await;
-    let mut wire = fixture.wire().await;
+    let mut connection = fixture.connect().await;
     for number in 0..100 {
         let spec = PurchaseSpec::new("anna", &format!("k{number}"), "spring", 1);
-        let order = wire.ask(&spec.bytes()).await.expect("an answer");
+        let order = connection.ask(&spec.bytes()).await.expect("an answer");
         assert_eq!(
             order.verdict(),
             "201",
             "the buyer must get an order after {number} cancelled orders: {order}"
         );
         let cancelled =
-            wire.ask(&spec.order("POST", &order.id(), "/cancel")).await.expect("an answer");
+            connection.ask(&spec.order("POST", &order.id(), "/cancel")).await.expect("an answer");
         assert_eq!(cancelled.status, 200, "{cancelled}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::buyer_probe::{BuyerProbe, ServiceQuality, TIMES_MAX};
-use super::client::{PurchaseSpec, Wire};
+use super::client::{HttpConnection, PurchaseSpec};
 use super::faults::MachineFaults;
 use super::fixture::ServerFixture;
 
@@ -55,8 +55,8 @@ async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) 
     let mut counts = Outside::default();
     let spec = PurchaseSpec::new(&name, "k", "spring", 1).item("gone").bytes();
     while !stop.load(Ordering::Relaxed) {
-        let Ok(mut wire) = Wire::connect(fixture.address).await else { continue };
-        match wire.ask(&spec).await {
+        let Ok(mut connection) = HttpConnection::connect(fixture.address).await else { continue };
+        match connection.ask(&spec).await {
             Ok(reply) => match &*reply.verdict() {
                 "409 sold_out" => counts.served += 1,
                 "503 overloaded" => {
@@ -67,7 +67,7 @@ async fn come(fixture: Arc<ServerFixture>, name: String, stop: Arc<AtomicBool>) 
             },
             Err(_) => counts.closed += 1,
         }
-        drop(wire);
+        drop(connection);
         tokio::time::sleep(AGAIN).await;
     }
     counts
@@ -179,10 +179,10 @@ async fn cost_each(
     expected: &str,
     held: u64,
 ) -> f64 {
-    let (mut wire, busy) = (fixture.wire().await, fixture.cpu_time());
+    let (mut connection, busy) = (fixture.connect().await, fixture.cpu_time());
     for request in requests {
         loop {
-            let reply = wire.ask(request).await.expect("the connection is kept");
+            let reply = connection.ask(request).await.expect("the connection is kept");
             match &*reply.verdict() {
                 verdict if verdict == expected => break,
                 // The server gives these answers after the machine has paused.
@@ -242,11 +242,14 @@ async fn immediate_retries_are_answered_at_a_bounded_rate() {
     let begun = Instant::now();
     let mut impatient = Vec::new();
     for number in 0..IMPATIENT {
-        let (mut wire, spec) = (fixture.wire().await, spec(&format!("b{number}"), 0));
+        let (mut connection, spec) = (fixture.connect().await, spec(&format!("b{number}"), 0));
         impatient.push(tokio::spawn(async move {
             let mut refusals = 0;
             while begun.elapsed() < WAVE {
-                assert_eq!(wire.ask(&spec).await.expect("an answer").verdict(), "503 overloaded");
+                assert_eq!(
+                    connection.ask(&spec).await.expect("an answer").verdict(),
+                    "503 overloaded"
+                );
                 refusals += 1;
             }
             refusals

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::client::{PurchaseSpec, Reply, Wire};
+use super::client::{HttpConnection, PurchaseSpec, Reply};
 
 /// The largest difference between the server's clock and the test's clock, in milliseconds.
 const CLOCKS_DIFFER_MS: i64 = 100;
@@ -69,9 +69,9 @@ impl PurchaseLog {
 
     /// Sends the purchase, for the first time or again. Fails if the connection ends before the
     /// answer.
-    pub async fn buy(&mut self, wire: &mut Wire, lines: &str) -> io::Result<Reply> {
+    pub async fn buy(&mut self, connection: &mut HttpConnection, lines: &str) -> io::Result<Reply> {
         self.open = true;
-        let reply = wire.ask(&self.spec.with(lines)).await?;
+        let reply = connection.ask(&self.spec.with(lines)).await?;
         self.open = false;
         match &*reply.verdict() {
             "201" => {
@@ -109,10 +109,10 @@ impl PurchaseLog {
     }
 
     /// Cancels the order. If there is no order, reads the request instead.
-    pub async fn cancel(&mut self, wire: &mut Wire) -> io::Result<Reply> {
-        let Some(id) = self.id() else { return self.look(wire).await };
+    pub async fn cancel(&mut self, connection: &mut HttpConnection) -> io::Result<Reply> {
+        let Some(id) = self.id() else { return self.look(connection).await };
         self.cancel = self.cancel.max_of(CancelState::Sent);
-        let reply = wire.ask(&self.spec.order("POST", &id, "/cancel")).await?;
+        let reply = connection.ask(&self.spec.order("POST", &id, "/cancel")).await?;
         match &*reply.verdict() {
             "200" => {
                 self.cancel = CancelState::Confirmed;
@@ -129,10 +129,10 @@ impl PurchaseLog {
     }
 
     /// Reads the order or the queued request. If there is neither, sends the purchase again.
-    pub async fn look(&mut self, wire: &mut Wire) -> io::Result<Reply> {
+    pub async fn look(&mut self, connection: &mut HttpConnection) -> io::Result<Reply> {
         let id = self.id().or_else(|| Some(self.queued.as_ref()?["id"].as_str()?.to_owned()));
-        let Some(id) = id else { return self.buy(wire, "").await };
-        let reply = wire.ask(&self.spec.order("GET", &id, "")).await?;
+        let Some(id) = id else { return self.buy(connection, "").await };
+        let reply = connection.ask(&self.spec.order("GET", &id, "")).await?;
         match &*reply.verdict() {
             "200" => {
                 let state = reply.json()["state"].clone();

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::client::{PurchaseSpec, Wire};
+use super::client::{HttpConnection, PurchaseSpec};
 use super::fixture::{Stock, adjustment, operator};
 use super::purchase_log::{AllowedEvents, PurchaseLog};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -77,7 +77,7 @@ impl RandomLoad {
 
     /// Runs the load for at least this time, and until `is_enough` returns true.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         while begun.elapsed() < least || !is_enough(self) {
             assert!(
                 begun.elapsed() < SHOWN_WITHIN,
@@ -142,15 +142,17 @@ pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
 async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
     let mut rng = SmallRng::seed_from_u64(plan.seed.wrapping_mul(1_000).wrapping_add(index as u64));
     let mut purchase_logs: Vec<PurchaseLog> = Vec::new();
-    let Ok(mut wire) = Wire::connect(plan.address).await else { return purchase_logs };
+    let Ok(mut connection) = HttpConnection::connect(plan.address).await else {
+        return purchase_logs;
+    };
     while !plan.stop.load(Ordering::Relaxed) {
         let known = purchase_logs.len();
         let at = rng.random_range(0..known.max(1));
         let step = match rng.random_range(0..100) {
             _ if known == 0 => None,
-            0..15 => Some(purchase_logs[at].buy(&mut wire, "").await),
-            15..35 => Some(purchase_logs[at].cancel(&mut wire).await),
-            35..45 => Some(purchase_logs[at].look(&mut wire).await),
+            0..15 => Some(purchase_logs[at].buy(&mut connection, "").await),
+            15..35 => Some(purchase_logs[at].cancel(&mut connection).await),
+            35..45 => Some(purchase_logs[at].look(&mut connection).await),
             _ => None,
         };
         let step = match step {
@@ -169,7 +171,7 @@ async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
                     ""
                 };
                 purchase_logs.push(PurchaseLog::new(spec, plan.allowed));
-                purchase_logs[known].buy(&mut wire, prefer).await
+                purchase_logs[known].buy(&mut connection, prefer).await
             }
         };
         if step.is_err() {
@@ -184,7 +186,7 @@ async fn buyer(plan: Arc<RandomLoad>, index: usize) -> Vec<PurchaseLog> {
 async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0xad05);
     let mut changes: Vec<StockChange> = Vec::new();
-    let Ok(mut wire) = Wire::connect(plan.address).await else { return changes };
+    let Ok(mut connection) = HttpConnection::connect(plan.address).await else { return changes };
     while !plan.stop.load(Ordering::Relaxed) {
         let by = rng.random_range(1..=12);
         let units = if rng.random_ratio(1, 2) { by } else { -by };
@@ -195,7 +197,7 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
         });
         let newest = changes.len() - 1;
         for _ in 0..rng.random_range(1..=2) {
-            if changes[newest].send(&mut wire, &plan.sale).await.is_err() {
+            if changes[newest].send(&mut connection, &plan.sale).await.is_err() {
                 return changes;
             }
         }
@@ -212,11 +214,11 @@ async fn change(plan: Arc<RandomLoad>) -> Vec<StockChange> {
 impl StockChange {
     /// Sends the change, for the first time or again. Fails if the connection ends before the
     /// answer.
-    pub async fn send(&mut self, wire: &mut Wire, sale: &str) -> io::Result<()> {
+    pub async fn send(&mut self, connection: &mut HttpConnection, sale: &str) -> io::Result<()> {
         if self.state != ChangeState::Done {
             self.state = ChangeState::Open;
         }
-        let reply = wire.ask(&adjustment(sale, &self.key, self.units)).await?;
+        let reply = connection.ask(&adjustment(sale, &self.key, self.units)).await?;
         match &*reply.verdict() {
             "200" => {
                 Stock::read(&reply.json());
@@ -241,12 +243,12 @@ impl StockChange {
 
 /// Checks continuously that the parts of the stock add up to the total.
 async fn look(plan: Arc<RandomLoad>) {
-    let Ok(mut wire) = Wire::connect(plan.address).await else { return };
+    let Ok(mut connection) = HttpConnection::connect(plan.address).await else { return };
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
     let mut every = tokio::time::interval(CHECK_INTERVAL);
     while !plan.stop.load(Ordering::Relaxed) {
         every.tick().await;
-        let Ok(reply) = wire.ask(&look).await else { break };
+        let Ok(reply) = connection.ask(&look).await else { break };
         match &*reply.verdict() {
             "200" => {
                 Stock::read(&reply.json()["items"][0]);
@@ -263,17 +265,17 @@ async fn look(plan: Arc<RandomLoad>) {
 /// sells nothing and no slot has a unit.
 async fn pause(plan: Arc<RandomLoad>) {
     let mut rng = SmallRng::seed_from_u64(plan.seed ^ 0x9a05e);
-    let Ok(mut wire) = Wire::connect(plan.address).await else { return };
+    let Ok(mut connection) = HttpConnection::connect(plan.address).await else { return };
     let step =
         |step: &str| operator("POST", &format!("/v1/admin/sales/{}/{step}", plan.sale), "", None);
     let look = operator("GET", &format!("/v1/admin/sales/{}/stock", plan.sale), "", None);
     while plan.allowed.pause && !plan.stop.load(Ordering::Relaxed) {
         tokio::time::sleep(Duration::from_millis(rng.random_range(20..120))).await;
-        let Ok(paused) = wire.ask(&step("pause")).await else { break };
+        let Ok(paused) = connection.ask(&step("pause")).await else { break };
         assert_eq!(paused.status, 200, "{paused}");
-        let Ok(first) = wire.ask(&look).await else { break };
+        let Ok(first) = connection.ask(&look).await else { break };
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..30))).await;
-        let Ok(second) = wire.ask(&look).await else { break };
+        let Ok(second) = connection.ask(&look).await else { break };
         let (first, second) =
             (Stock::read(&first.json()["items"][0]), Stock::read(&second.json()["items"][0]));
         assert!(
@@ -281,7 +283,7 @@ async fn pause(plan: Arc<RandomLoad>) {
             "slots have units in a pause: {first:?}, {second:?}"
         );
         assert!(second.held <= first.held, "units were sold in a pause: {first:?}, {second:?}");
-        let Ok(resumed) = wire.ask(&step("resume")).await else { break };
+        let Ok(resumed) = connection.ask(&step("resume")).await else { break };
         assert_eq!(resumed.status, 200, "{resumed}");
         plan.pauses.fetch_add(1, Ordering::Relaxed);
     }

@@ -29,10 +29,10 @@ async fn locks(
     request: impl Fn(usize) -> Vec<u8>,
     verdict: &str,
 ) -> (i64, Duration) {
-    let mut wire = fixture.wire().await;
+    let mut connection = fixture.connect().await;
     let (before, begun) = (faults.locks(), Instant::now());
     for number in 0..count {
-        let reply = wire.ask(&request(number)).await.expect("an answer");
+        let reply = connection.ask(&request(number)).await.expect("an answer");
         assert_eq!(reply.verdict(), verdict, "{reply}");
     }
     (faults.locks() - before, begun.elapsed())

@@ -6,11 +6,11 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::net::TcpStream;
 
-use super::client::{PurchaseSpec, Reply, Wire};
+use super::client::{HttpConnection, PurchaseSpec, Reply};
 use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, Stock};
 
-const SOON: Duration = Duration::from_secs(10);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
 /// than the ten seconds within which a ticket must be decided.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
@@ -41,24 +41,25 @@ async fn a_client_that_disconnects_between_ticket_and_answer_finds_its_order() {
     for (reset, buyer) in [(false, "anna"), (true, "bert")] {
         let (spec, before) =
             (PurchaseSpec::new(buyer, "k", "spring", 2), available(&fixture, "spring").await);
-        let mut wire = fixture.wire().await;
+        let mut connection = fixture.connect().await;
         // The slot issues the ticket immediately, and the disk delays the commit. The client
         // disconnects before the commit.
         faults.slow_disk(COMMIT_DELAY);
-        wire.send(&spec.bytes()).await.expect("the request is sent");
+        connection.send(&spec.bytes()).await.expect("the request is sent");
         let cut = async || (available(&fixture, "spring").await == before - 2).then_some(());
-        fixture.until("the ticket is issued", SOON, cut).await;
+        fixture.until("the ticket is issued", CHANGE_TIMEOUT, cut).await;
         assert!(
             fixture.orders("spring").await.iter().all(|order| order["buyer"] != buyer),
             "the order must not be committed yet"
         );
-        hang_up(wire.stream, reset);
+        hang_up(connection.stream, reset);
         tokio::time::sleep(NOTICE).await;
         faults.slow_disk(Duration::ZERO);
         let order = async || {
             fixture.orders("spring").await.into_iter().find(|order| order["buyer"] == buyer)
         };
-        let order = fixture.until("the order exists although no client waits", SOON, order).await;
+        let order =
+            fixture.until("the order exists although no client waits", CHANGE_TIMEOUT, order).await;
         let again = fixture.buy(&spec).await;
         assert!(again.is_replay() && again.json()["id"] == order["id"], "{again}");
     }
@@ -76,12 +77,12 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
     let specs: Vec<_> =
         (0..300).map(|n| PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1)).collect();
     for (index, spec) in (0..).zip(&specs) {
-        let mut wire = fixture.wire().await;
-        wire.send(&spec.bytes()).await.expect("the request is sent");
+        let mut connection = fixture.connect().await;
+        connection.send(&spec.bytes()).await.expect("the request is sent");
         // The clients disconnect after different times, so that each step of a request is
         // interrupted for some of them.
         tokio::time::sleep(Duration::from_micros(index % 8 * 300)).await;
-        hang_up(wire.stream, index % 2 == 0);
+        hang_up(connection.stream, index % 2 == 0);
     }
     let replays = answers(&fixture, &specs).await.iter().filter(|reply| reply.is_replay()).count();
     // A replay shows that the server completed the first request although its client disconnected.
@@ -106,10 +107,10 @@ async fn a_crowd_that_disconnects_at_once_strands_no_unit() {
 /// Sends these requests one after another over one connection, and returns the answers. Each answer
 /// must be an order or `sold_out`.
 async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> {
-    let mut wire = fixture.wire().await;
+    let mut connection = fixture.connect().await;
     let mut answers = Vec::with_capacity(specs.len());
     for spec in specs {
-        let reply = wire.ask(&spec.bytes()).await.expect("an answer");
+        let reply = connection.ask(&spec.bytes()).await.expect("an answer");
         assert!(matches!(&*reply.verdict(), "200" | "201" | "409 sold_out"), "{reply}");
         answers.push(reply);
     }
@@ -119,16 +120,19 @@ async fn answers(fixture: &ServerFixture, specs: &[PurchaseSpec]) -> Vec<Reply> 
 /// Sends these requests on separate connections at the same moment; returns the answers in the same
 /// order.
 pub async fn at_once(fixture: &ServerFixture, requests: Vec<Vec<u8>>) -> Vec<Reply> {
-    let mut wires = Vec::with_capacity(requests.len());
+    let mut connections = Vec::with_capacity(requests.len());
     for request in requests {
         // The test first sends each request without its last byte. Later, it sends all last bytes
         // at the same moment.
-        let (mut wire, last) = (fixture.wire().await, request.len() - 1);
-        wire.send(&request[..last]).await.expect("the request is sent");
-        wires.push((wire, request[last]));
+        let (mut connection, last) = (fixture.connect().await, request.len() - 1);
+        connection.send(&request[..last]).await.expect("the request is sent");
+        connections.push((connection, request[last]));
     }
-    let one = async |(mut wire, last): (Wire, u8)| wire.ask(&[last]).await.expect("an answer");
-    let crowd: Vec<_> = wires.into_iter().map(|wire| tokio::spawn(one(wire))).collect();
+    let one = async |(mut connection, last): (HttpConnection, u8)| {
+        connection.ask(&[last]).await.expect("an answer")
+    };
+    let crowd: Vec<_> =
+        connections.into_iter().map(|connection| tokio::spawn(one(connection))).collect();
     let mut replies = Vec::with_capacity(crowd.len());
     for one in crowd {
         replies.push(one.await.expect("no panic"));
@@ -188,7 +192,7 @@ async fn an_undecided_request_gets_the_same_id_each_time() {
     faults.slow_disk(Duration::ZERO);
     let look = spec.order("GET", &first.id(), "");
     let decided = async || (fixture.ask(&look).await.json()["state"] == "reserved").then_some(());
-    fixture.until("the order exists under this id", SOON, decided).await;
+    fixture.until("the order exists under this id", CHANGE_TIMEOUT, decided).await;
     let again = fixture.buy(&spec).await;
     assert!(
         again.is_replay() && again.id() == first.id(),
@@ -276,11 +280,11 @@ async fn a_refusal_is_not_remembered() {
     let (first, second) =
         (PurchaseSpec::new("anna", "k", "spring", 1), PurchaseSpec::new("bert", "k", "spring", 1));
     let order = fixture.buy(&first).await;
-    let mut wire: Wire = fixture.wire().await;
-    assert_eq!(wire.ask(&second.bytes()).await.expect("an answer").verdict(), "409 sold_out");
+    let mut connection: HttpConnection = fixture.connect().await;
+    assert_eq!(connection.ask(&second.bytes()).await.expect("an answer").verdict(), "409 sold_out");
     assert_eq!(fixture.ask(&first.order("POST", &order.id(), "/cancel")).await.status, 200);
     assert_eq!(
-        wire.ask(&second.bytes()).await.expect("an answer").verdict(),
+        connection.ask(&second.bytes()).await.expect("an answer").verdict(),
         "201",
         "after a refusal, the same key must be a new attempt"
     );

@@ -14,9 +14,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::buyer_probe::BuyerProbe;
-use super::client::{PurchaseSpec, Wire, request, signed_in};
+use super::client::{HttpConnection, PurchaseSpec, request, signed_in};
 use super::fixture::ServerFixture;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The server closes a connection that does not send a complete request head within this time.
 const IDLE_SECS: u64 = 2;
@@ -36,7 +36,7 @@ const OVERLOAD: usize = 500;
 /// clients with slow request heads.
 const ATTACKERS: usize = 200;
 /// The server must disconnect every slow client within this time.
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// The maximum memory that the server may use for each slow client, in KiB.
 const KIB_EACH_MAX: u64 = 24;
 
@@ -61,33 +61,34 @@ async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             signed_in(&format!("sleeper{number}"))
         );
-        let mut wire = Wire::over(narrow(fixture).await).expect("a socket");
-        wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None))
+        let mut connection = HttpConnection::over(narrow(fixture).await).expect("a socket");
+        connection
+            .send(&request("GET", "/v1/ws?sale=spring", &lines, None))
             .await
             .expect("the request is sent");
-        assert_eq!(wire.head().await.expect("an answer").status, 101);
-        sockets.push(wire.stream);
+        assert_eq!(connection.head().await.expect("an answer").status, 101);
+        sockets.push(connection.stream);
     }
     sockets
 }
 
 /// Sends `first`, then one more byte after each `pace`, until the server disconnects. Returns how
 /// long the connection lasted.
-fn trickle(mut wire: Wire, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
+fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         let saying = async {
-            let mut result = wire.send(&first).await;
+            let mut result = connection.send(&first).await;
             while result.is_ok() {
                 tokio::select! {
-                    ended = wire.more() => if ended.is_err() { break },
-                    () = tokio::time::sleep(pace) => result = wire.send(b"a").await,
+                    ended = connection.more() => if ended.is_err() { break },
+                    () = tokio::time::sleep(pace) => result = connection.send(b"a").await,
                 }
             }
         };
-        // If the server never disconnects, the client stops after `PATIENCE`, which is longer than
+        // If the server never disconnects, the client stops after `TIMEOUT`, which is longer than
         // every allowed time.
-        let _ = tokio::time::timeout(PATIENCE, saying).await;
+        let _ = tokio::time::timeout(TIMEOUT, saying).await;
         begun.elapsed()
     })
 }
@@ -100,10 +101,10 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
         let bytes = request("GET", "/v1/sales", &format!("X-Bomb: {filler}\r\n"), None);
         let (mut refused, mut reset) = (0, 0);
         for _ in 0..bombs {
-            let Ok(mut wire) = Wire::connect(address).await else { continue };
+            let Ok(mut connection) = HttpConnection::connect(address).await else { continue };
             // The send may fail, because the server may disconnect before it has read all bytes.
-            let _ = wire.send(&bytes).await;
-            match wire.reply().await {
+            let _ = connection.send(&bytes).await;
+            match connection.reply().await {
                 Ok(reply) => {
                     assert_eq!(reply.status, 431, "{reply}");
                     refused += 1;
@@ -144,7 +145,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     for number in 0..HALF_BODIES {
         let half =
             if number % 2 == 0 { &purchase[..purchase.len() - 40] } else { chunked.as_bytes() };
-        bodies.push(trickle(fixture.wire().await, half.to_vec(), Duration::from_millis(900)));
+        bodies.push(trickle(fixture.connect().await, half.to_vec(), Duration::from_millis(900)));
     }
     let mut buyer_probe = BuyerProbe::open(&fixture, "spring", 8).await;
     buyer_probe.measure(Duration::from_millis(500)).await;
@@ -162,10 +163,10 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     for number in 0..HALF_HEADS {
         let first = if number % 2 == 0 { "POST /v1/orders" } else { "GET /v1/sales" };
         let half = format!("{first} HTTP/1.1\r\nHost: shop.example\r\nX-Slow-{number}: a");
-        heads.push(trickle(fixture.wire().await, half.into_bytes(), Duration::from_millis(400)));
+        heads.push(trickle(fixture.connect().await, half.into_bytes(), Duration::from_millis(400)));
     }
     for _ in 0..SILENT {
-        silent.push(trickle(fixture.wire().await, Vec::new(), Duration::from_secs(3_600)));
+        silent.push(trickle(fixture.connect().await, Vec::new(), Duration::from_secs(3_600)));
     }
     println!("all connected after {:?}", begun.elapsed());
     assert_eq!(fixture.metric("doorbuster_events_websockets").await, readers as u64);
@@ -231,8 +232,8 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
         let come = move || {
             let (half, let_go) = (half.clone(), let_go.clone());
             async move {
-                let Ok(wire) = Wire::connect(address).await else { return };
-                trickle(wire, half, Duration::from_millis(400)).await.expect("no panic");
+                let Ok(connection) = HttpConnection::connect(address).await else { return };
+                trickle(connection, half, Duration::from_millis(400)).await.expect("no panic");
                 let_go.fetch_add(1, Ordering::Relaxed);
             }
         };
@@ -247,7 +248,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
         buyer_probe.measure_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
     assert_eq!(fixture.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
     let come_again = async || (let_go.load(Ordering::Relaxed) > ATTACKERS).then_some(());
-    fixture.until("slow heads are disconnected and reconnect", PATIENCE, come_again).await;
+    fixture.until("slow heads are disconnected and reconnect", TIMEOUT, come_again).await;
     stop.store(true, Ordering::Relaxed);
 
     let (mut reconnects, mut refused, mut reset) = (0, 0, 0);
@@ -289,13 +290,13 @@ async fn endless_heads_and_bodies_are_refused() {
     let check = async |what: &str, bytes: Vec<u8>, status: u16| {
         let mut bombs = JoinSet::new();
         for _ in 0..40 {
-            let (mut wire, bytes) = (fixture.wire().await, bytes.clone());
+            let (mut connection, bytes) = (fixture.connect().await, bytes.clone());
             bombs.spawn(async move {
                 // The send may fail, because the server may disconnect before it has read all
                 // bytes.
-                let _ = wire.send(&bytes).await;
-                let reply = wire.reply().await.map(|reply| reply.status);
-                (reply, wire.ends(Duration::from_secs(10)).await)
+                let _ = connection.send(&bytes).await;
+                let reply = connection.reply().await.map(|reply| reply.status);
+                (reply, connection.ends(Duration::from_secs(10)).await)
             });
         }
         let results = bombs.join_all().await;
@@ -344,10 +345,12 @@ async fn a_purchase_without_its_body_is_refused_and_disconnected() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]);
     fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
     let purchase = PurchaseSpec::new("late", "k", "spring", 1).bytes();
-    let mut wire = fixture.wire().await;
-    wire.send(&purchase[..purchase.len() - 5]).await.expect("the request is sent");
-    let answer =
-        tokio::time::timeout(PATIENCE, wire.head()).await.expect("in time").expect("an answer");
+    let mut connection = fixture.connect().await;
+    connection.send(&purchase[..purchase.len() - 5]).await.expect("the request is sent");
+    let answer = tokio::time::timeout(TIMEOUT, connection.head())
+        .await
+        .expect("in time")
+        .expect("an answer");
     assert_eq!(answer.status, 400);
     assert_eq!(answer.header("connection"), Some("close"));
 }

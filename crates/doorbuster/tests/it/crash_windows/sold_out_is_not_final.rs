@@ -8,7 +8,7 @@ use tokio::sync::Barrier;
 
 use super::client::PurchaseSpec;
 use super::fixture::ServerFixture;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// An order must be `expired` within this time after the end of its payment window.
 const EXPIRED_WITHIN: Duration = Duration::from_secs(2);
@@ -74,7 +74,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
                 .await;
             ids.push(fixture.buy(spec).await.id());
         }
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         for (spec, id) in mine.iter().zip(&ids) {
             let over = async || {
                 (fixture.ask(&spec.order("GET", id, "")).await.json()["state"] == "expired")
@@ -100,11 +100,11 @@ async fn buy_and_cancel(
     all_asked: Arc<Barrier>,
     number: usize,
 ) -> usize {
-    let (spec, mut wire) =
-        (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.wire().await);
-    let begun = Watch::start();
+    let (spec, mut connection) =
+        (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.connect().await);
+    let begun = Stopwatch::start();
     for refused in 0.. {
-        let reply = wire.ask(&spec.bytes()).await.expect("an answer");
+        let reply = connection.ask(&spec.bytes()).await.expect("an answer");
         if refused == 0 {
             tokio::time::timeout(Duration::from_secs(60), all_asked.wait())
                 .await
@@ -112,8 +112,10 @@ async fn buy_and_cancel(
         }
         match &*reply.verdict() {
             "201" => {
-                let cancelled =
-                    wire.ask(&spec.order("POST", &reply.id(), "/cancel")).await.expect("an answer");
+                let cancelled = connection
+                    .ask(&spec.order("POST", &reply.id(), "/cancel"))
+                    .await
+                    .expect("an answer");
                 assert_eq!(cancelled.status, 200, "{cancelled}");
                 return refused;
             }

@@ -24,7 +24,7 @@ const CHANGES_MIN: usize = 5;
 const PAUSES_MIN: usize = 3;
 /// Longest wait for work that a healthy server does immediately. The wait is long enough for a slow
 /// machine.
-const SOON: Duration = Duration::from_secs(10);
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The delay of a commit on the slow disk. The test may end the delay earlier. The delay is shorter
 /// than the eight seconds that a pause waits for tickets.
 const COMMIT_DELAY: Duration = Duration::from_secs(7);
@@ -91,13 +91,13 @@ async fn a_sale_that_is_paused_repeatedly_keeps_every_order_and_every_unit() {
     let (answers, pauses) =
         (plan.answered.load(Ordering::Relaxed), plan.pauses.load(Ordering::Relaxed));
     println!("{answers} answers, {pauses} pauses");
-    let mut wire = fixture.wire().await;
+    let mut connection = fixture.connect().await;
     for mut purchase_log in record.purchase_logs {
         // Compare the stock with the answers.
         if purchase_log.order.is_some() {
-            assert!(purchase_log.buy(&mut wire, "").await.expect("an answer").is_replay());
+            assert!(purchase_log.buy(&mut connection, "").await.expect("an answer").is_replay());
         } else if purchase_log.queued.is_some() {
-            purchase_log.look(&mut wire).await.expect("an answer");
+            purchase_log.look(&mut connection).await.expect("an answer");
         }
     }
     fixture.audit(None).await;
@@ -131,12 +131,12 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         };
         fixture.open_sale(&sale, &[("phone", 10, 1, 900)]).await;
         let (first, before) = (spec("first", 1), available(&fixture, &sale).await);
-        let (mut wire, mut console) = (fixture.wire().await, fixture.wire().await);
+        let (mut connection, mut console) = (fixture.connect().await, fixture.connect().await);
         // One ticket is being committed, and another one waits for the next commit.
         faults.slow_disk(COMMIT_DELAY);
-        wire.send(&first.with("Prefer: wait=20\r\n")).await.expect("the request is sent");
+        connection.send(&first.with("Prefer: wait=20\r\n")).await.expect("the request is sent");
         let cut = async || (available(&fixture, &sale).await < before).then_some(());
-        fixture.until("the ticket is issued", SOON, cut).await;
+        fixture.until("the ticket is issued", CHANGE_TIMEOUT, cut).await;
         let next = spec("next", 1);
         let queued = fixture.ask(&next.with("Prefer: respond-async\r\n")).await;
         assert_eq!(queued.verdict(), "202", "{queued}");
@@ -147,7 +147,7 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         let greedy = spec("greedy", 2);
         let begun =
             async || (fixture.buy(&greedy).await.verdict() == "503 unavailable").then_some(());
-        fixture.until("nothing new is sold", SOON, begun).await;
+        fixture.until("nothing new is sold", CHANGE_TIMEOUT, begun).await;
         let second = spec("second", 1);
         for _ in 0..LOOKS {
             assert_eq!(fixture.buy(&second).await.verdict(), "503 unavailable", "{step}");
@@ -171,7 +171,7 @@ async fn a_sale_is_paused_or_closed_only_when_requests_in_flight_have_settled() 
         );
         let stock = fixture.stock(&sale).await;
         assert_eq!((stock.held, stock.in_slots), (2, 0), "{step}");
-        assert_eq!(wire.reply().await.expect("an answer").verdict(), "201", "{step}");
+        assert_eq!(connection.reply().await.expect("an answer").verdict(), "201", "{step}");
         let shown = fixture.ask(&next.order("GET", &queued.id(), "")).await;
         assert_eq!(shown.json()["state"], "reserved", "{step}: {shown}");
         assert_eq!(fixture.buy(&second).await.verdict(), over);
@@ -281,16 +281,16 @@ async fn lowering_the_total_during_a_cancellation_is_not_refused_for_lack_of_fre
     // the change of the total arrives first, and then the cancellation. Both wait for the next
     // commit.
     faults.slow_disk(Duration::from_millis(300));
-    let mut wires = Vec::new();
+    let mut connections = Vec::new();
     for request in
         [second.bytes(), adjustment("spring", "a", -2), first.order("POST", &order, "/cancel")]
     {
-        let mut wire = fixture.wire().await;
-        wire.send(&request).await.expect("the request is sent");
+        let mut connection = fixture.connect().await;
+        connection.send(&request).await.expect("the request is sent");
         tokio::time::sleep(Duration::from_millis(60)).await;
-        wires.push(wire);
+        connections.push(connection);
     }
-    let lowered = wires[1].reply().await.expect("an answer");
+    let lowered = connections[1].reply().await.expect("an answer");
     match &*lowered.verdict() {
         "200" => {}
         "409 wrong_state" => assert!(lowered.json()["free"].as_u64() < Some(2), "{lowered}"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::client::{PurchaseSpec, Wire, request, signed_in};
+use super::client::{HttpConnection, PurchaseSpec, request, signed_in};
 use super::decide::{queue_up, stocked};
 use super::faults::MachineFaults;
 use super::fixture::{ServerFixture, adjustment};
@@ -14,7 +14,7 @@ use super::purchase_log::AllowedEvents;
 use super::random_load::{self, RandomLoad};
 use super::requests::available;
 use crate::test_server::serve;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// Longest time from the stop signal to the end of the program.
 const END_WITHIN: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
         let plan =
             RandomLoad::new(fixture.address, &sale, round as u64, 16, AllowedEvents::default());
         let storm = tokio::spawn(random_load::run(plan.clone()));
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         while begun.elapsed() < Duration::from_millis(500)
             || plan.answered.load(Ordering::Relaxed) < STORM_MIN
         {
@@ -53,11 +53,11 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
         faults.slow_disk(Duration::ZERO);
         fixture.restart();
         fixture.audit(None).await;
-        let mut wire = fixture.wire().await;
+        let mut connection = fixture.connect().await;
         for mut purchase_log in record.purchase_logs {
             let had_answer = !purchase_log.open;
             let known = purchase_log.order.is_some();
-            let again = purchase_log.buy(&mut wire, "").await.expect("an answer");
+            let again = purchase_log.buy(&mut connection, "").await.expect("an answer");
             match (known, had_answer) {
                 (true, _) => assert!(again.is_replay(), "{again}"),
                 // The connection closed without an answer, so the server must not have accepted the
@@ -73,18 +73,19 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
 }
 
 /// Opens an event stream by WebSocket; returns the connection.
-async fn socket(fixture: &ServerFixture, buyer: &str) -> Wire {
+async fn socket(fixture: &ServerFixture, buyer: &str) -> HttpConnection {
     let lines = format!(
         "{}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: \
          13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
         signed_in(buyer)
     );
-    let mut wire = fixture.wire().await;
-    wire.send(&request("GET", "/v1/ws?sale=spring", &lines, None))
+    let mut connection = fixture.connect().await;
+    connection
+        .send(&request("GET", "/v1/ws?sale=spring", &lines, None))
         .await
         .expect("the request is sent");
-    assert_eq!(wire.head().await.expect("an answer").status, 101);
-    wire
+    assert_eq!(connection.head().await.expect("an answer").status, 101);
+    connection
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,12 +95,13 @@ async fn a_slow_client_does_not_delay_shutdown() {
     let mut idle = Vec::new();
     let (mut sockets, mut streams, mut stuck) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..20 {
-        let mut wire = fixture.wire().await;
-        let sales = wire.ask(&request("GET", "/v1/sales", "", None)).await.expect("an answer");
+        let mut connection = fixture.connect().await;
+        let sales =
+            connection.ask(&request("GET", "/v1/sales", "", None)).await.expect("an answer");
         assert_eq!(sales.status, 200);
-        idle.push(wire);
+        idle.push(connection);
         sockets.push(socket(&fixture, &format!("b{number}")).await);
-        let mut stream = fixture.wire().await;
+        let mut stream = fixture.connect().await;
         let follow =
             request("GET", "/v1/events?sale=spring", &signed_in(&format!("b{number}")), None);
         stream.send(&follow).await.expect("the request is sent");
@@ -112,22 +114,22 @@ async fn a_slow_client_does_not_delay_shutdown() {
         for stderr_text in
             [&b""[..], b"GET /v1/sales HTTP/1.1\r\nHo", &spec[..spec.len() - 5], &large]
         {
-            let mut wire = fixture.wire().await;
-            wire.send(stderr_text).await.expect("the request is sent");
-            stuck.push(wire);
+            let mut connection = fixture.connect().await;
+            connection.send(stderr_text).await.expect("the request is sent");
+            stuck.push(connection);
         }
     }
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     fixture.ask_to_stop();
-    for wire in idle.iter_mut().chain(&mut streams) {
-        wire.ends(END_WITHIN).await.expect("the connection is closed");
+    for connection in idle.iter_mut().chain(&mut streams) {
+        connection.ends(END_WITHIN).await.expect("the connection is closed");
     }
-    for wire in &mut sockets {
-        wire.ends(END_WITHIN).await.expect("the connection is closed");
+    for connection in &mut sockets {
+        connection.ends(END_WITHIN).await.expect("the connection is closed");
         // The bytes of an unmasked, final close frame with code 1001, "going away".
         let farewell =
-            wire.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
-        assert!(farewell, "{:?}", String::from_utf8_lossy(wire.unread()));
+            connection.unread().windows(4).any(|four| four[0] == 0x88 && four[2..] == [0x03, 0xe9]);
+        assert!(farewell, "{:?}", String::from_utf8_lossy(connection.unread()));
     }
     assert_eq!(
         fixture.wait_for_end(END_WITHIN.saturating_sub(begun.elapsed())),
@@ -135,7 +137,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
         "{}",
         fixture.stderr_text()
     );
-    assert!(Wire::connect(fixture.address).await.is_err(), "the server still listens");
+    assert!(HttpConnection::connect(fixture.address).await.is_err(), "the server still listens");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -145,10 +147,10 @@ async fn a_hanging_disk_does_not_prevent_shutdown() {
     let stored = PurchaseSpec::new("anna", "k", "spring", 1);
     assert_eq!(fixture.buy(&stored).await.verdict(), "201");
     faults.slow_disk(Duration::from_secs(60));
-    let mut waiting = fixture.wire().await;
+    let mut waiting = fixture.connect().await;
     let spec = PurchaseSpec::new("bert", "k", "spring", 1);
     waiting.send(&spec.with("Prefer: wait=30\r\n")).await.expect("the request is sent");
-    let mut changing = fixture.wire().await;
+    let mut changing = fixture.connect().await;
     changing.send(&adjustment("spring", "a", -5)).await.expect("the request is sent");
     let cut = async || (available(&fixture, "spring").await == 8).then_some(());
     fixture.until("the ticket is issued", END_WITHIN, cut).await;
@@ -178,7 +180,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     let places = queue_up(&fixture, specs).await;
     assert_eq!(fixture.stock("spring").await.held, 0, "an order exists already");
     fixture.ask_to_stop();
-    let refused = async || Wire::connect(fixture.address).await.is_err().then_some(());
+    let refused = async || HttpConnection::connect(fixture.address).await.is_err().then_some(());
     fixture.until("new requests are refused", END_WITHIN, refused).await;
     // No client waits for an answer now. The server must settle the queued requests anyway.
     faults.slow_disk(SYNC);
@@ -199,7 +201,7 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while child.try_wait().expect("a child process").is_none() {
         if begun.elapsed() > END_WITHIN {
             let _ = child.kill();

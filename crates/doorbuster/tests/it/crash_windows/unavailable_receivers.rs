@@ -13,12 +13,12 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::buyer_probe::TIMES_MAX;
-use super::client::{PurchaseSpec, Wire};
+use super::client::{HttpConnection, PurchaseSpec};
 use super::fixture::ServerFixture;
 use crate::failpoints::receiver::{Event, WebhookReceiver, first};
 use crate::nats_stream::NatsStream;
 use crate::proxy::Proxy;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// In each measurement, buyers make this number of purchases at each server. [`PACE`] is the time
 /// between two purchases.
@@ -33,7 +33,7 @@ const P99_RATIO_MAX: u32 = 3;
 /// has two events, so the test can check the sequence of its events.
 const CANCELLED: usize = 60;
 /// Longest wait for all deliveries, including the pauses between attempts.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 const ENDPOINTS: &str = "/v1/admin/webhook-endpoints";
 
 /// The receiver of a server.
@@ -151,7 +151,7 @@ impl EndpointCase {
                 (one["waiting"].as_u64() > Some(0) && one["failing"].as_u64() > Some(0))
                     .then_some(())
             };
-            self.fixture.until("a delivery failed", PATIENCE, has_failed).await;
+            self.fixture.until("a delivery failed", TIMEOUT, has_failed).await;
         }
         self.sink.come_back();
     }
@@ -166,7 +166,7 @@ impl EndpointCase {
             (one["waiting"] == 0 && one["failing"] == 0).then_some(())
         };
         self.fixture
-            .until(&format!("{}: all events are delivered", self.name), PATIENCE, is_level)
+            .until(&format!("{}: all events are delivered", self.name), TIMEOUT, is_level)
             .await;
         let mut by_order: HashMap<String, Vec<String>> = HashMap::new();
         for Event { order, what, .. } in self.sink.received().await {
@@ -197,9 +197,10 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     for spec in specs {
         every.tick().await;
         asking.spawn(async move {
-            let begun = Watch::start();
-            let mut wire = Wire::connect(address).await.expect("the server listens");
-            let reply = wire.ask(&spec).await.expect("an answer");
+            let begun = Stopwatch::start();
+            let mut connection =
+                HttpConnection::connect(address).await.expect("the server listens");
+            let reply = connection.ask(&spec).await.expect("an answer");
             let waited = begun.elapsed();
             assert_eq!(reply.status, 201, "{reply}");
             (waited, reply.id())

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::retrying_client::RetryingClient;
 use super::store_access::StoreAccess;
-use super::{AT_ONCE, PATIENCE, in_each_round, judge, life, scenarios};
+use super::{AT_ONCE, TIMEOUT, in_each_round, judge, life, scenarios};
 use crate::crash_windows::fixture::ServerFixture;
 use crate::nats_stream::{NatsStream, WINDOW};
 
@@ -68,7 +68,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let (mut died, begun) = (false, Instant::now());
     while !selling.is_finished() {
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "the sale did not finish in time: {}\n{}",
             retrying_client.waiting(),
             fixture.stderr_text()

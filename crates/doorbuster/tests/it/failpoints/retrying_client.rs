@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::crash_windows::client::{PurchaseSpec, Reply, Wire, request};
+use crate::crash_windows::client::{HttpConnection, PurchaseSpec, Reply, request};
 use crate::crash_windows::fixture::operator;
 
 /// Time between two attempts.
@@ -55,7 +55,7 @@ impl RetryingClient {
         );
         loop {
             let address = *self.address.lock().expect("no thread panics with the lock");
-            let attempt = async { Wire::connect(address).await?.ask(request).await };
+            let attempt = async { HttpConnection::connect(address).await?.ask(request).await };
             let seen = match attempt.await {
                 Ok(reply) if reply.status != 503 => {
                     self.waits(&what, None);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::LIMIT;
-use crate::crash_windows::client::{PurchaseSpec, Wire};
+use crate::crash_windows::client::{HttpConnection, PurchaseSpec};
 use crate::crash_windows::fixture::{ServerFixture, Stock};
 use crate::crash_windows::purchase_log::{AllowedEvents, PurchaseLog};
 use crate::crash_windows::random_load::{ChangeState, LoadRecord, StockChange};
@@ -57,10 +57,10 @@ impl Judge {
                 fixture.step(sale, "resume").await;
             }
         }
-        let mut wire = fixture.wire().await;
-        total(fixture, &mut wire, sale, stock, record.changes).await;
+        let mut connection = fixture.connect().await;
+        total(fixture, &mut connection, sale, stock, record.changes).await;
         for mut purchase_log in record.purchase_logs {
-            promise(&mut wire, &mut purchase_log).await;
+            promise(&mut connection, &mut purchase_log).await;
             if purchase_log.queued.is_some() {
                 self.queued.push(purchase_log);
             } else {
@@ -72,7 +72,7 @@ impl Judge {
             fixture.until("every hold has ended", HOLDS_END_WITHIN, all_ended).await;
         }
         sums(fixture, sale).await;
-        self.sell_out(fixture, &mut wire, sale, allowed).await;
+        self.sell_out(fixture, &mut connection, sale, allowed).await;
         fixture.audit(None).await;
         if !stock.is_multiple_of(4) {
             // With many open sales, the last rounds would take long. So most sales are closed, and
@@ -85,7 +85,7 @@ impl Judge {
     async fn sell_out(
         &mut self,
         fixture: &ServerFixture,
-        wire: &mut Wire,
+        connection: &mut HttpConnection,
         sale: &str,
         allowed: AllowedEvents,
     ) {
@@ -97,7 +97,7 @@ impl Judge {
                 PurchaseSpec::new(&format!("{sale}-last-{number}"), "k", sale, units),
                 allowed,
             );
-            let reply = purchase_log.buy(wire, "").await.expect("an answer");
+            let reply = purchase_log.buy(connection, "").await.expect("an answer");
             assert_eq!(
                 reply.verdict(),
                 "201",
@@ -123,7 +123,7 @@ impl Judge {
     /// Checks that each queued request has a verdict after its deadline, and that the verdict does
     /// not change.
     pub async fn verdicts(&mut self, fixture: &ServerFixture) {
-        let mut wire = fixture.wire().await;
+        let mut connection = fixture.connect().await;
         for mut purchase_log in std::mem::take(&mut self.queued) {
             let id = purchase_log.queued.as_ref().expect("a queued request")["id"]
                 .as_str()
@@ -137,7 +137,7 @@ impl Judge {
             };
             let verdict = fixture.until("a verdict", VERDICT_WITHIN, decided).await.json();
             assert_eq!(
-                wire.ask(&ask).await.expect("an answer").json(),
+                connection.ask(&ask).await.expect("an answer").json(),
                 verdict,
                 "the verdict must not change"
             );
@@ -184,7 +184,7 @@ impl Judge {
 /// once.
 async fn total(
     fixture: &ServerFixture,
-    wire: &mut Wire,
+    connection: &mut HttpConnection,
     sale: &str,
     stock: u64,
     changes: Vec<StockChange>,
@@ -208,7 +208,7 @@ async fn total(
     );
     for mut change in changes {
         if change.state != ChangeState::Refused {
-            change.send(wire, sale).await.expect("an answer");
+            change.send(connection, sale).await.expect("an answer");
         }
         if change.state == ChangeState::Done {
             total += i128::from(change.units);
@@ -223,17 +223,17 @@ async fn total(
 
 /// Checks that the earlier answers to a request are still true. If the request has no answer, sends
 /// it again and expects an answer.
-async fn promise(wire: &mut Wire, purchase_log: &mut PurchaseLog) {
+async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
         // `look` reads the order and compares it with the earlier answers.
-        purchase_log.look(wire).await.expect("an answer");
-        let again = purchase_log.buy(wire, "").await.expect("an answer");
+        purchase_log.look(connection).await.expect("an answer");
+        let again = purchase_log.buy(connection, "").await.expect("an answer");
         assert!(again.is_replay(), "{again}");
     } else if purchase_log.open {
-        let again = purchase_log.buy(wire, "").await.expect("an answer");
+        let again = purchase_log.buy(connection, "").await.expect("an answer");
         assert_ne!(again.status, 503, "{again}");
     } else if purchase_log.queued.is_some() {
-        purchase_log.look(wire).await.expect("an answer");
+        purchase_log.look(connection).await.expect("an answer");
     }
 }
 

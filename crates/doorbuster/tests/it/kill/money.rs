@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG, SHORT, number};
-use crate::crash_windows::client::{self, PurchaseSpec, Wire};
+use crate::crash_windows::client::{self, HttpConnection, PurchaseSpec};
 use crate::crash_windows::faults::MachineFaults;
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -51,7 +51,7 @@ const PROVIDERS: u64 = 2;
 /// every item.
 const ANSWERS_A_ROUND: usize = 25;
 /// Longest wait for any step, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// The text for `expect` on the lock. It says why the lock is never poisoned.
 const NOT_POISONED: &str = "no task panics with the lock";
 
@@ -69,12 +69,13 @@ struct Message {
 impl Message {
     /// Sends the message and returns the payment's result. `None` means that the message must be
     /// sent again. An error means that the server is gone.
-    async fn tell(&self, wire: &mut Wire) -> io::Result<Option<String>> {
+    async fn tell(&self, connection: &mut HttpConnection) -> io::Result<Option<String>> {
         let amount = json!({"amount_minor": 10, "currency": "CNY"});
         let data = json!({"payment": self.payment, "order": self.order, "amount": amount});
         let body = json!({"type": "payment.captured", "data": data});
         let event = format!("msg_{}", self.payment);
-        let reply = wire.ask(&client::message(&SigningKey::new(&SECRET), &event, &body)).await?;
+        let reply =
+            connection.ask(&client::message(&SigningKey::new(&SECRET), &event, &body)).await?;
         match reply.status {
             200 => Ok(Some(word(&reply.json(), "outcome").to_owned())),
             503 => Ok(None),
@@ -153,11 +154,11 @@ fn market(address: SocketAddr, seed: u64, buyers: u64, book: &Shared) -> JoinSet
 }
 
 async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
-    while let Ok(mut wire) = Wire::connect(address).await {
+    while let Ok(mut connection) = HttpConnection::connect(address).await {
         let n = book.lock().expect(NOT_POISONED).next_wish();
         let spec =
             PurchaseSpec::new(&format!("b{n}"), "k", "spring", 1).item(ITEMS[n % ITEMS.len()].0);
-        let Ok(bought) = wire.ask(&spec.bytes()).await else { return };
+        let Ok(bought) = connection.ask(&spec.bytes()).await else { return };
         assert!(matches!(bought.status, 201 | 202 | 409 | 503), "{bought}");
         if bought.status == 201 {
             book.lock().expect(NOT_POISONED).add(n, &bought.id(), &mut dice);
@@ -167,13 +168,13 @@ async fn buy(address: SocketAddr, mut dice: SmallRng, book: Shared) {
 }
 
 async fn tell(address: SocketAddr, mut dice: SmallRng, book: Shared) {
-    while let Ok(mut wire) = Wire::connect(address).await {
+    while let Ok(mut connection) = HttpConnection::connect(address).await {
         let due = book.lock().expect(NOT_POISONED).due(&mut dice);
         let Some(message) = due else {
             tokio::time::sleep(IDLE).await;
             continue;
         };
-        let outcome = message.tell(&mut wire).await;
+        let outcome = message.tell(&mut connection).await;
         match outcome {
             Ok(Some(outcome)) => book.lock().expect(NOT_POISONED).take(message, outcome),
             Ok(None) => tokio::time::sleep(IDLE).await,
@@ -203,7 +204,7 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
         let people = market(fixture.address, seed + round, BUYERS, &book);
         let enough = answers(&book) + ANSWERS_A_ROUND;
         let is_enough = async || (answers(&book) >= enough).then_some(());
-        fixture.until("enough payments are answered", PATIENCE, is_enough).await;
+        fixture.until("enough payments are answered", TIMEOUT, is_enough).await;
         tokio::time::sleep(Duration::from_micros(dice.random_range(500..500_000))).await;
         fixture.kill();
         faults.slow_disk(Duration::ZERO);
@@ -218,7 +219,7 @@ async fn a_server_that_is_killed_during_payments_records_each_payment_once() {
     }
     let mut telling = market(fixture.address, seed, 0, &book);
     let all_told = async || book.lock().expect(NOT_POISONED).open.is_empty().then_some(());
-    fixture.until("every message is answered", PATIENCE, all_told).await;
+    fixture.until("every message is answered", TIMEOUT, all_told).await;
     telling.shutdown().await;
     settle(&fixture).await;
     let taken = std::mem::take(&mut book.lock().expect(NOT_POISONED).taken);
@@ -240,7 +241,7 @@ async fn settle(fixture: &ServerFixture) {
         let held = fixture.list("orders", "sale=spring&state=reserved&").await;
         held.iter().all(|order| order["item"] == "phone").then_some(())
     };
-    fixture.until("every short hold has ended", PATIENCE, over).await;
+    fixture.until("every short hold has ended", TIMEOUT, over).await;
     for refund in fixture.list("refunds", "").await {
         let id = word(&refund, "refund");
         let body = json!({"type": "refund.settled", "data": {"refund": id}});

@@ -58,7 +58,7 @@ const STARTS_MAX: usize = 3;
 /// on a slow machine.
 const SEEN_SECS: u32 = 10;
 /// Longest wait for anything that the page does by itself, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// After a press, the page keeps the button disabled for this time.
 const DISABLED_AFTER_PRESS: Duration = Duration::from_secs(10);
 
@@ -124,7 +124,7 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             (fixture.get_ok(&format!("/v1/admin/sales/{soon}")).await["phase"] == "open")
                 .then_some(())
         };
-        fixture.until("the server has opened it", PATIENCE, opened).await;
+        fixture.until("the server has opened it", TIMEOUT, opened).await;
         streams(&fixture, 1).await;
         // If a text follows another text immediately, the page announces the second text later.
         fixture.step(&soon, "pause").await;
@@ -333,7 +333,7 @@ async fn a_press_keeps_its_key_over_lost_answers_and_a_reload_and_orders_once() 
         tab.until("document.querySelector('#buy').dataset.mode !== 'go'").await;
         let before = flaky_proxy.keys().len();
         fixture
-            .until("the page repeats the request after the reload", PATIENCE, async || {
+            .until("the page repeats the request after the reload", TIMEOUT, async || {
                 (flaky_proxy.keys().len() > before).then_some(())
             })
             .await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::tab::Tab;
-use crate::crash_windows::client::Wire;
+use crate::crash_windows::client::HttpConnection;
 
 /// The width of most phones.
 const PHONE: u32 = 390;
@@ -124,8 +124,8 @@ async fn ask(method: &str, path: &str, body: Value) -> Result<Value, String> {
     );
     let request =
         format!("{head}Content-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-    let mut wire = Wire::connect(address).await.expect("chromedriver listens");
-    let reply = wire.ask(request.as_bytes()).await.expect("chromedriver answers");
+    let mut connection = HttpConnection::connect(address).await.expect("chromedriver listens");
+    let reply = connection.ask(request.as_bytes()).await.expect("chromedriver answers");
     let mut answer = reply.json();
     let value = answer["value"].take();
     match reply.status {

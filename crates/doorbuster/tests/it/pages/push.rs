@@ -26,7 +26,7 @@ const SUBSCRIBE: &str = "PushManager.prototype.subscribe = async options => ({ t
 /// An upper bound for the number of workers that the tests register in one browser.
 const WORKERS_MAX: u32 = 40;
 /// A notification appears within this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// Returns the title and the text of each notification of this origin.
 const SHOWN: &str = "const done = arguments[0];
     navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
@@ -56,7 +56,7 @@ async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String
             break one.clone();
         }
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "timed out; expected one notification, but found {shown}"
         );
     };

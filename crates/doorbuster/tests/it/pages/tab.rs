@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::driver::Browser;
 
 /// Longest wait for anything that a page does, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// Time between two checks of a page.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// The name of the member that identifies an element in the WebDriver protocol.
@@ -89,7 +89,7 @@ impl<'a> Tab<'a> {
                 Ok(Value::Null | Value::Bool(false)) | Err(_) => {}
                 Ok(value) => return value,
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > TIMEOUT {
                 panic!("the condition never held: {expression}\n{value:?}\n{}", self.seen().await);
             }
             tokio::time::sleep(CHECK_INTERVAL).await;

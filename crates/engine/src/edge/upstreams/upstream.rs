@@ -107,7 +107,7 @@ impl Upstream {
     }
 
     /// Waits until the node is lost.
-    pub(super) async fn lost(&self) {
+    pub(super) async fn wait_until_lost(&self) {
         // The wait cannot fail, because this value owns the sender.
         drop(self.state.subscribe().wait_for(|state| *state == UpstreamState::Lost).await);
     }

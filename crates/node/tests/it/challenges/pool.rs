@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::{challenge, metric, open};
 use crate::app::{TestApp, sale};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// Longest wait for pictures. The server pauses between two pictures, and the machine may be slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// A number of ready pictures. It is larger than the number of pictures that a test requests at the
 /// same time.
-const SOME: u64 = 8;
+const READY_PICTURES: u64 = 8;
 
 /// Returns a time after the end of all these tests. The time is less than ten minutes ahead, so the
 /// server already draws pictures for a sale that opens then.
@@ -45,14 +45,14 @@ async fn given(app: &TestApp, kind: &str) -> u64 {
 
 /// Waits until the predicate `holds` is true for the number of ready challenges of this kind.
 async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     loop {
         let ready = ready(app, kind).await;
         if holds(ready) {
             return;
         }
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "timed out; {ready} pictures of the kind {kind} are ready"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -62,7 +62,7 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
 /// Requests challenges for several buyers until fewer pictures are ready than before. A picture
 /// that is drawn on request does not reduce the number of ready pictures.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
-    let (begun, already) = (Watch::start(), given(app, kind).await);
+    let (begun, already) = (Stopwatch::start(), given(app, kind).await);
     for round in 1.. {
         let before = ready(app, kind).await;
         let ask =
@@ -77,7 +77,7 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
             return;
         }
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "too many ready pictures: {before} at first, {after} after {round} rounds"
         );
     }
@@ -95,7 +95,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
     scheduled(&app, "near", "image", &soon()).await;
     // The server fills the emptiest pool first. If the server needed slider pictures, some slider
     // pictures would be ready by now.
-    until_ready(&app, "image", |ready| ready >= SOME).await;
+    until_ready(&app, "image", |ready| ready >= READY_PICTURES).await;
     assert_eq!(
         ready(&app, "slider").await,
         0,
@@ -111,7 +111,7 @@ async fn challenges_of_a_sale_that_opens_soon_are_drawn_in_advance() {
 
     let moved = app.admin("PATCH", "/v1/admin/sales/far", Some(json!({"starts_at": soon()}))).await;
     assert_eq!(moved.verdict(), "200", "{}", moved.text());
-    until_ready(&app, "slider", |ready| ready >= SOME).await;
+    until_ready(&app, "slider", |ready| ready >= READY_PICTURES).await;
     assert_eq!(phase(&app, "far").await, "scheduled");
     app.step("far", "open").await;
     take_ready_challenges(&app, "far", "slider").await;
@@ -124,7 +124,7 @@ async fn nothing_is_drawn_for_sales_that_ask_for_no_picture_or_are_over() {
     open(&app, "work", "pow").await;
     for (kind, other) in [("slider", "image"), ("image", "slider")] {
         open(&app, kind, kind).await;
-        until_ready(&app, kind, |ready| ready >= SOME).await;
+        until_ready(&app, kind, |ready| ready >= READY_PICTURES).await;
         assert_eq!(
             ready(&app, other).await,
             0,

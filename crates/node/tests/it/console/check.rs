@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp, bearer, sale};
+use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
@@ -139,7 +139,7 @@ async fn the_check_before_opening_finds_lost_nodes_and_a_database_without_a_stan
     // A node learns the state of the standbys some time after it has started.
     let standby = |report: &Value| report["problems"].to_string().contains("no_standby");
     let path = "/v1/admin/sales/spring/check";
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TIMEOUT, async {
         while !standby(&app.admin("POST", path, None).await.json()) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TIMEOUT, TestApp};
 use crate::money::{captured, order, send_message, start};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The actions that this test causes. The test causes no action that needs a failed or repeated
 /// delivery, such as the retry of a dead letter.
@@ -98,10 +98,10 @@ async fn admit_visitors(app: &TestApp) {
     assert!(answer["admitted"].as_u64().is_some_and(|n| n >= 1), "{answer}");
     assert_eq!(answer["waiting"], 0);
     for buyer in ["ann", "bob"] {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         let place = async || app.buyer(buyer, "GET", "/v1/sales/queued/waiting-room").await.json();
         while place().await["state"] != "admitted" {
-            assert!(begun.elapsed() < PATIENCE, "{buyer} was not admitted");
+            assert!(begun.elapsed() < TIMEOUT, "{buyer} was not admitted");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -6,7 +6,7 @@ use super::{CountingProxy, edge_before, until};
 use crate::app::TestApp;
 use crate::nodes::number;
 use crate::nodes::servers::{ServerCluster, start};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 async fn wait_until_fresh(edge: &TestApp) {
     until("the edge has a fresh copy", async || {
@@ -33,7 +33,7 @@ async fn after_the_writer_of_the_feed_crashes_another_node_writes_within_two_sec
     })
     .await;
     runtime.shutdown_background();
-    let (began, before, mut sent) = (Watch::start(), proxy.purchases(), 0);
+    let (began, before, mut sent) = (Stopwatch::start(), proxy.purchases(), 0);
     while began.elapsed() < Duration::from_secs(7) {
         let reply = edge.buy(&format!("buyer{sent}"), "k", "spring", "phone", 1).await;
         assert!(matches!(reply.status, 409 | 503), "{}", reply.text());
@@ -83,7 +83,7 @@ async fn an_edge_prefers_nodes_that_are_ready_and_sends_nothing_to_nodes_without
     let [none, half, other] = read_orders().await;
     assert!(none == 0 && half > 0 && other > 0, "{none} {half} {other}");
     let stopping = leaving.ask_to_stop();
-    let began = Watch::start();
+    let began = Stopwatch::start();
     until("the edge knows that the node stops", async || ready().await == 1).await;
     assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
     assert_eq!(read_orders().await[..2], [0, 0]);
@@ -100,7 +100,7 @@ async fn nodes_that_wait_for_a_lock_ask_redis_a_few_times_a_second() {
     for _ in 0..3 {
         nodes.push(deployment.node("api,settle,control").await);
     }
-    let (began, before) = (Watch::start(), deployment.redis.script_calls());
+    let (began, before) = (Stopwatch::start(), deployment.redis.script_calls());
     tokio::time::sleep(Duration::from_secs(3)).await;
     let a_second =
         (deployment.redis.script_calls() - before) as f64 / began.elapsed().as_secs_f64();

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 
 use super::{Tier, until};
-use crate::app::{PATIENCE, TestApp, bearer, sale};
+use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::events::{Socket, next, open, socket};
 use crate::http::request;
 use crate::nodes::number;
@@ -46,10 +46,10 @@ async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
     let before = tier.proxy.passed_on();
     let mut anna = socket(&tier.edge, "anna", "?sale=spring").await;
     let mut bert = socket(&tier.edge, "bert", "?sale=spring").await;
-    let mut wire = tier.edge.connect().await;
+    let mut connection = tier.edge.connect().await;
     let token = bearer("anna");
-    wire.send(&request("GET", "/v1/events", &[("Authorization", &token)], b"")).await;
-    let head = wire.head().await;
+    connection.send(&request("GET", "/v1/events", &[("Authorization", &token)], b"")).await;
+    let head = connection.head().await;
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
     for socket in [&mut anna, &mut bert] {
         assert_eq!(next(socket).await["status"]["items"][0]["remaining"], 5);
@@ -68,7 +68,7 @@ async fn an_edge_makes_statuses_and_a_node_sends_own_events() {
     .await;
     let mut text = String::new();
     while !text.contains("\"type\":\"order\"") {
-        text += &String::from_utf8(wire.chunk().await.expect("an event")).expect("UTF-8");
+        text += &String::from_utf8(connection.chunk().await.expect("an event")).expect("UTF-8");
     }
     assert!(text.contains(bought.json()["id"].as_str().expect("an id")), "{text}");
     assert_eq!(
@@ -146,7 +146,7 @@ async fn a_new_relay_follows_every_buyer() {
             assert_eq!(event(buyer, |_| true).await["type"], "hello");
         }
     };
-    tokio::time::timeout(PATIENCE, all).await.expect("every buyer gets a second hello event");
+    tokio::time::timeout(TIMEOUT, all).await.expect("every buyer gets a second hello event");
     tier.stop().await;
 }
 
@@ -190,7 +190,7 @@ async fn a_block_ends_the_streams_of_an_edge() {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, ended).await.expect("the stream ends");
+    tokio::time::timeout(TIMEOUT, ended).await.expect("the stream ends");
     assert_eq!(tier.node.buy("bert", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(event(&mut bert, is_order).await["order"]["state"], "reserved");
     tier.stop().await;

@@ -37,9 +37,9 @@ async fn headers_are_lists_of_words_in_any_case() {
     ];
     for mut headers in ways {
         headers.push(("Authorization", bearer.as_str()));
-        let mut wire = app.connect().await;
-        wire.send(&request("GET", "/v1/ws", &headers, b"")).await;
-        let head = wire.head().await;
+        let mut connection = app.connect().await;
+        connection.send(&request("GET", "/v1/ws", &headers, b"")).await;
+        let head = connection.head().await;
         assert_eq!(
             (head.status, head.header("sec-websocket-accept")),
             (101, Some(ACCEPT)),

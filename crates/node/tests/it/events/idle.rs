@@ -8,8 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::{Socket, next, open, socket};
-use crate::app::{PATIENCE, TestApp, bearer, sale};
-use crate::watch::Watch;
+use crate::app::{TIMEOUT, TestApp, bearer, sale};
+use crate::watch::Stopwatch;
 
 /// A time that is long enough for a connection to become idle.
 const A_WHILE: Duration = Duration::from_millis(400);
@@ -24,9 +24,9 @@ async fn idle_count(app: &TestApp) -> u64 {
 
 /// Waits until this many connections are idle.
 async fn wait_for_idle(app: &TestApp, count: u64) {
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while idle_count(app).await != count {
-        assert!(begun.elapsed() < PATIENCE, "timed out; expected: {count} idle connections");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {count} idle connections");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -34,7 +34,7 @@ async fn wait_for_idle(app: &TestApp, count: u64) {
 /// Returns the next message that is not a ping.
 async fn message(socket: &mut Socket) -> Option<Message> {
     loop {
-        let message = tokio::time::timeout(PATIENCE, socket.next())
+        let message = tokio::time::timeout(TIMEOUT, socket.next())
             .await
             .expect("a message arrives in time")?;
         match message.expect("a message") {
@@ -222,7 +222,7 @@ async fn idle_connections_are_notified_of_shutdown() {
         sockets.push(socket(&app, &format!("b{number}"), "").await);
     }
     wait_for_idle(&app, 20).await;
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     let ended = app.ask_to_stop();
     for socket in &mut sockets {
         let Some(Message::Close(Some(frame))) = message(socket).await else {

@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{open, press, press_once, said, set};
-use crate::app::{PATIENCE, TestApp, sale};
+use crate::app::{TIMEOUT, TestApp, sale};
 use crate::nodes::number;
 use crate::nodes::redis::Redis;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The number of requests that a limit admits in a burst. Afterwards the limit admits one request
 /// per minute.
@@ -47,9 +47,9 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
     open(&first, "spring", 1, limits).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while second.buy("winner", "k", "spring", "phone", 1).await.status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "timed out; the second node does not know the sale");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; the second node does not know the sale");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     (first, second)
@@ -63,9 +63,9 @@ async fn says(app: &TestApp, line: &str) -> bool {
 
 /// Waits until this node knows of the other node.
 async fn knows_of_both(app: &TestApp) {
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while !says(app, "doorbuster_nodes 2").await {
-        assert!(begun.elapsed() < PATIENCE, "timed out; a node does not know the other node");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; a node does not know the other node");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -89,10 +89,10 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
     assert_eq!(made.verdict(), "201", "{}", made.text());
     apps[0].step("spring", "open").await;
     for app in &apps {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         let is_open = async || app.get("/v1/sales/spring/status").await.text().contains("\"open\"");
         while !says(app, "doorbuster_nodes 3").await || !is_open().await {
-            assert!(begun.elapsed() < PATIENCE, "a node does not know the sale or all nodes");
+            assert!(begun.elapsed() < TIMEOUT, "a node does not know the sale or all nodes");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -105,12 +105,12 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
 async fn buy_at_all(apps: &[TestApp], each: u32, buyer: &str, round: u32) -> u32 {
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..48 {
-        let (mut wire, buyer) = (apps[n % apps.len()].connect().await, buyer.to_owned());
+        let (mut connection, buyer) = (apps[n % apps.len()].connect().await, buyer.to_owned());
         crowd.spawn(async move {
             let mut allowed = 0;
             for m in 0..each {
                 let key = format!("k{round}-{n}-{m}");
-                let reply = press_once(&mut wire, &buyer, "203.0.113.7", &key).await;
+                let reply = press_once(&mut connection, &buyer, "203.0.113.7", &key).await;
                 // If a node's slot has too few units, the node may answer that it decides later.
                 assert!(matches!(reply.status, 201 | 202 | 409 | 429 | 503), "{reply:?}");
                 allowed += u32::from(reply.status != 429);
@@ -183,7 +183,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     let patch = json!({"buyer": {"burst": BURST, "per_minute": 1}, "ip": null, "interface": null});
     set(&first, "spring", patch).await;
     for app in [&first, &second] {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         let policy = async || {
             said(
                 &app.buy("carl", "k", "spring", "phone", 1).await,
@@ -193,7 +193,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
             )
         };
         while policy().await != Some(BURST.into()) {
-            assert!(begun.elapsed() < PATIENCE, "timed out; a node does not know the new limit");
+            assert!(begun.elapsed() < TIMEOUT, "timed out; a node does not know the new limit");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -235,16 +235,16 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     limits[scope] = json!({"burst": BURST, "per_minute": 1});
     let (first, second) = two_nodes(home, &slots, limits).await;
     let apps = [&first, &second];
-    let mut wires = Vec::new();
+    let mut connections = Vec::new();
     for n in 0..WAVE as usize {
         knows_of_both(apps[n % 2]).await;
-        wires.push(apps[n % 2].connect().await);
+        connections.push(apps[n % 2].connect().await);
     }
     let (begun, mut let_in, mut waves) = (Instant::now(), 0_u32, 0_u32);
     loop {
         waves += 1;
-        let requests = wires.iter_mut().enumerate().map(|(n, wire)| async move {
-            press_once(wire, "bert", "203.0.113.7", &format!("k{waves}-{n}")).await
+        let requests = connections.iter_mut().enumerate().map(|(n, connection)| async move {
+            press_once(connection, "bert", "203.0.113.7", &format!("k{waves}-{n}")).await
         });
         let mut taken = 0;
         for reply in join_all(requests).await {
@@ -260,7 +260,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         let_in += taken;
         // The used part of the limit in Redis decreases as time passes, so the test adds the
         // elapsed time.
-        let patience = Watch::start();
+        let started = Stopwatch::start();
         while shared_use(&redis) + begun.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
             for app in apps {
                 if number(app, "doorbuster_limits_shared_total{outcome=\"failed\"}").await > 0 {
@@ -268,7 +268,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
                 }
             }
             assert!(
-                patience.elapsed() < PATIENCE,
+                started.elapsed() < TIMEOUT,
                 "{scope}: the nodes left more than a sixteenth of the burst unreported"
             );
         }
@@ -276,7 +276,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     // The limit admits one request per minute.
     let back = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
     println!("{scope}: {let_in} requests were admitted in {waves} waves");
-    drop(wires);
+    drop(connections);
     for app in [first, second] {
         app.stop().await;
     }
@@ -312,11 +312,11 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     knows_of_both(&first).await;
     redis.refuse_writes(true);
     let away = async |app: &TestApp, expected: &str| {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         let mut n = 0;
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
-            assert!(begun.elapsed() < PATIENCE, "timed out; expected: {line}");
+            assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {line}");
             // The node notices the failure of Redis only when it handles a request.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
@@ -343,7 +343,7 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     // Redis stays down. No request waits for Redis, and the node admits half of the limit.
     drop(redis);
     away(&first, "1").await;
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     assert_eq!(count(&first, "carl").await, 6);
     assert!(begun.elapsed() < Duration::from_secs(5), "a request must not wait for Redis");
     for app in [first, second] {
@@ -363,14 +363,14 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
     // Waits until `/metrics` reports the expected state.
     let until = async |expected: &str| {
-        let (begun, mut in_vain) = (Watch::start(), Duration::ZERO);
+        let (begun, mut in_vain) = (Stopwatch::start(), Duration::ZERO);
         loop {
             let asked = begun.elapsed();
             if at_second().await == expected {
                 break in_vain;
             }
             in_vain = asked;
-            assert!(asked < PATIENCE, "{expected}");
+            assert!(asked < TIMEOUT, "{expected}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

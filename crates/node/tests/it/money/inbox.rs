@@ -7,8 +7,8 @@ use super::{
     KEY, assert_ledger_adds_up, captured, now_secs, open_sale, order, payments, read, refunds,
     secret, send, send_message, send_text, signature, start,
 };
-use crate::app::{PATIENCE, TestApp};
-use crate::watch::Watch;
+use crate::app::{TIMEOUT, TestApp};
+use crate::watch::Stopwatch;
 
 #[tokio::test]
 async fn a_payment_message_that_repeats_pays_for_its_order_once() {
@@ -66,9 +66,9 @@ async fn a_payment_for_an_undecided_order_is_requested_again() {
         let queued = app.buy_with("anna", &key, &[("Prefer", "respond-async")], &body).await;
         assert_eq!(queued.verdict(), "202", "{}", queued.text());
         let id = queued.json()["id"].as_str().expect("an id").to_owned();
-        let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Watch::start());
+        let (message, begun) = (captured(&format!("pay_{round}"), &id, 10), Stopwatch::start());
         loop {
-            assert!(begun.elapsed() < PATIENCE, "no verdict about the order arrived");
+            assert!(begun.elapsed() < TIMEOUT, "no verdict about the order arrived");
             let reply = send_message(&app, &format!("msg_{round}"), &message).await;
             match reply.verdict().as_str() {
                 "503 unavailable" => assert!(reply.header("retry-after").is_some()),

@@ -10,7 +10,7 @@ use super::{
     send_message, start, until,
 };
 use crate::app::TestApp;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// Opens the order's checkout. Returns the path of the checkout's page.
 async fn checkout(app: &TestApp, buyer: &str, order: &str) -> String {
@@ -215,7 +215,7 @@ async fn an_open_checkout_is_closed_when_its_order_is_due_and_the_units_return_i
     open_sale(&app, 1.into(), 1, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     becomes(&app, &id, "expired").await;
     let most = Duration::from_secs(u64::from(BRIEF_SECS) + 2);
     assert!(begun.elapsed() < most, "{:?}", begun.elapsed());

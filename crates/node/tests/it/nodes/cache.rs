@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::fixture::{Deployment, SALE, TestNode, phone, until};
-use crate::app::PATIENCE;
-use crate::watch::Watch;
+use crate::app::TIMEOUT;
+use crate::watch::Stopwatch;
 
 /// The number of requests with unknown ids.
 const MISSES: usize = 10_000;
@@ -59,9 +59,9 @@ async fn ten_thousand_misses_at_once_read_the_store_a_few_times() {
     home.redis().end();
     // The first calls find that the connection to Redis is broken. If the last read of the store
     // took long, the node may have to wait before the next read. So the test repeats its requests.
-    let (begun, mut took, mut read) = (Watch::start(), Duration::ZERO, 0);
+    let (begun, mut took, mut read) = (Stopwatch::start(), Duration::ZERO, 0);
     while read == 0 {
-        assert!(begun.elapsed() < PATIENCE, "without Redis, a node must read the store");
+        assert!(begun.elapsed() < TIMEOUT, "without Redis, a node must read the store");
         let again = misses(&[&a, &b]).await;
         (took, read) = (took + again.0, read + again.1);
     }
@@ -96,7 +96,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
         })
     };
     a.open_sale(20, 10, Spread::default()).await;
-    let opened = Watch::start();
+    let opened = Stopwatch::start();
     b.wait_for_phase(Phase::Open).await;
     println!("the other node knows the sale after {:?}", opened.elapsed());
     assert!(opened.elapsed() < Duration::from_secs(1), "{:?}", opened.elapsed());
@@ -270,9 +270,9 @@ async fn numbers_of_a_later_writer_are_not_overwritten() {
     // A node publishes only while it holds a lock. After a refused write, the node releases the
     // lock and acquires it again. After three acquisitions, Redis has refused a write at least
     // once.
-    let (begun, mut times, mut last) = (Watch::start(), 0, redis.ask(&["GET", &taken]));
+    let (begun, mut times, mut last) = (Stopwatch::start(), 0, redis.ask(&["GET", &taken]));
     while times < 3 && is_there() {
-        assert!(begun.elapsed() < PATIENCE, "timed out; expected: the node tries to publish");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: the node tries to publish");
         let now = redis.ask(&["GET", &taken]);
         times += u32::from(now != last);
         last = now;

@@ -6,7 +6,7 @@ use doorbuster_core::{Phase, Spread};
 use doorbuster_engine::purchase::PurchaseOutcome;
 
 use super::fixture::{Deployment, TestNode, until};
-use super::{PATIENCE, is_sold, sell_out_from};
+use super::{TIMEOUT, is_sold, sell_out_from};
 
 /// The number of requests that one slot remembers in this test.
 const REQUESTS: usize = 50;
@@ -44,14 +44,14 @@ async fn sells_on(mut home: Deployment) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_slot_that_nodes_share_goes_on_under_the_next_epoch() {
-    tokio::time::timeout(PATIENCE, sells_on(Deployment::cluster()))
+    tokio::time::timeout(TIMEOUT, sells_on(Deployment::cluster()))
         .await
         .expect("the stock is sold in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_slot_in_a_nodes_memory_goes_on_under_the_next_epoch() {
-    tokio::time::timeout(PATIENCE, sells_on(Deployment::postgres()))
+    tokio::time::timeout(TIMEOUT, sells_on(Deployment::postgres()))
         .await
         .expect("the stock is sold in time");
 }

@@ -18,18 +18,18 @@ use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome}
 use tokio::runtime::{Builder, Runtime};
 
 use super::redis::Redis;
-use crate::app::PATIENCE;
+use crate::app::TIMEOUT;
 use crate::postgres;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 pub(crate) const SALE: &str = "spring";
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Polls until `holds` returns true.
 pub(crate) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let began = Watch::start();
+    let began = Stopwatch::start();
     while !holds().await {
-        assert!(began.elapsed() < PATIENCE, "timed out; expected: {what}");
+        assert!(began.elapsed() < TIMEOUT, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -75,9 +75,9 @@ impl Deployment {
              'ExclusiveLock' AND granted"
         );
         let mut backend_pid = String::new();
-        let began = Watch::start();
+        let began = Stopwatch::start();
         while backend_pid.is_empty() {
-            assert!(began.elapsed() < PATIENCE, "timed out; expected: {table} is locked");
+            assert!(began.elapsed() < TIMEOUT, "timed out; expected: {table} is locked");
             backend_pid = self.sql(&held).trim().to_owned();
         }
         TableLock { backend_pid, locking }

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::number;
 use super::redis::Redis;
-use crate::app::{PATIENCE, TestApp, bearer};
+use crate::app::{TIMEOUT, TestApp, bearer};
 use crate::http::{Connection, request};
 use crate::postgres::Cluster;
 use crate::several_servers::address;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// Connections to each node.
 const CONNECTIONS: usize = 32;
@@ -74,8 +74,12 @@ impl Flood {
         let mut flood = Self { stop: Arc::default(), asked: Arc::default(), crowd: JoinSet::new() };
         for app in nodes {
             for _ in 0..CONNECTIONS {
-                let wire = app.connect().await;
-                flood.crowd.spawn(ask_for_nothing(wire, flood.stop.clone(), flood.asked.clone()));
+                let connection = app.connect().await;
+                flood.crowd.spawn(ask_for_nothing(
+                    connection,
+                    flood.stop.clone(),
+                    flood.asked.clone(),
+                ));
             }
         }
         flood
@@ -87,7 +91,7 @@ impl Flood {
     }
 }
 
-async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
+async fn ask_for_nothing(mut connection: Connection, stop: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
     let bearer = bearer("robot");
     let headers = [
         ("Authorization", bearer.as_str()),
@@ -99,8 +103,8 @@ async fn ask_for_nothing(mut wire: Connection, stop: Arc<AtomicBool>, asked: Arc
         let body = json!({"sale": sale, "item": "phone", "units": 1}).to_string();
         let look = request("GET", &format!("/v1/sales/{sale}"), &[], b"");
         for bytes in [look, request("POST", "/v1/orders", &headers, body.as_bytes())] {
-            wire.send(&bytes).await;
-            let reply = wire.reply(false).await.expect("an answer");
+            connection.send(&bytes).await;
+            let reply = connection.reply(false).await.expect("an answer");
             assert_eq!(reply.verdict(), "404 not_found");
             asked.fetch_add(1, Ordering::AcqRel);
         }
@@ -123,7 +127,7 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
          UPDATE catalogue SET changed = pg_current_xact_id(); COMMIT"
     );
     home.psql(database, &announced).expect("the sale exists");
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while !is_known().await {
         assert!(
             begun.elapsed() < KNOWN_WITHIN,
@@ -134,7 +138,7 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
 
 /// Checks that the nodes write the shared marker for unknown ids, and that it expires within 10 ms.
 fn marker_is_short(redis: &Redis) {
-    let command = redis.next_command(&["\"SET\" ", ":catalogue:mark\""], PATIENCE);
+    let command = redis.next_command(&["\"SET\" ", ":catalogue:mark\""], TIMEOUT);
     let lives =
         command.rsplit_once("\"PX\" \"").and_then(|(_, ms)| ms.trim_end_matches('"').parse().ok());
     assert!(lives.is_some_and(|ms: u64| (1..=10).contains(&ms)), "{command}");
@@ -155,9 +159,9 @@ async fn flood(
     if let Some(redis) = redis {
         tokio::task::block_in_place(|| marker_is_short(redis));
     }
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     while flood.asked.load(Ordering::Acquire) < MISSES {
-        assert!(begun.elapsed() < 4 * PATIENCE, "the requests were not answered in time");
+        assert!(begun.elapsed() < 4 * TIMEOUT, "the requests were not answered in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let asked = flood.asked.clone();
@@ -221,11 +225,11 @@ async fn thousands_of_status_requests_query_the_slots_a_few_times_a_second() {
     let (calls, pictures, began) = (redis.script_calls(), made().await, Instant::now());
     let mut crowd = JoinSet::new();
     for _ in 0..CONNECTIONS {
-        let mut wire = app.connect().await;
+        let mut connection = app.connect().await;
         crowd.spawn(async move {
             for _ in 0..LOOKS {
-                wire.send(&request("GET", "/v1/sales/spring/status", &[], b"")).await;
-                let reply = wire.reply(false).await.expect("an answer");
+                connection.send(&request("GET", "/v1/sales/spring/status", &[], b"")).await;
+                let reply = connection.reply(false).await.expect("an answer");
                 assert_eq!(reply.verdict(), "200");
             }
         });

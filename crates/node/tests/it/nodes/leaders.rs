@@ -9,7 +9,7 @@ use doorbuster_core::{PartitionChoice, Phase, Spread};
 use doorbuster_engine::purchase::PurchaseOutcome;
 
 use super::fixture::{Deployment, TestNode, until};
-use super::{PATIENCE, is_sold, sell_out, sell_out_from};
+use super::{TIMEOUT, is_sold, sell_out, sell_out_from};
 
 const STOCK: u64 = 600;
 
@@ -38,7 +38,7 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
         refill: 10,
     };
     let [first, second] = two_leaders(&mut home, spread).await;
-    let early = sell_out(&[&first, &second], STOCK / 2, PATIENCE).await;
+    let early = sell_out(&[&first, &second], STOCK / 2, TIMEOUT).await;
     assert!(
         [&first, &second].iter().all(|node| node.engine.node.meter().read().refills > 0),
         "both leaders must refill slots"
@@ -72,7 +72,7 @@ async fn two_leaders_reconcile_the_slots_of_both_and_of_a_dead_node() {
     assert!(matches!(dying.await.expect("the task did not panic"), PurchaseOutcome::Created(_)));
     third.crash();
     // Both nodes find that the dead node's lease has ended, and sell the dead node's units.
-    let sold = sell_out(&[&first, &second], STOCK - 2, PATIENCE + Duration::from_secs(12)).await;
+    let sold = sell_out(&[&first, &second], STOCK - 2, TIMEOUT + Duration::from_secs(12)).await;
     is_sold(&second, STOCK, sold + 2).await;
     both_led([&first, &second]);
     first.stop().await;

@@ -10,8 +10,8 @@ use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::SpreadOutcome;
 
 use super::fixture::{Deployment, TestNode, until};
-use super::{PATIENCE, is_sold, sell_out};
-use crate::watch::Watch;
+use super::{TIMEOUT, is_sold, sell_out};
+use crate::watch::Stopwatch;
 
 const STOCK: u64 = 1_200;
 /// The number of buyers whose tickets wait in one slot.
@@ -33,7 +33,7 @@ async fn respread(node: &TestNode, spread: Spread) {
     let set = node.run(async move { engine.set_spread(&item, spread, None).await }).await;
     let set = set.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
-    let began = Watch::start();
+    let began = Stopwatch::start();
     loop {
         let grants = node.engine.node.store().open_grants().await.expect("the store is available");
         let mut open: Vec<u32> = grants.iter().map(|grant| grant.slot.index).collect();
@@ -92,7 +92,7 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
         changes
     };
     let selling = async {
-        let sold = sell_out(&[&first, &second], STOCK, PATIENCE).await;
+        let sold = sell_out(&[&first, &second], STOCK, TIMEOUT).await;
         stop.store(true, Ordering::Release);
         sold
     };
@@ -127,7 +127,7 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     let set = first.run(async move { engine.set_spread(&item, over(2), None).await }).await;
     assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
     first.crash();
-    let began = Watch::start();
+    let began = Stopwatch::start();
     while second.engine.node.store().open_grants().await.expect("the store is available").len() > 2
     {
         assert!(
@@ -136,7 +136,7 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let sold = sell_out(&[&second], 120, PATIENCE).await;
+    let sold = sell_out(&[&second], 120, TIMEOUT).await;
     is_sold(&second, 120, sold).await;
     second.stop().await;
 }

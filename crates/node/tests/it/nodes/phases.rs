@@ -8,7 +8,7 @@ use doorbuster_engine::purchase::PurchaseOutcome;
 use doorbuster_store::StepOutcome;
 
 use super::fixture::{Deployment, SALE, TestNode, until};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
@@ -19,7 +19,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     for (n, node) in [&first, &second].into_iter().cycle().take(6).enumerate() {
         assert!(matches!(node.buy(&format!("b{n}"), "k", 1).await, PurchaseOutcome::Created(_)));
     }
-    let began = Watch::start();
+    let began = Stopwatch::start();
     let pause = async |node: &TestNode| {
         let engine = node.engine.clone();
         node.run(async move { engine.step_sale(SALE, PhaseStep::Pause).await }).await

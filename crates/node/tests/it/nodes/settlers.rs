@@ -10,7 +10,7 @@ use super::fixture::{Deployment, TestNode};
 use super::servers::ServerCluster;
 use super::until;
 use crate::app::TestApp;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 const SLOTS: usize = 16;
 /// How long slots may have no settler after a planned stop.
@@ -58,13 +58,13 @@ async fn each_slot_has_one_settler_while_nodes_come_and_go() {
         assert!(matches!(answer, PurchaseOutcome::Created(_)), "{answer:?}");
     }
 
-    let began = Watch::start();
+    let began = Stopwatch::start();
     third.stop().await;
     wait_for_shares(&first, 3).await;
     assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());
 
     second.crash();
-    let began = Watch::start();
+    let began = Stopwatch::start();
     for n in 0..64 {
         let answer = first.buy(&format!("killed-{n}"), "k", 1).await;
         assert!(matches!(answer, PurchaseOutcome::Created(_)), "{answer:?}");
@@ -113,12 +113,12 @@ async fn operators_see_one_settler_for_each_of_many_slots_while_nodes_come_and_g
     let (killed, runtime) = cluster.node_in_runtime(ROLES).await;
     let second = cluster.node(ROLES).await;
     wait_for_list(&first, 3, slots).await;
-    let began = Watch::start();
+    let began = Stopwatch::start();
     runtime.shutdown_background();
     wait_for_list(&first, 2, slots).await;
     assert!(began.elapsed() < AFTER_KILL, "{:?}", began.elapsed());
     drop(killed);
-    let began = Watch::start();
+    let began = Stopwatch::start();
     second.stop().await;
     wait_for_list(&first, 1, slots).await;
     assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());

@@ -10,14 +10,14 @@ use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::{SaleRow, StepOutcome};
 
 use super::fixture::{Deployment, SALE, until};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// An attempt proves something only if the awaited change comes within this time. The request waits
 /// for at most one second, so it still waits when this change comes.
-const SOON: Duration = Duration::from_millis(600);
+const CHANGE_BY: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
-const LAST: Duration = Duration::from_millis(950);
+const LAST_QUERY_MIN: Duration = Duration::from_millis(950);
 
 /// Checks the outcome of a purchase whose ticket is not settled. If the node's lease has lapsed,
 /// the node cannot decide the purchase.
@@ -45,7 +45,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
     until("the second node counts one held unit", async || second.gauge().counts().held == 1).await;
     for n in 2..6 {
-        let asked = Watch::start();
+        let asked = Stopwatch::start();
         let answer = second.buy("anna", &format!("k{n}"), 1).await;
         assert!(
             matches!(answer, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 })),
@@ -180,7 +180,7 @@ async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() 
     // Block the leader for about the length of a lease.
     let stands = first.block_runtime(Duration::from_millis(2_800));
     home.redis().flush();
-    let lost = Watch::start();
+    let lost = Stopwatch::start();
     until("the slot has units again", async || {
         matches!(second.buy("bert", "k", 1).await, PurchaseOutcome::Created(_))
     })
@@ -309,7 +309,7 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
         let decided = decided.await.expect("the task did not panic");
         let decided_after = asked.elapsed();
         let (outcome, after) = waits.await.expect("the task did not panic");
-        if decided_after < SOON {
+        if decided_after < CHANGE_BY {
             assert!(matches!(decided, PurchaseOutcome::Created(_)), "{decided:?}");
             assert!(
                 matches!(
@@ -318,9 +318,9 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                 ),
                 "the answer after {after:?} must be that the limit is reached: {outcome:?}"
             );
-            // After `LAST` the request queries the slots again anyway, so a late answer proves
-            // nothing.
-            if after < LAST {
+            // After `LAST_QUERY_MIN` the request queries the slots again anyway, so a late answer
+            // proves nothing.
+            if after < LAST_QUERY_MIN {
                 break;
             }
         }
@@ -367,7 +367,7 @@ async fn a_buyer_who_comes_before_the_first_units_is_served_when_they_arrive() {
             "in every attempt, the request learned of the units only at the last moment"
         );
         let (there_after, outcome, after) = bought_before_the_first_units().await;
-        if there_after < SOON && after < LAST {
+        if there_after < CHANGE_BY && after < LAST_QUERY_MIN {
             assert!(
                 matches!(outcome, PurchaseOutcome::Created(_)),
                 "units came after {there_after:?}, the answer after {after:?}: {outcome:?}"

@@ -12,10 +12,10 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 /// How long a request is parked.
 const PARKED: Duration = Duration::from_secs(1);
 /// If the slots begin to hang within this time, the request is still parked at that moment.
-const SOON: Duration = Duration::from_millis(600);
+const HANG_BY: Duration = Duration::from_millis(600);
 /// The latest time of the answer. This time includes the time of parking, one second in which the
 /// request asks all slots, and a margin.
-const HEARD: Duration = Duration::from_millis(2_500);
+const ANSWER_BY: Duration = Duration::from_millis(2_500);
 /// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;
 
@@ -94,12 +94,12 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
         assert!(n < TRIES, "no attempt got an answer in time");
         let (hung_after, outcome, after) = bought_while_all_slots_hang().await;
         // A request that asked all slots before the slots hung may get a definite answer.
-        if hung_after < SOON {
+        if hung_after < HANG_BY {
             assert!(
                 matches!(outcome, PurchaseOutcome::Refused(Refusal::Unavailable)),
                 "the answer after {after:?} must be that the slots are unavailable: {outcome:?}"
             );
-            if after < HEARD {
+            if after < ANSWER_BY {
                 break;
             }
         }

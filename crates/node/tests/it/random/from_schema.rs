@@ -131,13 +131,13 @@ async fn a_request_that_the_document_allows_is_never_malformed() {
         operations.iter().flat_map(|one| std::iter::repeat_n(*one, each)).collect();
     chosen.shuffle(&mut rng);
     let mut tally = OperationCounts::new(seed, &operations);
-    let mut wire = None;
+    let mut connection = None;
     for (number, operation) in chosen.iter().enumerate() {
         if number % FRESH_SALE_EVERY == 0 {
             a_fresh_sale(&app, &format!("fresh{number}"), &mut known).await;
         }
         let drawn = request(&mut rng, &document, &known, *operation);
-        let (reply, bytes) = super::exchange(&app, &mut wire, &drawn).await;
+        let (reply, bytes) = super::exchange(&app, &mut connection, &drawn).await;
         let verdict = match &reply {
             Some(reply) => judge(*operation, &drawn, reply, &document),
             None => Err("the server sent no answer".to_owned()),

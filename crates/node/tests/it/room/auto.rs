@@ -7,12 +7,12 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{announce, buy, enter, is, until};
-use crate::app::{PATIENCE, TestApp, WAIT_FOR_ORDER, bearer, sale};
+use crate::app::{TIMEOUT, TestApp, WAIT_FOR_ORDER, bearer, sale};
 use crate::http::{Reply, request};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The lowest possible setting: four admissions per second, which is one admission every 250 ms.
-const FEW: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
+const SLOW_ADMISSIONS: (&str, &str) = ("DOORBUSTER_WAITING_ROOM__PER_SEC", "4");
 /// The interval between two admission rounds, in milliseconds.
 const LOOK_MS: u128 = 250;
 /// The number of buyers who buy at the same time. With the default settings, the server does not
@@ -78,7 +78,7 @@ impl CrowdWithPasses {
     /// Repeats the purchases until a buyer is sent to the waiting room. Every other purchase must
     /// give an order.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         for wave in 0.. {
             let verdicts = self.try_to_buy(app, &format!("wave{wave}")).await;
             let is_right = |one: &String| matches!(one.as_str(), "201" | "403 waiting_room");
@@ -87,7 +87,7 @@ impl CrowdWithPasses {
                 break;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "no buyer of {wave} waves was sent to the waiting room"
             );
         }
@@ -97,7 +97,7 @@ impl CrowdWithPasses {
 /// Sends the purchases of these buyers one after another on one connection. Returns the verdicts.
 async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) -> Vec<String> {
     let wanted = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
-    let (mut wire, mut verdicts) = (app.connect().await, Vec::new());
+    let (mut connection, mut verdicts) = (app.connect().await, Vec::new());
     for (buyer, pass) in buyers {
         let bearer = bearer(buyer);
         let headers = [
@@ -107,8 +107,8 @@ async fn press_in_turn(app: &TestApp, buyers: &[(String, String)], key: &str) ->
             ("Purchase-Pass", pass.as_str()),
             WAIT_FOR_ORDER,
         ];
-        wire.send(&request("POST", "/v1/orders", &headers, wanted.as_bytes())).await;
-        verdicts.push(wire.reply(false).await.expect("an answer").verdict());
+        connection.send(&request("POST", "/v1/orders", &headers, wanted.as_bytes())).await;
+        verdicts.push(connection.reply(false).await.expect("an answer").verdict());
     }
     verdicts
 }
@@ -125,7 +125,9 @@ async fn ask_in_turn(app: &TestApp, buyers: &[String]) -> Vec<String> {
 /// Restarts the server with the lowest rate of admissions. The restarted server does not
 /// count the requests before the restart.
 async fn let_few_in(app: TestApp) -> TestApp {
-    TestApp::try_start(app.stop().await, &[FEW], false).await.expect("the server starts again")
+    TestApp::try_start(app.stop().await, &[SLOW_ADMISSIONS], false)
+        .await
+        .expect("the server starts again")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,7 +153,7 @@ async fn a_crowd_at_the_button_of_a_sold_out_sale_is_answered_sold_out() {
     let app = let_few_in(app).await;
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     for wave in 0.. {
         let verdicts = crowd.try_to_buy(&app, &format!("wave{wave}")).await;
         assert!(verdicts.iter().all(|one| one == "409 sold_out"), "{verdicts:?}");
@@ -163,10 +165,10 @@ async fn a_crowd_at_the_button_of_a_sold_out_sale_is_answered_sold_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
-    let app = TestApp::with(&[FEW]).await;
+    let app = TestApp::with(&[SLOW_ADMISSIONS]).await;
     open_sale(&app, 1_000_000).await;
     let buyers: Vec<String> = (0..CROWD).map(|n| format!("b{n}")).collect();
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     let refused = loop {
         let parts = buyers.chunks(CROWD.div_ceil(CONNECTIONS));
         let verdicts = join_all(parts.map(|part| ask_in_turn(&app, part))).await.concat();
@@ -175,7 +177,7 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
         if let Some(at) = verdicts.iter().position(|one| one != "201") {
             break &buyers[at];
         }
-        assert!(begun.elapsed() < PATIENCE, "not all buyers got a pass in time");
+        assert!(begun.elapsed() < TIMEOUT, "not all buyers got a pass in time");
     };
     assert_eq!(enter(&app, refused).await.verdict(), "201");
     until(&app, refused, "the buyer is admitted", is("admitted")).await;
@@ -183,7 +185,7 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
 }
 
 /// Returns the number of admitted buyers.
-async fn called(app: &TestApp) -> u128 {
+async fn admitted(app: &TestApp) -> u128 {
     let metrics = app.get("/metrics").await.text();
     let name = "doorbuster_waiting_room_admitted_total{sale=\"spring\"} ";
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
@@ -193,7 +195,7 @@ async fn called(app: &TestApp) -> u128 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_configured_rate_limits_admissions_per_second() {
     const LINE: u128 = 12;
-    let app = TestApp::with(&[FEW]).await;
+    let app = TestApp::with(&[SLOW_ADMISSIONS]).await;
     announce(&app, 1_000.into(), 1).await;
     for n in 0..LINE {
         assert_eq!(enter(&app, &format!("b{n}")).await.verdict(), "201");
@@ -201,15 +203,19 @@ async fn the_configured_rate_limits_admissions_per_second() {
     let begun = Instant::now();
     app.step("spring", "open").await;
     loop {
-        let called = called(&app).await;
+        let admitted = admitted(&app).await;
         // Each admission round admits one buyer. The first round may be due as soon as the sale
         // opens.
         let most = begun.elapsed().as_millis() / LOOK_MS + 2;
-        assert!(called <= most, "too many buyers: {called} were admitted in {:?}", begun.elapsed());
-        if called == LINE {
+        assert!(
+            admitted <= most,
+            "too many buyers: {admitted} were admitted in {:?}",
+            begun.elapsed()
+        );
+        if admitted == LINE {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "timed out; {called} of {LINE} buyers were admitted");
+        assert!(begun.elapsed() < TIMEOUT, "timed out; {admitted} of {LINE} buyers were admitted");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

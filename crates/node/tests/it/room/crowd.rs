@@ -21,7 +21,7 @@ async fn each(
     buyers: impl Iterator<Item = usize>,
     wanted: u16,
 ) -> Vec<u64> {
-    let mut wire = app.connect().await;
+    let mut connection = app.connect().await;
     let mut took = Vec::new();
     for buyer in buyers {
         let bearer = crate::app::bearer(&format!("buyer-{buyer}"));
@@ -32,8 +32,8 @@ async fn each(
             b"",
         );
         let begun = Instant::now();
-        wire.send(&request).await;
-        let reply = wire.reply(false).await.expect("an answer");
+        connection.send(&request).await;
+        let reply = connection.reply(false).await.expect("an answer");
         took.push(u64::try_from(begun.elapsed().as_micros()).expect("short"));
         assert_eq!(reply.status, wanted, "{}", reply.text());
     }

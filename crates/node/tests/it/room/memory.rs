@@ -8,11 +8,11 @@ use crate::http::request;
 /// reads of the store.
 async fn poll(app: &TestApp, buyer: &str, state: &str) -> u64 {
     const TIMES: usize = 200;
-    let (before, bearer, mut wire) = (polls(app).await, bearer(buyer), app.connect().await);
+    let (before, bearer, mut connection) = (polls(app).await, bearer(buyer), app.connect().await);
     let look = request("GET", "/v1/sales/spring/waiting-room", &[("Authorization", &bearer)], b"");
     for _ in 0..TIMES {
-        wire.send(&look).await;
-        let place = wire.reply(false).await.expect("an answer");
+        connection.send(&look).await;
+        let place = connection.reply(false).await.expect("an answer");
         assert_eq!(place.json()["state"], state, "{buyer}: {}", place.text());
     }
     polls(app).await - before

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::auto::{CrowdWithPasses, ask, open_sale, order, pass};
 use super::{announce, draw, drawn, enter, is, reported, until};
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TIMEOUT, TestApp};
 use crate::events::{next, socket};
 use crate::postgres::Cluster;
 
@@ -43,7 +43,7 @@ async fn nodes_share_a_room() {
         match draw(&nodes[0]).await["seed"].as_str() {
             Some(seed) => break seed.to_owned(),
             None => assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "timed out; expected: the first node knows of the opening"
             ),
         }
@@ -92,7 +92,7 @@ async fn press_until(app: &TestApp, (buyer, pass): (&str, &str), before: &str, w
             break;
         }
         assert!(
-            verdict == before && begun.elapsed() < PATIENCE,
+            verdict == before && begun.elapsed() < TIMEOUT,
             "attempt {tries} got {verdict}, but only {before} or {wanted} is right"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -197,7 +197,7 @@ async fn each_node_manages_its_share_of_the_waiting_buyers() {
     let begun = Instant::now();
     while !app.get("/metrics").await.text().lines().any(|line| line == "doorbuster_nodes 1000") {
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "timed out; expected: the node knows of the other nodes"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -11,7 +11,7 @@ use doorbuster_core::{IdKey, Millis};
 use doorbuster_store::{SqliteOptions, Store};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, WAITLIST};
+use super::{TIMEOUT, WAITLIST};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 use crate::money::{self, captured, now_secs, send_message};
@@ -137,7 +137,7 @@ async fn a_sale_that_closes_ends_its_waitlist_with_an_event_for_each_entry() {
     }
     let (line, begun) = ("doorbuster_waitlist_ended_total{outcome=\"closed\"} 2", Instant::now());
     while !app.get("/metrics").await.text().lines().any(|found| found == line) {
-        assert!(begun.elapsed() < PATIENCE, "{line}");
+        assert!(begun.elapsed() < TIMEOUT, "{line}");
     }
     app.is_well().await;
 }

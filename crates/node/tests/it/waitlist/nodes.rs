@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{PATIENCE, id};
+use super::{TIMEOUT, id};
 use crate::app::TestApp;
 use crate::events::{next, socket};
 use crate::money::{self, captured, send_message};
@@ -34,7 +34,7 @@ async fn all_nodes_share_one_waitlist() {
                 break id(&reply.json());
             }
             assert!(
-                reply.verdict() != "500 internal" && begun.elapsed() < PATIENCE,
+                reply.verdict() != "500 internal" && begun.elapsed() < TIMEOUT,
                 "{}",
                 reply.text()
             );
@@ -105,7 +105,7 @@ async fn pair(home: &Cluster, slots: &str) -> (TestApp, TestApp) {
             (true, false) => return (one, other),
             (false, true) => return (other, one),
             _ => {
-                assert!(begun.elapsed() < PATIENCE, "timed out; expected: one server is the leader")
+                assert!(begun.elapsed() < TIMEOUT, "timed out; expected: one server is the leader")
             }
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -120,7 +120,7 @@ async fn joined_at(app: &TestApp, buyer: &str) -> String {
         if reply.status == 201 {
             return id(&reply.json());
         }
-        assert!(reply.status < 500 && begun.elapsed() < PATIENCE, "{}", reply.text());
+        assert!(reply.status < 500 && begun.elapsed() < TIMEOUT, "{}", reply.text());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -135,7 +135,7 @@ async fn in_a_cluster_an_expired_hold_reaches_the_node_of_the_next_waiting_buyer
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
+        assert!(begun.elapsed() < TIMEOUT, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             assert_eq!(event["order"]["state"], "reserved", "{event}");
             break;
@@ -164,7 +164,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
         if reply.status == 201 {
             break id(&reply.json());
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", reply.text());
+        assert!(begun.elapsed() < TIMEOUT, "{}", reply.text());
     };
     let (b, c) = (joined_at(&here, "b").await, joined_at(&here, "c").await);
     let mut events = socket(&here, "b", "").await;
@@ -184,7 +184,7 @@ async fn in_a_cluster_a_skipped_buyer_is_notified_at_their_own_node() {
         let event = next(&mut events).await;
         // Other events arrive every second, so the wait for the next event never times out. If the
         // expected event is lost, only this limit ends the test.
-        assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
+        assert!(begun.elapsed() < TIMEOUT, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let ending = (&event["order"]["state"], &event["order"]["code"]);
             assert_eq!(ending, (&json!("refused"), &json!("limit_reached")), "{event}");
@@ -205,7 +205,7 @@ async fn in_a_cluster_a_buyer_still_waiting_at_the_end_is_notified_at_their_own_
     let begun = Instant::now();
     loop {
         let event = next(&mut events).await;
-        assert!(begun.elapsed() < PATIENCE, "b got no event about the entry: {event}");
+        assert!(begun.elapsed() < TIMEOUT, "b got no event about the entry: {event}");
         if event["order"]["id"] == *b {
             let ending = (&event["order"]["state"], &event["order"]["code"]);
             assert_eq!(ending, (&json!("refused"), &json!("ended")), "{event}");

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{PATIENCE, WAITLIST};
+use super::{TIMEOUT, WAITLIST};
 use crate::app::TestApp;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 use crate::webhooks::receiver::Receiver;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +44,7 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
                 break;
             }
             assert!(
-                begun.elapsed() < PATIENCE,
+                begun.elapsed() < TIMEOUT,
                 "timed out; buyer {at}, {buyer}, has no order: {orders}"
             );
         }
@@ -63,7 +63,7 @@ async fn a_returned_unit_is_offered_without_waiting_for_a_poll() {
         let id = app.joined(&buyer).await;
         entries.push((buyer, id));
     }
-    let begun = Watch::start();
+    let begun = Stopwatch::start();
     for (buyer, id) in entries {
         app.cancel(&held.0, &held.1).await;
         app.becomes(&buyer, &id, "reserved").await;
@@ -106,7 +106,7 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
         if reply.status == 201 {
             break super::id(&reply.json());
         }
-        assert!(begun.elapsed() < PATIENCE, "{}", reply.text());
+        assert!(begun.elapsed() < TIMEOUT, "{}", reply.text());
     };
     let received = shop
         .until(10, "one entry became a paid order", |received| {

@@ -17,7 +17,7 @@ use crate::money::now_secs;
 
 /// The longest wait for one line of an example's output. This time includes the start of Python or
 /// Node.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Invalid signatures. Some are empty, lack a comma, have several commas, or are not base64. The
 /// last one has the right form, but does not match the message.
@@ -68,7 +68,7 @@ async fn receives_every_event(official: Official, mut command: Command) {
     });
     let mut next_line = async || {
         let line_read =
-            tokio::time::timeout(PATIENCE, lines.recv()).await.expect("the example prints in time");
+            tokio::time::timeout(TIMEOUT, lines.recv()).await.expect("the example prints in time");
         line_read.expect("the example runs")
     };
     app.step("spring", "open").await;
@@ -90,9 +90,9 @@ async fn refuses_forged_messages(port: u16) {
     for forged in FORGED {
         let headers =
             [("webhook-id", "msg_1"), ("webhook-timestamp", &time), ("webhook-signature", forged)];
-        let mut wire = Connection::connect(([127, 0, 0, 1], port).into()).await;
-        wire.send(&request("POST", "/", &headers, b"{}")).await;
-        assert_eq!(wire.head().await.status, 401, "{forged}");
+        let mut connection = Connection::connect(([127, 0, 0, 1], port).into()).await;
+        connection.send(&request("POST", "/", &headers, b"{}")).await;
+        assert_eq!(connection.head().await.status, 401, "{forged}");
     }
 }
 

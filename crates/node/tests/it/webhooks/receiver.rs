@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::money::{now_secs, signature};
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The answer to a request.
 #[derive(Clone, Debug)]
@@ -168,7 +168,7 @@ impl Receiver {
         what: &str,
         holds: impl Fn(&[ReceivedRequest]) -> bool,
     ) -> Vec<ReceivedRequest> {
-        let begun = Watch::start();
+        let begun = Stopwatch::start();
         loop {
             let received = self.received();
             if holds(&received) {
@@ -250,7 +250,7 @@ async fn write_slowly(
     pause: Duration,
     state: &ReceiverState,
 ) -> bool {
-    let (begun, piece, mut bytes) = (Watch::start(), vec![b'x'; piece], 0);
+    let (begun, piece, mut bytes) = (Stopwatch::start(), vec![b'x'; piece], 0);
     while bytes < length && stream.write_all(&piece).await.is_ok() {
         bytes += piece.len();
         if !pause.is_zero() {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use doorbuster_core::slot::{
     ApplyOutcome, GrantTerms, RecallOutcome, Slot, SlotView, TicketAnswer, TicketRequest,
 };
-use doorbuster_core::{Delivery, Epoch, FeedRow, GrantId, IdKey, RecallId, Token};
+use doorbuster_core::{Epoch, FeedRow, GrantId, IdKey, QueuedTicket, RecallId, Token};
 use doorbuster_slots::{DeliveryRef, SlotError, Slots};
 
 use super::SLOT;
@@ -35,8 +35,8 @@ pub(super) enum Answer {
     Ticket(TicketAnswer),
     /// The ticket, or `None` if the call would wait. While other threads may add or take a ticket,
     /// `None` says nothing about the queue.
-    Taken(Option<Delivery>),
-    All(Vec<Delivery>),
+    Taken(Option<QueuedTicket>),
+    All(Vec<QueuedTicket>),
     ApplyOutcome(ApplyOutcome),
     RecallOutcome(RecallOutcome),
     Seen(Option<SlotView>),

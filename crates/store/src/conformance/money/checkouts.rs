@@ -44,13 +44,13 @@ async fn cancel(fixture: &Fixture, order: &Order) -> ChangeOutcome {
         .expect("writes")
 }
 
-fn put_off(order: &Order, session: &str, ms: i64, no_answer: bool) -> CheckoutDeferral {
-    CheckoutDeferral { order: order.id, session: session.to_owned(), ms, no_answer }
+fn put_off(order: &Order, session: &str, ms: i64, unanswered: bool) -> CheckoutDeferral {
+    CheckoutDeferral { order: order.id, session: session.to_owned(), ms, unanswered }
 }
 
 /// Records that the provider gave no answer. Returns whether this session is the order's open
 /// checkout.
-async fn record_no_answer(fixture: &Fixture, order: &Order, session: &str) -> bool {
+async fn record_unanswered(fixture: &Fixture, order: &Order, session: &str) -> bool {
     fixture.store.defer_checkouts(vec![put_off(order, session, 300, true)]).await.expect("writes")
         == 1
 }
@@ -158,7 +158,7 @@ pub async fn expiry_waits_for_the_provider(fixture: Fixture) {
     assert_eq!(expire(&fixture).await, [answered.id]);
     fixture.clock.advance(PROVIDER_GRACE_MS);
     assert_eq!(expire(&fixture).await, [], "the order must not expire before a query was sent");
-    assert!(record_no_answer(&fixture, silent, "silent").await);
+    assert!(record_unanswered(&fixture, silent, "silent").await);
     fixture.clock.advance(PROVIDER_GRACE_MS - 1);
     assert_eq!(expire(&fixture).await, []);
     fixture.clock.advance(1);
@@ -179,16 +179,16 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     let order = fixture.reserve(&grant, 1, "anna", 2).await;
     keep(&fixture, &order, "one").await;
     assert_eq!(next_due(&fixture).await, Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
-    assert!(record_no_answer(&fixture, &order, "one").await);
+    assert!(record_unanswered(&fixture, &order, "one").await);
     assert_eq!(asked_at(&fixture, &order).await, None, "a query before `pay_by` must not count");
     fixture.clock.advance(300);
     assert_eq!(to_close(&fixture).await, [""; 0], "the checkout must not be due yet");
     fixture.clock.advance(HOLD_MS);
-    assert!(!record_no_answer(&fixture, &order, "two").await, "another session must not count");
+    assert!(!record_unanswered(&fixture, &order, "two").await, "another session must not count");
     assert_eq!(asked_at(&fixture, &order).await, None);
     let first = fixture.clock.now();
     for _ in 0..3 {
-        assert!(record_no_answer(&fixture, &order, "one").await);
+        assert!(record_unanswered(&fixture, &order, "one").await);
         assert_eq!(asked_at(&fixture, &order).await, Some(first), "the first query must count");
         assert_eq!(to_close(&fixture).await, [""; 0], "each query must postpone the next query");
         assert_eq!(next_due(&fixture).await, Some(first.plus(PROVIDER_GRACE_MS)));
@@ -206,7 +206,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!((asked_at(&fixture, &order).await, to_close(&fixture).await.len()), (None, 0));
     assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     fixture.clock.advance(5_000 + PROVIDER_CHECK_WITHIN_MS - 10);
-    assert!(record_no_answer(&fixture, &order, "one").await);
+    assert!(record_unanswered(&fixture, &order, "one").await);
     assert_eq!(
         next_due(&fixture).await,
         Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
@@ -219,7 +219,7 @@ pub async fn an_unanswered_check_starts_the_grace(fixture: Fixture) {
     assert_eq!(next_due(&fixture).await, Some(pay_by));
     keep(&fixture, &order, "two").await;
     assert_eq!(asked_at(&fixture, &order).await, None);
-    assert!(!record_no_answer(&fixture, &order, "one").await, "a closed session must not count");
+    assert!(!record_unanswered(&fixture, &order, "one").await, "a closed session must not count");
     assert_eq!(next_due(&fixture).await, Some(pay_by.plus(PROVIDER_CHECK_WITHIN_MS)));
     fixture.clock.advance(9);
     assert_eq!(expire(&fixture).await, []);
@@ -254,7 +254,7 @@ pub async fn a_page_of_checkouts_is_postponed(fixture: Fixture) {
         order: none,
         session: "session-2".to_owned(),
         ms: 1,
-        no_answer: true,
+        unanswered: true,
     });
     assert_eq!(
         fixture.store.defer_checkouts(all).await.expect("writes"),
@@ -308,7 +308,7 @@ pub async fn checkouts_of_ended_orders_must_be_closed(fixture: Fixture) {
     due.sort();
     assert_eq!(due, ["session-1", "session-2"]);
     let put_off =
-        async |order: &Order, session: &str| record_no_answer(&fixture, order, session).await;
+        async |order: &Order, session: &str| record_unanswered(&fixture, order, session).await;
     assert!(put_off(&orders[1], "session-2").await);
     assert!(!put_off(&orders[1], "session-1").await);
     assert_eq!(to_close(&fixture).await, ["session-1"]);

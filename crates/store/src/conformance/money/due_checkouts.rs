@@ -66,7 +66,7 @@ pub async fn many_due_checkouts_are_read_in_turn(fixture: Fixture) {
             order: order.id,
             session: checkout.session.clone(),
             ms: 60_000,
-            no_answer: false,
+            unanswered: false,
         };
         let deferrals: Vec<_> = page.iter().map(deferral).collect();
         for some in deferrals.chunks(DEFER_AT_ONCE) {

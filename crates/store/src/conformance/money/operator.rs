@@ -25,10 +25,10 @@ pub async fn a_manual_refund_makes_the_provider_check_due_at_once(fixture: Fixtu
         .await
         .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
-    let note = async |news| {
+    let note = async |update| {
         fixture
             .store
-            .apply_refund_update(id.clone(), news)
+            .apply_refund_update(id.clone(), update)
             .await
             .expect("writes")
             .expect("a refund")
@@ -88,10 +88,10 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
         .await
         .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
-    let note = async |news| {
+    let note = async |update| {
         fixture
             .store
-            .apply_refund_update(id.clone(), news)
+            .apply_refund_update(id.clone(), update)
             .await
             .expect("writes")
             .expect("a refund")
@@ -137,10 +137,10 @@ pub async fn an_answer_older_than_a_message_is_ignored(fixture: Fixture) {
         .await
         .expect("writes");
     let due = async || fixture.store.refunds_due(9).await.expect("reads").pop();
-    let answer = async |requested: &Refund, news| {
+    let answer = async |requested: &Refund, update| {
         fixture
             .store
-            .answer_refund(requested.clone(), news)
+            .answer_refund(requested.clone(), update)
             .await
             .expect("writes")
             .expect("a refund")
@@ -203,10 +203,10 @@ pub async fn a_late_acceptance_revives_a_failed_refund(fixture: Fixture) {
         .await
         .expect("writes");
     let id = refunds(&fixture, for_payment(&order)).await.remove(0).id;
-    let note = async |news| {
+    let note = async |update| {
         fixture
             .store
-            .apply_refund_update(id.clone(), news)
+            .apply_refund_update(id.clone(), update)
             .await
             .expect("writes")
             .expect("a refund")

@@ -4,7 +4,7 @@ use doorbuster_core::{ItemId, Order, TicketId};
 
 use crate::events;
 use crate::postgres::row_cache::RowCache;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::{Query, value};
 
@@ -62,7 +62,7 @@ fn order_numbers(cache: &RowCache, event: &Event) -> Option<(i64, i64)> {
         }
         Subject::Ticket { .. } | Subject::Item(_) | Subject::Sale(_) => return None,
     };
-    Some((int(order.grant.0), int(order.n.0)))
+    Some((to_i64(order.grant.0), to_i64(order.n.0)))
 }
 
 fn item(event: &Event) -> Option<ItemId> {

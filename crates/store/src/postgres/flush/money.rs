@@ -5,7 +5,7 @@ use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
 use crate::postgres::row_cache::{CachedRow, RowCache};
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::{Query, value};
 
@@ -51,8 +51,8 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
             value(p.money.minor),
             value(p.money.currency.clone()),
             value(p.at.0),
-            value(named.map(|parts| int(parts.grant.0))),
-            value(named.map(|parts| int(parts.n.0))),
+            value(named.map(|parts| to_i64(parts.grant.0))),
+            value(named.map(|parts| to_i64(parts.n.0))),
         ];
         queries.push(Query { sql: if read.is_some() { update } else { insert }, values });
     }
@@ -109,7 +109,7 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     let number = |column: &dyn Fn(&Order) -> i64| {
         value(rows.iter().map(|(_, o)| column(o)).collect::<Vec<_>>())
     };
-    let (grants, numbers) = (|o: &Order| int(o.grant.0), |o: &Order| int(o.n.0));
+    let (grants, numbers) = (|o: &Order| to_i64(o.grant.0), |o: &Order| to_i64(o.n.0));
     let sql = "INSERT INTO checkout (grant_id, n, order_id, provider, session, url, expires_at,
                open, at, asked_at, due)
          SELECT t.grant_id, t.n, t.order_id, t.provider, t.session, t.url, t.expires_at, t.open,
@@ -158,7 +158,8 @@ fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     };
     for order in cache.changed.iter().filter_map(|id| cache.orders.get(id)).filter(may_have_one) {
         let sql = "UPDATE checkout SET due = $3 WHERE grant_id = $1 AND n = $2 AND open";
-        let values = vec![value(int(order.grant.0)), value(int(order.n.0)), value(due_at(order))];
+        let values =
+            vec![value(to_i64(order.grant.0)), value(to_i64(order.n.0)), value(due_at(order))];
         queries.push(Query { sql, values });
     }
 }
@@ -171,8 +172,8 @@ impl Query {
                    $3::bigint[]) AS t (grant_id, n, due)
              WHERE checkout.grant_id = t.grant_id AND checkout.n = t.n AND checkout.open";
         let values = vec![
-            value(later.iter().map(|(grant, ..)| int(grant.0)).collect::<Vec<_>>()),
-            value(later.iter().map(|(_, n, _)| int(n.0)).collect::<Vec<_>>()),
+            value(later.iter().map(|(grant, ..)| to_i64(grant.0)).collect::<Vec<_>>()),
+            value(later.iter().map(|(_, n, _)| to_i64(n.0)).collect::<Vec<_>>()),
             value(later.iter().map(|(.., due)| due.0).collect::<Vec<_>>()),
         ];
         Self { sql, values }

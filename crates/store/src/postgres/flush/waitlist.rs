@@ -3,7 +3,7 @@
 use doorbuster_core::WaitlistEntry;
 
 use crate::postgres::row_cache::RowCache;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 use super::{Query, value};
 
@@ -23,7 +23,7 @@ pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
              WHERE waitlist.item_id = t.item_id AND waitlist.n = t.n";
         let values = vec![
             value(ended.iter().map(|p| p.item.0).collect::<Vec<_>>()),
-            value(ended.iter().map(|p| int(p.n.0)).collect::<Vec<_>>()),
+            value(ended.iter().map(|p| to_i64(p.n.0)).collect::<Vec<_>>()),
             value(ended.iter().map(|p| p.state.as_str()).collect::<Vec<_>>()),
             value(ended.iter().map(|p| p.ended_at.map(|t| t.0)).collect::<Vec<_>>()),
         ];
@@ -36,7 +36,7 @@ pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
              $6::text[], $7::bigint[], $8::bigint[])";
         let values = vec![
             value(new.iter().map(|p| p.item.0).collect::<Vec<_>>()),
-            value(new.iter().map(|p| int(p.n.0)).collect::<Vec<_>>()),
+            value(new.iter().map(|p| to_i64(p.n.0)).collect::<Vec<_>>()),
             value(new.iter().map(|p| p.id.to_string()).collect::<Vec<_>>()),
             value(new.iter().map(|p| p.buyer.as_str().to_owned()).collect::<Vec<_>>()),
             value(new.iter().map(|p| p.key.as_str().to_owned()).collect::<Vec<_>>()),

@@ -9,7 +9,7 @@ use super::{Changes, Poller, resolved};
 use crate::failure::Done;
 use crate::limits::PG_POLL_ROWS;
 use crate::rows;
-use crate::sql::int;
+use crate::sql::to_i64;
 
 impl Poller {
     /// Reads verdicts, starting with the rows in `page`. If a verdict names an order, the caller
@@ -49,8 +49,10 @@ impl Poller {
     ) -> Done<()> {
         for (ticket, id) in named {
             let Some(parts) = id.parts() else { continue };
-            let row =
-                self.client.query_opt(&self.order, &[&int(parts.grant.0), &int(parts.n.0)]).await?;
+            let row = self
+                .client
+                .query_opt(&self.order, &[&to_i64(parts.grant.0), &to_i64(parts.n.0)])
+                .await?;
             let order = row.as_ref().map(|row| rows::order(row.into())).transpose()?;
             let order = order.filter(|order| order.id == id);
             seen.verdicts.extend(resolved(ticket, Verdict::Order(id), order));

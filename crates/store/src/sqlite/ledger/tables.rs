@@ -12,8 +12,8 @@ use rusqlite::params;
 use super::super::{checkouts, events, feed, money, orders, waitlist};
 use super::SqliteLedger;
 use crate::failure::{Done, Failure};
-use crate::sql::int;
-use crate::{reads, rows};
+use crate::sql::to_i64;
+use crate::{queries, rows};
 
 impl Ledger for SqliteLedger<'_> {
     type Error = Failure;
@@ -22,7 +22,7 @@ impl Ledger for SqliteLedger<'_> {
         if let Some(copy) = self.cache.item(item) {
             return Ok(Some(copy.clone()));
         }
-        let found = self.sql.one(reads::ITEM.sqlite, params![item.0], rows::item)?;
+        let found = self.sql.one(queries::ITEM.sqlite, params![item.0], rows::item)?;
         Ok(found.map(|row| self.cache.cache_item(row)))
     }
 
@@ -34,7 +34,7 @@ impl Ledger for SqliteLedger<'_> {
 
     fn on_sale(&mut self, item: ItemId) -> Done<bool> {
         let phase =
-            self.sql.one(reads::ON_SALE.sqlite, params![item.0], |row| row.get::<bool>(0))?;
+            self.sql.one(queries::ON_SALE.sqlite, params![item.0], |row| row.get::<bool>(0))?;
         Ok(phase.unwrap_or(false))
     }
 
@@ -48,7 +48,7 @@ impl Ledger for SqliteLedger<'_> {
         }
         let found = self.sql.one(
             concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE id = ?1"),
-            params![int(grant.0)],
+            params![to_i64(grant.0)],
             rows::grant,
         )?;
         Ok(found.map(|row| self.cache.cache_grant(row)))
@@ -57,7 +57,7 @@ impl Ledger for SqliteLedger<'_> {
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
         self.flush()?;
         let found = self.sql.one(
-            reads::OPEN_GRANT.sqlite,
+            queries::OPEN_GRANT.sqlite,
             params![slot.item.0, slot.index],
             rows::grant,
         )?;
@@ -66,18 +66,18 @@ impl Ledger for SqliteLedger<'_> {
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
         self.flush()?;
-        self.sql.all(reads::OPEN_GRANTS.sqlite, params![item.0], rows::grant)
+        self.sql.all(queries::OPEN_GRANTS.sqlite, params![item.0], rows::grant)
     }
 
     fn in_slots(&mut self, item: ItemId) -> Done<u64> {
         self.flush()?;
-        waitlist::in_slots(&mut self.sql, item)
+        waitlist::unsettled_units(&mut self.sql, item)
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
         self.flush()?;
         let last =
-            self.sql.one(reads::LAST_EPOCH.sqlite, params![slot.item.0, slot.index], |row| {
+            self.sql.one(queries::LAST_EPOCH.sqlite, params![slot.item.0, slot.index], |row| {
                 row.get::<i64>(0)
             })?;
         Ok(Epoch(last.unwrap_or(0).cast_unsigned()))
@@ -98,11 +98,11 @@ impl Ledger for SqliteLedger<'_> {
             let (grant, n, verdict) = (order.grant, Some(order.n), Verdict::Reserved);
             return Ok(Some(Resolution { ticket: order.id, grant, n, verdict }));
         }
-        self.sql.one(reads::RESOLUTION.sqlite, params![ticket.text().as_str()], rows::resolution)
+        self.sql.one(queries::RESOLUTION.sqlite, params![ticket.text().as_str()], rows::resolution)
     }
 
     fn ticket_of(&mut self, grant: GrantId, n: TicketN) -> Done<Option<TicketId>> {
-        self.sql.one(reads::TICKET_OF.sqlite, params![int(grant.0), int(n.0)], |row| {
+        self.sql.one(queries::TICKET_OF.sqlite, params![to_i64(grant.0), to_i64(n.0)], |row| {
             rows::ticket(row, 0)
         })
     }
@@ -115,8 +115,8 @@ impl Ledger for SqliteLedger<'_> {
              ?4, ?5)",
             params![
                 resolution.ticket.text().as_str(),
-                int(resolution.grant.0),
-                resolution.n.map(|n| int(n.0)),
+                to_i64(resolution.grant.0),
+                resolution.n.map(|n| to_i64(n.0)),
                 verdict,
                 order.as_ref().map(|id| id.as_str())
             ],
@@ -133,7 +133,7 @@ impl Ledger for SqliteLedger<'_> {
         if quotas.used.is_empty() {
             return Ok(None); // the buyer's first order inserts a quota row that stays
         }
-        self.sql.one(reads::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
+        self.sql.one(queries::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
@@ -161,8 +161,8 @@ impl Ledger for SqliteLedger<'_> {
                 order.item.0,
                 order.units.get(),
                 order.state.as_str(),
-                int(order.grant.0),
-                int(order.n.0),
+                to_i64(order.grant.0),
+                to_i64(order.n.0),
                 order.reserved_at.0,
                 order.pay_by.0,
                 order.paid_at.map(|t| t.0),
@@ -178,8 +178,8 @@ impl Ledger for SqliteLedger<'_> {
             "UPDATE orders SET state = ?3, pay_by = ?4, paid_at = ?5, ended_at = ?6 WHERE grant_id \
              = ?1 AND n = ?2",
             params![
-                int(order.grant.0),
-                int(order.n.0),
+                to_i64(order.grant.0),
+                to_i64(order.n.0),
                 order.state.as_str(),
                 order.pay_by.0,
                 order.paid_at.map(|t| t.0),
@@ -196,8 +196,9 @@ impl Ledger for SqliteLedger<'_> {
         if used.is_some() || quotas.all {
             return Ok(used.unwrap_or(0));
         }
-        let used =
-            self.sql.one(reads::QUOTA.sqlite, params![buyer.as_str(), item.0], |row| row.get(0))?;
+        let used = self
+            .sql
+            .one(queries::QUOTA.sqlite, params![buyer.as_str(), item.0], |row| row.get(0))?;
         Ok(used.unwrap_or(0))
     }
 
@@ -230,7 +231,7 @@ impl Ledger for SqliteLedger<'_> {
     fn waitlist(&mut self, item: ItemId) -> Done<Option<Grant>> {
         self.flush()?;
         let found = self.sql.one(
-            reads::WAITLIST.sqlite,
+            queries::WAITLIST.sqlite,
             params![item.0, SlotKey::WAITLIST],
             rows::grant,
         )?;

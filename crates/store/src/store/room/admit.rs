@@ -9,7 +9,7 @@ use crate::contract::{
     WaitingRoomView,
 };
 use crate::failure::Done;
-use crate::sql::{Statement, dialects, int, statement, values};
+use crate::sql::{Statement, dialects, statement, to_i64, values};
 use crate::transaction::Transaction;
 
 use super::{ROOM, STOCK, columns, put_progress, room, stock, visitor};
@@ -22,15 +22,15 @@ const NEXT_DRAWN: Statement = dialects!(
 const PUT_CALLED_LOT: Statement =
     statement("UPDATE waiting_room SET called_lot = $3 WHERE sale_id = $1 AND item_id = $2");
 const NEXT_RANKS: Statement = statement(visitors!("rank > $3 AND rank <= $4 ORDER BY rank"));
-const PUT_CALL: &str = "UPDATE waiting_room_visitor SET rank = ?4, called_at = ?5,
+const PUT_ADMISSION: &str = "UPDATE waiting_room_visitor SET rank = ?4, called_at = ?5,
      admitted_until = ?6 WHERE sale_id = ?1 AND item_id = ?2 AND buyer = ?3";
-const PUT_CALLS: &str = "UPDATE waiting_room_visitor p SET rank = t.rank, called_at = $5,
+const PUT_ADMISSIONS: &str = "UPDATE waiting_room_visitor p SET rank = t.rank, called_at = $5,
      admitted_until = t.until FROM unnest($3::text[], $4::bigint[], $6::bigint[])
      AS t (buyer, rank, until) WHERE p.sale_id = $1 AND p.item_id = $2 AND p.buyer = t.buyer";
 const IS_OPEN: Statement = statement("SELECT phase = 'open' FROM sale WHERE id = $1");
 
 /// Admits as many visitors as the supply allows.
-pub(super) fn call(
+pub(super) fn admit_visitors(
     tx: &mut Transaction<'_, '_>,
     admissions: &RoomAdmissions,
     for_ms: i64,
@@ -38,17 +38,17 @@ pub(super) fn call(
     let RoomAdmissions { seen: WaitingRoomView { room: before, shop }, most } = admissions;
     let (key, (sale, item)) = (&before.key, columns(&before.key));
     let found = tx.one(ROOM, &values![sale, item], room)?;
-    let Some(mut room) = found.filter(|room| room.line.called == before.line.called) else {
+    let Some(mut room) = found.filter(|room| room.line.admitted == before.line.admitted) else {
         return Ok(Vec::new());
     };
     let (free, _) =
         tx.one(STOCK, &values![sale, item], |row| stock(row, 0))?.unwrap_or((Some(0), 1));
     let count = RoomSupply { free, ..*shop }.admissions(&room.line, *most);
-    call_next(tx, key, &mut room, count, for_ms)
+    admit_next(tx, key, &mut room, count, for_ms)
 }
 
 /// Admits the visitors with the next `count` ranks. The room's row must be locked.
-fn call_next(
+fn admit_next(
     tx: &mut Transaction<'_, '_>,
     key: &RoomKey,
     room: &mut WaitingRoom,
@@ -61,48 +61,49 @@ fn call_next(
         return Ok(Vec::new());
     }
     let drawn = room.line.participants.unwrap_or(0).clamp(before, after);
-    let mut called = tx.all(NEXT_DRAWN, &values![sale, item, drawn - before], visitor)?;
-    if let Some(last) = called.last().and_then(|last| last.lot) {
+    let mut admitted = tx.all(NEXT_DRAWN, &values![sale, item, drawn - before], visitor)?;
+    if let Some(last) = admitted.last().and_then(|last| last.lot) {
         tx.run(PUT_CALLED_LOT, &values![sale, item, last.bytes()])?;
     }
-    called.extend(tx.all(NEXT_RANKS, &values![sale, item, drawn, after], visitor)?);
+    admitted.extend(tx.all(NEXT_RANKS, &values![sale, item, drawn, after], visitor)?);
     let until = tx.now().plus(first_turn_ms(for_ms, room.line.waiting() > 0));
-    let mut calls = Vec::with_capacity(called.len());
-    for (visitor, rank) in called.iter_mut().zip(before + 1..) {
-        let until = visitor.queue_position(None).call_until(until);
+    let mut admissions = Vec::with_capacity(admitted.len());
+    for (visitor, rank) in admitted.iter_mut().zip(before + 1..) {
+        let until = visitor.queue_position(None).admission_end(until);
         (visitor.rank, visitor.until) = (Some(rank), Some(until));
-        calls.push((&visitor.buyer, rank, until));
+        admissions.push((&visitor.buyer, rank, until));
     }
-    put_calls(tx, key, &calls)?;
+    put_admissions(tx, key, &admissions)?;
     put_progress(tx, key, &room.line)?;
-    Ok(called)
+    Ok(admitted)
 }
 
-fn put_calls(
+fn put_admissions(
     tx: &mut Transaction<'_, '_>,
     key: &RoomKey,
-    calls: &[(&BuyerId, u64, Millis)],
+    admissions: &[(&BuyerId, u64, Millis)],
 ) -> Done<()> {
     let (sale, ItemId(item)) = columns(key);
     match tx {
         Transaction::Sqlite(ledger) => {
-            for (buyer, rank, until) in calls {
-                let params = params![sale, item, buyer.as_str(), int(*rank), ledger.now.0, until.0];
-                ledger.sql.run(PUT_CALL, params)?;
+            for (buyer, rank, until) in admissions {
+                let params =
+                    params![sale, item, buyer.as_str(), to_i64(*rank), ledger.now.0, until.0];
+                ledger.sql.run(PUT_ADMISSION, params)?;
             }
         }
         Transaction::Postgres(ledger) => {
-            let buyers: Vec<&str> = calls.iter().map(|(buyer, ..)| buyer.as_str()).collect();
-            let ranks: Vec<i64> = calls.iter().map(|(_, rank, _)| int(*rank)).collect();
-            let ends: Vec<i64> = calls.iter().map(|(.., until)| until.0).collect();
-            ledger.run(PUT_CALLS, &[&sale, &item, &buyers, &ranks, &ledger.now.0, &ends])?;
+            let buyers: Vec<&str> = admissions.iter().map(|(buyer, ..)| buyer.as_str()).collect();
+            let ranks: Vec<i64> = admissions.iter().map(|(_, rank, _)| to_i64(*rank)).collect();
+            let ends: Vec<i64> = admissions.iter().map(|(.., until)| until.0).collect();
+            ledger.run(PUT_ADMISSIONS, &[&sale, &item, &buyers, &ranks, &ledger.now.0, &ends])?;
         }
     }
     Ok(())
 }
 
 /// Admits `visitors` further visitors, even if the supply is smaller.
-pub(super) fn call_more(
+pub(super) fn admit_beyond_supply(
     tx: &mut Transaction<'_, '_>,
     key: &RoomKey,
     visitors: u64,
@@ -115,9 +116,9 @@ pub(super) fn call_more(
     let Some(mut room) = found.filter(|room| is_open && room.line.participants.is_some()) else {
         return Ok(None);
     };
-    let before = room.line.called;
-    call_next(tx, key, &mut room, visitors, for_ms)?;
-    let admitted = room.line.called - before;
+    let before = room.line.admitted;
+    admit_next(tx, key, &mut room, visitors, for_ms)?;
+    let admitted = room.line.admitted - before;
     if admitted > 0 {
         let mut changes = vec![FieldChange::set("/admitted", admitted)];
         changes.extend(room.item_name.as_deref().map(|item| FieldChange::set("/item", item)));

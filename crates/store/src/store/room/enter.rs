@@ -9,7 +9,7 @@ use doorbuster_core::{BuyerId, ItemId};
 
 use crate::contract::{EnterOutcome, RoomKey, RoomVisitor, WaitingRoom};
 use crate::failure::Done;
-use crate::sql::{Statement, int, statement, values};
+use crate::sql::{Statement, statement, to_i64, values};
 use crate::transaction::Transaction;
 
 use super::{ROOM, VISITORS, columns, names, put_progress, put_until, room, visitor};
@@ -72,7 +72,7 @@ pub(super) fn enter(
     let (mut entered, mut new) = (Vec::with_capacity(buyers.len()), Vec::new());
     for buyer in buyers {
         if let Some(known) = known.get_mut(buyer) {
-            match known.queue_position(None).enter_again(&room.line, tx.now()) {
+            match known.queue_position(None).reentry_outcome(&room.line, tx.now()) {
                 ReentryOutcome::Unchanged => {
                     entered.push(EnterOutcome::Known(known.clone()));
                     continue;
@@ -112,7 +112,7 @@ fn insert_visitors(tx: &mut Transaction<'_, '_>, key: &RoomKey, new: &[RoomVisit
         Transaction::Sqlite(ledger) => {
             for RoomVisitor { buyer, lot, rank, .. } in new {
                 let (lot, now) = (lot.as_ref().map(DrawLot::bytes), ledger.now.0);
-                let params = params![sale, item, buyer.as_str(), lot, now, rank.map(int)];
+                let params = params![sale, item, buyer.as_str(), lot, now, rank.map(to_i64)];
                 ledger.sql.run(INSERT_VISITOR, params)?;
             }
         }
@@ -120,7 +120,7 @@ fn insert_visitors(tx: &mut Transaction<'_, '_>, key: &RoomKey, new: &[RoomVisit
             let buyers: Vec<&str> = new.iter().map(|visitor| visitor.buyer.as_str()).collect();
             let lots: Vec<Option<&[u8]>> =
                 new.iter().map(|v| v.lot.as_ref().map(|lot| lot.bytes().as_slice())).collect();
-            let ranks: Vec<Option<i64>> = new.iter().map(|v| v.rank.map(int)).collect();
+            let ranks: Vec<Option<i64>> = new.iter().map(|v| v.rank.map(to_i64)).collect();
             let now = ledger.now.0;
             ledger.run(INSERT_VISITORS, &[&sale, &item, &buyers, &lots, &now, &ranks])?;
         }

@@ -3,8 +3,9 @@
 use doorbuster_core::event::{Actor, Attribution};
 use doorbuster_core::limits::REFUND_TRIES_MAX;
 use doorbuster_core::money::{
-    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, apply_refund_update,
-    capture, close_checkout, keep_checkout, record_unanswered_check, retry_refund, settle_refund,
+    self, Capture, Checkout, Money, PaymentId, RefundId, RefundUpdate, apply_refund_message,
+    apply_refund_update, capture, close_checkout, keep_checkout, record_unanswered_check,
+    retry_refund,
 };
 use doorbuster_core::order;
 use doorbuster_core::{Ledger, Millis, Ticket, TicketId};
@@ -24,10 +25,10 @@ pub enum Op {
     Extend(i64),
     Checkout(u8),
     CloseCheckout(u8),
-    CheckoutDeferral { n: u8, no_answer: bool },
+    CheckoutDeferral { n: u8, unanswered: bool },
     Refund(u8, RefundUpdate),
     GiveUpRefund(u8),
-    SettleRefund { event: u8, payment: u8, news: RefundUpdate },
+    SettleRefund { event: u8, payment: u8, update: RefundUpdate },
     RetryRefund(u8),
 }
 
@@ -40,7 +41,7 @@ pub enum How {
     Order,
 }
 
-fn news() -> impl Strategy<Value = RefundUpdate> {
+fn update() -> impl Strategy<Value = RefundUpdate> {
     prop_oneof![
         Just(RefundUpdate::Accepted { again_ms: 30 }),
         Just(RefundUpdate::Settled),
@@ -71,11 +72,11 @@ pub fn ops() -> impl Strategy<Value = (Index, Op)> {
         4 => (0..3_u8).prop_map(Op::Checkout),
         2 => (0..3_u8).prop_map(Op::CloseCheckout),
         3 => (0..3_u8, prop::bool::weighted(0.8))
-            .prop_map(|(n, no_answer)| Op::CheckoutDeferral { n, no_answer }),
-        2 => (payment(), news()).prop_map(|(payment, news)| Op::Refund(payment, news)),
+            .prop_map(|(n, unanswered)| Op::CheckoutDeferral { n, unanswered }),
+        2 => (payment(), update()).prop_map(|(payment, update)| Op::Refund(payment, update)),
         1 => payment().prop_map(Op::GiveUpRefund),
-        1 => (event(), payment(), news())
-            .prop_map(|(event, payment, news)| Op::SettleRefund { event, payment, news }),
+        1 => (event(), payment(), update())
+            .prop_map(|(event, payment, update)| Op::SettleRefund { event, payment, update }),
         1 => payment().prop_map(Op::RetryRefund),
     ];
     (any::<Index>(), op)
@@ -146,15 +147,15 @@ pub fn by_the_rules<L: Ledger>(
         }
         Op::Checkout(n) => text(keep_checkout(ledger, &session(id, *n, now))?),
         Op::CloseCheckout(n) => text(close_checkout(ledger, &id, &session(id, *n, now).session)?),
-        Op::CheckoutDeferral { n, no_answer: true } => {
+        Op::CheckoutDeferral { n, unanswered: true } => {
             text(record_unanswered_check(ledger, &id, &session(id, *n, now).session, now)?)
         }
-        Op::CheckoutDeferral { n, no_answer: false } => {
+        Op::CheckoutDeferral { n, unanswered: false } => {
             let kept = ledger.checkout(&id)?.filter(|kept| kept.open);
             text(kept.is_some_and(|kept| kept.session == session(id, *n, now).session))
         }
-        Op::Refund(payment, news) => {
-            text(apply_refund_update(ledger, &refund(*payment), news, now)?)
+        Op::Refund(payment, update) => {
+            text(apply_refund_update(ledger, &refund(*payment), update, now)?)
         }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
@@ -168,12 +169,12 @@ pub fn by_the_rules<L: Ledger>(
             }
             text(last)
         }
-        Op::SettleRefund { event, payment, news } => text(settle_refund(
+        Op::SettleRefund { event, payment, update } => text(apply_refund_message(
             ledger,
             PROVIDER,
             &format!("evt_{event}"),
             &refund(*payment),
-            news,
+            update,
             now,
         )?),
         Op::RetryRefund(payment) => text(retry_refund(ledger, &refund(*payment), now)?),
@@ -198,17 +199,17 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
         Op::CloseCheckout(n) => {
             text(store.close_checkout(id, session(id, n, now).session).await.expect("writes"))
         }
-        Op::CheckoutDeferral { n, no_answer } => {
+        Op::CheckoutDeferral { n, unanswered } => {
             let it = CheckoutDeferral {
                 order: id,
                 session: session(id, n, now).session,
                 ms: 50,
-                no_answer,
+                unanswered,
             };
             text(store.defer_checkouts(vec![it]).await.expect("writes") == 1)
         }
-        Op::Refund(payment, news) => {
-            text(store.apply_refund_update(refund(payment), news).await.expect("writes"))
+        Op::Refund(payment, update) => {
+            text(store.apply_refund_update(refund(payment), update).await.expect("writes"))
         }
         Op::GiveUpRefund(payment) => {
             let mut last = None;
@@ -218,9 +219,14 @@ pub async fn by_the_store(store: &Store, op: &Op, ticket: &Ticket, now: Millis) 
             }
             text(last)
         }
-        Op::SettleRefund { event, payment, news } => {
+        Op::SettleRefund { event, payment, update } => {
             let (provider, event) = (PROVIDER.to_owned(), format!("evt_{event}"));
-            text(store.settle_refund(provider, event, refund(payment), news).await.expect("writes"))
+            text(
+                store
+                    .settle_refund(provider, event, refund(payment), update)
+                    .await
+                    .expect("writes"),
+            )
         }
         Op::RetryRefund(payment) => {
             text(store.retry_refund(refund(payment)).await.expect("writes"))

@@ -124,7 +124,7 @@ async fn counts_include_only_published_orders_and_digests() {
 async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (a, b, _) = two().await;
     let grant = a.slot(1_000, 500, 1).await;
-    a.store.set_refreshes_apart(Duration::from_millis(100));
+    a.store.set_refresh_interval(Duration::from_millis(100));
     let batch = async |first: u64| {
         let tickets: Vec<_> = (first..first + 20)
             .map(|n| a.ticket(&grant, n, &format!("buyer-{n}"), "k", 1))

@@ -30,7 +30,7 @@ async fn nodes_together_take_no_more_of_a_limit_than_its_burst() {
                 let mut calls: Vec<(u64, LimitCall)> =
                     (0..3).map(|key| (u64::MAX - key, call(1, 20))).collect();
                 calls.rotate_left(n % 3);
-                let answers = store.take_limits(calls.clone()).await.expect("writes");
+                let answers = store.apply_limit_calls(calls.clone()).await.expect("writes");
                 for ((key, _), LimitAnswer { granted_us, .. }) in calls.iter().zip(answers) {
                     granted[(u64::MAX - key) as usize] += granted_us / 60_000_000;
                 }
@@ -50,7 +50,7 @@ async fn nodes_together_take_no_more_of_a_limit_than_its_burst() {
 #[tokio::test]
 async fn a_limit_that_is_full_again_is_deleted_after_a_while() {
     let (a, b, database) = two().await;
-    a.store.take_limits(vec![(1, call(1, 20)), (2, call(1, 20))]).await.expect("writes");
+    a.store.apply_limit_calls(vec![(1, call(1, 20)), (2, call(1, 20))]).await.expect("writes");
     let rows = || {
         let sql = "SELECT string_agg(key::text, ' ') FROM rate_limit";
         cluster::shared().psql(&database, sql).expect("a query").trim().to_owned()

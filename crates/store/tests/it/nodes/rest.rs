@@ -7,7 +7,7 @@ use doorbuster_store::conformance::{Fixture, HOLD_MS};
 
 use crate::cluster;
 use crate::fixture::open_postgres;
-use crate::watch::Watch;
+use crate::watch::Stopwatch;
 
 /// The number of rows of each table. No row is due.
 const ROWS: u64 = 2_000;
@@ -96,7 +96,7 @@ async fn run_queries(fixture: &Fixture) {
 /// its last reads when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
-    let since = Watch::start();
+    let since = Stopwatch::start();
     while psql(SESSIONS).trim() != "0" {
         assert!(since.elapsed() < GONE_WITHIN, "the sessions of the closed store do not end");
         tokio::time::sleep(Duration::from_millis(20)).await;

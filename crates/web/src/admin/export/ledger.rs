@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use doorbuster_core::{ItemId, Millis, OrderState, Stock};
+use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::ItemState;
 use doorbuster_engine::engine::EngineError;
-use doorbuster_engine::wire;
 use doorbuster_store::{LedgerPage, OrderTransition, StockAdjustment};
 
 use super::csv::CsvLines;
@@ -89,7 +89,7 @@ struct ItemAccount {
 
 /// A ledger that is being written.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(super) struct LedgerExport {
     sale: Option<String>,
     begun: bool,
     items: BTreeMap<ItemId, ItemAccount>,
@@ -97,7 +97,7 @@ pub(super) struct Ledger {
     moved: ReadAhead<OrderTransition>,
 }
 
-impl Ledger {
+impl LedgerExport {
     /// Starts a ledger of one sale, or of all sales.
     pub(super) fn for_sale(sale: Option<String>) -> Self {
         Self { sale, ..Self::default() }
@@ -199,7 +199,7 @@ impl ItemAccount {
         let Self { item, balance: after } = self;
         let units = if movement == "initial" { after.total.unwrap_or(0) } else { said.units };
         lines
-            .value(wire::time(said.at))
+            .value(api_conversion::time(said.at))
             .text(&item.sale)
             .text(&item.row.name)
             .value(movement)

@@ -7,7 +7,7 @@ use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::export::{Difference, MoneySums, ReconciledItem, Reconciliation};
 use doorbuster_api::query::parse_reconciliation;
 use doorbuster_core::Stock;
-use doorbuster_engine::wire;
+use doorbuster_engine::api_conversion;
 use doorbuster_store as store;
 use doorbuster_store::DifferenceKind;
 use http::StatusCode;
@@ -26,7 +26,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
         .map(|(_, text)| decode_cursor(&text).ok_or_else(cursor::unknown_cursor))
         .transpose()?;
     let store = app.node.store();
-    let checked_at = wire::time(store.now());
+    let checked_at = api_conversion::time(store.now());
     let books = store.reconcile(sale, after).await.map_err(failed)?;
     let name = |found: &store::Difference| {
         let item = books.items.iter().find(|item| Some(item.item) == found.item);
@@ -79,15 +79,15 @@ fn item_view(books: &store::ItemTotals) -> ReconciledItem {
         held: books.held,
         paid: books.paid,
         ended: books.ended,
-        price: wire::amount(books.price_minor, &books.currency),
-        due: wire::amount(due, &books.currency),
+        price: api_conversion::amount(books.price_minor, &books.currency),
+        due: api_conversion::amount(due, &books.currency),
         money: books.money.iter().map(sums_view).collect(),
     }
 }
 
 fn sums_view(sums: &store::MoneyTotals) -> MoneySums {
     MoneySums {
-        currency: wire::amount(0, &sums.currency).currency,
+        currency: api_conversion::amount(0, &sums.currency).currency,
         captured: sums.captured,
         standing: sums.standing,
         refunded: sums.refunded,

@@ -13,7 +13,7 @@ use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_engine::catalogue::{self, SaleState};
-use doorbuster_engine::{page_document, wire};
+use doorbuster_engine::{api_conversion, page_document};
 use doorbuster_store::{ItemRow, PatchOutcome, SaleRow, StoreResult, recorded};
 use http::StatusCode;
 
@@ -67,8 +67,9 @@ pub(crate) async fn change(
 
 /// Checks that a patch does not change the stock. Only an adjustment may change the stock.
 fn check_stock(patch: &SalePatch, sale: &SaleState) -> Result<(), Problem> {
-    let is =
-        |item: &ItemPatch| sale.item(&item.id).map(|item| wire::stock(item.gauge.counts().total));
+    let is = |item: &ItemPatch| {
+        sale.item(&item.id).map(|item| api_conversion::stock(item.gauge.counts().total))
+    };
     let differs = |item: &ItemPatch, stock: Stock| is(item).is_some_and(|is| is != stock);
     let faults: Vec<Fault> = patch
         .items
@@ -193,7 +194,7 @@ fn apply(
 }
 
 fn changed_time(change: MemberPatch<Time>, before: Option<Millis>) -> Option<Millis> {
-    change.apply(before.map(wire::time)).map(|time| Millis(time.millis()))
+    change.apply(before.map(api_conversion::time)).map(|time| Millis(time.millis()))
 }
 
 /// Applies a patch to an item. Returns whether the patch changes a field that is fixed after the

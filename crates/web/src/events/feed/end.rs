@@ -6,12 +6,12 @@ use doorbuster_core::BuyerId;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::{Feed, FeedEvent};
+use super::{EventFeed, FeedEvent};
 use crate::App;
 use crate::identity::ClientAddress;
 use crate::limits::CLOSE_TIMEOUT;
 
-impl Feed {
+impl EventFeed {
     /// Waits until the stream must end. Returns the reason, which is never [`FeedEvent::Event`].
     /// Callers use this while a frame waits to be sent. They may drop the future, because it takes
     /// no event from the queue.

@@ -12,7 +12,7 @@ use doorbuster_engine::sale_room::SaleRoom;
 use doorbuster_store::RoomKey;
 use futures_util::future::join_all;
 
-use super::{Feed, json};
+use super::{EventFeed, json};
 use crate::App;
 use crate::gate::waiting_room;
 use crate::identity::ClientAddress;
@@ -55,13 +55,13 @@ fn open_rooms<'a>(
     let now = app.node.now();
     let waits = move |room: &SaleRoom<'_>| match room.sale.front_door.waiting_room {
         WaitingRoomMode::Off => false,
-        WaitingRoomMode::Auto => room.is_held(now),
+        WaitingRoomMode::Auto => room.is_auto_open(now),
         WaitingRoomMode::Always => room.sale.row.phase != Phase::Closed,
     };
     sales.iter().flat_map(|sale| sale.rooms()).filter(waits)
 }
 
-impl Feed {
+impl EventFeed {
     /// Returns the buyer's position in each waiting room of the subscribed sales; see
     /// [`fetch_positions`]. On an edge, returns no positions, because a node sends them.
     pub(in super::super) async fn positions(&mut self) -> Vec<String> {

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::super::idle_connection::{IdleConnection, IdleSlots};
+use super::super::idle_connection::{IdleConnection, IdleTasks};
 use super::IdleConnections;
 use super::poller::Poller;
 use crate::App;
 use crate::limits::{IDLE_ARRIVALS_MAX, IDLE_RESTART_PAUSE, IDLE_TASKS_MAX};
 
-impl IdleSlots {
+impl IdleTasks {
     /// Starts the tasks. When the server stops, the tasks close their connections, and wait for the
     /// clients at most until `cut` is cancelled. If `tasks` is dropped, the tasks end at once.
     pub(crate) fn open(app: &Arc<App>, cut: &CancellationToken, tasks: &mut JoinSet<()>) -> Self {

@@ -11,7 +11,7 @@ use crate::limits::CLOSE_TIMEOUT;
 
 /// The rest of a frame was not sent. So the server cannot send any other frame, not even a close
 /// frame.
-pub(super) struct Cut;
+pub(super) struct PartialFrame;
 
 /// Sends the rest of a frame. Returns a reason if the connection must end. If the stream must end
 /// while the rest is being sent, the client gets a short time to read the rest and the close frame.
@@ -19,22 +19,24 @@ pub(super) async fn send_unsent(
     socket: &mut GuardedStream,
     unsent: Vec<u8>,
     reader: &mut WebSocketReader,
-) -> Result<Option<FeedEvent>, Cut> {
+) -> Result<Option<FeedEvent>, PartialFrame> {
     let app = reader.feed.app().clone();
     let mut rest = Bytes::from(unsent);
     let end = tokio::select! {
         biased;
-        sent = socket.write_all_buf(&mut rest) => return sent.map(|()| None).map_err(|_| Cut),
+        sent = socket.write_all_buf(&mut rest) => {
+            return sent.map(|()| None).map_err(|_| PartialFrame);
+        }
         end = reader.feed.must_end() => Some(end),
         () = app.stop.cancelled() => None,
         () = reader.connection.cut.cancelled() => None,
     };
-    let Some(end) = end else { return Err(Cut) };
+    let Some(end) = end else { return Err(PartialFrame) };
     tokio::select! {
         sent = timeout(CLOSE_TIMEOUT, socket.write_all_buf(&mut rest)) => match sent {
             Ok(Ok(())) => Ok(Some(end)),
-            _ => Err(Cut),
+            _ => Err(PartialFrame),
         },
-        () = reader.connection.cut.cancelled() => Err(Cut),
+        () = reader.connection.cut.cancelled() => Err(PartialFrame),
     }
 }

@@ -29,7 +29,7 @@ async fn a_stopping_server_closes_idle_sockets_and_releases_them() {
 async fn end(stream: &mut TcpStream) {
     let mut rest = Vec::new();
     // A reset also ends the connection.
-    let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest))
+    let _ = tokio::time::timeout(TIMEOUT, stream.read_to_end(&mut rest))
         .await
         .expect("the connection ends");
 }

@@ -21,7 +21,7 @@ fn change(full: &Full) {
 /// Reads until a status arrives.
 async fn status(stream: &mut TcpStream) {
     let reading = async { while event(stream).await["type"] != "status" {} };
-    tokio::time::timeout(PATIENCE, reading).await.expect("a status arrives in time");
+    tokio::time::timeout(TIMEOUT, reading).await.expect("a status arrives in time");
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_status_arrives_whatever_happens_while_it_is_rendered() {
         anna.write_all(&[0x89, 0x81, 0, 0, 0, 0, round]).await.expect("the server reads");
         // The socket is active now.
         let answered = async { while pong(&mut anna).await != [round] {} };
-        tokio::time::timeout(PATIENCE, answered).await.expect("a pong arrives in time");
+        tokio::time::timeout(TIMEOUT, answered).await.expect("a pong arrives in time");
         let making = view.hold_render_lock().await;
         change(&full);
         let_other_tasks_run().await;

@@ -2,7 +2,7 @@
    serves the page's own modules, so this script draws what buyers see. */
 import { stateOf } from '/assets/order-state.js';
 import { showOrder } from '/assets/order-view.js';
-import { bindLanguages, ready, site, translate } from '/assets/words.js';
+import { bindLanguages, ready, site, translate } from '/assets/texts.js';
 import { now, setClock } from '/assets/clock.js';
 import { Kept, faultsOfButtons, faultsOfSize, faultsOfWords, wordsOf } from '/states/common.js';
 

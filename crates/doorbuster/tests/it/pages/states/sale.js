@@ -3,7 +3,7 @@
 import { model as plain, sceneOf } from '/assets/sale-state.js';
 import { screenOf } from '/assets/sale-screen.js';
 import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
-import { bindLanguages, ready, site, translate } from '/assets/words.js';
+import { bindLanguages, ready, site, translate } from '/assets/texts.js';
 import { now, setClock } from '/assets/clock.js';
 import { Kept, faultsOfButtons, faultsOfSize, faultsOfWords, wordsOf } from '/states/common.js';
 
@@ -253,17 +253,18 @@ const kept = new Kept();
 function visit(sale, buyer, zone) {
   site.time_zone = zone;
   const screen = draw(sale, buyer),
-    { scene, deal, shade, tone, title } = screen,
+    { scene, buyerState, variant, tone, title } = screen,
     parts = PARTS.map(part => document.querySelector(part)),
     words = wordsOf(parts);
   const places = parts.map(el => Math.round(el?.getBoundingClientRect().top ?? -1));
   const faults = [...faultsOf(sale, screen, words), ...faultsOfSize(parts)];
   if (zone && !words.at(-1) && words.at(-2)) faults.push('the shop’s time is missing');
-  kept.add([title.split('.')[0], scene, deal, shade, tone, zone].filter(Boolean).join(' '), () => {
+  const names = [title.split('.')[0], scene, buyerState, variant, tone, zone];
+  kept.add(names.filter(Boolean).join(' '), () => {
     site.time_zone = zone;
     draw(sale, buyer);
   });
-  return { state: `${sale}, ${buyer}`, deal, words, places, faults, zone: zone ?? '' };
+  return { state: `${sale}, ${buyer}`, buyerState, words, places, faults, zone: zone ?? '' };
 }
 /* A time zone of the shop that differs from the time zone of every visitor of the test. */
 const SHOP_ZONE = 'Asia/Kathmandu';

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::{RoomSupply, STEP_ADMISSIONS_MAX};
 use super::*;
 
-fn line(called: u64) -> RoomProgress {
-    RoomProgress { entered: 100_000, participants: Some(0), called }
+fn line(admitted: u64) -> RoomProgress {
+    RoomProgress { entered: 100_000, participants: Some(0), admitted }
 }
 
 /// Returns an estimator for a full shop: the last step admitted fewer visitors than its maximum.
@@ -75,7 +75,7 @@ fn no_pace_is_measured_while_the_shop_fills_or_no_visitor_waits() {
     pace.note_admission(Millis(3));
     steady(&mut pace, 200);
     assert!(pace.estimate(1).is_some());
-    let none_waiting = RoomProgress { entered: 7, participants: Some(0), called: 7 };
+    let none_waiting = RoomProgress { entered: 7, participants: Some(0), admitted: 7 };
     pace.note_progress(Millis(300_000), &none_waiting, None, 1);
     assert_eq!(pace.estimate(1), None);
 }
@@ -101,9 +101,9 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
     let at = has_estimate(|second| 2_000 - 20 * second, 2);
     assert!(at(150) && !at(200));
     // The stock is larger than the number of admissions that can be open at the same time.
-    let at = has_estimate(|second| ADMISSIONS_OUT_MAX + 1_000 - 10 * second, 1);
+    let at = has_estimate(|second| OPEN_ADMISSIONS_MAX + 1_000 - 10 * second, 1);
     assert!(at(400) && !at(401));
-    let at = has_estimate(|_| ADMISSIONS_OUT_MAX + 1_000, 2);
+    let at = has_estimate(|_| OPEN_ADMISSIONS_MAX + 1_000, 2);
     assert!(!at(1));
 }
 
@@ -130,13 +130,13 @@ impl Sale {
     fn play(&self) -> (BTreeMap<u64, i64>, Vec<Shown>) {
         let (mut pace, mut free) = (PaceEstimator::new(STEP_ADMISSIONS_MAX), self.free);
         let mut it =
-            RoomProgress { entered: self.entered, participants: Some(self.entered), called: 0 };
-        let (mut called_at, mut shown) = (BTreeMap::new(), Vec::new());
+            RoomProgress { entered: self.entered, participants: Some(self.entered), admitted: 0 };
+        let (mut admitted_at, mut shown) = (BTreeMap::new(), Vec::new());
         // Three sets of (time, rank): when admissions lapse, when visitors buy, and when visitors
         // return units.
         let (mut lapses, mut buys, mut returns) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let (mut out, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
+        let (mut open, mut used, mut dice) = (0, BTreeSet::new(), self.seed);
         let mut below = |bound: u64| {
             dice ^= dice << 13;
             dice ^= dice >> 7;
@@ -151,7 +151,7 @@ impl Sale {
             for (_, rank) in due(&mut buys) {
                 if free.is_none_or(|free| free > 0) {
                     free = free.map(|free| free - 1);
-                    out -= 1;
+                    open -= 1;
                     used.insert(rank);
                     if below(self.back) == 0 {
                         returns.insert((now + 60_000 + below(60_000), rank));
@@ -160,31 +160,31 @@ impl Sale {
             }
             due(&mut returns).iter().for_each(|_| free = free.map(|free| free + 1));
             for (_, rank) in due(&mut lapses) {
-                out -= u64::from(!used.remove(&rank));
+                open -= u64::from(!used.remove(&rank));
             }
             let count = used.len() as u64;
-            let shop = RoomSupply { free, limit: 1, out, used: count, used_units: count };
+            let shop = RoomSupply { free, limit: 1, open, used: count, used_units: count };
             let (before, after) = it.admit(shop.admissions(&it, STEP_ADMISSIONS_MAX));
             for rank in before + 1..=after {
-                called_at.insert(rank, now);
+                admitted_at.insert(rank, now);
                 pace.note_admission(Millis(now + ADMISSION_MS));
                 lapses.insert((now + ADMISSION_MS, rank));
                 if below(self.lost) != 0 {
                     buys.insert((now + 2_000 + below(40_000), rank));
                 }
             }
-            out += after - before;
+            open += after - before;
             pace.note_progress(Millis(now), &it, free, 1);
             if now % 1_000 == 0 {
                 for position in (1..=it.waiting()).step_by(37) {
                     let waits = free.is_none_or(|free| position <= free);
                     if let Some(estimate) = pace.estimate(position).filter(|_| waits) {
-                        shown.push((it.called + position, now, estimate));
+                        shown.push((it.admitted + position, now, estimate));
                     }
                 }
             }
         }
-        (called_at, shown)
+        (admitted_at, shown)
     }
 }
 
@@ -216,10 +216,10 @@ fn play(seed: u64) {
         ),
         ("unlimited stock", Sale { seed, free: None, entered: 100_000, lost: 5, back: 10 }, 1_000),
     ] {
-        let (called_at, shown) = sale.play();
+        let (admitted_at, shown) = sale.play();
         let (mut wrong, mut never) = (Vec::new(), Vec::new());
         for &(rank, now, estimate) in &shown {
-            let Some(at) = called_at.get(&rank) else {
+            let Some(at) = admitted_at.get(&rank) else {
                 never.push((rank, now, estimate));
                 continue;
             };

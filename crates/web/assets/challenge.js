@@ -2,7 +2,7 @@
    device compute a proof of work instead. A challenge can be used only once, even with a wrong
    answer. After a wrong answer to a puzzle or a picture, the page fetches the next challenge at
    once. */
-import { $, announce, attr, tell, text } from '/assets/words.js';
+import { $, announce, attr, tell, text } from '/assets/texts.js';
 import { askForChallenge } from '/assets/api.js';
 import { now } from '/assets/clock.js';
 import { browser } from '/assets/store.js';
@@ -246,7 +246,7 @@ async function startWork() {
   };
   busy(true);
   show(0);
-  worker = new Worker('/assets/work.js');
+  worker = new Worker('/assets/proof-of-work.js');
   worker.onerror = () => {
     if (mine === turn) {
       stopWork();

@@ -1,18 +1,18 @@
 /* The texts of one language. The pages insert texts only by textContent, and announce changes to
    screen readers in one live region. */
-import { copy as english } from '/assets/copy-en.js';
-import { copy as chinese } from '/assets/copy-zh.js';
+import { texts as english } from '/assets/texts-en.js';
+import { texts as chinese } from '/assets/texts-zh.js';
 
 export const $ = (sel, root = document) => root.querySelector(sel);
 const root = document.documentElement;
 /** Returns whether the page's language is Chinese. The other language is English. */
 export const zh = () => root.lang.startsWith('zh');
-let copy = zh() ? chinese : english;
+let texts = zh() ? chinese : english;
 
 /** The server's settings for pages. first.js sets the default of this object. */
 export const site = window.doorbuster ?? {};
 
-export const has = key => key in copy;
+export const has = key => key in texts;
 /** Returns a function that makes a value at most once for each language of the page. */
 export function perLanguage(make) {
   const made = {};
@@ -23,7 +23,7 @@ const plural = perLanguage(locale => new Intl.PluralRules(locale)),
 /** Returns the sentence of a key. `{name}` becomes the value, and a number is formatted.
    `{name:person|people}` becomes the words before the bar for the number one. For other numbers, it
    becomes the words after the bar, which can contain `{name}`. */
-export const text = (key, values = {}) => filled(copy[key] ?? key, values);
+export const text = (key, values = {}) => filled(texts[key] ?? key, values);
 const PLACE = /\{(\w+)(?::([^|{}]*)\|((?:[^{}]|\{\w+\})*))?\}/g;
 const filled = (words, values) =>
   words.replace(PLACE, (all, name, one, other) => {
@@ -113,7 +113,7 @@ export function bindLanguages(redraw) {
       if (event.ctrlKey || event.metaKey || event.shiftKey) return; /* opens in another window */
       event.preventDefault();
       root.lang = a.lang;
-      copy = zh() ? chinese : english;
+      texts = zh() ? chinese : english;
       const lang = zh() ? 'zh' : 'en',
         url = new URL(location.href);
       url.searchParams.set('lang', lang);

@@ -1,6 +1,6 @@
 /* Asks the buyer for an access code, if the sale requires one. The dialog stays open until a code
    is accepted or the buyer closes it. */
-import { $, announce, attr, tell, text } from '/assets/words.js';
+import { $, announce, attr, tell, text } from '/assets/texts.js';
 
 const dialog = $('#code'),
   typed = $('#code-typed');

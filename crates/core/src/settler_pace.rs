@@ -6,7 +6,7 @@
 //! a larger part of the fixed cost. Each settler therefore waits until it has about as many tickets
 //! as a single settler would have ([`SettlerPace`]). Each node reads what other nodes committed.
 //! The more nodes there are, the less often each node reads. So the total rate of these reads stays
-//! about the same ([`refreshes_apart`]).
+//! about the same ([`refresh_interval`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
@@ -47,7 +47,7 @@ impl SettlerPace {
     /// The size of one batch does not show whether the load is low: if many settlers divide a high
     /// load, each batch is small. So the settler measures its own rate of tickets, and assumes that
     /// the other settlers have the same rate.
-    pub fn linger(&mut self, batch: Batch, settlers: usize) -> Duration {
+    pub fn pause_after_batch(&mut self, batch: Batch, settlers: usize) -> Duration {
         let cycle = batch.cycle.min(CYCLE_MAX).as_secs_f64();
         self.tickets += WEIGHT * (batch.tickets as f64 - self.tickets);
         self.cycle_secs += WEIGHT * (cycle - self.cycle_secs);
@@ -67,18 +67,18 @@ impl SettlerPace {
 /// node is this time, multiplied by the number of live nodes. If a node's last refresh is longer
 /// ago than the pause, the node refreshes immediately. So the pause delays the verdicts from other
 /// nodes only under load.
-const REFRESHES_APART_EACH: Duration = Duration::from_millis(5);
+const REFRESH_INTERVAL_EACH: Duration = Duration::from_millis(5);
 /// The smallest pause between two refreshes.
-pub const REFRESHES_APART_MIN: Duration = Duration::from_millis(5);
+pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);
 /// The largest pause between two refreshes.
-pub const REFRESHES_APART_MAX: Duration = Duration::from_millis(100);
+pub const REFRESH_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
 /// Returns the pause between two refreshes that read what other nodes committed, while this many
 /// nodes are alive.
 #[must_use]
-pub fn refreshes_apart(nodes: usize) -> Duration {
+pub fn refresh_interval(nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
-    REFRESHES_APART_EACH.saturating_mul(nodes).clamp(REFRESHES_APART_MIN, REFRESHES_APART_MAX)
+    REFRESH_INTERVAL_EACH.saturating_mul(nodes).clamp(REFRESH_INTERVAL_MIN, REFRESH_INTERVAL_MAX)
 }
 
 #[cfg(test)]
@@ -89,23 +89,23 @@ mod tests {
     const BATCHES: u32 = 20_000;
 
     /// Returns how long a settler waits after a batch, when many equal batches came before.
-    fn linger(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
+    fn pause_after_batch(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
         let mut pace = SettlerPace::default();
         let batch = Batch { tickets, cycle, commit: COMMIT };
-        (0..100).map(|_| pace.linger(batch, settlers)).last().expect("a batch")
+        (0..100).map(|_| pace.pause_after_batch(batch, settlers)).last().expect("a batch")
     }
 
     #[test]
     fn a_single_settler_never_waits() {
-        assert_eq!(linger(100, COMMIT, 1), Duration::ZERO);
-        assert_eq!(linger(100, COMMIT, 0), Duration::ZERO);
+        assert_eq!(pause_after_batch(100, COMMIT, 1), Duration::ZERO);
+        assert_eq!(pause_after_batch(100, COMMIT, 0), Duration::ZERO);
     }
 
     #[test]
     fn several_settlers_wait_for_the_tickets_of_one_commit() {
-        assert_eq!(linger(100, COMMIT, 2), COMMIT);
+        assert_eq!(pause_after_batch(100, COMMIT, 2), COMMIT);
         assert_eq!(
-            linger(3, COMMIT, 4),
+            pause_after_batch(3, COMMIT, 4),
             COMMIT * 3,
             "a settler with a small part of a high load must wait"
         );
@@ -113,14 +113,14 @@ mod tests {
 
     #[test]
     fn a_settler_waits_at_most_three_milliseconds() {
-        assert_eq!(linger(100, COMMIT, 8), LINGER_MAX);
-        assert_eq!(linger(100, COMMIT, usize::MAX), LINGER_MAX);
+        assert_eq!(pause_after_batch(100, COMMIT, 8), LINGER_MAX);
+        assert_eq!(pause_after_batch(100, COMMIT, usize::MAX), LINGER_MAX);
     }
 
     #[test]
     fn a_settler_does_not_wait_at_low_load_or_when_a_batch_is_full() {
-        assert_eq!(linger(1, COMMIT * 10, 4), Duration::ZERO);
-        assert_eq!(linger(SETTLE_BATCH_MAX, COMMIT, 4), Duration::ZERO);
+        assert_eq!(pause_after_batch(1, COMMIT * 10, 4), Duration::ZERO);
+        assert_eq!(pause_after_batch(SETTLE_BATCH_MAX, COMMIT, 4), Duration::ZERO);
     }
 
     #[test]
@@ -128,10 +128,10 @@ mod tests {
         let mut pace = SettlerPace::default();
         let idle = Batch { tickets: 1, cycle: Duration::from_secs(60), commit: COMMIT };
         for _ in 0..100 {
-            assert_eq!(pace.linger(idle, 4), Duration::ZERO);
+            assert_eq!(pace.pause_after_batch(idle, 4), Duration::ZERO);
         }
         let busy = Batch { tickets: 20, cycle: COMMIT, commit: COMMIT };
-        let waits = (0..40).position(|_| !pace.linger(busy, 4).is_zero());
+        let waits = (0..40).position(|_| !pace.pause_after_batch(busy, 4).is_zero());
         assert!(waits.is_some_and(|batches| batches < 30), "{waits:?}");
     }
 
@@ -147,7 +147,7 @@ mod tests {
             let idle = Duration::from_secs_f64((batch - waiting).max(0.0) / each);
             let commit = Duration::from_secs_f64(0.000_5 + 0.000_002 * batch);
             let taken = Batch { tickets: batch as usize, cycle: cycle + idle, commit };
-            cycle = commit + pace.linger(taken, settlers);
+            cycle = commit + pace.pause_after_batch(taken, settlers);
             waiting += each * (idle + cycle).as_secs_f64() - batch;
             tickets += batch;
         }
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn all_nodes_together_refresh_equally_often() {
         for (nodes, apart) in [(0, 5), (1, 5), (2, 10), (4, 20), (8, 40), (1_000, 100)] {
-            assert_eq!(refreshes_apart(nodes), Duration::from_millis(apart), "{nodes} nodes");
+            assert_eq!(refresh_interval(nodes), Duration::from_millis(apart), "{nodes} nodes");
         }
     }
 }

@@ -35,9 +35,9 @@ fn values(sentence: &str) -> BTreeSet<&str> {
 
 #[test]
 fn both_languages_have_the_same_sentences_with_the_same_values() {
-    let (english, chinese) = (sentences("copy-en.js"), sentences("copy-zh.js"));
+    let (english, chinese) = (sentences("texts-en.js"), sentences("texts-zh.js"));
     assert!(english.len() > 400, "{}", english.len());
-    let keys = |copy: &BTreeMap<String, String>| copy.keys().cloned().collect::<BTreeSet<_>>();
+    let keys = |texts: &BTreeMap<String, String>| texts.keys().cloned().collect::<BTreeSet<_>>();
     assert_eq!(keys(&english), keys(&chinese));
     for (key, sentence) in &english {
         // An English plural such as {n:person|people} needs no word in Chinese. So a Chinese
@@ -66,7 +66,7 @@ fn no_sentence_says_open_in_one_language_and_shut_in_the_other() {
         "已结束",
     ];
     let has = |sentence: &str, words: &[&str]| words.iter().any(|word| sentence.contains(word));
-    let (english, chinese) = (sentences("copy-en.js"), sentences("copy-zh.js"));
+    let (english, chinese) = (sentences("texts-en.js"), sentences("texts-zh.js"));
     let mut checked = 0;
     for (key, sentence) in &english {
         let is_slot = ["pill.", "clock.", "stock."].iter().any(|start| key.starts_with(start))
@@ -105,7 +105,7 @@ fn console_sentences(name: &str) -> BTreeMap<String, String> {
 fn console_keys() -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (name, file) in embedded() {
-        if !name.starts_with("console") || !name.ends_with(".js") || name.contains("copy") {
+        if !name.starts_with("console") || !name.ends_with(".js") || name.contains("texts-") {
             continue;
         }
         let text = file.text();
@@ -124,8 +124,8 @@ fn console_keys() -> BTreeSet<String> {
 
 #[test]
 fn the_console_has_each_sentence_in_both_languages() {
-    let english = console_sentences("console-copy-en.js");
-    let chinese = console_sentences("console-copy-zh.js");
+    let english = console_sentences("console-texts-en.js");
+    let chinese = console_sentences("console-texts-zh.js");
     assert!(english.len() > 600, "{}", english.len());
     assert_eq!(english.keys().collect::<Vec<_>>(), chinese.keys().collect::<Vec<_>>());
     for (key, sentence) in &english {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use super::{DeliveryQueue, NewEvent, PendingDelivery, RowChange, SendOutcome};
-use crate::limits::{
-    DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS, backoff_ms, with_jitter,
-};
+use crate::backoff::{backoff_ms, with_jitter};
+use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS, REFUSED_PAUSE_MAX_MS};
 use crate::rules::{Rule, enforces};
 use crate::value::Millis;
 
@@ -28,7 +27,7 @@ struct RetryDecision {
 impl DeliveryQueue {
     /// Records the outcome of an event in delivery. `spread` is a random number, so that events
     /// that failed together are not retried together. The caller must store the returned change.
-    pub fn done(
+    pub fn record(
         &mut self,
         position: i64,
         outcome: SendOutcome,

@@ -2,8 +2,8 @@
    what a purchase needs, and offers the buyer a next step after a refusal. The sale's status lists
    the sale's requirements. A refusal can show a new requirement before the status lists it. */
 import { fetchPass, dropPass, passOf, recallPasses, EARLY_MS } from '/assets/pass.js';
-import { closeCheck, isOpen as checking, openCheck } from '/assets/check.js';
-import { closeCode, isOpen as coding, openCode } from '/assets/code.js';
+import { closeCheck, isOpen as checking, openCheck } from '/assets/challenge.js';
+import { closeCode, isOpen as coding, openCode } from '/assets/access-code.js';
 import { waitingRoom } from '/assets/room.js';
 import { jitter, now } from '/assets/clock.js';
 import {
@@ -117,12 +117,12 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if the buyer's next step (the `deal` of sale-state.js) belongs
+  /** Handles a press of the button if the buyer state (see sale-state.js) belongs
      to the front door: the check, the code or the waiting room. Returns whether it does. */
-  function press(deal) {
-    if (deal === 'check') check();
-    else if (deal === 'code') askForCode();
-    else if (deal === 'join') join();
+  function press(buyerState) {
+    if (buyerState === 'check') check();
+    else if (buyerState === 'code') askForCode();
+    else if (buyerState === 'join') join();
     else return false;
     return true;
   }
@@ -262,11 +262,11 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       m.code = tab.get(code_slot);
     },
     /** Closes the front door's dialogs if the buyer cannot buy now. */
-    settle(deal) {
-      if (m.wish && deal === 'heldout') return; /* the dialog is for the waitlist */
+    settle(buyerState) {
+      if (m.wish && buyerState === 'heldout') return; /* the dialog is for the waitlist */
       if (
         (checking() || coding()) &&
-        ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(deal)
+        ['soldout', 'heldout', 'ended', 'paused', 'limit'].includes(buyerState)
       ) {
         closeCheck();
         closeCode();

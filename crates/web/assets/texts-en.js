@@ -1,5 +1,5 @@
-/* Every sentence that a buyer can read, in English. The keys are the same as in copy-zh.js. */
-export const copy = {
+/* Every sentence that a buyer can read, in English. The keys are the same as in texts-zh.js. */
+export const texts = {
   'skip': 'Skip to the sale', 'at': 'at {t}', 'on': 'on {t}', 'days': '{d} d',
   'say.opens': 'Opens in', 'say.min': '{n:1 minute|{n} minutes}',
   'say.sec': '{n:1 second|{n} seconds}',

@@ -7,7 +7,7 @@
 //! only after the shop is full.
 use std::collections::VecDeque;
 
-use super::{ADMISSIONS_OUT_MAX, RoomProgress};
+use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
 use crate::value::Millis;
 
 /// The time over which a rate is measured.
@@ -35,7 +35,7 @@ const HORIZON_FACTOR: u64 = 2;
 #[derive(Clone, Copy, Debug)]
 struct ProgressSample {
     at: Millis,
-    called: u64,
+    admitted: u64,
     /// Free units; `None` for unlimited stock.
     free: Option<u64>,
 }
@@ -43,18 +43,18 @@ struct ProgressSample {
 /// A number of admissions in a number of milliseconds.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
-    calls: u64,
+    admissions: u64,
     ms: u64,
 }
 
 impl Rate {
     fn is_above(self, other: Self) -> bool {
-        self.calls.saturating_mul(other.ms) > other.calls.saturating_mul(self.ms)
+        self.admissions.saturating_mul(other.ms) > other.admissions.saturating_mul(self.ms)
     }
 
     /// Returns how long this many admissions take.
-    fn ms_for(self, calls: u64) -> u64 {
-        calls.saturating_mul(self.ms).div_ceil(self.calls.max(1))
+    fn ms_for(self, admissions: u64) -> u64 {
+        admissions.saturating_mul(self.ms).div_ceil(self.admissions.max(1))
     }
 }
 
@@ -102,7 +102,7 @@ impl PaceEstimator {
     pub fn new(admissions_max: u64) -> Self {
         Self {
             // A step never admits more visitors than the bound on open admissions allows.
-            admissions_max: admissions_max.min(ADMISSIONS_OUT_MAX),
+            admissions_max: admissions_max.min(OPEN_ADMISSIONS_MAX),
             marks: VecDeque::new(),
             step: (Millis(0), 0),
             waves: VecDeque::new(),
@@ -114,7 +114,7 @@ impl PaceEstimator {
     /// Sets the largest number of admissions in one step, for a room that shares its admissions
     /// with other rooms.
     pub fn set_admissions_max(&mut self, admissions_max: u64) {
-        self.admissions_max = admissions_max.clamp(1, ADMISSIONS_OUT_MAX);
+        self.admissions_max = admissions_max.clamp(1, OPEN_ADMISSIONS_MAX);
     }
 
     /// Records one admission that ends at `until`. Admissions with the same end belong to the same
@@ -162,7 +162,7 @@ impl PaceEstimator {
         if self.marks.back().is_some_and(|last| now.0 - last.at.0 < SAMPLE_INTERVAL_MS) {
             return;
         }
-        self.marks.push_back(ProgressSample { at: now, called: progress.called, free });
+        self.marks.push_back(ProgressSample { at: now, admitted: progress.admitted, free });
         while self.marks.len() > 2
             && self.marks.front().is_some_and(|first| now.0 - first.at.0 > WINDOW_MS)
         {
@@ -188,26 +188,26 @@ impl PaceEstimator {
     fn measure(&self, limit: u64) -> Option<MeasuredPace> {
         let (first, last) = (self.marks.front()?, self.marks.back()?);
         let all = rate_between(first, last)?;
-        if last.at.0 - first.at.0 < MEASURED_MIN_MS || all.calls < ADMISSIONS_MIN {
+        if last.at.0 - first.at.0 < MEASURED_MIN_MS || all.admissions < ADMISSIONS_MIN {
             return None;
         }
         // The number of admissions is random: if n are expected, the standard deviation is about
         // the square root of n.
-        let spread = 2 * all.calls.isqrt();
-        let mut quick = Rate { calls: all.calls + spread, ..all };
-        let mut slow = Rate { calls: all.calls.saturating_sub(spread).max(1), ..all };
+        let spread = 2 * all.admissions.isqrt();
+        let mut quick = Rate { admissions: all.admissions + spread, ..all };
+        let mut slow = Rate { admissions: all.admissions.saturating_sub(spread).max(1), ..all };
         let part = |n: u64| {
             self.marks.get(usize::try_from(n * (self.marks.len() as u64 - 1) / PARTS).ok()?)
         };
         for n in 0..PARTS {
             let rate = rate_between(part(n)?, part(n + 1)?)?;
-            if rate.calls == 0 {
+            if rate.admissions == 0 {
                 return None;
             }
             quick = if rate.is_above(quick) { rate } else { quick };
             slow = if slow.is_above(rate) { rate } else { slow };
         }
-        if quick.is_above(Rate { calls: UNEVENNESS_MAX * slow.calls, ..slow }) {
+        if quick.is_above(Rate { admissions: UNEVENNESS_MAX * slow.admissions, ..slow }) {
             return None;
         }
         let wave_ms =
@@ -224,7 +224,7 @@ impl PaceEstimator {
 
 fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     let ms = u64::try_from(to.at.0 - from.at.0).ok().filter(|ms| *ms > 0)?;
-    Some(Rate { calls: to.called.saturating_sub(from.called), ms })
+    Some(Rate { admissions: to.admitted.saturating_sub(from.admitted), ms })
 }
 
 /// Returns how many more visitors will be admitted, by a careful prediction from the measurements.
@@ -236,18 +236,18 @@ fn positions_reachable(
     limit: u64,
 ) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
-    if before > ADMISSIONS_OUT_MAX {
+    if before > OPEN_ADMISSIONS_MAX {
         // Assume that as many admissions as possible are open, and that each buyer takes the limit.
-        return Some(free.saturating_sub(ADMISSIONS_OUT_MAX.saturating_mul(limit)) / limit);
+        return Some(free.saturating_sub(OPEN_ADMISSIONS_MAX.saturating_mul(limit)) / limit);
     }
     // All units are reserved, so each admission replaces a buyer who gave up. This continues until
     // the last unit is sold.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
-    let called = slow.calls.saturating_mul(ms) / slow.ms.max(1);
+    let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
     // The factor 2 halves the result, because the few admissions so far do not predict well how
     // many visitors will be admitted until the end.
-    Some(free.saturating_mul(called).checked_div(2 * sold).unwrap_or(free))
+    Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 
 #[cfg(test)]

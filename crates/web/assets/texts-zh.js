@@ -1,5 +1,5 @@
-/* Every sentence that a buyer can read, in Chinese. The keys are the same as in copy-en.js. */
-export const copy = {
+/* Every sentence that a buyer can read, in Chinese. The keys are the same as in texts-en.js. */
+export const texts = {
   'skip': '跳到抢购区', 'at': '{t}', 'on': '{t}', 'days': '{d} 天', 'say.opens': '距开抢还有',
   'say.min': '{n} 分钟', 'say.sec': '{n} 秒',
 
