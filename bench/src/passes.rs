@@ -56,7 +56,7 @@ impl Passes {
             let name = buyers.name(buyer);
             let terms = PassTerms {
                 buyer: &name,
-                standing: Membership::default(),
+                membership: Membership::default(),
                 issued_without_room,
                 valid_from,
                 expires_at,
@@ -141,7 +141,7 @@ pub fn check_nanos(checks: u32) -> f64 {
     let key = PassKey::derive(&MASTER_KEY, 0);
     let terms = PassTerms {
         buyer: "buyer-00000000",
-        standing: Membership::default(),
+        membership: Membership::default(),
         issued_without_room: false,
         valid_from: Millis(0),
         expires_at: Millis(i64::MAX >> 16),

@@ -20,7 +20,7 @@ pub struct VerifiedBuyer {
     pub name: BuyerName,
     /// The membership and the level in the token. If the token lacks these claims, the buyer has no
     /// membership and no level.
-    pub standing: Membership,
+    pub membership: Membership,
     /// When the token expires, in seconds since 1970.
     pub expires_secs: i64,
 }
@@ -130,9 +130,9 @@ impl Claims<'_> {
         }
         let name = BuyerName::new(&self.sub)
             .ok_or(AuthenticationError::Bad("the token's sub is not a valid buyer name"))?;
-        let standing =
+        let membership =
             Membership { member: self.member.unwrap_or(false), level: self.level.unwrap_or(0) };
-        Ok(VerifiedBuyer { name, standing, expires_secs: self.exp.0 })
+        Ok(VerifiedBuyer { name, membership, expires_secs: self.exp.0 })
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
         let check = |json: &str, expected: Result<&str, &str>| {
             let found = Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 1_000);
             match (&found, expected) {
-                (Ok(shopper), Ok(wanted)) => assert_eq!(shopper.name.as_str(), wanted, "{json}"),
+                (Ok(buyer), Ok(wanted)) => assert_eq!(buyer.name.as_str(), wanted, "{json}"),
                 (Err(AuthenticationError::Bad(why)), Err(word)) => {
                     assert!(why.contains(word), "{json}: {why}")
                 }
@@ -186,9 +186,8 @@ mod tests {
     #[test]
     fn membership_and_level_come_from_the_token_and_default_to_none() {
         let check = |json: &str, member, level| {
-            let shopper =
-                Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 0).expect(json);
-            assert_eq!(shopper.standing, Membership { member, level }, "{json}");
+            let buyer = Claims::verify(json.as_bytes(), &ExpectedClaims::default(), 0).expect(json);
+            assert_eq!(buyer.membership, Membership { member, level }, "{json}");
         };
         check(r#"{"sub":"a","exp":1}"#, false, 0);
         check(r#"{"sub":"a","exp":1,"member":null,"level":null}"#, false, 0);

@@ -135,7 +135,7 @@ mod tests {
         ];
         for token in &good {
             assert_eq!(
-                check(token).map(|shopper| shopper.name.as_str().to_owned()),
+                check(token).map(|buyer| buyer.name.as_str().to_owned()),
                 Ok("anna".to_owned()),
                 "{token}"
             );

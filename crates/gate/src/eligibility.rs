@@ -34,10 +34,10 @@ pub fn check_entry(
     pass: PresentedPass<'_>,
     now: Millis,
 ) -> DoorCheck {
-    let named = token.map(|shopper| shopper.name);
+    let named = token.map(|buyer| buyer.name);
     let text = match pass {
         PresentedPass::Missing => {
-            let refusal = token.and_then(|shopper| without_pass(sale, shopper.standing));
+            let refusal = token.and_then(|buyer| without_pass(sale, buyer.membership));
             return DoorCheck { buyer: named, refusal };
         }
         PresentedPass::Malformed => {
@@ -56,7 +56,7 @@ pub fn check_entry(
     } else if now >= terms.expires_at {
         Some(DoorRefusal::PassExpired)
     } else {
-        eligibility_refusal(sale, terms.standing).or_else(|| {
+        eligibility_refusal(sale, terms.membership).or_else(|| {
             let is_refused = terms.issued_without_room && sale.room_of(item).is_open(now);
             is_refused.then_some(DoorRefusal::WaitingRoom)
         })
@@ -64,18 +64,18 @@ pub fn check_entry(
     DoorCheck { buyer: named.or(Some(buyer)), refusal }
 }
 
-fn without_pass(sale: &SaleState, standing: Membership) -> Option<DoorRefusal> {
+fn without_pass(sale: &SaleState, membership: Membership) -> Option<DoorRefusal> {
     if sale.front_door.is_off() {
         return None;
     }
-    eligibility_refusal(sale, standing)
+    eligibility_refusal(sale, membership)
         .or_else(|| sale.front_door.needs_pass().then_some(DoorRefusal::PassRequired))
 }
 
 /// Returns the refusal if a buyer with these attributes does not meet a requirement of the sale.
 #[must_use]
-pub fn eligibility_refusal(sale: &SaleState, standing: Membership) -> Option<DoorRefusal> {
-    check_eligible(standing, sale.front_door.members_only, sale.front_door.min_level)
+pub fn eligibility_refusal(sale: &SaleState, membership: Membership) -> Option<DoorRefusal> {
+    check_eligible(membership, sale.front_door.members_only, sale.front_door.min_level)
         .err()
         .map(DoorRefusal::NotEligible)
 }

@@ -174,10 +174,10 @@ mod tests {
     }
 
     fn issued(passes: &Passes, now: Millis) -> IssuedPass {
-        let standing = Membership { member: true, level: 3 };
+        let membership = Membership { member: true, level: 3 };
         let terms = PassTerms {
             buyer: "anna",
-            standing,
+            membership,
             issued_without_room: false,
             valid_from: now,
             expires_at: Millis(i64::MAX),
@@ -202,7 +202,7 @@ mod tests {
             ("anna", NOW, NOW.plus(120_000))
         );
         assert_eq!(
-            (terms.standing, pass.expires_at),
+            (terms.membership, pass.expires_at),
             (Membership { member: true, level: 3 }, terms.expires_at)
         );
         assert!(other.open(&pass.text, "spring", "case", NOW, &mut room).is_none());
@@ -211,10 +211,10 @@ mod tests {
 
     #[test]
     fn a_pass_expires_at_the_end_of_the_terms_under_which_it_was_issued() {
-        let standing = Membership { member: true, level: 3 };
+        let membership = Membership { member: true, level: 3 };
         let terms = PassTerms {
             buyer: "anna",
-            standing,
+            membership,
             issued_without_room: false,
             valid_from: NOW,
             expires_at: NOW.plus(5_000),

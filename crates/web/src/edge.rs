@@ -168,10 +168,10 @@ fn request_hash(
     let Ok((key, wanted)) = parsed else { return Ok(None) };
     let hash = |buyer: &str| Some(app.node.id_key().request_hash(buyer, key.as_str()));
     let now_secs = now.0.div_euclid(1_000);
-    let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    let check = |token| facts.token.unwrap_or_else(|| app.buyers.check(token, now_secs));
     match headers.token.and_then(check) {
         Ok(buyer) => return Ok(hash(buyer.name.as_str())),
-        Err(AuthenticationError::Unknown) if facts.shopper.is_none() => {
+        Err(AuthenticationError::Unknown) if facts.token.is_none() => {
             return Err(MissingFact::Key(headers.token.unwrap_or_default().to_owned()));
         }
         Err(_) => {}

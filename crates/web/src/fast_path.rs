@@ -75,23 +75,23 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                         &facts,
                     )
                 };
-                let sold = match catch_unwind(AssertUnwindSafe(sell)).ok() {
+                let reply = match catch_unwind(AssertUnwindSafe(sell)).ok() {
                     Some(PurchaseStep::NeedsFact(fact)) => {
                         Box::pin(app.learn_fact(fact, &mut facts)).await;
                         continue;
                     }
                     Some(PurchaseStep::Continues(rest)) => {
                         drop_front(&mut buffer, std::mem::take(&mut len));
-                        let sold = AssertUnwindSafe(rest).catch_unwind().await.ok();
+                        let reply = AssertUnwindSafe(rest).catch_unwind().await.ok();
                         (since, now) = (Instant::now(), app.node.now());
-                        sold
+                        reply
                     }
-                    Some(PurchaseStep::PurchaseReply(sold)) => Some(sold),
+                    Some(PurchaseStep::PurchaseReply(reply)) => Some(reply),
                     None => None,
                 };
                 drop_front(&mut buffer, len);
                 facts = LearnedFacts::default();
-                if send_reply(connection, &mut stream, sold, date.set(now), stopped.as_mut())
+                if send_reply(connection, &mut stream, reply, date.set(now), stopped.as_mut())
                     .await?
                 {
                     since = Instant::now();
@@ -118,8 +118,8 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
             () = idle.as_mut() => {
                 if since.elapsed() >= connection.idle {
                     if buffer.windows(4).any(|end| end == b"\r\n\r\n") {
-                        let (sold, date) = (body_timeout_reply(), date.set(app.node.now()));
-                        let (reply, _) = render_reply(connection, Some(sold), date, true);
+                        let (reply, date) = (body_timeout_reply(), date.set(app.node.now()));
+                        let (reply, _) = render_reply(connection, Some(reply), date, true);
                         write_all_within(&mut stream, reply, app.write_stall).await.ok()?;
                     }
                     return None;
@@ -136,13 +136,13 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
 async fn send_reply(
     connection: &Connection,
     stream: &mut TcpStream,
-    sold: Option<PurchaseReply>,
+    reply: Option<PurchaseReply>,
     date: &DateHeader,
     stopped: impl Future<Output = ()>,
 ) -> Option<bool> {
-    let rest = connection.service.app.overload_pause(connection.peer, sold.as_ref());
-    let (render_reply, stays) = render_reply(connection, sold, date, false);
-    write_all_within(stream, render_reply, connection.service.app.write_stall).await.ok()?;
+    let rest = connection.service.app.overload_pause(connection.peer, reply.as_ref());
+    let (bytes, stays) = render_reply(connection, reply, date, false);
+    write_all_within(stream, bytes, connection.service.app.write_stall).await.ok()?;
     if !stays {
         return None;
     }
@@ -186,14 +186,14 @@ async fn read_more(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<u
 /// is freed after the write, so an idle connection has no buffer for answers.
 fn render_reply(
     connection: &Connection,
-    sold: Option<PurchaseReply>,
+    reply: Option<PurchaseReply>,
     date: &DateHeader,
     is_last: bool,
 ) -> (Vec<u8>, bool) {
     let app = &connection.service.app;
     let is_last = is_last || app.stopping.load(Ordering::Relaxed);
     let mut out = Vec::with_capacity(ANSWER_BYTES);
-    let status = match sold {
+    let status = match reply {
         Some(PurchaseReply::Refused(refusal, limit_status)) => {
             app.refusals.write((&refusal, limit_status.as_ref()), date, is_last, &mut out)
         }

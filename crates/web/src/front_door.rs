@@ -18,7 +18,7 @@ pub(super) struct DoorState {
     /// The refusal, if there is one.
     pub(super) refusal: Option<DoorRefusal>,
     /// The caller's rate-limit status, if the limits were checked.
-    pub(super) standing: Option<RateLimitStatus>,
+    pub(super) limit_status: Option<RateLimitStatus>,
     /// The check of the limits, if it waits for a share of a limit.
     pub(super) pending: Option<Box<PendingLimit>>,
 }
@@ -42,7 +42,7 @@ impl From<RateLimitExceeded> for DoorState {
     fn from(exceeded: RateLimitExceeded) -> Self {
         let RateLimitExceeded { scope, retry_after_secs, status } = exceeded;
         let refusal = Some(DoorRefusal::RateLimited { scope, retry_after_secs });
-        Self { refusal, standing: Some(status), pending: None }
+        Self { refusal, limit_status: Some(status), pending: None }
     }
 }
 
@@ -128,6 +128,6 @@ impl App {
         if is_counted && self.node.edge().is_none() {
             self.gate.room.record_arrival(room, buyer);
         }
-        DoorState { standing: Some(status), ..DoorState::default() }
+        DoorState { limit_status: Some(status), ..DoorState::default() }
     }
 }

@@ -183,9 +183,7 @@ impl App {
         {
             return Ok(Requester::Operator);
         }
-        self.buyer_of_token(token)
-            .await
-            .map(|shopper| Requester::Buyer(BuyerId::from(shopper.name)))
+        self.buyer_of_token(token).await.map(|buyer| Requester::Buyer(BuyerId::from(buyer.name)))
     }
 }
 

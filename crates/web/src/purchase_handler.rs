@@ -61,7 +61,7 @@ pub(crate) enum MissingFact {
 /// The facts that this node looked up for a request.
 #[derive(Default)]
 pub(crate) struct LearnedFacts {
-    pub(super) shopper: Option<Result<VerifiedBuyer, AuthenticationError>>,
+    pub(super) token: Option<Result<VerifiedBuyer, AuthenticationError>>,
     is_caught_up: bool,
 }
 
@@ -85,20 +85,20 @@ where
     let headers = PurchaseHeaders::new(values, peer, &app.live().proxies);
     let arrived = (started, app.node.now());
     let mut facts = LearnedFacts::default();
-    let sold = loop {
+    let reply = loop {
         let head = RawHead::Map(map);
         match start_purchase(app, (&headers, head), &bytes, arrived, &facts) {
-            PurchaseStep::PurchaseReply(sold) => break sold,
+            PurchaseStep::PurchaseReply(reply) => break reply,
             PurchaseStep::Continues(rest) => break rest.await,
             PurchaseStep::NeedsFact(fact) => Box::pin(app.learn_fact(fact, &mut facts)).await,
         }
     };
     // Here the pause comes before the answer, because the general server cannot pause between an
     // answer and the next request.
-    if let Some(rest) = app.overload_pause(peer, Some(&sold)) {
+    if let Some(rest) = app.overload_pause(peer, Some(&reply)) {
         Box::pin(tokio::time::sleep(rest)).await;
     }
-    match sold {
+    match reply {
         PurchaseReply::Refused(refusal, limit_status) => {
             SaleRateLimit::insert(limit_status.as_ref(), app.refusals.reply(&refusal))
         }
@@ -158,7 +158,7 @@ pub(super) enum CheckedPurchase {
 pub(super) struct StartedPurchase {
     pub(super) purchase: Purchase,
     client: ClientAddress,
-    standing: Option<RateLimitStatus>,
+    limit_status: Option<RateLimitStatus>,
     /// The check of the limits, if it must wait until this node has a share of a limit.
     pending: Option<Box<PendingLimit>>,
     started: Instant,
@@ -183,17 +183,17 @@ pub(super) fn parse_purchase(
     }
     let (key, wanted) = join_key_and_body(headers.key.clone(), Wanted::from_json(body))?;
     let now_secs = arrived.1.0.div_euclid(1_000);
-    let check = |token| facts.shopper.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    let check = |token| facts.token.unwrap_or_else(|| app.buyers.check(token, now_secs));
     let token = match headers.token.and_then(check) {
-        Ok(shopper) => Some(shopper),
+        Ok(buyer) => Some(buyer),
         // A pass names its buyer, so no token is needed.
         Err(AuthenticationError::Missing) if headers.pass != PresentedPass::Missing => None,
-        Err(AuthenticationError::Unknown) if facts.shopper.is_none() => {
+        Err(AuthenticationError::Unknown) if facts.token.is_none() => {
             return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
                 headers.token.unwrap_or_default().to_owned(),
             )));
         }
-        Err(denied_problem) => return Err(app.denied_problem(denied_problem)),
+        Err(error) => return Err(app.denied_problem(error)),
     };
     let catalogue = app.node.catalogue();
     match find_item(&catalogue, &wanted) {
@@ -226,13 +226,13 @@ fn check_purchase(
         return CheckedPurchase::Refused(refusal, limit_status);
     };
     let caller = client.caller(buyer.as_str());
-    let mut kept_out: Option<DoorState> = None;
+    let mut door_state: Option<DoorState> = None;
     let door = |stock| {
         let counting = match stock {
             StockAnswer::Refuses => Counting::AfterAnswer,
             StockAnswer::MayHave => Counting::BeforeAnswer,
         };
-        kept_out
+        door_state
             .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
             .answer()
     };
@@ -241,12 +241,12 @@ fn check_purchase(
         app.node.count_answer(sale, item, caller.buyer, answer_kind(&refusal), now);
         edge::count_refusal(app, sale, &refusal);
         app.record_latency(sale, started);
-        let standing = || {
-            kept_out
-                .and_then(|door| door.standing)
+        let limit_status = || {
+            door_state
+                .and_then(|door| door.limit_status)
                 .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
         };
-        return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, standing));
+        return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, limit_status));
     }
     let key = RequestKey::from(key);
     let wait = match headers.prefer {
@@ -255,8 +255,8 @@ fn check_purchase(
     };
     // If the request may have an order, the limits are not checked, so that a repeated request uses
     // up no limit. If the request has an order, the front door's refusal is ignored.
-    let DoorState { refusal: door, standing, pending } =
-        kept_out.unwrap_or_else(|| match app.node.holders().holds(request) {
+    let DoorState { refusal: door, limit_status, pending } =
+        door_state.unwrap_or_else(|| match app.node.holders().holds(request) {
             true => DoorState { refusal, ..DoorState::default() },
             false => {
                 app.door((client, caller.buyer), sale, item, refusal, now, Counting::BeforeAnswer)
@@ -264,7 +264,7 @@ fn check_purchase(
         });
     let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
     let purchase = Purchase { buyer, key, request, sale, item, units, wait, door };
-    CheckedPurchase::Continues(StartedPurchase { purchase, client, standing, pending, started })
+    CheckedPurchase::Continues(StartedPurchase { purchase, client, limit_status, pending, started })
 }
 
 /// Runs the rest of the purchase and builds the answer.
@@ -273,26 +273,26 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
         Some(pending) => Box::pin(finish_limits(app, *pending, &mut in_progress)).await,
         None => None,
     };
-    let bought = match refused {
+    let outcome = match refused {
         Some(refusal) => PurchaseOutcome::Refused(refusal),
         None => run_purchase(app, &in_progress.purchase).await,
     };
     let Purchase { buyer, sale, item, units, .. } = &in_progress.purchase;
     let now = app.node.now();
-    app.node.count_answer(sale, item, buyer.as_str(), bought.answer(), now);
-    if let PurchaseOutcome::Queued { id, .. } = bought {
+    app.node.count_answer(sale, item, buyer.as_str(), outcome.answer(), now);
+    if let PurchaseOutcome::Queued { id, .. } = outcome {
         app.node.note_queued(buyer.as_str(), id, now);
     }
     let caller = in_progress.client.caller(buyer.as_str());
     let status = || {
         in_progress
-            .standing
+            .limit_status
             .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
     };
-    let sold =
-        purchase_reply(bought, SaleRateLimit::new(sale, status), item, buyer.as_str(), *units);
+    let reply =
+        purchase_reply(outcome, SaleRateLimit::new(sale, status), item, buyer.as_str(), *units);
     app.record_latency(sale, in_progress.started);
-    sold
+    reply
 }
 
 /// Waits for shares of the limits. If a limit refuses the purchase, stores the limit's refusal in
@@ -308,7 +308,7 @@ async fn finish_limits(
     let caller = (in_progress.client, buyer.as_str());
     let door = app.finish_door(pending, caller, sale, item, now).await;
     let answer = door.answer();
-    (in_progress.standing, in_progress.purchase.door) = (door.standing, door.refusal);
+    (in_progress.limit_status, in_progress.purchase.door) = (door.limit_status, door.refusal);
     match answer {
         DoorAnswer::Open => {
             app.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open)
@@ -322,9 +322,9 @@ impl App {
     pub(crate) fn overload_pause(
         &self,
         peer: IpAddr,
-        sold: Option<&PurchaseReply>,
+        reply: Option<&PurchaseReply>,
     ) -> Option<Duration> {
-        let is_overloaded = matches!(sold, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
+        let is_overloaded = matches!(reply, Some(PurchaseReply::Refused(Refusal::Overloaded, _)));
         let overload_pacer =
             is_overloaded && !self.live().proxies.iter().any(|proxy| proxy.contains(peer));
         overload_pacer.then(|| self.overload_pacer.next())
@@ -350,7 +350,7 @@ impl App {
         match fact {
             MissingFact::Key(token) => {
                 let now_secs = self.node.now().0.div_euclid(1_000);
-                facts.shopper = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
+                facts.token = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
             }
             MissingFact::Sale => {
                 self.engine.refresh_catalogue_paced().await;
@@ -392,6 +392,6 @@ async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     let _counted = app.running_purchases.token();
     // If `buy` panics, the panic hook logs it. The client may repeat the request with its key.
     let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
-    let bought = trace::traced("ticket and verdict", running_purchases).await;
-    bought.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))
+    let outcome = trace::traced("ticket and verdict", running_purchases).await;
+    outcome.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))
 }

@@ -28,7 +28,7 @@ pub(crate) enum PurchaseReply {
 #[derive(Debug)]
 pub(crate) struct SaleRateLimit {
     sale: Arc<SaleState>,
-    standing: RateLimitStatus,
+    limit_status: RateLimitStatus,
 }
 
 impl SaleRateLimit {
@@ -36,20 +36,20 @@ impl SaleRateLimit {
     /// limits.
     pub(super) fn new(
         sale: &Arc<SaleState>,
-        standing: impl FnOnce() -> RateLimitStatus,
+        limit_status: impl FnOnce() -> RateLimitStatus,
     ) -> Option<Self> {
-        (!sale.limits.is_none()).then(|| Self { sale: sale.clone(), standing: standing() })
+        (!sale.limits.is_none()).then(|| Self { sale: sale.clone(), limit_status: limit_status() })
     }
 
     /// Writes the status as header lines.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        self.standing.write(&self.sale.limits, out);
+        self.limit_status.write(&self.sale.limits, out);
     }
 
     /// Inserts the status as headers.
     pub(super) fn insert(limit_status: Option<&Self>, mut reply: Reply) -> Reply {
-        if let Some(Self { sale, standing }) = limit_status {
-            standing.insert(&sale.limits, reply.headers_mut());
+        if let Some(Self { sale, limit_status }) = limit_status {
+            limit_status.insert(&sale.limits, reply.headers_mut());
         }
         reply
     }
@@ -57,13 +57,13 @@ impl SaleRateLimit {
 
 /// Returns the answer to a purchase, with the caller's current rate-limit status.
 pub(super) fn purchase_reply(
-    bought: PurchaseOutcome,
+    outcome: PurchaseOutcome,
     limit_status: Option<SaleRateLimit>,
     item: &ItemState,
     buyer: &str,
     units: Units,
 ) -> PurchaseReply {
-    let reply = match bought {
+    let reply = match outcome {
         PurchaseOutcome::Refused(refusal) => return PurchaseReply::Refused(refusal, limit_status),
         PurchaseOutcome::Created(order) => {
             order_reply(StatusCode::CREATED, order.id, &api_conversion::order(&order, item))

@@ -172,10 +172,10 @@ async fn check(
         _ if checks_caller => {}
         Auth::Public => {}
         Auth::Buyer => {
-            let shopper = app.buyer(request.headers(), request.method()).await?;
-            request.extensions_mut().insert(Buyer(BuyerId::from(shopper.name)));
-            request.extensions_mut().insert(BuyerMembership(shopper.standing));
-            request.extensions_mut().insert(TokenExpiry(shopper.expires_secs));
+            let buyer = app.buyer(request.headers(), request.method()).await?;
+            request.extensions_mut().insert(Buyer(BuyerId::from(buyer.name)));
+            request.extensions_mut().insert(BuyerMembership(buyer.membership));
+            request.extensions_mut().insert(TokenExpiry(buyer.expires_secs));
         }
         Auth::BuyerOrOperator => {
             let asker = app.requester(request.headers(), request.method()).await?;

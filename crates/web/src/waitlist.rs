@@ -35,7 +35,7 @@ use super::sales::find_sale;
 pub(crate) async fn join(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    BuyerMembership(standing): BuyerMembership,
+    BuyerMembership(membership): BuyerMembership,
     client: ClientAddress,
     PathNames([sale, item]): PathNames<2>,
     request: axum::extract::Request,
@@ -50,7 +50,8 @@ pub(crate) async fn join(
             // refuse a new request.
             Some(joined) => joined,
             None => {
-                check_front_door(&app, &headers, (&buyer, standing, client), &sale, &item).await?;
+                check_front_door(&app, &headers, (&buyer, membership, client), &sale, &item)
+                    .await?;
                 app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
             }
         };
@@ -129,7 +130,7 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
 async fn check_front_door(
     app: &App,
     headers: &HeaderMap,
-    (buyer, standing, client): (&BuyerId, Membership, ClientAddress),
+    (buyer, membership, client): (&BuyerId, Membership, ClientAddress),
     sale: &SaleState,
     item: &ItemState,
 ) -> Result<(), Problem> {
@@ -143,7 +144,7 @@ async fn check_front_door(
         sale,
         item,
         // The guard has already checked that the token has not expired.
-        Some(VerifiedBuyer { name, standing, expires_secs: i64::MAX }),
+        Some(VerifiedBuyer { name, membership, expires_secs: i64::MAX }),
         pass,
         now,
     );

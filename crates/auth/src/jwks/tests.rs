@@ -90,7 +90,7 @@ async fn each_kind_of_key_accepts_only_its_own_tokens() {
         signed("RS256", Some("rsa"), |message| shop.rsa(message)),
     ] {
         assert_eq!(
-            check(&token).map(|shopper| shopper.name.as_str().to_owned()),
+            check(&token).map(|buyer| buyer.name.as_str().to_owned()),
             Ok("anna".to_owned())
         );
         assert!(matches!(

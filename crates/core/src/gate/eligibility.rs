@@ -9,14 +9,14 @@ pub use doorbuster_types::Requirement;
 /// # Errors
 /// Returns the first requirement that the buyer does not meet.
 pub fn check_eligible(
-    standing: Membership,
+    membership: Membership,
     members_only: bool,
     min_level: u8,
 ) -> Result<(), Requirement> {
-    if members_only && !standing.member {
+    if members_only && !membership.member {
         return Err(Requirement::Member);
     }
-    if standing.level < min_level {
+    if membership.level < min_level {
         return Err(Requirement::Level);
     }
     Ok(())

@@ -56,7 +56,7 @@ pub struct PassTerms<'a> {
     /// The buyer.
     pub buyer: &'a str,
     /// The buyer's membership and level when the pass was issued.
-    pub standing: Membership,
+    pub membership: Membership,
     /// Whether no waiting room was open when the pass was issued. Such a pass is refused while a
     /// waiting room is open.
     pub issued_without_room: bool,
@@ -125,9 +125,9 @@ impl PassKey {
         for time in [terms.valid_from, terms.expires_at] {
             pass.extend_from_slice(&time.0.to_be_bytes()[2..]);
         }
-        let flags = (MEMBER * u8::from(terms.standing.member))
+        let flags = (MEMBER * u8::from(terms.membership.member))
             | (WITHOUT_ROOM * u8::from(terms.issued_without_room));
-        pass.extend_from_slice(&[flags, terms.standing.level]);
+        pass.extend_from_slice(&[flags, terms.membership.level]);
         pass.extend_from_slice(terms.buyer.as_bytes());
         let tag = self.tag(&pass, sale, item);
         pass.extend_from_slice(&tag);
@@ -165,7 +165,7 @@ impl<'a> UnverifiedPass<'a> {
             |bytes: &[u8]| Millis(bytes.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
         let terms = PassTerms {
             buyer: std::str::from_utf8(buyer).ok()?,
-            standing: Membership { member: head[15] & MEMBER != 0, level: head[16] },
+            membership: Membership { member: head[15] & MEMBER != 0, level: head[16] },
             issued_without_room: head[15] & WITHOUT_ROOM != 0,
             valid_from: time(&head[3..9]),
             expires_at: time(&head[9..15]),
@@ -197,7 +197,7 @@ mod tests {
 
     const TERMS: PassTerms<'static> = PassTerms {
         buyer: "anna",
-        standing: Membership { member: true, level: 7 },
+        membership: Membership { member: true, level: 7 },
         issued_without_room: false,
         valid_from: Millis(1_795_168_800_000),
         expires_at: Millis(1_795_168_920_000),
@@ -218,7 +218,7 @@ mod tests {
         assert!(holds(&pass, &key(), "spring", "phone"));
         for (member, issued_without_room) in [(false, false), (false, true), (true, true)] {
             let terms = PassTerms {
-                standing: Membership { member, level: 0 },
+                membership: Membership { member, level: 0 },
                 issued_without_room,
                 ..TERMS
             };

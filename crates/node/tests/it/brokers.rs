@@ -199,8 +199,8 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
     );
     let broker = ending.join().expect("the task did not panic");
     trade(&app, 34..44, &mut wanted).await;
-    let standing = app.until(&one, "an event waits", |one| one["waiting"].as_u64() > Some(0)).await;
-    assert_eq!(standing["dead"], 0);
+    let endpoint = app.until(&one, "an event waits", |one| one["waiting"].as_u64() > Some(0)).await;
+    assert_eq!(endpoint["dead"], 0);
     for path in [PATH.to_owned(), one.clone(), format!("{one}/deliveries")] {
         let shown = app.admin("GET", &path, None).await.text();
         assert!(!shown.contains(password), "{path}: {shown}");

@@ -40,13 +40,9 @@ const SECRET_BYTES: usize = 32;
 /// `GET /v1/admin/webhook-endpoints`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let endpoints = app.node.store().endpoints().await.map_err(failed)?;
-    let standings = app.node.store().endpoint_statuses().await.map_err(failed)?;
+    let statuses = app.node.store().endpoint_statuses().await.map_err(failed)?;
     let shown = |endpoint: &store::Endpoint| {
-        endpoint_view(
-            &app,
-            endpoint,
-            standings.iter().find(|standing| standing.endpoint == endpoint.id),
-        )
+        endpoint_view(&app, endpoint, statuses.iter().find(|status| status.endpoint == endpoint.id))
     };
     Ok(json(
         StatusCode::OK,
@@ -264,9 +260,9 @@ pub(super) async fn find(
 }
 
 async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult {
-    let standings = app.node.store().endpoint_statuses().await.map_err(failed)?;
-    let standing = standings.iter().find(|standing| standing.endpoint == endpoint.id);
-    Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, standing)))
+    let statuses = app.node.store().endpoint_statuses().await.map_err(failed)?;
+    let status = statuses.iter().find(|status| status.endpoint == endpoint.id);
+    Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, status)))
 }
 
 /// Checks an address. Returns the canonical form of the address and the kind of the endpoint.
@@ -316,7 +312,7 @@ fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWe
 fn endpoint_view(
     app: &App,
     endpoint: &store::Endpoint,
-    standing: Option<&EndpointStatus>,
+    status: Option<&EndpointStatus>,
 ) -> WebhookEndpoint {
     let now = app.node.now();
     let live =
@@ -331,12 +327,10 @@ fn endpoint_view(
         secrets: live
             .map(|secret| LiveSecret { signs_until: secret.until.map(api_conversion::time) })
             .collect(),
-        waiting: standing.map_or(0, |standing| standing.waiting),
-        failing: standing.map_or(0, |standing| standing.pending),
-        dead: standing.map_or(0, |standing| standing.dead),
-        oldest_waiting_at: standing
-            .and_then(|standing| standing.oldest_at)
-            .map(api_conversion::time),
+        waiting: status.map_or(0, |status| status.waiting),
+        failing: status.map_or(0, |status| status.pending),
+        dead: status.map_or(0, |status| status.dead),
+        oldest_waiting_at: status.and_then(|status| status.oldest_at).map(api_conversion::time),
     }
 }
 

@@ -65,7 +65,7 @@ async fn a_passed_request_is_remembered_by_the_buyer_of_its_token_or_of_its_pass
     let (now, forever) = (app.node.now(), Millis(i64::MAX));
     let terms = PassTerms {
         buyer: "anna",
-        standing: Membership { member: false, level: 0 },
+        membership: Membership { member: false, level: 0 },
         issued_without_room: false,
         valid_from: now,
         expires_at: forever,

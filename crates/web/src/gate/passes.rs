@@ -33,7 +33,7 @@ use crate::sales::find_sale;
 pub(crate) async fn issue(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    BuyerMembership(standing): BuyerMembership,
+    BuyerMembership(membership): BuyerMembership,
     client: ClientAddress,
     PathNames([sale]): PathNames<1>,
     request: axum::extract::Request,
@@ -44,7 +44,7 @@ pub(crate) async fn issue(
     let wanted = NewPass::from_json(&body)?;
     let sale = find_sale(&app, &sale).await?;
     let item = sale.item(&wanted.item).cloned();
-    let made = issue_pass(&app, &sale, &buyer, standing, client, wanted).await;
+    let made = issue_pass(&app, &sale, &buyer, membership, client, wanted).await;
     let refused = made.as_ref().err().map(|refused| refused.problem.code());
     app.gate.passes.count(refused.map_or("issued", Code::as_str));
     if let (Some(item), Some(code)) = (item, refused) {
@@ -58,7 +58,7 @@ async fn issue_pass(
     app: &App,
     sale: &SaleState,
     buyer: &BuyerId,
-    standing: Membership,
+    membership: Membership,
     client: ClientAddress,
     wanted: NewPass,
 ) -> Result<Pass, HandlerError> {
@@ -66,7 +66,7 @@ async fn issue_pass(
         sale.item(&wanted.item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     let opening = opens_at(app, sale).map_err(|refusal| refusal_problem(&refusal))?;
     app.ensure_not_blocked(client, buyer)?;
-    if let Some(refusal) = eligibility_refusal(sale, standing) {
+    if let Some(refusal) = eligibility_refusal(sale, membership) {
         return Err(refusal_problem(&Refusal::AtDoor(refusal)).into());
     }
     let room = sale.room_of(item);
@@ -92,7 +92,7 @@ async fn issue_pass(
     let valid_from = opening.max(now);
     let terms = PassTerms {
         buyer: buyer.as_str(),
-        standing,
+        membership,
         issued_without_room,
         valid_from,
         expires_at: until,

@@ -32,9 +32,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
     if let Ok(endpoint_statuses) = app.node.store().endpoint_statuses().await {
         let now = app.node.now();
         let of = |kind: EndpointKind| {
-            endpoint_statuses
-                .iter()
-                .filter(move |standing| standing.enabled && standing.kind == kind)
+            endpoint_statuses.iter().filter(move |status| status.enabled && status.kind == kind)
         };
         text.metric(
             "doorbuster_outbox_lag_seconds",
@@ -42,7 +40,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
             "Age of the oldest undelivered event.",
         );
         for kind in EndpointKind::ALL {
-            let oldest = of(kind).filter_map(|standing| standing.oldest_at).min();
+            let oldest = of(kind).filter_map(|status| status.oldest_at).min();
             let age_ms = oldest.map_or(0, |at| (now.0 - at.0).max(0));
             text.sample(
                 &[("kind", kind.as_str())],
@@ -51,7 +49,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
         }
         text.metric("doorbuster_outbox_waiting_events", MetricKind::Gauge, "Undelivered events.");
         for kind in EndpointKind::ALL {
-            let waiting: u64 = of(kind).map(|standing| standing.waiting + standing.pending).sum();
+            let waiting: u64 = of(kind).map(|status| status.waiting + status.pending).sum();
             text.sample(&[("kind", kind.as_str())], waiting);
         }
     }

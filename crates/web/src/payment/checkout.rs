@@ -99,13 +99,13 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
         CheckoutResult::RateLimitExceeded(RateLimitExceeded {
             scope,
             retry_after_secs,
-            status: standing,
+            status: limit_status,
         }) => {
             let mut reply = problem(&Problem::rate_limited(scope, retry_after_secs));
             if let Some(sale) = app.node.catalogue().sale(sale) {
                 // The refusal may come from the limit for this order's checkouts, not from a limit
                 // of the sale. So the answer has the status that the refusal contains.
-                standing.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
+                limit_status.insert(sale.limits_of(Route::Checkout), reply.headers_mut());
             }
             Ok(reply)
         }

@@ -284,10 +284,10 @@ async fn an_endpoint_that_is_down_receives_every_event_once_it_is_back() {
     shop.until(30, "eight events", |received| received.len() >= 8).await;
     cancel(&app, 0, &orders[0]).await;
     let path = format!("/v1/admin/webhook-endpoints/{id}");
-    let standing = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
-    let failing = standing["failing"].as_u64().expect("a number");
-    assert!(failing < 20, "too many deliveries are stored as failing: {standing}");
-    assert!(!standing["oldest_waiting_at"].is_null());
+    let endpoint = app.until(&path, "events wait", |one| one["waiting"].as_u64() > Some(15)).await;
+    let failing = endpoint["failing"].as_u64().expect("a number");
+    assert!(failing < 20, "too many deliveries are stored as failing: {endpoint}");
+    assert!(!endpoint["oldest_waiting_at"].is_null());
     assert!(lag(&app).await > 0.0, "the metric must show how long the oldest event has waited");
     let before = shop.received().len();
     assert!(before < 30, "the server must try one event at a time, but sent {before} requests");
