@@ -13,7 +13,7 @@ mod grant_check;
 mod item_view;
 mod job_signals;
 mod late_payment;
-mod leases;
+mod leadership;
 pub(crate) mod pool_recall;
 pub mod publish_status;
 mod publish_stock;
@@ -42,8 +42,8 @@ use crate::node::{Jobs, Node};
 pub use adjust::AdjustResult;
 pub use audit::{AuditView, FindingView, ItemAudit};
 pub use job_signals::JobSignals;
-pub use leases::LEASE_MS;
-pub(crate) use leases::{LEASE_RENEWAL, renew_leases};
+pub use leadership::LEASE_MS;
+pub(crate) use leadership::{LEASE_RENEWAL, renew_leases};
 pub use slot_reconciliation::reconcile;
 pub(crate) use slot_reconciliation::reconcile_all;
 
@@ -61,7 +61,7 @@ pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
     jobs.start("reconcile", slot_reconciliation::run(engine.clone()));
     jobs.start("watch", slot_watch::run(engine.clone()));
     jobs.start("database", database::run(engine.clone()));
-    jobs.start("leases", leases::run(engine.clone(), roles));
+    jobs.start("leases", leadership::run(engine.clone(), roles));
     jobs.start("wakeups", wakeups::run(engine.clone()));
     jobs.start("recalls", wakeups::poll_recalls(node.clone()));
     jobs.start("waitlist_refusals", waitlist::notify_passed_over(node.clone()));

@@ -34,6 +34,7 @@ mod events;
 mod grants;
 mod history;
 mod keys;
+mod leadership;
 mod money;
 mod nodes;
 mod operating;

@@ -38,7 +38,7 @@ struct CheckProgress {
     /// The position of the next scope in [`SCOPES`].
     next: usize,
     status: RateLimitStatus,
-    /// What the request used of the limits that were checked earlier.
+    /// For each limit that was checked earlier: how much of it the request used.
     used: [Option<LimitStep>; SCOPES.len()],
 }
 

@@ -1,4 +1,4 @@
-//! Tests which verdicts agree with which promise of a strategy.
+//! Tests the rule by which a verdict agrees with a strategy's promise.
 
 use super::*;
 

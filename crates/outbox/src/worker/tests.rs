@@ -1,4 +1,4 @@
-//! Tests which outcome the delivery worker records for each kind of error.
+//! Tests that the delivery worker records the right outcome for each kind of error.
 use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Roles, load};
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};

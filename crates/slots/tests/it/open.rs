@@ -1,4 +1,4 @@
-//! Tests which servers can hold slots, and the errors for the other servers.
+//! Tests that some servers can hold slots, and tests the errors for the other servers.
 use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::terms;

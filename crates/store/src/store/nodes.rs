@@ -1,5 +1,4 @@
-//! Nodes that share a store: the leader, live nodes, rate limits, and how often a node polls for
-//! commits.
+//! Nodes that share a store: live nodes, rate limits, and how often a node polls for commits.
 use std::time::Duration;
 
 use doorbuster_core::NodeId;
@@ -11,26 +10,10 @@ use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
 
-/// Takes the leader's lease if this node has the lease already, or if the lease has expired.
-const TAKE_LEADER_LEASE: Statement = statement(
-    "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
-     ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until
-     WHERE leader.node = excluded.node OR leader.until <= $3",
-);
 const LIVE_NODES: Statement = statement("SELECT node FROM node WHERE until > $1 ORDER BY node");
 
 /// The store's methods for nodes that share a store.
 impl Store {
-    /// Takes or renews the lease of the leader. Returns true if this node has the lease for
-    /// `lease_ms` from now.
-    pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
-        self.job(RetryUnknown::Allowed, move |tx| {
-            let now = tx.now();
-            Ok(tx.run(TAKE_LEADER_LEASE, &values![node, now.plus(lease_ms), now])? > 0)
-        })
-        .await
-    }
-
     /// Returns the nodes whose lease has not expired by the store's time, sorted by number.
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
         self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.number_u32(0, "node")?)))

@@ -1,4 +1,4 @@
-//! Tests which rows a node reads again. If the node has no usable position, it reads every order.
+//! Tests the set of rows that a node reads again. If the node has no usable position, it reads every order.
 //! Rows from a dump must not be published at every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! Tests which requests an edge answers itself, and which requests it remembers.
+//! Tests the requests that an edge answers itself, and the requests that it remembers.
 use doorbuster_auth::{NewToken, token};
 use doorbuster_config::{Flags, load};
 use doorbuster_core::gate::pass::{Membership, PassTerms};

@@ -1,4 +1,4 @@
-//! Tests which node gets a request, and what happens if a node does not answer.
+//! Tests the choice of the node that gets a request, and requests that a node does not answer.
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

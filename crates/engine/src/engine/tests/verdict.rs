@@ -1,4 +1,4 @@
-//! Tests which event a verdict causes if no request waits for the verdict.
+//! Tests the event that a verdict causes if no request waits for the verdict.
 
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{ItemId, TicketId, Verdict};

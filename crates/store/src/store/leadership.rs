@@ -1,0 +1,25 @@
+//! The lease of the leader. At most one node has this lease at a time.
+use crate::sql::{Statement, statement, values};
+use crate::transaction::RetryUnknown;
+
+use super::{Store, StoreResult};
+
+/// Takes the leader's lease if this node has the lease already, or if the lease has expired.
+const TAKE_LEADER_LEASE: Statement = statement(
+    "INSERT INTO leader (one, node, until) VALUES (1, $1, $2)
+     ON CONFLICT (one) DO UPDATE SET node = excluded.node, until = excluded.until
+     WHERE leader.node = excluded.node OR leader.until <= $3",
+);
+
+/// The store's methods for the leader.
+impl Store {
+    /// Takes or renews the lease of the leader. Returns true if this node has the lease for
+    /// `lease_ms` from now.
+    pub async fn take_leader_lease(&self, node: u32, lease_ms: i64) -> StoreResult<bool> {
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let now = tx.now();
+            Ok(tx.run(TAKE_LEADER_LEASE, &values![node, now.plus(lease_ms), now])? > 0)
+        })
+        .await
+    }
+}
