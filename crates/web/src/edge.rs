@@ -34,7 +34,7 @@ use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
 use super::limits::RETRY_SECS;
 use super::purchase_handler::{
-    CheckedPurchase, LearnedFacts, MissingFact, PurchaseStep, parse_purchase,
+    LearnedFacts, MissingFact, PurchaseStep, parse_purchase,
 };
 use super::purchase_headers::PurchaseHeaders;
 use super::purchase_reply::PurchaseReply;
@@ -116,7 +116,9 @@ pub(super) fn start_purchase(
     let mut own = None;
     if node.is_fresh() {
         match parse_purchase(app, headers, body, arrived, facts) {
-            Ok(CheckedPurchase::Refused(refusal, limit_status)) if may_answer(&refusal) => {
+            Ok(PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status)))
+                if may_answer(&refusal) =>
+            {
                 node.refused.add_one();
                 return PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status));
             }
@@ -125,13 +127,13 @@ pub(super) fn start_purchase(
                 let reply = app.problem_reply(&refused, headers.client, body);
                 return PurchaseStep::PurchaseReply(PurchaseReply::Rendered(reply));
             }
-            Ok(CheckedPurchase::NeedsFact(fact @ MissingFact::Key(_))) => {
+            Ok(PurchaseStep::NeedsFact(fact @ MissingFact::Key(_))) => {
                 return PurchaseStep::NeedsFact(fact);
             }
-            Ok(CheckedPurchase::Continues(started)) => {
+            Ok(PurchaseStep::Continues(started)) => {
                 own = Some(started.purchase.request);
             }
-            Ok(CheckedPurchase::Refused(..) | CheckedPurchase::NeedsFact(MissingFact::Sale)) => {}
+            Ok(PurchaseStep::PurchaseReply(_) | PurchaseStep::NeedsFact(MissingFact::Sale)) => {}
         }
     }
     let own = match own {

@@ -40,15 +40,17 @@ use super::reply::{HandlerResult, Reply, not_served, problem};
 use super::{App, request_body};
 
 /// The result of the part of a purchase that does not wait.
-pub(crate) enum PurchaseStep {
+pub(crate) enum PurchaseStep<C = RestOfPurchase> {
     /// The answer is ready.
     PurchaseReply(PurchaseReply),
-    /// The purchase goes to a slot. This future does the rest of the purchase, and borrows nothing
-    /// from the request.
-    Continues(Pin<Box<dyn Future<Output = PurchaseReply> + Send>>),
+    /// The purchase goes to a slot.
+    Continues(C),
     /// The node must look up a fact before it can continue. This is rare.
     NeedsFact(MissingFact),
 }
+
+/// The future that does the rest of a purchase. It borrows nothing from the request.
+type RestOfPurchase = Pin<Box<dyn Future<Output = PurchaseReply> + Send>>;
 
 /// A fact that a purchase needs and that this node may not have yet.
 pub(crate) enum MissingFact {
@@ -129,29 +131,20 @@ pub(crate) fn start_purchase(
     }
     let trace = trace::purchase(headers.trace_parent);
     match trace.run_sync(|| parse_purchase(app, headers, body, arrived, facts)) {
-        Ok(CheckedPurchase::Refused(refusal, limit_status)) => {
-            PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status))
-        }
-        Ok(CheckedPurchase::Continues(in_progress)) => {
+        Ok(PurchaseStep::PurchaseReply(reply)) => PurchaseStep::PurchaseReply(reply),
+        Ok(PurchaseStep::Continues(in_progress)) => {
             let app = app.clone();
             PurchaseStep::Continues(Box::pin(async move {
                 trace.run(finish_purchase(&app, in_progress)).await
             }))
         }
-        Ok(CheckedPurchase::NeedsFact(fact)) => PurchaseStep::NeedsFact(fact),
+        Ok(PurchaseStep::NeedsFact(fact)) => PurchaseStep::NeedsFact(fact),
         Err(refused) => PurchaseStep::PurchaseReply(PurchaseReply::Rendered(app.problem_reply(
             &refused,
             headers.client,
             body,
         ))),
     }
-}
-
-/// The result of the checks that use only this node's memory.
-pub(super) enum CheckedPurchase {
-    Refused(Refusal, Option<SaleRateLimit>),
-    Continues(StartedPurchase),
-    NeedsFact(MissingFact),
 }
 
 /// A purchase that passed the checks and goes to a slot.
@@ -171,7 +164,7 @@ pub(super) fn parse_purchase(
     body: &[u8],
     arrived: (Instant, Millis),
     facts: &LearnedFacts,
-) -> Result<CheckedPurchase, Problem> {
+) -> Result<PurchaseStep<StartedPurchase>, Problem> {
     if !app.serves_api {
         return Err(not_served());
     }
@@ -189,7 +182,7 @@ pub(super) fn parse_purchase(
         // A pass names its buyer, so no token is needed.
         Err(AuthenticationError::Missing) if headers.pass != PresentedPass::Missing => None,
         Err(AuthenticationError::Unknown) if facts.token.is_none() => {
-            return Ok(CheckedPurchase::NeedsFact(MissingFact::Key(
+            return Ok(PurchaseStep::NeedsFact(MissingFact::Key(
                 headers.token.unwrap_or_default().to_owned(),
             )));
         }
@@ -197,7 +190,7 @@ pub(super) fn parse_purchase(
     };
     let catalogue = app.node.catalogue();
     match find_item(&catalogue, &wanted) {
-        Err(_) if !facts.is_caught_up => Ok(CheckedPurchase::NeedsFact(MissingFact::Sale)),
+        Err(_) if !facts.is_caught_up => Ok(PurchaseStep::NeedsFact(MissingFact::Sale)),
         found => Ok(check_purchase(app, headers, (key, wanted.units), token, found?, arrived)),
     }
 }
@@ -210,7 +203,7 @@ fn check_purchase(
     token: Option<VerifiedBuyer>,
     (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
     (started, now): (Instant, Millis),
-) -> CheckedPurchase {
+) -> PurchaseStep<StartedPurchase> {
     let DoorCheck { buyer, refusal } =
         check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
     let client = headers.client;
@@ -223,7 +216,7 @@ fn check_purchase(
         let limit_status = SaleRateLimit::new(sale, || {
             app.gate.limits.rate_limit_status(Route::Purchase, client.caller(""), sale)
         });
-        return CheckedPurchase::Refused(refusal, limit_status);
+        return PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status));
     };
     let caller = client.caller(buyer.as_str());
     let mut door_state: Option<DoorState> = None;
@@ -246,7 +239,8 @@ fn check_purchase(
                 .and_then(|door| door.limit_status)
                 .unwrap_or_else(|| app.gate.limits.rate_limit_status(Route::Purchase, caller, sale))
         };
-        return CheckedPurchase::Refused(refusal, SaleRateLimit::new(sale, limit_status));
+        let limit_status = SaleRateLimit::new(sale, limit_status);
+        return PurchaseStep::PurchaseReply(PurchaseReply::Refused(refusal, limit_status));
     }
     let key = RequestKey::from(key);
     let wait = match headers.prefer {
@@ -264,7 +258,7 @@ fn check_purchase(
         });
     let (buyer, sale, item) = (BuyerId::from(buyer), sale.clone(), item.clone());
     let purchase = Purchase { buyer, key, request, sale, item, units, wait, door };
-    CheckedPurchase::Continues(StartedPurchase { purchase, client, limit_status, pending, started })
+    PurchaseStep::Continues(StartedPurchase { purchase, client, limit_status, pending, started })
 }
 
 /// Runs the rest of the purchase and builds the answer.
