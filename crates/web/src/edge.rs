@@ -33,9 +33,7 @@ use super::App;
 use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
 use super::limits::RETRY_SECS;
-use super::purchase_handler::{
-    LearnedFacts, MissingFact, PurchaseStep, parse_purchase,
-};
+use super::purchase_handler::{LearnedFacts, MissingFact, PurchaseStep, parse_purchase};
 use super::purchase_headers::PurchaseHeaders;
 use super::purchase_reply::PurchaseReply;
 use super::reply::{Reply, ReplyBody, problem};
@@ -130,9 +128,7 @@ pub(super) fn start_purchase(
             Ok(PurchaseStep::NeedsFact(fact @ MissingFact::Key(_))) => {
                 return PurchaseStep::NeedsFact(fact);
             }
-            Ok(PurchaseStep::Continues(started)) => {
-                own = Some(started.purchase.request);
-            }
+            Ok(PurchaseStep::Continues(started)) => own = Some(started.purchase.request),
             Ok(PurchaseStep::PurchaseReply(_) | PurchaseStep::NeedsFact(MissingFact::Sale)) => {}
         }
     }

@@ -1,4 +1,5 @@
-//! Takes or renews the leader's lease, and renews this node's lease, several times per lease period.
+//! Takes or renews the leader's lease, and renews this node's lease, several times per lease
+//! period.
 //!
 //! The leader closes the grants of nodes with a lapsed lease, so that other nodes can sell the
 //! units of these grants. This job also reads which nodes are live. The set of live nodes

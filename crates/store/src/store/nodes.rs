@@ -6,7 +6,6 @@ use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
 use crate::contract::StoreError;
 use crate::sql::{Statement, statement, values};
-use crate::transaction::RetryUnknown;
 
 use super::{Store, StoreResult};
 

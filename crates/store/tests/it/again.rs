@@ -1,5 +1,5 @@
-//! Tests the set of rows that a node reads again. If the node has no usable position, it reads every order.
-//! Rows from a dump must not be published at every poll.
+//! Tests the set of rows that a node reads again. If the node has no usable position, it reads
+//! every order. Rows from a dump must not be published at every poll.
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
