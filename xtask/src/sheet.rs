@@ -152,14 +152,14 @@ figcaption {{ block-size: {CAPTION_PX}px; overflow: hidden; }}
     std::fs::write(&html, page)?;
     let height: u32 = rows.iter().map(|row| height_of(row)).sum();
     let png = folder.join(format!("sheet-{name}.png"));
-    let status = Command::new("chromium")
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
+    let status = Command::new("chromium-headless-shell")
+        .args(["--no-sandbox", "--disable-gpu", "--hide-scrollbars"])
         .arg(format!("--window-size={SHEET_PX},{height}"))
         .arg(format!("--screenshot={}", png.display()))
         .arg(format!("file://{}", html.display()))
         .status()
-        .context("chromium is not installed (Debian package: chromium)")?;
-    ensure!(status.success(), "chromium failed to draw {}", html.display());
+        .context("chromium-headless-shell is not installed (Debian package of this name)")?;
+    ensure!(status.success(), "the browser failed to draw {}", html.display());
     println!("{}", png.display());
     Ok(())
 }

@@ -75,7 +75,7 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
     draft(&fixture, "room", json!({}), json!({"front_door": {"waiting_room": "always"}})).await;
     fixture.step("room", "open").await;
     let origin = plain(fixture.address, "");
-    Browser::with_browser(async |browser| {
+    Browser::with_notifications(async |browser| {
         let tab = browser.tab().await;
         let grant = json!({"origin": origin, "permissions": ["notifications"]});
         tab.protocol("Browser.grantPermissions", grant).await;
