@@ -97,7 +97,7 @@ impl Rows {
         let rows = (orders.len(), quotas.len(), events.len());
         ensure!(
             rows.0 > 0 && rows.1 == rows.0 && rows.2 == rows.0,
-            "the store must have as many orders as quotas and events: {rows:?}"
+            "the store must have equal numbers of orders, quotas and events: {rows:?}"
         );
         Ok(Self { schema, orders, quotas, events })
     }

@@ -11,7 +11,7 @@ use crate::backends::Backends;
 pub use crate::order::Order;
 
 /// The future that a method of a strategy returns.
-pub type StrategyFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
+pub type Task<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
 /// The answer to a buyer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +28,16 @@ pub enum Answer {
 pub trait Strategy: Send + Sync {
     /// Puts `stock` units on sale. PostgreSQL and Redis are empty before the call. One process
     /// calls this method once, before the first buyer comes.
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()>;
+    fn prepare(&self, stock: i64) -> Task<'_, ()>;
 
     /// Takes `units` for one buyer. A buyer who got no answer repeats the request and must not get
     /// a second order.
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer>;
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer>;
 
     /// Does one piece of background work, for example as a consumer or a scheduler. Returns whether
     /// more work may be waiting. If no work is waiting, the process pauses for 5 ms before the next
     /// call.
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(std::future::pending())
     }
 
@@ -48,12 +48,12 @@ pub trait Strategy: Send + Sync {
 
     /// Returns how many accepted requests still wait for this process's background work. The lab
     /// stops a process only when no request waits.
-    fn waiting(&self) -> StrategyFuture<'_, u64> {
+    fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }
 
     /// Returns every order at the end of the run.
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>>;
+    fn orders(&self) -> Task<'_, Vec<Order>>;
 }
 
 /// Where a strategy keeps its stock and its queue.

@@ -132,7 +132,7 @@ pub struct NewSession {
     pub session: String,
     /// The URL for the buyer's browser. A URL without a host is a path of this server.
     pub url: String,
-    /// When the checkout ends, as requested from the provider.
+    /// The end of the checkout that the server requested from the provider.
     pub expires_at: Millis,
 }
 

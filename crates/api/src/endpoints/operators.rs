@@ -220,7 +220,7 @@ endpoints!(
     list_keys = Endpoint {
         path: "/v1/admin/keys",
         summary: "List operators' keys",
-        description: "Lists the keys that were created with this API. The secret keys and the configured key are not in the list.",
+        description: "Lists the keys that were created with this API, without their secrets. The configured key is not in the list.",
         responses: &[ok::<KeyList>("The keys.")],
         ..VIEWER_ENDPOINT
     },

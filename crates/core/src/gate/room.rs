@@ -41,7 +41,7 @@ pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
 }
 
 /// Returns the end of the whole admission, for a visitor who did something during the short first
-/// part. Returns `None` if the admission has ended, or already lasts the whole time.
+/// part. Returns `None` if the admission has ended, or if it already has this end.
 #[must_use]
 pub fn extended_end(
     admitted_at: Millis,

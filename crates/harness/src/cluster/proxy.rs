@@ -23,7 +23,7 @@ use super::limits::{CHUNK_BYTES, TARGET_WITHIN};
 pub enum NetworkCondition {
     /// Data arrives without delay.
     Normal,
-    /// Each chunk of data arrives later by this time.
+    /// Each chunk of data is delayed by this time.
     Slow(Duration),
     /// On one connection in ten, each chunk of data arrives later. The other connections are
     /// normal. The proxy numbers its connections from 0.

@@ -13,9 +13,7 @@ use deadpool_postgres::Object;
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one, retry};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -80,7 +78,7 @@ async fn sold_out_unless_intended(db: &Object, buyer: i64) -> anyhow::Result<Ans
 }
 
 impl Strategy for Combined {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1, 0)", &[&stock]).await?;
@@ -88,7 +86,7 @@ impl Strategy for Combined {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let cached: Option<i64> = self.0.redis().run(cmd("GET").arg("left")).await?;
             if cached.is_some_and(|left| left < units) {
@@ -108,15 +106,15 @@ impl Strategy for Combined {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move { Ok(execute(&self.0.db().await?, ORDER, &[]).await? > 0) })
     }
 
-    fn waiting(&self) -> StrategyFuture<'_, u64> {
+    fn waiting(&self) -> Task<'_, u64> {
         Box::pin(self.0.count("SELECT count(*) FROM intents WHERE NOT ordered"))
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

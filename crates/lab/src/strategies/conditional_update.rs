@@ -9,9 +9,7 @@
 //! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -38,7 +36,7 @@ INSERT INTO orders (buyer, units) SELECT $1, $2 FROM taken";
 struct ConditionalUpdate(Backends);
 
 impl Strategy for ConditionalUpdate {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -47,7 +45,7 @@ impl Strategy for ConditionalUpdate {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let db = self.0.db().await?;
             match execute(&db, TAKE, &[&buyer, &units]).await {
@@ -61,7 +59,7 @@ impl Strategy for ConditionalUpdate {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -13,9 +13,7 @@
 use redis::cmd;
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -40,7 +38,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct LockAndCache(Backends);
 
 impl Strategy for LockAndCache {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
@@ -48,7 +46,7 @@ impl Strategy for LockAndCache {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let cached = self.0.redis().run::<Option<i64>>(cmd("GET").arg("left")).await;
             if cached.is_ok_and(|left| left.is_some_and(|left| left < units)) {
@@ -78,7 +76,7 @@ impl Strategy for LockAndCache {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

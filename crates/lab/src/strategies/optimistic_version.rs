@@ -11,9 +11,7 @@
 //! After the last attempt, the buyer gets the answer "try again" although units are left.
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -42,7 +40,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct OptimisticVersion(Backends);
 
 impl Strategy for OptimisticVersion {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -51,7 +49,7 @@ impl Strategy for OptimisticVersion {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let mut db = self.0.db().await?;
             for _ in 0..ATTEMPTS {
@@ -78,7 +76,7 @@ impl Strategy for OptimisticVersion {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

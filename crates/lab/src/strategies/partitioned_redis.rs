@@ -14,9 +14,7 @@
 use redis::{Script, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -61,7 +59,7 @@ impl PartitionedRedis {
 }
 
 impl Strategy for PartitionedRedis {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             let mut commands = pipe();
             for partition in 0..PARTITIONS {
@@ -73,7 +71,7 @@ impl Strategy for PartitionedRedis {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let turn: Vec<i64> = (0..PARTITIONS).map(|step| (buyer + step) % PARTITIONS).collect();
             for partition in &turn {
@@ -86,7 +84,7 @@ impl Strategy for PartitionedRedis {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(async move {
             let mut orders = Vec::new();
             for partition in 0..PARTITIONS {

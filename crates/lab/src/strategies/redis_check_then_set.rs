@@ -11,9 +11,7 @@
 use redis::{cmd, pipe};
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -31,11 +29,11 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 struct RedisCheckThenSet(Backends);
 
 impl Strategy for RedisCheckThenSet {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move { self.0.redis().run(cmd("SET").arg("stock").arg(stock)).await })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let redis = self.0.redis();
             let available: Option<i64> = redis.run(cmd("GET").arg("stock")).await?;
@@ -51,7 +49,7 @@ impl Strategy for RedisCheckThenSet {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.listed_orders("orders", -1))
     }
 }

@@ -12,9 +12,7 @@
 use redis::cmd;
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -32,11 +30,11 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 struct RedisIncrby(Backends);
 
 impl Strategy for RedisIncrby {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move { self.0.redis().run(cmd("SET").arg("stock").arg(stock)).await })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let redis = self.0.redis();
             let left: i64 = redis.run(cmd("DECRBY").arg("stock").arg(units)).await?;
@@ -50,7 +48,7 @@ impl Strategy for RedisIncrby {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.listed_orders("orders", -1))
     }
 }

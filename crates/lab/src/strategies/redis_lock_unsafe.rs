@@ -13,9 +13,7 @@
 use redis::cmd;
 
 use crate::backends::{Backends, execute, query_one, retry};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -60,7 +58,7 @@ impl RedisLockUnsafe {
 }
 
 impl Strategy for RedisLockUnsafe {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
@@ -68,7 +66,7 @@ impl Strategy for RedisLockUnsafe {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             // A buyer can be refused without the lock, because no units return in this sale.
             if query_one(&self.0.db().await?, READ, &[]).await?.get::<_, i64>(0) < units {
@@ -91,7 +89,7 @@ impl Strategy for RedisLockUnsafe {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -12,9 +12,7 @@
 use redis::{Script, cmd};
 
 use crate::backends::Backends;
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -34,7 +32,7 @@ const BOOK: &str = include_str!("redis_lua.lua");
 struct RedisLua(Backends);
 
 impl Strategy for RedisLua {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             let mut stocked = cmd("HSET");
             stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
@@ -43,7 +41,7 @@ impl Strategy for RedisLua {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let script = Script::new(BOOK);
             let mut call = script.key("item");
@@ -56,7 +54,7 @@ impl Strategy for RedisLua {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.hashed_orders("orders"))
     }
 }

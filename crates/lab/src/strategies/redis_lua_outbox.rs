@@ -13,9 +13,7 @@ use deadpool_postgres::Object;
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -74,7 +72,7 @@ impl RedisLuaOutbox {
 }
 
 impl Strategy for RedisLuaOutbox {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let mut stocked = cmd("HSET");
@@ -83,7 +81,7 @@ impl Strategy for RedisLuaOutbox {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             if self.is_sold_out(buyer, units).await? {
                 return Ok(Answer::SoldOut);
@@ -100,7 +98,7 @@ impl Strategy for RedisLuaOutbox {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move {
             let db = self.0.db().await?;
             let stale = query(&db, STALE, &[]).await?;
@@ -112,11 +110,11 @@ impl Strategy for RedisLuaOutbox {
         })
     }
 
-    fn waiting(&self) -> StrategyFuture<'_, u64> {
+    fn waiting(&self) -> Task<'_, u64> {
         Box::pin(self.0.count("SELECT count(*) FROM sends WHERE state IN ('pending', 'sent')"))
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, insert_orders};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -44,7 +42,7 @@ struct RedisLuaQueue {
 }
 
 impl Strategy for RedisLuaQueue {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
             let mut stocked = cmd("HSET");
@@ -53,7 +51,7 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let script = Script::new(BOOK);
             let mut call = script.key("item");
@@ -63,7 +61,7 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move {
             let orders = self.backends.redis().pop_orders("queue", BATCH).await?;
             self.popped.store(orders.len() as u64, Ordering::Relaxed);
@@ -73,14 +71,14 @@ impl Strategy for RedisLuaQueue {
         })
     }
 
-    fn waiting(&self) -> StrategyFuture<'_, u64> {
+    fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async move {
             let queued: u64 = self.backends.redis().run(cmd("LLEN").arg("queue")).await?;
             Ok(queued + self.popped.load(Ordering::Relaxed))
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.backends.order_rows())
     }
 }

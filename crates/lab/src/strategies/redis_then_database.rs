@@ -14,9 +14,7 @@ use redis::{Script, cmd};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::backends::{Backends, insert_orders};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -67,7 +65,7 @@ impl RedisThenDatabase {
 }
 
 impl Strategy for RedisThenDatabase {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
             let mut stocked = cmd("HSET");
@@ -76,7 +74,7 @@ impl Strategy for RedisThenDatabase {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let script = Script::new(BOOK);
             let mut call = script.key("item");
@@ -90,7 +88,7 @@ impl Strategy for RedisThenDatabase {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move {
             tokio::time::sleep(FLUSH_INTERVAL).await;
             self.flush().await?;
@@ -102,13 +100,13 @@ impl Strategy for RedisThenDatabase {
         true
     }
 
-    fn waiting(&self) -> StrategyFuture<'_, u64> {
+    fn waiting(&self) -> Task<'_, u64> {
         // A flush holds this lock until its orders are in the database. So this function waits for
         // a flush to end, and then counts only the remaining orders.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.backends.order_rows())
     }
 }

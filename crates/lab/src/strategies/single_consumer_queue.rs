@@ -13,9 +13,7 @@
 use redis::{cmd, pipe};
 
 use crate::backends::{Backends, execute, insert_orders, query, query_one, retry};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -79,7 +77,7 @@ fn answer_key(buyer: i64) -> String {
 }
 
 impl Strategy for SingleConsumerQueue {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
@@ -87,7 +85,7 @@ impl Strategy for SingleConsumerQueue {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let request = format!("{buyer}:{units}");
             self.0.redis().run::<()>(cmd("LPUSH").arg("queue").arg(request)).await?;
@@ -102,7 +100,7 @@ impl Strategy for SingleConsumerQueue {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move {
             let requests = self.0.redis().pop_orders("queue", BATCH).await?;
             self.decide(&requests).await?;
@@ -110,7 +108,7 @@ impl Strategy for SingleConsumerQueue {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -10,9 +10,7 @@
 //! stock row.
 
 use crate::backends::{Backends, execute, query, query_one, retry};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -72,7 +70,7 @@ impl StagingTable {
 }
 
 impl Strategy for StagingTable {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -81,7 +79,7 @@ impl Strategy for StagingTable {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             execute(&self.0.db().await?, REQUEST, &[&buyer, &units]).await?;
             let decision = || async {
@@ -96,11 +94,11 @@ impl Strategy for StagingTable {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move { Ok(self.apply_batch().await? > 0) })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -51,7 +49,7 @@ const SCHEDULE_INTERVAL: Duration = Duration::from_millis(5);
 struct SubDomains(Backends);
 
 impl Strategy for SubDomains {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(include_str!("sub_domains_tables.sql")).await?;
             execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
@@ -69,7 +67,7 @@ impl Strategy for SubDomains {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let book = Script::new(include_str!("sub_domains.lua"));
             for step in 0..PARTITIONS {
@@ -87,7 +85,7 @@ impl Strategy for SubDomains {
         })
     }
 
-    fn background(&self) -> StrategyFuture<'_, bool> {
+    fn background(&self) -> Task<'_, bool> {
         Box::pin(async move {
             let refill = Script::new(include_str!("sub_domains_schedule.lua"));
             let until = Instant::now() + WRITE_INTERVAL;
@@ -112,11 +110,11 @@ impl Strategy for SubDomains {
         })
     }
 
-    fn waiting(&self) -> StrategyFuture<'_, u64> {
+    fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async move { self.0.redis().run(cmd("LLEN").arg("details")).await })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -10,9 +10,7 @@
 //! free again. So the buyer gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -41,7 +39,7 @@ const ENOUGH: &str =
 struct UnitRows(Backends);
 
 impl Strategy for UnitRows {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let rows = "INSERT INTO units (id) SELECT generate_series(1, $1::bigint)";
@@ -50,7 +48,7 @@ impl Strategy for UnitRows {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let mut db = self.0.db().await?;
             let transaction = db.transaction().await?;
@@ -78,7 +76,7 @@ impl Strategy for UnitRows {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

@@ -8,9 +8,7 @@
 //! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
-use crate::contract::{
-    Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyFuture, StrategyKind,
-};
+use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -34,7 +32,7 @@ const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
 struct UnsafeUpdate(Backends);
 
 impl Strategy for UnsafeUpdate {
-    fn prepare(&self, stock: i64) -> StrategyFuture<'_, ()> {
+    fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
             let db = self.0.db().await?;
@@ -43,7 +41,7 @@ impl Strategy for UnsafeUpdate {
         })
     }
 
-    fn take(&self, buyer: i64, units: i64) -> StrategyFuture<'_, Answer> {
+    fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
         Box::pin(async move {
             let db = self.0.db().await?;
             execute(&db, TAKE, &[&units]).await?;
@@ -52,7 +50,7 @@ impl Strategy for UnsafeUpdate {
         })
     }
 
-    fn orders(&self) -> StrategyFuture<'_, Vec<Order>> {
+    fn orders(&self) -> Task<'_, Vec<Order>> {
         Box::pin(self.0.order_rows())
     }
 }

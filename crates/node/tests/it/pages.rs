@@ -47,10 +47,10 @@ fn named(text: &str) -> BTreeSet<String> {
 /// Returns the sentences of a language by their keys. The language's script contains comments and
 /// one object. The object's texts are in single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
-    let file = format!("{}/../web/assets/copy-{language}.js", env!("CARGO_MANIFEST_DIR"));
+    let file = format!("{}/../web/assets/texts-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");
     let (_, mut rest) =
-        script.split_once("export const copy = {").expect("the script has one object");
+        script.split_once("export const texts = {").expect("the script has one object");
     let (mut quoted, mut between) = (Vec::new(), String::new());
     while let Some(at) = rest.find(['\'', '"', '`', '/']) {
         between.extend(rest[..at].split_whitespace());

@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// Completes the deliveries. All endpoints accept events, but one event may still be refused.
+    /// Completes the deliveries. All endpoints accept events, except one event that may be refused.
     pub(super) fn deliveries_at_rest(&mut self) {
         for worker in 0..2 {
             self.crash_worker(worker);

@@ -142,7 +142,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
-    /// Each unacknowledged ticket, as the reference and as the real slot delivered it.
+    /// Each unacknowledged ticket twice: the reference delivered one, and the real slot the other.
     delivered: Vec<(QueuedTicket, DequeuedTicket)>,
 }
 

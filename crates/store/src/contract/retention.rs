@@ -11,8 +11,8 @@ pub struct RetentionCutoffs {
     /// Events that are not about an order. An event is kept while an enabled endpoint has not
     /// passed it, or while it has a pending or dead delivery. The history of an order is kept.
     pub events_before: Millis,
-    /// Dead or discarded deliveries, and dead letters of tickets, even if no operator has resolved
-    /// them. The verdict of a ticket is kept.
+    /// Dead or discarded deliveries, and dead letters of tickets. They are deleted even if no
+    /// operator has resolved them. The verdict of a ticket is kept.
     pub dead_before: Millis,
     /// Ids of handled provider messages. A message that arrives again after its id was deleted has
     /// no effect, because the store still knows the payment's id.

@@ -268,7 +268,7 @@ impl World {
         match (unknown, self.node.follower.is_complete()) {
             (None, true) => Ok(()),
             (unknown, is_complete) => Err(format!(
-                "after the faults, unknown order: {:?}; is the memory complete: {is_complete}",
+                "after the faults, the node lacks the order {:?}; complete: {is_complete}",
                 unknown.map(|order| order.seq)
             )),
         }

@@ -198,8 +198,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, the nodes may admit a few requests above the limit. On a busy machine there may be too
-    // many of these requests, so the test may try another buyer.
+    // Redis, the nodes may admit a few requests above the limit. On a busy machine they may admit
+    // more than the test allows. Then the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;

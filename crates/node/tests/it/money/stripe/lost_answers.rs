@@ -19,7 +19,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    // The server asks Stripe which refunds exist only after a refund request has failed.
+    // Only after a refund request has failed, the server asks Stripe which refunds exist.
     until("the server asks Stripe which refunds exist", async || {
         stripe.sent("GET", "/v1/refunds").pop()
     })
