@@ -182,10 +182,10 @@ impl TestApp {
     /// Does the same as [`Self::buy`], but repeats the purchase with the same key after a `503`. A
     /// server on a busy machine answers `503` while its database is slow.
     pub(crate) async fn buy_retrying(&self, buyer: &str, key: &str, sale: &str) -> Reply {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             let reply = self.buy(buyer, key, sale, "phone", 1).await;
-            if reply.verdict() != "503 unavailable" || begun.elapsed() > TIMEOUT {
+            if reply.verdict() != "503 unavailable" || timer.elapsed() > TIMEOUT {
                 return reply;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -240,13 +240,13 @@ impl TestApp {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             let found = self.admin("GET", path, None).await.json();
             if holds(&found) {
                 return found;
             }
-            assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}; found: {found}");
+            assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {what}; found: {found}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

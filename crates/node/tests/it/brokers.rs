@@ -190,12 +190,12 @@ async fn a_broker_receives_every_event(broker: BrokerServer, password: &str) {
 
     // The broker stops while buyers continue to buy, and stays down for a while.
     let ending = std::thread::spawn(move || broker.stop());
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     trade(&app, 4..34, &mut wanted).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(20),
+        timer.elapsed() < Duration::from_secs(20),
         "buyers must not wait for the stopped broker: {:?}",
-        begun.elapsed()
+        timer.elapsed()
     );
     let broker = ending.join().expect("the task did not panic");
     trade(&app, 34..44, &mut wanted).await;

@@ -141,7 +141,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
             "{path}"
         );
     }
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     loop {
         let read = app.buyer("async", "GET", &location).await;
         assert_eq!(read.verdict(), "200");
@@ -149,7 +149,7 @@ async fn prefer_sets_how_long_a_purchase_waits() {
         if read.json()["state"] == "reserved" {
             break;
         }
-        assert!(begun.elapsed() < TIMEOUT, "no verdict arrived: {}", read.text());
+        assert!(timer.elapsed() < TIMEOUT, "no verdict arrived: {}", read.text());
     }
     for (index, prefer) in
         ["wait=0.5", "wait=99", "wait=nonsense", "wait=30", "handling=lenient"].iter().enumerate()
@@ -251,7 +251,7 @@ async fn buyers_see_sales_and_their_status() {
     assert_eq!((&status["phase"], &status["started"]), (&json!("open"), &json!(true)));
     let version = status["version"].clone();
     let until = async |state: &str, numbers: [u64; 4]| {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             let item = app.get("/v1/sales/spring/status").await.json()["items"][0].clone();
             let found = ["count", "access", "remaining", "held"]
@@ -259,7 +259,7 @@ async fn buyers_see_sales_and_their_status() {
             if item["state"] == state && found == numbers {
                 break;
             }
-            assert!(begun.elapsed().as_millis() < 1_500, "{state} {numbers:?} expected: {item}");
+            assert!(timer.elapsed().as_millis() < 1_500, "{state} {numbers:?} expected: {item}");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };

@@ -100,9 +100,9 @@ impl Tier {
 
 /// Polls until `holds` returns true.
 async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while !holds().await {
-        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -460,7 +460,7 @@ async fn streams_end_with_the_server() {
     let mut app = TestApp::start().await;
     let mut socket = socket(&app, "anna", "").await;
     let (mut connection, _) = stream(&app, "/v1/events", &[]).await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let ended = app.ask_to_stop();
     let close = tokio::time::timeout(TIMEOUT, socket.next())
         .await
@@ -474,5 +474,5 @@ async fn streams_end_with_the_server() {
     drop(socket);
     connection.read_to_end().await;
     ended.await.expect("the server did not panic").expect("the server stops without an error");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(timer.elapsed() < Duration::from_secs(3), "{:?}", timer.elapsed());
 }

@@ -65,7 +65,7 @@ async fn a_connection_carries_several_requests_whole_or_in_parts() {
 #[tokio::test]
 async fn an_idle_connection_and_a_head_that_never_ends_are_closed() {
     let app = TestApp::with(&[("DOORBUSTER_LIMITS__IDLE_SECS", "1")]).await;
-    let (since, begun) = (Instant::now(), Stopwatch::start());
+    let (since, timer) = (Instant::now(), Stopwatch::start());
     let mut idle = app.connect().await;
     let mut slow = app.connect().await;
     slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ").await;
@@ -75,7 +75,7 @@ async fn an_idle_connection_and_a_head_that_never_ends_are_closed() {
     for connection in [&mut idle, &mut slow, &mut kept] {
         connection.read_to_end().await;
     }
-    let (all, took) = (since.elapsed(), begun.elapsed());
+    let (all, took) = (since.elapsed(), timer.elapsed());
     assert!(all > Duration::from_millis(900) && took < Duration::from_secs(4), "{all:?}, {took:?}");
 }
 
@@ -93,9 +93,9 @@ async fn connections_over_the_cap_are_asked_to_retry() {
     assert_eq!(over.verdict(), "503 overloaded");
     assert_eq!(over.header("connection"), Some("close"));
     drop(kept.pop());
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while app.get("/healthz").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(5), "no connection became free");
+        assert!(timer.elapsed() < Duration::from_secs(5), "no connection became free");
     }
 }
 
@@ -132,12 +132,12 @@ async fn a_stopping_server_answers_the_requests_it_accepted() {
         stock["items"][0]["held"].as_u64() > Some(40)
     })
     .await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     app.ask_to_stop()
         .await
         .expect("the server did not panic")
         .expect("the server stops without an error");
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(timer.elapsed() < Duration::from_secs(10), "{:?}", timer.elapsed());
     for part in crowd {
         // A task may fail, because a stopping server refuses connections.
         drop(part.await);

@@ -244,7 +244,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
             }
         });
     }
-    let (mut connection, begun, mut let_in) = (app.connect().await, Instant::now(), 0);
+    let (mut connection, timer, mut let_in) = (app.connect().await, Instant::now(), 0);
     let mut robot = async |key: u32| {
         press_once(&mut connection, "robot", "203.0.113.7", &format!("k{key}")).await
     };
@@ -257,7 +257,7 @@ async fn a_robot_is_held_to_the_limits_and_disturbs_no_other_buyer() {
         let_in += u64::from(verdict == "409 sold_out");
     }
     // The limit admits a burst of ten requests, then one per second.
-    assert!((10..=10 + begun.elapsed().as_secs()).contains(&let_in), "{let_in}");
+    assert!((10..=10 + timer.elapsed().as_secs()).contains(&let_in), "{let_in}");
     while let Some(person) = people.join_next().await {
         person.expect("no panic");
     }
@@ -341,9 +341,9 @@ async fn limits_change_while_the_sale_runs() {
     let buy = async |key: &str| app.buy("anna", key, "spring", "phone", 1).await.verdict();
     assert_eq!((buy("a").await, buy("b").await), ("201".into(), "429 rate_limited".into()));
     set(&app, "spring", json!({"buyer": {"burst": 100, "per_minute": 6000}})).await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while buy("b").await != "409 sold_out" {
-        assert!(begun.elapsed() < Duration::from_secs(1), "the new limit did not apply in time");
+        assert!(timer.elapsed() < Duration::from_secs(1), "the new limit did not apply in time");
     }
     set(&app, "spring", json!({"buyer": null})).await;
     let reply = app.buy("anna", "b", "spring", "phone", 1).await;
@@ -408,9 +408,9 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
         );
     };
     assert_eq!(again.json()["id"], robot.json()["id"], "the existing block must be returned");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while app.buy("robot", "k", "spring", "phone", 1).await.verdict() != "201" {
-        assert!(begun.elapsed() < Duration::from_secs(3), "the block must end by itself");
+        assert!(timer.elapsed() < Duration::from_secs(3), "the block must end by itself");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let metrics = app.get("/metrics").await.text();

@@ -150,12 +150,12 @@ pub(crate) const BRIEF_SECS: u32 = 5;
 
 /// Polls until `holds` returns a value.
 pub(crate) async fn until<T>(what: &str, mut holds: impl AsyncFnMut() -> Option<T>) -> T {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     loop {
         if let Some(found) = holds().await {
             return found;
         }
-        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -185,7 +185,7 @@ async fn an_expired_pass_still_finds_its_orders() {
     assert!((asked - 2_000..answered + 2_000).contains(&millis("valid_from")), "{reply}");
     let with = [("Purchase-Pass", reply["pass"].as_str().expect("a pass"))];
     assert_eq!(app.order("first", &with, "spring", "phone").await.verdict(), "201");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let mut n = 0;
     loop {
         n += 1;
@@ -196,7 +196,7 @@ async fn an_expired_pass_still_finds_its_orders() {
             "403 pass_expired" => break assert!(now_ms() >= millis("expires_at"), "{reply}"),
             other => panic!("{other}"),
         }
-        assert!(begun.elapsed() < TIMEOUT, "the pass never expired");
+        assert!(timer.elapsed() < TIMEOUT, "the pass never expired");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(app.order("first", &with, "spring", "phone").await.verdict(), "200");
@@ -311,9 +311,9 @@ async fn a_front_door_changes_while_the_sale_runs_and_the_status_shows_the_chang
     );
     all["pass"] = json!("required");
     all["access_codes"] = json!("required");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while shown().await != all {
-        assert!(begun.elapsed() < Duration::from_secs(2), "{}", shown().await);
+        assert!(timer.elapsed() < Duration::from_secs(2), "{}", shown().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(app.buy("anna", "k2", "spring", "phone", 1).await.verdict(), "403 pass_required");

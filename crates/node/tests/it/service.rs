@@ -70,7 +70,7 @@ async fn metrics_count_and_every_name_is_in_the_operating_guide() {
         "doorbuster_repairs_total 0",
         "doorbuster_http_connections 1",
     ];
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     // A connection that just closed still counts until the server notices the close.
     let page = loop {
         let reply = app.get("/metrics").await;
@@ -80,7 +80,7 @@ async fn metrics_count_and_every_name_is_in_the_operating_guide() {
         else {
             break page;
         };
-        assert!(begun.elapsed() < TIMEOUT, "{missing}\n{page}");
+        assert!(timer.elapsed() < TIMEOUT, "{missing}\n{page}");
     };
     let names: BTreeSet<&str> =
         page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();

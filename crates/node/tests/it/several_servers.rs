@@ -98,10 +98,10 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
         first.make_sale(&id, 20.into(), 10).await;
         second.step(&id, "open").await;
         // The first server already knows of the opening, or learns of it from this purchase.
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         let bought = loop {
             let reply = first.buy("anna", &key, &id, "phone", 3).await;
-            if reply.status == 201 || reply.status == 200 || begun.elapsed() > TIMEOUT {
+            if reply.status == 201 || reply.status == 200 || timer.elapsed() > TIMEOUT {
                 break reply;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -133,22 +133,22 @@ async fn a_change_at_one_server_is_visible_at_the_others_at_once() {
     assert_eq!(list().await, "200", "a key from another server must work");
     let path = format!("/v1/admin/keys/{}", made["id"].as_str().expect("an id"));
     assert_eq!(first.admin("DELETE", &path, None).await.verdict(), "204");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while list().await != "401 unauthenticated" {
-        assert!(begun.elapsed() < TIMEOUT, "a key that another server deleted must not work");
+        assert!(timer.elapsed() < TIMEOUT, "a key that another server deleted must not work");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(control.get("/healthz").await.verdict(), "200");
     assert_eq!(control.get("/readyz").await.verdict(), "200");
     assert_eq!(control.get("/v1/sales").await.verdict(), "404 not_found");
     assert_eq!(control.buy("anna", "k", "sale0", "phone", 1).await.verdict(), "404 not_found");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     loop {
         let page = control.get("/metrics").await.text();
         if page.lines().any(|line| line == "doorbuster_nodes 3") {
             break;
         }
-        assert!(begun.elapsed() < TIMEOUT, "{page}");
+        assert!(timer.elapsed() < TIMEOUT, "{page}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for server in [first, second, control] {
@@ -259,13 +259,13 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     app.open_sale("spring", 20.into(), 10).await;
     assert_eq!(app.get("/readyz").await.verdict(), "200");
     home.crash();
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let reply = loop {
         let reply = app.get("/readyz").await;
         if reply.status != 200 {
             break reply;
         }
-        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: the server is not ready any more");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; expected: the server is not ready any more");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     assert_eq!(reply.verdict(), "503 unavailable");
@@ -277,9 +277,9 @@ async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     );
     assert_eq!(app.get("/healthz").await.verdict(), "200", "the server must be alive");
     home.restart();
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while app.get("/readyz").await.verdict() != "200" {
-        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: the server is ready again");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; expected: the server is ready again");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(
@@ -299,9 +299,9 @@ async fn an_operators_request_is_completed_and_recorded_after_a_disconnect() {
     let bought = app.buy("anna", "k", "spring", "phone", 3).await;
     let order = bought.json()["id"].as_str().expect("an id").to_owned();
     let until = async |what: &str, sql: &str| {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         while home.psql(&database, sql).expect("the database answers").trim() != "1" {
-            assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {what}");
+            assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {what}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -211,13 +211,13 @@ async fn the_evidence_names_a_server_that_hangs_and_a_server_that_became_a_repli
     let mut server = Server::start(&[]);
     let slots = open(&server).await;
     let becomes = async |is_up: bool, is_replica: bool| {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             let found = slots.evidence().servers.remove(0);
             if (found.is_up, found.is_replica) == (is_up, is_replica) {
                 return;
             }
-            assert!(begun.elapsed() < WITHIN, "{found:?} has not changed");
+            assert!(timer.elapsed() < WITHIN, "{found:?} has not changed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

@@ -181,7 +181,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         ));
     }
     faults.slow_disk(COMMIT_DELAY);
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     for (spec, connection) in &mut queued {
         // The requests name no waiting time, so the server's default applies.
         connection.send(&spec.with("")).await.expect("the request is sent");
@@ -224,7 +224,7 @@ async fn a_slow_disk_slows_orders_and_nothing_else() {
         fixture
             .until(
                 "a verdict by decide_by",
-                Duration::from_secs(11).saturating_sub(begun.elapsed()),
+                Duration::from_secs(11).saturating_sub(timer.elapsed()),
                 decided,
             )
             .await;

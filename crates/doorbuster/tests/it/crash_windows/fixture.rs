@@ -120,8 +120,8 @@ impl ServerFixture {
         self.child = command(&self.temp_dir, &self.data_dir, &self.settings, None)
             .spawn()
             .expect("it starts");
-        let begun = Stopwatch::start();
-        while begun.elapsed() < most && !holds() {
+        let timer = Stopwatch::start();
+        while timer.elapsed() < most && !holds() {
             std::thread::sleep(Duration::from_micros(500));
         }
         let held = holds();
@@ -163,13 +163,13 @@ impl ServerFixture {
     /// Waits at most `most` for the end of the server; returns the exit code.
     #[track_caller]
     pub fn wait_for_end(&mut self, most: Duration) -> Option<i32> {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child process") {
                 return status.code();
             }
             assert!(
-                begun.elapsed() < most,
+                timer.elapsed() < most,
                 "the server did not end within {most:?}: {}",
                 self.stderr_text()
             );
@@ -302,12 +302,12 @@ impl ServerFixture {
         most: Duration,
         mut ask: impl AsyncFnMut() -> Option<T>,
     ) -> T {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             if let Some(answer) = ask().await {
                 return answer;
             }
-            assert!(begun.elapsed() < most, "timed out after {most:?}; expected: {what}");
+            assert!(timer.elapsed() < most, "timed out after {most:?}; expected: {what}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -77,10 +77,10 @@ impl RandomLoad {
 
     /// Runs the load for at least this time, and until `is_enough` returns true.
     pub async fn run_for(&self, least: Duration, is_enough: impl Fn(&Self) -> bool) {
-        let begun = Stopwatch::start();
-        while begun.elapsed() < least || !is_enough(self) {
+        let timer = Stopwatch::start();
+        while timer.elapsed() < least || !is_enough(self) {
             assert!(
-                begun.elapsed() < SHOWN_WITHIN,
+                timer.elapsed() < SHOWN_WITHIN,
                 "the load did not meet all requirements in time"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -123,7 +123,7 @@ pub struct LoadRecord {
 
 /// Runs the load until the test stops it or the server is gone.
 pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
-    let begun = Instant::now();
+    let timer = Instant::now();
     let buyers: Vec<_> =
         (0..plan.buyers).map(|index| tokio::spawn(buyer(plan.clone(), index))).collect();
     let (change, look) = (tokio::spawn(change(plan.clone())), tokio::spawn(look(plan.clone())));
@@ -135,7 +135,7 @@ pub async fn run(plan: Arc<RandomLoad>) -> LoadRecord {
     record.changes = change.await.expect("a load without contradictions");
     look.await.expect("the stock adds up");
     pause.await.expect("no panic");
-    record.took = begun.elapsed();
+    record.took = timer.elapsed();
     record
 }
 

@@ -76,7 +76,7 @@ async fn sleepers(fixture: &ServerFixture, count: usize) -> Vec<TcpStream> {
 /// long the connection lasted.
 fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> JoinHandle<Duration> {
     tokio::spawn(async move {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         let saying = async {
             let mut result = connection.send(&first).await;
             while result.is_ok() {
@@ -89,7 +89,7 @@ fn trickle(mut connection: HttpConnection, first: Vec<u8>, pace: Duration) -> Jo
         // If the server never disconnects, the client stops after `TIMEOUT`, which is longer than
         // every allowed time.
         let _ = tokio::time::timeout(TIMEOUT, saying).await;
-        begun.elapsed()
+        timer.elapsed()
     })
 }
 
@@ -152,7 +152,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let before = buyer_probe.measure(Duration::from_millis(1_500)).await;
     let memory = fixture.resident_kib();
 
-    let (begun, readers) = (Instant::now(), readers());
+    let (timer, readers) = (Instant::now(), readers());
     let sleeping = sleepers(&fixture, readers).await;
     let mut buyer_probe = BuyerProbe::open(&fixture, "spring", 8).await;
     let p99_max = before.p99 * 10 + Duration::from_millis(250);
@@ -168,7 +168,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     for _ in 0..SILENT {
         silent.push(trickle(fixture.connect().await, Vec::new(), Duration::from_secs(3_600)));
     }
-    println!("all connected after {:?}", begun.elapsed());
+    println!("all connected after {:?}", timer.elapsed());
     assert_eq!(fixture.metric("doorbuster_events_websockets").await, readers as u64);
     let grown = fixture.resident_kib().saturating_sub(memory);
     let (_, meanwhile) = beating.await.expect("no panic");

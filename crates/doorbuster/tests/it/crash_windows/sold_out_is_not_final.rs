@@ -74,7 +74,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
                 .await;
             ids.push(fixture.buy(spec).await.id());
         }
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         for (spec, id) in mine.iter().zip(&ids) {
             let over = async || {
                 (fixture.ask(&spec.order("GET", id, "")).await.json()["state"] == "expired")
@@ -84,7 +84,7 @@ async fn a_hold_that_ends_is_expired_and_its_units_are_for_sale_within_their_tim
         }
         // Each payment window lasts one second. The measured time must start at the end of the last
         // window, so this second is subtracted.
-        expired = expired.max(begun.elapsed().saturating_sub(Duration::from_secs(1)));
+        expired = expired.max(timer.elapsed().saturating_sub(Duration::from_secs(1)));
     }
     assert!(expired < EXPIRED_WITHIN, "{expired:?}");
     let next = PurchaseSpec::new("next", "k", "spring", 2);
@@ -102,7 +102,7 @@ async fn buy_and_cancel(
 ) -> usize {
     let (spec, mut connection) =
         (PurchaseSpec::new(&format!("b{number}"), "k", "spring", 1), fixture.connect().await);
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     for refused in 0.. {
         let reply = connection.ask(&spec.bytes()).await.expect("an answer");
         if refused == 0 {
@@ -129,7 +129,7 @@ async fn buy_and_cancel(
             "503 overloaded" | "503 unavailable" => {}
             other => panic!("{other}: {reply}"),
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "buyer {number} got no order in time");
+        assert!(timer.elapsed() < Duration::from_secs(30), "buyer {number} got no order in time");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     unreachable!("the loop returns or panics")

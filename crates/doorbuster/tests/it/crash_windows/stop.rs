@@ -40,11 +40,11 @@ async fn a_server_stopped_under_load_answers_every_accepted_request() {
         let plan =
             RandomLoad::new(fixture.address, &sale, round as u64, 16, AllowedEvents::default());
         let storm = tokio::spawn(random_load::run(plan.clone()));
-        let begun = Stopwatch::start();
-        while begun.elapsed() < Duration::from_millis(500)
+        let timer = Stopwatch::start();
+        while timer.elapsed() < Duration::from_millis(500)
             || plan.answered.load(Ordering::Relaxed) < STORM_MIN
         {
-            assert!(begun.elapsed() < STORM_WITHIN, "the load has not started");
+            assert!(timer.elapsed() < STORM_WITHIN, "the load has not started");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         fixture.ask_to_stop();
@@ -119,7 +119,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
             stuck.push(connection);
         }
     }
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     fixture.ask_to_stop();
     for connection in idle.iter_mut().chain(&mut streams) {
         connection.ends(END_WITHIN).await.expect("the connection is closed");
@@ -132,7 +132,7 @@ async fn a_slow_client_does_not_delay_shutdown() {
         assert!(farewell, "{:?}", String::from_utf8_lossy(connection.unread()));
     }
     assert_eq!(
-        fixture.wait_for_end(END_WITHIN.saturating_sub(begun.elapsed())),
+        fixture.wait_for_end(END_WITHIN.saturating_sub(timer.elapsed())),
         Some(0),
         "{}",
         fixture.stderr_text()
@@ -201,9 +201,9 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
         serve(&fixture.temp_dir, fixture.data_dir()).spawn().expect("the program starts");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while child.try_wait().expect("a child process").is_none() {
-        if begun.elapsed() > END_WITHIN {
+        if timer.elapsed() > END_WITHIN {
             let _ = child.kill();
             panic!("a second server started on the same directory");
         }

@@ -197,11 +197,11 @@ async fn buy(address: SocketAddr, time: usize) -> (Served, Vec<String>) {
     for spec in specs {
         every.tick().await;
         asking.spawn(async move {
-            let begun = Stopwatch::start();
+            let timer = Stopwatch::start();
             let mut connection =
                 HttpConnection::connect(address).await.expect("the server listens");
             let reply = connection.ask(&spec).await.expect("an answer");
-            let waited = begun.elapsed();
+            let waited = timer.elapsed();
             assert_eq!(reply.status, 201, "{reply}");
             (waited, reply.id())
         });

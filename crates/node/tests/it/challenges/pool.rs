@@ -45,14 +45,14 @@ async fn given(app: &TestApp, kind: &str) -> u64 {
 
 /// Waits until the predicate `holds` is true for the number of ready challenges of this kind.
 async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     loop {
         let ready = ready(app, kind).await;
         if holds(ready) {
             return;
         }
         assert!(
-            begun.elapsed() < TIMEOUT,
+            timer.elapsed() < TIMEOUT,
             "timed out; {ready} pictures of the kind {kind} are ready"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -62,7 +62,7 @@ async fn until_ready(app: &TestApp, kind: &str, holds: impl Fn(u64) -> bool) {
 /// Requests challenges for several buyers until fewer pictures are ready than before. A picture
 /// that is drawn on request does not reduce the number of ready pictures.
 async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
-    let (begun, already) = (Stopwatch::start(), given(app, kind).await);
+    let (timer, already) = (Stopwatch::start(), given(app, kind).await);
     for round in 1.. {
         let before = ready(app, kind).await;
         let ask =
@@ -77,7 +77,7 @@ async fn take_ready_challenges(app: &TestApp, sale: &str, kind: &str) {
             return;
         }
         assert!(
-            begun.elapsed() < TIMEOUT,
+            timer.elapsed() < TIMEOUT,
             "too many ready pictures: {before} at first, {after} after {round} rounds"
         );
     }

@@ -98,10 +98,10 @@ async fn admit_visitors(app: &TestApp) {
     assert!(answer["admitted"].as_u64().is_some_and(|n| n >= 1), "{answer}");
     assert_eq!(answer["waiting"], 0);
     for buyer in ["ann", "bob"] {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         let place = async || app.buyer(buyer, "GET", "/v1/sales/queued/waiting-room").await.json();
         while place().await["state"] != "admitted" {
-            assert!(begun.elapsed() < TIMEOUT, "{buyer} was not admitted");
+            assert!(timer.elapsed() < TIMEOUT, "{buyer} was not admitted");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

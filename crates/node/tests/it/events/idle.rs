@@ -24,9 +24,9 @@ async fn idle_count(app: &TestApp) -> u64 {
 
 /// Waits until this many connections are idle.
 async fn wait_for_idle(app: &TestApp, count: u64) {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while idle_count(app).await != count {
-        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {count} idle connections");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {count} idle connections");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -222,7 +222,7 @@ async fn idle_connections_are_notified_of_shutdown() {
         sockets.push(socket(&app, &format!("b{number}"), "").await);
     }
     wait_for_idle(&app, 20).await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let ended = app.ask_to_stop();
     for socket in &mut sockets {
         let Some(Message::Close(Some(frame))) = message(socket).await else {
@@ -232,5 +232,5 @@ async fn idle_connections_are_notified_of_shutdown() {
     }
     drop(sockets);
     ended.await.expect("the server did not panic").expect("the server stops without an error");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(timer.elapsed() < Duration::from_secs(3), "{:?}", timer.elapsed());
 }

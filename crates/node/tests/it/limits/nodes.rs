@@ -47,9 +47,9 @@ async fn two_nodes(home: &Cluster, slots: &str, limits: Value) -> (TestApp, Test
     let (first, second) = (node(home, &database, slots).await, node(home, &database, slots).await);
     open(&first, "spring", 1, limits).await;
     assert_eq!(first.buy("winner", "k", "spring", "phone", 1).await.verdict(), "201");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while second.buy("winner", "k", "spring", "phone", 1).await.status != 200 {
-        assert!(begun.elapsed() < TIMEOUT, "timed out; the second node does not know the sale");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; the second node does not know the sale");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     (first, second)
@@ -63,9 +63,9 @@ async fn says(app: &TestApp, line: &str) -> bool {
 
 /// Waits until this node knows of the other node.
 async fn knows_of_both(app: &TestApp) {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while !says(app, "doorbuster_nodes 2").await {
-        assert!(begun.elapsed() < TIMEOUT, "timed out; a node does not know the other node");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; a node does not know the other node");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -89,10 +89,10 @@ async fn three_nodes(home: &Cluster, slots: Option<&str>, limits: &Value) -> Vec
     assert_eq!(made.verdict(), "201", "{}", made.text());
     apps[0].step("spring", "open").await;
     for app in &apps {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         let is_open = async || app.get("/v1/sales/spring/status").await.text().contains("\"open\"");
         while !says(app, "doorbuster_nodes 3").await || !is_open().await {
-            assert!(begun.elapsed() < TIMEOUT, "a node does not know the sale or all nodes");
+            assert!(timer.elapsed() < TIMEOUT, "a node does not know the sale or all nodes");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -128,10 +128,10 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
     for (scope, burst) in [("buyer", 1), ("buyer", 37), ("ip", 60), ("interface", 90)] {
         let mut limits = json!({"buyer": null, "ip": null, "interface": null});
         limits[scope] = json!({"burst": burst, "per_minute": 1});
-        let begun = Instant::now();
+        let timer = Instant::now();
         let apps = three_nodes(&home, slots, &limits).await;
         let allowed = buy_at_all(&apps, 6, "anna", 0).await;
-        let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
+        let returned = u32::try_from(timer.elapsed().as_secs() / EACH.as_secs()).expect("short");
         assert!(
             (burst..=burst + returned).contains(&allowed),
             "{scope}: the nodes allowed {allowed} requests, but the burst is {burst}"
@@ -141,7 +141,7 @@ async fn three_nodes_allow_exactly_the_limit(slots: Option<&str>) {
             calls.push(number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await);
         }
         let more = buy_at_all(&apps, 6, "anna", 1).await;
-        let returned = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs()).expect("short");
+        let returned = u32::try_from(timer.elapsed().as_secs() / EACH.as_secs()).expect("short");
         assert!(more <= returned, "{scope}: {more} requests allowed after the burst of {burst}");
         for (app, calls) in apps.iter().zip(calls) {
             let after = number(app, "doorbuster_limits_shared_total{outcome=\"succeeded\"}").await;
@@ -183,7 +183,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
     let patch = json!({"buyer": {"burst": BURST, "per_minute": 1}, "ip": null, "interface": null});
     set(&first, "spring", patch).await;
     for app in [&first, &second] {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         let policy = async || {
             said(
                 &app.buy("carl", "k", "spring", "phone", 1).await,
@@ -193,7 +193,7 @@ async fn nodes_of_a_cluster_share_a_limit() {
             )
         };
         while policy().await != Some(BURST.into()) {
-            assert!(begun.elapsed() < TIMEOUT, "timed out; a node does not know the new limit");
+            assert!(timer.elapsed() < TIMEOUT, "timed out; a node does not know the new limit");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -240,7 +240,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         knows_of_both(apps[n % 2]).await;
         connections.push(apps[n % 2].connect().await);
     }
-    let (begun, mut let_in, mut waves) = (Instant::now(), 0_u32, 0_u32);
+    let (timer, mut let_in, mut waves) = (Instant::now(), 0_u32, 0_u32);
     loop {
         waves += 1;
         let requests = connections.iter_mut().enumerate().map(|(n, connection)| async move {
@@ -261,7 +261,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         // The used part of the limit in Redis decreases as time passes, so the test adds the
         // elapsed time.
         let started = Stopwatch::start();
-        while shared_use(&redis) + begun.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
+        while shared_use(&redis) + timer.elapsed() + EACH * UNREPORTED_MAX < EACH * let_in {
             for app in apps {
                 if number(app, "doorbuster_limits_shared_total{outcome=\"failed\"}").await > 0 {
                     return None;
@@ -274,7 +274,7 @@ async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
         }
     }
     // The limit admits one request per minute.
-    let back = u32::try_from(begun.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
+    let back = u32::try_from(timer.elapsed().as_secs() / EACH.as_secs() + 1).expect("a short test");
     println!("{scope}: {let_in} requests were admitted in {waves} waves");
     drop(connections);
     for app in [first, second] {
@@ -312,11 +312,11 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     knows_of_both(&first).await;
     redis.refuse_writes(true);
     let away = async |app: &TestApp, expected: &str| {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         let mut n = 0;
         let line = format!("doorbuster_limits_unavailable {expected}");
         while !says(app, &line).await {
-            assert!(begun.elapsed() < TIMEOUT, "timed out; expected: {line}");
+            assert!(timer.elapsed() < TIMEOUT, "timed out; expected: {line}");
             // The node notices the failure of Redis only when it handles a request.
             app.buy(&format!("probe{n}"), "k", "spring", "phone", 1).await;
             n += 1;
@@ -343,9 +343,9 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     // Redis stays down. No request waits for Redis, and the node admits half of the limit.
     drop(redis);
     away(&first, "1").await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     assert_eq!(count(&first, "carl").await, 6);
-    assert!(begun.elapsed() < Duration::from_secs(5), "a request must not wait for Redis");
+    assert!(timer.elapsed() < Duration::from_secs(5), "a request must not wait for Redis");
     for app in [first, second] {
         drop(app);
     }
@@ -363,9 +363,9 @@ async fn a_block_set_at_one_node_applies_at_the_others_within_a_second() {
     let at_second = async || second.buy("robot", "k", "spring", "phone", 1).await.verdict();
     // Waits until `/metrics` reports the expected state.
     let until = async |expected: &str| {
-        let (begun, mut in_vain) = (Stopwatch::start(), Duration::ZERO);
+        let (timer, mut in_vain) = (Stopwatch::start(), Duration::ZERO);
         loop {
-            let asked = begun.elapsed();
+            let asked = timer.elapsed();
             if at_second().await == expected {
                 break in_vain;
             }

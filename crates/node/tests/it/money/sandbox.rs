@@ -215,10 +215,10 @@ async fn an_open_checkout_is_closed_when_its_order_is_due_and_the_units_return_i
     open_sale(&app, 1.into(), 1, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 1).await;
     let page = checkout(&app, "anna", &id).await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     becomes(&app, &id, "expired").await;
     let most = Duration::from_secs(u64::from(BRIEF_SECS) + 2);
-    assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
+    assert!(timer.elapsed() < most, "{:?}", timer.elapsed());
     let (status, state) = press(&app, &page, "pay").await;
     assert_eq!((status, &state["state"]), (409, &json!("closed")));
     until("the unit is for sale", async || {

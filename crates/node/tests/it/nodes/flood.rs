@@ -127,10 +127,10 @@ async fn is_found_by_asking(app: &TestApp, (home, database): (&Cluster, &str), n
          UPDATE catalogue SET changed = pg_current_xact_id(); COMMIT"
     );
     home.psql(database, &announced).expect("the sale exists");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while !is_known().await {
         assert!(
-            begun.elapsed() < KNOWN_WITHIN,
+            timer.elapsed() < KNOWN_WITHIN,
             "the node does not find {id}, although a request names the sale"
         );
     }
@@ -159,9 +159,9 @@ async fn flood(
     if let Some(redis) = redis {
         tokio::task::block_in_place(|| marker_is_short(redis));
     }
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while flood.asked.load(Ordering::Acquire) < MISSES {
-        assert!(begun.elapsed() < 4 * TIMEOUT, "the requests were not answered in time");
+        assert!(timer.elapsed() < 4 * TIMEOUT, "the requests were not answered in time");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let asked = flood.asked.clone();

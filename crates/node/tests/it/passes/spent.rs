@@ -36,10 +36,10 @@ async fn solved(app: &TestApp, buyer: &str) -> Value {
 async fn two_nodes(settings: &[(&str, &str)], door: Value) -> [TestApp; 2] {
     let nodes = [TestApp::with(settings).await, TestApp::with(settings).await];
     nodes[0].open_door("spring", door).await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while nodes[1].get("/v1/sales/spring/status").await.json()["phase"] != "open" {
         assert!(
-            begun.elapsed() < TIMEOUT,
+            timer.elapsed() < TIMEOUT,
             "timed out; expected: the second node knows of the sale"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -72,14 +72,14 @@ async fn once_at_two_nodes(settings: &[(&str, &str)]) {
         assert_eq!(let_in(&nodes, |_| "anna".to_owned(), &body, "403 challenge_failed").await, 1);
     }
     nodes[0].patch_door("spring", json!({"challenge": "off", "access_codes": "required"})).await;
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let none = json!({"item": "phone"});
     for node in &nodes {
         while node.ask_pass(&bearer("zoe"), "spring", none.clone()).await.verdict()
             != "403 not_eligible"
         {
             assert!(
-                begun.elapsed() < TIMEOUT,
+                timer.elapsed() < TIMEOUT,
                 "timed out; expected: both nodes know of the new front door"
             );
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -16,10 +16,10 @@ async fn start_again(dir: PathBuf) -> TestApp {
 
 /// Waits until the server has this many subscriptions in its memory.
 pub(super) async fn until_subscriptions(app: &TestApp, count: u64) {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     while number(app, "doorbuster_push_subscriptions").await != count {
         assert!(
-            begun.elapsed() < TIMEOUT,
+            timer.elapsed() < TIMEOUT,
             "timed out; expected: the server has {count} subscriptions"
         );
         tokio::time::sleep(WATCH / 10).await;
@@ -69,13 +69,13 @@ async fn after_a_restart_a_buyer_is_told_what_is_still_true() {
     scheduled_sale(&app, "spring", "anna").await;
     app.step("spring", "open").await;
     let room = "/v1/sales/spring/waiting-room";
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let until = loop {
         let place = app.buyer("anna", "GET", room).await.json();
         if let Some(until) = place["admitted_until"].as_str() {
             break until.parse::<jiff::Timestamp>().expect("a time").as_millisecond();
         }
-        assert!(begun.elapsed() < TIMEOUT, "anna was not admitted: {place}");
+        assert!(timer.elapsed() < TIMEOUT, "anna was not admitted: {place}");
         tokio::time::sleep(WATCH / 10).await;
     };
     // The events are older than anna's subscription, so this server sends no message about them.

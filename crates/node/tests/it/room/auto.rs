@@ -78,7 +78,7 @@ impl CrowdWithPasses {
     /// Repeats the purchases until a buyer is sent to the waiting room. Every other purchase must
     /// give an order.
     pub(super) async fn press_until_the_room_is_open(&self, app: &TestApp) {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         for wave in 0.. {
             let verdicts = self.try_to_buy(app, &format!("wave{wave}")).await;
             let is_right = |one: &String| matches!(one.as_str(), "201" | "403 waiting_room");
@@ -87,7 +87,7 @@ impl CrowdWithPasses {
                 break;
             }
             assert!(
-                begun.elapsed() < TIMEOUT,
+                timer.elapsed() < TIMEOUT,
                 "no buyer of {wave} waves was sent to the waiting room"
             );
         }
@@ -153,11 +153,11 @@ async fn a_crowd_at_the_button_of_a_sold_out_sale_is_answered_sold_out() {
     let app = let_few_in(app).await;
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     for wave in 0.. {
         let verdicts = crowd.try_to_buy(&app, &format!("wave{wave}")).await;
         assert!(verdicts.iter().all(|one| one == "409 sold_out"), "{verdicts:?}");
-        if begun.elapsed() > NOTICED_WITHIN {
+        if timer.elapsed() > NOTICED_WITHIN {
             break;
         }
     }
@@ -168,7 +168,7 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
     let app = TestApp::with(&[SLOW_ADMISSIONS]).await;
     open_sale(&app, 1_000_000).await;
     let buyers: Vec<String> = (0..CROWD).map(|n| format!("b{n}")).collect();
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     let refused = loop {
         let parts = buyers.chunks(CROWD.div_ceil(CONNECTIONS));
         let verdicts = join_all(parts.map(|part| ask_in_turn(&app, part))).await.concat();
@@ -177,7 +177,7 @@ async fn a_crowd_that_requests_passes_opens_the_room_and_is_sent_to_it() {
         if let Some(at) = verdicts.iter().position(|one| one != "201") {
             break &buyers[at];
         }
-        assert!(begun.elapsed() < TIMEOUT, "not all buyers got a pass in time");
+        assert!(timer.elapsed() < TIMEOUT, "not all buyers got a pass in time");
     };
     assert_eq!(enter(&app, refused).await.verdict(), "201");
     until(&app, refused, "the buyer is admitted", is("admitted")).await;
@@ -200,22 +200,22 @@ async fn the_configured_rate_limits_admissions_per_second() {
     for n in 0..LINE {
         assert_eq!(enter(&app, &format!("b{n}")).await.verdict(), "201");
     }
-    let begun = Instant::now();
+    let timer = Instant::now();
     app.step("spring", "open").await;
     loop {
         let admitted = admitted(&app).await;
         // Each admission round admits one buyer. The first round may be due as soon as the sale
         // opens.
-        let most = begun.elapsed().as_millis() / LOOK_MS + 2;
+        let most = timer.elapsed().as_millis() / LOOK_MS + 2;
         assert!(
             admitted <= most,
             "too many buyers: {admitted} were admitted in {:?}",
-            begun.elapsed()
+            timer.elapsed()
         );
         if admitted == LINE {
             break;
         }
-        assert!(begun.elapsed() < TIMEOUT, "timed out; {admitted} of {LINE} buyers were admitted");
+        assert!(timer.elapsed() < TIMEOUT, "timed out; {admitted} of {LINE} buyers were admitted");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

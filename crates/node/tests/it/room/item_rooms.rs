@@ -38,7 +38,7 @@ async fn look(app: &TestApp, buyer: &str, item: &str) -> Reply {
 
 /// Polls the buyer's entry in the room of this item until `holds` returns true.
 async fn until(app: &TestApp, buyer: &str, item: &str, holds: impl Fn(&Value) -> bool) -> Value {
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     loop {
         let place = look(app, buyer, item).await.json();
         if holds(&place) {
@@ -46,7 +46,7 @@ async fn until(app: &TestApp, buyer: &str, item: &str, holds: impl Fn(&Value) ->
             return place;
         }
         assert!(
-            begun.elapsed() < crate::app::TIMEOUT,
+            timer.elapsed() < crate::app::TIMEOUT,
             "timed out; {buyer} waits for a {item}: {place}"
         );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -36,7 +36,7 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
     app.cancel("a", &first).await;
     for (at, (_, n)) in turns.iter().enumerate() {
         let buyer = format!("b{n}");
-        let begun = Instant::now();
+        let timer = Instant::now();
         loop {
             let orders = app.buyer(&buyer, "GET", "/v1/orders").await.json();
             let has_one = orders["orders"].as_array().expect("a list").len();
@@ -44,7 +44,7 @@ async fn each_of_64_concurrent_buyers_gets_one_entry_and_one_offer() {
                 break;
             }
             assert!(
-                begun.elapsed() < TIMEOUT,
+                timer.elapsed() < TIMEOUT,
                 "timed out; buyer {at}, {buyer}, has no order: {orders}"
             );
         }
@@ -63,14 +63,14 @@ async fn a_returned_unit_is_offered_without_waiting_for_a_poll() {
         let id = app.joined(&buyer).await;
         entries.push((buyer, id));
     }
-    let begun = Stopwatch::start();
+    let timer = Stopwatch::start();
     for (buyer, id) in entries {
         app.cancel(&held.0, &held.1).await;
         app.becomes(&buyer, &id, "reserved").await;
         held = (buyer, id);
     }
     // If the server looked for returned units only once a second, the loop would take 8 s.
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(timer.elapsed() < Duration::from_secs(5), "{:?}", timer.elapsed());
     app.is_well().await;
 }
 
@@ -100,13 +100,13 @@ async fn a_shop_gets_an_event_about_the_end_of_each_entry() {
     );
     assert_eq!(of(&c), ("order.reserved".into(), order));
     app.cancel("c", &c).await;
-    let begun = Instant::now();
+    let timer = Instant::now();
     let d = loop {
         let reply = app.buy("d", "k", "spring", "phone", 1).await;
         if reply.status == 201 {
             break super::id(&reply.json());
         }
-        assert!(begun.elapsed() < TIMEOUT, "{}", reply.text());
+        assert!(timer.elapsed() < TIMEOUT, "{}", reply.text());
     };
     let received = shop
         .until(10, "one entry became a paid order", |received| {

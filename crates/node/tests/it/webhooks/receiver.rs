@@ -168,7 +168,7 @@ impl Receiver {
         what: &str,
         holds: impl Fn(&[ReceivedRequest]) -> bool,
     ) -> Vec<ReceivedRequest> {
-        let begun = Stopwatch::start();
+        let timer = Stopwatch::start();
         loop {
             let received = self.received();
             if holds(&received) {
@@ -177,7 +177,7 @@ impl Receiver {
             let short: Vec<_> =
                 received.iter().map(|one| (one.event_type(), one.id(), one.accepted)).collect();
             assert!(
-                begun.elapsed() < Duration::from_secs(secs),
+                timer.elapsed() < Duration::from_secs(secs),
                 "timed out; expected: {what}; received: {short:?}"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -250,14 +250,14 @@ async fn write_slowly(
     pause: Duration,
     state: &ReceiverState,
 ) -> bool {
-    let (begun, piece, mut bytes) = (Stopwatch::start(), vec![b'x'; piece], 0);
+    let (timer, piece, mut bytes) = (Stopwatch::start(), vec![b'x'; piece], 0);
     while bytes < length && stream.write_all(&piece).await.is_ok() {
         bytes += piece.len();
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
     }
-    state.aborted_bodies().push(AbortedBody { bytes, after: begun.elapsed() });
+    state.aborted_bodies().push(AbortedBody { bytes, after: timer.elapsed() });
     bytes >= length
 }
 
