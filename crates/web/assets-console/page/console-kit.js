@@ -1,13 +1,8 @@
 /* The parts that every view of the console uses: the API client, polling, and controls. */
 import { clock, localized, t, word } from '/assets/console-format.js';
 import { plainText } from '/assets/console-texts.js';
-import {
-  html,
-  render,
-  useEffect,
-  useRef,
-  useState,
-} from '/assets/preact-htm.js';
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from
+  '/assets/preact-htm.js';
 
 export { html, render, useEffect, useRef, useState };
 export * from '/assets/console-format.js';
@@ -329,7 +324,8 @@ export function Ask({ ask, close }) {
   const going = useRef(true);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
-  useEffect(() => {
+  // A layout effect runs before the next event. A later reset could erase what was typed.
+  useLayoutEffect(() => {
     if (!ask) return;
     setTyped('');
     setState({ busy: false, note: null, error: null });
