@@ -75,7 +75,8 @@ impl Attack {
     }
 }
 
-/// Sends heads byte by byte. A disconnected client connects again.
+/// Sends many request heads byte by byte, and never completes a head. A disconnected client
+/// connects again.
 fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     let connect = || -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(addr)?;
@@ -102,7 +103,8 @@ fn slow_heads(addr: SocketAddr, over: &AtomicBool) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the server has sent data. The data can only be a refusal.
+/// Returns whether the server has sent data. The request is incomplete, so the data can only be a
+/// refusal.
 fn has_received_data(stream: &TcpStream) -> bool {
     !stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }

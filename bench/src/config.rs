@@ -71,8 +71,8 @@ impl BenchConfig {
         TempDir::new(&self.parent, name)
     }
 
-    /// Returns the usual load: each connection sends its next request after each answer. The load
-    /// has a warm-up.
+    /// Returns the usual load: each connection sends its next request as soon as it has an answer.
+    /// The load has a warm-up.
     #[must_use]
     pub fn load(&self, addr: SocketAddr, connections: usize) -> Load {
         let warm_up = self.time / WARM_UP_PART;
@@ -94,7 +94,7 @@ impl BenchConfig {
         &self.parent
     }
 
-    /// Starts our server on this directory.
+    /// Starts our server with this data directory.
     ///
     /// # Errors
     /// Fails if the server does not become ready.

@@ -14,7 +14,8 @@ const PAGE: [u8; 4096] = [0x5a; 4096];
 /// The size of an appended row, in bytes: about the size of an order's row.
 const ROW_BYTES: usize = 256;
 
-/// Returns the median time of one page that is appended and synced (`fdatasync`) in this directory.
+/// Appends pages to a file in this directory, and syncs the file (`fdatasync`) after each page.
+/// Returns the median time for one page.
 ///
 /// # Errors
 ///
@@ -43,10 +44,10 @@ pub fn sync_time(dir: &Path) -> Result<Duration> {
     Ok(median)
 }
 
-/// Returns the p99 latency of rows that are appended to a file at this pace for this time. Each
-/// sync (`fdatasync`) covers all rows that are due when the sync starts, as in a server that only
-/// writes these rows. The latency of a row is the time from its due time to the end of the sync
-/// that covers it.
+/// Appends `per_sec` rows per second to a file during `time`, and returns the 99th percentile of
+/// the rows' latencies. Each sync (`fdatasync`) covers all rows that are due when the sync starts,
+/// as in a server that only writes these rows. The latency of a row is the time from its due time
+/// to the end of the sync that covers it.
 ///
 /// # Errors
 /// Fails if the file cannot be written.

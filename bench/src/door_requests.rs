@@ -67,7 +67,7 @@ impl<'a> DoorRequests<'a> {
         Self { next: first, ..self }
     }
 
-    /// Returns the next buyer.
+    /// Returns the number of the next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

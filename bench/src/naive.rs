@@ -20,7 +20,7 @@ use clap::Args;
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 
-/// The classic script of this design.
+/// The Lua script with which the naive design books units.
 const RESERVE_SCRIPT: &str = include_str!("peer/booked.lua");
 /// The list between the handler and the consumer.
 pub const QUEUE: &str = "orders";

@@ -135,7 +135,7 @@ impl RequestScript for WithPass<'_> {
     }
 }
 
-/// Measures the nanoseconds per check of a pass, over this many checks.
+/// Checks passes `checks` times. Returns the mean time of one check in nanoseconds.
 #[must_use]
 pub fn check_nanos(checks: u32) -> f64 {
     let key = PassKey::derive(&MASTER_KEY, 0);

@@ -112,7 +112,7 @@ impl Process {
     /// Keeps all threads of the program on this core from now on.
     ///
     /// # Errors
-    /// Fails if the system does not allow it.
+    /// Fails if the system does not allow this core.
     pub fn pin(&self, core: usize) -> Result<()> {
         let (core, pid) = (core.to_string(), self.child.id().to_string());
         let status = Command::new("taskset")

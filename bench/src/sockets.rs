@@ -4,7 +4,7 @@ use std::net::TcpStream;
 
 use anyhow::{Result, bail};
 
-/// Upgrades this connection to a WebSocket that follows one sale, and waits for its first event.
+/// Upgrades this connection to a WebSocket that follows one sale, and waits for the first event.
 ///
 /// # Errors
 /// Fails if the first event does not arrive.

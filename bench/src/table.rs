@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::figure::{Figure, FigureStatus, Target};
 
-/// The machine of the measurement.
+/// The machine of the measurement, and the number of rounds.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The number of cores that the measurement could use.

@@ -21,8 +21,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         }
     }
     let this_program = std::env::current_exe()?;
-    // This program is in the directory of its own profile, such as `target/debug`. The directory
-    // `release` is beside it.
+    // This program is in the directory of its profile, such as `target/debug`. Beside this
+    // directory is the directory `target/release`.
     let target = this_program
         .parent()
         .and_then(|profile| profile.parent())

@@ -1,16 +1,16 @@
 //! `cargo xtask glyphs`: writes the outlines of captcha characters from TrueType files, so that the
 //! program reads no font.
 //!
-//! It supports only the features that DejaVu's files use: a character map of format 4, and simple
-//! outlines of quadratic curves.
+//! The task supports only the features that DejaVu's files use: a character map of format 4, and
+//! simple outlines of quadratic curves.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-/// The characters of captchas. The list leaves out each character that, when small, turned or bent,
-/// looks like another character.
+/// The characters of captchas. The list omits characters that people can confuse when the
+/// characters are small, turned or bent.
 const CHARACTERS: &str = "2347ACDEFHJKNPRTUXYadekpxy";
 /// The fonts. For each font: the name of the generated constant, and the name of the font file.
 const FACES: [(&str, &str); 3] = [

@@ -50,7 +50,7 @@ fn rendered(root: &Path) -> Result<String> {
     Ok(format!("{:#}\n", dashboard(&groups)))
 }
 
-/// Returns the tables between the headings "Metrics" and "Alarms".
+/// Returns the metrics in the guide's section "Metrics". Each subsection becomes one group.
 fn metric_groups(guide: &str) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut is_inside = false;

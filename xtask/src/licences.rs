@@ -1,5 +1,5 @@
 //! `cargo xtask licences`: checks the licence and the source of every package in the dependency
-//! tree, from `cargo metadata`. It works offline.
+//! tree, from `cargo metadata`. The task needs no network.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -56,8 +56,8 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the source is this repository, or a registry with a checksum in the lock file. A
-/// branch is not allowed, because its content may change.
+/// Returns whether a package comes from this repository or from a registry. The lock file has a
+/// checksum of each registry package. A Git branch is not allowed, because its content may change.
 fn is_known_source(source: &Value) -> bool {
     source.is_null() || source.as_str().is_some_and(|source| source.starts_with("registry+"))
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask sheet`: takes pictures of every state of the pages, and makes sheets that show all
-//! of them.
+//! `cargo xtask sheet`: takes a picture of every state of the pages, and puts the pictures on
+//! sheets.
 //!
 //! The browser tests of accessibility and of the states save a picture of each state if an
 //! environment variable names a folder. This task runs these tests. Then it writes sheets with the
@@ -26,7 +26,8 @@ const SHEET_PX: u32 = 2_160;
 /// The space between two pictures, and the height of a picture's name.
 const GAP_PX: u32 = 8;
 const CAPTION_PX: u32 = 32;
-/// A sheet has at most this height. The remaining pictures are on the next sheet.
+/// The maximum height of a sheet. If the next row does not fit, it begins a new sheet. A sheet with
+/// a single row may be higher.
 const SHEET_HEIGHT_MAX_PX: u32 = 6_000;
 /// A picture of at most this width shows a page on a phone.
 const PHONE_PX: u32 = 480;
@@ -121,12 +122,12 @@ fn split(pictures: Vec<Picture>) -> Vec<Vec<Vec<Picture>>> {
     sheets
 }
 
-/// The height of a row of pictures.
+/// Returns the height of a row: the highest picture, its name, and a gap.
 fn height_of(row: &[Picture]) -> u32 {
     row.iter().map(|picture| picture.height).max().unwrap_or_default() + CAPTION_PX + GAP_PX
 }
 
-/// Writes `sheet-{name}.html`, and with Chromium `sheet-{name}.png`.
+/// Writes the page `sheet-{name}.html`, and lets Chromium draw this page into `sheet-{name}.png`.
 fn write_sheet(folder: &Path, name: &str, rows: &[Vec<Picture>]) -> Result<()> {
     let mut page = format!(
         "<!doctype html><meta charset=\"utf-8\"><title>{name}</title><style>
@@ -164,7 +165,7 @@ figcaption {{ block-size: {CAPTION_PX}px; overflow: hidden; }}
     Ok(())
 }
 
-/// The name of the state, without language, width and colour scheme.
+/// Returns the name of a picture's state: the file name without language, width and colour scheme.
 fn caption(file: &str) -> &str {
     file.rsplitn(4, '-').nth(3).unwrap_or(file)
 }

@@ -31,15 +31,15 @@ pub struct Arguments {
     /// Remove each rule in turn. The simulation must detect that the rule is missing.
     #[arg(long)]
     mutants: bool,
-    /// Remove only this rule; may be given several times. Without --mutants: run the seeds without
-    /// these rules.
+    /// Remove only this rule; may be given several times with --mutants. Without --mutants: run the
+    /// simulation without the first of these rules.
     #[arg(long = "rule", value_name = "RULE")]
     rules: Vec<String>,
     /// With --mutants: if only random seeds detect the removal of a rule, save a short list of
-    /// steps that also detects it.
+    /// steps that also detects the removal.
     #[arg(long, requires = "mutants")]
     keep: bool,
-    /// Print how often each covered case happened.
+    /// For each case that the simulation counts, print how often the case happened per seed.
     #[arg(long)]
     reached: bool,
     /// Also run the steps against the real store and real slots, and compare the results.

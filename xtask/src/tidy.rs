@@ -57,7 +57,7 @@ const ALLOWED_DEPENDENCIES: [(&str, &str); 27] = [
     ("sim-backends", "core sim slots store"),
     ("doorbuster", "api auth backup base config harness lab node secrets telemetry web"),
 ];
-/// The only files that may read the system clock.
+/// The only files that may read the system clock outside of the crates in [`MAY_READ_CLOCK`].
 const CLOCK_FILES: [&str; 1] = ["crates/base/src/clock.rs"];
 /// The crates that may read the system clock, because they serve no buyers.
 const MAY_READ_CLOCK: [&str; 5] = ["doorbuster", "harness", "lab", "sim", "testkit"];
@@ -237,8 +237,8 @@ fn check_functions(file: &str, text: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Returns the largest allowed number of lines of a file or function. This is the number in
-/// [`LONG`]. If [`LONG`] does not list the file or function, it is `bound`.
+/// Returns the maximum number of lines of a file or function: the number in [`LONG`], or `bound` if
+/// [`LONG`] has no entry `key`.
 fn lines_max(key: &str, bound: usize) -> usize {
     let listed = LONG.lines().filter_map(|line| line.split_once(' '));
     let lines =

@@ -13,7 +13,7 @@ use doorbuster_harness::generator::{AnswerKind, Load, Pace};
 
 const TARGET: Target = Target::AtMost { floor: 50.0, goal: 10.0 };
 const MEASURED: &str = "p99 of reading one's orders";
-/// Reads of orders a second.
+/// The number of orders that buyers read per second.
 const READS_PER_SEC: f64 = 5_000.0;
 /// The rate of new orders in the other sale, per second.
 const ORDERS_PER_SEC: f64 = 2_000.0;

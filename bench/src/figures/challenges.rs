@@ -29,7 +29,7 @@ const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
 /// The longest wait for a challenge, in milliseconds.
 const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
 /// The rate of visitors, per second, in the minute before an opening. In this minute the sale page
-/// offers them the challenge.
+/// offers the challenge to the visitors.
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;

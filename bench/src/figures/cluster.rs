@@ -353,7 +353,7 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // This thread runs the fault, because a process ends with the thread that started it.
+        // This thread runs the fault: a process of the fault ends with the thread that started it.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

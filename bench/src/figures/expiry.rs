@@ -139,7 +139,8 @@ fn after_a_rush(config: &BenchConfig, rounds: usize, store_kind: StoreKind) -> F
 #[derive(Debug)]
 struct Measured {
     holds: u32,
-    /// The seconds until the first unit, half of the units and the last unit were back.
+    /// The seconds from the end of the first hold until the first unit, half of the units and the
+    /// last unit were back.
     back: [f64; 3],
     /// The seconds from the end of the first hold to the end of the last hold.
     spread: f64,
@@ -264,7 +265,8 @@ impl BackgroundLoad {
         })
     }
 
-    /// Sends purchases, refusals and reads at the same time, until the time ends or `over` is set.
+    /// Sends purchases, purchases that are refused, and reads of the status at the same time. Stops
+    /// when the time ends or `over` is set.
     fn ask(
         &self,
         store_server: &StoreServer,

@@ -84,8 +84,8 @@ fn order(
     sale_server.check(sale, &run)
 }
 
-/// Measures the memory that requests add while they wait for their verdicts. A transaction of this
-/// function locks the store, so the requests wait.
+/// Measures the memory that requests add while they wait for their verdicts. The requests wait
+/// because this function holds the write lock of the store.
 fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
     order(&mut sale_server, "warm", &sale_server::buyers("warm", FEW_ORDERS), FEW_CONNECTIONS)?;
@@ -126,7 +126,8 @@ fn waiting_requests(config: &BenchConfig) -> Result<Figure> {
     Ok(Figure::new("R6", "", REQUEST).with_value(each(waiting), "KiB").note(note))
 }
 
-/// Returns the resident memory after it stops growing.
+/// Waits until the server's resident memory stops growing, but for at most 3 seconds. Returns the
+/// size of this memory in bytes.
 fn stable_memory(sale_server: &SaleServer) -> Result<u64> {
     let mut before = 0;
     for _ in 0..12 {

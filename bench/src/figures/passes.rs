@@ -18,7 +18,8 @@ const MEASURED: &str = "sold-out answers with a pass and limits, one worker";
 /// together. The load never reaches the limit for all requests.
 const DOOR: &str = r#"{"pass":"required","limits":{"buyer":{"burst":60,"per_minute":300},"ip":{"burst":5000,"per_minute":12000},
     "interface":{"burst":10000000,"per_minute":10000000}}}"#;
-/// The target for one check, which must take well under a microsecond.
+/// The target for the time of one check of a pass, in nanoseconds. A check must take well under a
+/// microsecond.
 const CHECK_TARGET: Target = Target::AtMost { floor: 500.0, goal: 300.0 };
 const CHECK_MEASURED: &str = "checking a purchase pass, one core";
 

@@ -17,7 +17,8 @@ use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::{Purchases, RepeatedRequest};
 use doorbuster_harness::generator::{AnswerKind, RequestScript, RunResult};
 
-/// The target for the total cost. The larger part of the total is the kernel's work for an answer.
+/// The target for the processor time of a refusal, relative to an order. The kernel's work for an
+/// answer takes the larger part of this time.
 const TARGET: Target = Target::Reported { goal: 0.5 };
 /// A secret that the server does not have. It signs the forged tokens.
 const FORGERS_SECRET: &[u8] = b"a secret of a forger, with 32 bytes or more";
@@ -185,8 +186,8 @@ pub fn measure(config: &BenchConfig) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal.
-/// Only a rate limit also admits some requests.
+/// Measures the processor time of one refusal in microseconds. Every answer must be this refusal. A
+/// rate limit may also admit some requests.
 fn refusal(
     config: &BenchConfig,
     sale_server: &mut SaleServer,

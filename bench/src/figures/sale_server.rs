@@ -123,7 +123,7 @@ impl SaleServer {
     }
 
     /// Adds `orders` to the number of confirmed orders. The caller itself ran the load that made
-    /// them.
+    /// these orders.
     pub fn note_orders(&mut self, orders: u64) {
         self.orders += orders;
     }

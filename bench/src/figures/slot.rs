@@ -26,7 +26,7 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
         .context("the output is not a number of bytes")
 }
 
-/// Returns the growth of this process in bytes per settled and acknowledged request.
+/// Returns how many bytes of memory this process needs for each settled and acknowledged request.
 ///
 /// # Errors
 /// Fails if the slot refuses a request.

@@ -23,7 +23,7 @@ const RATE: Target = Target::AtLeast { floor: 1e6, goal: 2e6 };
 const BESIDE: &str = "tickets of a slot in memory, 64 requests at a time on two threads";
 const RATIO: Target = Target::AtLeast { floor: 1.0, goal: 2.0 };
 const SLOT: SlotKey = SlotKey { item: ItemId(1), index: 0 };
-/// The number of tickets that are taken and acknowledged together, as a settler does.
+/// The number of tickets that are taken together and acknowledged together, as in a settler.
 const BATCH: usize = SETTLE_BATCH_MAX;
 /// The number of requests in progress at once.
 const UNDER_WAY: usize = 64;
@@ -80,8 +80,8 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
     Ok(rate)
 }
 
-/// Measures tickets of concurrent requests: a slot behind a short lock, compared with a slot that
-/// one task owns.
+/// Compares two ways to get tickets for concurrent requests: from a slot that a lock protects, and
+/// from a slot that one task owns.
 fn concurrent(config: &BenchConfig) -> Result<Figure> {
     let requests = Arc::new(requests(config)?);
     let runtime = Builder::new_multi_thread().worker_threads(2).build()?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 /// The settings of the server's store, with one difference. In the server, a separate thread
-/// checkpoints the log. Here SQLite itself does this.
+/// checkpoints the log. In the peer, SQLite itself checkpoints the log.
 const SETTINGS: &str =
     "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
      PRAGMA temp_store = MEMORY; PRAGMA cache_size = -65536;";

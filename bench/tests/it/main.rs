@@ -1,5 +1,5 @@
 //! Runs the bench program and tests its output. Because of this test, Cargo builds the bench
-//! program before the tests. Some unit tests need it, because they start the program.
+//! program before the tests. Some unit tests start the bench program, so they need this build.
 use std::process::Command;
 
 use serde_json::Value;

@@ -21,7 +21,8 @@ use serde_json::value::RawValue;
 use crate::header::PresentedKey;
 use crate::problem::{Fault, Problem};
 
-/// Reads `bytes` as one object with `members`. `shape` takes the values from the object.
+/// Reads `bytes` as one object that may have only `members`. The function `shape` reads the members
+/// and returns the value.
 pub(crate) fn object<'a, T>(
     bytes: &'a [u8],
     members: &'static [&'static str],

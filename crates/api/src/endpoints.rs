@@ -145,7 +145,7 @@ pub struct Endpoint {
     pub description: &'static str,
     /// The query parameters, and the headers that this endpoint reads.
     pub params: &'static [Param],
-    /// The body, if the endpoint has one.
+    /// The body of a request, if the endpoint defines a body.
     pub body: Option<Body>,
     /// Whether the body may be absent.
     pub may_lack_body: bool,
@@ -155,7 +155,7 @@ pub struct Endpoint {
     pub codes: &'static [Code],
 }
 
-/// Joins the tables.
+/// Joins the tables of the modules into one table of all endpoints.
 macro_rules! tables {
     ($($table:ident),+ $(,)?) => {
         /// Every endpoint, in the order of the groups.
@@ -173,7 +173,7 @@ macro_rules! tables {
         }
 
         impl<T> ByEndpoint<T> {
-            /// Each endpoint with its value.
+            /// Returns each endpoint with its value.
             pub fn rows(self) -> impl Iterator<Item = (&'static Endpoint, T)> {
                 std::iter::empty()$(.chain(self.$table.rows()))+
             }
@@ -206,7 +206,7 @@ impl Endpoint {
         })
     }
 
-    /// Largest body in bytes.
+    /// The largest size of a request's body, in bytes.
     #[must_use]
     pub const fn body_bytes_max(&self) -> usize {
         match self.group {

@@ -26,7 +26,7 @@ pub const BEARER_SUBPROTOCOL_PREFIX: &str = "bearer.";
         "state": "refused", "code": "sold_out"}})
 ))]
 pub enum Event {
-    /// The first event of every connection.
+    /// The event that the server sends first on every connection.
     Hello {
         /// The server's clock.
         server_time: Time,
@@ -41,8 +41,9 @@ pub enum Event {
         /// The new status.
         status: Status,
     },
-    /// The buyer's new state in a waiting room. The server sends this event for the sales that the
-    /// connection subscribed to. For other sales, the server sends only admissions.
+    /// The buyer's new state in a waiting room. For a sale that the connection subscribed to, the
+    /// server sends this event with every state. For any other sale, the server sends this event
+    /// only for an admission.
     WaitingRoom {
         /// The sale.
         sale: String,

@@ -14,7 +14,8 @@ pub use room::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Whether a sale has one requirement. The requirement is a purchase pass or an access code.
+/// Whether a sale has a requirement. A sale has one value for purchase passes, and one value for
+/// access codes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RequirementMode {

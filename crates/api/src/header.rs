@@ -23,7 +23,7 @@ pub const ORDER_KEY: &str = "Order-Key";
 /// request.
 pub const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
-/// Pattern of a key, for the OpenAPI document.
+/// Pattern of an `Idempotency-Key`, for the OpenAPI document.
 pub const KEY_PATTERN: &str = "^[!-~]{1,64}$";
 
 /// Parses the `Idempotency-Key`: 1 to 64 visible ASCII characters. `values` are all values of this

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The body of the response if the server is healthy. If the server is not healthy, the body is a
-/// problem.
+/// The body of `/healthz` and `/readyz` if the server is healthy. If the server is not healthy, the
+/// body is a problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({"status": "ok"})))]
 pub struct Health {

@@ -36,7 +36,7 @@ impl LogLevel {
 pub struct LogEvent {
     /// The value of the field `event`.
     pub code: &'static str,
-    /// The level of its log lines.
+    /// The level of the event's log lines.
     pub level: LogLevel,
     /// What happened, and what follows.
     pub meaning: &'static str,

@@ -127,8 +127,8 @@ pub fn event_id_prefix(position: i64) -> String {
     format!("evt_{position:016}")
 }
 
-/// Whether the id `named` refers to the event with the id `id`. A position without a fingerprint
-/// refers to any event at that position.
+/// Whether the id `named` refers to the event with the id `id`. If `named` has no fingerprint, it
+/// refers to any event at its position.
 #[must_use]
 pub fn names_event(named: &str, id: &str) -> bool {
     named == id || id.strip_prefix(named).is_some_and(|mark| mark.starts_with('_'))

@@ -196,7 +196,7 @@ pub enum AnyOrder {
     Order(Order),
     /// A queued request without a verdict.
     Queued(QueuedOrder),
-    /// A refused request or entry.
+    /// A refused request, or a waitlist entry that ended without an order.
     Refused(RefusedOrder),
     /// A waitlist entry.
     Waiting(WaitingOrder),

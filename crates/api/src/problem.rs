@@ -241,7 +241,7 @@ impl Problem {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
     }
 
-    /// `409`: the request and the buyer's active orders together exceed the limit.
+    /// `409`: the request and the buyer's active orders together exceed the buyer's `limit`.
     #[must_use]
     pub fn limit_reached(limit: u32, used: u32) -> Self {
         Self::with_members(

@@ -144,7 +144,7 @@ impl From<FrontDoor> for StatusFrontDoor {
     }
 }
 
-/// Whether buyers can buy an item now. If they cannot, the state says why.
+/// Whether buyers can buy an item now. If buyers cannot buy the item, the state says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemState {
@@ -223,7 +223,8 @@ pub struct ItemStatus {
     /// All units; `null` for unlimited stock.
     #[schema(required = true)]
     pub count: Option<u64>,
-    /// Units that are not available now: held, paid, or in the queue.
+    /// Units that are not available now: units of unpaid orders, of paid orders and of queued
+    /// requests.
     pub access: u64,
     /// Units that are available now; `null` for unlimited stock.
     #[schema(required = true)]

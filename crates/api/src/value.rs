@@ -1,4 +1,4 @@
-//! Values of the HTTP contract, parsed once at the edge.
+//! Values of the HTTP contract. Each value is parsed once, when the request arrives.
 
 mod money;
 mod stock;

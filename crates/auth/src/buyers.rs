@@ -88,8 +88,8 @@ impl BuyerTokenVerifier {
         self.accepted.load(Ordering::Relaxed)
     }
 
-    /// Reads the public keys again, and then checks `token`. [`BuyerTokenVerifier::check`] did not
-    /// know the key of this token.
+    /// Reads the public keys again, and then checks `token`. Call this function if
+    /// [`BuyerTokenVerifier::check`] did not know the token's key.
     ///
     /// # Errors
     /// If the token is rejected. [`AuthenticationError::Unknown`] means that no keys could be

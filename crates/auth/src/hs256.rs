@@ -15,7 +15,7 @@ use super::AuthenticationError;
 use super::bearer::TOKEN_BYTES_MAX;
 use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 
-/// Claims of at most this many bytes are decoded on the stack.
+/// The maximum length of claims that are decoded on the stack, in characters of base64url.
 const CLAIMS_SMALL: usize = 512;
 /// The number of bytes of an HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;

@@ -72,7 +72,7 @@ impl Jwks {
     }
 
     /// Returns the buyer that `token` names, if its signature and claims are valid.
-    /// [`AuthenticationError::Unknown`] means that the set does not have the token's key.
+    /// [`AuthenticationError::Unknown`] means that the loaded set does not have the token's key.
     pub(super) fn check(
         &self,
         token: &str,
@@ -130,7 +130,7 @@ impl Jwks {
         self.keys.load().len()
     }
 
-    /// Returns whether no set has been loaded yet.
+    /// Returns whether the server has no keys, because no set has been loaded yet.
     pub(super) fn is_empty(&self) -> bool {
         self.keys.load().is_empty()
     }

@@ -330,8 +330,8 @@ fn why(error: reqwest::Error) -> OidcError {
 async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
     let request = reqwest::Request::try_from(request).map_err(why)?;
     let answer = http.execute(request).await.map_err(why)?;
-    // If the issuer refuses a request, it explains the refusal in JSON, and `oauth2` reads the
-    // body. Any other error answer has only a status.
+    // If the issuer refuses a request, it explains the refusal in JSON, and `oauth2` reads this
+    // body. For any other error answer, the error contains only the status.
     let is_json = answer
         .headers()
         .get(CONTENT_TYPE)

@@ -1,4 +1,4 @@
-//! A base is a copy of the whole store. It is made while the server uses the store.
+//! Makes a base, which is a copy of the whole store. The server uses the store at the same time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,8 +66,8 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The temporary copy. It is in the data directory, because the store's own disk is fast. The copy
-/// must be fast, because the store cannot shorten its log until the copy is complete.
+/// The temporary copy. The copy must be fast, because the store cannot shorten its log until the
+/// copy is complete. So the copy goes to the data directory, on the store's own fast disk.
 const PART: &str = "backup_base.part";
 /// The encrypted temporary copy.
 const ENCRYPTED_PART: &str = "backup_base.encrypted.part";

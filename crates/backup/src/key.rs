@@ -15,8 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use doorbuster_base::encryption::{self, DecryptionError};
 use secrecy::SecretString;
 
-/// The cost of trying one passphrase: 2^16 steps, and 64 MiB of memory. A server needs this time
-/// and memory at each start. So the cost is lower than for a backup that is one file.
+/// The work factor of scrypt: trying one passphrase takes 2^16 steps and 64 MiB of memory. A server
+/// has this cost at each start. So the factor is lower than for a backup that is one file.
 const WORK_FACTOR: u8 = 16;
 
 /// The key that a server created when it started.

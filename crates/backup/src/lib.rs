@@ -99,9 +99,8 @@ impl ContinuousBackup {
                 () = sleep(COPY_INTERVAL) => {}
             }
             run.tend_base().await;
-            // `take` forgets the time of the oldest commit that the backup lacks. The backup lacks
-            // this commit until the next segment is written. So the commit's time is recorded
-            // before `take`.
+            // The backup lacks the taken commits until their segment is written, but `take` forgets
+            // the time of the oldest of these commits. So this time is recorded before `take`.
             self.set_waiting(run.waiting_since());
             match self.copy.take() {
                 TakenPages::Nothing => {}
@@ -204,14 +203,14 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Returns the time since which the backup lacks commits. `None` means that the backup has
-    /// every commit.
+    /// Returns the time since which the backup lacks commits. Until the first base is complete,
+    /// this is the start of the generation. `None` means that the backup has every commit.
     fn waiting_since(&self) -> Option<doorbuster_core::Millis> {
         if self.bases == 0 { Some(self.begun) } else { self.backup.copy.oldest_at() }
     }
 
-    /// Finishes a base whose copy is done, and begins the next base when it is due. The copy runs
-    /// in a separate task, so the server can write segments at the same time.
+    /// If the copy of a base is done, records the new base. If a new base is due, starts its copy.
+    /// The copy runs in a separate task, so the server can write segments at the same time.
     async fn tend_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));

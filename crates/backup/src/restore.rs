@@ -100,7 +100,7 @@ pub struct RestoredCopy {
     pub skipped: Vec<String>,
 }
 
-/// A state that can be restored: a base and the segments after it.
+/// A base and the segments after it. From these objects, a restore can rebuild a state.
 struct State {
     generation: Generation,
     base: BaseBackup,
@@ -258,8 +258,9 @@ async fn states(
 }
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
-/// base is damaged, or if a segment that the base needs is missing or damaged. In this case, adds
-/// the reason to `skipped`, and the caller tries an older base.
+/// base is damaged, or if a segment that the base needs is missing or damaged. In these cases, adds
+/// the reason to `skipped`, and the caller tries an older base. Fails if a later segment is
+/// damaged.
 async fn rebuild(
     target: &BackupTarget,
     (state, key): (&State, Option<&BackupKey>),

@@ -49,8 +49,8 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
 /// base began. If the clock was changed, this margin protects the segments that the base needs.
 const SLACK_MS: i64 = 60_000;
 
-/// Returns the newest base that was complete at `kept_since`: its generation, its number, and when
-/// it began.
+/// Returns the generation and the number of the newest base that was complete at `kept_since`, and
+/// the time when this base began.
 async fn oldest_needed(
     target: &BackupTarget,
     objects: &[(String, Generation, ObjectName)],

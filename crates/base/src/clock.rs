@@ -14,19 +14,20 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use doorbuster_core::Millis;
 
-/// If the wall clock differs from the store's clock by more than this, the server does not trust
-/// the wall clock.
+/// If the wall clock differs from the store's clock by more than this many milliseconds, the server
+/// does not trust the wall clock.
 pub const STEP_MAX_MS: i64 = 2_000;
-/// If the wall clock differs from the store's clock by more than this, the store's clock is not
-/// adjusted. So if someone moves the wall clock forward by an hour, no sale opens an hour early.
+/// If the wall clock differs from the store's clock by more than this many milliseconds, the
+/// store's clock is not adjusted. So if someone moves the wall clock forward by an hour, no sale
+/// opens an hour early.
 const HEAL_MAX_MS: i64 = 60_000;
-/// The largest adjustment by one call of [`Clock::adjust_to_wall`].
+/// The largest adjustment by one call of [`Clock::adjust_to_wall`], in milliseconds.
 const PULL_MAX_MS: i64 = 20;
 
 /// A function that returns the time of the machine's wall clock, in milliseconds since 1970.
 pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// A clock that does not jump. Cloning or reading the clock costs little.
+/// The store's clock, which does not jump. Cloning or reading this clock costs little.
 #[derive(Clone)]
 pub struct Clock(Arc<ClockState>);
 
@@ -73,8 +74,8 @@ impl Clock {
         )
     }
 
-    /// Returns the time of the machine's wall clock. Use it to compare with times that other
-    /// programs wrote.
+    /// Returns the time of the machine's wall clock. Compare only this time, and not the store's
+    /// time, with times that other programs wrote.
     #[must_use]
     pub fn wall(&self) -> Millis {
         Millis((self.0.wall)())

@@ -10,10 +10,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// The beginning of every encrypted file.
 const HEADER: &[u8] = b"age-encryption.org/v1";
-/// The cost of trying one passphrase: 2^18 steps, about a second.
+/// With this work factor, trying one passphrase costs 2^18 steps, which take about a second.
 const WORK_FACTOR: u8 = 18;
-/// If the cost in an encrypted file is higher than this, the file is not decrypted, because the
-/// decryption would take too long.
+/// The highest work factor of a file that is decrypted. The decryption of a file with a higher work
+/// factor would take too long.
 const WORK_FACTOR_MAX: u8 = 22;
 
 /// Why a file was not decrypted.
@@ -25,7 +25,7 @@ pub enum DecryptionError {
     /// The file was changed or is incomplete.
     #[error("the encrypted backup is damaged or incomplete: {0}")]
     Damaged(String),
-    /// The file system failed.
+    /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] io::Error),
 }
@@ -46,7 +46,7 @@ pub fn is_encrypted(path: &Path) -> io::Result<bool> {
 ///
 /// # Errors
 ///
-/// If the text is not a passphrase. The error is the reason.
+/// If the text is empty or has more than one line. The error is the reason.
 pub fn passphrase(text: &str) -> Result<SecretString, &'static str> {
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err("the passphrase is empty"),
@@ -55,7 +55,8 @@ pub fn passphrase(text: &str) -> Result<SecretString, &'static str> {
     }
 }
 
-/// Returns the [`Recipient`] that encrypts files with this passphrase.
+/// Returns the [`Recipient`] that encrypts files with this passphrase. `work` is the work
+/// factor: trying one passphrase costs 2^`work` steps.
 pub fn passphrase_recipient(passphrase: &SecretString, work: u8) -> scrypt::Recipient {
     let mut recipient = scrypt::Recipient::new(passphrase.expose_secret().to_owned().into());
     recipient.set_work_factor(work);
@@ -102,13 +103,14 @@ pub fn decrypt(from: &Path, to: &Path, identity: &dyn Identity) -> Result<(), De
     let mut file = new_file(to)?;
     let copied = copy(&mut content, &mut file).and_then(|()| Ok(file.sync_all()?));
     copied.inspect_err(|_| {
-        // An error of the removal is ignored, because the caller already gets the error of the
-        // decryption.
+        // If the incomplete file cannot be removed, that error is ignored, because the caller
+        // already gets the decryption's error.
         let _ = fs::remove_file(to);
     })
 }
 
-/// Copies the content. If `content` cannot be read, the file was changed or cut off.
+/// Copies `content` to `file`. If `content` cannot be read, the encrypted file was changed or cut
+/// off.
 fn copy(content: &mut impl Read, file: &mut File) -> Result<(), DecryptionError> {
     let mut part = vec![0; 64 * 1024];
     loop {

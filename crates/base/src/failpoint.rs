@@ -94,7 +94,7 @@ mod armed {
     #[inline(always)]
     pub fn reach(_: super::Failpoint) {}
 
-    /// Returns `false`: no setting arms a point in this build.
+    /// Returns `false`, because a build without failpoints has no setting for them.
     pub fn is_setting(_: &str) -> bool {
         false
     }
@@ -109,12 +109,13 @@ mod armed {
 
     use super::Failpoint;
 
-    /// The setting that arms a point. Its value is a point's name, a colon, and a count. When the
-    /// number of passes reaches the count, the process is killed.
+    /// The setting that selects a failpoint. Its value is the failpoint's name, a colon, and a
+    /// count. If the count is 3, the process is killed when it reaches the failpoint for the third
+    /// time.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     impl Failpoint {
-        /// Every point, in the order of the enum.
+        /// Every failpoint, in the order of the enum.
         pub const ALL: [Self; 34] = [
             Self::SettleTaken,
             Self::Committed,
@@ -152,7 +153,7 @@ mod armed {
             Self::SandboxPosted,
         ];
 
-        /// Returns the point's name in the setting and in the documents.
+        /// Returns the failpoint's name in the setting and in the documents.
         #[must_use]
         pub fn name(self) -> String {
             let mut name = String::new();
@@ -190,8 +191,8 @@ mod armed {
         Some(Armed { point, passings: AtomicU64::new(passing) })
     });
 
-    /// The code calls this function when the process passes a point. If the number of passes
-    /// reaches the count in the setting, the function kills the process.
+    /// The code calls this function at each failpoint. If the process has now reached the selected
+    /// failpoint as often as the setting says, the function kills the process.
     pub fn reach(point: Failpoint) {
         if let Some(armed) = &*ARMED
             && armed.point == point
@@ -206,7 +207,7 @@ mod armed {
         }
     }
 
-    /// Returns whether `name` is the name of the setting that arms a point.
+    /// Returns whether `name` is the name of the setting that selects a failpoint.
     pub fn is_setting(name: &str) -> bool {
         name == SETTING
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use reqwest::Client;
 
-/// Creates one client.
+/// A function that creates a client.
 type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 
 /// A client that is created at its first use, because loading certificates is slow.
@@ -17,13 +17,13 @@ pub struct OutgoingClient {
 }
 
 impl OutgoingClient {
-    /// Creates a value without a client. The first call of [`Self::get`] creates the client with
+    /// Does not create the client yet. The first call of [`Self::get`] creates the client with
     /// `build`.
     pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
         Self { build: Box::new(build), made: ArcSwapOption::empty() }
     }
 
-    /// Returns the client.
+    /// Returns the client. If there is none yet, creates the client first.
     ///
     /// # Errors
     /// If the client cannot be created.

@@ -9,7 +9,7 @@ use crate::signing::SigningKey;
 /// The number of random bytes in each generated secret. A configured secret must have at least this
 /// number of bytes.
 pub const SECRET_BYTES: usize = 32;
-/// Creates a random secret in the format of the secret `name`.
+/// Creates a random secret. The format depends on the secret's name, such as `admin_key`.
 pub fn generate(name: &str) -> String {
     match name {
         "admin_key" => format!("dbk_{}", URL_SAFE_NO_PAD.encode(random())),
@@ -19,7 +19,7 @@ pub fn generate(name: &str) -> String {
     }
 }
 
-/// Returns whether a text has a valid format for the secret `name`.
+/// Returns whether a text has the format of the secret with this name, such as `admin_key`.
 pub fn is_valid(name: &str, text: &str) -> bool {
     match name {
         "admin_key" => is_admin_key(text),
@@ -45,7 +45,7 @@ pub fn parse_id_key(text: &str) -> Option<IdKey> {
     parse_key(text).map(IdKey::new)
 }
 
-/// Parses bytes from hexadecimal digits.
+/// Parses a key of [`SECRET_BYTES`] bytes from hexadecimal digits.
 pub fn parse_key(text: &str) -> Option<[u8; SECRET_BYTES]> {
     let mut key = [0; SECRET_BYTES];
     let digit = |byte: u8| char::from(byte).to_digit(16);

@@ -61,7 +61,8 @@ impl BrokerKind {
         }
     }
 
-    /// Returns the query parameter that sets the exchange or the prefix.
+    /// Returns the name of the query parameter for the exchange (AMQP) or the prefix of subjects
+    /// (NATS).
     fn parameter(self) -> &'static str {
         match self {
             Self::Amqp => "exchange",
@@ -85,7 +86,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Returns whether a text begins like a broker's address.
+    /// Returns whether a text begins with a broker's URL scheme, for example `nats://`.
     #[must_use]
     pub fn is_broker_url(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {

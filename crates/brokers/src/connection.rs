@@ -24,7 +24,7 @@ pub(crate) struct SharedConnection<C> {
 
 struct ConnectionState<C> {
     live: Option<Arc<C>>,
-    /// When the last attempt failed, and its error.
+    /// When the last attempt to connect failed, and the error of that attempt.
     failed: Option<(Instant, Error)>,
 }
 

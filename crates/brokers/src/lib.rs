@@ -67,7 +67,7 @@ impl Error {
     }
 }
 
-/// A broker.
+/// A client of one message broker.
 pub struct Broker {
     backend: Backend,
     timeout: Duration,
@@ -81,8 +81,8 @@ enum Backend {
 }
 
 impl Broker {
-    /// Creates a broker at this address, and does not connect yet. Each attempt to publish takes at
-    /// most `timeout`.
+    /// Creates a client of the broker at this address, without connecting. Each attempt to publish
+    /// takes at most `timeout`.
     ///
     /// # Errors
     /// Fails if this program was built without support for this kind of broker.

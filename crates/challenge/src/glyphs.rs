@@ -30,7 +30,7 @@ pub(crate) struct Glyph {
 pub(crate) const EM: f32 = 2_048.0;
 /// The typefaces.
 pub(crate) const FACES: [&[Glyph]; 3] = [outlines::SANS, outlines::SANS_BOLD, outlines::SERIF_BOLD];
-/// The number of straight pieces into which a step is divided, so that it can be bent.
+/// The number of straight pieces into which a step is divided, so that the outline can be bent.
 const PIECES: u16 = 5;
 
 impl Glyph {

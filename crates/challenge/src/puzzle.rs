@@ -33,8 +33,7 @@ const GAP_RADIUS_FACTOR: Range<f32> = 0.8..1.15;
 const CIRCLE_STEPS: usize = 12;
 /// The largest displacement of a gap's outline, in pixels.
 const BEND_MAX: f32 = 3.0;
-/// The number of pieces into which a straight part of an outline is divided, so that it can be
-/// bent.
+/// A straight part of an outline is divided into this many pieces, so that the part can be bent.
 const STEPS: usize = 3;
 /// The number of gaps in a picture. The piece fits one of them.
 const GAPS: usize = 3;
@@ -113,8 +112,8 @@ impl PieceShape {
         Self(sides.map(|side| Edge { side, along: random.float(0.36..0.64), radius: TONGUE }))
     }
 
-    /// Returns another shape, in which one random side is of another kind. A robot must compare all
-    /// four sides to find the difference.
+    /// Returns a copy of the shape, in which one random side is of another kind. A robot must
+    /// compare all four sides to find the difference.
     fn different(&self, random: &mut RandomSource) -> Self {
         let mut form = self.clone();
         let n = *random.pick(&[0, 1, 2, 3]);
@@ -156,8 +155,8 @@ impl PieceShape {
 
 impl Edge {
     /// Returns the points of the tongue or notch of side `n`: three quarters of a circle. The
-    /// middle of the circle is 0.6 radii away from the side. It is outside the piece for a tongue
-    /// and inside for a notch.
+    /// middle of the circle is 0.6 radii away from the side. The middle is outside the piece for a
+    /// tongue, and inside the piece for a notch.
     fn tongue_points(&self, n: usize) -> Vec<Point> {
         let out = match self.side {
             Side::Straight => return Vec::new(),

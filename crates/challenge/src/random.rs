@@ -1,5 +1,5 @@
-//! The random numbers for the drawings. They decide the answers to challenges, so later numbers
-//! must not be predictable from earlier numbers.
+//! The random numbers for the drawings. These numbers decide the answers to challenges, so nobody
+//! must be able to predict later numbers from earlier numbers.
 
 use std::ops::Range;
 

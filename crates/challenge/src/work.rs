@@ -103,7 +103,7 @@ impl WorkKeys {
         }
     }
 
-    /// Returns whether the payload answers the challenge with this mark.
+    /// Returns whether the payload answers the challenge whose signature is `mark`.
     #[must_use]
     pub fn check(&self, payload: &str, mark: &[u8; 32]) -> bool {
         self.check_payload(payload, mark).unwrap_or(false)

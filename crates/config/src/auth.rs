@@ -13,18 +13,19 @@ use super::check::settings_reader::non_empty_text;
 /// Authentication of buyers and operators.
 #[derive(Debug)]
 pub struct AuthSettings {
-    /// The way to verify buyers' tokens. `None` means that the server generates a secret and keeps
-    /// the secret in the store or beside it.
+    /// The way to verify buyers' tokens. `None` means that the server generates a secret. The
+    /// server keeps the secret in the data directory, or in the store that all nodes share.
     pub buyers: Option<BuyerKeys>,
     /// The issuer that every token must name.
     pub issuer: Option<String>,
     /// The audience that every token must name.
     pub audience: Option<String>,
-    /// The operators' key. `None` means that the server generates a key and keeps the key in the
-    /// store or beside it.
+    /// The operators' key. `None` means that the server generates a key. The server keeps the key
+    /// in the data directory, or in the store that all nodes share.
     pub admin_key: Option<SecretString>,
     /// The key that authenticates order ids and hashes request keys. `None` means that the server
-    /// generates a key and keeps the key in the store or beside it.
+    /// generates a key. The server keeps the key in the data directory, or in the store that all
+    /// nodes share.
     pub id_key: Option<IdKey>,
     /// The address to which a page sends a visitor without a token.
     pub sign_in_url: Option<String>,
@@ -124,7 +125,8 @@ fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
     let absolute = ["https://", "http://"]
         .iter()
         .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
-    // A browser treats `//host` as an address of another site, and runs `javascript:` as a script.
+    // Other addresses are refused: a browser treats `//host` as an address of another site, and
+    // runs `javascript:` as a script.
     let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
     if !visible || !(absolute || path) {
         read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");

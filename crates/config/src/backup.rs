@@ -15,7 +15,7 @@ use super::check::SettingsReader;
 pub struct BackupSettings {
     /// The directory or bucket of the backup.
     pub place: BackupPlace,
-    /// How far back in time a state can be restored.
+    /// How far back in time an operator can restore the store.
     pub kept_for: Duration,
     /// The passphrase that encrypts the backup.
     pub passphrase: Option<SecretString>,
@@ -24,7 +24,8 @@ pub struct BackupSettings {
 /// The minimum length of a passphrase, in characters. A shorter passphrase can be guessed.
 pub const PASSPHRASE_CHARS_MIN: usize = 12;
 
-/// Reads these settings. Returns `None` if there is no continuous backup or a setting is wrong.
+/// Reads the settings of the backup. Returns `None` if there is no continuous backup, or if a
+/// setting is wrong.
 pub(super) fn backup(
     read: &mut SettingsReader<'_>,
     shape: Option<&Shape>,

@@ -12,7 +12,8 @@ pub enum BackupPlace {
     Bucket {
         /// The bucket.
         bucket: String,
-        /// The prefix, without a slash at its ends. It is empty if there is no prefix.
+        /// The prefix, without a slash at its start or its end. An empty text means that there is
+        /// no prefix.
         prefix: String,
     },
 }
@@ -41,7 +42,8 @@ impl BackupPlace {
     ///
     /// # Errors
     ///
-    /// If the text is empty, or names another service.
+    /// If the text is empty, names no bucket after `s3://`, or has another scheme than `s3`. Also
+    /// if the program was built without support for buckets, and the text names a bucket.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

@@ -21,8 +21,8 @@ use settings_reader::is_origin;
 
 pub(super) use settings_reader::SettingsReader;
 
-/// The allowed admissions per second of a waiting room. A room admits whole buyers, and checks four
-/// times a second. So the lowest rate is one buyer at each check.
+/// The allowed admissions per second of a waiting room. Four times a second, the room admits a
+/// whole number of buyers. So the lowest rate is four: one buyer each time.
 pub const ADMITTED_PER_SEC: RangeInclusive<u64> = 4..=100_000;
 /// The maximum number of nodes that `store.peers` may name.
 const PEERS_MAX: usize = 64;
@@ -97,7 +97,7 @@ fn available_cores() -> NonZeroUsize {
     std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Converts a checked number to a size. The number is never 0.
+/// Converts a number to a `NonZeroUsize`. The range check of the setting has already refused 0.
 fn to_size(number: u64) -> NonZeroUsize {
     usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or(NonZeroUsize::MIN)
 }
@@ -135,9 +135,9 @@ fn data_dir(
         _ => None,
     };
     if path.is_none() && !matches!(shape, Some(Shape::Embedded)) {
-        // Only the embedded shape needs the directory. In the other shapes, the files of the
-        // directory have copies elsewhere: the operators' key in the database, and the database's
-        // history in Redis or in other nodes.
+        // Only the embedded shape needs the directory. In the other shapes, each file of the
+        // directory has a copy elsewhere. The database has the operators' key. Redis or other nodes
+        // have the database's history.
         return Some(PathBuf::new());
     }
     if path.is_none() {
@@ -172,8 +172,8 @@ fn shop(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(shop)
 }
 
-/// Reads the address on which the server serves. A host name is looked up. IPv4 addresses come
-/// first, because clients try them first.
+/// Reads the address on which the server serves. Looks up a host name, and prefers an IPv4 address,
+/// because clients try IPv4 addresses first.
 fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let text = read.text("listen")?;
     let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
@@ -203,7 +203,7 @@ fn peers(read: &mut SettingsReader<'_>) -> Vec<String> {
     peers
 }
 
-/// Reads an origin in the form that browsers use.
+/// Reads an origin in the form that browsers use, such as `https://shop.example`.
 fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if !is_origin(&text) {

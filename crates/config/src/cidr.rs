@@ -33,8 +33,8 @@ impl Cidr {
     }
 
     /// Returns the network that contains `address` and has the same number of bits as this network.
-    /// All addresses of one network give the same value. `None` means that either `address` or this
-    /// network is IPv4, and the other is IPv6.
+    /// All addresses of one network give the same value. Returns `None` if `address` and this
+    /// network do not have the same IP version.
     #[must_use]
     pub fn network_of(&self, address: IpAddr) -> Option<Self> {
         let address = match (self.address, address.to_canonical()) {

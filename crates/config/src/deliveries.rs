@@ -11,8 +11,8 @@ use super::raw::SettingOrigin;
 /// Settings of deliveries.
 #[derive(Clone, Debug)]
 pub struct DeliverySettings {
-    /// Whether webhooks may go to `http://` and to private addresses. If this is true, brokers may
-    /// also be on any host.
+    /// Whether webhooks may go to `http://` and to private addresses. If the value is `true`,
+    /// brokers may be on any host, not only on `broker_hosts`.
     pub allow_private: bool,
     /// After this many failed attempts to deliver an event to an endpoint, the event is a dead
     /// letter.
@@ -23,7 +23,7 @@ pub struct DeliverySettings {
     pub broker_hosts: Vec<BrokerHost>,
 }
 
-/// Reads these settings. In a demonstration, the default allows private addresses.
+/// Reads the settings of deliveries. In a demonstration, the default allows private addresses.
 pub(super) fn deliveries(read: &mut SettingsReader<'_>, demo: bool) -> Option<DeliverySettings> {
     let allow_private = read.flag("webhooks.allow_private");
     let unset = read.origin("webhooks.allow_private") == Some(&SettingOrigin::Default);

@@ -1,6 +1,7 @@
 //! Host names in settings.
 
-/// A host that may be a broker. The entry allows one port or every port.
+/// An entry of `brokers.hosts`: a host that may be a broker. The entry allows one port or every
+/// port of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerHost {
     host: String,

@@ -87,8 +87,8 @@ pub struct Settings {
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
     /// Directory of the embedded store and of its generated secrets. In other shapes, the directory
-    /// has the generated operators' key, and the file with which a node detects an old primary. An
-    /// empty path means that there is no directory.
+    /// has the generated operators' key, and the file with which a node detects an old primary of
+    /// the database. An empty path means that there is no directory.
     pub data_dir: PathBuf,
     /// The continuous backup of the embedded store.
     pub backup: Option<BackupSettings>,
@@ -112,7 +112,7 @@ pub struct Settings {
     pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
-    /// How many buyers the waiting rooms of a sale admit per second, all together. If more buyers
+    /// How many buyers all waiting rooms of a sale together admit per second. If more buyers
     /// arrive, an automatic waiting room opens.
     pub room_per_sec: u64,
     /// How events are delivered.
@@ -145,7 +145,8 @@ pub fn load(
     gather(flags, environment).1
 }
 
-/// Returns the checked settings, and their values for a later comparison.
+/// Returns the checked settings. Also returns a fingerprint of each value. With the fingerprints, a
+/// later load finds the settings that changed.
 ///
 /// # Errors
 /// If a setting is invalid. The error has all faults.
@@ -171,8 +172,8 @@ fn gather(
     flags: &Flags,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (raw::RawSettings, Result<Settings, SettingsError>) {
-    // The environment is passed as a map, and the home directory comes from that map too. So tests
-    // need no real home directory.
+    // The home directory comes from this map of the environment. So tests need no real home
+    // directory.
     let environment = environment.into_iter().collect();
     let mut faults = Vec::new();
     let raw = raw::gather(flags, &environment, &mut faults);

@@ -30,9 +30,9 @@ pub struct OidcSettings {
     pub client_secret: SecretString,
     /// The scopes that sign-in requests from the issuer.
     pub scopes: Vec<String>,
-    /// The claim that gives the role.
+    /// The claim in the issuer's token that gives the operator's role.
     pub role_claim: String,
-    /// The values of the claim, each with the role that it gives.
+    /// The values of the claim, each with the role that the value gives to the operator.
     pub roles: Vec<(String, Role)>,
 }
 

@@ -59,7 +59,7 @@ pub struct Theme {
     pub logo: Option<ThemeFile>,
     /// The font of all texts.
     pub font: Option<ThemeFile>,
-    /// The font of bold texts. Without this font, browsers draw bold texts with a bolder `font`.
+    /// The font of bold texts. If there is no such font, browsers thicken the letters of `font`.
     pub font_bold: Option<ThemeFile>,
     /// Links at the end of each page. Each has a text and an address.
     pub footer: Vec<(String, String)>,
@@ -142,8 +142,9 @@ fn shop_url(read: &mut SettingsReader<'_>) -> Option<String> {
 
 const LINK_RULE: &str = "must begin with https://, http:// or /, in visible ASCII";
 
-/// Returns whether a page may link to this address. A browser treats `//host` as an address of
-/// another site, and runs `javascript:` as a script.
+/// Returns whether a page may link to this address. A path must not begin with `//`, because a
+/// browser treats `//host` as an address of another site. The scheme `javascript:` is refused,
+/// because a browser runs the address as a script.
 fn is_link(url: &str) -> bool {
     let absolute = ["https://", "http://"]
         .iter()
@@ -175,8 +176,8 @@ fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
     time
 }
 
-/// Reads the font of bold texts. If only this font were set, a page would mix the shop's font with
-/// another font. So the font of the other texts must also be set.
+/// Reads the font of bold texts. The font of the other texts must also be set. Otherwise a page
+/// would mix the shop's bold font with the default font.
 fn font_bold(read: &mut SettingsReader<'_>) -> Option<ThemeFile> {
     const BOLD: &str = "page.theme.font_bold";
     if read.is_set(BOLD) && !read.is_set("page.theme.font") {

@@ -1,5 +1,5 @@
-//! Payment settings: the provider and its secrets. A setting of a provider that is not chosen is a
-//! fault.
+//! Payment settings: the provider and its secrets. If the settings choose one provider, a setting
+//! of another provider is a fault.
 use doorbuster_base::signing::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -11,10 +11,12 @@ use super::raw::SettingOrigin;
 pub struct PaymentSettings {
     /// The payment provider.
     pub provider: ProviderSettings,
-    /// Whether buyers may use the sandbox's buttons. The default is `true` only in a demonstration.
+    /// Whether buyers may press the buttons of the sandbox's page. With these buttons, a buyer can
+    /// pay an order without money. The default is `true` only in a demonstration.
     pub sandbox_page: bool,
     /// The secrets that sign the sandbox's messages, newest first. If the settings have no secret,
-    /// the server generates a secret and keeps the secret in the store or beside it.
+    /// the server generates a secret. The server keeps the secret in the data directory, or in the
+    /// store that all nodes share.
     pub webhook_secrets: Vec<SecretString>,
 }
 
@@ -160,8 +162,8 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     })
 }
 
-/// Returns whether it is safe to send the key to this origin. The origin must use TLS or be this
-/// machine.
+/// Returns whether the server may send Stripe's key to this origin. The origin must use TLS or be
+/// this machine.
 fn is_safe_url(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -78,7 +78,8 @@ impl RawSettings {
     }
 }
 
-/// Merges the four layers. For each value that belongs to no setting, adds a fault to `faults`.
+/// Merges the four layers. Adds each fault of a layer to `faults`, such as a value that belongs to
+/// no setting.
 pub(super) fn gather(
     flags: &Flags,
     environment: &Environment,
@@ -109,8 +110,8 @@ fn read_file(
     let table: toml::Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            // The message shows the line's number but not its text, because the text may contain a
-            // secret.
+            // The message shows the number of the line but not the text of the line, because the
+            // text may contain a secret.
             let before = error.span().map_or("", |span| &text[..span.start]);
             let (line, column) = (
                 before.split('\n').count(),
@@ -141,8 +142,8 @@ fn read_file(
     layer.merge_into(raw, faults);
 }
 
-/// Calls `each` for every value. If a table contains settings, calls `each` for the values in the
-/// table instead.
+/// Calls `each` with the path and the value of every entry in `table`. If an entry is a table with
+/// settings, calls `each` for the entries of that table instead.
 fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml::Value)) {
     for (name, value) in table {
         let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
@@ -155,8 +156,8 @@ fn flatten(table: &toml::Table, prefix: &str, each: &mut impl FnMut(&str, &toml:
     }
 }
 
-/// Returns the path of a setting, and whether `path` names the file of a secret. For example, for
-/// `auth.admin_key_file` it returns `auth.admin_key` and `true`.
+/// Returns the path of a setting, and whether `path` names the file of a secret. For example,
+/// returns `auth.admin_key` and `true` for `auth.admin_key_file`.
 fn find_setting(path: &str) -> Option<(&'static str, bool)> {
     let plain =
         SETTINGS.iter().find(|setting| setting.path == path).map(|setting| (setting.path, false));

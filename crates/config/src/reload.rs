@@ -10,7 +10,7 @@ use super::raw::{RawSetting, RawSettings, RawValue};
 /// changed.
 const FILES: [&str; 3] = ["page.theme.logo", "page.theme.font", "page.theme.font_bold"];
 
-/// A fingerprint of each setting's value. It reveals no secret.
+/// A fingerprint of each setting's value. A fingerprint reveals no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingValues(BTreeMap<&'static str, blake3::Hash>);
 

@@ -8,7 +8,8 @@ use secrecy::SecretString;
 use super::check::SettingsReader;
 use super::check::settings_reader::is_origin;
 
-/// Where the server decides about stock, and where it stores its data.
+/// The shape of a deployment, or an edge: where the server decides about stock, and where the
+/// server stores its data.
 #[derive(Debug)]
 pub enum Shape {
     /// In this process and its data directory.
@@ -51,8 +52,9 @@ impl NamedNodes {
     #[must_use]
     pub fn look_up(name: String) -> Option<Self> {
         let mut addresses: Vec<SocketAddr> = name.to_socket_addrs().ok()?.collect();
-        // If a name has IPv4 and IPv6 addresses, each node usually has one of each kind. So only
-        // addresses of the first address's kind are kept.
+        // If a name has IPv4 and IPv6 addresses, each node usually has one address of each kind. So
+        // only the addresses of the first address's kind are kept. Otherwise each node would be in
+        // the list twice.
         let is_ipv4 = addresses.first()?.is_ipv4();
         addresses.retain(|address| address.is_ipv4() == is_ipv4);
         addresses.sort_unstable();
@@ -60,7 +62,7 @@ impl NamedNodes {
         Some(Self { name, addresses })
     }
 
-    /// Looks up the name again. Keeps the addresses if the lookup fails.
+    /// Looks up the name again. If the lookup fails, keeps the present addresses.
     #[must_use]
     pub fn look_up_again(self) -> Self {
         Self::look_up(self.name.clone()).unwrap_or(self)
@@ -134,8 +136,8 @@ const URLS_MAX: usize = 64;
 /// The largest allowed value of `slots.wait_replicas`.
 const REPLICAS_MAX: u64 = 10;
 
-/// Returns whether the setting at `path` has a value that another shape would use. Ignores 0
-/// replicas and an empty list of peers, because the default file has these values.
+/// Returns whether an operator gave the setting at `path` a value that has an effect. 0 replicas
+/// and an empty list of peers have no effect, so a copy of the default file has no fault.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {
@@ -218,7 +220,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     let mut upstreams = Vec::new();
     for text in named {
         let address = text.strip_prefix("http://").filter(|_| is_origin(&text));
-        // The address may omit the usual port.
+        // An address without a port has the default port of HTTP, 80.
         let with_port = address.map(|host| match host.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
             _ => format!("{host}:80"),

@@ -7,8 +7,8 @@ use doorbuster_api::admin::console::ShownSetting;
 use super::raw::{RawSettings, RawValue, SettingOrigin};
 use super::{SETTINGS, Setting, Settings};
 
-/// Returns the settings as TOML. Each value is followed by its origin. For a setting without a
-/// value, the line is a comment.
+/// Returns the settings as TOML. After each value, a comment shows the value's origin. For a
+/// setting without a value, the whole line is a comment.
 pub(super) fn lines(raw: &RawSettings, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     let mut section = "";

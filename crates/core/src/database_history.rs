@@ -10,7 +10,7 @@
 //! timeline, a database never returns to an earlier position, even after a crash. So a database
 //! with the same newest row, the same timeline and an earlier position is an older copy.
 
-/// One row of a database's history. It says that a server began to run the database.
+/// One row of a database's history: the record that a server began to run the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseHistory {
     /// The fencing number. Each new row has a higher number.
@@ -21,8 +21,8 @@ pub struct DatabaseHistory {
     pub system_id: String,
     /// The timeline of the database cluster.
     pub timeline: i64,
-    /// A position in the write-ahead log of this timeline, in bytes. All earlier changes are
-    /// committed. 0 if no position is known.
+    /// A position in the write-ahead log of this timeline, in bytes. All changes before this
+    /// position are committed. 0 if no position is known.
     pub position: i64,
 }
 
@@ -81,9 +81,9 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database: its history ends before the row that the deployment knows, or its
-    /// timeline is too early. The timeline is too early if one of two rows has a later timeline:
-    /// the row that the deployment knows, or the newest row of the database.
+    /// Refuse the database, for one of two reasons. Its history ends before the row that the
+    /// deployment knows. Or its timeline is earlier than the timeline of that row or of its own
+    /// newest row.
     Older,
     /// Refuse the database: it has the newest row, but it is a copy that lacks later commits.
     OlderCopy,

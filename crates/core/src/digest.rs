@@ -2,7 +2,7 @@
 //!
 //! A transaction writes one digest. Other nodes read the digest instead of the orders. From the
 //! digest they learn which requests hold an order. A node reads an order in full only if a request
-//! or a reader at that node waits for the order.
+//! at that node waits for the order, or if a client there follows the buyer's orders.
 mod follower;
 
 pub use follower::{Backlog, DigestFollower, RestartCause, SnapshotPosition, restart_cause};
@@ -23,7 +23,7 @@ const ENDED: u8 = 2;
 pub struct OrderDigest {
     /// The lower half of the keyed hash of the order's request.
     pub request: u64,
-    /// The buyer, see [`buyer_tag`].
+    /// The short hash of the buyer ([`buyer_tag`]).
     pub buyer: u32,
     /// The order's item.
     pub item: ItemId,
@@ -39,14 +39,15 @@ pub struct OrderDigest {
 }
 
 impl OrderDigest {
-    /// Returns whether an order in this state counts as ended.
+    /// Returns whether an order in this state counts as ended in a digest. Every state except
+    /// `reserved` counts, so a paid order counts too.
     #[must_use]
     pub fn is_ended(state: OrderState) -> bool {
         state != OrderState::Reserved
     }
 
     /// Returns whether a node must read the order in full. This is the case if a request at the
-    /// node waits for the order's verdict, or if a reader at the node follows the buyer.
+    /// node waits for the order's verdict, or if a client at the node follows the buyer's orders.
     #[must_use]
     pub fn is_needed(&self, node: NodeId, follows: impl FnOnce(u32) -> bool) -> bool {
         let is_own = self.created_for == Some(node);
@@ -63,8 +64,8 @@ pub fn buyer_tag(buyer: &str) -> u32 {
     u32::from_le_bytes([a, b, c, d])
 }
 
-/// The error for a digest that is damaged or was written by a newer program. The reader must read
-/// the orders instead.
+/// The error for a digest that is damaged or was written by a newer program. A node that gets this
+/// error must read the orders themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a commit digest has an unknown format")]
 pub struct UnknownDigest;

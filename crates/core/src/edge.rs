@@ -111,7 +111,8 @@ impl EdgeFeedFollower {
         self.at
     }
 
-    /// Returns the head of the copy in use.
+    /// Returns the head of the feed from the last read with the result [`FeedStep::Use`]. Returns
+    /// `None` before the first such read.
     #[must_use]
     pub fn used(&self) -> Option<FeedHead> {
         self.used
@@ -175,8 +176,8 @@ impl ClockReading {
         self.time.plus(since + since / DRIFT_PARTS)
     }
 
-    /// Returns the likely time in the store. The function assumes that the node read its clock
-    /// halfway through the round trip.
+    /// Returns the likely time in the store when the edge's clock shows `now`. The function assumes
+    /// that the node read its clock halfway through the round trip.
     #[must_use]
     pub fn likely(&self, now: i64) -> Millis {
         self.time.plus(now - self.asked_at - (self.answered_at - self.asked_at) / 2)
@@ -214,7 +215,7 @@ pub fn is_fresh(
     }
     let age = clock.latest(now).0 - head.as_of.0;
     let is_recent = age <= FEED_AGE_MAX_MS && now - read_at <= FEED_AGE_MAX_MS;
-    // If the copy has a time in the future, one of the clocks is wrong.
+    // If the copy's time is far in the future, one of the clocks is wrong.
     (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
 }
 

@@ -18,7 +18,8 @@ pub enum Actor {
     Operator(String),
     /// A payment provider, identified by its name.
     Provider(String),
-    /// The engine itself, for example when a payment window ends or a waitlist entry is served.
+    /// The engine: the server itself, without a person's request. For example, a payment window
+    /// ends, or a waitlist entry is served.
     Engine,
 }
 
@@ -44,9 +45,9 @@ impl Attribution {
         Self { actor: Actor::Engine, why: Some(why.to_owned()) }
     }
 
-    /// The buyer.
+    /// The attribution to the buyer, without a reason.
     pub const BUYER: &Self = &Self { actor: Actor::Buyer, why: None };
-    /// The engine.
+    /// The attribution to the engine, without a reason.
     pub const ENGINE: &Self = &Self { actor: Actor::Engine, why: None };
 }
 

@@ -50,8 +50,9 @@ pub struct GatherPlan {
 }
 
 /// Plans how to serve a parked request for this many units. `home` is the slot of the request's
-/// home partition. Returns `None` if `pool` and `holdings` together have too few units. Even then,
-/// units of unsettled tickets may come back later.
+/// home partition. Returns `None` if the request can be sent to no slot, or if the pool and the
+/// slots that may give units have too few units together. Even then, units of unsettled tickets may
+/// come back later.
 ///
 /// The plan gathers units in the slot with the most units. It takes units from the fullest other
 /// slots first, so that few recalls are needed. If the function is called again before the planned

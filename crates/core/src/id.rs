@@ -167,8 +167,8 @@ impl IdKey {
         first_16_bytes(&hasher) as u64
     }
 
-    /// Returns the name that replaces an erased buyer. A buyer always gets the same name. Without
-    /// this key, nobody can find the buyer from the name.
+    /// Returns the name that replaces an erased buyer. The same buyer always gets the same name.
+    /// Without this key, nobody can find the buyer from the name.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

@@ -25,9 +25,9 @@ pub const SLOT_RECALLS_MAX: usize = 65_536;
 /// The largest number of partitions over which an item's stock can be spread. The server refuses
 /// more.
 pub const PARTITIONS_MAX: u32 = 64;
-/// The largest number of slots in Redis whose queues one node reads at a time. The server refuses a
-/// sale if this sale and the other sales that may be open at the same time would together need more
-/// slots.
+/// The largest number of slots in Redis whose queues one node reads at a time. The server counts
+/// the slots of all sales that may be open at the same time. It refuses a sale that would make this
+/// number larger than the bound.
 pub const SLOTS_SERVED_MAX: usize = 1_024;
 /// The time from the creation of a ticket's token until the ticket can no longer be consumed.
 pub const DECIDE_WITHIN_MS: i64 = 10_000;
@@ -73,10 +73,11 @@ pub const REFUND_TRIES_MAX: u32 = 12;
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// An event becomes a dead letter if the endpoint refuses it this many times, without another kind
-/// of failure between two refusals. [`DELIVERY_REFUSED_MS`] is a second condition. With the pauses
-/// between them, this many refusals take half a minute. So an endpoint that refuses every event of
-/// one type gets the other events before too many events are pending.
+/// The number of consecutive refusals that an event needs to become a dead letter. If the endpoint
+/// fails in another way between two refusals, the count starts again. [`DELIVERY_REFUSED_MS`] is a
+/// second condition. With the pauses between them, this many refusals take half a minute. So an
+/// endpoint that refuses every event of one type gets the other events before too many events are
+/// pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
 /// milliseconds. While a shop deploys a new version, the shop may answer `404`. The shop's update

@@ -43,7 +43,7 @@ pub enum CaptureOutcome {
     Refund(Refund),
     /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
     /// Slots may have the missing units. Recall these units and call `capture` again. Set `last` on
-    /// the last attempt.
+    /// the last attempt: if units are still missing then, the payment is refunded.
     UnitsMissing {
         /// The order.
         order: Order,
@@ -52,7 +52,8 @@ pub enum CaptureOutcome {
     },
 }
 
-/// Handles a captured payment: the payment either pays for its order or is refunded.
+/// Handles a captured payment: the payment either pays for its order or is refunded. If `last` is
+/// true, the result is never [`CaptureOutcome::UnitsMissing`].
 pub fn capture<L: Ledger + ?Sized>(
     ledger: &mut L,
     message: &Capture,

@@ -167,7 +167,7 @@ impl DeliveryQueue {
             match self.rows.get_mut(&parcel.position) {
                 // If `next_at` in the store is earlier than in this queue, the queue uses the
                 // earlier time. A later time in the store is ignored: after an endpoint recovers,
-                // the queue makes its events due immediately, and does not store this.
+                // the queue makes its events due immediately, and does not store their new times.
                 Some(row) if row.parcel.tries == parcel.tries => {
                     if parcel.next_at < row.parcel.next_at {
                         row.parcel.next_at = parcel.next_at;
@@ -267,11 +267,11 @@ impl DeliveryQueue {
         of_rows.map(|at| at.max(until)).into_iter().chain(fresh).min()
     }
 
-    /// Returns how far the position can move. It can pass delivered events, failed events, and
-    /// events that wait behind a failed event. The store must record the move. Then the caller
-    /// calls [`DeliveryQueue::confirm_advance`]. If the store does not record the move, the caller
-    /// must build a new queue from the store's rows. Returns `None` if the position cannot move, or
-    /// if an earlier move is not confirmed.
+    /// Returns how far the endpoint's position can move. The position can pass delivered events,
+    /// failed events, and events that wait behind a failed event. The store must record the move.
+    /// Then the caller calls [`DeliveryQueue::confirm_advance`]. If the store does not record the
+    /// move, the caller must build a new queue from the store's rows. Returns `None` if the
+    /// position cannot move, or if an earlier move is not confirmed.
     pub fn next_advance(&mut self) -> Option<PositionAdvance> {
         if self.advancing_to.is_some() {
             return None;

@@ -114,8 +114,9 @@ pub fn first_try(
     if enforces(Rule::HomeLeftGoesOn) { next } else { next.filter(|&i| i == home) }
 }
 
-/// Returns the partition for a request after `first` had too few units: the partition with the most
-/// units, if it may have enough for the request. If this returns `None`, park the request.
+/// Returns the partition for the second try of a request, after the partition `first` had too few
+/// units. This is the other listed partition with the most units, if that partition may have enough
+/// units for the request. If the result is `None`, park the request.
 ///
 /// `seen` returns the unsettled granted units of a partition in the latest snapshot
 /// ([`unsettled`]). If several partitions have equally many units, the next one after `first` is

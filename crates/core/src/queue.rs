@@ -23,7 +23,7 @@ struct QueueEntry {
     done: bool,
 }
 
-/// The queued tickets. The first of them is not acknowledged.
+/// The queued tickets. A ticket leaves the queue after it and all earlier tickets are acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     entries: VecDeque<QueueEntry>,

@@ -1,5 +1,5 @@
-//! Recalls: a recall transfers units out of a slot. The server recalls units to lower the stock, to
-//! serve the last requests, or for a late payment.
+//! Recalls: a recall transfers units out of a slot. The server recalls units, for example to lower
+//! the stock, to serve the last requests, to drain a slot, or for a late payment.
 //!
 //! A recall has three steps, and each can be repeated. [`begin`] writes a pending row. The slot
 //! gives up units and remembers their number under the recall's id ([`crate::slot::Slot::recall`]).

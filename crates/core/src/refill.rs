@@ -3,7 +3,7 @@
 //!
 //! The functions here only decide. Each decision becomes one [`crate::stock::refill`], which takes
 //! at most the units that the pool has when the transaction runs. If two leaders decide at the same
-//! time, a slot gets one portion more than it needs.
+//! time, a slot may get one portion more than it needs.
 use crate::rules::{Rule, enforces};
 use crate::slot::SlotView;
 use crate::spread::{Counter, PartitionChoice, Spread};
@@ -39,8 +39,9 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
 
 /// Divides the pool's units among the slots while sub-domains are not in use. Returns one number
 /// for each slot. The emptiest slots get the units. Each part has at least `least` units, so that
-/// the last parts are not too small for a request. `least` is the largest request (the item's
-/// limit). `levels` are the units of each slot.
+/// the last parts are not too small for a request. If the pool has fewer units than `least`, one
+/// slot gets all of them. `least` is the largest request (the item's limit). `levels` are the units
+/// of each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];
@@ -55,7 +56,8 @@ pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
 }
 
 /// Returns the next refill of a slot with sub-domains. The refill is for the drained counter, while
-/// the slot sells from the other counter. Returns `None` if no refill is needed.
+/// the slot sells from the other counter. Returns `None` if the slot needs no refill, if units are
+/// already on their way to the slot, or if the pool is empty.
 ///
 /// `slots` is the number of slots that share the pool. `on_its_way` are units in feed rows that the
 /// slot has not applied. Apply the slot's feed first, then read its view, then decide. The slot's

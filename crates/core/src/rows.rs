@@ -62,14 +62,14 @@ pub struct WaitlistEntry {
 /// The state of a waitlist entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum WaitlistState {
-    /// No unit has come back for the entry.
+    /// The entry waits for a returned unit.
     Waiting,
     /// The entry became an order.
     Served,
     /// The buyer left the waitlist.
     Left,
-    /// The entry ended without an order: the buyer had reached the limit when a unit was available,
-    /// or the sale ended.
+    /// The entry ended without a new order: the buyer had reached the limit when a unit was
+    /// available, the request already held an order, or the sale ended.
     PassedOver,
 }
 
@@ -145,9 +145,10 @@ pub enum CloseCause {
     LeaseLapsed,
     /// The slot lost its epoch.
     EpochMissing,
-    /// The slot has another epoch.
+    /// The slot has another grant or epoch than its open grant in the store.
     EpochForeign,
-    /// The slot counted fewer tickets than the store has seen.
+    /// The slot counted fewer tickets than the store has seen, or applied more feed rows than the
+    /// feed has.
     NumberBehind,
     /// A ticket had a number that already belonged to another ticket.
     NumberReused,
@@ -230,7 +231,7 @@ impl FeedCause {
     }
 }
 
-/// One change that a slot must apply, in order.
+/// A row of a grant's feed: one change that the grant's slot must apply in sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedRow {
     /// The grant of the feed.
@@ -287,13 +288,13 @@ pub struct Resolution {
 /// An order. The store has the order before the buyer gets an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// The id of its ticket.
+    /// The order's id, which is the id of the order's ticket.
     pub id: TicketId,
     /// The item.
     pub item: ItemId,
     /// The buyer.
     pub buyer: BuyerId,
-    /// The request key. A buyer has one order for each key.
+    /// The request key. A buyer has at most one order for each key.
     pub key: RequestKey,
     /// The units.
     pub units: Units,
@@ -314,12 +315,13 @@ pub struct Order {
 }
 
 impl Order {
-    /// How long a link shows an order after the order was paid or ended, in milliseconds. In this
-    /// time, a person who paid can see the result.
+    /// How long a link to an order works after the order was paid or ended, in milliseconds. A
+    /// person with the link needs no token of the buyer. In this time, a person who paid can see
+    /// the result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
-    /// Returns whether a link opens this order. The link works until the order is paid or ends, and
-    /// for [`Order::LINK_AFTER_END_MS`] after that.
+    /// Returns whether a link to this order works. The link works until the order is paid or ends,
+    /// and for [`Order::LINK_AFTER_END_MS`] after that.
     #[must_use]
     pub fn opens_by_link(&self, now: Millis) -> bool {
         let ended_at = match self.state {

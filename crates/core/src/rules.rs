@@ -34,8 +34,8 @@ rules! {
     TicketOnce,
     /// A request that holds an order gets that order, not a second one.
     OrderExists,
-    /// An existing order counts for a request only if both have the same content. If the content
-    /// differs, the key was reused.
+    /// An existing order counts for a request only if the order and the request have the same
+    /// content. If the content differs, the key was reused.
     OrderExistsCompares,
     /// If a ticket is returned while its grant is open, a feed row (a credit) gives the units back
     /// to the ticket's slot.
@@ -62,16 +62,18 @@ rules! {
     FailClosed,
     /// If a slot has no epoch any more, the slot lost its memory.
     LossEpochMissing,
-    /// If the epochs of a slot and of its open grant differ, the slot lost its memory.
+    /// If a slot has another grant or epoch than its open grant in the store, the slot lost its
+    /// memory.
     LossEpochForeign,
-    /// If a slot counted fewer tickets than the store has seen, the slot lost its memory.
+    /// If a slot counted fewer tickets than the store has seen, or applied more feed rows than the
+    /// feed has, the slot lost its memory.
     LossNumberBehind,
     /// If an idle slot's units differ from the store's count, the slot lost its memory.
     LossQuietMismatch,
     /// A slot whose grant was closed gets a new grant, even if the new grant has no units.
     GrantOfZero,
-    /// A node reads the evidence of a lost memory in this sequence: the store, the slot, the feed
-    /// length.
+    /// A node reads the evidence of a lost memory in this sequence: the grant in the store, the
+    /// slot, the length of the grant's feed.
     EvidenceOrder,
     /// Pending recalls are read before the grant is read again. So a recall that finishes between
     /// the two reads is visible in the second reading of the grant.
@@ -158,8 +160,8 @@ rules! {
     SlotEnough,
     /// A slot switches to the other counter if the active counter has too few units for a request.
     FlipWhenShort,
-    /// A slot switches to the other counter if the active one is below the threshold and the other
-    /// one has more units.
+    /// A slot switches to the other counter if the active counter is below the threshold, and the
+    /// other counter has more units.
     FlipBelowThreshold,
     /// A slot merges its counters if only their sum can serve a request.
     MergeCounters,
@@ -193,7 +195,8 @@ rules! {
     RefillWhenLow,
     /// A slot is not refilled while units are on their way to it.
     RefillWaitsForFeed,
-    /// The missing units of a parked request are gathered in a slot that can serve it.
+    /// The missing units of a parked request are gathered in a slot to which the request can be
+    /// sent.
     GatherReachable,
     /// The missing units of a parked request come from the pool.
     GatherFromPool,
@@ -239,10 +242,10 @@ rules! {
     ExpireWhenDue,
     /// Stock is never lowered below the held and sold units.
     LowerOnlyFree,
-    /// A reader of events continues by positions, because only committed events get positions.
-    /// Numbers are assigned before the commit, so the reader does not use them.
+    /// A reader of events continues by positions, because only committed events get positions. The
+    /// reader does not use the events' row numbers, which are assigned before the commit.
     ReadByPosition,
-    /// An endpoint's position moves only if it still has the value that the worker read.
+    /// An endpoint's position moves only if it still has the value that the delivery worker read.
     AdvanceCompares,
     /// The outcome of a retry is stored before another event is sent.
     NoteBeforeNext,

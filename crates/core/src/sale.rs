@@ -27,7 +27,7 @@ pub enum PhaseStep {
 pub enum PhaseChange {
     /// The phase changes to this one.
     To(Phase),
-    /// The sale is in that phase already.
+    /// The sale is already in the phase to which the step leads.
     Already,
     /// The step is not allowed in this phase.
     WrongState,

@@ -1,5 +1,5 @@
-//! Paces the work of nodes that share a store. So the work of the store for one order is about the
-//! same with any number of nodes.
+//! Paces the work of nodes that share a store. The purpose is that one order costs the store about
+//! the same work with any number of nodes.
 //!
 //! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
 //! part of the tickets while the store commits. So their batches are smaller, and each order bears
@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;
 
-/// The longest time that a settler waits.
+/// The longest time that a settler waits after a batch, to gather more tickets.
 pub const LINGER_MAX: Duration = Duration::from_millis(3);
 /// If a single settler of all tickets would have smaller batches than this, the load is low, and
 /// the settlers do not wait.
 pub const LINGER_MIN_BATCH: f64 = 8.0;
 /// The weight of the newest batch in the averages.
 const WEIGHT: f64 = 0.1;
-/// If the time between two batches is longer than this, it counts as this time. So the averages
-/// soon follow the load after an idle time.
+/// The longest time between two batches that the averages count. A longer time counts as this time,
+/// so the averages soon follow the load after an idle time.
 const CYCLE_MAX: Duration = Duration::from_millis(20);
 
 /// A batch of a settler.

@@ -38,9 +38,9 @@ pub struct TicketRequest {
     pub buyer: BuyerId,
     /// The request key.
     pub key: RequestKey,
-    /// [`IdKey::buyer_hash`].
+    /// The buyer's hash ([`IdKey::buyer_hash`]).
     pub buyer_hash: u64,
-    /// [`IdKey::request_hash`].
+    /// The request's hash ([`IdKey::request_hash`]).
     pub request: RequestHash,
     /// The units.
     pub units: Units,
@@ -88,7 +88,7 @@ pub enum TicketAnswer {
     },
     /// The queue is full, or the oldest ticket in the queue has waited too long.
     Full,
-    /// The slot is stopped for a pause, the end of the sale, or the move to a new epoch.
+    /// The slot is stopped, or its memory is full, so it issues no tickets for new requests.
     Stopped,
     /// The slot has no epoch yet.
     NoEpoch,
@@ -151,7 +151,7 @@ pub struct SlotView {
     pub n: TicketN,
     /// How many tickets in the slot's queue are not acknowledged.
     pub unacknowledged: usize,
-    /// Whether the slot is stopped and issues no tickets.
+    /// Whether the slot is stopped: for a pause, the end of the sale, or the move to a new epoch.
     pub stopped: bool,
     /// Whether the slot's memory of requests or recalls is full. Such a slot needs a new epoch.
     pub sealed: bool,

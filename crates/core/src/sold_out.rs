@@ -19,7 +19,7 @@ pub struct FreeUnits {
 pub struct SoldOut {
     /// The free units. They are fewer than the request asks for.
     pub available: u64,
-    /// Whether units may come back.
+    /// Whether a later request may get units. False only if no unit is free or held.
     pub may_return: bool,
 }
 

@@ -2,9 +2,9 @@
 //! units each slot holds at a time.
 //!
 //! A slot has two counters, its sub-domains. Tickets deduct from the active counter. When the
-//! active counter falls below the threshold, the slot makes the other counter active. The leader
-//! then refills the drained counter from the pool. So each slot holds few units, and no slot is
-//! empty while another one is full.
+//! active counter falls below the threshold, the slot makes the other counter active if that
+//! counter has more units. The leader then refills the drained counter from the pool. So each slot
+//! holds few units, and no slot is empty while another one is full.
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 pub use doorbuster_types::{Counter, PartitionChoice};

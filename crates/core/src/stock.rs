@@ -166,7 +166,7 @@ pub enum AdjustResult {
     /// The total was not changed: the pool has only this many units, and the call would remove
     /// more. The caller can recall units from slots and try again.
     NotInPool(u64),
-    /// The total would exceed the bound.
+    /// The total would exceed [`crate::limits::STOCK_MAX`].
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,

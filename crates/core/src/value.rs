@@ -89,7 +89,7 @@ impl Stock {
     }
 }
 
-/// A slot: one of the counters that issue an item's tickets.
+/// The key of a slot. A slot is one of the counters that issue an item's tickets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotKey {
     /// The item that the slot sells.

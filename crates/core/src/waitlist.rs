@@ -4,8 +4,9 @@
 //! An entry is for one unit. The pool keeps one of its units for each waiting entry
 //! ([`Item::kept_for_waitlist`]). Slots get only the other units of the pool. If the pool has a
 //! kept unit, the oldest entry gets it: the entry becomes an order with a short payment window.
-//! Such an order belongs to the waitlist's own grant, which no slot has and which is never open.
-//! Otherwise it is like other orders: for example, its unit returns to the pool when it ends.
+//! Such an order belongs to the waitlist's own grant, which no slot has and which is never open. In
+//! all other respects, the order is like any order: for example, its unit returns to the pool when
+//! the order ends.
 use crate::event::{Actor, Attribution, EventType, FROM_WAITLIST, Subject, WAITLIST_ENDED};
 use crate::event_log;
 use crate::id::{IdKey, TicketId, TicketParts};
@@ -26,9 +27,10 @@ pub enum JoinOutcome {
     Done(WaitlistEntry),
     /// The buyer already waits with this earlier entry.
     Already(WaitlistEntry),
-    /// The buyer's request key has this order of one unit, from the waitlist or from a purchase.
+    /// The buyer's request key already holds this order of one unit, from the waitlist or from a
+    /// purchase.
     Order(Order),
-    /// A unit is available without waiting.
+    /// The buyer can buy a unit directly, without waiting.
     UnitsFree,
     /// All units are paid, so the item has no held unit that could come back.
     SoldOut,
@@ -37,7 +39,7 @@ pub enum JoinOutcome {
     Lapsed(Order),
     /// The buyer's limit is reached.
     LimitReached,
-    /// The buyer's request key has an order of another item, or of more than one unit.
+    /// The buyer's request key already holds an order of another item, or of more than one unit.
     KeyReused,
     /// The waitlist is full, or it already has an entry for each unit that may come back.
     Full,
@@ -62,7 +64,7 @@ pub enum LeaveOutcome {
 enum FirstOutcome {
     /// The entry became an order for the buyer.
     Order(Order),
-    /// The entry was passed over, because the buyer's limit is reached or the key holds an order.
+    /// The entry was passed over: the buyer's limit is reached, or the key already holds an order.
     PassedOver(WaitlistEntry),
     /// The waitlist is empty, or no unit is available.
     Nothing,

@@ -92,7 +92,8 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Returns true if the result does not say whether the request took effect.
+/// Returns true if the request has no successful answer, but the server may have executed the
+/// request.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
         Ok(_) => false,

@@ -21,8 +21,7 @@ pub fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
         return Err(Failure::Settings(text));
     }
     eprint!("{consequence}. Continue? [y/N] ");
-    // If the terminal is closed, the flush fails. This needs no handling, because the read below
-    // then fails too.
+    // An error of the flush is ignored. If the terminal is closed, the read below fails too.
     let _ = io::stderr().flush();
     let mut answer = String::new();
     let read = input.read_line(&mut answer);

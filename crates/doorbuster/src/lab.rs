@@ -147,7 +147,8 @@ fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     distinct
 }
 
-/// Returns a progress bar. It is hidden if standard error is not a terminal.
+/// Returns a progress bar. The bar is hidden if `shown` is false, or if standard error is not a
+/// terminal.
 fn progress_bar(shown: bool) -> ProgressBar {
     let target = match shown && std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr(),

@@ -7,7 +7,7 @@ use crate::cli::{LogsArgs, LogsCommand};
 use crate::exit::Outcome;
 use crate::{print, table};
 
-/// Runs the command.
+/// Runs `logs`.
 pub fn run(args: &LogsArgs) -> Outcome {
     let LogsCommand::Events { json } = args.command;
     if json {

@@ -60,7 +60,8 @@ async fn extend(
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
-        // A ticket without an order has no payment window, so the server refuses the request.
+        // If there is no order yet, the request still contains the seconds. The server refuses this
+        // request, because only an order has a payment window.
         if let AnyOrderDetail::Order(detail) = answer.read()? {
             let end = detail.order.pay_by.millis() + i64::from(secs) * 1_000;
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };

@@ -64,8 +64,8 @@ const SETUP_ERRORS: [(&str, &str); 4] = [
     ("method_not_allowed", "does --url lead to Doorbuster?"),
 ];
 
-/// If no request reached the sale, returns a text that describes the wrong setup. Otherwise returns
-/// `None`.
+/// If each answer of the storm shows a wrong setup, returns a text that describes the wrong setup.
+/// Otherwise returns `None`.
 fn setup_error(report: &LoadReport) -> Option<String> {
     let hint =
         |kind: &str| SETUP_ERRORS.iter().find(|(code, _)| *code == kind).map(|(_, hint)| *hint);

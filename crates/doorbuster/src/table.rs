@@ -56,7 +56,7 @@ pub fn grouped(number: u64) -> String {
     out
 }
 
-/// `1 unit`, `10 units`.
+/// Returns a number of units as text: `1 unit`, `10 units`.
 pub fn units(units: u64) -> String {
     format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
 }

@@ -17,7 +17,7 @@ use crate::catalogue::{self, Catalogue, ItemState, SaleState};
 use crate::page_document;
 pub use money::{history, order_refund, payment, refund};
 
-/// Converts a time.
+/// Converts a time of the store to a time of the API.
 pub fn time(millis: Millis) -> Time {
     Time::from_millis(millis.0)
 }
@@ -29,7 +29,7 @@ pub fn amount(amount_minor: i64, currency: &str) -> Money {
     Money { amount_minor, currency }
 }
 
-/// Converts an order, with its item.
+/// Converts an order. `item` is the order's item.
 pub fn order(order: &core::Order, item: &ItemState) -> Order {
     Order {
         id: order.id.to_string(),
@@ -37,8 +37,8 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
         item: item.row.name.clone(),
         buyer: order.buyer.to_string(),
         units: order.units.get(),
-        // A price does not change after its sale has opened, and both factors are bounded. So the
-        // product cannot overflow.
+        // The item's present price is the price of the order, because a price does not change after
+        // its sale has opened. The price and the units are bounded, so the product cannot overflow.
         amount: amount(
             item.row.price_minor.saturating_mul(i64::from(order.units.get())),
             &item.row.currency,
@@ -51,7 +51,7 @@ pub fn order(order: &core::Order, item: &ItemState) -> Order {
     }
 }
 
-/// Converts the texts of an item for a list of orders.
+/// Returns what a list of orders shows about an ordered item: its sale, name, title and picture.
 pub fn ordered_item(item: &ItemState) -> OrderedItem {
     OrderedItem {
         sale: item.sale.to_string(),

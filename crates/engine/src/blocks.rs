@@ -117,7 +117,8 @@ impl Blocks {
         self.known.load().matching_kind(no_address, buyer, now) == Some(BlockKind::Buyer)
     }
 
-    /// Returns a receiver that wakes at each change, so that open connections can be checked again.
+    /// Returns a receiver that wakes at each change of the blocks, so that open connections can be
+    /// checked again.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -127,7 +128,7 @@ impl Blocks {
         self.turned_away[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Replaces the known blocks.
+    /// Replaces this node's copy of the blocks.
     pub fn replace(&self, blocks: &[Block]) {
         self.known.store(BlockIndex::new(blocks).into());
         self.are_any.store(!blocks.is_empty(), Ordering::Release);

@@ -26,8 +26,8 @@ pub struct BuyersAtLimit {
 
 #[derive(Debug, Default)]
 struct AtLimitState {
-    /// The number of ended orders that the node knew of when it read the entries. When another
-    /// order ends, the entries are out of date.
+    /// The number of the item's ended orders that the node knew of when it read the units in
+    /// `used`. When another order ends, these units are out of date.
     ended_orders: u64,
     /// Maps the keyed hash of a buyer to the buyer's units, and to the time at which the node read
     /// these units.
@@ -59,8 +59,8 @@ impl BuyersAtLimit {
     ///
     /// - This node has no count of the buyer's units.
     /// - An order of the item ended after the node read the count. The count may be out of date.
-    /// - The node read the count less than `staleness` ago. The counted units may belong to an
-    ///   order that this node does not know yet.
+    /// - The count is newer than the node's snapshot of the store, whose age is `staleness`. The
+    ///   counted units may belong to an order that this node does not know yet.
     pub fn refuses(
         &self,
         buyer: u64,

@@ -31,26 +31,28 @@ pub use state::Cache;
 use crate::engine::Engine;
 use crate::node::Node;
 
-/// How long "nothing new" is remembered, on each node and in the shared Redis.
+/// After a read for an unknown id found nothing new, this result is remembered for this long, on
+/// each node and in the shared Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
-/// The time between the starts of two reads for unknown ids is at least this many times the
-/// duration of the first read.
+/// Two reads for unknown ids never start in quick succession. The time between their starts is at
+/// least this many times the duration of the first read.
 const READ_INTERVAL_FACTOR: u32 = 10;
 /// How long a node waits for another node's read before it reads the store itself.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
 /// The interval at which a node checks for the result of another node's read.
 const PEER_READ_POLL: Duration = Duration::from_millis(2);
-/// The name of the lock. The keys in the shared Redis also contain this name.
+/// The name of the lock of the node that reads the store for unknown ids. The keys in the shared
+/// Redis also contain this name.
 const NAME: &str = "catalogue";
 
-/// A read that one node does for all nodes.
+/// A read of the store that one node does for all nodes.
 trait SharedRead {
     /// The result that other nodes use.
     type Output;
     /// The lock that the reading node takes.
     const LOCK: &'static str;
 
-    /// Looks for the result of another node.
+    /// Looks in the shared Redis for the result of another node.
     async fn find_copy(
         &self,
         node: &Node,

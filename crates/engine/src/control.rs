@@ -47,7 +47,7 @@ pub(crate) use leadership::{LEASE_RENEWAL, renew_leases};
 pub use slot_reconciliation::reconcile;
 pub(crate) use slot_reconciliation::reconcile_all;
 
-/// The time between two checks of the outages.
+/// The time between two checks whether a log line about an outage is due.
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.

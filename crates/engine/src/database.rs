@@ -28,7 +28,7 @@ pub use peers::history_asker;
 pub struct DatabaseState {
     /// The newest history that this deployment has used, as far as the node knows.
     pub memory: KnownHistories,
-    /// Checks whether commits return.
+    /// Checks whether the store's commits return in time.
     pub commit_check: CommitCheck,
     /// The state of the standbys at the last check.
     replication: Mutex<Option<Replication>>,
@@ -63,7 +63,7 @@ impl DatabaseState {
         *self.lost_orders.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
     }
 
-    /// Returns the newest history, if this node uses a shared database.
+    /// Returns the newest history of the database, if this node uses a shared database.
     pub fn history(&self) -> Option<DatabaseHistory> {
         self.memory.known()
     }

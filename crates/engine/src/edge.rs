@@ -51,7 +51,7 @@ struct Freshness {
     clock: Option<ClockReading>,
 }
 
-/// The parts of an edge's description of itself.
+/// What an edge needs in order to describe itself to nodes.
 struct AboutSelf {
     node: String,
     key: IdKey,
@@ -150,7 +150,7 @@ impl EdgeNode {
         i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Returns whether the copy is fresh enough to refuse requests now.
+    /// Returns whether this edge's copy is fresh enough to refuse requests now.
     pub fn is_fresh(&self) -> bool {
         let Freshness { head, read_at, clock } = **self.freshness.load();
         is_fresh(head.as_ref(), clock.as_ref(), read_at, self.own_time())
@@ -184,7 +184,7 @@ impl EdgeNode {
         });
     }
 
-    /// Records that the copy is now complete up to this head.
+    /// Records that this edge's copy now has the whole feed up to this head.
     fn use_head(&self, head: FeedHead) {
         let now = self.own_time();
         self.freshness.rcu(|known| {

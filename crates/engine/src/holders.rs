@@ -74,8 +74,8 @@ impl RequestsWithOrders {
         &self.shards[(hash_half >> 58) as usize % SHARDS]
     }
 
-    /// Remembers a request. The caller must call this before it publishes the counts of the
-    /// request's commit.
+    /// Remembers a request. `hash_half` is the lower half of the request's hash. The caller must
+    /// call this function before it publishes the counts of the request's commit.
     pub fn insert(&self, hash_half: u64) {
         if self.count.load(Ordering::Relaxed) >= HOLDERS_MAX {
             self.full.store(true, Ordering::Release);

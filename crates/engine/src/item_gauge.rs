@@ -20,7 +20,7 @@ pub struct ItemGauge {
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request wants.
     parked: AtomicU32,
-    /// The number of publications.
+    /// How many times counts were published.
     published: AtomicU64,
     changed: Notify,
     progress: Notify,
@@ -49,9 +49,9 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that the caller read from the store. `published` is the number of
-    /// publications before the read. If this number has changed, publishes nothing and returns
-    /// `false`. The caller must then read again.
+    /// Publishes counts that the caller read from the store. `published` says how many times counts
+    /// had been published before the read. If counts were published since then, publishes nothing
+    /// and returns `false`. The caller must then read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl ItemGauge {
         true
     }
 
-    /// Returns the number of publications so far.
+    /// Returns how many times counts were published so far.
     #[must_use]
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)

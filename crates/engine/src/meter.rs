@@ -79,12 +79,12 @@ impl EngineMeter {
         self.tickets.fetch_add(tickets as u64, Ordering::Relaxed);
     }
 
-    /// Records how long the commit of a settled batch took.
+    /// Records how long the store took to commit a settled batch.
     pub fn record_commit(&self, took: Duration) {
         self.commits.record(took);
     }
 
-    /// Returns how long the commits of settled batches took.
+    /// Returns how long the store took to commit settled batches.
     #[must_use]
     pub fn commits(&self) -> HistogramSnapshot {
         self.commits.read()

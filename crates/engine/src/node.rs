@@ -141,7 +141,7 @@ impl Node {
         &self.cache
     }
 
-    /// Returns the hub of events.
+    /// Returns the hub, which delivers events to browsers.
     #[must_use]
     pub fn hub(&self) -> &Hub {
         &self.memory.hub
@@ -253,8 +253,8 @@ impl Node {
         self.memory.deliver(ticket, resolved)
     }
 
-    /// Returns the part that knows whether this node stops, and which tasks must end
-    /// before the program ends.
+    /// Returns the part that knows whether this node stops, and which tasks must end before the
+    /// program ends.
     pub fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -269,7 +269,8 @@ impl Node {
         &self.memory.control
     }
 
-    /// Returns the turns of a kind of delayed work. Call this once for each kind.
+    /// Returns the [`Turns`] of a kind of delayed work, which say when each run begins. Call this
+    /// function once for each kind.
     pub fn turns(&self, work: Work) -> Turns<'_, impl Fn() -> Millis> {
         self.control().scheduler().turns(work, || self.store().monotonic_now())
     }

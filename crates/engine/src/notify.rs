@@ -267,8 +267,9 @@ impl Hub {
                 .contains_key(buyer)
     }
 
-    /// Returns whether this node publishes orders of buyers with this tag. The node does so if one
-    /// of these buyers has a reader on this node, or had one within the last minute.
+    /// Returns whether this node publishes orders of buyers with this tag, a short hash of the
+    /// buyer. The node publishes them if one of these buyers has a reader on this node, or had one
+    /// within the last minute.
     #[must_use]
     pub fn follows(&self, tag: u32) -> bool {
         self.may_have_readers()

@@ -68,7 +68,7 @@ pub struct Purchase {
     pub door: Option<DoorRefusal>,
 }
 
-/// Performs the effects of one purchase.
+/// Performs the effects that the steps of one purchase return.
 struct Driver<'a> {
     engine: &'a Engine,
     purchase: &'a Purchase,

@@ -14,7 +14,7 @@ pub use rules::{LimitRules, SCOPES};
 pub use sale_wide::SaleWideLimit;
 pub use table::{LimitCell, LimitTable};
 
-/// The kind of a request. Each kind has its own states of limits.
+/// The kind of a request. The limits count the requests of each kind separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// A purchase.

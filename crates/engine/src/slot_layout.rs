@@ -70,8 +70,8 @@ impl SlotLayout {
         self == Self::Edge
     }
 
-    /// Returns whether units of the item can be in a slot that is not the request's own slot.
-    /// `slots` is the number of the item's slots on this node.
+    /// Returns whether units of the item can be in a slot other than the slot that a request tries
+    /// first. `slots` is the number of the item's slots on this node.
     #[must_use]
     pub fn has_other_slots(self, slots: usize) -> bool {
         slots > 1 || !self.reaches_all_slots()

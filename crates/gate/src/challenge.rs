@@ -27,14 +27,14 @@ use seal::{ChallengeSealer, Sealed};
 
 /// How long a buyer has to answer a challenge, in milliseconds.
 pub(crate) const CHALLENGE_MS: i64 = 120_000;
-/// The maximum number of wrong answers of a buyer in a sale. At this number, the server refuses all
-/// answers of the buyer in this sale, until it forgets the wrong answers.
+/// If a buyer has given this many wrong answers in a sale, the server refuses all further answers
+/// of this buyer in this sale. [`MISSES_MS`] says when the server forgets the wrong answers.
 pub(crate) const MISSES_MAX: u32 = 10;
 /// The server counts the wrong answers of a buyer for this long after the first wrong answer, in
 /// milliseconds. Then it forgets all of them.
 pub(crate) const MISSES_MS: i64 = 300_000;
-/// The maximum number of answers that this node sends to the store at the same time. A buyer has at
-/// most one of these answers in each sale.
+/// The number of locks for answers. So this node sends at most this many answers to the store at
+/// the same time, and at most one answer of each buyer in a sale.
 const ANSWER_LOCKS: usize = 64;
 /// How long before a sale's start the server begins to draw the sale's challenges, in milliseconds.
 const PRERENDER_AHEAD_MS: i64 = 600_000;
@@ -122,8 +122,8 @@ pub struct Challenges {
 impl Challenges {
     /// Creates the challenges of this node. Every node with the same master keys accepts these
     /// challenges, even if that node has the keys in another order. The store counts wrong answers
-    /// under a pseudonym of the buyer, which is derived from the id key. A change of the master
-    /// keys does not change the id key. So it does not reset the counts of wrong answers.
+    /// under a pseudonym of the buyer. The pseudonym is derived from the id key and not from the
+    /// master keys, so a change of the master keys does not reset the counts.
     #[must_use]
     pub fn new(masters: &MasterKeys, id_key: &IdKey) -> Self {
         let challenges = masters.keys("doorbuster: challenges of work");

@@ -1,5 +1,5 @@
-//! Issues and checks purchase passes. Both need only the keys, so every node can do both without a
-//! lookup in the store.
+//! Issues and checks purchase passes. A node needs only the keys to issue or to check a pass, so it
+//! does not read the store.
 //!
 //! The keys of the previous, the current and the next period are cached. A pass of any other period
 //! either has expired or was never issued.
@@ -26,7 +26,7 @@ pub enum PresentedPass<'a> {
 }
 
 impl<'a> PresentedPass<'a> {
-    /// Reads the pass from all values of the header in the request.
+    /// Reads the pass. `values` are all values of the `Purchase-Pass` header in the request.
     pub fn new(mut values: impl Iterator<Item = &'a [u8]>) -> Self {
         match (values.next(), values.next()) {
             (None, _) => Self::Missing,
@@ -116,7 +116,8 @@ impl Passes {
         PASS_ANSWERS.into_iter().zip(self.answers.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
-    /// Calls `use_it` with the keys for the time `now`. When a new period begins, derives new keys.
+    /// Calls `use_it` with the keys for the time `now`. If the cached keys are for another period,
+    /// first derives the keys for the period of `now`.
     fn with_ring<T>(&self, now: Millis, use_it: impl FnOnce(&KeyRing) -> T) -> T {
         let (period, ring) = (period(now), self.ring.load());
         if ring.period == period {

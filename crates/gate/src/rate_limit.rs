@@ -72,8 +72,8 @@ pub struct RateLimiter {
     key: [u8; 32],
     birth: Instant,
     sharing: Option<LimitSharing>,
-    /// The number of edges. `None` means that this process is a node. If an edge itself answers a
-    /// request, it applies only its part of a limit.
+    /// The number of edges. `None` means that this process is a node. If an edge answers a request
+    /// without a node, the edge applies only its part of a limit.
     edges: Option<Arc<AtomicU32>>,
 }
 
@@ -115,8 +115,8 @@ impl RateLimiter {
         status
     }
 
-    /// Returns how many limits were evicted from the table although callers had used a part of
-    /// them.
+    /// Returns how many limits were evicted from the table although a part of each of them was
+    /// used.
     pub fn evicted(&self) -> u64 {
         self.table.evicted()
     }

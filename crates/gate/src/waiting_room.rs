@@ -299,8 +299,8 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
     ) -> Result<bool, WaitingRoomError> {
         let room_state = self.room_state(room);
-        // If the store has no row, the state in memory remembers this until the next check of the
-        // rooms. Until then the node does not read the store again.
+        // If the store has no row of the room, the state in memory records this absence until the
+        // next check of the rooms. Until then, the node does not read the store again.
         if room_state.room().is_none() && !room_state.is_absent() {
             match self.read_row(node, room_state.key()).await? {
                 Some(row) => room_state.apply_row(&row),

@@ -49,8 +49,8 @@ pub enum StoreLocation {
 }
 
 impl StoreLocation {
-    /// Parses `--store`: `postgres://…`, `sqlite:PATH`, or the path of a database file or its
-    /// directory.
+    /// Parses the value of the option `--store`: `postgres://…`, `sqlite:PATH`, or the path of a
+    /// database file or of its directory.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
@@ -78,7 +78,7 @@ pub enum AuditError {
     /// The store could not be opened or read.
     #[error("cannot read the store {store}: {reason}")]
     Store {
-        /// The store.
+        /// The path or the address of the store.
         store: String,
         /// The reason of the failure.
         reason: String,
@@ -86,7 +86,7 @@ pub enum AuditError {
     /// The answers file could not be read or parsed.
     #[error("cannot read the answers {path}: {reason}")]
     Answers {
-        /// The file.
+        /// The path of the answers file.
         path: String,
         /// The reason of the failure, in most cases with the line number.
         reason: String,

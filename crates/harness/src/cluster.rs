@@ -52,9 +52,9 @@ pub fn free_port() -> Result<u16, ClusterError> {
 pub struct Cluster {
     /// The directory of the installation.
     pub cluster_dir: ClusterDir,
-    /// The deployment shape of its nodes.
+    /// The deployment shape of the nodes.
     pub shape: Shape,
-    /// The store.
+    /// The PostgreSQL server of the store.
     pub postgres: Postgres,
     /// The standby of the store, if the plan asks for one.
     pub standby: Option<Postgres>,

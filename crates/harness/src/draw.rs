@@ -152,7 +152,7 @@ mod tests {
     const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
     const COMMITMENT: &str =
         "sha256:630dcd2966c4336691125448bbb25b4ff412a49c732db2c8abc1b8581bd710dd";
-    /// The order that Python's `hmac` gives.
+    /// The queue in the waiting room of the item `phone`, as computed with Python's `hmac`.
     const ORDER_PHONE: [&str; 5] = ["erin", "bob", "dave", "alice", "carol"];
     const ORDER: [&str; 5] = ["erin", "alice", "carol", "bob", "dave"];
 

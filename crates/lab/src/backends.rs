@@ -1,4 +1,4 @@
-//! The clients for PostgreSQL and Redis. They work like those of a usual application server.
+//! The clients for PostgreSQL and Redis. They work like the clients of a usual application server.
 //!
 //! PostgreSQL has a pool with prepared statements. Redis has one multiplexed connection, which
 //! sends the commands of concurrent requests as one pipeline. A consumer waits for list elements

@@ -8,7 +8,7 @@ use crate::driver::{BuyerRecord, LastAnswer};
 use crate::order::Order;
 use crate::result::Verdict;
 
-/// The checker's counts.
+/// The checker's counts and verdict for one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Findings {
     /// Units in the orders at the end of the run.
@@ -25,7 +25,7 @@ pub struct Findings {
     pub untold_orders: i64,
     /// Orders of buyers who got the answer "sold out", or who sent no request.
     pub unexpected_orders: i64,
-    /// The verdict.
+    /// The verdict about the run.
     pub verdict: Verdict,
     /// The first buyer whose answer or order is wrong, and what happened to this buyer.
     pub offender: Option<String>,

@@ -41,7 +41,7 @@ pub trait Strategy: Send + Sync {
         Box::pin(std::future::pending())
     }
 
-    /// True if every process does the background work. False if only one process does it.
+    /// Returns true if every process does the background work, and false if only one process does.
     fn works_everywhere(&self) -> bool {
         false
     }

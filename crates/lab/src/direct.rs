@@ -150,7 +150,7 @@ pub(crate) async fn measure(
     let mut input = child.stdin.take().context("the process has no piped input")?;
     let text = serde_json::to_vec(&crowd)?;
     let output = tokio::task::spawn_blocking(move || {
-        // The write fails only if the process has ended. Its output then says why.
+        // The write fails only if the process has ended. The output of the process then says why.
         let _ = std::io::Write::write_all(&mut input, &text);
         drop(input);
         child.wait_with_output()

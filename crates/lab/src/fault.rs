@@ -1,4 +1,4 @@
-//! The faults of a run. The seed decides when they happen.
+//! The faults of a run. The seed decides when the faults happen.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -87,8 +87,8 @@ pub struct HeadlineReport {
     pub not_sent: u64,
     /// Answers per second.
     pub answers_per_second: f64,
-    /// The latency of every answer: its arrival time minus the time at which its request was due.
-    /// This includes answers that arrived after the sale's time.
+    /// The latencies of all answers, including the answers after the end of the sale. A latency is
+    /// the arrival time of an answer minus the time at which its request was due.
     pub latency_ms: LatencyMs,
     /// Orders at the end.
     pub orders: u64,

@@ -1,4 +1,4 @@
-//! `lab incident`: shows how a lock fails if it expires before the work that it protects has ended.
+//! `lab incident`: shows how a lock fails if the lock expires before the protected work has ended.
 //! A seed makes the run repeatable.
 //!
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work
@@ -38,7 +38,7 @@ const ACTORS: [&str; 3] = ["server A", "server B", "server C"];
 /// The variant whose lock is renewed while its holder works. Only the incident has this variant.
 const RENEWED: &str = "redis-lock-renewed";
 
-/// The variants in the order of the report, each with a text about it.
+/// The variants in the order of the report, each with a text about the variant.
 pub const VARIANTS: [(&str, &str); 6] = [
     (
         "redis-lock-unsafe",

@@ -3,7 +3,7 @@
 //! Each file of [`strategies`] is one strategy. A worker process serves the strategy over HTTP, and
 //! a driver sends the same buyers to each strategy. The lab also injects faults into the servers
 //! and connections. A checker, which is the same for all strategies, compares the buyers' answers
-//! with the orders at the end. Nothing here is part of the product. The product's three shapes take
+//! with the orders at the end. The lab is not part of the product. The product's three shapes take
 //! part over HTTP, as child processes.
 
 mod backends;

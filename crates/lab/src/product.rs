@@ -1,5 +1,5 @@
-//! The product in its three shapes, as child processes. The lab's buyers use its HTTP API, as
-//! visitors of a shop do.
+//! The product in its three shapes, as child processes. The lab's buyers use the product's HTTP
+//! API, as visitors of a shop do.
 
 pub use crate::shape::Shape;
 use std::io::{BufRead, BufReader, Write};

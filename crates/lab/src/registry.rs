@@ -1,4 +1,4 @@
-//! Every strategy, in the order of the list and the report.
+//! Every strategy, in the order in which `lab list` and the report show the strategies.
 
 pub use crate::contract::StrategyEntry;
 use crate::contract::{Claim, Family, StrategyKind};

@@ -55,7 +55,7 @@ impl Verdict {
     }
 }
 
-/// The machine.
+/// The machine that ran the lab.
 #[derive(Debug, Clone, Serialize)]
 pub struct Machine {
     /// The machine's processor.
@@ -198,7 +198,7 @@ pub struct RunReport {
     pub stock: i64,
     /// Units that each buyer requests.
     pub units: i64,
-    /// The levels of concurrency.
+    /// The levels: how many buyers send requests at the same time.
     pub levels: Vec<usize>,
     /// The settings of the servers and the clients.
     pub settings: Vec<String>,

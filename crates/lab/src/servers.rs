@@ -73,11 +73,11 @@ impl Servers {
         Ok(Self { postgres, redis, slow_proxy: None, dir: dir.path().to_owned() })
     }
 
-    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses which
-    /// connection is slow. If the chosen connection does not exist yet, the newest connection is
-    /// slow. So a consumer that has only one connection is slow too. In a run with one buyer at a
-    /// time, only the chosen connection is slow. Such a run may use only one connection, and would
-    /// sell very few units over a slow connection.
+    /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses the
+    /// slow connection. In a run with several buyers at a time, the newest connection is slow while
+    /// the chosen connection does not exist. So a consumer that has only one connection is slow
+    /// too. In a run with one buyer at a time, only the chosen connection is slow. Such a run may
+    /// use only one connection, and would sell very few units over a slow connection.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -315,9 +315,10 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
     true
 }
 
-/// Returns the number of the connection that is slow among every ten database connections, counted
-/// from 0. The seed chooses connection 1 or 2. Connection 0 is always normal, so a system with
-/// several connections has both slow and normal connections.
+/// Among every ten database connections, one is slow. Returns the number of this connection,
+/// counted from 0. The seed chooses connection 1 or 2. As soon as the chosen connection exists,
+/// connection 0 is normal. So a system with several connections has both slow and normal
+/// connections.
 pub fn slow_connection(seed: u64) -> usize {
     // The remainder is 0 or 1.
     1 + (seed % 2) as usize

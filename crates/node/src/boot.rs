@@ -66,7 +66,8 @@ pub async fn serve(
     serve_and_reload(settings, reloader, print_address, asked_to_stop).await
 }
 
-/// Like [`serve`], but gives the address to `ready`. Prints nothing, and reloads no settings.
+/// Like [`serve`], but passes the server's address to `ready`. Prints nothing, and reloads no
+/// settings.
 ///
 /// # Errors
 ///
@@ -148,10 +149,11 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Postgres { .. } | Shape::Cluster { .. } => {
             secrets::warn_of_writable_directory(&settings.data_dir);
             let history = load_history(&settings.data_dir)?;
-            // This node must know the database's newest history before it reads the shared secrets.
-            // Otherwise it could read them from an outdated database, such as an old primary. The
-            // engine asks the peers only later, so this code asks them now. This code cannot ask
-            // Redis, because the names of the keys in Redis depend on a secret.
+            // Each failover begins a new history of the database. This node must know the newest
+            // history before it reads the shared secrets. Otherwise it could read the secrets from
+            // an outdated database, such as an old primary. The engine asks the other nodes for the
+            // newest history only later, so this code asks them now. This code cannot ask Redis,
+            // because the names of the keys in Redis depend on a secret.
             let ask = history_asker(&history, None, settings.peers.clone());
             for known in ask().await {
                 history.learn_from_peer(known);
@@ -244,9 +246,9 @@ async fn run(
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The engine begins its stop while the current requests still run. A timeout bounds this step.
-    // Without a timeout, this step could wait forever for an item that an operator's change locks
-    // while the disk hangs.
+    // The engine begins its stop while the current requests still run. The timeout is necessary: if
+    // the disk hangs, an operator's change can lock an item forever, and the engine would wait for
+    // this item.
     tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
     if ended.is_ok() {
         // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next

@@ -14,7 +14,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use dns_lookups::DnsLookups;
 
 /// How long the look-up of a name may take when an operator adds an endpoint. After that time, the
-/// endpoint is added without a check of its addresses.
+/// server adds the endpoint without a check of its addresses.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Decides to which addresses the server may send requests.
@@ -31,7 +31,7 @@ impl AddressGuard {
         Self::with_names(allow_private, |name| Ok((name, 0).to_socket_addrs()?.collect()))
     }
 
-    /// Creates a guard that resolves names with `names`.
+    /// Creates a guard that resolves names with the function `names`.
     pub(super) fn with_names(
         allow_private: bool,
         names: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
@@ -44,8 +44,8 @@ impl AddressGuard {
         self.allow_private || is_public(address)
     }
 
-    /// Resolves a URL's host name, if the URL has one. Returns an error with the reason if the name
-    /// resolves to a private address. A name that cannot be resolved now is accepted, because it
+    /// Resolves a URL's host name, if the URL has one. Returns an error with the reason if all
+    /// addresses of the name are private. Accepts a name that cannot be resolved now, because it
     /// may resolve later.
     pub async fn refuse_private_host(&self, url: &Url) -> Result<(), &'static str> {
         let (Some(Host::Name(name)), false) = (host(url), self.allow_private) else {
@@ -172,7 +172,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     let inner = || Ipv4Addr::from((u32::from(parts[6]) << 16) | u32::from(parts[7]));
     match parts {
-        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address, which decides.
+        // IPv4-mapped addresses and NAT64 addresses contain an IPv4 address. The rule for this IPv4
+        // address applies.
         [0, 0, 0, 0, 0, 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => is_public_v4(inner()),
         // These networks are for special purposes such as Teredo, for documentation, and for 6to4.
         // 6to4 is refused, because a 6to4 address can lead to any IPv4 address.

@@ -34,7 +34,7 @@ pub fn visible_event_id(position: i64, event: Option<&(String, Millis)>, about: 
     event.map_or_else(|| notification::event_id_prefix(position), id)
 }
 
-/// The parts of a link to an order.
+/// What the message needs for its link to the order page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links<'a> {
     pub key: &'a IdKey,

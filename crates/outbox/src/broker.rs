@@ -124,7 +124,7 @@ impl Brokers {
     }
 }
 
-/// Puts a webhook's data into a CloudEvents envelope.
+/// Puts the data of a message's body into a CloudEvents envelope.
 fn envelope(source: &str, message: &Message) -> Result<Vec<u8>, DeliveryError> {
     #[derive(Deserialize)]
     struct Body<'b> {

@@ -14,7 +14,7 @@ use super::Outbox;
 const DELETE_BATCH_MAX: usize = 500;
 const DAY_MS: i64 = 86_400_000;
 /// How long events without an order are kept. If an endpoint accepts no events for a longer time,
-/// the endpoint never gets these events.
+/// it never gets the deleted events.
 const EVENTS_MS: i64 = 30 * DAY_MS;
 /// How long dead letters of events and tickets are kept, even if no operator resolved them.
 const DEAD_MS: i64 = 90 * DAY_MS;

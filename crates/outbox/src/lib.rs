@@ -4,10 +4,10 @@
 //! this change. Each endpoint has one worker, which reads the events after the endpoint's position
 //! and sends these events. [`doorbuster_core::outbox`] decides when each event is sent.
 //!
-//! A worker sends events only while its node has the endpoint's lease. The lease prevents that two
-//! nodes send the same events. The positions stay correct even without the lease: if two workers
-//! run for a moment, the store accepts changes of the position from only one of them. If a worker
-//! sent events but did not record this, the events are sent again.
+//! A worker sends events only while its node has the endpoint's lease. So normally only one node
+//! sends the events of an endpoint. The position stays correct even if two workers of an endpoint
+//! run for a moment: the store accepts changes of the position from only one of them. If a worker
+//! stops before the store has the results of sent events, the next worker sends these events again.
 //!
 //! | file | what it does |
 //! |---|---|
@@ -67,8 +67,8 @@ pub(crate) use webhook::guarded_client;
 const ENDPOINTS_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a node reads new events, even without a signal.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// The maximum number of events to which one transaction assigns positions. PostgreSQL needs this
-/// step. In SQLite, the commit itself assigns the positions.
+/// The maximum number of events to which one transaction assigns positions. Only PostgreSQL needs
+/// this step. In SQLite, the commit itself assigns the positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
 
 /// The delivery service of this node.
@@ -202,7 +202,7 @@ impl Outbox {
         loop {
             tokio::select! {
                 _ = every.tick() => {}
-                // The sender lives as long as the node, so an error cannot occur.
+                // The sender of this signal lives as long as the node, so an error cannot occur.
                 _ = happened.changed() => {}
             }
             if !self.has_leases.load(Ordering::Acquire) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use doorbuster_engine::outage_log::{self, OutageLog};
 use doorbuster_store::StoreError;
 
-/// Shortest time between two log lines about single events that the same endpoint refused.
+/// Shortest time between two log lines about refusals of single events by the same endpoint.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Limits the number of log lines about one endpoint.

@@ -2,12 +2,12 @@
 //! comes, or when units are reserved for the buyer. Web push works only if the shop sets a key.
 //!
 //! A subscription is a row of the store. One node owns the row, and sends the subscription's
-//! messages. In this node's memory, each subscription reads the hub of events, as an open page
-//! does. When the owner loses its lease, another node takes over the subscription. The new owner
-//! then sends the messages that are valid at this time, so a browser can get a message twice. A
-//! message names the time until which it is valid, and the push service drops the message at that
-//! time. An order can be paid or cancelled before this time. So the browser's service worker asks
-//! the server before it shows a message.
+//! messages. In the owner's memory, the subscription is a reader of the hub, which distributes
+//! events to buyers' pages too. When the owner loses its lease, another node takes over the
+//! subscription. The new owner then sends the messages that are valid at this time, so a browser
+//! can get a message twice. A message names the time until which it is valid, and the push service
+//! drops the message at that time. An order can be paid or cancelled before this time. So the
+//! browser's service worker asks the server before it shows a message.
 
 mod encrypt;
 mod metrics;
@@ -216,8 +216,9 @@ impl WebPush {
         }
     }
 
-    /// Returns the message for a subscription. Returns `None` if the browser already got a message
-    /// about the buyer's turn. A turn whose end was moved is still the same turn.
+    /// Returns the message for a subscription. Returns `None` if the text is about a turn, and the
+    /// browser already got a message about this turn. A turn whose end was moved is still the same
+    /// turn.
     fn message(&self, id: u64, text: &PushText, now: Millis) -> Option<PushMessage> {
         let mut readers = self.lock();
         let reader = readers.get_mut(id)?;

@@ -1,10 +1,10 @@
 //! The contract with a receiver of messages. A new kind of receiver needs one new file and one new
-//! variant of [`EndpointKind`].
+//! variant of [`EndpointKind`](doorbuster_store::EndpointKind).
 //!
 //! The code for a receiver reports success only after the receiver confirmed the message. A webhook
 //! confirms with a 2xx status, and a broker with an acknowledgement. If a message can still be
 //! lost, the code reports a failure. The code makes only one attempt, because the worker decides
-//! when to repeat it.
+//! when to make another attempt.
 use bytes::Bytes;
 use doorbuster_core::Millis;
 use doorbuster_core::event::EventType;

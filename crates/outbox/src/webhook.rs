@@ -59,7 +59,7 @@ impl Webhooks {
     ) -> Result<(), DeliveryError> {
         // The address is checked again, because the settings may have changed after the endpoint
         // was added. Also, the client does not resolve a URL with an IP address, so the guard's
-        // resolver cannot check it.
+        // resolver cannot check such a URL.
         let url = check(&endpoint.url, &self.guard).map_err(DeliveryError::new)?;
         let live =
             endpoint.secrets.iter().filter(|secret| secret.until.is_none_or(|until| now < until));

@@ -28,11 +28,13 @@ use super::{Outbox, POLL_INTERVAL};
 use attempt::{SendError, delivery_outcome, send};
 
 /// Length of a lease. If the worker does not renew the lease in this time, another node can take
-/// it.
+/// the lease.
 const LEASE_MS: i64 = 5_000;
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
-/// How often the delivery rows are read again. An operator may have changed them on another node.
+/// How often the worker reads the delivery rows again. A delivery row is an event that the
+/// endpoint's position has passed, but that is not delivered yet. An operator may have changed
+/// these rows at another node.
 const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
@@ -85,7 +87,7 @@ struct Worker<'o> {
     sending: JoinSet<SendResult>,
     /// Results that are not stored yet.
     notes: Vec<RowChange>,
-    /// Whether the worker must check if the endpoint's position can be advanced.
+    /// Whether the worker must check if it can advance the endpoint's position.
     can_advance: bool,
     advanced_at: Instant,
     /// Whether there may be events that were not read yet.
@@ -136,7 +138,7 @@ async fn deliver(
                 worker.handle_sent(sent)?,
             changed = new_events.changed() => {
                 worker.may_have_more = true;
-                // An operator may have added delivery rows, so the worker reads the rows soon.
+                // An operator may have added delivery rows, so the next read of the rows is soon.
                 know = know.min(Instant::now() + WRITE_INTERVAL);
                 if changed.is_err() { return Ok(()) }
             }
@@ -204,8 +206,8 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Advances the position past delivered events, unwanted events, and events that wait in
-    /// delivery rows. Returns `false` if another worker changed the position in the store.
+    /// Advances the position past delivered events, unwanted events, and events that have a
+    /// delivery row. Returns `false` if another worker changed the position in the store.
     async fn advance(&mut self) -> Result<bool, StoreError> {
         if !self.can_advance
             || (!self.sending.is_empty() && self.advanced_at.elapsed() < WRITE_INTERVAL)
@@ -225,8 +227,8 @@ impl Worker<'_> {
         Ok(is_there)
     }
 
-    /// Reads more events if at least half of the window (the events that are read ahead) is free,
-    /// or if no event is being sent. So a busy worker reads many events at once.
+    /// Reads events ahead, up to the size of the window. Reads only if at least half of the window
+    /// is free, or if no event is being sent. So a busy worker reads many events at once.
     async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();

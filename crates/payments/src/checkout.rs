@@ -29,8 +29,8 @@ pub enum CheckoutResult {
 }
 
 impl Payments {
-    /// Returns the order's checkout. If the store has no open checkout, the provider creates a new
-    /// checkout. Before this request to the provider, `may_ask` checks the rate limits. `base` is
+    /// Returns the order's open checkout. If the store has none, asks the provider for a new
+    /// checkout. Before the server asks the provider, `may_ask` checks the rate limits. `base` is
     /// this server's origin as the buyer's browser sees it.
     ///
     /// # Errors
@@ -62,8 +62,8 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The old checkout is closed first, because it may have taken a payment just before its
-            // end.
+            // The server closes the old checkout before it creates a new one. The old checkout may
+            // have taken a payment just before its end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }
@@ -172,8 +172,8 @@ impl Payments {
         let item = catalogue.item_by_id(order.item)?;
         let pages = self.page_origin.as_deref().or(self.public_url.as_deref()).unwrap_or(base);
         let return_url = format!("{pages}/order/{}", order.id);
-        // While these parts stay the same, the key stays the same, and the provider returns the
-        // same checkout. A new key creates a new checkout.
+        // The idempotency key is a hash of these parts. While the parts stay the same, the provider
+        // returns the same checkout. A new key creates a new checkout.
         let parts = format!(
             "{}\0{}\0{}\0{}\0{return_url}",
             order.id,

@@ -36,12 +36,13 @@ const PAGE_SIZE: usize = 1_024;
 /// The number of checkouts that one transaction postpones. Purchases wait while the transaction
 /// runs.
 const PUT_OFF_AT_ONCE: usize = 100;
-/// Pause between two reads of checkouts. After a full page, the next read starts as soon as new
-/// requests can start. While due orders of a page wait for their requests, no read starts. The
-/// pause is short, because the end of a hold must be published within two seconds.
+/// Normal pause between two reads of checkouts. The pause is short, because the end of a hold must
+/// be published within two seconds. After a full page, the next read starts earlier, as soon as new
+/// requests can start. While due orders of a page wait for their requests, the next read starts
+/// later.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// Longest time between two reads. A page becomes out of date, because another node can become the
-/// leader, and because orders of the page can be paid or get more time.
+/// Longest time between two reads. The time is short, because a page becomes out of date: another
+/// node can become the leader, and orders of the page can be paid or get more time.
 const READ_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after a failure to store an answer.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -125,7 +126,7 @@ impl<'a> CheckoutQueries<'a> {
         if all_noted { NextRun::Now } else { NextRun::After(ERROR_PAUSE) }
     }
 
-    /// Waits for the next turn. Meanwhile the running requests make progress.
+    /// Waits until `turn` completes. Meanwhile the running requests make progress.
     async fn drive_until(&mut self, turn: impl Future<Output = Turn>) -> Turn {
         tokio::pin!(turn);
         loop {
@@ -185,8 +186,9 @@ impl Payments {
         }
     }
 
-    /// Reads a page of checkouts, without the checkouts about which a request is running. The most
-    /// urgent checkout is the last one. Also returns whether the page was full.
+    /// Reads a page of checkouts, without the checkouts about which a request is running. The
+    /// checkouts of due orders are at the end of the list, and the most urgent checkout is the last
+    /// one. Also returns whether the page was full.
     async fn next_page(&self, in_progress: &HashSet<String>) -> (Vec<(Checkout, Order)>, bool) {
         let mut waiting = self.due_checkouts().await;
         let is_full = waiting.len() == PAGE_SIZE;
@@ -206,7 +208,8 @@ impl Payments {
         );
     }
 
-    /// Reads ended checkouts, urgent ones first. The result is empty if the read fails.
+    /// Reads the checkouts that must be closed. The checkouts of due orders come first. The result
+    /// is empty if the read fails.
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         match self.node.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
@@ -290,8 +293,8 @@ fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether the next order holds units. Such orders are urgent, and the requests about them
-/// start first.
+/// Returns whether the last order of `waiting`, which is the next to be asked about, still holds
+/// units. The requests about such orders start first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }

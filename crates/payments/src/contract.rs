@@ -118,8 +118,8 @@ pub struct NewCheckout {
 }
 
 impl NewCheckout {
-    /// Returns the return URL with the result `what` in its query. The order page only chooses its
-    /// text by this result. Anyone can write the query, so the server never trusts it.
+    /// Returns the return URL with the result `what` in its query. The order page uses this result
+    /// only to choose a text. Anyone can write the query, so the server never trusts the result.
     pub(crate) fn return_url_with(&self, what: &str) -> String {
         format!("{}?back={what}", self.return_url)
     }

@@ -37,8 +37,8 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 #[derive(Debug, Default)]
 pub(super) struct AppliedPayments {
     kept: Mutex<KeptPayments>,
-    /// Each failover begins a new database history, which has a higher fencing number. This value
-    /// is the fencing number of the history for which the payments were last read.
+    /// The fencing number of the database history for which the payments were last read. Each
+    /// failover begins a new history with a higher fencing number.
     read_for: AtomicI64,
 }
 
@@ -46,8 +46,8 @@ pub(super) struct AppliedPayments {
 struct KeptPayments {
     /// The payments, by order. At most one payment pays for an order.
     by_order: HashMap<Arc<str>, Capture>,
-    /// The orders, oldest payment first. If one payment is forgotten early, its order stays in this
-    /// list.
+    /// The orders, oldest payment first. If a payment was refunded or disputed, only `by_order`
+    /// forgets it, so its order stays in this list.
     orders: VecDeque<(Instant, Arc<str>)>,
 }
 
@@ -67,7 +67,7 @@ impl AppliedPayments {
         }
     }
 
-    /// Forgets the payment of an order that is refunded.
+    /// Forgets the payment of an order, because the shop refunds this order.
     pub(super) fn forget(&self, order: &str) {
         self.lock().by_order.remove(order);
     }
@@ -78,7 +78,7 @@ impl AppliedPayments {
     }
 
     /// Returns the fencing number of the database history for which the payments were last read. If
-    /// this number changes while a payment is applied, the payment must be applied again.
+    /// this number changes while a payment is applied, the caller must apply the payment again.
     pub(super) fn payments_read_at_fence(&self) -> i64 {
         self.read_for.load(Ordering::Acquire)
     }
@@ -215,8 +215,8 @@ impl Payments {
                 .filter_map(|(capture, is_answered)| (!is_answered).then_some(capture))
                 .collect();
             if !unanswered.is_empty() {
-                // The loop takes payments from the end of the list. So the node asks about these
-                // payments again after all others.
+                // The loop takes payments from the end of the list. So the node repeats the
+                // unanswered questions only after it has asked about all other payments.
                 unasked.splice(0..0, unanswered);
                 tokio::time::sleep(ASK_PAUSE).await;
             }

@@ -86,9 +86,9 @@ impl Payments {
         let outcome = self.capture(capture.clone()).await?;
         if outcome == PaymentEventOutcome::Paid {
             applied.add(capture.clone());
-            // After a failover, `follow_failovers` reads the remembered payments and applies them
-            // again. If it read them before this payment was added, it did not apply this payment.
-            // So this payment is applied again here.
+            // If the number has changed, a failover happened while this payment was applied. Then
+            // `follow_failovers` may have read the remembered payments before this payment was
+            // among them. So this payment is applied again here.
             if applied.payments_read_at_fence() != read_for {
                 self.capture(capture).await?;
             }
@@ -157,9 +157,9 @@ impl Payments {
         Ok(self.node.store().order(id).await?.is_some())
     }
 
-    /// Applies a payment that the provider's answer contains, and the payment's reversal. Both are
-    /// needed: if the message about the payment was lost, the message about its reversal may be
-    /// lost too.
+    /// Applies a payment that the provider's answer contains, and the payment's reversal, if the
+    /// answer has one. If the message about the payment was lost, the message about the reversal
+    /// may be lost too.
     pub(super) async fn apply_found(&self, found: FoundPayment) -> Result<(), EngineError> {
         self.apply_capture(found.capture).await?;
         if let Some(back) = found.back {

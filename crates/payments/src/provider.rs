@@ -54,9 +54,10 @@ impl Provider {
                 Self::Sandbox(Sandbox::new(node.clone(), keys))
             }
             ProviderSettings::Stripe(stripe) => {
-                // The mark is a hash with a key that differs in each installation. Purchases are
-                // hashed with the same key. The hashed text begins with a control character, which
-                // no buyer's id has. So the hash of a purchase never equals the mark.
+                // The mark is a hash with the installation's own key, so each installation has a
+                // different mark. Purchases are hashed with the same key. The hashed text of the
+                // mark begins with a control character, which no buyer's id has. So no purchase has
+                // the mark as its hash.
                 let mark = node.id_key().request_hash("\u{1}installation", super::stripe::NAME).0;
                 Self::Stripe(Stripe::new(stripe, format!("{mark:032x}")))
             }
@@ -72,7 +73,7 @@ impl Provider {
         }
     }
 
-    /// Returns the provider's name in rows, paths and settings.
+    /// Returns the provider's name, as the store, the paths and the settings contain it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => super::sandbox::NAME,
@@ -80,8 +81,9 @@ impl Provider {
         }
     }
 
-    /// Returns the number of further requests to the provider since the last call. A query about a
-    /// checkout sometimes needs a second request, which also counts against the rate.
+    /// Returns the number of second requests to the provider since the last call of this function.
+    /// A query about a checkout sometimes needs a second request, which also counts against the
+    /// rate.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {
             Self::Sandbox(_) => 0,

@@ -91,9 +91,8 @@ impl ProviderSilence {
         at_once.saturating_sub(asking)
     }
 
-    /// If the provider is silent, takes from `waiting` the checkouts that must be postponed, and
-    /// returns them. The next requests are about the last elements of `waiting`, so these elements
-    /// stay.
+    /// If the provider is silent, removes from `waiting` the checkouts that must be postponed, and
+    /// returns them. The last elements of `waiting` stay, because the next requests are about them.
     pub(super) fn split_off_waiting<T>(&self, waiting: &mut Vec<T>, asking: usize) -> Vec<T> {
         if !self.is_silent() {
             return Vec::new();

@@ -56,8 +56,8 @@ pub struct Stripe {
     /// Whether the server has already logged that Stripe's key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of further requests since the last call of `take_further_requests`. When Stripe
-    /// refuses to close a session, the server reads the session by a further request.
+    /// The number of second requests since the last call of `take_further_requests`. When Stripe
+    /// refuses to close a session, the server reads the session with a second request.
     further_requests: AtomicU32,
 }
 
@@ -238,10 +238,10 @@ impl Stripe {
             // No money was taken, so there is no money to refund.
             return Ok(RefundUpdate::Settled);
         }
-        // Stripe repeats its first answer to a key, even if that answer was an internal error. So a
-        // request after an error has a new key, and could refund the payment a second time.
-        // Therefore the server first checks whether the arrived and pending refunds already cover
-        // the payment. Even without this check, Stripe never refunds more than was paid.
+        // Stripe repeats its first answer to a key, even if that answer was an internal error. So
+        // after an error, the server uses a new key, and with a new key it could request a second
+        // refund. Therefore the server first checks whether the arrived and pending refunds already
+        // cover the payment. Even without this check, Stripe never refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -257,8 +257,8 @@ impl Stripe {
         match self.api.post("/v1/refunds", &form, Some(&refund.request_key())).await {
             // This refund covers only a part of the payment, because a person refunded the other
             // part. The sum of all refunds shows whether all money was returned. The refunds must
-            // be read again, because Stripe repeats its first answer to a key even if the refund
-            // has failed since then.
+            // be read again, because this answer may be old: Stripe repeats its first answer to a
+            // key even if the refund has failed since then.
             Ok(made) if has_arrived(&made) && !is_whole(&made, refund) => {
                 self.refund_status(refund).await
             }

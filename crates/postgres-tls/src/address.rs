@@ -11,7 +11,7 @@ use crate::verify::CertCheck;
 /// The address of a database, and the protection of its connections.
 #[derive(Clone, Debug)]
 pub struct Address {
-    /// The connection settings, without the certificates.
+    /// The driver's settings of the connection. The trusted certificates are in `tls`.
     pub config: Config,
     /// The TLS settings. They are used only if `config` requests TLS.
     pub tls: Tls,
@@ -75,8 +75,8 @@ impl TlsParams {
         for pair in query.split('&') {
             match pair.split_once('=') {
                 Some(("sslmode", mode)) => (params.mode, params.check) = parse_mode(mode)?,
-                // The value `system` has the same effect as no file: the system's certificates are
-                // trusted.
+                // The value `system` and a missing parameter have the same effect: the connection
+                // trusts the system's certificates.
                 Some(("sslrootcert", "system")) => params.roots = None,
                 Some(("sslrootcert", path)) => {
                     params.roots = Some(PathBuf::from(percent_decode(path)))

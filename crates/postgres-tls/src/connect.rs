@@ -54,7 +54,7 @@ struct TlsSettings {
 
 impl Tls {
     /// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`,
-    /// they trust the system's certificates.
+    /// the settings trust the system's certificates.
     pub(crate) fn new(check: CertCheck, roots: Option<PathBuf>) -> Result<Self, TlsError> {
         let config = RwLock::new(Arc::new(client_config(check, roots.as_deref())?));
         Ok(Self(Arc::new(TlsSettings { check, roots, config })))
@@ -73,8 +73,8 @@ impl Tls {
     }
 }
 
-/// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`, they
-/// trust the system's certificates.
+/// Returns TLS settings that trust the certificates in the file `roots`. If `roots` is `None`, the
+/// settings trust the system's certificates.
 fn client_config(check: CertCheck, roots: Option<&Path>) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let own = match (check, roots) {
@@ -129,8 +129,8 @@ where
     type Error = InvalidDnsNameError;
 
     fn make_tls_connect(&mut self, host: &str) -> Result<Connect, Self::Error> {
-        // For a Unix socket, the driver passes no host. Such a connection uses no TLS, so any valid
-        // host will do here.
+        // For a Unix socket, the driver passes an empty host, which is not a valid name. Such a
+        // connection uses no TLS, so the name is never used.
         let host = if host.is_empty() { "localhost" } else { host };
         let config = self.0.config.read().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Connect { config, host: ServerName::try_from(host.to_owned())? })

@@ -10,11 +10,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// How strictly a certificate is verified. In every case, the server must prove that it has the
-/// certificate's key.
+/// How strictly a server's certificate is verified. At every level, the server must also prove that
+/// it has the certificate's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CertCheck {
-    /// Nothing else is verified.
+    /// The certificate is not verified.
     Nothing,
     /// A trusted authority must have signed the certificate.
     Authority,
@@ -28,7 +28,7 @@ pub(crate) enum CertCheck {
 pub(crate) struct Verifier {
     provider: Arc<CryptoProvider>,
     check: CertCheck,
-    /// The trusted authorities. `None` if signatures are not verified.
+    /// The trusted authorities. `None` if the certificate is not verified.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// Certificates that are trusted directly, even if no trusted authority signed them.
     pinned: Vec<CertificateDer<'static>>,

@@ -44,7 +44,7 @@ const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
 /// The names of the files in which generated secrets are kept.
 const FILES: [&str; 5] = ["admin_key", "buyer_secret", "id_key", "pass_key", "webhook_secret"];
 
-/// The file with the front door's secret. The server generated this secret.
+/// The generated secret of the front door, which is in the file `pass_key` or in the shared store.
 #[derive(Clone, Debug)]
 pub struct PassKeyFile {
     /// 16 hexadecimal digits by which a store recognizes the secret.
@@ -68,12 +68,13 @@ pub struct Secrets {
     pub id_key: IdKey,
     /// The secrets from which the front door's keys are derived.
     pub pass_keys: MasterKeys,
-    /// The file with the generated secret of the front door. `None` if the settings have the keys.
+    /// The generated secret of the front door. `None` if the settings have the secrets.
     pub pass_key_file: Option<PassKeyFile>,
 }
 
-/// Removes a `pass_key` that this start created. Call this if the start failed before the store
-/// recorded the key. Otherwise the next start would treat the key as the key of another store.
+/// Removes a `pass_key` that this start created. Call this function if the start failed before the
+/// store recorded the key. Otherwise the next start would treat the key as the key of another
+/// store.
 pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     let is_new = secrets.pass_key_file.as_ref().is_some_and(|file| file.is_new);
     if is_new && settings.shape.store().is_none() {
@@ -82,7 +83,8 @@ pub fn remove_new_pass_key(settings: &Settings, secrets: &Secrets) {
     }
 }
 
-/// Returns every secret, from the settings or from its file or table. Creates missing secrets.
+/// Returns every secret. A secret that the settings do not have comes from the data directory or
+/// from the shared store. Creates missing secrets.
 ///
 /// # Errors
 ///
@@ -170,7 +172,8 @@ async fn kept(
     check(settings, name, found.ok_or_else(missing)?)
 }
 
-/// Fails if the data directory has a store but no id key: a new key would not fit the store.
+/// Fails if the data directory has a store but no `id_key`. With a new key, the store's order ids
+/// would be invalid.
 fn expect_id_key(settings: &Settings) -> Result<(), SecretsError> {
     let dir = &settings.data_dir;
     let is_embedded = settings.shape.store().is_none();
@@ -223,9 +226,8 @@ pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
     Ok(())
 }
 
-/// Logs a warning if other users can write to the data directory of a node whose store is in
-/// PostgreSQL. Such a node starts anyway, because in a container, an empty volume usually has this
-/// mode.
+/// Logs a warning if other users can write to the data directory of a node with PostgreSQL. The
+/// node starts anyway, because all users can usually write to an empty volume of a container.
 pub fn warn_of_writable_directory(dir: &Path) {
     // The directory may be missing, because such a node needs no directory.
     if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
@@ -251,7 +253,7 @@ fn location(settings: &Settings) -> String {
     }
 }
 
-/// Returns the secret `name`, or creates it if it is missing. Also returns whether it is new.
+/// Returns the secret `name`, and whether the secret is new. Creates a missing secret.
 async fn load_or_create(
     settings: &Settings,
     history: &KnownHistories,

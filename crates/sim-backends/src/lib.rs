@@ -34,7 +34,7 @@ use tokio::runtime::{Builder, Runtime};
 pub use slots::compare_slots;
 pub use store::{StoreSetup, compare_rules, compare_store};
 
-/// The result of comparing many lists.
+/// The result of the comparison of many lists of operations.
 #[derive(Clone, Debug, Default)]
 pub struct ComparisonReport {
     /// The number of lists of operations that were compared.
@@ -51,8 +51,8 @@ pub struct ComparisonReport {
     pub differ: Vec<(u64, String)>,
 }
 
-/// Runs the list of each of these seeds, and compares each run with SQLite in memory and with slots
-/// in memory. Several threads divide the seeds among them.
+/// Runs the list of operations of each of these seeds, and compares each run with SQLite in memory
+/// and with slots in memory. Several threads divide the seeds among them.
 ///
 /// # Errors
 /// Fails if a runtime cannot be created.

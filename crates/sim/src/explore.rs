@@ -248,9 +248,9 @@ impl Search<'_> {
             let mut path = path.clone();
             path.push(op);
             // A run to rest begins with the delivery of the oldest message. So from a state with
-            // messages in flight, it gives the same result as from the state after that delivery.
-            // The search visits that later state too. So only a state without messages is run to
-            // rest.
+            // messages in flight, a run to rest gives the same result as from the state after that
+            // delivery. The search visits that later state too. So only a state without messages is
+            // run to rest.
             let is_quiet = world.flight.is_empty();
             let finding = finding.or_else(|| is_quiet.then(|| world.clone().run(&[])).flatten());
             if let Some(finding) = finding {

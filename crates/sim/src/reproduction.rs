@@ -1,6 +1,6 @@
 //! Lists of operations that are stored as files. One directory has a shrunk list for each fault
-//! that the checker found in an earlier version of the program. The other directory has, for each
-//! rule, a list that has a finding if the rule is removed.
+//! that the checker found in an earlier version of the program. The other directory has a list for
+//! each rule. If this rule is removed, the list has a finding.
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 

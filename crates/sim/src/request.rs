@@ -62,7 +62,7 @@ pub enum BuyerAnswer {
         refusal: SoldOut,
         /// The commit of the snapshot that the answer uses.
         as_of: u64,
-        /// Whether the request was parked (waited) for the longest time allowed.
+        /// Whether the request was parked for the longest time allowed.
         parked: bool,
     },
     /// The buyer would exceed the limit.

@@ -12,7 +12,7 @@ use crate::op::Case;
 use crate::profile;
 use crate::world::World;
 
-/// The number of seeds that a thread takes at a time.
+/// A thread takes this many seeds at a time.
 const CHUNK: u64 = 64;
 
 /// The seeds to run.

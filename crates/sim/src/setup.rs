@@ -12,7 +12,7 @@ pub struct ItemSetup {
     pub limit: u8,
     /// Payment window in seconds.
     pub hold_secs: u8,
-    /// How a request chooses its slot: by buyer, at random, or in turn.
+    /// How a request chooses its slot. 0: by buyer. 1: at random. 2: in turn.
     #[serde(default)]
     pub choose: u8,
     /// The initial units of a slot with sub-domains. Sub-domains are in use only if this number,
@@ -52,7 +52,8 @@ pub struct Setup {
     pub slots: Vec<SlotSetup>,
     /// The number of nodes.
     pub nodes: u8,
-    /// The bound of a slot's queue. With 0, the server's bounds apply.
+    /// The bound of a slot's queue. The bounds of the slot's requests and recalls depend on this
+    /// number. With 0, the server's bounds apply.
     #[serde(default)]
     pub tight: u8,
 }

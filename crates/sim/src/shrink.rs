@@ -1,6 +1,6 @@
-//! Shrinks a list of operations that has a finding. First it drops groups of operations, then
-//! single operations. Then it simplifies the arguments and the setup. It keeps each change only if
-//! the list still breaks the same promise.
+//! Shrinks a list of operations that has a finding. The shrinker first drops groups of operations,
+//! and then single operations. Then it simplifies the arguments and the setup. The shrinker keeps a
+//! change only if the changed list still breaks the same promise.
 use serde_json::{Map, Value};
 
 use crate::checker::Finding;

@@ -83,7 +83,7 @@ pub enum Tx {
     /// grants, and its slots are stopped.
     Intend(ItemId, Phase),
     /// Shows buyers a new phase. `Some` has the intended phase, and the number of the commit that
-    /// recorded it. `None` opens the sale again after a pause.
+    /// recorded this phase. `None` opens the sale again after a pause.
     Show(ItemId, Option<(Phase, u64)>),
 }
 
@@ -131,8 +131,8 @@ pub enum TxResult {
 pub struct PhaseRow {
     /// The phase that buyers see.
     pub shown: Phase,
-    /// The phase to which the item is going to change while its slots drain, and the number of the
-    /// commit that recorded it.
+    /// The phase to which the item is going to change after the drain of its slots, and the number
+    /// of the commit that recorded this phase.
     pub intent: Option<(Phase, u64)>,
 }
 

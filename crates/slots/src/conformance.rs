@@ -53,7 +53,7 @@ fn blake(buyer: &str, key: &str) -> u32 {
     id_key().request_hash(buyer, key).id_bits()
 }
 
-/// Returns terms without sub-domains.
+/// Returns the terms of a grant for a slot without sub-domains.
 #[must_use]
 pub fn terms(grant: GrantId, epoch: Epoch, available: u64) -> GrantTerms {
     GrantTerms { grant, epoch, counted: true, available, threshold: 0 }

@@ -12,10 +12,10 @@ const READ: &str = include_str!("edge_feed/read.lua");
 const NOTE_EDGE: &str = include_str!("edge_feed/note_edge.lua");
 const EDGES: &str = include_str!("edge_feed/edges.lua");
 
-/// The largest number of requests in one write or read. Redis serves no other call during a write
-/// or read, so this number bounds the delay of other calls.
+/// The largest number of hashes of buyers' requests in one write or read of the feed. Redis serves
+/// no other call during a write or read, so this number bounds the delay of other calls.
 pub const FEED_REQUESTS_MAX: usize = 8_192;
-/// The largest number of entries in one write or read.
+/// The largest number of entries in one write or read of the feed.
 pub const FEED_ENTRIES_MAX: usize = 64;
 /// The time from the last write until the feed expires, in milliseconds. An edge cannot use counts
 /// that are so old.
@@ -33,9 +33,9 @@ pub struct FeedChange<'a> {
     pub before: FeedPosition,
     /// The new head, in the form that readers parse.
     pub head: &'a str,
-    /// New requests, at most [`FEED_REQUESTS_MAX`].
+    /// The hashes of the new requests that hold orders: at most [`FEED_REQUESTS_MAX`] hashes.
     pub requests: &'a [u64],
-    /// Name and content of changed entries, at most [`FEED_ENTRIES_MAX`].
+    /// The name and the content of each changed entry: at most [`FEED_ENTRIES_MAX`] entries.
     pub entries: &'a [(String, Vec<u8>)],
 }
 
@@ -56,7 +56,7 @@ pub struct FeedPart {
     pub has_more_entries: bool,
 }
 
-/// An entry of the feed.
+/// An entry of the feed: a part of the writer's memory, such as the counts of a sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedEntry {
     /// The number of the entry's newest change.

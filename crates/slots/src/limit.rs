@@ -1,5 +1,5 @@
-//! Rate limits that all nodes share. Nodes take shares of limits, and report the requests that they
-//! allowed without a share. Both happen in batches. The state of the limits never affects stock.
+//! Rate limits that all nodes share. In one call, a node takes shares of limits, and reports the
+//! requests that the node allowed without a share. The state of the limits never affects stock.
 use std::fmt::Write;
 
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};

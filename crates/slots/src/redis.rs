@@ -4,6 +4,7 @@
 //! The servers are one server, several plain servers, or a Redis Cluster. All keys of a slot are on
 //! one server ([`keys`](self)). Redis may lose any of its data. A comparison with the store shows
 //! when Redis forgot, repeated or rolled back data. Such a loss only costs time.
+pub(crate) mod address;
 mod batcher;
 mod calls;
 mod codec;

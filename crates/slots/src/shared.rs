@@ -1,10 +1,11 @@
 //! A Redis server that all nodes share for data that may be lost: rate limits, locks, published
 //! status. The server never has data about stock.
 //!
-//! With several plain servers, each node uses the first server that it can reach, so that the nodes
-//! use the same server as long as possible. In a Redis Cluster the server that has the keys is
-//! used. A call with an effect is never sent twice. If the answer does not arrive, the error says
-//! that the call may have taken effect. While no server can be reached, calls fail at once.
+//! With several plain servers, each node uses the first server that the node can reach in the
+//! sorted list of servers. So the nodes use the same server as long as possible. In a Redis
+//! Cluster, each node uses the server that has the keys. A call with an effect is never sent twice.
+//! If the answer does not arrive, the error says that the call may have taken effect. While no
+//! server can be reached, calls fail at once.
 //!
 //! | key | type | holds | lives |
 //! |---|---|---|---|
@@ -28,12 +29,13 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind,
-    IntoConnectionInfo, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
+    ServerErrorKind, Value,
 };
 use tokio::time::Instant;
 
 use crate::SlotError;
+use crate::redis::address::server_address;
 use crate::redis::failure::{RedisFailure, check_reply};
 
 /// How long a server may take to accept a connection. After that time the next server is tried.
@@ -68,11 +70,18 @@ struct Inner {
 /// The server in use.
 #[derive(Default)]
 struct CurrentServer {
-    connection: Option<MultiplexedConnection>,
+    server: Option<ConnectedServer>,
     /// When to try the first server again, if another server is in use.
     retry_first_at: Option<Instant>,
     /// The time until which calls fail at once.
     down_until: Option<Instant>,
+}
+
+/// A connection, and the address of its server.
+#[derive(Clone)]
+struct ConnectedServer {
+    connection: MultiplexedConnection,
+    address: Arc<str>,
 }
 
 impl std::fmt::Debug for SharedRedis {
@@ -226,63 +235,60 @@ impl SharedRedis {
     /// Sends one command, and follows a cluster's redirects. A redirect means that the command had
     /// no effect.
     async fn ask(&self, call: &Cmd) -> Result<ScriptReply, RedisFailure> {
-        let mut connection = self.connection().await?;
+        let mut server = self.server().await?;
         for _ in 0..REDIRECTS_MAX {
-            let reply = connection.send_packed_command(call).await;
+            let reply = server.connection.send_packed_command(call).await;
             let Some((host, port)) = redirect_target(&reply) else {
                 let reply = reply.map_err(|e| RedisFailure::of(&e)).and_then(check_reply);
                 if matches!(reply, Err(RedisFailure::NoReply(_) | RedisFailure::WrongServer(_))) {
-                    self.0.at.lock().await.connection = None;
+                    self.0.at.lock().await.server = None;
                 }
                 return ScriptReply::of(reply?);
             };
-            connection = self.follow_redirect(host, port).await?;
+            server = self.follow_redirect(&server.address, &host, port).await?;
         }
-        self.0.at.lock().await.connection = None;
+        self.0.at.lock().await.server = None;
         Err(RedisFailure::WrongServer("too many redirects; the call had no effect".to_owned()))
     }
 
-    async fn connect(
-        &self,
-        server: &ConnectionInfo,
-    ) -> Result<MultiplexedConnection, RedisFailure> {
+    async fn connect(&self, server: &ConnectionInfo) -> Result<ConnectedServer, RedisFailure> {
         let mut connection = connect(server).await?;
         if self.0.reads_replicas {
             // A server outside of a Redis Cluster refuses the command, and answers reads anyway.
             drop(connection.send_packed_command(Cmd::new().arg("READONLY")).await);
         }
-        Ok(connection)
+        Ok(ConnectedServer { connection, address: server.addr().to_string().into() })
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, RedisFailure> {
+    async fn server(&self) -> Result<ConnectedServer, RedisFailure> {
         // While one caller connects, the other callers wait. The wait is bounded, because each
         // attempt to connect to a server has a time limit.
         let mut at = self.0.at.lock().await;
         let now = Instant::now();
-        if let Some(connection) = &at.connection
+        if let Some(server) = &at.server
             && at.retry_first_at.is_none_or(|at| now < at)
         {
-            return Ok(connection.clone());
+            return Ok(server.clone());
         }
         if at.down_until.is_some_and(|until| now < until) {
             return Err(RedisFailure::WrongServer("no server can be reached".to_owned()));
         }
         let mut last = RedisFailure::WrongServer("no server is known".to_owned());
         for (nth, server) in self.0.servers.iter().enumerate() {
-            match (self.connect(server).await, &at.connection) {
-                (Ok(connection), _) => {
+            match (self.connect(server).await, &at.server) {
+                (Ok(connected), _) => {
                     let retry_first_at = (nth > 0).then(|| Instant::now() + RETRY_FIRST_AFTER);
                     *at = CurrentServer {
-                        connection: Some(connection.clone()),
+                        server: Some(connected.clone()),
                         retry_first_at,
                         down_until: None,
                     };
-                    return Ok(connection);
+                    return Ok(connected);
                 }
-                (Err(_), Some(connection)) => {
-                    let connection = connection.clone();
+                (Err(_), Some(current)) => {
+                    let current = current.clone();
                     at.retry_first_at = Some(Instant::now() + RETRY_FIRST_AFTER);
-                    return Ok(connection);
+                    return Ok(current);
                 }
                 (Err(fail), None) => last = fail,
             }
@@ -291,41 +297,26 @@ impl SharedRedis {
         Err(last)
     }
 
-    /// Connects to the server of the cluster that has the keys.
+    /// Connects to the server of the cluster that has the keys. The server with the address `asked`
+    /// named this host and port.
     async fn follow_redirect(
         &self,
-        host: String,
+        asked: &str,
+        host: &str,
         port: u16,
-    ) -> Result<MultiplexedConnection, RedisFailure> {
+    ) -> Result<ConnectedServer, RedisFailure> {
         let template = self
             .0
             .servers
             .first()
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
-        let host = match template.addr() {
-            // A redirect without a known host name refers to the host that was asked.
-            ConnectionAddr::Tcp(asked, _) | ConnectionAddr::TcpTls { host: asked, .. }
-                if host.is_empty() || host == "?" =>
-            {
-                asked.clone()
-            }
-            _ => host,
-        };
-        let addr = match template.addr() {
-            ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-                host,
-                port,
-                insecure: *insecure,
-                tls_params: tls_params.clone(),
-            },
-            _ => ConnectionAddr::Tcp(host, port),
-        };
-        let connection = self.connect(&template.clone().set_addr(addr)).await?;
+        let addr = server_address(template, asked, host, port);
+        let server = self.connect(&template.clone().set_addr(addr)).await?;
         // The connection stays with the server that has the keys, as if this server were the first
         // server of the list.
         *self.0.at.lock().await =
-            CurrentServer { connection: Some(connection.clone()), ..CurrentServer::default() };
-        Ok(connection)
+            CurrentServer { server: Some(server.clone()), ..CurrentServer::default() };
+        Ok(server)
     }
 }
 

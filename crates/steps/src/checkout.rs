@@ -16,9 +16,10 @@ pub enum Effect {
     Record,
     /// Ask the provider again later. The step has ended.
     AskLater {
-        /// Whether the question to the provider counts as failed. The first failed question after
-        /// `pay_by` starts the order's grace period. After this period the order's units return,
-        /// even if the provider has not answered.
+        /// Whether the question to the provider counts as failed. A question about an undecided
+        /// payment counts as failed, too. The first failed question after `pay_by` starts the
+        /// order's grace period. After this period the order's units return, even if the provider
+        /// has not answered.
         starts_grace: bool,
     },
     /// The checkout is recorded as closed. The step has ended.

@@ -73,12 +73,12 @@ impl Refusal {
     }
 }
 
-/// What a node's memory says about the stock.
+/// What a node's memory says about the units for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StockAnswer {
-    /// There are too few units.
+    /// The item has too few units for the request.
     Refuses,
-    /// There may be enough units.
+    /// The item may have enough units for the request.
     MayHave,
 }
 
@@ -99,7 +99,8 @@ pub enum DoorAnswer<D> {
 /// and before the refusal for the stock. The argument of `door` says whether the stock would refuse
 /// the request. A request that may hold an order is never refused here, so `door` does not run for
 /// such a request. This function reads the item's counts first, and then whether the request may
-/// hold an order. So a repeated request with an order never gets "sold out".
+/// hold an order. If the request's order is in these counts, the memory already knows the request.
+/// So a repeated request with an order never gets "sold out".
 pub fn refuse<D>(
     memory: &impl NodeMemory,
     units: Units,
@@ -120,8 +121,8 @@ pub fn refuse<D>(
     }
 }
 
-/// Returns whether an order or a queued ticket possibly exists for the request. Before the node
-/// refuses such a request, it looks up the order or the ticket.
+/// Returns whether an order or a queued ticket possibly exists for the request. If so, the node
+/// looks up the order or the ticket before it refuses the request.
 pub fn may_hold(memory: &impl NodeMemory) -> bool {
     memory.may_hold() && enforces(Rule::WinnersInSnapshot)
 }

@@ -153,9 +153,9 @@ impl PoolRecall {
         }
     }
 
-    /// Puts the slots with most units first. Leaves out each slot that has no units. Also leaves
-    /// out each slot that this node does not reach, if a recall from this slot to the pool is
-    /// already pending.
+    /// Puts the slots with the most units first. Leaves out each slot that has no units. Also
+    /// leaves out each slot that this node does not reach, if a recall from this slot to the pool
+    /// is already pending.
     fn order_sources(&mut self, pending: &[Recall]) {
         let is_asked = |grant: &Grant| {
             pending.iter().any(|r| r.grant == grant.id && r.target == RecallTarget::Pool)

@@ -4,9 +4,9 @@
 //! ends with [`Effect::Answer`]. The driver may stop at any time, because an issued ticket is
 //! settled in any case.
 //!
-//! The request goes to the slot that the node chooses for it, its own slot, and then to a second
-//! slot. If neither slot can serve the request, it is parked and tries again. After the longest
-//! parking time, the request goes to every slot once more.
+//! The node chooses a slot for the request: the request's own slot. The request goes to its own
+//! slot first, and then to a second slot. If neither slot can serve the request, it is parked and
+//! tries again. After the longest parking time, the request goes to every slot once more.
 mod answer;
 mod effect;
 #[cfg(test)]
@@ -22,13 +22,14 @@ use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unl
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
-/// If a request waits for a decision and gets no signal for this many milliseconds, the request
-/// tries again. The store may have decided before the request arrived, and then no further signal
-/// follows.
+/// If a request waits for a decision of the store and gets no signal for this many milliseconds,
+/// the request tries again. The store may have decided before the request arrived, and then no
+/// further signal follows.
 pub const UNDECIDED_WAIT_MS: u64 = 200;
 /// The pauses of a parked request, in milliseconds. A parked request may wait several times. During
 /// a wait, a commit wakes the request only after that wait's pause. The first wait has no pause.
-/// Later pauses are longer, because a popular item has hundreds of commits.
+/// Later pauses are longer, so that the many commits of a popular item do not wake the request each
+/// time.
 pub const RETRY_PACE_MS: [u64; 4] = [0, 50, 100, 200];
 /// The longest wait for each slot when a request asks all slots, in milliseconds. A slot that does
 /// not answer in time is skipped, like an unreachable slot.
@@ -51,8 +52,9 @@ pub trait NodeView: NodeMemory {
     fn holds(&self) -> bool;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// Returns the buyer's units in a recent count by the store, if the request would exceed the
-    /// limit. Returns `None` if, as far as the node knows, the limit allows the request.
+    /// Returns the buyer's units if, with these units, the request would exceed the limit. The node
+    /// got the units from an earlier count by the store. Returns `None` if, as far as the node
+    /// knows, the limit allows the request.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn ended_orders(&self) -> u64;
@@ -65,8 +67,8 @@ pub trait NodeView: NodeMemory {
     fn reaches_all_slots(&self) -> bool;
     /// Returns whether the item's slots are in this node's memory.
     fn is_node_local(&self) -> bool;
-    /// Returns whether no other process changes the store. Then this node remembers every order as
-    /// soon as the order is committed.
+    /// Returns whether this node is the only process that changes the store. If so, this node
+    /// remembers every order as soon as the order is committed.
     fn is_only_node(&self) -> bool;
     /// Returns the slot that the request tries first, or `None` if this node has no slot.
     fn first_slot(&mut self) -> Option<SlotKey>;
@@ -316,7 +318,8 @@ impl Attempt {
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order, so the node looks up the
-            // order first. After its next read of the store, the node remembers such an order.
+            // order first. The node uses the count only after a later read of the store, which
+            // shows this node the order.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {

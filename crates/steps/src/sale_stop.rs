@@ -10,12 +10,12 @@ use crate::sequence::Sequence;
 /// the effect. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell every node that the sale drains. Nodes then open no grant for it. The result is the
-    /// sale's version.
+    /// Tell every node that the sale drains. From then on, the nodes open no grants for the sale.
+    /// The result is the sale's version.
     Announce,
     /// Stop the slots that the driver reaches.
     StopSlots,
-    /// Wait until the tickets of these slots are settled. The wait is bounded.
+    /// Wait until the tickets of the stopped slots are settled. The wait is bounded.
     AwaitTickets,
     /// Wait until the other nodes have drained their slots. The wait is bounded.
     AwaitNodes,

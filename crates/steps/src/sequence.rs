@@ -8,7 +8,7 @@ pub struct Sequence<E: 'static> {
 }
 
 impl<E> Sequence<E> {
-    /// Returns a step with these effects.
+    /// Returns a sequence of these effects.
     #[must_use]
     pub const fn new(rest: &'static [E]) -> Self {
         Self { rest }

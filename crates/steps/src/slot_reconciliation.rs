@@ -231,8 +231,8 @@ impl Round {
         self.queue.extend(recalls);
     }
 
-    /// Sends the slots their missing feed rows, and reads the slots again. If units moved, any slot
-    /// may lack rows.
+    /// Sends feed rows to each slot that may lack rows, and reads these slots again. If units
+    /// moved, every slot may lack rows.
     fn feed(&mut self) {
         let lacks_rows = |slot: &&OpenSlot| self.moved || slot.rows_on_their_way() > 0;
         let slots: Vec<OpenSlot> = self.slots.iter().filter(lacks_rows).cloned().collect();
@@ -263,9 +263,9 @@ impl Round {
         }
     }
 
-    /// If the pool is empty, gives units of other slots to slots that never had units. While
-    /// requests wait for units, this stage does nothing, because the stage `Gather` then moves
-    /// units for these requests.
+    /// If the pool is empty, the leader gives units of other slots to slots that never had units.
+    /// While requests wait for units, this stage does nothing, because the stage `Gather` then
+    /// moves units for these requests.
     fn share(&mut self, view: &impl ItemView) {
         let may_share = view.leads() && view.reaches_all_slots();
         if !may_share || self.slots.len() < view.slots().len() || view.first_demand().is_some() {

@@ -43,9 +43,9 @@ pub enum StartOutcome {
     HasGrant(Grant, SlotView),
     /// The slot has accepted the grant now.
     Accepted(Grant),
-    /// The slot accepted the grant earlier and no longer has it. Check whether the slot lost its
-    /// memory. The slot never gets the same grant twice, because the feed does not show how many
-    /// units the slot has already given to tickets.
+    /// The slot accepted the grant earlier, but no longer has the grant. Check whether the slot
+    /// lost its memory. The slot never gets the same grant twice, because the feed does not show
+    /// how many units the slot has already given to tickets.
     Lost,
     /// The slot is ahead of the store, because the store was restored from a backup. Close the
     /// grant, so that the slot gets a new epoch.

@@ -13,9 +13,8 @@ pub enum Effect {
     /// Change the total in the store ([`doorbuster_core::stock::adjust`]). The result is
     /// [`Input::Adjusted`].
     Adjust,
-    /// Read from the store how many units are in the pool and in the slots. The reason is that
-    /// units may have returned on other nodes while this node does not know these units yet. The
-    /// result is [`Input::Free`].
+    /// Read from the store how many units are in the pool and in the slots. This node may not know
+    /// yet that units returned on other nodes. The result is [`Input::Free`].
     ReadFree,
     /// Recall this number of units to the pool ([`crate::pool_recall`]). The result is
     /// [`Input::Recalled`].

@@ -21,17 +21,18 @@ task_local! {
     static CURRENT: Arc<NewAction>;
 }
 
-/// Runs a call of a store's method, and records the call's changes under this action.
+/// Runs a call of a store's method, and records the call's changes as changes of this action.
 pub async fn recorded<F: Future>(action: NewAction, call: F) -> F::Output {
     CURRENT.scope(Arc::new(action), call).await
 }
 
-/// Returns the action of the current call, if any.
+/// Returns the operator's action to which the current call belongs, if any.
 pub(crate) fn current() -> Option<Arc<NewAction>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
-/// Returns the changes of an action as JSON: first the transaction's changes, then the caller's.
+/// Returns the changes of an action as JSON: first the changes that the transaction found, then the
+/// changes that the caller added.
 pub(crate) fn changes_to_json(changed: &[FieldChange], action: &NewAction) -> String {
     let row =
         |change: &FieldChange| json!({"path": change.path, "from": change.from, "to": change.to});
@@ -88,7 +89,7 @@ pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
 }
 
 /// Returns the fields of a webhook endpoint that differ between `before` and `after`. An address
-/// may contain a secret, so only the host of the address is recorded.
+/// may contain a secret, so only its host and port are recorded.
 pub(crate) fn changed_endpoint(
     before: Option<&Endpoint>,
     after: Option<&Endpoint>,
@@ -109,7 +110,7 @@ pub(crate) fn changed_endpoint(
     changes
 }
 
-/// Returns the host of an address, without the user, the password and the path.
+/// Returns the host and the port of an address, without the user, the password and the path.
 fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -136,8 +137,8 @@ fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>)
     }
 }
 
-/// Returns the fields of a sale that operators can set, under their names in the API. Times are in
-/// milliseconds.
+/// Returns the fields of a sale that operators can set, under their names in the API. Points in
+/// time are in milliseconds since the Unix epoch.
 fn sale_view(sale: &SaleRow) -> Value {
     let items: Map<String, Value> =
         sale.items.iter().map(|item| (item.name.clone(), item_view(item))).collect();

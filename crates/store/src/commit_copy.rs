@@ -5,8 +5,8 @@
 //! in the backup. A base is a copy of the whole store. Segments contain whole pages. So a base and
 //! all later segments together are a copy of the store after the last commit.
 //!
-//! The buffer holds at most [`COPY_BYTES_MAX`]. At this bound its pages are dropped, and the backup
-//! needs a new base. So the writer never waits for the backup.
+//! The buffer holds at most [`COPY_BYTES_MAX`]. If it becomes larger, all its pages are dropped,
+//! and the backup needs a new base. So the writer never waits for the backup.
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,13 +24,13 @@ pub use segment::{Segment, SegmentError};
 /// ended.
 const COMMIT_POLL: Duration = Duration::from_millis(1);
 
-/// The copies of a store's commits. Clones share the copies.
+/// A buffer with the pages that a store's commits changed. Clones share one buffer.
 #[derive(Clone, Default)]
 pub struct CommitBuffer(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// The number of the newest commit, from 1.
+    /// The number of the newest commit. The first commit has the number 1.
     newest: AtomicU64,
     /// True from the start of a commit until the commit's pages are added.
     is_committing: AtomicBool,
@@ -53,9 +53,9 @@ struct Gathered {
 /// The pages that the writer added since the last call of [`CommitBuffer::take`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum TakenPages {
-    /// There was no commit since the last call.
+    /// There was no commit since the last call of [`CommitBuffer::take`].
     Nothing,
-    /// The pages of all commits since the last call.
+    /// The pages of all commits since the last call of [`CommitBuffer::take`].
     Segment(Segment),
     /// Pages were dropped, so the backup needs a new base.
     Broken,
@@ -80,7 +80,7 @@ pub(crate) struct LogPages {
 }
 
 impl CommitBuffer {
-    /// Adds the pages of a commit.
+    /// Adds the pages of a commit that was made at the time `at`.
     pub(crate) fn add(&self, log: LogPages, at: Millis) {
         let mut gathered = self.gathered();
         let number = self.0.newest.fetch_add(1, Ordering::AcqRel) + 1;
@@ -96,8 +96,8 @@ impl CommitBuffer {
         }
     }
 
-    /// Records that pages are missing. Then [`CommitBuffer::take`] returns [`TakenPages::Broken`]
-    /// until [`CommitBuffer::restart`]. The writer continues.
+    /// Drops all pages, because the pages of a commit are missing. Until [`CommitBuffer::restart`],
+    /// [`CommitBuffer::take`] returns [`TakenPages::Broken`]. The writer continues.
     pub fn break_off(&self) {
         self.gathered().break_off();
     }
@@ -127,7 +127,7 @@ impl CommitBuffer {
         self.newest()
     }
 
-    /// Takes the pages that gathered since the last call.
+    /// Removes the gathered pages from the buffer and returns them.
     #[must_use]
     pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
@@ -139,7 +139,8 @@ impl CommitBuffer {
         pages.sort_unstable_by_key(|(number, _)| *number);
         TakenPages::Segment(Segment {
             first,
-            // No commit is added during this call, because the writer needs the same lock.
+            // No commit is added during this call, because the writer needs the lock that this call
+            // holds.
             last: self.newest(),
             at: gathered.newest_at,
             page_size: gathered.page_size,

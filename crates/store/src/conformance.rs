@@ -43,12 +43,12 @@ pub fn id_key() -> IdKey {
     IdKey::new([9; 32])
 }
 
-/// A clock that stands still until a test advances it.
+/// A clock for tests. Its time changes only when a test advances it.
 #[derive(Clone)]
 pub struct Clock(Arc<AtomicI64>);
 
 impl Clock {
-    /// Returns a clock at a fixed time.
+    /// Returns a clock that shows a fixed time until a test advances it.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(AtomicI64::new(1_795_000_000_000)))
@@ -61,13 +61,13 @@ impl Clock {
         Arc::new(move || clock.now())
     }
 
-    /// Returns the time.
+    /// Returns the clock's current time.
     #[must_use]
     pub fn now(&self) -> Millis {
         Millis(self.0.load(Ordering::SeqCst))
     }
 
-    /// Advances the clock.
+    /// Advances the clock by `ms` milliseconds.
     pub fn advance(&self, ms: i64) {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
@@ -79,7 +79,7 @@ impl Default for Clock {
     }
 }
 
-/// Records the commits that the sink received.
+/// A list of the commits that a store passed to its sink.
 #[derive(Clone, Default)]
 pub struct CommitLog(Arc<Mutex<Vec<Committed>>>);
 
@@ -101,7 +101,7 @@ impl CommitLog {
         self.lock().clear();
     }
 
-    /// Returns the commits since the last call.
+    /// Removes the recorded commits from this log and returns them.
     #[must_use]
     pub fn take(&self) -> Vec<Committed> {
         std::mem::take(&mut *self.lock())
@@ -118,7 +118,7 @@ pub struct Fixture {
     pub commits: CommitLog,
 }
 
-/// The payment window of every item in the suite: one hour.
+/// The payment window of an item that [`new_item`] describes: one hour, in milliseconds.
 pub const HOLD_MS: i64 = 3_600_000;
 
 /// Returns an item of a test's sale.
@@ -180,7 +180,7 @@ impl Fixture {
         self.open(SlotKey { item, index: 0 }, granted).await
     }
 
-    /// Opens and acknowledges a grant.
+    /// Opens a grant for the slot and acknowledges the grant.
     pub async fn open(&self, slot: SlotKey, units: u64) -> Grant {
         let id = GrantId(
             slot.item.0.unsigned_abs() << 32
@@ -201,7 +201,8 @@ impl Fixture {
         self.store.grant(grant.id).await.expect("reads").expect("a grant")
     }
 
-    /// Returns a ticket that a slot might have issued now.
+    /// Returns a ticket like those that the grant's slot issues now. `n` is the ticket's number in
+    /// the grant, `who` is the buyer, and `key` is the request key.
     #[must_use]
     pub fn ticket(&self, grant: &Grant, n: u64, who: &str, key: &str, units: u32) -> Arc<Ticket> {
         Arc::new(Ticket {
@@ -223,7 +224,7 @@ impl Fixture {
         resolved.into_iter().next().expect("one answer for one ticket")
     }
 
-    /// Settles one ticket and expects its order.
+    /// Settles one ticket, asserts that the ticket becomes an order, and returns the order.
     pub async fn reserve(&self, grant: &Grant, n: u64, who: &str, units: u32) -> Order {
         let ticket = self.ticket(grant, n, who, &format!("key-{n}"), units);
         self.settle(&ticket).await.order.expect("an order")

@@ -84,13 +84,13 @@ pub struct ItemRow {
     pub currency: String,
     /// The crossed-out price, in minor units of `currency`.
     pub list_price_minor: Option<i64>,
-    /// The units that one buyer may hold.
+    /// The largest number of units that one buyer may have in active orders.
     pub limit: u32,
-    /// Payment window in milliseconds.
+    /// The payment window of the item's orders, in milliseconds.
     pub hold_ms: i64,
     /// Other data that the item's page shows, as JSON. Empty if there is none.
     pub page: String,
-    /// Whether stock is counted ([`ItemCounts`] has the counts).
+    /// True if the item's stock is counted (see [`ItemCounts`]). False if the stock is unlimited.
     pub counted: bool,
     /// How the item's stock is divided among the item's slots. Only [`crate::Store::set_spread`]
     /// changes this value.
@@ -176,7 +176,7 @@ pub struct NewItem {
     pub currency: String,
     /// The crossed-out price in minor units.
     pub list_price_minor: Option<i64>,
-    /// The units that one buyer may hold.
+    /// The largest number of units that one buyer may have in active orders.
     pub limit: u32,
     /// The payment window in milliseconds.
     pub hold_ms: i64,
@@ -213,7 +213,7 @@ pub enum PatchOutcome {
 pub enum SpreadOutcome {
     /// The item's sale after the change.
     Done(SaleRow),
-    /// The sale is closed.
+    /// The sale is closed, so its spreads cannot change. The value is the sale's phase.
     WrongState(Phase),
     /// The sale's version is not the expected version. The value is the sale's version.
     VersionMismatch(u64),
@@ -230,7 +230,7 @@ pub enum DeleteOutcome {
     NotFound,
     /// The sale's version is not the version in `If-Match`. The value is the sale's version.
     VersionMismatch(u64),
-    /// Only a draft can be deleted.
+    /// The sale is not a draft, so it is not deleted. The value is the sale's phase.
     WrongState(Phase),
 }
 
@@ -245,7 +245,7 @@ pub enum StepOutcome {
         /// Whether this call changed the phase.
         changed: bool,
     },
-    /// The sale's current phase does not allow this step.
+    /// The sale's current phase does not allow this step. The value is this phase.
     WrongState(Phase),
     /// No such sale exists.
     NotFound,
@@ -256,7 +256,7 @@ pub enum StepOutcome {
 pub struct Adjustment {
     /// The item.
     pub item: ItemId,
-    /// The change in units (not 0).
+    /// The number of units to add. A negative number removes units. Not 0.
     pub units: i64,
     /// The reason, for the record.
     pub reason: String,
@@ -277,7 +277,7 @@ pub enum AdjustOutcome {
     /// The pool has too few units. Recall units into the pool first (see
     /// [`doorbuster_core::stock::AdjustResult`]). The value is the number of units in the pool.
     NotInPool(u64),
-    /// The total would exceed its bound.
+    /// The total would be larger than an item's largest permitted stock.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
@@ -320,7 +320,7 @@ pub struct Committed {
     /// Digests of other nodes' orders that this node does not need in full. Empty in an embedded
     /// store.
     pub digests: Vec<OrderDigest>,
-    /// Verdicts of this node's tickets that another node settled. Empty in an embedded store.
+    /// Verdicts that another node gave to this node's tickets. Empty in an embedded store.
     pub verdicts: Vec<(Token, TicketVerdict)>,
     /// Whether another node changed sales or the descriptions of items. If true, the receiver must
     /// read the catalogue again.
@@ -365,12 +365,12 @@ pub struct OrderPage {
     pub next: Option<i64>,
 }
 
-/// A ticket that could not be settled. The engine has returned its units, and does not retry it.
+/// A ticket that could not be settled, and that the server does not try to settle again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterTicket {
     /// The ticket's id.
     pub ticket: TicketId,
-    /// The failure.
+    /// The error that prevented the settlement.
     pub reason: String,
     /// When the ticket became a dead letter.
     pub at: Millis,
@@ -379,7 +379,7 @@ pub struct DeadLetterTicket {
 /// A contradiction between rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The invariant that is broken, such as `I2`.
+    /// The name of the broken rule in docs/protocol.md, such as `I2`.
     pub rule: &'static str,
     /// The item that the contradiction concerns. `None` if it concerns no item.
     pub item: Option<ItemId>,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::contract::{Endpoint, EndpointKind, EndpointSecret};
 
-/// The word that means every type, including types that are added later.
+/// The word for all event types, including types that later versions add.
 const ALL: &str = "*";
 
 /// Returns the event filter as a JSON document.

@@ -23,7 +23,7 @@ pub enum Failure {
     /// The transaction's own code panicked.
     #[error("a transaction panicked: {0}")]
     Panicked(String),
-    /// SQLite rolled back the transaction, including earlier jobs of its group.
+    /// SQLite rolled back the transaction, with all jobs that shared the transaction.
     #[error("the transaction was lost: {0}")]
     Lost(String),
     /// The files of SQLite were moved or removed. The next start may not find committed data.
@@ -35,7 +35,8 @@ pub enum Failure {
     /// No connection to PostgreSQL could be opened.
     #[error("no connection to the database: {0}")]
     NoConnection(String),
-    /// The database's history is older than the history that this deployment has used.
+    /// The database's history is older than the newest history that this deployment has used, or
+    /// differs from that history.
     #[error("{0}")]
     Refused(String),
     /// No answer arrived within the time limit of a transaction.
@@ -49,11 +50,12 @@ pub enum Failure {
 /// The kind of a failure. The kind decides how the store reacts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FailureKind {
-    /// Another transaction won a conflict. Retry at once.
+    /// The transaction conflicted with another transaction. Retry at once.
     Conflict,
     /// The database is unreachable, busy, overloaded or failing over. Retry a little later.
     Unreachable,
-    /// The same as [`FailureKind::Unreachable`], but the effect may have happened.
+    /// The same as [`FailureKind::Unreachable`], but COMMIT was sent, so the commit may have
+    /// happened.
     Unknown,
     /// A retry would fail again.
     Bad,

@@ -57,8 +57,9 @@ pub const CODES_MAX: u64 = 1_000_000;
 /// Each answer to a challenge deletes at most this many ended challenges. It also deletes at most
 /// this many expired counts of wrong answers.
 pub const DELETE_ROWS_MAX: i64 = 16;
-/// How long the rows of ended challenges are kept, in milliseconds. A caller whose clock is
-/// slightly behind may use an ended challenge. That caller must still find the challenge's row.
+/// How long the rows of ended challenges are kept, in milliseconds. A node whose clock is slightly
+/// behind may accept an answer to an ended challenge. The row shows this node that the challenge
+/// was answered before.
 pub const SPENT_KEPT_MS: i64 = 60_000;
 /// The number of orders that a check reads before each pause.
 pub const CHECK_ROWS_BETWEEN_PAUSES: usize = 1_000;
@@ -94,8 +95,8 @@ const _: () = assert!(
 
 /// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// The number of rows for commit checks. Nodes whose numbers are equal modulo this number share a
-/// row.
+/// The number of rows for commit checks. A commit check writes one small row to find out whether
+/// commits succeed. Nodes whose numbers are equal modulo this number share a row.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
 /// How long a node remembers the orders that it committed, to compare them after a failover.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
@@ -172,8 +173,9 @@ pub const DIGESTS_KEPT_MS: i64 = 2 * doorbuster_core::limits::DIGESTS_READ_WITHI
 /// The largest number of this node's commits that wait to be published. At the bound further
 /// commits wait.
 pub const PG_COMMITS_MAX: usize = 1_024;
-/// The longest permitted round trip of a time sample. A sample with a longer round trip is too
-/// imprecise, so it is discarded.
+/// A node reads the database's clock in samples. This is the longest permitted round trip of a
+/// sample. Except for the first sample, a sample with a longer round trip is discarded, because it
+/// is too imprecise.
 pub const PG_CLOCK_ROUND_TRIP_MAX: Duration = Duration::from_millis(250);
 /// The largest permitted difference between the database's time and the time that this node
 /// expects. If the difference is larger, the node raises an alarm.

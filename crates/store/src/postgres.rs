@@ -161,7 +161,8 @@ impl Postgres {
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
             // The messages of the queued commits come before this stop message. So the task
-            // publishes these commits before it ends. If sending fails, the task has already ended.
+            // publishes these commits before it ends. If the sending fails, the task has already
+            // ended.
             let _ = shared.commits.send(CommitMessage::Stop).await;
             let _ = publisher.await;
         }

@@ -8,7 +8,8 @@ use crate::sql::{Statement, dialects, locking, statement};
 
 pub(crate) const ITEM: Statement =
     locking!(concat!("SELECT ", item_columns!(), " FROM item WHERE id = $1"), "FOR NO KEY UPDATE");
-/// With a shared lock, other transactions can open grants, but a phase change of the sale waits.
+/// The lock on the sale is shared. So other transactions can open grants meanwhile, but a phase
+/// change of the sale waits.
 pub(crate) const ON_SALE: Statement = locking!(
     "SELECT s.phase IN ('scheduled', 'open') FROM item i JOIN sale s ON s.id = i.sale_id
      WHERE i.id = $1",
@@ -57,8 +58,8 @@ pub(crate) const ORDERS_OF_BUYER: Statement = statement(concat!(
     order_columns!(),
     " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2"
 ));
-/// Searches the buyer's orders. The `+` keeps the planners from using the index on the grant,
-/// because they would then read all orders of the grant.
+/// Searches the buyer's orders. The `+` keeps the planners from using the index on the grant. With
+/// that index, they would read all orders of the grant.
 pub(crate) const FIRST_UNPAID: Statement = statement(concat!(
     "SELECT ",
     order_columns!(),

@@ -26,8 +26,8 @@ pub(crate) const ITEMS: &str = "
     WHERE CAST($1 AS text) IS NULL OR i.sale_id = $1
     ORDER BY i.id";
 
-/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`]. There are two,
-/// because the whole sum may exceed the range of one column.
+/// Two columns: the sums of an amount's high and low parts, split at [`SUM_BASE`]. The whole sum
+/// may be too large for one column.
 macro_rules! sum_of {
     ($amount:literal) => {
         concat!(
@@ -42,7 +42,7 @@ macro_rules! sum_of {
 /// The base at which `sum_of` splits amounts.
 const SUM_BASE: i128 = 1_000_000_000;
 
-/// Joins the two columns of `sum_of`.
+/// Computes the whole sum from the two columns of `sum_of`.
 pub(crate) fn sum(above: i64, below: i64) -> i128 {
     i128::from(above) * SUM_BASE + i128::from(below)
 }
@@ -255,8 +255,8 @@ const DIFFERENCES: &[(DifferenceKind, &str)] = &[
     ),
 ];
 
-/// The stock at the start. The columns are item, initial total (NULL if unlimited) and time. `$1`
-/// is the sale, or NULL.
+/// The stock with which each item started. The columns are item, initial total (NULL if unlimited)
+/// and time. `$1` is the sale, or NULL.
 pub(crate) const OPENING_STOCKS: Statement = statement(
     "
     SELECT i.id, i.initial_total, s.created_at FROM item i JOIN sale s ON s.id = i.sale_id
@@ -302,7 +302,7 @@ macro_rules! moved {
 pub(crate) const TRANSITIONS: Statement =
     Statement { sqlite: moved!("seq"), postgres: moved!("position") };
 
-/// Returns the state of an order after an event of this type.
+/// Returns the state of an order after an event whose type is `word`.
 pub(crate) fn state_after(word: &str) -> Option<OrderState> {
     OrderState::ALL
         .iter()

@@ -67,7 +67,7 @@ struct Handle {
     reads: SyncSender<read::ReadJob>,
     /// A channel that disconnects when all readers have ended.
     readers_end: watch::Receiver<()>,
-    /// The copies of commits for a continuous backup, if there is one.
+    /// The copies of commits, if the store has a continuous backup.
     copy: Option<CommitBuffer>,
     /// A channel that disconnects when the writer has ended and the directory's lock is free.
     writer_ends: watch::Receiver<()>,

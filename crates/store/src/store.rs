@@ -232,12 +232,12 @@ impl Store {
 
 /// The store's method that checks all rows.
 impl Store {
-    /// Checks all rows in one snapshot, with its own SQL. It checks the rules of docs/protocol.md:
+    /// Checks all rows in one snapshot, with its own SQL. Checks these rules of docs/protocol.md:
     /// I1, I2 (with the active units of the orders), I4 (quotas against orders and limits), and I5
-    /// (payments against orders and refunds). It also checks that `settled <= granted`, that feeds
-    /// have no gaps, and that the counters `paid` and `ended` agree with the orders. It lists
-    /// payments that a provider or a buyer caused by mistake. It is fast enough to run every few
-    /// seconds.
+    /// (payments against orders and refunds). Also checks that no grant settled more units than it
+    /// has, that feeds have no gaps, and that the counters `paid` and `ended` agree with the
+    /// orders. Also lists payments that a provider or a buyer made by mistake. The check is fast
+    /// enough to run every few seconds.
     pub async fn check(&self) -> StoreResult<Check> {
         match self {
             Self::Sqlite(s) => s.check().await,

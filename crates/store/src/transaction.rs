@@ -13,9 +13,11 @@ use crate::sqlite::SqliteLedger;
 /// SQLite always has a known outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryUnknown {
-    /// Yes. A second run finds the effect of the first run and returns the same answer.
+    /// The transaction may run again. A second run finds the effect of the first run and returns
+    /// the same answer.
     Allowed,
-    /// No. The caller must read the result.
+    /// The transaction must not run again. The caller must read whether the transaction had its
+    /// effect.
     Never,
 }
 
@@ -131,8 +133,9 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    /// Prepares a change of sales or of their items' descriptions. Drops cached items, because they
-    /// have the old limits. In PostgreSQL the commit also tells other nodes of the change.
+    /// Prepares a change of sales or of their items' descriptions. In SQLite, drops the cached
+    /// items, because they have the old limits. In PostgreSQL the commit also tells other nodes of
+    /// the change.
     pub(crate) fn change_catalogue(&mut self) -> Done<()> {
         if let Self::Postgres(ledger) = self {
             ledger.catalogue = true;

@@ -68,7 +68,7 @@ impl AnswerKind {
         self.refusal_code().is_some()
     }
 
-    /// Returns the problem code of a refusal. `None`: the answer is not a refusal.
+    /// Returns the problem code of a refusal, or `None` if the answer is not a refusal.
     #[must_use]
     pub fn refusal_code(self) -> Option<Code> {
         Some(match self {

@@ -25,7 +25,7 @@ pub struct LogLevels(reload::Handle<Targets, Registry>);
 impl LogLevels {
     /// Logs at these levels from now on.
     pub fn change(&self, settings: &LogSettings) {
-        // Fails only if another logger was installed first, as in a test.
+        // This call fails only if another logger was installed first, as in a test.
         let _ = self.0.reload(filter(settings));
     }
 }

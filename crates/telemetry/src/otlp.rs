@@ -39,7 +39,7 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(15);
 /// How often log lines are sent.
 const LOGS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The environment variables and the URL path for one kind of data.
+/// The environment variables and the URL path for one kind of data: metrics or logs.
 struct Signal {
     endpoint: &'static str,
     headers: &'static str,
@@ -90,7 +90,7 @@ fn warn_of_invalid(variable: &'static str) {
 }
 
 impl Signal {
-    /// Returns where to send this kind of data, if the environment names a collector.
+    /// Returns the destination of this kind of data, if the environment names a collector.
     fn sink(&self) -> Option<Sink> {
         let mut headers = HeaderMap::new();
         let address = self.address()?;
@@ -149,7 +149,7 @@ fn nanos(at_ms: i64) -> String {
     format!("{at_ms}000000")
 }
 
-/// Where one kind of data is sent.
+/// The destination of one kind of data: metrics or logs.
 struct Sink {
     address: String,
     headers: HeaderMap,
@@ -158,7 +158,7 @@ struct Sink {
     is_failing: AtomicBool,
 }
 
-/// What the exporter sends.
+/// The functions from which the exporter gets its data, and its counter of failures.
 pub struct Source<'a> {
     /// Returns the time by the store's clock, in milliseconds since the Unix epoch.
     pub now_ms: &'a (dyn Fn() -> i64 + Sync),
@@ -234,8 +234,8 @@ impl Collector<'_> {
     }
 
     /// Sends one request. Does not repeat a failed request, because the next request has newer
-    /// data. Logs only the first failure in a row and the recovery, because these lines also go to
-    /// the same collector.
+    /// data. Logs only the first of several failures in a row, and the recovery, because log lines
+    /// also go to this collector.
     async fn send(&self, sink: &Sink, body: &Value) {
         let sent = self.try_send(sink, body).await;
         let was_failing = sink.is_failing.swap(sent.is_err(), Ordering::AcqRel);

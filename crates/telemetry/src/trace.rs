@@ -1,4 +1,5 @@
-//! Traces of purchases. A build without the feature `otel` has functions that do nothing.
+//! Traces of purchases. In a build without the feature `otel`, the functions of this module do
+//! nothing.
 
 #[cfg(not(feature = "otel"))]
 mod off;

@@ -19,8 +19,8 @@ struct Objects {
 
 type Shared = Arc<Mutex<Objects>>;
 
-/// A running service with one bucket. The service accepts every signature. It stops when this value
-/// is dropped.
+/// A running service with one bucket. The service does not check the signatures of requests. It
+/// stops when this value is dropped.
 #[derive(Debug)]
 pub struct BucketService {
     address: SocketAddr,

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
-/// The longest time that a server may take until it listens. The machine may be busy.
+/// The longest time that a server may take until it listens. The time is long, because the machine
+/// may be busy.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A script that starts the broker and, if there is one, a helper program that the broker needs.

@@ -115,8 +115,8 @@ impl NatsServer {
         self.make_stream_with_window(prefix, WINDOW).await;
     }
 
-    /// Creates a stream that drops a message if its id was already used within this time. The time
-    /// is at least 100 ms.
+    /// Creates a stream for a prefix of subjects. The stream drops a message if another message had
+    /// the same id within `window`, which is at least 100 ms.
     pub async fn make_stream_with_window(&self, prefix: &str, window: Duration) {
         let config = json!({"name": prefix, "subjects": [format!("{prefix}.>")], "storage": "file", "retention": "limits",
             "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0, "num_replicas": 1,

@@ -52,8 +52,8 @@ impl Cluster {
         Self::create(settings, None)
     }
 
-    /// Starts a streaming standby of this server. The standby connects to the primary under this
-    /// name.
+    /// Starts a streaming standby of this server. The standby connects to this server under the
+    /// name `name`.
     pub fn start_standby(&self, name: &str) -> Self {
         let name = format!("cluster_name={name}");
         Self::create(&["-c", &name], Some(self))
@@ -132,7 +132,7 @@ impl Cluster {
         }
     }
 
-    /// Lets only the server's user read a file.
+    /// Makes a file readable only for the system user that runs the server.
     pub fn chown_to_server(&self, file: &Path) {
         let owner = std::fs::metadata(&self.dir).expect("the directory exists").uid();
         chown(file, Some(owner), None).expect("root may change the owner");

@@ -138,7 +138,8 @@ impl Rabbit {
         (connection, channel)
     }
 
-    /// Creates a durable queue of an exchange for some event types.
+    /// Creates a durable queue. The queue gets the exchange's messages that match the routing
+    /// pattern `types`, for example `order.*`.
     pub async fn queue(&self, exchange: &str, types: &str) -> Queue {
         let (connection, channel) = self.connect().await;
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };

@@ -26,8 +26,8 @@ pub fn program(name: &str) -> PathBuf {
 pub fn not_checked(what: &str) {
     assert!(!std::env::var(REQUIRE).is_ok_and(|value| value == "1"), "not checked: {what}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    // This does not use a print macro, because the output of the macros is hidden. A failed write
-    // does not fail the test.
+    // A print macro cannot be used here, because the output of such macros is hidden. A failed
+    // write does not fail the test.
     let _ = std::io::stderr().write_all(format!("\nnot checked by {test}: {what}\n").as_bytes());
 }
 

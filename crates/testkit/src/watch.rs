@@ -2,9 +2,9 @@
 //! whole machine paused.
 //!
 //! On a shared machine, a test or its disk can stop for seconds. A thread measures such pauses: the
-//! thread wakes up at a fixed interval and sometimes syncs a byte. A late wake-up or a slow sync is
-//! a pause. A [`Stopwatch`] subtracts these pauses. A delay that affects only the server is
-//! counted.
+//! thread wakes up at a fixed interval, and sometimes syncs a byte to the disk. A late wake-up or a
+//! slow sync counts as a pause. A [`Stopwatch`] subtracts these pauses. It does not subtract a
+//! delay that affects only the server.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -45,7 +45,7 @@ fn look() {
     let path =
         std::env::temp_dir().join(format!("doorbuster-watch-{:016x}", rand::random::<u64>()));
     let mut file = File::create_new(&path).expect("a fresh name in the temporary directory");
-    // The file stays open and is used without its name.
+    // The open file works without its name. So nothing needs to be removed when the program ends.
     std::fs::remove_file(&path).expect("the file exists");
     for checks in 0_u32.. {
         std::thread::sleep(CHECK_INTERVAL);

@@ -1,5 +1,5 @@
-//! Names of buyers, and the keys of their requests. There are two types for a name and two types
-//! for a key. One type borrows the text of a request, and the other type owns its text.
+//! Names of buyers, and the keys of their requests. [`BuyerId`] and [`RequestKey`] own their text.
+//! For a request, [`BuyerName`] and [`PresentedKey`] contain such a text without an allocation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl RequestKey {
     }
 }
 
-/// The request key in a request, as a borrowed text. It needs no allocation.
+/// A request key, borrowed from the text of a request, so that no allocation is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PresentedKey<'a>(&'a str);
 
@@ -98,7 +98,7 @@ impl From<PresentedKey<'_>> for RequestKey {
     }
 }
 
-/// The buyer's name in a request, as a borrowed text. It needs no allocation.
+/// A buyer's name in a request. The text is in an array, so that no allocation is needed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BuyerName {
     bytes: [u8; NAME_BYTES_MAX],
@@ -108,13 +108,14 @@ pub struct BuyerName {
 const _: () = assert!(NAME_BYTES_MAX <= u8::MAX as usize);
 
 impl BuyerName {
-    /// Returns the name `text`, if it is valid. The names of erased buyers are not valid.
+    /// Returns the name `text`, or `None` if the text is not a valid name. No buyer may use the
+    /// name of an erased buyer, so such a name gives `None` too.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         (is_name(text) && !text.starts_with(BuyerId::ERASED)).then(|| Self::copy(text))
     }
 
-    /// Copies a text that is a name.
+    /// Copies `text`, which must be a valid name.
     fn copy(text: &str) -> Self {
         let mut bytes = [0; NAME_BYTES_MAX];
         bytes[..text.len()].copy_from_slice(text.as_bytes());

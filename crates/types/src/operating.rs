@@ -13,7 +13,7 @@ words! {
 }
 
 words! {
-    /// The kind of a block: what an operator's block refuses.
+    /// The kind of a block: whose requests the block refuses.
     BlockKind {
         /// A buyer.
         Buyer = "buyer",
@@ -23,7 +23,7 @@ words! {
 }
 
 words! {
-    /// The kind of an endpoint.
+    /// The kind of an endpoint that receives events.
     EndpointKind {
         /// A receiver of signed messages over HTTP.
         Webhook = "webhook",

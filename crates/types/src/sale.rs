@@ -3,7 +3,7 @@
 words! {
     /// A sale's phase. Buyers never see a draft.
     Phase {
-        /// In preparation. Buyers cannot see the sale.
+        /// The sale is in preparation, and buyers cannot see the sale.
         Draft = "draft",
         /// The sale is announced, and opens by itself at its start.
         Scheduled = "scheduled",
@@ -25,8 +25,8 @@ impl Phase {
 }
 
 words! {
-    /// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late
-    /// payment can make an ended order paid again.
+    /// An order's state: `reserved → paid | cancelled | expired`, `paid → refunded`. A late payment
+    /// can change `cancelled` or `expired` to `paid`.
     OrderState {
         /// The units are held for the buyer until `pay_by`.
         Reserved = "reserved",
@@ -97,8 +97,8 @@ words! {
     /// One of a slot's two counters.
     #[derive(Default)]
     Counter {
-        /// The first counter. It is active after `init`. Without sub-domains, the slot uses only
-        /// this counter.
+        /// The first counter, which is active when a slot gets a grant. Without sub-domains, the
+        /// slot uses only this counter.
         #[default]
         A = "a",
         /// The second counter.
@@ -130,8 +130,8 @@ words! {
     /// How the partition of a request is chosen.
     #[derive(Default)]
     PartitionChoice {
-        /// The buyer decides the partition. All requests of one buyer go to one slot, so this slot
-        /// enforces the whole limit and finds every repeated request.
+        /// The hash of the buyer's id decides the partition. All requests of one buyer go to one
+        /// slot. So this slot enforces the buyer's whole limit, and finds every repeated request.
         #[default]
         Buyer = "buyer",
         /// A random number decides the partition.
@@ -144,11 +144,11 @@ words! {
 words! {
     /// What a sale can require of its buyers.
     Requirement {
-        /// Only members may buy.
+        /// The buyer must be a member.
         Member = "member",
-        /// The buyer's level is too low.
+        /// The buyer must have a minimum level.
         Level = "level",
-        /// An access code is required.
+        /// The buyer must have an access code.
         AccessCode = "access_code",
     }
 }

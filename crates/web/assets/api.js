@@ -121,7 +121,8 @@ export const askForPass = (token, sale, wish) =>
 /** Requests a challenge of `kind`. Without `kind`, the sale decides the kind. */
 export const askForChallenge = (token, sale, kind) =>
   call('POST', `/v1/sales/${seg(sale)}/challenges`, { token, body: kind ? { kind } : {} });
-/** Takes or reads the position in the waiting room of the sale or of an item. */
+/** The requests for the buyer's position in the waiting room of the sale or of an item: to take it,
+   to read it, and to leave the room. */
 const roomPath = (sale, item) =>
   `/v1/sales/${seg(sale)}/waiting-room` + (item ? '?item=' + seg(item) : '');
 export const enterRoom = (token, sale, item) =>

@@ -24,7 +24,8 @@
   root.lang = lang === 'zh' ? 'zh-Hans' : 'en';
   root.classList.add('js');
   /* The server's HTML has the texts and the picture of the first item. If the address names no
-     item, the page will show the first item, so they are visible before the page is ready. */
+     item, the page will show the first item. So the texts and the picture are visible before the
+     page is ready. */
   if (!/[#&]item=/.test(location.hash)) root.classList.add('early');
 
   /* Sends the page's first request before the page's own script has loaded. api.js takes the

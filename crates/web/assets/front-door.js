@@ -85,7 +85,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       t = now();
     const wait = at > t ? at - t : jitter(0, (opens - t) * 0.6);
     if (wait < 3_600_000)
-      fetching = setTimeout(ahead_of_time, wait); /* a later status plans longer waits again */
+      fetching = setTimeout(ahead_of_time, wait); /* a later status sets a longer wait */
   }
   async function ahead_of_time() {
     const again_in = secs => {
@@ -117,8 +117,9 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
       ? null
       : fetchPass(m, item);
   }
-  /** Handles a press of the button if the buyer state (see sale-state.js) belongs
-     to the front door: the check, the code or the waiting room. Returns whether it does. */
+  /** Handles a press of the button if the buyer state (see sale-state.js) belongs to the front
+     door: the check, the code or the waiting room. Returns whether the buyer state belongs to the
+     front door. */
   function press(buyerState) {
     if (buyerState === 'check') check();
     else if (buyerState === 'code') askForCode();

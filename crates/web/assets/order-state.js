@@ -38,7 +38,7 @@ const paidLate = m =>
     (entry, i, all) => entry.event === 'order.paid' && endings.includes(all[i - 1]?.event),
   );
 
-/** Returns the name of the state. The keys of its texts contain this name. */
+/** Returns the name of the order page's state. The keys of this state's texts contain the name. */
 export function stateOf(m) {
   if (!m.order) return m.trouble ?? 'loading';
   const { state, pay_by } = m.order;

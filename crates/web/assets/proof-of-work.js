@@ -10,7 +10,7 @@ const AT_ONCE = 8; /* the number of keys that PBKDF2 derives at the same time, o
 const K = new Uint32Array(64),
   START = new Uint32Array(8);
 {
-  /* The constants of SHA-256: the fractions of the square roots and cube roots of the first
+  /* The constants of SHA-256: the fractional parts of the square roots and cube roots of the first
      primes. */
   const part = x => Math.floor((x - Math.floor(x)) * 2 ** 32);
   for (let n = 2, found = 0; found < 64; n += 1) {

@@ -44,7 +44,7 @@ export const model = {
   waitlistBusyItem: null /* the item whose waitlist is being joined or left */,
   wish: null /* the item whose waitlist is joined once the front door's requirements are met */,
   waitlistError: null /* { item, name }: why joining or leaving the waitlist failed */,
-  spread: Math.random() /* random: the moment within a period at which this visitor acts */,
+  spread: Math.random() /* 0 to 1: chooses this visitor's moment within a period of time */,
   /* item id → { limit, used, orders }: this buyer's units. `limit` and `used` come from the orders
      or from a refusal. `orders` has the units of each known order, and 0 for an ended order. */
   share: {},

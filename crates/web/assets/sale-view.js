@@ -38,7 +38,7 @@ const LONG_DIGITS = 12;
 const widthOf = words => words.replace(/[\u2e80-\uffef]/g, '??').length;
 const buy = $('#buy'),
   go = $('#go');
-const steps = ['check', 'code', 'waiting']; /* the state after these is announced at once */
+const steps = ['check', 'code', 'waiting']; /* after one of these, `live` is announced at once */
 const WAITLIST_HOLD_SECS = 300; /* the longest time to pay for a unit that came back */
 let shown = '',
   before = '';

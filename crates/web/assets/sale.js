@@ -226,8 +226,8 @@ function closeStream() {
 
 /* ----- the press ----- */
 
-/* Waits. If an event about this press arrived before the answer that named the id of the order,
-   skips the wait once. */
+/* Waits. An event about this press can arrive before the answer that names the order's id. In this
+   case, skips the wait once. */
 function rest(ms) {
   const known = heard && heard === m.press.id;
   heard = null;

@@ -1,5 +1,6 @@
-/* Identifies the buyer. This tab keeps the shop's token. For other tabs, a cookie that scripts
-   cannot read also keeps it. In a demonstration, this browser keeps a guest's token. */
+/* Identifies the buyer. This tab keeps the shop's token. For the other tabs, a cookie also keeps
+   the token, and scripts cannot read this cookie. In a demonstration, this browser keeps a guest's
+   token. */
 import { site } from '/assets/texts.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
 import { browser, tab } from '/assets/store.js';
@@ -58,7 +59,7 @@ export function forget(bad) {
     try {
       sessionStorage.removeItem('doorbuster.token');
     } catch {
-      /* The tab has no such value. */
+      /* The browser refuses storage, so there is no value to remove. */
     }
   }
   if (bad === browser.get('guest')) browser.drop('guest');

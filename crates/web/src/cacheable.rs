@@ -25,7 +25,8 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
 }
 
 /// Sets `no-store` on two kinds of answers. A `404` may soon be wrong, because someone may create
-/// the name at any time. The answer to a request with a token or a key is for one caller only.
+/// the missing object at any time. The answer to a request with a token or a key is for one caller
+/// only.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     let is_private =
         request_headers.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
@@ -34,8 +35,8 @@ pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
     }
 }
 
-/// Returns whether a path has no unnecessary percent-encoding. Browsers encode a colon as `%3A`,
-/// and names may contain colons.
+/// Returns whether a path has no percent-encoding except `%3A`. Names may contain colons, and
+/// browsers encode a colon as `%3A`. No other character of a name needs an encoding.
 fn is_plain(path: &str) -> bool {
     path.split('%').skip(1).all(|rest| rest.starts_with("3A"))
 }

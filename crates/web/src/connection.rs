@@ -62,8 +62,8 @@ impl StreamDeadline {
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
         match &mut *self.lock() {
             Some(overdue) => overdue.as_mut().poll(context),
-            // No waker is needed, because the future is set only while the connection is polled,
-            // and this method runs after that in the same poll.
+            // The future is set only during a poll of the connection, and the same poll calls this
+            // method afterwards. So the method registers no waker.
             None => Poll::Pending,
         }
     }

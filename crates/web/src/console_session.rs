@@ -33,7 +33,7 @@ const SESSION_COOKIE: &str = "doorbuster_session";
 const CONSOLE_HEADER: &str = "x-doorbuster-console";
 /// How long a session lasts.
 const SESSION_SECS: i64 = 8 * 3_600;
-/// The session does not exist or has expired.
+/// The error for a session that does not exist or has expired.
 const ENDED: AuthenticationError = AuthenticationError::Bad("the session has ended; sign in again");
 /// The number of random bytes in the cookie.
 const COOKIE_BYTES: usize = 32;

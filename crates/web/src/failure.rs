@@ -18,7 +18,6 @@ const LINES_PER_SECOND_MAX: u64 = 50;
 /// Why a request failed. The answer's extensions carry this value to the code that logs it.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureCause {
-    /// The reason.
     text: Arc<str>,
     /// The system whose outage made the request fail. `None` if there was another cause.
     away: Option<UnavailableSystem>,

@@ -24,7 +24,7 @@ pub(super) struct DoorState {
 }
 
 impl DoorState {
-    /// Returns the answer alone.
+    /// Returns the front door's answer, without the caller's status.
     pub(super) fn answer(&self) -> DoorAnswer {
         match (self.refusal, &self.pending) {
             (Some(refusal), _) => DoorAnswer::Refused(refusal),

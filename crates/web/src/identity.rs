@@ -47,9 +47,9 @@ pub(crate) struct OperatorIdentity(pub OperatorRequest);
 /// The operator of a request, and the other values that the log of actions records.
 #[derive(Clone, Debug)]
 pub(crate) struct OperatorRequest {
-    /// The key's id.
+    /// The id of the operator's key, or of the person who signed in.
     pub id: Arc<str>,
-    /// What the key allows.
+    /// What the operator may do.
     pub role: Role,
     /// The address of the client.
     pub address: String,

@@ -29,20 +29,20 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum number of bytes of an oversized body that the server reads and drops. It reads them,
 /// because most clients read the answer only after they have sent their body.
 pub(crate) const DRAIN_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long the server reads and drops an oversized body.
+/// The server stops reading an oversized body after this time.
 pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// If a peer reads nothing for this long during a write, the server closes the connection.
 pub(crate) const WRITE_STALL: Duration = Duration::from_secs(30);
 /// The number of bytes of an answer that the kernel buffers for a client that does not read. This
-/// bounds the memory of slow readers.
+/// limit bounds the memory that slow clients use.
 pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long running requests may take after a stop signal. After this time, their connections
 /// close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Shortest time between two renderings of a status that requests cause. Events cause further
-/// renderings.
+/// Requests for a status cause at most one rendering of this status in this time. Events cause
+/// further renderings.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// While one request renders a status, other requests get the previous status. If the previous
@@ -89,7 +89,8 @@ pub(crate) const IDLE_RESTART_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) const CLOSE_READ_BYTES: usize = 256;
 /// How long a new stream waits for its buyer's positions in waiting rooms.
 pub(crate) const POSITIONS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a dropped reader may take to read its close frame.
+/// How long a client may take to read its close frame. After this time, the server drops the
+/// connection.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest life of an event stream, even if its token is valid for longer. After this time, the
 /// client must connect again.

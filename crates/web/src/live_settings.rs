@@ -23,7 +23,7 @@ pub(crate) struct LiveSettings {
     pub(crate) event_streams_max: usize,
     /// The maximum number of connections at once.
     pub(crate) connections_max: usize,
-    /// How long a connection may be idle, and how long a request head may take.
+    /// How long a connection may be idle, and how long the head of a request may take to arrive.
     pub(crate) idle: Duration,
     /// How long the server continues to accept requests after a stop signal.
     pub(crate) stop_notice: Duration,

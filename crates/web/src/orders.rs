@@ -180,8 +180,8 @@ pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> Ha
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
 
-/// Returns the answer to a change of an order. `only` is the message for an order that cannot be
-/// changed.
+/// Returns the answer to a change of an order. `only` is the problem's `detail` if the order's
+/// state does not allow the change.
 pub(crate) fn changed_reply(
     app: &App,
     changed: ChangeOutcome,

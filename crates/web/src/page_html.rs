@@ -241,7 +241,7 @@ fn body(sale: &Sale, state: Option<ShownState>, shop: Shop<'_>) -> String {
     out
 }
 
-/// Returns the facts about an item as a table.
+/// Returns the facts about an item as an HTML table.
 fn facts(item: &Item) -> String {
     if item.facts.is_empty() {
         return String::new();

@@ -45,7 +45,7 @@ pub(crate) enum PurchaseStep<C = RestOfPurchase> {
     PurchaseReply(PurchaseReply),
     /// The purchase goes to a slot.
     Continues(C),
-    /// The node must look up a fact before it can continue. This is rare.
+    /// The node must look up a fact before the purchase can continue. This is rare.
     NeedsFact(MissingFact),
 }
 
@@ -290,8 +290,8 @@ async fn finish_purchase(app: &App, mut in_progress: StartedPurchase) -> Purchas
 }
 
 /// Waits for shares of the limits. If a limit refuses the purchase, stores the limit's refusal in
-/// `in_progress` and returns `None`. Otherwise checks the memory again, because the stock may have
-/// changed during the wait, and returns the refusal of this check, if any.
+/// `in_progress` and returns `None`. Otherwise checks the node's memory again, because the stock
+/// may have changed during the wait. Returns the refusal of this second check, if there is one.
 async fn finish_limits(
     app: &App,
     pending: PendingLimit,

@@ -27,7 +27,7 @@ pub(crate) enum PurchaseHeader {
 }
 
 impl PurchaseHeader {
-    /// The number of these headers.
+    /// The number of headers that a purchase uses.
     pub(crate) const COUNT: usize = Self::XForwardedFor as usize + 1;
 
     /// Returns the header's name.

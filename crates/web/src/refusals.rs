@@ -19,11 +19,11 @@ use super::limits::RETRY_SECS;
 use super::purchase_reply::SaleRateLimit;
 use super::reply::{Reply, problem, rendered};
 
-/// The detail of `pass_invalid`.
+/// The `detail` of the problem `pass_invalid`.
 const PASS_INVALID: &str =
     "the Purchase-Pass is not valid for this buyer, sale and item, or was not issued here";
 
-/// The detail for a blocked caller.
+/// The `detail` of the problem that a blocked caller gets.
 pub(crate) const BLOCKED: &str = "the shop has blocked this buyer or this address";
 
 /// A rendered refusal: its head and its body.

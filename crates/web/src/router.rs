@@ -64,7 +64,7 @@ fn method_filter(method: Method) -> MethodFilter {
 #[derive(Clone, Copy)]
 struct GuardedEndpoint {
     endpoint: &'static Endpoint,
-    /// Whether the handler checks the caller itself.
+    /// Whether the handler itself checks the caller, so that the guard does not check the caller.
     checks_caller: bool,
     /// The index of the endpoint in metrics.
     index: RouteIndex,

@@ -19,7 +19,8 @@ use super::{
 pub(super) struct Route {
     /// Creates the route, for the method of the endpoint.
     pub(super) serve: Box<dyn FnOnce(MethodFilter) -> MethodRouter<Arc<App>>>,
-    /// Whether the handler checks the caller itself.
+    /// Whether the handler itself checks the caller, so that the router's guard does not check the
+    /// caller.
     pub(super) checks_caller: bool,
 }
 

@@ -37,13 +37,14 @@ pub(crate) const MINUTE_MS: i64 = 60_000;
 /// store did not answer, so the leader adds up more than the last minute. With one sale, the row of
 /// a second is at most 17 minutes late, because the number of waiting points is limited.
 const MINUTES_SUMMED: i64 = 20;
-/// A new leader adds up the minutes of this time before now: one day. There may have been no leader
-/// for a long time, and the store keeps the rows of seconds for a day.
+/// A new leader adds up the minutes of the last day, because there may have been no leader for a
+/// long time. The store keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// The longest period that the leader reads in one query.
+/// The longest period that the leader reads in one query. Minutes that began longer ago than this
+/// count as old in [`App::sum_minutes`].
 const READ_AT_ONCE_MS: i64 = 3_600_000;
-/// If a second is earlier than the last recorded second by more than this, the clock must have been
-/// set back.
+/// If the present second is more than this many milliseconds before the last recorded second, the
+/// clock must have been set back.
 const STEP_BACK_MS: i64 = 10_000;
 
 impl App {
@@ -66,7 +67,7 @@ impl App {
         self.record_seconds(self.node.now().plus(1_000)).await;
     }
 
-    /// Adds the second before `now` to the store, for every sale.
+    /// Records the numbers of every sale in the second before `now`.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
         // Exactly one node must count each queue. If nodes share the slots, the leader counts all
@@ -97,15 +98,16 @@ impl App {
         self.series.sales.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Compares a sale's numbers with the last recorded second. Adds a point if they changed, or if
-    /// a point is due because visitors or tickets wait.
+    /// Compares a sale's numbers with the last recorded second. Adds a point if the numbers
+    /// changed, or if a point is due because visitors or tickets wait.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
         let view = self.views.sale_view(&self.node, sale);
         let sample = sale.runtime.rate_sample(view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
-            // The requests of a scheduled sale from before the recording began are not recorded.
+            // If requests to a scheduled sale came before the recording began, they are not
+            // recorded.
             last: match sale.row.phase {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
@@ -191,8 +193,9 @@ impl App {
         Ok(())
     }
 
-    /// Adds up these minutes from the seconds of all nodes. If an old minute was already added up,
-    /// its row is not changed, because the store may have deleted some of that minute's seconds.
+    /// Adds up the minutes from `from` to `to` from the seconds of all nodes. If the row of an old
+    /// minute exists, it is not changed, because the store may have deleted some of that minute's
+    /// seconds.
     async fn sum_minutes(
         &self,
         now: Millis,

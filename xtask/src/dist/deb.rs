@@ -10,15 +10,16 @@ use anyhow::{Context, Result};
 use super::stage::{COMPLETIONS, install};
 use super::{Release, run_command};
 
-/// The files in which the shells of [`COMPLETIONS`] look for completions, in the same sequence.
+/// For each shell of [`COMPLETIONS`], in the same sequence: the file in which the shell looks for
+/// completions.
 const COMPLETION_FILES: [&str; 3] = [
     "usr/share/bash-completion/completions/doorbuster",
     "usr/share/zsh/vendor-completions/_doorbuster",
     "usr/share/fish/vendor_completions.d/doorbuster.fish",
 ];
-/// The file with the settings. An upgrade of the package does not replace it.
+/// The settings file. An upgrade of the package does not replace this file.
 const SETTINGS: &str = "etc/doorbuster/doorbuster.toml";
-/// Scripts of the package.
+/// The scripts that dpkg runs when it installs or removes the package.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
 /// Builds the package from the files of a release in `tree`. Returns the path of the package.

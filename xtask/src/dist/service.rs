@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::{output_of, run_command};
 
-/// The package, and its unit.
+/// The name of the package and of its systemd unit.
 const NAME: &str = "doorbuster";
 
 /// Installs the package, starts and reloads the unit, stops it, and purges the package. The unit

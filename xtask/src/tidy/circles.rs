@@ -177,7 +177,8 @@ fn expand(tree: &str) -> Vec<Names> {
         .collect()
 }
 
-/// Returns a path from the root of the crate. `None` means that it is a path of another crate.
+/// Returns a path from the root of the crate, or `None` for an empty path. If the path does not
+/// start with `crate`, `self` or `super`, it is relative to `module`.
 fn absolute(module: &str, path: Names) -> Option<Names> {
     let mut base: Names = module.split("::").filter(|n| !n.is_empty()).map(str::to_owned).collect();
     let mut path: Names = path.into_iter().filter(|name| !name.is_empty()).collect();

@@ -31,7 +31,8 @@ enum Mode {
     Text(Option<usize>),
 }
 
-/// Splits `source` into spans. This repository has no block comments, so they count as code.
+/// Splits `source` into spans. The scanner does not know block comments, because this repository
+/// has none in Rust. A block comment counts as code.
 #[must_use]
 pub fn spans(source: &str) -> Vec<Span<'_>> {
     let mut found = Vec::new();
@@ -63,8 +64,8 @@ fn scan_line<'a>(line: &'a str, number: usize, mut mode: Mode, found: &mut Vec<S
     mode
 }
 
-/// Scans code up to a comment, a literal or the end of the line. Returns the length of the code,
-/// how many bytes to skip after it, and the next mode.
+/// Scans code up to a comment, a literal or the end of the line. Returns the kind and the length of
+/// the code, how many bytes to skip after the code, and the next mode.
 fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     let bytes = rest.as_bytes();
     for at in 0..bytes.len() {
@@ -85,8 +86,8 @@ fn scan_code(rest: &str) -> (Kind, usize, usize, Mode) {
     (Kind::Code, rest.len(), 0, Mode::Code)
 }
 
-/// Scans the inside of a literal up to its end or the end of the line. Returns the length of this
-/// text, how many bytes to skip after it, and the next mode.
+/// Scans the inside of a literal up to its end or the end of the line. Returns the kind and the
+/// length of this text, how many bytes to skip after the text, and the next mode.
 fn scan_text(rest: &str, hashes: Option<usize>) -> (Kind, usize, usize, Mode) {
     let end = format!("\"{}", "#".repeat(hashes.unwrap_or(0)));
     let mut at = 0;

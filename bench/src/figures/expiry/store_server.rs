@@ -151,7 +151,7 @@ impl StoreServer {
             HoldExpiry::AtOnce => from.to_string(),
             HoldExpiry::AsSold => format!("reserved_at - {first} + {from}"),
         };
-        // Both statements change only the orders of the held items.
+        // The `INSERT` and the `UPDATE` change only the orders of the held items.
         self.sql(&format!(
             "INSERT INTO event (type, grant_id, n, at, actor, pay_by)
              SELECT 'order.extended', grant_id, n, {now}, 'operator:bench', {pay_by} FROM orders WHERE item_id IN {HELD_ITEMS}"

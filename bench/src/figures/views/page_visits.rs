@@ -54,7 +54,7 @@ pub struct PageVisits {
     sale: String,
     /// The requests that load a page, in order. The last request reads the status.
     load: Vec<Vec<u8>>,
-    /// Index of the next request.
+    /// The index in `load` of the next request.
     at: usize,
     left: u32,
     opens: Instant,
@@ -94,7 +94,7 @@ impl PageVisits {
         self.opens = at;
     }
 
-    /// Returns the number of requests that load the pages of all views.
+    /// Returns the number of requests that load the pages of all views that have not started.
     #[must_use]
     pub fn loads(&self) -> u64 {
         self.load.len() as u64 * u64::from(self.left)

@@ -16,7 +16,7 @@ pub struct Finding {
     /// The item that violates the invariant; `null` if the invariant is not about one item.
     #[schema(required = true)]
     pub item: Option<String>,
-    /// A description of the violation, with the numbers that do not fit.
+    /// A description of the violation, with the numbers that contradict each other.
     pub detail: String,
 }
 

@@ -388,7 +388,7 @@ pub struct ShownSetting {
     "settings": [{"path": "waiting_room.per_sec", "value": "2000", "origin": "default"}]
 })))]
 pub struct SettingList {
-    /// The node.
+    /// The number of the node that handled the request.
     pub node: String,
     /// Every setting, in the order of the default settings file.
     pub settings: Vec<ShownSetting>,

@@ -36,7 +36,8 @@ impl NewErasure {
     }
 }
 
-/// Returns the reason in words. `is_one` says whether the text is about one row or several rows.
+/// Returns the reason why rows cannot be erased yet, in words. `is_one` says whether the text is
+/// about one row or several rows.
 #[must_use]
 pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
     match (reason, is_one) {
@@ -55,11 +56,11 @@ pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
 pub struct HeldBack {
     /// The sale.
     pub sale: String,
-    /// The reason.
+    /// Why the rows cannot be erased yet.
     pub reason: RetainReason,
-    /// Number of orders.
+    /// The number of orders that cannot be erased yet.
     pub orders: u64,
-    /// Number of other rows.
+    /// The number of other rows that cannot be erased yet.
     pub other: u64,
 }
 
@@ -89,8 +90,8 @@ pub struct Erasure {
 }
 
 impl Erasure {
-    /// Whether every row could be erased. A block does not count, because an operator decides when
-    /// the block ends.
+    /// Whether every row could be erased. The result ignores a block that names the buyer, because
+    /// an operator decides when the block ends.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.held_back.is_empty()

@@ -68,16 +68,16 @@ pub struct MoneySums {
     /// The amount that providers captured.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub captured: i128,
-    /// The part that pays for paid orders.
+    /// The part of `captured` that pays for paid orders.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub standing: i128,
-    /// The part that was refunded.
+    /// The part of `captured` that was refunded.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub refunded: i128,
-    /// The part whose refund is pending.
+    /// The part of `captured` whose refund is pending.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub pending: i128,
-    /// The part that the provider permanently refused to refund.
+    /// The part of `captured` that the provider permanently refused to refund.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub failed: i128,
 }
@@ -107,7 +107,8 @@ pub struct ReconciledItem {
     pub ended: u64,
     /// Price of a unit.
     pub price: Money,
-    /// The total price of the paid units. `standing` must be equal to this amount.
+    /// The total price of the paid units. The sum `standing` in `money` must be equal to this
+    /// amount.
     pub due: Money,
     /// The money for the item's orders, by currency.
     pub money: Vec<MoneySums>,

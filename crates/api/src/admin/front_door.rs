@@ -48,7 +48,7 @@ pub struct FrontDoor {
 pub struct PowEffort(pub u32);
 
 impl PowEffort {
-    /// The effort of a sale that sets no effort.
+    /// The effort that applies if the front door of a sale sets no effort.
     pub const DEFAULT: Self = Self(POW_EFFORT_DEFAULT);
 }
 
@@ -92,7 +92,8 @@ pub enum LimitSetting {
 /// minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
-    /// The largest number of requests in a burst, without a pause between them.
+    /// The largest number of requests that may arrive in a burst, without a pause between the
+    /// requests.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub burst: u32,
     /// Requests that become available again each minute.
@@ -101,8 +102,8 @@ pub struct Limit {
 }
 
 impl FrontDoor {
-    /// A front door that refuses every purchase. The server uses it if this version cannot read the
-    /// stored front door.
+    /// A front door that refuses every purchase. It applies to a sale whose stored front door this
+    /// version cannot read.
     pub const CLOSED_DOOR: Self = Self {
         pass: RequirementMode::Required,
         challenge: ChallengeKind::Off,

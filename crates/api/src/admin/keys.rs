@@ -14,7 +14,7 @@ pub use doorbuster_types::Role;
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"name": "night shift", "role": "operator"})))]
 pub struct NewKey {
-    /// The owner or the purpose.
+    /// The owner or the purpose of the key.
     #[schema(schema_with = crate::admin::schema::title)]
     pub name: String,
     /// The key's role.
@@ -46,7 +46,7 @@ pub struct CreatedKey {
     pub id: String,
     /// The secret key. The server does not store it.
     pub key: String,
-    /// The owner or the purpose.
+    /// The owner or the purpose of the key.
     pub name: String,
     /// The key's role.
     pub role: Role,
@@ -59,7 +59,7 @@ pub struct CreatedKey {
 pub struct Key {
     /// The key's id.
     pub id: String,
-    /// The owner or the purpose.
+    /// The owner or the purpose of the key.
     pub name: String,
     /// The key's role.
     pub role: Role,

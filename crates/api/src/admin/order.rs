@@ -30,8 +30,8 @@ pub struct OrderDetail {
 }
 
 /// The object that an order's id refers to, as operators see it. `state` says which kind of object
-/// it is. Only the node that queued a request can find the request here, because other nodes need
-/// the buyer's id to verify the request's id.
+/// it is. An operator finds a queued request only at the node that queued it. Other nodes could
+/// verify the request's id only with the buyer's id, which the operator does not send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum AnyOrderDetail {
@@ -39,7 +39,7 @@ pub enum AnyOrderDetail {
     Order(OrderDetail),
     /// A queued request without a verdict.
     Queued(QueuedOrder),
-    /// A refused request or entry.
+    /// A refused request, or a waitlist entry that ended without an order.
     Refused(RefusedOrder),
     /// A waitlist entry.
     Waiting(WaitingOrder),

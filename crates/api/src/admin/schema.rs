@@ -30,7 +30,7 @@ pub(crate) fn title() -> Schema {
     line(Type::String.into()).into()
 }
 
-/// A title on the page: one line, or one for each language.
+/// A title on the page: one line, or one line for each language.
 pub(crate) fn page_title() -> Schema {
     in_languages(line(Type::String.into()), line(Type::String.into()))
 }
@@ -49,7 +49,7 @@ fn line(kind: SchemaType) -> ObjectBuilder {
         .description(Some("One line of text, not blank."))
 }
 
-/// A text of several lines, possibly empty, or one for each language.
+/// A text of several lines, or one such text for each language. A text may be empty.
 pub(crate) fn page_description() -> Schema {
     in_languages(text(Type::String.into()), text(Type::String.into()))
 }

@@ -82,8 +82,8 @@ fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Part
 }
 
 /// How an item's stock is spread over its slots. If `initial`, `threshold` and `refill` are absent
-/// or 0, all units go to the slots at once. In shape `postgres` they go to the slots in small
-/// portions.
+/// or 0, the shape decides how the slots get their units. In shape `postgres`, each slot gets its
+/// units in small portions. In the other shapes, the slots get all units at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"partitions": 8, "choose": "buyer", "initial": 400, "threshold": 50, "refill": 100})))]
@@ -97,7 +97,8 @@ pub struct Spread {
     /// The number of units that each slot gets when the slots are opened.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub initial: u64,
-    /// The server refills a counter that has fewer units than this number.
+    /// Each slot has two counters. The server refills a counter that has fewer units than this
+    /// number.
     #[schema(required = false, minimum = 0, maximum = 1_000_000_000)]
     pub threshold: u64,
     /// Units of one refill.

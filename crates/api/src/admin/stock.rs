@@ -14,7 +14,7 @@ pub use doorbuster_types::Counter;
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"units": 50, "reason": "recount"}), json!({"units": -20, "reason": "damaged"})))]
 pub struct Adjustment {
-    /// The units to add. A negative number removes units. 0 is invalid.
+    /// The number of units to add. A negative number removes units. 0 is invalid.
     #[schema(schema_with = crate::admin::schema::adjustment_units)]
     pub units: i64,
     /// The reason, for the ledger.

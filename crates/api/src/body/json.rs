@@ -22,7 +22,7 @@ pub(super) enum JsonKind {
 }
 
 impl JsonKind {
-    /// The kind of a value that is valid JSON.
+    /// Returns the kind of `raw`, which is valid JSON.
     pub(super) fn from_raw(raw: &RawValue) -> Self {
         match raw.get().as_bytes().first() {
             Some(b'{') => Self::Object,
@@ -39,7 +39,7 @@ impl JsonKind {
         self == Self::Object
     }
 
-    /// The kind with its article, such as "a list", for a fault's detail.
+    /// The kind in words, with an article, such as "a list". The text is for a fault's detail.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Object => "an object",
@@ -52,18 +52,18 @@ impl JsonKind {
     }
 }
 
-/// The members of an object in their written order, with duplicates. `None` when a name contains an
-/// unpaired surrogate.
+/// The members of an object in their written order, with duplicates. `None` if `raw` is not an
+/// object, or if a name contains an unpaired surrogate.
 pub(super) fn members(raw: &RawValue) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
     serde_json::from_str::<Members<'_>>(raw.get()).ok().map(|members| members.0)
 }
 
-/// Elements of a list; `None` when the value is not a list.
+/// The elements of a list. `None` if `raw` is not a list.
 pub(super) fn elements(raw: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(raw.get()).ok()
 }
 
-/// Text of a string; `None` when it contains an unpaired surrogate.
+/// The text of a string. `None` if `raw` is not a string, or contains an unpaired surrogate.
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
@@ -90,7 +90,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A string that is borrowed when it contains no escapes.
+/// The text of a JSON string. A text without escapes is borrowed from the body.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Text<'de> {

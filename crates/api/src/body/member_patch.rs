@@ -1,14 +1,14 @@
 //! The change of one member in a merge patch.
 
-/// How a patch changes one member: the member keeps its value, gets a new one, or is cleared.
+/// How a patch changes one member: the member keeps its value, gets a new value, or is cleared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MemberPatch<T> {
-    /// The member is absent and stays.
+    /// The member is absent from the patch, so it keeps its value.
     #[default]
     Keep,
-    /// The member is `null` and is cleared.
+    /// The member is `null` in the patch, so its value is cleared.
     Clear,
-    /// The member has a value, which replaces the old value.
+    /// The member has a value in the patch, which replaces the old value.
     Set(T),
 }
 
@@ -22,8 +22,8 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// Returns the new value. Returns `cleared` if the member is `null`, and `None` if it is
-    /// absent.
+    /// Returns the new value. Returns `cleared` if the member is `null`, and `None` if the member
+    /// is absent.
     pub(crate) fn or_cleared(self, cleared: T) -> Option<T> {
         match self {
             Self::Keep => None,
@@ -32,7 +32,7 @@ impl<T> MemberPatch<T> {
         }
     }
 
-    /// The new value, if one is set.
+    /// Returns the new value. Returns `None` if the member is absent or `null`.
     pub(crate) const fn set(self) -> Option<T>
     where
         T: Copy,

@@ -26,7 +26,8 @@ impl Faults {
         }
     }
 
-    /// Returns the value, or the problem that lists every fault.
+    /// Returns the value `found` if there are no faults. Otherwise returns the problem that lists
+    /// every fault.
     pub(super) fn into_result<T>(self, found: Option<T>) -> Result<T, Problem> {
         match found {
             Some(found) if self.0.is_empty() => Ok(found),
@@ -35,8 +36,8 @@ impl Faults {
     }
 }
 
-/// An object whose members are read one by one. A reader that returns `None` has added a fault. The
-/// caller still reads the other members, so that all faults are found.
+/// An object whose members are read one by one. If a member has a fault, its reader adds the fault
+/// and returns `None`. The caller still reads the other members, so that all faults are found.
 pub(crate) struct Object<'a, 'f> {
     pointer: String,
     members: Vec<(&'static str, &'a RawValue)>,

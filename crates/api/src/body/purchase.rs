@@ -36,9 +36,9 @@ struct UnescapedPurchase<'a> {
 }
 
 impl<'a> Purchase<'a> {
-    /// Reads the body of a purchase. The fast reader borrows the names from a valid body without
-    /// escapes, and allocates nothing. The slower strict reader reads any other body, and names
-    /// every fault.
+    /// Reads the body of a purchase. A fast reader reads valid bodies without escapes. It borrows
+    /// the names from the body and allocates nothing. The slower strict reader reads all other
+    /// bodies, and reports every fault.
     ///
     /// # Errors
     /// `400` or `422`.

@@ -111,7 +111,7 @@ pub(crate) fn word<'a, T: Copy>(
     }
 }
 
-/// One of these words.
+/// A string that is one of `words`.
 pub(crate) fn one_of<'a>(
     words: &'static [&'static str],
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<&'static str> {
@@ -190,8 +190,8 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 /// Schemes of endpoints' URLs, for webhooks and for brokers.
 const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "tls"];
 
-/// URL of an endpoint: visible ASCII, with a host. The server decides later whether the URL may be
-/// used.
+/// URL of an endpoint that receives events: visible ASCII, with a host. Whether the settings allow
+/// the URL is checked later.
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
@@ -299,7 +299,7 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     }
 }
 
-/// Whether a value is this string.
+/// Whether a value is the string `word`.
 pub(crate) fn is_word(raw: Raw<'_>, word: &str) -> bool {
     JsonKind::from_raw(raw) == JsonKind::String
         && json::string(raw).is_some_and(|text| text == word)

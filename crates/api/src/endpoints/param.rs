@@ -52,7 +52,7 @@ pub enum Param {
     PathPrefix,
     /// Query: only actions of this operator.
     By,
-    /// Query: only this action.
+    /// Query: only actions with this name, such as `sale.opened`.
     Action,
     /// Query: only actions on this subject.
     Subject,
@@ -100,7 +100,7 @@ pub enum Param {
     IfMatch,
     /// Header: the server sends the object only if the object no longer has this `ETag`.
     IfNoneMatch,
-    /// Header: the last event that was received.
+    /// Header: the id of the last event that the client received.
     LastEventId,
 }
 

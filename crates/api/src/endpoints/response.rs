@@ -20,7 +20,7 @@ impl JsonType {
         Self { name: T::name, schema: T::schema, schemas: T::schemas }
     }
 
-    /// The type's name among the document's schemas.
+    /// The type's name among the schemas of the OpenAPI document.
     #[must_use]
     pub fn name(self) -> Cow<'static, str> {
         (self.name)()
@@ -47,7 +47,7 @@ pub enum Content {
     None,
     /// `application/json` of this type.
     Json(JsonType),
-    /// `text/csv`, streamed, with this first line.
+    /// `text/csv`, sent as a stream. The value is the header line.
     Csv(&'static str),
     /// `text/event-stream`. The data of each event is JSON of this type.
     Events(JsonType),
@@ -92,9 +92,9 @@ impl Content {
 pub enum ResponseHeader {
     /// URL of the new object.
     Location,
-    /// Seconds to wait before a repeat.
+    /// The number of seconds after which the client may repeat the request.
     RetryAfter,
-    /// `true` when the order already existed.
+    /// `true` if the order already existed before this request.
     IdempotentReplayed,
     /// The object's present version.
     ETag,

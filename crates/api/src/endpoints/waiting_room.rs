@@ -1,4 +1,4 @@
-//! The waiting room: a buyer's entry in it, and its draw.
+//! Endpoints of the waiting room: a buyer's entry, and the draw that orders the entries.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;

@@ -1,5 +1,5 @@
-//! The waitlist of an item whose units are all held. The buyer who joined first gets the first
-//! returned unit.
+//! Endpoints of an item's waitlist. A buyer can join if no units are available and unpaid units may
+//! return. The buyer who joined first gets the first returned unit.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::response::{json, ok};

@@ -8,7 +8,7 @@ use crate::body::{object, read};
 use crate::problem::Problem;
 use crate::value::Time;
 
-/// A challenge for one buyer and one sale. The buyer can answer it once.
+/// A challenge for one buyer and one sale. The buyer can answer the challenge only once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[schema(examples(json!({
@@ -58,7 +58,8 @@ pub enum Challenge {
         /// The challenge in the format of ALTCHA.
         #[schema(value_type = Object)]
         altcha: serde_json::Value,
-        /// The largest number of keys that the browser tries. A page can use it for a progress bar.
+        /// The largest number of keys that the browser tries. A page can show the progress in
+        /// relation to this number.
         tries_max: u32,
     },
 }

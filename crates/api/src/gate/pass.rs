@@ -47,7 +47,7 @@ pub enum ChallengeAnswer {
     Altcha(String),
 }
 
-/// Largest accepted distance of a piece.
+/// The largest accepted distance of a slider's piece from the picture's left edge, in pixels.
 const X_MAX: u32 = 10_000;
 
 impl PartialSchema for ChallengeAnswer {

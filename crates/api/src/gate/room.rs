@@ -17,8 +17,9 @@ pub enum WaitingRoomPositionState {
     Waiting,
     /// The entry is admitted: its buyer may get a purchase pass.
     Admitted,
-    /// Fewer units are left than there are entries up to and including this one. When units return,
-    /// the entry waits again. The state is also `gone` if the entry's admission has ended.
+    /// The entry cannot be admitted now, because its position is higher than the number of free
+    /// units. When units return, the entry waits again. The state is also `gone` if the entry's
+    /// admission or the sale has ended.
     Gone,
 }
 
@@ -38,7 +39,7 @@ pub struct EstimateSecs {
 #[schema(examples(json!({}), json!({"item": "phone"})))]
 pub struct NewWaitingRoomPosition {
     /// The item whose waiting room the buyer joins. Required if each item of the sale has its own
-    /// waiting room. A sale with one waiting room for all items does not need it.
+    /// waiting room. Not needed if the sale has one waiting room for all items.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = crate::admin::schema::name, required = false)]
     pub item: Option<String>,
@@ -99,7 +100,8 @@ pub struct Draw {
     /// message is the buyer's id. In a draw for one item, the item's name and a zero byte come
     /// before the buyer's id. The buyer with the smallest lot is first.
     pub algorithm: String,
-    /// The number of buyers in the draw. It stays the same after the server shows the seed.
+    /// The number of buyers in the draw. After the server shows the seed, this number does not
+    /// change.
     pub participants: u64,
     /// The item of the waiting room; `null` if the waiting room is for the whole sale.
     pub item: Option<String>,

@@ -3,7 +3,8 @@
 use super::elements;
 
 /// Whether a change may proceed. `values` are the values of `If-Match`, and `etag` is the present
-/// version with its quotes. Without the header the change may proceed. A weak tag never matches.
+/// version with its quotes. If the request has no `If-Match`, the change may proceed. A weak tag
+/// never matches.
 #[must_use]
 pub fn if_match<'a>(values: impl IntoIterator<Item = &'a [u8]>, etag: &str) -> bool {
     let mut values = values.into_iter().peekable();

@@ -35,7 +35,7 @@ different orders may arrive in any sequence. New versions may add types and memb
 change or remove the types and members below.
 ";
 
-/// The time of the examples, in milliseconds since the epoch.
+/// The time of the examples, in milliseconds since the Unix epoch.
 const EXAMPLE_MS: i64 = 1_795_168_842_000;
 
 /// The documentation of one event type: when it is sent, its data and an example.

@@ -31,7 +31,7 @@ pub struct Fault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub parameter: Option<Cow<'static, str>>,
-    /// The fault, for a person.
+    /// A description of the fault, for a person.
     pub detail: Cow<'static, str>,
 }
 

@@ -11,7 +11,7 @@ use crate::value::Time;
 pub struct ActionQuery {
     /// Only actions of this operator.
     pub by: Option<String>,
-    /// Only this action.
+    /// Only actions with this name, such as `sale.opened`.
     pub action: Option<String>,
     /// Only actions on this subject.
     pub subject: Option<String>,

@@ -4,15 +4,15 @@ use std::borrow::Cow;
 
 use crate::problem::{Fault, FaultLocation, Problem};
 
-/// Decoded pairs. A value is `None` if it is not valid percent-encoded UTF-8.
+/// The decoded pairs of a query string. A value is `None` if it is not valid percent-encoded UTF-8.
 pub(super) struct Pairs<'a> {
     pairs: Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>,
     faults: Vec<Fault>,
 }
 
 impl<'a> Pairs<'a> {
-    /// Splits `query` into pairs. This function needs no limit, because the server limits the size
-    /// of a request's head, which contains the query.
+    /// Splits `query` into pairs. The number of pairs needs no limit, because the server limits the
+    /// size of a request's head, which contains the query.
     pub(super) fn parse(query: &'a str) -> Self {
         let pairs = query
             .split('&')

@@ -27,8 +27,8 @@ const ASSIGNED: &str = "\
     XTS YER ZAR ZMW ZWG";
 
 impl Currency {
-    /// Reads any three capital letters, even if ISO 4217 does not assign the code. ISO 4217 may
-    /// have withdrawn the currency of a stored price after the price was stored.
+    /// Reads any three capital letters, even if ISO 4217 does not assign the code. The reason is
+    /// that ISO 4217 may withdraw a currency after a price in this currency was stored.
     #[must_use]
     pub const fn parse(text: &str) -> Option<Self> {
         match *text.as_bytes() {
@@ -44,8 +44,8 @@ impl Currency {
         ASSIGNED.split(' ').any(|code| code == self.as_str())
     }
 
-    /// Decimal places of the currency's minor unit, as ISO 4217 assigns them: 2 except for the
-    /// currencies below.
+    /// The number of decimal places of the currency's minor unit, as ISO 4217 assigns it. The
+    /// number is 2 for most currencies.
     #[must_use]
     pub fn decimals(self) -> u32 {
         match &self.0 {

@@ -13,7 +13,8 @@ use utoipa::{PartialSchema, ToSchema};
 const FALLBACK_LANGUAGE: &str = "en";
 /// Pattern of a language tag, as a regular expression for the OpenAPI document.
 pub(crate) const LANGUAGE_PATTERN: &str = "^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$";
-/// The number of characters in each part of a language tag that follows the language.
+/// In a language tag, parts may follow the language. This is the allowed number of characters in
+/// each of these parts.
 const SUBTAG_CHARS: std::ops::RangeInclusive<usize> = 2..=8;
 /// The largest number of parts that may follow the language in a language tag.
 const SUBTAGS_MAX: usize = 3;
@@ -39,8 +40,9 @@ impl Text {
         self.in_languages().first().map_or("", |(_, text)| text)
     }
 
-    /// Returns the text in this language. If there is none, returns a text in a variant of the
-    /// language, such as `zh-CN` for `zh`. If there is no such variant, returns the fallback text.
+    /// Returns the text in `language`. If there is no such text, returns a text in a variant of the
+    /// language, such as `zh-CN` for `zh`. If there is no variant either, returns the fallback
+    /// text.
     #[must_use]
     pub fn for_language(&self, language: &str) -> &str {
         let Self::Languages(texts) = self else { return self.fallback() };
@@ -77,7 +79,7 @@ impl Text {
     }
 }
 
-/// Whether this is a language tag: a language of 2 or 3 small letters, then parts after hyphens.
+/// Whether `tag` is a language tag: a language of 2 or 3 small letters, then parts after hyphens.
 #[must_use]
 pub fn is_language(tag: &str) -> bool {
     let mut parts = tag.split('-');

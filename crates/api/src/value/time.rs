@@ -1,5 +1,5 @@
-//! Instants. In JSON, an instant is an RFC 3339 text. In memory, it is a number of milliseconds
-//! since the epoch.
+//! Instants. In JSON, an instant is an RFC 3339 text. In memory, an instant is a number of
+//! milliseconds since the Unix epoch.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,8 +20,8 @@ impl Time {
     /// of the year 9999.
     pub const MAX: Time = Time(253_402_207_200_000);
 
-    /// The time this many milliseconds after the epoch. A value before [`Time::MIN`] or after
-    /// [`Time::MAX`] becomes that bound.
+    /// Returns the time that is `millis` milliseconds after the Unix epoch. A time before
+    /// [`Time::MIN`] becomes [`Time::MIN`], and a time after [`Time::MAX`] becomes [`Time::MAX`].
     #[must_use]
     pub const fn from_millis(millis: i64) -> Self {
         if millis < Self::MIN.0 {
@@ -33,7 +33,7 @@ impl Time {
         }
     }
 
-    /// Milliseconds since the epoch.
+    /// The number of milliseconds since the Unix epoch.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
@@ -43,7 +43,8 @@ impl Time {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (head, fraction, offset) = split(text)?;
-        // The calendar library reads the time in whole seconds. The fraction is read separately.
+        // The calendar library reads only the whole seconds here. The fraction of a second is read
+        // below.
         let whole = format!("{}T{}{}", &head[..10], &head[11..], offset.to_ascii_uppercase());
         let seconds = whole.parse::<Timestamp>().ok()?.as_second();
         if head.ends_with("60") {

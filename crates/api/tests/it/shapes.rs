@@ -148,7 +148,8 @@ fn every_example_is_read_and_written_unchanged_by_its_type() {
     }
 }
 
-/// Checks an example of the remaining types. The endpoints for operators use most of them.
+/// Checks an example of a type that no earlier function checks. The endpoints for operators use
+/// most of these types.
 fn operating(shape: &str, json: &str) {
     match shape {
         "NewWebhookEndpoint" => check_request(NewWebhookEndpoint::from_json, json),

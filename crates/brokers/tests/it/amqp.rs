@@ -117,7 +117,7 @@ fn threads() -> usize {
 
 #[tokio::test]
 async fn an_attempt_at_a_silent_broker_ends_in_bounded_time_and_leaves_no_thread() {
-    /// This number is larger than the number of attempts that all other tests make at the same
+    /// The number of attempts to connect. All other tests together make fewer attempts at the same
     /// time. This matters because `threads` also counts the threads of other tests.
     const ATTEMPTS: usize = 16;
     let port = silence().await;

@@ -76,7 +76,8 @@ fn darkest(seen: &Seen) -> u16 {
     seen.best(|at| -inside.iter().map(|&(x, y)| seen.picture.at(at + x, seen.y + y)).sum::<f32>())
 }
 
-/// Looks for the position where the picture differs most from the parts to its left and right.
+/// Looks for the position at which the picture is most different from the picture to the left and
+/// right of the position.
 fn differs(seen: &Seen) -> u16 {
     let mean = |from: usize, to: usize| {
         let all = (from..to).flat_map(|x| (seen.y + 14..seen.y + 54).map(move |y| (x, y)));
@@ -96,7 +97,8 @@ fn outline(seen: &Seen) -> u16 {
 }
 
 /// Careful template matching: removes the grain and limits the strength of edges. From the mean
-/// strength along the outline, it subtracts the mean strength under the whole picture of the piece.
+/// strength along the outline, this robot subtracts the mean strength under the whole picture of
+/// the piece.
 fn outline_with_care(seen: &Seen) -> u16 {
     let score = outlines(seen);
     seen.best(|at| score[at - FROM])

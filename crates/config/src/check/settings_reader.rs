@@ -23,7 +23,7 @@ impl<'a> SettingsReader<'a> {
         Self { raw, faults }
     }
 
-    /// Returns the settings, or all faults.
+    /// Returns the settings if there are no faults. Otherwise returns all faults.
     pub(super) fn finish(self, settings: Option<Settings>) -> Result<Settings, SettingsError> {
         match settings {
             Some(settings) if self.faults.is_empty() => Ok(settings),
@@ -47,7 +47,8 @@ impl<'a> SettingsReader<'a> {
         self.origin(path).is_some_and(|origin| *origin != SettingOrigin::Default)
     }
 
-    /// Reads a text, if it is set.
+    /// Reads the text of the setting at `path`. Returns `None` if no layer sets the setting, or if
+    /// its value is not a text.
     pub(crate) fn text(&mut self, path: &'static str) -> Option<String> {
         debug_assert!(
             SETTINGS.iter().any(|setting| setting.path == path),
@@ -63,8 +64,8 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Reads a text and parses it as a `T`. If the text cannot be parsed, records the fault
-    /// `wrong`.
+    /// Reads a text and parses the text as a `T`. If the text cannot be parsed, records a fault
+    /// with the text and the description `wrong`.
     pub(crate) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
         let text = self.text(path)?;
         let value = text.parse().ok();
@@ -110,7 +111,8 @@ impl<'a> SettingsReader<'a> {
         flag
     }
 
-    /// Reads a list of texts. Splits a single text at its commas and line breaks.
+    /// Reads a list of texts. A text from the environment, the command line or a secret's file is
+    /// split at its commas and line breaks. A single text in a settings file is a fault.
     pub(crate) fn list(&mut self, path: &'static str) -> Option<Vec<String>> {
         match &self.raw.get(path)?.value {
             RawValue::List(entries) => Some(entries.clone()),
@@ -123,8 +125,8 @@ impl<'a> SettingsReader<'a> {
         }
     }
 
-    /// Reads one or several secrets, from any source. Splits a single text at its commas and line
-    /// breaks.
+    /// Reads one or several secrets. The value is a list, a text or a secret's file. A text is
+    /// split at its commas and line breaks.
     pub(crate) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),
@@ -133,7 +135,8 @@ impl<'a> SettingsReader<'a> {
         texts.into_iter().map(SecretString::from).collect()
     }
 
-    /// Reads a secret from any source, if it is set.
+    /// Reads a secret from a text or from the secret's file. Returns `None` if no layer sets the
+    /// secret.
     pub(crate) fn secret(&mut self, path: &'static str) -> Option<SecretString> {
         self.text(path).map(SecretString::from)
     }
@@ -171,7 +174,8 @@ fn entries(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Returns whether a text is an origin in the form that browsers use.
+/// Returns whether a text is an origin in the form that browsers use, such as
+/// `https://shop.example`.
 pub(crate) fn is_origin(text: &str) -> bool {
     let is_web = text.starts_with("https://") || text.starts_with("http://");
     let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
@@ -179,7 +183,8 @@ pub(crate) fn is_origin(text: &str) -> bool {
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
 }
 
-/// Reads a text, if it is set. Records a fault if the text is empty.
+/// Reads the text of the setting at `path`, if a layer sets it. Records a fault if the text is
+/// empty.
 pub(crate) fn non_empty_text(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let text = read.text(path)?;
     if text.trim().is_empty() {

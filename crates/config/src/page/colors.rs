@@ -1,5 +1,5 @@
-//! The colours of a shop's brand. They must have enough contrast, so that a brand cannot make a
-//! page unreadable.
+//! The colours of a shop's brand. The colours must have enough contrast, so that a brand cannot
+//! make a page unreadable.
 
 use crate::check::SettingsReader;
 
@@ -12,7 +12,7 @@ pub struct ThemeColors {
     pub on_accent: String,
     /// The colour of accented text on a light background.
     pub accent_text: String,
-    /// A light background for accented text.
+    /// The light background of accented text.
     pub accent_wash: String,
 }
 

@@ -25,7 +25,7 @@ use crate::value::Millis;
 /// A snapshot that includes no transaction, in PostgreSQL's notation.
 const UNKNOWN: &str = "1:1:";
 
-/// The position where one poll ended and the next one begins.
+/// The position at which one poll ended and the next poll begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotPosition {
     /// The snapshot, as PostgreSQL writes it: the lowest running transaction, the next transaction,
@@ -83,8 +83,8 @@ pub enum RestartCause {
     UnknownDigest,
 }
 
-/// Returns why a poll that found `found` cannot continue at the position `before`. Returns `None`
-/// if the poll can continue.
+/// Returns why a node must read all orders again, after a poll from the position `before` to the
+/// position `found`. Returns `None` if the digests between these positions are enough.
 #[must_use]
 pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Option<RestartCause> {
     if found.timeline != before.timeline && holds(DigestRule::Timeline) {
@@ -122,8 +122,8 @@ impl DigestFollower {
         Self { earlier: VecDeque::from([(now, since.clone())]), since, backlog: None }
     }
 
-    /// Returns the position at which the next poll begins. At the beginning of a timeline, the node
-    /// must read all orders.
+    /// Returns the position at which the next poll begins. If this position is the beginning of a
+    /// timeline, the node must read all orders.
     #[must_use]
     pub fn since(&self) -> &SnapshotPosition {
         &self.since

@@ -1,12 +1,13 @@
 //! Purchase passes: signed permissions to buy one item during a limited time. Every node can check
 //! the keyed MAC of a pass without a lookup.
 //!
-//! A pass has at most [`PASS_BYTES_MAX`] bytes, big-endian: version (1), key id (2), `valid_from`
-//! and `expires_at` in milliseconds (6 each), flags (1), the buyer's level (1), the buyer, and a
-//! tag (16). One flag says that the buyer is a member. The other flag says that the pass was issued
-//! without a waiting room. The tag is the first 16 bytes of a keyed hash. The hash covers the other
-//! fields, the sale and the item. The pass contains neither the sale nor the item, because a
-//! purchase names both. With another sale or item, the tag does not match.
+//! A pass has at most [`PASS_BYTES_MAX`] bytes. Its fields are big-endian, with their sizes in
+//! bytes: version (1), key id (2), `valid_from` and `expires_at` in milliseconds (6 each), flags
+//! (1), the buyer's level (1), the buyer, and a tag (16). One flag says that the buyer is a member.
+//! The other flag says that the pass was issued without a waiting room. The tag is the first 16
+//! bytes of a keyed hash. The hash covers the other fields, the sale and the item. The pass
+//! contains neither the sale nor the item, because a purchase names both. With another sale or
+//! item, the tag does not match.
 //!
 //! Each period of [`PERIOD_MS`] has its own key, which is derived from a master key. So a derived
 //! key is used only for hours, although a master key does not expire. A deployment may have several
@@ -14,7 +15,7 @@
 
 use crate::value::Millis;
 
-/// How long one key signs, in milliseconds.
+/// How long one derived key signs new passes, in milliseconds.
 pub const PERIOD_MS: i64 = 2 * 3_600_000;
 /// How long before the opening the server starts to issue passes, in milliseconds. The server
 /// starts this early, so that issuing passes does not add load in the second in which the sale
@@ -29,7 +30,7 @@ const NAME_MAX: usize = crate::limits::NAME_BYTES_MAX;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 17;
 const TAG_BYTES: usize = 16;
-/// The bits of the flags byte.
+/// The bits of the flags byte: the buyer is a member, and the pass was issued without a room.
 const MEMBER: u8 = 1;
 const WITHOUT_ROOM: u8 = 2;
 /// The largest size of the signed message, in bytes: the head, the buyer, the sale and the item,

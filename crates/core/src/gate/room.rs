@@ -20,8 +20,8 @@ pub const VISITORS_MAX: u64 = 4_000_000;
 /// visitor is admitted until some of these admissions are used or lapse.
 pub const OPEN_ADMISSIONS_MAX: u64 = 5_000;
 /// Until the room knows how many units buyers take, it expects each buyer to take as many units as
-/// the buyer's limit allows. The expected number is at most the free units divided by this number,
-/// but at least 1.
+/// the buyer's limit allows. But it expects at most the free units divided by this constant, and at
+/// least 1 unit.
 const FIRST_BUYERS_MIN: u64 = 8;
 /// After this many admissions were used, the room predicts how many units the next buyer takes. The
 /// prediction is the mean number of units that the buyers with used admissions hold.
@@ -34,7 +34,8 @@ pub const LEFT: Millis = Millis(0);
 /// admission ends, and the next visitor is admitted.
 pub const IDLE_TURN_MS: i64 = 30_000;
 
-/// Returns how long an admission lasts at first, if a whole admission lasts `for_ms`.
+/// Returns how long an admission lasts at first, in milliseconds. `for_ms` is the length of a whole
+/// admission. While other visitors wait, the result is at most [`IDLE_TURN_MS`].
 #[must_use]
 pub fn first_turn_ms(for_ms: i64, others_wait: bool) -> i64 {
     if others_wait { for_ms.min(IDLE_TURN_MS) } else { for_ms }
@@ -60,12 +61,12 @@ const STEP_ADMISSIONS_MAX: u64 = 500;
 /// The progress of a waiting room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomProgress {
-    /// Visitors who joined.
+    /// How many visitors joined.
     pub entered: u64,
     /// How many of the visitors take part in the draw. `None` until the sale opens, because all
     /// visitors take part until then.
     pub participants: Option<u64>,
-    /// Ranks that were admitted.
+    /// How many ranks were admitted.
     pub admitted: u64,
 }
 
@@ -159,7 +160,8 @@ impl RoomSupply {
             .min(progress.waiting());
         let Some(free) = self.free else { return room };
         let share = self.units_per_buyer();
-        // If other buyers took more than expected, there may be more open admissions than units.
+        // If other buyers took more than expected, the open admissions may need more units than are
+        // free. So the subtraction stops at 0.
         let unclaimed = free.saturating_sub(self.open.saturating_mul(share));
         room.min(unclaimed.div_ceil(share))
     }
@@ -192,7 +194,8 @@ pub enum VisitorStatus {
     NotDrawn,
     /// The visitor waits. The visitor at position 1 is admitted next.
     Waiting(u64),
-    /// There are more visitors ahead than units left.
+    /// The visitor waits, but the position is greater than the number of free units. The value is
+    /// the position.
     BeyondStock(u64),
     /// The visitor may buy until this time.
     Admitted(Millis),
@@ -214,14 +217,14 @@ impl QueuePosition {
         Some(Self { until: Some(until), ..*self })
     }
 
-    /// Returns when the admission of this rank ends, if an admission of a present visitor ends at
-    /// `until`. A visitor who left gets an admission that has already ended.
+    /// Returns when the admission of this rank ends. For a visitor who is present, the admission
+    /// ends at `until`. A visitor who left gets an admission that has already ended.
     #[must_use]
     pub fn admission_end(&self, until: Millis) -> Millis {
         if self.until == Some(LEFT) { LEFT } else { until }
     }
 
-    /// Returns the result of entering again.
+    /// Returns what happens when the visitor enters the room again.
     #[must_use]
     pub fn reentry_outcome(&self, progress: &RoomProgress, now: Millis) -> ReentryOutcome {
         match self.until {

@@ -27,11 +27,12 @@ const NANOS_PER_MICRO: u64 = 1_000;
 /// amount is the free part of the burst. So a limit that is far above a buyer's needs costs no
 /// round trip. A burst below 256 has no free part, so every node asks first.
 const FREE_PART: u64 = 16;
-/// Each node may spend 1/`FREE_NODES` of the free part, or less if more nodes than that are alive.
+/// Each node may spend 1/`FREE_NODES` of the free part, or less if there are more than `FREE_NODES`
+/// nodes.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared storage for one key. Each amount is a time in microseconds: the limit's
-/// rate pays the amount back in this time.
+/// A call to the shared storage for one key. Each amount is the time in which the limit's rate pays
+/// the amount back, in microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     /// The cost of the requests that the node allowed without a share. The shared storage always
@@ -41,10 +42,10 @@ pub struct LimitCall {
     pub wanted_us: u64,
     /// The cost of one request, in nanoseconds. Only whole requests are granted.
     pub cost_ns: u64,
-    /// The burst.
+    /// The limit's burst.
     pub burst_us: u64,
-    /// The part of the burst that other nodes may spend before they ask. The shared storage does
-    /// not grant this part.
+    /// The part of the burst that other nodes may spend before they ask for shares. The shared
+    /// storage does not grant this part.
     pub reserved_us: u64,
 }
 
@@ -62,7 +63,7 @@ impl LimitCall {
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
-        // Without this bound, clients would wait long if the storage's clock was set back.
+        // The bound of two bursts keeps waits short after the storage's clock was set back.
         let used =
             (state_us.max(now_us) + self.used_us).min(now_us.saturating_add(2 * self.burst_us));
         let most = match holds(LimitRule::ReserveForOthers) {
@@ -87,7 +88,7 @@ impl LimitCall {
     }
 }
 
-/// When a request is counted over all nodes.
+/// When a request is counted in the limit that all nodes share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counting {
     /// Before the request is answered. The request may get units, a pass or a checkout, so the
@@ -110,8 +111,8 @@ pub struct SharingTerms {
     pub unreported_part: u32,
 }
 
-/// A node's knowledge of a shared limit, and its share. Each amount is a time in nanoseconds: the
-/// limit's rate pays the amount back in this time.
+/// What a node knows about a shared limit, and the node's share. Each amount is the time, in
+/// nanoseconds, in which the limit's rate pays the amount back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
     /// The state of the limit as far as this node knows, by the node's clock. The state includes
@@ -160,8 +161,8 @@ impl SharingTerms {
         self.free_nanos(limit) * u64::from(self.nodes.saturating_sub(1))
     }
 
-    /// Returns how far the state may be ahead of the present, in nanoseconds: the burst minus what
-    /// the other nodes may spend before they ask.
+    /// Returns how far the state may be ahead of the present, in nanoseconds. This is the burst
+    /// without the part that other nodes may spend before they ask for shares.
     fn most_nanos(&self, limit: RateLimit) -> u64 {
         limit.burst_nanos().saturating_sub(self.reserved_nanos(limit))
     }
@@ -174,7 +175,7 @@ impl SharingTerms {
 }
 
 impl NodeShare {
-    /// Decides one request that costs `cost` nanoseconds. If it is allowed, its cost is counted.
+    /// Decides one request that costs `cost` nanoseconds, and counts an allowed request.
     pub fn spend(
         &mut self,
         limit: RateLimit,

@@ -15,7 +15,7 @@ const CAME_BACK_PREFIX: &str = "came back: ";
 /// shows that a late message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
-/// Decides the refund of a payment. A payment has at most one refund.
+/// Creates the refund of a payment, or returns the refund that the payment already has.
 pub(crate) fn refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     payment: &Payment,
@@ -127,8 +127,8 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
         RefundState::Settled => enforces(Rule::SettledStays),
         RefundState::Failed => came_back,
     };
-    // A settled refund changes only if its money came back, or if money came back that may have
-    // settled it. A refund whose money came back waits for an operator.
+    // A settled refund changes only if its money came back, or if money came back that may be this
+    // refund's money. A failed refund whose money came back waits for an operator.
     let undoes = match update {
         RefundUpdate::CameBack(_) => enforces(Rule::CameBackUndoes),
         RefundUpdate::CheckAgain { lost } => *lost && refund.state == RefundState::Settled,
@@ -184,9 +184,9 @@ pub fn apply_refund_update<L: Ledger + ?Sized>(
 
 /// Applies the provider's answer to a request or a query. `requested` is the refund as it was when
 /// the server contacted the provider. If the refund has changed since then, the answer may be
-/// outdated. An outdated answer never settles the refund: the server ignores the answer, or queries
-/// the provider again. But an answer that a try failed is always applied. Returns the new state of
-/// the refund, or `None` if no such refund exists.
+/// outdated. If an outdated answer says that a try failed, the failure is recorded. Any other
+/// outdated answer settles nothing: the server ignores the answer, or queries the provider again.
+/// Returns the new state of the refund, or `None` if no such refund exists.
 pub fn apply_refund_answer<L: Ledger + ?Sized>(
     ledger: &mut L,
     requested: &Refund,
@@ -199,8 +199,8 @@ pub fn apply_refund_answer<L: Ledger + ?Sized>(
     }
     let update = match update {
         RefundUpdate::Failed(_) => update,
-        // Both answers say that the provider accepted the request. So the server does not request
-        // the refund again, but only queries its progress.
+        // `Accepted` and `Settled` both say that the provider accepted the request. So the server
+        // does not request the refund again, but only queries its progress.
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled if !has_come_back(&refund) => {
             &RefundUpdate::Accepted { again_ms: 0 }
         }

@@ -111,15 +111,16 @@ pub struct Checkout {
     pub session: String,
     /// The URL for the buyer's browser.
     pub url: String,
-    /// The end of the checkout, as the server requested. After it, the provider accepts no money.
+    /// The time at which the checkout ends, as the server requested. After this time, the provider
+    /// accepts no money.
     pub expires_at: Millis,
     /// Whether the provider may still accept money at this checkout. This becomes false only after
     /// the provider confirms that the checkout is closed and unpaid.
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// When the server sent the first query about this checkout that got no definite answer. Only
-    /// queries after the order's `pay_by` count.
+    /// When the server sent its first failed query about this checkout after the order's `pay_by`.
+    /// A query fails if the provider gives no definite answer.
     pub asked_at: Option<Millis>,
 }
 

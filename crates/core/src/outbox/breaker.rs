@@ -15,7 +15,7 @@ pub(super) struct Breaker {
     /// The positions of events that failed since the endpoint last accepted an event. An event that
     /// fails many times is in this set once. The set grows only up to the breaker's threshold.
     failed: BTreeSet<i64>,
-    /// Failures since the breaker opened.
+    /// The number of failures since the breaker opened, including the failure that opened it.
     probes: u32,
     probe_at: Option<Millis>,
     /// The end of a pause that the endpoint asked for.
@@ -97,10 +97,10 @@ impl Breaker {
         self.last_fresh
     }
 
-    /// Chooses the event of the next try. Tries alternate between new events and rows, and the rows
-    /// follow one after another. Each chosen event gets up to [`BREAKER_TRIES_PER_EVENT`] tries,
-    /// because the endpoint may accept an event only after some tries. Then another event is
-    /// chosen, because the endpoint may refuse only this event.
+    /// Chooses the event of the next try at an endpoint that is down. The choice alternates between
+    /// a new event and a row. The rows are chosen one after another. Each chosen event gets up to
+    /// [`BREAKER_TRIES_PER_EVENT`] tries, because the endpoint may accept an event only after some
+    /// tries. Then another event is chosen, because the endpoint may refuse only this event.
     pub(super) fn next_probe(&mut self, fresh: Option<i64>, rows: &[i64]) -> Option<i64> {
         if let Some((at, times)) = self.same
             && times < BREAKER_TRIES_PER_EVENT

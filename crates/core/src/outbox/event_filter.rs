@@ -6,8 +6,8 @@ use crate::event::EventType;
 pub enum EventFilter {
     /// Every type, including types that later versions add.
     All,
-    /// The types with these names. A name may be unknown to this version of the program. Such a
-    /// name is kept, and it also matches.
+    /// The types with these names. A name may be unknown to this version of the program. The filter
+    /// keeps such a name, and matches events of that type.
     Only(Vec<String>),
 }
 

@@ -9,8 +9,8 @@ use crate::spread::Counter;
 pub(super) struct Counters {
     pub(super) units: [u64; 2],
     pub(super) active: Counter,
-    /// If the active counter has fewer units than this, the slot needs a refill. If this is 0, the
-    /// slot never needs a refill.
+    /// If the active counter has fewer units than this threshold, the slot needs a refill. With a
+    /// threshold of 0, the slot never needs a refill.
     pub(super) threshold: u64,
     /// Whether the slot needs a refill. This is a hint for the leader, which also checks
     /// periodically.

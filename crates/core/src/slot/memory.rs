@@ -6,7 +6,7 @@ use crate::queue::Queue;
 use crate::rows::FeedRow;
 use crate::value::{GrantId, Millis, TicketN, Token, Units};
 
-/// An [`IssuedTicket`] without the grant.
+/// The values of an [`IssuedTicket`] without the grant, packed into 20 bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PackedTicket([u8; 20]);
 

@@ -24,7 +24,7 @@ pub struct BlockArgs {
 #[derive(Debug, Subcommand)]
 pub enum BlockCommand {
     Add(AddBlockArgs),
-    /// List the blocks, with the time at which each block ends and its reason.
+    /// List the blocks, with the end and the reason of each block.
     #[command(after_help = "Example:\n  doorbuster block list")]
     List,
     /// Remove a block.

@@ -14,8 +14,8 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The number of newest sales that are offered as completions. The server returns at most this many
-/// sales in one page.
+/// The maximum number of sales that are offered as completions, newest first. The server returns at
+/// most this many sales in one page.
 const SALES_MAX: &str = "200";
 
 /// Completes the id of a sale. The shell shows the sale's title beside the id.
@@ -72,7 +72,8 @@ fn known_sales() -> Vec<AdminSale> {
     client::block_on(read).unwrap_or_default()
 }
 
-/// Returns the words of the unfinished command line. The shell's script passes them after `--`.
+/// Returns the words of the unfinished command line. The shell's script passes these words after
+/// `--`.
 fn words() -> Vec<String> {
     let mut all = std::env::args();
     all.by_ref().find(|word| word == "--");

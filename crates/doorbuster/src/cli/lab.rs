@@ -151,18 +151,18 @@ pub struct HeadlineArgs {
     pub json: bool,
 }
 
-/// A fault, or all of them.
+/// A choice of faults: none, one kind, or each kind in turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FaultChoice {
     /// No fault.
     None,
-    /// Processes that take units are killed and started again.
+    /// Processes that deduct units are killed and started again.
     Crash,
     /// One database connection in ten is slow.
     Slow,
     /// Redis restarts empty or with an old snapshot.
     Restart,
-    /// Each of the faults above, in turn.
+    /// No fault first, and then each of the faults above.
     All,
 }
 

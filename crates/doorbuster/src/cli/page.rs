@@ -25,8 +25,8 @@ pub enum PageCommand {
 
 /// Write one HTML file that shows the brand of `page.theme` in the light and the dark scheme.
 ///
-/// The file needs no server: open it in a browser. The command first makes the same checks of the
-/// colours as a server at its start.
+/// The file needs no server: open the file in a browser. The command first checks the colours in
+/// the same way as a server that starts.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  doorbuster page preview --config doorbuster.toml --out brand.html"

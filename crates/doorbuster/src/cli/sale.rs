@@ -107,7 +107,8 @@ pub enum SaleCommand {
     Codes(CodesArgs),
 }
 
-/// The sale whose phase changes. If the command is repeated, the second command changes nothing.
+/// The sale that a command shows, checks or moves to another phase. If a change of the phase is
+/// repeated, the second command changes nothing.
 #[derive(Debug, Args)]
 pub struct PhaseArgs {
     /// The sale's id.

@@ -50,7 +50,8 @@ fn every_command_that_reports_something_has_a_form_for_programs() {
         if inner.peek().is_none() && !has_json {
             lacking.push(path.clone());
         }
-        // Only other programs of the project start hidden commands.
+        // Hidden commands need no `--json`, because only programs of this project start these
+        // commands.
         for command in inner.filter(|command| !command.is_hide_set()) {
             find(command, &path, has_json, lacking);
         }

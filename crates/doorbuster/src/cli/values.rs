@@ -47,7 +47,7 @@ pub fn role(text: &str) -> Parsed<Role> {
     Role::parse(text).ok_or_else(|| "must be viewer, operator or admin".into())
 }
 
-/// Returns the parser of the number of entries of a page.
+/// Returns a parser for the number of entries on a page.
 pub fn page() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=i64::from(limits::PAGE_MAX))
 }
@@ -202,7 +202,7 @@ fn count_or_unlimited(text: &str) -> Parsed<Stock> {
 }
 
 /// Parses the price of an item. If `minor_of` is given, the price is a number of minor units of
-/// this currency. Otherwise the price is in a currency's own units.
+/// this currency. Otherwise the price is in major units and names its currency, such as `10.00CNY`.
 fn price_of(text: &str, minor_of: Option<Currency>) -> Parsed<Money> {
     let Some(currency) = minor_of else { return money(text) };
     let amount_minor = minor_units(text, 0);
@@ -252,7 +252,7 @@ pub fn item_field(text: &str, minor_of: Option<Currency>) -> Parsed<ItemField> {
     Ok(ItemField { item: name(item)?, member, value })
 }
 
-/// Parses a price in the currency's own units: `10.00CNY` is ten yuan.
+/// Parses a price in major units: `10.00CNY` is ten yuan.
 pub fn money(text: &str) -> Parsed<Money> {
     let letters = text.len().saturating_sub(3);
     text.split_at_checked(letters)

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-/// The members of a problem document that the sentence uses.
+/// A problem document from the server, with the members that this program uses.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Problem {
     /// The short title.

@@ -93,7 +93,8 @@ impl Installation {
         }
     }
 
-    /// Returns the failure with the last log lines of the servers.
+    /// Returns the failure. If it is [`Failure::Refused`], adds the last log lines of the nodes.
+    /// For a single server, adds log lines only if the server did not stop normally.
     pub fn explain(&self, failure: Failure, stopped: &Result<(), String>) -> Failure {
         match (self, failure) {
             (Self::SingleServer(server), failure) => server.explain(failure, stopped),

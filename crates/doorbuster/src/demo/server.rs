@@ -170,13 +170,13 @@ fn secret() -> String {
 pub async fn read_metrics(client: &Client) -> Result<ServerMetrics, Failure> {
     let metrics = client.get(UrlPath::new(&["metrics"])).await?;
     Ok(ServerMetrics {
-        // The metric counts events, so its value is a whole number.
+        // The metric counts tickets, so its value is a whole number.
         tickets_settled: counter(&metrics.text, TICKETS_SETTLED)? as u64,
         cpu_seconds: counter(&metrics.text, CPU_SECONDS)?,
     })
 }
 
-/// Adds up the values of a counter for all its labels. `text` is in the Prometheus text format.
+/// Adds up the values of a counter over all its labels. `text` is in the Prometheus text format.
 fn counter(text: &str, name: &str) -> anyhow::Result<f64> {
     let mut sum = None;
     for line in text.lines().filter(|line| !line.starts_with('#')) {

@@ -43,8 +43,9 @@ impl Change {
     }
 }
 
-/// Changes the selected orders. Asks for confirmation first, unless the change only extends a
-/// single order. Returns `Findings` if any order could not be changed.
+/// Changes the selected orders, or only lists these orders if `--dry-run` is given. Asks for
+/// confirmation first, unless the change only extends a single order. Returns `Findings` if any of
+/// several orders could not be changed.
 pub(super) async fn change(
     client: &Client,
     which: &OrderSelection,

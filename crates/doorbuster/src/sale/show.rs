@@ -28,8 +28,8 @@ pub fn list(list: &AdminSaleList) -> String {
     table::with_more(&rows, list.next_cursor.as_deref())
 }
 
-/// Returns a sale and its items as text. The text has the number of units in each state for each
-/// item.
+/// Returns a sale and its items as text. For each item, the text has the price, the limit, and the
+/// numbers of free, kept, held and paid units.
 pub fn sale_detail(sale: &AdminSale, stock: &StockList) -> String {
     let header = [
         "item", "price", "limit", "hold", "total", "free", "kept", "held", "paid", "waitlist",

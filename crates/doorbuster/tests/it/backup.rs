@@ -259,7 +259,7 @@ fn flip_segments(generation: &Path) {
     }
 }
 
-/// Returns the path of an object of the newest base: the description or the copied file.
+/// Returns the path of an object of the newest base: the base's description or the copied store.
 fn newest_base(target: &Path, suffix: &str) -> PathBuf {
     let newest = entries(target).into_iter().max().expect("a generation");
     let objects = entries(&newest).into_iter();

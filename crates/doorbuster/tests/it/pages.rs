@@ -37,7 +37,7 @@ use crate::test_server::TempDir;
 
 /// The purchase button.
 const BUY: &str = "#buy";
-/// The title under the button: the state in a few words.
+/// The title under the button, which gives the sale's state in a few words.
 const STATE: &str = "#say-title";
 
 /// Starts a demo server. Its visitors are guests.
@@ -97,7 +97,7 @@ fn plain(address: SocketAddr, path: &str) -> String {
     format!("http://{address}{path}")
 }
 
-/// Returns the time in `secs` seconds from now, also in the API's format.
+/// Returns the time in `secs` seconds from now, as a timestamp and in the API's format.
 fn in_secs(secs: i64) -> (Timestamp, String) {
     let moment = Timestamp::now() + SignedDuration::from_secs(secs);
     (moment, format!("{moment:.3}"))

@@ -243,8 +243,8 @@ async fn dead_letters(shop: &mut Shop) {
     shop.operate(&format!("/v1/admin/dead-letters/{}/discard", id(1)), &why, "200").await;
 }
 
-/// Makes a stored quota contradict the orders. The audit finds the contradiction and pauses the
-/// sale.
+/// Makes a stored quota contradict the orders, until the audit has found the contradiction and
+/// paused the sale.
 async fn a_fault(shop: &mut Shop) {
     shell(&shop.fixture)
         .execute("UPDATE quota SET used = used + 1 WHERE buyer = ?1", [format!("{NAME}.2")])

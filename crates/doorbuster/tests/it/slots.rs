@@ -3,8 +3,8 @@
 
 use crate::test_server::{KEY, TempDir, TestServer, until};
 
-/// Creates and opens the sale; its slot is refilled when a counter has fewer units than
-/// `threshold`.
+/// Creates and opens the sale. The sale's slot gets a refill when one of its sub-domains has fewer
+/// units than `threshold`.
 fn open(test_server: &TestServer, temp_dir: &TempDir, sale: &str, threshold: u32) {
     let item = "id=phone,title=Phone,stock=10000,price=0.10CNY,limit=10";
     test_server
@@ -58,8 +58,8 @@ fn slot_and_units(
 }
 
 /// Waits until the slot and the sale have these values. The slot's values are the epoch, the
-/// granted and the settled units, both counters, the refills and the recalls. The sale's values are
-/// the units in the pool and in slots.
+/// granted and the settled units, both sub-domains, the refills and the recalls. The sale's values
+/// are the units in the pool and in slots.
 fn wait_for(
     test_server: &TestServer,
     temp_dir: &TempDir,
@@ -116,7 +116,7 @@ fn sale_show_prints_the_numbers_of_the_golden_example() {
         test_server.ask(&temp_dir, &["sale", "show", "no-refill", "--slots"]).stdout_of_success();
     assert!(output.ends_with("30 of 400 granted units are settled.\n"), "{output}");
     // This slot gets a refill of 100 units. Afterwards the pool has 9,500 units and the slot has
-    // 470. More refills follow until the inactive counter reaches the threshold.
+    // 470. More refills follow until the inactive sub-domain reaches the threshold.
     open(&test_server, &temp_dir, "refill", 380);
     sell_thirty(&test_server, &temp_dir, "refill");
     wait_for(

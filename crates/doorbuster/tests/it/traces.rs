@@ -149,9 +149,9 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
     (address, kept)
 }
 
-/// Sells one unit on a server that samples the share `share` of purchases. Then stops the server.
-/// `headers` are the headers of the purchase. Returns the path and the body of each request that
-/// the collector received.
+/// Sells one unit on a server that samples the share `share` of all purchases. Then stops the
+/// server. `headers` are the headers of the purchase. Returns the path and the body of each request
+/// that the collector received.
 fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let temp_dir = TempDir::new();
     let (address, got) = collector("200 OK");

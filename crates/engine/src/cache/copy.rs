@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{CopyLookup, NAME};
 
-/// The format of a copy. Other versions of the program may write other formats.
+/// The format of a copy of the catalogue. Other versions of the program may write other formats.
 const FORMAT: &str = "catalogue 2";
-/// How long a copy is kept. During this time, each node that learns of the new version reads the
-/// copy. A node that learns of the version later reads the store.
+/// How long a copy of the catalogue is kept. During this time, each node that learns of the new
+/// version reads the copy. A node that learns of the version later reads the store.
 const COPY_TTL: Duration = Duration::from_secs(10);
 /// The maximum size of a copy, in bytes. The same Redis server also has slots, so copies must not
 /// keep the server busy.
@@ -28,7 +28,8 @@ const PROOF_DIGITS: usize = 32;
 /// a copy.
 const TOO_LONG: &[u8] = b"-";
 
-/// Returns the copy of this version, if it exists.
+/// Looks up the copy of this version of the catalogue. If the copy is too long or invalid, the
+/// result is [`CopyLookup::Other`], so the caller must read the store.
 pub(super) async fn get(
     shared: &SharedRedis,
     key: &IdKey,
@@ -52,7 +53,7 @@ impl CatalogueCopy {
         Self { name: copy_key(shared, key, &rows.version), bytes }
     }
 
-    /// Writes the copy. If this fails, the other nodes read the store.
+    /// Writes the copy to the shared Redis. If the write fails, the other nodes read the store.
     pub(super) async fn publish(self, shared: &SharedRedis) {
         drop(shared.set(&self.name, &self.bytes, COPY_TTL).await);
     }
@@ -64,7 +65,8 @@ fn copy_key(shared: &SharedRedis, key: &IdKey, version: &str) -> String {
     shared.key(NAME, &stamp)
 }
 
-/// Returns the authentication code. Computing it needs the deployment's secret.
+/// Returns the authentication code of a copy. Only a program with the deployment's secret can
+/// compute this code.
 fn proof(key: &IdKey, version: &str, copy: &str) -> String {
     format!("{:0PROOF_DIGITS$x}", key.request_hash(&format!("{FORMAT} {version}"), copy).0)
 }
@@ -85,7 +87,7 @@ fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
 
-/// Parses a copy. Returns `None` if the copy is invalid.
+/// Parses a copy of the catalogue. Returns `None` if the copy is invalid.
 fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SIZE_MAX)?;
     let (found, copy) = text.split_at_checked(PROOF_DIGITS)?;
@@ -102,7 +104,7 @@ struct CopyBody {
     sales: Vec<SaleCopy>,
 }
 
-/// A [`SaleRow`] in the form of a copy. Times are milliseconds since 1970.
+/// A [`SaleRow`] as a copy of the catalogue contains it. Times are milliseconds since 1970.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SaleCopy {
     id: String,
@@ -120,7 +122,7 @@ pub(crate) struct SaleCopy {
     items: Vec<ItemCopy>,
 }
 
-/// An [`ItemRow`] in the form of a copy.
+/// An [`ItemRow`] as a copy of the catalogue contains it.
 #[derive(Serialize, Deserialize)]
 struct ItemCopy {
     id: i64,

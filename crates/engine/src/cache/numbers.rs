@@ -5,7 +5,7 @@ use doorbuster_core::Stock;
 use crate::catalogue::ItemState;
 use crate::engine::Engine;
 
-/// An item's numbers.
+/// The published numbers of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ItemNumbers {
     /// All units. `None` means that the stock is unlimited.
@@ -22,8 +22,9 @@ pub struct ItemNumbers {
 
 impl Engine {
     /// Returns an item's numbers. They combine the counts at the last commit with the units that
-    /// the item's slots have now. If a slot does not answer, all units that the item's slots got
-    /// from the store count as available. The same applies if this node does not reach all slots.
+    /// the item's slots have now. If a slot does not answer, or if this node does not reach all
+    /// slots, the function cannot know the slots' units. Then all units that the item's slots got
+    /// from the store count as available.
     pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
         let counts = item.gauge.counts();
         let (count, remaining) = match counts.total {

@@ -97,9 +97,9 @@ impl ItemState {
         self.slots.get(at as usize).copied()
     }
 
-    /// Returns every slot that this node reaches. The request's own slot comes first, and slots
-    /// that are leaving the spread come last. The node tries all these slots before it refuses a
-    /// parked request.
+    /// Returns every slot that this node reaches. The slot that [`partition::home`] chooses for the
+    /// request comes first, and slots that are leaving the spread come last. The node tries all
+    /// these slots before it refuses a parked request.
     #[must_use]
     pub fn every_slot(&self, request: &TicketRequest) -> Vec<SlotKey> {
         let spread = Spread { partitions: self.slots.len() as u32, ..self.row.spread };
@@ -110,13 +110,14 @@ impl ItemState {
         own.chain(respread::last_tries(&leaving).iter().copied()).collect()
     }
 
-    /// Returns the slots of the spread and the slots that are leaving the spread.
+    /// Returns the slots of the item's spread and the slots that are leaving the spread.
     #[must_use]
     pub fn reached_slots(&self) -> Vec<SlotKey> {
         self.slots.iter().copied().chain(self.work.leaving.list()).collect()
     }
 
-    /// Returns whether units or tickets of the item can be in a slot that is not the request's own.
+    /// Returns whether units or tickets of the item can be in a slot other than the slot that a
+    /// request tries first.
     #[must_use]
     pub fn has_other_slots(&self, layout: SlotLayout) -> bool {
         layout.has_other_slots(self.slots.len()) || !self.work.leaving.is_empty()
@@ -147,7 +148,8 @@ pub struct SlotUnits {
 }
 
 /// Shows for each slot which ended orders the slot has already subtracted from its buyers' quotas.
-/// Until a slot has subtracted all of them, its answer about a buyer's limit may be out of date.
+/// Until a slot has subtracted all ended orders, its answer about a buyer's limit may be out of
+/// date.
 #[derive(Debug, Default)]
 pub struct FeedProgress {
     ended_orders: AtomicU64,

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 pub struct LeavingSlots {
     /// For each slot, the time at which this node detected that the slot is leaving.
     slots: Mutex<HashMap<SlotKey, Instant>>,
-    /// Whether any slot is leaving. Most requests read only this flag and need no lock.
+    /// Whether any slot is leaving the spread. Most requests read only this flag and need no lock.
     any: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl LeavingSlots {
         });
     }
 
-    /// Returns the leaving slots.
+    /// Returns the slots that are leaving the spread.
     #[must_use]
     pub fn list(&self) -> Vec<SlotKey> {
         if self.is_empty() {
@@ -64,13 +64,14 @@ impl LeavingSlots {
         list
     }
 
-    /// Returns whether no slot is leaving.
+    /// Returns whether no slot is leaving the spread.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.any.load(Ordering::Acquire)
     }
 
-    /// Returns for how long a slot has been leaving.
+    /// Returns for how long a slot has been leaving the spread. Returns 0 if the slot is not
+    /// leaving.
     #[must_use]
     pub fn age(&self, slot: SlotKey) -> Duration {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -31,7 +31,7 @@ pub(crate) struct Observed {
     logged_limit: bool,
 }
 
-/// Checks the items until the program stops.
+/// Checks whether items need more partitions, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     if engine.node.layout() != SlotLayout::Shared {
         return std::future::pending().await;
@@ -46,7 +46,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Looks at each item that has an automatic spread and whose sale is open.
+/// Checks each item that has an automatic spread and whose sale is open.
 async fn look_at_all(engine: &Engine, observed: &mut HashMap<ItemId, Observed>, began: Instant) {
     let catalogue = engine.node.catalogue().clone();
     let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue

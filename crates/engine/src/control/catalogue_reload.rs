@@ -13,7 +13,7 @@ use crate::catalogue::SaleState;
 use crate::engine::{Engine, EngineError};
 use crate::outage_log;
 
-/// Pause after a failure.
+/// Pause after a failed reload of the catalogue.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Reloads the catalogue until the program stops.

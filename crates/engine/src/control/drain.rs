@@ -87,8 +87,8 @@ async fn drain_own(engine: &Engine, sale: &SaleState) -> Result<(), EngineError>
     close_own_grants(&engine.node, &slots).await
 }
 
-/// Closes the grants of slots that only this node reaches. Then the node that began the drain does
-/// not have to wait for the whole of [`DRAIN_MAX`].
+/// Closes the grants of slots that only this node reaches, so that the node that began the drain
+/// does not have to wait for the whole of [`DRAIN_MAX`].
 async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
     for grant in
         node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))

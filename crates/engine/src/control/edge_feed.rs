@@ -4,6 +4,9 @@
 //! Only one node writes: the node that has the lock of the feed. This node writes each change
 //! immediately. Several times per second, it writes the head of the feed. The head shows edges how
 //! recent the feed is. If no edge is alive, the node writes nothing.
+//!
+//! Each time a node begins to write the whole feed again, the feed gets a new random number. All
+//! writes under one number form a generation of the feed.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,9 +26,9 @@ use crate::edge::records::{self, BlocksRecord, CountsRecord};
 use crate::holders::JournalPart;
 use crate::node::Node;
 
-/// The shortest time between two writes. One write covers all changes in between.
+/// The shortest time between two writes of the feed. One write covers all changes in between.
 const PACE: Duration = Duration::from_millis(10);
-/// The longest time between two writes of the head.
+/// The longest time between two writes of the feed's head.
 const HEARTBEAT: Duration = Duration::from_millis(200);
 /// Time between two checks for changed blocks.
 const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
@@ -33,7 +36,7 @@ const BLOCK_CHECK_INTERVAL: Duration = Duration::from_millis(400);
 /// edges' copies are too old. The lease, one attempt to take the lock and a new generation together
 /// take less than `FEED_AGE_MAX_MS`.
 const LOCK_LEASE: Duration = Duration::from_millis(1_500);
-/// Time between two attempts to take the lock.
+/// Time between two attempts to take the lock of the feed.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// If this node stopped writing or failed, it pauses for this long before it tries to take the lock
 /// again.
@@ -44,10 +47,9 @@ const EDGE_COUNT_INTERVAL: Duration = Duration::from_secs(2);
 const EDGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// After the node has written for this long, it checks whether an edge is still alive.
 const WITHOUT_EDGES_MAX: Duration = Duration::from_secs(30);
-/// The lock's name.
 const LOCK_NAME: &str = "feed";
 
-/// Writes the feed while this node has the lock, until the program stops.
+/// Writes the edge feed while this node has the lock, until the program stops.
 pub(super) async fn run(node: Arc<Node>) {
     let Some((shared, locks)) = node.cache().shared() else {
         return std::future::pending().await;
@@ -64,7 +66,7 @@ pub(super) async fn run(node: Arc<Node>) {
     }
 }
 
-/// Writes one generation after another while this node has the lock.
+/// Writes one generation of the edge feed after another while this node has the lock.
 async fn write_while_held(
     node: &Node,
     shared: &SharedRedis,
@@ -119,14 +121,14 @@ struct FeedWriter<'a> {
     key: IdKey,
     at: FeedPosition,
     head: FeedHead,
-    /// For each sale, the state in the newest entries of the sale.
+    /// For each sale, the row and the counts that this node last put into an entry.
     sales: HashMap<Arc<str>, (Arc<SaleState>, CountsRecord)>,
     blocks: Option<BlocksVersion>,
     blocks_checked: Option<Instant>,
-    /// The number of live edges in the feed.
+    /// The number of live edges that the feed shows.
     edges: usize,
     edges_counted: Option<Instant>,
-    /// Entries that wait to be written.
+    /// Feed entries that wait to be written.
     entries: Vec<(String, Vec<u8>)>,
 }
 

@@ -16,7 +16,7 @@ pub(super) struct ItemInMemory<'a> {
     pub(super) sale: Arc<SaleState>,
 }
 
-/// Returns the portions in which the item's slots get units.
+/// Returns the portions in which the item's slots get units from the pool.
 pub(super) fn portions(node: &Node, item: &ItemState) -> Portions {
     let nodes =
         (!node.layout().reaches_all_slots()).then(|| node.live_nodes().count().now().into());

@@ -81,8 +81,8 @@ impl Engine {
         }
     }
 
-    /// Moves units to the pool for a late payment. Returns `None` if a slot or the store does not
-    /// answer.
+    /// Moves units from the item's slots to its pool for a late payment, which arrived after its
+    /// order had ended. Returns `None` if a slot or the store does not answer.
     async fn recall_late(&self, item: &ItemState, units: u64) -> Option<u64> {
         match recall_to_pool(self, item, units).await {
             Ok(moved) => {

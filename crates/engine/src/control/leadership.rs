@@ -20,9 +20,9 @@ use crate::engine::{Engine, EngineError};
 use crate::node::Node;
 use crate::outage_log;
 
-/// How long a node counts as alive after its last renewal.
+/// How long a node counts as alive after it last renewed its lease, in milliseconds.
 pub const LEASE_MS: i64 = 3_000;
-/// Time between two renewals.
+/// Time between two renewals of a node's leases.
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 
 /// Renews the leases until the program stops.

@@ -10,13 +10,13 @@ use crate::catalogue::SaleState;
 use crate::node::Node;
 use crate::notify::EventKind;
 
-/// Shortest time between two events of one sale.
+/// Shortest time between two status events of one sale.
 const PACE: Duration = Duration::from_millis(250);
 /// The maximum number of deliveries per second if only counts changed. Each delivery writes to a
 /// connection, and people who only watch must not slow down buyers.
 const READERS_PER_SEC: u32 = 5_000;
 
-/// Publishes until the program stops.
+/// Publishes changed statuses of sales until the program stops.
 pub async fn run(node: Arc<Node>) {
     let mut published = StatusPacer::default();
     let mut postponed = HashSet::new();

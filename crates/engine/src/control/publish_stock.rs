@@ -17,7 +17,7 @@ use crate::catalogue::SaleState;
 use crate::engine::Engine;
 use crate::node::Node;
 
-/// Time between two checks of the numbers.
+/// Time between two checks whether the numbers have changed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// Unchanged numbers are written again after this time.
 const REWRITE_INTERVAL: Duration = Duration::from_secs(1);
@@ -31,11 +31,10 @@ const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// If this node stopped publishing or failed, it pauses for this long before it tries to take the
 /// lock again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The lock's name.
 const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish_stock.lua");
 
-/// Publishes while this node has the lock, until the program stops.
+/// Publishes the items' numbers while this node has the lock, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     let Some((shared, locks)) = engine.node.cache().shared() else {
         return std::future::pending().await;
@@ -50,7 +49,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Publishes while this node has the lock.
+/// Publishes the items' numbers while this node has the lock.
 async fn publish(
     engine: &Engine,
     shared: &SharedRedis,

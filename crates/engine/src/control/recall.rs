@@ -19,7 +19,8 @@ pub(super) async fn take_units(
     Ok(outcome)
 }
 
-/// Moves in the store the units that a slot gave for a recall. Returns the number of moved units.
+/// Ends a recall in the store: moves the units that the slot released. Returns the number of moved
+/// units.
 pub(super) async fn finish_recall(
     node: &Node,
     recall: RecallId,

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
-/// Pause after a failure.
+/// Pause after the opening or closing of a sale failed.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Opens and closes sales until the program stops.

@@ -287,7 +287,8 @@ impl Engine {
             {
                 let _guard = item.work.reconciling.lock().await;
                 self.update_in_catalogue(row.clone()).await?;
-                // A slot keeps the portions of its grant. So a new spread needs a new grant.
+                // A slot keeps the threshold and the units that it got with its grant. So after a
+                // change of the spread, the slots need new grants.
                 for grant in
                     self.node.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
                 {

@@ -15,7 +15,7 @@ const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
-/// Retires slots until the program stops.
+/// Deletes the data of ended sales from shared slots, until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     if engine.node.layout().is_node_local() {
         // Slots in node memory end with the process, so this job has nothing to do.
@@ -29,7 +29,8 @@ pub(super) async fn run(engine: Arc<Engine>) {
     }
 }
 
-/// Asks every slot of a recently ended sale to delete its data, until the slot has no data.
+/// Asks every slot of a recently ended sale to delete its data. Slots in `gone` have no data, so
+/// they are not asked again.
 async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
     let since = engine.node.now().plus(-AFTER_END_MS);
     let over: HashSet<SlotKey> = engine

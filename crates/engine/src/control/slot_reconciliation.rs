@@ -21,7 +21,7 @@ use crate::outage_log;
 /// The number of items that are reconciled at the same time. The store groups the commits of these
 /// items.
 const RECONCILED_AT_ONCE: usize = 64;
-/// Pause after a failure.
+/// Pause after a failed reconciliation of an item.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 /// Time between two checks of a leaving slot whose tickets are being settled.
 const LEAVE_POLL: Duration = Duration::from_millis(25);
@@ -99,8 +99,8 @@ pub async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), EngineEr
     reconcile_locked(engine, item).await
 }
 
-/// Returns whether a slot needs units of the pool now. Always returns true if the pool is not
-/// distributed in portions.
+/// Returns whether a slot needs units of the pool now. Always returns true if the item's portions
+/// use no sub-domains.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
     let portions = portions(&engine.node, item);
     if !portions.spread.uses_sub_domains() {
@@ -124,8 +124,8 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     if !sale.has_open_slots() {
         return Ok(());
     }
-    // The count of ended orders is read before the grants. So the grants' feeds contain the
-    // released quota of all counted orders.
+    // The node reads the count of ended orders before it reads the grants. So the feeds of these
+    // grants contain the released quota of all counted orders.
     let ended_orders = item.work.feed.ended_orders();
     let mut view = ItemInMemory { engine, item, sale };
     let (mut round, mut effect) = Round::begin();
@@ -144,7 +144,7 @@ pub(super) async fn reconcile_locked(engine: &Engine, item: &ItemState) -> Resul
     Ok(())
 }
 
-/// Performs an effect of a round, and returns its result.
+/// Performs one effect of a reconciliation, and returns the effect's result.
 async fn perform(engine: &Engine, item: &ItemState, effect: Effect) -> Result<Input, EngineError> {
     let (store, slots) = (engine.node.store(), engine.slots());
     Ok(match effect {
@@ -204,7 +204,7 @@ async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineErro
     Ok((*grant, given))
 }
 
-/// Remembers how far the slots have applied their feeds, and where units are.
+/// Remembers how far the slots have applied their feeds, and how many units each slot has.
 fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     for slot in open_slots.iter().filter(|slot| slot.rows_on_their_way() == 0) {
         item.work.feed.record_applied(slot.grant.slot, ended_orders);
@@ -212,7 +212,7 @@ fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
     remember_units(item, open_slots);
 }
 
-/// Remembers where units are, so that later requests go to a slot with units.
+/// Remembers how many units each slot has, so that later requests go to a slot with units.
 fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
     if item.slots.len() <= 1 {
         return;

@@ -19,12 +19,12 @@ use crate::outage_log;
 use super::grant_check::check_grant;
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The shortest pause between two checks, even if many signals arrive.
+/// The shortest pause between two checks of the slots, even if many signals arrive.
 const PACE: Duration = Duration::from_millis(20);
 /// The number of slots that are checked at the same time.
 const WATCHED_AT_ONCE: usize = 64;
 
-/// Watches until the program stops.
+/// Watches the slots and the clock until the program stops.
 pub(super) async fn run(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(if engine.node.watches_slots() { PACE } else { CHECK_INTERVAL }).await;

@@ -8,7 +8,7 @@ use doorbuster_store::Store;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the result of a check is reused.
+/// How long the result of a check of the commits is reused.
 const RESULT_MAX_AGE: Duration = Duration::from_secs(1);
 /// A commit counts as stalled if it has not returned after this time.
 const STALLED_AFTER: Duration = Duration::from_secs(2);
@@ -16,11 +16,11 @@ const STALLED_AFTER: Duration = Duration::from_secs(2);
 /// chance, for example a lost connection.
 const FAILURES_MIN: u32 = 2;
 
-/// The newest check of a node.
+/// A node's newest check whether the store commits in time.
 #[derive(Debug, Default)]
 pub struct CommitCheck(Mutex<Option<Check>>);
 
-/// One check.
+/// One check, which commits to the store once.
 #[derive(Clone, Debug)]
 struct Check {
     began: Instant,
@@ -40,7 +40,7 @@ struct CheckResult {
     error: Option<String>,
 }
 
-/// The progress of a check.
+/// The progress of the commit of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommitProgress {
     /// The commit has been running for this long.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 const NAME: &str = "database_history";
 const FILE_MODE: u32 = 0o600;
 
-/// The reason why the file cannot be used.
+/// The reason why the file `database_history` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryFileError {
     /// The file cannot be read.
@@ -41,7 +41,7 @@ pub enum HistoryFileError {
     },
 }
 
-/// A history, as the file contains it.
+/// The history of one database, as the file `database_history` contains it.
 #[derive(Serialize, Deserialize)]
 struct Row {
     fence: i64,

@@ -11,12 +11,12 @@ use super::commit_check::CommitProgress;
 use crate::engine::Engine;
 use crate::node::Node;
 
-/// Time between two checks.
+/// Time between two checks of the database's history and of its standbys.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The node repeats its reaction to a failover at this interval, because another node's reaction
 /// may have been incomplete.
 const REACT_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest time for one check.
+/// The longest time for one read of the standbys' state.
 const LOOK_MAX: Duration = Duration::from_secs(2);
 /// If a fault of the standbys persists, the fault is logged again after this time.
 const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 /// both run once a second, so the log has the line within 3 s.
 const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
 
-/// Watches until the program stops.
+/// Watches the database's history and its standbys until the program stops.
 pub async fn run(engine: Arc<Engine>) {
     let Some(mut changes) = engine.node.store().history_changes() else {
         return std::future::pending().await;

@@ -14,7 +14,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-/// Longest wait for one answer. A peer without an answer in time is ignored.
+/// The longest wait for an answer of Redis or of a peer. A later answer is ignored.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
 /// Longest answer of a peer, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -79,7 +79,7 @@ async fn ask_redis(
     }
 }
 
-/// Parses the script's answer.
+/// Parses the answer of the Redis script `newest_history.lua`.
 fn parse(text: &str) -> Option<DatabaseHistory> {
     let mut parts = text.split(' ');
     let (fence, token, timeline) = (parts.next()?, parts.next()?, parts.next()?);

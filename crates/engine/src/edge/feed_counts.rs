@@ -2,7 +2,7 @@
 
 use doorbuster_telemetry::metrics::Counter;
 
-/// Counters of the reads of the feed.
+/// Counters of the reads of the edge feed.
 #[derive(Debug, Default)]
 pub struct FeedCounts {
     /// Reads whose content the edge used.

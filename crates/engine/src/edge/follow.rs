@@ -15,15 +15,15 @@ use crate::blocks::Blocks;
 use crate::cache::copy::SaleCopy;
 use crate::node::Node;
 
-/// The pause after a read that found nothing new.
+/// The pause after a read of the feed, unless further parts of the feed can be read at once.
 const POLL_INTERVAL: Duration = Duration::from_millis(15);
-/// After this time without a usable read, the edge tries the next server.
+/// After this time without a usable read of the feed, the edge tries the next Redis server.
 const NEXT_SERVER_AFTER: Duration = Duration::from_millis(1_000);
-/// When a generation of the feed begins, the edge empties its set of requests if the set has this
-/// many more requests than the feed.
+/// The edge keeps a set of requests that hold orders. If the set has this many more requests than a
+/// new generation of the feed has, the edge empties the set.
 const SURPLUS_MAX: u64 = 2_000_000;
 
-/// Follows the feed until the future is dropped.
+/// Follows the edge feed until the future is dropped.
 pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
     let mut feed = FeedReader {
         node,
@@ -109,7 +109,8 @@ impl FeedReader<'_> {
         Some(step)
     }
 
-    /// Returns the entries of a part as text. Returns `None` if an entry has no valid proof.
+    /// Returns the entries in this part of the feed as text. Returns `None` if an entry has no
+    /// valid proof.
     fn entries(&self, part: &FeedPart) -> Option<Vec<(String, Option<String>)>> {
         let key = self.node.id_key();
         let entry = |entry: &doorbuster_slots::FeedEntry| {

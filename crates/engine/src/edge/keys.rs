@@ -24,7 +24,7 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(10);
 const LIFETIME: Duration = Duration::from_secs(86_400);
 /// How long an edge waits until a node has written the keys.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-/// Time between two reads of the keys.
+/// Time between two reads of the keys while an edge waits for them.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The keys of the deployment, in the form that a node seals.

@@ -28,7 +28,7 @@ pub(crate) fn counts_entry(sale: &str) -> String {
     format!("counts:{sale}")
 }
 
-/// The kind of an entry.
+/// The kind of an entry of the edge feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind<'a> {
     /// The entry has the row of this sale.
@@ -70,7 +70,7 @@ pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> 
     (found == proof(key, generation, name, text)).then_some(text)
 }
 
-/// Returns the head as text.
+/// Returns the feed's head as text, with its proof.
 pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     let FeedHead { generation, seq, requests, as_of, is_complete, has_all_requests } = *head;
     let text = format!(
@@ -82,7 +82,7 @@ pub(crate) fn head_text(key: &IdKey, head: &FeedHead) -> String {
     format!("{}{text}", proof(key, generation, "head", &text))
 }
 
-/// Returns the head of this generation. Returns `None` if the head is invalid.
+/// Parses the head of this generation of the feed. Returns `None` if the head is invalid.
 pub(crate) fn parse_head(key: &IdKey, generation: u64, bytes: &[u8]) -> Option<FeedHead> {
     let mut words = open(key, generation, "head", bytes)?.split(' ');
     let head = FeedHead {

@@ -21,7 +21,7 @@ use crate::node::Node;
 
 /// The header with an edge's report.
 pub const REFUSALS_HEADER: &str = "doorbuster-refusals";
-/// Time between two reports.
+/// Time between two reports of an edge's refusals.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the last report may take. After this time, the program stops, even without an answer.
 const LAST_REPORT_MAX: Duration = Duration::from_secs(2);

@@ -40,17 +40,18 @@ const RETRY_DELAY: Duration = Duration::from_millis(200);
 /// The node sends a ping more often than this. Without any message for this long, the edge connects
 /// to another node.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
-/// A new stream waits at most this long until the node follows its buyer.
+/// A new stream waits at most this long until the node sends events for the stream's buyer.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the node of the relay is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// The edge begins to end its streams if, for this long, its copy was too old or it had no relay.
+/// If for this long the edge had no relay or its copy was too old, the edge begins to end its
+/// streams.
 const USELESS_MAX: Duration = Duration::from_secs(20);
-/// The streams end within about this many seconds.
+/// When the edge ends its streams, all streams end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;
-/// At least this many streams end in each second.
+/// When the edge ends its streams, at least this many streams end in each second.
 const STREAMS_ENDED_MIN: usize = 50;
-/// The maximum number of messages that the edge makes at a time.
+/// The maximum number of messages to the node that the edge prepares at a time.
 const BATCH_MAX: usize = 256;
 
 /// What the edge reads from the connection.
@@ -63,9 +64,9 @@ struct Followed {
     /// How many streams follow each sale.
     sales: HashMap<String, usize>,
     address: IpAddr,
-    /// Whether a node has already followed this buyer.
+    /// Whether a node has already begun to send events for this buyer.
     is_active: bool,
-    /// Streams that wait until the node follows the buyer.
+    /// Streams that wait until the node sends events for this buyer.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
@@ -97,8 +98,8 @@ pub struct RelayGuard {
 }
 
 impl RelayGuard {
-    /// Waits until the node follows the buyer, but only for a limited time. If the node takes
-    /// longer, the stream gets another `hello` later.
+    /// Waits until the node sends events for the buyer, but only for a limited time. If the node
+    /// takes longer, the stream gets another `hello` later.
     pub async fn wait_until_followed(&mut self) {
         if let Some(followed) = self.followed.take() {
             drop(timeout(FOLLOWED_WITHIN, followed).await);
@@ -186,13 +187,14 @@ impl Relay {
         next.into_iter().map(message).collect()
     }
 
-    /// Records that the node follows the buyer. Returns whether the buyer's streams may have missed
-    /// events.
+    /// Records that the node now sends events for the buyer. Returns whether the buyer's streams
+    /// may have missed events.
     fn note_followed(&self, buyer: &BuyerId) -> bool {
         let mut state = self.lock();
         let Some(followed) = state.buyers.get_mut(buyer) else { return false };
         let waiting = std::mem::take(&mut followed.waiting);
-        // A stream that no longer waits sent its `hello` before the node followed the buyer.
+        // If a stream has stopped waiting, its `hello` came before the node sent events for the
+        // buyer.
         let late = waiting.into_iter().filter_map(|stream| stream.send(()).err()).count();
         std::mem::replace(&mut followed.is_active, true) || late > 0
     }

@@ -25,7 +25,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts with an empty journal.
+    /// Begins to record requests, with an empty journal.
     pub(super) fn begin(&self) {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
         self.is_active.store(true, Ordering::SeqCst);
@@ -56,7 +56,7 @@ impl Journal {
         }
     }
 
-    /// Stops recording.
+    /// Stops recording requests.
     pub fn end(&self) {
         self.is_active.store(false, Ordering::SeqCst);
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;

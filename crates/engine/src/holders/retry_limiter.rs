@@ -18,14 +18,15 @@ const BUYERS_MAX: usize = 16_384;
 /// The maximum number of reads at the same time for all buyers. The bound leaves sessions of the
 /// store for other work.
 const READS_MAX: usize = 3;
-/// The number of reads that a buyer may have in quick succession.
+/// The number of reads of the store that one buyer may have in quick succession.
 const READ_BURST: u32 = 200;
-/// The time after which a buyer may have one more read.
+/// The time after which a buyer may have one more read of the store.
 const READ_INTERVAL: Duration = Duration::from_millis(10);
-/// Longest wait for a turn. After that, the server asks the client to retry.
+/// Longest wait of a request for its read of the store. After that, the server asks the client to
+/// retry.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// A node's limiter.
+/// Limits a node's reads of the store for repeated requests.
 #[derive(Debug)]
 pub struct RetryLimiter {
     by_buyer: Mutex<HashMap<u64, Arc<BuyerReads>, foldhash::fast::FixedState>>,
@@ -33,7 +34,7 @@ pub struct RetryLimiter {
     pace: ReadPace,
 }
 
-/// The rate of one buyer's reads.
+/// The allowed rate of one buyer's reads of the store.
 #[derive(Clone, Copy, Debug)]
 struct ReadPace {
     burst: u32,
@@ -92,7 +93,7 @@ impl RetryLimiter {
             return Ok(order.clone());
         }
         let _reading = self.begin_read(&mut turn, until).await.ok_or(ReadError::Busy)?;
-        // This read serves every request that arrived before it began.
+        // This read serves every request that arrived before the read began.
         let requested = buyer_reads.requested.load(Ordering::Acquire);
         let order = read.await.map_err(ReadError::Store)?;
         turn.last = Some((requested, request, order.clone()));

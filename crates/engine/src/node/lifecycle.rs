@@ -44,7 +44,7 @@ impl Lifecycle {
         });
     }
 
-    /// Returns the starter of jobs. It calls `on_fatal` if a job ends too early.
+    /// Returns the starter of jobs, which calls `on_fatal` if a job ends too early.
     pub(crate) fn jobs(&self, on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Jobs {
         Jobs { tasks: self.tasks.clone(), stop: self.stop.clone(), on_fatal }
     }

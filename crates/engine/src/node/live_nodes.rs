@@ -38,9 +38,9 @@ struct AboutRoles {
 }
 
 /// Returns the nodes that renewed their leases recently. Compares the end of each lease with the
-/// end of this node's own lease. The lease that ends last would be a bad reference: after the
-/// store's clock was set back, this lease may belong to a node that is gone. Only a node without a
-/// lease uses this reference.
+/// end of this node's own lease. If this node has no lease, compares with the lease that ends last.
+/// After the store's clock was set back, the lease that ends last may belong to a node that is
+/// gone. So a node with a lease does not compare with that lease.
 fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
     let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
     let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();

@@ -57,14 +57,14 @@ impl Node {
         memory.note(memory.hash(buyer), NotedRefusal { at, item: item.row.id, code });
     }
 
-    /// Notes that the request of this buyer is queued. The ticket's verdict removes the note.
+    /// Notes that a request of this buyer is queued. The ticket's verdict removes the note.
     pub fn note_queued(&self, buyer: &str, id: TicketId, now: Millis) {
         let Some(ticket) = id.parts().map(|parts| parts.token) else { return };
         let memory = &self.refusals().memory;
         let buyer = memory.hash(buyer);
         memory.note_queued(buyer, ticket, now);
-        // If this node does not expect the verdict, the note is removed. Either this node has noted
-        // the verdict already, or another node notes it.
+        // If this node does not wait for the ticket's verdict, the note is removed now. The reason
+        // is that this node has noted the verdict already, or that another node notes it.
         if self.waiters().info(ticket).is_none() {
             memory.forget_queued(buyer, ticket);
         }
@@ -75,8 +75,8 @@ impl Node {
         self.refusals().edge_heard_at.store(self.now().0, Ordering::Relaxed);
     }
 
-    /// Answers the questions of these nodes. Returns `true` if there is a new answer. In that case
-    /// the caller must show the answer to the other nodes at once.
+    /// Answers the questions of these nodes about refusals. Returns `true` if there is a new
+    /// answer. In that case the caller must show the answer to the other nodes at once.
     pub(crate) fn answer_questions(&self, nodes: &[NodeRow]) -> bool {
         self.refusals().answer(self.id(), nodes)
     }
@@ -101,7 +101,8 @@ impl Node {
         Ok(found)
     }
 
-    /// Adds the refusals that other nodes remember. Returns true if no refusal can be missing.
+    /// Adds the refusals that other nodes remember to `found`. Returns true if no refusal can be
+    /// missing.
     async fn ask_nodes(
         &self,
         buyer: u64,
@@ -132,7 +133,7 @@ impl Node {
         Ok(is_complete && self.store.nodes_gone_since(since).await? == 0)
     }
 
-    /// Returns the answers to a question in these rows.
+    /// Returns the answers in these rows to this node's question `id`. Also summarizes the rows.
     fn answers_to(
         &self,
         id: u64,
@@ -156,7 +157,8 @@ impl Node {
         (answers, all)
     }
 
-    /// Writes this node's notes at once. Returns false if the node is stopping.
+    /// Shows this node's notes to the other nodes at once, by renewing the lease. Returns false if
+    /// the node is stopping.
     async fn write_notes(&self) -> StoreResult<bool> {
         let released = self.this_node.lock_leases().await;
         if *released {

@@ -29,7 +29,7 @@ struct Question {
     id: u64,
     /// The buyer's hash.
     buyer: u64,
-    /// See [`RefusalMemory::hash_check`].
+    /// Shows how the asking node hashes buyers; see [`RefusalMemory::hash_check`].
     hash_check: u64,
 }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use doorbuster_core::digest::buyer_tag;
 
-/// The maximum number of buyers who are remembered after their last reader disconnected. Above this
-/// bound, the node drops the entries of these buyers, so it does not know who disconnected
-/// recently. Until the last dropped entry would have ended, every buyer counts as followed.
+/// The maximum number of buyers without a connected reader that the node remembers. Above this
+/// bound, the node forgets all these buyers, so it does not know who disconnected recently. Until
+/// the last forgotten entry would have ended, every buyer counts as followed.
 const LEFT_MAX: usize = 262_144;
 /// The smallest number of entries at which ended entries are removed.
 const SWEEP_MIN: usize = 1_024;

@@ -57,7 +57,7 @@ pub enum DoorRefusal {
 }
 
 impl PurchaseOutcome {
-    /// Returns the counter for this answer.
+    /// Returns the kind under which the statistics count this answer.
     #[must_use]
     pub fn answer(&self) -> AnswerKind {
         match self {
@@ -69,7 +69,7 @@ impl PurchaseOutcome {
     }
 }
 
-/// Returns the counter for a refusal.
+/// Returns the kind under which the statistics count a refusal.
 #[must_use]
 pub fn answer_kind(refusal: &Refusal) -> AnswerKind {
     match refusal {

@@ -20,7 +20,7 @@ pub struct SaleWideLimit {
 }
 
 impl SaleWideLimit {
-    /// Applies one step to the cell.
+    /// Calls `step` with the limit's cell, under the lock.
     pub fn with<T>(&self, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         let mut cell = self.cell.lock().unwrap_or_else(PoisonError::into_inner);
         let result = step(&mut cell);

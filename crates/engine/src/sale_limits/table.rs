@@ -65,7 +65,7 @@ pub struct LimitCell {
 }
 
 impl LimitCell {
-    /// Applies one step to the cell's values, by the rules of shared limits ([`NodeShare`]).
+    /// Calls `step` with the cell's values in the form that the rules of shared limits use.
     pub fn with_share<T>(&mut self, step: impl FnOnce(&mut NodeShare) -> T) -> T {
         let mut node =
             NodeShare { state: self.state, share: self.share, unreported: self.unshared };
@@ -99,7 +99,7 @@ impl Default for LimitTable {
 }
 
 impl LimitTable {
-    /// Applies one step to the cell of `key`. Creates the cell if it is missing.
+    /// Calls `step` with the cell of `key`. Creates the cell if it is missing.
     pub fn with_cell<T>(&self, key: u64, now: u64, step: impl FnOnce(&mut LimitCell) -> T) -> T {
         let key = key.max(1);
         let mut shard =
@@ -124,7 +124,7 @@ impl LimitTable {
         result
     }
 
-    /// Applies one step to the cell of `key`, if it exists.
+    /// Calls `step` with the cell of `key`, if the cell exists.
     pub fn with_existing<T>(&self, key: u64, step: impl FnOnce(&mut LimitCell) -> T) -> Option<T> {
         let key = key.max(1);
         let mut shard =

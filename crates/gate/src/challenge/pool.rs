@@ -23,18 +23,18 @@ use super::seal::{ANSWER_BYTES, PuzzleKind};
 
 /// The number of threads that draw challenges.
 const THREADS: usize = 2;
-/// The maximum number of requests that wait for one kind. At the bound, the server asks further
-/// clients to retry.
+/// The maximum number of requests that wait for one kind of challenge. At the bound, the server
+/// asks further clients to retry.
 const WAITING_MAX: usize = 512;
-/// The number of kinds that are drawn in advance: the first kinds of [`PuzzleKind`].
+/// The number of kinds of challenges that are drawn in advance: the first kinds of [`PuzzleKind`].
 pub(super) const PRERENDERED_KINDS: usize = 2;
 /// The maximum number of prepared challenges of a kind.
 const PRERENDERED_MAX: usize = 1_024;
 /// The maximum number of bytes of prepared challenges of a kind. Drawing in advance stops at this
 /// bound or at `PRERENDERED_MAX`, whichever is reached first.
 const PRERENDERED_BYTES_MAX: usize = 24 * 1_024 * 1_024;
-/// After a thread has drawn a challenge in advance, it pauses for this many times the duration of
-/// the drawing. So drawing in advance hardly slows requests.
+/// After a thread has drawn a challenge in advance, the thread pauses. The pause is this many times
+/// as long as the drawing took, so drawing in advance hardly slows requests.
 const RENDER_PAUSE_FACTOR: u32 = 4;
 
 /// A challenge that a thread must draw.
@@ -58,7 +58,7 @@ impl RenderRequest {
     }
 }
 
-/// A drawn challenge with its answer. Only one request gets it.
+/// A drawn challenge with its answer. Only one request gets this challenge.
 #[derive(Clone, Debug)]
 pub(super) struct RenderedChallenge {
     pub(super) shown: ChallengeContent,
@@ -327,8 +327,8 @@ fn data_url(png: &[u8]) -> String {
     url
 }
 
-/// Draws challenges for waiting requests. If `fills` is true, also draws in advance while no
-/// request waits.
+/// Draws challenges for waiting requests. If `fills` is true, the thread also draws challenges in
+/// advance while no request waits.
 fn run_renderer(shared: &PoolShared, mut renderer: Renderer, fills: bool) {
     let mut pool_rests_until = Instant::now();
     let mut state = shared.lock();

@@ -30,7 +30,7 @@ pub struct PendingLimit {
     share: oneshot::Receiver<ShareGrant>,
 }
 
-/// The progress of a check that has not decided all scopes yet.
+/// The progress of a check that has not yet checked the limits of all scopes.
 #[derive(Debug)]
 struct CheckProgress {
     route: Route,
@@ -38,7 +38,7 @@ struct CheckProgress {
     /// The position of the next scope in [`SCOPES`].
     next: usize,
     status: RateLimitStatus,
-    /// For each limit that was checked earlier: how much of it the request used.
+    /// For each limit that already counts the request: how much the request used of this limit.
     used: [Option<LimitStep>; SCOPES.len()],
 }
 
@@ -125,7 +125,7 @@ impl RateLimiter {
         self.release(&pending.progress, sale);
     }
 
-    /// Counts one request under the limit of an object, such as an order of the caller.
+    /// Counts one request under a limit for one object, such as one order of the caller.
     ///
     /// # Errors
     ///
@@ -155,7 +155,7 @@ impl RateLimiter {
         })
     }
 
-    /// Checks the remaining scopes.
+    /// Checks the limits of the remaining scopes.
     fn proceed(
         &self,
         mut progress: CheckProgress,
@@ -302,7 +302,7 @@ impl RateLimiter {
         }
     }
 
-    /// Decides one request under this node's part of the limit.
+    /// Decides one request under this node's part of the limit, because no share is available.
     fn charge_alone(
         &self,
         step: &LimitStep,
@@ -372,7 +372,7 @@ impl RateLimiter {
 }
 
 /// The decision of one limit. `Decided(Ok)` has the limit's state. `Decided(Err)` has the
-/// nanoseconds that the request must wait, and the limit's state.
+/// nanoseconds until the limit would allow the request, and the limit's state.
 enum ChargeResult {
     Decided(Result<u64, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
@@ -386,8 +386,9 @@ async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     }
 }
 
-/// Returns the cost of a request under a node's `part` of the `whole` limit. `cost` is the cost
-/// under the whole limit. This cost is lower for an address with many buyers.
+/// Returns the cost of a request under a node's `part` of the `whole` limit. `cost` is the
+/// request's cost under the whole limit. For an address with many buyers, a request costs less than
+/// usual.
 fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
     let share = whole.cost(1) / cost.max(1);
     part.cost(u32::try_from(share).unwrap_or(u32::MAX))

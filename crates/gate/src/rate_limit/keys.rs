@@ -18,12 +18,13 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// How long a large count of buyers stays in the table after the last request from their address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// The route number for the hashes of addresses.
+/// The first byte of the text that is hashed for an address. For a limit, this byte is the number
+/// of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 
 impl RateLimiter {
-    /// Returns the key of a caller's limit. It is the same on every node.
+    /// Returns the key of a caller's limit. The key is the same on every node.
     pub(super) fn key_of(
         &self,
         (route, scope): (Route, RateLimitScope),
@@ -64,8 +65,8 @@ impl RateLimiter {
             let budgets = u32::try_from(estimate_buyers(cell, buyer, now) / BUYERS_PER_BUDGET)
                 .unwrap_or(u32::MAX)
                 .max(1);
-            // Very many addresses can have few buyers. Their counts must not evict limits in use,
-            // so the table may evict a small count at once. Only a few addresses have many buyers.
+            // Very many addresses have only a few buyers each. Their counts must not evict limits
+            // in use, so the table may evict a small count at once. Few addresses have many buyers.
             // To count these buyers anew takes hundreds of requests, so a large count is kept.
             cell.state = if budgets > 1 { now + BUYER_COUNT_KEPT_NANOS } else { now };
             budgets

@@ -175,7 +175,8 @@ impl LimitSharing {
         self.live_nodes.recent()
     }
 
-    /// Returns the number of nodes, the size of a share, and the bound of the unreported use.
+    /// Returns the number of nodes, the size of a share, and how much of a limit the nodes may
+    /// leave unreported.
     pub(super) fn terms(&self) -> SharingTerms {
         self.place.terms(self.nodes())
     }
@@ -287,7 +288,7 @@ impl RateLimiter {
         }
     }
 
-    /// Groups the requests and reports of a batch by limit. Each limit gets one call.
+    /// Groups the requests and reports of a batch by limit. The call has one entry for each limit.
     pub(super) fn group(&self, sharing: &LimitSharing, batch: Vec<QueuedUse>) -> Vec<LimitGroup> {
         let mut groups: Vec<LimitGroup> = Vec::with_capacity(batch.len());
         let mut known = HashMap::with_capacity(batch.len());
@@ -303,8 +304,9 @@ impl RateLimiter {
         groups
     }
 
-    /// Answers the requests of a group that this node's share covers now. Prepares a call for the
-    /// other requests of the group and for its report. Returns `false` if no call is needed.
+    /// Answers the requests of a group that this node's share covers now. Prepares the group's
+    /// entry in the call: the entry reports what the node has counted, and asks for shares for the
+    /// other requests of the group. Returns `false` if no entry is needed.
     fn prepare(&self, sharing: &LimitSharing, group: &mut LimitGroup) -> bool {
         let (terms, LimitStep { pace, cost, .. }) = (sharing.terms(), group.step);
         let costs: Vec<u64> = group.waiters.iter().map(|(cost, _)| *cost).collect();

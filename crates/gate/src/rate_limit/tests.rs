@@ -79,7 +79,7 @@ fn one_of(live_nodes: &Arc<NodeCount>) -> RateLimiter {
     RateLimiter::new(&IdKey::new([7; 32]), Some(sharing))
 }
 
-/// Counts a request. The node's memory must be enough to decide it.
+/// Counts a request. Panics if the node cannot decide the request from its memory.
 fn acquire_at(
     limiter: &RateLimiter,
     route: Route,

@@ -27,9 +27,9 @@ struct RoomMemory {
     /// The rank up to which this node knows all admissions.
     known_to: Option<u64>,
     pace: PaceEstimator,
-    /// True if the store had no row at the last read.
+    /// Whether the store had no row of this room at the last read.
     has_none: bool,
-    /// When the row was last read.
+    /// When this node last read the room's row.
     read: Option<Instant>,
     /// When arrivals were last counted.
     counted: Option<Instant>,
@@ -91,12 +91,12 @@ impl WaitingRoomState {
         self.drawing.lock().await
     }
 
-    /// Returns the last read row.
+    /// Returns the room's row, as this node last read it.
     pub(super) fn room(&self) -> Option<WaitingRoom> {
         self.lock().room.clone()
     }
 
-    /// Stores a row. Ignores the row if this node knows a newer one.
+    /// Stores the room's row. Ignores the row if this node knows a newer version of it.
     pub(super) fn apply_row(&self, room: &WaitingRoom) {
         let mut state = self.lock();
         let is_older = |known: &WaitingRoom| {
@@ -116,28 +116,29 @@ impl WaitingRoomState {
         }
     }
 
-    /// Records that the store has no row.
+    /// Records that the store has no row of this room.
     pub(super) fn set_absent(&self) {
         self.lock().has_none = true;
     }
 
-    /// Returns whether the store had no row at the last read.
+    /// Returns whether the store had no row of this room at the last read.
     pub(super) fn is_absent(&self) -> bool {
         self.lock().has_none
     }
 
-    /// Records that this node read the row and all admissions, and that it began to read at this
-    /// time.
+    /// Records that this node has read the room's row and all admissions. `at` is the time at which
+    /// the node began to read.
     pub(super) fn set_read_at(&self, at: Instant) {
         self.lock().read = Some(at);
     }
 
-    /// Returns whether the row was read recently.
+    /// Returns whether this node read the room's row recently.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         self.lock().read.is_some_and(|at| now.saturating_duration_since(at) <= FRESH_FOR)
     }
 
-    /// Returns whether the draw is closed and this node knows its ranks.
+    /// Returns whether the draw is closed and this node knows the ranks that the draw gave to
+    /// visitors.
     pub(super) fn is_drawn(&self) -> bool {
         let state = self.lock();
         state.lots.is_some()
@@ -198,9 +199,9 @@ impl WaitingRoomState {
     }
 
     /// Returns whether this node can answer with the buyer's position from memory. For an admitted
-    /// visitor, the result is always true. For other visitors, it depends on the draw. Before the
-    /// sale opens, this node must not know a closed draw. After the sale has opened, this node must
-    /// know the ranks of the draw.
+    /// visitor, the result is always true. For any other visitor, the result depends on the draw.
+    /// Before the sale opens, this node must not know a closed draw. After the sale has opened,
+    /// this node must know the ranks of the draw.
     pub(super) fn can_answer(&self, buyer: &BuyerId, is_before_opening: bool) -> bool {
         let is_called = |position: &QueuePosition| position.until.is_some();
         self.is_drawn() != is_before_opening
@@ -256,9 +257,9 @@ impl WaitingRoomState {
         state.pace.note_progress(now, &line, free, limit);
     }
 
-    /// Returns whether more buyers arrived per second at this node than its part of the admissions.
-    /// This part is the room's admissions per second, divided by `nodes`, the number of nodes.
-    /// Returns `false` at the first count, and if the last count was less than a second ago.
+    /// Returns whether too many buyers per second arrive at this node. The limit is this node's
+    /// part of the admissions: the room's admissions per second, divided by `nodes`, the number of
+    /// nodes. Returns `false` at the first count, and if the last count was less than a second ago.
     pub(super) fn is_overcrowded(&self, arrivals: &Arrivals, at: Instant, nodes: u64) -> bool {
         let mut state = self.lock();
         let Some(since) =
@@ -282,11 +283,11 @@ impl WaitingRoomState {
         self.lock().room.as_ref().and_then(|room| room.open_until).is_some_and(|until| now < until)
     }
 
-    /// Returns whether to notify the readers of positions now. They are notified at once at the
+    /// Returns whether to notify the readers about their positions now. The result is true at the
     /// first call, when units ran out or came back, and when the draw closed. After any other
-    /// change, they are notified only if the last notification is long enough ago. `readers` is the
-    /// number of notifications that all rooms of the sale send together. The larger it is, the
-    /// longer this time is.
+    /// change, the result is true only if enough time has passed since the last notification. This
+    /// time grows with `readers`, the number of notifications that all rooms of the sale send
+    /// together.
     pub(super) fn should_publish(&self, free: Option<u64>, readers: usize, at: Instant) -> bool {
         let mut state = self.lock();
         let Some(line) = state.room.as_ref().map(|room| room.line) else { return false };

@@ -135,8 +135,8 @@ impl<'a> AnswerAuditor<'a> {
     ) {
         let at = item.unwrap_or(0);
         let (buyer, key, units) = (&answer.buyer, &answer.key, answer.units);
-        // If a request has two tickets, only the first ticket becomes an order. An answer with the
-        // second ticket's id promises that order.
+        // If a request has two tickets, only the first ticket becomes an order. An answer that
+        // names the second ticket promises the order of the first ticket.
         let real = match self.returned.get(id) {
             Some((_, Some(order))) => order,
             _ => id,

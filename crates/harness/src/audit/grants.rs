@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::findings::Findings;
 use super::snapshot::{Grant, Recall, Snapshot};
 
-/// The sums over the orders, feed rows and recalls of one grant.
+/// The units of one grant: sold in orders, added by feed rows, and taken by finished recalls.
 #[derive(Debug, Default)]
 struct GrantTotals {
     sold: i128,

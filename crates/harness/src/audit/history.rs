@@ -1,10 +1,11 @@
-//! Checks histories: each order's events begin with its reservation, follow the allowed steps, and
-//! end in the order's present state.
+//! Checks the history of each order. The events of an order must begin with the reservation, follow
+//! the allowed steps, and end in the order's present state.
 
 use super::findings::{Findings, format_time};
 use super::snapshot::{Event, Order, Snapshot};
 
-/// The steps that change an order's state.
+/// The allowed steps of an order, as the state before an event and the state after the event. The
+/// step from `reserved` to `reserved` extends the payment window.
 const ALLOWED_STEPS: [(&str, &str); 7] = [
     ("reserved", "reserved"),
     ("reserved", "paid"),
@@ -18,7 +19,7 @@ const ALLOWED_STEPS: [(&str, &str); 7] = [
 /// Checks the history of every order.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     // An old version of the server recorded no histories. Orders of that version are older than the
-    // first recorded reservation.
+    // first recorded reservation, and their histories may be incomplete.
     let kept_since = snapshot
         .events
         .iter()
@@ -75,8 +76,9 @@ fn check_order_history<'e>(
         // The caller passes only events that change the order's state, so `state` is never `None`.
         let (from, to) = (last.and_then(Event::state), event.state().unwrap_or_default());
         let allowed = match from {
-            // The first event must be the reservation, and there must be no second reservation. But
-            // `order.extended`, which also keeps the state `reserved`, is a valid step.
+            // The first event must be the reservation, unless the order is old. No later event may
+            // be a reservation. An extension (`order.extended`) also keeps the state `reserved`,
+            // and is allowed.
             None => is_old || event.kind == "order.reserved",
             Some(from) => ALLOWED_STEPS.contains(&(from, to)) && event.kind != "order.reserved",
         };

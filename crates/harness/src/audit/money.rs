@@ -166,9 +166,9 @@ fn check_paid_orders(
     }
 }
 
-/// Adds notices for disputes, and for returns of money that the server did not request, newest
-/// first. A return gets a notice only if its payment is still `captured`, that is, pays for an
-/// order.
+/// Adds notices, newest first, about disputes and about returns of money that the server did not
+/// request. A return gets a notice only if its payment is still `captured`. Such a payment pays for
+/// an order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,

@@ -4,8 +4,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// The size of an id in bytes: `decide_by` (6), token (6), grant (8), number (5), units (3),
-/// request (3), MAC (8), big-endian.
+/// The size of an id in bytes. The parts of an id are `decide_by` (6 bytes), token (6), grant (8),
+/// number (5), units (3), request (3) and MAC (8). The numbers are big-endian.
 const BYTES: usize = 39;
 
 /// The readable parts of an id.

@@ -9,7 +9,8 @@ use super::snapshot::{Order, Sale, Snapshot};
 /// the item's window applies.
 const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 
-/// Checks that each request has one order, and that the values of each order are possible.
+/// Checks that no two orders have the same id or the same request, and that the values of each
+/// order are possible.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut ids = HashSet::with_capacity(snapshot.orders.len());
     let mut requests = HashSet::with_capacity(snapshot.orders.len());
@@ -32,8 +33,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // If the clock went back before this order, the order's time can be earlier than the
-        // opening of the sale. So this order is not compared with the opening.
+        // An order whose time is before the time of an earlier order shows that the clock went
+        // back. Its time can be before the opening of its sale, so the opening is not checked.
         if order.reserved_at >= clock {
             check_opening(snapshot, order, findings);
         }
@@ -79,8 +80,8 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let first =
         |kind: &str| snapshot.history((order.grant, order.n)).find(|event| event.kind == kind);
     let pay_by = first("order.reserved").and_then(|event| event.pay_by).unwrap_or(order.pay_by);
-    // Without the event of the reservation, only the present end of the window is known. This is
-    // the first end only if the window was never extended.
+    // Without the event of the reservation, only the present end of the payment window is known. If
+    // the window was never extended, the present end is also the first end.
     let is_known = first("order.reserved").is_some() || first("order.extended").is_none();
     let window = if snapshot.is_waitlist(order.grant) {
         known.hold_ms.min(WAITLIST_HOLD_MS_MAX)

@@ -1,4 +1,5 @@
-//! Checks limits (rule I4): the units that each buyer holds of an item, summed over the orders.
+//! Checks the limit for each buyer (rule I4). The units of an item that a buyer holds are the sum
+//! over the buyer's active orders.
 
 use std::collections::BTreeMap;
 

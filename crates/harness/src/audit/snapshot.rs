@@ -275,12 +275,12 @@ pub(super) struct WaitlistEntry {
 }
 
 impl Snapshot {
-    /// Returns whether this is the grant of a waitlist.
+    /// Returns whether `grant` is the id of a waitlist's grant.
     pub fn is_waitlist(&self, grant: i64) -> bool {
         self.grants.get(&grant).is_some_and(Grant::is_waitlist)
     }
 
-    /// Builds the index. Call this once, after all rows are read.
+    /// Fills [`SnapshotIndex`] from the rows. Call this method once, after all rows are read.
     pub fn build_index(&mut self) {
         for grant in self.grants.values().filter(|grant| grant.open) {
             self.index.sums.entry(grant.item).or_default().in_slots +=
@@ -309,12 +309,12 @@ impl Snapshot {
         self.index.sums.get(&item).copied().unwrap_or_default()
     }
 
-    /// Returns the order of this id.
+    /// Returns the order with this id.
     pub fn order(&self, id: &str) -> Option<&Order> {
         self.index.by_id.get(id).map(|&at| &self.orders[at])
     }
 
-    /// Returns the order of this grant and number.
+    /// Returns the order with the grant and the number in `at`.
     pub fn order_by_number(&self, at: (i64, i64)) -> Option<&Order> {
         self.index.by_number.get(&at).map(|&at| &self.orders[at])
     }

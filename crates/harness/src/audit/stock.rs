@@ -34,7 +34,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     }
 }
 
-/// Checks that the counters of the item are the sums over its orders.
+/// Checks the item's counters of paid and ended units. Each counter must be the sum of the units of
+/// the item's paid orders or of its ended orders.
 fn check_counters(snapshot: &Snapshot, item: &Item, findings: &mut Findings<'_>) {
     let sums = snapshot.item_totals(item.id);
     if i128::from(item.paid) != sums.paid {

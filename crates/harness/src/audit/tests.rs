@@ -1,5 +1,5 @@
 //! Tests of the auditor. Each test damages a consistent store in one way, and the auditor must
-//! report the broken rule. For a consistent store it must report nothing.
+//! report the broken rule. For a consistent store, the auditor must report nothing.
 
 mod fixture;
 mod money;

@@ -7,14 +7,15 @@ use super::findings::{Findings, format_optional};
 use super::order_id;
 use super::snapshot::{Order, Resolution, Snapshot};
 
-/// The ticket numbers of one grant. Each number in `seen` has a verdict.
+/// The ticket numbers of one grant. `seen` has the numbers that have a verdict, and `most` is the
+/// highest number.
 #[derive(Debug, Default)]
 struct ResolvedNumbers {
     seen: HashSet<i64>,
     most: i64,
 }
 
-/// Checks numbers, verdicts, ids and dead letters.
+/// Checks the numbers, verdicts and ids of all tickets, and checks dead letters.
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut numbers: HashMap<i64, ResolvedNumbers> = HashMap::new();
     let orders = snapshot.orders.iter().map(|order| (order.grant, Some(order.n), &*order.id));

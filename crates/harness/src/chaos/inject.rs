@@ -122,7 +122,7 @@ fn fail_over(cluster: &mut Cluster, fault: Fault, pause: Duration) -> Result<Str
     }
     let Some(old) = &mut cluster.standby else { return Ok(how) };
     // Wait until a node has registered the new primary. Before the registration, the nodes may use
-    // either server.
+    // either server, so the old primary must not run yet.
     wait_until_used(&cluster.postgres)?;
     // After a normal start, commits would wait for a standby, but the old primary has no standby
     // now.
@@ -265,8 +265,8 @@ fn redis(cluster: &mut Cluster, fault: Fault, rng: &mut SmallRng) -> Result<Stri
     }
 }
 
-/// Saves a snapshot, lets buyers continue to buy, and loads the snapshot. Either a new process or
-/// the running process loads it.
+/// Saves a snapshot, and lets buyers continue to buy. Then either the running server or a restarted
+/// server loads the snapshot.
 fn snapshot(
     redis: &mut Redis,
     primary: usize,

@@ -55,6 +55,6 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The largest number of findings that the report of one round shows. The report gives only the
 /// number of the other findings.
 pub(super) const FINDINGS_SHOWN: usize = 12;
-/// How long a row that one node wrote may be invisible to another node. After that time the request
-/// fails.
+/// How long a row that one node wrote may be invisible to another node. After that time, an
+/// operator's request that needs this row fails.
 pub(super) const PROPAGATED_WITHIN: Duration = Duration::from_secs(5);

@@ -70,9 +70,9 @@ impl RoundRunner<'_> {
         Ok(kept)
     }
 
-    /// Waits until the nodes report at least `missing` missing orders. Adds a finding if they do
-    /// not report them in time. The reported number can be larger than `missing`, because a node
-    /// may have confirmed an order whose answer did not reach the buyer.
+    /// Waits until the nodes report at least `missing` missing orders. If the nodes report fewer
+    /// orders in the allowed time, adds a finding. The reported number can be larger than
+    /// `missing`, because a node may have confirmed an order whose answer did not reach the buyer.
     fn expect_lost_orders(&mut self, missing: u64) -> Result<(), ClusterError> {
         let sql = "SELECT coalesce(sum(lost), 0)::bigint FROM lost_orders
                    WHERE fence = (SELECT max(fence) FROM store_history)";

@@ -187,7 +187,8 @@ impl RoundRunner<'_> {
         }
     }
 
-    /// Checks the stock and the server's own audit at the end. Closes the sale.
+    /// Checks the stock, the server's own audit and the repairs at the end of the round. Then
+    /// closes the sale. `before` is the number of repairs before the round.
     fn finish(&mut self, before: u64) -> Result<(), ClusterError> {
         let stock = self.stock()?;
         self.round.sold = stock.sold;

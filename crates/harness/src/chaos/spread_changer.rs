@@ -18,7 +18,7 @@ pub(super) fn spread_path(sale: &str) -> String {
     format!("/v1/admin/sales/{sale}/items/{ITEM}/spread")
 }
 
-/// Returns a random number of partitions, and the body of the request that sets it.
+/// Returns a random number of partitions, and the body of the request that sets this number.
 pub(super) fn random_spread(stock: u64, rng: &mut SmallRng) -> (u32, String) {
     let partitions = PARTITIONS[rng.random_range(0..PARTITIONS.len())];
     if partitions == 1 {

@@ -13,7 +13,7 @@ pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
     /// Creates the directory if it is missing. Other users can enter the directory, because
-    /// PostgreSQL may run as another user. They cannot list its files.
+    /// PostgreSQL may run as another user. But they cannot list the files in the directory.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
         for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {

@@ -39,7 +39,7 @@ pub struct InstalledCluster {
 pub struct InstalledServer {
     /// The name of the server.
     pub name: String,
-    /// The address that it listens on.
+    /// The address that the server listens on.
     pub address: String,
     /// The server's process id while it runs.
     #[serde(default)]
@@ -83,8 +83,8 @@ pub(super) fn write_info(cluster: &Cluster) -> Result<(), ClusterError> {
     cluster.cluster_dir.write_private(INFO_FILE, &text).map(drop)
 }
 
-/// Reads the description in `dir` and finds the running servers. Returns `None` if there is no
-/// description.
+/// Reads the description of the installation in `dir`, and finds the running servers. Returns
+/// `None` if there is no description.
 pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     let cluster_dir = ClusterDir::open(dir)?;
     let path = cluster_dir.path().join(INFO_FILE);

@@ -24,7 +24,7 @@ pub(super) fn compile(
     Ok(library)
 }
 
-/// The number that a library reads.
+/// The file with the number that controls the fault of one library.
 #[derive(Debug)]
 pub(super) struct FaultControl(File);
 
@@ -44,7 +44,7 @@ impl FaultControl {
         Ok((number, [preload, (variable.to_owned(), file.display().to_string())]))
     }
 
-    /// Writes the number.
+    /// Writes the number that the library reads.
     pub fn set(&self, number: i64) -> Result<(), ClusterError> {
         self.0.write_all_at(&number.to_ne_bytes(), 0).with_operation(|| "writing a number".into())
     }

@@ -34,7 +34,7 @@ pub(super) const NODE_TIMEOUT_MS: u32 = 1_000;
 pub(super) const MEET_RETRY_AFTER: Duration = Duration::from_secs(3);
 /// How many bytes from the end of a failed server's log are shown.
 pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
-/// Bytes that a proxy reads at once.
+/// The largest number of bytes that a proxy reads at once.
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a proxy tries to connect to a target. After that time it tries the next target.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);

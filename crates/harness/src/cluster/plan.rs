@@ -38,8 +38,8 @@ pub struct ClusterPlan {
     pub replicas: bool,
     /// Whether PostgreSQL has a standby that confirms every commit.
     pub standby: bool,
-    /// True if the servers end with the calling process. False if they run until [`shut_down`]
-    /// stops them.
+    /// True if the servers end with the calling process. False if they run until
+    /// [`shut_down`](super::shut_down) stops them.
     pub ends_with_caller: bool,
     /// Whether the nodes reach Redis and PostgreSQL through proxies that can interrupt the network.
     pub proxies: bool,

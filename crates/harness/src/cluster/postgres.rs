@@ -20,7 +20,7 @@ use super::process::{Process, ProcessSpec, run};
 const USER: &str = "postgres";
 /// The name with which every standby connects to its primary.
 const STANDBY: &str = "doorbuster_standby";
-/// A setting of the server. With it, commits do not wait for a standby.
+/// The setting of a server whose commits do not wait for a standby.
 const NO_STANDBY: &str = "synchronous_standby_names=";
 /// The name of the role and of the database.
 const DATABASE: &str = "doorbuster";
@@ -167,7 +167,8 @@ impl Postgres {
         self.start()
     }
 
-    /// Copies the data of a running server to a new directory.
+    /// Copies the data of a running server to a new directory. `words` are further arguments of
+    /// `pg_basebackup`.
     fn copy_of(&self, from: &Self, to: &str, words: &[&str]) -> Result<(), ClusterError> {
         let program = self.bin_dir.join("pg_basebackup").display().to_string();
         let port = from.port.to_string();

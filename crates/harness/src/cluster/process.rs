@@ -145,8 +145,9 @@ impl Process {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Returns whether the process runs. If the process with this id has another start time than
-    /// this process, it is another process, and the function returns false.
+    /// Returns whether the process runs. When a process has ended, the system can give its id to a
+    /// new process. So for a process from a process-id file, the function also compares the start
+    /// time.
     pub fn is_running(&mut self) -> bool {
         match &mut self.child {
             Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
@@ -195,7 +196,8 @@ impl Process {
         Ok(())
     }
 
-    /// Asks the process to stop. It must end by itself, in time, and with success.
+    /// Asks the process to stop. Fails unless the process ends by itself, in time, and with
+    /// success.
     pub fn stop_cleanly(&mut self) -> Result<(), ClusterError> {
         self.signal(Signal::TERM)?;
         let what = format!("stopping {}", self.name);

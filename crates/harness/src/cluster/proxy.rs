@@ -157,7 +157,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Returns whether this is the slow connection of [`NetworkCondition::SlowOneInTen`].
+    /// Returns whether this connection is slow under [`NetworkCondition::SlowOneInTen`].
     fn is_slow_one(&self, slow: usize, from: usize) -> bool {
         let newest = self.accepted.load(Ordering::Relaxed) - 1;
         let slow = if newest >= from { slow.min(newest) } else { slow };
@@ -181,8 +181,8 @@ async fn serve(
         async { tokio::join!(forward(from, target_to, there), forward(target_from, to, back)) };
     tokio::select! {
         _ = both_ways => {}
-        // `wait_for` also returns, with an error, when the proxy is dropped. This ends the
-        // connection too.
+        // `wait_for` also returns, with an error, when the proxy is dropped. Then the connection
+        // ends too.
         _ = connection.condition.wait_for(|now| *now == NetworkCondition::Disconnected) => {}
     }
 }

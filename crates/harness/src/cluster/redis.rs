@@ -211,8 +211,8 @@ impl RedisServer {
 
 impl Redis {
     /// Starts `shards` primaries, and the same number of replicas if requested. Joins them into one
-    /// cluster. The function `proxy_port` gets the port of a server. It returns the port that this
-    /// server announces to clients, or `None` if the server announces its own port.
+    /// cluster. The function `proxy_port` gets the port of a server, and returns the port that this
+    /// server announces to clients. It returns `None` if the server announces its own port.
     pub fn create(
         cluster_dir: &ClusterDir,
         shards: usize,
@@ -343,7 +343,7 @@ impl Redis {
 
     /// Stops all servers.
     pub fn stop(&mut self) -> Result<(), ClusterError> {
-        // The servers store nothing, so killing them loses nothing.
+        // The servers save nothing when they stop, so killing them loses nothing.
         self.servers.iter_mut().try_for_each(RedisServer::kill)
     }
 }

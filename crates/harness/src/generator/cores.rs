@@ -27,7 +27,7 @@ pub fn pair() -> (Option<usize>, Option<usize>) {
 ///
 /// # Errors
 ///
-/// Fails if the system does not allow this.
+/// Fails if the system does not allow the thread to use this core.
 pub fn pin(core: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(core);

@@ -11,16 +11,17 @@ use super::event_loop::{EventLoop, Fault, LoopOptions, Next, Progress, Source};
 use super::tally::AnswerTime;
 use super::{Load, Pace, RequestScript, RunResult, cores};
 
-/// The longest wait for answers after the end of a round. A request that gets no answer in this
-/// time counts as lost.
+/// The longest wait for answers after the end of the measured time. A request that gets no answer
+/// by then counts as lost.
 pub const DRAIN_WITHIN: Duration = Duration::from_secs(10);
-/// After the end of a round, the generator sends waiting requests for this long. This time is
-/// shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in time.
+/// After the end of the measured time, the generator sends waiting requests for this long. This
+/// time is shorter than [`DRAIN_WITHIN`], so that the answer to a late request can still arrive in
+/// time.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// Seed of the arrival times, the same in every run.
 const SEED: u64 = 0x00d0_04b5;
-/// If a rate has at least this many requests per second, the generator sends the requests that are
-/// due within one [`TICK`] together.
+/// From this rate on, in requests per second, the generator sends together all requests that are
+/// due within one [`TICK`].
 pub(crate) const TICK_FROM_RATE: f64 = 20_000.0;
 /// The longest delay of a request that waits to be sent together with other requests. The delay is
 /// part of the measured latency.
@@ -31,7 +32,7 @@ struct Measurement<'a, S> {
     pace: Pace,
     rng: SmallRng,
     run: RunResult,
-    /// When the next request is due. A closed loop does not use this time.
+    /// When the next request is due. With [`Pace::Closed`], this time is not used.
     due: Instant,
     opens_at: Instant,
     closes_at: Instant,
@@ -108,7 +109,7 @@ impl<S: RequestScript> Measurement<'_, S> {
         self.due += Duration::from_secs_f64(-chance.ln() / rate);
     }
 
-    /// Counts the requests that were due in the round but were not sent.
+    /// Counts the requests that were due before the end of the measured time but were not sent.
     fn give_up_the_rest(&mut self) {
         let (Pace::Open(rate) | Pace::Crowd(rate)) = self.pace else { return };
         while !self.ended && self.due < self.closes_at {
@@ -186,7 +187,7 @@ impl<S: RequestScript> Source for Measurement<'_, S> {
 
     fn failed(&mut self, request: Option<Instant>, fault: Fault) {
         match fault {
-            // A connection that could not be opened was already reported before the start.
+            // Before the start, `run` has already checked that all connections could be opened.
             Fault::Connect => {}
             Fault::Broken | Fault::TimedOut => {
                 self.run.lost += u64::from(request.is_some());

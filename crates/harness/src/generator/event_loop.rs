@@ -1,4 +1,5 @@
-//! The event loop of the load generator: keep-alive connections under one epoll, on one thread.
+//! The event loop of the load generator. One thread drives many keep-alive connections with one
+//! epoll instance.
 //!
 //! Each connection has one request under way at a time. A request usually needs one write and one
 //! read. A [`Source`] decides what the connections send and what the answers mean. A source itself
@@ -76,7 +77,7 @@ pub trait Source {
     /// The data that the source keeps for a request until its answer.
     type Request;
 
-    /// Writes the next due request into `out`, which is empty. The loop calls this while a
+    /// Writes the next due request into `out`, which is empty. The loop calls this method while a
     /// connection is free.
     fn next(&mut self, now: Instant, out: &mut Vec<u8>) -> Next<Self::Request>;
 
@@ -131,8 +132,8 @@ struct Connection<R> {
     /// Whether the connection serves one request that needs its own connection.
     is_extra: bool,
     request: Option<R>,
-    /// The received part of an incomplete answer. Before an extra request is sent, this buffer
-    /// contains the bytes of that request.
+    /// The received part of an incomplete answer. If the connection serves one request alone, this
+    /// buffer contains the bytes of that request until they are sent.
     partial: Vec<u8>,
     /// When the request was sent, or when the connection began to open.
     since: Instant,
@@ -146,7 +147,7 @@ pub struct EventLoop<R> {
     epoll: OwnedFd,
     connections: Vec<Connection<R>>,
     free: Vec<u32>,
-    /// Closed connections, and when each may be opened.
+    /// The time from which each closed connection may be opened, and the connection's number.
     closed: VecDeque<(Instant, u32)>,
     connecting: usize,
     under_way: usize,

@@ -169,7 +169,7 @@ impl<'a> Purchases<'a> {
         Self { sales, ..self }
     }
 
-    /// Returns the next buyer.
+    /// Returns the number of the next buyer.
     #[must_use]
     pub fn next_buyer(&self) -> u32 {
         self.next

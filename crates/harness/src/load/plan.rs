@@ -41,7 +41,8 @@ pub struct LoadPlan {
     pub workers: Option<usize>,
     /// The seconds in `Prefer: wait`.
     pub wait_secs: u8,
-    /// The pause before a repeated request if `Retry-After` is missing or longer than this.
+    /// The longest pause before a repeated request. If `Retry-After` is missing or asks for a
+    /// longer pause, this pause applies.
     pub retry_after_cap: Duration,
     /// The largest number of repeats of a buyer's request after 429 or 5xx.
     pub overload_tries: u16,

@@ -35,8 +35,8 @@ pub(super) struct Reply {
     pub body: Range<usize>,
 }
 
-/// Parses one complete answer in `buf`. Returns `None` if more bytes are needed. Joins chunks in
-/// place.
+/// Parses one complete answer in `buf`. Returns `None` if more bytes are needed. If the body
+/// consists of chunks, joins the chunks in `buf`.
 pub(super) fn read(buf: &mut [u8]) -> Result<Option<Reply>, &'static str> {
     let Some(head) = read_head(buf)? else { return Ok(None) };
     let arrived = buf.len() - head.body_at;

@@ -107,7 +107,7 @@ impl Shared {
         );
     }
 
-    /// The number of worker threads.
+    /// Returns the number of worker threads.
     pub fn workers(&self) -> usize {
         self.published_counts.len()
     }

@@ -14,13 +14,15 @@ use crate::cluster::Cluster;
 /// The size of a page of memory, in bytes. `/proc` counts memory in pages.
 const PAGE_BYTES: f64 = 4_096.0;
 const MIB: f64 = 1_048_576.0;
-/// The largest allowed growth of a node's memory in a long run, in MiB per hour.
+/// The largest allowed growth of a node's memory, in MiB per hour. [`MEMORY_NOISE`] is allowed in
+/// addition.
 const MEMORY_MOST: f64 = 16.0;
-/// How much the memory may grow by chance in a short run, in MiB.
+/// How much the memory may grow by chance during the judged part of a run, in MiB.
 const MEMORY_NOISE: f64 = 12.0;
-/// The largest allowed growth of the number of open files in a long run, in files per hour.
+/// The largest allowed growth of the number of open files, in files per hour. [`FILES_NOISE`] is
+/// allowed in addition.
 const FILES_MOST: f64 = 2.0;
-/// How much the number of open files may grow by chance in a short run.
+/// How much the number of open files may grow by chance during the judged part of a run.
 const FILES_NOISE: f64 = 40.0;
 /// The most bytes that an order may add to the database, including its events and index entries.
 const BYTES_PER_ORDER_MOST: f64 = 16.0 * 1_024.0;

@@ -102,8 +102,8 @@ impl<'a> BuyerSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends a request now. If there is none, returns as an error the time at
-    /// which the next request is due.
+    /// Returns the buyer who sends a request now. If no request is due, returns as an error the
+    /// time at which the next request is due. This time is `None` if no request is planned.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {

@@ -92,7 +92,7 @@ impl Target {
             (Self::Product { .. }, 409) if text.contains(r#""code":"sold_out""#) => {
                 Reply::Final(LastAnswer::SoldOut)
             }
-            // The buyer has no verdict yet. The buyer repeats the same request to get one.
+            // The buyer has no verdict yet, and repeats the same request to get the verdict.
             (Self::Product { .. }, 202 | 503) | (_, 429) => Reply::Busy,
             _ => Reply::Error(format!("status {status}: {text}")),
         }

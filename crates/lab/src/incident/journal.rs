@@ -24,7 +24,7 @@ const SLOW_ONE_IN: u32 = 8;
 /// gives their number.
 const EVENTS_MAX: usize = 400;
 
-/// The kind of an event. The drawing of the timeline needs it.
+/// The kind of an event. It decides how the timeline shows the event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventKind {

@@ -40,7 +40,7 @@ function style(id) {
   };
 }
 
-// Returns the median over the seeds.
+// Returns the median, over the seeds, of the values that `read` takes from the strategy's results.
 function value(id, level, read) {
   const found = plain.filter((result) => result.strategy === id && result.level === level);
   const values = found.map(read).sort((a, b) => a - b);

@@ -1,8 +1,9 @@
 //! Estimates the remaining time of the runs.
 //!
-//! The time of a run depends on its level and its fault far more than on its strategy. A level of
-//! one buyer at a time takes longest, and a fault adds time. So a remaining run is expected to take
-//! as long as the average past run with the same level and fault.
+//! The time of a run depends on its level and its fault far more than on its strategy. Without a
+//! fault, a level of one buyer at a time takes longest. With a fault, a run takes about as long as
+//! the arrival of the buyers. So a remaining run is expected to take as long as the average past
+//! run with the same level and fault.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -41,7 +42,7 @@ impl Estimate {
         Self { runs, counted_at: Instant::now() }
     }
 
-    /// The number of remaining runs.
+    /// Returns the number of remaining runs.
     pub(super) fn runs_left(&self) -> usize {
         self.runs.values().map(|runs| runs.left as usize).sum()
     }

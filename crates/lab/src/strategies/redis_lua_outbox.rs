@@ -49,7 +49,7 @@ INSERT INTO orders (buyer, units) SELECT buyer, units FROM batch ON CONFLICT (bu
 struct RedisLuaOutbox(Backends);
 
 impl RedisLuaOutbox {
-    /// Books units, or finds the earlier booking, and updates the row.
+    /// Books units, or finds the buyer's earlier booking. Then updates the buyer's row in `sends`.
     async fn book(&self, db: &Object, buyer: i64, units: i64) -> anyhow::Result<Answer> {
         let script = Script::new(include_str!("redis_lua_outbox.lua"));
         let mut call = script.key("item");

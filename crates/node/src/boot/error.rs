@@ -32,7 +32,7 @@ pub enum ServeError {
         /// The file system's error.
         error: io::Error,
     },
-    /// The file of the database's history cannot be used.
+    /// The node's file with the newest history of the database cannot be read or is damaged.
     #[error(transparent)]
     History(#[from] HistoryFileError),
     /// The buyers' public keys cannot be read.

@@ -1,5 +1,5 @@
-//! Runs the embedded shape without HTTP: the caller calls the engine directly. The lab compares
-//! such a run with a run over HTTP to measure the cost of HTTP.
+//! Runs the embedded shape without HTTP: the caller calls the engine directly. The crate
+//! `doorbuster-lab` compares such a run with a run over HTTP, to measure the cost of HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -18,8 +18,8 @@ use crate::watch::Stopwatch;
 pub(crate) const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// The operators' key in the settings of tests.
 pub(crate) const ADMIN_KEY: &str = "an-operators-key-that-is-long-enough";
-/// The header that lets a purchase wait for its verdict. The wait is longer than any pause of a
-/// test machine.
+/// The header that lets a purchase wait for its verdict. The wait is so long that a pause of the
+/// test machine does not end it.
 pub(crate) const WAIT_FOR_ORDER: (&str, &str) = ("Prefer", "wait=5");
 /// The longest time that a test waits for an event. The machine may be slow.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);

@@ -109,7 +109,8 @@ impl BrokerConsumer {
         }
     }
 
-    /// Returns the types of each order's events, sorted by arrival. A repeated event counts once.
+    /// Returns the types of each order's events, in the sequence of arrival. A repeated event
+    /// counts once.
     fn received(&self) -> BTreeMap<String, Vec<String>> {
         let mut seen = HashSet::new();
         let mut received: BTreeMap<String, Vec<String>> = BTreeMap::new();

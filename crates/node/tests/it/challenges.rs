@@ -107,7 +107,7 @@ async fn an_answer_to_each_kind_of_challenge_gives_a_pass_and_the_pass_an_order(
             "{kind}: a spent challenge must be refused"
         );
     }
-    // A slider's piece only has to be close to the gap, and letters may be in either case.
+    // A slider's piece may be close to the gap. The letters of an image may be in either case.
     for (beside, verdict) in [(4, "201"), (-4, "201"), (9, "403 challenge_failed")] {
         let slider = challenge(&app, "anna", "slider", json!({})).await;
         let solved = solve_sealed([0x5a; 32], &slider, "slider", "anna");
@@ -156,7 +156,7 @@ async fn a_challenge_is_valid_only_for_its_buyer_and_sale() {
     );
 }
 
-/// Returns how many numbers the device tried until it found this answer.
+/// Returns how many numbers the client had to try before it found this answer.
 fn tried(answer: &Value) -> u64 {
     let payload = STANDARD.decode(answer["altcha"].as_str().expect("a payload")).expect("base64");
     let payload: Value = serde_json::from_slice(&payload).expect("JSON");

@@ -1,5 +1,5 @@
-//! Tests the endpoints that the console uses: sessions, actions, nodes, numbers by second, one
-//! buyer's history, and the check before opening.
+//! Tests the endpoints that the console uses: sessions, actions, nodes, a sale's statistics for
+//! each second, one buyer's history, and the check before opening.
 
 mod buyers;
 mod check;

@@ -175,7 +175,8 @@ async fn after_the_last_unit_almost_no_refused_request_reaches_a_node() {
     assert_eq!(tier.buy("bert", "other").await, "409 sold_out");
     let page = tier.edge.get("/metrics").await.text();
     assert!(page.contains("\ndoorbuster_edge_refused_total 200"), "{page}");
-    // The edge reports its refusals, and the node has counted the requests that reached the node.
+    // The edge reports its refusals to the node. The node itself has counted the requests that
+    // reached it.
     let path = "/v1/admin/sales/spring/stats";
     let sold_out = |stats: &Value| stats["refusals"]["sold_out"].as_u64().unwrap_or(0);
     tier.node.until(path, "the report arrives", |stats| sold_out(stats) >= 2_001).await;
@@ -290,8 +291,8 @@ async fn operators_see_an_edge_among_the_nodes() {
         .await;
     let nodes = found["nodes"].as_array().expect("a list");
     assert_eq!(nodes.len(), 2, "{found}");
-    // The list has only nodes with a lease. Each node renews its lease long before the lease ends,
-    // so the last report of each node is recent.
+    // The list has only nodes with a lease. Each node reports long before its lease ends, so the
+    // last report of each node is recent.
     for node in nodes {
         assert!(node["lag_ms"].as_u64().is_some_and(|lag| lag < 10_000), "{node}");
     }

@@ -48,7 +48,7 @@ async fn every_endpoint_is_served_as_its_row_says() {
                 // `discard_dead_letter` accepts a request without a body. If there is a body, it
                 // must contain `reason`.
                 (_, true) if endpoint.id == "discard_dead_letter" => "422 invalid_request",
-                // An empty patch is valid and changes nothing.
+                // With `PATCH`, the body `{}` is valid and changes nothing.
                 (_, true) if endpoint.method != Method::Patch && !endpoint.may_lack_body => {
                     "422 invalid_request"
                 }

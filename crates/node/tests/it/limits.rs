@@ -145,7 +145,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy("k").await, "201", 2);
     check(&buy("k").await, "200", 2);
     check(&buy("other").await, "409 sold_out", 1);
-    // A request with `Connection: close` leaves the fast path, but it gets the same answer.
+    // With `Connection: close`, a request does not use the fast path, but gets the same answer.
     let close = [("Connection", "close")];
     check(&buy_by(&app, "anna", "other", &close).await, "409 sold_out", 0);
     check(&buy("other").await, "429 rate_limited", 0);

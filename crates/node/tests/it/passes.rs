@@ -97,7 +97,7 @@ impl TestApp {
     }
 }
 
-/// Replaces the two characters at this position by other ones.
+/// Replaces the two characters at this position by two other characters.
 fn altered(pass: &str, at: usize) -> String {
     let other = if &pass[at..at + 2] == "AA" { "BA" } else { "AA" };
     format!("{}{other}{}", &pass[..at], &pass[at + 2..])
@@ -226,7 +226,7 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
     let pass = loop {
         let reply = ask("near").await;
         if reply.status == 201 {
-            // The server's clock does not follow a small step of the machine's clock.
+            // The server ignores small steps of the machine's clock, so its clock may be ahead.
             assert!(now_ms() >= starts_at - 60_000 - STEP_MAX_MS);
             break reply.json();
         }

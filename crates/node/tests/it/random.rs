@@ -136,8 +136,8 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // With this header, the connection ends after the answer. So the test finds a body that
-        // should not be there.
+        // With this header, the connection ends after the answer. So the test finds bytes after an
+        // answer that must have no body.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);
@@ -185,8 +185,8 @@ fn stays(reply: &Reply, drawn: &GeneratedRequest, head: bool) -> bool {
         && reply.header("connection") != Some("close")
 }
 
-/// Checks that the table allows this answer to this request, and that the document describes the
-/// answer's JSON.
+/// Checks that the table of endpoints allows this answer to this request, and that the answer's
+/// JSON matches `/openapi.json`.
 fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<(), String> {
     // Answers with 503 are allowed and counted. Any other 5xx status is a server fault.
     if reply.status >= 500 && reply.status != 503 {
@@ -244,7 +244,7 @@ fn judge(drawn: &GeneratedRequest, reply: &Reply, document: &Value) -> Result<()
     Ok(())
 }
 
-/// Returns the document's schema for an endpoint's JSON answer.
+/// Returns the schema in `/openapi.json` for an endpoint's JSON answer.
 fn schema_of<'a>(document: &'a Value, endpoint: &Endpoint, status: u16) -> Option<&'a Value> {
     let method = endpoint.method.as_str().to_ascii_lowercase();
     let answer = document

@@ -217,7 +217,7 @@ async fn reported(events: &mut Socket, place: &Value) {
     }
 }
 
-/// Returns the number of positions that were read from the store.
+/// Returns how often the server read a position from the store.
 async fn polls(app: &TestApp) -> u64 {
     let metrics = app.get("/metrics").await.text();
     let line =

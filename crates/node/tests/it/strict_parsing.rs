@@ -426,7 +426,7 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
     ];
     for (headers, body) in &cases {
         let straight = app.call("POST", "/v1/orders", headers, body.as_bytes()).await;
-        // This header has no effect, but only the general server accepts requests with this header.
+        // This header keeps the request off the fast path. The header has no other effect.
         let around = [headers.as_slice(), &[("TE", "trailers")]].concat();
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let comparable = |reply: &crate::http::Reply| {

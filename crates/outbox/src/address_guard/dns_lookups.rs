@@ -18,7 +18,7 @@ pub(super) const LOOKUPS_MAX: usize = 8;
 /// of new endpoints can be looked up.
 pub(super) const NAMES_MAX: usize = 2 * ENDPOINTS_MAX;
 
-/// A function that resolves a name. It blocks its thread.
+/// A function that resolves a name. The call blocks the thread.
 type Resolver = Arc<dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync>;
 
 /// The result of a look-up, for all callers that wait for it. The value is `None` while the look-up

@@ -194,7 +194,8 @@ async fn names_whose_servers_do_not_answer_use_a_bounded_number_of_threads() {
     let asking: Vec<_> =
         (0..LOOKUPS_MAX).map(|n| ask(&guard, format!("stuck-{n}.example"))).collect();
     until(&begun, LOOKUPS_MAX).await;
-    // After this, no caller waits for these look-ups, but the look-ups still use their threads.
+    // After these aborts, no caller waits for these look-ups, but the look-ups still use their
+    // threads.
     asking.iter().for_each(JoinHandle::abort);
     for asking in asking {
         assert!(asking.await.is_err());

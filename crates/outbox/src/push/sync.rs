@@ -41,13 +41,14 @@ impl WebPush {
         }
     }
 
-    /// Compares once. Returns whether there are more subscriptions to load.
+    /// Compares the memory with the store once. Returns whether there are more subscriptions to
+    /// load.
     async fn sync(&self, node: &Node) -> StoreResult<bool> {
         let taken = self.take_over(node).await?;
         // A browser can subscribe while this function runs. The new subscription is then in the
         // memory but not in `owned`, or the other way round. So the function removes only
-        // subscriptions that are in `known`. A subscription that it loads may already be in the
-        // memory.
+        // subscriptions that are in `known`. A subscription that the function loads may already be
+        // in the memory.
         let known = self.lock().ids();
         let owned = node.store().owned_push_subscriptions(node.id()).await?;
         let mut missing = self.apply_owned(&known, &owned);
@@ -65,7 +66,7 @@ impl WebPush {
             }
         }
         if let Err(error) = self.catch_up(node, &ids).await {
-            // The messages that are valid now could not be queued. So these subscriptions are
+            // The messages that are valid now could not be queued. So the loaded subscriptions are
             // removed from the memory, and the next comparison loads them again.
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);

@@ -26,8 +26,8 @@ impl From<DeliveryError> for SendError {
     }
 }
 
-/// Converts an attempt's result into the outcome for the queue. Also returns the text of the error,
-/// if the attempt failed.
+/// Converts an attempt's result into the outcome for the delivery queue. Also returns the text of
+/// the error, if the attempt failed.
 pub(super) fn delivery_outcome(answer: Result<(), SendError>) -> (SendOutcome, Option<String>) {
     let Err(unsent) = answer else { return (SendOutcome::Delivered, None) };
     match unsent {

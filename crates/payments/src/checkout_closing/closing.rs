@@ -48,9 +48,9 @@ impl Payments {
                     failpoint::reach(Failpoint::ReconcileClosed);
                     Input::Recorded
                 }
-                // A checkout whose payment could not be applied is also postponed. Otherwise the
-                // server would ask about it again at once, and so block one of the concurrent
-                // requests.
+                // If a payment could not be applied, its checkout is also postponed. Otherwise the
+                // server would immediately repeat the request about this checkout, and requests
+                // about other checkouts would wait.
                 Effect::AskLater { starts_grace } => {
                     self.postpone(checkout, &order, starts_grace).await?;
                     return failure.map_or(Ok(result), Err);

@@ -11,9 +11,9 @@ use super::*;
 use crate::fixture::{engine_with_checkout, stand_in, stripe_payments};
 use crate::silence::AT_ONCE;
 
-/// A session whose payment Stripe has not decided yet.
+/// A session of Stripe whose payment is pending.
 const UNDECIDED: &str = r#"{"status":"complete","payment_status":"unpaid"}"#;
-/// A session that was paid.
+/// A session of Stripe whose payment was captured.
 const PAID: &str = r#"{"status":"complete","payment_status":"paid","payment_intent":"pi_1",
     "client_reference_id":"ord_1","amount_total":10,"currency":"cny"}"#;
 

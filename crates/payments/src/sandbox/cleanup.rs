@@ -16,7 +16,7 @@ const PAGE_SIZE: usize = 200;
 /// How long a checkout is kept after its end. The ids of providers' messages are kept equally long.
 const KEPT_MS: i64 = 90 * 86_400_000;
 
-/// For each kind of document, the last key that was read. The next page begins after it.
+/// For each kind of document, the last key that was read. The next page begins after this key.
 #[derive(Debug, Default)]
 struct CleanupCursor {
     sessions: String,
@@ -51,8 +51,9 @@ impl Sandbox {
         }
     }
 
-    /// Reads one page of each kind of document, and deletes the documents whose checkouts ended
-    /// before this time. Returns the number of deleted documents.
+    /// Reads one page of each kind of document. Deletes the announcements that were due before this
+    /// time, and the documents whose checkouts ended before this time. Returns the number of
+    /// deleted documents.
     async fn forget_page(
         &self,
         round: &mut CleanupCursor,
@@ -69,7 +70,8 @@ impl Sandbox {
                 .is_ok_and(|session: SandboxCheckout| session.expires_at < before.0)
         };
         old.extend(sessions.into_iter().filter(|(_, text)| is_over(text)));
-        // A document under `payment/` has no end time. So it is deleted after its session.
+        // A document under `payment/` has no end time. So it is deleted after its session was
+        // deleted.
         for (key, session) in self.next_page("payment/", &mut round.payments).await? {
             if store.sandbox_get(&session_key(&session)).await?.is_none() {
                 old.push((key, session));

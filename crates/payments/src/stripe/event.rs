@@ -111,7 +111,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => {
             let (event, update) = (event.to_owned(), refund_update(object));
             if let Some(id) = object["metadata"]["refund"].as_str() {
-                // A person may have refunded a part of the payment, so the amount is also reported.
+                // If a person refunded a part before, this refund covers only the remaining part.
                 let is_settled = update == RefundUpdate::Settled;
                 let arrived = object["amount"].as_i64().filter(|_| is_settled);
                 let update = arrived.map_or(update, RefundUpdate::Arrived);
@@ -137,7 +137,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
                 if_not_ours,
             })
         }
-        // The store recognises refunds of this installation, and does not count them again.
+        // If this installation refunds the payment, the store ignores this reversal.
         "charge.refunded" => {
             // Stripe copies the payment's metadata to a charge, but not to refunds and disputes.
             let order = order_id(object).filter(|_| is_ours(object, mark));

@@ -36,7 +36,7 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
 
 /// Returns the progress of `refund`. `all` has all refunds of the same payment at Stripe. If a
 /// person refunded a part of the payment at Stripe, the refund for `refund` covers only the
-/// remaining part. Returns `None` if Stripe has no refund for `refund`.
+/// remaining part. Returns `None` if Stripe has no refund that shows the progress.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
     if sum_amounts(all, has_arrived) >= refund.money.minor {
@@ -52,8 +52,8 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The refund for `refund` failed or was cancelled. If Stripe has no such refund, a refund of
-    // the whole payment shows the progress.
+    // The refund for `refund` failed, was cancelled or does not exist. If it does not exist, a
+    // refund of the whole payment by a person shows the progress.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_update)
 }

@@ -79,8 +79,9 @@ impl Checker {
             let undecided = order.is_none() && !store.model.resolutions.contains_key(id);
             let active =
                 order.is_some_and(|o| matches!(o.state, OrderState::Reserved | OrderState::Paid));
-            // Such an order ended, and a late payment made it active again. Perhaps the slot has
-            // not yet received the feed row about this, so the order's units do not count here.
+            // A revived order ended, and then a late payment made the order active again. The slot
+            // may not have received the feed row about the late payment, so the order's units do
+            // not count here.
             let revived = self.orders.get(id).is_some_and(|held| held.revived);
             if undecided || (active && !revived) {
                 held += earlier.units.get();

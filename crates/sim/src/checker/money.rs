@@ -15,15 +15,15 @@ use crate::store::{SimStore, Tx, TxResult};
 /// After this many failed requests, a refund is given up.
 const REFUND_TRIES: u32 = 12;
 
-/// Returns whether the refund's money came back to the shop and the provider has not accepted it
-/// again.
+/// Returns whether the refund's money came back to the shop and the provider has not accepted the
+/// refund again.
 fn came_back(refund: &Refund) -> bool {
     refund.error.as_deref().is_some_and(|error| error.starts_with("came back: "))
 }
 
 /// Returns true if three conditions hold: the refund's money came back, the money has not arrived
-/// after that, and no operator must act. A message about such a refund may have been sent before
-/// the money came back.
+/// after that, and the refund does not need an operator. A message about such a refund may have
+/// been sent before the money came back.
 fn is_doubted(refund: &Refund) -> bool {
     let once = refund.error.as_deref().is_some_and(|error| error.starts_with("came back once: "));
     (once && refund.state != RefundState::Settled)

@@ -143,8 +143,8 @@ impl Checker {
         });
     }
 
-    /// Checks that the registry lists a partition if and only if the pool or the partition has
-    /// units.
+    /// Checks the registry: the list of the partitions to which nodes send requests. The registry
+    /// must list a partition if and only if the pool or the partition has units.
     pub(crate) fn partitions_listed(&mut self, pool: u64, levels: &[u64], listed: &[bool]) {
         let right =
             levels.iter().zip(listed).all(|(&level, &listed)| listed == (pool > 0 || level > 0));
@@ -220,7 +220,8 @@ impl Checker {
     }
 
     /// Checks at the end of a run that every slot of the spread got a part of the units, if the
-    /// parts are large enough for a request. If `initial` is 0, sub-domains are not in use.
+    /// parts are large enough for the largest request. `limit` is the size of the largest request.
+    /// If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(
         &mut self,
         item: ItemId,
@@ -246,7 +247,7 @@ impl Checker {
         });
     }
 
-    /// Checks the invariant I9: the number of parked (waiting) requests is bounded.
+    /// Checks the invariant I9: the number of parked requests is bounded.
     pub(crate) fn parked(&mut self, parked: usize, tight: u8) {
         self.check(tight == 0 || parked <= usize::from(tight), "I9", || {
             format!("{parked} requests are parked, but the bound is {tight}")

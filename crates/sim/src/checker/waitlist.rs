@@ -26,7 +26,8 @@ fn is_active(order: &Order) -> bool {
     matches!(order.state, OrderState::Reserved | OrderState::Paid)
 }
 
-/// Returns the units in an item's reserved orders. These units may return.
+/// Returns the units in an item's reserved orders. These units return to the pool if the orders are
+/// not paid.
 fn reserved(model: &Model, item: ItemId) -> u64 {
     let waits = |o: &&Order| o.item == item && o.state == OrderState::Reserved;
     model.orders.values().filter(waits).map(|o| o.units.to_u64()).sum()
@@ -193,7 +194,8 @@ impl Checker {
         self.tickets.entry(who).or_default().push(entry.id);
     }
 
-    /// Returns the buyer's first served entry whose order expired or was cancelled by the buyer.
+    /// Returns the buyer's first served entry whose order expired, or whose order the buyer
+    /// cancelled.
     fn entry_without_payment(&self, model: &Model, item: ItemId, buyer: u8) -> Option<TicketId> {
         let own = |o: &&Order| match o.state {
             OrderState::Expired => true,

@@ -128,29 +128,29 @@ pub(crate) struct Settling {
 /// A message.
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
-    /// Node to slot.
+    /// A node asks a slot for a ticket.
     Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
-    /// Slot to node.
+    /// A slot answers a node.
     Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
     /// A node has read a buyer's quota, and next reads the order of the buyer's request.
     Confirm { attempt: usize, asked: u32, used: u32 },
-    /// A settler's transaction.
+    /// A settler settles a batch in a transaction.
     Settle { xid: u64, settling: Settling },
-    /// Settler to slot.
+    /// A settler acknowledges a batch in the slot's queue.
     Acknowledge { slot: usize, batch: Arc<[QueuedTicket]> },
-    /// Settler to node.
+    /// A settler tells a node a ticket's verdict.
     Notice { node: u8, id: TicketId, verdict: Verdict },
     /// The next effect of a slot's start.
     StartSlot { leader: u8, slot: usize, starting: Box<Starting> },
     /// A leader has decided to run this transaction, but has not run it yet.
     Commit { leader: u8, tx: Tx },
-    /// Leader to slot.
+    /// A leader sends a slot a feed row.
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
-    /// Leader to slot.
+    /// A leader recalls units from a slot.
     Recall { leader: u8, slot: usize, id: RecallId, grant: GrantId, epoch: Epoch, units: u64 },
     /// A leader checks whether a slot lost its memory. `effect` is the check's next read.
     CheckSlot { leader: u8, slot: usize, check: Box<SlotCheck>, effect: CheckEffect },
-    /// Leader to slot.
+    /// A leader stops or resumes a slot.
     Stop { slot: usize, stopped: bool },
     /// A leader checks the slots of a stopping item one after the other.
     Drain { leader: u8, drain: Drain },
@@ -168,7 +168,8 @@ pub(crate) enum Message {
     Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
-    /// Store to node. `parts` are the parts of the snapshot that the node has not published yet.
+    /// The store sends a node a snapshot. `parts` are the parts of the snapshot that the node has
+    /// not published yet.
     Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },

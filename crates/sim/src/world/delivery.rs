@@ -34,8 +34,8 @@ fn no_answer(from: Sending) -> Message {
 }
 
 impl World {
-    /// Gives new committed events their positions, in the order of their numbers. Transactions get
-    /// their numbers when they begin, but may commit in any order.
+    /// Gives new committed events their positions, in the order of their transactions' numbers. A
+    /// transaction gets its number when it begins, but transactions may commit in any order.
     pub(crate) fn place_events(&mut self) {
         let mut new: Vec<_> =
             (self.deliveries.placed.len()..self.store.model.events.len()).collect();

@@ -44,8 +44,9 @@ impl World {
         }
     }
 
-    /// Returns the requests that hold an order, except those that an earlier snapshot of the node
-    /// certainly contained. Also returns the position of a snapshot of the store at this time.
+    /// Returns the requests that hold an order. Leaves out each request that an earlier snapshot of
+    /// the node certainly contained. Also returns the position of a snapshot of the store at this
+    /// time.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let since = &self.nodes[node].position;
         let is_new =

@@ -51,8 +51,8 @@ impl World {
         }
     }
 
-    /// Delivers a message now, and once more later. Ticket requests are not repeated, because a
-    /// connection does not repeat a command and the clients do not retry.
+    /// Delivers a message now, and a copy of the message later. A ticket request is not delivered
+    /// twice, because in the server neither a connection nor its client sends a command again.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i);

@@ -26,8 +26,8 @@ impl World {
             .unwrap_or(node)
     }
 
-    /// Ends the node's process and starts it again immediately. Its requests and the slots in its
-    /// memory are lost.
+    /// Ends the node's process and starts it again immediately. The requests at the node and the
+    /// slots in the node's memory are lost.
     pub(crate) fn crash_node(&mut self, node: u8) {
         let node = node % self.setup.nodes;
         self.end_process(node);

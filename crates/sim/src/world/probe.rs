@@ -95,8 +95,8 @@ impl World {
         }
     }
 
-    /// Checks that a refused request can be repeated with the same key. Also checks that only the
-    /// units that a buyer holds count towards the buyer's limit.
+    /// Checks that a refused request can be repeated with the same key. Also checks that the
+    /// buyer's limit counts only the units that the buyer holds.
     fn try_again(&mut self, item: ItemId) {
         for buyer in 0..BUYERS as u8 {
             if self.checker.has_finding() {

@@ -10,7 +10,8 @@ use crate::state::{Attempt, AttemptState};
 
 /// All loops must have finished their work after at most this many rounds.
 const ROUNDS_MAX: usize = 40;
-/// The number of steps until a slot has left the spread: the slot is stopped, emptied and closed.
+/// The number of steps until a slot has left the spread: the slot is stopped and emptied, and its
+/// grant is closed.
 const LEAVE_STEPS: usize = 3;
 
 /// The values that are compared before and after a round. If they are equal, the round changed
@@ -203,9 +204,9 @@ impl World {
     }
 
     /// Starts to gather the missing units for all parked requests at the same time, before any
-    /// message arrives. Two recalls in opposite directions may then only exchange units, so that
-    /// neither request is served. So the caller later serves the requests one by one, as if they
-    /// had waited for different times.
+    /// message arrives. Then two recalls in opposite directions may exchange units between two
+    /// slots, and neither of two requests is served. So the caller later serves the requests one by
+    /// one, as if they had waited for different times.
     fn gather_at_once(&mut self) {
         for i in 0..self.attempts.len() {
             let Attempt { state, purchase, .. } = self.attempts[i];

@@ -13,8 +13,8 @@ impl World {
         self.widths[item.0 as usize - 1]
     }
 
-    /// Returns the index of a shared slot among the slots of its item; `None` for a slot in a
-    /// node's memory.
+    /// Returns the index of a shared slot among the shared slots of its item. Returns `None` for a
+    /// slot in a node's memory.
     fn partition_of(&self, slot: usize) -> Option<usize> {
         let place = &self.places[slot];
         let before = self.places[..slot].iter();
@@ -34,8 +34,8 @@ impl World {
         self.is_within(slot, self.width(self.places[slot].at.item).partitions)
     }
 
-    /// Returns the slots of an item that have an open grant, but are not among this number of
-    /// partitions. A node sends no requests to these slots if its snapshot has this number of
+    /// Returns the slots of an item that have an open grant, but are outside of a spread with this
+    /// many partitions. A node sends no requests to these slots if its snapshot has this number of
     /// partitions. Either these slots are leaving the spread, or the snapshot is older than the
     /// present spread.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {

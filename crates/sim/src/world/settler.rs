@@ -88,8 +88,9 @@ impl World {
         }
     }
 
-    /// Simulates a ticket that cannot be settled, and so becomes a dead letter. The first ticket of
-    /// a batch in flight is settled as if it were too late, so that its units are returned.
+    /// Simulates a ticket that cannot be settled, and that becomes a dead letter for this reason.
+    /// The first ticket of a batch in flight is settled as if it were too late, so that its units
+    /// are returned.
     pub(crate) fn poison(&mut self, pick: u8) {
         let batches = self.flight.iter().filter_map(|m| match m {
             Message::Settle { settling, .. } => settling.batch.first(),

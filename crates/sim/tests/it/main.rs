@@ -16,8 +16,8 @@ const SEEDS: u64 = 20_000;
 const MUTANT_SEEDS: u64 = 5_000;
 /// For more than half of the rules, at least one of this many seeds detects the rule's removal.
 const SOON_SEEDS: u64 = 2_000;
-/// The largest number of rules whose removal none of the [`MUTANT_SEEDS`] seeds detects. The
-/// directed lists of these rules detect the removals.
+/// The [`MUTANT_SEEDS`] seeds may miss the removal of at most this many rules. For each of these
+/// rules, the rule's directed list detects the removal.
 const RARE_MAX: usize = 10;
 
 /// The cases that the seeds must cover. A case that never happens is not tested.

@@ -29,7 +29,7 @@ const SEEDS: u64 = 8;
 /// The observations that the checks compare.
 #[derive(Debug, Default)]
 struct LockChecker {
-    /// The last handle of each process.
+    /// The newest handle of the lock that each process got.
     held: Mutex<HashMap<usize, LockGuard>>,
     fence: Mutex<u64>,
     faults: Mutex<Vec<String>>,

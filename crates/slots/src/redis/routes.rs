@@ -11,6 +11,7 @@ use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Val
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::address::server_address;
 use super::batcher::{RedisSettings, TicketBatcher};
 use super::codec::{array, number, text};
 use super::failure::{RedisFailure, check_reply, unexpected_reply};
@@ -195,7 +196,8 @@ impl Routes {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))
     }
 
-    /// Asks a cluster's servers, in turn, for the hash slots. Concurrent callers share one answer.
+    /// Asks a cluster's servers, in turn, which server has which hash slots. The first answer
+    /// counts. Concurrent callers share one answer.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -242,11 +244,8 @@ impl Routes {
             let node = array(primary.clone())?;
             let [host, port, ..] = node.as_slice() else { return Err(unexpected_reply(primary)) };
             let port = u16::try_from(number(port)?).map_err(|_| unexpected_reply(primary))?;
-            let host = match text(host) {
-                Ok("" | "?") | Err(_) => host_of(&self.template),
-                Ok(host) => host.to_owned(),
-            };
-            let addr = address(&self.template, host, port);
+            let host = text(host).unwrap_or_default();
+            let addr = server_address(&self.template, &asked.address, host, port);
             let name = addr.to_string();
             let known = |s: &Arc<Server>| s.link.address == name;
             let server = match map.servers.iter().position(known) {
@@ -318,24 +317,4 @@ async fn pause_before_retry(fail: RedisFailure, until: Instant) -> Result<(), Re
     }
     tokio::time::sleep(OPEN_PAUSE).await;
     Ok(())
-}
-
-fn host_of(template: &ConnectionInfo) -> String {
-    match template.addr() {
-        ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. } => host.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Returns another server's address, with the same connection settings as this server.
-fn address(template: &ConnectionInfo, host: String, port: u16) -> ConnectionAddr {
-    match template.addr() {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => ConnectionAddr::TcpTls {
-            host,
-            port,
-            insecure: *insecure,
-            tls_params: tls_params.clone(),
-        },
-        _ => ConnectionAddr::Tcp(host, port),
-    }
 }

@@ -1,6 +1,6 @@
 //! Compares the slot with the classic script, which counts in a hash with the fields `Total` and
-//! `Booked`. Both give the same answers to the same inputs, with one exception: a negative number
-//! adds stock to the hash, but never to the slot.
+//! `Booked`. The slot and the script give the same answers to the same inputs, with one exception:
+//! a negative number adds stock to the hash, but never to the slot.
 use std::cell::Cell;
 
 use doorbuster_core::slot::TicketAnswer;

@@ -1,4 +1,4 @@
-//! Tests that some servers can hold slots, and tests the errors for the other servers.
+//! Tests which servers can hold slots, and the errors for servers that cannot hold slots.
 use doorbuster_core::{Epoch, GrantId};
 use doorbuster_slots::Slots;
 use doorbuster_slots::conformance::terms;

@@ -249,7 +249,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Uses the next row number that this thread knows. Another thread may have used that number.
+    /// Returns a refill with this thread's next row number, which another thread may have used.
     fn refill(&self, units: u64, counter: Counter) -> FeedRow {
         FeedRow {
             grant: GrantId(self.epoch),

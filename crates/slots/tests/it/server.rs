@@ -36,7 +36,7 @@ impl Server {
         Self::start_at(None, arguments)
     }
 
-    /// Returns a server on a port.
+    /// Starts a server on a free port.
     pub fn start_on_port(arguments: &[&str]) -> Self {
         Self::start_at(Some(free_port()), arguments)
     }

@@ -43,6 +43,16 @@ async fn a_clusters_redirect_is_followed_to_the_server_with_the_keys() {
         counts(&shared, 2).await;
         counts(&shared, 4).await;
     }
+    // These servers do not tell their host in a redirect.
+    for server in &servers {
+        let unknown = ["CONFIG", "SET", "cluster-preferred-endpoint-type", "unknown-endpoint"];
+        let _: () = server.ask(&unknown);
+    }
+    for server in &servers {
+        let prefix = format!("shop{}", server.port());
+        let shared = SharedRedis::new(&[server.url()], &prefix).expect("an address");
+        counts(&shared, 6).await;
+    }
 }
 
 #[tokio::test]

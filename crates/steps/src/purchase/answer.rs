@@ -138,9 +138,9 @@ impl Attempt {
     }
 
     pub(super) fn confirm(&mut self, refusal: Refusal, view: &mut impl NodeView) -> Effect {
-        // The only node of a deployment knows every order. With several nodes, this is not so, even
-        // if this node has the item's only slot. The leader may have given the order to the
-        // waitlist, and the order may be for another item.
+        // The only node of a deployment knows every order. If there are several nodes, a node may
+        // not know the request's order, even if the node has the item's only slot. The leader may
+        // have created the order from the waitlist, or the order may be for another item.
         if !view.has_other_slots() && view.is_only_node() {
             return self.refuse(refusal);
         }

@@ -100,7 +100,8 @@ pub enum Effect {
     Answer(Outcome),
 }
 
-/// The answer to a purchase. The driver adds the order that it read last.
+/// The answer to a purchase. If the answer is an order, the driver adds the data of the order that
+/// the driver read last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The order was created by this request.

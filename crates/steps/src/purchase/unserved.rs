@@ -67,8 +67,9 @@ impl Attempt {
         Effect::Park { why, until, waits: self.waits }
     }
 
-    /// Tries the request again, unless its parking time is over and its slots were short. Any other
-    /// request whose parking time is over tries once more, because it may have missed a change.
+    /// Tries the request again. There is one exception: if the slots were short and the parking
+    /// time is over, [`Self::parked_too_long`] decides. If the request was parked for another
+    /// reason, it tries again even then, because it may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,

@@ -5,8 +5,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// How long a node takes no units from an item's pool after it gave units to this pool for another
-/// node, in milliseconds.
+/// After a node gave units to an item's pool for another node, the node takes no units from this
+/// pool for this many milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.
@@ -23,7 +23,7 @@ pub trait ItemView {
     fn limit(&self) -> u32;
     /// Returns the number of units that slots can get from the pool.
     fn pool(&self) -> u64;
-    /// Returns for how many milliseconds this node leaves the pool to other nodes.
+    /// Returns for how many more milliseconds this node leaves the pool to other nodes.
     fn pool_rest_ms(&self) -> u64;
     /// Leaves the pool to other nodes for [`POOL_REST_MS`], because another node recalled units to
     /// the pool.
@@ -44,7 +44,7 @@ pub trait ItemView {
 /// A slot that this node reaches, and its open grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenSlot {
-    /// The grant as it was read, plus the units that this round gave it.
+    /// The grant as it was read, plus the units that this round gave to the grant.
     pub grant: Grant,
     /// The slot's own state when it was last read.
     pub view: SlotView,
@@ -66,7 +66,7 @@ impl OpenSlot {
 pub struct SlotToStart {
     /// The slot.
     pub slot: SlotKey,
-    /// The slot's open grant.
+    /// The slot's open grant. `None` means that the slot has no open grant.
     pub open: Option<Grant>,
 }
 
@@ -170,7 +170,7 @@ pub enum Input {
     Recalls(Vec<Recall>),
     /// The slots that have their grants. A slot that did not answer is left out.
     Started(Vec<OpenSlot>),
-    /// Whether the leaving slot has no open grant.
+    /// The drain of the slot has ended. `true` means that the slot has no open grant.
     Drained(bool),
     /// The slot's answer to the recall.
     Taken(RecallOutcome),

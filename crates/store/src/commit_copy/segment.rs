@@ -19,17 +19,17 @@ use doorbuster_core::Millis;
 const MAGIC: &[u8; 8] = b"DbrSeg1\n";
 const HEAD_BYTES: usize = 44;
 const HASH_BYTES: usize = 32;
-/// The sizes that SQLite allows.
+/// The page sizes that SQLite allows, in bytes.
 const PAGE_SIZES: std::ops::RangeInclusive<u32> = 512..=65_536;
 
 /// The pages that some commits changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// The number of the first of these commits.
+    /// The number of the first commit whose pages are in the segment.
     pub first: u64,
-    /// The number of the last of these commits.
+    /// The number of the last commit whose pages are in the segment.
     pub last: u64,
-    /// The time of the last commit.
+    /// When the last of these commits was made.
     pub at: Millis,
     /// The size of a page in bytes.
     pub page_size: u32,
@@ -45,7 +45,7 @@ pub enum SegmentError {
     /// The checksum or the length is wrong.
     #[error("the segment is damaged or incomplete")]
     Damaged,
-    /// A newer program wrote the segment.
+    /// The bytes do not begin with the mark of this format. A newer program may have written them.
     #[error("the segment has a format that this program does not know")]
     UnknownFormat,
 }
@@ -77,7 +77,7 @@ impl Segment {
     ///
     /// # Errors
     ///
-    /// Fails if the bytes were changed or cut off, or if a newer program wrote them.
+    /// Fails if the bytes were changed or cut off, or if they have another format.
     pub fn decode(bytes: &[u8]) -> Result<Self, SegmentError> {
         if bytes.len() < HEAD_BYTES + HASH_BYTES {
             return Err(SegmentError::Damaged);
@@ -129,7 +129,8 @@ impl Segment {
     }
 }
 
-/// Returns the number in the first four bytes of a slice. The slice has at least four bytes.
+/// Returns the little-endian number in the first four bytes of a slice. The slice must have at
+/// least four bytes.
 fn word(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

@@ -5,7 +5,7 @@ use crate::contract::{AnswerSpend, SpendOutcome};
 use crate::limits::{DELETE_ROWS_MAX, SPENT_KEPT_MS};
 
 const WINDOW_MS: i64 = 10_000;
-/// The time in which a challenge may be answered.
+/// How long a challenge can be answered, in milliseconds.
 const LIVES_MS: i64 = 120_000;
 
 fn spending(fixture: &Fixture, id: u8, by: u8, is_correct: bool) -> AnswerSpend {

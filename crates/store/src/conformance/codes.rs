@@ -13,7 +13,7 @@ fn hash(n: u8) -> CodeHash {
     [n; 32]
 }
 
-/// Returns the first characters of a code.
+/// Returns the first characters of the test's code with the number `n`.
 fn prefix(n: u8) -> String {
     format!("AB{n:02}")
 }

@@ -29,7 +29,7 @@ fn price(units: u32) -> Money {
     Money { minor: 1_999 * i64::from(units), currency: "EUR".to_owned() }
 }
 
-/// Returns a valid message for an order.
+/// Returns a provider's valid message that reports a payment for the order.
 pub(super) fn message(order: &Order, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),

@@ -14,8 +14,8 @@ use crate::contract::{
 };
 
 const SALE: &str = "spring";
-/// The length of an admission. It equals the length of an idle turn, so an admission has this
-/// length whether other visitors wait or not.
+/// The length of an admission, in milliseconds. If other visitors wait, an admission at first lasts
+/// only `IDLE_TURN_MS`. The two lengths are equal here, so waiting visitors do not matter.
 const FOR_MS: i64 = IDLE_TURN_MS;
 const ADMISSIONS_MAX: u64 = 500;
 
@@ -262,8 +262,8 @@ pub async fn an_unused_admission_expires(fixture: Fixture) {
     assert!(admit_all(&fixture).await.is_empty(), "the room must have no visitor left");
 }
 
-/// While other visitors wait, an idle visitor has only a short turn. A visitor who uses the turn
-/// gets the full time once. Further use does not extend the turn.
+/// While other visitors wait, an admission is short at first. If the visitor acts in this time, the
+/// admission is extended once to its full length. Later acts do not extend it again.
 pub async fn an_idle_turn_passes_and_a_used_one_is_kept(fixture: Fixture) {
     const WHOLE_MS: i64 = 5 * IDLE_TURN_MS;
     let admit_next = async || {

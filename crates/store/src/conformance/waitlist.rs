@@ -107,7 +107,7 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     assert_eq!(closings.expect("reads"), [], "joining must not close a grant");
 }
 
-/// Many calls join an empty waitlist concurrently. Each buyer gets one entry with its own turn.
+/// Many calls join an empty waitlist at once. Each buyer gets one entry with a number of its own.
 pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -334,7 +334,7 @@ pub async fn a_buyer_at_the_limit_is_passed_over(fixture: Fixture) {
     expect_waitlist(&fixture, item, 0, 0).await;
 }
 
-/// A buyer can leave a waiting entry once. Then the entries behind it move forward.
+/// A buyer can end a waiting entry once. Then the later entries move forward.
 pub async fn a_waitlist_entry_is_left_once(fixture: Fixture) {
     let (grant, orders) = all_on_hold(&fixture, 2, 1).await;
     let item = grant.slot.item;

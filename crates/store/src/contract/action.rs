@@ -16,7 +16,7 @@ pub struct FieldChange {
 }
 
 impl FieldChange {
-    /// Describes a field that the change sets, and that had no value before.
+    /// Describes the change of a field that had no value before.
     #[must_use]
     pub fn set(path: &str, to: impl Into<Value>) -> Self {
         Self { path: path.to_owned(), from: Value::Null, to: to.into() }
@@ -26,7 +26,8 @@ impl FieldChange {
 /// The author and the name of a change. The transaction of the change adds the changed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewAction {
-    /// The id of the operator's key, or the name of a part of the program.
+    /// The id of the operator's key, the id of a person who signed in, or the name of a part of the
+    /// program.
     pub by: String,
     /// The action, such as `sale.opened`.
     pub action: String,

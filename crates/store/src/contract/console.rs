@@ -19,9 +19,9 @@ pub enum SessionOwner {
 /// A person whom another system signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// The id in actions.
+    /// The person's id. It is recorded as the author of the person's actions.
     pub id: String,
-    /// The name, for display.
+    /// The person's name, for display.
     pub name: String,
     /// What the person may do.
     pub role: Role,
@@ -30,9 +30,9 @@ pub struct Person {
 /// An operator's key, without the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminKey {
-    /// The id, `key_…`.
+    /// The key's id, which begins with `key_`.
     pub id: String,
-    /// A name for people.
+    /// The key's name, for display.
     pub name: String,
     /// What the key permits.
     pub role: Role,

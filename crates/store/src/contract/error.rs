@@ -12,8 +12,8 @@ pub enum StoreError {
         /// Whether the effect may have happened anyway, because the connection was lost at COMMIT.
         may_have_happened: bool,
     },
-    /// The disk failed or is full. The process must stop, and nothing may be retried on this
-    /// handle.
+    /// The disk failed or is full, the data is damaged, or files of the store were removed. The
+    /// process must stop, and nothing may be retried on this handle.
     #[error("the store failed and must not be used further: {0}")]
     Fatal(String),
     /// A row or the result of a statement is invalid, because of a bug or a damaged file.
@@ -27,7 +27,7 @@ impl StoreError {
         Self::Unavailable { reason: "the store is closed".to_owned(), may_have_happened: false }
     }
 
-    /// Returns the error of a full queue.
+    /// Returns the error of a call that is refused because the queue is full.
     pub(crate) fn busy() -> Self {
         Self::Unavailable {
             reason: "too many requests are waiting for the store".to_owned(),
@@ -36,5 +36,5 @@ impl StoreError {
     }
 }
 
-/// The result type of every method.
+/// The result of a store's method.
 pub type StoreResult<T> = Result<T, StoreError>;

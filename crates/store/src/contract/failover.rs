@@ -23,7 +23,7 @@ pub struct LostOrders {
     pub at: Millis,
     /// The number of orders that the node compared.
     pub acknowledged: u64,
-    /// The number of these orders that are missing or in an earlier state.
+    /// The number of compared orders that the database lacks or has in an earlier state.
     pub lost: u64,
     /// The ids of some of the lost orders.
     pub sample: Vec<String>,

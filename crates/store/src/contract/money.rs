@@ -26,7 +26,7 @@ pub struct MoneyQuery {
     pub order: Option<String>,
     /// Only rows for orders of these items. A payment for an unknown order belongs to no item.
     pub items: Option<Vec<ItemId>>,
-    /// Only rows that a provider or a buyer caused by mistake ([`RefundCause::is_notice`]).
+    /// Only rows that a provider or a buyer caused by mistake ([`RefundCause::is_irregular`]).
     pub notices: bool,
     /// Continue after this position (from [`MoneyPage::next`]).
     pub after: Option<i64>,

@@ -18,7 +18,7 @@ pub struct SqliteOptions {
     pub id_key: IdKey,
     /// The store's clock.
     pub clock: Arc<dyn Fn() -> Millis + Send + Sync>,
-    /// Called after every commit.
+    /// The store calls this function after every commit.
     pub sink: CommitSink,
     /// The store calls this function once, from a thread of the store, when the disk fails. The
     /// process must then stop.
@@ -51,7 +51,8 @@ pub struct PostgresOptions {
     /// Whether the server may run without syncs (`fsync = off`). Such a server can lose confirmed
     /// orders or the whole database in a power failure.
     pub allow_fsync_off: bool,
-    /// The newest history of the database, as far as this node knows.
+    /// The histories of the database that this process knows. The store refuses a database with an
+    /// older history, and adds each newer history that it finds.
     pub history: KnownHistories,
 }
 

@@ -279,7 +279,7 @@ pub enum DeadLetterContent {
 /// The result of an operator's action on a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterOutcome {
-    /// The action was done.
+    /// The server will retry the dead letter.
     Done,
     /// The dead letter does not exist, or an operator has already resolved it.
     NotFound,

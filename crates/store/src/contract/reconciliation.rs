@@ -1,12 +1,12 @@
 //! Reconciliation: every movement of an item's units, and the totals of units and money.
 use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 
-/// Part of a long list.
+/// A page of a list of adjustments, or of state changes of orders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerPage<T> {
     /// The rows, oldest first.
     pub rows: Vec<T>,
-    /// The position after which the next part begins. `None` if this is the last part.
+    /// The position after which the next page begins. `None` if this is the last page.
     pub next: Option<i64>,
 }
 
@@ -26,7 +26,7 @@ pub struct OpeningStock {
 pub struct StockAdjustment {
     /// The item.
     pub item: ItemId,
-    /// The change in units.
+    /// The number of added units. A negative number means removed units.
     pub units: i64,
     /// The reason.
     pub reason: String,

@@ -1,4 +1,4 @@
-//! Says which rows may be deleted.
+//! The cutoffs before which old rows may be deleted.
 use doorbuster_core::Millis;
 
 use super::PointStep;

@@ -32,7 +32,8 @@ pub struct WaitingRoom {
     pub item_name: Option<String>,
     /// The seed of the room's draw. All rooms of a sale have the same seed.
     pub seed: DrawSeed,
-    /// The progress of the room.
+    /// How many visitors entered the room, how many take part in its draw, and how many were
+    /// admitted.
     pub line: RoomProgress,
     /// The time until which the room stays open, if it opened automatically.
     pub open_until: Option<Millis>,
@@ -61,7 +62,8 @@ pub struct RoomVisitor {
 }
 
 impl RoomVisitor {
-    /// Returns the visitor's position in the form that the rules use, with the rank from the draw.
+    /// Returns the visitor's position in the form that the rules use. If the store has no rank for
+    /// the visitor, the rank is `drawn`, the rank in the draw.
     #[must_use]
     pub fn queue_position(&self, drawn: Option<u64>) -> QueuePosition {
         QueuePosition { rank: self.rank.or(drawn), until: self.until }
@@ -82,9 +84,9 @@ pub enum EnterOutcome {
 /// How many visitors one call admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomProgressStep {
-    /// Visitors that the call admitted.
+    /// The number of visitors whom the call admitted.
     pub admitted: u64,
-    /// Visitors that still wait.
+    /// The number of visitors who still wait after the call.
     pub waiting: u64,
 }
 
@@ -93,7 +95,8 @@ pub struct RoomProgressStep {
 pub struct WaitingRoomView {
     /// The room.
     pub room: WaitingRoom,
-    /// The units to sell and the admitted buyers. Empty if the sale is not open.
+    /// The free units, and the numbers of admitted buyers. There are 0 free units if the sale is
+    /// not open.
     pub shop: RoomSupply,
 }
 

@@ -8,7 +8,7 @@ use doorbuster_core::{Order, OrderState, TicketId};
 
 use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 
-/// A bounded list of orders, oldest first.
+/// A bounded list of committed orders, oldest first. Each order has the time at which it was added.
 #[derive(Default)]
 pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 

@@ -213,8 +213,8 @@ fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
     Ok(Finding { rule, item: row.get::<Option<i64>>(0)?.map(ItemId), detail: row.get(1)? })
 }
 
-/// Reads in one snapshot, in a session of the pool for reads. If the caller drops the future, the
-/// session is closed, because its transaction is still open.
+/// Runs `read` in one snapshot, in a session of the pool for reads. If the caller drops the future,
+/// the session is closed, because its transaction is still open.
 pub(super) async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,

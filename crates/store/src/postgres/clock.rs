@@ -70,7 +70,8 @@ impl Clock {
         self.saw.store(millis(began.saturating_duration_since(self.born)), Ordering::Release);
     }
 
-    /// Records that the age of the published state is unknown.
+    /// Records that the age of the published state is unknown. Then [`Clock::staleness`] returns a
+    /// very long time.
     pub(super) fn forget_seen(&self) {
         self.saw.store(i64::MIN / 2, Ordering::Release);
     }
@@ -83,13 +84,14 @@ impl Clock {
         )
     }
 
-    /// Returns the time of a transaction, given the database's own time.
+    /// Returns the time of a transaction: `reported`, the time that the database reported, or in a
+    /// test the fixed clock's time.
     pub(super) fn for_transaction(&self, reported: Millis) -> Millis {
         self.fixed.as_ref().map_or(reported, |fixed| fixed())
     }
 
-    /// Adds a sample: the database's time, read between these two instants. A sample with a long
-    /// round trip is discarded, because it is too imprecise.
+    /// Adds a sample: the database's time, read between these two instants. Except for the first
+    /// sample, a sample with a long round trip is discarded, because it is too imprecise.
     pub(super) fn add_sample(&self, sent: Instant, reported: Millis, answered: Instant) {
         let round_trip = answered.duration_since(sent);
         if round_trip > PG_CLOCK_ROUND_TRIP_MAX && self.at_birth.load(Ordering::Acquire) != 0 {

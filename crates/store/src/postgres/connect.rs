@@ -21,7 +21,8 @@ use crate::limits::{
 use super::connector::{Connector, Session};
 use super::standbys;
 
-/// The oldest server version that supports the statements, as `server_version_num`.
+/// The oldest PostgreSQL version that supports the store's statements, in the form of
+/// `server_version_num`.
 const SERVER_MIN: i32 = 130_000;
 
 /// PostgreSQL plans a prepared statement once and keeps the plan, even if the tables were empty at
@@ -86,7 +87,7 @@ pub(super) fn readers(connector: &Connector, size: usize) -> Result<Sessions, Op
     sessions(connector, "", size)
 }
 
-/// Opens the sessions of a pool.
+/// Opens the sessions of a pool, with these session options.
 struct PoolConnector {
     connector: Connector,
     options: &'static str,
@@ -108,8 +109,7 @@ impl Connect for PoolConnector {
     }
 }
 
-/// Returns an error of the client library. If a failure to connect has another type, this error
-/// replaces the failure.
+/// Returns an error of the client library, which stands for a connection failure of another type.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,

@@ -56,7 +56,8 @@ struct Inner {
     /// The host that passed the last inspection, until one of its connections fails.
     current: AtomicUsize,
     /// Whether a connection was accepted before. If so, each further connection first commits a
-    /// row. Without this commit, a server that crashed could show commits that its standby lacks.
+    /// row. With a synchronous standby, this commit returns only after the standby has all earlier
+    /// commits. So no caller sees commits that the standby lacks.
     used: AtomicBool,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
@@ -69,7 +70,7 @@ struct Inner {
     failure: Mutex<String>,
 }
 
-/// An open session to an inspected database.
+/// An open session with a database, and the result of the inspection of this database.
 struct Opened {
     host: usize,
     session: Session,

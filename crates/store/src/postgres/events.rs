@@ -43,8 +43,8 @@ impl Postgres {
     /// Assigns positions to at most `limit` committed events, and returns their number. If the
     /// number is less than `limit`, every event that was committed before the call has a position.
     pub(crate) async fn sequence_events(&self, limit: usize) -> StoreResult<usize> {
-        // Usually every event has a position. A query without a transaction shows this at a lower
-        // cost.
+        // Usually every event has a position. A query without a transaction finds this out at a
+        // lower cost than the transaction below.
         let sql = "SELECT FROM event WHERE position IS NULL ORDER BY position, seq LIMIT 1";
         if self.one(sql, &[], |_| Ok(())).await?.is_none() {
             return Ok(0);

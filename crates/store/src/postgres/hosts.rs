@@ -16,7 +16,7 @@ pub(super) fn split(address: &Address) -> Vec<DatabaseHost> {
     let config = &address.config;
     let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addrs.len());
-    // If the lists of hosts, addresses and ports have different lengths, they are not split here.
+    // If the lists of hosts, addresses and ports have different lengths, the address is not split.
     // The client library then reports an error.
     let lists_differ = !hosts.is_empty() && !addrs.is_empty() && hosts.len() != addrs.len();
     if count <= 1 || lists_differ || (ports.len() > 1 && ports.len() != count) {

@@ -38,7 +38,7 @@ pub(super) const SET_DATABASE_ID: &str = "UPDATE store_history h
         WHERE d.datname = current_database() AND h.database_id IS NULL
         AND h.fence = (SELECT max(fence) FROM store_history)";
 
-/// A database that accepts writes, as a new connection sees it.
+/// What a new connection has read about a database that accepts writes.
 #[derive(Clone, Debug)]
 pub(super) struct Inspected {
     pub(super) seen: SeenDatabase,

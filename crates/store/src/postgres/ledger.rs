@@ -53,7 +53,7 @@ pub struct PostgresLedger<'c> {
     live: Option<LiveConnection<'c>>,
     pub(super) cache: RowCache,
     pub(crate) now: Millis,
-    /// The node that waits for the current ticket.
+    /// The node that waits for the verdict of the current ticket.
     pub(super) node: Option<NodeId>,
     /// Whether this transaction changed the catalogue.
     pub(crate) catalogue: bool,
@@ -199,7 +199,7 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// An order changes only while its grant is locked. So earlier reads are not cached.
+    /// An order changes only while its grant is locked. So an order is cached only under this lock.
     fn order(&mut self, id: &TicketId) -> Done<Option<Order>> {
         if let Some(order) = self.cache.orders.get(id) {
             return Ok(Some(order.clone()));

@@ -15,7 +15,7 @@ use super::{Postgres, PostgresLedger};
 /// Adds missing rows in the order of the keys, so that two nodes never wait for each other.
 const ADD: &str = "INSERT INTO rate_limit (key, state_us)
      SELECT key, 0 FROM unnest($1::bigint[]) AS t (key) ORDER BY key ON CONFLICT DO NOTHING";
-/// Locks the rows in the order of the keys. The clock is read after all locks are taken.
+/// Locks the rows in the order of the keys. [`NOW_US`] reads the clock after all locks are taken.
 const LOCK: &str = "SELECT key, state_us FROM rate_limit WHERE key = ANY($1) ORDER BY key
      FOR NO KEY UPDATE";
 const NOW_US: &str = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";

@@ -4,7 +4,8 @@
 //! notifications does not grow with the number of commits. A notification inside the transaction of
 //! a commit would also make PostgreSQL commit such transactions one after the other.
 
-/// The channel of notifications. A notification is only a hint, so it may get lost.
+/// The channel of notifications. A lost notification does no harm, because nodes also poll without
+/// notifications.
 pub(super) const CHANNEL: &str = "doorbuster";
 
 /// The notification of a commit for other nodes.

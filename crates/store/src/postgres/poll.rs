@@ -1,5 +1,5 @@
-//! One poll of the committed changes. It takes a snapshot and reads every row that the previous
-//! snapshot did not include.
+//! One poll of the committed changes. A poll takes a snapshot, and reads every row that the
+//! previous poll's snapshot did not include.
 //!
 //! Each row has the id of the transaction that wrote it last. Orders are an exception: an order's
 //! row has the id of the transaction that created the order. This is enough, because digests name
@@ -44,8 +44,8 @@ pub(super) struct PollResult {
     /// The position at which the poll ended.
     pub(super) position: SnapshotPosition,
     pub(super) seen: Changes,
-    /// The earlier orders that must still be read. `None` if the poll continued at the previous
-    /// position.
+    /// The backlog: the earlier orders that must still be read. `None` if the poll continued at the
+    /// previous position.
     pub(super) old: Option<Backlog>,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Takes out the rows that may be published before the counts.
+    /// Removes the rows that may be published before the counts, and returns them.
     fn take_rows(&mut self) -> Self {
         Self {
             orders: std::mem::take(&mut self.orders),
@@ -118,7 +118,7 @@ impl Poller {
         self.client.is_closed()
     }
 
-    /// Returns the current position. It includes every transaction that is committed now.
+    /// Returns the current position, which includes every transaction that is committed now.
     pub(super) async fn position(&self, clock: &Clock) -> Done<SnapshotPosition> {
         let sent = Instant::now();
         let row = self.client.query_one(&self.snapshot, &[]).await?;
@@ -142,7 +142,8 @@ impl Poller {
     ///
     /// The previous position may be unknown, too old, or of another timeline, or a digest may be
     /// unreadable. Then every row counts as new. Earlier orders are then read in parts
-    /// ([`Poller::read_backlog`]), so that a commit of this node does not wait for all of them.
+    /// ([`Poller::read_backlog`]), so that a commit of this node does not wait for all these
+    /// orders.
     pub(super) async fn poll(
         &self,
         since: &SnapshotPosition,
@@ -172,8 +173,8 @@ impl Poller {
         }
     }
 
-    /// Reads the next part of the backlog. Returns the number of its last order, or `None` if the
-    /// part ends the backlog.
+    /// Reads the next part of the backlog. Returns the number of the part's last order, or `None`
+    /// if this part is the last part.
     pub(super) async fn read_backlog(
         &self,
         old: &Backlog,

@@ -137,7 +137,8 @@ pub(super) async fn tickets(
         client.query(&recalls, &locked),
         client.query_one(&now, &[]),
     );
-    // The first failure is the reason. Later failures only report an aborted transaction.
+    // The first failure is the cause, so it is returned. Later failures only report an aborted
+    // transaction.
     begun?;
     let mut cache = RowCache::default();
     for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
@@ -196,7 +197,7 @@ pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCac
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
-/// The columns of a batch, as parameters.
+/// The values of a batch of tickets, as one array for each parameter.
 #[derive(Default)]
 struct TicketColumns<'a> {
     ids: Vec<String>,

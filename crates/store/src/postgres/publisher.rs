@@ -27,12 +27,12 @@ use super::notice::{CHANNEL, CommitNotice};
 use super::poll::{Changes, PollResult, Poller};
 use super::shared::{CommitMessage, OwnCommit, Shared};
 
-/// If a settled batch has fewer orders, the load is low, and the orders are published with the
-/// counts. So if a buyer sends one request after the other, the counts that the buyer sees always
-/// include the buyer's own orders.
+/// If a settled batch has fewer orders than this number, the load is low, and the orders are
+/// published with the counts. So if a buyer sends one request after the other, the counts that the
+/// buyer sees always include the buyer's own orders.
 const EARLY_ORDERS_MIN: usize = 8;
 
-/// The task's own state.
+/// The state of the task that publishes commits.
 pub(super) struct Publisher {
     shared: Arc<Shared>,
     commits: mpsc::Receiver<CommitMessage>,
@@ -45,7 +45,8 @@ pub(super) struct Publisher {
     /// This node's transactions that were announced to the publisher, but that no poll includes
     /// yet.
     own: Vec<String>,
-    /// The notification for other nodes about these transactions.
+    /// The notification for other nodes about this node's newest commits. It is sent with the next
+    /// poll.
     notice: Option<CommitNotice>,
     /// Whether the last poll failed.
     is_failing: bool,
@@ -55,7 +56,7 @@ pub(super) struct Publisher {
 #[derive(Default)]
 struct OwnCommits {
     orders: Vec<Order>,
-    /// Whether one of the commits appended events.
+    /// Whether one of these commits appended events.
     events: bool,
     /// Whether these commits must be published with the counts.
     needs_counts: bool,
@@ -151,8 +152,9 @@ impl Publisher {
                     self.own.extend(transaction.filter(|_| !known));
                     own.orders.extend(orders.into_iter().filter(|_| !known));
                     own.events |= events;
-                    // If the polling session has ended, another node may have changed an order
-                    // unnoticed. Then the orders wait for the counts.
+                    // If the polling session has ended, another node may have changed an order, and
+                    // this node may not know it. Then the orders are published with the next
+                    // counts.
                     own.needs_counts |=
                         !(only_settled && lives && own.orders.len() >= EARLY_ORDERS_MIN);
                     own.waiting.push(done);
@@ -198,8 +200,8 @@ impl Publisher {
         }
     }
 
-    /// Reads a part of the backlog, if there is one. After a failure, the next call continues at
-    /// the same position.
+    /// If there is a backlog (earlier orders that this node has not read yet), reads its next part.
+    /// After a failure, the next call continues at the same position.
     async fn read_backlog(&mut self) {
         let (Some(look), Some(old)) = (&self.look, self.follower.backlog()) else { return };
         let mut tell = publish_in_parts(&self.shared);
@@ -304,8 +306,9 @@ impl Publisher {
     }
 }
 
-/// Returns the longest time from one poll to the next. `has_hint` says that a commit has not been
-/// polled yet. `apart` is the shortest time between two polls that such commits cause.
+/// Returns the longest time from one poll to the next. `has_hint` says that a commit was announced,
+/// and that no poll has read this commit yet. `apart` is the shortest time between two polls that
+/// announced commits cause.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
         // While there is a backlog, this node must not refuse a request because of the state in its

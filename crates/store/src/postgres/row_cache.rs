@@ -9,11 +9,11 @@ use doorbuster_core::{
     RequestKey, Resolution, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
-/// A row: the transaction's version, and the table's version.
+/// A row in two versions: as the transaction changed it, and as the table has it.
 #[derive(Clone, Debug)]
 pub(super) struct CachedRow<T> {
     pub(super) row: T,
-    /// The table's version. `None` if the row is not in the table yet.
+    /// The row as the table has it. `None` if the row is not in the table yet.
     pub(super) read: Option<T>,
 }
 
@@ -54,9 +54,9 @@ pub(super) struct RowCache {
     pub(super) orders: HashMap<TicketId, Order>,
     /// Maps a request to the id of its order.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
-    /// Maps a grant and a ticket's number to the id of the order.
+    /// Maps a grant and a ticket's number to the id of the order that the ticket became.
     pub(super) numbers: HashMap<(GrantId, TicketN), TicketId>,
-    /// Returned tickets.
+    /// The records of returned tickets.
     pub(super) resolutions: HashMap<TicketId, Resolution>,
     /// Orders to insert, each with the node that waits for the order.
     pub(super) inserted: Vec<(TicketId, NodeId)>,
@@ -76,7 +76,7 @@ pub(super) struct RowCache {
     pub(super) payments: BTreeMap<PaymentId, CachedRow<Payment>>,
     pub(super) refunds: BTreeMap<RefundId, CachedRow<Refund>>,
     pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
-    /// Maps an item and a turn to the waitlist entry.
+    /// Maps an item, and an entry's number in the item's waitlist, to the entry.
     pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
     /// True if `checkouts` contains the checkouts of all orders in `orders`. Then an order that is
     /// missing in `checkouts` has no checkout.
@@ -86,7 +86,7 @@ pub(super) struct RowCache {
     pub(super) only_returns_quota: bool,
 }
 
-/// Stores the new version of a row. A row that is not cached is new.
+/// Caches the new version of a row. A row that is not cached yet is not in the table either.
 fn put<K: Ord, T>(rows: &mut BTreeMap<K, CachedRow<T>>, key: K, row: T) {
     match rows.get_mut(&key) {
         Some(kept) => kept.row = row,

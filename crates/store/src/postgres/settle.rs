@@ -36,7 +36,7 @@ impl Postgres {
     }
 }
 
-/// How to treat the tickets of one transaction.
+/// What one transaction does with its tickets. A text is the reason for the dead letter.
 #[derive(Clone, Copy)]
 enum SettleTask<'a> {
     Settle,
@@ -47,7 +47,8 @@ enum SettleTask<'a> {
 }
 
 /// Settles tickets in one transaction. If a ticket fails, the two halves of the batch are settled
-/// separately. This is repeated until the failing ticket is alone and becomes a dead letter.
+/// separately. The splitting is repeated until the failing ticket is alone. Then this ticket
+/// becomes a dead letter.
 async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<TicketVerdict>> {
     let failure = match run_with_retries(shared, tickets, SettleTask::Settle).await {
         Ok(resolved) => return Ok(resolved),

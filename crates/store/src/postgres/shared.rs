@@ -20,7 +20,7 @@ use super::connect::Sessions;
 use super::connector::Connector;
 use super::{connect, inspect_database};
 
-/// A period in which the database cannot be used.
+/// A period in which this node cannot use the database.
 struct Outage {
     began: Instant,
     /// When the outage was last logged.
@@ -38,7 +38,7 @@ pub(super) enum CommitMessage {
 
 /// A commit of this node that must be published.
 pub(super) struct OwnCommit {
-    /// The transaction's id, if its changes are known.
+    /// The transaction's id, if other nodes must read the transaction's rows.
     pub(super) transaction: Option<String>,
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.

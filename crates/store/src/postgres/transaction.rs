@@ -26,7 +26,7 @@ use crate::{actions, failure};
 
 pub(super) use crate::transaction::RetryUnknown;
 
-/// The attempts of one transaction.
+/// The failed attempts of one transaction, and the pause before the next attempt.
 pub(super) struct RetryState {
     began: Instant,
     conflicts: u32,

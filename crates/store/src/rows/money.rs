@@ -26,7 +26,7 @@ macro_rules! checkout_columns {
     };
 }
 /// The SQL condition that selects the refunds caused by a mistake of a provider or a buyer
-/// ([`RefundCause::is_notice`]).
+/// ([`RefundCause::is_irregular`]).
 macro_rules! notices {
     () => {
         "r.cause IN ('mismatch', 'second', 'unknown_order')"

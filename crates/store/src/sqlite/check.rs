@@ -32,7 +32,7 @@ struct Sums {
     payments: u64,
 }
 
-/// The sums over the orders, and the findings so far.
+/// The sums over the orders of each item and of each grant, and the findings so far.
 #[derive(Default)]
 struct CheckRun {
     items: BTreeMap<ItemId, Sums>,

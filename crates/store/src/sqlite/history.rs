@@ -5,7 +5,8 @@ use crate::failure::{Done, Failure};
 
 use super::ledger::SqliteLedger;
 
-/// Records the key's fingerprint if the store has none, and returns the recorded fingerprint.
+/// Records the fingerprint of the key for order ids, if the store has no fingerprint yet. Returns
+/// the recorded fingerprint.
 pub(super) fn bind_key(ledger: &mut SqliteLedger<'_>, fingerprint: &str) -> Done<String> {
     let now = ledger.now;
     let sql = &mut ledger.sql;

@@ -18,7 +18,7 @@ use super::open::{data_path, with_suffix};
 const HEADER: usize = 32;
 /// The size of the header before each page in the log, in bytes.
 const FRAME_HEADER: usize = 24;
-/// The two numbers in the header that change whenever the log restarts.
+/// The bytes of the two numbers (salts) in the log's header that change whenever the log restarts.
 const SALTS: std::ops::Range<usize> = 16..24;
 
 /// Reads the pages of each commit from the log, after the writer committed.
@@ -26,7 +26,7 @@ pub(super) struct LogReader {
     log: File,
     copy: CommitBuffer,
     salts: [u8; 8],
-    /// The number of frames that were read.
+    /// The number of frames of the current log that were read.
     frames: i64,
 }
 
@@ -38,7 +38,7 @@ impl LogReader {
         Ok(Self { log, copy, salts: [0; 8], frames: 0 })
     }
 
-    /// Skips the frames that the log contains now.
+    /// Skips `frames` frames: the number of valid frames in the log now.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
         // If the log has no header yet, the next call reads the log from its beginning.
@@ -53,8 +53,9 @@ impl LogReader {
         self.copy.set_committing(is_committing);
     }
 
-    /// Copies all pages that were written since the last call. `frames` is the number of valid
-    /// frames in the log. After an error the store continues, but the backup needs a new base.
+    /// Copies all pages that were written to the log since the last call. `frames` is the number of
+    /// valid frames in the log. After an error the store continues, but the backup needs a new
+    /// base.
     pub(super) fn copy_commit(&mut self, frames: i64, at: Millis) {
         match self.read(frames) {
             Ok(Some(pages)) => self.copy.add(pages, at),

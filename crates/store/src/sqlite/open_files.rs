@@ -1,10 +1,10 @@
 //! Checks that the store's files are still at the paths where they were opened.
 //!
 //! An open file may be removed, moved, or hidden by a mount. Such a file still accepts writes and
-//! syncs, but the next start does not find the file's data. So a commit is published only after a
-//! check of the paths: each path must lead to the open file. Open files keep their inode numbers,
-//! so no new file has the same number. The check opens no file, because closing a file of the store
-//! would release the locks of this process on that file.
+//! syncs, but the next start of the program does not find the file's data. So a commit is published
+//! only after a check of the paths: each path must lead to the open file. Open files keep their
+//! inode numbers, so no new file has the same number. The check opens no file, because closing a
+//! file of the store would release the locks of this process on that file.
 //!
 //! SQLite replaces none of these files while a connection is open. A checkpoint at most truncates
 //! the log. `VACUUM` writes into the existing file, and `VACUUM INTO` into another file.

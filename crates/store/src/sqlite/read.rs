@@ -1,6 +1,7 @@
 //! Readers: a few threads, each with its own read-only connection, and the queries that they run.
 //!
-//! A read sees one snapshot, which includes every commit that was published before the call.
+//! Each read sees one snapshot. The snapshot includes every commit that was published before the
+//! call that requested the read.
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -13,7 +13,7 @@ struct CachedRow<T> {
     row: T,
     /// Whether the row is not in the table yet.
     new: bool,
-    /// Whether the table has an older version of the row.
+    /// Whether the row changed since it was last read or written. A changed row must be written.
     dirty: bool,
 }
 

@@ -53,7 +53,7 @@ impl<'c> Statements<'c> {
         Ok(self.get(sql)?.execute(params)?)
     }
 
-    /// Returns the first row.
+    /// Returns the first row of a query.
     pub(super) fn one<T>(
         &mut self,
         sql: &'static str,
@@ -64,7 +64,7 @@ impl<'c> Statements<'c> {
         rows.next()?.map(|row| read(row.into())).transpose()
     }
 
-    /// Returns every row.
+    /// Returns every row of a query.
     pub(super) fn all<T>(
         &mut self,
         sql: &'static str,
@@ -82,7 +82,7 @@ impl<'c> Statements<'c> {
         Ok(self.bind(sql, values)?.raw_execute()? as u64)
     }
 
-    /// Returns the first row.
+    /// Returns the first row of a query.
     pub(crate) fn first<T>(
         &mut self,
         sql: &'static str,
@@ -93,7 +93,7 @@ impl<'c> Statements<'c> {
         rows.next()?.map(|row| read(row.into())).transpose()
     }
 
-    /// Returns every row.
+    /// Returns every row of a query.
     pub(crate) fn query<T>(
         &mut self,
         sql: &'static str,

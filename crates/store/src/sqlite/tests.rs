@@ -22,7 +22,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
-    /// The time when each commit was published. The writer maintains the log after that.
+    /// Receives the time at which each commit was published. After that, the writer shortens the
+    /// log.
     published: Receiver<Instant>,
     /// A second connection, which reads the length of the log.
     shell: Connection,

@@ -115,7 +115,7 @@ impl<'c> Txn<'c> {
         Ok(Committed { counts, orders, events, ..Committed::default() })
     }
 
-    /// Returns the pages in the write-ahead log, and how many of them are checkpointed.
+    /// Returns the number of pages in the write-ahead log, and how many of them are checkpointed.
     pub(super) fn log_pages(&mut self) -> Result<(i64, i64), Failure> {
         let pages = self
             .ledger

@@ -54,12 +54,12 @@ pub(super) struct Writer {
     pub(super) checkpoint: SyncSender<()>,
     /// The checkpoint thread.
     pub(super) checkpointer: JoinHandle<()>,
-    /// The file that the checkpoint thread syncs. Each thread with a connection to the file has one
-    /// reference.
+    /// The file that the checkpoint thread syncs. Each thread with a connection to the file keeps
+    /// one reference, so that the file is closed after the last connection.
     pub(super) data: Arc<File>,
     /// The files that must stay in place.
     pub(super) files: OpenFiles,
-    /// If the store has a continuous backup, this reader copies each commit for it.
+    /// Copies each commit for the continuous backup, if the store has one.
     pub(super) log_reader: Option<LogReader>,
     /// The lock on the directory. It is released after everything else has ended.
     pub(super) lock: DirLock,
@@ -141,7 +141,8 @@ fn close(conn: Connection, shared: &Shared) {
     }
 }
 
-/// Gives waiting callers an error when the writer ends, even if the writer panics.
+/// Makes the store refuse further calls when the writer ends. If the writer panics, the store
+/// fails.
 struct WriterGuard(Arc<Shared>);
 
 impl Drop for WriterGuard {

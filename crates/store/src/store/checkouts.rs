@@ -14,8 +14,8 @@ use crate::{queries, rows};
 
 use super::{Store, StoreResult};
 
-/// Selects due checkouts by a condition on the order's state. The index on `due` returns them in
-/// the wanted order, so a read stops after `$2` rows.
+/// Selects due checkouts by a condition on the order's state. The index on `due` returns the
+/// checkouts sorted by `due`, so a read stops after `$2` rows.
 macro_rules! to_close {
     ($condition:literal) => {
         dialects!(
@@ -40,7 +40,8 @@ const ENDED_TO_CLOSE: Statement = to_close!("(c.due <= 0 OR o.state <> 'reserved
 
 /// The store's methods for checkouts.
 impl Store {
-    /// Keeps a checkout with its order (see [`doorbuster_core::money::keep_checkout`]).
+    /// Stores a checkout as the checkout of its order (see
+    /// [`doorbuster_core::money::keep_checkout`]).
     pub async fn keep_checkout(&self, checkout: Checkout) -> StoreResult<CheckoutOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| money::keep_checkout(tx.ledger(), &checkout))
             .await

@@ -39,7 +39,7 @@ const REVOKE: [Statement; 2] = [
     ),
 ];
 const EXISTS: Statement = statement("SELECT 1 FROM access_code WHERE sale_id = $1 AND hash = $2");
-/// The lock on the code lasts until the commit, so that two buyers never take the same use.
+/// The lock on the code lasts until the commit. So two buyers never spend the same use of the code.
 const LOCK_CODE: Statement = locking!(
     "SELECT spent < uses FROM access_code WHERE sale_id = $1 AND hash = $2",
     "FOR NO KEY UPDATE"

@@ -14,7 +14,7 @@ impl Store {
         Sqlite::open(options, Some(copy)).map(Self::Sqlite)
     }
 
-    /// Returns the copies of commits for a continuous backup, if there is one.
+    /// Returns the copies of commits, if the store has a continuous backup.
     #[must_use]
     pub fn commit_copy(&self) -> Option<&CommitBuffer> {
         match self {

@@ -181,8 +181,8 @@ impl Store {
         let (sql, read) = list_of(id.kind());
         let found = self.one(sql, values![place.saturating_add(1), 1_i64], read).await?;
         let Some((dead, _)) = found.filter(|(dead, _)| dead.id == id) else { return Ok(None) };
-        // An operator may have resolved the dead letter since the read above. Then its content may
-        // be missing.
+        // An operator may have resolved the dead letter since the read above. Then the dead
+        // letter's content may be missing.
         let content = match &dead {
             DeadLetter { id: DeadLetterId::Refund(id), .. } => {
                 let refund = self.one(REFUND, values![id.0.clone()], rows::money::refund).await?;

@@ -177,7 +177,8 @@ fn redeliver(
 /// The store's methods for pending deliveries.
 impl Store {
     /// Moves an endpoint's position forward, and inserts rows for the undelivered events up to the
-    /// new position. Returns false if the endpoint is not at the position that the caller expects.
+    /// new position. Returns false and changes nothing if the endpoint is not at the position that
+    /// the caller expects.
     pub async fn advance_endpoint(&self, id: &str, progress: PositionAdvance) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| advance(tx, &id, &progress)).await

@@ -24,9 +24,9 @@ const GRANTS: Statement = statement(concat!(
     rows::grant_columns!(),
     " FROM slot_grant WHERE item_id = $1 AND slot <> $2 ORDER BY slot, epoch DESC"
 ));
-/// Nearly all rows of a feed are of other kinds than refills. So the query counts the refills of
-/// each grant separately, with an index that contains only refills. Otherwise the planner of
-/// PostgreSQL might read all rows.
+/// Few rows of a feed are refills. So the query counts the refills of each grant separately, with
+/// an index that contains only refills. Otherwise the planner of PostgreSQL might read all rows of
+/// the feed.
 const TRANSFERS: Statement = statement(
     "SELECT g.id,
          (SELECT count(*) FROM feed f WHERE f.grant_id = g.id AND f.cause = 'refill'),

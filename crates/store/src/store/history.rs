@@ -9,7 +9,7 @@ use crate::sql::{Row, Statement, bad_row, dialects, values};
 
 use super::{Store, StoreResult};
 
-/// Only the restore of a SQLite backup writes the time of the backup into a row.
+/// In SQLite, the row of a restore also has the time of the backup. PostgreSQL has no such time.
 const NEWEST: Statement = dialects!(
     "SELECT fence, token, at, cause, paused, ",
     "backup_at" | "NULL::bigint",

@@ -181,8 +181,8 @@ impl Store {
     }
 
     /// Takes or renews the lease of an endpoint for this node. A `lease_ms` of 0 releases the
-    /// lease. The lease only saves work. If two nodes deliver to the endpoint, the endpoint gets
-    /// some events twice and misses no event.
+    /// lease. The lease only saves work: if two nodes deliver to the endpoint, the endpoint gets
+    /// some events twice, but it misses none.
     pub async fn lease_endpoint(&self, id: &str, node: NodeId, lease_ms: i64) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {

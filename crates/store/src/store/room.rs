@@ -68,14 +68,14 @@ const ADMITTED_AT: Statement = statement(
 );
 const KEEP_OPEN: Statement =
     statement("UPDATE waiting_room SET open_until = $3 WHERE sale_id = $1 AND item_id = $2");
-/// The items `i` of a room: the room's own item, or all items of its sale.
+/// The condition for the items `i` of a room: the room's own item, or all items of its sale.
 macro_rules! of_room {
     () => {
         "i.sale_id = $1 AND (i.id = $2 OR CAST($2 AS bigint) = 0)"
     };
 }
 /// Three columns: whether all stock of the items `i` is counted, the limit for one buyer, and the
-/// units that no buyer holds.
+/// sum of the items' free units.
 macro_rules! stock_columns {
     ($is_open:literal) => {
         concat!(
@@ -165,8 +165,8 @@ fn visitor(row: Row<'_>) -> Done<RoomVisitor> {
     })
 }
 
-/// Returns the units that no buyer holds (`None` if unlimited), and the limit for one buyer. If the
-/// sale is not open, returns 0 units and a limit of 1.
+/// Returns the free units (`None` if unlimited), and the limit for one buyer. If the sale is not
+/// open, returns 0 free units and a limit of 1.
 fn stock(row: Row<'_>, at: usize) -> Done<(Option<u64>, u64)> {
     let (is_open, counted) = (row.get::<bool>(at)?, row.get::<bool>(at + 1)?);
     let (limit, free) = (row.number(at + 2)?, row.number(at + 3)?);

@@ -15,7 +15,8 @@ const LIST: Statement = statement(
      AND substr(key, 1, length($1)) = $1 ORDER BY key LIMIT $3",
 );
 
-/// Documents of the built-in provider, under keys. The store does not interpret them.
+/// Documents of the built-in payment provider. Each document has a key. The store does not
+/// interpret the documents.
 impl Store {
     /// Returns the document under this key.
     pub async fn sandbox_get(&self, key: &str) -> StoreResult<Option<String>> {

@@ -50,8 +50,9 @@ async fn a_node_without_a_position_reads_every_order_and_refuses_no_buyer_meanwh
     let grant = fixture.slot(100, 100, 50).await;
     fixture.reserve(&grant, 1, "anna", 1).await;
     copy_orders(cluster, &database);
-    // The node has run for less than `DIGEST_POLL_REWIND_MS`. So after its session ends, none of
-    // its positions is old enough, and the node reads every order.
+    // After its session ends, a node continues at a position that is at least
+    // `DIGEST_POLL_REWIND_MS` old. This node has no position of this age yet, so the node reads
+    // every order.
     let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
     cluster.psql(&database, kill).expect("psql runs");
@@ -91,7 +92,8 @@ async fn rows_from_a_dump_are_not_published_at_every_poll() {
         assert_eq!(cluster.psql(&database, &ahead).expect("psql runs").trim(), "0", "{table}");
     }
     again.commits.forget();
-    // Wait for three polls. If the rows were not rewritten, each poll would publish them.
+    // Wait for three polls. If the rows from the dump were not rewritten, each poll would publish
+    // them.
     for n in 2..5 {
         let made = again.reserve(&grant, n, "bert", 1).await;
         let commits = again.commits.take();

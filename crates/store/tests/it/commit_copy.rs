@@ -11,7 +11,7 @@ use doorbuster_store::{
 
 use crate::fixture::{Dir, open, options};
 
-/// The number of tickets. So many tickets cause several checkpoints and restarts of the log.
+/// The number of tickets: enough for several checkpoints and restarts of the log.
 const TICKETS: u64 = 24_000;
 const AT_ONCE: usize = 40;
 

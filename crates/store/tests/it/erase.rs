@@ -1,6 +1,6 @@
 //! Erases a buyer in both stores. Afterwards no column of any table contains the buyer's id. The
 //! test reads the columns from the database's catalogue, so it also covers columns that are added
-//! later. All other values stay. Replacements stand for the buyer's id and request keys.
+//! later. The buyer's id and request keys are replaced. All other values stay.
 use std::collections::BTreeSet;
 
 use doorbuster_core::event::Attribution;
@@ -125,7 +125,7 @@ fn held(sale: &str, why: RetainReason, orders: u64, other: u64) -> RetainedRows 
     RetainedRows { sale: sale.to_owned(), why, orders, other }
 }
 
-/// The buyer's orders. The name of each field says what happened to the order.
+/// The buyer's orders. The name of each field says what happened to its order.
 struct Orders {
     paid: Order,
     cancelled: Order,

@@ -1,6 +1,6 @@
 //! Tests rows of the previous version. If an order waits for its payment provider, the previous
 //! version writes a due time that is too early. At that time, expiry finds the order, does not
-//! expire it, and writes the row again.
+//! expire the order, and writes the row again.
 use doorbuster_core::TicketId;
 use doorbuster_core::limits::{PROVIDER_CHECK_WITHIN_MS, PROVIDER_GRACE_MS};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};

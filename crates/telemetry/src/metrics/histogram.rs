@@ -46,7 +46,7 @@ impl Histogram {
     }
 }
 
-/// Counts at one moment, or the difference between two moments.
+/// The counts of a histogram at one moment, or the growth of the counts between two moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
@@ -99,9 +99,9 @@ impl HistogramSnapshot {
         }
     }
 
-    /// Returns the latency in milliseconds that the given share (0 to 1) of the latencies does not
-    /// exceed. The result is rounded up to the bound of its bucket. Returns 0 if no latency was
-    /// recorded.
+    /// Returns a quantile of the latencies, in milliseconds. The given `share` (0 to 1) of the
+    /// latencies does not exceed the result. The result is rounded up to the bound of its bucket.
+    /// Returns 0 if no latency was recorded.
     #[must_use]
     pub fn quantile_ms(&self, share: f64) -> f64 {
         let all = self.count();

@@ -7,11 +7,11 @@ use super::histogram::HistogramSnapshot;
 /// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only rises.
+    /// A value that only rises.
     Counter,
-    /// Rises and falls.
+    /// A value that rises and falls.
     Gauge,
-    /// Buckets, sum and count.
+    /// A histogram, with its buckets, its sum and its count.
     Histogram,
 }
 
@@ -35,8 +35,9 @@ impl MetricsText {
         self
     }
 
-    /// Writes a sample of the current metric. Label values need no escaping. Label values are names
-    /// from this program or from operators, and such names have no quote, backslash or line break.
+    /// Writes a sample of the current metric. The label values are names from this program or from
+    /// operators. Such names have no quote, backslash or line break, so the values need no
+    /// escaping.
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) -> &mut Self {
         self.line("", labels, value);
         self

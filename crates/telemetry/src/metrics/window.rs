@@ -10,14 +10,14 @@ use crate::answer_counts::{AnswerCounts, AnswerKind};
 /// The length of a window in seconds.
 pub const WINDOW_SECS: u32 = 10;
 
-/// Counts at one moment.
+/// The counts of a sale at one moment.
 #[derive(Clone, Debug)]
 pub struct RateSample {
-    /// The time.
+    /// When the counts were read.
     pub at: Instant,
     /// Answers by kind, in the order of [`AnswerKind::ALL`].
     pub answers: [u64; AnswerKind::ALL.len()],
-    /// Latencies.
+    /// The latencies of the sale's purchases.
     pub latencies: HistogramSnapshot,
 }
 

@@ -31,7 +31,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 /// The target of the spans. The log hides this target.
 const TARGET: &str = "doorbuster_trace";
-/// The default share: one purchase in a thousand.
+/// The share of sampled purchases, if the environment sets none: one purchase in a thousand.
 const SHARE: f64 = 0.001;
 /// The maximum number of purchases in a second that are sampled because of their `traceparent`
 /// header. Further purchases with this header are not sampled, because many callers could flood the
@@ -77,8 +77,8 @@ where
     Ok(Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(only_ours).boxed()))
 }
 
-/// Parses a share, or uses the default share if there is no text. Returns the share multiplied by
-/// 2³².
+/// Parses the share of sampled purchases, or uses the default share if there is no text. Returns
+/// the share multiplied by 2³².
 fn share(text: Option<&str>) -> Result<u64, String> {
     let share = text.map_or(Ok(SHARE), str::parse::<f64>);
     match share {
@@ -91,7 +91,7 @@ fn is_sampled() -> bool {
     TRACES.get().is_some_and(|(share, _)| u64::from(rand::random::<u32>()) < *share)
 }
 
-/// The trace of one purchase. It ends when it is dropped.
+/// The trace of one purchase. The trace ends when this value is dropped.
 pub struct Trace(Option<Span>);
 
 /// Starts a trace of a purchase if the purchase is sampled. `parent` is the value of `traceparent`.

@@ -26,8 +26,8 @@ const OVERLAP = 5;
 /** A node writes the numbers of a second at the end of the next second. So charts end this many
    seconds before now: all nodes have written the numbers of the earlier seconds. */
 const WRITTEN_SECS = 3;
-/** A period can begin with levels from before its start. To find them, the page also reads the
-   points of this many seconds before the period. */
+/** At the start of a period, a level (such as the length of a queue) can come from an earlier
+   point. So the page also reads the points of this many seconds before the period. */
 const LEVEL_SECS = 3500;
 
 /** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in
@@ -200,9 +200,9 @@ function options({ lines, stack, whole, secs, width, moved }) {
   };
 }
 
-/** Draws a chart. `lines` has [label, color token, values], and `times` has seconds since 1970. The
-   legend shows the numbers of the step `shown`, or of the step that the pointer or the arrow keys
-   choose. */
+/** Draws a chart. `lines` has [label, CSS variable of the colour, values], and `times` has seconds
+   since 1970. The legend shows the numbers of the step `shown`, or of the step that the pointer or
+   the arrow keys choose. */
 export function Chart({ title, times, lines, unit = '', stack = false, shown = times.length - 1 }) {
   const box = useRef(null);
   const chart = useRef(null);

@@ -198,7 +198,8 @@ const partialTimes = () =>
     .filter(pointer => document.getElementById(controlId(pointer)).validity.badInput)
     .map(pointer => ({ pointer, detail: t('bad_time') }));
 
-/** `loaded` is the sale that the form changes or copies, and `tag` is the `ETag` of this sale. */
+/** The form for one sale. `loaded` is the sale that the form changes or copies, and `tag` is the
+   `ETag` of this sale. */
 export function SaleForm({ loaded, tag, isNew, can }) {
   // The newest known state of the sale. The form saves only differences from this state.
   const [{ sale, etag }, setBase] = useState({ sale: loaded, etag: tag });

@@ -128,8 +128,8 @@ export function usePoll(path, secs) {
   }, [path, secs]);
   return { ...state, reload: () => again.current() };
 }
-/** If the page reads an answer every `secs` seconds, the answer counts as old after the returned
-   number of milliseconds. */
+/** Returns the age, in milliseconds, at which an answer counts as old. The page reads the answer
+   every `secs` seconds. */
 const oldAfter = secs => Math.max(3, 2.5 * secs) * 1000;
 
 /** A part of a view. While its numbers are old, the part is grey and shows the numbers' time. */
@@ -324,7 +324,7 @@ export function Ask({ ask, close }) {
   const going = useRef(true);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
-  // A layout effect runs before the next event. A later reset could erase what was typed.
+  // A layout effect runs before the operator can type. A later effect could erase typed text.
   useLayoutEffect(() => {
     if (!ask) return;
     setTyped('');
@@ -354,7 +354,8 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // While a change runs, a closed dialog opens again. After a double click, it may be open already.
+  // If the dialog closes while a change runs, it opens again. After a double click, the dialog may
+  // be open already.
   const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>

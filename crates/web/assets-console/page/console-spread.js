@@ -53,7 +53,7 @@ function SpreadFields({ spread, error, change, mayBeEmpty }) {
     <//>`;
 }
 
-/** The spread of an item of a new sale. The form saves it after the sale is created. */
+/** The spread of an item of a new sale. The form saves the spread after it has created the sale. */
 export function NewSpread({ item, set }) {
   const [open, setOpen] = useState(false);
   if (!open) {

@@ -201,7 +201,7 @@ async function show(answer, out) {
     if (data.id?.startsWith?.('ord_')) kept.order = data.id;
     pretty = JSON.stringify(data, null, 2).slice(0, 20_000);
   } catch {
-    /* not JSON: shown as it is */
+    /* The body is not JSON, so the page shows it as it is. */
   }
   const names = ['content-type', 'retry-after', 'etag', 'location'];
   const lines = names

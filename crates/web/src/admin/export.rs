@@ -254,7 +254,8 @@ async fn write_page(
             page.rows.iter().for_each(|row| write_refund(lines, &api_conversion::refund(row)));
             Ok(page.next)
         }
-        // The ledger and the actions have their own kinds of `ExportSource`.
+        // The ledger and the actions have their own kinds of `ExportSource`, so only the list of
+        // orders is read here.
         Export::Orders | Export::Ledger | Export::Actions => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;

@@ -18,7 +18,7 @@ use crate::App;
 use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
-/// A node's description of itself, as `Engine::node_description` writes it.
+/// The description that a node writes about itself, in `Engine::node_description`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct About {

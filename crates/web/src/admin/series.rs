@@ -21,10 +21,10 @@ use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
 use crate::series::{MINUTE_MS, StepCounts};
 
-/// Without `from`, the series covers this much time before `to`.
+/// Without `from`, the series covers this many milliseconds before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// In this period before `to`, the store may have only the rows of single seconds, but no rows of
-/// minutes.
+/// For the last milliseconds before `to`, the store may have only rows of seconds, and no rows of
+/// minutes yet. This constant is the length of that period.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -48,8 +48,8 @@ pub(crate) async fn get(
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
-    // The minute before `from` is also read. If a node has no row at some time, its queue and its
-    // waiting visitors come from its last row.
+    // Also reads the minute before `from`. If a node has no row at some time, the node's last row
+    // says how many tickets and visitors wait.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
     let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;

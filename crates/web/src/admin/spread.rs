@@ -1,4 +1,5 @@
-//! Sets how an item's stock is spread over its slots. This also works while the sale runs.
+//! Sets how an item's stock is spread over its slots. An operator can change the spread even while
+//! the sale is open.
 
 use std::sync::Arc;
 

@@ -20,8 +20,8 @@ const DECLARATIONS: [&str; 4] = ["const ", "let ", "async function ", "function 
 /// The start of an import line in a style sheet.
 const STYLE_IMPORT: &str = "@import \"/assets/";
 
-/// Returns a style sheet, followed by the sheets that it imports. The imported sheets use the
-/// tokens of the first sheet.
+/// Returns a style sheet, followed by the sheets that it imports. The imported sheets use the CSS
+/// variables of the first sheet.
 pub(super) fn joined_styles(name: &str, sources: &HashMap<String, AssetSource>) -> String {
     let text = sources.get(name).map(AssetSource::text).unwrap_or_default();
     let (mut imported, mut own) = (String::new(), String::new());

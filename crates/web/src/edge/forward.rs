@@ -59,7 +59,7 @@ pub(super) fn is_from_edge(headers: &HeaderMap) -> bool {
         .any(|via| via.to_str().is_ok_and(|text| text.split(',').any(|step| step.trim() == MARK)))
 }
 
-/// Removes the headers that belong to one connection.
+/// Removes the hop-by-hop headers, which are only for the connection on which they arrived.
 fn remove_hop_headers(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -68,8 +68,8 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    // The `Connection` header lists further headers that a proxy must remove. But a client must not
-    // be able to use this to remove headers that the node needs.
+    // The `Connection` header lists further headers that a proxy must remove. A client could list
+    // headers that the node needs, so the edge keeps these headers.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);
@@ -91,7 +91,7 @@ pub(super) fn prepare_request(request: &mut Request<Body>, client: ClientAddress
     let headers = request.headers_mut();
     remove_hop_headers(headers);
     headers.remove(EXPECT);
-    // Only an edge itself may use these headers.
+    // Only an edge itself may set these headers, so the client's values are removed.
     for name in [EDGE_HEADER, RELAY_HEADER, REFUSALS_HEADER] {
         headers.remove(name);
     }

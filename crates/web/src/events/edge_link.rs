@@ -206,7 +206,7 @@ impl EdgeLink {
         self.send_waiting(key).await
     }
 
-    /// Returns the key of the new feed.
+    /// Creates the feed of a buyer, and returns the feed's key.
     fn subscribe(&mut self, client: ClientAddress, buyer: BuyerId, sales: Vec<String>) -> u64 {
         self.next += 1;
         let key = self.next;
@@ -226,8 +226,8 @@ impl EdgeLink {
         key
     }
 
-    /// Sends the positions of a buyer that are in memory. Then sends the waiting events, until the
-    /// feed has none.
+    /// Sends the buyer's positions that are in this node's memory. Then sends the buyer's waiting
+    /// events, until none is left.
     async fn send_positions(&mut self, key: u64) -> Result<(), Gone> {
         let Some(feed) = self.feeds.get_mut(&key) else { return Ok(()) };
         let buyer = feed.buyer().as_str().to_owned();
@@ -237,7 +237,7 @@ impl EdgeLink {
         self.send_waiting(key).await
     }
 
-    /// Sends the events of some ready buyers.
+    /// Sends the waiting events of at most [`BATCH_MAX`] buyers.
     async fn send_events(&mut self) -> Result<(), Gone> {
         for _ in 0..BATCH_MAX {
             let Some(key) = self.own.pop_front().or_else(|| self.crowd.pop_front()) else { break };

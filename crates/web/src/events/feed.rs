@@ -25,7 +25,7 @@ use crate::sales::shown;
 
 pub(super) use positions::fetch_positions;
 
-/// The next step for a reader.
+/// What the server must do next for a reader.
 #[derive(Debug)]
 pub(super) enum FeedEvent {
     /// An event to send.

@@ -51,8 +51,8 @@ struct IdleConnections {
     rendering: JoinSet<()>,
     /// The sale of each task in `rendering`.
     rendered_sales: HashMap<Id, Arc<str>>,
-    /// For each sale, the connections that wait for its status. The flag says whether an event for
-    /// the connection's buyer alone waits after the status.
+    /// For each sale, the connections that wait for the sale's status. The flag says whether an
+    /// event for the connection's buyer alone waits after the status.
     waiting: HashMap<Arc<str>, HashMap<u64, bool>>,
     connections: HashMap<u64, Box<IdleConnection>>,
     /// The time of each connection's next ping.

@@ -15,7 +15,7 @@ const HEADERS_MAX: usize = 32;
 /// The first bytes of an ordinary purchase.
 const START: &[u8] = b"POST /v1/orders HTTP/1.1\r\n";
 
-/// The result of the decision.
+/// The result of [`parse_request`].
 #[expect(clippy::large_enum_variant, reason = "only one value exists at a time, on the stack")]
 pub(super) enum ParsedRequest<'a> {
     /// A whole purchase of `len` bytes.
@@ -26,8 +26,8 @@ pub(super) enum ParsedRequest<'a> {
     Other,
 }
 
-/// The headers that matter to a purchase. If the client sends one of them twice, the general server
-/// handles the request.
+/// The headers that matter to a purchase. If a request has one of these headers twice, the general
+/// server handles the request.
 #[derive(Default)]
 pub(super) struct RawHeaders<'a> {
     content_length: Option<&'a [u8]>,
@@ -71,7 +71,8 @@ impl<'a> RawHeaders<'a> {
     }
 }
 
-/// Decides what the unanswered bytes are.
+/// Decides whether the unanswered bytes are a purchase, the beginning of a purchase, or another
+/// request.
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {

@@ -175,8 +175,8 @@ fn export_lines(first: u64, page: &[(DrawLot, BuyerId)]) -> Bytes {
         lines.push_str("rank,buyer\r\n");
     }
     for (rank, (_, buyer)) in (first..).zip(page) {
-        // A spreadsheet would run a cell that begins with a minus as a formula. A quote prevents
-        // this.
+        // A spreadsheet would run a cell that begins with a minus as a formula. With an apostrophe
+        // in front, the spreadsheet only shows the cell.
         let quote = if buyer.as_str().starts_with('-') { "'" } else { "" };
         lines.push_str(&format!("{rank},{quote}{buyer}\r\n"));
     }

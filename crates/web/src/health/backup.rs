@@ -4,7 +4,8 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
 use crate::App;
 
-/// Writes the metrics of the continuous backup. Without a continuous backup, they have no values.
+/// Writes the metrics of the continuous backup. Without a continuous backup, these metrics have no
+/// values.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     let progress = app.node.store().commit_copy().map(doorbuster_store::CommitBuffer::progress);
     let now = app.node.store().now();

@@ -54,14 +54,15 @@ fn ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second()
 }
 
-/// Returns the processor time of all threads. It is more exact than the ticks of `/proc/self/stat`.
+/// Returns the processor time of all threads. The clock of this function is more exact than the
+/// ticks of `/proc/self/stat`.
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Returns when the process started, in seconds since 1970. The operating system reports the time
-/// from its own start to the start of the process.
+/// Returns when the process started, in seconds since 1970. This is the start of the operating
+/// system, plus the time from that start to the start of the process.
 fn started_at() -> Option<f64> {
     let text = fs::read_to_string("/proc/stat").ok()?;
     let system: u64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.parse().ok()?;

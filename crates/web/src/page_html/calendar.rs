@@ -107,8 +107,8 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the text in the first of these languages in which it exists. If it exists in none of
-/// them, returns its fallback.
+/// Returns the text in the first of `languages` that it has. If the text has none of them, returns
+/// the text's fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();
     let primary = |tag: &str| tag.split('-').next().unwrap_or_default().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! The points that wait for the store.
+//! The points (rows with the numbers of a sale) that wait until the store has them.
 
 use std::collections::VecDeque;
 

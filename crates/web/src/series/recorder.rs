@@ -15,7 +15,7 @@ use super::step_counts::StepCounts;
 pub(super) struct SaleProgress {
     /// The counters at the last recorded second.
     pub(super) last: RateSample,
-    /// The last recorded units, queue and waiting room.
+    /// The last recorded units, queue length and number of waiting visitors.
     pub(super) levels: StepCounts,
     /// The last recorded second.
     pub(super) second: Millis,

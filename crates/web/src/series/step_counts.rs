@@ -73,8 +73,8 @@ impl StepCounts {
         self.items.extend(other.items.iter().map(|(item, units)| (item.clone(), *units)));
     }
 
-    /// Returns only the queue and the waiting visitors. A node records a step whenever these
-    /// change, so they are valid until the node's next step.
+    /// Returns only the queue and the waiting visitors. A node records a step whenever one of these
+    /// numbers changes, so the numbers are valid until the node's next step.
     pub(crate) fn levels(&self) -> Self {
         Self { queue_depth: self.queue_depth, waiting: self.waiting, ..Self::default() }
     }

@@ -206,8 +206,8 @@ async fn events_during_a_change_between_idle_and_active_arrive_once_in_order() {
             // Input makes a connection active.
             stream.write_all(&PING).await.expect("the server reads");
         }
-        // The pauses differ, so that events come before, while and after the connection becomes
-        // idle.
+        // The pauses differ, so that some events come before the connection becomes idle, some
+        // during this change, and some after it.
         tokio::time::sleep(IDLE_AFTER / 5 * (units % 11)).await;
     }
     for expected in 1..=u64::from(EVENTS) {

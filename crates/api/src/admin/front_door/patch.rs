@@ -26,8 +26,8 @@ pub struct FrontDoorPatch {
     limits: MemberPatch<LimitsPatch>,
 }
 
-/// Changes to limits. In this patch, `null` means that there is no limit. The word `default`
-/// restores the default.
+/// Changes to limits. For a single limit, `null` means that there is no limit, and the word
+/// `default` restores the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct LimitsPatch {
     buyer: MemberPatch<LimitPatch>,

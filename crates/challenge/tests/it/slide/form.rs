@@ -74,8 +74,8 @@ impl Slopes {
     }
 }
 
-/// Turns a point by `n` quarter turns. So the code describes only the top side, and turns it to get
-/// the other sides.
+/// Turns a point by `n` quarter turns. So the code describes only the top side, and turns the top
+/// side to get the other sides.
 fn quarter(n: usize, (x, y): Point) -> Point {
     (0..n).fold((x, y), |(x, y), _| (-y, x))
 }

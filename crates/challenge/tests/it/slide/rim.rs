@@ -18,7 +18,7 @@ const MOST: f32 = 50.0;
 
 type Point = (usize, usize);
 
-/// A point well inside the piece, and the nearest point outside of it.
+/// A point well inside the piece, and the nearest point outside of the piece.
 pub(super) type Pair = (Point, Point);
 
 /// Returns the pairs along the whole rim.

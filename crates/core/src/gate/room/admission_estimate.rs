@@ -10,11 +10,11 @@ use std::collections::VecDeque;
 use super::{OPEN_ADMISSIONS_MAX, RoomProgress};
 use crate::value::Millis;
 
-/// The time over which a rate is measured.
+/// The longest time over which a rate is measured.
 const WINDOW_MS: i64 = 60_000;
-/// The shortest measured time for which an estimate is given.
+/// The shortest measurement from which an estimate is made.
 const MEASURED_MIN_MS: i64 = 20_000;
-/// The time between two samples.
+/// The shortest time between two samples.
 const SAMPLE_INTERVAL_MS: i64 = 1_000;
 /// A rate is computed only from at least this many admissions.
 const ADMISSIONS_MIN: u64 = 5;
@@ -24,7 +24,8 @@ const PARTS: u64 = 4;
 /// A rate counts as even if the quickest part is at most this many times as quick as the slowest
 /// part.
 const UNEVENNESS_MAX: u64 = 3;
-/// Admissions whose ends are further apart than this belong to different waves.
+/// If the ends of two successive admissions are this far apart, the admissions belong to different
+/// waves.
 const WAVE_GAP_MS: i64 = 10_000;
 /// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;
@@ -227,8 +228,8 @@ fn rate_between(from: &ProgressSample, to: &ProgressSample) -> Option<Rate> {
     Some(Rate { admissions: to.admitted.saturating_sub(from.admitted), ms })
 }
 
-/// Returns how many more visitors will be admitted, by a careful prediction from the measurements.
-/// Returns `None` if the stock is unlimited.
+/// Returns a low estimate of the number of further visitors who will be admitted. Returns `None` if
+/// the stock is unlimited.
 fn positions_reachable(
     first: &ProgressSample,
     last: &ProgressSample,

@@ -2,11 +2,12 @@
 //! room.
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
-//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). A room's part is
-//! proportional to the number of its waiting visitors, and is at least one. If there are fewer
-//! admissions than rooms, the rooms take turns.
+//! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). If there are enough
+//! admissions, each room that can use one gets at least one. The rooms divide the other admissions
+//! in proportion to their waiting visitors. If there are fewer admissions than rooms, the rooms
+//! take turns.
 
-/// How many admissions a room needs.
+/// How many admissions a room can use in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomDemand {
     /// Visitors who wait.

@@ -109,7 +109,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // One node is the favourite and gets more requests. In some runs, it gets all at first.
+        // One node, the favourite, gets more requests, and in some runs all requests at first.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {

@@ -92,8 +92,8 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     assert_eq!(made.status, 201, "{made}");
     let code = made.json()["codes"][0].clone();
     let spent = async || fixture.get_ok(codes).await["spent"].clone();
-    // The server spends the challenge before the code. The admission of `anna` ends before the
-    // server spends the code, so the code stays unused.
+    // The server spends first the challenge, and then a use of the code. The disk delays the first
+    // of these commits until the admission of `anna` is over. So the code stays unused.
     let challenge = ask(&fixture, "anna", "POST", "challenges", Some(&json!({}))).await;
     assert_eq!(challenge.verdict(), "201", "{challenge}");
     let challenge = challenge.json();
@@ -101,9 +101,9 @@ async fn an_admission_that_ends_while_its_pass_is_issued_gives_no_pass() {
     let wanted = json!({"item": "phone", "challenge": challenge["challenge"], "answer": solved, "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "anna", &wanted).await, "403 waiting_room");
     assert_eq!(spent().await, 0, "the request must not spend a use of the code");
-    // Now the sale requires no challenge, so the disk delays the commit of the code. The request of
-    // `bert` spends one use of the code, and gets no pass. Later `bert` gets a pass with the same
-    // code, and spends no further use.
+    // Now the sale requires no challenge, so the first delayed commit spends a use of the code.
+    // `bert` gets no pass for this use. Later `bert` gets a pass with the same code, and spends no
+    // further use.
     guard(&fixture, json!({"challenge": "off"})).await;
     let wanted = json!({"item": "phone", "access_code": code});
     assert_eq!(request_delayed_pass(&fixture, &faults, "bert", &wanted).await, "403 waiting_room");

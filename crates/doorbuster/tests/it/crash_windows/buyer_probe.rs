@@ -88,10 +88,10 @@ impl BuyerProbe {
         ServiceQuality { answers: waits.len(), later, p99: waits[waits.len() * 99 / 100], span }
     }
 
-    /// Repeats [`BuyerProbe::measure`] until the buyers are served well, at most [`TIMES_MAX`]
-    /// times. If other load on the machine causes a bad result, a later measurement is good. If the
-    /// server has a fault, all measurements are bad. Returns the number of all answers and one
-    /// result: the first good result, or the result with the lowest p99 if no result is good.
+    /// Repeats [`BuyerProbe::measure`] until `is_well` accepts a result, at most [`TIMES_MAX`]
+    /// times. Other load on the machine ends after some time, but a fault of the server makes all
+    /// results bad. Returns the number of all answers and one result: the accepted result, or the
+    /// result with the lowest p99 if `is_well` accepts none.
     pub async fn measure_until(
         &mut self,
         span: Duration,

@@ -32,8 +32,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Returns the value of the header with this name. Upper and lower case of the name are the
-    /// same.
+    /// Returns the value of the header with this name. The comparison of names ignores case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())

@@ -1,5 +1,5 @@
-//! If a queued purchase is not committed before its deadline, the server refuses it. Every later
-//! read of the purchase shows the refusal, and the units of the purchase are for sale again.
+//! If a queued purchase is not committed before its deadline, the server refuses the purchase.
+//! Every later read of the purchase shows the refusal, and its units are for sale again.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ pub(super) async fn queue_up(
     places
 }
 
-/// Waits until the slots of the sale have exactly this many units to issue.
+/// Waits until the sale's slots can issue tickets for exactly this many units.
 pub(super) async fn stocked(fixture: &ServerFixture, units: u64) {
     let have = async || {
         let list = fixture.get_ok("/v1/admin/sales/spring/slots").await;

@@ -278,7 +278,8 @@ async fn a_sync_that_fails_ends_the_program_and_is_never_tried_again() {
     assert_eq!(fixture.wait_for_end(END_WITHIN), Some(1), "{}", fixture.stderr_text());
     let stderr_text = fixture.stderr_text();
     assert!(stderr_text.contains("the store failed, so the server ended:"), "{stderr_text}");
-    // A second sync would succeed, but it would not write the pages that the failed sync lost.
+    // The server must not sync again: a second sync would succeed without the pages that the failed
+    // sync lost.
     assert_eq!(faults.syncs_after_failure(), 0);
     fixture.restart();
     expect_stored(&fixture, record).await;

@@ -42,8 +42,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
     // While the server runs, only a checkpoint of a long log syncs the main file.
     faults.fail_next_sync_of_main();
     // The slow disk makes sure that a small commit is always in progress, even when the sync of the
-    // main file fails. Small commits keep the log short. With a short log, the writer itself could
-    // start a checkpoint and sync the main file. The test must detect such a second sync.
+    // main file fails. Small commits keep the log short. While the log is short, the writer could
+    // start a checkpoint and sync the main file again. The test must detect this second sync.
     faults.slow_disk(SYNC);
     let storm = tokio::spawn(random_load::run(RandomLoad::new(
         fixture.address,
@@ -71,7 +71,8 @@ async fn a_sync_of_the_main_file_that_fails_ends_the_program() {
         .expect("no panic");
     let stderr_text = expect_reason(&mut fixture);
     assert_eq!(faults.syncs_of_main_failed(), 1, "{stderr_text}");
-    // A second sync would succeed, but it would not write the pages that the failed sync lost.
+    // The server must not sync again: a second sync would succeed without the pages that the failed
+    // sync lost.
     assert_eq!(faults.syncs_of_main_after_failure(), 0, "the file was synced again: {stderr_text}");
     faults.slow_disk(Duration::ZERO);
     fixture.restart();

@@ -187,8 +187,8 @@ async fn the_limit_holds_for_concurrent_requests_after_cancellations_and_a_lost_
         let ids = buy_at_once(&fixture, round, units).await;
         assert_eq!(ids.len(), if units == 1 { 5 } else { 2 }, "round {round}");
         if round == 1 {
-            // The slot loses all its data. The store keeps its rows, and with them the buyer's
-            // orders.
+            // The kill destroys the slot, which is only in memory. The buyer's orders stay in the
+            // store.
             fixture.kill();
             fixture.restart();
             assert_eq!(buy_at_once(&fixture, 100, 2).await.len(), 0);

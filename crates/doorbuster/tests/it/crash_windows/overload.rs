@@ -25,7 +25,7 @@ const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// The number of clients that retry immediately after each refusal.
 const IMPATIENT: usize = 64;
-/// One worker answers at most this number of retries in a second.
+/// The maximum number of retries that one worker may answer in a second, for all clients together.
 const RETRIES_PER_SEC: f64 = 5_000.0;
 
 /// The number of refusals whose processor time is measured. The number is high, because the kernel

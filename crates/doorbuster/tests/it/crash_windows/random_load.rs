@@ -20,7 +20,8 @@ use rand::{RngExt, SeedableRng};
 const PURCHASES_OF_A_BUYER: usize = 4;
 /// Time between two reads of the stock. Even a busy machine makes more than twenty reads a second.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// The load must meet all requirements within this time, even on a slow machine.
+/// Longest wait until a load meets the condition of [`RandomLoad::run_for`], even on a slow
+/// machine.
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 
 /// The parameters of a load.

@@ -116,7 +116,7 @@ fn throw(address: SocketAddr, bombs: usize) -> JoinHandle<(usize, usize)> {
     })
 }
 
-/// Returns the longest of these times.
+/// Waits until all clients are disconnected. Returns the longest duration of a connection.
 async fn longest(all: Vec<JoinHandle<Duration>>) -> Duration {
     let mut longest = Duration::ZERO;
     for one in all {

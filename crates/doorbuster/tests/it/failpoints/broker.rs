@@ -82,7 +82,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
                 fixture.stderr_text()
             );
             died = true;
-            // The stream drops a message that is repeated within `WINDOW`. The test waits longer.
+            // The test waits until the stream no longer drops messages that are sent again.
             tokio::time::sleep(WINDOW * 3).await;
             fixture.unset_setting(SETTING);
             fixture.restart();

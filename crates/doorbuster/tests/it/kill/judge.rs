@@ -107,7 +107,8 @@ impl Judge {
             (free, number) = (free - u64::from(units), number + 1);
         }
         if allowed.expire {
-            // The first orders may have expired already, so units may be free again.
+            // The first holds may have ended already. Their units are free again, so the sale may
+            // not be sold out.
             return;
         }
         let reply = fixture.buy(&PurchaseSpec::new(&format!("{sale}-late"), "k", sale, 1)).await;
@@ -221,8 +222,8 @@ async fn total(
     );
 }
 
-/// Checks that the earlier answers to a request are still true. If the request has no answer, sends
-/// it again and expects an answer.
+/// Checks that the earlier answers to a request are still true. If the last try has no answer,
+/// repeats the request, and expects an answer other than 503.
 async fn promise(connection: &mut HttpConnection, purchase_log: &mut PurchaseLog) {
     if purchase_log.order.is_some() {
         // `look` reads the order and compares it with the earlier answers.

@@ -116,7 +116,7 @@ impl Book {
         }
     }
 
-    /// Takes one of the due messages.
+    /// Returns one of the due messages at random. The message stays in `open` until its answer.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();

@@ -47,10 +47,10 @@ const RECORD_REQUESTS: &str = "const ask = fetch; window.asked = [];
     arguments[0]();";
 /// Shortest time between two announcements that are not verdicts: nearly five seconds.
 const APART_MS: f64 = 4_995.0;
-/// The button may be enabled this much later than the start. The error of the page's clock is at
+/// The button may be enabled this much later than the sale's start. The page's clock is wrong by at
 /// most the time that an answer takes.
 const LATE_MS: f64 = 500.0;
-/// The button may be enabled this much earlier than the start.
+/// The button may be enabled this much earlier than the sale's start, so the value is negative.
 const EARLY_MS: f64 = -50.0;
 /// The number of attempts to see the button enabled in time.
 const STARTS_MAX: usize = 3;
@@ -236,7 +236,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.says("#clock", "€0.00").await;
 
         ben.says(BUY, "Buy now").await;
-        // On a slow machine the unit may take longer to reach a slot than a request is parked.
+        // On a slow machine, a request may not be parked long enough for the unit to reach a slot.
         let is_back = async || (fixture.stock("last").await.in_slots == 1).then_some(());
         fixture.until("the unit is in a slot", TIMEOUT, is_back).await;
         ben.click(BUY).await;

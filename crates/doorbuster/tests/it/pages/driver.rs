@@ -60,7 +60,8 @@ static BROWSER_PERMITS: Semaphore = Semaphore::const_new(BROWSERS_MAX);
 /// open until the end of the run.
 static IDLE: Mutex<Vec<Session>> = Mutex::new(Vec::new());
 
-/// The process of chromedriver. The shell stops it, so no code waits for its end.
+/// The process of chromedriver. The shell command [`KEEPER`] stops chromedriver, so no code waits
+/// for the end of this process.
 struct Driver {
     address: SocketAddr,
     _keeper: Mutex<Child>,

@@ -35,7 +35,7 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
     .await;
 }
 
-/// A browser where only a service worker can show a notification, as on Android.
+/// Makes the browser behave as on Android, where only a service worker can show a notification.
 const NO_NOTIFICATION: &str = "window.Notification = class {
     static permission = 'granted';
     static requestPermission() { return Promise.resolve('granted'); }

@@ -1,5 +1,5 @@
-//! Passes, access codes, thresholds and limits as a visitor sees them: the conditions shown before
-//! the press, and the text of each refusal.
+//! Passes, access codes, minimum levels and limits as a visitor sees them: the conditions shown
+//! before the press, and the text of each refusal.
 
 use std::time::Duration;
 

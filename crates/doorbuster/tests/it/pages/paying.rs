@@ -12,7 +12,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The order page's large button.
 const PAY: &str = "#pay";
 
-/// Payment windows in seconds: one to reach the payment page, and one to return from it as well.
+/// Payment windows in seconds: time to reach the payment page, and time to return from it as well.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
@@ -239,7 +239,7 @@ async fn a_payment_with_a_lost_message_is_found_before_the_hold_ends() {
     .await;
 }
 
-/// Records the payment's texts after each change, because some texts are shown only briefly.
+/// Records the texts about the payment at each change, because some texts are shown only briefly.
 const RECORD_TEXTS: &str = "(window.said = [], new MutationObserver(() => {
       const [words, pay] = ['#text', '#pay'].map(sel => document.querySelector(sel));
       said.push([words.textContent, pay.textContent.trim(), pay.ariaDisabled].join(' '));

@@ -28,9 +28,8 @@ const BYTES_MAX: f64 = 60.0 * 1024.0;
 /// The maximum number of visits that the test makes. A busy machine slows single visits, so the
 /// test uses the time of the quickest visit.
 const VISITS_MAX: usize = 8;
-/// The variable that names a release build. The test fails for a slow page only if this variable is
-/// set, because the check needs a quiet machine. Without the variable, the test only prints the
-/// time.
+/// The environment variable that names a release build. If this variable is set, a slow page fails
+/// the test, so the machine must be quiet. Otherwise the test only prints the time.
 const RELEASE: &str = "DOORBUSTER_PROGRAM";
 /// The picture of the items. Every server has it.
 const PICTURE: &str = "/favicon.ico";

@@ -18,7 +18,7 @@ const SAVED_REPEATS_MAX: u32 = 10;
 #[derive(Debug)]
 pub(super) struct Hedging {
     delay_micros: AtomicU64,
-    /// The saved repeats, times [`READS_PER_REPEAT`].
+    /// The number of saved repeats, multiplied by [`READS_PER_REPEAT`].
     saved: AtomicU32,
 }
 
@@ -32,7 +32,7 @@ impl Default for Hedging {
 }
 
 impl Hedging {
-    /// Counts a read. Returns how long the edge waits before it may repeat the read.
+    /// Counts a read. Returns how long the edge waits for an answer before it may repeat the read.
     pub(super) fn begin_read(&self) -> Duration {
         let more = |saved: u32| Some((saved + 1).min(SAVED_REPEATS_MAX * READS_PER_REPEAT));
         // The closure always returns a value, so the update succeeds.
@@ -40,7 +40,7 @@ impl Hedging {
         Duration::from_micros(self.delay_micros.load(Ordering::Relaxed))
     }
 
-    /// Takes one saved repeat. Returns whether there was one.
+    /// Takes one saved repeat. Returns `false` if no repeat was saved.
     pub(super) fn take_repeat(&self) -> bool {
         let less = |saved: u32| saved.checked_sub(READS_PER_REPEAT);
         self.saved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()

@@ -29,7 +29,7 @@ const IDLE_MAX: Duration = Duration::from_millis(800);
 const IDLE_CONNECTIONS_MAX: usize = 512;
 /// Time between two checks of a node.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
-/// Longest duration of a check.
+/// Longest duration of a check of a node.
 const CHECK_MAX: Duration = Duration::from_secs(1);
 
 /// Whether a node can serve buyers. An edge prefers nodes whose state comes earlier in this enum.

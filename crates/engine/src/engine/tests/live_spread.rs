@@ -24,7 +24,7 @@ async fn respread(engine: &Engine, spread: Spread) {
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
 }
 
-/// Waits until every slot of the spread has a grant and no other slot has one.
+/// Waits until every slot of the spread has a grant and no other slot has a grant.
 async fn is_followed(engine: &Engine, spread: Spread) {
     let until = std::time::Instant::now() + Duration::from_secs(10);
     loop {

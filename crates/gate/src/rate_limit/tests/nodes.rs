@@ -9,7 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::rate_limit::PendingLimit;
 
-/// A buyer's limit. A sixteenth of the limit's burst is a hundred requests.
+/// A limit of a buyer that hardly refills during a test. A sixteenth of the limit's burst is a
+/// hundred requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 static RUNTIME: LazyLock<Runtime> =

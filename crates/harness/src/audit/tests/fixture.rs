@@ -17,9 +17,9 @@ const SCHEMA: &str = concat!(
     include_str!("../../../../store/migrations/V6__disputes.sql")
 );
 
-/// When the sale opened.
+/// The time at which the sale opened, in milliseconds since 1970.
 pub(super) const OPENED: i64 = 1_795_000_000_000;
-/// The payment window.
+/// The length of the payment window, in milliseconds.
 pub(super) const HOLD: i64 = 900_000;
 
 /// A store in its own directory. The directory is removed when this value is dropped.
@@ -240,8 +240,9 @@ const ORDERS: &[(&str, &str, i64, i64, i64)] = &[
     ("eve", "reserved", 3, 31, 1),
 ];
 
-/// The returned tickets, as grant, number, units, verdict and order. In the store, the ticket with
-/// number 9 has the number NULL, like a ticket whose number already belongs to another ticket.
+/// The returned tickets, as grant, number, units, verdict and order. The ticket with number 9 has
+/// the number NULL in the store. The server stores NULL if the number already belongs to another
+/// ticket.
 const RETURNED: &[(i64, i64, i64, &str, Option<&str>)] = &[
     (11, 2, 7, "unavailable", None),
     (12, 2, 5, "limit_reached", None),
@@ -267,7 +268,7 @@ pub(super) fn ticket(grant: i64, n: i64, units: i64) -> String {
     order_id::write(OrderIdParts { decide_by: OPENED + 10_000, grant, n, units })
 }
 
-/// Returns the sale, items, grants, feeds, recalls and quotas.
+/// Returns SQL that inserts the sale, items, grants, feeds, recalls and quotas.
 ///
 /// The total of the phone is 100: the initial 90, plus 20 and minus 10 by adjustments. These units
 /// are: 42 in the pool, 25 in slot 0 (54 granted, 29 settled), 8 in slot 1 (8 granted, 0 settled),

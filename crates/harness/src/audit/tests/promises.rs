@@ -6,7 +6,7 @@ use super::fixture::{StoreFixture, ticket};
 use super::found;
 
 /// Audits a consistent store with the answers `lines`. The auditor must report only `rule`, with a
-/// text that contains `words`. If `rule` is empty, it must report nothing.
+/// text that contains `words`. If `rule` is empty, the auditor must report nothing.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
     let fixture = StoreFixture::consistent();

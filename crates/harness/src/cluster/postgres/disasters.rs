@@ -45,7 +45,7 @@ impl Postgres {
     }
 
     /// Replaces the data of the stopped server with a copy that [`Postgres::back_up`] made. Starts
-    /// the server on a new timeline. Its commits do not wait for a standby.
+    /// the server on a new timeline. The server's commits do not wait for a standby.
     pub fn restore(&mut self, copy: &Path) -> Result<(), ClusterError> {
         self.replace_data(copy)?;
         self.start_on_new_timeline()
@@ -64,7 +64,7 @@ impl Postgres {
         std::fs::rename(copy, &self.data).with_operation(what)
     }
 
-    /// Starts the stopped server on a new timeline. Its commits do not wait for a standby.
+    /// Starts the stopped server on a new timeline. The server's commits do not wait for a standby.
     pub fn start_on_new_timeline(&mut self) -> Result<(), ClusterError> {
         let what = || format!("recovering {}", self.data);
         let data = Path::new(&self.data);

@@ -1,4 +1,4 @@
-//! Tests the numbers of a sale by second.
+//! Tests the statistics of a sale for each second.
 
 use serde_json::{Value, json};
 
@@ -35,7 +35,8 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
         let busiest = points.iter().filter_map(|point| point["busiest_second"].as_u64()).max();
         assert_eq!(busiest, most_in_a_second, "step {step}");
     }
-    // If one window ends where the next window begins, each step is in only one of the two windows.
+    // If one window ends where the next window begins, each point is in only one of the two
+    // windows.
     let whole = app.admin("GET", path, None).await.json();
     let points = whole["points"].as_array().expect("points");
     let at = |point: &Value| point["at"].as_str().expect("a time").to_owned();

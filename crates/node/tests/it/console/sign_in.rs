@@ -24,7 +24,7 @@ const SECRET: &str = "a:secret";
 /// The query of the browser's visit, and the claims of the person who signed in.
 type Visit = (Vec<(String, String)>, Value);
 
-/// The issuer's address and key, and the newest visit of a browser.
+/// The issuer's address and key, and the newest visit of a browser to the issuer.
 struct Issuer {
     address: String,
     key: Ed25519KeyPair,

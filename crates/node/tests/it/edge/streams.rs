@@ -1,5 +1,5 @@
-//! Tests the event streams of an edge. The edge makes the statuses itself. A node sends the events
-//! about orders and positions over one connection, the relay.
+//! Tests the event streams of an edge. The edge itself creates the events about the status of a
+//! sale. A node sends the events about orders and positions over one connection, the relay.
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -133,7 +133,7 @@ async fn a_new_relay_follows_every_buyer() {
     let tier = Tier::start(&[]).await;
     wait_for_relay(&tier.edge).await;
     let mut buyers = Vec::new();
-    // The edge and the node handle 256 messages at a time.
+    // The edge and the node handle 256 messages at a time, so 600 buyers need several batches.
     for number in 0..600 {
         buyers.push(socket(&tier.edge, &format!("buyer{number}"), "").await);
     }

@@ -17,7 +17,7 @@ use crate::watch::Stopwatch;
 /// The number of requests that a limit admits in a burst. Afterwards the limit admits one request
 /// per minute.
 const BURST: u32 = 1_000;
-/// The time in which a limit of one request per minute admits one more request.
+/// The time after which a limit of one request per minute admits one more request.
 const EACH: Duration = Duration::from_secs(60);
 /// The nodes report admitted requests to Redis. At any time, at most this many admitted requests of
 /// all nodes are unreported.
@@ -26,8 +26,8 @@ const UNREPORTED_MAX: u32 = BURST.div_ceil(16);
 /// at each of two nodes. Before a wave begins, both nodes know of all earlier requests.
 const WAVE: u32 = 20;
 /// The number of requests that the nodes may admit before they read from Redis how much of the
-/// limit is used. This number covers one wave in progress, and three more waves if the answer of
-/// Redis is late.
+/// limit is used. One wave can be in progress. If the answer of Redis is late, three more waves can
+/// follow.
 const UNSEEN_MAX: u32 = 4 * WAVE;
 
 /// Starts a node of shape `cluster`.
@@ -198,8 +198,8 @@ async fn nodes_of_a_cluster_share_a_limit() {
         }
     }
     // The nodes get more than twice as many requests as the limit admits. During a round trip to
-    // Redis, the nodes may admit a few requests above the limit. On a busy machine they may admit
-    // more than the test allows. Then the test tries another buyer.
+    // Redis, the nodes may admit a few requests above the limit. On a busy machine, these requests
+    // may be more than the test allows. Then the test tries another buyer.
     let mut let_in = 0;
     for buyer in ["bert", "dora", "emil"] {
         (let_in, _) = press(&[&first, &second], 40, |_| buyer.into()).await;
@@ -340,7 +340,8 @@ async fn a_node_without_redis_applies_its_share_and_recovers() {
     redis.refuse_writes(false);
     away(&first, "0").await;
     assert_eq!(count(&first, "bert").await, 12);
-    // Redis stays down. No request waits for Redis, and the node admits half of the limit.
+    // Redis stays down. No request waits for Redis. The node admits half of the limit, because
+    // there are two nodes.
     drop(redis);
     away(&first, "1").await;
     let timer = Stopwatch::start();

@@ -91,7 +91,7 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     assert_eq!(erase(&app).await["other"], json!(0), "a repeated erasure must change nothing");
     assert_eq!((orders_of(&app, BUYER).await, orders_of(&app, "bert").await), (0, 1));
 
-    // Payments and the ledger keep their rows under the replacement name.
+    // Payments and the ledger keep their rows. In these rows, another name replaces the buyer's id.
     assert_eq!(
         app.admin("POST", &format!("/v1/admin/orders/{paid}/refund"), None).await.verdict(),
         "200"

@@ -29,8 +29,8 @@ pub(super) async fn reconciliation(app: &TestApp, query: &str) -> Value {
     reply.json()
 }
 
-/// Makes four orders: one is paid, one is refunded, one is cancelled and then paid, and one is paid
-/// with too little. Also makes a payment without an order.
+/// Makes four orders: one is paid, one is paid and refunded, one is cancelled and then paid, and
+/// one is paid with too little money. Also makes a payment without an order.
 async fn a_sale_with_a_bit_of_everything(app: &TestApp) {
     open_sale(app, 20.into(), 5, 900).await;
     let adjust = app

@@ -15,7 +15,7 @@ use crate::app::TestApp;
 use crate::http::Reply;
 use crate::webhooks::official::Official;
 
-/// A difference in time that is larger than the tolerance.
+/// A difference in time that is larger than the tolerance, in seconds.
 const SIX_MINUTES: u64 = 360;
 
 /// A program that reads a body from its standard input and prints the body's signature. Its

@@ -265,8 +265,8 @@ async fn of_a_concurrent_payment_and_cancellation_exactly_one_takes_effect() {
         let state = read(&app, &id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, &id).await.len();
         match (state.as_str(), owed) {
-            // If a payment arrives after the cancellation and takes a unit from the pool, the order
-            // also counts as paid.
+            // The payment may arrive after the cancellation. If it then takes a unit from the pool,
+            // the order also counts as paid.
             ("paid", 0) => paid += 1,
             ("cancelled", 1) => refunded += 1,
             other => panic!("{other:?}, cancel {}", cancelled.status),
@@ -317,8 +317,8 @@ async fn of_a_concurrent_payment_and_expiry_exactly_one_takes_effect() {
         let state = read(&app, id).await["state"].as_str().expect("a word").to_owned();
         let owed = refunds(&app, id).await.len();
         let stands = match (outcome.as_str(), state.as_str(), owed) {
-            // If a payment arrives after the expiry and takes a unit from the pool, the order also
-            // counts as paid.
+            // The payment may arrive after the expiry. If it then takes a unit from the pool, the
+            // order also counts as paid.
             ("paid", "paid", 0) => "captured",
             ("refunded", "expired", 1) => "refunded",
             other => panic!("{n}: {other:?}"),

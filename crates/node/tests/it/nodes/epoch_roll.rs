@@ -1,5 +1,5 @@
-//! Tests slots with full memory. A slot with full memory is drained and continues under the next
-//! epoch. The audit must account for all units.
+//! Tests slots whose memory of requests is full. Such a slot is drained and continues under the
+//! next epoch. The audit must account for all units.
 use doorbuster_config::Roles;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{Phase, Spread};

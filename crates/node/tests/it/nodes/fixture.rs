@@ -157,7 +157,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     }
 }
 
-/// A client of a node's HTTP interface.
+/// A buyer at a node. Calls the node's engine directly, without HTTP.
 #[derive(Clone)]
 pub(crate) struct BuyerClient {
     engine: Arc<Engine>,
@@ -231,7 +231,7 @@ impl TestNode {
         (go_on, stands)
     }
 
-    /// Returns the node's refusal from memory alone.
+    /// Returns the refusal that the node gives from its memory, without the store and the slots.
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.node.catalogue().sale(SALE).cloned().expect("created");
         self.engine.refuse_from_memory(

@@ -20,8 +20,8 @@ use crate::watch::Stopwatch;
 const CONNECTIONS: usize = 32;
 /// The number of requests with unknown ids, at two nodes together.
 const MISSES: u64 = 10_000;
-/// The shortest time between two reads of the store for unknown ids, by one node or, with Redis, by
-/// all nodes. The shared marker for unknown ids lasts equally long.
+/// The shortest time between two reads of the store for unknown ids: by one node without Redis, or
+/// by all nodes with Redis. The shared marker for unknown ids lasts equally long.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
@@ -174,8 +174,8 @@ async fn flood(
     (read, took)
 }
 
-// Returns how often the nodes may read the store in the time `took`. The nodes may read the store
-// once in each `pause`, and [`READINGS_A_SALE`] times for each new sale.
+/// Returns how often the nodes may read the store in the time `took`. The nodes may read the store
+/// once in each `pause`, and [`READINGS_A_SALE`] times for each new sale.
 fn at_most(took: Duration, pause: Duration) -> u64 {
     u64::try_from(took.as_millis() / pause.as_millis()).unwrap_or(u64::MAX)
         + READINGS_A_SALE * u64::from(SALES)

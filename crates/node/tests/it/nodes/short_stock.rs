@@ -12,8 +12,8 @@ use doorbuster_store::{SaleRow, StepOutcome};
 use super::fixture::{Deployment, SALE, until};
 use crate::watch::Stopwatch;
 
-/// An attempt proves something only if the awaited change comes within this time. The request waits
-/// for at most one second, so it still waits when this change comes.
+/// An attempt proves something only if the request is still parked when the awaited change comes. A
+/// request is parked for at most one second, so the change must come within this shorter time.
 const CHANGE_BY: Duration = Duration::from_millis(600);
 /// The earliest time of a request's last query. If no message comes, a waiting request queries the
 /// slots once more at the end of its wait of one second.
@@ -318,8 +318,8 @@ async fn a_request_that_waits_for_an_earlier_request_is_answered_when_the_earlie
                 ),
                 "the answer after {after:?} must be that the limit is reached: {outcome:?}"
             );
-            // After `LAST_QUERY_MIN` the request queries the slots again anyway, so a late answer
-            // proves nothing.
+            // After `LAST_QUERY_MIN` the request queries the slots again, with or without a
+            // message. So a late answer proves nothing.
             if after < LAST_QUERY_MIN {
                 break;
             }

@@ -13,8 +13,8 @@ use super::fixture::{Deployment, SALE, TestNode, until};
 const PARKED: Duration = Duration::from_secs(1);
 /// If the slots begin to hang within this time, the request is still parked at that moment.
 const HANG_BY: Duration = Duration::from_millis(600);
-/// The latest time of the answer. This time includes the time of parking, one second in which the
-/// request asks all slots, and a margin.
+/// The latest time of the answer. This time includes the time of parking, one second for the
+/// request's queries to all slots, and a margin.
 const ANSWER_BY: Duration = Duration::from_millis(2_500);
 /// The number of attempts. On a slow machine, an attempt may be too slow to prove anything.
 const TRIES: u32 = 5;
@@ -106,8 +106,9 @@ async fn a_slot_that_hangs_delays_a_request_by_about_one_second() {
     }
 }
 
-/// Buys at a node that settles nothing. After the time of parking, the slot loses its memory, and
-/// with it the ticket. Returns the answer, and how often the node sent the request again.
+/// Buys at a node that settles nothing. When the request is not parked any more, the slot loses its
+/// memory, and with it the ticket. Returns the answer, and how often the node sent the request
+/// again.
 async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let home = Deployment::cluster();
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;

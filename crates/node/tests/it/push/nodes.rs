@@ -37,8 +37,8 @@ async fn another_node_sends_the_messages_of_a_node_that_died() {
     first.open_sale("spring", 20.into(), 2).await;
     assert_eq!(subscribe(&first, "anna", &service.url()).await.status, 204);
     runtime.shutdown_background();
-    // At this time no node sends messages for anna. The second node sends the message when it has
-    // taken the subscription over.
+    // At this time no node sends messages for `anna`. The second node sends the message after it
+    // has taken over the subscription.
     assert_eq!(number(&second, SUBSCRIPTIONS).await, 0);
     let order = second.buy_retrying("anna", "a", "spring").await.json();
     let path =

@@ -112,7 +112,7 @@ impl<'a> Operation<'a> {
 struct OperationCounts<'a> {
     seed: u64,
     good: usize,
-    /// Operations that have not accepted any body yet.
+    /// The operations for which the server has not accepted a body yet.
     unread: BTreeSet<&'a str>,
     come_again: Vec<String>,
 }
@@ -374,7 +374,7 @@ fn judge(
     }
 }
 
-/// Returns whether one of the rules explains an error.
+/// Returns whether an entry of [`RULES`] explains an error.
 fn is_beyond_schemas(fault: &Value) -> bool {
     let word = |member: &str| fault[member].as_str().unwrap_or_default();
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());

@@ -121,8 +121,8 @@ impl RequestGenerator {
         drawn
     }
 
-    /// Returns whether the generator makes the next part of the request invalid. A request that is
-    /// `sound` gets no invalid part.
+    /// Decides at random whether the next part of the request is invalid. A request that is `sound`
+    /// gets no invalid part.
     fn spoils(&mut self, sound: bool) -> bool {
         !sound && one_in(&mut self.rng, 5)
     }

@@ -69,8 +69,8 @@ async fn nodes_share_a_room() {
     }
 }
 
-/// Sets in the database how long the room stays open, in milliseconds from now. A node does the
-/// same when it detects a crowd.
+/// Sets in the database until when the waiting room stays open: `ms` milliseconds from now. A node
+/// does the same when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");

@@ -21,7 +21,8 @@ const STOCK: &str = "/v1/admin/sales/spring/stock";
 /// The settings of a server that is restarted.
 const SETTINGS: [(&str, &str); 1] = [("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")];
 
-/// Returns the events of an entry, without repetitions.
+/// Returns the type and the id of each event about the order or the waitlist entry `id`, without
+/// repetitions.
 fn states_sent(received: &[ReceivedRequest], id: &str) -> BTreeSet<(String, String)> {
     received
         .iter()

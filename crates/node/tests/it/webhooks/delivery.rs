@@ -191,8 +191,8 @@ async fn a_hanging_endpoint_gets_a_bounded_number_of_concurrent_deliveries() {
 #[tokio::test]
 async fn malformed_answers_cost_little_and_are_not_trusted() {
     let check = async |name: &str, answer: CannedReply, accepted: bool| {
-        // If the answer must arrive in time, the server has the default timeout of 10 s. With a
-        // timeout of 1 s, a pause of the machine could make the answer too late.
+        // If the server must accept the answer, it has the default timeout of 10 s. With a timeout
+        // of 1 s, a pause of the machine could make the answer too late.
         let app = if accepted { start().await } else { start_hasty().await };
         let other = Receiver::start().await;
         let target = other.url();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use doorbuster_testkit::tool::program;
 
-/// The directory of the libraries.
+/// The directory in which the libraries are stored.
 const LIBRARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vendor/standardwebhooks");
 
 /// A language, and a directory in which its programs find the library. The directory is removed
@@ -18,13 +18,14 @@ pub(crate) struct Official {
 }
 
 impl Official {
-    /// Returns the language `python3` or `node`.
+    /// Prepares the directory of the libraries for programs in `language`, which is `python3` or
+    /// `node`.
     pub(crate) fn of(language: &str) -> Self {
         let language = program(language);
         let dir =
             std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
-        // Node looks for the library here.
+        // Node looks for a library in the directory `node_modules`.
         symlink(Path::new(LIBRARIES).join("node_modules"), dir.join("node_modules"))
             .expect("a new directory");
         Self { dir, language }

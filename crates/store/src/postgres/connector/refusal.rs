@@ -4,7 +4,8 @@ use doorbuster_core::database_history::DatabaseHistory;
 use super::{Connector, Failure, Inspected};
 
 impl Connector {
-    /// Returns the failure for a host whose database is refused.
+    /// Returns the failure for a host whose database has an older history than `known`, or a
+    /// different history.
     pub(super) fn refusal(
         &self,
         host: usize,
@@ -42,7 +43,8 @@ impl Connector {
         ))
     }
 
-    /// Returns one failure for all hosts.
+    /// Combines the failures of the hosts into one failure. The result is a refusal if any host was
+    /// refused.
     pub(super) fn combine(&self, mut failures: Vec<(usize, Failure)>) -> Failure {
         if failures.len() == 1 {
             return failures.remove(0).1;

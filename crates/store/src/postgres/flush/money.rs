@@ -144,7 +144,7 @@ fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
     queries.push(Query { sql, values: vec![number(&grants), number(&numbers), waits] });
 }
 
-/// Returns when an order's open checkout must be closed.
+/// Returns when an order's open checkout must be closed. 0 means at once.
 fn due_at(order: &Order) -> i64 {
     if order.state == OrderState::Reserved { order.pay_by.0 } else { 0 }
 }

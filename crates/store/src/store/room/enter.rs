@@ -41,7 +41,7 @@ const INSERT_VISITORS: &str =
      rank = excluded.rank, called_at = NULL, admitted_until = NULL, left_at = NULL";
 
 /// Locks the room and returns it. Creates the room if it does not exist, from this seed or from the
-/// seed of the sale's other rooms. Closes its draw if the sale has opened.
+/// seed of the sale's other rooms. Closes the room's draw if the sale has opened.
 fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Option<WaitingRoom>> {
     let (sale, item) = columns(key);
     tx.run(CREATE, &values![sale, seed.bytes()])?;
@@ -49,7 +49,7 @@ fn open(tx: &mut Transaction<'_, '_>, key: &RoomKey, seed: &DrawSeed) -> Done<Op
         tx.run(CREATE_FOR_ITEM, &values![sale, item])?;
     }
     let Some(mut found) = tx.one(ROOM, &values![sale, item], room)? else { return Ok(None) };
-    // This read comes after the lock, so that it sees an earlier opening of the sale.
+    // The room is locked before this read. So the read sees every earlier opening of the sale.
     let opened = tx.one(HAS_OPENED, &values![sale], |row| row.get::<bool>(0))?.unwrap_or(false);
     if opened && found.line.close_draw() {
         put_progress(tx, key, &found.line)?;

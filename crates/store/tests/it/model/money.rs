@@ -32,7 +32,7 @@ pub enum Op {
     RetryRefund(u8),
 }
 
-/// The fault of a provider's message.
+/// Whether a provider's message is right, or which fault the message has.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
     Right,

@@ -105,8 +105,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Refuses to change whether the sale has one waiting room or one for each item, if buyers may
-/// already be in a waiting room.
+/// Refuses a switch between one waiting room for the sale and one waiting room for each item, if a
+/// buyer has joined a room or the sale has opened.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,
@@ -122,8 +122,8 @@ fn check_rooms(
 }
 
 /// Returns a fault if a changed time would open or close the sale at once. Only the requests `open`
-/// and `close` may do this, because it cannot be undone: an open sale never becomes a draft again,
-/// and a closed sale stays closed.
+/// and `close` may do so, because nobody can undo these steps: an open sale never becomes a draft
+/// again, and a closed sale stays closed.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);

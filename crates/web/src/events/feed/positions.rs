@@ -87,8 +87,8 @@ impl EventFeed {
         positions
     }
 
-    /// Remembers a position that will be sent to the reader. Returns `false` if this is the last
-    /// position that the reader got, so that it need not be sent.
+    /// Remembers a position that the caller is about to send to the reader. Returns `false` if the
+    /// reader's last position in this room was the same, so that the caller need not send it.
     pub(super) fn is_new_position(&mut self, room: &RoomKey, position: &str) -> bool {
         let mut hasher = DefaultHasher::new();
         room.hash(&mut hasher);

@@ -79,8 +79,9 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
-/// Calls functions of the console's modules. The functions return the steps that a chart shows as
-/// points, the levels of a chart, the nodes that are gone, and the alarms.
+/// Calls functions of the console's modules with sample data. Returns the results: short texts of
+/// numbers, the steps that a chart shows as points, the levels and counts of a chart, the nodes
+/// that are gone, and the alarms.
 const PARTS: &str = "const done = arguments[0];
   const ask = path => ({ data: path });
   // The names of the loaded files have hashes.

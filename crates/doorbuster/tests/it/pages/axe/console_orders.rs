@@ -46,7 +46,8 @@ async fn all_orders_of_a_search_are_changed_at_once() {
     .await;
 }
 
-/// Holds each request that cancels an order until the test calls its function in `held`.
+/// Delays each request that cancels an order. For each delayed request, `window.held` gets a
+/// function. The test calls this function to send the request.
 const HOLD_CANCELLATIONS: &str = "const send = window.fetch;
   window.held = [];
   window.fetch = async (path, options) => {
@@ -127,7 +128,7 @@ async fn a_paid_order_is_refunded_and_its_page_shows_the_refund() {
     .await;
 }
 
-/// Loses the answer to the first extension.
+/// Drops the answer to the first request that extends a payment window.
 const LOSE_ANSWER: &str = "const send = window.fetch;
   let lost = false;
   window.fetch = async (path, options) => {

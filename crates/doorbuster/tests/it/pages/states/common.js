@@ -58,7 +58,7 @@ export class Kept {
   draw = name => this.#states.get(name)();
   /** Runs `look` on each state that differs from all earlier states, beginning with the state of
      the number `from`. Stops after `budget_ms`, because one script of a test must not run too long.
-     In the dark scheme and on a desktop, states that differ only in their words count as equal,
+     In the dark scheme, and also on a desktop, states that differ only in their words are equal,
      because words change neither colours nor the structure. Returns the findings, and the number
      of the next state. */
   async look(look, { scheme, from, budget_ms }) {

@@ -9,11 +9,11 @@ use super::*;
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
-/// The number of orders. They do not fit on one page, and the server cannot ask Stripe about all of
-/// them at the same time.
+/// The number of orders. There are so many that the server cannot ask Stripe about all of them at
+/// the same time.
 const MANY: usize = 300;
-/// The server cannot ask about all checkouts at the same time, so it postpones some of them. The
-/// grace period of the postponed checkouts begins when the provider has been silent for this time.
+/// The server postpones the checkouts that it cannot ask about at the same time. When the provider
+/// has been silent for this time, the grace period of the postponed checkouts begins.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.
@@ -101,7 +101,7 @@ async fn a_provider_that_is_down_delays_the_return_for_a_bounded_time() {
         "reserved",
         "the order must not expire while its payment is unknown"
     );
-    // The first half of the grace period passes, and later the second half.
+    // Each call of `pass` lets half of the grace period pass.
     shop.pass(PROVIDER_GRACE_MS / 2);
     shop.asked_again("cs_test_1", 2).await;
     assert_eq!(shop.state(&id).await, "reserved");

@@ -19,7 +19,7 @@ async fn a_refund_whose_answer_is_lost_is_looked_up_and_not_repeated() {
         app.admin("POST", &format!("/v1/admin/orders/{id}/refund"), None).await.verdict(),
         "200"
     );
-    // Only after a refund request has failed, the server asks Stripe which refunds exist.
+    // The server reads the refunds from Stripe only after a refund request has failed.
     until("the server asks Stripe which refunds exist", async || {
         stripe.sent("GET", "/v1/refunds").pop()
     })

@@ -32,7 +32,7 @@ struct State {
     answers: HashMap<String, (u16, Value)>,
     refunds: HashMap<String, Value>,
     refuses_refunds: bool,
-    /// How much of every payment was refunded by hand.
+    /// How much of every payment was refunded by hand, in minor units.
     by_hand: i64,
     /// The state of the refund by hand.
     by_hand_status: &'static str,
@@ -90,7 +90,7 @@ impl StripeStandIn {
         self.all().into_iter().filter(|sent| sent.method == method && sent.path == path).collect()
     }
 
-    /// Replaces this session from now on.
+    /// From now on, returns `session` as the session with this id.
     pub(super) fn set_session(&self, id: &str, session: Value) {
         self.with(|state| state.sessions.insert(id.to_owned(), session));
     }
@@ -133,7 +133,7 @@ impl StripeStandIn {
         self.with(|state| (state.refuses_refunds, state.by_hand) = (true, minor));
     }
 
-    /// Sets the state of the refunds by hand from now on.
+    /// From now on, refunds by hand have this state.
     pub(super) fn by_hand_status(&self, status: &'static str) {
         self.with(|state| state.by_hand_status = status);
     }

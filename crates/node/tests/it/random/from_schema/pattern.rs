@@ -1,4 +1,4 @@
-//! Generates strings that match the regular expressions in the document.
+//! Generates strings that match the regular expressions in `/openapi.json`.
 
 use std::iter::Peekable;
 use std::str::Chars;

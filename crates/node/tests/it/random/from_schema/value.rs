@@ -1,4 +1,4 @@
-//! Generates values that a schema of the document allows.
+//! Generates values that a schema in `/openapi.json` allows.
 
 use std::collections::BTreeMap;
 

@@ -23,7 +23,7 @@ struct Slot {
     store: Store,
     grant: Grant,
     units: Mutex<u64>,
-    /// The last recall's number.
+    /// The number of the newest recall from this slot.
     recall: AtomicU64,
     /// The number of payments for which the pool lacked units.
     lacked: AtomicU64,
