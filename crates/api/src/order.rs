@@ -177,7 +177,8 @@ pub struct RefusedOrder {
     pub sale: String,
     /// The requested item.
     pub item: String,
-    /// The buyer.
+    /// The buyer. Empty if an operator reads a refused request, because the server does not store
+    /// the buyer of a refused request.
     pub buyer: String,
     /// The number of requested units.
     #[schema(minimum = 1)]

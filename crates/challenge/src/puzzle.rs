@@ -105,7 +105,7 @@ struct Edge {
 struct PieceShape([Edge; 4]);
 
 impl PieceShape {
-    fn draw_scene(random: &mut RandomSource) -> Self {
+    fn choose(random: &mut RandomSource) -> Self {
         let mut sides =
             [Side::Tongue, Side::Notch, *random.pick(&[Side::Tongue, Side::Notch]), Side::Straight];
         random.shuffle(&mut sides);
@@ -230,7 +230,7 @@ impl Pose {
 pub fn draw_puzzle(random: &mut RandomSource) -> Puzzle {
     let mut picture = Canvas::new(PUZZLE_WIDTH, PUZZLE_HEIGHT);
     scene::draw_scene(&mut picture, random);
-    let form = PieceShape::draw_scene(random);
+    let form = PieceShape::choose(random);
     let y = random.int(2..(PUZZLE_HEIGHT - PIECE_SIDE) as i32 - 2);
     let places = gap_positions(random);
     // The piece shows a random part of the picture, not the part under its gap. Otherwise the
@@ -328,7 +328,7 @@ mod tests {
     fn a_wrong_shape_differs_at_one_side_and_a_worn_copy_at_none() {
         let mut random = RandomSource::from_seed(7);
         for _ in 0..500 {
-            let form = PieceShape::draw_scene(&mut random);
+            let form = PieceShape::choose(&mut random);
             let (different, worn) = (form.different(&mut random), form.worn_copy(&mut random));
             let differ =
                 |a: &PieceShape| a.0.iter().zip(&form.0).filter(|(a, b)| a.side != b.side).count();

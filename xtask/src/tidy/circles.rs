@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::scan::{self, Kind};
 
-/// The largest number of files in a circle.
+/// The largest number of files that may import each other in a circle.
 const CIRCLE_FILES_MAX: usize = 3;
 /// The largest number of re-exports that are followed to find the definition of a name.
 const REEXPORTS_MAX: usize = 6;

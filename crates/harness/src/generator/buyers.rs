@@ -88,8 +88,8 @@ impl Buyers {
         format!("{}-{buyer:0DIGITS$}", self.series)
     }
 
-    /// Returns the `Idempotency-Key` of the buyer's request. `keys` is the prefix of the template's
-    /// keys.
+    /// Returns the `Idempotency-Key` of the buyer's request. All keys of one request template begin
+    /// with `keys`.
     #[must_use]
     pub fn key(&self, keys: &str, buyer: u32) -> String {
         format!("{keys}-{}-{buyer:0DIGITS$}", self.series)

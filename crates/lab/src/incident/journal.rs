@@ -215,7 +215,9 @@ impl Journal {
 
     /// Records that the actor wrote the new stock and the order.
     pub fn sold(&self, buyer: i64, left: i64) {
-        self.note(|| format!("writes {left} bottles and the order of buyer {buyer}"));
+        self.note(|| {
+            format!("writes that {left} bottles are left, and the order of buyer {buyer}")
+        });
     }
 
     /// Records that the actor is about to delete the lock without checking who holds it. Call this

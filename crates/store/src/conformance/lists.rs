@@ -1,4 +1,4 @@
-//! Tests lists: pages of orders, and the requests that have an order.
+//! Tests of lists: the pages of a sale's orders, and the list of all requests that hold an order.
 use doorbuster_core::event::Attribution;
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{Grant, Order, OrderState};

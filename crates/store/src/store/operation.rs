@@ -20,8 +20,8 @@ impl Store {
         self.weighed_job(1, again, work).await
     }
 
-    /// Runs `work` like [`Store::job`]. `weight` is the number of tickets that the job resolves, at
-    /// least 1. In SQLite, the total weight of the jobs in one commit is bounded.
+    /// Runs `work` like [`Store::job`]. `weight` is the number of tickets or visitors that the job
+    /// handles, at least 1. In SQLite, the total weight of the jobs in one commit is bounded.
     pub(super) async fn weighed_job<T: Send + 'static>(
         &self,
         weight: usize,

@@ -1,6 +1,6 @@
 //! A robot that was written for this puzzle. The robot uses the sizes and shapes of `puzzle.rs`. It
-//! finds the gaps, estimates the rotation and the size of each gap, and compares each side with the
-//! piece's side.
+//! finds the gaps, and estimates the rotation and the size of each gap. Then it compares the four
+//! sides of each gap with the four sides of the piece.
 
 use super::{SIDE, Seen};
 use crate::pixels::Grey;

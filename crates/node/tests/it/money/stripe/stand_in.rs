@@ -41,8 +41,8 @@ struct State {
     paid: i64,
     refuses_sessions: bool,
     hides_payments: bool,
-    /// True if the next refund must settle immediately, and the refund by hand must fail at that
-    /// time.
+    /// Whether the server's next refund succeeds at once, and the refund that a person made at
+    /// Stripe fails in the same moment.
     by_hand_fails_next: bool,
     /// The method and path of the next request whose answer will be lost.
     loses: Option<(String, String)>,
@@ -148,7 +148,8 @@ impl StripeStandIn {
         all
     }
 
-    /// Makes the next refund settle immediately. At that time, the refund by hand fails.
+    /// Makes the server's next refund succeed at once. In the same moment, the refund that a person
+    /// made at Stripe fails.
     pub(super) fn by_hand_fails_next(&self) {
         self.with(|state| state.by_hand_fails_next = true);
     }
