@@ -291,8 +291,8 @@ rules! {
     /// An answer that is older than the refund's last change settles nothing. The server ignores
     /// the answer or queries the provider again.
     AnswerMayBeOld,
-    /// After a refund's money came back, a message about the refund settles nothing. The message
-    /// only makes the server query the provider.
+    /// After a refund failed and its money came back, a message cannot complete the refund. The
+    /// message only makes the server query the provider.
     OldNewsAsk,
     /// The number of failed requests to a provider for one refund is bounded.
     RefundTriesBounded,

@@ -335,7 +335,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "slot.drain_stop_failed",
-        "A slot could not be stopped for a drain. Tickets that the slot still issues are returned.",
+        "A slot could not be stopped for a drain. If it issues more tickets, their units come back.",
     ),
     warn("slot.drained_again", "A sale changed during its drain. The server repeats the drain."),
     error(

@@ -129,14 +129,15 @@ fn the_commands_of_the_failover_guide_make_promote_and_rejoin_a_standby() {
     hosts.sql(primary, "CREATE ROLE doorbuster LOGIN; CREATE DATABASE doorbuster OWNER doorbuster");
 
     hosts.sql(primary, &block("## Make a standby"));
-    let (_, line) = PAGE.split_once("Add a line to `pg_hba.conf` and reload: `").expect("a line");
+    let (_, line) = PAGE.split_once("Add this line to the `pg_hba.conf`").expect("a line");
+    let (_, line) = line.split_once(":\n`").expect("a line");
     let (line, _) = line.split_once('`').expect("the line ends");
     // Connections between loopback addresses come from 127.0.0.1.
     let line = line.replace("STANDBY", "127.0.0.1");
     let hba = format!("{DATA}/pg_hba.conf");
     hosts.run(primary, &format!("{{ echo '{line}'; cat {hba}; }} > {hba}.new; mv {hba}.new {hba}"));
     hosts.sql(primary, "SELECT pg_reload_conf()");
-    hosts.run(standby, &block("On the standby, copy the primary and start:"));
+    hosts.run(standby, &block("On the standby, copy the data of the primary"));
     hosts.sql(primary, &block("On the primary, make commits wait for the standby:"));
 
     let data_dir = hosts.temp_dir.join("node");

@@ -4,7 +4,8 @@
 //! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
 //! this time the server asks buyers to retry. The phase change closes every grant that is still
 //! open, so stock stays correct even if a slot was not drained. So if a slot is unreachable or
-//! slow, the server logs this and goes on. Tickets that such a slot still issues are returned.
+//! slow, the server logs this and goes on. If such a slot issues more tickets, their
+//! units come back.
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -142,7 +143,7 @@ impl Engine {
                     error,
                     event = "slot.drain_stop_failed",
                     slot = self.node.catalogue().slot_name(slot),
-                    "failed to stop a slot; tickets that it still issues are returned"
+                    "failed to stop a slot; if it issues more tickets, their units come back"
                 );
                 None
             }
