@@ -1,5 +1,5 @@
-//! The random numbers for the drawings. These numbers decide the answers to challenges, so nobody
-//! must be able to predict later numbers from earlier numbers.
+//! The random numbers for the drawings. These numbers decide the answers to challenges. So an
+//! attacker must not be able to predict later numbers from earlier numbers.
 
 use std::ops::Range;
 

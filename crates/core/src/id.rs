@@ -168,7 +168,7 @@ impl IdKey {
     }
 
     /// Returns the name that replaces an erased buyer. The same buyer always gets the same name.
-    /// Without this key, nobody can find the buyer from the name.
+    /// Only the holder of this key can find the buyer from the name.
     #[must_use]
     pub fn erased_buyer(&self, buyer: &BuyerId) -> BuyerId {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);

@@ -122,8 +122,8 @@ fn check_rooms(
 }
 
 /// Returns a fault if a changed time would open or close the sale at once. Only the requests `open`
-/// and `close` may do so, because nobody can undo these steps: an open sale never becomes a draft
-/// again, and a closed sale stays closed.
+/// and `close` may do so, because these steps are final: an open sale never becomes a draft again,
+/// and a closed sale stays closed.
 fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
     let is_due =
         |old: Option<Millis>, new: Option<Millis>| old != new && new.is_some_and(|at| at <= now);
