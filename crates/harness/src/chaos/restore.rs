@@ -25,6 +25,7 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
     let copy = cluster.postgres.back_up("copy")?;
     let sold_for = random_duration(rng, OUTAGE);
     std::thread::sleep(sold_for);
+    let killed = Instant::now();
     cluster.nodes.iter_mut().try_for_each(Node::kill)?;
     cluster.postgres.crash()?;
     cluster.postgres.restore(&copy)?;
@@ -35,7 +36,11 @@ pub(super) fn restore(cluster: &mut Cluster, rng: &mut SmallRng) -> Result<Strin
     }
     cluster.nodes.iter_mut().try_for_each(Node::start)?;
     cluster.nodes.iter_mut().try_for_each(Node::wait_until_ready)?;
-    Ok(format!("buyers bought for {} ms after the backup", sold_for.as_millis()))
+    Ok(format!(
+        "buyers bought for {} ms after the backup, no node was ready for {} ms",
+        sold_for.as_millis(),
+        killed.elapsed().as_millis()
+    ))
 }
 
 impl RoundRunner<'_> {

@@ -31,9 +31,9 @@ pub const HEADERS_MAX: usize = 48;
 /// The largest number of repeats of one buyer's request after 429, 503 or another 5xx, if the plan
 /// gives no number. After that many repeats, the buyer counts as lost.
 pub const OVERLOAD_TRIES_MAX: u16 = 60;
-/// The largest number of repeats of one buyer's request after a broken connection. After that many
-/// repeats, the buyer counts as lost. The pauses before all these repeats add up to 12 to 16
-/// seconds.
+/// The largest number of repeats of one buyer's request after a broken connection, if the plan
+/// gives no number. After that many repeats, the buyer counts as lost. The pauses before all these
+/// repeats add up to 12 to 16 seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
 /// The first pause after a broken connection. Each further pause is twice as long, up to
 /// [`BACKOFF_MAX`].

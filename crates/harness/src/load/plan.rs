@@ -46,6 +46,8 @@ pub struct LoadPlan {
     pub retry_after_cap: Duration,
     /// The largest number of repeats of a buyer's request after 429 or 5xx.
     pub overload_tries: u16,
+    /// The largest number of repeats of a buyer's request after a broken connection.
+    pub connection_tries: u16,
     /// How long after `decide_by` the run waits for a verdict. After that time the buyer counts as
     /// lost.
     pub verdict_grace: Duration,
@@ -78,6 +80,7 @@ impl LoadPlan {
             wait_secs: 2,
             retry_after_cap: Duration::from_secs(1),
             overload_tries: limits::OVERLOAD_TRIES_MAX,
+            connection_tries: limits::CONNECTION_TRIES_MAX,
             verdict_grace: limits::VERDICT_GRACE,
             stall_timeout: limits::STALL_TIMEOUT,
             listeners: limits::LISTENERS_MAX,

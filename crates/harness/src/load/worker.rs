@@ -288,7 +288,7 @@ impl<'a> Worker<'a> {
             return;
         }
         pending.connection_tries += 1;
-        if pending.connection_tries > limits::CONNECTION_TRIES_MAX {
+        if pending.connection_tries > self.shared.plan.connection_tries {
             self.close(&pending);
             return;
         }

@@ -1,8 +1,7 @@
 /* The parts that every view of the console uses: the API client, polling, and controls. */
 import { clock, localized, t, word } from '/assets/console-format.js';
 import { plainText } from '/assets/console-texts.js';
-import { html, render, useEffect, useLayoutEffect, useRef, useState } from
-  '/assets/preact-htm.js';
+import { html, render, useEffect, useRef, useState } from '/assets/preact-htm.js';
 
 export { html, render, useEffect, useRef, useState };
 export * from '/assets/console-format.js';
@@ -319,20 +318,15 @@ export function SaleField({ id, onChange }) {
 /** A dialog that asks before a change. Its text explains the change. If nobody can undo the change,
    the operator must type a word. The dialog stays open until the change has ended. A long change
    calls `step` to show its progress, and must stop if `step` returns false. */
-export function Ask({ ask, close }) {
+export const Ask = ({ ask, close }) => ask && html`<${OpenAsk} ask=${ask} close=${close} />`;
+
+/* Each question gets a new component, so it begins without typed text, note or error. */
+function OpenAsk({ ask, close }) {
   const dialog = useRef(null);
   const going = useRef(true);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
-  // A layout effect runs before the operator can type. A later effect could erase typed text.
-  useLayoutEffect(() => {
-    if (!ask) return;
-    setTyped('');
-    setState({ busy: false, note: null, error: null });
-    dialog.current.showModal();
-    return () => dialog.current?.close();
-  }, [ask]);
-  if (!ask) return null;
+  useEffect(() => dialog.current.showModal(), []);
   const right = !ask.typed || typed.trim() === ask.typed;
   const act = async event => {
     event.preventDefault();
@@ -354,9 +348,8 @@ export function Ask({ ask, close }) {
     going.current = false;
     if (!state.busy) close();
   };
-  // If the dialog closes while a change runs, it opens again. After a double click, the dialog may
-  // be open already.
-  const closed = () => dialog.current?.open || (state.busy ? dialog.current?.showModal() : close());
+  // If the dialog closes while a change runs, it opens again.
+  const closed = () => (state.busy ? dialog.current.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>

@@ -90,6 +90,38 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     .await;
 }
 
+/// Types `3` in the field of a dialog that asks for a number, as soon as the field appears.
+const TYPE_AT_ONCE: &str = "new MutationObserver(() => {
+    const field = document.querySelector('dialog input:not([name])');
+    if (!field || window.typed) return;
+    window.typed = true;
+    field.value = '3';
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+  }).observe(document, { childList: true, subtree: true });";
+
+#[tokio::test]
+async fn a_text_that_is_typed_as_soon_as_the_dialog_appears_counts() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 3})).await;
+    for buyer in ["ann", "bob", "eve"] {
+        let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp");
+        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
+    }
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(TYPE_AT_ONCE).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        tab.until("document.querySelectorAll('tbody input').length === 3").await;
+        tab.eval("(document.querySelector('thead input').click(), true)").await;
+        press(&tab, "Cancel (3)").await;
+        tab.until("window.typed").await;
+        press(&tab, "Cancel 3 orders").await;
+        shows(&tab, "3 orders are changed.").await;
+    })
+    .await;
+}
+
 /// Pays this order in the sandbox.
 pub(super) fn pay(fixture: &ServerFixture, order: &str) {
     let temp_dir = TempDir::new();
