@@ -66,7 +66,7 @@ fn open_sale(cluster: &Cluster) {
 /// Buys one unit for each of these buyers, and expects that each buyer gets a unit.
 fn buy(cluster: &Cluster, buyers: u32, seed: u64) {
     let secret = load::read_secret(cluster.buyer_secret()).expect("a secret");
-    let mut plan = LoadPlan::new(&cluster.url(), "spring", "phone", buyers, secret);
+    let mut plan = LoadPlan::new(&cluster.url(), "spring", "phone", buyers, secret).patient();
     plan.seed = seed;
     let report = load::run(plan, |_| {}).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(report.answers.get("reserved"), Some(&u64::from(buyers)), "{report:?}");

@@ -46,13 +46,6 @@ pub(super) const CLOCK_STEP_MS: i64 = 3_600_000;
 pub(super) const TAKEOVER_WITHIN: Duration = Duration::from_secs(30);
 /// How long an installation may take to recover. After that time the harness fails.
 pub(super) const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
-/// How often a buyer repeats a request after a broken connection or after `429` or `5xx`. Nearly
-/// all pauses before the repeats are one second long. How long all servers are away depends on the
-/// machine: on a busy disk, PostgreSQL once needed more than 16 seconds to start from a backup.
-pub(super) const REPEATS: u16 = 120;
-/// A load run is stopped if no final answer arrives for this long. All servers may be away for that
-/// long.
-pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long selling the remaining units may take. After that time the round has a finding.
 pub(super) const SOLD_OUT_WITHIN: Duration = Duration::from_secs(60);
 /// The largest number of concurrent buyers of the remaining units.

@@ -12,8 +12,7 @@ use serde_json::json;
 use super::inject::{inject, reset_command_stats};
 use super::limits::{
     ARRIVALS_PER_SEC, ARRIVALS_PER_SEC_SLOW, CONNECTIONS, FAULT_PART, LAST_BUYERS_MAX,
-    PROPAGATED_WITHIN, RECOVERED_WITHIN, REPEATS, SOLD_OUT_WITHIN, STALL_TIMEOUT, STOCK_PART,
-    UNITS_PER_BUYER,
+    PROPAGATED_WITHIN, RECOVERED_WITHIN, SOLD_OUT_WITHIN, STOCK_PART, UNITS_PER_BUYER,
 };
 use super::round_state::{ITEM, RoundRunner};
 use super::spread_changer::{SpreadChanger, random_spread, spread_path};
@@ -268,18 +267,12 @@ impl RoundRunner<'_> {
     }
 
     fn plan(&self, name: &str, buyers: u32, units: u32, seed: u64) -> LoadPlan {
-        let mut plan =
-            LoadPlan::new(&self.cluster.url(), &self.sale, ITEM, buyers, self.secret.clone());
+        let (url, secret) = (self.cluster.url(), self.secret.clone());
+        // After the recovery from a fault, every buyer must receive a verdict.
+        let mut plan = LoadPlan::new(&url, &self.sale, ITEM, buyers, secret).patient();
         plan.units = units;
         plan.connections = CONNECTIONS;
         plan.seed = seed;
-        // During a fault all servers may be away for longer than an ordinary buyer would wait.
-        plan.connection_tries = REPEATS;
-        plan.overload_tries = REPEATS;
-        plan.stall_timeout = STALL_TIMEOUT;
-        // During a fault the store may be unavailable even after a ticket's `decide_by`. So the
-        // buyers wait longer: after the recovery, every buyer must receive a verdict.
-        plan.verdict_grace = RECOVERED_WITHIN;
         plan.answers = Some(self.answers(name));
         plan
     }

@@ -35,6 +35,13 @@ pub const OVERLOAD_TRIES_MAX: u16 = 60;
 /// gives no number. After that many repeats, the buyer counts as lost. The pauses before all these
 /// repeats add up to 12 to 16 seconds.
 pub const CONNECTION_TRIES_MAX: u16 = 16;
+/// The largest number of repeats of a patient buyer's request. Nearly all pauses before these
+/// repeats are one second long.
+pub const PATIENT_TRIES_MAX: u16 = 120;
+/// How long after `decide_by` a patient buyer waits for a verdict.
+pub const PATIENT_GRACE: Duration = Duration::from_secs(30);
+/// If no final answer arrives for this long, a run with patient buyers is stopped.
+pub const PATIENT_STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// The first pause after a broken connection. Each further pause is twice as long, up to
 /// [`BACKOFF_MAX`].
 pub const BACKOFF_MIN: Duration = Duration::from_millis(50);

@@ -88,6 +88,20 @@ impl LoadPlan {
         }
     }
 
+    /// Lets each buyer wait for its answer while all servers are away, also for longer than an
+    /// ordinary buyer waits. How long servers are away depends on the machine: on a busy disk,
+    /// PostgreSQL may need 30 seconds to start from a backup.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self {
+            overload_tries: limits::PATIENT_TRIES_MAX,
+            connection_tries: limits::PATIENT_TRIES_MAX,
+            verdict_grace: limits::PATIENT_GRACE,
+            stall_timeout: limits::PATIENT_STALL_TIMEOUT,
+            ..self
+        }
+    }
+
     /// Checks the plan before the first byte is sent.
     pub(super) fn check(&self) -> Result<Target, LoadError> {
         let plan = |text: String| Err(LoadError::Plan(text));

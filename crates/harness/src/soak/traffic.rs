@@ -31,7 +31,8 @@ pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow:
         number += 1;
         let name = format!("soak-{number}");
         open(cluster, &name, buyers / STOCK_SHARE)?;
-        let mut plan = LoadPlan::new(&cluster.url(), &name, "phone", buyers, secret.clone());
+        let mut plan =
+            LoadPlan::new(&cluster.url(), &name, "phone", buyers, secret.clone()).patient();
         plan.seed = number.into();
         plan.connections = plan.connections.min(buyers as usize);
         let report = load::run(plan, |_| {}).context("failed to send purchases")?;

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::passes::{now_ms, time};
 use crate::app::{TestApp, sale};
 
 #[tokio::test]
@@ -76,23 +77,21 @@ async fn phases_follow_each_other_and_repeating_is_harmless() {
 #[tokio::test]
 async fn a_scheduled_sale_opens_and_closes_by_itself() {
     let app = TestApp::start().await;
-    let at = |secs: f64| {
-        let now =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-        let millis = now.as_millis() as i64 + (secs * 1_000.0) as i64;
-        doorbuster_api::value::Time::from_millis(millis).to_string()
-    };
+    let soon = || time(now_ms() + 3_000);
     let mut body = sale("spring", 5.into(), 1);
-    // The sale starts late enough for a purchase before the start. The sale's end is set later,
-    // after a second purchase.
-    body["starts_at"] = json!(at(4.0));
+    // After a purchase, the start is set to a near time. After a second purchase, so is the end.
+    body["starts_at"] = json!("2100-01-01T00:00:00Z");
+    let patch = async |body: Value| {
+        let reply = app.admin("PATCH", "/v1/admin/sales/spring", Some(body)).await;
+        assert_eq!(reply.verdict(), "200");
+    };
     assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
     app.step("spring", "schedule").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "409 not_started");
+    patch(json!({"starts_at": soon()})).await;
     app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
-    let ends = Some(json!({"ends_at": at(0.7)}));
-    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", ends).await.verdict(), "200");
+    patch(json!({"ends_at": soon()})).await;
     app.until("/v1/admin/sales/spring", "the sale closes", |sale| sale["phase"] == "closed").await;
     assert_eq!(app.buy("bert", "k", "spring", "phone", 1).await.verdict(), "409 ended");
 }

@@ -18,12 +18,12 @@ const CROWD: usize = 64;
 const KEY_A: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const KEY_B: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
     i64::try_from(now.as_millis()).expect("the time is far ahead")
 }
 
-fn time(millis: i64) -> String {
+pub(crate) fn time(millis: i64) -> String {
     doorbuster_api::value::Time::from_millis(millis).to_string()
 }
 
@@ -216,13 +216,13 @@ async fn a_pass_is_available_a_minute_before_the_opening_and_usable_after_it() {
         async |sale: &str| app.ask_pass(&bearer("anna"), sale, json!({"item": "phone"})).await;
     app.door("draft", json!({"pass": "required"})).await;
     assert_eq!(ask("draft").await.verdict(), "404 not_found");
-    scheduled("far", now_ms() + 3_600_000).await;
-    // The start is so far away that a request for a pass is still too early.
-    let starts_at = now_ms() + 65_000;
-    scheduled("near", starts_at).await;
-    let early = ask("near").await;
+    let starts_at = now_ms() + 3_600_000;
+    scheduled("far", starts_at).await;
+    let early = ask("far").await;
     assert_eq!(early.verdict(), "409 not_started");
     assert_eq!(early.json()["opens_at"], time(starts_at));
+    let starts_at = now_ms() + 63_000;
+    scheduled("near", starts_at).await;
     let pass = loop {
         let reply = ask("near").await;
         if reply.status == 201 {

@@ -1,7 +1,8 @@
 /* The parts that every view of the console uses: the API client, polling, and controls. */
 import { clock, localized, t, word } from '/assets/console-format.js';
 import { plainText } from '/assets/console-texts.js';
-import { html, render, useEffect, useRef, useState } from '/assets/preact-htm.js';
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from
+  '/assets/preact-htm.js';
 
 export { html, render, useEffect, useRef, useState };
 export * from '/assets/console-format.js';
@@ -326,7 +327,8 @@ function OpenAsk({ ask, close }) {
   const going = useRef(true);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
-  useEffect(() => dialog.current.showModal(), []);
+  // A layout effect opens the dialog before the operator can press another button of the page.
+  useLayoutEffect(() => dialog.current.showModal(), []);
   const right = !ask.typed || typed.trim() === ask.typed;
   const act = async event => {
     event.preventDefault();

@@ -112,7 +112,7 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
         tab.says("#none-title", "No sale matches.").await;
         count(&tab, 0).await;
         // Here, only the start of a sale makes the page read the list again.
-        draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(8).1})).await;
+        draft(&fixture, "soon", json!({}), json!({"starts_at": in_secs(15).1})).await;
         fixture.step("soon", "schedule").await;
         // For a moment, the server may answer from a cache without the new sale.
         tab.until(
