@@ -38,6 +38,8 @@ use names::Generation;
 const COPY_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one write may take. A write that takes longer counts as failed.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the list of the target's objects may take. A list that takes longer counts as failed.
+const LIST_WITHIN: Duration = Duration::from_secs(60);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// How long the server may take to write the last commits to the target when it stops.
@@ -74,8 +76,8 @@ impl ContinuousBackup {
     pub async fn run(self, stop: CancellationToken) {
         loop {
             self.copy.restart();
-            let generation = Generation::new(self.clock.now());
             self.set_waiting(Some(self.clock.now()));
+            let Some(generation) = self.next_generation(&stop).await else { return };
             tracing::info!(
                 target = %self.target,
                 generation = %generation,
@@ -87,6 +89,45 @@ impl ContinuousBackup {
                 return;
             }
         }
+    }
+
+    /// Returns a new generation. Its name sorts after all generations of the target. So the names
+    /// of the target's objects are read first. Repeats this until the target answers. Returns
+    /// `None` if `stop` is cancelled first.
+    async fn next_generation(&self, stop: &CancellationToken) -> Option<Generation> {
+        let mut is_failing = false;
+        loop {
+            let error = match timeout(LIST_WITHIN, self.target.list()).await {
+                Ok(Ok(names)) => {
+                    let generations = names.iter().filter_map(|name| names::parse(name));
+                    let newest = generations.map(|(generation, _)| generation).max();
+                    return Some(Generation::after(newest.as_ref(), self.clock.now()));
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", LIST_WITHIN.as_secs()),
+            };
+            self.copy.set_progress(|progress| progress.failures += 1);
+            if !is_failing {
+                self.warn_failed(&error);
+            }
+            is_failing = true;
+            tokio::select! {
+                () = stop.cancelled() => {
+                    warn_incomplete(&error);
+                    return None;
+                }
+                () = sleep(RETRY_AFTER) => {}
+            }
+        }
+    }
+
+    fn warn_failed(&self, error: &str) {
+        tracing::warn!(
+            error,
+            target = %self.target,
+            event = "backup.failed",
+            "failed to write to the backup; sales continue, and the write is repeated"
+        );
     }
 
     /// Writes one generation. Returns true if the server dropped pages. In that case, the caller
@@ -146,12 +187,7 @@ impl ContinuousBackup {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {} s", LAST_WRITE_WITHIN.as_secs()),
         };
-        tracing::warn!(
-            error,
-            event = "backup.incomplete",
-            "failed to write the last commits to the backup at shutdown; they are in the data \
-             directory"
-        );
+        warn_incomplete(&error);
     }
 
     /// Returns the bytes of a segment's object, encrypted if the backup is encrypted.
@@ -164,6 +200,14 @@ impl ContinuousBackup {
     fn set_waiting(&self, since: Option<doorbuster_core::Millis>) {
         self.copy.set_progress(|progress| progress.waiting_since = since);
     }
+}
+
+fn warn_incomplete(error: &str) {
+    tracing::warn!(
+        error,
+        event = "backup.incomplete",
+        "failed to write the last commits to the backup at shutdown; they are in the data directory"
+    );
 }
 
 /// A generation that is being written.
@@ -304,12 +348,7 @@ impl<'a> GenerationRun<'a> {
             return;
         }
         self.failing = Some((Instant::now(), 1));
-        tracing::warn!(
-            error,
-            target = %self.backup.target,
-            event = "backup.failed",
-            "failed to write to the backup; sales continue, and the write is repeated"
-        );
+        self.backup.warn_failed(error);
     }
 }
 

@@ -8,7 +8,8 @@
 //!
 //! FIRST is the number of the segment's first commit, and TIME is the time of the segment's last
 //! commit. The name of a generation has the time of its start and a random number. All numbers have
-//! leading zeros, so the names sort by number.
+//! leading zeros, so the names sort by number. Generations sort in the order of their starts, also
+//! if the clock was set back: then the name has a time just after the previous generation's time.
 
 use std::fmt;
 
@@ -19,9 +20,11 @@ use doorbuster_core::Millis;
 pub(super) struct Generation(String);
 
 impl Generation {
-    /// Creates a generation that begins now.
-    pub(super) fn new(now: Millis) -> Self {
-        Self(format!("{:013}-{:08x}", now.0, rand::random::<u32>()))
+    /// Creates a generation that begins now. Its name sorts after the name of `newest`, the newest
+    /// generation of the target.
+    pub(super) fn after(newest: Option<&Self>, now: Millis) -> Self {
+        let at = newest.map_or(now, |newest| now.max(newest.begun().plus(1)));
+        Self(format!("{:013}-{:08x}", at.0, rand::random::<u32>()))
     }
 
     /// Returns the time at which the generation began.
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn names_are_read_as_they_are_written() {
-        let generation = Generation::new(Millis(1_795_000_000_123));
+        let generation = Generation::after(None, Millis(1_795_000_000_123));
         let at = Millis(1_795_000_000_456);
         let objects = [
             (segment(&generation, 7, at), ObjectName::Segment(7, at)),
@@ -104,5 +107,14 @@ mod tests {
             assert_eq!(parse(other), None, "{other}");
         }
         assert_eq!(generation.begun(), Millis(1_795_000_000_123));
+    }
+
+    #[test]
+    fn a_generation_sorts_after_the_one_before_although_the_clock_was_set_back() {
+        let first = Generation::after(None, Millis(1_795_000_000_000));
+        let second = Generation::after(Some(&first), Millis(1_794_000_000_000));
+        let third = Generation::after(Some(&second), Millis(1_796_000_000_000));
+        assert!(first < second && second < third, "{first} {second} {third}");
+        assert_eq!(third.begun(), Millis(1_796_000_000_000));
     }
 }

@@ -101,8 +101,8 @@ pub struct RestoredCopy {
 }
 
 /// A base and the segments after it. From these objects, a restore can rebuild a state.
-struct State {
-    generation: Generation,
+pub(super) struct State {
+    pub(super) generation: Generation,
     base: BaseBackup,
     segments: Vec<(u64, Millis)>,
 }
@@ -210,7 +210,7 @@ fn open(
 }
 
 /// Returns the states at or before `until`, newest first. Adds damaged bases to `skipped`.
-async fn states(
+pub(super) async fn states(
     target: &BackupTarget,
     until: Millis,
     skipped: &mut Vec<String>,
@@ -220,7 +220,7 @@ async fn states(
     let mut bases: Vec<(&Generation, u64)> = objects
         .iter()
         .filter_map(|(generation, object)| match object {
-            ObjectName::Base(number) if generation.begun() <= until => Some((generation, *number)),
+            ObjectName::Base(number) => Some((generation, *number)),
             _ => None,
         })
         .collect();

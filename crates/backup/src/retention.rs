@@ -1,8 +1,6 @@
 //! Deletes old objects of a backup. An object is old if no restore to the time `kept_since`, or to
 //! a later time, needs the object.
 
-use doorbuster_core::Millis;
-
 use super::names::{self, Generation, ObjectName};
 use super::target::{BackupTarget, TargetError};
 
@@ -58,9 +56,6 @@ async fn oldest_needed(
 ) -> Result<Option<(Generation, u64, i64)>, TargetError> {
     for (name, generation, object) in objects.iter().rev() {
         let ObjectName::Base(number) = object else { continue };
-        if generation.begun() > Millis(kept_since) {
-            continue;
-        }
         let text = target.get(name).await?;
         // A base without a readable description cannot be restored, so it is skipped.
         let Ok(base) = serde_json::from_slice::<super::base::BaseBackup>(&text) else { continue };
@@ -74,11 +69,13 @@ async fn oldest_needed(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use doorbuster_core::Millis;
     use doorbuster_testkit::TempDir;
 
     use super::*;
     use crate::BackupPlace;
     use crate::base::BaseBackup;
+    use crate::restore::states;
 
     const MINUTE: i64 = 60_000;
 
@@ -133,5 +130,27 @@ mod tests {
         let left = target.list().await.expect("readable");
         assert!(!left.contains(&early) && left.contains(&late), "{left:?}");
         assert_eq!(left.len(), 3, "{left:?}");
+    }
+
+    #[tokio::test]
+    async fn the_running_generation_is_kept_and_restored_although_the_clock_was_set_back() {
+        let dir = TempDir::new();
+        let place = BackupPlace::Directory(dir.path().join("target"));
+        let target = BackupTarget::create(&place).expect("a directory");
+        // The clock was an hour ahead in the first generation, and correct in the second.
+        let first = Generation::after(None, Millis(70 * MINUTE));
+        put_base(&target, &first.to_string(), 0, 70 * MINUTE).await;
+        let second = Generation::after(Some(&first), Millis(11 * MINUTE));
+        put_base(&target, &second.to_string(), 0, 11 * MINUTE).await;
+        for until in [Millis(20 * MINUTE), Millis(80 * MINUTE), Millis(i64::MAX)] {
+            let found = states(&target, until, &mut Vec::new()).await.expect("readable");
+            assert_eq!(found.first().map(|state| &state.generation), Some(&second), "{until:?}");
+        }
+        for now in [20, 60, 80] {
+            try_delete(&target, now * MINUTE).await.expect("deletes");
+            let left = target.list().await.expect("readable");
+            let kept = left.iter().filter(|name| name.starts_with(&second.to_string())).count();
+            assert_eq!(kept, 2, "{left:?}");
+        }
     }
 }

@@ -24,7 +24,8 @@ impl WorkDir {
     /// Creates the directory. Other users can enter the directory, because PostgreSQL may run as
     /// another user.
     pub fn create() -> Result<Self> {
-        let name = format!("doorbuster-lab-{:016x}", rand::random::<u64>());
+        // The name is short, because the path of PostgreSQL's socket may have only 107 bytes.
+        let name = format!("doorbuster-lab-{:08x}", rand::random::<u32>());
         let path = std::env::temp_dir().join(name);
         ClusterDir::create(&path)?;
         Ok(Self(path))

@@ -84,7 +84,8 @@ impl Payments {
         let Some(applied) = &self.applied else { return self.capture(capture).await };
         let read_for = applied.payments_read_at_fence();
         let outcome = self.capture(capture.clone()).await?;
-        if outcome == PaymentEventOutcome::Paid {
+        // A repeated payment is remembered too: the answer to its first commit may have been lost.
+        if matches!(outcome, PaymentEventOutcome::Paid | PaymentEventOutcome::Repeated) {
             applied.add(capture.clone());
             // If the number has changed, a failover happened while this payment was applied. Then
             // `follow_failovers` may have read the remembered payments before this payment was

@@ -191,7 +191,13 @@ impl ErasedNames {
         Self { old: buyer.clone(), new: key.erased_buyer(buyer), key: key.clone() }
     }
 
-    /// Returns the key that replaces a request key.
+    /// Returns the key that replaces an order's request key. The replacement depends on the order,
+    /// because a buyer may use a request key again after an erasure, and be erased again.
+    pub(crate) fn order_key(&self, order: &ErasableOrder) -> RequestKey {
+        self.key(&format!("{}\0{}\0{}", order.key, order.grant, order.n))
+    }
+
+    /// Returns the key that replaces the request key of a row that is not an order.
     pub(crate) fn key(&self, key: &str) -> RequestKey {
         self.key.erased_key(&self.old, key)
     }

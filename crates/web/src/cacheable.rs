@@ -28,9 +28,7 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
 /// the missing object at any time. The answer to a request with a token or a key is for one caller
 /// only.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
-    let is_private =
-        request_headers.contains_key(AUTHORIZATION) && reply.headers().contains_key(CACHE_CONTROL);
-    if is_private || reply.status() == StatusCode::NOT_FOUND {
+    if request_headers.contains_key(AUTHORIZATION) || reply.status() == StatusCode::NOT_FOUND {
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

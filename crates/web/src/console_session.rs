@@ -24,7 +24,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use super::failure::failed;
 use super::identity::{ClientAddress, OperatorIdentity};
 use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
-use super::request_id::request_id;
+use super::request_id::{REQUEST_ID, request_id};
 use super::{App, request_body, wrong_keys};
 
 /// The name of the cookie.
@@ -57,17 +57,20 @@ pub(crate) async fn create(
     let operator = app.operator_of_hash(hash).await;
     let operator = operator.map_err(|denied| app.denied_problem(denied))?;
     counted.take_back(&app.wrong_keys, &app.node).await;
+    let id = request_id(&headers);
     let action = NewAction {
         by: operator.id.to_string(),
         action: "session.created".to_owned(),
         subject: subject_of(&operator.id),
         changes: Vec::new(),
         address: Some(client.address.to_string()),
-        request_id: request_id(&headers).to_str().ok().map(str::to_owned),
+        request_id: id.to_str().ok().map(str::to_owned),
     };
     let session = NewSessionFor { owner: SessionOwner::Key(hash), action };
     let cookie = session.start(&app, &headers).await?;
-    Ok(with_cookie(cookie))
+    let mut reply = with_cookie(cookie);
+    reply.headers_mut().insert(REQUEST_ID, id);
+    Ok(reply)
 }
 
 /// A session that is not stored yet.

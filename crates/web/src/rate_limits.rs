@@ -49,7 +49,7 @@ impl LimitedRequest {
             "/v1/sales/{sale}/waiting-room" => Route::Room,
             // Joining a waitlist counts like a purchase, because it requests units.
             "/v1/sales/{sale}/items/{item}/waitlist" => Route::Purchase,
-            "/v1/orders/{order}/checkout" => Route::Checkout,
+            "/v1/orders/{order}/checkout" | "/v1/linked-orders/{order}/checkout" => Route::Checkout,
             _ => return (None, request),
         };
         let (mut parts, body) = request.into_parts();

@@ -82,6 +82,7 @@ async fn guard(
     let operator = request.extensions().get::<OperatorIdentity>().cloned();
     let subject =
         is_operator_change(endpoint).then(|| subject(endpoint.path, request.uri().path()));
+    let id = is_operator_change(endpoint).then(|| request_id(request.headers()));
     let (limited, request) = LimitedRequest::from_request(endpoint.path, request).await;
     let mut response = match checked {
         Ok(()) if is_operator_change(endpoint) => run_to_completion(&app, next.run(request)).await,
@@ -93,11 +94,14 @@ async fn guard(
     }
     if let Some(OperatorIdentity(by)) = operator.filter(|_| is_operator_change(endpoint)) {
         note_change(endpoint, &subject.unwrap_or_default(), &by, &mut response);
+    } else if let Some(id) = id {
+        response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }
     response.extensions_mut().insert(guarded.index);
-    // An answer on a path that is not public is for one caller only, so a shared cache must not
-    // keep it.
-    if endpoint.auth != Auth::Public && !response.headers().contains_key(CACHE_CONTROL) {
+    // The answer to a change, or on a path that is not public, is for one caller only. So a shared
+    // cache must not keep it.
+    let is_private = endpoint.auth != Auth::Public || endpoint.method != Method::Get;
+    if is_private && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response

@@ -46,13 +46,20 @@ pub(crate) async fn join(
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let joined =
         match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
-            // A buyer may see an entry or order that already exists, even if the front door would
-            // refuse a new request.
+            // A repeated request gets its order or its waiting entry, even if the front door
+            // refuses new requests.
             Some(joined) => joined,
             None => {
-                check_front_door(&app, &headers, (&buyer, membership, client), &sale, &item)
-                    .await?;
-                app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
+                let caller = (&buyer, membership, client);
+                match check_front_door(&app, &headers, caller, &sale, &item).await {
+                    Ok(()) => {
+                        app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
+                    }
+                    Err(refused) => {
+                        let waiting = app.engine.replay_waitlist_entry(item.row.id, &buyer, &key);
+                        waiting.await.map_err(failed)?.ok_or(refused)?
+                    }
+                }
             }
         };
     let (id, lookup, status) = match joined {

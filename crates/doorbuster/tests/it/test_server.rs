@@ -21,7 +21,7 @@ impl TempDir {
     /// Creates a new, empty directory.
     pub fn new() -> Self {
         let path =
-            std::env::temp_dir().join(format!("doorbuster-it-{:016x}", rand::random::<u64>()));
+            std::env::temp_dir().join(format!("doorbuster-it-{:08x}", rand::random::<u32>()));
         std::fs::create_dir(&path).expect("a new directory");
         Self(path)
     }

@@ -65,9 +65,11 @@ impl Engine {
         &self,
         adjustment: &Adjustment,
     ) -> Result<AdjustResult, EngineError> {
-        match self.node.store().adjusted_units(adjustment.item, &adjustment.key).await? {
+        match self.node.store().adjustment(adjustment.item, &adjustment.key).await? {
             None => Ok(AdjustResult::Closed),
-            Some(units) if units != adjustment.units => Ok(AdjustResult::KeyReused),
+            Some((units, reason)) if (units, &reason) != (adjustment.units, &adjustment.reason) => {
+                Ok(AdjustResult::KeyReused)
+            }
             Some(_) => {
                 let counts = self.node.store().counts(Some(vec![adjustment.item])).await?;
                 Ok(counts.first().map_or(AdjustResult::NotFound, |c| AdjustResult::Repeated(*c)))

@@ -105,6 +105,26 @@ impl Engine {
         }
     }
 
+    /// Returns the answer to a repeated request whose entry still waits. `None` means that no
+    /// waiting entry of the buyer has this key.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable.
+    pub async fn replay_waitlist_entry(
+        &self,
+        item: ItemId,
+        buyer: &BuyerId,
+        key: &RequestKey,
+    ) -> Result<Option<JoinResult>, EngineError> {
+        match self.buyer_waitlist_position(item, buyer).await? {
+            Some(Some(found)) if found.entry.key == *key => {
+                self.join_result(found.entry.id, buyer, false).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Adds a buyer to an item's waitlist, or finds the existing entry.
     ///
     /// # Errors

@@ -116,6 +116,7 @@ async fn caches_may_keep_only_public_answers_of_every_endpoint() {
                 let is_right = match status {
                     200 if is_public => kept.is_some_and(|kept| kept.starts_with("public")),
                     200 | 404 => kept == Some("no-store"),
+                    _ if token.is_some() => kept == Some("no-store"),
                     _ => kept.is_none_or(|kept| kept == "no-store"),
                 };
                 assert!(is_right, "{status} {path} {token:?}: {kept:?}");

@@ -27,6 +27,7 @@ mod pages;
 mod passes;
 mod push;
 mod random;
+mod request_ids;
 mod room;
 mod service;
 mod several_servers;

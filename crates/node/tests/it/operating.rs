@@ -202,11 +202,12 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
     let app = TestApp::start().await;
     app.open_sale("spring", 10.into(), 10).await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 4).await.verdict(), "201");
-    let adjust = async |key: &str, units: i64| {
-        let body = json!({"units": units, "reason": "recount"});
+    let adjust_for = async |reason: &str, key: &str, units: i64| {
+        let body = json!({"units": units, "reason": reason});
         let path = "/v1/admin/sales/spring/items/phone/adjustments";
         app.admin_with("POST", path, &[("Idempotency-Key", key)], Some(body)).await
     };
+    let adjust = async |key, units| adjust_for("recount", key, units).await;
     let more = adjust("a", 50).await;
     assert_eq!(more.verdict(), "200", "{}", more.text());
     assert_eq!((&more.json()["total"], &more.json()["held"]), (&json!(60), &json!(4)));
@@ -217,6 +218,7 @@ async fn stock_is_adjusted_once_for_each_key_and_never_below_what_is_sold() {
         (&json!(60), Some("true"))
     );
     assert_eq!(adjust("a", 51).await.verdict(), "422 idempotency_key_reused");
+    assert_eq!(adjust_for("theft", "a", 50).await.verdict(), "422 idempotency_key_reused");
     assert_eq!(adjust("b", -20).await.json()["total"], 40);
     let too_much = adjust("c", -37).await;
     assert_eq!(

@@ -37,6 +37,7 @@ async fn a_link_reads_an_order_and_pays_for_it_and_gives_no_other_right() {
     assert_eq!(read.json()["state"], "reserved");
     let opened = call("POST", &format!("{linked}/checkout"), with(&key)).await;
     assert_eq!(opened.status, 200, "{}", opened.text());
+    assert!(opened.header("ratelimit").is_some() && opened.header("ratelimit-policy").is_some());
 
     let wrong = "0".repeat(32);
     for (path, headers) in [

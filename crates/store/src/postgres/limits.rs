@@ -29,9 +29,18 @@ const DELETE: &str = "DELETE FROM rate_limit WHERE key IN (
 fn take(ledger: &PostgresLedger<'_>, calls: &[(u64, LimitCall)]) -> Done<Vec<LimitAnswer>> {
     let mut keys: Vec<i64> = calls.iter().map(|(key, _)| key.cast_signed()).collect();
     keys.sort_unstable();
-    ledger.run(ADD, &[&keys])?;
+    keys.dedup();
     let row = |row: Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
-    let mut states: BTreeMap<i64, i64> = ledger.all(LOCK, &[&keys], row)?.into_iter().collect();
+    let mut states = BTreeMap::new();
+    // Between the two statements, another node may delete an unused row. Then the second round adds
+    // the row again, and no other node can delete it.
+    for _ in 0..2 {
+        ledger.run(ADD, &[&keys])?;
+        states = ledger.all(LOCK, &[&keys], row)?.into_iter().collect::<BTreeMap<i64, i64>>();
+        if states.len() == keys.len() {
+            break;
+        }
+    }
     let now_us = ledger.one(NOW_US, &[], |row| row.get::<i64>(0))?.unwrap_or_default();
     let mut answers = Vec::with_capacity(calls.len());
     for (key, call) in calls {

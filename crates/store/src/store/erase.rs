@@ -53,7 +53,7 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
         ledger.query(LOCK_QUOTAS, &values![old, new, items], |_| Ok(()))?;
     }
     for order in &found {
-        let key = names.key(&order.key);
+        let key = names.order_key(order);
         let values = values![new, key.as_str(), order.grant, order.n, old];
         tx.run(erase::RENAME_ORDER, &values)?;
     }

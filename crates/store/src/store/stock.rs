@@ -6,7 +6,7 @@ use doorbuster_core::{ItemId, Spread, Stock, stock};
 use crate::contract::{AdjustOutcome, Adjustment, ItemCounts, SpreadOutcome};
 use crate::counts::{COUNTS_OF_ALL, COUNTS_OF_ITEM, COUNTS_OF_ITEMS};
 use crate::failure::Done;
-use crate::sql::{Statement, statement, values};
+use crate::sql::{Row, Statement, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, rows};
 
@@ -19,9 +19,9 @@ const UPDATE_SPREAD: Statement = statement(
      spread_refill = $6, partitions_auto = $7 WHERE id = $1",
 );
 const NEXT_VERSION: Statement = statement("UPDATE sale SET version = version + 1 WHERE id = $1");
-/// The units of the adjustment with this key.
+/// The units and the reason of the adjustment with this key.
 const ADJUSTED: Statement =
-    statement("SELECT units FROM adjustment WHERE item_id = $1 AND key = $2");
+    statement("SELECT units, reason FROM adjustment WHERE item_id = $1 AND key = $2");
 const INSERT_ADJUSTMENT: Statement = statement(
     "INSERT INTO adjustment (item_id, key, units, reason, total_after, at)
      VALUES ($1, $2, $3, $4, $5, $6)",
@@ -40,11 +40,13 @@ fn set_spread(
     if sale.phase == Phase::Closed {
         return Ok(SpreadOutcome::WrongState(sale.phase));
     }
-    if if_version.is_some_and(|wanted| wanted != sale.version) {
-        return Ok(SpreadOutcome::VersionMismatch(sale.version));
-    }
+    // This check comes before the check of the version, because a repeated call finds the effect of
+    // the first call, which changed the version.
     if sale.items.iter().any(|row| row.id == item && row.spread == *spread) {
         return Ok(SpreadOutcome::Done(sale));
+    }
+    if if_version.is_some_and(|wanted| wanted != sale.version) {
+        return Ok(SpreadOutcome::VersionMismatch(sale.version));
     }
     tx.change_catalogue()?;
     let Spread { partitions, auto, choose, initial, threshold, refill } = spread;
@@ -56,6 +58,10 @@ fn set_spread(
     Ok(sale.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))
 }
 
+fn adjusted(row: Row<'_>) -> Done<(i64, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
 /// Changes an item's total and records the change, once for each key.
 fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
@@ -65,9 +71,11 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
     if tx.ledger().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
-    let earlier = tx.one(ADJUSTED, &values![item, key], |row| row.get::<i64>(0))?;
-    match earlier {
-        Some(earlier) if earlier != *units => return Ok(AdjustOutcome::KeyReused),
+    let earlier = tx.one(ADJUSTED, &values![item, key], adjusted)?;
+    match &earlier {
+        Some(earlier) if *earlier != (*units, reason.clone()) => {
+            return Ok(AdjustOutcome::KeyReused);
+        }
         Some(_) => {}
         None => match stock::adjust(tx.ledger(), item, *units, now)? {
             AdjustResult::Done(done) => {
@@ -120,14 +128,15 @@ impl Store {
         }
     }
 
-    /// Changes an item's total and records the reason. A second call with the same key and units
-    /// has no effect.
+    /// Changes an item's total and records the reason. A second call with the same key, units and
+    /// reason has no effect.
     pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| adjust(tx, &adjustment)).await
     }
 
-    /// Returns the units of the adjustment with this key, or `None` if there is no such adjustment.
-    pub async fn adjusted_units(&self, item: ItemId, key: &str) -> StoreResult<Option<i64>> {
-        self.one(ADJUSTED, values![item, key.to_owned()], |row| row.get(0)).await
+    /// Returns the units and the reason of the adjustment with this key, or `None` if there is no
+    /// such adjustment.
+    pub async fn adjustment(&self, item: ItemId, key: &str) -> StoreResult<Option<(i64, String)>> {
+        self.one(ADJUSTED, values![item, key.to_owned()], adjusted).await
     }
 }

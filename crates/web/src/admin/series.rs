@@ -40,8 +40,15 @@ pub(crate) async fn get(
     let last = query.to.map_or(app.node.now(), |to| Millis(to.millis() - 1));
     let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
-    let from = Millis(from.0.div_euclid(length) * length);
-    if (to.0 - from.0) / length > i64::from(SERIES_STEPS_MAX) + 1 {
+    let mut from = Millis(from.0.div_euclid(length) * length);
+    let steps = (to.0 - from.0) / length;
+    // If a period begins or ends within a step, it touches one step more. Then the first step is
+    // left out.
+    let is_exact =
+        [query.from, query.to].iter().all(|at| at.is_some_and(|at| at.millis() % length == 0));
+    if steps == i64::from(SERIES_STEPS_MAX) + 1 && !is_exact {
+        from = from.plus(length);
+    } else if steps > i64::from(SERIES_STEPS_MAX) {
         let detail = "at most 3,600 steps are read at once; choose a later time or a longer step";
         let place = FaultLocation::Query("from".into());
         return Err(Problem::invalid_request(vec![Fault::new(place, detail)]).into());

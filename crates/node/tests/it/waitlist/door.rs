@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::WAITLIST;
 use crate::app::{FAR_FUTURE, SECRET, TestApp, sale};
+use crate::http::Reply;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joining_requires_the_same_checks_as_a_purchase() {
@@ -32,11 +33,14 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     let purchase = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     let bought = app.buy_with("a", "k", &[("Purchase-Pass", &pass("a").await)], &purchase).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
-    let join = async |buyer: &str, level: u8, pass: Option<&str>| {
+    let join_with = async |key: &str, buyer: &str, level: u8, pass: Option<&str>| {
         let name = name(buyer, level);
-        let mut headers = vec![("Authorization", name.as_str()), ("Idempotency-Key", "line")];
+        let mut headers = vec![("Authorization", name.as_str()), ("Idempotency-Key", key)];
         headers.extend(pass.map(|pass| ("Purchase-Pass", pass)));
         app.call("POST", WAITLIST, &headers, b"").await
+    };
+    let join = async |buyer: &str, level: u8, pass: Option<&str>| {
+        join_with("line", buyer, level, pass).await
     };
     assert_eq!(join("b", 0, None).await.verdict(), "403 not_eligible");
     assert_eq!(join("b", 1, None).await.verdict(), "403 pass_required");
@@ -54,10 +58,17 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
         assert_eq!(join("b", 1, Some(&held)).await.verdict(), "200");
     }
     assert_eq!(
-        join("b", 1, Some(&held)).await.verdict(),
+        join_with("other", "b", 1, Some(&held)).await.verdict(),
         "429 rate_limited",
         "joins and purchases must share a limit"
     );
+    // A repeated request gets its entry, even if the front door refuses new requests.
+    let replayed = async |again: Reply| {
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{}", again.text());
+        assert_eq!((again.status, &again.json()["id"]), (200, &joined.json()["id"]));
+    };
+    replayed(join("b", 1, Some(&held)).await).await;
+    replayed(join("b", 1, None).await).await;
     let block = json!({"kind": "buyer", "value": "c", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     assert_eq!(join("c", 1, None).await.verdict(), "403 forbidden");
