@@ -52,11 +52,14 @@ struct KeptPayments {
 }
 
 impl AppliedPayments {
-    /// Remembers a payment. Forgets payments that are older than `KEPT`, and the oldest payments if
-    /// there are more than `KEPT_MAX`.
+    /// Remembers a payment, once for each order. Forgets payments that are older than `KEPT`, and
+    /// the oldest payments if there are more than `KEPT_MAX`.
     pub(super) fn add(&self, capture: Capture) {
         let (now, order) = (Instant::now(), Arc::<str>::from(&*capture.order));
         let mut kept = self.lock();
+        if kept.by_order.contains_key(&order) {
+            return;
+        }
         kept.orders.push_back((now, order.clone()));
         kept.by_order.insert(order, capture);
         while kept.orders.len() > KEPT_MAX

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use doorbuster_api::payment::PaymentEventOutcome;
-use doorbuster_core::TicketId;
 use doorbuster_core::money::{
     Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
 };
+use doorbuster_core::{OrderState, TicketId};
 use doorbuster_engine::engine::EngineError;
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::{Reversal, ReversalOutcome};
@@ -85,8 +85,14 @@ impl Payments {
         let read_for = applied.payments_read_at_fence();
         let outcome = self.capture(capture.clone()).await?;
         // A repeated payment is remembered too: the answer to its first commit may have been lost.
-        if matches!(outcome, PaymentEventOutcome::Paid | PaymentEventOutcome::Repeated) {
+        // A refund forgets the payment, and may have done so before this message was repeated.
+        let is_repeated = outcome == PaymentEventOutcome::Repeated;
+        if outcome == PaymentEventOutcome::Paid || is_repeated {
             applied.add(capture.clone());
+            if is_repeated && !self.may_be_paid(&capture.order).await {
+                applied.forget(&capture.order);
+                return Ok(outcome);
+            }
             // If the number has changed, a failover happened while this payment was applied. Then
             // `follow_failovers` may have read the remembered payments before this payment was
             // among them. So this payment is applied again here.
@@ -95,6 +101,13 @@ impl Payments {
             }
         }
         Ok(outcome)
+    }
+
+    /// Returns whether the order is paid. If the store does not answer, the order may be paid.
+    async fn may_be_paid(&self, order: &str) -> bool {
+        let Some(id) = TicketId::parse(order) else { return false };
+        let order = self.node.store().order(id).await;
+        order.map_or(true, |order| order.is_some_and(|order| order.state == OrderState::Paid))
     }
 
     /// Applies a captured payment. If the payment cannot pay for its order, for example because the
