@@ -77,7 +77,7 @@ impl ContinuousBackup {
         loop {
             self.copy.restart();
             self.set_waiting(Some(self.clock.now()));
-            let Some(generation) = self.next_generation(&stop).await else { return };
+            let Some((generation, failing)) = self.next_generation(&stop).await else { return };
             tracing::info!(
                 target = %self.target,
                 generation = %generation,
@@ -85,43 +85,51 @@ impl ContinuousBackup {
                 event = "backup.started",
                 "started a new generation of the continuous backup"
             );
-            if !self.run_generation(&generation, &stop).await {
+            if !self.run_generation(&generation, failing, &stop).await {
                 return;
             }
         }
     }
 
     /// Returns a new generation. Its name sorts after all generations of the target. So the names
-    /// of the target's objects are read first. Repeats this until the target answers. Returns
-    /// `None` if `stop` is cancelled first.
-    async fn next_generation(&self, stop: &CancellationToken) -> Option<Generation> {
-        let mut is_failing = false;
+    /// of the target's objects are read first. Repeats this until the target answers. Also returns
+    /// the failures until then. Returns `None` if `stop` is cancelled first.
+    async fn next_generation(
+        &self,
+        stop: &CancellationToken,
+    ) -> Option<(Generation, Option<Failures>)> {
+        let mut failing = None;
         loop {
-            let error = match timeout(LIST_WITHIN, self.target.list()).await {
+            let listed = tokio::select! {
+                () = stop.cancelled() => {
+                    warn_incomplete("the names of the backup's objects could not be read");
+                    return None;
+                }
+                listed = timeout(LIST_WITHIN, self.target.list()) => listed,
+            };
+            let error = match listed {
                 Ok(Ok(names)) => {
                     let generations = names.iter().filter_map(|name| names::parse(name));
                     let newest = generations.map(|(generation, _)| generation).max();
-                    return Some(Generation::after(newest.as_ref(), self.clock.now()));
+                    let generation = Generation::after(newest.as_ref(), self.clock.now());
+                    return Some((generation, failing));
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => format!("no answer within {} s", LIST_WITHIN.as_secs()),
             };
-            self.copy.set_progress(|progress| progress.failures += 1);
-            if !is_failing {
-                self.warn_failed(&error);
-            }
-            is_failing = true;
-            tokio::select! {
-                () = stop.cancelled() => {
-                    warn_incomplete(&error);
-                    return None;
-                }
-                () = sleep(RETRY_AFTER) => {}
-            }
+            self.count_failure(&mut failing, &error);
+            sleep(RETRY_AFTER).await;
         }
     }
 
-    fn warn_failed(&self, error: &str) {
+    /// Counts a failure. Logs only the first of several failures in a row.
+    fn count_failure(&self, failing: &mut Option<Failures>, error: &str) {
+        self.copy.set_progress(|progress| progress.failures += 1);
+        if let Some((_, failures)) = failing {
+            *failures += 1;
+            return;
+        }
+        *failing = Some((Instant::now(), 1));
         tracing::warn!(
             error,
             target = %self.target,
@@ -132,8 +140,13 @@ impl ContinuousBackup {
 
     /// Writes one generation. Returns true if the server dropped pages. In that case, the caller
     /// must begin a new generation.
-    async fn run_generation(&self, generation: &Generation, stop: &CancellationToken) -> bool {
-        let mut run = GenerationRun::new(self, generation);
+    async fn run_generation(
+        &self,
+        generation: &Generation,
+        failing: Option<Failures>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let mut run = GenerationRun::new(self, generation, failing);
         while !stop.is_cancelled() {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -210,6 +223,9 @@ fn warn_incomplete(error: &str) {
     );
 }
 
+/// When the target began to fail, and the number of failures since that time.
+type Failures = (Instant, u64);
+
 /// A generation that is being written.
 struct GenerationRun<'a> {
     backup: &'a ContinuousBackup,
@@ -225,13 +241,16 @@ struct GenerationRun<'a> {
     segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// When the target began to fail, and the number of failures since that time. `None` if the
-    /// last write succeeded.
-    failing: Option<(Instant, u64)>,
+    /// The failures since the last success. `None` if the last write succeeded.
+    failing: Option<Failures>,
 }
 
 impl<'a> GenerationRun<'a> {
-    fn new(backup: &'a ContinuousBackup, generation: &'a Generation) -> Self {
+    fn new(
+        backup: &'a ContinuousBackup,
+        generation: &'a Generation,
+        failing: Option<Failures>,
+    ) -> Self {
         Self {
             backup,
             generation,
@@ -243,7 +262,7 @@ impl<'a> GenerationRun<'a> {
             segments: 0,
             segment_bytes: 0,
             next_try: Instant::now(),
-            failing: None,
+            failing,
         }
     }
 
@@ -340,15 +359,8 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
-    /// Counts a failure. Logs only the first of several failures in a row.
     fn failed(&mut self, error: &str) {
-        self.backup.copy.set_progress(|progress| progress.failures += 1);
-        if let Some((_, failures)) = &mut self.failing {
-            *failures += 1;
-            return;
-        }
-        self.failing = Some((Instant::now(), 1));
-        self.backup.warn_failed(error);
+        self.backup.count_failure(&mut self.failing, error);
     }
 }
 

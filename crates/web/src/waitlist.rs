@@ -46,8 +46,8 @@ pub(crate) async fn join(
     let (sale, item) = find_item(&app, &sale, &item).await?;
     let joined =
         match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
-            // A repeated request gets its order or its waiting entry, even if the front door
-            // refuses new requests.
+            // A repeated request gets its order or its waiting entry, even if the sale is paused or
+            // the buyer's pass has expired.
             Some(joined) => joined,
             None => {
                 let caller = (&buyer, membership, client);
@@ -55,8 +55,12 @@ pub(crate) async fn join(
                     Ok(()) => {
                         app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
                     }
+                    // A request above a rate limit must cost no read of the store.
+                    Err(refused) if refused.status() == 429 => {
+                        return Err(refused.into());
+                    }
                     Err(refused) => {
-                        let waiting = app.engine.replay_waitlist_entry(item.row.id, &buyer, &key);
+                        let waiting = app.engine.replay_waitlist_entry(&item, &buyer, &key);
                         waiting.await.map_err(failed)?.ok_or(refused)?
                     }
                 }

@@ -106,18 +106,21 @@ impl Engine {
     }
 
     /// Returns the answer to a repeated request whose entry still waits. `None` means that no
-    /// waiting entry of the buyer has this key.
+    /// waiting entry of the buyer has this key. Reads the store only if a buyer waits for the item.
     ///
     /// # Errors
     ///
     /// If the store is unreachable.
     pub async fn replay_waitlist_entry(
         &self,
-        item: ItemId,
+        item: &ItemState,
         buyer: &BuyerId,
         key: &RequestKey,
     ) -> Result<Option<JoinResult>, EngineError> {
-        match self.buyer_waitlist_position(item, buyer).await? {
+        if item.gauge.counts().waiting == 0 {
+            return Ok(None);
+        }
+        match self.buyer_waitlist_position(item.row.id, buyer).await? {
             Some(Some(found)) if found.entry.key == *key => {
                 self.join_result(found.entry.id, buyer, false).await.map(Some)
             }

@@ -6,8 +6,7 @@ use doorbuster_auth::{NewToken, token};
 use serde_json::json;
 
 use super::WAITLIST;
-use crate::app::{FAR_FUTURE, SECRET, TestApp, sale};
-use crate::http::Reply;
+use crate::app::{FAR_FUTURE, SECRET, TestApp, bearer, sale};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn joining_requires_the_same_checks_as_a_purchase() {
@@ -33,14 +32,11 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     let purchase = json!({"sale": "spring", "item": "phone", "units": 1}).to_string();
     let bought = app.buy_with("a", "k", &[("Purchase-Pass", &pass("a").await)], &purchase).await;
     assert_eq!(bought.verdict(), "201", "{}", bought.text());
-    let join_with = async |key: &str, buyer: &str, level: u8, pass: Option<&str>| {
+    let join = async |buyer: &str, level: u8, pass: Option<&str>| {
         let name = name(buyer, level);
-        let mut headers = vec![("Authorization", name.as_str()), ("Idempotency-Key", key)];
+        let mut headers = vec![("Authorization", name.as_str()), ("Idempotency-Key", "line")];
         headers.extend(pass.map(|pass| ("Purchase-Pass", pass)));
         app.call("POST", WAITLIST, &headers, b"").await
-    };
-    let join = async |buyer: &str, level: u8, pass: Option<&str>| {
-        join_with("line", buyer, level, pass).await
     };
     assert_eq!(join("b", 0, None).await.verdict(), "403 not_eligible");
     assert_eq!(join("b", 1, None).await.verdict(), "403 pass_required");
@@ -58,17 +54,10 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
         assert_eq!(join("b", 1, Some(&held)).await.verdict(), "200");
     }
     assert_eq!(
-        join_with("other", "b", 1, Some(&held)).await.verdict(),
+        join("b", 1, Some(&held)).await.verdict(),
         "429 rate_limited",
         "joins and purchases must share a limit"
     );
-    // A repeated request gets its entry, even if the front door refuses new requests.
-    let replayed = async |again: Reply| {
-        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{}", again.text());
-        assert_eq!((again.status, &again.json()["id"]), (200, &joined.json()["id"]));
-    };
-    replayed(join("b", 1, Some(&held)).await).await;
-    replayed(join("b", 1, None).await).await;
     let block = json!({"kind": "buyer", "value": "c", "reason": "a robot"});
     assert_eq!(app.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
     assert_eq!(join("c", 1, None).await.verdict(), "403 forbidden");
@@ -79,4 +68,22 @@ async fn joining_requires_the_same_checks_as_a_purchase() {
     let entry = joined.json()["id"].as_str().expect("an id").to_owned();
     let read = app.admin("GET", &format!("/v1/admin/orders/{entry}"), None).await.json();
     assert_eq!((&read["state"], &read["code"]), (&json!("refused"), &json!("left")), "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_join_gets_its_entry_while_the_sale_is_paused() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
+    let join = async |key: &str| {
+        let headers = [("Authorization", &*bearer("bert")), ("Idempotency-Key", key)];
+        app.call("POST", WAITLIST, &headers, b"").await
+    };
+    let joined = join("line").await;
+    assert_eq!(joined.verdict(), "201", "{}", joined.text());
+    app.step("spring", "pause").await;
+    let again = join("line").await;
+    assert_eq!(again.header("idempotent-replayed"), Some("true"), "{}", again.text());
+    assert_eq!((again.status, &again.json()["id"]), (200, &joined.json()["id"]));
+    assert_eq!(join("other").await.verdict(), "409 paused");
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::driver::Browser;
+use super::super::tab::Tab;
 use super::console::{fill, open_view, press, shows, sign_in};
 use super::{draft, sale};
 use crate::crash_windows::client::{PurchaseSpec, request};
@@ -46,6 +47,26 @@ async fn all_orders_of_a_search_are_changed_at_once() {
     .await;
 }
 
+/// Starts a server with three orders of one sale.
+async fn three_orders() -> ServerFixture {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({"stock": 3})).await;
+    for buyer in ["ann", "bob", "eve"] {
+        let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp");
+        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
+    }
+    fixture
+}
+
+/// Signs in, chooses the three orders, and presses the button that asks whether to cancel them.
+async fn cancel_all_three(tab: &Tab<'_>, fixture: &ServerFixture) {
+    sign_in(tab, fixture).await;
+    open_view(tab, "#/orders?sale=spring").await;
+    tab.until("document.querySelectorAll('tbody input').length === 3").await;
+    tab.eval("(document.querySelector('thead input').click(), true)").await;
+    press(tab, "Cancel (3)").await;
+}
+
 /// Delays each request that cancels an order. For each delayed request, `window.held` gets a
 /// function. The test calls this function to send the request.
 const HOLD_CANCELLATIONS: &str = "const send = window.fetch;
@@ -59,20 +80,11 @@ const ESCAPE: &str = "\u{e00c}";
 
 #[tokio::test]
 async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
-    let fixture = ServerFixture::start();
-    sale(&fixture, "spring", json!({"stock": 3})).await;
-    for buyer in ["ann", "bob", "eve"] {
-        let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp");
-        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
-    }
+    let fixture = three_orders().await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.add_init_script(HOLD_CANCELLATIONS).await;
-        sign_in(&tab, &fixture).await;
-        open_view(&tab, "#/orders?sale=spring").await;
-        tab.until("document.querySelectorAll('tbody input').length === 3").await;
-        tab.eval("(document.querySelector('thead input').click(), true)").await;
-        press(&tab, "Cancel (3)").await;
+        cancel_all_three(&tab, &fixture).await;
         fill(&tab, "Type “3” to confirm", 0, "3").await;
         press(&tab, "Cancel 3 orders").await;
         shows(&tab, "0 of 3").await;
@@ -101,20 +113,11 @@ const TYPE_AT_ONCE: &str = "new MutationObserver(() => {
 
 #[tokio::test]
 async fn a_text_that_is_typed_as_soon_as_the_dialog_appears_counts() {
-    let fixture = ServerFixture::start();
-    sale(&fixture, "spring", json!({"stock": 3})).await;
-    for buyer in ["ann", "bob", "eve"] {
-        let spec = PurchaseSpec::new(buyer, "k", "spring", 1).item("lamp");
-        assert_eq!(fixture.buy(&spec).await.verdict(), "201", "{buyer}");
-    }
+    let fixture = three_orders().await;
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.add_init_script(TYPE_AT_ONCE).await;
-        sign_in(&tab, &fixture).await;
-        open_view(&tab, "#/orders?sale=spring").await;
-        tab.until("document.querySelectorAll('tbody input').length === 3").await;
-        tab.eval("(document.querySelector('thead input').click(), true)").await;
-        press(&tab, "Cancel (3)").await;
+        cancel_all_three(&tab, &fixture).await;
         tab.until("window.typed").await;
         press(&tab, "Cancel 3 orders").await;
         shows(&tab, "3 orders are changed.").await;
