@@ -35,3 +35,10 @@ async fn answers_to_operators_changes_have_the_requests_id() {
     let wrong = app.call("POST", path, &[json], br#"{"key":"wrong"}"#).await;
     assert_eq!((wrong.status, wrong.header("cache-control")), (401, Some("no-store")));
 }
+
+#[tokio::test]
+async fn a_refused_answer_to_a_request_with_a_token_is_not_kept_by_a_cache() {
+    let app = TestApp::start().await;
+    let reply = app.buyer("anna", "GET", "/v1/sales?limit=0").await;
+    assert_eq!((reply.status, reply.header("cache-control")), (422, Some("no-store")));
+}
