@@ -22,7 +22,7 @@ use hashbrown::HashSet;
 
 use crate::checker::{Coverage, Finding};
 use crate::op::{Case, ItemSetup, Op, Setup, SlotSetup};
-use crate::state::AttemptState;
+use crate::state::{AttemptState, Message};
 use crate::world::World;
 
 /// A sale that is small enough to explore.
@@ -270,21 +270,24 @@ impl Search<'_> {
 /// Returns the hash of all data that can affect later steps. The texts of the messages are sorted
 /// before they are hashed.
 fn hash(world: &mut World, left: Budget, text: &mut String) -> u128 {
-    let messages = [std::mem::take(&mut world.flight), std::mem::take(&mut world.late)];
+    let (flight, late) = (std::mem::take(&mut world.flight), std::mem::take(&mut world.late));
     text.clear();
     write!(text, "{world:?}{left:?}").expect("a string takes every text");
-    for some in &messages {
-        let mut texts: Vec<String> = some.iter().map(|message| format!("{message:?}")).collect();
+    for mut texts in [debug_texts(&flight), debug_texts(&late)] {
         texts.sort_unstable();
         write!(text, "{texts:?}").expect("a string takes every text");
     }
-    [world.flight, world.late] = messages;
+    (world.flight, world.late) = (flight, late);
     let half = |seed| {
         let mut hasher = FixedState::with_seed(seed).build_hasher();
         hasher.write(text.as_bytes());
         u128::from(hasher.finish())
     };
     half(1) << 64 | half(2)
+}
+
+fn debug_texts<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<String> {
+    messages.into_iter().map(|message| format!("{message:?}")).collect()
 }
 
 /// Returns every operation that may happen next. Each operation comes with the budget that is left

@@ -29,6 +29,8 @@ mod slot_call;
 mod view;
 mod waitlist;
 
+use std::collections::VecDeque;
+
 use doorbuster_core::event::Attribution;
 use doorbuster_core::model::Model;
 use doorbuster_core::money::Money;
@@ -60,7 +62,7 @@ pub struct World {
     pub(crate) widths: Vec<ItemWidth>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) attempts: Vec<Attempt>,
-    pub(crate) flight: Vec<Message>,
+    pub(crate) flight: VecDeque<Message>,
     pub(crate) late: Vec<Message>,
     /// The store's clock.
     pub(crate) now: Millis,
@@ -132,7 +134,7 @@ impl World {
             widths: first_widths(setup),
             nodes: (0..setup.nodes).map(|_| Node::default()).collect(),
             attempts: Vec::new(),
-            flight: Vec::new(),
+            flight: VecDeque::new(),
             late: Vec::new(),
             now: START,
             mono: START,

@@ -111,9 +111,9 @@ impl Checker {
         self.deliveries.delivered.insert((endpoint, event));
         let key = ordering_key(&events[event]);
         for (earlier, it) in events[..event].iter().enumerate() {
-            let fine = ordering_key(it) != key
-                || self.deliveries.delivered.contains(&(endpoint, earlier))
-                || dead.contains(&earlier);
+            let fine = self.deliveries.delivered.contains(&(endpoint, earlier))
+                || dead.contains(&earlier)
+                || ordering_key(it) != key;
             self.check(fine, "order of events", || {
                 format!(
                     "endpoint {endpoint} received the event {:?} of {key} before the event {:?}",

@@ -233,10 +233,11 @@ impl Checker {
     /// amounts match.
     fn check_totals(&mut self, store: &SimStore) {
         let model = &store.model;
+        let captured = |p: &&Payment| p.state == PaymentState::Captured;
+        let captured: Vec<_> = model.payments.values().filter(captured).collect();
         for order in model.orders.values() {
-            let name = order.id.to_string();
-            let pays = |p: &&Payment| p.order == name && p.state == PaymentState::Captured;
-            let paying = model.payments.values().filter(pays).count();
+            let name = order.id.text();
+            let paying = captured.iter().filter(|p| p.order == name.as_str()).count();
             let expected = usize::from(order.state == OrderState::Paid);
             self.check(paying == expected, "I5", || {
                 format!(

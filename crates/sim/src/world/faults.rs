@@ -49,8 +49,10 @@ impl World {
     /// time.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
         let since = &self.nodes[node].position;
-        let is_new =
-            |xid: u64| since.as_ref().is_none_or(|since| !since.includes(&xid.to_string()));
+        let xmin = since.as_ref().and_then(|since| since.xmin().parse().ok()).unwrap_or(0);
+        let is_new = |xid: u64| {
+            xid >= xmin && since.as_ref().is_none_or(|since| !since.includes(&xid.to_string()))
+        };
         let new = self.store.winners().iter().filter(|winner| is_new(winner.xid));
         let next = self.xids + 1;
         let running: Vec<u64> =

@@ -9,9 +9,9 @@ use crate::store::{Tx, TxResult};
 impl World {
     pub(crate) fn send(&mut self, message: Message) {
         if self.flight.len() >= FLIGHT_MAX {
-            self.flight.remove(0);
+            self.flight.pop_front();
         }
-        self.flight.push(message);
+        self.flight.push_back(message);
     }
 
     fn pick_message(&self, pick: u8) -> Option<usize> {
@@ -20,14 +20,14 @@ impl World {
 
     pub(crate) fn deliver(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
-            let message = self.flight.remove(i);
+            let message = self.flight.remove(i).expect("the index is valid");
             self.receive(message);
         }
     }
 
     pub(crate) fn lose(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
-            let message = self.flight.remove(i);
+            let message = self.flight.remove(i).expect("the index is valid");
             if let Message::DeliveryMessage(delivery_message) = &message {
                 self.delivery_message_lost(delivery_message);
             }
@@ -36,7 +36,7 @@ impl World {
 
     pub(crate) fn delay(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
-            let message = self.flight.remove(i);
+            let message = self.flight.remove(i).expect("the index is valid");
             if let Message::DeliveryMessage(delivery_message) = &message {
                 self.delivery_message_lost(delivery_message);
             }
@@ -55,7 +55,7 @@ impl World {
     /// twice, because in the server neither a connection nor its client sends a command again.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
-            let message = self.flight.remove(i);
+            let message = self.flight.remove(i).expect("the index is valid");
             if !matches!(message, Message::Ticket { .. }) {
                 self.late.push(message.clone());
             }
