@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use doorbuster_core::slot::RecallOutcome;
 use doorbuster_core::{Grant, GrantId, Recall, RecallId, RecallTarget, SlotKey};
 
-/// The next action of the driver. If the store or a slot does not answer, the step ends. A later
-/// round of the item's reconciliation finishes the recalls that the step began.
+/// The next action of the driver. If the store does not answer, the step ends. If a slot does not
+/// answer, the other slots give their units. A later round of the item's reconciliation finishes
+/// the recalls that the step began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Read the item's grants. The result is [`Input::Grants`].
     ReadGrants,
-    /// Send the grant's slot its missing feed rows, because these rows may give the slot the units
-    /// of returned tickets. Then count the units that the slot can sell. The result is
+    /// Send the slot of each grant its missing feed rows, because these rows may give the slot the
+    /// units of returned tickets. Then count the units that the slot can sell. The result is
     /// [`Input::Units`].
-    CountUnits(Grant),
+    CountUnits(Vec<Grant>),
     /// Read the pending recalls. The result is [`Input::Recalls`].
     ReadRecalls,
     /// Begin a recall to the pool. The result is [`Input::RecallBegun`].
@@ -38,8 +39,9 @@ pub enum Effect {
         /// The units that the slot gave.
         units: u64,
     },
-    /// The step has ended. It moved this number of units to the pool.
-    Finish(u64),
+    /// The step has ended. It moved this number of units to the pool. `None` means that it moved no
+    /// units, and a slot did not answer.
+    Finish(Option<u64>),
 }
 
 /// The result of an effect.
@@ -47,14 +49,15 @@ pub enum Effect {
 pub enum Input {
     /// The item's grants.
     Grants(Vec<Grant>),
-    /// The number of units that the slot can sell. It is 0 if the slot does not have the grant.
-    Units(u64),
+    /// For each grant, the number of units that its slot can sell. The number is 0 if the slot does
+    /// not have the grant, and `None` if the slot did not answer.
+    Units(Vec<Option<u64>>),
     /// The pending recalls.
     Recalls(Vec<Recall>),
     /// The new recall. `None` means that the grant is closed.
     RecallBegun(Option<Recall>),
-    /// The slot's answer to a recall.
-    Taken(RecallOutcome),
+    /// The slot's answer to a recall. `None` means that the slot did not answer.
+    Taken(Option<RecallOutcome>),
     /// The number of units that moved to the pool.
     Moved(u64),
 }
@@ -75,8 +78,10 @@ pub struct PoolRecall {
     /// The units that the pool still needs.
     lacks: u64,
     moved: u64,
-    /// The grants whose units are not counted yet.
-    uncounted: VecDeque<Grant>,
+    /// Whether a slot did not answer.
+    is_incomplete: bool,
+    /// The grants whose units are counted now.
+    counted: Vec<Grant>,
     /// The slots from which this step has recalled no units yet.
     sources: VecDeque<Source>,
     /// The slot from which units are recalled now.
@@ -95,7 +100,8 @@ impl PoolRecall {
             reached,
             lacks: units,
             moved: 0,
-            uncounted: VecDeque::new(),
+            is_incomplete: false,
+            counted: Vec::new(),
             sources: VecDeque::new(),
             present: None,
             recall: None,
@@ -109,19 +115,24 @@ impl PoolRecall {
             Input::Grants(grants) => {
                 for grant in grants.into_iter().filter(|grant| grant.open) {
                     if self.reached.contains(&grant.slot) {
-                        self.uncounted.push_back(grant);
+                        self.counted.push(grant);
                     } else {
                         let units = grant.unsettled();
                         self.sources.push_back(Source { grant, is_here: false, units });
                     }
                 }
-                self.count_next()
+                match self.counted.is_empty() {
+                    true => Effect::ReadRecalls,
+                    false => Effect::CountUnits(self.counted.clone()),
+                }
             }
             Input::Units(units) => {
-                if let Some(grant) = self.uncounted.pop_front() {
+                self.is_incomplete |= units.contains(&None);
+                for (grant, units) in self.counted.drain(..).zip(units) {
+                    let units = units.unwrap_or(0);
                     self.sources.push_back(Source { grant, is_here: true, units });
                 }
-                self.count_next()
+                Effect::ReadRecalls
             }
             Input::Recalls(pending) => {
                 self.order_sources(&pending);
@@ -134,22 +145,19 @@ impl PoolRecall {
                 }
                 _ => self.recall_next(),
             },
-            Input::Taken(outcome) => match (self.recall.take(), outcome.units_to_move()) {
-                (Some(recall), Some(units)) => Effect::FinishRecall { recall, units },
-                _ => self.recall_next(),
-            },
+            Input::Taken(outcome) => {
+                self.is_incomplete |= outcome.is_none();
+                let units = outcome.and_then(|outcome| outcome.units_to_move());
+                match self.recall.take().zip(units) {
+                    Some((recall, units)) => Effect::FinishRecall { recall, units },
+                    None => self.recall_next(),
+                }
+            }
             Input::Moved(units) => {
                 self.moved += units;
                 self.lacks = self.lacks.saturating_sub(units);
                 self.recall_next()
             }
-        }
-    }
-
-    fn count_next(&self) -> Effect {
-        match self.uncounted.front() {
-            Some(grant) => Effect::CountUnits(grant.clone()),
-            None => Effect::ReadRecalls,
         }
     }
 
@@ -170,7 +178,10 @@ impl PoolRecall {
             Some(Source { grant, units, .. }) => {
                 Effect::BeginRecall { from: grant.id, units: self.lacks.min(*units) }
             }
-            None => Effect::Finish(self.moved),
+            None => {
+                let is_known = self.moved > 0 || !self.is_incomplete;
+                Effect::Finish(is_known.then_some(self.moved))
+            }
         }
     }
 }

@@ -196,12 +196,13 @@ impl Round {
         }
     }
 
-    /// Starts each slot that this node reaches. During a drain of the sale, opens no new grant. The
-    /// node that drains the sale waits until all grants of the sale's slots are closed.
+    /// Starts each slot that this node reaches. Opens no new grant while the slots must not issue
+    /// tickets: a node that drains the sale waits until all grants of its slots are closed, and a
+    /// node that stops gives its units back to the pool.
     fn start_slots(&mut self, view: &impl ItemView) {
         let to_start = |slot| {
             let open = self.grants.iter().find(|grant| grant.slot == slot).cloned();
-            (open.is_some() || !view.is_draining()).then_some(SlotToStart { slot, open })
+            (open.is_some() || !view.halts()).then_some(SlotToStart { slot, open })
         };
         let slots = view.slots().into_iter().filter_map(to_start).collect();
         let threshold = view.portions().spread.threshold;

@@ -43,6 +43,10 @@ pub struct ItemWork {
     /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
     /// handles all earlier commits. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,
+    /// Locked while a task asks the item's slots whether they need units of the pool.
+    pub pool_check: tokio::sync::Mutex<()>,
+    /// Whether a task already waits for the lock `pool_check`.
+    pub awaits_pool_check: AtomicBool,
     /// How far each slot has applied its feed from the store.
     pub feed: FeedProgress,
     /// The units that the item's parked requests lack. A parked request waits in this node for

@@ -67,10 +67,6 @@ impl ItemView for ItemInMemory<'_> {
         self.engine.node.control().leads()
     }
 
-    fn is_draining(&self) -> bool {
-        self.sale.is_draining()
-    }
-
     fn halts(&self) -> bool {
         let is_own = self.engine.node.layout().is_node_local();
         self.sale.is_draining() || (is_own && self.engine.node.lifecycle().is_stopping())

@@ -5,7 +5,9 @@ use std::pin::Pin;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
 use doorbuster_core::RecallTarget;
+use doorbuster_slots::SlotError;
 use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
+use futures_util::future::join_all;
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
@@ -14,18 +16,25 @@ use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
 
 /// Moves at most `units` from the item's slots to its pool, and returns the number of moved units.
-/// The caller must have the item's lock, so that no other task delivers the units of returned
-/// tickets at the same time.
+/// Fails if nothing was moved and a slot did not answer. The caller must have the item's lock, so
+/// that no other task delivers the units of returned tickets at the same time.
 pub(crate) async fn recall_to_pool(
     engine: &Engine,
     item: &ItemState,
     units: u64,
 ) -> Result<u64, EngineError> {
     let (mut steps, mut effect) = PoolRecall::begin(item.reached_slots(), units);
+    let mut missed = None;
     loop {
         effect = steps.next(match effect {
             Effect::ReadGrants => Input::Grants(engine.node.store().grants(item.row.id).await?),
-            Effect::CountUnits(grant) => Input::Units(feed::feed_and_count(engine, &grant).await?),
+            Effect::CountUnits(grants) => {
+                let counted = grants.iter().map(|grant| feed::feed_and_count(engine, grant));
+                let counted = join_all(counted).await.into_iter();
+                Input::Units(
+                    counted.map(|units| answer(units, &mut missed)).collect::<Result<_, _>>()?,
+                )
+            }
             Effect::ReadRecalls => Input::Recalls(engine.node.store().pending_recalls().await?),
             Effect::BeginRecall { from, units } => {
                 let (id, target) = (recall::new_id(), RecallTarget::Pool);
@@ -36,13 +45,32 @@ pub(crate) async fn recall_to_pool(
                 Input::RecallBegun(recall)
             }
             Effect::TakeUnits { from, recall } => {
-                Input::Taken(recall::take_units(engine, &from, &recall).await?)
+                Input::Taken(answer(recall::take_units(engine, &from, &recall).await, &mut missed)?)
             }
             Effect::FinishRecall { recall, units } => {
                 Input::Moved(recall::finish_recall(&engine.node, recall, units).await?)
             }
-            Effect::Finish(moved) => return Ok(moved),
+            Effect::Finish(moved) => {
+                return match (moved, missed) {
+                    (None, Some(error)) => Err(error.into()),
+                    (moved, _) => Ok(moved.unwrap_or(0)),
+                };
+            }
         });
+    }
+}
+
+/// Returns a slot's answer, or `None` if the slot did not answer. Then `missed` gets the error.
+fn answer<T>(
+    result: Result<T, EngineError>,
+    missed: &mut Option<SlotError>,
+) -> Result<Option<T>, EngineError> {
+    match result {
+        Err(EngineError::Slot(error)) => {
+            *missed = Some(error);
+            Ok(None)
+        }
+        result => result.map(Some),
     }
 }
 

@@ -8,6 +8,7 @@ use doorbuster_core::partition::AvailablePartitions;
 use doorbuster_core::{GrantId, RecallTarget, SlotKey};
 use doorbuster_steps::slot_reconciliation::{Effect, Input, OpenSlot, Pause, Refill, Round};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::item_view::{ItemInMemory, portions};
@@ -100,22 +101,26 @@ pub async fn reconcile(engine: &Engine, item: &ItemState) -> Result<(), EngineEr
 }
 
 /// Returns whether a slot needs units of the pool now. Always returns true if the item's portions
-/// use no sub-domains.
+/// use no sub-domains. Returns false if another task already waits to find this out.
 async fn needs_pool_units(engine: &Engine, item: &ItemState) -> bool {
-    let portions = portions(&engine.node, item);
+    let portions = &portions(&engine.node, item);
     if !portions.spread.uses_sub_domains() {
         return true;
     }
-    let pool = item.gauge.open_pool();
-    for &slot in &item.slots {
-        match engine.slots().view(slot).await {
-            Ok(Some(view)) if !portions.needs_units(pool, &view) => {}
-            Ok(_) => return true,
-            // The watch job logs this error.
-            Err(_) => {}
-        }
+    if item.work.awaits_pool_check.swap(true, Ordering::AcqRel) {
+        return false;
     }
-    false
+    let _alone = item.work.pool_check.lock().await;
+    item.work.awaits_pool_check.swap(false, Ordering::AcqRel);
+    let pool = item.gauge.open_pool();
+    let needs = item.slots.iter().map(|&slot| async move {
+        match engine.slots().view(slot).await {
+            Ok(view) => view.is_none_or(|view| portions.needs_units(pool, &view)),
+            // The watch job logs this error.
+            Err(_) => false,
+        }
+    });
+    join_all(needs).await.into_iter().any(|needs| needs)
 }
 
 /// Like [`reconcile`], for a caller that has the item's lock.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use doorbuster_core::limits::VERDICT_GRACE_MS;
 use doorbuster_core::{CloseCause, Grant, SlotKey};
 use futures_util::StreamExt;
+use futures_util::future::{join, join_all};
 
 use crate::catalogue::ItemState;
 use crate::engine::{Engine, EngineError};
@@ -69,8 +70,7 @@ fn discipline(node: &Node) {
 async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
     let grants = engine.node.store().open_grants().await?;
     observe_leaving(&engine.node, &grants);
-    sweep(engine, &grants).await?;
-    let each = futures_util::stream::iter(grants).map(|grant| async move {
+    let each = futures_util::stream::iter(grants.clone()).map(|grant| async move {
         if let Err(error) = watch_one(engine, &grant, is_suspected).await {
             outage_log::warn!(
                 engine.node.outage_log(),
@@ -81,8 +81,8 @@ async fn watch(engine: &Engine, is_suspected: bool) -> Result<(), EngineError> {
             );
         }
     });
-    each.buffer_unordered(WATCHED_AT_ONCE).collect::<()>().await;
-    Ok(())
+    let watched = each.buffer_unordered(WATCHED_AT_ONCE).collect::<()>();
+    join(watched, sweep(engine, &grants)).await.1
 }
 
 /// Remembers which slots have an open grant outside their item's spread.
@@ -152,16 +152,19 @@ async fn close_leftover(
 async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
     let catalogue = engine.node.catalogue().clone();
     if engine.node.watches_slots() {
+        let mut items = Vec::new();
         for sale in catalogue.sales().filter(|s| s.has_open_slots() && !s.is_draining()) {
-            for item in &sale.items {
-                if item.gauge.open_pool() > 0 {
-                    engine.node.control().wake_by_pool(item.row.id);
-                }
-                if !is_healthy(engine, item, grants).await {
-                    engine.node.control().wake(item.row.id);
-                }
-            }
+            items.extend(sale.items.iter().cloned());
         }
+        let each = futures_util::stream::iter(items).map(|item| async move {
+            if item.gauge.open_pool() > 0 {
+                engine.node.control().wake_by_pool(item.row.id);
+            }
+            if !is_healthy(engine, &item, grants).await {
+                engine.node.control().wake(item.row.id);
+            }
+        });
+        each.buffer_unordered(WATCHED_AT_ONCE).collect::<()>().await;
     }
     for recall in engine.node.store().pending_recalls().await? {
         let grant = grants.iter().find(|g| g.id == recall.grant);
@@ -177,13 +180,15 @@ async fn sweep(engine: &Engine, grants: &[Grant]) -> Result<(), EngineError> {
 }
 
 async fn is_healthy(engine: &Engine, item: &ItemState, grants: &[Grant]) -> bool {
-    for &slot in &item.slots {
+    let is_healthy = item.slots.iter().map(|&slot| async move {
         let grant = grants.iter().find(|g| g.slot == slot);
-        // The node that watches this slot logs that the slot is unreachable.
-        let Ok(view) = engine.slots().view(slot).await else { continue };
-        if !grant.zip(view).is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped) {
-            return false;
+        match engine.slots().view(slot).await {
+            Ok(view) => grant
+                .zip(view)
+                .is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped),
+            // The node that watches this slot logs that the slot is unreachable.
+            Err(_) => true,
         }
-    }
-    true
+    });
+    join_all(is_healthy).await.into_iter().all(|is_healthy| is_healthy)
 }

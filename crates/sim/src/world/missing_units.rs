@@ -9,7 +9,7 @@
 use doorbuster_core::money::{Capture, CaptureOutcome};
 use doorbuster_core::rows::RecallTarget;
 use doorbuster_core::stock::AdjustResult;
-use doorbuster_core::{ItemId, SlotKey};
+use doorbuster_core::{Grant, ItemId, SlotKey};
 use doorbuster_steps::late_payment::{self, LatePayment};
 use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
 use doorbuster_steps::total_change::{self, TotalChange};
@@ -147,6 +147,14 @@ impl World {
         self.places.iter().filter(is_here).map(|place| place.at).collect()
     }
 
+    /// Sends a slot its missing feed rows, and counts its units.
+    fn count_units(&mut self, grant: &Grant) -> u64 {
+        let view = self.place_of(grant.slot).and_then(|slot| self.places[slot].slot.view());
+        let view = view.filter(|view| view.grant == grant.id);
+        let fed = view.and_then(|view| self.feed_slot(grant, view.applied));
+        fed.map_or(0, |view| view.available)
+    }
+
     fn continue_pool_recall(
         &mut self,
         mut action: Box<UnitsAction>,
@@ -155,17 +163,16 @@ impl World {
     ) {
         let input = match effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(action.item)),
-            Effect::CountUnits(grant) => {
-                let view = self.place_of(grant.slot).and_then(|slot| self.places[slot].slot.view());
-                let view = view.filter(|view| view.grant == grant.id);
-                let fed = view.and_then(|view| self.feed_slot(&grant, view.applied));
-                Input::Units(fed.map_or(0, |view| view.available))
+            Effect::CountUnits(grants) => {
+                Input::Units(grants.iter().map(|grant| Some(self.count_units(grant))).collect())
             }
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
             Effect::BeginRecall { from, units } => {
                 Input::RecallBegun(self.recall_into(from, RecallTarget::Pool, units))
             }
-            Effect::TakeUnits { from, recall } => Input::Taken(self.take_recalled(&from, &recall)),
+            Effect::TakeUnits { from, recall } => {
+                Input::Taken(Some(self.take_recalled(&from, &recall)))
+            }
             Effect::FinishRecall { recall, units } => {
                 Input::Moved(self.finish_recall(recall, units))
             }
@@ -173,6 +180,7 @@ impl World {
         };
         match steps.next(input) {
             Effect::Finish(moved) => {
+                let moved = moved.unwrap_or(0);
                 if moved > 0 && matches!(action.steps, StockAction::Payment { .. }) {
                     self.checker.count_case("recalled for a late payment");
                 }

@@ -101,12 +101,8 @@ impl ItemView for ItemAtNode<'_> {
         true
     }
 
-    fn is_draining(&self) -> bool {
-        !self.world.store.sells(self.item)
-    }
-
     fn halts(&self) -> bool {
-        self.is_draining()
+        !self.world.store.sells(self.item)
     }
 
     fn may_resume(&mut self, _: bool) -> bool {

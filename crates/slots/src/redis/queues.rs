@@ -3,6 +3,7 @@ use std::collections::HashSet;
 
 use doorbuster_core::{NodeId, SlotKey};
 use redis::{Cmd, Value};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::RedisFailure;
@@ -61,13 +62,29 @@ impl Redis {
         self.0.inbox.take(at_most).await
     }
 
+    /// Acknowledges these deliveries, at all slots at the same time. If some slots do not answer,
+    /// returns one of their errors.
     pub(crate) async fn acknowledge(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
         let mut done = done.to_vec();
         done.sort_by_key(|d| (d.slot, d.at));
-        for some in done
-            .chunk_by(|a, b| a.slot == b.slot)
-            .flat_map(|of_slot| of_slot.chunks(SCRIPT_DONE_MAX))
-        {
+        let mut slots = JoinSet::new();
+        for of_slot in done.chunk_by(|a, b| a.slot == b.slot) {
+            let (redis, of_slot) = (self.clone(), of_slot.to_vec());
+            slots.spawn(async move { redis.acknowledge_slot(&of_slot).await });
+        }
+        let mut result = Ok(());
+        while let Some(acknowledged) = slots.join_next().await {
+            let acknowledged = acknowledged.unwrap_or_else(|error| {
+                Err(SlotError { reason: error.to_string(), may_have_happened: true })
+            });
+            result = result.and(acknowledged);
+        }
+        result
+    }
+
+    /// Acknowledges these deliveries of one slot.
+    async fn acknowledge_slot(&self, done: &[DeliveryRef]) -> Result<(), SlotError> {
+        for some in done.chunks(SCRIPT_DONE_MAX) {
             let arguments = |call: &mut Cmd| calls::acknowledge(call, some);
             self.call(some[0].slot, Script::Acknowledge, arguments).await?;
         }

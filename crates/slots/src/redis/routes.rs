@@ -37,6 +37,8 @@ pub(super) struct Routes {
     /// cluster.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
+    /// The servers that the URLs name. If no server of the map answers, these are asked.
+    named: Vec<Arc<ServerConnections>>,
     map: RwLock<ServerMap>,
     /// Locked during a refresh. Contains the address of the last server that answered, because the
     /// next refresh asks this server first.
@@ -49,6 +51,8 @@ pub(super) struct Routes {
 struct ServerMap {
     servers: Vec<Arc<Server>>,
     ranges: Vec<SlotRange>,
+    /// The replicas. If no server answers, these are asked.
+    replicas: Vec<Arc<ServerConnections>>,
 }
 
 /// A range of hash slots, both ends included.
@@ -110,17 +114,19 @@ impl Routes {
         }
         let scripts = scripts
             .ok_or_else(|| RedisFailure::Refused("no server could be reached".to_owned()))?;
-        let routes = Self {
+        let mut routes = Self {
             settings,
             scripts,
             template,
             is_cluster,
+            named: Vec::new(),
             map: RwLock::default(),
             refreshing: tokio::sync::Mutex::default(),
             broken: Arc::new(Notify::new()),
         };
-        let servers = clients.into_iter().map(|client| routes.server_at(client)).collect();
-        routes.set(ServerMap { servers, ranges: Vec::new() });
+        let servers: Vec<_> = clients.into_iter().map(|client| routes.server_at(client)).collect();
+        routes.named = servers.iter().map(|server| server.link.clone()).collect();
+        routes.set(ServerMap { servers, ..ServerMap::default() });
         if is_cluster {
             while let Err(fail) = routes.refresh().await {
                 pause_before_retry(fail, until).await?;
@@ -153,9 +159,12 @@ impl Routes {
         Ok(healths)
     }
 
+    fn link(&self, client: Client) -> Arc<ServerConnections> {
+        Arc::new(ServerConnections::new(client, self.scripts.clone(), self.broken.clone()))
+    }
+
     fn server_at(&self, client: Client) -> Arc<Server> {
-        let link =
-            Arc::new(ServerConnections::new(client, self.scripts.clone(), self.broken.clone()));
+        let link = self.link(client);
         let batcher = TicketBatcher::start(&link, &self.settings);
         Arc::new(Server { link, batcher })
     }
@@ -197,7 +206,8 @@ impl Routes {
     }
 
     /// Asks a cluster's servers, in turn, which server has which hash slots. The first answer
-    /// counts. Concurrent callers share one answer.
+    /// counts. Concurrent callers share one answer. The replicas and the servers that the URLs name
+    /// are asked last. So a cluster is found again whose primaries all have new addresses.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -207,14 +217,15 @@ impl Routes {
             return Ok(());
         };
         let before = self.map();
-        let mut in_turn: Vec<&Arc<Server>> = before.servers.iter().collect();
-        in_turn.sort_by_key(|server| server.link.address != *answered);
+        let mut in_turn: Vec<_> = before.servers.iter().map(|server| &server.link).collect();
+        in_turn.sort_by_key(|link| link.address != *answered);
+        in_turn.extend(before.replicas.iter().chain(&self.named));
         let mut last = RedisFailure::WrongServer("no server is known".to_owned());
-        for server in in_turn {
-            let reply = server.link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
-            match reply.and_then(|reply| self.read_map(reply, &server.link, &before)) {
+        for link in in_turn {
+            let reply = link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
+            match reply.and_then(|reply| self.read_map(reply, link, &before)) {
                 Ok(map) => {
-                    answered.clone_from(&server.link.address);
+                    answered.clone_from(&link.address);
                     self.set(map);
                     return Ok(());
                 }
@@ -235,17 +246,24 @@ impl Routes {
         let mut map = ServerMap::default();
         for range in array(reply)? {
             let parts = array(range)?;
-            let [first, last, primary, ..] = parts.as_slice() else {
+            let [first, last, primary, replicas @ ..] = parts.as_slice() else {
                 return Err(unexpected_reply(&Value::Array(parts)));
             };
             let hash_slot =
                 |value| Ok::<_, RedisFailure>(u16::try_from(number(value)?).unwrap_or(HASH_SLOTS));
             let (first, last) = (hash_slot(first)?, hash_slot(last)?);
-            let node = array(primary.clone())?;
-            let [host, port, ..] = node.as_slice() else { return Err(unexpected_reply(primary)) };
-            let port = u16::try_from(number(port)?).map_err(|_| unexpected_reply(primary))?;
-            let host = text(host).unwrap_or_default();
-            let addr = server_address(&self.template, &asked.address, host, port);
+            for replica in replicas {
+                let addr = self.read_address(replica, asked)?;
+                let name = addr.to_string();
+                if map.replicas.iter().all(|link| link.address != name) {
+                    let kept = before.replicas.iter().find(|link| link.address == name).cloned();
+                    map.replicas.push(match kept {
+                        Some(link) => link,
+                        None => self.link(self.client(addr)?),
+                    });
+                }
+            }
+            let addr = self.read_address(primary, asked)?;
             let name = addr.to_string();
             let known = |s: &Arc<Server>| s.link.address == name;
             let server = match map.servers.iter().position(known) {
@@ -268,6 +286,19 @@ impl Routes {
             )));
         }
         Ok(map)
+    }
+
+    /// Parses `[host, port, …]`.
+    fn read_address(
+        &self,
+        node: &Value,
+        asked: &ServerConnections,
+    ) -> Result<ConnectionAddr, RedisFailure> {
+        let parts = array(node.clone())?;
+        let [host, port, ..] = parts.as_slice() else { return Err(unexpected_reply(node)) };
+        let port = u16::try_from(number(port)?).map_err(|_| unexpected_reply(node))?;
+        let host = text(host).unwrap_or_default();
+        Ok(server_address(&self.template, &asked.address, host, port))
     }
 
     fn client(&self, addr: ConnectionAddr) -> Result<Client, RedisFailure> {

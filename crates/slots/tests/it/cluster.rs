@@ -242,6 +242,62 @@ async fn take_over(from: impl Fn(&mut Server)) {
     }
 }
 
+/// Replicas copy a server with these arguments at once.
+const ALONE: [&str; 4] = ["--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0"];
+
+fn start_alone() -> Server {
+    let server = Server::start_on_port(&ALONE);
+    let last = (HASH_SLOTS - 1).to_string();
+    let _: () = server.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", &last]);
+    wait_until("the server has all hash slots", || {
+        server.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok\r")
+    });
+    server
+}
+
+async fn open_all(servers: &[Server]) -> Slots {
+    let urls = servers.iter().map(Server::url).collect();
+    let slots = Slots::redis(options(urls, "shop")).await.expect("the servers can hold slots");
+    slots.init(SLOTS[0], terms(GrantId(1), Epoch(1), STOCK)).await.expect("reachable");
+    slots
+}
+
+async fn expect_found(slots: &Slots) {
+    let until = Instant::now() + READY_WITHIN;
+    while let Err(error) = slots.view(SLOTS[0]).await {
+        assert!(Instant::now() < until, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_whose_primaries_all_changed_is_found_again_by_its_urls() {
+    let mut servers = [start_alone(), start_alone()];
+    let slots = open_all(&servers).await;
+    let has = |s: &Server| !s.ask::<Vec<String>>(&["KEYS", "*"]).is_empty();
+    let used = servers.iter().position(has).expect("a server has the slot");
+    servers[used].kill();
+    expect_found(&slots).await;
+}
+
+#[tokio::test]
+async fn a_replica_of_the_only_primary_is_found() {
+    let mut primary = start_alone();
+    let replica = Server::start_on_port(&ALONE);
+    let _: () = replica.ask(&["CLUSTER", "MEET", "127.0.0.1", &primary.port().to_string()]);
+    let id: String = primary.ask(&["CLUSTER", "MYID"]);
+    wait_until("the replica follows", || {
+        replica.try_ask::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()
+    });
+    let listed = format!("int({})", replica.port());
+    wait_until("the primary lists the replica", || {
+        format!("{:?}", primary.ask::<redis::Value>(&["CLUSTER", "SLOTS"])).contains(&listed)
+    });
+    let slots = open_all(std::slice::from_ref(&primary)).await;
+    primary.kill();
+    let _: () = replica.ask(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
+    expect_found(&slots).await;
+}
+
 #[tokio::test]
 async fn a_server_of_a_cluster_that_evicts_is_refused_whether_or_not_it_is_named() {
     let servers = start();

@@ -25,9 +25,9 @@ fn begin(units: u64, pending: Vec<Recall>) -> (PoolRecall, Effect) {
     assert_eq!(first, Effect::ReadGrants);
     let closed = Grant { open: false, ..grant(3, 50) };
     let grants = vec![grant(0, 4), grant(1, 6), grant(2, 9), closed];
-    assert_eq!(steps.next(Input::Grants(grants)), Effect::CountUnits(grant(0, 4)));
-    assert_eq!(steps.next(Input::Units(2)), Effect::CountUnits(grant(1, 6)));
-    assert_eq!(steps.next(Input::Units(5)), Effect::ReadRecalls);
+    let counted = vec![grant(0, 4), grant(1, 6)];
+    assert_eq!(steps.next(Input::Grants(grants)), Effect::CountUnits(counted));
+    assert_eq!(steps.next(Input::Units(vec![Some(2), Some(5)])), Effect::ReadRecalls);
     let effect = steps.next(Input::Recalls(pending));
     (steps, effect)
 }
@@ -46,12 +46,12 @@ fn slots_with_most_units_give_first_until_the_pool_lacks_nothing() {
     let effect = steps.next(Input::RecallBegun(Some(started.clone())));
     assert_eq!(effect, Effect::TakeUnits { from: grant(1, 6), recall: started });
     // The slot has sold a unit since it was read.
-    let effect = steps.next(Input::Taken(RecallOutcome::Taken(4)));
+    let effect = steps.next(Input::Taken(Some(RecallOutcome::Taken(4))));
     assert_eq!(effect, Effect::FinishRecall { recall: RecallId(4), units: 4 });
     let effect = steps.next(Input::Moved(4));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(10), units: 2 });
     // The grant is closed meanwhile.
-    assert_eq!(steps.next(Input::RecallBegun(None)), Effect::Finish(4));
+    assert_eq!(steps.next(Input::RecallBegun(None)), Effect::Finish(Some(4)));
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn nothing_more_is_recalled_than_the_pool_lacks() {
     );
     let started = recall(from, RecallTarget::Pool, 3);
     steps.next(Input::RecallBegun(Some(started)));
-    steps.next(Input::Taken(RecallOutcome::Taken(3)));
-    assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(3));
+    steps.next(Input::Taken(Some(RecallOutcome::Taken(3))));
+    assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(Some(3)));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_slot_that_refuses_gives_nothing_and_other_slots_follow() {
     let effect = steps.next(Input::RecallBegun(None));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
     steps.next(Input::RecallBegun(Some(recall(GrantId(11), RecallTarget::Pool, 5))));
-    let effect = steps.next(Input::Taken(RecallOutcome::Refused));
+    let effect = steps.next(Input::Taken(Some(RecallOutcome::Refused)));
     assert_eq!(effect, Effect::BeginRecall { from: GrantId(10), units: 2 });
 }
 
@@ -86,6 +86,28 @@ fn a_slot_that_refuses_gives_nothing_and_other_slots_follow() {
 fn slots_without_units_are_left_out() {
     let (mut steps, _) = PoolRecall::begin(vec![slot(0)], 5);
     steps.next(Input::Grants(vec![grant(0, 4), grant(2, 0)]));
-    assert_eq!(steps.next(Input::Units(0)), Effect::ReadRecalls);
-    assert_eq!(steps.next(Input::Recalls(Vec::new())), Effect::Finish(0));
+    assert_eq!(steps.next(Input::Units(vec![Some(0)])), Effect::ReadRecalls);
+    assert_eq!(steps.next(Input::Recalls(Vec::new())), Effect::Finish(Some(0)));
+}
+
+#[test]
+fn slots_that_do_not_answer_are_left_out() {
+    let begin = |units: Vec<Option<u64>>| {
+        let (mut steps, _) = PoolRecall::begin(vec![slot(0), slot(1)], 5);
+        steps.next(Input::Grants(vec![grant(0, 4), grant(1, 6)]));
+        steps.next(Input::Units(units));
+        let effect = steps.next(Input::Recalls(Vec::new()));
+        (steps, effect)
+    };
+    let (mut steps, effect) = begin(vec![None, Some(6)]);
+    assert_eq!(effect, Effect::BeginRecall { from: GrantId(11), units: 5 });
+    let started = recall(GrantId(11), RecallTarget::Pool, 5);
+    steps.next(Input::RecallBegun(Some(started.clone())));
+    steps.next(Input::Taken(Some(RecallOutcome::Taken(3))));
+    assert_eq!(steps.next(Input::Moved(3)), Effect::Finish(Some(3)));
+    // A slot stops answering after it was counted. Nothing has moved.
+    let (mut steps, _) = begin(vec![Some(0), Some(6)]);
+    steps.next(Input::RecallBegun(Some(started)));
+    assert_eq!(steps.next(Input::Taken(None)), Effect::Finish(None));
+    assert_eq!(begin(vec![None, Some(0)]).1, Effect::Finish(None));
 }

@@ -32,9 +32,8 @@ pub trait ItemView {
     fn first_demand(&self) -> Option<(SlotKey, Units)>;
     /// Returns whether this node is the leader.
     fn leads(&self) -> bool;
-    /// Returns whether the item's sale drains.
-    fn is_draining(&self) -> bool;
-    /// Returns whether the slots must not issue tickets.
+    /// Returns whether the slots must not issue tickets: the item's sale drains, or the only node
+    /// that reaches the slots is stopping.
     fn halts(&self) -> bool;
     /// Returns whether this node may resume a stopped slot. `halts` is the result of
     /// [`ItemView::halts`] in this round.

@@ -16,7 +16,7 @@ const ELSEWHERE: SlotKey = SlotKey { item: ItemId(1), index: 2 };
 struct Item {
     pool: u64,
     demand: Option<u32>,
-    is_draining: bool,
+    halts: bool,
     may_resume: bool,
     pool_rest_ms: u64,
     narrowed: bool,
@@ -25,7 +25,7 @@ struct Item {
 const ITEM: Item = Item {
     pool: 0,
     demand: None,
-    is_draining: false,
+    halts: false,
     may_resume: true,
     pool_rest_ms: 0,
     narrowed: false,
@@ -72,12 +72,8 @@ impl ItemView for Item {
         true
     }
 
-    fn is_draining(&self) -> bool {
-        self.is_draining
-    }
-
     fn halts(&self) -> bool {
-        self.is_draining
+        self.halts
     }
 
     fn may_resume(&mut self, _: bool) -> bool {
@@ -198,9 +194,9 @@ fn a_round_without_work_only_reads() {
 }
 
 #[test]
-fn a_draining_sale_opens_no_grant_and_its_slots_stop() {
+fn slots_that_must_not_issue_tickets_stop_and_get_no_new_grant() {
     let (mut round, _) = Round::begin();
-    let mut item = Item { is_draining: true, ..ITEM };
+    let mut item = Item { halts: true, ..ITEM };
     round.next(Input::Grants(vec![grant(HERE)]), &mut item);
     let effect = round.next(Input::Recalls(Vec::new()), &mut item);
     let Effect::StartSlots { slots, .. } = effect else { panic!("{effect:?}") };
