@@ -66,9 +66,11 @@ export const getSales = (search = '', cursor = null) =>
       (search ? `&q=${seg(search)}` : '') +
       (cursor ? `&cursor=${seg(cursor)}` : ''),
   );
-export const getSale = sale => call('GET', `/v1/sales/${seg(sale)}`);
-/** Returns the sale that the server wrote into the page. Returns null if the page does not contain
-   this sale. */
+/** Reads a sale. With a `version`, no cache answers. */
+export const getSale = (sale, version = '') =>
+  call('GET', `/v1/sales/${seg(sale)}` + (version && `?v=${seg(version)}`));
+/** Returns the sale that the server wrote into the page, with the version of its status. Returns
+   null if the page does not contain this sale. */
 export function writtenSale(sale) {
   try {
     const data = JSON.parse(document.querySelector('#sale-data')?.textContent ?? 'null');

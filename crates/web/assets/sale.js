@@ -12,19 +12,11 @@ import { ownOrders } from '/assets/own-orders.js';
 import { itemWaitlist } from '/assets/waitlist.js';
 import { newPress, pursue, unfinishedPress } from '/assets/press.js';
 import {
-  CALM_MS,
-  canWaitlist,
-  countOrder,
-  buyerStateOf,
-  learn,
-  model as m,
-  most,
-  recountOrder,
-  row,
-  sceneOf,
-  starts,
+  CALM_MS, canWaitlist, countOrder, buyerStateOf, learn, model as m, most, recountOrder, row,
+  sceneOf, starts,
 } from '/assets/sale-state.js';
 import { bindReminders } from '/assets/remind.js';
+import { saleChanges } from '/assets/sale-changes.js';
 import { show, showItem, showItems, translateItem } from '/assets/sale-view.js';
 import { tab } from '/assets/store.js';
 
@@ -62,6 +54,7 @@ const scene = () => sceneOf(m);
 let door = null,
   waitlist = null;
 const mine = ownOrders(m, draw);
+const changes = saleChanges(m, draw);
 
 /* ----- the sale's status ----- */
 
@@ -95,6 +88,7 @@ function take(status) {
     return;
   m.status = status;
   m.seen_ms = Date.parse(status.server_time);
+  changes.plan();
   follow();
   door.plan();
 }
@@ -430,6 +424,7 @@ async function load() {
     if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
       m.sale = sale.data;
       m.item = m.sale.items[0];
+      changes.loaded(m.sale.version ?? status.data.version);
       setClock(status.data.server_time, status.sent - CACHED_MS, status.got);
       be(await who);
       take(status.data);

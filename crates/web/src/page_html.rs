@@ -56,17 +56,31 @@ impl Shop<'_> {
     }
 }
 
-/// Renders the page of one sale. With `state`, the page also contains the sale as data, so that the
-/// page's script need not request the sale. An exported page has no state and no data, because the
-/// sale can change after the export.
+/// The present state of a sale, for its page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PresentState<'a> {
+    pub shown: ShownState,
+    /// The version of the sale's status. The page's script finds out from it whether the sale has
+    /// changed.
+    pub version: &'a str,
+}
+
+/// Renders the page of one sale. With `present`, the page also contains the sale as data, so that
+/// the page's script need not request the sale. An exported page has no state and no data, because
+/// the sale can change after the export.
 pub(crate) fn sale_page(
     template: &str,
     sale: &Sale,
-    state: Option<ShownState>,
+    present: Option<PresentState<'_>>,
     shop: Shop<'_>,
 ) -> String {
-    let data = match state {
-        Some(_) => data_block("application/json", "sale-data", &json!(sale)),
+    let state = present.map(|present| present.shown);
+    let data = match present {
+        Some(PresentState { version, .. }) => {
+            let mut data = json!(sale);
+            data["version"] = json!(version);
+            data_block("application/json", "sale-data", &data)
+        }
         None => String::new(),
     };
     let page = match sale.items.first() {

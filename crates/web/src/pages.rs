@@ -117,7 +117,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
     let page = app.views.page(&app.node, &sale, (live.generation, state), || {
         let (shown, template) =
             (api_conversion::sale(&sale.row), live.assets.page_text("sale.html"));
-        AssetFile::page(page_html::sale_page(&template, &shown, Some(state), live.shop()))
+        let present = page_html::PresentState { shown: state, version: &sale.version() };
+        AssetFile::page(page_html::sale_page(&template, &shown, Some(present), live.shop()))
     });
     Ok(page.reply(&headers))
 }

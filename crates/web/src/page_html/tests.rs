@@ -21,7 +21,8 @@ pub(super) fn sale() -> Sale {
 #[test]
 fn a_sales_page_names_title_price_time_and_picture_for_programs_and_for_people() {
     let shop = Shop { name: "Ora & Sons", url: Some("https://shop.example"), time_zone: None };
-    let page = sale_page(TEMPLATE, &sale(), Some(ShownState::Soon), shop);
+    let present = PresentState { shown: ShownState::Soon, version: "k3v9x2" };
+    let page = sale_page(TEMPLATE, &sale(), Some(present), shop);
     for part in [
         "<title>Ora &quot;lamp&quot; – Spring &lt;/script&gt;&lt;b&gt;drop&lt;/b&gt; – Ora &amp; Sons</title>",
         "<meta property=\"og:image\" content=\"https://shop.example/pictures/lamp.webp\">",
@@ -35,6 +36,7 @@ fn a_sales_page_names_title_price_time_and_picture_for_programs_and_for_people()
         "<p class=\"eyebrow\" id=\"edition\" data-early>Spring &lt;/script&gt;",
         "<time datetime=\"2026-11-27T20:00:00.000Z\">27 Nov 2026, 20:00 UTC</time>",
         "id=\"sale-data\">{",
+        "\"version\":\"k3v9x2\"",
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
@@ -84,7 +86,8 @@ fn a_page_names_each_language_and_shows_pictures_and_facts() {
 #[test]
 fn an_address_is_absolute_only_if_the_shops_origin_is_known() {
     let nowhere = Shop { name: "Ora", url: None, time_zone: None };
-    let page = sale_page(TEMPLATE, &sale(), Some(ShownState::Ended), nowhere);
+    let present = PresentState { shown: ShownState::Ended, version: "k3v9x2" };
+    let page = sale_page(TEMPLATE, &sale(), Some(present), nowhere);
     assert!(!page.contains("og:url") && !page.contains("og:image"), "{page}");
     assert!(page.contains("https://schema.org/SoldOut"), "{page}");
 }

@@ -35,6 +35,39 @@ async fn a_pause_a_resume_and_the_close_are_shown_as_they_happen() {
     .await;
 }
 
+#[tokio::test]
+async fn a_changed_price_limit_and_title_are_shown_before_the_opening() {
+    let fixture = ServerFixture::start();
+    let (_, later) = in_secs(7_200);
+    draft(&fixture, "soon", json!({}), json!({"starts_at": later})).await;
+    fixture.step("soon", "schedule").await;
+    let change = async |title: &str, price: u32, limit: u32| {
+        let item = json!({"id": "lamp", "limit_per_buyer": limit,
+            "price": {"amount_minor": price, "currency": "EUR"}});
+        let patch = json!({"title": title, "items": [item]});
+        let changed = fixture.admin("PATCH", "/v1/admin/sales/soon", Some(&patch)).await;
+        assert_eq!(changed.status, 200, "{changed}");
+    };
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/soon", "ann")).await;
+        tab.says("#price", "€49.00").await;
+        tab.says("#rule", "Up to 2 per person").await;
+        change("Winter drop", 3_900, 1).await;
+        // The page then reads the status at once.
+        tab.eval("dispatchEvent(new Event('online'))").await;
+        tab.says("#price", "€39.00").await;
+        tab.says("#rule", "Up to 1 per person").await;
+        tab.says("#edition", "Winter drop").await;
+        // The browser may keep the page with the old price for a minute.
+        change("Summer drop", 2_900, 3).await;
+        tab.go(&link(fixture.address, "/sale/soon", "ann")).await;
+        tab.says("#price", "€29.00").await;
+        tab.says("#rule", "Up to 3 per person").await;
+    })
+    .await;
+}
+
 /// Makes the browser behave as on Android, where only a service worker can show a notification.
 const NO_NOTIFICATION: &str = "window.Notification = class {
     static permission = 'granted';

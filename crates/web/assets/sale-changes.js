@@ -1,0 +1,41 @@
+/* Reads the sale again if an operator changes it before it opens. An operator can then change the
+   titles, prices and limits, which are not in the status. */
+import { getSale } from '/assets/api.js';
+import { jitter } from '/assets/clock.js';
+import { sceneOf } from '/assets/sale-state.js';
+import { translateItem } from '/assets/sale-view.js';
+
+/* All pages learn of a change at the same moment, so each page waits for a random time in this
+   range. In the first seconds, some nodes may not know the change yet. */
+const REREAD_MS = [2_000, 10_000];
+
+/** Keeps `m.sale` and `m.item` up to date. `draw()` shows the model. */
+export function saleChanges(m, draw) {
+  let known = null /* the version of the status that belongs to m.sale */,
+    timer = 0;
+
+  async function reread() {
+    const version = m.status.version,
+      answer = await getSale(m.id, version);
+    timer = 0;
+    /* After a failure, a later status makes the page try again. */
+    if (answer.status !== 200 || !answer.data.items?.length) return;
+    known = version;
+    m.sale = answer.data;
+    m.item = m.sale.items.find(item => item.id === m.item.id) ?? m.sale.items[0];
+    translateItem(m);
+    draw();
+  }
+  return {
+    /** Says that `m.sale` belongs to this version of the status. */
+    loaded(version) {
+      known = version;
+    },
+    /** Plans to read the sale again if the newest status has another version. After the opening,
+       the version also changes with the phase and the stock, so the page does not read the sale. */
+    plan() {
+      if (!timer && m.status.version !== known && sceneOf(m) === 'before')
+        timer = setTimeout(reread, jitter(...REREAD_MS));
+    },
+  };
+}
