@@ -92,9 +92,9 @@ export const say = text => {
 };
 
 /** Reads `path` now and every `secs` seconds, but not in a hidden tab. Returns the newest answer,
-   its time, whether the answer is old, and the last error. */
+   its path and time, whether the answer is old, and the last error. */
 export function usePoll(path, secs) {
-  const [state, set] = useState({ data: null, at: 0, stale: false, error: null });
+  const [state, set] = useState({ path, data: null, at: 0, stale: false, error: null });
   const again = useRef(() => {});
   useEffect(() => {
     let ended = false;
@@ -105,7 +105,7 @@ export function usePoll(path, secs) {
         try {
           const data = await api.get(path);
           if (ended) return;
-          set({ data, at: Date.now(), stale: false, error: null });
+          set({ path, data, at: Date.now(), stale: false, error: null });
           clearTimeout(ageing);
           const grow = () => set(old => ({ ...old, stale: true }));
           if (secs) ageing = setTimeout(grow, oldAfter(secs));
@@ -241,37 +241,45 @@ export function mergePages(rows, first) {
 /** Reads a list page by page. `member` is the name of the list in the answer. With `secs`, reads
    the first page again every `secs` seconds, but not in a hidden tab. */
 export function usePages(path, member, secs = 0) {
-  const [state, set] = useState({ path, rows: null, next: null, error: null });
+  const none = { path, rows: null, next: null, error: null };
+  const [state, set] = useState(none);
+  // An operator must not change a row of an earlier search. So the rows of another path are hidden
+  // at once, and late answers are dropped.
+  const of = old => (old.path === path ? old : none);
+  const current = useRef({});
+  const put = change => set(old => (current.current.path === path ? change(of(old)) : old));
   const load = async cursor => {
     const join = path.includes('?') ? '&' : '?';
     try {
       const page = await api.get(path + (cursor ? `${join}cursor=${seg(cursor)}` : ''));
-      set(old => ({
-        path,
-        rows: cursor ? [...old.rows, ...page[member]] : page[member],
-        next: page.next_cursor ?? null,
-        error: null,
-      }));
+      const next = page.next_cursor ?? null;
+      put(old => {
+        if (!cursor) return { path, rows: page[member], next, error: null };
+        if (cursor !== old.next) return old;
+        return { path, rows: [...old.rows, ...page[member]], next, error: null };
+      });
     } catch (error) {
-      set(old => ({ ...old, error, rows: old.rows ?? [] }));
+      put(old => ({ ...old, error, rows: old.rows ?? [] }));
     }
   };
+  current.current = { path, load };
   const first = usePoll(secs ? path : null, secs);
   useEffect(() => {
     if (!secs) load(null);
   }, [path]);
   useEffect(() => {
-    if (!first.data) return;
+    if (!first.data || first.path !== path) return;
     const [page, next] = [first.data[member], first.data.next_cursor ?? null];
-    set(old => {
+    put(old => {
       /* If there is no further page, the new page is the whole list. */
-      const rows = old.path === path && next ? mergePages(old.rows ?? [], page) : page;
+      const rows = next ? mergePages(old.rows ?? [], page) : page;
       return { path, rows, next: rows.length > page.length ? old.next : next, error: null };
     });
   }, [first.data]);
-  const { at, stale } = first;
-  const error = state.error ?? first.error;
-  return { ...state, error, at, stale, more: () => load(state.next), reload: () => load(null) };
+  const [shown, { at, stale }] = [of(state), first];
+  const error = shown.error ?? first.error;
+  const reload = () => current.current.load(null);
+  return { ...shown, error, at, stale, more: () => load(shown.next), reload };
 }
 /** The button for the next page. Without a next page, the button is hidden but keeps its space. */
 export const More = ({ list }) =>

@@ -102,6 +102,46 @@ async fn a_change_of_many_orders_is_stopped_by_its_button_only() {
     .await;
 }
 
+/// Delays each answer with the orders of `ann`. For each delayed answer, `window.held` gets a
+/// function. The test calls this function to deliver the answer. `window.isRead` becomes true after
+/// the page has drawn the answer.
+const HOLD_ANN: &str = "const send = window.fetch;
+  window.held = [];
+  window.fetch = async (path, options) => {
+    const answer = await send(path, options);
+    if (!String(path).includes('buyer=ann')) return answer;
+    const text = await answer.text();
+    await new Promise(release => held.push(release));
+    answer.text = async () => {
+      setTimeout(() => setTimeout(() => (window.isRead = true)));
+      return text;
+    };
+    return answer;
+  };";
+
+#[tokio::test]
+async fn orders_of_an_earlier_search_are_not_shown() {
+    let fixture = three_orders().await;
+    let shown =
+        |orders: usize| format!("document.querySelectorAll('tbody input').length === {orders}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(HOLD_ANN).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/orders?sale=spring").await;
+        tab.until(&shown(3)).await;
+        open_view(&tab, "#/orders?sale=spring&buyer=ann").await;
+        tab.until("held.length === 1").await;
+        tab.until(&shown(0)).await;
+        open_view(&tab, "#/orders?sale=spring&buyer=bob").await;
+        tab.until(&shown(1)).await;
+        tab.eval("(held.forEach(release => release()), true)").await;
+        tab.until("window.isRead").await;
+        assert_eq!(tab.text("tbody td:nth-child(4)").await, "bob");
+    })
+    .await;
+}
+
 /// Types `3` in the field of a dialog that asks for a number, as soon as the field appears.
 const TYPE_AT_ONCE: &str = "new MutationObserver(() => {
     const field = document.querySelector('dialog input:not([name])');
