@@ -69,12 +69,17 @@ pub fn buyer_token<'a>(
     }
 }
 
-/// Returns the value of the first cookie with this name.
-fn cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
-    let values = headers.into_iter().filter_map(|value| std::str::from_utf8(value).ok());
-    let mut pairs =
-        values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(found, _)| *found == name).map(|(_, value)| value)
+/// Returns the value of the first cookie with this name. `headers` are the values of all `Cookie`
+/// headers of the request. Another program on the same host may have set cookies that are not
+/// UTF-8, so only the value of the named cookie is decoded.
+pub fn cookie<'a>(headers: impl IntoIterator<Item = &'a [u8]>, name: &str) -> Option<&'a str> {
+    let pairs = headers.into_iter().flat_map(|header| header.split(|byte| *byte == b';'));
+    let mut cookies = pairs.filter_map(|pair| {
+        let mut parts = pair.trim_ascii().splitn(2, |byte| *byte == b'=');
+        Some((parts.next()?, parts.next()?))
+    });
+    let (_, value) = cookies.find(|(found, _)| *found == name.as_bytes())?;
+    std::str::from_utf8(value).ok()
 }
 
 #[cfg(test)]
@@ -103,6 +108,13 @@ mod tests {
         assert_eq!(check(&["Basic x"], &cookie, true), Err(false));
         assert_eq!(check(&[], &["doorbuster_buyer="], true), Err(true));
         assert_eq!(check(&[], &["other=a.b.c"], true), Err(true));
+    }
+
+    #[test]
+    fn a_cookie_is_found_beside_a_cookie_that_is_not_utf8() {
+        let cookies = [b"name=Zo\xeb; doorbuster_buyer=a.b.c".as_slice()];
+        assert_eq!(buyer_token(std::iter::empty(), cookies, true), Ok("a.b.c"));
+        assert_eq!(cookie([b"doorbuster_buyer=Zo\xeb".as_slice()], BUYER_COOKIE), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod jwks;
 mod oidc;
 mod operators;
 
-pub use bearer::{BUYER_COOKIE, PAGE_HEADER, bearer, buyer_token};
+pub use bearer::{BUYER_COOKIE, PAGE_HEADER, bearer, buyer_token, cookie};
 pub use buyers::{BuyerTokenVerifier, JwksError};
 pub use claims::{BuyerName, ExpectedClaims, VerifiedBuyer};
 pub use issue::{NewToken, token};

@@ -182,10 +182,7 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
 
 /// Returns the first cookie that has the name `wanted`.
 pub(super) fn cookie_of<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
-    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = values.flat_map(|value| value.split(';'));
-    let mut found = pairs.filter_map(|pair| pair.trim().split_once('='));
-    found.find(|(name, _)| *name == wanted).map(|(_, value)| value)
+    doorbuster_auth::cookie(headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes), wanted)
 }
 
 impl App {
@@ -249,5 +246,8 @@ mod tests {
         assert_eq!(cookie(&headers("a=1; doorbuster_session=xyz; b=2")), Some("xyz"));
         assert_eq!(cookie(&headers("doorbuster_session_2=xyz")), None);
         assert_eq!(cookie(&HeaderMap::new()), None);
+        let text = "name=Zoë; doorbuster_session=xyz";
+        let value = HeaderValue::from_bytes(text.as_bytes()).expect("a header may have any letter");
+        assert_eq!(cookie(&HeaderMap::from_iter([(COOKIE, value)])), Some("xyz"));
     }
 }
