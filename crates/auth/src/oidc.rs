@@ -5,14 +5,13 @@
 //! attempt that another node began. The server reads the issuer's configuration and keys when
 //! an attempt needs them, and not at its start.
 
+mod attempt;
 mod callback;
 mod claims;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_config::OidcSettings;
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
@@ -33,6 +32,7 @@ use tokio::time::Instant;
 
 use super::AuthenticationError;
 use super::jwks::{Jwks, JwksSource};
+pub use attempt::SignInAttempt;
 use callback::Callback;
 pub use claims::SignedIn;
 
@@ -42,14 +42,17 @@ const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
-/// The number of random bytes in each secret of a sign-in attempt.
-const SECRET_BYTES: usize = 32;
+/// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
+/// while the issuer is down, every request for a sign-in would send a request to the issuer.
+const FAILURE_FOR: Duration = Duration::from_secs(10);
+/// The shortest time between two reads if the client of the first read has disconnected.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
 const CODE_BYTES_MAX: usize = 2_048;
 
 /// Why a person could not sign in. The texts are for operators of the server, and contain no
 /// secrets.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum OidcError {
     /// The issuer cannot be reached, or its answer is invalid.
     #[error("the issuer cannot be used: {0}")]
@@ -61,34 +64,6 @@ pub enum OidcError {
     /// The issuer's token gives the person no role.
     #[error("{0} has no role, because no value of the role claim gives a role")]
     NoRole(String),
-}
-
-/// The secrets that the browser keeps between the two steps of a sign-in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignInAttempt {
-    state: String,
-    nonce: String,
-    verifier: String,
-}
-
-impl SignInAttempt {
-    fn new() -> Self {
-        let secret = || URL_SAFE_NO_PAD.encode(rand::random::<[u8; SECRET_BYTES]>());
-        Self { state: secret(), nonce: secret(), verifier: secret() }
-    }
-
-    /// Returns the value of the cookie that carries the attempt.
-    pub fn to_cookie(&self) -> String {
-        format!("{}.{}.{}", self.state, self.nonce, self.verifier)
-    }
-
-    /// Parses the value of the cookie that carries an attempt.
-    pub fn from_cookie(value: &str) -> Option<Self> {
-        let length = URL_SAFE_NO_PAD.encode([0; SECRET_BYTES]).len();
-        let mut parts = value.split('.').filter(|part| part.len() == length).map(str::to_owned);
-        let attempt = Self { state: parts.next()?, nonce: parts.next()?, verifier: parts.next()? };
-        (attempt.to_cookie() == value).then_some(attempt)
-    }
 }
 
 /// The issuer's configuration, as OpenID Connect Discovery publishes it.
@@ -148,13 +123,21 @@ struct Issuer {
     keys: Jwks,
 }
 
+/// The last read of the issuer.
+#[derive(Default)]
+struct LastRead {
+    begun: Option<Instant>,
+    /// `None` if the read did not end, because its client disconnected.
+    result: Option<Result<Arc<Issuer>, OidcError>>,
+}
+
 /// Signs operators in at one issuer.
 pub struct Oidc {
     settings: OidcSettings,
     /// The address on this server to which the issuer sends browsers back.
     redirect_uri: String,
     http: reqwest::Client,
-    issuer: Mutex<Option<(Instant, Arc<Issuer>)>>,
+    last_read: Mutex<LastRead>,
 }
 
 impl Oidc {
@@ -170,7 +153,7 @@ impl Oidc {
             settings: settings.clone(),
             redirect_uri: format!("{page_url}/console/callback"),
             http,
-            issuer: Mutex::default(),
+            last_read: Mutex::default(),
         }
     }
 
@@ -278,14 +261,28 @@ impl Oidc {
     }
 
     /// Returns the issuer. Reads its configuration again if the known configuration is older than
-    /// [`CONFIGURATION_FOR`].
+    /// [`CONFIGURATION_FOR`], or if the last read failed at least [`FAILURE_FOR`] ago.
     async fn issuer(&self) -> Result<Arc<Issuer>, OidcError> {
-        let mut known = self.issuer.lock().await;
-        if let Some((at, issuer)) = known.as_ref()
-            && at.elapsed() < CONFIGURATION_FOR
-        {
-            return Ok(issuer.clone());
+        self.issuer_at(Instant::now()).await
+    }
+
+    /// Concurrent callers wait for the same read.
+    async fn issuer_at(&self, now: Instant) -> Result<Arc<Issuer>, OidcError> {
+        let mut last = self.last_read.lock().await;
+        let age = last.begun.map(|begun| now.saturating_duration_since(begun));
+        match (&last.result, age) {
+            (Some(Ok(issuer)), Some(age)) if age < CONFIGURATION_FOR => return Ok(issuer.clone()),
+            (Some(Err(error)), Some(age)) if age < FAILURE_FOR => return Err(error.clone()),
+            (None, Some(age)) => tokio::time::sleep(READ_INTERVAL.saturating_sub(age)).await,
+            _ => {}
         }
+        *last = LastRead { begun: Some(now), result: None };
+        let result = self.read_issuer().await.map(Arc::new);
+        last.result = Some(result.clone());
+        result
+    }
+
+    async fn read_issuer(&self) -> Result<Issuer, OidcError> {
         let place = self.settings.issuer.trim_end_matches('/');
         let request = self.http.get(format!("{place}/.well-known/openid-configuration"));
         let answer =
@@ -298,9 +295,7 @@ impl Oidc {
         }
         let keys = Jwks::new(JwksSource::Url(url(&configuration.jwks_uri)?.into()));
         keys.refresh().await.map_err(|error| OidcError::Issuer(error.to_string()))?;
-        let issuer = Arc::new(Issuer { client: self.client(&configuration)?, keys });
-        *known = Some((Instant::now(), issuer.clone()));
-        Ok(issuer)
+        Ok(Issuer { client: self.client(&configuration)?, keys })
     }
 }
 
@@ -359,37 +354,4 @@ async fn read(mut answer: reqwest::Response) -> Result<Vec<u8>, OidcError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_attempt_is_read_from_its_cookie_and_from_no_other() {
-        let attempt = SignInAttempt::new();
-        assert_eq!(SignInAttempt::from_cookie(&attempt.to_cookie()), Some(attempt.clone()));
-        let cookie = attempt.to_cookie();
-        for wrong in ["", "a.b.c", &cookie[1..], &format!("{cookie}."), &format!("{cookie}.x")] {
-            assert_eq!(SignInAttempt::from_cookie(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn the_secret_is_sent_as_the_issuer_supports_it() {
-        let is_basic = |methods: serde_json::Value| {
-            let mut configuration = serde_json::json!({"issuer": "", "authorization_endpoint": "",
-                "token_endpoint": "", "jwks_uri": ""});
-            configuration["token_endpoint_auth_methods_supported"] = methods;
-            let configuration: Configuration =
-                serde_json::from_value(configuration).expect("a configuration");
-            matches!(configuration.auth_type(), AuthType::BasicAuth)
-        };
-        assert!(is_basic(serde_json::Value::Null));
-        assert!(is_basic(serde_json::json!(["client_secret_post", "client_secret_basic"])));
-        assert!(!is_basic(serde_json::json!(["client_secret_post"])));
-    }
-
-    #[test]
-    fn addresses_without_tls_are_refused_except_on_this_machine() {
-        assert!(url("https://id.example/token").is_ok() && url("http://127.0.0.1:9/x").is_ok());
-        assert!(url("http://id.example/token").is_err() && url("token").is_err());
-    }
-}
+mod tests;

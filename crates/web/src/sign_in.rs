@@ -25,6 +25,9 @@ const ATTEMPT_COOKIE: &str = "doorbuster_sign_in";
 /// How long a person may take to sign in at the issuer, in seconds.
 const ATTEMPT_SECS: u32 = 600;
 
+/// The address of the console after a sign-in that is invalid.
+const FAILED: &str = "/console?sign-in=failed";
+
 /// Returns the routes outside the API: path, name and handler.
 pub(super) fn routes() -> [(&'static str, &'static str, MethodRouter<Arc<App>>); 2] {
     [("/console/sign-in", "page", get(begin)), ("/console/callback", "page", get(finish))]
@@ -38,7 +41,7 @@ async fn begin(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
             set_attempt(&app, &headers, &mut reply, &attempt.to_cookie(), ATTEMPT_SECS);
             Ok(reply)
         }
-        Err(error) => Ok(failed(&error)),
+        Err(error) => Ok(failed(&app, &error)),
     }
 }
 
@@ -51,31 +54,28 @@ async fn finish(
 ) -> HandlerResult {
     let oidc = oidc(&app)?;
     let attempt = cookie_of(&headers, ATTEMPT_COOKIE).and_then(SignInAttempt::from_cookie);
-    let signed_in = match &attempt {
+    let mut reply = match &attempt {
         Some(attempt) => {
             // A failed sign-in counts as a wrong key, so that one client cannot cause many requests
-            // to the issuer. A request without an attempt does not count: it causes no request to
-            // the issuer, and another site could make the browser send such a request.
+            // to the issuer.
             let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
             let now_secs = app.node.now().0.div_euclid(1_000);
-            let signed_in = oidc.finish(attempt, query, now_secs).await;
-            if signed_in.is_ok() {
-                counted.take_back(&app.wrong_keys, &app.node).await;
+            match oidc.finish(attempt, query, now_secs).await {
+                Ok(person) => {
+                    counted.take_back(&app.wrong_keys, &app.node).await;
+                    let session = new_session(&person, client, &headers);
+                    let cookie = session.start(&app, &headers).await?;
+                    let mut reply = redirect("/console?signed-in");
+                    reply.headers_mut().append(SET_COOKIE, cookie);
+                    reply
+                }
+                Err(error) => failed(&app, &error),
             }
-            signed_in
         }
-        None => Err(OidcError::Invalid("this browser has not begun a sign-in")),
-    };
-    let mut reply = match signed_in {
-        Ok(person) => {
-            let session = new_session(&person, client, &headers);
-            let cookie = session.start(&app, &headers).await?;
-            let mut reply = redirect("/console?signed-in");
-            reply.headers_mut().append(SET_COOKIE, cookie);
-            reply
-        }
-        Err(error) => failed(&error),
+        // This browser has not begun a sign-in. Such a request does not count and is not logged: it
+        // causes no request to the issuer, and another site could make the browser send it.
+        None => redirect(FAILED),
     };
     set_attempt(&app, &headers, &mut reply, "", 0);
     Ok(reply)
@@ -105,11 +105,18 @@ fn oidc(app: &App) -> Result<&Oidc, Problem> {
 }
 
 /// Redirects to the console. The console says that the sign-in failed, and the log has the reason.
-fn failed(error: &OidcError) -> Reply {
-    tracing::warn!(%error, event = "console.sign_in_failed", "a sign-in by OpenID Connect failed");
+/// Anyone can cause this log line, so the limit on lines about failed requests also applies here.
+fn failed(app: &App, error: &OidcError) -> Reply {
+    if app.failure_log.may_write(app.node.now().0.div_euclid(1_000).unsigned_abs()) {
+        tracing::warn!(
+            %error,
+            event = "console.sign_in_failed",
+            "a sign-in by OpenID Connect failed"
+        );
+    }
     redirect(match error {
         OidcError::Issuer(_) => "/console?sign-in=unavailable",
-        OidcError::Invalid(_) => "/console?sign-in=failed",
+        OidcError::Invalid(_) => FAILED,
         OidcError::NoRole(_) => "/console?sign-in=no_role",
     })
 }

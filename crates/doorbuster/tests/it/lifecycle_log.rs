@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -104,6 +105,37 @@ fn a_json_log_never_has_the_operators_key() {
         let text = std::fs::read_to_string(&log).expect("the log exists");
         assert!(text.contains("sale page:") && !text.contains(KEY), "{arguments:?}: {text}");
     }
+}
+
+#[test]
+fn failed_sign_ins_do_not_fill_the_log() {
+    let temp_dir = TempDir::new();
+    let (data_dir, log) = (temp_dir.join("data"), temp_dir.join("log"));
+    let mut command = serve(&temp_dir, &data_dir);
+    command.envs([
+        ("DOORBUSTER_PAGE__URL", "https://shop.example"),
+        // No program listens at this address.
+        ("DOORBUSTER_CONSOLE__OIDC__ISSUER", "http://127.0.0.1:9"),
+        ("DOORBUSTER_CONSOLE__OIDC__CLIENT_ID", "doorbuster"),
+        ("DOORBUSTER_CONSOLE__OIDC__CLIENT_SECRET", "secret"),
+        ("DOORBUSTER_CONSOLE__OIDC__OPERATORS", "night-shift"),
+    ]);
+    command.stderr(File::create(&log).expect("a log file"));
+    let server = TestServer::start(command, data_dir);
+    let begun = Instant::now();
+    let get = |path: &str| server.exchange("none", "GET", path, "", "").0;
+    assert!(get("/console/callback?code=c0de&state=s").contains("sign-in=failed"));
+    for _ in 0..500 {
+        assert!(get("/console/sign-in").contains("sign-in=unavailable"));
+    }
+    // The server may write 50 lines in each second.
+    let most = usize::try_from(50 * (begun.elapsed().as_secs() + 2)).expect("a small number");
+    assert_eq!(server.terminate().0, Some(0));
+    let mut failures = lines(&log);
+    failures.retain(|line| line["event"] == "console.sign_in_failed");
+    assert!(!failures.is_empty() && failures.len() <= most, "{} lines", failures.len());
+    let is_about_issuer = |line: &Value| line["error"].to_string().contains("the issuer");
+    assert!(failures.iter().all(is_about_issuer), "{failures:?}");
 }
 
 #[test]
