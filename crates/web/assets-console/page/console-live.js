@@ -68,8 +68,8 @@ function phaseSteps(sale, { left, held }) {
 function Adjust({ sale, items, ask }) {
   const open = () => {
     // With this key, a request that is repeated after a lost answer does not adjust the stock
-    // twice.
-    const key = crypto.randomUUID();
+    // twice. Unlike randomUUID, this function also works without HTTPS.
+    const key = crypto.getRandomValues(new Uint32Array(4)).join('-');
     ask({
       title: t('adjust'),
       points: t('adjust.points').split('|'),

@@ -26,6 +26,9 @@ async fn choose(tab: &Tab<'_>, label: &str, option: &str) {
     fill(tab, label, 0, option).await;
 }
 
+/// Makes the browser behave as without HTTPS, where it has no `randomUUID`.
+const NO_HTTPS: &str = "delete Crypto.prototype.randomUUID";
+
 #[tokio::test]
 async fn an_operator_changes_a_running_sale_and_its_orders() {
     let fixture = ServerFixture::start();
@@ -38,6 +41,7 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     let ann = ann.expect("the order of ann")["id"].as_str().expect("an id").to_owned();
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
+        tab.add_init_script(NO_HTTPS).await;
         sign_in(&tab, &fixture).await;
 
         open_view(&tab, "#/sales/spring").await;
