@@ -25,6 +25,8 @@ export const now = () => (low + high) / 2 + (performance.now() - mark);
    pages from acting at the same moment. */
 export const jitter = (low, high) => low + Math.random() * (high - low);
 
+/* Browsers end a timer at once if it is longer than this (24.8 days). */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 /** Creates a pause. `rest(ms)` resolves with false after `ms` milliseconds, or with true as soon as
    `wake()` is called. */
 export function pauser() {
@@ -32,7 +34,8 @@ export function pauser() {
   return {
     rest: ms =>
       new Promise(done => {
-        const timer = ms === Infinity ? 0 : setTimeout(done, ms, false);
+        const timer =
+          ms === Infinity ? 0 : setTimeout(done, Math.min(ms, TIMER_MAX_MS), false);
         cut = () => {
           clearTimeout(timer);
           done(true);

@@ -17,6 +17,7 @@ const SETTLE_MS = 3_000; /* the result of the draw is read within this time afte
 const POLL_STREAMING_MS = [20_000, 30_000]; /* while the event stream is open */
 const POLL_GONE_MS = [8_000, 15_000]; /* when the turn has gone */
 const POLL_WAITING_MS = [3_000, 6_000];
+const POLL_BEFORE_MAX_MS = 3_600_000; /* before the start */
 
 /** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()`
    says whether the page shows this room. `changed(place)` is called after each change.
@@ -141,7 +142,7 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
     const { state, until_ms } = place;
     if (state === 'before')
       return opens && opens > now()
-        ? opens - now() + jitter(300, SETTLE_MS)
+        ? Math.min(opens - now() + jitter(300, SETTLE_MS), POLL_BEFORE_MAX_MS)
         : jitter(1_000, SETTLE_MS);
     if (state === 'admitted')
       return until_ms ? Math.max(500, until_ms - now() + jitter(200, 1_500)) : Infinity;

@@ -45,6 +45,31 @@ async fn a_visitor_before_the_opening_is_in_the_draw_and_buys_when_admitted() {
     .await;
 }
 
+/// Records the time of the page's longest timer, in milliseconds.
+const NOTE_TIMERS: &str = "{ window.longest = 0;
+    const wait = window.setTimeout;
+    window.setTimeout = (run, ms, ...more) => {
+      window.longest = Math.max(window.longest, ms || 0);
+      return wait(run, ms, ...more);
+    }; }";
+
+#[tokio::test]
+async fn a_page_in_the_draw_of_a_sale_in_forty_days_reads_its_position_once_an_hour() {
+    let fixture = ServerFixture::start();
+    opening(&fixture, "far", 40 * 86_400, json!({"waiting_room": "always"})).await;
+    let enter = request("POST", "/v1/sales/far/waiting-room", &signed_in("ann"), None);
+    assert_eq!(fixture.ask(&enter).await.status, 201);
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(NOTE_TIMERS).await;
+        // The word `turn` makes the page read the position at once.
+        tab.go(&format!("{}&turn", link(fixture.address, "/sale/far", "ann"))).await;
+        tab.says(STATE, "You are in the draw").await;
+        tab.until("longest === 3_600_000").await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one_returns() {
     let fixture = ServerFixture::start();
