@@ -210,8 +210,7 @@ async fn sale_with_room(app: &App, name: &str) -> Result<Arc<SaleState>, Problem
 }
 
 /// Returns the waiting room that a request names. If each item of the sale has its own waiting
-/// room, the request must name an item. If the sale has one waiting room, the request may name any
-/// item of the sale.
+/// room, the request must name an item. If the sale has one waiting room, the item is ignored.
 ///
 /// # Errors
 ///
@@ -221,11 +220,13 @@ pub(crate) fn wanted_room<'a>(
     item: Option<&str>,
     place: impl FnOnce() -> FaultLocation,
 ) -> Result<SaleRoom<'a>, Problem> {
-    let Some(name) = item else {
-        let fault = || Fault::new(place(), "is missing; each item of this sale has a waiting room");
-        let whole = sale.rooms().find(|room| room.item.is_none());
-        return whole.ok_or_else(|| Problem::invalid_request(vec![fault()]));
-    };
+    if let Some(whole) = sale.rooms().find(|room| room.item.is_none()) {
+        return Ok(whole);
+    }
+    let name = item.ok_or_else(|| {
+        let detail = "is missing; each item of this sale has a waiting room";
+        Problem::invalid_request(vec![Fault::new(place(), detail)])
+    })?;
     let item = sale.item(name).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
     Ok(sale.room_of(item))
 }

@@ -173,6 +173,21 @@ async fn a_buyer_leaves_the_room_of_one_item_and_stays_in_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_of_the_whole_sale_ignores_the_item() {
+    let app = TestApp::start().await;
+    announce(&app).await;
+    let patch = json!({"front_door": {"rooms": "sale"}});
+    assert_eq!(app.admin("PATCH", "/v1/admin/sales/spring", Some(patch)).await.verdict(), "200");
+    let place = enter(&app, "anna", "tablet").await;
+    assert_eq!(place.verdict(), "201", "{}", place.text());
+    assert_eq!(place.json()["item"], Value::Null);
+    assert_eq!(look(&app, "anna", "tablet").await.verdict(), "200");
+    assert_eq!(app.get("/v1/sales/spring/draw?item=tablet").await.verdict(), "200");
+    let left = app.buyer("anna", "DELETE", &format!("{ROOM}?item=tablet")).await;
+    assert_eq!(left.verdict(), "204");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_admits_visitors_of_one_item() {
     let app = TestApp::start().await;
     announce(&app).await;
