@@ -14,6 +14,7 @@
 
 mod check;
 mod keys;
+mod object;
 mod sharing;
 mod status;
 #[cfg(test)]

@@ -125,36 +125,6 @@ impl RateLimiter {
         self.release(&pending.progress, sale);
     }
 
-    /// Counts one request under a limit for one object, such as one order of the caller.
-    ///
-    /// # Errors
-    ///
-    /// If the request exceeds a limit. In this case, no limit counts the request.
-    pub async fn acquire_for(
-        &self,
-        route: Route,
-        thing: &str,
-        pace: RateLimit,
-        sale: &SaleState,
-    ) -> Result<(), RateLimitExceeded> {
-        let (mut status, now) = (RateLimitStatus::default(), self.now());
-        // No buyer's name has a control character, so no buyer's key equals this key.
-        let key = self.hash(route, sale, RateLimitScope::Buyer, format!("\u{1}{thing}").as_bytes());
-        let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost: pace.cost(1) };
-        let turn = match self.charge(&step, route, sale, Counting::BeforeAnswer, now) {
-            ChargeResult::Decided(turn) => turn,
-            ChargeResult::Pending(share) => {
-                let grant = wait_for_share(share).await;
-                self.apply_grant(&step, sale, route, grant, self.now())
-            }
-        };
-        turn.map(drop).map_err(|(nanos, state)| {
-            status.record(RateLimitScope::Buyer, self.pace_now(pace), state, now);
-            sale.runtime.limits.count_refusal(route, RateLimitScope::Buyer);
-            exceeded(RateLimitScope::Buyer, nanos, status)
-        })
-    }
-
     /// Checks the limits of the remaining scopes.
     fn proceed(
         &self,
@@ -221,23 +191,26 @@ impl RateLimiter {
     /// Gives back what a request used of its limits.
     fn release(&self, progress: &CheckProgress, sale: &SaleState) {
         for used in progress.used.iter().flatten() {
-            let give_back = |cell: &mut LimitCell| match self.sharing {
-                Some(_) => cell.with_share(|node| node.release(used.cost)),
-                None => cell.state = gcra::return_cost(cell.state, used.cost),
-            };
-            match used.scope {
-                RateLimitScope::Buyer | RateLimitScope::Ip => {
-                    let _ = self.table.with_existing(used.key, give_back);
-                }
-                RateLimitScope::Interface => {
-                    sale.runtime.limits.sale_wide(progress.route).with(give_back)
-                }
+            self.give_back(used, progress.route, sale);
+        }
+    }
+
+    /// Gives back what a request used of one limit.
+    pub(super) fn give_back(&self, used: &LimitStep, route: Route, sale: &SaleState) {
+        let give_back = |cell: &mut LimitCell| match self.sharing {
+            Some(_) => cell.with_share(|node| node.release(used.cost)),
+            None => cell.state = gcra::return_cost(cell.state, used.cost),
+        };
+        match used.scope {
+            RateLimitScope::Buyer | RateLimitScope::Ip => {
+                let _ = self.table.with_existing(used.key, give_back);
             }
+            RateLimitScope::Interface => sale.runtime.limits.sale_wide(route).with(give_back),
         }
     }
 
     /// Decides one request under one limit, and counts it if it is allowed.
-    fn charge(
+    pub(super) fn charge(
         &self,
         step: &LimitStep,
         route: Route,
@@ -323,7 +296,7 @@ impl RateLimiter {
         })
     }
 
-    fn apply_grant(
+    pub(super) fn apply_grant(
         &self,
         step: &LimitStep,
         sale: &SaleState,
@@ -373,13 +346,13 @@ impl RateLimiter {
 
 /// The decision of one limit. `Decided(Ok)` has the limit's state. `Decided(Err)` has the
 /// nanoseconds until the limit would allow the request, and the limit's state.
-enum ChargeResult {
+pub(super) enum ChargeResult {
     Decided(Result<u64, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
 }
 
 /// Waits for a share. Returns `Unreachable` if no share arrives in time, for example during a stop.
-async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
+pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> ShareGrant {
     match timeout(SHARE_WAIT_MAX, share).await {
         Ok(Ok(grant)) => grant,
         Ok(Err(_)) | Err(_) => ShareGrant::Unreachable,
@@ -394,7 +367,12 @@ fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
     part.cost(u32::try_from(share).unwrap_or(u32::MAX))
 }
 
-fn exceeded(scope: RateLimitScope, nanos: u64, status: RateLimitStatus) -> RateLimitExceeded {
+/// Returns the refusal by a limit that would allow the request after `nanos` nanoseconds.
+pub(super) fn exceeded(
+    scope: RateLimitScope,
+    nanos: u64,
+    status: RateLimitStatus,
+) -> RateLimitExceeded {
     let secs = u32::try_from(gcra::secs_rounded_up(nanos)).unwrap_or(u32::MAX).max(1);
     RateLimitExceeded { scope, retry_after_secs: secs, status }
 }

@@ -1,6 +1,7 @@
 //! Tests a node's limits as its callers see them.
 
 mod nodes;
+mod object;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -141,10 +141,9 @@ async fn within_limits(
         item.and_then(|item| catalogue.sale(&item.sale)).cloned()
     };
     let Some(sale) = sale else { return Ok(()) };
-    let (limits, order) = (&app.gate.limits, order.id.to_string());
-    limits.acquire_for(Route::Checkout, &order, LimitRules::order_pace(), &sale).await?;
-    let route = (Route::Checkout, Route::Checkout.counting());
-    limits.acquire_shared(route, client.caller(buyer.as_str()), &sale).await.map(drop)
+    let (order, caller) = (order.id.to_string(), client.caller(buyer.as_str()));
+    let (limits, pace) = (&app.gate.limits, LimitRules::order_pace());
+    limits.acquire_for(Route::Checkout, &order, pace, caller, &sale).await
 }
 
 fn wrong_state(state: &'static str) -> HandlerError {

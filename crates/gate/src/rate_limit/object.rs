@@ -1,0 +1,46 @@
+//! The check of a request that also has a limit for one object, such as one order of the caller.
+
+use doorbuster_api::problem::RateLimitScope;
+use doorbuster_core::gate::gcra::RateLimit;
+use doorbuster_engine::catalogue::SaleState;
+
+use super::check::{ChargeResult, exceeded, wait_for_share};
+use super::status::RateLimitStatus;
+use super::{Caller, LimitStep, RateLimitExceeded, RateLimiter, Route};
+
+impl RateLimiter {
+    /// Counts one request under the limit for the object with this name, and under the sale's
+    /// limits for the caller. Waits for this node's share of each limit.
+    ///
+    /// # Errors
+    ///
+    /// If the request exceeds a limit. In this case, no limit counts the request.
+    pub async fn acquire_for(
+        &self,
+        route: Route,
+        object: &str,
+        pace: RateLimit,
+        caller: Caller<'_>,
+        sale: &SaleState,
+    ) -> Result<(), RateLimitExceeded> {
+        let (mut status, now) = (RateLimitStatus::default(), self.now());
+        // No buyer's name has a control character, so no buyer's key equals this key.
+        let name = format!("\u{1}{object}");
+        let key = self.hash(route, sale, RateLimitScope::Buyer, name.as_bytes());
+        let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost: pace.cost(1) };
+        let turn = match self.charge(&step, route, sale, route.counting(), now) {
+            ChargeResult::Decided(turn) => turn,
+            ChargeResult::Pending(share) => {
+                let grant = wait_for_share(share).await;
+                self.apply_grant(&step, sale, route, grant, self.now())
+            }
+        };
+        turn.map_err(|(nanos, state)| {
+            status.record(RateLimitScope::Buyer, self.pace_now(pace), state, now);
+            sale.runtime.limits.count_refusal(route, RateLimitScope::Buyer);
+            exceeded(RateLimitScope::Buyer, nanos, status)
+        })?;
+        let counted = self.acquire_shared((route, route.counting()), caller, sale).await;
+        counted.map(drop).inspect_err(|_| self.give_back(&step, route, sale))
+    }
+}
