@@ -273,10 +273,17 @@ async function watchSales() {
       await new Promise(done => setTimeout(done, answer.retry_secs * 1000));
   }
 }
+/* The number of the newest search. An answer to an earlier search is dropped. */
+let search = 0,
+  searching = false;
 $('#search').onsubmit = async event => {
   event.preventDefault();
-  const wanted = $('#searched').value.trim(),
-    answer = await getSales(wanted);
+  const mine = (search += 1),
+    wanted = $('#searched').value.trim();
+  searching = true;
+  const answer = await getSales(wanted);
+  if (mine !== search) return;
+  searching = false;
   if (!answer.data.sales) return announce(text('l.far'), true);
   searched = wanted;
   listed = answer.data.sales;
@@ -284,7 +291,10 @@ $('#search').onsubmit = async event => {
   drawSales();
 };
 $('#more').onclick = async () => {
-  const answer = await getSales(searched, rest);
+  if (searching) return; /* the list is about to be replaced */
+  const mine = search,
+    answer = await getSales(searched, rest);
+  if (mine !== search) return;
   if (!answer.data.sales) return announce(text('l.far'), true);
   const known = new Set(listed.map(sale => sale.id));
   listed.push(...answer.data.sales.filter(sale => !known.has(sale.id)));

@@ -126,3 +126,44 @@ async fn the_list_shows_each_state_and_price_and_can_be_searched_and_continued()
     })
     .await;
 }
+
+/// Delays each answer with more sales, and each answer to the search for "workshop". For each
+/// delayed answer, `window.held` gets a function. The test calls this function to deliver the
+/// answer. `window.read` counts the delayed answers that the page has drawn or dropped.
+const HOLD_ANSWERS: &str = "{ const ask = window.fetch;
+    window.held = [];
+    window.read = 0;
+    window.fetch = async (path, options) => {
+      const answer = await ask(path, options);
+      if (!/cursor=|q=workshop/.test(path)) return answer;
+      const data = await answer.json();
+      await new Promise(release => held.push(release));
+      answer.json = async () => {
+        setTimeout(() => (window.read += 1));
+        return data;
+      };
+      return answer;
+    }; }";
+
+#[tokio::test]
+async fn a_search_drops_late_answers_to_earlier_requests() {
+    let fixture = ServerFixture::start();
+    many_sales(&fixture).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(HOLD_ANSWERS).await;
+        tab.go(&link(fixture.address, "/", "ann")).await;
+        count(&tab, LISTED).await;
+        tab.click("#more").await;
+        tab.until("held.length === 1").await;
+        search(&tab, "workshop").await;
+        tab.until("held.length === 2").await;
+        search(&tab, "OLDEST").await;
+        count(&tab, 1).await;
+        tab.eval("(held.forEach(release => release()), true)").await;
+        tab.until("window.read === 2").await;
+        let cards = tab.eval("document.querySelectorAll('#sales > li').length").await;
+        assert_eq!(cards, 1, "the list must show only the sale of the newest search");
+    })
+    .await;
+}
