@@ -34,11 +34,12 @@ const SIGNED_IN = 'doorbuster.console';
 /* Whether operators can also sign in at an OpenID Connect issuer. The server writes this into the
    page. */
 const HAS_ISSUER = 'issuer' in document.getElementById('app').dataset;
-/* The result of a sign-in at the issuer, from the address to which the server redirects. */
+/* The result of a sign-in at the issuer, from the address to which the server redirects. The page
+   shows a failure until somebody signs in. */
 const arrival = new URLSearchParams(location.search);
-const FAILED = arrival.get('sign-in');
+let failed = arrival.get('sign-in');
 if (arrival.has('signed-in')) localStorage.setItem(SIGNED_IN, 'yes');
-if (FAILED || arrival.has('signed-in')) {
+if (failed || arrival.has('signed-in')) {
   history.replaceState(null, '', location.pathname + location.hash);
 }
 const RANKS = ['viewer', 'operator', 'admin'];
@@ -95,7 +96,7 @@ function SignIn({ done, ended }) {
     <div class="signin__head"><${Brand} /><${Language} /></div>
     <h1>${t('sign_in')}</h1>
     ${ended && html`<p class="alarm" role="status">${t('session_ended')}</p>`}
-    ${FAILED && html`<p class="alarm alarm--bad" role="alert">${word('sign_in', FAILED)}</p>`}
+    ${failed && html`<p class="alarm alarm--bad" role="alert">${word('sign_in', failed)}</p>`}
     <form onSubmit=${send}>
       <${Field} label=${t('key')} hint=${t('key_hint')}>
         ${props => html`<input type="text" name="username" value="operator" hidden readonly
@@ -178,6 +179,7 @@ function App() {
   const read = async () => {
     try {
       set({ session: await api.get('/v1/admin/session'), ended: false });
+      failed = null;
       localStorage.setItem(SIGNED_IN, 'yes');
     } catch (error) {
       if (error.status !== 401) throw error;

@@ -96,3 +96,21 @@ async fn a_page_that_loads_while_the_store_is_away_waits_for_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_failed_sign_in_at_the_issuer_is_shown_until_the_next_good_sign_in() {
+    let fixture = ServerFixture::start();
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.load(&format!("http://{}/console?lang=en&sign-in=failed", fixture.address)).await;
+        shows(&tab, "The sign-in did not work.").await;
+        fill(&tab, "Operator’s key", 0, KEY).await;
+        press(&tab, "Sign in").await;
+        shows(&tab, "New sale").await;
+        press(&tab, "Sign out").await;
+        shows(&tab, "Operator’s key").await;
+        let seen = tab.text("body").await;
+        assert!(!seen.contains("The sign-in did not work."), "{seen}");
+    })
+    .await;
+}
