@@ -81,11 +81,20 @@ pub fn encrypt_with_passphrase(
 }
 
 /// Writes the encrypted content of `from` to the new file `to`. Only the user of this process can
-/// read the new file.
+/// read the new file. After an error, no new file is left behind.
 pub fn encrypt(from: &Path, to: &Path, recipient: &dyn Recipient) -> io::Result<()> {
     let encryptor = Encryptor::with_recipients(std::iter::once(recipient));
+    let encryptor = encryptor.map_err(io::Error::other)?;
     let file = new_file(to)?;
-    let mut output = encryptor.map_err(io::Error::other)?.wrap_output(file)?;
+    write_encrypted(encryptor, from, file).inspect_err(|_| {
+        // If the incomplete file cannot be removed, that error is ignored, because the caller
+        // already gets the encryption's error.
+        let _ = fs::remove_file(to);
+    })
+}
+
+fn write_encrypted(encryptor: Encryptor, from: &Path, to: File) -> io::Result<()> {
+    let mut output = encryptor.wrap_output(to)?;
     io::copy(&mut File::open(from)?, &mut output)?;
     output.finish()?.sync_all()
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use doorbuster_core::IdKey;
 pub use doorbuster_store::Restored;
 use doorbuster_store::{
-    BackupError, OpenError, RestoreError, SqliteOptions, Store, migrate_postgres,
+    BackupError, OpenError, RestoreError, SqliteOptions, Store, backup_part_path, migrate_postgres,
+    publish_backup,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -71,12 +72,14 @@ pub fn backup(
     }
     // The unencrypted copy is written to the data directory, because this directory contains the
     // same data without encryption anyway.
-    let plain = TemporaryFile::beside(dir, "backup");
-    doorbuster_store::backup(dir, &plain.0, now, &files)?;
-    let part = TemporaryFile(with_suffix(path, ".part"));
-    encryption::encrypt_with_passphrase(&plain.0, &part.0, passphrase)
-        .and_then(|()| fs::hard_link(&part.0, path))
-        .map_err(MaintenanceError::Encryption)
+    let plain = backup_part_path(&dir.join("backup"));
+    doorbuster_store::backup(dir, &plain, now, &files)?;
+    let plain = TemporaryFile(plain);
+    let part = backup_part_path(path);
+    encryption::encrypt_with_passphrase(&plain.0, &part, passphrase)
+        .map_err(MaintenanceError::Encryption)?;
+    let part = TemporaryFile(part);
+    Ok(publish_backup(&part.0, path)?)
 }
 
 /// Restores a backup to the data directory, which must not contain a store. Pauses every open or
@@ -98,32 +101,20 @@ pub fn restore(
     let Some(passphrase) = passphrase else {
         return Ok(doorbuster_store::restore(path, dir, now)?);
     };
-    let plain = TemporaryFile::beside(dir, "restore");
-    encryption::decrypt(path, &plain.0, &encryption::passphrase_identity(passphrase))?;
+    let plain = backup_part_path(&dir.join("restore"));
+    encryption::decrypt(path, &plain, &encryption::passphrase_identity(passphrase))?;
+    let plain = TemporaryFile(plain);
     Ok(doorbuster_store::restore(&plain.0, dir, now)?)
 }
 
-/// A file that is removed when this value is dropped.
+/// A file that is removed when this value is dropped. This process must have created the file.
 struct TemporaryFile(PathBuf);
-
-impl TemporaryFile {
-    /// Chooses a random file name in this directory, so that no other program uses the same file.
-    fn beside(dir: &Path, name: &str) -> Self {
-        Self(dir.join(format!("{name}.part-{:08x}", rand::random::<u32>())))
-    }
-}
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // An error is ignored, because the file may be missing, or the file system may have failed.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Migrates the store to this program's schema. Creates the store if it is missing.

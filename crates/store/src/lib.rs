@@ -56,6 +56,9 @@ pub use history_memory::{AskPeersForHistory, KnownHistories, SaveHistory};
 pub use postgres::{
     Postgres, PostgresLedger, check_address, migrate_postgres, shared_secret, stored_secret,
 };
-pub use sqlite::{Sqlite, SqliteLedger, backup, copy_base, is_store, restore, restore_copy};
+pub use sqlite::{
+    Sqlite, SqliteLedger, backup, backup_part_path, copy_base, is_store, publish_backup, restore,
+    restore_copy,
+};
 pub use store::{CodeHash, Store, StoreResult};
 pub use versions::{StoreVersions, store_versions};

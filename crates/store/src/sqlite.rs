@@ -50,7 +50,7 @@ mod txn;
 mod waitlist;
 mod writer;
 
-pub use backup::{backup, copy_base};
+pub use backup::{backup, backup_part_path, copy_base, publish_backup};
 pub use dump::Memory;
 pub use ledger::SqliteLedger;
 pub use open::is_store;

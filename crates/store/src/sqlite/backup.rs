@@ -34,10 +34,10 @@ pub fn backup(
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()));
     }
-    let part = partial_path(path);
+    let part = backup_part_path(path);
     let copied = copy(&data_path(dir), &part)
         .and_then(|()| add_files(&part, now, files).map_err(failed))
-        .and_then(|()| publish(&part, path));
+        .and_then(|()| publish_backup(&part, path));
     if copied.is_err() {
         // The removal may fail, because the file system itself may have failed.
         let _ = fs::remove_file(&part);
@@ -60,8 +60,9 @@ pub fn copy_base(dir: &Path, path: &Path) -> Result<(), BackupError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(failed)
 }
 
-/// Returns the temporary name of the copy, unique to this backup.
-fn partial_path(path: &Path) -> PathBuf {
+/// Returns a random temporary name beside `path`, unique to one backup or restore.
+#[must_use]
+pub fn backup_part_path(path: &Path) -> PathBuf {
     let mut name = path.file_name().map_or_else(OsString::new, OsString::from);
     name.push(format!(".part-{:08x}", rand::random::<u32>()));
     path.with_file_name(name)
@@ -106,8 +107,8 @@ fn add_files(part: &Path, now: Millis, files: &[BackupFile]) -> rusqlite::Result
     conn.close().map_err(|(_, error)| error)
 }
 
-/// Syncs the copy, then gives it its final name. Never replaces a file.
-fn publish(part: &Path, path: &Path) -> Result<(), BackupError> {
+/// Syncs the copy `part`, then gives it its final name `path`. Never replaces a file.
+pub fn publish_backup(part: &Path, path: &Path) -> Result<(), BackupError> {
     File::open(part).and_then(|file| file.sync_all()).map_err(failed)?;
     match fs::hard_link(part, path) {
         Ok(()) => fs::remove_file(part).map_err(failed)?,

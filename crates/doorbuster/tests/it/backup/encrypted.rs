@@ -120,10 +120,16 @@ fn an_encrypted_backup_needs_its_passphrase() {
         command.env("DOORBUSTER_PASSPHRASE", "short");
     });
     assert!(short.stderr_of_failure(2).contains("too short"));
-    let backed_up = backup(&|command| {
+    let with_key = |command: &mut Command| {
         command.arg("--passphrase-file").arg(&key);
-    });
-    backed_up.stdout_of_success();
+    };
+    // A backup neither replaces nor removes a file that it did not create.
+    let other = temp_dir.join("friday.age.part");
+    fs::write(&other, "precious").expect("writable");
+    backup(&with_key).stdout_of_success();
+    assert_eq!(fs::read_to_string(&other).expect("the file is kept"), "precious");
+    let again = backup(&with_key).stderr_of_failure(1);
+    assert!(again.contains("already exists"), "{again}");
     let bytes = fs::read(&file).expect("it exists");
     assert!(bytes.starts_with(b"age-encryption.org/v1"));
     assert!(
