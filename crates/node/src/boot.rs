@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use announce::{announce, local_address};
+use announce::{announce, announce_key, local_address};
 use error::SETTLE_TIMEOUT;
 pub use error::ServeError;
 pub use event_loop::runtime;
@@ -163,7 +163,12 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
     };
     let secrets = match &settings.shape {
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
-        _ => secrets::load_or_create_all(settings, &history).await?,
+        _ => {
+            let secrets = secrets::load_or_create_all(settings, &history).await?;
+            // A start that fails later must not lose a new key: the next start would not show it.
+            announce_key(settings, &secrets);
+            secrets
+        }
     };
     match open_engine(settings, &secrets, history).await {
         Ok((engine, fatal, backup)) => Ok(StartedEngine { engine, secrets, fatal, backup }),

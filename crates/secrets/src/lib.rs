@@ -16,17 +16,19 @@
 //! If `id_key` is lost, no order id is valid any more. Buyers get 404 even for their settled
 //! orders, and they can neither read nor repeat queued requests.
 
+mod directory;
 mod error;
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use doorbuster_core::IdKey;
 use doorbuster_store::{BackupFile, KnownHistories, shared_secret, stored_secret};
 use secrecy::{ExposeSecret, SecretString};
 
+pub use directory::{check_directory, create_directory, warn_of_writable_directory};
 use doorbuster_base::secret_format::{self, hex, parse_id_key, parse_key};
 pub use error::SecretsError;
 
@@ -35,8 +37,6 @@ use doorbuster_config::{BuyerKeys, Settings};
 
 /// File mode of a secret. Only its owner can read it.
 const FILE_MODE: u32 = 0o600;
-/// File mode of the data directory. Only its owner can use it.
-const DIRECTORY_MODE: u32 = 0o700;
 
 /// The key-derivation context of the fingerprint of `pass_key`.
 const PASS_KEY_FINGERPRINT: &str = "doorbuster pass_key fingerprint";
@@ -201,50 +201,6 @@ pub fn backup_files(dir: &Path) -> Result<Vec<BackupFile>, SecretsError> {
     Ok(files)
 }
 
-/// Checks the permissions of the data directory of an embedded store. If other users can read or
-/// enter the directory but not write to it, logs a warning. The directory is safe in this case,
-/// because only the owner of the files can read the files in it.
-///
-/// # Errors
-///
-/// If other users can write to the directory.
-pub fn check_directory(dir: &Path) -> Result<(), SecretsError> {
-    let failed = |error| SecretsError::InDirectory { path: dir.to_owned(), error };
-    let mode = mode(dir).map_err(failed)?;
-    if mode & 0o022 != 0 {
-        return Err(SecretsError::Writable(dir.to_owned()));
-    }
-    if mode & 0o077 != 0 {
-        let mode = format!("{mode:03o}");
-        tracing::warn!(
-            path = %dir.display(),
-            mode,
-            event = "secret.directory_readable",
-            "other users can list the data directory; set its mode to 700"
-        );
-    }
-    Ok(())
-}
-
-/// Logs a warning if other users can write to the data directory of a node with PostgreSQL. The
-/// node starts anyway, because all users can usually write to an empty volume of a container.
-pub fn warn_of_writable_directory(dir: &Path) {
-    // The directory may be missing, because such a node needs no directory.
-    if mode(dir).is_ok_and(|mode| mode & 0o022 != 0) {
-        tracing::warn!(
-            path = %dir.display(),
-            event = "secret.directory_writable",
-            "other users can write to the data directory, so they could remove the record that \
-             protects against an old primary; set the mode of the data directory to 700"
-        );
-    }
-}
-
-/// Returns the permissions of a directory.
-fn mode(dir: &Path) -> io::Result<u32> {
-    Ok(fs::metadata(dir)?.permissions().mode() & 0o777)
-}
-
 /// Returns the place of the secrets, as text for an operator.
 fn location(settings: &Settings) -> String {
     match settings.shape.store() {
@@ -330,19 +286,14 @@ pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()>
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
     }
     create_directory(dir)?;
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => write(&path, key.expose_secret()),
-    }
-}
-
-/// Creates the data directory if it is missing.
-///
-/// # Errors
-///
-/// The file system's error.
-pub fn create_directory(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir)
+    // The file gets its name last. So a reader sees the whole key, and two nodes can use one
+    // directory.
+    let temp_path = temporary_path(&path);
+    let kept = write(&temp_path, key.expose_secret()).and_then(|()| fs::rename(&temp_path, &path));
+    kept.inspect_err(|_| {
+        // The caller already gets the first error.
+        let _ = fs::remove_file(&temp_path);
+    })
 }
 
 fn read_or_create(
@@ -357,7 +308,7 @@ fn read_or_create(
     let secret = make();
     // The secret is written to a temporary file, which is then linked to `path`. So a reader sees
     // the whole secret or no file. If two tasks write at once, only one creates `path`.
-    let temp_path = path.with_extension(format!("{:016x}", rand::random::<u64>()));
+    let temp_path = temporary_path(path);
     let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
     fs::remove_file(&temp_path)?;
     match linked {
@@ -387,6 +338,11 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Returns a random name beside this secret's file.
+fn temporary_path(path: &Path) -> PathBuf {
+    path.with_extension(format!("{:016x}", rand::random::<u64>()))
 }
 
 fn write(path: &Path, secret: &str) -> io::Result<()> {

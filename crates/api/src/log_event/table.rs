@@ -139,7 +139,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "key.unwritten",
-        "The server created the first operator's key and could not write it to a file. Set `auth.admin_key`.",
+        "The server could not write the generated operators' key to a file. Set `auth.admin_key`.",
     ),
     warn("limits.not_shared", "Nodes cannot share limits. Each node applies a part of each limit."),
     info("limits.shared", "Nodes share rate limits again."),

@@ -49,17 +49,25 @@ pub(super) async fn announce(
         } else if settings.auth.admin_key.is_none() {
             eprintln!("operator's key: in {}", settings.data_dir.join("admin_key").display());
         }
-    } else if secrets.admin_key_is_new {
-        announce_key(settings, secrets);
     }
     Ok(())
 }
 
-/// Says where the generated operators' key is. The log never contains the key itself. Only a
-/// terminal may show the key.
-fn announce_key(settings: &Settings, secrets: &Secrets) {
-    let path = settings.data_dir.join("admin_key");
+/// Keeps a generated operators' key in its file, and says where a new key is. The log never
+/// contains the key itself. Only a terminal may show the key.
+pub(super) fn announce_key(settings: &Settings, secrets: &Secrets) {
+    let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
+    // Another node may have created the key, or an earlier start may have failed before it wrote
+    // the file.
+    let is_file_missing =
+        settings.auth.admin_key.is_none() && !dir.as_os_str().is_empty() && !path.exists();
+    let is_new = secrets.admin_key_is_new;
+    // A demonstration always prints its key.
+    if settings.demo || !(is_new || is_file_missing) {
+        return;
+    }
     match secrets::keep_admin_key(settings, &secrets.admin_key) {
+        Ok(()) if !is_new => {}
         Ok(()) => tracing::info!(
             path = %path.display(),
             event = "key.generated",
@@ -69,11 +77,10 @@ fn announce_key(settings: &Settings, secrets: &Secrets) {
             path = %path.display(),
             %error,
             event = "key.unwritten",
-            "generated the operators' key, but failed to write the key to a file; set \
-             auth.admin_key"
+            "failed to write the generated operators' key to a file; set auth.admin_key"
         ),
     }
-    if std::io::stderr().is_terminal() {
+    if is_new && std::io::stderr().is_terminal() {
         eprintln!(
             "operators' key, which is not shown again: {}",
             secrets.admin_key.expose_secret()

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::test_server::{KEY, TempDir, TestServer, serve};
+use doorbuster_testkit::postgres;
+
+use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
 /// Starts a server without a configured key. The server logs at its default level to this file.
 fn open(temp_dir: &TempDir, log: &Path) -> TestServer {
@@ -50,4 +52,39 @@ fn a_server_without_a_key_generates_one_and_keeps_it_out_of_the_log() {
     let log = read(&second);
     assert!(log.contains("serving"), "the log is empty: {log}");
     assert!(!log.contains(key) && !log.contains("operators' key"), "{log}");
+}
+
+#[test]
+fn a_generated_key_is_not_lost_if_the_first_start_fails() {
+    let temp_dir = TempDir::new();
+    let other = TestServer::open(&temp_dir);
+    let address = other.url().strip_prefix("http://").expect("an address");
+    let database = postgres::shared().database();
+    let words = postgres::shared().url(&database);
+    let host = words.split(' ').find_map(|word| word.strip_prefix("host=")).expect("a directory");
+    let url = format!("postgres://postgres@{}/{database}", host.replace('/', "%2F"));
+    let shared = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
+    let own: &[(&str, &str)] = &[];
+    for (name, settings) in [("embedded", own), ("postgres", shared.as_slice())] {
+        let data_dir = temp_dir.join(name);
+        let file = data_dir.join("admin_key");
+        let mut busy = program(&temp_dir);
+        busy.args(["serve", "--listen", address, "--data-dir"]).arg(&data_dir);
+        let stderr = run(busy.envs(settings.iter().copied())).stderr_of_failure(1);
+        assert!(stderr.contains("generated the operators' key"), "{name}: {stderr}");
+        let key = read(&file);
+        let start = || {
+            let mut command = serve(&temp_dir, &data_dir);
+            command.env_remove("DOORBUSTER_AUTH__ADMIN_KEY").envs(settings.iter().copied());
+            TestServer::start(command, data_dir.clone())
+        };
+        let test_server = start();
+        assert_eq!(test_server.send(&key, "GET", "/v1/admin/sales", "", "").0, 200, "{name}");
+        assert_eq!(test_server.terminate().0, Some(0), "{name}");
+        if name == "postgres" {
+            std::fs::remove_file(&file).expect("the file is there");
+            drop(start());
+            assert_eq!(read(&file), key, "a node writes the key of the database to its file");
+        }
+    }
 }
