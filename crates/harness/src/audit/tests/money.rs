@@ -207,8 +207,31 @@ fn an_impossible_history_is_found() {
     breaks(
         "DELETE FROM event WHERE type = 'payment.refunded'",
         "history",
-        "there are 1 automatic refunds, but 0 payment.refunded events",
+        "there are 1 automatic refunds of known orders, but 0 payment.refunded events",
     );
+    breaks(
+        "UPDATE event SET grant_id = NULL, n = NULL WHERE type = 'payment.refunded'",
+        "history",
+        "there are 0 automatic refunds of unknown orders, but 1 payment.refunded events",
+    );
+}
+
+#[test]
+fn a_refund_of_an_unknown_order_stays_correct_without_its_old_event() {
+    let fixture = StoreFixture::consistent();
+    fixture.run(
+        "INSERT INTO payment (seq, id, provider, order_id, amount_minor, currency, state, at)
+         VALUES (900, 'pay_x', 'bank', 'ord_x', 10, 'CNY', 'refunded', 6);
+         INSERT INTO refund (seq, id, payment_id, provider, order_id, amount_minor, currency, cause,
+                             state, accepted, tries, next_at, at, settled_at)
+         VALUES (900, 'ref_x', 'pay_x', 'bank', 'ord_x', 10, 'CNY', 'unknown_order', 'settled', 1,
+                 0, 9, 9, 10);
+         INSERT INTO event (seq, type, at, actor, data)
+         VALUES (900, 'payment.refunded', 6, 'provider:bank', '{}')",
+    );
+    assert_eq!(found(&audit(&fixture)), []);
+    fixture.run("DELETE FROM event WHERE grant_id IS NULL");
+    assert_eq!(found(&audit(&fixture)), []);
 }
 
 #[test]
