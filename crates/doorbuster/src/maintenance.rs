@@ -3,7 +3,9 @@
 use anyhow::Context;
 use doorbuster_backup::{self as backup, BackupPlace, ContinuousRestoreError, RestoredCopy};
 use doorbuster_config::Settings;
-use doorbuster_node::maintenance::{self, DecryptionError, RestoreFileError, Restored};
+use doorbuster_node::maintenance::{
+    self, DecryptionError, MigrateError, RestoreFileError, Restored,
+};
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -149,7 +151,10 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
 pub fn migrate(args: &MigrateArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
     client::block_on(async {
-        Ok(maintenance::migrate(&settings).await.context("cannot migrate the store")?)
+        match maintenance::migrate(&settings).await {
+            Err(MigrateError::Secrets(error)) => Err(Failure::Settings(error.to_string())),
+            migrated => Ok(migrated.context("cannot migrate the store")?),
+        }
     })?;
     let place = match settings.shape.store() {
         Some(_) => "PostgreSQL".to_owned(),

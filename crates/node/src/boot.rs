@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use announce::{announce, announce_key, local_address};
+pub(crate) use announce::announce_key;
+use announce::{announce, local_address};
 use error::SETTLE_TIMEOUT;
 pub use error::ServeError;
 pub use event_loop::runtime;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use doorbuster_core::IdKey;
 pub use doorbuster_store::Restored;
 use doorbuster_store::{
-    BackupError, OpenError, RestoreError, SqliteOptions, Store, backup_part_path, migrate_postgres,
-    publish_backup,
+    BackupError, KnownHistories, OpenError, RestoreError, SqliteOptions, Store, backup_part_path,
+    migrate_postgres, publish_backup,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -20,6 +20,8 @@ use doorbuster_base::encryption;
 use doorbuster_config::Settings;
 use doorbuster_engine::database::read_history;
 use doorbuster_secrets::{self as secrets, SecretsError};
+
+use crate::boot::announce_key;
 
 /// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,17 @@ pub enum RestoreFileError {
     /// The backup cannot be restored.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+}
+
+/// Why a store was not migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The data directory or a secret in it cannot be used.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
+    /// The store cannot be opened or migrated.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
 /// Copies the embedded store and its generated secrets to the file `path`, which must not exist
@@ -117,28 +130,44 @@ impl Drop for TemporaryFile {
     }
 }
 
-/// Migrates the store to this program's schema. Creates the store if it is missing.
+/// Migrates the store to this program's schema. Creates the store if it is missing. An embedded
+/// store is created with its secrets, because a server refuses a store without its key.
 ///
 /// # Errors
 ///
 /// If a server uses the embedded store, or if the store is damaged, cannot be opened, or was
-/// written by a newer program.
-pub async fn migrate(settings: &Settings) -> Result<(), OpenError> {
+/// written by a newer program. Also if the data directory cannot be used.
+pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     if let Some(url) = settings.shape.store() {
         let history = read_history(&settings.data_dir);
         let history = history.map_err(|error| OpenError::Failed(error.to_string()))?;
-        return migrate_postgres(url.expose_secret(), &history).await;
+        return Ok(migrate_postgres(url.expose_secret(), &history).await?);
     }
+    let dir = &settings.data_dir;
+    let failed = |error| SecretsError::InDirectory { path: dir.clone(), error };
+    secrets::create_directory(dir).map_err(failed)?;
+    secrets::check_directory(dir)?;
+    let new_secrets = match doorbuster_store::is_store(dir) {
+        true => None,
+        false => {
+            let created = secrets::load_or_create_all(settings, &KnownHistories::default()).await?;
+            announce_key(settings, &created);
+            Some(created)
+        }
+    };
     let clock = Clock::default();
-    let store = Store::open_sqlite(SqliteOptions {
-        dir: settings.data_dir.clone(),
+    let opened = Store::open_sqlite(SqliteOptions {
+        dir: dir.clone(),
         // The value of the key does not matter, because the store creates no id while it is opened,
         // and it is closed immediately afterwards.
         id_key: IdKey::new([0; 32]),
         clock: Arc::new(move || clock.now()),
         sink: Arc::new(|_| {}),
         on_fatal: Arc::new(|_| {}),
-    })?;
-    store.close().await;
+    });
+    if let (Err(_), Some(created)) = (&opened, &new_secrets) {
+        secrets::remove_new_pass_key(settings, created);
+    }
+    opened?.close().await;
     Ok(())
 }

@@ -73,7 +73,7 @@ pub struct RestoreArgs {
 ///
 /// `serve` does the same when it starts. In the shape embedded, stop the server before the
 /// migration. In the other shapes, nodes may run during the migration. If there is no store, the
-/// command creates an empty store.
+/// command creates an empty store. In the shape embedded, it also creates the secrets of the store.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster migrate --data-dir /var/lib/doorbuster")]
 pub struct MigrateArgs {

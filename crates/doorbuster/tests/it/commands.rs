@@ -1,9 +1,12 @@
 //! Tests of commands: the questions before a change, the output in JSON, and the errors if no
 //! Doorbuster server answers at the address.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use serde_json::json;
 
-use crate::test_server::{KEY, TempDir, TestServer, program, run};
+use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
 #[test]
 fn closing_a_sale_needs_a_confirmation_and_ends_changes_of_its_stock() {
@@ -88,6 +91,10 @@ fn commands_without_a_server_report_in_json() {
     let empty = path("new");
     let migrated = run(program(&temp_dir).args(["migrate", "--json", "--data-dir", &empty]));
     assert_eq!(migrated.json(), json!({"store": empty}));
+    let mode = std::fs::metadata(&empty).expect("a directory").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    // A server accepts the new store, and the keys beside it.
+    drop(TestServer::start(serve(&temp_dir, Path::new(&empty)), empty.into()));
     let none = path("none");
     let stopped = run(program(&temp_dir).args(["cluster", "down", "--json", "--dir", &none]));
     assert_eq!(stopped.json(), json!({"dir": none, "stopped": [], "removed": true}));

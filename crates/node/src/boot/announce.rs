@@ -55,7 +55,7 @@ pub(super) async fn announce(
 
 /// Keeps a generated operators' key in its file, and says where a new key is. The log never
 /// contains the key itself. Only a terminal may show the key.
-pub(super) fn announce_key(settings: &Settings, secrets: &Secrets) {
+pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
     // Another node may have created the key, or an earlier start may have failed before it wrote
     // the file.
