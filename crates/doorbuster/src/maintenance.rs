@@ -39,10 +39,15 @@ pub fn backup(args: &BackupArgs) -> Outcome {
     ))
 }
 
-fn expect_embedded(settings: &Settings, verb: &str) -> Result<(), Failure> {
-    if settings.roles.edge {
-        return Err(Failure::Settings("roles: an edge has no store".to_owned()));
+fn expect_store(settings: &Settings) -> Result<(), Failure> {
+    match settings.roles.edge {
+        true => Err(Failure::Settings("roles: an edge has no store".to_owned())),
+        false => Ok(()),
     }
+}
+
+fn expect_embedded(settings: &Settings, verb: &str) -> Result<(), Failure> {
+    expect_store(settings)?;
     match settings.shape.store() {
         Some(_) => Err(Failure::Settings(format!(
             "shape: the store of this deployment is PostgreSQL; {verb} with PostgreSQL's tools: \
@@ -150,6 +155,7 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
 /// Runs `migrate`.
 pub fn migrate(args: &MigrateArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
+    expect_store(&settings)?;
     client::block_on(async {
         match maintenance::migrate(&settings).await {
             Err(MigrateError::Secrets(error)) => Err(Failure::Settings(error.to_string())),

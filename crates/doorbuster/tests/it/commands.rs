@@ -115,3 +115,18 @@ fn the_removal_of_a_webhook_endpoint_asks_first_and_says_what_is_lost() {
     ask(&["webhook", "endpoint", "remove", id, "--yes"]).stdout_of_success();
     assert!(!ask(&list).stdout_of_success().contains(id));
 }
+
+#[test]
+fn an_edge_has_no_store_to_migrate() {
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
+    let mut migrate = program(&temp_dir);
+    migrate.arg("migrate").arg("--data-dir").arg(&data_dir).envs([
+        ("DOORBUSTER_ROLES", "edge"),
+        ("DOORBUSTER_SLOTS__URLS", "redis://127.0.0.1:1"),
+        ("DOORBUSTER_EDGE__UPSTREAMS", "http://127.0.0.1:1"),
+    ]);
+    let text = run(&mut migrate).stderr_of_failure(2);
+    assert!(text.contains("roles: an edge has no store"), "{text}");
+    assert!(!data_dir.exists());
+}
