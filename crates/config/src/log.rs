@@ -1,5 +1,9 @@
 //! The settings of the log: which lines the server writes, and in which format.
 
+use std::str::FromStr;
+
+use tracing_subscriber::filter::{LevelFilter, Targets};
+
 use super::check::SettingsReader;
 
 /// The settings of the log.
@@ -8,7 +12,7 @@ pub struct LogSettings {
     /// The format.
     pub format: LogFormat,
     /// The log level of each module.
-    pub filter: tracing_subscriber::filter::Targets,
+    pub filter: Targets,
 }
 
 /// Format of the log.
@@ -33,9 +37,53 @@ pub(super) fn log(read: &mut SettingsReader<'_>) -> Option<LogSettings> {
         }
         None => None,
     };
-    let filter = read.parsed(
+    let filter = read.parsed::<LogFilter>(
         "log.filter",
         "is not a filter; write a level, or levels by module: info,doorbuster=debug",
     );
-    Some(LogSettings { format: format?, filter: filter? })
+    Some(LogSettings { format: format?, filter: filter?.0 })
+}
+
+/// A filter in which each word without a module is a level. `Targets` alone reads an unknown word
+/// as a module, so a misspelt level would turn off the whole log.
+#[derive(Debug)]
+struct LogFilter(Targets);
+
+impl FromStr for LogFilter {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_valid = |part: &str| match part.split_once('=') {
+            Some((module, level)) => {
+                !module.is_empty() && module.trim() == module && is_level(level)
+            }
+            None => is_level(part),
+        };
+        match text.split(',').all(is_valid) {
+            true => text.parse().map(Self).map_err(drop),
+            false => Err(()),
+        }
+    }
+}
+
+/// Returns whether a text is a level. `LevelFilter` alone reads an empty text as `error`.
+fn is_level(text: &str) -> bool {
+    !text.is_empty() && text.parse::<LevelFilter>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LogFilter;
+
+    #[test]
+    fn a_word_that_is_not_a_level_is_refused() {
+        for valid in ["info", "OFF", "warn,doorbuster=debug", "doorbuster_web::routes=trace"] {
+            assert!(valid.parse::<LogFilter>().is_ok(), "{valid}");
+        }
+        for wrong in
+            ["", "warning", "verbose", "inof", "info,", "doorbuster", "x=", "=info", "info, x=warn"]
+        {
+            assert!(wrong.parse::<LogFilter>().is_err(), "{wrong:?}");
+        }
+    }
 }
