@@ -306,12 +306,7 @@ fn read_or_create(
     }
     create_directory(dir)?;
     let secret = make();
-    // The secret is written to a temporary file, which is then linked to `path`. So a reader sees
-    // the whole secret or no file. If two tasks write at once, only one creates `path`.
-    let temp_path = temporary_path(path);
-    let linked = write(&temp_path, &secret).and_then(|()| fs::hard_link(&temp_path, path));
-    fs::remove_file(&temp_path)?;
-    match linked {
+    match write_whole(path, &temporary_path(path), &secret) {
         Ok(()) => {
             fs::File::open(dir)?.sync_all()?;
             Ok((SecretString::from(secret), true))
@@ -338,6 +333,15 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Writes a secret to the new file `temp_path`, which is then linked to `path`. So a reader sees
+/// the whole secret or no file. If two tasks write at once, only one creates `path`. Returns the
+/// first error, because it is the cause.
+fn write_whole(path: &Path, temp_path: &Path, secret: &str) -> io::Result<()> {
+    let linked = write(temp_path, secret).and_then(|()| fs::hard_link(temp_path, path));
+    let removed = fs::remove_file(temp_path);
+    linked.and(removed)
 }
 
 /// Returns a random name beside this secret's file.

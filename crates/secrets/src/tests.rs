@@ -111,3 +111,14 @@ async fn the_buyer_secret_is_read_and_never_created() {
     let read = buyer_secret(&settings).await.expect("the secret was created");
     assert_eq!(read.expose_secret(), made.expose_secret());
 }
+
+#[test]
+fn the_first_error_of_a_failed_write_is_reported() {
+    let scratch = TempDir::new();
+    let (path, temp_path) = (scratch.path().join("admin_key"), scratch.path().join("occupied"));
+    // The directory prevents the write. Its removal as a file fails for another reason.
+    fs::create_dir(&temp_path).expect("writable");
+    let error = write_whole(&path, &temp_path, "secret").expect_err("the name is occupied");
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");
+    assert!(!path.exists());
+}
