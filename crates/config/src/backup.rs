@@ -1,6 +1,6 @@
 //! The settings of the continuous backup.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use doorbuster_base::encryption;
@@ -61,7 +61,7 @@ pub(super) fn backup(
         return None;
     }
     match BackupPlace::parse(&text) {
-        Ok(BackupPlace::Directory(path)) if data_dir.is_some_and(|dir| path.starts_with(dir)) => {
+        Ok(BackupPlace::Directory(path)) if data_dir.is_some_and(|dir| is_inside(&path, dir)) => {
             read.fault(
                 "backup.to",
                 "is inside data_dir, but the backup must survive a loss of data_dir; write another \
@@ -76,6 +76,56 @@ pub(super) fn backup(
         Err(error) => {
             read.fault("backup.to", error.to_string());
             None
+        }
+    }
+}
+
+/// Returns whether a path is the directory or a place in it, however the two paths are written.
+fn is_inside(path: &Path, dir: &Path) -> bool {
+    resolve(path).starts_with(resolve(dir))
+}
+
+/// Returns the absolute path without `.` and `..`. Follows symbolic links as far as the path
+/// exists.
+fn resolve(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut resolved = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => {
+                resolved.pop();
+            }
+            part => resolved.push(part),
+        }
+        if let Ok(real) = std::fs::canonicalize(&resolved) {
+            resolved = real;
+        }
+    }
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_data_directory_is_found_however_it_is_written() {
+        let scratch = doorbuster_testkit::TempDir::new();
+        let here = std::env::current_dir().expect("a directory");
+        let link = scratch.path().join("link");
+        std::os::unix::fs::symlink(&here, &link).expect("writable");
+        let data_dir = Path::new("data");
+        for inside in [
+            here.join("data"),
+            here.join("data/backup"),
+            here.join("missing/../data/backup"),
+            "./data/backup".into(),
+            link.join("data/backup"),
+        ] {
+            assert!(is_inside(&inside, data_dir), "{}", inside.display());
+        }
+        for outside in [here.join("database"), "data/../backup".into(), scratch.path().to_owned()] {
+            assert!(!is_inside(&outside, data_dir), "{}", outside.display());
         }
     }
 }
