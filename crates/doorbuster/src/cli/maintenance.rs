@@ -37,7 +37,7 @@ pub struct BackupArgs {
 /// environment variable DOORBUSTER_PASSPHRASE, the terminal.
 #[derive(Debug, Args)]
 pub struct PassphraseArgs {
-    /// Read the passphrase from the first line of this file [default: the environment variable
+    /// Read the passphrase from the only line of this file [default: the environment variable
     /// DOORBUSTER_PASSPHRASE, or the terminal].
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,

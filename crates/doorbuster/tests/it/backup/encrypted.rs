@@ -120,6 +120,16 @@ fn an_encrypted_backup_needs_its_passphrase() {
         command.env("DOORBUSTER_PASSPHRASE", "short");
     });
     assert!(short.stderr_of_failure(2).contains("too short"));
+    // A file with several lines is probably not the intended file, as the help says.
+    let lines = temp_dir.join("lines");
+    fs::write(&lines, "correct horse battery staple\nsecond line\n").expect("writable");
+    let several = backup(&|command| {
+        command.arg("--passphrase-file").arg(&lines);
+    });
+    assert!(several.stderr_of_failure(2).contains("several lines"));
+    let help = run(program(&temp_dir).args(["backup", "--help"])).stdout_of_success();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains("from the only line of this file"), "{help}");
     let with_key = |command: &mut Command| {
         command.arg("--passphrase-file").arg(&key);
     };
