@@ -122,7 +122,7 @@ fn man(args: &cli::ManArgs) -> Outcome {
     let mut pages: Vec<String> = names.collect::<std::io::Result<_>>().with_context(place)?;
     pages.retain(|name| name.ends_with(".1"));
     pages.sort();
-    print::json(&serde_json::json!({ "dir": dir, "pages": pages }))
+    print::json(&serde_json::json!({ "dir": dir.display().to_string(), "pages": pages }))
 }
 
 /// Prints the shell's completion script.

@@ -58,10 +58,14 @@ pub fn series_step(text: &str) -> Parsed<u32> {
     step.ok_or_else(|| "must be 1, 10 or 60".into())
 }
 
+/// The lowest rate of buyers: one buyer in 1,000 seconds. With a much lower rate, the last buyer
+/// would arrive later than the latest time that the program can represent.
+const RATE_MIN: f64 = 0.001;
+
 /// Parses the number of buyers that arrive each second.
 pub fn rate(text: &str) -> Parsed<f64> {
-    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0);
-    rate.ok_or_else(|| "must be a number above 0".into())
+    let rate = text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate >= RATE_MIN);
+    rate.ok_or_else(|| format!("must be a number of at least {RATE_MIN}"))
 }
 
 /// Parses a time in the format of RFC 3339.
@@ -352,6 +356,14 @@ mod tests {
             "ip=default",
         ] {
             assert!(limit(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_high_enough_for_every_arrival() {
+        assert_eq!((rate("0.001"), rate("2e4")), (Ok(0.001), Ok(20_000.0)));
+        for wrong in ["1e-300", "0", "-1", "inf", "NaN", "fast"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -1,6 +1,9 @@
 //! Tests of commands: the questions before a change, the output in JSON, and the errors if no
 //! Doorbuster server answers at the address.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -129,4 +132,16 @@ fn an_edge_has_no_store_to_migrate() {
     let text = run(&mut migrate).stderr_of_failure(2);
     assert!(text.contains("roles: an edge has no store"), "{text}");
     assert!(!data_dir.exists());
+}
+
+#[test]
+fn a_path_that_is_not_text_and_a_full_standard_error_end_no_command_early() {
+    let temp_dir = TempDir::new();
+    let dir = temp_dir.join("pages").join(OsStr::from_bytes(b"\xff"));
+    let report = run(program(&temp_dir).args(["man", "--json"]).arg(&dir)).json();
+    assert_eq!(report["dir"], dir.display().to_string());
+    let full = File::options().write(true).open("/dev/full").expect("the device exists");
+    let mut check = program(&temp_dir);
+    check.args(["config", "check", "--config", "nosuch"]).stderr(full);
+    assert_eq!(run(&mut check).code(), Some(2));
 }
