@@ -227,13 +227,42 @@ fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
     let missing = |file: &&BackupFile| !dir.join(&file.name).exists();
     for file in files.iter().filter(missing) {
         let path: PathBuf = dir.join(&file.name);
-        let written = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(&path)
-            .and_then(|mut to| to.write_all(&file.content).and_then(|()| to.sync_all()));
+        let written = write_new(&path, |to| to.write_all(&file.content));
         written.map_err(|error| failed(&path, error))?;
     }
     Ok(())
+}
+
+/// Creates a file that only its owner may read, and writes its content. After an error, no
+/// incomplete file is left behind, because a server would use it, and a second restore would refuse
+/// it.
+fn write_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    write(&mut file).and_then(|()| file.sync_all()).inspect_err(|_| {
+        // The removal may fail, because the file system itself may have failed.
+        let _ = fs::remove_file(path);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn an_incomplete_file_is_removed_and_another_file_is_kept() {
+        let dir = TempDir::new();
+        let path = dir.path().join("id_key");
+        let fill_disk = |file: &mut File| {
+            file.write_all(b"half of a sec")?;
+            Err(io::ErrorKind::StorageFull.into())
+        };
+        let error = write_new(&path, fill_disk).expect_err("the disk is full");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(!path.exists());
+        fs::write(&path, "precious").expect("writable");
+        write_new(&path, fill_disk).expect_err("the file exists");
+        assert_eq!(fs::read_to_string(&path).expect("the file is kept"), "precious");
+    }
 }
