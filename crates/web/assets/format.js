@@ -46,10 +46,19 @@ export const shortTime = ms =>
     : date(ms, yearOf(ms) !== yearOf(now())) + (zh() ? ' ' : ', ') + clock(ms, false);
 /** Formats a date and time: 27 Nov 2026, 20:00 GMT+1 */
 export const fullTime = ms => day(ms) + (zh() ? ' ' : ', ') + clock(ms, false) + ' ' + zone(ms);
+/* Returns whether the browser knows a time zone. Formatters throw an error for an unknown zone. */
+const isZone = timeZone =>
+  keep('is zone ' + timeZone, () => {
+    try {
+      return !!new Intl.DateTimeFormat('en-GB', { timeZone });
+    } catch {
+      return false;
+    }
+  });
 /** Formats a time in the shop's zone, with the zone's name. Returns null if the shop has no zone,
-   or if the time is the same in the visitor's zone. */
+   if the browser does not know the zone, or if the time is the same in the visitor's zone. */
 export function shopTime(ms, timeZone) {
-  if (!timeZone || zone(ms, timeZone) === zone(ms)) return null;
+  if (!timeZone || !isZone(timeZone) || zone(ms, timeZone) === zone(ms)) return null;
   const form = keep('shop ' + timeZone, () =>
     new Intl.DateTimeFormat(zh() ? 'zh-CN' : 'en-GB', {
       timeZone,

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use doorbuster_testkit::postgres;
+use doorbuster_testkit::postgres::Cluster;
 
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
 
@@ -59,8 +59,9 @@ fn a_generated_key_is_not_lost_if_the_first_start_fails() {
     let temp_dir = TempDir::new();
     let other = TestServer::open(&temp_dir);
     let address = other.url().strip_prefix("http://").expect("an address");
-    let database = postgres::shared().database();
-    let words = postgres::shared().url(&database);
+    let cluster = Cluster::start(&[]);
+    let database = cluster.database();
+    let words = cluster.url(&database);
     let host = words.split(' ').find_map(|word| word.strip_prefix("host=")).expect("a directory");
     let url = format!("postgres://postgres@{}/{database}", host.replace('/', "%2F"));
     let shared = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
