@@ -60,7 +60,7 @@ impl FromStr for LogFilter {
             None => is_level(part),
         };
         match text.split(',').all(is_valid) {
-            true => text.parse().map(Self).map_err(drop),
+            true => text.parse::<Targets>().map(Self).map_err(drop),
             false => Err(()),
         }
     }

@@ -254,7 +254,7 @@ mod tests {
     fn an_incomplete_file_is_removed_and_another_file_is_kept() {
         let dir = TempDir::new();
         let path = dir.path().join("id_key");
-        let fill_disk = |file: &mut File| {
+        let fill_disk = |file: &mut File| -> io::Result<()> {
             file.write_all(b"half of a sec")?;
             Err(io::ErrorKind::StorageFull.into())
         };
