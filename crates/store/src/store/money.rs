@@ -8,7 +8,7 @@ use crate::contract::{MoneyPage, MoneyQuery};
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::rows::money::{notices, payment, payment_columns, refund, refund_columns};
-use crate::sql::{Row, Statement, Value, as_limit, statement, values};
+use crate::sql::{Row, Statement, Value, as_limit, locking, statement, values};
 use crate::transaction::RetryUnknown;
 
 use super::operation::cut_page;
@@ -16,6 +16,10 @@ use super::{Store, StoreResult};
 
 const DISCARD: Statement = statement(
     "UPDATE refund SET discarded = $2 WHERE id = $1 AND state = 'failed' AND discarded IS NULL",
+);
+const FAILED: Statement = locking!(
+    "SELECT 1 FROM refund WHERE id = $1 AND state = 'failed' AND discarded IS NULL",
+    "FOR NO KEY UPDATE"
 );
 const DUE: Statement = statement(concat!(
     "SELECT ",
@@ -128,10 +132,13 @@ impl Store {
         .await
     }
 
-    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]), even if an
-    /// operator has discarded it.
+    /// Requests a failed refund again (see [`doorbuster_core::money::retry_refund`]). Returns
+    /// `None` if there is no such failed refund, or an operator has discarded it.
     pub async fn retry_refund(&self, id: RefundId) -> StoreResult<Option<Refund>> {
         self.job(RetryUnknown::Never, move |tx| {
+            if !tx.exists(FAILED, &values![&id.0])? {
+                return Ok(None);
+            }
             let now = tx.now();
             let retried = money::retry_refund(tx.ledger(), &id, now)?;
             tx.record_if(retried.is_some())?;

@@ -117,11 +117,14 @@ pub async fn a_discarded_refund_that_fails_again_is_a_dead_letter_again(fixture:
     assert!(show().await.is_none(), "a discarded refund must not be a dead letter");
     note(RefundUpdate::Accepted { again_ms: 5 }).await;
     assert_eq!(give_up().await, 1, "a discarded refund that failed again must be a dead letter");
-    assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
-    note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
-    assert_eq!(dead().await, 0, "a discarded refund must not be a dead letter");
     fixture.store.retry_refund(id.clone()).await.expect("writes").expect("the refund had failed");
     assert_eq!(give_up().await, 1, "a retried refund that failed again must be a dead letter");
+    assert!(fixture.store.discard_refund(id.clone(), "resolved".to_owned()).await.expect("writes"));
+    assert!(!fixture.store.discard_refund(id.clone(), "again".to_owned()).await.expect("writes"));
+    note(RefundUpdate::CameBack("the account is closed".to_owned())).await;
+    assert_eq!(dead().await, 0, "a discarded refund must not be a dead letter");
+    let retried = fixture.store.retry_refund(id).await.expect("writes");
+    assert_eq!(retried, None, "a discarded refund must not be requested again");
     fixture.check_invariants().await;
 }
 
