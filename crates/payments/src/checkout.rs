@@ -47,15 +47,17 @@ impl Payments {
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
             return Ok(CheckoutResult::NotFound);
         };
-        let now = self.node.now();
-        if order.state != OrderState::Reserved || order.pay_by <= now {
+        // An order expires by the monotonic time, so its buyer can pay until that time.
+        let monotonic_now = store.monotonic_now();
+        if order.state != OrderState::Reserved || order.pay_by <= monotonic_now {
             return Ok(CheckoutResult::WrongState(order.state));
         }
         let before = store.checkout(id).await?;
         let kept = before.as_ref().filter(|kept| kept.open);
-        if let Some(kept) =
-            kept.filter(|kept| kept.expires_at > now && kept.provider == self.provider.name())
-        {
+        let is_usable = |kept: &&Checkout| {
+            kept.expires_at > monotonic_now && kept.provider == self.provider.name()
+        };
+        if let Some(kept) = kept.filter(is_usable) {
             return Ok(CheckoutResult::Open(with_order_deadline(kept.clone(), &order)));
         }
         if let Err(limited) = may_ask(&order).await {
@@ -71,7 +73,7 @@ impl Payments {
         let Some(new_checkout) = self.new_checkout(&order, before.as_ref(), base) else {
             return Ok(CheckoutResult::NotFound);
         };
-        let opened = match self.provider.open(&new_checkout, now).await {
+        let opened = match self.provider.open(&new_checkout, self.node.now()).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal => {
                 tracing::error!(

@@ -213,7 +213,8 @@ impl Payments {
     async fn due_checkouts(&self) -> Vec<(Checkout, Order)> {
         match self.node.store().checkouts_to_close(PAGE_SIZE).await {
             Ok(due) => {
-                self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), self.node.now()));
+                let now = self.node.store().monotonic_now();
+                self.meter.set_lag(lag_ms(due.iter().map(|(_, order)| order), now));
                 due
             }
             Err(error) => {

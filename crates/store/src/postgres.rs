@@ -78,6 +78,7 @@ impl Postgres {
             url,
             id_key,
             clock,
+            monotonic_clock,
             node,
             sink,
             follows,
@@ -96,7 +97,7 @@ impl Postgres {
         let (writes, reads) =
             (connect::writers(&connector, PG_WRITERS)?, connect::readers(&connector, PG_READERS)?);
         let (commits, received) = mpsc::channel(PG_COMMITS_MAX);
-        let clock = Clock::new(clock);
+        let clock = Clock::new(clock, monotonic_clock);
         let parts = SharedParts {
             id_key,
             node,

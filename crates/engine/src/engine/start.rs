@@ -255,6 +255,7 @@ async fn open_postgres(
         url: url.expose_secret().to_owned(),
         id_key: options.id_key.clone(),
         clock: None,
+        monotonic_clock: None,
         node: options.node,
         sink,
         follows: Arc::new(move |buyer| hub.follows(buyer)),

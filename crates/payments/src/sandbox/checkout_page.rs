@@ -89,13 +89,14 @@ pub enum ButtonResult {
 impl Sandbox {
     /// Returns the content of a checkout's page.
     pub async fn checkout(&self, id: &str) -> Result<Option<CheckoutView>, EngineError> {
-        let now = self.node.now();
+        let now = self.node.store().monotonic_now();
         Ok(self.session(id).await?.map(|session| checkout_view(&session, now)))
     }
 
     /// Performs a button's action.
     pub async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
-        let now = self.node.now();
+        // A checkout ends by the same time by which its order expires.
+        let now = self.node.store().monotonic_now();
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {
             ButtonAction::Return => {

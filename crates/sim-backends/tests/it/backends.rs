@@ -152,6 +152,7 @@ fn a_store_in_postgresql_behaves_like_the_model() {
             url: cluster.url(&cluster.database()),
             id_key,
             clock: Some(clock),
+            monotonic_clock: None,
             node: NodeId(1),
             sink,
             follows: Arc::new(|_| true),

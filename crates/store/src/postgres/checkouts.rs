@@ -58,7 +58,8 @@ async fn put_off(
         let mut later = Vec::with_capacity(all.len());
         for it in all {
             let Some(parts) = it.order.parts().filter(|_| is_open(&ledger, it)) else { continue };
-            let now = ledger.now;
+            // Expiry and the next read of due checkouts use the monotonic time, too.
+            let now = shared.clock.monotonic();
             if it.unanswered {
                 money::record_unanswered_check(&mut ledger, &it.order, &it.session, now)?;
             }

@@ -20,6 +20,8 @@ use crate::limits::{
 pub(super) struct Clock {
     /// A clock that replaces the database's clock in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
+    /// A clock that replaces the monotonic clock in tests.
+    fixed_monotonic: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     born: Instant,
     /// The database's time when this value was created (`born`), in milliseconds.
     at_birth: AtomicI64,
@@ -34,10 +36,23 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn new(fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>) -> Self {
+    /// Returns the clock. `fixed` replaces the database's clock in tests. It also replaces the
+    /// monotonic clock, unless `fixed_monotonic` does.
+    pub(super) fn new(
+        fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
+        fixed_monotonic: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
+    ) -> Self {
         let [at_birth, monotonic_at_birth, slewed_at, saw] = [0; 4].map(AtomicI64::new);
-        let stepped = AtomicBool::new(false);
-        Self { fixed, born: Instant::now(), at_birth, monotonic_at_birth, slewed_at, stepped, saw }
+        Self {
+            fixed_monotonic: fixed_monotonic.or_else(|| fixed.clone()),
+            fixed,
+            born: Instant::now(),
+            at_birth,
+            monotonic_at_birth,
+            slewed_at,
+            stepped: AtomicBool::new(false),
+            saw,
+        }
     }
 
     pub(super) fn now(&self) -> Millis {
@@ -49,7 +64,7 @@ impl Clock {
 
     /// Returns the earlier of the database's time and the monotonic clock's time.
     pub(super) fn monotonic(&self) -> Millis {
-        match &self.fixed {
+        match &self.fixed_monotonic {
             Some(fixed) => fixed(),
             None => {
                 let careful = self.monotonic_at_birth.load(Ordering::Acquire);
@@ -142,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_time_sample_belongs_to_the_middle_of_its_round_trip() {
-        let clock = Clock::new(None);
+        let clock = Clock::new(None, None);
         let sent = clock.born + Duration::from_millis(10);
         clock.add_sample(sent, Millis(1_000_000), sent + Duration::from_millis(20));
         let now = clock.now().0;
@@ -153,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_monotonic_clock_does_not_follow_a_step_of_the_databases_clock() {
-        let clock = Clock::new(None);
+        let clock = Clock::new(None, None);
         let add_sample = |after_ms: i64, at_birth: i64| {
             let at = clock.born + Duration::from_millis(after_ms.unsigned_abs());
             clock.add_sample(at, Millis(at_birth + after_ms), at);
@@ -184,7 +199,7 @@ mod tests {
 
     #[test]
     fn published_state_is_as_old_as_the_start_of_its_poll() {
-        let clock = Clock::new(None);
+        let clock = Clock::new(None, None);
         clock.set_seen(clock.born);
         std::thread::sleep(Duration::from_millis(5));
         assert!(clock.staleness() >= Duration::from_millis(5));

@@ -64,10 +64,11 @@ impl Store {
 
     /// Returns at most `limit` open checkouts that must be closed at their provider, each with its
     /// current order. A checkout must be closed if its order no longer waits for a payment, or if
-    /// the order's `pay_by` has passed. Checkouts of orders that still hold units come first.
-    /// Within each of these two groups, the checkout that has been due longest comes first.
+    /// the order's `pay_by` has passed. As for expiry, the monotonic time decides whether `pay_by`
+    /// has passed. Checkouts of orders that still hold units come first. Within each of these two
+    /// groups, the checkout that has been due longest comes first.
     pub async fn checkouts_to_close(&self, limit: usize) -> StoreResult<Vec<(Checkout, Order)>> {
-        let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.now());
+        let (limit, now) = (limit.min(PAGE_ROWS_MAX), self.monotonic_now());
         let row = |row: Row<'_>| Ok((checkout_at(row, 12)?, rows::order(row)?));
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();

@@ -82,6 +82,7 @@ pub fn postgres_options(
         url: url.to_owned(),
         id_key: id_key(),
         clock: Some(clock.reader()),
+        monotonic_clock: None,
         node: NodeId(node),
         sink: commits.sink(),
         follows: Arc::new(|_| true),

@@ -5,6 +5,7 @@ mod again;
 mod ahead;
 mod audit;
 mod challenge;
+mod clock_step;
 mod commit_copy;
 mod conformance;
 mod dead_letter_retention;
