@@ -14,7 +14,8 @@ impl Outbox {
     ) -> Result<(), DeliveryError> {
         let sent = match endpoint.kind {
             EndpointKind::Webhook => {
-                self.webhooks.send(endpoint, message, self.node.clock().wall()).await
+                let (now, wall) = (self.node.now(), self.node.clock().wall());
+                self.webhooks.send(endpoint, message, now, wall).await
             }
             EndpointKind::Broker => self.brokers.send(endpoint, message).await,
         };

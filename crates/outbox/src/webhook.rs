@@ -50,12 +50,14 @@ impl Webhooks {
         self.client.renew();
     }
 
-    /// Sends a message once, signed with every active secret.
+    /// Sends a message once, signed with every active secret. `now` is the store's time, which ends
+    /// old secrets. `wall` is the time of the wall clock, which the receiver compares with its own.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,
         message: &Message,
         now: Millis,
+        wall: Millis,
     ) -> Result<(), DeliveryError> {
         // The address is checked again, because the settings may have changed after the endpoint
         // was added. Also, the client does not resolve a URL with an IP address, so the guard's
@@ -70,7 +72,7 @@ impl Webhooks {
                 "the endpoint has no secret that can sign its messages",
             ));
         }
-        let at_secs = now.0.div_euclid(1_000);
+        let at_secs = wall.0.div_euclid(1_000);
         let request = self
             .client()?
             .post(url)
@@ -84,7 +86,7 @@ impl Webhooks {
             .body(message.body.clone());
         let answer = request.send().await.map_err(|error| refused(&error))?;
         let status = answer.status();
-        let pause_ms = pause_ms(status, answer.headers(), now);
+        let pause_ms = pause_ms(status, answer.headers(), wall);
         drain(answer).await;
         if status.is_success() {
             return Ok(());

@@ -70,12 +70,24 @@ fn guard(allow_private: bool) -> AddressGuard {
 
 /// Sends a message once to this address.
 async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
+    send_at(guard, url, None, Millis(0), Millis(0)).await
+}
+
+/// Sends a message once, at this time of the store and of the wall clock. The message's only secret
+/// signs until `until`.
+async fn send_at(
+    guard: AddressGuard,
+    url: &str,
+    until: Option<Millis>,
+    now: Millis,
+    wall: Millis,
+) -> Result<(), DeliveryError> {
     let endpoint = Endpoint {
         id: "end_1".to_owned(),
         kind: EndpointKind::Webhook,
         url: url.to_owned(),
         wanted: EventFilter::All,
-        secrets: vec![EndpointSecret { secret: signing::format_secret(&[7; 32]), until: None }],
+        secrets: vec![EndpointSecret { secret: signing::format_secret(&[7; 32]), until }],
         position: 0,
         enabled: true,
         created_at: Millis(0),
@@ -87,7 +99,19 @@ async fn send(guard: AddressGuard, url: &str) -> Result<(), DeliveryError> {
         at: Millis(0),
         body: Bytes::from_static(BODY),
     };
-    Webhooks::new(guard, TIMEOUT).send(&endpoint, &message, Millis(0)).await
+    Webhooks::new(guard, TIMEOUT).send(&endpoint, &message, now, wall).await
+}
+
+#[tokio::test]
+async fn a_secret_signs_until_its_end_by_the_stores_time() {
+    let until = Millis(60_000);
+    let error = async |now: Millis, wall: Millis| {
+        let sent = send_at(guard(true), "http://127.0.0.1:1/", Some(until), now, wall).await;
+        sent.expect_err("no server listens at this port").error
+    };
+    let ended = "the endpoint has no secret that can sign its messages";
+    assert_ne!(error(until.plus(-1), until.plus(1)).await, ended);
+    assert_eq!(error(until, until.plus(-1)).await, ended);
 }
 
 /// Returns whether no client has connected to the listener.
