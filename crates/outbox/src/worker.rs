@@ -106,7 +106,10 @@ async fn deliver(
 ) -> Result<(), StoreError> {
     let store = outbox.node.store();
     let mut new_events = outbox.new_events.subscribe();
-    let Some(row) = store.endpoints().await?.into_iter().find(|row| row.id == id) else {
+    // An operator may have disabled the endpoint at another node. Then this node can get the lease
+    // before it has read the endpoints again.
+    let endpoints = store.endpoints().await?;
+    let Some(row) = endpoints.into_iter().find(|row| row.id == id && row.enabled) else {
         return Ok(());
     };
     let rows = store.pending_deliveries(id, outbox.bounds.pending).await?;

@@ -6,11 +6,14 @@ use doorbuster_core::outbox::{EventFilter, SendOutcome};
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, ItemId, NodeId};
 use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
-use doorbuster_store::{StoredEvent, UnreadableEvent};
+use doorbuster_store::{NewEndpoint, StoredEvent, UnreadableEvent};
 use doorbuster_testkit::TempDir;
 
 use super::*;
 use crate::receiver::DeliveryError;
+
+/// The time limit for a delivery that must end at once.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Creates the delivery service of a server without sales.
 async fn outbox(dir: &TempDir) -> Outbox {
@@ -87,6 +90,28 @@ async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
     let unsent = send(&outbox, &endpoint, 7, None).await;
     let Err(SendError::Deferred(error)) = &unsent else { panic!("{unsent:?}") };
     assert!(error.contains("failed to read the event"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_with_old_settings_delivers_nothing_to_a_disabled_endpoint() {
+    let (dir, old) = (TempDir::new(), endpoint());
+    let outbox = Arc::new(outbox(&dir).await);
+    let new = NewEndpoint {
+        id: old.id.clone(),
+        kind: old.kind,
+        url: old.url.clone(),
+        wanted: old.wanted.clone(),
+        secret: None,
+        enabled: false,
+    };
+    outbox.node.store().insert_endpoint(new, 9).await.expect("writes").expect("the first endpoint");
+    let (_sender, mut settings) = watch::channel(Arc::new(old));
+    let delivery = deliver(&outbox, "end_1", &mut settings);
+    tokio::time::timeout(ENDS_WITHIN, delivery)
+        .await
+        .expect("the delivery must end")
+        .expect("the store reads");
+    outbox.engine.stop().await;
 }
 
 #[test]
