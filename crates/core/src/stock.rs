@@ -170,6 +170,8 @@ pub enum AdjustResult {
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
+    /// The item's sale has ended, so its total cannot change any more.
+    Closed,
     /// No such item exists.
     NotFound,
 }
@@ -183,6 +185,9 @@ pub fn adjust<L: Ledger + ?Sized>(
     now: Millis,
 ) -> Result<AdjustResult, L::Error> {
     let Some(mut item) = ledger.item(id)? else { return Ok(AdjustResult::NotFound) };
+    if ledger.has_ended(id)? {
+        return Ok(AdjustResult::Closed);
+    }
     let Stock::Counted(total) = item.total else { return Ok(AdjustResult::Unlimited) };
     let by = delta.unsigned_abs();
     if delta >= 0 {

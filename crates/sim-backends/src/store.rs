@@ -222,19 +222,7 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, 
         // The store refuses an adjustment by 0.
         Tx::Adjust(_, 0, _) => return Ok(None),
         Tx::Adjust(item, units, _) => {
-            let adjustment = Adjustment {
-                item: *item,
-                units: *units,
-                reason: "simulated".into(),
-                key: format!("key-{i}"),
-            };
-            TxResult::AdjustResult(match store.adjust(adjustment).await? {
-                AdjustOutcome::Done(_) => return Ok(None),
-                AdjustOutcome::NotInPool(pool) => AdjustResult::NotInPool(pool),
-                AdjustOutcome::TooMuch => AdjustResult::TooMuch,
-                AdjustOutcome::Unlimited => AdjustResult::Unlimited,
-                _ => AdjustResult::NotFound,
-            })
+            return adjust(store, *item, *units, format!("key-{i}")).await;
         }
         Tx::Settle(tickets, _) => TxResult::Settled(store.settle(tickets.clone()).await?),
         Tx::Force(id, parts, buyer, _) => {
@@ -279,6 +267,23 @@ async fn apply_tx(store: &Store, i: usize, tx: &Tx) -> Result<Option<TxResult>, 
         }
         Tx::Intend(..) => return Ok(None),
     }))
+}
+
+async fn adjust(
+    store: &Store,
+    item: ItemId,
+    units: i64,
+    key: String,
+) -> Result<Option<TxResult>, StoreError> {
+    let adjustment = Adjustment { item, units, reason: "simulated".into(), key };
+    Ok(Some(TxResult::AdjustResult(match store.adjust(adjustment).await? {
+        AdjustOutcome::Done(_) => return Ok(None),
+        AdjustOutcome::NotInPool(pool) => AdjustResult::NotInPool(pool),
+        AdjustOutcome::TooMuch => AdjustResult::TooMuch,
+        AdjustOutcome::Unlimited => AdjustResult::Unlimited,
+        AdjustOutcome::Closed => AdjustResult::Closed,
+        _ => AdjustResult::NotFound,
+    })))
 }
 
 async fn apply_money_tx(store: &Store, tx: &Tx) -> Result<TxResult, StoreError> {

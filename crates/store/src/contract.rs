@@ -269,18 +269,18 @@ pub struct Adjustment {
 pub enum AdjustOutcome {
     /// This call changed the total.
     Done(ItemCounts),
-    /// An earlier call with the same key and units changed the total. The value is the current
-    /// counts.
+    /// An earlier call with the same key and units changed the total. The counts are current.
     Repeated(ItemCounts),
     /// The key was used with other units.
     KeyReused,
-    /// The pool has too few units. Recall units into the pool first (see
-    /// [`doorbuster_core::stock::AdjustResult`]). The value is the number of units in the pool.
+    /// The pool has only this many units (see [`doorbuster_core::stock::AdjustResult`]).
     NotInPool(u64),
     /// The total would be larger than an item's largest permitted stock.
     TooMuch,
     /// Unlimited stock cannot be adjusted.
     Unlimited,
+    /// The item's sale is closed.
+    Closed,
     /// No such item exists.
     NotFound,
 }

@@ -127,6 +127,7 @@ fn decide(outcome: AdjustOutcome) -> Result<AdjustResult, u64> {
         AdjustOutcome::KeyReused => AdjustResult::KeyReused,
         AdjustOutcome::TooMuch => AdjustResult::TooMuch,
         AdjustOutcome::Unlimited => AdjustResult::Unlimited,
+        AdjustOutcome::Closed => AdjustResult::Closed,
         AdjustOutcome::NotFound => AdjustResult::NotFound,
     })
 }

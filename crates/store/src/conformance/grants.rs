@@ -238,6 +238,20 @@ pub async fn an_adjustment_happens_once(fixture: Fixture) {
     fixture.check_invariants().await;
 }
 
+/// An adjustment does not change a closed sale. A repeated call still finds its earlier effect.
+pub async fn an_adjustment_leaves_a_closed_sale_unchanged(fixture: Fixture) {
+    let item = fixture.item(Stock::Counted(10), 1).await;
+    let adjust = async |change| fixture.store.adjust(change).await.expect("writes");
+    assert!(matches!(adjust(by(item, 5, "a")).await, AdjustOutcome::Done(_)));
+    fixture.store.step_sale("sale-0", PhaseStep::Close).await.expect("writes");
+    for units in [1, -1, -100] {
+        assert_eq!(adjust(by(item, units, "b")).await, AdjustOutcome::Closed, "{units}");
+    }
+    assert!(matches!(adjust(by(item, 5, "a")).await, AdjustOutcome::Repeated(_)));
+    assert_eq!(adjust(by(item, 6, "a")).await, AdjustOutcome::KeyReused);
+    fixture.expect_units(item, 15, 0, 0, 0).await;
+}
+
 /// An adjustment that the item does not allow is refused and changes nothing.
 pub async fn an_impossible_adjustment_does_nothing(fixture: Fixture) {
     let item = fixture.item(Stock::Counted(10), 1).await;

@@ -62,12 +62,16 @@ fn adjusted(row: Row<'_>) -> Done<(i64, String)> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-/// Changes an item's total and records the change, once for each key.
+/// Changes an item's total and records the change, once for each key. A closed sale's total does
+/// not change.
 fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustOutcome> {
     let Adjustment { item, units, reason, key } = adjustment;
     let (item, now) = (*item, tx.now());
-    // The item is locked first. So if two calls have the same key, the second call finds the
-    // record.
+    // In PostgreSQL this read locks the sale, as every change of a phase does. So the sale cannot
+    // close before this transaction ends.
+    tx.ledger().on_sale(item)?;
+    // The item is locked before the record is read. So if two calls have the same key, the second
+    // call finds the record.
     if tx.ledger().item(item)?.is_none() {
         return Ok(AdjustOutcome::NotFound);
     }
@@ -89,6 +93,7 @@ fn adjust(tx: &mut Transaction<'_, '_>, adjustment: &Adjustment) -> Done<AdjustO
             AdjustResult::NotInPool(pool) => return Ok(AdjustOutcome::NotInPool(pool)),
             AdjustResult::TooMuch => return Ok(AdjustOutcome::TooMuch),
             AdjustResult::Unlimited => return Ok(AdjustOutcome::Unlimited),
+            AdjustResult::Closed => return Ok(AdjustOutcome::Closed),
             AdjustResult::NotFound => return Ok(AdjustOutcome::NotFound),
         },
     }
@@ -128,8 +133,8 @@ impl Store {
         }
     }
 
-    /// Changes an item's total and records the reason. A second call with the same key, units and
-    /// reason has no effect.
+    /// Changes an item's total and records the reason, until the sale is closed. A second call with
+    /// the same key, units and reason has no effect.
     pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| adjust(tx, &adjustment)).await
     }

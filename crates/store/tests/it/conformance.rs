@@ -56,7 +56,7 @@ every! {
         a_refill_reaches_the_slot_through_its_feed,
         closing_a_grant_returns_its_unsettled_units_once, closings_are_counted_by_cause,
         a_feed_has_no_gaps, unlimited_stock_is_not_counted, an_adjustment_happens_once,
-        an_impossible_adjustment_does_nothing;
+        an_adjustment_leaves_a_closed_sale_unchanged, an_impossible_adjustment_does_nothing;
     settle:
         a_consumed_ticket_is_an_order, a_ticket_is_resolved_once,
         a_second_ticket_of_a_request_gets_its_order, a_key_with_other_content_is_refused,
