@@ -286,7 +286,8 @@ impl Problem {
         )
     }
 
-    /// `409`: only `free` units can be removed from the stock.
+    /// `409`: only `free` units can be removed from the stock. Units that are kept for the waitlist
+    /// count as free here.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
         Self::with_members(

@@ -249,8 +249,8 @@ pub struct CreateArgs {
 
 /// Raise or lower an item's stock, also while the sale runs.
 ///
-/// A negative number removes units. The command removes only free units, and never held or sold
-/// units.
+/// A negative number removes units. The command removes only free units and units that are kept for
+/// the waitlist, and never held or sold units.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster sale adjust spring phone +50 --reason recount
