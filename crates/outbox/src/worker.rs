@@ -13,11 +13,11 @@ use std::time::Duration;
 use doorbuster_api::notification;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
-use doorbuster_core::outbox::{DeliveryQueue, RowChange, SendOutcome, ordering_key};
-use doorbuster_steps::delivery::{self, Effect};
-use doorbuster_store::{
-    Endpoint, EndpointChange, EndpointKind, EventRead, NewAction, StoreError, recorded,
+use doorbuster_core::outbox::{
+    DeliveryQueue, PendingDelivery, RowChange, SendOutcome, ordering_key,
 };
+use doorbuster_steps::delivery::{self, Effect};
+use doorbuster_store::{Endpoint, EndpointKind, EventRead, NewAction, StoreError, recorded};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -113,21 +113,7 @@ async fn deliver(
         return Ok(());
     };
     let rows = store.pending_deliveries(id, outbox.bounds.pending).await?;
-    let mut worker = Worker {
-        outbox,
-        id,
-        kind: row.kind,
-        url: row.url,
-        queue: DeliveryQueue::new(outbox.bounds, row.position, rows),
-        events: HashMap::new(),
-        sending: JoinSet::new(),
-        notes: Vec::new(),
-        can_advance: false,
-        advanced_at: Instant::now(),
-        may_have_more: true,
-        is_gone: false,
-        refusals: log::RefusalLog::default(),
-    };
+    let mut worker = Worker::new(outbox, id, row, rows);
     let (mut renew, mut know) =
         (Instant::now() + RENEW_INTERVAL, Instant::now() + ROWS_REFRESH_INTERVAL);
     loop {
@@ -169,7 +155,31 @@ async fn deliver(
     }
 }
 
-impl Worker<'_> {
+impl<'o> Worker<'o> {
+    /// Returns a worker for the endpoint `row` with these delivery rows.
+    fn new(
+        outbox: &'o Arc<Outbox>,
+        id: &'o str,
+        row: Endpoint,
+        rows: Vec<PendingDelivery>,
+    ) -> Self {
+        Self {
+            outbox,
+            id,
+            kind: row.kind,
+            url: row.url,
+            queue: DeliveryQueue::new(outbox.bounds, row.position, rows),
+            events: HashMap::new(),
+            sending: JoinSet::new(),
+            notes: Vec::new(),
+            can_advance: false,
+            advanced_at: Instant::now(),
+            may_have_more: true,
+            is_gone: false,
+            refusals: log::RefusalLog::default(),
+        }
+    }
+
     /// Performs the steps of one turn. Returns the current time. Returns `None` if another worker
     /// changed the position, so that this worker must stop.
     async fn run_turn(
@@ -343,14 +353,15 @@ impl Worker<'_> {
     }
 
     /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
-    /// operator enables the endpoint again.
+    /// operator enables the endpoint again. If an operator has changed the address since the
+    /// answer, the endpoint stays enabled.
     async fn disable(&mut self) -> Result<(), StoreError> {
         let store = self.outbox.node.store();
-        let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
         let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
         let action = NewAction::by_engine("endpoint.disabled", subject, reason);
-        recorded(action, store.update_endpoint(self.id, off)).await?;
-        log::endpoint_gone(self.id);
+        if recorded(action, store.disable_endpoint(self.id, &self.url)).await? {
+            log::endpoint_gone(self.id);
+        }
         self.outbox.notify_workers();
         Ok(())
     }

@@ -50,6 +50,13 @@ fn endpoint() -> Endpoint {
     }
 }
 
+/// Inserts an endpoint into the store.
+async fn insert(outbox: &Outbox, endpoint: Endpoint) {
+    let Endpoint { id, kind, url, wanted, enabled, .. } = endpoint;
+    let new = NewEndpoint { id, kind, url, wanted, secret: None, enabled };
+    outbox.node.store().insert_endpoint(new, 9).await.expect("writes").expect("the first endpoint");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
     let (dir, endpoint) = (TempDir::new(), endpoint());
@@ -94,23 +101,32 @@ async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_with_old_settings_delivers_nothing_to_a_disabled_endpoint() {
-    let (dir, old) = (TempDir::new(), endpoint());
+    let dir = TempDir::new();
     let outbox = Arc::new(outbox(&dir).await);
-    let new = NewEndpoint {
-        id: old.id.clone(),
-        kind: old.kind,
-        url: old.url.clone(),
-        wanted: old.wanted.clone(),
-        secret: None,
-        enabled: false,
-    };
-    outbox.node.store().insert_endpoint(new, 9).await.expect("writes").expect("the first endpoint");
-    let (_sender, mut settings) = watch::channel(Arc::new(old));
+    insert(&outbox, Endpoint { enabled: false, ..endpoint() }).await;
+    let (_sender, mut settings) = watch::channel(Arc::new(endpoint()));
     let delivery = deliver(&outbox, "end_1", &mut settings);
     tokio::time::timeout(ENDS_WITHIN, delivery)
         .await
         .expect("the delivery must end")
         .expect("the store reads");
+    outbox.engine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
+    let dir = TempDir::new();
+    let outbox = Arc::new(outbox(&dir).await);
+    let new = Endpoint { url: "https://new.example/".to_owned(), ..endpoint() };
+    insert(&outbox, new.clone()).await;
+    let is_enabled =
+        async || outbox.node.store().endpoints().await.expect("reads").iter().all(|e| e.enabled);
+    let mut worker = Worker::new(&outbox, "end_1", endpoint(), Vec::new());
+    worker.disable().await.expect("the store writes");
+    assert!(is_enabled().await, "the answer came from the old address");
+    let mut worker = Worker::new(&outbox, "end_1", new, Vec::new());
+    worker.disable().await.expect("the store writes");
+    assert!(!is_enabled().await);
     outbox.engine.stop().await;
 }
 

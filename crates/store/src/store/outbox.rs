@@ -165,6 +165,21 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| update(tx, &id, &change)).await
     }
 
+    /// Disables an endpoint if it still has this address. Returns false if it has another address,
+    /// or does not exist.
+    pub async fn disable_endpoint(&self, id: &str, url: &str) -> StoreResult<bool> {
+        let (id, url) = (id.to_owned(), url.to_owned());
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let found = tx.one(ENDPOINT, &values![&id], endpoint)?;
+            if found.is_none_or(|found| found.url != url) {
+                return Ok(false);
+            }
+            let off = EndpointChange { enabled: Some(false), ..EndpointChange::default() };
+            Ok(update(tx, &id, &off)?.is_some())
+        })
+        .await
+    }
+
     /// Removes an endpoint with all its deliveries. Returns false if the endpoint does not exist.
     pub async fn delete_endpoint(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
