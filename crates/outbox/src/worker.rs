@@ -209,12 +209,19 @@ impl<'o> Worker<'o> {
         Ok(Some(self.outbox.node.now()))
     }
 
-    /// Stores the results of attempts.
+    /// Stores the results of attempts. If a result is too old, reads the rows again, so that the
+    /// requested delivery comes before later events about the same order.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
-        if !self.notes.is_empty() {
-            self.outbox.node.store().record_deliveries(self.id, self.notes.clone()).await?;
-            self.notes.clear();
-            failpoint::reach(Failpoint::OutboxNoted);
+        if self.notes.is_empty() {
+            return Ok(());
+        }
+        let store = self.outbox.node.store();
+        let are_current = store.record_deliveries(self.id, self.notes.clone()).await?;
+        self.notes.clear();
+        failpoint::reach(Failpoint::OutboxNoted);
+        if !are_current {
+            let rows = store.pending_deliveries(self.id, self.outbox.bounds.pending).await?;
+            self.queue.replace_rows(rows);
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ pub mod phases;
 pub mod push;
 pub mod recalls;
 pub mod reconciliation;
+pub mod redelivery;
 pub mod rooms;
 pub mod sales;
 pub mod settle;

@@ -29,6 +29,14 @@ impl PendingDelivery {
     pub fn state(&self) -> DeliveryState {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
+
+    /// Returns whether this row can be the result of an attempt with a row that had `tries` tries.
+    /// An attempt counts as one try at most. An operator who requests the delivery again sets the
+    /// number to 0, so the result of an earlier attempt does not fit.
+    #[must_use]
+    pub fn can_follow(&self, tries: u32) -> bool {
+        tries <= self.tries && tries.saturating_add(1) >= self.tries
+    }
 }
 
 /// The outcome of a delivery.

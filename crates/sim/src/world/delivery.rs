@@ -151,8 +151,13 @@ impl World {
                 }
             }
             DeliveryMessage::StoreResults { by, results } => {
-                results.into_iter().for_each(|result| self.change_row(by.endpoint, result));
-                let Some(Some(memory)) = self.memory_of(by) else { return };
+                let mut is_current = true;
+                for result in results {
+                    is_current &= self.change_row(by.endpoint, result);
+                }
+                let Some(waiting) = self.memory_of(by) else { return };
+                *waiting = waiting.take().filter(|_| is_current);
+                let Some(memory) = waiting else { return };
                 if let Some((_, rest)) = memory.waits_for.take() {
                     self.continue_turn(by.worker, by.endpoint, rest);
                 }
@@ -225,22 +230,31 @@ impl World {
     }
 
     /// Changes a row. If another worker deleted the row, the row stays deleted. A dead letter stays
-    /// unchanged.
-    fn change_row(&mut self, endpoint: usize, note: RowChange) {
+    /// unchanged. Returns false if the result is older than the row. Then the worker must read the
+    /// rows again.
+    fn change_row(&mut self, endpoint: usize, note: RowChange) -> bool {
         let rows = &mut self.deliveries.endpoints[endpoint].rows;
         let position = match note {
             RowChange::Delivered(position) => position,
             RowChange::Pending(PendingDelivery { position, .. }) => position,
         };
-        let Some(was_dead) = rows.get(&position).map(|row| row.dead) else { return };
+        let Some(row) = rows.get(&position) else { return true };
+        let was_dead = row.dead;
         if was_dead && enforces(Rule::NoteOnlyWhatWaits) {
-            return;
+            return true;
+        }
+        if let RowChange::Pending(delivery) = &note
+            && !was_dead
+            && !delivery.can_follow(row.tries)
+        {
+            return false;
         }
         self.checker.row_changed(was_dead);
         match note {
             RowChange::Delivered(_) => drop(rows.remove(&position)),
             RowChange::Pending(delivery) => drop(rows.insert(position, delivery)),
         }
+        true
     }
 
     pub(crate) fn set_endpoint_mode(&mut self, endpoint: u8, mode: u8) {

@@ -48,18 +48,18 @@ async fn events_after(fixture: &Fixture, after: i64) -> Vec<StoredEvent> {
     whole(fixture.store.events_after(after, 1_000).await.expect("reads"))
 }
 
-fn parcel(position: i64, about: &str, dead: bool) -> PendingDelivery {
+pub(super) fn parcel(position: i64, about: &str, dead: bool) -> PendingDelivery {
     let error = Some("500".to_owned());
     PendingDelivery { position, about: Arc::from(about), tries: 1, next_at: Millis(7), error, dead }
 }
 
-async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery> {
+pub(super) async fn pending(fixture: &Fixture, id: &str) -> Vec<PendingDelivery> {
     fixture.store.pending_deliveries(id, 100).await.expect("reads")
 }
 
 /// Returns the events of three orders, and the position of an endpoint that was added before the
 /// orders.
-async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
+pub(super) async fn three(fixture: &Fixture) -> (i64, Vec<StoredEvent>) {
     let grant = fixture.slot(10, 10, 5).await;
     events_after(fixture, 0).await;
     let from = add(fixture, "end_1").await.position;

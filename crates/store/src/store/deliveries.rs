@@ -34,10 +34,12 @@ const PENDING_DELIVERIES: Statement = statement(
 const DELIVERED: Statement = statement(
     "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
 );
+/// The condition on `tries` is [`PendingDelivery::can_follow`].
 const UPDATE_DELIVERY: Statement = statement(
     "UPDATE delivery SET state = $3, tries = $4, next_at = $5, error = $6,
             at = CASE WHEN state = $3 THEN at ELSE $7 END
-     WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
+     WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'
+           AND tries <= $4 AND tries + 1 >= $4",
 );
 const COUNT_PENDING: Statement =
     statement("SELECT count(*) FROM delivery WHERE endpoint_id = $1 AND state = 'pending'");
@@ -129,20 +131,23 @@ fn advance(tx: &mut Transaction<'_, '_>, id: &str, progress: &PositionAdvance) -
     Ok(true)
 }
 
-fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<()> {
+fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<bool> {
+    let mut is_current = true;
     for note in notes {
         match note {
-            RowChange::Delivered(position) => tx.run(DELIVERED, &values![id, *position])?,
+            RowChange::Delivered(position) => {
+                tx.run(DELIVERED, &values![id, *position])?;
+            }
             RowChange::Pending(delivery) => {
                 let (state, now) = (delivery.state().as_str(), tx.now());
                 let PendingDelivery { position, tries, next_at, error, .. } = delivery;
                 let error = error.as_deref();
                 let values = values![id, *position, state, *tries, *next_at, error, now];
-                tx.run(UPDATE_DELIVERY, &values)?
+                is_current &= tx.run(UPDATE_DELIVERY, &values)? > 0;
             }
-        };
+        }
     }
-    Ok(())
+    Ok(is_current)
 }
 
 /// Returns the number of pending deliveries of an endpoint whose row is locked. No other
@@ -194,8 +199,10 @@ impl Store {
         self.all(PENDING_DELIVERIES, values, pending_delivery).await
     }
 
-    /// Records the results of attempts. A delivery that is no longer pending does not change.
-    pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<()> {
+    /// Records the results of attempts. A delivery does not change if it is no longer pending, or
+    /// if an operator requested it again after the attempt began. If a failed attempt changed no
+    /// delivery, returns false. The caller must then read the pending deliveries again.
+    pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| record(tx, &id, &notes)).await
     }

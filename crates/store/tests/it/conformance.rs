@@ -6,7 +6,7 @@ use doorbuster_store::conformance::money::{
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
     Fixture, blocks, challenge, codes, console, grants, item_rooms, lists, money, orders, outbox,
-    phases, push, recalls, reconciliation, rooms, sales, settle, waitlist,
+    phases, push, recalls, reconciliation, redelivery, rooms, sales, settle, waitlist,
 };
 
 use crate::cluster;
@@ -96,6 +96,8 @@ every! {
     reconciliation:
         movements_end_at_the_counts, a_reconciliation_adds_up,
         money_for_unknown_orders_is_listed_separately;
+    redelivery:
+        an_earlier_attempt_does_not_change_a_requested_delivery;
     codes:
         a_code_is_spent_once_by_each_buyer, concurrent_buyers_spend_a_code_at_most_its_uses,
         codes_are_deleted_with_their_sale, revoked_codes_admit_no_further_buyer;

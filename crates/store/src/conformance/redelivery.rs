@@ -1,0 +1,37 @@
+//! Tests that an operator requests a delivery again while the server tries to deliver the event.
+use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
+
+use super::Fixture;
+use super::outbox::{parcel, pending, three};
+use crate::contract::Redelivery;
+
+/// The largest number of pending deliveries.
+const MOST: usize = 9;
+
+/// An attempt that began before an operator requested the delivery again does not change the
+/// delivery. A later attempt changes it.
+pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fixture) {
+    let (from, events) = three(&fixture).await;
+    let at = events[0].position;
+    let failed = vec![PendingDelivery { tries: 19, ..parcel(at, "a", false) }];
+    let advance = PositionAdvance { from, to: at, failed };
+    assert!(fixture.store.advance_endpoint("end_1", advance).await.expect("writes"));
+    let record = async |tries: u32, dead: bool| {
+        let result = PendingDelivery { tries, ..parcel(at, "a", dead) };
+        let results = vec![RowChange::Pending(result)];
+        fixture.store.record_deliveries("end_1", results).await.expect("writes")
+    };
+    let tries = async || pending(&fixture, "end_1").await.first().map(|row| row.tries);
+    let requested = fixture.store.redeliver("end_1", at, MOST).await.expect("writes");
+    assert_eq!((requested, tries().await), (Redelivery::Done, Some(0)));
+    assert!(!record(20, true).await, "the attempt must be too old");
+    assert_eq!(tries().await, Some(0), "the requested delivery must keep all its tries");
+    // A deferred attempt does not count as a try. A result may be recorded twice, if its commit was
+    // in doubt.
+    for number in [0, 1, 1, 2] {
+        assert!(record(number, false).await);
+        assert_eq!(tries().await, Some(number));
+    }
+    assert!(record(3, true).await);
+    assert_eq!(tries().await, None);
+}
