@@ -11,10 +11,11 @@ mod rows;
 
 use crate::event::{self, Attribution, EventType, Subject};
 use crate::event_log;
-use crate::id::TicketId;
+use crate::id::{TicketId, TicketParts};
 use crate::ledger::Ledger;
+use crate::limits::DECIDE_WITHIN_MS;
 use crate::order::{self, PayOutcome};
-use crate::rows::{Order, OrderState};
+use crate::rows::{Grant, Order, OrderState};
 use crate::rules::{Rule, enforces};
 use crate::value::{Millis, Stock};
 
@@ -41,6 +42,9 @@ pub enum CaptureOutcome {
     Paid(Order),
     /// The payment is refunded.
     Refund(Refund),
+    /// Nothing was written. The order's ticket has no verdict yet, so the ticket can still become
+    /// an order. The provider must send the message again.
+    TooEarly,
     /// Nothing was written. The order had ended, and the pool lacks this many of the order's units.
     /// Slots may have the missing units. Recall these units and call `capture` again. Set `last` on
     /// the last attempt: if units are still missing then, the payment is refunded.
@@ -66,6 +70,10 @@ pub fn capture<L: Ledger + ?Sized>(
         Some(id) => order::lock_order(ledger, &id)?,
         None => None,
     };
+    let is_early = match id {
+        Some(id) if order.is_none() => is_undecided(ledger, &id, now)?,
+        _ => false,
+    };
     if ledger.inbox(&message.provider, &message.event)? && enforces(Rule::InboxOnce) {
         return Ok(CaptureOutcome::Repeated);
     }
@@ -75,6 +83,9 @@ pub fn capture<L: Ledger + ?Sized>(
     if known.is_some_and(is_final) && enforces(Rule::PaymentOnce) {
         ledger.insert_inbox(&message.provider, &message.event, now)?;
         return Ok(CaptureOutcome::Repeated);
+    }
+    if is_early {
+        return Ok(CaptureOutcome::TooEarly);
     }
     let by = Attribution::from_actor(event::Actor::Provider(message.provider.clone()));
     let decided = match order {
@@ -102,14 +113,7 @@ pub fn capture<L: Ledger + ?Sized>(
     };
     ledger.insert_inbox(&message.provider, &message.event, now)?;
     let state = if decided.is_ok() { PaymentState::Captured } else { PaymentState::Refunded };
-    let payment = Payment {
-        id: message.payment.clone(),
-        provider: message.provider.clone(),
-        order: message.order.clone(),
-        money: message.money.clone(),
-        state,
-        at: now,
-    };
+    let payment = payment(message, state, now);
     ledger.put_payment(&payment)?;
     match decided {
         Ok(order) => Ok(CaptureOutcome::Paid(order)),
@@ -124,6 +128,41 @@ pub fn capture<L: Ledger + ?Sized>(
             Ok(CaptureOutcome::Refund(refund(ledger, &payment, cause, now)?))
         }
     }
+}
+
+/// Returns the payment that a message reports.
+fn payment(message: &Capture, state: PaymentState, at: Millis) -> Payment {
+    Payment {
+        id: message.payment.clone(),
+        provider: message.provider.clone(),
+        order: message.order.clone(),
+        money: message.money.clone(),
+        state,
+        at,
+    }
+}
+
+/// Returns whether this id can belong to a ticket that has no verdict yet. No buyer is known here,
+/// so the id's MAC cannot be verified. The caller has found no order with this id.
+fn is_undecided<L: Ledger + ?Sized>(
+    ledger: &mut L,
+    id: &TicketId,
+    now: Millis,
+) -> Result<bool, L::Error> {
+    let Some(TicketParts { grant, n, decide_by, .. }) = id.parts() else { return Ok(false) };
+    if now > decide_by || decide_by > now.plus(DECIDE_WITHIN_MS) {
+        return Ok(false);
+    }
+    let may_settle = |row: Grant| row.open && !row.slot.is_waitlist();
+    if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
+        return Ok(false);
+    }
+    // Each number belongs to one ticket. The ticket may have become an order after the caller's
+    // read and before the lock of the grant.
+    Ok(match ledger.ticket_of(grant, n)? {
+        None => true,
+        Some(found) => found == *id && ledger.order(id)?.is_some(),
+    })
 }
 
 /// Returns the price of an order.
@@ -152,8 +191,7 @@ fn missing_units<L: Ledger + ?Sized>(
         return Ok(None);
     }
     let units = order.units.to_u64();
-    let in_slots: u64 =
-        ledger.open_grants(order.item)?.iter().map(crate::rows::Grant::unsettled).sum();
+    let in_slots: u64 = ledger.open_grants(order.item)?.iter().map(Grant::unsettled).sum();
     let is_short = matches!(item.total, Stock::Counted(_))
         && item.pool < units
         && item.pool + in_slots >= units;
@@ -172,14 +210,7 @@ pub fn record_failure<L: Ledger + ?Sized>(
     }
     ledger.insert_inbox(&message.provider, &message.event, now)?;
     if ledger.payment(&message.payment)?.is_none() || !enforces(Rule::CaptureStays) {
-        ledger.put_payment(&Payment {
-            id: message.payment.clone(),
-            provider: message.provider.clone(),
-            order: message.order.clone(),
-            money: message.money.clone(),
-            state: PaymentState::Failed,
-            at: now,
-        })?;
+        ledger.put_payment(&payment(message, PaymentState::Failed, now))?;
     }
     Ok(true)
 }

@@ -117,7 +117,8 @@ impl Payments {
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
         // The ticket has no verdict yet and may become an order at any moment. So this message is
-        // too early, and the provider must send it again.
+        // too early, and the provider must send it again. If the buyer waits at another node, the
+        // store recognizes the ticket.
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
@@ -135,6 +136,7 @@ impl Payments {
                 PaymentEventOutcome::Refunded
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
+            CaptureOutcome::TooEarly => return Err(EngineError::TooEarly),
             // `Engine::capture` always records a result in its last attempt, so it never returns
             // `UnitsMissing`.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,

@@ -37,6 +37,8 @@ enum ExpectedCapture {
     Pay,
     Wait(u64),
     Refund(RefundCause),
+    /// No simulated payment comes before the verdict of its ticket.
+    TooEarly,
 }
 
 fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> ExpectedCapture {
@@ -144,6 +146,7 @@ impl Checker {
             CaptureOutcome::Paid(_) => ExpectedCapture::Pay,
             CaptureOutcome::UnitsMissing { units, .. } => ExpectedCapture::Wait(*units),
             CaptureOutcome::Refund(refund) => ExpectedCapture::Refund(refund.cause),
+            CaptureOutcome::TooEarly => ExpectedCapture::TooEarly,
         };
         self.check(actual == expected, "I5", || {
             format!(
@@ -155,6 +158,7 @@ impl Checker {
         self.count_case(match actual {
             ExpectedCapture::Repeat => "payment repeated",
             ExpectedCapture::Wait(_) => "payment waits for units",
+            ExpectedCapture::TooEarly => "payment too early",
             ExpectedCapture::Pay if in_time => "payment in time",
             ExpectedCapture::Pay => "payment late, paid",
             ExpectedCapture::Refund(cause) => match cause {

@@ -21,6 +21,7 @@ pub mod history;
 pub mod operator;
 pub mod pages;
 pub mod races;
+pub mod undecided;
 
 const PROVIDER: &str = "paybank";
 

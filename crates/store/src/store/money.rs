@@ -68,7 +68,7 @@ const REFUNDS: MoneyTable<Refund> = MoneyTable {
 /// The store's methods for payments and refunds.
 impl Store {
     /// Handles a captured payment (see [`doorbuster_core::money::capture`]). If the outcome is
-    /// [`CaptureOutcome::UnitsMissing`], the call wrote nothing.
+    /// [`CaptureOutcome::UnitsMissing`] or [`CaptureOutcome::TooEarly`], the call wrote nothing.
     pub async fn capture(&self, report: Capture, last: bool) -> StoreResult<CaptureOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| {
             tx.lock_order_named(&report.order)?;

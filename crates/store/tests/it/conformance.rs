@@ -1,7 +1,7 @@
 //! Runs the conformance suite on every backend.
 use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{
-    checkouts, due_checkouts, history, operator, pages, races,
+    checkouts, due_checkouts, history, operator, pages, races, undecided,
 };
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{
@@ -125,6 +125,8 @@ every! {
         a_discarded_refund_that_fails_again_is_a_dead_letter_again,
         an_answer_older_than_a_message_is_ignored, a_late_acceptance_revives_a_failed_refund,
         a_reversal_is_recorded_once, each_dispute_has_its_newest_report;
+    undecided:
+        a_payment_for_an_undecided_ticket_comes_too_early;
     pages:
         money_is_listed_page_by_page, a_document_changes_only_from_its_expected_content,
         reversed_money_is_reported;
