@@ -1,10 +1,10 @@
 //! The signals that wake the jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use doorbuster_core::{ItemId, TicketId};
+use doorbuster_core::{ItemId, SlotKey, TicketId};
 use tokio::sync::Notify;
 
 use crate::scheduler::{Scheduler, Work};
@@ -54,6 +54,9 @@ pub struct JobSignals {
     pub(super) sales_changed: Notify,
     pub(super) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
+    /// The slots of ended sales that may still have data, as far as the leader knows. This node
+    /// settles their tickets.
+    pub(super) unretired: Mutex<BTreeSet<SlotKey>>,
     /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,
     pub(super) drains_changed: Notify,

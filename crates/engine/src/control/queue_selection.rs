@@ -3,8 +3,10 @@
 //! tickets. Runs every second, and when a sale or the set of nodes changes.
 //!
 //! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
-//! scheduled sale are read only shortly before it opens.
-use std::sync::Arc;
+//! scheduled sale are read only shortly before it opens. Last come the queues of ended sales whose
+//! data could not be deleted yet. Only the leader knows these queues.
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use doorbuster_core::{Millis, Phase, SlotKey};
@@ -64,7 +66,14 @@ impl Engine {
         sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
         let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
-        if let Err(error) = self.slots().serve(&self.node.live_nodes().settled_of(slots)) {
+        let mut selected = self.node.live_nodes().settled_of(slots);
+        if self.node.this_node().roles.settle {
+            let unretired =
+                self.node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
+            let known: HashSet<SlotKey> = selected.iter().copied().collect();
+            selected.extend(unretired.iter().filter(|slot| !known.contains(slot)));
+        }
+        if let Err(error) = self.slots().serve(&selected) {
             tracing::error!(
                 %error,
                 event = "slot.unsettled",
@@ -96,10 +105,10 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn row(phase: Phase, starts_at: i64, closed_at: Option<i64>) -> SaleRow {
+    pub(in crate::control) fn row(phase: Phase, starts_at: i64, closed_at: Option<i64>) -> SaleRow {
         SaleRow {
             id: "spring".into(),
             title: "Spring".into(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, Phase};
+use doorbuster_store::SaleRow;
 
 use tokio::task::JoinSet;
 
@@ -29,7 +30,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
         let now = engine.node.store().monotonic_now();
         let mut next: Option<Millis> = None;
         for sale in sales {
-            let Some((step, at)) = next_step(&sale) else { continue };
+            let Some((step, at)) = next_step(&sale.row, now) else { continue };
             if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
             } else if under_way.insert(sale.row.id.clone()) {
@@ -59,11 +60,36 @@ async fn take_step(engine: Arc<Engine>, sale: Arc<SaleState>, step: PhaseStep) -
     sale.row.id.clone()
 }
 
-/// Returns the phase change that the sale's times require next, and the time at which it is due.
-fn next_step(sale: &SaleState) -> Option<(PhaseStep, Millis)> {
-    match sale.row.phase {
-        Phase::Scheduled => sale.row.starts_at.map(|at| (PhaseStep::Open, at)),
-        Phase::Open | Phase::Paused => sale.row.ends_at.map(|at| (PhaseStep::Close, at)),
+/// Returns the phase change that the sale's times require next, and the time at which it is due. If
+/// no node ran between a sale's start and its end, the sale closes without opening.
+fn next_step(row: &SaleRow, now: Millis) -> Option<(PhaseStep, Millis)> {
+    match row.phase {
+        Phase::Scheduled => {
+            let end = row.ends_at.filter(|end| *end <= now);
+            let start = row.starts_at?;
+            Some(end.map_or((PhaseStep::Open, start), |end| (PhaseStep::Close, end)))
+        }
+        Phase::Open | Phase::Paused => row.ends_at.map(|at| (PhaseStep::Close, at)),
         Phase::Draft | Phase::Closed => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::queue_selection::tests::row;
+
+    #[test]
+    fn a_sale_whose_end_has_passed_does_not_open() {
+        let next = |phase, now| {
+            let row = SaleRow { ends_at: Some(Millis(20)), ..row(phase, 10, None) };
+            next_step(&row, Millis(now))
+        };
+        let (open, close) = ((PhaseStep::Open, Millis(10)), (PhaseStep::Close, Millis(20)));
+        assert_eq!(next(Phase::Scheduled, 5), Some(open));
+        assert_eq!(next(Phase::Scheduled, 19), Some(open));
+        assert_eq!(next(Phase::Scheduled, 20), Some(close));
+        assert_eq!(next(Phase::Open, 19), Some(close));
+        assert_eq!(next(Phase::Closed, 25), None);
     }
 }

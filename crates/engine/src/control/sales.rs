@@ -107,7 +107,7 @@ impl Engine {
 
     /// Returns the slots that got a grant since the sale was created. A draft has such slots if it
     /// was scheduled before.
-    async fn slots_with_grants(&self, id: &str) -> Result<Vec<SlotKey>, EngineError> {
+    pub(super) async fn slots_with_grants(&self, id: &str) -> Result<Vec<SlotKey>, EngineError> {
         let Some(sale) = self.node.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
         let mut slots = Vec::new();
         for item in &sale.items {

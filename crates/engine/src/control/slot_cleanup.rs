@@ -1,7 +1,8 @@
 //! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
-//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data.
-use std::collections::HashSet;
-use std::sync::Arc;
+//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. If a
+//! slot still has tickets, the leader settles these tickets first.
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
 
 use doorbuster_core::{Phase, SlotKey};
 use futures_util::StreamExt;
@@ -21,31 +22,58 @@ pub(super) async fn run(engine: Arc<Engine>) {
         // Slots in node memory end with the process, so this job has nothing to do.
         return std::future::pending().await;
     }
-    let mut gone = HashSet::new();
+    let mut cleanup = SlotCleanup::default();
     let mut turns = engine.node.turns(Work::Retirement);
     loop {
         turns.wait(NextRun::Idle).await;
-        retire(&engine, &mut gone).await;
+        cleanup.run(&engine).await;
     }
 }
 
-/// Asks every slot of a recently ended sale to delete its data. Slots in `gone` have no data, so
-/// they are not asked again.
-async fn retire(engine: &Engine, gone: &mut HashSet<SlotKey>) {
-    let since = engine.node.now().plus(-AFTER_END_MS);
-    let over: HashSet<SlotKey> = engine
-        .node
-        .catalogue()
-        .sales()
-        .filter(|sale| {
-            sale.row.phase == Phase::Closed && sale.row.closed_at.is_some_and(|at| at > since)
-        })
-        .flat_map(|sale| &sale.items)
-        .flat_map(|item| item.reached_slots())
-        .collect();
-    gone.retain(|slot| over.contains(slot));
-    let left = over.difference(gone).copied().collect();
-    gone.extend(retire_slots(engine, left).await);
+/// What the job knows about the slots of recently ended sales.
+#[derive(Default)]
+struct SlotCleanup {
+    /// The slots of each sale that ever had a grant.
+    slots: HashMap<String, Vec<SlotKey>>,
+    /// The slots that have no data. They are not asked again.
+    gone: HashSet<SlotKey>,
+}
+
+impl SlotCleanup {
+    /// Asks every slot of a recently ended sale to delete its data.
+    async fn run(&mut self, engine: &Engine) {
+        let since = engine.node.now().plus(-AFTER_END_MS);
+        let mut ended = HashSet::new();
+        for sale in engine.node.catalogue().sales() {
+            if sale.row.phase == Phase::Closed && sale.row.closed_at.is_some_and(|at| at > since) {
+                ended.insert(sale.row.id.clone());
+            }
+        }
+        self.slots.retain(|sale, _| ended.contains(sale));
+        for sale in ended {
+            if self.slots.contains_key(&sale) {
+                continue;
+            }
+            match engine.slots_with_grants(&sale).await {
+                Ok(mut slots) => {
+                    slots.retain(|slot| !slot.is_waitlist());
+                    self.slots.insert(sale, slots);
+                }
+                Err(error) => tracing::debug!(%error, sale, "failed to read the slots of a sale"),
+            }
+        }
+        let all: HashSet<SlotKey> = self.slots.values().flatten().copied().collect();
+        self.gone.retain(|slot| all.contains(slot));
+        let asked: Vec<SlotKey> = all.difference(&self.gone).copied().collect();
+        self.gone.extend(retire_slots(engine, asked.clone()).await);
+        let left = asked.into_iter().filter(|slot| !self.gone.contains(slot)).collect();
+        let mut known =
+            engine.node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != left {
+            *known = left;
+            engine.node.control().queues_changed.notify_one();
+        }
+    }
 }
 
 /// Asks each slot to delete its data. Returns the slots that have no data now.

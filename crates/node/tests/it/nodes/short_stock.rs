@@ -169,6 +169,27 @@ async fn a_slot_drops_its_data_of_a_closed_sale_when_possible() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tickets_of_a_sale_that_ended_long_ago_are_settled_and_its_data_is_deleted() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles { settle: false, ..Roles::ALL }).await;
+    node.open_sale(10, 1, Spread::default()).await;
+    let client = node.buyer_client();
+    let buying = tokio::spawn(async move { client.buy("anna", "k", 1).await });
+    until("a ticket is queued", async || node.queued().await == 1).await;
+    // No node settles the ticket, so the close does not wait for it.
+    node.step(PhaseStep::Close).await;
+    node.crash();
+    buying.abort();
+    home.sql("UPDATE sale SET closed_at = closed_at - 3600000");
+    let node = home.node(Roles::ALL).await;
+    until("the slot's data is deleted", async || {
+        home.redis().keys(":requests") + home.redis().keys(":queue") == 0
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_lost_their_memory_are_found_by_any_node_that_reaches_them() {
     let home = Deployment::cluster();
     // The second node settles, because the test blocks the first node.
