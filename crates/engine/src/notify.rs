@@ -14,10 +14,12 @@ mod event;
 mod followed_buyers;
 mod mailbox;
 mod mailbox_set;
+mod subscription;
 mod verdict;
 
-pub use event::{EventKind, HubEvent};
-pub use mailbox::{ReadyQueue, ReadyReaders};
+pub use event::{EventKind, HubEvent, NextEvent, ReaderKind};
+pub use mailbox::{BACKLOG_BYTES_MAX, ReadyQueue, ReadyReaders};
+pub use subscription::Subscription;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -30,8 +32,6 @@ use followed_buyers::FollowedBuyers;
 use mailbox::Mailbox;
 use mailbox_set::{Followers, SaleFollowers};
 
-/// The maximum number of bytes that may wait for one reader. A reader above this bound is dropped.
-pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 /// The maximum number of events about buyers' orders that this node keeps for buyers who reconnect.
 const REPLAY_MAX: usize = 4_096;
 /// The maximum number of kept events that one reconnecting buyer gets.
@@ -58,8 +58,10 @@ pub struct Hub(Arc<HubInner>);
 struct HubInner {
     readers: Mutex<HubState>,
     count: AtomicUsize,
-    /// The number of subscriptions that get no statuses. Only edges have such subscriptions.
+    /// The number of subscriptions of edges. They get no statuses.
     for_edges: AtomicUsize,
+    /// The number of subscriptions for push messages. They get no events of sales.
+    for_push: AtomicUsize,
     /// The number of readers that were dropped because too many events waited for them.
     dropped: AtomicU64,
     made_at: Instant,
@@ -75,42 +77,21 @@ impl HubInner {
             readers,
             count: AtomicUsize::default(),
             for_edges: AtomicUsize::default(),
+            for_push: AtomicUsize::default(),
             dropped: AtomicU64::default(),
             made_at: Instant::now(),
             kept_until_ms: AtomicU64::default(),
         }
     }
-}
 
-/// The next result for a reader.
-#[derive(Debug)]
-pub enum NextEvent {
-    /// An event.
-    HubEvent(HubEvent),
-    /// The subscription has ended, because the reader was too slow or because the hub ended it. The
-    /// caller must disconnect the reader.
-    Lagged,
-}
-
-/// A subscription to events. It ends when it is dropped.
-#[derive(Debug)]
-pub struct Subscription {
-    mailbox: Arc<Mailbox>,
-    hub: Hub,
-    /// The number of the event after which the subscription begins.
-    since: u64,
-    buyer: Option<BuyerId>,
-    sales: Box<[Arc<str>]>,
-    events: SaleEvents,
-}
-
-/// Which events of its sales a subscription gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SaleEvents {
-    /// The status and the progress of waiting rooms.
-    All,
-    /// Only the progress of waiting rooms.
-    Rooms,
+    /// Returns the number of the subscriptions of this kind, if the kind has its own number.
+    fn count_of(&self, reader: ReaderKind) -> Option<&AtomicUsize> {
+        match reader {
+            ReaderKind::Stream => None,
+            ReaderKind::Edge => Some(&self.for_edges),
+            ReaderKind::Push => Some(&self.for_push),
+        }
+    }
 }
 
 impl Hub {
@@ -123,7 +104,7 @@ impl Hub {
 
     /// Subscribes to one buyer's orders and to the status of some sales. If `after` names an event,
     /// the reader first gets the newer kept events about the buyer's orders. Returns `None` if the
-    /// buyer already has `most` subscriptions.
+    /// buyer already has `most` such subscriptions.
     #[must_use]
     pub fn subscribe(
         &self,
@@ -132,7 +113,7 @@ impl Hub {
         most: usize,
         after: Option<u64>,
     ) -> Option<Subscription> {
-        self.subscribe_to((buyer, sales), SaleEvents::All, most, after)
+        self.subscribe_to((buyer, sales), ReaderKind::Stream, most, after)
     }
 
     /// Subscribes to one buyer's orders and to the waiting rooms of some sales, for an edge that
@@ -140,18 +121,26 @@ impl Hub {
     #[must_use]
     pub fn subscribe_for_edge(&self, buyer: BuyerId, sales: Vec<String>) -> Subscription {
         let subscribed =
-            self.subscribe_to((Some(buyer), sales), SaleEvents::Rooms, usize::MAX, None);
+            self.subscribe_to((Some(buyer), sales), ReaderKind::Edge, usize::MAX, None);
+        subscribed.expect("the number of subscriptions has no limit")
+    }
+
+    /// Subscribes to one buyer's events, for push messages to a browser of the buyer.
+    #[must_use]
+    pub fn subscribe_for_push(&self, buyer: BuyerId) -> Subscription {
+        let of_buyer = (Some(buyer), Vec::new());
+        let subscribed = self.subscribe_to(of_buyer, ReaderKind::Push, usize::MAX, None);
         subscribed.expect("the number of subscriptions has no limit")
     }
 
     fn subscribe_to(
         &self,
         (buyer, sales): (Option<BuyerId>, Vec<String>),
-        events: SaleEvents,
+        reader: ReaderKind,
         most: usize,
         after: Option<u64>,
     ) -> Option<Subscription> {
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(reader));
         let mut readers = self.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
         // All readers of a sale share one copy of its name.
         let name = |sale: String| match readers.sales.get_key_value(sale.as_str()) {
@@ -167,7 +156,8 @@ impl Hub {
         let since = after.filter(|after| *after <= readers.last_id).unwrap_or(readers.last_id);
         if let Some(buyer) = &buyer {
             let followers = readers.buyers.entry(buyer.clone()).or_default();
-            if followers.len() >= most {
+            let is_stream = |mailbox: &Arc<Mailbox>| mailbox.reader == ReaderKind::Stream;
+            if followers.len() >= most && followers.all().filter(is_stream).count() >= most {
                 return None;
             }
             followers.add(&mailbox);
@@ -185,14 +175,14 @@ impl Hub {
             });
         }
         for sale in sales.iter() {
-            readers.sales.entry(sale.clone()).or_default().of(events).add(&mailbox);
+            readers.sales.entry(sale.clone()).or_default().of(reader).add(&mailbox);
         }
         self.0.count.fetch_add(1, Ordering::Release);
-        if events == SaleEvents::Rooms {
-            self.0.for_edges.fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = self.0.count_of(reader) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
         drop(readers);
-        Some(Subscription { since, mailbox, hub: self.clone(), buyer, sales, events })
+        Some(Subscription { since, mailbox, hub: self.clone(), buyer, sales, reader })
     }
 
     /// Publishes an event to its subscribers.
@@ -288,10 +278,16 @@ impl Hub {
         self.0.count.load(Ordering::Acquire)
     }
 
+    /// Returns the number of subscriptions that get events of sales.
+    #[must_use]
+    pub fn stream_readers(&self) -> usize {
+        self.readers().saturating_sub(self.0.for_push.load(Ordering::Relaxed))
+    }
+
     /// Returns the number of subscriptions that get statuses.
     #[must_use]
     pub fn status_readers(&self) -> usize {
-        self.readers().saturating_sub(self.0.for_edges.load(Ordering::Relaxed))
+        self.stream_readers().saturating_sub(self.0.for_edges.load(Ordering::Relaxed))
     }
 
     /// Ends at most this many subscriptions of buyers.
@@ -301,86 +297,6 @@ impl Hub {
         let boxes: Vec<_> = all.filter(|mailbox| !mailbox.has_ended()).take(most).collect();
         drop(readers);
         boxes.iter().for_each(|mailbox| mailbox.end());
-    }
-}
-
-impl Subscription {
-    /// Returns the number of the last event before the subscription. A reader that gets no event
-    /// and reconnects names this number, so that it misses no event.
-    #[must_use]
-    pub fn since(&self) -> u64 {
-        self.since
-    }
-
-    /// Returns the buyer of the subscription.
-    #[must_use]
-    pub fn buyer(&self) -> Option<&BuyerId> {
-        self.buyer.as_ref()
-    }
-
-    /// Returns the sales of the subscription.
-    #[must_use]
-    pub fn sales(&self) -> &[Arc<str>] {
-        &self.sales
-    }
-
-    /// Waits until the reader's queue has overflowed or the hub has ended the subscription.
-    /// Dropping the future loses no event.
-    pub fn lagged(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mailbox = self.mailbox.clone();
-        async move { mailbox.lagged().await }
-    }
-
-    /// Waits for the next event. Dropping the future loses no event.
-    pub async fn next(&mut self) -> NextEvent {
-        self.mailbox.next().await
-    }
-
-    /// Returns the next event if an event waits. Otherwise parks the reader and returns `None`. The
-    /// next event then adds `key` to `ready_queue`. If that event is for all readers of a sale, the
-    /// next event for the buyer alone adds `key` once more.
-    pub fn next_or_park(&mut self, ready_queue: &Arc<ReadyQueue>, key: u64) -> Option<NextEvent> {
-        self.mailbox.next_or_park(ready_queue, key)
-    }
-
-    /// Ends the parking of the reader. After this call, events do not add the reader's key to the
-    /// ready queue.
-    pub fn unpark(&mut self) {
-        self.mailbox.unpark();
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut readers = self.hub.0.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = self.hub.0.made_at.elapsed() + REPLAY_FOR;
-        self.hub
-            .0
-            .kept_until_ms
-            .store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.hub.0.count.fetch_sub(1, Ordering::Release);
-        if self.events == SaleEvents::Rooms {
-            self.hub.0.for_edges.fetch_sub(1, Ordering::Relaxed);
-        }
-        if let Some(buyer) = &self.buyer {
-            readers.followed.remove(buyer.as_str(), Instant::now(), REPLAY_FOR);
-        }
-        if let Some(buyer) = &self.buyer
-            && let Some(followers) = readers.buyers.get_mut(buyer)
-        {
-            followers.remove(&self.mailbox);
-            if followers.is_empty() {
-                readers.buyers.remove(buyer);
-            }
-        }
-        for sale in self.sales.iter() {
-            if let Some(followers) = readers.sales.get_mut(sale) {
-                followers.of(self.events).remove(&self.mailbox);
-                if followers.is_empty() {
-                    readers.sales.remove(sale);
-                }
-            }
-        }
     }
 }
 

@@ -26,7 +26,7 @@ use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
 use doorbuster_core::{BuyerId, Millis, Phase};
-use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult, WaitingRoom};
+use doorbuster_store::{EnterOutcome, RoomKey, RoomVisitor, StoreError, StoreResult, WaitingRoom};
 use tokio::time::Instant;
 
 use batcher::{PositionAction, PositionBatcher};
@@ -133,20 +133,22 @@ impl WaitingRooms {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
         // A position in memory is valid until it lapses. So a reload of the page does not read the
-        // store.
-        if let Some(shown) = self.cached_position(node, room, buyer) {
+        // store. With several nodes, the buyer may have left the room at another node.
+        if node.layout().is_single_node()
+            && let Some(shown) = self.cached_position(node, room, buyer)
+        {
             return Ok((false, shown));
         }
         let entered = self.batcher.request(room_state.key(), buyer, PositionAction::Enter).await?;
-        let is_new = match entered {
-            Some(EnterOutcome::New(_)) => true,
-            Some(EnterOutcome::Known(_)) => false,
+        let (is_new, visitor) = match entered {
+            Some(EnterOutcome::New(visitor)) => (true, visitor),
+            Some(EnterOutcome::Known(visitor)) => (false, visitor),
             Some(EnterOutcome::Full) | None => return Err(WaitingRoomError::Busy),
         };
         self.ensure_drawn(node, room, &room_state).await?;
         Ok((
             is_new,
-            self.position_view(node, room, &room_state, buyer)
+            self.position_view(node, room, &room_state, buyer, Some(&visitor))
                 .unwrap_or_else(|| self.ended_position(room, buyer)),
         ))
     }
@@ -188,7 +190,8 @@ impl WaitingRooms {
             self.ensure_drawn(node, room, &room_state).await?;
             // The position may be older than the state of the room in this node's memory. Then the
             // loop reads the position again.
-            if let Some(shown) = self.position_view(node, room, &room_state, buyer) {
+            let shown = self.position_view(node, room, &room_state, buyer, Some(&visitor));
+            if let Some(shown) = shown {
                 return Ok(Some(shown));
             }
         }
@@ -205,7 +208,7 @@ impl WaitingRooms {
     ) -> Option<PositionView> {
         let room_state = self.existing_state(&room.key())?;
         let can_tell = room_state.can_answer(buyer, room.sale.row.phase.is_before_opening());
-        can_tell.then(|| self.position_view(node, room, &room_state, buyer)).flatten()
+        can_tell.then(|| self.position_view(node, room, &room_state, buyer, None)).flatten()
     }
 
     /// Returns whether a buyer may get a pass.
@@ -360,8 +363,10 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
         room_state: &WaitingRoomState,
         buyer: &BuyerId,
+        found: Option<&RoomVisitor>,
     ) -> Option<PositionView> {
-        let (status, estimate) = room_state.position(buyer, room.free_units(), node.now())?;
+        let (status, estimate) =
+            room_state.position(buyer, found, room.free_units(), node.now())?;
         if room.sale.row.phase == Phase::Closed {
             return Some(self.ended_position(room, buyer));
         }

@@ -149,8 +149,7 @@ impl WebPush {
         if readers.remaining_capacity() == 0 {
             return false;
         }
-        let events = node.hub().subscribe(Some(buyer.clone()), Vec::new(), usize::MAX, None);
-        let Some(mut events) = events else { return false };
+        let mut events = node.hub().subscribe_for_push(buyer.clone());
         // This call registers the subscription for new events. No event waits yet, so the result is
         // ignored.
         let _ = events.next_or_park(&self.ready_queue, id);
@@ -225,7 +224,8 @@ impl WebPush {
         let until = text.until();
         if text.subject == Subject::Turn {
             reader.turns.retain(|_, ends_at| now < *ends_at);
-            if reader.turns.contains_key(&text.topic) {
+            if let Some(ends_at) = reader.turns.get_mut(&text.topic) {
+                *ends_at = until.max(*ends_at);
                 return None;
             }
             reader.turns.insert(text.topic.clone(), until);

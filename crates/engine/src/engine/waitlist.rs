@@ -4,6 +4,8 @@
 //! Buyers' reads of the store go through a limiter. The limiter allows one read at a time for each
 //! buyer, and a few reads at the same time in total. So a crowd of waiting buyers causes a bounded
 //! load on the store.
+use std::sync::Arc;
+
 use doorbuster_core::limits::WAITLIST_ENTRIES_MAX;
 use doorbuster_core::waitlist::{JoinOutcome, LeaveOutcome};
 use doorbuster_core::{
@@ -238,7 +240,8 @@ impl Engine {
     }
 
     /// Ends all waiting entries of a blocked buyer, so that they are not served. Entries of closed
-    /// sales are never served, so they stay.
+    /// sales are never served, so they stay. With several nodes, this node may not know yet that
+    /// buyers wait, so it asks the store about every item.
     ///
     /// # Errors
     ///
@@ -246,9 +249,9 @@ impl Engine {
     pub async fn leave_all_waitlists(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.node.catalogue().clone();
         let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
-        for item in
-            sales.flat_map(|sale| &sale.items).filter(|item| item.gauge.counts().waiting > 0)
-        {
+        let is_alone = self.node.layout().is_single_node();
+        let may_wait = |item: &&Arc<ItemState>| !is_alone || item.gauge.counts().waiting > 0;
+        for item in sales.flat_map(|sale| &sale.items).filter(may_wait) {
             if let Some(found) = self.node.store().waitlist_position_of(item.row.id, buyer).await? {
                 self.node.store().leave_waitlist(found.entry.id).await?;
             }

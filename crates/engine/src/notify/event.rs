@@ -98,3 +98,26 @@ impl EventKind {
         !matches!(self, Self::Status(_) | Self::Room(_))
     }
 }
+
+/// What reads the events of a subscription.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// An event stream of a page or of a program. It gets the statuses and the progress of the
+    /// waiting rooms of its sales.
+    #[default]
+    Stream,
+    /// An edge. It gets only the progress of the waiting rooms of its sales.
+    Edge,
+    /// The sender of push messages. It has no sales.
+    Push,
+}
+
+/// The next result for a reader.
+#[derive(Debug)]
+pub enum NextEvent {
+    /// An event.
+    HubEvent(HubEvent),
+    /// The subscription has ended, because the reader was too slow or because the hub ended it. The
+    /// caller must disconnect the reader.
+    Lagged,
+}

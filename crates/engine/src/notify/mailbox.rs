@@ -5,11 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{BACKLOG_BYTES_MAX, EventKind, HubEvent, NextEvent};
+use super::event::{EventKind, HubEvent, NextEvent, ReaderKind};
+
+/// The maximum number of bytes that may wait for one reader. A reader above this bound is dropped.
+pub const BACKLOG_BYTES_MAX: usize = 1 << 20;
 
 /// The events that wait for one reader.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
+    pub(super) reader: ReaderKind,
     waiting: Mutex<MailboxState>,
     wake: Notify,
     /// Signals that the queue has overflowed. This signal is separate, because a task may wait for
@@ -84,6 +88,10 @@ impl MailboxState {
 }
 
 impl Mailbox {
+    pub(super) fn new(reader: ReaderKind) -> Self {
+        Self { reader, ..Self::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, MailboxState> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

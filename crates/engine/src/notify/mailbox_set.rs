@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::SaleEvents;
+use super::event::ReaderKind;
 use super::mailbox::Mailbox;
 
 /// The readers of one sale.
@@ -18,11 +18,11 @@ pub(super) struct SaleFollowers {
 }
 
 impl SaleFollowers {
-    /// Returns the readers that get these events.
-    pub(super) fn of(&mut self, events: SaleEvents) -> &mut Followers {
-        match events {
-            SaleEvents::All => &mut self.all,
-            SaleEvents::Rooms => &mut self.rooms,
+    /// Returns the readers of this kind.
+    pub(super) fn of(&mut self, reader: ReaderKind) -> &mut Followers {
+        match reader {
+            ReaderKind::Stream => &mut self.all,
+            ReaderKind::Edge | ReaderKind::Push => &mut self.rooms,
         }
     }
 

@@ -243,6 +243,20 @@ fn many_readers_that_leave_at_once_delay_no_other_reader() {
 }
 
 #[test]
+fn push_subscriptions_are_no_event_streams() {
+    let hub = Hub::new(Millis(1));
+    let anna = BuyerId::new("anna").expect("a buyer");
+    let push: Vec<_> = (0..4).map(|_| hub.subscribe_for_push(anna.clone())).collect();
+    assert_eq!((hub.readers(), hub.stream_readers(), hub.status_readers()), (4, 0, 0));
+    let stream = || hub.subscribe(Some(anna.clone()), vec!["spring".into()], 1, None);
+    let first = stream();
+    assert!(first.is_some() && stream().is_none(), "the limit is one stream");
+    assert_eq!((hub.readers(), hub.status_readers()), (5, 1));
+    drop((push, first));
+    assert_eq!((hub.readers(), hub.stream_readers(), hub.has_reader(&anna)), (0, 0, false));
+}
+
+#[test]
 fn an_edge_gets_rooms_and_own_events_but_no_statuses() {
     let (hub, queue) = (Hub::new(Millis(1)), Arc::new(ReadyQueue::default()));
     let anna = BuyerId::new("anna").expect("a buyer");

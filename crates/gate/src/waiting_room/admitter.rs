@@ -119,7 +119,7 @@ async fn follow_room(
     room_state.record_pace(node.now(), free, room.limit());
     // Each room of the sale notifies every reader, so the number of notifications is the number of
     // readers times the number of rooms.
-    let notified = node.hub().readers() * room.rooms_of_sale();
+    let notified = node.hub().stream_readers() * room.rooms_of_sale();
     if room_state.should_publish(free, notified, Instant::now()) {
         node.hub().publish(EventKind::Room(room_state.key().clone()));
     }

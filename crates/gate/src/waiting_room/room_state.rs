@@ -209,16 +209,19 @@ impl WaitingRoomState {
     }
 
     /// Returns the buyer's status and the estimated wait. Returns `None` if the state in memory is
-    /// too old or incomplete, or if the position has lapsed.
+    /// too old or incomplete, or if the position has lapsed. `found` is the buyer's position in the
+    /// store. It is used if memory has no position, because memory has a limited number of them.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,
+        found: Option<&RoomVisitor>,
         free: Option<u64>,
         now: Millis,
     ) -> Option<(VisitorStatus, Option<WaitEstimate>)> {
         let mut state = self.lock();
         let RoomMemory { room, positions, lots, pace, .. } = &mut *state;
-        let position = positions.get_mut(buyer)?;
+        let mut found = found.map(|visitor| visitor.queue_position(None));
+        let position = positions.get_mut(buyer).or(found.as_mut())?;
         let room = room.as_ref()?;
         if let (None, Some(lots)) = (position.rank, lots) {
             let drawn = lots.binary_search(&room.lot(buyer));

@@ -39,7 +39,7 @@ fn buyer(name: &str) -> BuyerId {
 }
 
 fn status_of(room_state: &WaitingRoomState, name: &str, free: u64) -> Option<VisitorStatus> {
-    room_state.position(&buyer(name), Some(free), NOW).map(|(status, _)| status)
+    room_state.position(&buyer(name), None, Some(free), NOW).map(|(status, _)| status)
 }
 
 #[test]
@@ -87,10 +87,20 @@ fn a_room_state_knows_ranks_once_the_draw_is_read() {
     room_state.apply_row(&room(20, None, 0));
     assert_eq!(status_of(&room_state, order[3], 9), Some(VisitorStatus::Waiting(1)));
     assert_eq!(
-        room_state.position(&buyer(order[2]), None, Millis(2_000)),
+        room_state.position(&buyer(order[2]), None, None, Millis(2_000)),
         None,
         "a lapsed admission must not be shown"
     );
+}
+
+#[test]
+fn a_position_that_does_not_fit_in_memory_is_answered_from_the_store() {
+    let room_state = WaitingRoomState::new(RoomKey::of_sale("spring"), None, PER_SEC);
+    room_state.apply_row(&room(2, None, 0));
+    let (anna, found) = (buyer("anna"), visitor("anna", None, None));
+    assert_eq!(room_state.position(&anna, None, Some(9), NOW), None);
+    let shown = room_state.position(&anna, Some(&found), Some(9), NOW);
+    assert_eq!(shown, Some((VisitorStatus::NotDrawn, None)));
 }
 
 #[test]

@@ -69,6 +69,23 @@ async fn nodes_share_a_room() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_who_left_at_one_node_enters_again_at_another() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let [first, second] = [node(&home, &database).await, node(&home, &database).await];
+    announce(&first, 3.into(), 1).await;
+    let at = async |node: &TestApp, method: &str| {
+        node.buyer("anna", method, "/v1/sales/spring/waiting-room").await.verdict()
+    };
+    assert_eq!(enter(&first, "anna").await.verdict(), "201");
+    assert_eq!(at(&second, "GET").await, "200");
+    assert_eq!(at(&first, "DELETE").await, "204");
+    assert_eq!(at(&first, "GET").await, "404 not_found");
+    assert_eq!(enter(&second, "anna").await.verdict(), "201");
+    assert_eq!(at(&first, "GET").await, "200");
+}
+
 /// Sets in the database until when the waiting room stays open: `ms` milliseconds from now. A node
 /// does the same when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
