@@ -3,12 +3,14 @@
 //! The client library's own cluster mode is not used. That mode repeats commands after a lost
 //! connection, and cannot wait on a queue. This module sends no command twice. After a redirect,
 //! the module asks the cluster which server has the slot, and the next attempt goes to that server.
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use doorbuster_core::SlotKey;
 use redis::aio::MultiplexedConnection;
 use redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Value};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::address::server_address;
@@ -206,8 +208,9 @@ impl Routes {
     }
 
     /// Asks a cluster's servers, in turn, which server has which hash slots. The first answer
-    /// counts. Concurrent callers share one answer. The replicas and the servers that the URLs name
-    /// are asked last. So a cluster is found again whose primaries all have new addresses.
+    /// counts. Concurrent callers share one answer. If no server answers, asks the replicas and the
+    /// servers that the URLs name. So a cluster is found again if all its primaries have new
+    /// addresses.
     pub(super) async fn refresh(&self) -> Result<(), RedisFailure> {
         if !self.is_cluster {
             return Ok(());
@@ -219,16 +222,30 @@ impl Routes {
         let before = self.map();
         let mut in_turn: Vec<_> = before.servers.iter().map(|server| &server.link).collect();
         in_turn.sort_by_key(|link| link.address != *answered);
-        in_turn.extend(before.replicas.iter().chain(&self.named));
         let mut last = RedisFailure::WrongServer("no server is known".to_owned());
-        for link in in_turn {
-            let reply = link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await;
-            match reply.and_then(|reply| self.read_map(reply, link, &before)) {
-                Ok(map) => {
-                    answered.clone_from(&link.address);
-                    self.set(map);
-                    return Ok(());
-                }
+        let mut take = |reply: Result<Value, RedisFailure>, link: &ServerConnections| {
+            self.set(self.read_map(reply?, link, &before)?);
+            answered.clone_from(&link.address);
+            Ok(())
+        };
+        for &link in &in_turn {
+            match take(ask_for_map(link).await, link) {
+                Ok(()) => return Ok(()),
+                Err(fail) => last = fail,
+            }
+        }
+        // The rest is asked at the same time, because every caller waits for this refresh.
+        let mut rest = JoinSet::new();
+        let mut asked: HashSet<&str> = in_turn.iter().map(|link| &*link.address).collect();
+        for link in before.replicas.iter().chain(&self.named) {
+            if asked.insert(&link.address) {
+                let link = link.clone();
+                rest.spawn(async move { (ask_for_map(&link).await, link) });
+            }
+        }
+        while let Some(Ok((reply, link))) = rest.join_next().await {
+            match take(reply, &link) {
+                Ok(()) => return Ok(()),
                 Err(fail) => last = fail,
             }
         }
@@ -305,6 +322,10 @@ impl Routes {
         Client::open(self.template.clone().set_addr(addr))
             .map_err(|e| RedisFailure::Refused(e.to_string()))
     }
+}
+
+async fn ask_for_map(link: &ServerConnections) -> Result<Value, RedisFailure> {
+    link.ask(Cmd::new().arg("CLUSTER").arg("SLOTS")).await
 }
 
 /// Reads a server's health, loads the scripts and returns their digests. Fails at once if the
