@@ -134,13 +134,21 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
         return Ok(());
     }
     rows.insert(deployment.to_owned(), Row::of(history));
-    let part = dir.join(format!("{NAME}.{}.part", std::process::id()));
-    let mut file =
-        File::options().create(true).truncate(true).write(true).mode(FILE_MODE).open(&part)?;
-    file.write_all(&serde_json::to_vec_pretty(&rows)?)?;
-    file.sync_all()?;
-    fs::rename(&part, &path)?;
+    // Several nodes may share the directory, and each may have the process id 1.
+    let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
+    let text = serde_json::to_vec_pretty(&rows)?;
+    if let Err(error) = write_new(&part, &text).and_then(|()| fs::rename(&part, &path)) {
+        // The removal may fail, because the file system itself may have failed.
+        let _ = fs::remove_file(&part);
+        return Err(error);
+    }
     File::open(dir)?.sync_all()
+}
+
+fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file = File::options().create_new(true).write(true).mode(FILE_MODE).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -95,26 +95,26 @@ impl Sandbox {
 
     /// Performs a button's action.
     pub async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
-        // A checkout ends by the same time by which its order expires.
-        let now = self.node.store().monotonic_now();
+        // A checkout ends by the same time by which its order expires. Messages are sent by the
+        // store's clock.
+        let (now, clock) = (self.node.store().monotonic_now(), self.node.now());
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {
             ButtonAction::Return => {
-                return self.take_back_money(id, &session, ReversalKind::Returned, now).await;
+                return self.take_back_money(id, &session, ReversalKind::Returned, clock).await;
             }
             ButtonAction::Dispute => {
-                return self.take_back_money(id, &session, ReversalKind::Disputed, now).await;
+                return self.take_back_money(id, &session, ReversalKind::Disputed, clock).await;
             }
             _ => {}
         }
         if state(&session, now) != "open" {
             return Ok(ButtonResult::Over(checkout_view(&session, now)));
         }
-        let due = Millis(if action == ButtonAction::Late {
-            session.expires_at.max(now.0) + LATE_MS
-        } else {
-            now.0
-        });
+        let due = match action {
+            ButtonAction::Late => clock.plus((session.expires_at - now.0).max(0) + LATE_MS),
+            _ => clock,
+        };
         let (payments, messages) = action.payments_and_messages();
         let names: Vec<String> =
             (0..payments.max(1)).map(|_| format!("pay_{:032x}", rand::random::<u128>())).collect();

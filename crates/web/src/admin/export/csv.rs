@@ -24,9 +24,10 @@ impl CsvLines {
         self.next();
         // A spreadsheet runs text that begins with one of these characters as a formula. With an
         // apostrophe in front, the spreadsheet only shows the text.
-        let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+        let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
         let apostrophe = if formula { "'" } else { "" };
-        if text.contains([',', '"', '\r', '\n']) {
+        // In some countries, spreadsheets separate cells at a semicolon.
+        if text.contains([',', ';', '"', '\r', '\n']) {
             // Writing to a `String` cannot fail.
             let _ = write!(self.text, "\"{apostrophe}{}\"", text.replace('"', "\"\""));
         } else {
@@ -98,6 +99,8 @@ mod tests {
         check("@sum", "'@sum");
         check("\tx", "'\tx");
         check("\r=1", "\"'\r=1\"");
+        check("\n=1", "\"'\n=1\"");
+        check("x;=1", "\"x;=1\"");
         check("a=b", "a=b");
     }
 }
