@@ -23,7 +23,7 @@ use subtle::ConstantTimeEq;
 use super::App;
 use super::failure::failed;
 use super::identity::{Buyer, ClientAddress};
-use super::orders::id;
+use super::orders::{id, order_view};
 use super::path_names::PathNames;
 use super::payment::checkout;
 use super::reply::{HandlerError, HandlerResult, json};
@@ -47,7 +47,10 @@ pub(crate) async fn get(
             Err(Problem::wrong_state(order.state.as_str(), only).into())
         }
         OrderLookup::NotFound => Err(no_such_link()),
-        _ => Err(Problem::wrong_state("queued", "the purchase is not an order yet").into()),
+        lookup => {
+            let state = order_view(&app, id, lookup, Some(&buyer))?.state();
+            Err(Problem::wrong_state(state, "the request is not an order").into())
+        }
     }
 }
 

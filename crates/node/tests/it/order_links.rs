@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::app::TestApp;
+use crate::app::{TestApp, bearer};
 use crate::webhooks::receiver::Receiver;
 
 /// Returns the key in a link.
@@ -74,6 +74,27 @@ async fn a_link_shows_how_the_order_ended_and_no_new_link_is_given() {
     let pay = app.call("POST", &format!("{linked}/checkout"), &headers, b"").await;
     assert_eq!(pay.verdict(), "409 wrong_state");
     assert_eq!(app.buyer("anna", "GET", &path).await.verdict(), "409 wrong_state");
+}
+
+#[tokio::test]
+async fn a_waitlist_entry_has_no_link_and_the_refusal_names_its_state() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    assert_eq!(app.buy("bob", "b", "spring", "phone", 1).await.verdict(), "201");
+    let waitlist = "/v1/sales/spring/items/phone/waitlist";
+    let anna = bearer("anna");
+    let headers = [("Authorization", anna.as_str()), ("Idempotency-Key", "a")];
+    let joined = app.call("POST", waitlist, &headers, b"").await;
+    assert_eq!(joined.verdict(), "201", "{}", joined.text());
+    let entry = joined.json()["id"].as_str().expect("an id").to_owned();
+    let path = format!("/v1/orders/{entry}/link");
+    let waiting = app.buyer("anna", "GET", &path).await;
+    assert_eq!(waiting.verdict(), "409 wrong_state");
+    assert_eq!(waiting.json()["state"], "waiting");
+    assert_eq!(app.buyer("anna", "DELETE", waitlist).await.verdict(), "204");
+    let left = app.buyer("anna", "GET", &path).await;
+    assert_eq!(left.verdict(), "409 wrong_state");
+    assert_eq!(left.json()["state"], "refused");
 }
 
 #[tokio::test]
