@@ -2,6 +2,7 @@
 //! edge serves pages, sales and their status from memory, and passes all other requests on to a
 //! node.
 
+mod failure;
 mod forward;
 
 pub(crate) use forward::RawHead;
@@ -11,7 +12,6 @@ use std::time::Instant;
 
 use axum::body::Body;
 use doorbuster_api::body::{Purchase as PurchaseBody, join_key_and_body};
-use doorbuster_api::problem::Problem;
 use doorbuster_api::query::parse_followed_sales;
 use doorbuster_auth::AuthenticationError;
 use doorbuster_core::gate::pass::PASS_BYTES_MAX;
@@ -32,12 +32,13 @@ use hyper_util::rt::TokioIo;
 use super::App;
 use super::client_address::{self, ClientAddress};
 use super::connection::Connection;
-use super::limits::RETRY_SECS;
 use super::purchase_handler::{LearnedFacts, MissingFact, PurchaseStep, parse_purchase};
 use super::purchase_headers::PurchaseHeaders;
 use super::purchase_reply::PurchaseReply;
 use super::reply::{Reply, ReplyBody, problem};
+use super::request_id::request_id;
 use super::stream_paths::{EVENTS_PATH, WEBSOCKET_PATH};
+use failure::failure_problem;
 
 /// Longest answer to a purchase that an edge accepts from a node, in bytes. A node's answers are
 /// shorter.
@@ -232,21 +233,6 @@ async fn buy(
     }
 }
 
-fn failure_problem(failure: PassFailure) -> Problem {
-    let detail = match failure {
-        PassFailure::Unanswered => {
-            "the node did not answer; send the same request with the same key again"
-        }
-        PassFailure::Unsent => {
-            "no node behind this edge can be reached and nothing was sent; send the request again"
-        }
-        PassFailure::FromAnEdge => {
-            "another edge names this edge in edge.upstreams; that setting must name nodes"
-        }
-    };
-    Problem::unavailable(detail, RETRY_SECS)
-}
-
 /// Sends a request to a node. Removes the headers of the connection from the answer.
 async fn send(
     node: &EdgeNode,
@@ -318,6 +304,7 @@ async fn pass_on(
 ) -> Reply {
     let app = &connection.service.app;
     let client = client_address::find(connection.peer, request.headers(), &app.live().proxies);
+    let id = request_id(request.headers());
     let upgrade = request.headers().contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let reply = match send(node, request, client).await {
         Ok(mut response) => {
@@ -329,7 +316,7 @@ async fn pass_on(
             }
             end_streams_at_stop(app, response)
         }
-        Err(failure) => problem(&failure_problem(failure)),
+        Err(failure) => failure::reply(failure, id),
     };
     app.metrics.requests.count(RouteIndex(0), reply.status().as_u16());
     reply

@@ -82,7 +82,7 @@ async fn guard(
     let operator = request.extensions().get::<OperatorIdentity>().cloned();
     let subject =
         is_operator_change(endpoint).then(|| subject(endpoint.path, request.uri().path()));
-    let id = is_operator_change(endpoint).then(|| request_id(request.headers()));
+    let id = has_request_id(endpoint).then(|| request_id(request.headers()));
     let (limited, request) = LimitedRequest::from_request(endpoint.path, request).await;
     let mut response = match checked {
         Ok(()) if is_operator_change(endpoint) => run_to_completion(&app, next.run(request)).await,
@@ -109,6 +109,12 @@ async fn guard(
 
 fn is_operator_change(endpoint: &Endpoint) -> bool {
     matches!(endpoint.auth, Auth::Operator(_)) && endpoint.method != Method::Get
+}
+
+/// Returns whether every answer of the endpoint has the request's id. The sign-in is the only such
+/// endpoint that is public.
+fn has_request_id(endpoint: &Endpoint) -> bool {
+    endpoint.group == EndpointGroup::Operating && endpoint.method != Method::Get
 }
 
 /// Logs an operator's change, and adds the request's id to the answer. The log of actions has the

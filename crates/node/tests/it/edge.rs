@@ -330,7 +330,11 @@ async fn an_edge_refuses_a_request_that_another_edge_passed_on() {
     let second = edge_before(tier.edge.address, &tier.slots, &[]).await;
     let before = tier.proxy.passed_on();
     assert_eq!(second.buy("anna", "k", "spring", "phone", 1).await.verdict(), "503 unavailable");
-    assert_eq!(second.buyer("anna", "GET", "/v1/orders").await.verdict(), "503 unavailable");
+    let anna = bearer("anna");
+    let headers = [("Authorization", anna.as_str()), ("X-Request-Id", "night-7")];
+    let refused = second.call("GET", "/v1/orders", &headers, b"").await;
+    assert_eq!(refused.verdict(), "503 unavailable");
+    assert_eq!(refused.header("x-request-id"), Some("night-7"));
     assert_eq!(tier.proxy.passed_on(), before);
     second.stop().await;
     tier.stop().await;

@@ -32,8 +32,12 @@ async fn answers_to_operators_changes_have_the_requests_id() {
     let actions = actions["actions"].as_array().expect("a list");
     let action = actions.iter().find(|action| action["action"] == "session.created");
     assert_eq!(action.expect("an action")["request_id"], id);
-    let wrong = app.call("POST", path, &[json], br#"{"key":"wrong"}"#).await;
+    let named = ("X-Request-Id", "night-8");
+    let wrong = app.call("POST", path, &[json, named], br#"{"key":"wrong"}"#).await;
     assert_eq!((wrong.status, wrong.header("cache-control")), (401, Some("no-store")));
+    assert_eq!(wrong.header("x-request-id"), Some("night-8"));
+    let empty = app.call("POST", path, &[json, named], b"{}").await;
+    assert_eq!((empty.status, empty.header("x-request-id")), (422, Some("night-8")));
 }
 
 #[tokio::test]
