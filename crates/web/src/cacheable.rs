@@ -3,7 +3,7 @@
 //! the cache, and another answer that the server must render.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::App;
 use super::reply::Reply;
@@ -24,11 +24,12 @@ pub(crate) fn forbid_shared_caching(app: &App, uri: &Uri, headers: &mut HeaderMa
     }
 }
 
-/// Sets `no-store` on two kinds of answers. A `404` may soon be wrong, because someone may create
-/// the missing object at any time. The answer to a request with a token or a key is for one caller
-/// only.
+/// Sets `no-store` on two kinds of answers. A failure may soon be wrong: for example, someone may
+/// create a missing object at any time. The answer to a request with a token or a key is for one
+/// caller only.
 pub(crate) fn forbid_caching(request_headers: &HeaderMap, reply: &mut Reply) {
-    if request_headers.contains_key(AUTHORIZATION) || reply.status() == StatusCode::NOT_FOUND {
+    let is_failure = reply.status().is_client_error() || reply.status().is_server_error();
+    if is_failure || request_headers.contains_key(AUTHORIZATION) {
         reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
 }

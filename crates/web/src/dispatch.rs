@@ -70,8 +70,10 @@ impl Service {
             self.app.metrics.requests.count(RouteIndex(0), 404);
             let (parts, body) = request.into_parts();
             unread_body::discard(&parts.headers, body).await;
-            return HandlerError::from(Problem::not_found("the request's address is too long"))
-                .reply();
+            let problem = Problem::not_found("the request's address is too long");
+            let mut reply = HandlerError::from(problem).reply();
+            cacheable::forbid_caching(&parts.headers, &mut reply);
+            return reply;
         }
         // Two kinds of requests need the connection. A WebSocket continues after its request, and
         // counts as an open connection until it ends. An event stream can end the connection.

@@ -335,6 +335,7 @@ async fn an_edge_refuses_a_request_that_another_edge_passed_on() {
     let refused = second.call("GET", "/v1/orders", &headers, b"").await;
     assert_eq!(refused.verdict(), "503 unavailable");
     assert_eq!(refused.header("x-request-id"), Some("night-7"));
+    assert_eq!(refused.header("cache-control"), Some("no-store"));
     assert_eq!(tier.proxy.passed_on(), before);
     second.stop().await;
     tier.stop().await;

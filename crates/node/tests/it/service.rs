@@ -40,6 +40,7 @@ async fn a_stopping_server_reports_that_it_is_not_ready_and_still_serves() {
         ("503 unavailable", &json!(["stopping"]))
     );
     assert!(reply.header("retry-after").is_some());
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
     assert_eq!(app.buy("anna", "k", "spring", "phone", 1).await.verdict(), "201");
     assert_eq!(app.get("/healthz").await.verdict(), "200");
     ended.await.expect("the server did not panic").expect("the server stops without an error");

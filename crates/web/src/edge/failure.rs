@@ -3,6 +3,7 @@
 use doorbuster_api::problem::Problem;
 use doorbuster_engine::edge::PassFailure;
 use http::HeaderValue;
+use http::header::CACHE_CONTROL;
 
 use crate::limits::RETRY_SECS;
 use crate::reply::{Reply, problem};
@@ -12,6 +13,7 @@ use crate::request_id::REQUEST_ID;
 pub(super) fn reply(failure: PassFailure, id: HeaderValue) -> Reply {
     let mut reply = problem(&failure_problem(failure));
     reply.headers_mut().insert(REQUEST_ID, id);
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
 }
 
