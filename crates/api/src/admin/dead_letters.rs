@@ -200,7 +200,7 @@ impl DeadLetterSelection {
     /// # Errors
     /// `400` or `422`.
     pub fn parse_retry(bytes: &[u8]) -> Result<Self, Problem> {
-        body::object(bytes, &["endpoint", "all"], |body| Self::read(body, None))
+        body::object(bytes, &["endpoint", "all"], Self::read)
     }
 
     /// Reads the body of `POST /v1/admin/dead-letters/discard`.
@@ -210,11 +210,13 @@ impl DeadLetterSelection {
     pub fn parse_discard(bytes: &[u8]) -> Result<Self, Problem> {
         body::object(bytes, &["endpoint", "all", "reason"], |body| {
             let reason = body.required("reason", read::title);
-            Self::read(body, Some(reason?))
+            let selection = Self::read(body);
+            Some(Self { reason: Some(reason?), ..selection? })
         })
     }
 
-    fn read(body: &mut body::Object<'_, '_>, reason: Option<String>) -> Option<Self> {
+    /// Reads the members of both bodies, without a reason.
+    fn read(body: &mut body::Object<'_, '_>) -> Option<Self> {
         let endpoint = body.optional("endpoint", None, read::not_null(read::name));
         let all = body.optional("all", false, read::boolean);
         let (endpoint, all) = (endpoint?.map(Cow::into_owned), all?);
@@ -222,7 +224,7 @@ impl DeadLetterSelection {
             body.fault("endpoint", "send an endpoint, or set all to true");
             return None;
         }
-        Some(Self { endpoint, all, reason })
+        Some(Self { endpoint, all, reason: None })
     }
 }
 
@@ -259,4 +261,25 @@ pub enum DeadLetterResolutionState {
     Pending,
     /// An operator discarded the dead letter.
     Discarded,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_without_a_reason_reports_the_faults_of_the_other_members_too() {
+        let check = |body: &str, expected: &[&str]| {
+            let problem = DeadLetterSelection::parse_discard(body.as_bytes()).expect_err(body);
+            let faults: Vec<&str> =
+                problem.faults().iter().map(|fault| fault.pointer.as_str()).collect();
+            assert_eq!(faults, expected, "{body}");
+        };
+        check(r#"{"all":7}"#, &["/reason", "/all"]);
+        check(r#"{"endpoint":null,"all":7,"reason":""}"#, &["/reason", "/endpoint", "/all"]);
+        check("{}", &["/reason", "/endpoint"]);
+        let body = br#"{"all":true,"reason":"a test shop"}"#;
+        let found = DeadLetterSelection::parse_discard(body).expect("a valid body");
+        assert_eq!(found.reason.as_deref(), Some("a test shop"));
+    }
 }
