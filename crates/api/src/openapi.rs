@@ -4,18 +4,20 @@ mod operation;
 mod problems;
 
 use utoipa::openapi::path::{PathItem, PathsBuilder};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, OpenApiVersion,
 };
 
 use crate::endpoints::{self, EndpointGroup, Method};
+use crate::header::PURCHASE_PASS;
 use crate::problem::Code;
 
 /// Names of the security schemes.
 const BUYER: &str = "buyer";
 const OPERATOR: &str = "operator";
+const PASS: &str = "pass";
 
 /// The document that `GET /openapi.json` returns; `version` is the program's version.
 #[must_use]
@@ -91,6 +93,13 @@ fn components() -> utoipa::openapi::Components {
         .security_scheme(
             OPERATOR,
             bearer(None, "An operator's key; its role decides what it may do."),
+        )
+        .security_scheme(
+            PASS,
+            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(
+                PURCHASE_PASS,
+                "A purchase pass, which names its buyer.",
+            ))),
         )
         .build()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::problems::sample_problem;
 use super::*;
@@ -90,4 +90,24 @@ fn every_response_that_needs_retry_after_has_it() {
         let headers = &document["components"]["responses"][code.as_str()]["headers"];
         assert_eq!(headers["Retry-After"].is_object(), code.has_retry_after(), "{}", code.as_str());
     }
+}
+
+#[test]
+fn only_a_purchase_needs_either_a_token_or_a_pass() {
+    let document = document();
+    let scheme = &document["components"]["securitySchemes"]["pass"];
+    assert_eq!(
+        (&scheme["type"], &scheme["in"], &scheme["name"]),
+        (&json!("apiKey"), &json!("header"), &json!("Purchase-Pass"))
+    );
+    for endpoint in endpoints::all() {
+        let operation =
+            &document["paths"][endpoint.path][endpoint.method.as_str().to_ascii_lowercase()];
+        let accepts_pass = operation["security"]
+            .as_array()
+            .is_some_and(|ways| ways.contains(&json!({ "pass": [] })));
+        assert_eq!(accepts_pass, endpoint.id == "purchase", "{}", endpoint.id);
+    }
+    let ways = &document["paths"]["/v1/orders"]["post"]["security"];
+    assert_eq!(*ways, json!([{ "buyer": [] }, { "pass": [] }]));
 }

@@ -78,7 +78,9 @@ function credentials({ security }) {
   const names = (security ?? []).flatMap(Object.keys);
   if (!names.length) return 'Needs no token.';
   const words = { buyer: "a buyer's token", operator: "an operator's key" };
-  return `Needs ${names.map(name => words[name]).join(' or ')} (Authorization: Bearer …).`;
+  const tokens = names.filter(name => name in words).map(name => words[name]);
+  const pass = names.includes('pass') ? ', or a pass (Purchase-Pass: …)' : '';
+  return `Needs ${tokens.join(' or ')} (Authorization: Bearer …)${pass}.`;
 }
 
 function parameters({ parameters: all = [] }) {
