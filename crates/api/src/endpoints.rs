@@ -237,9 +237,11 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            Code::UnsupportedMediaType => self.body.is_some(),
+            // The endpoints for providers' messages are not part of the API. The provider checks
+            // such a message, and its endpoint lists the codes.
+            Code::UnsupportedMediaType => api && self.body.is_some(),
             // A `POST` without a defined body accepts only an empty body or `{}`.
-            Code::MalformedRequest => self.body.is_some() || self.method == Method::Post,
+            Code::MalformedRequest => api && (self.body.is_some() || self.method == Method::Post),
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => {
                 self.implies(Code::MalformedRequest)

@@ -1,7 +1,10 @@
 //! Payment for an order: the checkout that a buyer visits, and the messages that providers send.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use crate::value::{Money, Time};
 
@@ -99,6 +102,29 @@ impl PaymentEventOutcome {
             Self::Repeated => "repeated",
             Self::Ignored => "ignored",
         }
+    }
+}
+
+/// The schema of an event of Stripe. Stripe decides which members an event has.
+#[derive(Clone, Copy, Debug)]
+pub struct StripeEvent;
+
+impl PartialSchema for StripeEvent {
+    fn schema() -> RefOr<Schema> {
+        let example = serde_json::json!({
+            "id": "evt_1", "type": "checkout.session.completed", "data": {"object": {}}
+        });
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .description(Some("An event of Stripe. Stripe decides which members an event has."))
+            .examples([example])
+            .into()
+    }
+}
+
+impl ToSchema for StripeEvent {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("StripeEvent")
     }
 }
 

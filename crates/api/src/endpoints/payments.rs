@@ -8,7 +8,7 @@ use super::{Auth, Body, Endpoint, EndpointGroup, JsonType, Method, Param};
 use crate::admin::payments::{Extension, PaymentList, Reason, RefundList};
 use crate::header::BodyType;
 use crate::order::{History, Order};
-use crate::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult};
+use crate::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult, StripeEvent};
 use crate::problem::Code;
 
 /// An endpoint for a provider's messages. It requires no token: the signature of each message
@@ -94,6 +94,7 @@ endpoints!(
         summary: "Receive a message of Stripe",
         description: "`Stripe-Signature` has Stripe's signature of the message. If \
             `payment.provider` is not `stripe`, the response is `404`.",
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<StripeEvent>() }),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },

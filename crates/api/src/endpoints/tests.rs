@@ -57,6 +57,12 @@ fn an_endpoint_has_the_codes_that_follow_from_its_shape() {
         "unauthenticated forbidden not_found method_not_allowed overloaded unavailable",
     );
     check("readiness", "method_not_allowed unavailable");
+    for id in ["take_sandbox_message", "take_stripe_message"] {
+        let codes = "malformed_request unauthenticated not_found method_not_allowed \
+                     body_too_large unavailable";
+        check(id, codes);
+        assert!(all().any(|endpoint| endpoint.id == id && endpoint.body.is_some()), "{id}");
+    }
 }
 
 #[test]
