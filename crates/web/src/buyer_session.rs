@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::buyer_session::BuyerSession;
+use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_auth::{BUYER_COOKIE, bearer};
 use doorbuster_engine::api_conversion;
 use http::header::{AUTHORIZATION, SET_COOKIE};
@@ -19,13 +20,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::App;
 use super::identity::{Buyer, BuyerMembership, TokenExpiry};
 use super::reply::{HandlerResult, Reply, empty, json};
+use super::request_body;
 
 /// `POST /v1/session`
 pub(crate) async fn keep(
     State(app): State<Arc<App>>,
     TokenExpiry(expires_secs): TokenExpiry,
-    headers: HeaderMap,
+    request: axum::extract::Request,
 ) -> HandlerResult {
+    let headers = request.headers().clone();
+    request_body::no_body(request, BODY_BYTES_MAX).await?;
     // A request without a token in `Authorization` leaves the session unchanged.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };

@@ -216,6 +216,11 @@ async fn the_pages_cookie_identifies_the_buyer_and_a_change_needs_the_pages_head
     let token = bearer("anna");
     let kept = app.call("POST", "/v1/session", &[("Authorization", &token)], b"").await;
     assert_eq!(kept.status, 204);
+    let json = ("Content-Type", "application/json");
+    let named = app
+        .call("POST", "/v1/session", &[("Authorization", &token), json], br#"{"buyer":"bob"}"#)
+        .await;
+    assert_eq!(named.verdict(), "422 invalid_request");
     let cookie = set_cookie(&kept);
     for part in ["doorbuster_buyer=", "; HttpOnly", "; SameSite=Lax", "; Path=/", "; Max-Age="] {
         assert!(cookie.contains(part), "{part}: {cookie}");
