@@ -49,6 +49,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(75);
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(10);
+/// The page to which an issuer sends an operator's browser back. Its `GET` changes something: the
+/// node exchanges a code that the issuer accepts only once.
+const SIGN_IN_CALLBACK: &str = "/console/callback";
 /// The maximum number of nodes behind one edge. Further addresses are not used.
 const UPSTREAMS_MAX: usize = 256;
 
@@ -121,7 +124,8 @@ impl Upstreams {
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, PassFailure> {
         let only_reads = matches!(*request.method(), Method::GET | Method::HEAD)
             && request.body().is_end_stream()
-            && !request.headers().contains_key(http::header::UPGRADE);
+            && !request.headers().contains_key(http::header::UPGRADE)
+            && request.uri().path() != SIGN_IN_CALLBACK;
         match only_reads {
             true => self.send_read(request).await,
             false => self.send_once(request).await,
@@ -283,8 +287,9 @@ fn answer_max(request: &Request<Body>) -> Duration {
 
 /// Returns whether a second node may get this read while the first node has not answered.
 /// Operators' reads are not repeated, because they can be expensive. An event stream is not
-/// repeated, because the edge would close the second stream again.
+/// repeated, because the edge would close the second stream again. The start of a sign-in is not
+/// repeated, because only the cookie of one answer counts.
 fn may_be_hedged(request: &Request<Body>) -> bool {
     let path = request.uri().path();
-    path != "/v1/events" && !path.starts_with("/v1/admin/")
+    path != "/v1/events" && !path.starts_with("/v1/admin/") && !path.starts_with("/console")
 }

@@ -79,12 +79,29 @@ async fn a_read_gets_its_answer_from_another_node_if_the_first_node_is_silent() 
 #[tokio::test]
 async fn an_event_stream_and_an_operators_read_are_never_repeated_at_a_slow_node() {
     let (silent, node) = (Node::start(false).await, Node::start(true).await);
-    for path in ["/v1/events", "/v1/admin/audit"] {
+    for path in ["/v1/events", "/v1/admin/audit", "/console/sign-in"] {
         let upstreams = upstreams(&[silent.address, node.address]);
         let sending = upstreams.send(request(Method::GET, path));
         assert!(tokio::time::timeout(AFTER_A_REPEAT, sending).await.is_err(), "{path}");
     }
-    assert_eq!((silent.requests(), node.requests()), (2, 0));
+    assert_eq!((silent.requests(), node.requests()), (3, 0));
+}
+
+#[tokio::test]
+async fn the_callback_of_a_sign_in_is_sent_to_one_node_even_if_that_node_is_lost() {
+    let (silent, node) = (Node::start(false).await, Node::start(true).await);
+    let upstreams = upstreams(&[silent.address, node.address]);
+    let sending = upstreams.send(request(Method::GET, "/console/callback?code=c&state=s"));
+    let waiting = tokio::time::timeout(AFTER_A_REPEAT, sending);
+    let losing = async {
+        while silent.requests() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        upstreams.all.load()[0].set_state(UpstreamState::Lost);
+    };
+    let (waited, ()) = tokio::join!(waiting, losing);
+    assert!(waited.is_err(), "no other node must answer the callback");
+    assert_eq!((silent.requests(), node.requests()), (1, 0));
 }
 
 #[tokio::test]
