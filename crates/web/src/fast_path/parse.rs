@@ -8,6 +8,7 @@ use doorbuster_auth::PAGE_HEADER;
 use doorbuster_config::Cidr;
 
 use crate::framing::is_host;
+use crate::limits::HEAD_BYTES_MAX;
 use crate::purchase_headers::{PurchaseHeader, PurchaseHeaders};
 
 /// The maximum number of headers of an ordinary purchase.
@@ -72,7 +73,7 @@ impl<'a> RawHeaders<'a> {
 }
 
 /// Decides whether the unanswered bytes are a purchase, the beginning of a purchase, or another
-/// request.
+/// request. The general server refuses a head larger than [`HEAD_BYTES_MAX`].
 pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let Some(rest) = bytes.strip_prefix(START) else {
         return if START.starts_with(bytes) {
@@ -84,9 +85,14 @@ pub(super) fn parse_request(bytes: &[u8]) -> ParsedRequest<'_> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let (head, headers) = match httparse::parse_headers(rest, &mut headers) {
         Ok(httparse::Status::Complete(found)) => found,
-        Ok(httparse::Status::Partial) => return ParsedRequest::Incomplete,
-        Err(_) => return ParsedRequest::Other,
+        Ok(httparse::Status::Partial) if bytes.len() <= HEAD_BYTES_MAX => {
+            return ParsedRequest::Incomplete;
+        }
+        Ok(httparse::Status::Partial) | Err(_) => return ParsedRequest::Other,
     };
+    if START.len() + head > HEAD_BYTES_MAX {
+        return ParsedRequest::Other;
+    }
     let mut known = RawHeaders::default();
     for header in headers {
         if !known.add_header(header.name, header.value) {
@@ -182,6 +188,20 @@ mod tests {
         let kept =
             request(&format!("{PLAIN}Connection: Keep-Alive\r\nPrefer: wait=3\r\nX: y\r\n"), "{}");
         assert!(parsed(kept.as_bytes()).starts_with("k t true true"));
+    }
+
+    #[test]
+    fn a_head_over_the_limit_is_left_to_the_general_server() {
+        let padded = |padding: usize| {
+            request(&format!("{PLAIN}X: {}\r\n", "y".repeat(padding)), "{}").into_bytes()
+        };
+        let padding = HEAD_BYTES_MAX + "{}".len() - padded(0).len();
+        let (largest, larger) = (padded(padding), padded(padding + 1));
+        assert!(parsed(&largest).starts_with("k t true true"));
+        assert_eq!(parsed(&largest[..HEAD_BYTES_MAX - 1]), "part");
+        assert_eq!(parsed(&larger), "other");
+        let partial = [&larger[..HEAD_BYTES_MAX - 10], b"yyyyyyyyyyy"].concat();
+        assert_eq!(parsed(&partial), "other");
     }
 
     #[test]
