@@ -15,6 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 struct Objects {
     whole: BTreeMap<String, Vec<u8>>,
     parts: BTreeMap<usize, Vec<u8>>,
+    refuses_parts: bool,
+    aborted: usize,
 }
 
 type Shared = Arc<Mutex<Objects>>;
@@ -68,6 +70,25 @@ impl BucketService {
         let objects = self.bucket.lock().expect("no panic");
         objects.whole.iter().map(|(name, content)| (name.clone(), content.clone())).collect()
     }
+
+    /// From now on, the service refuses each part of an object that is uploaded in parts.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the service panicked.
+    pub fn refuse_parts(&self) {
+        self.bucket.lock().expect("no panic").refuses_parts = true;
+    }
+
+    /// Returns how many uploads in parts were aborted.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the service panicked.
+    #[must_use]
+    pub fn aborted(&self) -> usize {
+        self.bucket.lock().expect("no panic").aborted
+    }
 }
 
 impl Drop for BucketService {
@@ -83,15 +104,21 @@ const DATE: &str = "Tue, 24 Nov 2026 20:00:00 GMT";
 async fn answer(service: Shared, root: String, request: Request<Body>) -> Response {
     let (head, body) = request.into_parts();
     assert!(head.headers.contains_key("authorization"), "a request is not signed");
-    let body = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+    // If the client closes the connection before the body is complete, it reads no answer.
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
     let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
     let name = path.strip_prefix(&root).unwrap_or_default().to_owned();
     let value =
         |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let etag = [("etag", "\"tag\""), ("last-modified", DATE)];
     let mut bucket = service.lock().expect("no panic");
-    let Objects { whole: objects, parts } = &mut *bucket;
+    let Objects { whole: objects, parts, refuses_parts, aborted } = &mut *bucket;
     match head.method {
+        Method::PUT if *refuses_parts && value("partNumber").is_some() => {
+            StatusCode::FORBIDDEN.into_response()
+        }
         Method::PUT => {
             match value("partNumber").and_then(|number| number.parse().ok()) {
                 Some(number) => parts.insert(number, body.to_vec()),
@@ -117,6 +144,11 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
             objects.insert(name, std::mem::take(parts).into_values().flatten().collect());
             "<CompleteMultipartUploadResult><ETag>\"tag\"</ETag></CompleteMultipartUploadResult>"
                 .into_response()
+        }
+        Method::DELETE if value("uploadId").is_some() => {
+            parts.clear();
+            *aborted += 1;
+            StatusCode::NO_CONTENT.into_response()
         }
         Method::DELETE => {
             objects.remove(&name);

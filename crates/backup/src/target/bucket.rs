@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -13,13 +14,16 @@ use object_store::path::Path as Name;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
 
 use super::TargetError;
-use crate::WRITE_WITHIN;
 
 /// The size of one part of a base, in bytes. The server reads and sends the file of a base in
 /// parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
+/// How long the service may take until it begins its answer, or until it sends further bytes of the
+/// answer. The upload of a request's body is a part of this time. The download of a base may take
+/// longer, because each byte starts this time again.
+const READ_WITHIN: Duration = Duration::from_secs(80);
 
 /// A bucket, and a prefix in it.
 #[derive(Clone)]
@@ -34,6 +38,11 @@ impl From<object_store::Error> for TargetError {
     }
 }
 
+fn client_options(allow_http: bool) -> ClientOptions {
+    let options = ClientOptions::new().with_timeout_disabled().with_read_timeout(READ_WITHIN);
+    options.with_allow_http(allow_http)
+}
+
 impl Bucket {
     pub(super) fn open(bucket: &str, prefix: &str) -> Result<Self, TargetError> {
         // For a service on the same machine, this variable allows an address without TLS.
@@ -46,8 +55,7 @@ impl Bucket {
         prefix: &str,
         allow_http: bool,
     ) -> Result<Self, TargetError> {
-        let options = ClientOptions::new().with_timeout(WRITE_WITHIN).with_allow_http(allow_http);
-        let objects = builder.with_client_options(options).build()?;
+        let objects = builder.with_client_options(client_options(allow_http)).build()?;
         Ok(Self { objects: objects.into(), prefix: Name::from(prefix) })
     }
 
@@ -82,7 +90,10 @@ impl Bucket {
                 }
             };
             parts.write(&part);
-            parts.wait_for_capacity(PARTS_AT_ONCE).await?;
+            if let Err(error) = parts.wait_for_capacity(PARTS_AT_ONCE).await {
+                let _ = parts.abort().await;
+                return Err(error.into());
+            }
         }
         Ok(parts.finish().await.map(drop)?)
     }

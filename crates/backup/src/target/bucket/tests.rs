@@ -1,19 +1,24 @@
 //! Tests the bucket against a small imitation of an S3-compatible service.
 
 use doorbuster_testkit::{BucketService, TempDir};
+use object_store::ClientConfigKey;
 
 use super::*;
 
-#[tokio::test]
-async fn objects_are_written_listed_read_and_deleted() {
-    let service = BucketService::start("shop");
+fn open(service: &BucketService) -> Bucket {
     let builder = AmazonS3Builder::new()
         .with_bucket_name("shop")
         .with_region("local")
         .with_endpoint(service.url())
         .with_access_key_id("key")
         .with_secret_access_key("secret");
-    let bucket = Bucket::build(builder, "a/b", true).expect("valid settings");
+    Bucket::build(builder, "a/b", true).expect("valid settings")
+}
+
+#[tokio::test]
+async fn objects_are_written_listed_read_and_deleted() {
+    let service = BucketService::start("shop");
+    let bucket = open(&service);
     bucket.put("gen/segment-1-2", Bytes::from_static(b"pages")).await.expect("writes");
     let dir = TempDir::new();
     let (from, to) = (dir.path().join("from"), dir.path().join("to"));
@@ -35,4 +40,27 @@ async fn objects_are_written_listed_read_and_deleted() {
     assert!(bucket.get("gen/segment-1-2").await.is_err());
     let names: Vec<String> = service.objects().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["a/b/gen/base-1.sqlite"]);
+}
+
+#[tokio::test]
+async fn an_upload_with_a_refused_part_is_aborted() {
+    let service = BucketService::start("shop");
+    service.refuse_parts();
+    let bucket = open(&service);
+    let dir = TempDir::new();
+    let from = dir.path().join("from");
+    // A sparse file with more parts than the server sends at the same time.
+    let bytes = (PART_BYTES * (PARTS_AT_ONCE + 1)) as u64;
+    File::create(&from).and_then(|file| file.set_len(bytes)).expect("writable");
+    assert!(bucket.put_file("gen/base-1.sqlite", &from).await.is_err());
+    assert_eq!((service.aborted(), service.objects().len()), (1, 0));
+}
+
+#[test]
+fn the_time_of_a_whole_download_has_no_limit() {
+    let options = client_options(false);
+    assert_eq!(options.get_config_value(&ClientConfigKey::Timeout), None);
+    for key in [ClientConfigKey::ReadTimeout, ClientConfigKey::ConnectTimeout] {
+        assert!(options.get_config_value(&key).is_some(), "{key:?}");
+    }
 }
