@@ -15,6 +15,8 @@ mod names;
 mod restore;
 mod retention;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,8 +38,11 @@ use names::Generation;
 
 /// How often changed pages are written to the target.
 const COPY_INTERVAL: Duration = Duration::from_millis(250);
-/// How long one write may take. A write that takes longer counts as failed.
+/// How long the write of a small object may take. A write that takes longer counts as failed.
+/// [`write_within`] returns the limit for an object of any size.
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// For each group of this many bytes, the write of an object may take one second longer.
+const BYTES_PER_SECOND: usize = 1024 * 1024;
 /// How long the list of the target's objects may take. A list that takes longer counts as failed.
 const LIST_WITHIN: Duration = Duration::from_secs(60);
 /// The pause after a failed write.
@@ -215,6 +220,11 @@ impl ContinuousBackup {
     }
 }
 
+/// Returns how long the write of an object of this size may take.
+const fn write_within(bytes: usize) -> Duration {
+    Duration::from_secs(WRITE_WITHIN.as_secs() + (bytes / BYTES_PER_SECOND) as u64)
+}
+
 fn warn_incomplete(error: &str) {
     tracing::warn!(
         error,
@@ -324,7 +334,8 @@ impl<'a> GenerationRun<'a> {
         self.deleting = Some(tokio::spawn(delete));
     }
 
-    /// Writes a segment. Repeats the write until it succeeds.
+    /// Writes a segment. Repeats the write until it succeeds. If the server drops pages meanwhile,
+    /// gives up, because a new generation must begin.
     async fn write(&mut self, segment: &Segment) {
         let name = names::segment(self.generation, segment.first, segment.at);
         let object = loop {
@@ -334,14 +345,18 @@ impl<'a> GenerationRun<'a> {
             }
             sleep(RETRY_AFTER).await;
         };
+        let within = write_within(object.len());
         loop {
             let put = self.backup.target.put(&name, object.clone());
-            let error = match timeout(WRITE_WITHIN, put).await {
+            let error = match timeout(within, put).await {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {} s", WRITE_WITHIN.as_secs()),
+                Err(_) => format!("no answer within {} s", within.as_secs()),
             };
             self.failed(&error);
+            if self.backup.copy.is_broken() {
+                return;
+            }
             self.backup.set_waiting(Some(segment.at));
             sleep(RETRY_AFTER).await;
         }

@@ -102,6 +102,12 @@ impl CommitBuffer {
         self.gathered().break_off();
     }
 
+    /// Returns whether pages were dropped since the last [`CommitBuffer::restart`].
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.gathered().is_broken
+    }
+
     /// Returns the number of the newest commit. A copy of the store that begins now contains this
     /// commit.
     #[must_use]

@@ -8,12 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use doorbuster_store::limits::COPY_BYTES_MAX;
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Name;
 use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
 
 use super::TargetError;
+use crate::write_within;
 
 /// The size of one part of a base, in bytes. The server reads and sends the file of a base in
 /// parts.
@@ -24,6 +26,8 @@ const PARTS_AT_ONCE: usize = 4;
 /// answer. The upload of a request's body is a part of this time. The download of a base may take
 /// longer, because each byte starts this time again.
 const READ_WITHIN: Duration = Duration::from_secs(80);
+// The upload of the largest segment must fit into this time.
+const _: () = assert!(READ_WITHIN.as_secs() > write_within(COPY_BYTES_MAX).as_secs());
 
 /// A bucket, and a prefix in it.
 #[derive(Clone)]
