@@ -1,5 +1,7 @@
 //! `serve`: runs the server until a signal requests it to stop.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use doorbuster_config as settings;
 use doorbuster_node::boot::{self, Reloader, ServeError};
@@ -10,6 +12,10 @@ use crate::config;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::signals::{self, StopSignals};
 
+/// How long a stopped server waits for threads that still work. For example, a thread may wait for
+/// a disk that does not answer. After this time, the process ends without these threads.
+const THREADS_WITHIN: Duration = Duration::from_secs(2);
+
 /// Runs `serve`.
 pub fn run(args: &ServeArgs) -> Outcome {
     let flags = args.flags.flags();
@@ -17,7 +23,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
         .map_err(config::settings_failure)?;
     let levels = log::init(&settings.log);
     let runtime = boot::runtime(&settings).context("cannot start threads")?;
-    runtime.block_on(async {
+    let outcome: Outcome = runtime.block_on(async {
         // The handlers of signals are installed before the store opens, so that no early signal is
         // lost.
         let mut stop = StopSignals::listen()?;
@@ -30,7 +36,9 @@ pub fn run(args: &ServeArgs) -> Outcome {
         };
         boot::serve(settings, Some(reloader), stop_requested).await.map_err(serve_failure)?;
         Ok(CommandResult::Success)
-    })
+    });
+    runtime.shutdown_timeout(THREADS_WITHIN);
+    outcome
 }
 
 fn serve_failure(error: ServeError) -> Failure {

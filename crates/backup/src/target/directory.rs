@@ -4,17 +4,31 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::TargetError;
 
 /// The suffix of the name of an incomplete file.
 const PART: &str = ".part";
 
-/// A directory.
+/// Gives one thread at a time the turn to work.
+type Turn = Arc<Semaphore>;
+
+/// A directory. A network disk may hang. So only one thread works for each kind of operation, and a
+/// repeated operation waits for the earlier one.
 #[derive(Clone)]
-pub(super) struct Directory(PathBuf);
+pub(super) struct Directory {
+    root: PathBuf,
+    /// For the writes of small objects and of segments.
+    puts: Turn,
+    /// For the copies of whole files. Such a copy takes long, and must not delay segments.
+    files: Turn,
+    /// For all reads, lists and deletions.
+    others: Turn,
+}
 
 impl Directory {
     /// Creates the directory if it is missing. Only the user of this process can read a new
@@ -35,26 +49,27 @@ impl Directory {
     }
 
     pub(super) fn open(path: &Path) -> Self {
-        Self(path.to_owned())
+        let turn = || Arc::new(Semaphore::new(1));
+        Self { root: path.to_owned(), puts: turn(), files: turn(), others: turn() }
     }
 
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
-        self.write(name, move |file| file.write_all(&bytes)).await
+        self.write(&self.puts, name, move |file| file.write_all(&bytes)).await
     }
 
     pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
         let mut from = File::open(file)?;
-        self.write(name, move |file| io::copy(&mut from, file).map(drop)).await
+        self.write(&self.files, name, move |file| io::copy(&mut from, file).map(drop)).await
     }
 
     pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {
-        let path = self.0.join(name);
-        blocking(move || fs::read(path).map(Bytes::from)).await
+        let path = self.root.join(name);
+        blocking(&self.others, move || fs::read(path).map(Bytes::from)).await
     }
 
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
-        let (from, to) = (self.0.join(name), file.to_owned());
-        blocking(move || {
+        let (from, to) = (self.root.join(name), file.to_owned());
+        blocking(&self.others, move || {
             let mut to = new_file(&to)?;
             io::copy(&mut File::open(from)?, &mut to).map(drop)
         })
@@ -62,8 +77,8 @@ impl Directory {
     }
 
     pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
-        let path = self.0.join(name);
-        blocking(move || {
+        let path = self.root.join(name);
+        blocking(&self.others, move || {
             fs::remove_file(&path)?;
             // Deletes the generation's directory if it is now empty. If the directory still has
             // objects, `remove_dir` fails, and the error is ignored.
@@ -76,8 +91,8 @@ impl Directory {
     }
 
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
-        let root = self.0.clone();
-        blocking(move || {
+        let root = self.root.clone();
+        blocking(&self.others, move || {
             let mut names = Vec::new();
             for generation in fs::read_dir(root)? {
                 let generation = generation?;
@@ -100,11 +115,12 @@ impl Directory {
     /// Writes a file under a temporary name, syncs it, and renames it to `name`.
     async fn write(
         &self,
+        turn: &Turn,
         name: &str,
         content: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
     ) -> Result<(), TargetError> {
-        let (root, path) = (self.0.clone(), self.0.join(name));
-        blocking(move || {
+        let (root, path) = (self.root.clone(), self.root.join(name));
+        blocking(turn, move || {
             let Some(parent) = path.parent() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
@@ -131,9 +147,57 @@ fn new_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
+/// Runs `work` in a thread that may block, after the earlier work. If the caller stops waiting, a
+/// work that has begun continues.
 async fn blocking<T: Send + 'static>(
+    turn: &Turn,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, TargetError> {
+    let turn = turn.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let work = move || {
+        let done = work();
+        drop(turn);
+        done
+    };
     let done = tokio::task::spawn_blocking(work).await;
     Ok(done.map_err(io::Error::other)??)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+    use std::time::Duration;
+
+    use doorbuster_testkit::TempDir;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_repeated_write_waits_for_the_write_that_hangs() {
+        let dir = TempDir::new();
+        let target = Directory::open(dir.path());
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (release, released) = sync_channel::<()>(1);
+        let hanging = target.clone();
+        let hanging = tokio::spawn(async move {
+            let content = move |file: &mut File| {
+                let _ = begin.send(());
+                released.recv().map_err(io::Error::other)?;
+                file.write_all(b"hanging")
+            };
+            hanging.write(&hanging.puts, "gen/segment", content).await
+        });
+        begun.await.expect("the write begins");
+        // The caller stops waiting for the write, but the thread still hangs.
+        hanging.abort();
+        let mut repeated = Box::pin(target.put("gen/segment", Bytes::from_static(b"repeated")));
+        let early = timeout(Duration::from_millis(200), &mut repeated).await;
+        assert!(early.is_err(), "the second write must wait");
+        // The hanging write delays no other kind of operation.
+        assert!(target.list().await.expect("readable").is_empty());
+        release.send(()).expect("the thread waits");
+        repeated.await.expect("writable");
+        assert_eq!(target.get("gen/segment").await.expect("readable"), "repeated");
+    }
 }
