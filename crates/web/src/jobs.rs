@@ -10,7 +10,8 @@ impl App {
     /// Runs the background jobs of the HTTP side until the program stops.
     pub async fn run_jobs(&self) {
         if self.node.edge().is_some() {
-            return self.run_edge_jobs().await;
+            tokio::join!(self.run_edge_jobs(), self.run_otlp());
+            return;
         }
         let sampling = async {
             let mut every = tokio::time::interval(Duration::from_secs(1));

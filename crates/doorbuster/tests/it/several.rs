@@ -12,13 +12,14 @@ pub fn require_servers() {
     tool::program("redis-server");
 }
 
-fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
+/// Runs a command on the installation in this directory.
+pub fn cluster(temp_dir: &TempDir, words: &[&str]) -> CommandRun {
     let dir = temp_dir.join("cluster").display().to_string();
     run(program(temp_dir).arg("cluster").args(words).args(["--dir", &dir]))
 }
 
 /// Stops the nodes when the test ends, also if the test fails.
-struct Down<'a>(&'a TempDir);
+pub struct Down<'a>(pub &'a TempDir);
 
 impl Drop for Down<'_> {
     fn drop(&mut self) {

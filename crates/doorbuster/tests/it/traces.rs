@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 
+use crate::several::{Down, cluster, require_servers};
 use crate::test_server::{TempDir, TestServer, serve, until};
 
 /// A received span.
@@ -275,6 +276,37 @@ fn a_collector_gets_metrics_and_log_lines() {
     };
     let line = lines.find(is_phase).expect("the line about the opened sale");
     assert_eq!((&line["severityText"], &line["severityNumber"]), (&"INFO".into(), &9.into()));
+}
+
+#[test]
+fn a_collector_gets_the_metrics_and_the_log_of_an_edge() {
+    require_servers();
+    let temp_dir = TempDir::new();
+    let down = Down(&temp_dir);
+    let installed = cluster(&temp_dir, &["up", "--json"]);
+    installed.stdout_of_success();
+    let installed = installed.json();
+    let text = |name: &str| installed[name].as_str().expect("a text").to_owned();
+    let (address, got) = collector("200 OK");
+    let data_dir = temp_dir.join("edge");
+    let mut command = serve(&temp_dir, &data_dir);
+    command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("NO_PROXY", "127.0.0.1");
+    command.env_remove("DOORBUSTER_PAYMENT__SANDBOX_PAGE").env_remove("DOORBUSTER_AUTH__ADMIN_KEY");
+    command.env("DOORBUSTER_SHAPE", "cluster").env("DOORBUSTER_ROLES", "edge");
+    command.env("DOORBUSTER_SLOTS__URLS", text("slots_urls"));
+    command.env("DOORBUSTER_EDGE__UPSTREAMS", text("url"));
+    command.env("DOORBUSTER_AUTH__ADMIN_KEY_FILE", text("admin_key_file"));
+    let (code, _, stderr) = TestServer::start(command, data_dir).terminate();
+    assert_eq!(code, Some(0), "{stderr}");
+    let got: Vec<_> = got.try_iter().collect();
+    let has = |path: &str, words: &str| {
+        let of = |(head, _): &&(String, Vec<u8>)| head.starts_with(&format!("POST {path} "));
+        let mut bodies = got.iter().filter(of).map(|(_, body)| String::from_utf8_lossy(body));
+        bodies.any(|body| body.contains(words))
+    };
+    assert!(has("/v1/metrics", "doorbuster_edge_passed_on_total"));
+    assert!(has("/v1/logs", "severityText"));
+    drop(down);
 }
 
 #[test]
