@@ -124,16 +124,29 @@ impl Signal {
 /// The name of the service in the resource.
 const SERVICE_NAME: &str = "service.name";
 
-/// Returns the OTLP resource, which names the program that sends the data. `OTEL_SERVICE_NAME` has
-/// priority over a name in `OTEL_RESOURCE_ATTRIBUTES`.
+/// Returns the attributes that the environment gives to this program.
+fn given_attributes() -> Vec<(String, String)> {
+    pairs::parse(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()).0
+}
+
+/// Returns the name of the service for all kinds of data.
+pub(crate) fn service_name() -> String {
+    choose_name(variable("OTEL_SERVICE_NAME"), given_attributes())
+}
+
+/// Chooses the name of the service. `own`, the value of `OTEL_SERVICE_NAME`, has priority over a
+/// name in the attributes.
+fn choose_name(own: Option<String>, given: Vec<(String, String)>) -> String {
+    let in_attributes = || given.into_iter().find(|(key, _)| key == SERVICE_NAME);
+    let name = own.or_else(|| in_attributes().map(|(_, name)| name));
+    name.unwrap_or_else(|| "doorbuster".to_owned())
+}
+
+/// Returns the OTLP resource, which names the program that sends the data.
 fn resource() -> Value {
-    let (given, _) = pairs::parse(&variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default());
-    let given_name = || given.iter().find(|(key, _)| key == SERVICE_NAME).map(|(_, name)| name);
-    let name = variable("OTEL_SERVICE_NAME").or_else(|| given_name().cloned());
-    let own = [
-        (SERVICE_NAME, name.unwrap_or_else(|| "doorbuster".to_owned())),
-        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
-    ];
+    let given = given_attributes();
+    let own =
+        [(SERVICE_NAME, service_name()), ("service.version", env!("CARGO_PKG_VERSION").to_owned())];
     let others = given.iter().filter(|(key, _)| own.iter().all(|(name, _)| name != key));
     let others = others.map(|(key, value)| attribute(key, value));
     let own = own.iter().map(|(key, value)| attribute(key, value));
@@ -265,5 +278,18 @@ impl Collector<'_> {
         let sent = request.body(body.to_string()).send().await;
         let sent = sent.and_then(reqwest::Response::error_for_status);
         sent.map(drop).map_err(reqwest::Error::without_url)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_service_has_priority_over_a_name_in_the_attributes() {
+        let given = || pairs::parse("a=b,service.name=shop").0;
+        assert_eq!(choose_name(Some("spring".to_owned()), given()), "spring");
+        assert_eq!(choose_name(None, given()), "shop");
+        assert_eq!(choose_name(None, Vec::new()), "doorbuster");
     }
 }

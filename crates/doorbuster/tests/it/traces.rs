@@ -159,8 +159,8 @@ fn sell_with(share: &str, headers: &str) -> Vec<(String, Vec<u8>)> {
     let data_dir = temp_dir.join("data");
     let mut command = serve(&temp_dir, &data_dir);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", address).env("OTEL_TRACES_SAMPLER_ARG", share);
-    command.env("OTEL_SERVICE_NAME", "spring-shop").env("NO_PROXY", "127.0.0.1");
-    command.env("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment=a%20test");
+    let attributes = "service.name=spring-shop,deployment.environment=a%20test";
+    command.env("OTEL_RESOURCE_ATTRIBUTES", attributes).env("NO_PROXY", "127.0.0.1");
     let test_server = TestServer::start(command, data_dir);
     let item = "id=phone,title=Phone,stock=1,price=0.10CNY";
     test_server

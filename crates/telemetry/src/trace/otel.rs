@@ -10,7 +10,7 @@
 //!
 //! - `OTEL_EXPORTER_OTLP_ENDPOINT`: the collector. Without it, there are no traces.
 //! - `OTEL_TRACES_EXPORTER`: with `none`, there are no traces.
-//! - `OTEL_SERVICE_NAME`: the name of the service.
+//! - `OTEL_SERVICE_NAME`, or `service.name` in `OTEL_RESOURCE_ATTRIBUTES`: the name of the service.
 //! - `OTEL_TRACES_SAMPLER_ARG`: the share of sampled purchases, from 0 to 1.
 use std::env;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -63,11 +63,10 @@ where
     let share = share(env::var("OTEL_TRACES_SAMPLER_ARG").ok().as_deref())?;
     let exporter =
         SpanExporter::builder().with_http().build().map_err(|error| error.to_string())?;
-    let name = env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "doorbuster".to_owned());
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(Sampler::AlwaysOn)
-        .with_resource(Resource::builder().with_service_name(name).build())
+        .with_resource(Resource::builder().with_service_name(crate::otlp::service_name()).build())
         .build();
     let tracer = provider.tracer("doorbuster");
     if TRACES.set((share, provider)).is_err() {
