@@ -48,7 +48,7 @@ pub struct JwksError {
 /// The shop's public keys.
 pub(super) struct Jwks {
     source: JwksSource,
-    client: OutgoingClient,
+    client: Arc<OutgoingClient>,
     keys: ArcSwap<Vec<PublicKey>>,
     read_at: Mutex<Option<Instant>>,
 }
@@ -68,6 +68,11 @@ impl Jwks {
             let builder = reqwest::Client::builder().timeout(FETCH_TIMEOUT);
             builder.redirect(reqwest::redirect::Policy::none()).build()
         });
+        Self::with_client(source, Arc::new(client))
+    }
+
+    /// Creates a key set that is read with this client. The client must not follow redirects.
+    pub(super) fn with_client(source: JwksSource, client: Arc<OutgoingClient>) -> Self {
         Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
     }
 

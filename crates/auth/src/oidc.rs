@@ -12,6 +12,7 @@ mod claims;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_base::outgoing::OutgoingClient;
 use doorbuster_config::OidcSettings;
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
@@ -136,7 +137,7 @@ pub struct Oidc {
     settings: OidcSettings,
     /// The address on this server to which the issuer sends browsers back.
     redirect_uri: String,
-    http: reqwest::Client,
+    http: Arc<OutgoingClient>,
     last_read: Mutex<LastRead>,
 }
 
@@ -144,17 +145,21 @@ impl Oidc {
     /// Creates the client of the issuer in the settings. `page_url` is the address of this server's
     /// pages.
     pub fn new(settings: &OidcSettings, page_url: &str) -> Self {
-        let http = reqwest::Client::builder()
-            .timeout(ANSWER_WAIT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .expect("an HTTP client without certificates of its own can be created");
+        let http = OutgoingClient::new(|| {
+            let builder = reqwest::Client::builder().timeout(ANSWER_WAIT);
+            builder.redirect(reqwest::redirect::Policy::none()).build()
+        });
         Self {
             settings: settings.clone(),
             redirect_uri: format!("{page_url}/console/callback"),
-            http,
+            http: Arc::new(http),
             last_read: Mutex::default(),
         }
+    }
+
+    /// Makes the next request to the issuer use the system's newest certificates.
+    pub fn renew_client(&self) {
+        self.http.renew();
     }
 
     /// Begins a sign-in. Returns the issuer's address to which the browser goes, and the secrets
@@ -226,7 +231,7 @@ impl Oidc {
         code: String,
         attempt: &SignInAttempt,
     ) -> Result<String, OidcError> {
-        let http = self.http.clone();
+        let http = self.http.get().map_err(why)?;
         let sender = move |request| send(http.clone(), request);
         let answer = client
             .exchange_code(AuthorizationCode::new(code))
@@ -284,7 +289,8 @@ impl Oidc {
 
     async fn read_issuer(&self) -> Result<Issuer, OidcError> {
         let place = self.settings.issuer.trim_end_matches('/');
-        let request = self.http.get(format!("{place}/.well-known/openid-configuration"));
+        let http = self.http.get().map_err(why)?;
+        let request = http.get(format!("{place}/.well-known/openid-configuration"));
         let answer =
             request.send().await.and_then(reqwest::Response::error_for_status).map_err(why)?;
         let configuration: Configuration = serde_json::from_slice(&read(answer).await?)
@@ -293,7 +299,8 @@ impl Oidc {
             let detail = format!("its configuration names the issuer {}", configuration.issuer);
             return Err(OidcError::Issuer(detail));
         }
-        let keys = Jwks::new(JwksSource::Url(url(&configuration.jwks_uri)?.into()));
+        let source = JwksSource::Url(url(&configuration.jwks_uri)?.into());
+        let keys = Jwks::with_client(source, self.http.clone());
         keys.refresh().await.map_err(|error| OidcError::Issuer(error.to_string()))?;
         Ok(Issuer { client: self.client(&configuration)?, keys })
     }

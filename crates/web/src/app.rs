@@ -220,9 +220,9 @@ impl App {
     }
 
     /// Applies the part of `settings` that can change while the server runs. From now on, requests
-    /// to payment providers, webhooks and push services use the newest certificates of the
-    /// operating system. The files of the previous pages stay available, because browsers may still
-    /// show these pages.
+    /// to payment providers, webhooks, push services and the operators' issuer use the newest
+    /// certificates of the operating system. The files of the previous pages stay available,
+    /// because browsers may still show these pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
         let mut next = LiveSettings::new(settings);
@@ -235,6 +235,9 @@ impl App {
         self.outbox.renew_client();
         if let Some(push) = &self.push {
             push.renew_client();
+        }
+        if let Some(oidc) = &self.oidc {
+            oidc.renew_client();
         }
     }
 
