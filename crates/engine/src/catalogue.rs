@@ -5,6 +5,7 @@
 //! changed copy.
 mod item;
 mod leaving;
+mod removed;
 mod shared;
 
 use std::collections::HashMap;
@@ -12,9 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use doorbuster_api::admin::front_door::FrontDoor;
+use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::{IdKey, ItemId, Millis, Phase, SlotKey};
 use doorbuster_store::{ItemCounts, SaleRow};
-use doorbuster_telemetry::answer_counts::AnswerCounts;
+use doorbuster_telemetry::answer_counts::{AnswerCounts, AnswerKind};
 use doorbuster_telemetry::metrics::{HistogramSnapshot, RateSample};
 
 use crate::item_gauge::ItemGauge;
@@ -23,6 +25,7 @@ use crate::sale_room::RoomRuntime;
 use crate::slot_layout::SlotLayout;
 pub use item::{FeedProgress, ItemState, ItemWork, SlotUnits};
 pub use leaving::LeavingSlots;
+use removed::RemovedCounts;
 pub(crate) use shared::{CatalogueCheck, SharedCatalogue};
 
 /// How long after a sale's end a node remembers which purchase requests hold an order of the sale.
@@ -174,6 +177,7 @@ pub fn front_door(row: &SaleRow) -> FrontDoor {
 pub struct Catalogue {
     sales: HashMap<Arc<str>, Arc<SaleState>>,
     items: HashMap<ItemId, Arc<ItemState>>,
+    removed: RemovedCounts,
 }
 
 impl Catalogue {
@@ -195,6 +199,18 @@ impl Catalogue {
     /// Returns every sale, in no particular order.
     pub fn sales(&self) -> impl Iterator<Item = &Arc<SaleState>> {
         self.sales.values()
+    }
+
+    /// Returns the number of answers of this kind, about all present and removed sales.
+    pub fn answers(&self, kind: AnswerKind) -> u64 {
+        let present = self.sales().map(|sale| sale.runtime.answer_counts.get(kind));
+        self.removed.answers(kind) + present.sum::<u64>()
+    }
+
+    /// Returns the number of requests that a limit refused, about all present and removed sales.
+    pub fn refused(&self, route: Route, scope: RateLimitScope) -> u64 {
+        let present = self.sales().map(|sale| sale.runtime.limits.refused(route, scope));
+        self.removed.refused(route, scope) + present.sum::<u64>()
     }
 
     /// Returns an item's name for people, `sale/item`.
@@ -277,6 +293,7 @@ impl Catalogue {
     /// Removes a deleted sale.
     pub fn remove(&mut self, id: &str) {
         if let Some(sale) = self.sales.remove(id) {
+            self.removed.add(&sale.runtime.answer_counts, &sale.runtime.limits);
             for item in &sale.items {
                 self.items.remove(&item.row.id);
             }

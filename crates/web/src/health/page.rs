@@ -112,9 +112,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
     );
     let catalogue = app.node.catalogue();
     for answer in AnswerKind::ALL {
-        let count: u64 =
-            catalogue.sales().map(|sale| sale.runtime.answer_counts.get(*answer)).sum();
-        text.sample(&[("answer", answer.as_str())], count);
+        text.sample(&[("answer", answer.as_str())], catalogue.answers(*answer));
     }
     text.metric(
         "doorbuster_purchase_duration_seconds",
@@ -146,8 +144,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     let catalogue = app.node.catalogue();
     for route in Route::ALL {
         for scope in SCOPES {
-            let count: u64 =
-                catalogue.sales().map(|sale| sale.runtime.limits.refused(route, scope)).sum();
+            let count = catalogue.refused(route, scope);
             text.sample(&[("route", route.as_str()), ("scope", scope.as_str())], count);
         }
     }
