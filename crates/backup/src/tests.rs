@@ -20,7 +20,8 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
         clock: Clock::default(),
     };
     let generation = Generation::after(None, Millis(0));
-    let mut run = GenerationRun::new(&backup, &generation, None);
+    let gap = Gap { since: Millis(0), failing: None };
+    let mut run = GenerationRun::new(&backup, &generation, gap);
     let segment = Segment {
         first: 1,
         last: 1,
@@ -30,9 +31,14 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
         pages: vec![(1, vec![0; 512].into_boxed_slice())],
     };
     backup.copy.break_off();
-    let written = timeout(Duration::from_secs(30), run.write(&segment)).await;
-    assert!(written.is_ok(), "the write must not be repeated");
+    let written = timeout(Duration::from_secs(30), run.write(&segment, Millis(1))).await;
+    assert_eq!(written, Ok(false), "the write must not be repeated");
     assert_eq!((backup.copy.progress().failures, run.segments), (1, 0));
+    // The next generation still lacks the commits of the segment.
+    let gap = run.fell_behind(Millis(1));
+    assert!(gap.failing.is_some_and(|(_, failures)| failures == 1));
+    let gap = Gap { since: gap.since, failing: None };
+    assert_eq!(GenerationRun::new(&backup, &generation, gap).waiting_since(), Some(Millis(1)));
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! Writes one generation: its bases and its segments.
+
+use std::time::Duration;
+
+use doorbuster_core::Millis;
+use doorbuster_store::Segment;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::base::{BaseBackup, BaseMaker};
+use super::names::{self, Generation};
+use super::{ContinuousBackup, RETRY_AFTER, retention, write_within};
+
+/// The number of segments after which a generation gets a new base. So a restore never has to read
+/// many segments.
+const SEGMENTS_FOR_BASE: u64 = 2_000;
+/// A generation gets a new base when its segments since the last base have at least this size in
+/// bytes. The segments must also be at least as large as that base.
+const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
+/// The pause after a failed attempt to make a base.
+const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// When the target began to fail, and the number of failures since that time.
+pub(super) type Failures = (Instant, u64);
+
+/// Commits that the backup does not have, because the server dropped their pages. The next base
+/// closes the gap.
+pub(super) struct Gap {
+    /// The time of the oldest commit in the gap.
+    pub(super) since: Millis,
+    /// The failures since the last success.
+    pub(super) failing: Option<Failures>,
+}
+
+/// A generation that is being written.
+pub(super) struct GenerationRun<'a> {
+    backup: &'a ContinuousBackup,
+    generation: &'a Generation,
+    /// The time since which the backup lacks commits, until the first base is complete.
+    lacks_since: Millis,
+    /// The base that is being made.
+    making: Option<JoinHandle<Result<BaseBackup, String>>>,
+    /// The task that deletes old objects.
+    deleting: Option<JoinHandle<()>>,
+    bases: u64,
+    base_bytes: u64,
+    /// The number of segments since the newest base, and the total of their bytes.
+    pub(super) segments: u64,
+    segment_bytes: u64,
+    next_try: Instant,
+    /// The failures since the last success. `None` if the last write succeeded.
+    failing: Option<Failures>,
+}
+
+impl<'a> GenerationRun<'a> {
+    pub(super) fn new(
+        backup: &'a ContinuousBackup,
+        generation: &'a Generation,
+        Gap { since, failing }: Gap,
+    ) -> Self {
+        Self {
+            backup,
+            generation,
+            lacks_since: since,
+            making: None,
+            deleting: None,
+            bases: 0,
+            base_bytes: 0,
+            segments: 0,
+            segment_bytes: 0,
+            next_try: Instant::now(),
+            failing,
+        }
+    }
+
+    /// Returns the time since which the backup lacks commits. Returns `None` if the backup has all
+    /// commits.
+    pub(super) fn waiting_since(&self) -> Option<Millis> {
+        if self.bases == 0 { Some(self.lacks_since) } else { self.backup.copy.oldest_at() }
+    }
+
+    /// Logs that the server dropped pages. Returns the gap that begins with the commits of `since`.
+    pub(super) fn fell_behind(mut self, since: Millis) -> Gap {
+        tracing::warn!(
+            event = "backup.fell_behind",
+            "the backup fell behind and dropped changes; a new base follows"
+        );
+        Gap { since, failing: self.failing.take() }
+    }
+
+    /// If the copy of a base is done, records the new base. If a new base is due, starts its copy.
+    /// The copy runs in a separate task, so the server can write segments at the same time.
+    pub(super) async fn tend_base(&mut self) {
+        if let Some(making) = self.making.take_if(|making| making.is_finished()) {
+            let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
+            match made {
+                Ok(base) => {
+                    self.bases += 1;
+                    self.base_bytes = base.bytes;
+                    (self.segments, self.segment_bytes) = (0, 0);
+                    let generation = self.generation;
+                    let bytes = base.bytes;
+                    tracing::info!(%generation, bytes, event = "backup.base", "copied the store");
+                    self.delete_old();
+                }
+                Err(error) => {
+                    self.next_try = Instant::now() + BASE_RETRY_AFTER;
+                    self.failed(&error);
+                }
+            }
+        }
+        let is_long = self.segments >= SEGMENTS_FOR_BASE
+            || self.segment_bytes >= SEGMENT_BYTES_FOR_BASE.max(self.base_bytes);
+        let is_due = self.bases == 0 || is_long;
+        if is_due && self.making.is_none() && Instant::now() >= self.next_try {
+            let backup = self.backup;
+            let maker = BaseMaker {
+                copy: backup.copy.clone(),
+                target: backup.target.clone(),
+                data_dir: backup.data_dir.clone(),
+                files: backup.files.clone(),
+                key: backup.key.clone(),
+                clock: backup.clock.clone(),
+                generation: self.generation.clone(),
+            };
+            self.making = Some(tokio::spawn(maker.make()));
+        }
+    }
+
+    /// Starts a task that deletes old objects. The task is separate, so the deletion does not delay
+    /// the writes of new commits.
+    fn delete_old(&mut self) {
+        if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
+            return;
+        }
+        let kept_ms = i64::try_from(self.backup.kept_for.as_millis()).unwrap_or(i64::MAX);
+        let (target, kept_since) =
+            (self.backup.target.clone(), self.backup.clock.now().0.saturating_sub(kept_ms));
+        let delete = async move { retention::delete_old(&target, kept_since).await };
+        self.deleting = Some(tokio::spawn(delete));
+    }
+
+    /// Writes a segment, whose oldest commit is of the time `since`. Repeats the write until it
+    /// succeeds. If the server drops pages meanwhile, gives up and returns false, because a new
+    /// generation must begin.
+    pub(super) async fn write(&mut self, segment: &Segment, since: Millis) -> bool {
+        let name = names::segment(self.generation, segment.first, segment.at);
+        let object = loop {
+            match self.backup.encode(segment) {
+                Ok(object) => break object,
+                Err(error) => self.failed(&error.to_string()),
+            }
+            sleep(RETRY_AFTER).await;
+        };
+        let within = write_within(object.len());
+        loop {
+            let put = self.backup.target.put(&name, object.clone());
+            let error = match timeout(within, put).await {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", within.as_secs()),
+            };
+            self.failed(&error);
+            if self.backup.copy.is_broken() {
+                return false;
+            }
+            self.backup.set_waiting(Some(since));
+            sleep(RETRY_AFTER).await;
+        }
+        self.segments += 1;
+        self.segment_bytes += object.len() as u64;
+        self.backup.copy.set_progress(|progress| progress.copied_at = Some(segment.at));
+        if let Some((since, failures)) = self.failing.take() {
+            let for_secs = since.elapsed().as_secs();
+            tracing::info!(
+                for_secs,
+                failures,
+                event = "backup.continues",
+                "the target of the backup works again"
+            );
+        }
+        true
+    }
+
+    fn failed(&mut self, error: &str) {
+        self.backup.count_failure(&mut self.failing, error);
+    }
+}
+
+impl Drop for GenerationRun<'_> {
+    fn drop(&mut self) {
+        if let Some(making) = &self.making {
+            making.abort();
+        }
+        if let Some(deleting) = &self.deleting {
+            deleting.abort();
+        }
+    }
+}
