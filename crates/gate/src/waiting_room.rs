@@ -132,10 +132,11 @@ impl WaitingRooms {
     ) -> Result<(bool, PositionView), WaitingRoomError> {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
-        // A position in memory is valid until it lapses. So a reload of the page does not read the
-        // store. With several nodes, the buyer may have left the room at another node.
-        if node.layout().is_single_node()
-            && let Some(shown) = self.cached_position(node, room, buyer)
+        // A position in memory is valid until it lapses. So a reload of the page does not change
+        // the store. With several nodes, the buyer may have left the room at another node.
+        if let Some(shown) = self.cached_position(node, room, buyer)
+            && (node.layout().is_single_node()
+                || self.find(node, &room_state, buyer).await?.is_some())
         {
             return Ok((false, shown));
         }
@@ -151,6 +152,18 @@ impl WaitingRooms {
             self.position_view(node, room, &room_state, buyer, Some(&visitor))
                 .unwrap_or_else(|| self.ended_position(room, buyer)),
         ))
+    }
+
+    /// Reads the buyer's position in the store. Returns `None` if the buyer has no valid position.
+    async fn find(
+        &self,
+        node: &Node,
+        room_state: &WaitingRoomState,
+        buyer: &BuyerId,
+    ) -> Result<Option<RoomVisitor>, WaitingRoomError> {
+        let found = self.batcher.request(room_state.key(), buyer, PositionAction::Find).await?;
+        let Some(EnterOutcome::Known(visitor)) = found else { return Ok(None) };
+        Ok(Some(visitor).filter(|found| found.until.is_none_or(|until| until > node.now())))
     }
 
     /// Removes the buyer's position, if the buyer has one.
@@ -179,14 +192,9 @@ impl WaitingRooms {
         }
         let room_state = self.room_state(room);
         for _ in 0..limits::LOOKUPS_MAX {
-            let Some(EnterOutcome::Known(visitor)) =
-                self.batcher.request(room_state.key(), buyer, PositionAction::Find).await?
-            else {
+            let Some(visitor) = self.find(node, &room_state, buyer).await? else {
                 return Ok(None);
             };
-            if visitor.until.is_some_and(|until| until <= node.now()) {
-                return Ok(None);
-            }
             self.ensure_drawn(node, room, &room_state).await?;
             // The position may be older than the state of the room in this node's memory. Then the
             // loop reads the position again.
@@ -247,13 +255,8 @@ impl WaitingRooms {
         if known.is_some() && node.control().leads() && room_state.is_fresh(Instant::now()) {
             return Ok(Admission::MustWait);
         }
-        let until =
-            match self.batcher.request(room_state.key(), buyer, PositionAction::Find).await? {
-                Some(EnterOutcome::Known(visitor)) => {
-                    visitor.until.filter(|until| *until > node.now())
-                }
-                _ => None,
-            };
+        let found = self.find(node, &room_state, buyer).await?;
+        let until = found.and_then(|visitor| visitor.until);
         Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 

@@ -54,8 +54,8 @@ pub struct JobSignals {
     pub(super) sales_changed: Notify,
     pub(super) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
-    /// The slots of ended sales that may still have data, as far as the leader knows. This node
-    /// settles their tickets.
+    /// The slots of ended sales that still have tickets. Only the leader fills this set, and
+    /// settles these tickets.
     pub(super) unretired: Mutex<BTreeSet<SlotKey>>,
     /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,

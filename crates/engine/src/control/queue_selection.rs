@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_core::{Millis, Phase, SlotKey};
 use doorbuster_store::SaleRow;
 
@@ -67,11 +68,12 @@ impl Engine {
         let items = sales.iter().flat_map(|(_, sale)| &sale.items);
         let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
         let mut selected = self.node.live_nodes().settled_of(slots);
-        if self.node.this_node().roles.settle {
+        if self.node.this_node().roles.settle && self.node.control().leads() {
             let unretired =
                 self.node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
             let known: HashSet<SlotKey> = selected.iter().copied().collect();
-            selected.extend(unretired.iter().filter(|slot| !known.contains(slot)));
+            let room = SLOTS_SERVED_MAX.saturating_sub(selected.len());
+            selected.extend(unretired.iter().filter(|slot| !known.contains(slot)).take(room));
         }
         if let Err(error) = self.slots().serve(&selected) {
             tracing::error!(

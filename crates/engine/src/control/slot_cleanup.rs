@@ -1,7 +1,8 @@
 //! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
 //! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. If a
-//! slot still has tickets, the leader settles these tickets first.
-use std::collections::{HashMap, HashSet};
+//! slot still has tickets, the leader settles these tickets first. A leader without the role
+//! `settle` cannot do so, and such a slot keeps its data.
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use doorbuster_core::{Phase, SlotKey};
@@ -65,27 +66,33 @@ impl SlotCleanup {
         let all: HashSet<SlotKey> = self.slots.values().flatten().copied().collect();
         self.gone.retain(|slot| all.contains(slot));
         let asked: Vec<SlotKey> = all.difference(&self.gone).copied().collect();
-        self.gone.extend(retire_slots(engine, asked.clone()).await);
-        let left = asked.into_iter().filter(|slot| !self.gone.contains(slot)).collect();
+        let mut queued = BTreeSet::new();
+        for (slot, is_gone) in retire_slots(engine, asked).await {
+            match is_gone {
+                true => drop(self.gone.insert(slot)),
+                false => drop(queued.insert(slot)),
+            }
+        }
         let mut known =
             engine.node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != left {
-            *known = left;
+        if *known != queued {
+            *known = queued;
             engine.node.control().queues_changed.notify_one();
         }
     }
 }
 
-/// Asks each slot to delete its data. Returns the slots that have no data now.
-pub(super) async fn retire_slots(engine: &Engine, slots: Vec<SlotKey>) -> Vec<SlotKey> {
+/// Asks each slot to delete its data. Returns the slots that answered, and whether each has no data
+/// now. A slot keeps its data as long as it has tickets.
+pub(super) async fn retire_slots(engine: &Engine, slots: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
     let replies = futures_util::stream::iter(slots).map(|slot| async move {
         match engine.slots().retire(slot).await {
-            Ok(is_gone) => is_gone.then_some(slot),
+            Ok(is_gone) => Some((slot, is_gone)),
             Err(error) => {
                 tracing::debug!(%error, %slot, "failed to retire a slot");
                 None
             }
         }
     });
-    replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |slot| slot).collect().await
+    replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |reply| reply).collect().await
 }

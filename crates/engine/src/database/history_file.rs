@@ -77,8 +77,7 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     let kept = kept(dir)?;
     let (dir, failing) = (dir.to_owned(), Mutex::new(false));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
-        // The lock is held during the write, because two writes at the same time would use the same
-        // temporary file.
+        // The lock is held during the write, because each write first reads the file.
         let mut failing = failing.lock().unwrap_or_else(PoisonError::into_inner);
         let written = write(&dir, deployment, history);
         let was_failing = std::mem::replace(&mut *failing, written.is_err());

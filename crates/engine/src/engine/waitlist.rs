@@ -15,7 +15,7 @@ use doorbuster_core::{
 use doorbuster_store::WaitlistPosition;
 
 use super::{Engine, EngineError, OrderLookup};
-use crate::catalogue::ItemState;
+use crate::catalogue::{ItemState, SaleState};
 use crate::holders::ReadError;
 
 /// The answer to a buyer who wants to join a waitlist.
@@ -241,14 +241,15 @@ impl Engine {
 
     /// Ends all waiting entries of a blocked buyer, so that they are not served. Entries of closed
     /// sales are never served, so they stay. With several nodes, this node may not know yet that
-    /// buyers wait, so it asks the store about every item.
+    /// buyers wait, so it asks the store about every item on sale.
     ///
     /// # Errors
     ///
     /// If the store is unreachable. Some entries may remain; the caller may repeat the call.
     pub async fn leave_all_waitlists(&self, buyer: &BuyerId) -> Result<(), EngineError> {
         let catalogue = self.node.catalogue().clone();
-        let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
+        let is_on = |sale: &&Arc<SaleState>| matches!(sale.row.phase, Phase::Open | Phase::Paused);
+        let sales = catalogue.sales().filter(is_on);
         let is_alone = self.node.layout().is_single_node();
         let may_wait = |item: &&Arc<ItemState>| !is_alone || item.gauge.counts().waiting > 0;
         for item in sales.flat_map(|sale| &sale.items).filter(may_wait) {
