@@ -126,28 +126,6 @@ async fn joined_at(app: &TestApp, buyer: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_block_ends_an_entry_that_was_made_at_another_node_just_before() {
-    let home = Cluster::start(&[]);
-    let database = home.database();
-    let [first, second] = [node(&home, &database).await, node(&home, &database).await];
-    first.held_out(1, 3, 900).await;
-    let begun = Instant::now();
-    let entry = loop {
-        // A node may show the unit as free until it learns that another node sold the unit.
-        let reply = second.join("b", "line").await;
-        if reply.status == 201 {
-            break id(&reply.json());
-        }
-        assert!(begun.elapsed() < TIMEOUT, "{}", reply.text());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    let block = json!({"kind": "buyer", "value": "b", "reason": "a robot"});
-    assert_eq!(first.admin("POST", "/v1/admin/blocks", Some(block)).await.verdict(), "201");
-    let read = first.admin("GET", &format!("/v1/admin/orders/{entry}"), None).await.json();
-    assert_eq!((&read["state"], &read["code"]), (&json!("refused"), &json!("left")), "{read}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_cluster_an_expired_hold_reaches_the_node_of_the_next_waiting_buyer() {
     let (home, (_redis, slots)) = (Cluster::start(&[]), Redis::start_on_port());
     let (leader, here) = pair(&home, &slots).await;
