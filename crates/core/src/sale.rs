@@ -3,6 +3,7 @@
 
 pub use doorbuster_types::Phase;
 
+use crate::Millis;
 use crate::rules::{Rule, enforces};
 
 /// A step: a change of the phase that an operator requests, or that is due at a set time.
@@ -67,6 +68,74 @@ impl PhaseStep {
     }
 }
 
+/// A step that a sale's times require.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimedStep {
+    /// The step: an opening or a closing.
+    pub step: PhaseStep,
+    /// The time at which the step is due.
+    pub at: Millis,
+}
+
+impl TimedStep {
+    /// Returns the step that the sale's times require next. If no node ran between a sale's start
+    /// and its end, the sale closes without opening.
+    #[must_use]
+    pub fn next(
+        phase: Phase,
+        starts_at: Option<Millis>,
+        ends_at: Option<Millis>,
+        now: Millis,
+    ) -> Option<Self> {
+        let close = ends_at.map(|at| Self { step: PhaseStep::Close, at });
+        match phase {
+            Phase::Scheduled => {
+                let open = Self { step: PhaseStep::Open, at: starts_at? };
+                Some(close.filter(|close| close.at <= now).unwrap_or(open))
+            }
+            Phase::Open | Phase::Paused => close,
+            Phase::Draft | Phase::Closed => None,
+        }
+    }
+}
+
+/// A step and its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StepRequest {
+    /// An operator requests the step, or the server itself pauses a sale.
+    Now(PhaseStep),
+    /// The sale's times require the step.
+    Timed(TimedStep),
+}
+
+impl StepRequest {
+    /// Returns the step.
+    #[must_use]
+    pub fn step(self) -> PhaseStep {
+        match self {
+            Self::Now(step) | Self::Timed(TimedStep { step, .. }) => step,
+        }
+    }
+
+    /// Returns whether a sale with this phase and these times still needs the step. A timed step is
+    /// not needed if an operator has withdrawn the sale or has moved the time after the step became
+    /// due.
+    #[must_use]
+    pub fn is_needed(
+        self,
+        phase: Phase,
+        starts_at: Option<Millis>,
+        ends_at: Option<Millis>,
+    ) -> bool {
+        match self {
+            Self::Now(_) => true,
+            Self::Timed(timed) => {
+                TimedStep::next(phase, starts_at, ends_at, timed.at) == Some(timed)
+            }
+        }
+    }
+}
+
 /// Returns whether a pause or close may change the phase of a sale that has the version `current`.
 /// `announced` is the sale's version when the drain of its slots was announced.
 ///
@@ -104,5 +173,35 @@ mod tests {
         assert_eq!(PhaseStep::Open.apply(Open), PhaseChange::Already);
         assert_eq!(PhaseStep::Close.apply(Draft), PhaseChange::WrongState);
         assert_eq!(PhaseStep::Open.apply(Paused), PhaseChange::WrongState);
+    }
+
+    #[test]
+    fn a_sale_whose_end_has_passed_does_not_open() {
+        let next = |phase, now| {
+            let step = TimedStep::next(phase, Some(Millis(10)), Some(Millis(20)), Millis(now));
+            step.map(|step| (step.step, step.at))
+        };
+        let (open, close) = ((PhaseStep::Open, Millis(10)), (PhaseStep::Close, Millis(20)));
+        assert_eq!(next(Phase::Scheduled, 5), Some(open));
+        assert_eq!(next(Phase::Scheduled, 19), Some(open));
+        assert_eq!(next(Phase::Scheduled, 20), Some(close));
+        assert_eq!(next(Phase::Open, 19), Some(close));
+        assert_eq!(next(Phase::Closed, 25), None);
+    }
+
+    #[test]
+    fn a_timed_step_is_not_needed_after_its_time_moved() {
+        let (start, end) = (Some(Millis(10)), Some(Millis(20)));
+        let open = StepRequest::Timed(TimedStep { step: PhaseStep::Open, at: Millis(10) });
+        assert!(open.is_needed(Phase::Scheduled, start, end));
+        assert!(!open.is_needed(Phase::Scheduled, Some(Millis(11)), end));
+        assert!(!open.is_needed(Phase::Draft, start, end));
+        let close = StepRequest::Timed(TimedStep { step: PhaseStep::Close, at: Millis(20) });
+        for phase in [Phase::Scheduled, Phase::Open, Phase::Paused] {
+            assert!(close.is_needed(phase, start, end), "{phase:?}");
+            assert!(!close.is_needed(phase, start, Some(Millis(30))), "{phase:?}");
+            assert!(!close.is_needed(phase, start, None), "{phase:?}");
+        }
+        assert!(StepRequest::Now(PhaseStep::Close).is_needed(Phase::Open, start, None));
     }
 }

@@ -2,7 +2,7 @@
 //! the operator gets the answer.
 use std::sync::atomic::Ordering;
 
-use doorbuster_core::sale::{PhaseChange, PhaseStep};
+use doorbuster_core::sale::{PhaseChange, PhaseStep, StepRequest, TimedStep};
 use doorbuster_core::{CloseCause, Phase, SlotKey, Spread};
 use doorbuster_steps::sale_stop::{self, Effect};
 use doorbuster_store::{
@@ -127,6 +127,20 @@ impl Engine {
     ///
     /// If the store is unreachable. The caller may repeat the step.
     pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
+        self.take_step(id, StepRequest::Now(step)).await
+    }
+
+    /// Opens or closes a sale at its time. Changes nothing if an operator has withdrawn the sale or
+    /// has moved the time meanwhile.
+    pub(super) async fn take_timed_step(
+        &self,
+        id: &str,
+        step: TimedStep,
+    ) -> Result<StepOutcome, EngineError> {
+        self.take_step(id, StepRequest::Timed(step)).await
+    }
+
+    async fn take_step(&self, id: &str, step: StepRequest) -> Result<StepOutcome, EngineError> {
         let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
             return Ok(StepOutcome::NotFound);
         };
@@ -134,7 +148,7 @@ impl Engine {
         let Some(sale) = self.node.catalogue().sale(id).cloned() else {
             return Ok(StepOutcome::NotFound);
         };
-        let outcome = match step.apply(sale.row.phase) {
+        let outcome = match step.step().apply(sale.row.phase) {
             PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
             PhaseChange::Already => {
                 Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false })
@@ -162,7 +176,7 @@ impl Engine {
     async fn step_at_once(
         &self,
         id: &str,
-        step: PhaseStep,
+        step: StepRequest,
         announced: Option<u64>,
     ) -> Result<Option<StepOutcome>, EngineError> {
         let outcome = self.node.store().step_drained_sale(id, step, announced).await?;
@@ -177,7 +191,7 @@ impl Engine {
     async fn step_drained(
         &self,
         sale: &SaleState,
-        step: PhaseStep,
+        step: StepRequest,
     ) -> Result<StepOutcome, EngineError> {
         sale.runtime.draining.store(true, Ordering::Release);
         let outcome = self.step_or_cancel(sale, step).await;
@@ -188,7 +202,7 @@ impl Engine {
     async fn step_or_cancel(
         &self,
         sale: &SaleState,
-        step: PhaseStep,
+        step: StepRequest,
     ) -> Result<StepOutcome, EngineError> {
         let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
         // A successful step ends the drain. If the step failed, or if another node took the same
@@ -210,10 +224,14 @@ impl Engine {
     async fn drain_until_stepped(
         &self,
         id: &str,
-        step: PhaseStep,
+        step: StepRequest,
     ) -> Result<StepOutcome, EngineError> {
         for drain in 1.. {
             let Some(sale) = self.node.catalogue().sale(id).cloned() else { break };
+            let SaleRow { phase, starts_at, ends_at, .. } = &sale.row;
+            if !step.is_needed(*phase, *starts_at, *ends_at) {
+                return Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false });
+            }
             let stepped = self.drain_and_step(&sale, step, drain == DRAINS_MAX).await?;
             if let Some(outcome) = stepped {
                 return Ok(outcome);
@@ -234,7 +252,7 @@ impl Engine {
     async fn drain_and_step(
         &self,
         sale: &SaleState,
-        step: PhaseStep,
+        step: StepRequest,
         is_last: bool,
     ) -> Result<Option<StepOutcome>, EngineError> {
         let (mut slots, mut until) = (Vec::new(), Instant::now());

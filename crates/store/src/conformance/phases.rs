@@ -1,8 +1,9 @@
 //! Tests the phases of a sale.
-use doorbuster_core::sale::{Phase, PhaseStep};
+use doorbuster_core::sale::{Phase, PhaseStep, StepRequest, TimedStep};
+use doorbuster_core::{Millis, Stock};
 
-use super::Fixture;
 use super::sales::create;
+use super::{Fixture, new_item, new_sale};
 use crate::contract::StepOutcome;
 
 /// A sale passes through its phases. A repeated step changes nothing.
@@ -49,7 +50,8 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     store.step_sale("spring", PhaseStep::Open).await.expect("writes");
     let drain = async || store.drain_sale("spring", 60_000).await.expect("writes");
     let close = async |announced| {
-        store.step_drained_sale("spring", PhaseStep::Close, announced).await.expect("writes")
+        let close = StepRequest::Now(PhaseStep::Close);
+        store.step_drained_sale("spring", close, announced).await.expect("writes")
     };
     let announced = drain().await;
     let others = announced.is_some();
@@ -85,4 +87,27 @@ pub async fn a_drained_sale_that_changed_keeps_its_phase(fixture: Fixture) {
     assert!(is_closed(&again, false), "{again:?}");
     assert_eq!(store.drain_sale("autumn", 60_000).await.expect("writes"), None);
     store.cancel_drain("autumn").await.expect("writes");
+}
+
+/// A timed step changes nothing if an operator has withdrawn the sale or has moved the time.
+pub async fn a_timed_step_that_is_not_needed_changes_nothing(fixture: Fixture) {
+    let store = &fixture.store;
+    let (start, end) = (fixture.clock.now(), fixture.clock.now().plus(60_000));
+    let mut sale = new_sale("spring", vec![new_item("item", Stock::Counted(5), 2)]);
+    (sale.starts_at, sale.ends_at) = (Some(start), Some(end));
+    store.create_sale(sale).await.expect("writes").expect("a free id");
+    let step = async |step, at: Millis| {
+        let timed = StepRequest::Timed(TimedStep { step, at });
+        match store.step_drained_sale("spring", timed, None).await.expect("writes") {
+            Some(StepOutcome::Done { sale, changed }) => (sale.phase, changed),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(step(PhaseStep::Open, start).await, (Phase::Draft, false), "the sale is a draft");
+    store.step_sale("spring", PhaseStep::Schedule).await.expect("writes");
+    let earlier = start.plus(-1_000);
+    assert_eq!(step(PhaseStep::Open, earlier).await, (Phase::Scheduled, false));
+    assert_eq!(step(PhaseStep::Open, start).await, (Phase::Open, true));
+    assert_eq!(step(PhaseStep::Close, end.plus(-1_000)).await, (Phase::Open, false));
+    assert_eq!(step(PhaseStep::Close, end).await, (Phase::Closed, true));
 }

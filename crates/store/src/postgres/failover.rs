@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use doorbuster_core::database_history::DatabaseHistory;
-use doorbuster_core::sale::{Phase, PhaseStep};
+use doorbuster_core::sale::{Phase, PhaseStep, StepRequest};
 use doorbuster_core::{Millis, NodeId, OrderState, TicketId};
 
 use crate::contract::StoreResult;
@@ -187,7 +187,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         _ => drop(phases::apply_step(
             &mut Transaction::Postgres(ledger),
             &sale.sale,
-            PhaseStep::Pause,
+            StepRequest::Now(PhaseStep::Pause),
             None,
         )?),
     }

@@ -1,5 +1,5 @@
 //! The phases of a sale.
-use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep, is_as_announced};
+use doorbuster_core::sale::{Phase, PhaseChange, PhaseStep, StepRequest, is_as_announced};
 use doorbuster_core::{CloseCause, GrantId, ItemId, stock};
 
 use crate::contract::{SaleRow, StepOutcome};
@@ -33,22 +33,23 @@ const CANCEL_DRAIN: Statement = statement(
 impl Store {
     /// Moves a sale to its next phase.
     pub async fn step_sale(&self, id: &str, step: PhaseStep) -> StoreResult<StepOutcome> {
-        let outcome = self.step_drained_sale(id, step, None).await?;
+        let outcome = self.step_drained_sale(id, StepRequest::Now(step), None).await?;
         Ok(outcome.unwrap_or(StepOutcome::NotFound))
     }
 
     /// Moves a sale whose slots were drained to its next phase. `announced` is the result of
     /// [`Store::drain_sale`]. Returns `None` and writes nothing if the sale has changed since the
     /// drain was announced. In that case, drain the slots again; see
-    /// [`doorbuster_core::sale::is_as_announced`].
+    /// [`doorbuster_core::sale::is_as_announced`]. A timed step that the sale no longer needs
+    /// changes nothing.
     pub async fn step_drained_sale(
         &self,
         id: &str,
-        step: PhaseStep,
+        request: StepRequest,
         announced: Option<u64>,
     ) -> StoreResult<Option<StepOutcome>> {
         let id = id.to_owned();
-        self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, step, announced)).await
+        self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, request, announced)).await
     }
 
     /// Announces to every node that a pause or close waits for the requests in flight, for at most
@@ -87,11 +88,14 @@ impl Store {
 pub(crate) fn apply_step(
     tx: &mut Transaction<'_, '_>,
     id: &str,
-    step: PhaseStep,
+    request: StepRequest,
     announced: Option<u64>,
 ) -> Done<Option<StepOutcome>> {
     let Some(sale) = lock_sale(tx, id)? else { return Ok(Some(StepOutcome::NotFound)) };
-    let phase = match step.apply(sale.phase) {
+    if !request.is_needed(sale.phase, sale.starts_at, sale.ends_at) {
+        return Ok(Some(StepOutcome::Done { sale, changed: false }));
+    }
+    let phase = match request.step().apply(sale.phase) {
         PhaseChange::To(phase) => phase,
         PhaseChange::Already => return Ok(Some(StepOutcome::Done { sale, changed: false })),
         PhaseChange::WrongState => return Ok(Some(StepOutcome::WrongState(sale.phase))),

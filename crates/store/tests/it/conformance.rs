@@ -86,7 +86,8 @@ every! {
         keys_are_added_and_deleted, one_node_leads_at_a_time, operator_actions_are_recorded,
         a_spread_changes_until_the_sale_is_closed, nodes_live_until_their_leases_expire;
     phases:
-        a_sale_walks_through_its_phases, a_drained_sale_that_changed_keeps_its_phase;
+        a_sale_walks_through_its_phases, a_drained_sale_that_changed_keeps_its_phase,
+        a_timed_step_that_is_not_needed_changes_nothing;
     challenge:
         a_spent_challenge_stays_spent, exactly_one_of_concurrent_answers_is_first,
         wrong_answers_are_counted_for_a_while, concurrent_wrong_answers_are_each_counted,
