@@ -263,7 +263,13 @@ fn serve_first<L: Ledger + ?Sized>(
     let beyond = used >= item.limit && enforces(Rule::LineHoldsLimit);
     if beyond || (existing.is_some() && enforces(Rule::LineFindsOrder)) {
         end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::PassedOver, now)?;
-        let verdict = existing.map_or(Verdict::LimitReached, |order| Verdict::Order(order.id));
+        let verdict = existing.map_or(Verdict::LimitReached, |order| {
+            let same = order.item == id && order.units == ONE_UNIT;
+            match same || !enforces(Rule::OrderExistsCompares) {
+                true => Verdict::Order(order.id),
+                false => Verdict::KeyReused,
+            }
+        });
         record_unserved(ledger, &waitlist, &entry, verdict, now)?;
         ledger.put_item(&item)?;
         ledger.put_grant(&waitlist)?;

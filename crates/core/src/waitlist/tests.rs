@@ -229,6 +229,33 @@ fn returned_units_are_kept_for_the_waitlist_and_slots_get_the_others() {
 }
 
 #[test]
+fn an_entry_whose_key_belongs_to_an_order_of_another_item_is_refused() {
+    let (mut model, order) = item_on_hold();
+    let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };
+    let parts = id_key().open(&anna.id, "anna").expect("anna's id");
+    let other = Order {
+        id: id_key().sign(&TicketParts { grant: GrantId(8), ..parts }, "anna"),
+        item: ItemId(ITEM.0 + 1),
+        buyer: anna.buyer.clone(),
+        key: anna.key.clone(),
+        ..order.clone()
+    };
+    unwrap_infallible(model.insert_order(&other));
+    unwrap_infallible(order::end(
+        &mut model,
+        &order.id,
+        EndReason::Cancel,
+        Attribution::BUYER,
+        NOW,
+    ));
+    let served = unwrap_infallible(serve(&mut model, ITEM, 9, NOW));
+    let passed_over: Vec<_> = served.passed_over.iter().map(|entry| entry.id).collect();
+    assert_eq!((served.orders, passed_over), (vec![], vec![anna.id]));
+    let refused = model.events.last().map(|event| event.what);
+    assert_eq!(refused, Some(EventType::OrderRefused), "the shop must hear of the refusal");
+}
+
+#[test]
 fn the_id_of_an_entry_is_verified_and_gets_no_verdict_while_it_waits() {
     let (mut model, _) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };

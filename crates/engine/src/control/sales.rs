@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use doorbuster_core::sale::{PhaseChange, PhaseStep, StepRequest, TimedStep};
-use doorbuster_core::{CloseCause, Phase, SlotKey, Spread};
+use doorbuster_core::{Phase, SlotKey, Spread};
 use doorbuster_steps::sale_stop::{self, Effect};
 use doorbuster_store::{
     DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
@@ -292,28 +292,25 @@ impl Engine {
             return Ok(SpreadOutcome::NotFound);
         };
         let _guard = self.lock_sale(&runtime).await;
-        let before = self.node.catalogue().item_by_id(item.row.id).map(|item| item.row.spread);
+        let before = self.node.catalogue().item_by_id(item.row.id).cloned();
+        // The store closes the grants of a sale before its opening. No reconciliation may open new
+        // grants with the old spread meanwhile.
+        let sale = self.node.catalogue().sale(&item.sale).cloned();
+        let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
+        let reconciling = match is_before {
+            true => Some(item.work.reconciling.lock().await),
+            false => None,
+        };
         let outcome = self.node.store().set_spread(item.row.id, spread, if_version).await?;
         if let SpreadOutcome::Done(row) = &outcome
-            && before != Some(spread)
+            && before.is_none_or(|before| before.row.spread != spread)
         {
-            if !row.phase.is_before_opening() {
-                self.update_in_catalogue(row.clone()).await?;
-                self.wake_spread_jobs(item.row.id);
-                return Ok(outcome);
+            self.update_in_catalogue(row.clone()).await?;
+            drop(reconciling);
+            match row.phase.is_before_opening() {
+                true => self.reconcile_after_step(&row.id).await?,
+                false => self.wake_spread_jobs(item.row.id),
             }
-            {
-                let _guard = item.work.reconciling.lock().await;
-                self.update_in_catalogue(row.clone()).await?;
-                // A slot keeps the threshold and the units that it got with its grant. So after a
-                // change of the spread, the slots need new grants.
-                for grant in
-                    self.node.store().grants(item.row.id).await?.iter().filter(|grant| grant.open)
-                {
-                    self.node.store().close_grant(grant.id, CloseCause::Rolled).await?;
-                }
-            }
-            self.reconcile_after_step(&row.id).await?;
         }
         Ok(outcome)
     }

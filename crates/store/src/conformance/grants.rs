@@ -2,7 +2,9 @@
 //! through a feed.
 use doorbuster_core::rows::FeedCause;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey, Stock, Verdict};
+use doorbuster_core::{
+    CloseCause, Counter, Epoch, GrantId, ItemId, Seq, SlotKey, Spread, Stock, Verdict,
+};
 
 use super::{Fixture, new_item, new_sale};
 use crate::contract::{AdjustOutcome, Adjustment};
@@ -45,6 +47,25 @@ pub async fn an_unknown_item_gets_no_grant(fixture: Fixture) {
     let slot = SlotKey { item: ItemId(404), index: 0 };
     assert_eq!(fixture.store.open_grant(slot, GrantId(1), 1).await.expect("writes"), None);
     assert_eq!(fixture.store.grants(ItemId(404)).await.expect("reads"), []);
+}
+
+/// A new spread closes the grants of a sale that has not opened, because a slot keeps the terms of
+/// its grant. The grants of an open sale stay open.
+pub async fn a_new_spread_closes_the_grants_before_the_opening(fixture: Fixture) {
+    let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(9), 2)]);
+    let sale = fixture.store.create_sale(sale).await.expect("writes").expect("a free id");
+    let slot = SlotKey { item: sale.items[0].id, index: 0 };
+    let spread = Spread { initial: 4, ..sale.items[0].spread };
+    for (step, spread, is_open) in [
+        (PhaseStep::Schedule, spread, false),
+        (PhaseStep::Open, Spread { refill: 3, ..spread }, true),
+    ] {
+        fixture.store.step_sale("spring", step).await.expect("writes");
+        let id = GrantId(1 + u64::from(is_open));
+        let grant = fixture.store.open_grant(slot, id, 5).await.expect("writes").expect("a grant");
+        fixture.store.set_spread(slot.item, spread, None).await.expect("writes");
+        assert_eq!(fixture.grant(&grant).await.open, is_open, "{step:?}");
+    }
 }
 
 /// The items of a draft, a paused and a closed sale get no grants. Pausing or closing a sale closes

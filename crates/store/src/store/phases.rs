@@ -141,7 +141,7 @@ fn enter_phase(tx: &mut Transaction<'_, '_>, sale: &SaleRow, phase: Phase) -> Do
 }
 
 /// Locks all open grants of these items, in the order of their ids.
-fn lock_open_grants(tx: &mut Transaction<'_, '_>, items: &[ItemId]) -> Done<()> {
+pub(super) fn lock_open_grants(tx: &mut Transaction<'_, '_>, items: &[ItemId]) -> Done<()> {
     if let Transaction::Postgres(ledger) = tx {
         let open = ledger.query(OPEN_GRANTS, &values![items], |row| Ok(GrantId(row.number(0)?)))?;
         ledger.lock_grants(&open)?;

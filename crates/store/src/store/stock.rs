@@ -1,7 +1,7 @@
 //! Stock of items: how it is divided among slots, its counts, and changes of totals.
 use doorbuster_core::sale::Phase;
 use doorbuster_core::stock::AdjustResult;
-use doorbuster_core::{ItemId, Spread, Stock, stock};
+use doorbuster_core::{CloseCause, ItemId, Spread, Stock, stock};
 
 use crate::contract::{AdjustOutcome, Adjustment, ItemCounts, SpreadOutcome};
 use crate::counts::{COUNTS_OF_ALL, COUNTS_OF_ITEM, COUNTS_OF_ITEMS};
@@ -10,6 +10,7 @@ use crate::sql::{Row, Statement, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, rows};
 
+use super::phases::lock_open_grants;
 use super::sales::{lock_sale, recorded_change};
 use super::{Store, StoreResult};
 
@@ -53,6 +54,12 @@ fn set_spread(
     let choose = choose.as_str();
     let values = values![item, *partitions, choose, *initial, *threshold, *refill, *auto];
     tx.run(UPDATE_SPREAD, &values)?;
+    if sale.phase.is_before_opening() {
+        // A slot keeps the threshold and the units that it got with its grant. So before the sale
+        // opens, the slots need new grants. While the sale runs, a job replaces them.
+        lock_open_grants(tx, &[item])?;
+        stock::close_item_grants(tx.ledger(), item, CloseCause::Rolled)?;
+    }
     tx.run(NEXT_VERSION, &values![&id])?;
     let sale = recorded_change(tx, &sale)?;
     Ok(sale.map_or(SpreadOutcome::NotFound, SpreadOutcome::Done))

@@ -52,7 +52,8 @@ async fn on_postgres<F: Future<Output = ()>>(body: impl FnOnce(Fixture) -> F) {
 every! {
     grants:
         a_slot_has_one_open_grant, a_grant_takes_no_more_than_the_pool_holds,
-        an_unknown_item_gets_no_grant, only_an_open_sale_has_grants, an_id_opens_one_grant,
+        an_unknown_item_gets_no_grant, only_an_open_sale_has_grants,
+        a_new_spread_closes_the_grants_before_the_opening, an_id_opens_one_grant,
         a_refill_reaches_the_slot_through_its_feed,
         closing_a_grant_returns_its_unsettled_units_once, closings_are_counted_by_cause,
         a_feed_has_no_gaps, unlimited_stock_is_not_counted, an_adjustment_happens_once,
