@@ -13,8 +13,8 @@
 //!   or dead.
 //! - Events about one order, item or sale are sent one after another: an event waits until all
 //!   earlier events are delivered or dead.
-//! - At most [`crate::limits::DELIVERIES_PENDING_MAX`] rows wait, however long the endpoint is
-//!   down.
+//! - The queue adds no row if [`crate::limits::DELIVERIES_PENDING_MAX`] or more rows wait, however
+//!   long the endpoint is down.
 //!
 //! The store does not record that an endpoint is down, or that an endpoint asked for a pause. So
 //! after a restart, the driver tries the endpoint again.

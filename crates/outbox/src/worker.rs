@@ -71,6 +71,14 @@ pub(super) async fn run(
     id
 }
 
+/// Reads all delivery rows of an endpoint. A row that the worker does not know would let later
+/// events of the same order overtake the row's event. The worker and the operators each add rows
+/// only while they count fewer rows than the bound. A worker does not know the newest rows of the
+/// operators. So the store has at most twice as many rows as the bound.
+async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
+    outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
+}
+
 /// The position of a sent event, the endpoint's settings at that time, and the endpoint's answer.
 type SendResult = (i64, Arc<Endpoint>, Result<(), SendError>);
 
@@ -112,7 +120,7 @@ async fn deliver(
     let Some(row) = endpoints.into_iter().find(|row| row.id == id && row.enabled) else {
         return Ok(());
     };
-    let rows = store.pending_deliveries(id, outbox.bounds.pending).await?;
+    let rows = pending_rows(outbox, id).await?;
     let mut worker = Worker::new(outbox, id, row, rows);
     let (mut renew, mut know) =
         (Instant::now() + RENEW_INTERVAL, Instant::now() + ROWS_REFRESH_INTERVAL);
@@ -149,7 +157,7 @@ async fn deliver(
         }
         if Instant::now() >= know {
             worker.write_notes().await?;
-            worker.queue.replace_rows(store.pending_deliveries(id, outbox.bounds.pending).await?);
+            worker.queue.replace_rows(pending_rows(outbox, id).await?);
             know = Instant::now() + ROWS_REFRESH_INTERVAL;
         }
     }
@@ -220,8 +228,7 @@ impl<'o> Worker<'o> {
         self.notes.clear();
         failpoint::reach(Failpoint::OutboxNoted);
         if !are_current {
-            let rows = store.pending_deliveries(self.id, self.outbox.bounds.pending).await?;
-            self.queue.replace_rows(rows);
+            self.queue.replace_rows(pending_rows(self.outbox, self.id).await?);
         }
         Ok(())
     }

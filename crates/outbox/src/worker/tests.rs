@@ -2,7 +2,7 @@
 use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Roles, load};
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
-use doorbuster_core::outbox::{EventFilter, SendOutcome};
+use doorbuster_core::outbox::{EventFilter, PositionAdvance, SendOutcome};
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, ItemId, NodeId};
 use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
@@ -127,6 +127,46 @@ async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
     let mut worker = Worker::new(&outbox, "end_1", new, Vec::new());
     worker.disable().await.expect("the store writes");
     assert!(!is_enabled().await);
+    outbox.engine.stop().await;
+}
+
+/// Returns the row of an event that was not tried yet.
+fn parcel(position: i64, about: &str) -> PendingDelivery {
+    PendingDelivery {
+        position,
+        about: about.into(),
+        tries: 0,
+        next_at: Millis(0),
+        error: None,
+        dead: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound() {
+    let dir = TempDir::new();
+    let mut outbox = outbox(&dir).await;
+    outbox.bounds.pending = 3;
+    let outbox = Arc::new(outbox);
+    insert(&outbox, endpoint()).await;
+    let store = outbox.node.store();
+    let row = store.endpoints().await.expect("the store reads").remove(0);
+    let from = row.position;
+    let failed = (from + 1..).zip(["a", "b", "c", "d"]).map(|(at, about)| parcel(at, about));
+    let progress = PositionAdvance { from, to: from + 4, failed: failed.collect() };
+    assert!(store.advance_endpoint("end_1", progress).await.expect("the store writes"));
+    let row = Endpoint { position: from + 4, ..row };
+    let mut worker = Worker::new(&outbox, "end_1", row, Vec::new());
+    // The store does not have this row, so the worker reads the rows again.
+    worker.notes.push(RowChange::Pending(parcel(from + 9, "e")));
+    worker.write_notes().await.expect("the store writes");
+    worker.queue.add(from + 5, "d", true);
+    let now = outbox.node.now();
+    let sent: Vec<i64> = std::iter::from_fn(|| worker.queue.next(now)).collect();
+    assert_eq!(sent, (from + 1..=from + 4).collect::<Vec<_>>());
+    let note = worker.queue.record(from + 4, SendOutcome::Delivered, now, 0);
+    assert_eq!(note, Some(RowChange::Delivered(from + 4)));
+    assert_eq!(worker.queue.next(now), Some(from + 5));
     outbox.engine.stop().await;
 }
 
