@@ -11,6 +11,7 @@
 
 mod encrypt;
 mod metrics;
+mod queue;
 mod readers;
 mod sender;
 mod sync;

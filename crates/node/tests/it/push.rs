@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::app::{TIMEOUT, TestApp, bearer, sale};
 use crate::http::Reply;
@@ -121,6 +122,21 @@ impl PushService {
         assert!(waited.is_ok(), "{:?}", self.got());
         self.got()
     }
+}
+
+/// Starts a push service that never answers. Returns its address and the number of its connections.
+async fn start_silent() -> (SocketAddr, watch::Receiver<usize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (count, connections) = watch::channel(0);
+    tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            open.push(stream);
+            count.send_replace(open.len());
+        }
+    });
+    (address, connections)
 }
 
 async fn answer(mut stream: TcpStream, status: u16, got: Arc<Mutex<Vec<Pushed>>>) {
@@ -307,6 +323,30 @@ async fn a_subscription_that_the_browser_ended_gets_nothing_more() {
     {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_push_service_that_does_not_answer_does_not_stop_messages_to_another() {
+    let (app, service) = (start().await, PushService::start(201).await);
+    let (silent, mut connections) = start_silent().await;
+    app.open_sale("spring", 5.into(), 3).await;
+    for browser in 1..=4 {
+        let endpoint = format!("http://{silent}/p/{browser}");
+        assert_eq!(subscribe(&app, "anna", &endpoint).await.status, 204);
+    }
+    assert_eq!(subscribe(&app, "bob", &service.url()).await.status, 204);
+    for key in ["a", "b", "c"] {
+        assert_eq!(app.buy("anna", key, "spring", "phone", 1).await.status, 201);
+    }
+    let has_requests = connections.wait_for(|count| *count >= 8);
+    assert!(
+        tokio::time::timeout(TIMEOUT, has_requests).await.is_ok(),
+        "one push service must get eight requests at the same time"
+    );
+    assert_eq!(app.buy("bob", "d", "spring", "phone", 1).await.status, 201);
+    // Each request to the silent push service ends after ten seconds.
+    let sent = tokio::time::timeout(Duration::from_secs(5), service.until(1)).await;
+    assert!(sent.is_ok(), "the message must not wait for the silent push service");
 }
 
 #[tokio::test]

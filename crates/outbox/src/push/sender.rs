@@ -1,8 +1,9 @@
-//! Sends messages to push services. The queue of messages, the number of concurrent requests, and
-//! the number of attempts for a message are bounded. A message that cannot be delivered before it
-//! expires is dropped.
+//! Sends messages to push services. [`MessageQueue`] bounds the messages that wait, the concurrent
+//! requests, and the attempts for a message. A message that cannot be delivered before it expires
+//! is dropped.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use doorbuster_base::outgoing::OutgoingClient;
@@ -10,24 +11,20 @@ use doorbuster_base::vapid::VapidKey;
 use doorbuster_core::Millis;
 use doorbuster_engine::node::Node;
 use futures_util::StreamExt;
-use futures_util::stream::poll_fn;
+use futures_util::stream::FuturesUnordered;
 use http::StatusCode;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::PushMessage;
 use super::encrypt::encrypt;
 use super::metrics::{MessageMetrics, MessageOutcome};
+use super::queue::{MessageQueue, QueuedMessage};
 use crate::{AddressGuard, check_address, guarded_client};
 
-/// The maximum number of messages that wait. At this bound, further messages are dropped.
-const QUEUE_MAX: usize = 1_000;
-/// The maximum number of requests to push services at the same time.
-const AT_ONCE_MAX: usize = 8;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The pauses before the second and later attempts.
-const PAUSES: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
 
 /// The result of one attempt.
 enum Attempt {
@@ -42,8 +39,9 @@ pub(super) struct Sender {
     contact: String,
     guard: AddressGuard,
     client: OutgoingClient,
-    queue: mpsc::Sender<PushMessage>,
-    waiting: Mutex<mpsc::Receiver<PushMessage>>,
+    messages: Mutex<MessageQueue>,
+    /// Signals that a message was added.
+    added: Notify,
     metrics: MessageMetrics,
 }
 
@@ -55,10 +53,9 @@ impl fmt::Debug for Sender {
 
 impl Sender {
     pub(super) fn new(key: VapidKey, contact: String, guard: AddressGuard) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let client = guarded_client(guard.clone(), TIMEOUT);
-        let (waiting, metrics) = (Mutex::new(waiting), MessageMetrics::default());
-        Self { key, contact, guard, client, queue, waiting, metrics }
+        let (messages, metrics) = (Mutex::default(), MessageMetrics::default());
+        Self { key, contact, guard, client, messages, added: Notify::new(), metrics }
     }
 
     /// Makes the next message use the system's newest certificates.
@@ -72,56 +69,77 @@ impl Sender {
         self.guard.refuse_private_host(&url).await
     }
 
-    /// Adds a message to the queue. If the queue is full, drops the message, because the buyer also
+    /// Adds a message to the queue. If the queue is full, drops a message, because the buyer also
     /// sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
-        if self.queue.try_send(message).is_err() {
+        if !self.lock().add(message, Instant::now()) {
             self.metrics.count(MessageOutcome::Dropped);
             tracing::debug!("dropped a push message, because too many messages wait");
         }
+        self.added.notify_one();
     }
 
-    /// Adds a message to the queue as soon as the queue has room.
-    pub(super) async fn queue_when_free(&self, message: PushMessage) {
-        if self.queue.send(message).await.is_err() {
-            self.metrics.count(MessageOutcome::Dropped);
-        }
+    /// Returns whether this many more messages can be added to the queue.
+    pub(super) fn has_room(&self, count: usize) -> bool {
+        self.lock().has_room(count)
     }
 
     /// Sends messages until the future is dropped. If a push service answers that a subscription
-    /// has ended, deletes the subscription and calls `gone`.
+    /// has ended, deletes the subscription and calls `gone`. Must not be called again, because the
+    /// queue still counts the requests in progress.
     pub(super) async fn run(&self, node: &Node, gone: impl Fn(u64)) {
-        let mut waiting = self.waiting.lock().await;
-        let messages = poll_fn(move |context| waiting.poll_recv(context));
-        let gone = &gone;
-        let send = |message: PushMessage| async move {
-            let id = message.id;
-            let outcome = self.deliver(node, message).await;
-            self.metrics.count(outcome);
-            if outcome == MessageOutcome::Gone {
-                gone(id);
-                if let Err(error) = node.store().delete_push_subscription(id).await {
-                    // The row stays in the store, so a node loads the subscription again. After the
-                    // next message to this subscription, the server tries the deletion again.
-                    tracing::debug!(%error, "failed to delete a browser's subscription");
-                }
+        let mut sending = FuturesUnordered::new();
+        loop {
+            let now = Instant::now();
+            while let Some(queued) = self.next(now) {
+                sending.push(self.send(node, &gone, queued));
             }
-        };
-        messages.for_each_concurrent(AT_ONCE_MAX, send).await;
+            let due = self.lock().next_due_at(now);
+            let pause = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some(()) = sending.next(), if !sending.is_empty() => {}
+                () = self.added.notified() => {}
+                () = pause => {}
+            }
+        }
     }
 
-    /// Tries to deliver a message. Stops after a few attempts, or when the message expires.
-    async fn deliver(&self, node: &Node, message: PushMessage) -> MessageOutcome {
-        let mut pauses = PAUSES.iter();
-        loop {
-            let error = match self.attempt(node.now(), &message).await {
-                Attempt::Done(outcome) => return outcome,
-                Attempt::Failed(error) => error,
-            };
-            tracing::debug!(error, "failed to send a push message");
-            let Some(pause) = pauses.next() else { return MessageOutcome::Failed };
-            tokio::time::sleep(*pause).await;
+    fn next(&self, now: Instant) -> Option<QueuedMessage> {
+        self.lock().next(now)
+    }
+
+    /// Tries once to send a message. If the attempt fails, the message waits for its next attempt.
+    async fn send(&self, node: &Node, gone: &impl Fn(u64), queued: QueuedMessage) {
+        let id = queued.message.id;
+        let outcome = match self.attempt(node.now(), &queued.message).await {
+            Attempt::Done(outcome) => outcome,
+            Attempt::Failed(error) => {
+                tracing::debug!(error, "failed to send a push message");
+                if !self.lock().retry(queued, Instant::now()) {
+                    self.metrics.count(MessageOutcome::Failed);
+                }
+                return;
+            }
+        };
+        self.metrics.count(outcome);
+        if outcome == MessageOutcome::Gone {
+            gone(id);
+            if let Err(error) = node.store().delete_push_subscription(id).await {
+                // The row stays in the store, so a node loads the subscription again. After the
+                // next message to this subscription, the server tries the deletion again.
+                tracing::debug!(%error, "failed to delete a browser's subscription");
+            }
         }
+        self.lock().finish(&queued);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, MessageQueue> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the number of messages with this outcome.

@@ -20,7 +20,8 @@ use super::text::PushText;
 /// Time between two comparisons.
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
 /// The maximum number of subscriptions that one comparison takes over or loads. If there are more
-/// subscriptions, the next comparison follows at once.
+/// subscriptions, the next comparison follows at once. It does not if the queue has too little room
+/// for the messages of another page.
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {
@@ -71,7 +72,7 @@ impl WebPush {
             ids.values().flatten().for_each(|id| self.lock().remove(*id));
             return Err(error);
         }
-        Ok(has_more || taken >= PAGE_SIZE as u64)
+        Ok((has_more || taken >= PAGE_SIZE as u64) && self.sender.has_room(PAGE_SIZE))
     }
 
     /// Makes this node the owner of subscriptions whose owner has no lease. Returns their number.
@@ -113,7 +114,8 @@ impl WebPush {
     }
 
     /// Queues the messages that are valid now, because the last owner may have stopped before it
-    /// sent these messages.
+    /// sent these messages. Does not wait for room in the queue, because a push service that does
+    /// not answer must not delay the comparison.
     async fn catch_up(&self, node: &Node, ids: &HashMap<BuyerId, Vec<u64>>) -> StoreResult<()> {
         let (now, buyers): (_, Vec<BuyerId>) = (node.now(), ids.keys().cloned().collect());
         let mut texts = Vec::new();
@@ -133,7 +135,7 @@ impl WebPush {
         for (buyer, text) in texts {
             for id in ids.get(&buyer).into_iter().flatten() {
                 if let Some(message) = self.message(*id, &text, now) {
-                    self.sender.queue_when_free(message).await;
+                    self.sender.queue(message);
                 }
             }
         }
