@@ -9,6 +9,8 @@ mod grafana;
 mod lab;
 mod licences;
 mod logs;
+#[cfg(test)]
+mod packaging_tests;
 mod sheet;
 mod sim;
 mod soak;
