@@ -30,6 +30,7 @@ mod process;
 mod push;
 mod sales;
 mod slots;
+mod store_numbers;
 
 /// The reason why an edge is not ready: no node behind the edge was ready at the last check.
 const NO_UPSTREAM: &str = "no_upstream";

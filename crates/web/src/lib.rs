@@ -42,6 +42,7 @@ mod purchase_handler;
 mod purchase_headers;
 mod purchase_reply;
 mod push;
+mod queue_depth;
 mod rate_limits;
 mod refusals;
 mod rendered;

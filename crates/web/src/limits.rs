@@ -96,6 +96,13 @@ pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// client must connect again.
 pub(crate) const STREAM_MAX: Duration = Duration::from_secs(30 * 86_400);
 
+/// How long a request for metrics waits for the store or the slots. After this time, the page of
+/// metrics lacks the store's numbers. Prometheus waits ten seconds for the page.
+pub(crate) const METRICS_READ_MAX: Duration = Duration::from_secs(2);
+/// The number of items whose queues one request reads at the same time. The queues of further items
+/// wait.
+pub(crate) const QUEUES_READ_MAX: usize = 32;
+
 /// The maximum number of operators' keys in the store. A request for one more key gets `409
 /// wrong_state`.
 pub(crate) const OPERATOR_KEYS_MAX: usize = 1_000;

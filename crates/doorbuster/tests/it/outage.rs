@@ -1,4 +1,4 @@
-//! The log lines of nodes while the database is unavailable.
+//! The log lines and metrics of nodes while the database is unavailable.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,8 @@ use crate::test_server::TempDir;
 
 /// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(90);
+/// Longest wait for the page of metrics during an outage.
+const METRICS_WITHIN: Duration = Duration::from_secs(5);
 /// The largest number of log lines that one node may write during an outage. The lines report the
 /// outage, one failed request, and the ended leases of both nodes.
 const LINES_MAX: usize = 12;
@@ -98,6 +100,29 @@ fn a_database_outage_is_a_few_lines_in_the_log_of_each_node() {
         assert!(lines.len() <= LINES_MAX, "{} lines: {lines:#?}", lines.len());
         let failed = lines.iter().filter(|line| line.contains("_failed\"")).count();
         assert!(failed <= 1, "{lines:#?}");
+    }
+    cluster.stop().expect("it stops");
+}
+
+#[test]
+fn metrics_report_a_database_outage_in_time() {
+    require_servers();
+    let temp_dir = TempDir::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_doorbuster"));
+    let plan = ClusterPlan::new(program, &temp_dir.join("cluster"), Shape::Postgres);
+    let mut cluster = Cluster::start(&plan).unwrap_or_else(|error| panic!("{error}"));
+    cluster.postgres.crash().expect("the server can be killed");
+    for node in &cluster.nodes {
+        let get = |path: &str| http::send_request(node.addr(), "GET", path, "", "");
+        wait_for("the node is not ready", || {
+            get("/readyz").ok().filter(|reply| reply.status == 503)
+        });
+        wait_for("the metrics report the outage", || {
+            let begun = Instant::now();
+            let page = get("/metrics").expect("an answer in time").body;
+            assert!(begun.elapsed() < METRICS_WITHIN, "{:?}", begun.elapsed());
+            page.contains("\ndoorbuster_store_up 0\n").then_some(())
+        });
     }
     cluster.stop().expect("it stops");
 }

@@ -14,6 +14,7 @@ use http::StatusCode;
 use super::sale;
 use crate::App;
 use crate::path_names::PathNames;
+use crate::queue_depth::queue_depth;
 use crate::reply::{HandlerResult, json};
 
 pub(crate) async fn get(
@@ -76,13 +77,4 @@ fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u6
     };
     let counts = Route::ALL.map(|route| (route.as_str().to_owned(), by_scope(route)));
     counts.into_iter().filter(|(_, counts)| !counts.is_empty()).collect()
-}
-
-/// Counts the tickets of these items that wait for their verdicts.
-async fn queue_depth(app: &App, items: &[Arc<doorbuster_engine::catalogue::ItemState>]) -> u64 {
-    let mut depth = 0;
-    for item in items {
-        depth += app.engine.queued(item).await;
-    }
-    depth
 }

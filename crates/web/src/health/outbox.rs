@@ -4,10 +4,11 @@ use doorbuster_outbox::AttemptOutcome;
 use doorbuster_store::EndpointKind;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
+use super::store_numbers::StoreNumbers;
 use crate::App;
 
 /// Writes the progress of endpoints, the outcomes of attempts, and the dead letters.
-pub(super) async fn show(app: &App, text: &mut MetricsText) {
+pub(super) fn show(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
     let meter = app.outbox.meter();
     text.metric(
         "doorbuster_deliveries_total",
@@ -29,7 +30,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
     )
     .sample(&[], meter.deleted());
     // If the store is unavailable, the metrics of undelivered events are missing.
-    if let Ok(endpoint_statuses) = app.node.store().endpoint_statuses().await {
+    if let Some(endpoint_statuses) = &numbers.endpoint_statuses {
         let now = app.node.now();
         let of = |kind: EndpointKind| {
             endpoint_statuses.iter().filter(move |status| status.enabled && status.kind == kind)
@@ -53,7 +54,7 @@ pub(super) async fn show(app: &App, text: &mut MetricsText) {
             text.sample(&[("kind", kind.as_str())], waiting);
         }
     }
-    if let Ok(dead) = app.node.store().dead_letter_counts().await {
+    if let Some(dead) = numbers.dead_letters {
         text.metric(
             "doorbuster_dead_letters",
             MetricKind::Gauge,

@@ -10,10 +10,14 @@ use doorbuster_store::BlockKind;
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 
+use super::store_numbers::{self, StoreNumbers};
 use crate::App;
+use crate::queue_depth::queue_depth;
 
 /// Renders the page of metrics.
 pub(super) async fn text(app: &App) -> String {
+    let items = app.node.items_with_open_slots();
+    let (numbers, depth) = tokio::join!(store_numbers::read(app), queue_depth(app, &items));
     let mut text = MetricsText::default();
     http(app, &mut text);
     purchases(app, &mut text);
@@ -25,10 +29,10 @@ pub(super) async fn text(app: &App) -> String {
     super::sales::phases(app, &mut text);
     super::sales::rooms(app, &mut text);
     super::sales::public_keys(app, &mut text);
-    money(app, &mut text).await;
-    super::outbox::show(app, &mut text).await;
+    money(app, &numbers, &mut text);
+    super::outbox::show(app, &numbers, &mut text);
     super::push::show(app, &mut text);
-    engine(app, &mut text).await;
+    engine(app, &numbers, depth, &mut text);
     super::database::show(app, &mut text);
     super::backup::show(app, &mut text);
     super::edge::show(app, &mut text);
@@ -278,7 +282,7 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     .sample(&[("outcome", "closed")], reading.waitlist_closed);
 }
 
-async fn money(app: &App, text: &mut MetricsText) {
+fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
     let meter = app.payments.meter();
     text.metric(
         "doorbuster_payment_messages_total",
@@ -312,7 +316,7 @@ async fn money(app: &App, text: &mut MetricsText) {
     )
     .sample(&[], if app.node.control().leads() { meter.lag_secs() } else { 0.0 });
     // If the store is unavailable, the metric of pending refunds is missing.
-    if let Ok(refunds) = app.node.store().refunds_pending().await {
+    if let Some(refunds) = numbers.refunds_pending {
         text.metric(
             "doorbuster_refunds_pending",
             MetricKind::Gauge,
@@ -380,9 +384,8 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
     ]
 }
 
-async fn engine(app: &App, text: &mut MetricsText) {
+fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText) {
     let reading = app.node.meter().read();
-    let depth = queue_depth(app).await;
     text.metric(
         "doorbuster_settle_queue_tickets",
         MetricKind::Gauge,
@@ -420,13 +423,13 @@ async fn engine(app: &App, text: &mut MetricsText) {
     )
     .sample(&[], alarm);
     // If the store is unavailable, the metrics of closed grants are missing.
-    if let Ok(closings) = app.node.store().closings().await {
+    if let Some(closings) = &numbers.closings {
         text.metric(
             "doorbuster_grants_closed_total",
             MetricKind::Counter,
             "Grants closed since the store was created, by cause.",
         );
-        for (cause, grants) in &closings {
+        for (cause, grants) in closings {
             text.sample(&[("cause", cause.as_str())], grants);
         }
         let repairs: u64 =
@@ -438,13 +441,4 @@ async fn engine(app: &App, text: &mut MetricsText) {
         )
         .sample(&[], repairs);
     }
-}
-
-/// Counts the tickets that wait for their verdicts.
-async fn queue_depth(app: &App) -> u64 {
-    let mut depth = 0;
-    for item in app.node.items_with_open_slots() {
-        depth += app.engine.queued(&item).await;
-    }
-    depth
 }
