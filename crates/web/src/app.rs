@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::assets::AssetFile;
 use crate::failure::FailureLogLimiter;
+use crate::fixed_settings::FixedSettings;
 use crate::guest_sign_in::GuestSignIn;
 use crate::limits::{IDLE_AFTER, PING_INTERVAL, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use crate::live_settings::LiveSettings;
@@ -135,7 +136,7 @@ impl App {
             engine,
             buyers,
             operators,
-            live: ArcSwap::from_pointee(LiveSettings::new(settings)),
+            live: ArcSwap::from_pointee(LiveSettings::new(settings, FixedSettings::new(settings))),
             index: std::sync::Mutex::default(),
             page_origin: PageOrigin::new(settings.page_origin.as_deref()),
             views: SaleViews::default(),
@@ -225,11 +226,10 @@ impl App {
     /// because browsers may still show these pages.
     pub fn reload(&self, settings: &Settings) {
         let before = self.live.load_full();
-        let mut next = LiveSettings::new(settings);
+        let mut next = before.reloaded(settings);
         if let Some(assets) = Arc::get_mut(&mut next.assets) {
             assets.keep_files_of(&before.assets);
         }
-        next.generation = before.generation + 1;
         self.live.store(Arc::new(next));
         self.payments.renew_client();
         self.outbox.renew_client();

@@ -24,13 +24,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use doorbuster_api::problem::Problem;
-use doorbuster_base::vapid::VapidKey;
-use doorbuster_config::{NextSteps, ProviderSettings, Settings};
+use doorbuster_config::{NextSteps, Settings};
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use rust_embed::RustEmbed;
-use secrecy::ExposeSecret;
 
+use super::fixed_settings::FixedSettings;
 use super::rendered::Rendered;
 use super::reply::HandlerResult;
 use file::CONTENT_POLICY;
@@ -111,10 +110,10 @@ pub fn brand_preview(settings: &Settings) -> String {
 impl Assets {
     /// Prepares all files for these settings. `api` is the address of the API, for pages on another
     /// origin.
-    pub(crate) fn prepare(settings: &Settings, api: Option<&str>) -> Self {
+    pub(crate) fn prepare(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> Self {
         let mut sources = embedded();
         if let Some(first) = sources.get_mut("first.js") {
-            *first = AssetSource::generated(site_script(settings, api) + &first.text());
+            *first = AssetSource::generated(site_script(settings, fixed, api) + &first.text());
         }
         let bundles = bundle::ENTRIES.map(|entry| (entry, bundle::bundle(entry, &sources)));
         for (entry, text) in bundles {
@@ -123,7 +122,7 @@ impl Assets {
         if let Some(docs) = sources.get_mut("docs.html") {
             *docs = AssetSource::generated(docs_page::complete(&docs.text(), settings.demo));
         }
-        if settings.oidc.is_some()
+        if fixed.has_issuer
             && let Some(console) = sources.get_mut("console.html")
         {
             // The attribute `data-issuer` makes the page offer the sign-in at the OpenID Connect
@@ -249,12 +248,7 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
 }
 
 /// Builds the script with the owner's settings. Pages load this script first.
-fn site_script(settings: &Settings, api: Option<&str>) -> String {
-    let push_key = settings
-        .page
-        .push
-        .as_ref()
-        .and_then(|push| Some(VapidKey::parse(push.key.expose_secret())?.public().to_owned()));
+fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,
         "sign_in_url": settings.auth.sign_in_url,
@@ -263,9 +257,9 @@ fn site_script(settings: &Settings, api: Option<&str>) -> String {
         "next_steps_at": settings.page.next_steps_at,
         "time_zone": settings.page.time_zone,
         "guest": settings.demo,
-        "sandbox": matches!(settings.payment.provider, ProviderSettings::Sandbox),
+        "sandbox": fixed.is_sandbox,
         "api": api,
-        "push_key": push_key,
+        "push_key": fixed.push_key,
     });
     format!("window.doorbuster = {page_settings};\n")
 }
@@ -302,7 +296,8 @@ mod tests {
     fn assets(demo: bool) -> Assets {
         let flags = Flags { demo, data_dir: Some("/tmp".into()), ..Flags::default() };
         let environment = [("DOORBUSTER_PAGE__SHOP".into(), "A \"shop\" </script>".into())];
-        Assets::prepare(&load(&flags, environment).expect("the defaults"), None)
+        let settings = load(&flags, environment).expect("the defaults");
+        Assets::prepare(&settings, &FixedSettings::new(&settings), None)
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod edge;
 mod events;
 mod failure;
 mod fast_path;
+mod fixed_settings;
 mod framing;
 mod front_door;
 mod gate;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use doorbuster_config::{Cidr, Settings};
 
 use super::assets::Assets;
+use super::fixed_settings::FixedSettings;
 use super::page_html::Shop;
 
 /// The settings as they are now. A reload replaces all of them at once.
@@ -15,8 +16,10 @@ pub(crate) struct LiveSettings {
     pub(crate) proxies: Vec<Cidr>,
     /// The files of the pages.
     pub(crate) assets: Arc<Assets>,
-    /// The shop's name and the origin of its pages, for the texts in pages.
-    shop: (String, Option<String>),
+    /// The settings that a reload keeps.
+    fixed: FixedSettings,
+    /// The shop's name.
+    shop: String,
     /// The shop's time zone.
     pub(crate) time_zone: Option<String>,
     /// The maximum number of event streams of one buyer on this node.
@@ -32,15 +35,14 @@ pub(crate) struct LiveSettings {
 }
 
 impl LiveSettings {
-    /// Takes from `settings` the settings that a reload can change.
-    pub(super) fn new(settings: &Settings) -> Self {
+    /// Takes from `settings` the settings that a reload can change. `fixed` has the values from the
+    /// start of the server.
+    pub(super) fn new(settings: &Settings, fixed: FixedSettings) -> Self {
         Self {
             proxies: settings.trusted_proxies.clone(),
-            assets: Arc::new(Assets::prepare(settings, None)),
-            shop: (
-                settings.shop.clone(),
-                settings.page_origin.clone().or_else(|| settings.page_url.clone()),
-            ),
+            assets: Arc::new(Assets::prepare(settings, &fixed, None)),
+            fixed,
+            shop: settings.shop.clone(),
             time_zone: settings.page.time_zone.clone(),
             event_streams_max: settings.event_streams_max,
             connections_max: settings.connections_max,
@@ -50,9 +52,14 @@ impl LiveSettings {
         }
     }
 
+    /// Returns these settings after a reload of `settings`.
+    pub(super) fn reloaded(&self, settings: &Settings) -> Self {
+        Self { generation: self.generation + 1, ..Self::new(settings, self.fixed.clone()) }
+    }
+
     /// Returns the shop, for the texts in pages.
     pub(super) fn shop(&self) -> Shop<'_> {
-        let (name, url) = &self.shop;
-        Shop { name, url: url.as_deref(), time_zone: self.time_zone.as_deref() }
+        let (name, url) = (&self.shop, self.fixed.url.as_deref());
+        Shop { name, url, time_zone: self.time_zone.as_deref() }
     }
 }

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::test_server::{KEY, TempDir, TestServer, program, until};
 
@@ -47,6 +47,13 @@ impl Reloadable {
         let index = self.index();
         let names = index.split('"').filter(|word| word.ends_with(".css"));
         names.map(|name| self.server.exchange("", "GET", name, "", "").1).collect()
+    }
+
+    /// Returns the script with the settings of the pages.
+    fn script(&self) -> String {
+        let index = self.index();
+        let name = index.split('"').find(|word| word.starts_with("/assets/first."));
+        self.server.exchange("", "GET", name.expect("a script"), "", "").1
     }
 
     fn index(&self) -> String {
@@ -149,5 +156,46 @@ fn sighup_uses_changed_colours_proxies_and_limits_of_streams() {
         assert!(changed.split(' ').any(|one| one == setting), "{setting}: {changed}");
     }
     until("the pages have the new colour", || server.styles().contains("#3ddc97").then_some(()));
+    assert_eq!(server.server.terminate().0, Some(0));
+}
+
+#[test]
+fn pages_keep_settings_that_need_a_restart() {
+    let temp_dir = TempDir::new();
+    let text = |shop: &str, url: &str, payment: &str| {
+        format!(
+            "listen = \"127.0.0.1:0\"\n[page]\nshop = \"{shop}\"\nurl = \"{url}\"\n[log]\n\
+             filter = \"info\"\n[payment]\n{payment}\n"
+        )
+    };
+    let sandbox = "provider = \"sandbox\"";
+    let stripe = "provider = \"stripe\"\nstripe.secret_key = \"sk_test_key\"\n\
+                  stripe.webhook_secret = \"whsec_secret\"";
+    let server = Reloadable::start(&temp_dir, &text("First shop", "https://one.example", sandbox));
+    let price = json!({"amount_minor": 100, "currency": "EUR"});
+    let item = json!({"id": "phone", "title": "Phone", "price": price, "stock": 100});
+    let sale = json!({"id": "spring", "title": "Spring", "items": [item]});
+    let post = |path: &str, body: &str| {
+        let json = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+        let (status, reply) = server.server.send(KEY, "POST", path, json, body);
+        assert_eq!(status / 100, 2, "{reply}");
+    };
+    post("/v1/admin/sales", &sale.to_string());
+    post("/v1/admin/sales/spring/open", "");
+
+    let line = server.reload(&text("Second shop", "https://two.example", stripe));
+    let named: Vec<&str> = line["needs_restart"].as_str().expect("a list").split(' ').collect();
+    assert!(named.contains(&"page.url") && named.contains(&"payment.provider"), "{line}");
+    let page = until("the page has the new name", || {
+        let page = server.server.exchange("", "GET", "/sale/spring", "", "").1;
+        page.contains("Second shop").then_some(page)
+    });
+    let address = "<meta property=\"og:url\" content=\"https://one.example/sale/spring\">";
+    assert!(page.contains(address), "{page}");
+    let script = until("the script has the new name", || {
+        let script = server.script();
+        script.contains("\"shop\":\"Second shop\"").then_some(script)
+    });
+    assert!(script.contains("\"sandbox\":true"), "{script}");
     assert_eq!(server.server.terminate().0, Some(0));
 }

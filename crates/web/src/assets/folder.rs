@@ -12,6 +12,7 @@ use doorbuster_config::Settings;
 
 use super::compress::Coding;
 use super::{Assets, CACHE_BRIEFLY, CACHE_FOREVER, CONTENT_POLICY, media_type_of};
+use crate::fixed_settings::FixedSettings;
 use crate::page_html::{self, Shop};
 
 /// The start of a page's head. The page's policy goes directly after this text.
@@ -44,7 +45,7 @@ pub struct FolderFile {
 /// `https://shop.example`. `None` means that the server has the same address as the folder.
 #[must_use]
 pub fn folder(settings: &Settings, api: Option<&str>, sales: &[ExportedSale]) -> Vec<FolderFile> {
-    let assets = Assets::prepare(settings, api);
+    let assets = Assets::prepare(settings, &FixedSettings::new(settings), api);
     let url = settings.page_origin.as_deref().or(settings.page_url.as_deref());
     let shop = Shop { name: &settings.shop, url, time_zone: settings.page.time_zone.as_deref() };
     let mut files = Vec::new();
