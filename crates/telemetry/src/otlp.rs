@@ -17,6 +17,7 @@ mod metrics;
 mod pairs;
 
 use std::env;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -123,6 +124,11 @@ impl Signal {
 
 /// The name of the service in the resource.
 const SERVICE_NAME: &str = "service.name";
+/// The id of the process in the resource. With this id, a collector distinguishes the nodes.
+pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// The id of this process, if the environment gives no id.
+static RANDOM_INSTANCE_ID: LazyLock<String> =
+    LazyLock::new(|| format!("{:032x}", rand::random::<u128>()));
 
 /// Returns the attributes that the environment gives to this program.
 fn given_attributes() -> Vec<(String, String)> {
@@ -137,16 +143,32 @@ pub(crate) fn service_name() -> String {
 /// Chooses the name of the service. `own`, the value of `OTEL_SERVICE_NAME`, has priority over a
 /// name in the attributes.
 fn choose_name(own: Option<String>, given: Vec<(String, String)>) -> String {
-    let in_attributes = || given.into_iter().find(|(key, _)| key == SERVICE_NAME);
-    let name = own.or_else(|| in_attributes().map(|(_, name)| name));
+    let name = own.or_else(|| value_of(SERVICE_NAME, given));
     name.unwrap_or_else(|| "doorbuster".to_owned())
+}
+
+/// Returns the id of this process for all kinds of data.
+pub(crate) fn instance_id() -> String {
+    choose_instance_id(given_attributes())
+}
+
+/// Chooses the id of this process. An id in the attributes has priority over the random id.
+fn choose_instance_id(given: Vec<(String, String)>) -> String {
+    value_of(SERVICE_INSTANCE_ID, given).unwrap_or_else(|| RANDOM_INSTANCE_ID.clone())
+}
+
+fn value_of(name: &str, given: Vec<(String, String)>) -> Option<String> {
+    given.into_iter().find_map(|(key, value)| (key == name).then_some(value))
 }
 
 /// Returns the OTLP resource, which names the program that sends the data.
 fn resource() -> Value {
     let given = given_attributes();
-    let own =
-        [(SERVICE_NAME, service_name()), ("service.version", env!("CARGO_PKG_VERSION").to_owned())];
+    let own = [
+        (SERVICE_NAME, service_name()),
+        ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+        (SERVICE_INSTANCE_ID, instance_id()),
+    ];
     let others = given.iter().filter(|(key, _)| own.iter().all(|(name, _)| name != key));
     let others = others.map(|(key, value)| attribute(key, value));
     let own = own.iter().map(|(key, value)| attribute(key, value));
@@ -291,5 +313,13 @@ mod tests {
         assert_eq!(choose_name(Some("spring".to_owned()), given()), "spring");
         assert_eq!(choose_name(None, given()), "shop");
         assert_eq!(choose_name(None, Vec::new()), "doorbuster");
+    }
+    #[test]
+    fn an_instance_id_in_the_attributes_has_priority_over_the_random_id() {
+        let given = pairs::parse("a=b,service.instance.id=node-1").0;
+        assert_eq!(choose_instance_id(given), "node-1");
+        let random = choose_instance_id(Vec::new());
+        assert_eq!(random.len(), 32);
+        assert_eq!(random, choose_instance_id(Vec::new()), "the process keeps its id");
     }
 }

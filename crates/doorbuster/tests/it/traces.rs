@@ -208,6 +208,8 @@ fn a_collector_gets_the_spans_of_a_sampled_purchase_and_of_its_batch() {
             inner(inner(resource, 1)[0], 1).into_iter().map(attribute).collect();
         let name = ("service.name".to_owned(), Value::Text("spring-shop".to_owned()));
         assert!(attributes.contains(&name), "{attributes:?}");
+        let has_id = attributes.iter().any(|(key, _)| key == "service.instance.id");
+        assert!(has_id, "{attributes:?}");
     }
     let spans = spans(&got);
     let names: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();
@@ -257,7 +259,8 @@ fn a_collector_gets_metrics_and_log_lines() {
     assert_eq!(attributes[0]["value"]["stringValue"], "spring-shop");
     let environment = serde_json::json!({"key": "deployment.environment",
                                          "value": {"stringValue": "a test"}});
-    assert_eq!((attributes.as_array().map(Vec::len), &attributes[2]), (Some(3), &environment));
+    assert_eq!(attributes[2]["key"], "service.instance.id", "{attributes}");
+    assert_eq!((attributes.as_array().map(Vec::len), &attributes[3]), (Some(4), &environment));
     let of = |name: &str| {
         let all = last[0]["scopeMetrics"][0]["metrics"].as_array().expect("a list");
         all.iter().find(|metric| metric["name"] == name).cloned().unwrap_or_default()

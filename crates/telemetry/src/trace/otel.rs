@@ -16,10 +16,10 @@ use std::env;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use opentelemetry::Context;
 use opentelemetry::trace::{
     SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState, TracerProvider,
 };
+use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
@@ -28,6 +28,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::otlp;
 
 /// The target of the spans. The log hides this target.
 const TARGET: &str = "doorbuster_trace";
@@ -55,7 +57,7 @@ pub fn layer<S>() -> Result<Option<Box<dyn Layer<S> + Send + Sync>>, String>
 where
     S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
-    if crate::otlp::is_off("OTEL_TRACES_EXPORTER")
+    if otlp::is_off("OTEL_TRACES_EXPORTER")
         || !ENDPOINTS.iter().any(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
     {
         return Ok(None);
@@ -66,7 +68,7 @@ where
     let provider = SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_sampler(Sampler::AlwaysOn)
-        .with_resource(Resource::builder().with_service_name(crate::otlp::service_name()).build())
+        .with_resource(resource())
         .build();
     let tracer = provider.tracer("doorbuster");
     if TRACES.set((share, provider)).is_err() {
@@ -74,6 +76,14 @@ where
     }
     let only_ours = Targets::new().with_target(TARGET, Level::INFO);
     Ok(Some(tracing_opentelemetry::layer().with_tracer(tracer).with_filter(only_ours).boxed()))
+}
+
+/// Returns the resource, which names the program that sends the spans.
+fn resource() -> Resource {
+    Resource::builder()
+        .with_service_name(otlp::service_name())
+        .with_attribute(KeyValue::new(otlp::SERVICE_INSTANCE_ID, otlp::instance_id()))
+        .build()
 }
 
 /// Parses the share of sampled purchases, or uses the default share if there is no text. Returns
