@@ -24,3 +24,12 @@ fn pods_get_no_variables_about_services() {
     }
     assert_eq!(pods, 3);
 }
+
+#[test]
+fn nginx_passes_the_host_on_with_its_port() {
+    for file in ["nginx.conf", "../docs/front-door.md"] {
+        let text = std::fs::read_to_string(packaging(file)).expect("a file");
+        assert_eq!(text.matches("proxy_set_header Host $http_host;").count(), 2, "{file}");
+        assert!(!text.contains("Host $host;"), "{file}: $host lacks the port");
+    }
+}
