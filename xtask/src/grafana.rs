@@ -15,6 +15,9 @@ const COLUMNS: usize = 24;
 /// Height of a panel.
 const HEIGHT: usize = 8;
 
+/// The words in the meaning of a counter that has the same value at every node.
+const SHARED: &str = "each node reports the total of all nodes";
+
 /// A metric of the guide.
 struct Metric {
     name: String,
@@ -136,15 +139,17 @@ fn panel(metric: &Metric, id: u32, grid: &Value) -> Value {
 }
 
 /// Returns the expression that shows a metric, and the expression's unit. A counter is shown as a
-/// rate, a histogram as its 99th percentile, and any other metric as its value.
+/// rate, a histogram as its 99th percentile, and any other metric as its value. Rates of a shared
+/// counter are not added up, because each node already reports the total.
 fn expression(Metric { name, labels, meaning }: &Metric) -> (String, &'static str) {
     let by = if labels.is_empty() { "instance".to_owned() } else { labels.join(", ") };
     let unit = if name.ends_with("_seconds") { "s" } else { "short" };
     if meaning.contains("(histogram)") {
-        let rate = format!("sum by (le) (rate({name}_bucket[1m]))");
+        let rate = format!("sum by (le, {by}) (rate({name}_bucket[1m]))");
         (format!("histogram_quantile(0.99, {rate})"), unit)
     } else if name.ends_with("_total") {
-        (format!("sum by ({by}) (rate({name}[1m]))"), "cps")
+        let function = if meaning.contains(SHARED) { "max" } else { "sum" };
+        (format!("{function} by ({by}) (rate({name}[1m]))"), "cps")
     } else if name.ends_with("_bytes") {
         (name.clone(), "bytes")
     } else if name == "process_start_time_seconds" {
@@ -170,6 +175,27 @@ mod tests {
         let labelled = metric("| `requests` | `route`, `status` | requests |").expect("a row");
         assert_eq!(labelled.labels, ["route", "status"]);
         assert!(metric("| metric | labels | meaning |").is_none());
+    }
+
+    #[test]
+    fn the_expression_of_a_metric_keeps_the_labels_of_its_legend() {
+        let of = |row: &str| expression(&metric(row).expect("a row")).0;
+        assert_eq!(of("| `a_total` | `b` | requests |"), "sum by (b) (rate(a_total[1m]))");
+        let shared = format!("| `a_total` | `b` | grants; {SHARED} |");
+        assert_eq!(of(&shared), "max by (b) (rate(a_total[1m]))");
+        let percentile = "histogram_quantile(0.99, sum by (le, instance) (rate(a_bucket[1m])))";
+        assert_eq!(of("| `a` | | time (histogram) |"), percentile);
+    }
+
+    #[test]
+    fn counters_that_the_store_counts_are_not_added_up() {
+        let guide = root().expect("a root").join("docs/operating.md");
+        let groups = metric_groups(&std::fs::read_to_string(guide).expect("a guide"));
+        for name in ["doorbuster_waiting_room_admitted_total", "doorbuster_grants_closed_total"] {
+            let mut metrics = groups.iter().flat_map(|group| &group.metrics);
+            let metric = metrics.find(|metric| metric.name == name).expect("a row");
+            assert!(expression(metric).0.starts_with("max by "), "{name}");
+        }
     }
 
     #[test]
