@@ -252,6 +252,22 @@ async fn servers_that_share_a_store_have_the_same_secrets_and_write_them_only_th
     assert!(!dir.exists() && !Path::new("buyer_secret").exists());
 }
 
+#[tokio::test]
+async fn the_statements_of_the_guide_replace_a_generated_id_key() {
+    const GUIDE: &str = include_str!("../../../../docs/how-to/back-up-and-restore.md");
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let url = address(&home, &database);
+    let (_, before) = secrets(None, &url, &[]).await;
+    let (_, steps) = GUIDE.split_once("## If id_key is lost").expect("a section");
+    for statement in steps.split('`').filter(|code| code.starts_with("DELETE FROM ")) {
+        home.psql(&database, statement).expect("a valid statement");
+    }
+    let (_, after) = secrets(None, &url, &[]).await;
+    assert_eq!(before[..3], after[..3], "the other secrets stay");
+    assert_ne!(before[3], after[3]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_not_ready_while_its_store_is_unavailable() {
     let home = Cluster::start(&[]);
