@@ -244,6 +244,23 @@ mod tests {
     }
 
     #[test]
+    fn every_rule_of_prometheus_has_an_alarm_in_the_guide() {
+        let root = root().expect("a root");
+        let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("a file");
+        let (guide, rules) = (read("docs/operating.md"), read("packaging/prometheus/alerts.yml"));
+        let (_, alarms) = guide.split_once("\n## Alarms\n").expect("a section");
+        let alarms = alarms.split("\n## ").next().unwrap_or_default();
+        for event in rules.split("event=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(alarms.contains(&format!("event=\"{event}\"")), "no alarm has {event}");
+        }
+        let words = rules.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.starts_with("doorbuster_")) {
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(alarms.contains(&format!("`{name}`")), "no alarm has {name}");
+        }
+    }
+
+    #[test]
     fn every_rule_of_prometheus_uses_metrics_of_the_guide() {
         let root = root().expect("a root");
         let guide = std::fs::read_to_string(root.join("docs/operating.md")).expect("a guide");
