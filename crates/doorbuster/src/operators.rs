@@ -16,7 +16,7 @@ use crate::cli::{
     ActionsArgs, BuyerHistoryArgs, CodeArgs, CodeCommand, KeyArgs, KeyCommand, NodesArgs,
     StatusArgs, WaitlistArgs, WaitlistCommand,
 };
-use crate::client::{self, Client, Path};
+use crate::client::{self, Client, ClientError, Path};
 use crate::confirm::confirm;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
@@ -159,8 +159,11 @@ pub fn status(args: &StatusArgs) -> Outcome {
         // If the server is not ready, `readyz` answers with an error that contains the reasons.
         let (reason, warnings) = match client.get(Path::new(&["readyz"])).await {
             Ok(answer) => (None, answer.read::<ReadinessFacts>()?.warnings),
-            Err(refused) if refused.code().is_none() => return Err(refused.into()),
-            Err(refused) => (Some(refused.detail()), Vec::new()),
+            Err(ClientError::Problem(problem)) => {
+                let not_ready = problem.not_ready();
+                (Some(not_ready.reason), not_ready.warnings)
+            }
+            Err(refused) => return Err(refused.into()),
         };
         // A server that cannot reach its store is not ready, and answers most requests late. So the
         // command does not wait long for such a server.

@@ -1,6 +1,8 @@
 //! A server's problem document, and the sentence that describes it. The parser accepts unknown
 //! codes, because a newer server may send them.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
 /// A problem document from the server, with the members that this program uses.
@@ -53,6 +55,23 @@ impl Fault {
     }
 }
 
+/// The members of a problem of `/readyz`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ReadinessMembers {
+    reasons: Vec<String>,
+    warnings: Vec<Cow<'static, str>>,
+}
+
+/// Why a server is not ready.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// The reasons as one text.
+    pub reason: String,
+    /// What is degraded.
+    pub warnings: Vec<Cow<'static, str>>,
+}
+
 impl Problem {
     /// Parses a problem document. Returns `None` if the text is not a problem document.
     pub fn read(text: &str) -> Option<Self> {
@@ -75,6 +94,17 @@ impl Problem {
             _ => "",
         };
         format!("{sentence}{hint} ({}).", self.code)
+    }
+
+    /// Returns the reasons and the warnings in a problem of `/readyz`. If the problem has no
+    /// reasons, the reason is the sentence that describes the problem.
+    pub fn not_ready(&self) -> NotReady {
+        let members: ReadinessMembers = serde_json::from_str(&self.text).unwrap_or_default();
+        let reason = match members.reasons.is_empty() {
+            true => self.sentence(),
+            false => members.reasons.join("; "),
+        };
+        NotReady { reason, warnings: members.warnings }
     }
 }
 
@@ -132,6 +162,20 @@ mod tests {
             sentence(text),
             "Forbidden: this key's role is viewer; operator is needed (forbidden)."
         );
+    }
+
+    #[test]
+    fn a_server_that_is_not_ready_gives_its_reasons_and_warnings() {
+        let not_ready = |text: &str| Problem::read(text).expect("a problem").not_ready();
+        let text = r#"{"title":"Unavailable","code":"unavailable","retryable":true,
+            "detail":"this node is not ready; see reasons",
+            "reasons":["store_stalled","stopping"],"warnings":["synchronous_standby_missing"]}"#;
+        let warnings = vec!["synchronous_standby_missing".into()];
+        let reason = "store_stalled; stopping".to_owned();
+        assert_eq!(not_ready(text), NotReady { reason, warnings });
+        let text = r#"{"title":"Overloaded","code":"overloaded"}"#;
+        let reason = "Overloaded (overloaded).".to_owned();
+        assert_eq!(not_ready(text), NotReady { reason, warnings: Vec::new() });
     }
 
     #[test]

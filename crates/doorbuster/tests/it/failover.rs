@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::several::require_servers;
-use crate::test_server::{TempDir, program, run};
+use crate::test_server::{CommandRun, TempDir, program, run};
 
 /// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -86,6 +86,13 @@ fn pay(temp_dir: &TempDir, cluster: &Cluster, order: &str) {
 fn ready(cluster: &Cluster, node: usize) -> (u16, Value) {
     let reply = http::send_request(cluster.nodes[node].addr(), "GET", "/readyz", "", "");
     reply.map_or((0, Value::Null), |reply| (reply.status, reply.json()))
+}
+
+/// Runs `doorbuster status` against the first node.
+fn status(temp_dir: &TempDir, cluster: &Cluster, more: &[&str]) -> CommandRun {
+    let mut command = program(temp_dir);
+    command.arg("status").args(more).env("DOORBUSTER_ADMIN_KEY", cluster.admin_key());
+    run(command.env("DOORBUSTER_URL", format!("http://{}", cluster.nodes[0].addr())))
 }
 
 #[test]
@@ -308,21 +315,19 @@ fn a_node_is_not_ready_while_commits_wait_for_a_standby() {
         problems.iter().find(|problem| problem["code"] == "synchronous_standby_missing")
     });
     assert_eq!(standby.expect("a problem")["severity"], "error", "{check}");
+    let shown = status(&temp_dir, &cluster, &[]).out();
+    let reasons = "NOT READY: store_stalled\nwarning: synchronous_standby_missing\n";
+    assert!(shown.starts_with(reasons), "{shown}");
     cluster.standby.as_mut().expect("a standby").start().expect("it starts");
     wait_for("the node is ready", || (ready(&cluster, 0).0 == 200).then_some(()));
     buy(&cluster, 5, 2);
     cluster.postgres.stop().expect("it stops");
     wait_for("the node is not ready", || (ready(&cluster, 0).0 == 503).then_some(()));
-    let status = |more: &[&str]| {
-        let mut command = program(&temp_dir);
-        command.arg("status").args(more).env("DOORBUSTER_ADMIN_KEY", cluster.admin_key());
-        run(command.env("DOORBUSTER_URL", format!("http://{}", cluster.nodes[0].addr())))
-    };
-    let shown = status(&[]);
+    let shown = status(&temp_dir, &cluster, &[]);
     assert_eq!(shown.code(), Some(1), "{}", shown.err());
     assert!(shown.out().starts_with("NOT READY: "), "{}", shown.out());
     assert!(shown.out().contains("nodes, store and slots: unknown"), "{}", shown.out());
-    let whole = status(&["--json"]).json();
+    let whole = status(&temp_dir, &cluster, &["--json"]).json();
     assert_eq!((&whole["ready"], &whole["nodes"]), (&json!(false), &Value::Null), "{whole}");
     assert!(whole["reason"].is_string() && whole["errors"][0].is_string(), "{whole}");
     cluster.postgres.start().expect("it starts");
