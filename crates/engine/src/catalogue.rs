@@ -49,6 +49,9 @@ pub struct SaleRuntime {
     /// On a node: the refusals that edges reported. On an edge: the edge's refusals that no node
     /// knows yet.
     pub edge_refusals: AnswerCounts,
+    /// The number of orders that this node created, for purchases and for the waitlist. This
+    /// number includes orders whose purchases were first answered `202`.
+    pub orders: AtomicU64,
     /// The request limit that all buyers of the sale share, and the counters of refused requests.
     pub limits: SaleLimitState,
     /// The state of the sale's waiting room. It is used only if the room opens automatically and is
@@ -232,6 +235,14 @@ impl Catalogue {
     #[must_use]
     pub fn item_by_id(&self, item: ItemId) -> Option<&Arc<ItemState>> {
         self.items.get(&item)
+    }
+
+    /// Counts new orders of this item for the item's sale.
+    pub fn count_orders(&self, item: ItemId, orders: u64) {
+        let sale = self.item_by_id(item).and_then(|item| self.sale(&item.sale));
+        if let Some(sale) = sale {
+            sale.runtime.orders.fetch_add(orders, Ordering::Relaxed);
+        }
     }
 
     /// Puts a new or changed sale into the catalogue. Known items keep their gauges, and known

@@ -133,6 +133,8 @@ fn deliver(node: &Arc<Node>, ticket: &Ticket, resolved: TicketVerdict) {
     let refused = !matches!(resolved.verdict, Verdict::Reserved);
     if refused {
         node.control().wake(ticket.item);
+    } else if resolved.fresh {
+        node.catalogue().count_orders(ticket.item, 1);
     }
     // Only the node that issued the ticket publishes the ticket's refusal.
     let is_published = refused && ticket.node == node.id() && node.hub().may_have_readers();

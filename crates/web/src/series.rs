@@ -112,6 +112,7 @@ impl App {
                 Phase::Scheduled => sample.clone(),
                 _ => sample.zero(),
             },
+            orders: 0,
             levels: StepCounts::default(),
             second: second.plus(-1_000),
         });
@@ -128,15 +129,18 @@ impl App {
             ..StepCounts::default()
         };
         let answers = new_answers(&progress.last, &sample);
+        let orders = sale.runtime.orders.load(Ordering::Relaxed);
+        let has_counts = !answers.is_empty() || orders != progress.orders;
         let waits = levels.queue_depth > 0 || levels.waiting > 0;
         let is_new_minute =
             start_of(second, PointStep::Minute) != start_of(progress.second, PointStep::Minute);
-        if answers.is_empty() && levels == progress.levels && !(waits && is_new_minute) {
+        if !has_counts && levels == progress.levels && !(waits && is_new_minute) {
             return;
         }
         let latencies = sample.latencies.since(&progress.last.latencies).filled().collect();
-        let point = StepCounts { answers, latencies, ..levels.clone() };
-        *progress = SaleProgress { last: sample, levels, second };
+        let new_orders = Some(orders.saturating_sub(progress.orders));
+        let point = StepCounts { answers, orders: new_orders, latencies, ..levels.clone() };
+        *progress = SaleProgress { last: sample, orders, levels, second };
         self.series.pending().push(SaleSeriesRow {
             sale: sale.row.id.clone(),
             step: PointStep::Second,

@@ -150,7 +150,8 @@ pub struct SeriesPoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub busiest_second: Option<u64>,
-    /// Orders that the purchase requests created.
+    /// Orders that were created. They include orders of purchases that were answered `202`, and
+    /// orders from the waitlist.
     pub reserved: u64,
     /// Refusals, by problem code.
     pub refused: BTreeMap<String, u64>,

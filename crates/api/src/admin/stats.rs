@@ -49,7 +49,7 @@ pub struct Stats {
 pub struct Rates {
     /// Purchase requests.
     pub requests: f64,
-    /// Purchases that reserved units.
+    /// Purchases that were answered `201`.
     pub reserved: f64,
     /// Refused purchases.
     pub refused: f64,

@@ -18,7 +18,7 @@ pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
         let mut rows = table::report();
         let rate = |rate: f64| format!("{rate} a second");
         rows.add_row(["requests".to_owned(), rate(stats.per_second.requests)]);
-        rows.add_row(["orders".to_owned(), rate(stats.per_second.reserved)]);
+        rows.add_row(["answers 201".to_owned(), rate(stats.per_second.reserved)]);
         rows.add_row(["refusals".to_owned(), rate(stats.per_second.refused)]);
         let latency = &stats.latency_ms;
         rows.add_row(["p50 / p99".to_owned(), format!("{} / {} ms", latency.p50, latency.p99)]);

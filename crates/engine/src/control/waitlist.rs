@@ -104,6 +104,7 @@ fn work(sale: &SaleState, item: &ItemState) -> Option<WaitlistWork> {
 
 async fn serve_entries(node: &Node, item: &ItemState) -> Result<bool, EngineError> {
     let served = node.store().serve_waitlist(item.row.id).await?;
+    node.catalogue().count_orders(item.row.id, served.orders.len() as u64);
     node.meter().count_waitlist_served(served.orders.len(), served.passed_over.len());
     for entry in served.passed_over {
         notify_entry(node, entry).await?;

@@ -140,7 +140,7 @@ fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
         // The row of a minute has no busiest second if an older version of the program stored the
         // row.
         busiest_second: (point.peak > 0 || requests == 0).then_some(point.peak),
-        reserved: point.answers.get(AnswerKind::Reserved.as_str()).copied().unwrap_or(0),
+        reserved: point.orders(),
         refused: refused.map(|(kind, count)| (kind.clone(), *count)).collect(),
         p50_ms: latencies.quantile_ms(0.5),
         p99_ms: latencies.quantile_ms(0.99),

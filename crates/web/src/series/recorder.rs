@@ -15,6 +15,8 @@ use super::step_counts::StepCounts;
 pub(super) struct SaleProgress {
     /// The counters at the last recorded second.
     pub(super) last: RateSample,
+    /// The number of orders at the last recorded second.
+    pub(super) orders: u64,
     /// The last recorded units, queue length and number of waiting visitors.
     pub(super) levels: StepCounts,
     /// The last recorded second.

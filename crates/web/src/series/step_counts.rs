@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::HistogramSnapshot;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,9 @@ pub(crate) struct StepCounts {
     /// that an older version of the program stored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub peak: u64,
+    /// Orders that the node created. `None` in a step that an older version of the program stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orders: Option<u64>,
     /// Latencies: each bucket's index and its count.
     #[serde(default)]
     pub latencies: Vec<(usize, u64)>,
@@ -42,6 +46,13 @@ impl StepCounts {
         self.answers.values().sum()
     }
 
+    /// Returns the number of created orders. An older version of the program recorded only the
+    /// orders of purchases that were answered `201`.
+    pub(crate) fn orders(&self) -> u64 {
+        let answered = || self.answers.get(AnswerKind::Reserved.as_str()).copied();
+        self.orders.or_else(answered).unwrap_or(0)
+    }
+
     /// Adds a later step. For the queue, the waiting visitors and the peak, keeps the larger value
     /// of the two steps.
     pub(crate) fn append(&mut self, later: &Self) {
@@ -62,6 +73,7 @@ impl StepCounts {
     }
 
     fn add_counts(&mut self, other: &Self) {
+        self.orders = Some(self.orders() + other.orders());
         for (kind, count) in &other.answers {
             *self.answers.entry(kind.clone()).or_default() += count;
         }
@@ -100,7 +112,8 @@ impl StepCounts {
 pub(crate) mod tests {
     use super::*;
 
-    /// Returns a step with these answers and latencies, and this many held units and tickets.
+    /// Returns a step with these answers and latencies, and this many held units and tickets. Each
+    /// answer `reserved` has an order.
     pub(crate) fn point(
         answers: &[(&str, u64)],
         latencies: &[(usize, u64)],
@@ -109,6 +122,7 @@ pub(crate) mod tests {
         StepCounts {
             answers: answers.iter().map(|(kind, n)| ((*kind).to_owned(), *n)).collect(),
             peak: 0,
+            orders: Some(answers.iter().filter(|(kind, _)| *kind == "reserved").map(|a| a.1).sum()),
             latencies: latencies.to_vec(),
             items: BTreeMap::from([("phone".to_owned(), [10 - held, held, 0])]),
             queue_depth: held,
@@ -130,6 +144,8 @@ pub(crate) mod tests {
         let stored = point(&[("reserved", 2)], &[(3, 7)], 2);
         let text = serde_json::to_string(&stored).expect("plain data");
         assert_eq!(StepCounts::parse(&text), stored);
+        let older = r#"{"answers": {"reserved": 3, "sold_out": 1}}"#;
+        assert_eq!((stored.orders(), StepCounts::parse(older).orders()), (2, 3));
         assert_eq!(StepCounts::parse("{}"), StepCounts::default());
         assert_eq!(StepCounts::parse("not JSON"), StepCounts::default());
     }

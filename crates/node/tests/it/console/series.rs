@@ -71,6 +71,26 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
 }
 
 #[tokio::test]
+async fn an_order_of_a_queued_purchase_is_counted_once() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 3.into(), 1).await;
+    let body = r#"{"sale":"spring","item":"phone","units":1}"#;
+    for _ in 0..2 {
+        // The second request repeats the first one.
+        app.buy_with("ann", "k", &[("Prefer", "respond-async")], body).await;
+    }
+    let path = "/v1/admin/sales/spring/series";
+    let counts = |series: &Value| {
+        let points = series["points"].as_array().expect("points");
+        let sum = |member: &str| -> u64 {
+            points.iter().filter_map(|point| point[member].as_u64()).sum()
+        };
+        ["requests", "reserved"].map(sum)
+    };
+    app.until(path, "the numbers are recorded", |series| counts(series) == [2, 1]).await;
+}
+
+#[tokio::test]
 async fn the_numbers_of_the_second_in_which_a_server_stops_are_recorded() {
     let app = TestApp::start().await;
     app.open_sale("spring", 3.into(), 1).await;
