@@ -130,8 +130,8 @@ pub struct NodeList {
 pub struct SeriesItem {
     /// The item.
     pub item: String,
-    /// Units that no order has.
-    pub free: u64,
+    /// Units that no order has; `null` if the stock is unlimited.
+    pub free: Option<u64>,
     /// Units of unpaid orders.
     pub held: u64,
     /// Units of paid orders.

@@ -60,8 +60,10 @@ function moments(points) {
   const of = point => (isKnown ? point.busiest_second : point.requests);
   const busiest = list.reduce((a, b) => (of(b) > (a ? of(a) : 0) ? b : a), null);
   note(busiest, isKnown ? 'busiest' : 'busiest_minute', { n: busiest && count(of(busiest)) });
+  // Items with unlimited stock have no number of free units.
+  const counted = point => point.items.filter(item => item.free != null);
   const free = point => sumOf(point.items, 'free');
-  const soldOut = list.find(point => point.items.length && free(point) === 0);
+  const soldOut = list.find(point => counted(point).length && free(point) === 0);
   note(soldOut, 'nothing_free');
   note(soldOut && list.find(point => point.at > soldOut.at && free(point) > 0), 'free_again');
   return found;

@@ -8,8 +8,9 @@ use doorbuster_api::admin::console::{Series, SeriesItem, SeriesPoint};
 use doorbuster_api::limits::SERIES_STEPS_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SeriesQuery;
-use doorbuster_core::{Millis, NodeId};
+use doorbuster_core::{Millis, NodeId, Stock};
 use doorbuster_engine::api_conversion;
+use doorbuster_engine::catalogue::SaleState;
 use doorbuster_store::{PointQuery, PointStep, SaleSeriesRow};
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use http::StatusCode;
@@ -33,7 +34,7 @@ pub(crate) async fn get(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = SeriesQuery::for_operator(query.as_deref().unwrap_or_default())?;
-    sale(&app, &name)?;
+    let sale = sale(&app, &name)?;
     let length = i64::from(query.step_secs) * 1_000;
     // If the request has `to`, the last step contains the millisecond before `to`. Otherwise the
     // last step contains the present time.
@@ -75,7 +76,7 @@ pub(crate) async fn get(
     }
     let nodes = rows.iter().map(|row| (row.at, row.node, counts_of(row)));
     let points = add_up(nodes, from, length);
-    let points = points.iter().map(|(at, point)| point_view(*at, point)).collect();
+    let points = points.iter().map(|(at, point)| point_view(&sale, *at, point)).collect();
     let (from, to) = (api_conversion::time(from), api_conversion::time(to));
     Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
 }
@@ -121,15 +122,18 @@ fn add_up(
     steps
 }
 
-fn point_view(at: Millis, point: &StepCounts) -> SeriesPoint {
+fn point_view(sale: &SaleState, at: Millis, point: &StepCounts) -> SeriesPoint {
     let latencies = point.histogram();
     let is_refusal = |kind: &str| {
         AnswerKind::ALL.iter().any(|known| known.as_str() == kind && known.is_refusal())
     };
     let refused = point.answers.iter().filter(|(kind, _)| is_refusal(kind));
+    let is_unlimited = |item: &str| {
+        sale.item(item).is_some_and(|item| item.gauge.counts().total == Stock::Unlimited)
+    };
     let items = point.items.iter().map(|(item, [free, held, paid])| SeriesItem {
         item: item.clone(),
-        free: *free,
+        free: (!is_unlimited(item)).then_some(*free),
         held: *held,
         paid: *paid,
     });

@@ -71,6 +71,19 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
 }
 
 #[tokio::test]
+async fn an_item_with_unlimited_stock_has_no_number_of_free_units() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", "unlimited".into(), 1).await;
+    app.buy("ann", "k", "spring", "phone", 1).await;
+    let units = json!([{"item": "phone", "free": null, "held": 1, "paid": 0}]);
+    let path = "/v1/admin/sales/spring/series";
+    app.until(path, "the numbers are recorded", |series| {
+        series["points"].as_array().expect("points").iter().any(|point| point["items"] == units)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_order_of_a_queued_purchase_is_counted_once() {
     let app = TestApp::start().await;
     app.open_sale("spring", 3.into(), 1).await;
