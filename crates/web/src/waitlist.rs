@@ -9,7 +9,7 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_auth::{BuyerName, VerifiedBuyer};
 use doorbuster_core::gate::pass::Membership;
-use doorbuster_core::{BuyerId, Phase, RequestKey};
+use doorbuster_core::{BuyerId, Phase, RequestKey, TicketId};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::engine::{JoinRefusal, JoinResult, LeaveResult, OrderLookup};
@@ -27,7 +27,7 @@ use super::orders::order_view;
 use super::path_names::PathNames;
 use super::purchase_headers::PurchaseHeader;
 use super::refusals;
-use super::reply::{HandlerResult, empty, json};
+use super::reply::{HandlerError, HandlerResult, empty, json};
 use super::request_body;
 use super::sales::find_sale;
 
@@ -44,34 +44,12 @@ pub(crate) async fn join(
     request_body::no_body(request, BODY_BYTES_MAX).await?;
     let key = request_key(&headers)?;
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    let joined =
-        match app.engine.replay_waitlist_order(&item, &buyer, &key).await.map_err(failed)? {
-            // A repeated request gets its order or its waiting entry, even if the sale is paused or
-            // the buyer's pass has expired.
-            Some(joined) => joined,
-            None => {
-                let caller = (&buyer, membership, client);
-                match check_front_door(&app, &headers, caller, &sale, &item).await {
-                    Ok(()) => {
-                        app.engine.join_waitlist(&item, &buyer, &key).await.map_err(failed)?
-                    }
-                    // A request above a rate limit must cost no read of the store.
-                    Err(refused) if refused.status() == 429 => {
-                        return Err(refused.into());
-                    }
-                    Err(refused) => {
-                        let waiting = app.engine.replay_waitlist_entry(&item, &buyer, &key);
-                        waiting.await.map_err(failed)?.ok_or(refused)?
-                    }
-                }
-            }
-        };
-    let (id, lookup, status) = match joined {
-        JoinResult::WaitlistEntry { id, lookup, is_new: true } => (id, lookup, StatusCode::CREATED),
-        JoinResult::WaitlistEntry { id, lookup, is_new: false } => (id, lookup, StatusCode::OK),
-        JoinResult::Order(order) => (order.id, OrderLookup::Order(order), StatusCode::OK),
-        JoinResult::Refused(why) => return Err(refusal_problem(&app, &sale, why).into()),
-    };
+    let caller = (&buyer, membership, client);
+    let joined = find_or_join(&app, &headers, caller, (&sale, &item), &key).await;
+    if let Err(refused) = &joined {
+        app.node.note_refusal(&item, buyer.as_str(), refused.problem.code(), app.node.now());
+    }
+    let (id, lookup, status) = joined?;
     let shown = order_view(&app, id, lookup, Some(&buyer))?;
     let mut reply = json(status, &shown);
     let location = HeaderValue::from_str(&format!("/v1/orders/{}", shown.id()));
@@ -116,6 +94,43 @@ pub(crate) async fn leave(
             Err(Problem::wrong_state(state.as_str(), detail).into())
         }
         LeaveResult::Busy => Err(busy().into()),
+    }
+}
+
+/// Adds the buyer to the waitlist. A repeated request gets its order or its waiting entry. Returns
+/// the id, the state and the HTTP status of the answer.
+async fn find_or_join(
+    app: &App,
+    headers: &HeaderMap,
+    (buyer, membership, client): (&BuyerId, Membership, ClientAddress),
+    (sale, item): (&SaleState, &ItemState),
+    key: &RequestKey,
+) -> Result<(TicketId, OrderLookup, StatusCode), HandlerError> {
+    let replayed = app.engine.replay_waitlist_order(item, buyer, key).await.map_err(failed)?;
+    let joined = match replayed {
+        // A repeated request gets its order or its waiting entry, even if the sale is paused or the
+        // buyer's pass has expired.
+        Some(joined) => joined,
+        None => {
+            let caller = (buyer, membership, client);
+            match check_front_door(app, headers, caller, sale, item).await {
+                Ok(()) => app.engine.join_waitlist(item, buyer, key).await.map_err(failed)?,
+                // A request above a rate limit must cost no read of the store.
+                Err(refused) if refused.status() == 429 => return Err(refused.into()),
+                Err(refused) => {
+                    let waiting = app.engine.replay_waitlist_entry(item, buyer, key);
+                    waiting.await.map_err(failed)?.ok_or(refused)?
+                }
+            }
+        }
+    };
+    match joined {
+        JoinResult::WaitlistEntry { id, lookup, is_new: true } => {
+            Ok((id, lookup, StatusCode::CREATED))
+        }
+        JoinResult::WaitlistEntry { id, lookup, is_new: false } => Ok((id, lookup, StatusCode::OK)),
+        JoinResult::Order(order) => Ok((order.id, OrderLookup::Order(order), StatusCode::OK)),
+        JoinResult::Refused(why) => Err(refusal_problem(app, sale, why).into()),
     }
 }
 

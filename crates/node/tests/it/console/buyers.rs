@@ -68,6 +68,25 @@ async fn a_buyers_story_has_the_refusals_before_the_purchase() {
 }
 
 #[tokio::test]
+async fn a_buyers_story_has_the_refusals_of_the_waitlist() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 1.into(), 1).await;
+    let join = async || {
+        let headers = [("Authorization", &*bearer("ann")), ("Idempotency-Key", "line")];
+        app.call("POST", "/v1/sales/spring/items/phone/waitlist", &headers, b"").await
+    };
+    assert_eq!(join().await.verdict(), "409 not_held_out");
+    app.step("spring", "pause").await;
+    assert_eq!(join().await.verdict(), "409 paused");
+    let story = app.admin("GET", "/v1/admin/sales/spring/buyers/ann", None).await.json();
+    let mut codes: Vec<&Value> =
+        story["refusals"].as_array().expect("a list").iter().map(|row| &row["code"]).collect();
+    codes.sort_by_key(|code| code.as_str());
+    assert_eq!(codes, ["not_held_out", "paused"]);
+    assert_eq!(story["refusals"][0]["item"], "phone");
+}
+
+#[tokio::test]
 async fn a_buyers_story_is_complete_again_after_a_queued_request_got_an_order() {
     let app = TestApp::start().await;
     app.open_sale("spring", 5.into(), 1).await;
