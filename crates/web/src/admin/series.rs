@@ -42,6 +42,13 @@ pub(crate) async fn get(
     let to = Millis(last.0.div_euclid(length) * length + length);
     let from = query.from.map_or(to.plus(-DEFAULT_MS), |from| Millis(from.millis()));
     let mut from = Millis(from.0.div_euclid(length) * length);
+    let wrong_from = |detail: &'static str| {
+        let place = FaultLocation::Query("from".into());
+        Problem::invalid_request(vec![Fault::new(place, detail)])
+    };
+    if from >= to {
+        return Err(wrong_from("must be before to, which is by default the present time").into());
+    }
     let steps = (to.0 - from.0) / length;
     // If a period begins or ends within a step, it touches one step more. Then the first step is
     // left out.
@@ -51,8 +58,7 @@ pub(crate) async fn get(
         from = from.plus(length);
     } else if steps > i64::from(SERIES_STEPS_MAX) {
         let detail = "at most 3,600 steps are read at once; choose a later time or a longer step";
-        let place = FaultLocation::Query("from".into());
-        return Err(Problem::invalid_request(vec![Fault::new(place, detail)]).into());
+        return Err(wrong_from(detail).into());
     }
     let step = if query.step_secs == 60 { PointStep::Minute } else { PointStep::Second };
     let store = app.node.store();
