@@ -77,7 +77,8 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
         // at once.
         let (what, step) =
             if sale.starts_at.is_some() { ("Schedule", "schedule") } else { ("Open", "open") };
-        let prices = sale.items.iter().map(|item| format!("{} costs {}", item.id, item.price));
+        let prices =
+            sale.items.iter().map(|item| format!("{} costs {}", item.id, commands::price(item)));
         format!(
             "{} is created, as a {}. {what} it with: doorbuster sale {step} {}\n{}.\n",
             sale.id,

@@ -149,12 +149,17 @@ pub(super) async fn set(client: &Client, args: &SetArgs) -> Outcome {
 
 /// Returns the text that confirms a change of a sale. The text has the price of each item.
 pub(super) fn changed(sale: &AdminSale) -> String {
-    let price = |item: &AdminItem| match &item.list_price {
-        Some(list) => format!("{} {} (list price {list})", item.id, item.price),
-        None => format!("{} {}", item.id, item.price),
-    };
-    let prices = sale.items.iter().map(price).collect::<Vec<_>>().join(", ");
+    let prices = sale.items.iter().map(|item| format!("{} {}", item.id, price(item)));
+    let prices = prices.collect::<Vec<_>>().join(", ");
     format!("{} is changed. Prices: {prices}.\n", sale.id)
+}
+
+/// Returns the price of an item, with the list price if there is one.
+pub(super) fn price(item: &AdminItem) -> String {
+    match &item.list_price {
+        Some(list) => format!("{} (list price {list})", item.price),
+        None => item.price.to_string(),
+    }
 }
 
 /// Returns the merge patch that the flags describe. All `--item` flags of an item become one entry.

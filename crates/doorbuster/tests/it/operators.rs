@@ -111,6 +111,21 @@ fn change_prices(temp_dir: &TempDir, server: &TestServer) {
 }
 
 #[test]
+fn a_new_sale_is_confirmed_with_its_list_prices() {
+    let temp_dir = TempDir::new();
+    let server = TestServer::open(&temp_dir);
+    let money = |amount: u32| json!({"amount_minor": amount, "currency": "CNY"});
+    let mut item = json!({"id": "phone", "title": "Phone", "stock": 5, "price": money(1000)});
+    item["list_price"] = money(1500);
+    let sale = json!({"id": "spring", "title": "T", "items": [item]}).to_string();
+    let file = temp_dir.join("sale.json");
+    std::fs::write(&file, sale).expect("a file");
+    let file = file.display().to_string();
+    let made = server.ask(&temp_dir, &["sale", "create", "--file", &file]).stdout_of_success();
+    assert!(made.ends_with("phone costs 10.00 CNY (list price 15.00 CNY).\n"), "{made}");
+}
+
+#[test]
 fn a_draft_is_deleted_and_a_sale_that_cannot_open_is_a_finding() {
     let temp_dir = TempDir::new();
     let server = TestServer::open(&temp_dir);
