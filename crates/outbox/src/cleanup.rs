@@ -24,7 +24,7 @@ const INBOX_MS: i64 = 90 * DAY_MS;
 const ACTIONS_MS: i64 = 366 * DAY_MS;
 /// How long a sale's statistics for each second are kept.
 const SECONDS_MS: i64 = DAY_MS;
-/// How long a sale's statistics for each minute are kept.
+/// How long a sale's statistics for each minute are kept after the sale closed.
 const MINUTES_MS: i64 = 30 * DAY_MS;
 /// The maximum number of browsers' subscriptions of all nodes together. If there are more, the
 /// subscriptions that end first are deleted.

@@ -1,5 +1,7 @@
 //! `sale stats`, `series`, `spread`, `check`, `delete`, `set` and `admit`.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use comfy_table::Cell;
 use doorbuster_api::admin::console::{Admissions, CheckReport, NewAdmissions, Series, Severity};
 use doorbuster_api::admin::sale::{AdminItem, AdminSale};
@@ -11,6 +13,9 @@ use crate::cli::{AdmitArgs, SeriesArgs, SetArgs, SpreadArgs, values};
 use crate::client::{Client, Path};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::{print, table};
+
+/// How long the server keeps a sale's numbers by second.
+const SECONDS_KEPT: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
     let result = client.get(Path::new(&["v1", "admin", "sales", sale, "stats"])).await;
@@ -39,7 +44,7 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
     let path = ["v1", "admin", "sales", &args.sale, "series"];
     client.print_result(client.get(Path(&path, &query)).await, |series: &Series| {
         if series.points.is_empty() {
-            return "There were no requests and no changes in this time.\n".into();
+            return without_points(series).into();
         }
         let mut rows =
             table::with_header(&["at", "requests", "orders", "refusals", "p99 ms", "queue"]);
@@ -55,6 +60,16 @@ pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
         }
         format!("{rows}\n")
     })
+}
+
+/// Returns the text for a series without points.
+fn without_points(series: &Series) -> &'static str {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let from = u128::try_from(series.from.millis()).unwrap_or_default();
+    if series.step_secs < 60 && from < now.saturating_sub(SECONDS_KEPT).as_millis() {
+        return "Numbers by second are kept only for a day; use --step 60 for older times.\n";
+    }
+    "There were no requests and no changes in this time.\n"
 }
 
 pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use crate::sales::open_sale;
 use crate::test_server::{KEY, TempDir, TestServer, program, run};
 
 #[test]
@@ -108,6 +109,19 @@ fn change_prices(temp_dir: &TempDir, server: &TestServer) {
     std::fs::write(&file, patch).expect("a file");
     let edited = ask(&["sale", "edit", "spring", "--file", &file.display().to_string()]);
     assert!(edited.stdout_of_success().contains("Prices: phone 13.00 CNY"));
+}
+
+#[test]
+fn an_old_series_by_second_has_a_hint() {
+    let temp_dir = TempDir::new();
+    let server = open_sale(&temp_dir);
+    let series = |step: &str| {
+        let period = ["--from", "2025-01-01T00:00:00Z", "--to", "2025-01-01T00:30:00Z"];
+        let words = [&["sale", "series", "spring", "--step", step][..], &period].concat();
+        server.ask(&temp_dir, &words).stdout_of_success()
+    };
+    assert!(series("1").contains("use --step 60"), "{}", series("1"));
+    assert!(series("60").contains("no requests"), "{}", series("60"));
 }
 
 #[test]

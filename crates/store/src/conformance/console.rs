@@ -1,7 +1,9 @@
 //! Tests sessions, nodes, a sale's statistics for each second, and counts of wrong keys.
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, NodeId};
 
 use super::Fixture;
+use super::sales::create;
 use crate::contract::{
     AdminKey, NodeRow, Person, PointQuery, PointStep, RetentionCutoffs, Role, SaleSeriesRow,
     SessionOwner,
@@ -110,6 +112,32 @@ pub async fn the_numbers_of_a_step_are_written_once_and_expire(fixture: Fixture)
     assert_eq!(read("spring", Minute, 0, 120_000).await, rows[3..]);
     let old = RetentionCutoffs { minutes_before: Millis(120_000), ..RetentionCutoffs::NONE };
     assert_eq!(store.delete_expired(old, 100).await.expect("writes"), 1);
+    old_minutes_last_until_their_sale_is_closed_for_long(&fixture).await;
+}
+
+async fn old_minutes_last_until_their_sale_is_closed_for_long(fixture: &Fixture) {
+    let store = &fixture.store;
+    create(fixture, "winter").await;
+    store.step_sale("winter", PhaseStep::Open).await.expect("writes");
+    let minute = SaleSeriesRow {
+        sale: "winter".to_owned(),
+        step: PointStep::Minute,
+        at: Millis(60_000),
+        node: NodeId(1),
+        point: "{}".to_owned(),
+    };
+    store.insert_points(vec![minute]).await.expect("writes");
+    let delete = async |before: Millis| {
+        let old = RetentionCutoffs { minutes_before: before, ..RetentionCutoffs::NONE };
+        store.delete_expired(old, 100).await.expect("writes")
+    };
+    fixture.clock.advance(1_000);
+    assert_eq!(delete(fixture.clock.now()).await, 0, "the minutes of an open sale must stay");
+    store.step_sale("winter", PhaseStep::Close).await.expect("writes");
+    let sale = store.sale("winter").await.expect("reads").expect("created");
+    let closed_at = sale.closed_at.expect("a closed sale");
+    assert_eq!(delete(closed_at).await, 0, "the minutes must stay after the close");
+    assert_eq!(delete(closed_at.plus(1)).await, 1);
 }
 
 /// Wrong keys are counted separately for each network and minute. The counts of past minutes are

@@ -1,8 +1,6 @@
 //! The cutoffs before which old rows may be deleted.
 use doorbuster_core::Millis;
 
-use super::PointStep;
-
 /// The rules for the deletion of old rows. For most kinds of rows, a field has a time, and only
 /// rows from before this time are deleted. Another field limits the number of subscriptions. Rows
 /// that are still needed are kept.
@@ -21,7 +19,8 @@ pub struct RetentionCutoffs {
     pub actions_before: Millis,
     /// A sale's statistics for each second.
     pub seconds_before: Millis,
-    /// A sale's statistics for each minute.
+    /// A sale's statistics for each minute. They are kept until the sale closes, and then until
+    /// this time is after the close.
     pub minutes_before: Millis,
     /// Browsers' subscriptions that end before this time.
     pub subscriptions_before: Millis,
@@ -42,9 +41,4 @@ impl RetentionCutoffs {
         subscriptions_before: Millis(0),
         subscriptions_max: u32::MAX,
     };
-
-    /// Returns each step of the statistics, with the time before which its rows may be deleted.
-    pub(crate) fn point_cutoffs(&self) -> [(PointStep, Millis); 2] {
-        [(PointStep::Second, self.seconds_before), (PointStep::Minute, self.minutes_before)]
-    }
 }

@@ -52,10 +52,18 @@ const INBOX: Statement = delete_unlocked!(
 const ACTIONS: Statement = delete_unlocked!(
     "DELETE FROM action WHERE seq IN (SELECT seq FROM action WHERE at < $1 ORDER BY at LIMIT $2"
 );
-const POINTS: Statement = statement(
+const SECONDS: Statement = statement(
     "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
          SELECT sale_id, step_secs, at, node FROM sale_point
-         WHERE step_secs = $1 AND at < $2 ORDER BY at LIMIT $3)",
+         WHERE step_secs = 1 AND at < $1 ORDER BY at LIMIT $2)",
+);
+/// Keeps the minutes of sales that are not closed, and of sales that closed after the cutoff.
+const MINUTES: Statement = statement(
+    "DELETE FROM sale_point WHERE (sale_id, step_secs, at, node) IN (
+         SELECT sale_id, step_secs, at, node FROM sale_point
+         WHERE step_secs = 60 AND at < $1
+             AND sale_id NOT IN (SELECT id FROM sale WHERE closed_at IS NULL OR closed_at >= $1)
+         ORDER BY at LIMIT $2)",
 );
 const SUBSCRIPTIONS: Statement = delete_unlocked!(
     "DELETE FROM push_subscription WHERE id IN (
@@ -86,6 +94,8 @@ fn delete_expired(
         (EVENTS, what.events_before),
         (INBOX, what.inbox_before),
         (ACTIONS, what.actions_before),
+        (SECONDS, what.seconds_before),
+        (MINUTES, what.minutes_before),
         (SUBSCRIPTIONS, what.subscriptions_before),
     ] {
         rows += tx.run(sql, &values![before, limit])?;
@@ -95,9 +105,6 @@ fn delete_expired(
     rows += tx.run(WRONG_KEYS, &values![minute, limit])?;
     if let Transaction::Postgres(ledger) = tx {
         rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
-    }
-    for (step, before) in what.point_cutoffs() {
-        rows += tx.run(POINTS, &values![step.secs(), before, limit])?;
     }
     Ok(rows)
 }
