@@ -41,6 +41,15 @@ macro_rules! of_refused {
     };
 }
 
+/// The condition for a quota row without an order. In PostgreSQL, a settle batch that runs again
+/// inserts such a row for a buyer whose ticket does not become an order.
+macro_rules! of_no_order {
+    () => {
+        "q.buyer = $1 AND q.used = 0
+         AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = q.buyer AND o.item_id = q.item_id)"
+    };
+}
+
 /// Counts the rows that name a buyer ($1). The columns are the sale, a word, whether the rows are
 /// orders, and the number of rows. The word is `erasable` or the reason why the rows must stay.
 pub(crate) const TRACES: Statement = statement(concat!(
@@ -71,6 +80,11 @@ pub(crate) const TRACES: Statement = statement(concat!(
     of_item!("e.item_id"),
     " WHERE ",
     of_refused!(),
+    " UNION ALL SELECT i.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
+     END FROM quota q",
+    of_item!("q.item_id"),
+    " WHERE ",
+    of_no_order!(),
     " UNION ALL SELECT p.sale_id, 0, CASE WHEN s.phase = 'closed' THEN 'erasable' ELSE 'not_closed'
      END
      FROM waiting_room_visitor p JOIN sale s ON s.id = p.sale_id WHERE p.buyer = $1
@@ -128,6 +142,14 @@ pub(crate) const FIND_CODES: Statement = statement(
      AND u.buyer = $1
      WHERE s.phase = 'closed' LIMIT $2",
 );
+/// Selects items of quota rows without an order, in lock order.
+pub(crate) const FIND_QUOTAS: Statement = statement(concat!(
+    "SELECT q.item_id FROM quota q",
+    of_item!("q.item_id"),
+    " WHERE ",
+    of_no_order!(),
+    " AND s.phase = 'closed' ORDER BY q.item_id LIMIT $2"
+));
 pub(crate) const IS_BLOCKED: Statement = statement(
     "SELECT 1 FROM block WHERE kind = 'buyer' AND value = $1 AND (until IS NULL OR until > $2)",
 );
@@ -145,6 +167,12 @@ pub(crate) const INCREASE_QUOTA: Statement = statement(
 /// deleted only if the buyer has no order of the item left.
 pub(crate) const DELETE_QUOTA: Statement = statement(
     "DELETE FROM quota WHERE buyer = $1 AND item_id = $2
+     AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
+);
+/// The row is deleted only if it still counts no units, because a ticket may have become an order
+/// since the row was found.
+pub(crate) const DELETE_UNUSED_QUOTA: Statement = statement(
+    "DELETE FROM quota WHERE buyer = $1 AND item_id = $2 AND used = 0
      AND NOT EXISTS (SELECT 1 FROM orders o WHERE o.buyer = $1 AND o.item_id = $2)",
 );
 pub(crate) const RENAME_FEED: Statement = statement(
@@ -232,6 +260,8 @@ pub(crate) struct ErasableRows {
     pub(crate) events: Vec<i64>,
     pub(crate) visitors: Vec<ErasableVisitor>,
     pub(crate) codes: Vec<(String, Vec<u8>)>,
+    /// The items of quota rows without an order.
+    pub(crate) quotas: Vec<i64>,
 }
 
 impl BuyerTraces {

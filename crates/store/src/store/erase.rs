@@ -66,7 +66,7 @@ fn erase_orders(tx: &mut Transaction<'_, '_>, names: &ErasedNames) -> Done<u64> 
 }
 
 /// Replaces the buyer's id in the rows of all other tables. Deletes the subscriptions of the
-/// buyer's browsers.
+/// buyer's browsers, and the buyer's quota rows without an order.
 fn erase_other_rows(
     tx: &mut Transaction<'_, '_>,
     names: &ErasedNames,
@@ -98,6 +98,9 @@ fn erase_other_rows(
     }
     for (sale, hash) in &found.codes {
         rows += tx.run(erase::RENAME_CODE, &values![new, sale, hash.as_slice(), old])?;
+    }
+    for item in &found.quotas {
+        rows += tx.run(erase::DELETE_UNUSED_QUOTA, &values![old, *item])?;
     }
     Ok(rows)
 }
@@ -143,7 +146,8 @@ impl Store {
             waitlist: self.all(erase::FIND_WAITLIST, by.clone(), entry).await?,
             events: self.all(erase::FIND_EVENTS, by.clone(), |row| row.get(0)).await?,
             visitors: self.all(erase::FIND_VISITORS, by.clone(), visitor).await?,
-            codes: self.all(erase::FIND_CODES, by, code).await?,
+            codes: self.all(erase::FIND_CODES, by.clone(), code).await?,
+            quotas: self.all(erase::FIND_QUOTAS, by, |row| row.get(0)).await?,
         })
     }
 

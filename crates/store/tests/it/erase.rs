@@ -25,6 +25,7 @@ use crate::cluster;
 use crate::fixture::{Dir, open, open_postgres};
 
 mod again;
+mod quota;
 pub mod shell;
 
 use shell::Shell;
@@ -199,10 +200,8 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     let rare = grant(fixture, items[1], 1).await;
     fixture.reserve(&rare, 1, "bert", 1).await;
     let join = async |n| {
-        let joined = fixture
-            .store
-            .join_waitlist(items[1], anna(), RequestKey::new(&key(n)).expect("a key"))
-            .await;
+        let key = RequestKey::new(&key(n)).expect("a key");
+        let joined = fixture.store.join_waitlist(items[1], anna(), key).await;
         let Ok(JoinOutcome::Done(entry)) = joined else { panic!("{joined:?}") };
         entry
     };
