@@ -94,21 +94,25 @@ impl ContinuousBackup {
     }
 
     /// Returns a new generation. Its name sorts after all generations of the target. So the names
-    /// of the target's objects are read first. Repeats this until the target answers. Also returns
-    /// the failures until then, including the earlier failures `failing`. Returns `None` if `stop`
-    /// is cancelled first.
+    /// of the target's objects are read first. Repeats this until the target answers. Also deletes
+    /// the incomplete files of earlier generations. Returns the failures until then too, including
+    /// the earlier failures `failing`. Returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
         stop: &CancellationToken,
     ) -> Option<(Generation, Option<Failures>)> {
         loop {
+            let list = async {
+                self.target.delete_incomplete().await?;
+                self.target.list().await
+            };
             let listed = tokio::select! {
                 () = stop.cancelled() => {
                     warn_incomplete("the names of the backup's objects could not be read");
                     return None;
                 }
-                listed = timeout(LIST_WITHIN, self.target.list()) => listed,
+                listed = timeout(LIST_WITHIN, list) => listed,
             };
             let error = match listed {
                 Ok(Ok(names)) => {

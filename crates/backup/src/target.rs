@@ -117,6 +117,16 @@ impl BackupTarget {
         }
     }
 
+    /// Deletes the incomplete files that stopped servers left in a directory. Call this function
+    /// only while no generation is being written. A bucket does not show incomplete objects.
+    pub(super) async fn delete_incomplete(&self) -> Result<(), TargetError> {
+        match &self.objects {
+            Objects::Directory(directory) => directory.delete_incomplete().await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(_) => Ok(()),
+        }
+    }
+
     /// Returns the names of all objects, sorted.
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
         let mut names = match &self.objects {

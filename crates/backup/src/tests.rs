@@ -1,4 +1,4 @@
-//! Tests the writes of segments to a target that fails.
+//! Tests the writes to a target that fails, and the start of a generation.
 
 use doorbuster_core::Millis;
 use doorbuster_store::limits::COPY_BYTES_MAX;
@@ -6,11 +6,10 @@ use doorbuster_testkit::TempDir;
 
 use super::*;
 
-#[tokio::test]
-async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
-    let dir = TempDir::new();
-    let place = BackupPlace::Directory(dir.path().join("missing"));
-    let backup = ContinuousBackup {
+/// Returns a backup from the directory to a directory in it.
+fn backup_to(dir: &TempDir, target: &str) -> ContinuousBackup {
+    let place = BackupPlace::Directory(dir.path().join(target));
+    ContinuousBackup {
         copy: CommitBuffer::default(),
         target: BackupTarget::open(&place).expect("valid settings"),
         data_dir: dir.path().to_owned(),
@@ -18,7 +17,13 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
         key: None,
         kept_for: Duration::from_secs(3_600),
         clock: Clock::default(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "missing");
     let generation = Generation::after(None, Millis(0));
     let gap = Gap { since: Millis(0), failing: None };
     let mut run = GenerationRun::new(&backup, &generation, gap);
@@ -45,4 +50,23 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
 fn a_large_segment_may_be_written_for_longer_than_a_small_segment() {
     assert_eq!(write_within(1_000), WRITE_WITHIN);
     assert_eq!(write_within(COPY_BYTES_MAX), Duration::from_secs(74));
+}
+
+#[tokio::test]
+async fn a_new_generation_deletes_the_incomplete_files_of_earlier_generations() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "target");
+    let earlier = Generation::after(None, Millis(1)).to_string();
+    for generation in [earlier.as_str(), "other"] {
+        let generation = dir.path().join("target").join(generation);
+        std::fs::create_dir_all(&generation).expect("writable");
+        std::fs::write(generation.join("base-000000000000.sqlite.part"), "a").expect("writable");
+    }
+    let next = backup.next_generation(None, &CancellationToken::new()).await;
+    assert!(next.is_some());
+    let mut left = std::fs::read_dir(dir.path().join("target")).expect("readable");
+    let other = left.next().expect("a directory").expect("readable");
+    assert_eq!(other.file_name(), "other", "the files of other programs must stay");
+    assert!(other.path().join("base-000000000000.sqlite.part").exists());
+    assert!(left.next().is_none());
 }

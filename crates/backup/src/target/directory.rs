@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::TargetError;
+use crate::names;
 
 /// The suffix of the name of an incomplete file.
 const PART: &str = ".part";
@@ -78,12 +79,19 @@ impl Directory {
 
     pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
         let path = self.root.join(name);
+        blocking(&self.others, move || remove(&path)).await
+    }
+
+    /// Deletes the incomplete files of all generations. Leaves the files of other programs.
+    pub(super) async fn delete_incomplete(&self) -> Result<(), TargetError> {
+        let root = self.root.clone();
         blocking(&self.others, move || {
-            fs::remove_file(&path)?;
-            // Deletes the generation's directory if it is now empty. If the directory still has
-            // objects, `remove_dir` fails, and the error is ignored.
-            if let Some(parent) = path.parent() {
-                let _ = fs::remove_dir(parent);
+            for name in file_names(&root)? {
+                let complete = name.strip_suffix(PART);
+                if complete.is_some_and(|complete| names::parse(complete).is_some()) {
+                    // If a file cannot be deleted now, the start of the next generation deletes it.
+                    let _ = remove(&root.join(name));
+                }
             }
             Ok(())
         })
@@ -93,26 +101,15 @@ impl Directory {
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
         let root = self.root.clone();
         blocking(&self.others, move || {
-            let mut names = Vec::new();
-            for generation in fs::read_dir(root)? {
-                let generation = generation?;
-                if !generation.file_type()?.is_dir() {
-                    continue;
-                }
-                let before = generation.file_name().to_string_lossy().into_owned();
-                for object in fs::read_dir(generation.path())? {
-                    let name = object?.file_name().to_string_lossy().into_owned();
-                    if !name.ends_with(PART) {
-                        names.push(format!("{before}/{name}"));
-                    }
-                }
-            }
+            let mut names = file_names(&root)?;
+            names.retain(|name| !name.ends_with(PART));
             Ok(names)
         })
         .await
     }
 
-    /// Writes a file under a temporary name, syncs it, and renames it to `name`.
+    /// Writes a file under a temporary name, syncs it, and renames it to `name`. Deletes the file
+    /// after an error, because on a full disk the file would stop all other writes.
     async fn write(
         &self,
         turn: &Turn,
@@ -132,14 +129,45 @@ impl Directory {
             }
             let mut part = path.clone().into_os_string();
             part.push(PART);
-            let mut file = new_file(Path::new(&part))?;
-            content(&mut file)?;
-            file.sync_all()?;
-            fs::rename(&part, &path)?;
+            let part = PathBuf::from(part);
+            let write = || {
+                let mut file = new_file(&part)?;
+                content(&mut file)?;
+                file.sync_all()?;
+                fs::rename(&part, &path)
+            };
+            write().inspect_err(|_| _ = fs::remove_file(&part))?;
             File::open(parent)?.sync_all()
         })
         .await
     }
+}
+
+/// Deletes a file. Also deletes the generation's directory if it is now empty.
+fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    // If the directory still has files, `remove_dir` fails, and the error is ignored.
+    if let Some(parent) = path.parent() {
+        let _ = fs::remove_dir(parent);
+    }
+    Ok(())
+}
+
+/// Returns the names of the files of all generations, including incomplete files.
+fn file_names(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for generation in fs::read_dir(root)? {
+        let generation = generation?;
+        if !generation.file_type()?.is_dir() {
+            continue;
+        }
+        let before = generation.file_name().to_string_lossy().into_owned();
+        for object in fs::read_dir(generation.path())? {
+            let name = object?.file_name().to_string_lossy().into_owned();
+            names.push(format!("{before}/{name}"));
+        }
+    }
+    Ok(names)
 }
 
 /// Creates an empty file that only the user of this process can read.
@@ -199,5 +227,18 @@ mod tests {
         release.send(()).expect("the thread waits");
         repeated.await.expect("writable");
         assert_eq!(target.get("gen/segment").await.expect("readable"), "repeated");
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_leaves_no_file() {
+        let dir = TempDir::new();
+        let target = Directory::open(dir.path());
+        let content = |file: &mut File| {
+            file.write_all(b"a part")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        };
+        let written = target.write(&target.files, "gen/base", content).await;
+        assert!(written.is_err());
+        assert_eq!(file_names(dir.path()).expect("readable"), Vec::<String>::new());
     }
 }
