@@ -3,7 +3,7 @@
 use doorbuster_core::Millis;
 
 use super::Fixture;
-use crate::contract::{Block, BlockKind, BlocksVersion};
+use crate::contract::{Block, BlockKind, BlocksVersion, RetentionCutoffs};
 
 /// The maximum number of blocks.
 const MOST: usize = 20;
@@ -98,4 +98,20 @@ pub async fn blocks_are_bounded(fixture: Fixture) {
     fixture.clock.advance(1_000);
     assert!(put(&fixture, BlockKind::Buyer, "one-more", None, "").await.is_some());
     assert_eq!(version(&fixture).await.count, 1);
+}
+
+/// A block that has ended is deleted, so the store keeps the buyer's id no longer than needed.
+pub async fn ended_blocks_are_deleted(fixture: Fixture) {
+    let now = fixture.clock.now();
+    for (value, until) in [("ended", Some(now.plus(1_000))), ("later", Some(now.plus(1_001)))] {
+        put(&fixture, BlockKind::Buyer, value, until, "").await.expect("there is room");
+    }
+    put(&fixture, BlockKind::Buyer, "endless", None, "").await.expect("there is room");
+    let delete =
+        async || fixture.store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");
+    assert_eq!(delete().await, 0, "a block in force must stay");
+    fixture.clock.advance(1_000);
+    // The version counts all rows of the table.
+    assert_eq!((delete().await, version(&fixture).await.count), (1, 2));
+    assert_eq!(blocked(&fixture).await.len(), 2);
 }

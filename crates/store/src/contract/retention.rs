@@ -3,7 +3,7 @@ use doorbuster_core::Millis;
 
 /// The rules for the deletion of old rows. For most kinds of rows, a field has a time, and only
 /// rows from before this time are deleted. Another field limits the number of subscriptions. Rows
-/// that are still needed are kept.
+/// that are still needed are kept. Blocks that have ended are deleted without a cutoff.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
     /// Events that are not about an order. An event is kept while an enabled endpoint has not
@@ -30,7 +30,7 @@ pub struct RetentionCutoffs {
 }
 
 impl RetentionCutoffs {
-    /// Cutoffs that delete nothing.
+    /// Cutoffs that delete no rows by their age.
     pub const NONE: Self = Self {
         events_before: Millis(0),
         dead_before: Millis(0),

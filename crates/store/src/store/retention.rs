@@ -77,6 +77,10 @@ const WRONG_KEYS: Statement = delete_unlocked!(
     "DELETE FROM wrong_key WHERE network IN (
          SELECT network FROM wrong_key WHERE minute < $1 LIMIT $2"
 );
+const BLOCKS: Statement = delete_unlocked!(
+    "DELETE FROM block WHERE (kind, value) IN (
+         SELECT kind, value FROM block WHERE until <= $1 LIMIT $2"
+);
 /// Only PostgreSQL has digests of commits.
 const DIGESTS: &str = "DELETE FROM commit_digest WHERE ctid IN (
      SELECT ctid FROM commit_digest WHERE at < $1 ORDER BY at LIMIT $2)";
@@ -103,6 +107,7 @@ fn delete_expired(
     rows += tx.run(SURPLUS_SUBSCRIPTIONS, &values![limit, what.subscriptions_max])?;
     let minute = tx.now().0.div_euclid(60_000);
     rows += tx.run(WRONG_KEYS, &values![minute, limit])?;
+    rows += tx.run(BLOCKS, &values![tx.now(), limit])?;
     if let Transaction::Postgres(ledger) = tx {
         rows += ledger.execute(DIGESTS, &values![ledger.now.plus(-DIGESTS_KEPT_MS), limit])?;
     }

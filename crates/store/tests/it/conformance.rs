@@ -94,7 +94,8 @@ every! {
         wrong_answers_are_counted_for_a_while, concurrent_wrong_answers_are_each_counted,
         an_answer_after_the_end_does_not_count, ended_challenges_are_deleted;
     blocks:
-        blocks_hold_until_they_end, the_version_changes_with_the_blocks, blocks_are_bounded;
+        blocks_hold_until_they_end, the_version_changes_with_the_blocks, blocks_are_bounded,
+        ended_blocks_are_deleted;
     reconciliation:
         movements_end_at_the_counts, a_reconciliation_adds_up,
         money_for_unknown_orders_is_listed_separately;
