@@ -127,6 +127,15 @@ impl<'a> GenerationRun<'a> {
         }
     }
 
+    /// Returns whether the target has a base of this generation. Also counts a complete base that
+    /// [`Self::tend_base`] has not recorded yet.
+    pub(super) async fn has_base(&mut self) -> bool {
+        if let Some(making) = self.making.take_if(|making| making.is_finished()) {
+            self.bases += u64::from(matches!(making.await, Ok(Ok(_))));
+        }
+        self.bases > 0
+    }
+
     /// Starts a task that deletes old objects. The task is separate, so the deletion does not delay
     /// the writes of new commits.
     fn delete_old(&mut self) {

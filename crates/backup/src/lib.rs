@@ -153,7 +153,7 @@ impl ContinuousBackup {
         gap: Gap,
         stop: &CancellationToken,
     ) -> Option<Gap> {
-        let mut since = gap.since;
+        let (mut since, mut pending) = (gap.since, None);
         let mut run = GenerationRun::new(self, generation, gap);
         while !stop.is_cancelled() {
             tokio::select! {
@@ -176,8 +176,8 @@ impl ContinuousBackup {
                     tokio::select! {
                         () = stop.cancelled() => {
                             // The stop interrupted the write, so `write_last` repeats it.
-                            self.write_last(generation, Some(segment)).await;
-                            return None;
+                            pending = Some(segment);
+                            break;
                         }
                         is_written = run.write(&segment, since) => {
                             if !is_written {
@@ -191,15 +191,24 @@ impl ContinuousBackup {
                 self.set_waiting(run.waiting_since());
             }
         }
-        self.write_last(generation, None).await;
+        if let Err(error) = self.write_last(&mut run, generation, pending).await {
+            warn_incomplete(&error);
+        }
         None
     }
 
-    /// Writes the remaining commits when the server stops.
-    async fn write_last(&self, generation: &Generation, pending: Option<Segment>) {
-        let last = match self.copy.take() {
-            TakenPages::Segment(segment) => Some(segment),
-            TakenPages::Nothing | TakenPages::Broken => None,
+    /// Writes the remaining commits when the server stops. Returns an error if the backup still
+    /// lacks commits. Without a base, a restore cannot use the segments of the generation.
+    async fn write_last(
+        &self,
+        run: &mut GenerationRun<'_>,
+        generation: &Generation,
+        pending: Option<Segment>,
+    ) -> Result<(), String> {
+        let (last, is_broken) = match self.copy.take() {
+            TakenPages::Segment(segment) => (Some(segment), false),
+            TakenPages::Nothing => (None, false),
+            TakenPages::Broken => (None, true),
         };
         let write = async {
             for segment in pending.iter().chain(&last) {
@@ -208,12 +217,18 @@ impl ContinuousBackup {
             }
             Ok::<_, TargetError>(())
         };
-        let error = match timeout(LAST_WRITE_WITHIN, write).await {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {} s", LAST_WRITE_WITHIN.as_secs()),
-        };
-        warn_incomplete(&error);
+        match timeout(LAST_WRITE_WITHIN, write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("no answer within {} s", LAST_WRITE_WITHIN.as_secs())),
+        }
+        if is_broken {
+            return Err("the backup fell behind and dropped changes".to_owned());
+        }
+        if !run.has_base().await {
+            return Err("the copy of the store was not complete".to_owned());
+        }
+        Ok(())
     }
 
     /// Returns the bytes of a segment's object, encrypted if the backup is encrypted.

@@ -1,4 +1,4 @@
-//! Tests the writes to a target that fails, and the start of a generation.
+//! Tests the writes to a target that fails, and the start and the end of a generation.
 
 use doorbuster_core::Millis;
 use doorbuster_store::limits::COPY_BYTES_MAX;
@@ -69,4 +69,31 @@ async fn a_new_generation_deletes_the_incomplete_files_of_earlier_generations() 
     assert_eq!(other.file_name(), "other", "the files of other programs must stay");
     assert!(other.path().join("base-000000000000.sqlite.part").exists());
     assert!(left.next().is_none());
+}
+
+#[tokio::test]
+async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "target");
+    let generation = Generation::after(None, Millis(0));
+    let gap = Gap { since: Millis(0), failing: None };
+    let mut run = GenerationRun::new(&backup, &generation, gap);
+    let error = backup.write_last(&mut run, &generation, None).await.expect_err("no base");
+    assert_eq!(error, "the copy of the store was not complete");
+    backup.copy.break_off();
+    let error = backup.write_last(&mut run, &generation, None).await.expect_err("dropped pages");
+    assert_eq!(error, "the backup fell behind and dropped changes");
+
+    backup.copy.restart();
+    std::fs::create_dir(dir.path().join("target")).expect("writable");
+    // SQLite reads an empty file as an empty database.
+    std::fs::write(dir.path().join("doorbuster.sqlite3"), "").expect("writable");
+    run.tend_base().await;
+    let copied = async {
+        while !run.has_base().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), copied).await.expect("the copy of the store is complete");
+    assert_eq!(backup.write_last(&mut run, &generation, None).await, Ok(()));
 }
