@@ -66,44 +66,56 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The temporary copy. The copy must be fast, because the store cannot shorten its log until the
-/// copy is complete. So the copy goes to the data directory, on the store's own fast disk.
-const PART: &str = "backup_base.part";
-/// The encrypted temporary copy.
-const ENCRYPTED_PART: &str = "backup_base.encrypted.part";
+/// The start of the names of temporary copies. SQLite's own temporary files begin with it too.
+const PART: &str = "backup_base";
 /// The store's files that a copy contains.
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
-impl BaseMaker {
-    /// Copies the store to a file, and then copies the file to the target.
-    pub(super) async fn make(self) -> Result<BaseBackup, String> {
-        // If an earlier process was killed, its temporary copies may still exist.
-        self.remove_parts();
-        check_space(&self.data_dir, self.key.is_some())?;
-        let made = self.make_through(&self.data_dir.join(PART)).await;
-        // If a file cannot be removed now, the next call of `make` removes it.
-        self.remove_parts();
-        made
-    }
+/// A temporary copy in the data directory. The file is removed when this value is dropped. The
+/// thread that copies the store owns this value, and may outlive the generation. So each generation
+/// has other names.
+struct TemporaryCopy(PathBuf);
 
-    fn remove_parts(&self) {
-        for part in [PART, ENCRYPTED_PART] {
-            let _ = std::fs::remove_file(self.data_dir.join(part));
+impl TemporaryCopy {
+    fn new(data_dir: &Path, generation: &Generation, kind: &str) -> Self {
+        Self(data_dir.join(format!("{PART}-{generation}{kind}.part")))
+    }
+}
+
+impl Drop for TemporaryCopy {
+    fn drop(&mut self) {
+        // If the file cannot be removed now, the next call of `make` removes it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Removes the temporary copies of earlier processes and generations.
+fn remove_parts(data_dir: &Path) {
+    for file in std::fs::read_dir(data_dir).into_iter().flatten().flatten() {
+        if file.file_name().to_string_lossy().starts_with(PART) {
+            let _ = std::fs::remove_file(file.path());
         }
     }
+}
 
-    async fn make_through(&self, part: &Path) -> Result<BaseBackup, String> {
+impl BaseMaker {
+    /// Copies the store to a file, and then copies the file to the target. The first copy must be
+    /// fast, because the store cannot shorten its log until the copy is complete. So this copy goes
+    /// to the data directory, on the store's own fast disk.
+    pub(super) async fn make(self) -> Result<BaseBackup, String> {
+        // If an earlier process was killed, its temporary copies may still exist.
+        remove_parts(&self.data_dir);
+        check_space(&self.data_dir, self.key.is_some())?;
         let (before, begun) = (self.copy.newest(), self.clock.now().0);
-        let (dir, to, copy) = (self.data_dir.clone(), part.to_owned(), self.copy.clone());
-        let (key, encrypted) = (self.key.clone(), self.data_dir.join(ENCRYPTED_PART));
+        let (dir, copy, key) = (self.data_dir.clone(), self.copy.clone(), self.key.clone());
+        let part = TemporaryCopy::new(&dir, &self.generation, "");
+        let encrypted = TemporaryCopy::new(&dir, &self.generation, ".encrypted");
         let copied = tokio::task::spawn_blocking(move || {
-            copy_base(&dir, &to).map_err(|error| error.to_string())?;
+            copy_base(&dir, &part.0).map_err(|error| error.to_string())?;
             let complete = copy.newest_visible();
-            let (hash, bytes) = hash_file(&to).map_err(|error| error.to_string())?;
-            let Some(key) = key else { return Ok((to, complete, hash, bytes)) };
-            key.encrypt_file(&to, &encrypted).map_err(|error| error.to_string())?;
-            // An error of the removal is ignored, because `make` removes this file at its end.
-            let _ = std::fs::remove_file(&to);
+            let (hash, bytes) = hash_file(&part.0).map_err(|error| error.to_string())?;
+            let Some(key) = key else { return Ok((part, complete, hash, bytes)) };
+            key.encrypt_file(&part.0, &encrypted.0).map_err(|error| error.to_string())?;
             Ok::<_, String>((encrypted, complete, hash, bytes))
         });
         let (part, complete, hash, bytes) = copied.await.map_err(|error| error.to_string())??;
@@ -121,7 +133,7 @@ impl BaseMaker {
         }
         let base = BaseBackup { before, complete, begun, at: at.0, bytes, hash, files, encryption };
         let name = names::base_file(&self.generation, before);
-        self.target.put_file(&name, &part).await.map_err(|error| error.to_string())?;
+        self.target.put_file(&name, &part.0).await.map_err(|error| error.to_string())?;
         let text = serde_json::to_vec(&base).map_err(|error| error.to_string())?;
         let name = names::base(&self.generation, before);
         self.target.put(&name, text.into()).await.map_err(|error| error.to_string())?;
@@ -197,6 +209,26 @@ mod tests {
     use doorbuster_testkit::TempDir;
 
     use super::*;
+
+    #[test]
+    fn each_generation_has_its_own_temporary_copy() {
+        let dir = TempDir::new();
+        let [earlier, later] = [1, 2].map(|at| {
+            let generation = Generation::after(None, Millis(at));
+            let copy = TemporaryCopy::new(dir.path(), &generation, "");
+            std::fs::write(&copy.0, "a copy").expect("writable");
+            copy
+        });
+        let other = dir.path().join(STORE_FILES[0]);
+        std::fs::write(&other, "the store").expect("writable");
+        drop(earlier);
+        assert!(later.0.exists(), "the end of an earlier copy must not remove a later copy");
+        // Files of a process that was killed are removed too.
+        remove_parts(dir.path());
+        let left = std::fs::read_dir(dir.path()).expect("readable");
+        let left: Vec<_> = left.map(|file| file.expect("readable").path()).collect();
+        assert_eq!(left, [other]);
+    }
 
     #[test]
     fn a_copy_that_would_fill_the_disk_is_refused() {
