@@ -225,7 +225,7 @@ async fn run(
                 () = reload_on_request(reloader, &app) => {}
             }
         };
-        let served = listener.serve(&app, &stop);
+        let served = app.run_gate_during(listener.serve(&app, &stop));
         tokio::join!(served, app.run_jobs(), publish_keys(parts, &stop), reloading);
     };
     let mut serving = std::pin::pin!(serving);

@@ -7,7 +7,23 @@ use crate::app::App;
 use crate::health::metrics_page;
 
 impl App {
-    /// Runs the background jobs of the HTTP side until the program stops.
+    /// Runs the jobs of the front door until `serving` has ended. After a stop signal, the accepted
+    /// requests still need these jobs.
+    pub async fn run_gate_during(&self, serving: impl Future<Output = ()>) {
+        let gate = async {
+            match self.node.edge() {
+                // On an edge, the nodes run these jobs.
+                Some(_) => std::future::pending().await,
+                None => self.gate.run_jobs(&self.node).await,
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = gate => {}
+        }
+    }
+
+    /// Runs the other background jobs of the HTTP side until the program stops.
     pub async fn run_jobs(&self) {
         if self.node.edge().is_some() {
             tokio::join!(self.run_edge_jobs(), self.run_otlp());
@@ -35,7 +51,6 @@ impl App {
                 () = keys => {}
                 () = self.run_series() => {}
                 () = self.buyers.run_key_refresh() => {}
-                () = self.gate.run_jobs(&self.node) => {}
                 () = self.payments.run_jobs() => {}
                 () = self.outbox.run_jobs() => {}
                 () = self.run_push() => {}

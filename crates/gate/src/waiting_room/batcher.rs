@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::BuyerId;
 use doorbuster_core::gate::draw::DrawSeed;
@@ -11,7 +12,7 @@ use doorbuster_engine::node::Node;
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::{EnterOutcome, RoomKey, StoreError, StoreResult};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::limits::{BATCH_MAX, BATCH_QUEUE_MAX, KEPT_AT_ONCE};
 use super::{WaitingRoomError, WaitingRooms};
@@ -31,7 +32,7 @@ pub(super) enum PositionAction {
 
 /// A visitor's request to the batcher.
 #[derive(Debug)]
-struct PositionRequest {
+pub(super) struct PositionRequest {
     room: RoomKey,
     buyer: BuyerId,
     action: PositionAction,
@@ -42,14 +43,15 @@ struct PositionRequest {
 #[derive(Debug)]
 pub(super) struct PositionBatcher {
     queue: mpsc::Sender<PositionRequest>,
-    waiting: Mutex<mpsc::Receiver<PositionRequest>>,
+    /// The waiting requests. `None` after the batcher has started.
+    waiting: Mutex<Option<mpsc::Receiver<PositionRequest>>>,
     lookups: AtomicU64,
 }
 
 impl PositionBatcher {
     pub(super) fn new() -> Self {
         let (queue, waiting) = mpsc::channel(BATCH_QUEUE_MAX);
-        Self { queue, waiting: Mutex::new(waiting), lookups: AtomicU64::new(0) }
+        Self { queue, waiting: Mutex::new(Some(waiting)), lookups: AtomicU64::new(0) }
     }
 
     /// Requests this action and waits for its result. Before this function returns, the batcher
@@ -66,7 +68,7 @@ impl PositionBatcher {
         let (answer, answered) = oneshot::channel();
         let request = PositionRequest { room: room.clone(), buyer: buyer.clone(), action, answer };
         self.queue.try_send(request).map_err(|_| WaitingRoomError::Busy)?;
-        // The answer is missing only if the batcher was dropped. This happens only when the program
+        // The answer is missing only if the batcher has ended. This happens only when the program
         // ends.
         Ok(answered.await.map_err(|_| WaitingRoomError::Busy)??)
     }
@@ -76,9 +78,16 @@ impl PositionBatcher {
         self.lookups.load(Ordering::Relaxed)
     }
 
-    /// Runs the batcher until the future is dropped.
+    /// Returns the queue of the waiting requests, or `None` if the queue was already taken. When
+    /// the queue is dropped, the waiting requests and all later requests get
+    /// [`WaitingRoomError::Busy`].
+    pub(super) fn take_queue(&self) -> Option<mpsc::Receiver<PositionRequest>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Runs the batcher until the future is dropped. A batcher runs only once.
     pub(super) async fn run(&self, rooms: &WaitingRooms, node: &Node) {
-        let mut waiting = self.waiting.lock().await;
+        let Some(mut waiting) = self.take_queue() else { return };
         let mut batch = Vec::with_capacity(BATCH_MAX);
         while waiting.recv_many(&mut batch, BATCH_MAX).await > 0 {
             let mut groups: BTreeMap<(RoomKey, PositionAction), Vec<PositionRequest>> =

@@ -7,8 +7,11 @@ use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
 use doorbuster_core::{BuyerId, ItemId, Millis};
 use doorbuster_engine::sale_room::Arrivals;
 use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use super::WaitingRoomError;
+use super::batcher::{PositionAction, PositionBatcher};
 use super::room_state::WaitingRoomState;
 
 const NOW: Millis = Millis(1_000);
@@ -229,4 +232,18 @@ fn each_room_of_a_sale_has_its_own_lots() {
         assert_eq!(status_of(&room_state, name, 9), Some(wanted));
     }
     assert_eq!(room_state.counts().item.as_deref(), Some("phone"));
+}
+
+#[tokio::test]
+async fn a_batcher_that_ends_refuses_waiting_and_later_requests() {
+    let (batcher, room, anna) = (PositionBatcher::new(), RoomKey::of_sale("spring"), buyer("anna"));
+    let queue = batcher.take_queue();
+    assert!(queue.is_some());
+    let mut waiting = Box::pin(batcher.request(&room, &anna, PositionAction::Enter));
+    assert!(waiting.as_mut().now_or_never().is_none(), "the request must wait in the queue");
+    drop(queue);
+    let waited = waiting.now_or_never();
+    assert!(matches!(waited, Some(Err(WaitingRoomError::Busy))), "{waited:?}");
+    let later = batcher.request(&room, &anna, PositionAction::Enter).now_or_never();
+    assert!(matches!(later, Some(Err(WaitingRoomError::Busy))), "{later:?}");
 }

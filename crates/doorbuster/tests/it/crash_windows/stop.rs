@@ -197,6 +197,42 @@ async fn a_server_settles_every_queued_purchase_before_it_stops() {
     fixture.audit(None).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopping_server_answers_requests_for_positions() {
+    let (mut fixture, faults) = MachineFaults::fixture(&[]);
+    fixture.open_sale("spring", &[("phone", 10, 1, 900)]).await;
+    let door = json!({"front_door": {"waiting_room": "always"}});
+    let patched = fixture.admin("PATCH", "/v1/admin/sales/spring", Some(&door)).await;
+    assert_eq!(patched.status, 200, "{patched}");
+    let ask = |method: &str, buyer: &str| {
+        request(method, "/v1/sales/spring/waiting-room", &signed_in(buyer), None)
+    };
+    let mut entering = fixture.connect().await;
+    // The disk delays the commit of this position, so the later requests wait in the queue.
+    faults.slow_disk(COMMIT_DELAY);
+    entering.send(&ask("POST", "anna")).await.expect("the request is sent");
+    let mut reading = Vec::new();
+    for number in 0..QUEUED {
+        let mut connection = fixture.connect().await;
+        let sent = connection.send(&ask("GET", &format!("b{number}"))).await;
+        sent.expect("the request is sent");
+        reading.push(connection);
+    }
+    let polls = "doorbuster_waiting_room_polls_total";
+    let queued = async || (fixture.metric(polls).await == QUEUED).then_some(());
+    fixture.until("the server has accepted the requests", END_WITHIN, queued).await;
+    fixture.ask_to_stop();
+    let refused = async || HttpConnection::connect(fixture.address).await.is_err().then_some(());
+    fixture.until("new requests are refused", END_WITHIN, refused).await;
+    faults.slow_disk(Duration::ZERO);
+    assert_eq!(entering.reply().await.expect("an answer").verdict(), "201");
+    for connection in &mut reading {
+        let reply = connection.reply().await.expect("an answer");
+        assert_eq!(reply.status, 404, "{reply}");
+    }
+    assert_eq!(fixture.wait_for_end(END_WITHIN), Some(0), "{}", fixture.stderr_text());
+}
+
 /// Starts a second process on the same directory. Returns its exit code and its output.
 fn second(fixture: &ServerFixture) -> (Option<i32>, String) {
     let mut child =
