@@ -250,7 +250,13 @@ async fn keep_open(
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
-    let is_needed = is_pressed || (left_ms > 0 && row.line.waiting() > 0 && node.control().leads());
+    // After an interruption, the room's time may be over although visitors still wait. But a
+    // visitor who entered the closed room does not open it.
+    let is_waited_for = row.open_until.is_some()
+        && row.line.waiting() > 0
+        && node.control().leads()
+        && (left_ms > 0 || node.store().waits_since_open(room_state.key()).await?);
+    let is_needed = is_pressed || is_waited_for;
     if is_needed && left_ms < hold_ms / 2 {
         node.store().keep_room_open(room_state.key(), hold_ms).await?;
         return Ok(node.now().plus(hold_ms));

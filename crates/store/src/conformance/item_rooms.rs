@@ -182,6 +182,30 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     assert_eq!(admit_all(&fixture, case).await, ["carl"]);
 }
 
+/// A room knows whether a visitor waits who entered it while it was open. The visitor may be in the
+/// draw or may have come later.
+pub async fn a_room_knows_who_waits_since_it_was_open(fixture: Fixture) {
+    let [phone, _] = sale(&fixture, 3, 3).await;
+    let seed = || DrawSeed::new([3; 32]);
+    let waits = async || fixture.store.waits_since_open(&room(phone)).await.expect("reads");
+    let leave = async |name: &str| {
+        fixture.store.leave_room(&room(phone), buyer(name)).await.expect("writes");
+    };
+    assert!(!waits().await, "there is no room yet");
+    enter(&fixture, phone, seed(), &["anna"]).await;
+    open(&fixture).await;
+    enter(&fixture, phone, seed(), &["bert"]).await;
+    assert!(!waits().await, "the room was never open");
+    fixture.store.keep_room_open(&room(phone), 500).await.expect("writes");
+    fixture.clock.advance(501);
+    enter(&fixture, phone, seed(), &["carl"]).await;
+    for name in ["anna", "bert"] {
+        assert!(waits().await, "{name} must count");
+        leave(name).await;
+    }
+    assert!(!waits().await, "a visitor of the closed room must not count");
+}
+
 /// A deleted draft leaves no waiting room, so a new sale of the same name begins without visitors.
 pub async fn a_deleted_draft_leaves_no_room(fixture: Fixture) {
     let [phone, _] = sale(&fixture, 3, 3).await;

@@ -31,6 +31,7 @@ macro_rules! visitors {
     };
 }
 mod admit;
+mod auto_open;
 mod enter;
 
 const ROOM: Statement = locking!(
@@ -66,8 +67,6 @@ const ADMITTED_AT: Statement = statement(
     "SELECT called_at FROM waiting_room_visitor
      WHERE sale_id = $1 AND item_id = $2 AND buyer = $3",
 );
-const KEEP_OPEN: Statement =
-    statement("UPDATE waiting_room SET open_until = $3 WHERE sale_id = $1 AND item_id = $2");
 /// The condition for the items `i` of a room: the room's own item, or all items of its sale.
 macro_rules! of_room {
     () => {
@@ -384,16 +383,6 @@ impl Store {
         // A second run would admit more visitors.
         self.job(RetryUnknown::Never, move |tx| {
             admit::admit_beyond_supply(tx, &room, visitors, for_ms)
-        })
-        .await
-    }
-
-    /// Makes a room that opens automatically stay open for `for_ms` from now.
-    pub async fn keep_room_open(&self, room: &RoomKey, for_ms: i64) -> StoreResult<()> {
-        let room = room.clone();
-        self.job(RetryUnknown::Allowed, move |tx| {
-            let (sale, item) = columns(&room);
-            tx.run(KEEP_OPEN, &values![sale, item, tx.now().plus(for_ms)]).map(drop)
         })
         .await
     }

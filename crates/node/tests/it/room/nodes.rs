@@ -167,6 +167,30 @@ async fn a_room_that_opened_automatically_closes_again_and_earlier_passes_are_va
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_whose_buyers_still_wait_is_open_after_an_interruption() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = node(&home, &database).await;
+    open_sale(&app, 1).await;
+    let first = pass(&app, "first").await;
+    assert_eq!(order(&app, "first", "k", &first).await, "201");
+    assert_eq!(enter(&app, "anna").await.verdict(), "201");
+    // The room was open when Anna entered it. Its time ended while no node was running.
+    let dir = app.stop().await;
+    let ended = "UPDATE waiting_room SET open_until =
+         (SELECT max(entered_at) FROM waiting_room_visitor) RETURNING 'ended'";
+    assert_eq!(home.psql(&database, ended).expect("a table").trim(), "ended");
+    let url = crate::several_servers::address(&home, &database);
+    let settings = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
+    let app = TestApp::try_start(dir, &settings, false).await.expect("the server starts again");
+    let begun = Instant::now();
+    while ask(&app, "late").await.verdict() != "403 waiting_room" {
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: the room is open again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let home = Cluster::start(&[]);
     let database = home.database();
