@@ -132,16 +132,18 @@ impl RateLimiter {
     }
 
     /// Returns the limit that applies to a request. If an edge answers a request itself, no other
-    /// process counts this request, so the edge applies only its part of the limit. If an edge
-    /// passes a request on to a node, the node also counts the request, so the edge applies the
-    /// whole limit.
-    fn pace_of(&self, pace: gcra::RateLimit, counting: Counting) -> gcra::RateLimit {
+    /// process counts this request, so the edge applies only its part of the limit.
+    fn pace_of(&self, pace: gcra::RateLimit) -> gcra::RateLimit {
         match &self.edges {
-            Some(edges) if counting == Counting::AfterAnswer => {
-                pace.split_between(edges.load(Ordering::Relaxed))
-            }
-            _ => pace,
+            Some(edges) => pace.split_between(edges.load(Ordering::Relaxed)),
+            None => pace,
         }
+    }
+
+    /// Returns whether a node will count the request, because this process is an edge that passes
+    /// the request on.
+    fn is_passed_on(&self, counting: Counting) -> bool {
+        self.edges.is_some() && counting == Counting::BeforeAnswer
     }
 
     /// While the nodes cannot share limits, returns this node's part of the limit. At other times,

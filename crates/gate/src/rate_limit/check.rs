@@ -43,7 +43,8 @@ struct CheckProgress {
 }
 
 impl RateLimiter {
-    /// Counts one request. If this node has no share of a limit, returns a check that must wait.
+    /// Counts one request. If this node has no share of a limit, returns a check that must wait. An
+    /// edge does not count a request that it passes on to a node.
     ///
     /// # Errors
     ///
@@ -67,6 +68,9 @@ impl RateLimiter {
         sale: &SaleState,
         now: u64,
     ) -> Result<LimitCheck, RateLimitExceeded> {
+        if self.is_passed_on(counting) {
+            return Ok(LimitCheck::Counted(RateLimitStatus::default()));
+        }
         let progress = CheckProgress {
             route,
             counting,
@@ -136,7 +140,7 @@ impl RateLimiter {
         let CheckProgress { route, counting, .. } = progress;
         for &scope in &SCOPES[progress.next..] {
             let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
-            let pace = self.pace_of(pace, counting);
+            let pace = self.pace_of(pace);
             let cost = match scope {
                 RateLimitScope::Ip => pace.cost(self.address_budgets(caller, now)),
                 RateLimitScope::Buyer | RateLimitScope::Interface => pace.cost(1),
