@@ -4,8 +4,8 @@
 //! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] bytes wait in the queue, the
 //! hub drops the reader. So a slow reader does not slow down other readers.
 //!
-//! The hub keeps the last events about buyers' orders. A buyer who reconnects names the last
-//! received event and gets the later events.
+//! The hub keeps the last events about the orders of buyers who have a reader or had one a moment
+//! ago. A buyer who reconnects names the last received event and gets the later events.
 //!
 //! No task waits at the queue of an idle reader. Instead, one task serves many idle readers through
 //! a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's key.
@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use doorbuster_core::digest::buyer_tag;
 use doorbuster_core::{BuyerId, Millis};
 
 use followed_buyers::FollowedBuyers;
@@ -44,7 +45,7 @@ struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
     sales: HashMap<Arc<str>, SaleFollowers>,
-    /// Events about buyers' orders, oldest first.
+    /// Events about the orders of followed buyers, oldest first.
     kept: VecDeque<HubEvent>,
     /// The id of the newest event.
     last_id: u64,
@@ -209,7 +210,12 @@ impl Hub {
         };
         readers.last_id += 1;
         let event = HubEvent { id: readers.last_id, kind: Arc::new(kind) };
-        if event.kind.buyer().is_some() {
+        // Only a buyer who has a reader, or had one a moment ago, can ask for missed events.
+        let is_followed = event
+            .kind
+            .buyer()
+            .is_some_and(|buyer| readers.followed.has(buyer_tag(buyer.as_str()), Instant::now()));
+        if is_followed {
             if readers.kept.len() >= REPLAY_MAX {
                 readers.kept.pop_front();
             }
