@@ -25,8 +25,10 @@ pub(super) async fn run(rooms: &WaitingRooms, node: &Node) {
     let mut every = interval(TICK);
     every.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut ticks = 0u32;
+    let mut history = node.store().history_changes();
     loop {
         every.tick().await;
+        rooms.forget_after_failover(history.as_mut());
         ticks = ticks.wrapping_add(1);
         let sales = sales_with_rooms(node);
         rooms.retain_rooms(|key| {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use doorbuster_store::RoomKey;
+use tokio::sync::watch;
 
 use super::room_state::WaitingRoomState;
 use super::{SaleRoom, WaitingRooms};
@@ -45,5 +46,17 @@ impl WaitingRooms {
     /// Removes the states of all rooms except those for which `is_kept` returns true.
     pub(super) fn retain_rooms(&self, is_kept: impl Fn(&RoomKey) -> bool) {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+    }
+
+    /// Removes the states of all rooms if the database's history has changed since the last call.
+    /// After a failover, the database may lack the newest commits. Then the states would stay ahead
+    /// of the database, because they ignore older rows.
+    pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
+        if let Some(history) = history
+            && history.has_changed().unwrap_or(false)
+        {
+            history.mark_unchanged();
+            self.retain_rooms(|_| false);
+        }
     }
 }

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{RoomProgress, VisitorStatus};
 use doorbuster_core::{BuyerId, ItemId, Millis};
 use doorbuster_engine::sale_room::Arrivals;
 use doorbuster_store::{RoomKey, RoomVisitor, WaitingRoom};
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::WaitingRoomError;
 use super::batcher::{PositionAction, PositionBatcher};
 use super::room_state::WaitingRoomState;
+use super::{WaitingRoomError, WaitingRooms};
 
 const NOW: Millis = Millis(1_000);
 const PER_SEC: u64 = 2_000;
@@ -246,4 +248,25 @@ async fn a_batcher_that_ends_refuses_waiting_and_later_requests() {
     assert!(matches!(waited, Some(Err(WaitingRoomError::Busy))), "{waited:?}");
     let later = batcher.request(&room, &anna, PositionAction::Enter).now_or_never();
     assert!(matches!(later, Some(Err(WaitingRoomError::Busy))), "{later:?}");
+}
+
+#[test]
+fn a_node_accepts_smaller_counts_after_a_failover() {
+    let masters = MasterKeys::new(vec![[3; 32]]).expect("one");
+    let rooms = WaitingRooms::new(&masters, Duration::from_secs(60), PER_SEC);
+    let (fence, mut history) = watch::channel(1);
+    let admitted_after = |row: &WaitingRoom| {
+        let room_state = rooms.state_of_key(&row.key);
+        room_state.apply_row(row);
+        room_state.progress().admitted
+    };
+    assert_eq!(admitted_after(&room(20, Some(20), 9)), 9);
+    rooms.forget_after_failover(Some(&mut history));
+    assert_eq!(admitted_after(&room(18, Some(18), 7)), 9, "an older row must be ignored");
+    fence.send_replace(2);
+    rooms.forget_after_failover(Some(&mut history));
+    assert_eq!(admitted_after(&room(18, Some(18), 7)), 7);
+    // One failover removes the states only once.
+    rooms.forget_after_failover(Some(&mut history));
+    assert_eq!(admitted_after(&room(18, Some(18), 6)), 7);
 }
