@@ -63,7 +63,11 @@ struct LimitStep {
     scope: RateLimitScope,
     key: u64,
     pace: gcra::RateLimit,
+    /// The cost of the request under the whole limit.
     cost: u64,
+    /// How much the request moved the limit's state. This is more than `cost` if the node applied
+    /// only its part of the limit.
+    taken: u64,
 }
 
 /// The limits of this node.

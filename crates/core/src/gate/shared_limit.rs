@@ -218,27 +218,31 @@ impl NodeShare {
         ShareDecision::Allowed { report: spent > terms.unreported_nanos(limit) }
     }
 
-    /// Decides one request while the shared storage is unreachable. `limit` is this node's part of
-    /// the limit.
-    pub fn spend_alone(&mut self, limit: RateLimit, (now, cost): (u64, u64)) -> ShareDecision {
-        let ahead = self.settle(limit, now);
-        // Drop the requests that the limit's rate has paid back, so that a long outage does not end
-        // with one large report.
-        self.unreported = self.unreported.min(ahead);
-        match limit.try_take(self.state, now, cost) {
-            RateDecision::Allowed(_) => {
-                self.spend_unreported(now, cost);
+    /// Decides one request while the shared storage is unreachable. `part` is this node's part of
+    /// the limit. `taken` is the cost under `part`, and `cost` is the cost under the whole limit.
+    pub fn spend_alone(
+        &mut self,
+        part: RateLimit,
+        (now, taken): (u64, u64),
+        cost: u64,
+    ) -> ShareDecision {
+        // Drop what the limit's rate has paid back, so that a long outage ends with a small report.
+        self.unreported = self.unreported.min(self.settle(part, now));
+        match part.try_take(self.state, now, taken) {
+            RateDecision::Allowed(state) => {
+                (self.state, self.unreported) = (state, self.unreported + cost);
                 ShareDecision::Allowed { report: true }
             }
             RateDecision::Wait { nanos, .. } => ShareDecision::Wait(nanos),
         }
     }
 
-    /// Gives back the cost of a request that this limit allowed and another limit refused.
-    pub fn release(&mut self, cost: u64) {
+    /// Gives back the cost of a request that this limit allowed and another limit refused. The
+    /// request has moved the state by `taken`.
+    pub fn release(&mut self, cost: u64, taken: u64) {
         if self.unreported >= cost {
             self.unreported -= cost;
-            self.state = self.state.saturating_sub(cost);
+            self.state = self.state.saturating_sub(taken);
         } else {
             self.share += cost;
         }
@@ -306,8 +310,7 @@ impl NodeShare {
         } else {
             self.state = self.state.max(state);
         }
-        // The remainder of an older share is dropped, because that remainder must end earlier than
-        // the new share.
+        // The rest of an older share is dropped, because it must end earlier than the new share.
         self.share = if granted > 0 { rest.min(granted) } else { rest };
         served
     }
@@ -354,10 +357,8 @@ impl NodeShare {
 fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     let mut rest = share;
     for (served, cost) in waiting.iter().enumerate() {
-        match rest.checked_sub(*cost) {
-            Some(less) => rest = less,
-            None => return (served, rest),
-        }
+        let Some(less) = rest.checked_sub(*cost) else { return (served, rest) };
+        rest = less;
     }
     (waiting.len(), rest)
 }

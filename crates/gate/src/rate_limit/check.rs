@@ -3,7 +3,7 @@
 //! check pauses until the node gets a share.
 
 use doorbuster_api::problem::RateLimitScope;
-use doorbuster_core::gate::gcra::{self, RateDecision, RateLimit};
+use doorbuster_core::gate::gcra::{self, RateDecision};
 use doorbuster_core::gate::shared_limit::{Counting, ShareDecision};
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::sale_limits::{LimitCell, SCOPES};
@@ -114,7 +114,7 @@ impl RateLimiter {
             let grant = wait_for_share(share).await;
             let now = self.now();
             match self.apply_grant(&step, sale, progress.route, grant, now) {
-                Ok(state) => self.record(&mut progress, step, state, now),
+                Ok(charge) => self.record(&mut progress, step, charge, now),
                 Err(over) => return Err(self.refuse(progress, sale, step, over, now)),
             }
             match self.proceed(progress, caller, sale, now)? {
@@ -145,10 +145,10 @@ impl RateLimiter {
                 RateLimitScope::Ip => pace.cost(self.address_budgets(caller, now)),
                 RateLimitScope::Buyer | RateLimitScope::Interface => pace.cost(1),
             };
-            let step =
-                LimitStep { scope, key: self.key_of((route, scope), caller, sale), pace, cost };
+            let key = self.key_of((route, scope), caller, sale);
+            let step = LimitStep { scope, key, pace, cost, taken: cost };
             match self.charge(&step, route, sale, counting, now) {
-                ChargeResult::Decided(Ok(state)) => self.record(&mut progress, step, state, now),
+                ChargeResult::Decided(Ok(charge)) => self.record(&mut progress, step, charge, now),
                 ChargeResult::Decided(Err(over)) => {
                     return Err(self.refuse(progress, sale, step, over, now));
                 }
@@ -166,9 +166,10 @@ impl RateLimiter {
     }
 
     /// Records that a limit counts the request.
-    fn record(&self, progress: &mut CheckProgress, step: LimitStep, state: u64, now: u64) {
+    fn record(&self, progress: &mut CheckProgress, step: LimitStep, charge: Charge, now: u64) {
+        let Charge { state, taken } = charge;
         progress.status.record(step.scope, self.pace_now(step.pace), state, now);
-        progress.used[step.scope as usize] = Some(step);
+        progress.used[step.scope as usize] = Some(LimitStep { taken, ..step });
         progress.next = step.scope as usize + 1;
     }
 
@@ -202,7 +203,7 @@ impl RateLimiter {
     /// Gives back what a request used of one limit.
     pub(super) fn give_back(&self, used: &LimitStep, route: Route, sale: &SaleState) {
         let give_back = |cell: &mut LimitCell| match self.sharing {
-            Some(_) => cell.with_share(|node| node.release(used.cost)),
+            Some(_) => cell.with_share(|node| node.release(used.cost, used.taken)),
             None => cell.state = gcra::return_cost(cell.state, used.cost),
         };
         match used.scope {
@@ -228,16 +229,16 @@ impl RateLimiter {
         {
             return ChargeResult::Decided(Err(over));
         }
-        let (decision, state) = self.with_cell_of(step, route, sale, now, |cell| {
-            let decision = self.decide(cell, step, counting, now);
+        let (decision, charge) = self.with_cell_of(step, route, sale, now, |cell| {
+            let (decision, taken) = self.decide(cell, step, counting, now);
             if decision == (ShareDecision::Allowed { report: true }) && !cell.is_queued {
                 cell.is_queued = self.enqueue(step, route, sale, None);
             }
-            (decision, cell.with_share(|node| node.used_state()))
+            (decision, Charge { state: cell.with_share(|node| node.used_state()), taken })
         });
         match decision {
-            ShareDecision::Allowed { .. } => ChargeResult::Decided(Ok(state)),
-            ShareDecision::Wait(nanos) => ChargeResult::Decided(Err((nanos, state))),
+            ShareDecision::Allowed { .. } => ChargeResult::Decided(Ok(charge)),
+            ShareDecision::Wait(nanos) => ChargeResult::Decided(Err((nanos, charge.state))),
             ShareDecision::Ask => {
                 let (waiter, share) = oneshot::channel();
                 match self.enqueue(step, route, sale, Some(waiter)) {
@@ -248,15 +249,16 @@ impl RateLimiter {
         }
     }
 
+    /// Decides one request. Returns also how much an allowed request moves the limit's state.
     fn decide(
         &self,
         cell: &mut LimitCell,
         step: &LimitStep,
         counting: Counting,
         now: u64,
-    ) -> ShareDecision {
+    ) -> (ShareDecision, u64) {
         let LimitStep { pace, cost, .. } = *step;
-        match &self.sharing {
+        let decision = match &self.sharing {
             None => {
                 let (state, decision) = match pace.try_take(cell.state, now, cost) {
                     RateDecision::Allowed(state) => {
@@ -268,15 +270,14 @@ impl RateLimiter {
                 decision
             }
             Some(sharing) if sharing.is_unreachable() => {
-                let part = pace.split_between(sharing.nodes());
-                let cost = part_cost(pace, part, cost);
-                cell.with_share(|node| node.spend_alone(part, (now, cost)))
+                return decide_alone(cell, step, sharing.nodes(), now);
             }
             Some(sharing) => {
                 let terms = sharing.terms();
                 cell.with_share(|node| node.spend(pace, (now, cost), &terms, counting))
             }
-        }
+        };
+        (decision, cost)
     }
 
     /// Decides one request under this node's part of the limit, because no share is available.
@@ -286,16 +287,14 @@ impl RateLimiter {
         route: Route,
         sale: &SaleState,
         now: u64,
-    ) -> Result<u64, (u64, u64)> {
+    ) -> Result<Charge, (u64, u64)> {
         let nodes = self.sharing.as_ref().map_or(1, super::LimitSharing::nodes);
-        let part = step.pace.split_between(nodes);
-        let cost = part_cost(step.pace, part, step.cost);
         self.with_cell_of(step, route, sale, now, |cell| {
-            let decision = cell.with_share(|node| node.spend_alone(part, (now, cost)));
+            let (decision, taken) = decide_alone(cell, step, nodes, now);
             let state = cell.with_share(|node| node.used_state());
             match decision {
                 ShareDecision::Wait(nanos) => Err((nanos, state)),
-                ShareDecision::Allowed { .. } | ShareDecision::Ask => Ok(state),
+                ShareDecision::Allowed { .. } | ShareDecision::Ask => Ok(Charge { state, taken }),
             }
         })
     }
@@ -307,9 +306,9 @@ impl RateLimiter {
         route: Route,
         grant: ShareGrant,
         now: u64,
-    ) -> Result<u64, (u64, u64)> {
+    ) -> Result<Charge, (u64, u64)> {
         match grant {
-            ShareGrant::Granted { state } => Ok(state),
+            ShareGrant::Granted { state } => Ok(Charge { state, taken: step.cost }),
             ShareGrant::Refused { nanos, state } => Err((nanos, state)),
             ShareGrant::Unreachable => self.charge_alone(step, route, sale, now),
         }
@@ -348,10 +347,17 @@ impl RateLimiter {
     }
 }
 
-/// The decision of one limit. `Decided(Ok)` has the limit's state. `Decided(Err)` has the
-/// nanoseconds until the limit would allow the request, and the limit's state.
+/// An allowed request under one limit: the limit's state, and how much the request moved it.
+#[derive(Clone, Copy)]
+pub(super) struct Charge {
+    pub(super) state: u64,
+    pub(super) taken: u64,
+}
+
+/// The decision of one limit. `Decided(Err)` has the nanoseconds until the limit would allow the
+/// request, and the limit's state.
 pub(super) enum ChargeResult {
-    Decided(Result<u64, (u64, u64)>),
+    Decided(Result<Charge, (u64, u64)>),
     Pending(oneshot::Receiver<ShareGrant>),
 }
 
@@ -363,12 +369,19 @@ pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> Shar
     }
 }
 
-/// Returns the cost of a request under a node's `part` of the `whole` limit. `cost` is the
-/// request's cost under the whole limit. For an address with many buyers, a request costs less than
-/// usual.
-fn part_cost(whole: RateLimit, part: RateLimit, cost: u64) -> u64 {
-    let share = whole.cost(1) / cost.max(1);
-    part.cost(u32::try_from(share).unwrap_or(u32::MAX))
+/// Decides one request under a node's part of the limit. Returns also the request's cost under that
+/// part. For an address with many buyers, a request costs less than usual.
+fn decide_alone(
+    cell: &mut LimitCell,
+    step: &LimitStep,
+    nodes: u32,
+    now: u64,
+) -> (ShareDecision, u64) {
+    let LimitStep { pace, cost, .. } = *step;
+    let part = pace.split_between(nodes);
+    let share = pace.cost(1) / cost.max(1);
+    let taken = part.cost(u32::try_from(share).unwrap_or(u32::MAX));
+    (cell.with_share(|node| node.spend_alone(part, (now, taken), cost)), taken)
 }
 
 /// Returns the refusal by a limit that would allow the request after `nanos` nanoseconds.

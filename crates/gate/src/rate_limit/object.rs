@@ -4,7 +4,7 @@ use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 use doorbuster_engine::catalogue::SaleState;
 
-use super::check::{ChargeResult, exceeded, wait_for_share};
+use super::check::{Charge, ChargeResult, exceeded, wait_for_share};
 use super::status::RateLimitStatus;
 use super::{Caller, LimitStep, RateLimitExceeded, RateLimiter, Route};
 
@@ -27,7 +27,8 @@ impl RateLimiter {
         // No buyer's name has a control character, so no buyer's key equals this key.
         let name = format!("\u{1}{object}");
         let key = self.hash(route, sale, RateLimitScope::Buyer, name.as_bytes());
-        let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost: pace.cost(1) };
+        let cost = pace.cost(1);
+        let step = LimitStep { scope: RateLimitScope::Buyer, key, pace, cost, taken: cost };
         let turn = match self.charge(&step, route, sale, route.counting(), now) {
             ChargeResult::Decided(turn) => turn,
             ChargeResult::Pending(share) => {
@@ -35,12 +36,13 @@ impl RateLimiter {
                 self.apply_grant(&step, sale, route, grant, self.now())
             }
         };
-        turn.map_err(|(nanos, state)| {
+        let Charge { taken, .. } = turn.map_err(|(nanos, state)| {
             status.record(RateLimitScope::Buyer, self.pace_now(pace), state, now);
             sale.runtime.limits.count_refusal(route, RateLimitScope::Buyer);
             exceeded(RateLimitScope::Buyer, nanos, status)
         })?;
         let counted = self.acquire_shared((route, route.counting()), caller, sale).await;
-        counted.map(drop).inspect_err(|_| self.give_back(&step, route, sale))
+        let used = LimitStep { taken, ..step };
+        counted.map(drop).inspect_err(|_| self.give_back(&used, route, sale))
     }
 }

@@ -218,7 +218,7 @@ impl LimitSharing {
         std::mem::replace(&mut *queue, rest)
     }
 
-    fn record_result(&self, failed: Option<&str>) {
+    pub(super) fn record_result(&self, failed: Option<&str>) {
         let count = if failed.is_some() { &self.failures } else { &self.batches };
         count.fetch_add(1, Ordering::Relaxed);
         let was_unreachable = self.is_unreachable.swap(failed.is_some(), Ordering::AcqRel);
@@ -342,7 +342,9 @@ impl RateLimiter {
             granted.into_iter().filter_map(|(cost, waiter)| waiter.send(grant).err().map(|_| cost));
         let unused: u64 = ended.sum();
         if unused > 0 {
-            self.with_group_cell(group, |cell| cell.with_share(|node| node.release(unused)));
+            self.with_group_cell(group, |cell| {
+                cell.with_share(|node| node.release(unused, unused))
+            });
         }
     }
 

@@ -375,7 +375,9 @@ fn an_unreachable_shared_place_leaves_each_node_its_part() {
     let part = whole.split_between(3);
     let mut share = NodeShare::default();
     let spent = (0..20).filter(|_| {
-        matches!(share.spend_alone(part, (7, part.cost(1))), ShareDecision::Allowed { .. })
+        let decided = share.spend_alone(part, (7, part.cost(1)), whole.cost(1));
+        matches!(decided, ShareDecision::Allowed { .. })
     });
     assert_eq!(spent.count(), 4);
+    assert_eq!(share.unreported, 4 * whole.cost(1), "the report must have the real use");
 }

@@ -243,3 +243,25 @@ fn a_large_limit_is_never_exceeded_and_nearly_used_up() {
         .sum();
     assert!((1_600 - 50..=1_600).contains(&allowed), "{allowed}");
 }
+
+#[test]
+fn a_node_without_the_shared_storage_gives_back_and_reports_the_real_use() {
+    let limits =
+        r#"{"buyer":{"burst":30,"per_minute":1},"ip":null,"interface":{"burst":9,"per_minute":1}}"#;
+    let (limiter, sale) = (one_of(&node_count(3)), sale("spring", limits));
+    let sharing = limiter.sharing().expect("shared");
+    sharing.record_result(Some("the test's storage is away"));
+    let acquire =
+        || acquire_at(&limiter, Route::Purchase, caller("192.0.2.1", "anna"), &sale, SECOND);
+    // Each of the three nodes allows a third of each limit.
+    assert!((0..3).all(|_| acquire().is_ok()));
+    for _ in 0..10 {
+        let limited = acquire().expect_err("too many requests");
+        assert_eq!(limited.scope, RateLimitScope::Interface);
+        let shown = header(limited.status, &sale);
+        assert!(shown.starts_with("\"buyer\";r=7;"), "{shown}");
+    }
+    let groups = limiter.group(sharing, sharing.take_batch());
+    let reported: Vec<u64> = groups.iter().map(|group| group.key_and_call().1.used_us).collect();
+    assert_eq!(reported, [3 * 60_000_000; 2]);
+}
