@@ -152,7 +152,7 @@ fn data_dir(
 fn trusted_proxies(read: &mut SettingsReader<'_>) -> Vec<Cidr> {
     let mut networks = Vec::new();
     for text in read.list("trusted_proxies").unwrap_or_default() {
-        match Cidr::parse(&text) {
+        match Cidr::parse(&text).filter(|network| network.canonical().is_some()) {
             Some(network) => networks.push(network),
             None => read.fault(
                 "trusted_proxies",

@@ -11,7 +11,8 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// Parses `ADDRESS/BITS`, or an address alone.
+    /// Parses `ADDRESS/BITS`, or an address alone. An IPv4 network that is written as IPv6, such as
+    /// `::ffff:10.0.0.0/104`, becomes an IPv4 network.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, bits) = match text.split_once('/') {
@@ -22,11 +23,20 @@ impl Cidr {
             None => (text.parse().ok()?, None),
         };
         let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { address, bits })
+        let bits: u8 = bits.unwrap_or(most);
+        if bits > most {
+            return None;
+        }
+        // `contains` compares IPv4 addresses as IPv4, so a mapped network would never match.
+        Some(match (address, address.to_canonical()) {
+            (IpAddr::V6(_), mapped @ IpAddr::V4(_)) if bits >= 96 => {
+                Self { address: mapped, bits: bits - 96 }
+            }
+            _ => Self { address, bits },
+        })
     }
 
-    /// Returns the network's address as it was written, with its host bits.
+    /// Returns the network's address with its host bits.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
@@ -51,8 +61,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// Returns the same network with all host bits set to 0. Returns `None` for an IPv4 network
-    /// that is written as IPv6.
+    /// Returns the same network with all host bits set to 0. Returns `None` for an IPv4 address
+    /// that is written as IPv6 with fewer than 96 bits.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.network_of(self.address)
@@ -104,6 +114,9 @@ mod tests {
         check("127.0.0.1", "127.0.0.2", false);
         check("0.0.0.0/0", "203.0.113.9", true);
         check("10.0.0.0/8", "::ffff:10.1.1.1", true);
+        check("::ffff:10.0.0.0/104", "10.1.1.1", true);
+        check("::ffff:10.0.0.0/104", "::ffff:10.1.1.1", true);
+        check("::ffff:10.0.0.0/104", "11.0.0.0", false);
         check("fd00::/8", "fd12::1", true);
         check("fd00::/8", "fe80::1", false);
         check("::/0", "2001:db8::1", true);
@@ -123,7 +136,9 @@ mod tests {
         check("2001:DB8::7/32", Some("2001:db8::/32"));
         check("2001:db8::7/0", Some("::/0"));
         check("2001:db8::7", Some("2001:db8::7/128"));
-        check("::ffff:192.0.2.0/120", None);
+        check("::ffff:192.0.2.7/120", Some("192.0.2.0/24"));
+        check("::ffff:192.0.2.7", Some("192.0.2.7/32"));
+        check("::ffff:192.0.2.7/95", None);
     }
 
     #[test]
