@@ -114,6 +114,11 @@ export function body(form) {
     if (amount_minor === null) faults.push({ pointer, detail: t('bad_price', { currency }) });
     return { amount_minor, currency };
   };
+  const time = (text, pointer) => {
+    if (!text || !Number.isNaN(Date.parse(text))) return apiTime(text);
+    faults.push({ pointer, detail: t('bad_time') });
+    return null;
+  };
   const whole = (text, pointer) => {
     if (!/^\d{1,15}$/.test(text.trim())) faults.push({ pointer, detail: t('bad_number') });
     return Number(text);
@@ -146,8 +151,8 @@ export function body(form) {
   const sale = {
     id: form.id.trim(),
     title: textOf(form.title),
-    starts_at: apiTime(form.starts_at),
-    ends_at: apiTime(form.ends_at),
+    starts_at: time(form.starts_at, '/starts_at'),
+    ends_at: time(form.ends_at, '/ends_at'),
     front_door,
     items,
   };

@@ -190,6 +190,9 @@ function ItemFields({ at, item, set, control, sale, isNew, form, change, can }) 
   </section>`;
 }
 
+/** The attributes of a field for a time. With `max`, the browser accepts only years of four digits.
+   */
+const TIME = { type: 'datetime-local', step: 1, max: '9999-12-31T23:59:59' };
 const isRunning = sale => ['open', 'paused'].includes(sale.phase);
 /** Returns the faults of times that are only partly typed. The value of a field with such a time is
    empty, so the value alone does not show the fault. */
@@ -302,11 +305,8 @@ export function SaleForm({ loaded, tag, isNew, can }) {
         <section class="card fields"><h2>${t('sale')}</h2>
           ${isNew && field('id', t('id'), t('id_hint'), { required: true, spellcheck: false })}
           ${field('title', t('title'), t('text_hint'), { required: true, rows: 1 })}
-          ${field('starts_at', t('starts_at'), t('starts_hint'), {
-            type: 'datetime-local',
-            step: 1,
-          })}
-          ${field('ends_at', t('ends_at'), t('ends_hint'), { type: 'datetime-local', step: 1 })}
+          ${field('starts_at', t('starts_at'), t('starts_hint'), TIME)}
+          ${field('ends_at', t('ends_at'), t('ends_hint'), TIME)}
         </section>
         ${form.items.map((item, at) => html`<${ItemFields} key=${at} at=${at} item=${item}
           sale=${sale} isNew=${isNew} form=${form} change=${set} control=${control} can=${can}

@@ -119,6 +119,24 @@ async fn a_partly_typed_time_is_a_fault_and_not_an_empty_time() {
 }
 
 #[tokio::test]
+async fn a_year_of_five_digits_is_a_fault_and_the_form_stays_usable() {
+    let fixture = ServerFixture::start();
+    draft(&fixture, "spring", json!({}), json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        fill(&tab, "Opens at", 0, "20261-11-28T20:00").await;
+        press(&tab, "Save").await;
+        shows(&tab, "must be a complete date and time").await;
+        fill(&tab, "Opens at", 0, "2099-11-28T20:00").await;
+        save(&tab).await;
+        assert_ne!(sale(&fixture).await["starts_at"], Value::Null);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_copied_sale_has_the_spread_of_its_source() {
     let fixture = ServerFixture::start();
     draft(&fixture, "spring", json!({}), json!({})).await;
