@@ -5,7 +5,7 @@ import {
 } from '/assets/texts.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
-import { buyerOf, forget, identify, token } from '/assets/who.js';
+import { buyerOf, failedSession, forget, identify } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/front-door.js';
 import { ownOrders } from '/assets/own-orders.js';
@@ -92,9 +92,9 @@ function take(status) {
   follow();
   door.plan();
 }
-/** Applies a change of the buyer: signed in, another buyer, or signed out. */
+/** Applies a change of the buyer, but not before the claims in the cookie's token are known. */
 function be(token) {
-  if (token === m.token) return;
+  if (token === m.token || (token && failedSession())) return;
   Object.assign(m, { token, barred: null, room: null });
   door.recall();
   waitlist.recall();
@@ -150,7 +150,7 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    if (!m.token && site.guest) be(await identify());
+    if (!m.token && (site.guest || failedSession())) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
   }
@@ -256,12 +256,11 @@ async function send() {
 function signedOut() {
   forget(m.token);
   closeStream();
-  be(token());
-  if (!m.token && site.guest)
-    identify().then(mine => {
-      be(mine);
-      draw();
-    });
+  be(null);
+  identify().then(mine => {
+    be(mine);
+    draw();
+  });
 }
 function finish({ order, code, problem, busy_secs, scope, signin }) {
   if (order) {
@@ -414,19 +413,20 @@ function lost(why) {
   return new Promise(() => {}); /* the page stays like this */
 }
 async function load() {
-  const who = identify();
   for (let tries = 0; ; tries += 1) {
-    const [sale, status] = await Promise.all([
+    const [sale, status, who] = await Promise.all([
       writtenSale(m.id) ?? getSale(m.id),
       getStatus(m.id, version),
+      identify(),
     ]);
     if (sale.status === 404 || status.status === 404) return lost('lost');
-    if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
+    const failed = failedSession();
+    if (sale.status === 200 && status.status === 200 && sale.data.items?.length && !failed) {
       m.sale = sale.data;
       m.item = m.sale.items[0];
       changes.loaded(m.sale.version ?? status.data.version);
       setClock(status.data.server_time, status.sent - CACHED_MS, status.got);
-      be(await who);
+      be(who);
       take(status.data);
       version = String(status.data.version ?? version);
       break;
@@ -434,7 +434,7 @@ async function load() {
     lost('far');
     await poll.rest(
       Math.max(
-        (sale.retry_secs ?? status.retry_secs ?? 0) * 1000,
+        (sale.retry_secs ?? status.retry_secs ?? failed?.retry_secs ?? 0) * 1000,
         jitter(500, 1_000) * 2 ** Math.min(tries, 4),
       ),
     );

@@ -35,6 +35,7 @@ export async function identify() {
   if (mine) keep(mine);
   else if (hasCookie() && !session) {
     const answer = await getSession();
+    failed = [0, 429].includes(answer.status) || answer.status >= 500 ? answer : null;
     if (answer.status === 200) {
       session = { ...answer.data, sub: answer.data.buyer };
     } else if (answer.status === 401) browser.drop('session');
@@ -46,8 +47,13 @@ export async function identify() {
   }
   return token();
 }
-/* The claims about the buyer from the token in the cookie. */
-let session = null;
+/* The claims about the buyer from the token in the cookie. `failed` is the answer to the last
+   request for these claims if the server could not say whether the cookie is valid. */
+let session = null,
+  failed = null;
+/** If the page does not know the claims in the cookie's token yet, returns the failed answer to the
+   last request for them. Otherwise returns null. */
+export const failedSession = () => (token() === COOKIE && !session ? failed : null);
 /** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
   if (bad === COOKIE) {
