@@ -122,7 +122,9 @@ export function Charts({ sale, period, stale }) {
   const from = wanted.from ?? end - wanted.secs;
   // The charts of a running period end with the newest complete step.
   const to = wanted.to ? end : Math.max(from + wanted.step, writtenUntil(end, wanted.step));
-  const shown = new Map([...points].filter(([at]) => at >= from));
+  // The time of a point is the start of its step. The first step can start before the period.
+  const first = from - (from % wanted.step);
+  const shown = new Map([...points].filter(([at]) => at >= first));
   const newest = shown.get(to - wanted.step)?.refused ?? {};
   const now = Object.fromEntries(Object.entries(newest).map(([code, n]) =>
     [code, Math.round(n / wanted.step)]));

@@ -24,6 +24,24 @@ const OLDER_ACTIONS: &str = "const send = window.fetch;
     }
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
+/// Lets the sale be open for seven hours. Its only point is in the minute of the opening.
+const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
+  const ask = window.fetch;
+  window.fetch = async (path, options) => {
+    const answer = await ask(path, options);
+    const query = new URL(path, location.href).searchParams;
+    if (!String(path).includes('/series') || query.get('step') !== '60') return answer;
+    const page = await answer.json();
+    const from = Date.parse(query.get('from'));
+    // Later requests are only about the newest minutes.
+    if (from > Date.now() - 3_600_000) {
+      return new Response(JSON.stringify({ ...page, points: [] }), { headers: answer.headers });
+    }
+    const at = new Date(Math.floor(from / 60_000) * 60_000).toISOString();
+    page.points = [{ at, requests: 7, reserved: 2, refused: {}, busiest_second: 7, p50_ms: 1,
+      p99_ms: 1, queue_depth: 0, waiting: 0, items: [] }];
+    return new Response(JSON.stringify(page), { headers: answer.headers });
+  };";
 /// The numbers of the replay: requests, orders, sold, held and free units.
 const REPLAYED: &str = "[...document.querySelectorAll('#replay')].map(slider =>
     [...slider.closest('section').querySelectorAll('.numbers dd')].slice(0, 5)
@@ -157,6 +175,27 @@ async fn a_report_is_replayed_and_printed_and_its_charts_keep_a_burst() {
                 .querySelectorAll('tbody tr')].map(row => Number(row.cells[3].textContent))) === {most}"
         );
         tab.until(&burst).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_charts_of_the_whole_sale_begin_with_the_minute_of_the_opening() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(OLDER_ACTIONS).await;
+        tab.add_init_script(POINT_OF_THE_OPENING).await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring").await;
+        press(&tab, "Whole sale").await;
+        tab.until(
+            "((document.querySelector('.chart details') ?? {}).open = true)
+                && [...document.querySelectorAll('.chart')[0].querySelectorAll('tbody tr')]
+                .some(row => row.cells[3]?.textContent === '7')",
+        )
+        .await;
     })
     .await;
 }
