@@ -157,7 +157,9 @@ function receiverDialog(row, path, changed) {
           defaultValue=${row ? row.types.join(' ') : '*'} />`}<//>`,
     act: async form => {
       const types = form.get('types').split(/[\s,]+/).filter(Boolean);
-      const body = { url: form.get('url'), types };
+      const url = form.get('url');
+      // The address of a broker is shown without its password, so an unchanged address is not sent.
+      const body = url === row?.url ? { types } : { url, types };
       changed(await (row ? api.send('PATCH', path(row.id), body)
         : api.send('POST', '/v1/admin/webhook-endpoints', body)));
     },

@@ -83,6 +83,28 @@ async fn an_operator_changes_a_running_sale_and_its_orders() {
     .await;
 }
 
+#[tokio::test]
+async fn an_operator_changes_the_events_of_a_broker_without_its_password() {
+    let fixture = ServerFixture::with(&[("DOORBUSTER_BROKERS__HOSTS", "rabbit.internal:5672")]);
+    let url = "amqp://shop:s3cr3t@rabbit.internal/live";
+    let body = json!({"url": url, "types": ["order.paid"]});
+    let path = "/v1/admin/webhook-endpoints";
+    let added = fixture.admin("POST", path, Some(&body)).await;
+    assert_eq!(added.status, 201, "{added}");
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/receivers").await;
+        press(&tab, "Edit").await;
+        fill(&tab, "Events", 0, "order.paid order.cancelled").await;
+        press(&tab, "Save").await;
+        shows(&tab, "order.paid, order.cancelled").await;
+        let endpoint = fixture.get_ok(path).await["endpoints"][0].clone();
+        assert_eq!(endpoint["url"], "amqp://shop:***@rabbit.internal/live");
+    })
+    .await;
+}
+
 /// Calls functions of the console's modules with sample data. Returns the results: short texts of
 /// numbers, the steps that a chart shows as points, the levels and counts of a chart, the nodes
 /// that are gone, and the alarms.
