@@ -50,7 +50,8 @@ export const model = {
   share: {},
 };
 
-const timeOf = (m, field) => Date.parse(m.status?.[field] ?? m.sale?.[field]) || null;
+/* A status always has both times. If one of them is null, an operator has removed it. */
+const timeOf = (m, field) => Date.parse((m.status ?? m.sale)?.[field]) || null;
 export const starts = m => timeOf(m, 'starts_at');
 export const ends = m => timeOf(m, 'ends_at');
 export const row = m => m.status?.items?.find(r => r.item === m.item.id) ?? {};

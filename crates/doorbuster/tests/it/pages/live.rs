@@ -68,6 +68,24 @@ async fn a_changed_price_limit_and_title_are_shown_before_the_opening() {
     .await;
 }
 
+#[tokio::test]
+async fn a_removed_closing_time_is_not_shown_any_more() {
+    let fixture = ServerFixture::start();
+    let (_, later) = in_secs(7_200);
+    draft(&fixture, "open", json!({}), json!({"ends_at": later})).await;
+    fixture.step("open", "open").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
+        tab.says("#full-time", "Closes ").await;
+        let patch = json!({"ends_at": null});
+        let changed = fixture.admin("PATCH", "/v1/admin/sales/open", Some(&patch)).await;
+        assert_eq!(changed.status, 200, "{changed}");
+        tab.until("document.querySelector('#full-time').classList.contains('is-off')").await;
+    })
+    .await;
+}
+
 /// Makes the browser behave as on Android, where only a service worker can show a notification.
 const NO_NOTIFICATION: &str = "window.Notification = class {
     static permission = 'granted';
