@@ -81,9 +81,34 @@ impl App {
             }
             self.record_second(sale, now, depth);
         }
-        let is_recorded = |name: &String| sales.iter().any(|sale| sale.row.id == *name);
-        self.progress().retain(|name, _| is_recorded(name));
+        self.note_upcoming(now);
         self.write_pending().await;
+    }
+
+    /// Notes the counts of each sale whose recording has not begun, so that the recording does not
+    /// include earlier requests. Forgets the sales that are not recorded any more.
+    fn note_upcoming(&self, now: Millis) {
+        let is_recorded = |row: &SaleRow| is_recorded(row, now, RECORDED_AFTER_CLOSE_MS);
+        let is_upcoming = |row: &SaleRow| matches!(row.phase, Phase::Draft | Phase::Scheduled);
+        let catalogue = self.node.catalogue();
+        let mut progress = self.progress();
+        progress.retain(|name, _| {
+            catalogue
+                .sale(name)
+                .is_some_and(|sale| is_upcoming(&sale.row) || is_recorded(&sale.row))
+        });
+        for sale in catalogue.sales() {
+            if !is_upcoming(&sale.row) || is_recorded(&sale.row) {
+                continue;
+            }
+            let latencies = self.views.with(&sale.row.id, |view| view.latencies.read());
+            let noted = SaleProgress {
+                last: sale.runtime.rate_sample(latencies.unwrap_or_default()),
+                levels: StepCounts::default(),
+                second: start_of(now.plus(-2_000), PointStep::Second),
+            };
+            progress.insert(sale.row.id.clone(), noted);
+        }
     }
 
     /// Returns the sales to record: running sales, sales that open within the hour, and sales that

@@ -155,7 +155,7 @@ async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
 }
 
 /// Describes a sale of `stock` phones at a price in this currency. Each buyer may buy one.
-fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
+pub(super) fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
         name: "phone".into(),
         title: "Phone".into(),

@@ -1,10 +1,21 @@
 //! Tests of the recording of a sale's numbers.
 
 use doorbuster_config::{Flags, load};
+use doorbuster_core::sale::PhaseStep;
+use doorbuster_store::NewSale;
 use doorbuster_testkit::TempDir;
 
 use super::*;
-use crate::tests::app;
+use crate::tests::{app, sale};
+
+/// Starts an app that records nothing by itself.
+async fn silent_app(dir: &TempDir) -> Arc<App> {
+    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
+    let secret = "a secret of the shop, long enough for anyone";
+    let setting = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), secret.into());
+    let settings = load(&flags, [setting]).expect("valid settings");
+    app(dir, &settings, 100).await
+}
 
 #[test]
 fn a_minute_has_the_counts_of_its_seconds_and_their_largest_queue() {
@@ -55,11 +66,7 @@ fn a_step_starts_at_a_multiple_of_its_length() {
 #[tokio::test]
 async fn a_minute_grows_by_a_second_that_arrives_late() {
     let dir = TempDir::new();
-    let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
-    let secret = "a secret of the shop, long enough for anyone";
-    let setting = ("DOORBUSTER_AUTH__BUYER_SECRET".into(), secret.into());
-    let settings = load(&flags, [setting]).expect("valid settings");
-    let app = app(&dir, &settings, 100).await;
+    let app = silent_app(&dir).await;
     let (store, now) = (app.node.store(), app.node.now());
     let from = start_of(now, PointStep::Minute).plus(-2 * MINUTE_MS);
     let to = from.plus(MINUTE_MS);
@@ -77,6 +84,40 @@ async fn a_minute_grows_by_a_second_that_arrives_late() {
     let query = PointQuery { sale: "spring".to_owned(), step: PointStep::Minute, from, to };
     let minutes = store.points(query).await.expect("reads");
     assert_eq!(StepCounts::parse(&minutes[0].point).answers["reserved"], 7);
+    app.engine.stop().await;
+}
+
+#[tokio::test]
+async fn requests_from_before_the_recording_of_a_sale_are_not_recorded() {
+    let dir = TempDir::new();
+    let app = silent_app(&dir).await;
+    let now = app.node.now();
+    let starts_at = Some(now.plus(2 * BEFORE_OPENING_MS));
+    let summer = NewSale { starts_at, ..sale("summer", 100, "CNY") };
+    let created = app.engine.create_sale(summer).await.expect("the store is available");
+    created.expect("the sale's id is free");
+    let step = async |step: PhaseStep| {
+        app.engine.step_sale("summer", step).await.expect("the store is available");
+    };
+    let refuse = |kind: AnswerKind| {
+        let summer = app.node.catalogue().sale("summer").cloned().expect("the sale was created");
+        summer.runtime.answer_counts.count(kind);
+    };
+    let recorded = async |secs: i64| {
+        app.record_seconds(now.plus(secs * 1_000)).await;
+        let (from, to) = (now.plus(-MINUTE_MS), now.plus(MINUTE_MS));
+        let sale = "summer".to_owned();
+        let query = PointQuery { sale, step: PointStep::Second, from, to };
+        let seconds = app.node.store().points(query).await.expect("reads");
+        seconds.iter().map(|row| StepCounts::parse(&row.point).requests()).sum::<u64>()
+    };
+    step(PhaseStep::Schedule).await;
+    refuse(AnswerKind::NotStarted);
+    assert_eq!(recorded(1).await, 0);
+    step(PhaseStep::Open).await;
+    assert_eq!(recorded(2).await, 0);
+    refuse(AnswerKind::SoldOut);
+    assert_eq!(recorded(3).await, 1);
     app.engine.stop().await;
 }
 
