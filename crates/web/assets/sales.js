@@ -72,14 +72,16 @@ function learnItems(data) {
 let newest = [],
   older = [],
   next = null;
-/* `first` is the answer to the page's first request for the orders. */
+/* `first` is the answer to the page's first request for the orders. Returns the orders. If the
+   orders could not be read, returns only the pause that the server asked for. */
 async function showOrders(mine, first = null) {
-  const answer = await (first ?? getOrders(mine, ORDERS_MAX));
+  const answer = await (first ?? getOrders(mine, ORDERS_MAX)),
+    failed = { orders: null, retry_secs: answer.retry_secs };
   if (answer.status === 401) {
     askToSignIn();
-    return [];
+    return { orders: [] };
   }
-  if (answer.status !== 200 && $('#orders-list').children.length) return [];
+  if (answer.status !== 200 && $('#orders-list').children.length) return failed;
   const orders = answer.data.orders ?? [];
   if (!older.length) next = answer.data.next_cursor ?? null;
   learnItems(answer.data);
@@ -99,7 +101,7 @@ async function showOrders(mine, first = null) {
     drawOrders();
     $('#orders-list').children[first]?.querySelector('a').focus();
   };
-  return orders;
+  return answer.status === 200 ? { orders } : failed;
 }
 /* Tells a visitor how to see the orders, if the visitor asked for them but is not signed in. */
 function askToSignIn() {
@@ -138,13 +140,21 @@ function keepFocus(list, drawAgain) {
 const untilSeen = () =>
   document.hidden &&
   new Promise(seen => document.addEventListener('visibilitychange', seen, { once: true }));
-/** Reads the orders again while some of them may change soon. */
+/** Reads the orders again while some of them may change soon, or after a failed read. */
 async function watchOrders(mine, shown) {
   const poll = pauser();
   let stream = null;
-  for (let first = true; ; first = false) {
-    const orders = await (first ? shown : showOrders(mine));
+  for (let tries = 0, first = true; ; first = false) {
+    const { orders, retry_secs } = await (first ? shown : showOrders(mine));
     if (first && location.hash === '#orders') $('#orders').scrollIntoView();
+    if (!orders) {
+      const pause = jitter(2_000, 4_000) * 2 ** Math.min(tries, 3);
+      tries += 1;
+      await new Promise(done => setTimeout(done, Math.max((retry_secs ?? 0) * 1000, pause)));
+      await untilSeen();
+      continue;
+    }
+    tries = 0;
     const open = orders.filter(order => order.state === 'reserved');
     if (open.length)
       stream ??= listen({

@@ -167,3 +167,27 @@ async fn a_search_drops_late_answers_to_earlier_requests() {
     })
     .await;
 }
+
+/// Loses the first request for the buyer's orders.
+const LOSE_FIRST_ORDERS: &str = "{ const ask = window.fetch;
+    window.lost = 0;
+    window.fetch = (path, options) => {
+      if (!String(path).includes('/v1/orders') || window.lost) return ask(path, options);
+      window.lost += 1;
+      return Promise.reject(new TypeError('lost'));
+    }; }";
+
+#[tokio::test]
+async fn the_orders_are_read_again_after_a_failed_read() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    bought(&fixture, "k", "open").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(LOSE_FIRST_ORDERS).await;
+        tab.go(&link(fixture.address, "/", "ann")).await;
+        tab.says("#orders-list", "1 × Ora lamp").await;
+        assert_eq!(tab.eval("window.lost").await, 1, "the page must lose one request");
+    })
+    .await;
+}
