@@ -56,7 +56,7 @@ function limitFields(limit) {
 const allLimits = limits =>
   Object.fromEntries(SCOPES.map(scope => [scope, limitFields(limits[scope])]));
 
-/** Returns the text of every field. */
+/** Returns the text of every field. The members `loaded_…` have the original texts as JSON. */
 export function texts(sale, isNew) {
   if (!sale) {
     const items = [newItem(1)];
@@ -66,6 +66,7 @@ export function texts(sale, isNew) {
   return {
     id: isNew ? '' : sale.id,
     title: fieldOf(sale.title),
+    loaded_title: JSON.stringify(sale.title),
     starts_at: isNew ? '' : localTime(sale.starts_at),
     ends_at: isNew ? '' : localTime(sale.ends_at),
     door: { ...door, min_level: String(door.min_level), pow_effort: String(door.pow_effort) },
@@ -77,7 +78,9 @@ export function texts(sale, isNew) {
       spread: {},
       id: item.id,
       title: fieldOf(item.title),
+      loaded_title: JSON.stringify(item.title),
       description: fieldOf(item.description),
+      loaded_description: JSON.stringify(item.description),
       image: item.image ?? '',
       gallery: galleryField(item.gallery),
       facts: factsField(item.facts),
@@ -127,8 +130,8 @@ export function body(form) {
     const currency = item.currency.trim().toUpperCase();
     return {
       id: item.id.trim(),
-      title: textOf(item.title),
-      description: textOf(item.description),
+      title: textOf(item.title, item.loaded_title),
+      description: textOf(item.description, item.loaded_description),
       image: item.image.trim() || null,
       gallery: list(galleryOf(item.gallery), `/items/${at}/gallery`),
       facts: list(factsOf(item.facts), `/items/${at}/facts`),
@@ -150,7 +153,7 @@ export function body(form) {
   front_door.limits = limits(form.limits, whole);
   const sale = {
     id: form.id.trim(),
-    title: textOf(form.title),
+    title: textOf(form.title, form.loaded_title),
     starts_at: time(form.starts_at, '/starts_at'),
     ends_at: time(form.ends_at, '/ends_at'),
     front_door,

@@ -19,8 +19,10 @@ export const fieldOf = text =>
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
 /** Converts the value of a field to a text of the API. If the field begins with a tag, it has a
-   text for each language. */
-export function textOf(field) {
+   text for each language. If the field still has the value of `loaded`, the JSON of a text, returns
+   that text, because a shop's text can also begin with brackets. */
+export function textOf(field, loaded = null) {
+  if (loaded && field === fieldOf(JSON.parse(loaded))) return JSON.parse(loaded);
   if (field.search(TAG) !== 0) return field;
   const parts = field.split(new RegExp(TAG, 'gm')).slice(1);
   const text = {};
@@ -36,20 +38,22 @@ export function changed(before, after) {
   return { ...Object.fromEntries(gone.map(tag => [tag, null])), ...after };
 }
 
-const isPlain = values => values.every(value => typeof value === 'string');
+const isSame = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
-/** Facts as the value of a field: one in each line, such as `Weight: 1.2 kg`. If the facts have
-   several languages, the value is JSON. */
-export const factsField = (facts = []) =>
-  isPlain(facts.flatMap(({ name, value }) => [name, value]))
-    ? facts.map(({ name, value }) => `${name}: ${value}`).join('\n')
-    : JSON.stringify(facts, null, 1);
+/** Facts as the value of a field: one in each line, such as `Weight: 1.2 kg`. If such lines cannot
+   express the facts, for example because of several languages, the value is JSON. */
+export function factsField(facts = []) {
+  const lines = facts.map(({ name, value }) => `${name}: ${value}`).join('\n');
+  const plain = facts.map(({ name, value }) => ({ name, value }));
+  return isSame(factsOf(lines), plain) ? lines : JSON.stringify(facts, null, 1);
+}
 /** Pictures as the value of a field, one in each line: the address, a space, and what the picture
-   shows. If these texts have several languages, the value is JSON. */
-export const galleryField = (gallery = []) =>
-  isPlain(gallery.map(({ alt }) => alt ?? ''))
-    ? gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n')
-    : JSON.stringify(gallery, null, 1);
+   shows. If such lines cannot express the pictures, the value is JSON. */
+export function galleryField(gallery = []) {
+  const lines = gallery.map(({ image, alt }) => `${image} ${alt ?? ''}`.trim()).join('\n');
+  const plain = gallery.map(({ image, alt }) => ({ image, alt: alt ?? '' }));
+  return isSame(galleryOf(lines), plain) ? lines : JSON.stringify(gallery, null, 1);
+}
 
 /* Returns the API's list from the text of a field. Returns null if the text is not valid. */
 function listOf(field, entry) {

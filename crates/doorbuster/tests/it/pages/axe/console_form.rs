@@ -137,6 +137,33 @@ async fn a_year_of_five_digits_is_a_fault_and_the_form_stays_usable() {
 }
 
 #[tokio::test]
+async fn a_copied_sale_has_the_facts_pictures_and_texts_of_its_source() {
+    let fixture = ServerFixture::start();
+    let item = json!({
+        "title": "[new] Ora lamp",
+        "description": "[sic] Oiled oak and linen.",
+        "facts": [{"name": "Ratio 16:9", "value": "yes"}, {"name": "Weight", "value": "1.2 kg"}],
+        "gallery": [{"image": "/lamp.webp", "alt": "The lamp,  lit"}]
+    });
+    draft(&fixture, "spring", item, json!({"title": "[new] Lamps"})).await;
+    let source = sale(&fixture).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/new?copy=spring").await;
+        fill(&tab, "Id", 0, "summer").await;
+        press(&tab, "Create the draft").await;
+        tab.until("location.hash === '#/sales/summer'").await;
+        let copy = fixture.get_ok("/v1/admin/sales/summer").await;
+        assert_eq!(copy["title"], source["title"]);
+        for name in ["title", "description", "facts", "gallery"] {
+            assert_eq!(copy["items"][0][name], source["items"][0][name], "{name}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_copied_sale_has_the_spread_of_its_source() {
     let fixture = ServerFixture::start();
     draft(&fixture, "spring", json!({}), json!({})).await;
