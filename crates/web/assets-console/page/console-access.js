@@ -171,6 +171,12 @@ function Codes({ can, ask }) {
   </section>`;
 }
 
+/** Says which rows and which block still name a buyer. */
+const tracesOf = ({ held_back, blocked }) => [
+  ...held_back.map(held => t('erase.held', { sale: held.sale })),
+  ...(blocked ? [t('erase.blocked')] : []),
+];
+
 function Erasure({ can, ask }) {
   const [result, setResult] = useState(null);
   const [error, setError] = useState(null);
@@ -185,7 +191,7 @@ function Erasure({ can, ask }) {
         title: t('erase.title', { buyer }),
         points: [
           t('erase.rows', { orders: count(found.orders), other: count(found.other) }),
-          ...found.held_back.map(held => t('erase.held', { sale: held.sale })),
+          ...tracesOf(found),
           t('erase.points'),
         ],
         yes: t('erase'),
@@ -205,7 +211,8 @@ function Erasure({ can, ask }) {
       <p class="filters__do"><button class="button">${t('preview')}</button></p>
     </form>
     <${Problem} error=${error} />
-    ${result && html`<p role="status">${t('erased', { as: result.erased_as })}</p>`}</section>`;
+    ${result && html`<div role="status"><p>${t('erased', { as: result.erased_as })}</p>
+      ${tracesOf(result).map(trace => html`<p>${trace}</p>`)}</div>`}</section>`;
 }
 
 function Access({ can }) {

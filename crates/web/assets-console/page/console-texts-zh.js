@@ -251,6 +251,7 @@ export default {
   'codes.prefix': '前 1 到 4 个字符，或完整邀请码', 'codes.numbers': '共 {codes} 个，已使用 {spent} / {uses} 次',
   erase: '清除买家数据', 'erase.title': '清除 {buyer}？',
   'erase.rows': '{orders} 个订单和 {other} 条其他记录将去除买家编号。', 'erase.held': '{sale} 的部分记录暂时保留。',
+  'erase.blocked': '屏蔽名单中仍有此买家，到期或手动解除后才会移除。',
   'erase.points': '此操作无法撤销。', erased: '已清除，新名称为 {as}。', preview: '预览', do: '可用操作',
   sum_unlimited: '不限量商品：已售出 {paid}，待付款 {held}。',
   sum: '{total} {sign} 已售出 {paid} + 待付款 {held} + 分区中 {slots} + 库存池 {pool}', shares: '库存分布',

@@ -105,6 +105,35 @@ async fn an_operator_changes_the_events_of_a_broker_without_its_password() {
     .await;
 }
 
+#[tokio::test]
+async fn an_erasure_shows_the_block_and_the_rows_that_still_name_the_buyer() {
+    let fixture = ServerFixture::start();
+    super::sale(&fixture, "spring", json!({"stock": 2})).await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "spring", 1).item("lamp")).await;
+    assert_eq!(bought.verdict(), "201");
+    let block = json!({"kind": "buyer", "value": "ann", "reason": "robot"});
+    assert_eq!(fixture.admin("POST", "/v1/admin/blocks", Some(&block)).await.status, 201);
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/access").await;
+        fill(&tab, "Buyer’s id", 0, "ann").await;
+        press(&tab, "Preview").await;
+        tab.says("dialog[open]", "A block names the buyer.").await;
+        tab.says("dialog[open]", "Rows of spring stay").await;
+        fill(&tab, "Type “erase” to confirm", 0, "erase").await;
+        press(&tab, "Erase a buyer").await;
+        let result = "[...document.querySelectorAll('main [role=status]')]
+            .map(part => part.textContent).find(text => text.includes('Erased.'))";
+        let result = tab.until(result).await;
+        let result = result.as_str().expect("a text");
+        for words in ["A block names the buyer.", "Rows of spring stay"] {
+            assert!(result.contains(words), "{result}");
+        }
+    })
+    .await;
+}
+
 /// Calls functions of the console's modules with sample data. Returns the results: short texts of
 /// numbers, the steps that a chart shows as points, the levels and counts of a chart, the nodes
 /// that are gone, and the alarms.
