@@ -19,6 +19,7 @@ mod money;
 mod order_id;
 mod orders;
 mod postgres;
+mod primary;
 mod quotas;
 mod snapshot;
 mod sqlite;

@@ -6,45 +6,33 @@ use tokio_postgres::{Client, Row};
 
 use super::AuditError;
 use super::limits::CONNECT_TIMEOUT;
+use super::primary::{UNKNOWN_ADDRESS, address_text, error_text, open_newest};
 use super::snapshot::{
     Adjustment, DeadLetter, Event, FeedRow, Grant, Item, Order, Payment, Quota, Recall, Refund,
     Resolution, Reversal, Sale, Snapshot, SnapshotIndex, WaitlistEntry,
 };
 
 /// Reads all rows that the checks need. The function uses a separate thread, because the caller may
-/// already run an event loop.
+/// already run an event loop. An error never shows the URL, because it may contain a password.
 pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
-    let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
-    let failed = |reason: String| AuditError::Store { store: shown.into(), reason };
+    let failed = |shown: String| move |reason: String| AuditError::Store { store: shown, reason };
+    let mut address =
+        Address::parse(url).map_err(|error| failed(UNKNOWN_ADDRESS.into())(error.to_string()))?;
+    address.config.connect_timeout(CONNECT_TIMEOUT).application_name("doorbuster-audit");
     let read = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(connect_and_read(url))
+        runtime.map_err(|error| error.to_string())?.block_on(connect_and_read(&address))
     };
     let read = std::thread::scope(|scope| scope.spawn(read).join());
-    read.unwrap_or_else(|_| Err("the thread that reads the store panicked".into())).map_err(failed)
+    read.unwrap_or_else(|_| Err("the thread that reads the store panicked".into()))
+        .map_err(failed(address_text(&address.config)))
 }
 
-async fn connect_and_read(url: &str) -> Result<Snapshot, String> {
-    let Address { mut config, tls } = Address::parse(url).map_err(|error| error.to_string())?;
-    config.connect_timeout(CONNECT_TIMEOUT).application_name("doorbuster-audit");
-    let (client, connection) = config.connect(tls).await.map_err(|error| error_text(&error))?;
-    // This task ends when the client is dropped. An error of the connection also makes the client's
-    // queries fail, so the task's result is not needed.
-    let driver = tokio::spawn(connection);
-    let snapshot = read_rows(&client).await.map_err(|error| error_text(&error));
-    drop(client);
-    drop(driver.await);
+async fn connect_and_read(address: &Address) -> Result<Snapshot, String> {
+    let primary = open_newest(address).await?;
+    let snapshot = read_rows(&primary.client).await.map_err(|error| error_text(&error));
+    primary.close().await;
     snapshot
-}
-
-/// Returns the error text of the database, or the driver's text if the database reported no error.
-fn error_text(error: &tokio_postgres::Error) -> String {
-    let Some(said) = error.as_db_error() else {
-        // The driver's own text ("error connecting to server") does not name the cause.
-        let cause = std::error::Error::source(error);
-        return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
-    };
-    said.to_string()
 }
 
 async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {

@@ -78,7 +78,7 @@ impl Postgres {
 
     /// Creates a server without starting it. [`Postgres::rebuild_as_standby_of`] starts it later,
     /// as a standby.
-    pub(super) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
+    pub(crate) fn create_standby(&self, library: Option<&Path>) -> Result<Self, ClusterError> {
         let (password, ends_with_caller) = (self.password.clone(), self.start.ends_with_caller);
         let mut standby =
             Self::prepare(&self.cluster_dir, "postgres-2", password, ends_with_caller)?;

@@ -158,3 +158,40 @@ fn the_same_rows_in_postgresql_give_the_same_report_and_a_broken_one_is_found() 
     let wrong = StoreLocation::parse("postgres://nobody@127.0.0.1:1/nowhere").expect("an address");
     assert!(run(&wrong, None).is_err_and(|error| error.to_string().contains("127.0.0.1:1")));
 }
+
+#[test]
+fn an_address_with_several_hosts_leads_to_the_primary_with_the_newest_history() {
+    let twin = PostgresCopy::copy_of(&StoreFixture::strict().with_consistent_rows());
+    let primary = &twin.postgres;
+    let mut standby = primary.create_standby(None).expect("a free port");
+    standby.rebuild_as_standby_of(primary).expect("a standby");
+    let either = |first: u16, second: u16| {
+        let url = primary.url(first).replace(
+            &format!("@127.0.0.1:{first}/"),
+            &format!("@127.0.0.1:{first},127.0.0.1:{second}/"),
+        );
+        let report = run(&StoreLocation::parse(&url).expect("an address"), None);
+        report.expect("a report").audit.findings.iter().any(|finding| finding.rule == "I2")
+    };
+    let state = || standby.sql("SELECT pg_get_wal_replay_pause_state()").expect("a state");
+    standby.sql("SELECT pg_wal_replay_pause()").expect("a standby can be paused");
+    while state().trim() != "paused" {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    twin.run("UPDATE item SET pool = pool - 1 WHERE name = 'phone'");
+    let (old, new) = (primary.port(), standby.port());
+    assert!(either(new, old), "the auditor must not read a standby that is behind");
+    let only = StoreLocation::parse(&standby.url(new)).expect("an address");
+    assert!(run(&only, None).is_err_and(|error| error.to_string().contains("is a standby")));
+
+    standby.sql("SELECT pg_wal_replay_resume()").expect("a standby can be resumed");
+    let pool = || standby.sql("SELECT pool FROM item WHERE name = 'phone'").expect("a row");
+    while pool().trim() != "41" {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    standby.promote().expect("a standby can be promoted");
+    twin.run("UPDATE item SET pool = pool + 1 WHERE name = 'phone'");
+    for (first, second) in [(old, new), (new, old)] {
+        assert!(either(first, second), "the auditor must not read an old primary");
+    }
+}

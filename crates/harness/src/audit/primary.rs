@@ -1,0 +1,165 @@
+//! Finds the database that an audit reads. An address may name several hosts, and some of them may
+//! be standbys or old primaries.
+
+use doorbuster_postgres_tls::{Address, Tls};
+use tokio::task::JoinHandle;
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config};
+
+/// The text for an address whose parts are not known. The address itself may contain a password.
+pub(super) const UNKNOWN_ADDRESS: &str = "in PostgreSQL";
+/// The port of PostgreSQL if the address has no port.
+const DEFAULT_PORT: u16 = 5432;
+/// Selects whether the server is a standby, whether the store has a history, and the timeline. A
+/// standby has no timeline of its own.
+const SERVER: &str = "SELECT pg_is_in_recovery(), to_regclass('store_history') IS NOT NULL,
+        CASE WHEN pg_is_in_recovery() THEN 0
+             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END";
+
+/// An open connection to a primary.
+pub(super) struct PrimaryConnection {
+    pub(super) client: Client,
+    driver: JoinHandle<Result<(), tokio_postgres::Error>>,
+    /// The fencing number and the timeline. The primary with the newest history has the largest
+    /// values.
+    age: (i64, i64),
+}
+
+impl PrimaryConnection {
+    /// Closes the connection.
+    pub(super) async fn close(self) {
+        drop(self.client);
+        // An error of the connection also makes the client's queries fail, so the task's result is
+        // not needed.
+        drop(self.driver.await);
+    }
+}
+
+/// Connects to each host of the address, and returns the primary with the newest history. Fails if
+/// no host is a primary.
+pub(super) async fn open_newest(address: &Address) -> Result<PrimaryConnection, String> {
+    let hosts = split(&address.config);
+    let has_several = hosts.len() > 1;
+    let (mut opened, mut failures) = (Vec::new(), Vec::new());
+    for config in hosts {
+        match open(&config, address.tls.clone()).await {
+            Ok(primary) => opened.push(primary),
+            Err(reason) if has_several => {
+                failures.push(format!("{}: {reason}", host_name(&config, 0)));
+            }
+            Err(reason) => failures.push(reason),
+        }
+    }
+    opened.sort_by_key(|primary| primary.age);
+    let newest = opened.pop().ok_or_else(|| failures.join("; "));
+    for older in opened {
+        older.close().await;
+    }
+    newest
+}
+
+async fn open(config: &Config, tls: Tls) -> Result<PrimaryConnection, String> {
+    let (client, connection) = config.connect(tls).await.map_err(|error| error_text(&error))?;
+    let driver = tokio::spawn(connection);
+    let mut primary = PrimaryConnection { client, driver, age: (0, 0) };
+    let reason = match read_age(&primary.client).await {
+        Ok(Some(age)) => {
+            primary.age = age;
+            return Ok(primary);
+        }
+        Ok(None) => "the server is a standby; name the primary".to_owned(),
+        Err(error) => error_text(&error),
+    };
+    primary.close().await;
+    Err(reason)
+}
+
+/// Reads the fencing number and the timeline of a primary. Returns `None` for a standby.
+async fn read_age(db: &Client) -> Result<Option<(i64, i64)>, tokio_postgres::Error> {
+    let server = db.query_one(SERVER, &[]).await?;
+    if server.try_get(0)? {
+        return Ok(None);
+    }
+    let fence = if server.try_get(1)? {
+        let sql = "SELECT coalesce(max(fence), 0) FROM store_history";
+        db.query_one(sql, &[]).await?.try_get(0)?
+    } else {
+        0
+    };
+    Ok(Some((fence, server.try_get(2)?)))
+}
+
+/// Returns the error text of the database, or the driver's text if the database reported no error.
+pub(super) fn error_text(error: &tokio_postgres::Error) -> String {
+    let Some(said) = error.as_db_error() else {
+        // The driver's own text ("error connecting to server") does not name the cause.
+        let cause = std::error::Error::source(error);
+        return cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+    };
+    said.to_string()
+}
+
+/// Returns the hosts, the ports and the database of an address, as a text for people. The text
+/// never contains a password.
+pub(super) fn address_text(config: &Config) -> String {
+    let count = config.get_hosts().len().max(config.get_hostaddrs().len());
+    let hosts: Vec<String> = (0..count).map(|at| host_name(config, at)).collect();
+    format!("{}/{}", hosts.join(","), config.get_dbname().unwrap_or_default())
+}
+
+fn host_name(config: &Config, at: usize) -> String {
+    let ports = config.get_ports();
+    let port = ports.get(at).or(ports.first()).unwrap_or(&DEFAULT_PORT);
+    match (config.get_hosts().get(at), config.get_hostaddrs().get(at)) {
+        // If a password contains a plain `@`, the driver takes its end for a part of the host.
+        (Some(Host::Tcp(host)), _) if host.contains('@') => "an invalid host".into(),
+        (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),
+        (Some(Host::Unix(path)), _) => format!("{}:{port}", path.display()),
+        (None, Some(addr)) => format!("{addr}:{port}"),
+        (None, None) => String::new(),
+    }
+}
+
+/// Splits an address into one configuration for each host. If the lists of hosts, addresses and
+/// ports have different lengths, the address is not split. The driver then reports an error.
+fn split(config: &Config) -> Vec<Config> {
+    let (hosts, addrs, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let count = hosts.len().max(addrs.len());
+    let fits = [hosts.len(), addrs.len()].iter().all(|length| [0, count].contains(length))
+        && (ports.len() <= 1 || ports.len() == count);
+    if count <= 1 || !fits {
+        return vec![config.clone()];
+    }
+    let config_of = |at: usize| {
+        let mut one = without_hosts(config);
+        match hosts.get(at) {
+            Some(Host::Tcp(host)) => _ = one.host(host),
+            Some(Host::Unix(path)) => _ = one.host_path(path),
+            None => {}
+        }
+        addrs.get(at).map(|addr| one.hostaddr(*addr));
+        ports.get(at).or(ports.first()).map(|port| one.port(*port));
+        one
+    };
+    (0..count).map(config_of).collect()
+}
+
+/// Returns the same settings without a host. The function copies each setting, because hosts cannot
+/// be removed from a configuration.
+fn without_hosts(config: &Config) -> Config {
+    let mut copy = Config::new();
+    config.get_user().map(|user| copy.user(user));
+    config.get_password().map(|password| copy.password(password));
+    config.get_dbname().map(|name| copy.dbname(name));
+    config.get_options().map(|options| copy.options(options));
+    config.get_application_name().map(|name| copy.application_name(name));
+    copy.ssl_mode(config.get_ssl_mode()).ssl_negotiation(config.get_ssl_negotiation());
+    config.get_connect_timeout().map(|wait| copy.connect_timeout(*wait));
+    config.get_tcp_user_timeout().map(|wait| copy.tcp_user_timeout(*wait));
+    copy.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
+    config.get_keepalives_interval().map(|interval| copy.keepalives_interval(interval));
+    config.get_keepalives_retries().map(|retries| copy.keepalives_retries(retries));
+    copy.target_session_attrs(config.get_target_session_attrs());
+    copy.channel_binding(config.get_channel_binding());
+    copy
+}
