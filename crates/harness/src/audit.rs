@@ -51,17 +51,22 @@ pub enum StoreLocation {
 
 impl StoreLocation {
     /// Parses the value of the option `--store`: `postgres://…`, `sqlite:PATH`, or the path of a
-    /// database file or of its directory.
+    /// database file or of its directory. An error never shows the text of an address, because it
+    /// may contain a password.
     pub fn parse(text: &str) -> Result<Self, AuditError> {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
         }
-        if let Some((scheme, _)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite")
-        {
-            let reason = format!(
-                "the scheme {scheme} is not supported; give postgres://…, sqlite:PATH or a path"
-            );
-            return Err(AuditError::Store { store: text.into(), reason });
+        let advice = "is not supported; give postgres://…, sqlite:PATH or a path";
+        let refused = |store: &str, what: &str| {
+            Err(AuditError::Store { store: store.into(), reason: format!("{what} {advice}") })
+        };
+        if is_key_value_list(text) {
+            return refused("key=value", "a list of keys and values");
+        }
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        if let Some(scheme) = scheme.filter(|scheme| *scheme != "sqlite") {
+            return refused(&format!("{scheme}://…"), &format!("the scheme {scheme}"));
         }
         let path = text.strip_prefix("sqlite:").unwrap_or(text);
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
@@ -71,6 +76,14 @@ impl StoreLocation {
             Ok(Self::Sqlite(path))
         }
     }
+}
+
+/// Returns whether `text` is a list such as `host=… password=…`, and not the path of a file.
+fn is_key_value_list(text: &str) -> bool {
+    let is_key = |key: &str| {
+        !key.is_empty() && key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+    };
+    text.split_once('=').is_some_and(|(key, _)| is_key(key.trim())) && !Path::new(text).exists()
 }
 
 /// The reason why the audit could not run.

@@ -2,6 +2,7 @@
 //! report the broken rule. For a consistent store, the auditor must report nothing.
 
 mod fixture;
+mod location;
 mod money;
 mod postgres;
 mod promises;
@@ -302,33 +303,6 @@ fn store_error(store: &StoreLocation) -> String {
         Err(AuditError::Store { reason, .. }) => reason,
         other => panic!("the store must not be readable: {other:?}"),
     }
-}
-
-#[test]
-fn a_store_is_given_by_file_by_directory_or_by_address() {
-    let fixture = StoreFixture::consistent();
-    let (file, dir) = (fixture.path(), fixture.path().parent().expect("its directory").to_owned());
-    let (file_text, dir_text) = (file.display().to_string(), dir.display().to_string());
-    let found = |text: &str| StoreLocation::parse(text).map_err(|error| error.to_string());
-    for text in
-        [&file_text, &dir_text, &format!("sqlite:{file_text}"), &format!("sqlite://{dir_text}")]
-    {
-        assert_eq!(found(text), Ok(StoreLocation::Sqlite(file.clone())), "{text}");
-    }
-    assert!(
-        found("mysql://host/db")
-            .is_err_and(|error| error.contains("the scheme mysql is not supported"))
-    );
-    std::fs::write(dir.join("other.db"), "no database").expect("a scratch file");
-    assert_eq!(
-        found(&dir_text),
-        Ok(StoreLocation::Sqlite(file.clone())),
-        "a file that is not a store must be ignored"
-    );
-    std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");
-    assert!(found(&dir_text).is_err_and(|error| error.contains("several stores")));
-    std::fs::create_dir(dir.join("empty")).expect("a scratch directory");
-    assert!(found(&format!("{dir_text}/empty")).is_err_and(|error| error.contains("no store")));
 }
 
 #[test]
