@@ -118,6 +118,13 @@ fn an_entry_that_did_not_end_exactly_once_is_found() {
 }
 
 #[test]
+fn an_entry_that_was_erased_before_its_order_gives_no_finding() {
+    let fixture = with_waitlist(StoreFixture::consistent());
+    fixture.run("UPDATE waitlist SET buyer = 'erased:0a', request_key = 'erased:0b' WHERE n = 1");
+    assert_eq!(found(&audit(&fixture)), []);
+}
+
+#[test]
 fn an_entry_that_was_served_before_an_earlier_one_is_found() {
     let back = "UPDATE waitlist SET state = 'waiting', ended_at = NULL WHERE n = 2;
                 DELETE FROM resolution WHERE n = 2 AND grant_id = 51;
