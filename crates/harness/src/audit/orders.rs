@@ -1,9 +1,9 @@
 //! Checks orders: the buyer, item, state and times of each order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::findings::{Findings, format_time};
-use super::snapshot::{Order, Sale, Snapshot};
+use super::snapshot::{Order, Snapshot};
 
 /// The longest payment window of an order from the waitlist. If the item's own window is shorter,
 /// the item's window applies.
@@ -14,8 +14,8 @@ const WAITLIST_HOLD_MS_MAX: i64 = 300_000;
 pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut ids = HashSet::with_capacity(snapshot.orders.len());
     let mut requests = HashSet::with_capacity(snapshot.orders.len());
-    let mut clock = i64::MIN;
-    let mut back = None;
+    let mut clock = ClockSteps::new(snapshot);
+    let (mut back, mut outside) = (None, Vec::new());
     for order in &snapshot.orders {
         if !ids.insert(&*order.id) {
             findings.add_item_finding(
@@ -33,16 +33,16 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
         }
         check_ids(snapshot, order, findings);
         check_times(order, findings);
-        // An order whose time is before the time of an earlier order shows that the clock went
-        // back. Its time can be before the opening of its sale, so the opening is not checked.
-        if order.reserved_at >= clock {
-            check_opening(snapshot, order, findings);
+        let is_excused = check_phase(snapshot, order, &clock, findings);
+        if order.reserved_at < clock.latest {
+            back = back.or(Some((order, clock.latest)));
+        } else if is_excused {
+            outside.push(&*order.id);
         }
-        back = back.or((order.reserved_at < clock).then_some((order, clock)));
-        clock = clock.max(order.reserved_at);
+        clock.latest = clock.latest.max(order.reserved_at);
     }
-    if let Some((order, clock)) = back {
-        let by = clock - order.reserved_at;
+    if let Some((order, latest)) = back {
+        let by = latest - order.reserved_at;
         findings.add_notice(
             "clock",
             Some(&order.id),
@@ -52,9 +52,71 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
             ),
         );
     }
+    if let Some(first) = outside.first().copied() {
+        let count = outside.len();
+        findings.add_notice(
+            "clock",
+            Some(first),
+            format!("{count} orders have a time outside of their sale: the clock went back"),
+        );
+    }
 }
 
-/// Checks that the item, the grant, the sale and the payment window of an order fit together.
+/// What the store shows about a clock that went back.
+struct ClockSteps<'a> {
+    /// The event number of the opening of each sale.
+    opened: HashMap<&'a str, i64>,
+    /// The event number of the closing of each sale.
+    closed: HashMap<&'a str, i64>,
+    /// Sales that closed before they opened, or that have such a grant.
+    reversed: HashSet<&'a str>,
+    /// The latest time of the orders that were stored earlier than the checked order.
+    latest: i64,
+}
+
+impl<'a> ClockSteps<'a> {
+    fn new(snapshot: &'a Snapshot) -> Self {
+        let numbers = |kind: &str| -> HashMap<&'a str, i64> {
+            let events = snapshot.events.iter().filter(|event| event.kind == kind);
+            events.filter_map(|event| Some((event.sale.as_deref()?, event.seq))).collect()
+        };
+        let sales = snapshot.sales.iter().filter(|(_, sale)| {
+            sale.opened_at.zip(sale.closed_at).is_some_and(|(opened, closed)| closed < opened)
+        });
+        let grants = snapshot
+            .grants
+            .values()
+            .filter(|grant| grant.closed_at.is_some_and(|closed| closed < grant.opened_at));
+        let of_grants = grants.filter_map(|grant| Some(&*snapshot.items.get(&grant.item)?.sale));
+        Self {
+            opened: numbers("sale.opened"),
+            closed: numbers("sale.closed"),
+            reversed: sales.map(|(id, _)| &**id).chain(of_grants).collect(),
+            latest: i64::MIN,
+        }
+    }
+
+    /// Returns whether the order with event number `reserved` was stored after its sale opened,
+    /// even if the order's time is earlier.
+    fn is_after_opening(&self, sale: &str, order: &Order, reserved: Option<i64>) -> bool {
+        let opened = self.opened.get(sale).copied();
+        // An order whose time is before the time of an earlier order shows that the clock went
+        // back. Its time can be before the opening of its sale.
+        order.reserved_at < self.latest
+            || self.reversed.contains(sale)
+            || opened.zip(reserved).is_some_and(|(opened, reserved)| opened < reserved)
+    }
+
+    /// Returns whether the order with event number `reserved` was stored before its sale closed,
+    /// even if the order's time is later.
+    fn is_before_closing(&self, sale: &str, reserved: Option<i64>) -> bool {
+        let closed = self.closed.get(sale).copied();
+        self.reversed.contains(sale)
+            || closed.zip(reserved).is_some_and(|(closed, reserved)| reserved < closed)
+    }
+}
+
+/// Checks that the item, the grant and the payment window of an order fit together.
 fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
     let Order { id, item, .. } = order;
     if snapshot.grants.get(&order.grant).is_none_or(|grant| grant.item != *item) {
@@ -95,29 +157,24 @@ fn check_ids(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
         );
         findings.add_item_finding("order", *item, detail);
     }
-    if let Some(sale) = snapshot.sales.get(&known.sale) {
-        check_ending(order, sale, findings);
-    }
 }
 
-/// Checks that the order was not reserved before its sale opened.
-fn check_opening(snapshot: &Snapshot, order: &Order, findings: &mut Findings<'_>) {
+/// Checks that the order was reserved while its sale was open. Returns whether the order's time is
+/// outside of its sale only because the clock went back.
+fn check_phase(
+    snapshot: &Snapshot,
+    order: &Order,
+    clock: &ClockSteps<'_>,
+    findings: &mut Findings<'_>,
+) -> bool {
     let Order { id, item, reserved_at, .. } = order;
-    let sale = snapshot.items.get(item).and_then(|item| snapshot.sales.get(&item.sale));
-    if let Some(opened) = sale.and_then(|sale| sale.opened_at).filter(|opened| reserved_at < opened)
-    {
-        let early = opened - reserved_at;
-        findings.add_item_finding(
-            "phase",
-            *item,
-            format!("order {id} was reserved {early} ms before the sale opened"),
-        );
-    }
-}
-
-/// Checks that the order's sale opened, and that the order was not reserved after the sale closed.
-fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
-    let Order { id, item, reserved_at, .. } = order;
+    let known = snapshot.items.get(item);
+    let Some((name, sale)) = known.and_then(|item| snapshot.sales.get_key_value(&item.sale)) else {
+        return false;
+    };
+    let mut history = snapshot.history((order.grant, order.n));
+    let reserved = history.find(|event| event.kind == "order.reserved").map(|event| event.seq);
+    let mut is_excused = false;
     if sale.opened_at.is_none() {
         findings.add_item_finding(
             "phase",
@@ -125,13 +182,30 @@ fn check_ending(order: &Order, sale: &Sale, findings: &mut Findings<'_>) {
             format!("order {id} belongs to a sale that never opened (phase {:?})", sale.phase),
         );
     }
-    if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
-        findings.add_item_finding(
-            "phase",
-            *item,
-            format!("order {id} was reserved {} ms after the sale closed", reserved_at - closed),
-        );
+    if let Some(opened) = sale.opened_at.filter(|opened| reserved_at < opened) {
+        is_excused = clock.is_after_opening(name, order, reserved);
+        if !is_excused {
+            let early = opened - reserved_at;
+            findings.add_item_finding(
+                "phase",
+                *item,
+                format!("order {id} was reserved {early} ms before the sale opened"),
+            );
+        }
     }
+    if let Some(closed) = sale.closed_at.filter(|closed| reserved_at > closed) {
+        let is_before = clock.is_before_closing(name, reserved);
+        is_excused |= is_before;
+        if !is_before {
+            let late = reserved_at - closed;
+            findings.add_item_finding(
+                "phase",
+                *item,
+                format!("order {id} was reserved {late} ms after the sale closed"),
+            );
+        }
+    }
+    is_excused
 }
 
 /// Checks that the order has the times of its state, and no other times.

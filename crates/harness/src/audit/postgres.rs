@@ -212,8 +212,8 @@ fn dead_letter(row: &Row) -> Result<DeadLetter, tokio_postgres::Error> {
     Ok(DeadLetter { ticket: row.try_get(0)?, item: row.try_get(1)? })
 }
 
-const EVENTS: &str =
-    "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
+const EVENTS: &str = "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at, sale_id \
+                      FROM event ORDER BY seq";
 
 fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.try_get(2)?, row.try_get(3)?);
@@ -226,6 +226,7 @@ fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
         pay_by: row.try_get(6)?,
         paid_at: row.try_get(7)?,
         ended_at: row.try_get(8)?,
+        sale: row.try_get(9)?,
     })
 }
 

@@ -209,6 +209,8 @@ pub(super) struct Event {
     pub kind: String,
     /// The grant and number of the event's order, if the event has an order.
     pub order: Option<(i64, i64)>,
+    /// The event's sale, if the event is about a sale.
+    pub sale: Option<String>,
     pub at: i64,
     pub actor: String,
     pub pay_by: Option<i64>,

@@ -234,8 +234,8 @@ fn dead_letter(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
     Ok(DeadLetter { ticket: row.get(0)?, item: row.get(1)? })
 }
 
-const EVENTS: &str =
-    "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at FROM event ORDER BY seq";
+const EVENTS: &str = "SELECT seq, type, grant_id, n, at, actor, pay_by, paid_at, ended_at, sale_id \
+                      FROM event ORDER BY seq";
 
 fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
     let (grant, n): (Option<i64>, Option<i64>) = (row.get(2)?, row.get(3)?);
@@ -248,6 +248,7 @@ fn event(row: &Row<'_>) -> rusqlite::Result<Event> {
         pay_by: row.get(6)?,
         paid_at: row.get(7)?,
         ended_at: row.get(8)?,
+        sale: row.get(9)?,
     })
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the auditor. Each test damages a consistent store in one way, and the auditor must
 //! report the broken rule. For a consistent store, the auditor must report nothing.
 
+mod clock;
 mod fixture;
 mod location;
 mod money;

@@ -37,14 +37,14 @@ const TABLES: [(&str, &str); 16] = [
 const FLAGS: [&str; 6] = ["counted", "open", "acked", "done", "accepted", "stands"];
 
 /// A PostgreSQL store with the rows of a fixture.
-struct PostgresCopy {
+pub(super) struct PostgresCopy {
     postgres: Postgres,
-    store: StoreLocation,
+    pub(super) store: StoreLocation,
     _dir: TempDir,
 }
 
 impl PostgresCopy {
-    fn copy_of(fixture: &StoreFixture) -> Self {
+    pub(super) fn copy_of(fixture: &StoreFixture) -> Self {
         let dir = TempDir::new();
         let entry = ClusterDir::create(dir.path()).expect("a fresh name");
         let postgres = Postgres::create(&entry, true).expect("PostgreSQL is installed");
@@ -57,7 +57,7 @@ impl PostgresCopy {
         twin
     }
 
-    fn run(&self, sql: &str) {
+    pub(super) fn run(&self, sql: &str) {
         self.postgres.sql(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
     }
 }
