@@ -1,6 +1,9 @@
 //! R4: durable orders over HTTP in shape cluster on this machine, compared with PostgreSQL's hot
 //! row and with a naive design. The naive design also uses Redis and PostgreSQL. Afterwards, the
 //! bench counts the orders that our server and the naive design accepted.
+mod naive_design;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,11 +23,9 @@ use crate::server::{NewSale, StockRow};
 use crate::temp_dir::TempDir;
 use doorbuster_harness::generator::buyers::Buyers;
 use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::promises::{PromisedOrders, count_missing};
 use doorbuster_harness::generator::{AnswerKind, Load, RunResult};
 
-/// The duration of the load on the naive peer in a round. It is short, because afterwards the
-/// peer's consumer needs many times as long to insert the orders.
-const NAIVE_TIME: Duration = Duration::from_secs(1);
 /// The number of partitions of an item that has several slots.
 pub(super) const PARTITIONS: u32 = 16;
 /// The target for the cost of an order with [`PARTITIONS`] partitions, relative to one partition.
@@ -89,8 +90,10 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
         let run = site.one_round(config, 1)?;
         let hot_row =
             postgres.as_ref().map(|postgres| postgres.hot_row(config.time)).transpose()?;
-        let promises =
-            naive.as_mut().map(|naive| naive_round(naive, config, &site.secret)).transpose()?;
+        let promises = naive
+            .as_mut()
+            .map(|naive| naive_design::measure_round(naive, config, &site.secret))
+            .transpose()?;
         if round > 0 {
             measured.ours.push(run.per_sec(AnswerKind::Accepted));
             measured.hot_row.extend(hot_row);
@@ -100,7 +103,7 @@ fn rounds(config: &BenchConfig, with_hot_row: bool, with_naive: bool) -> Result<
         }
     }
     if let Some(naive) = &mut naive {
-        let naive_losses = check_naive_after_kill(naive, config, &site.secret)?;
+        let naive_losses = naive_design::check_after_kill(naive, config, &site.secret)?;
         measured.judged = format!("{}; {naive_losses}", site.check_after_kill(config)?);
     }
     site.close()?;
@@ -211,7 +214,8 @@ impl ClusterUnderTest {
             let (sale, buyers) = self.open_sale(config, 1)?;
             let load = self.load(config);
             let wait = template(&buyers, &sale, 1, "");
-            let run_load = || load.run(&mut Purchases::each_once(&buyers, wait, 0));
+            let mut script = PromisedOrders::new(Purchases::each_once(&buyers, wait, 0));
+            let run_load = || load.run(&mut script);
             let (run, done) = during_load(load.warm_up + load.time, run_load, || {
                 if kill_node {
                     self.cluster.nodes[0].kill()?;
@@ -226,7 +230,12 @@ impl ClusterUnderTest {
             done?;
             let (confirmed, row) = (run?.count(AnswerKind::Accepted), self.stock(&sale)?);
             ensure!(row.adds_up(), "the stock does not add up: {row:?}");
-            lost.push((confirmed.saturating_sub(row.held), confirmed));
+            ensure!(
+                script.ids.len() as u64 >= confirmed,
+                "{confirmed} answers named only {} orders",
+                script.ids.len()
+            );
+            lost.push((count_missing(&script.ids, &self.order_ids(&sale)?), confirmed));
             self.promised += confirmed;
         }
         let [(by_node, of_node), (by_redis, of_redis)] = lost[..] else {
@@ -236,6 +245,14 @@ impl ClusterUnderTest {
             "our side lost {by_node} of {of_node} confirmed orders when the node was killed, and \
              {by_redis} of {of_redis} when Redis was killed"
         ))
+    }
+
+    /// Returns the ids of all stored orders of a sale.
+    fn order_ids(&self, sale: &str) -> Result<BTreeSet<String>> {
+        let rows = self.cluster.postgres.sql(&format!(
+            "SELECT o.id FROM orders o JOIN item i ON i.id = o.item_id WHERE i.sale_id = '{sale}'"
+        ))?;
+        Ok(rows.lines().map(str::to_owned).collect())
     }
 
     fn stock(&self, sale: &str) -> Result<StockRow> {
@@ -292,58 +309,6 @@ pub(super) fn over_partitions(config: &BenchConfig) -> Result<Figure> {
         )))
 }
 
-fn naive_round(naive: &mut Naive, config: &BenchConfig, secret: &[u8]) -> Result<f64> {
-    naive.reset()?;
-    let buyers = Buyers::new(secret, "n", config.buyers());
-    let load = Load { time: NAIVE_TIME, ..config.load(naive.addr(), ORDER_CONNECTIONS) };
-    let run =
-        load.run(&mut Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0))?;
-    run.expect_only(&[AnswerKind::Accepted])?;
-    let (confirmed, orders) = (run.count(AnswerKind::Accepted), naive.orders()?);
-    ensure!(
-        confirmed == orders,
-        "without a fault, the naive peer confirmed {confirmed} orders but inserted {orders}"
-    );
-    Ok(run.per_sec(AnswerKind::Accepted))
-}
-
-/// Counts the orders that the naive peer lost when it was killed or its Redis was emptied.
-fn check_naive_after_kill(
-    naive: &mut Naive,
-    config: &BenchConfig,
-    secret: &[u8],
-) -> Result<String> {
-    let mut found = Vec::new();
-    for kill_process in [true, false] {
-        naive.reset()?;
-        let buyers = Buyers::new(secret, "j", config.buyers());
-        let load = Load { time: NAIVE_TIME, ..config.load(naive.addr(), ORDER_CONNECTIONS) };
-        let script = template(&buyers, Naive::item(), 1, "");
-        let run_load = || load.run(&mut Purchases::each_once(&buyers, script, 0));
-        let (run, done) = during_load(load.warm_up + load.time, run_load, || {
-            if kill_process {
-                naive.kill()?;
-                naive.serve()
-            } else {
-                naive.empty_redis()
-            }
-        });
-        done?;
-        let confirmed = run?.count(AnswerKind::Accepted);
-        let (reserved_units, orders) = (naive.reserved_units().unwrap_or(0), naive.orders()?);
-        found.push((
-            confirmed,
-            confirmed.saturating_sub(orders),
-            reserved_units.saturating_sub(orders),
-        ));
-    }
-    Ok(format!(
-        "the naive peer lost {} of {} confirmed orders when it was killed, and deducted {} \
-         units without an order; the peer lost {} of {} when its Redis was emptied",
-        found[0].1, found[0].0, found[0].2, found[1].1, found[1].0
-    ))
-}
-
 /// Runs a load, and injects a fault in the middle of it.
 fn during_load(
     time: Duration,
@@ -357,44 +322,4 @@ fn during_load(
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use doorbuster_harness::generator::Pace;
-
-    /// The largest number of attempts to empty Redis while an order waits in its list.
-    const EMPTIED_MAX: u32 = 20;
-
-    #[test]
-    fn the_naive_peer_loses_orders_only_when_its_redis_is_emptied() {
-        let parent = std::env::temp_dir();
-        let mut naive = Naive::start(&parent).expect("redis-server and postgresql are installed");
-        let time = Duration::from_secs(1);
-        let load = |naive: &Naive| Load {
-            addr: naive.addr(),
-            connections: 64,
-            pace: Pace::Open(2_000.0),
-            warm_up: Duration::ZERO,
-            time,
-            core: None,
-        };
-        let buyers = Buyers::new(&[7; 32], "t", 10_000);
-        let script = || Purchases::each_once(&buyers, template(&buyers, Naive::item(), 1, ""), 0);
-        naive.reset().expect("the peer is reset");
-        let run = load(&naive).run(&mut script()).expect("answers");
-        assert_eq!(run.count(AnswerKind::Accepted), naive.orders().expect("a count"));
-
-        // The peer loses only orders that wait in Redis. If no order waits, the test tries again.
-        let loses = (0..EMPTIED_MAX).any(|_| {
-            naive.reset().expect("the peer is reset");
-            let generator = load(&naive);
-            let run = || generator.run(&mut script());
-            let (run, done) = during_load(time, run, || naive.empty_redis());
-            done.expect("Redis is emptied");
-            run.expect("answers").count(AnswerKind::Accepted) > naive.orders().expect("a count")
-        });
-        assert!(loses, "no order was lost in {EMPTIED_MAX} runs");
-    }
 }

@@ -1,4 +1,5 @@
 //! Starts the naive design: a Redis, a PostgreSQL, and a process of this program (see `naive.rs`).
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -118,6 +119,16 @@ impl Naive {
             before = (left == "0").then_some(rows);
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Waits as [`Naive::orders`] does. Returns the buyers that have an order.
+    ///
+    /// # Errors
+    /// Fails if the list does not become empty.
+    pub fn buyers(&mut self) -> Result<BTreeSet<String>> {
+        self.orders()?;
+        let rows = self.postgres.query("SELECT buyer FROM naive_order")?;
+        Ok(rows.lines().map(str::to_owned).collect())
     }
 
     /// Returns the units that the peer's counter has deducted.

@@ -13,6 +13,7 @@ pub mod cores;
 pub(crate) mod drive;
 pub mod event_loop;
 pub mod http;
+pub mod promises;
 mod tally;
 
 use std::net::SocketAddr;

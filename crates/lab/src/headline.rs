@@ -15,8 +15,9 @@ use anyhow::{Context, Result, ensure};
 use doorbuster_harness::audit::{self, StoreLocation};
 use doorbuster_harness::generator::buyers::{Buyers, RequestOptions, Template};
 use doorbuster_harness::generator::http::Purchases;
+use doorbuster_harness::generator::promises::PromisedOrders;
 use doorbuster_harness::generator::{
-    AnswerKind, Load, Pace, RequestScript, RunResult as LoadResult, StoppableRequestScript,
+    AnswerKind, Load, Pace, RunResult as LoadResult, StoppableRequestScript,
 };
 use serde::Serialize;
 
@@ -194,30 +195,6 @@ fn text(id: Option<&String>) -> &str {
     id.map_or("", String::as_str)
 }
 
-/// Collects the order ids of the answers "reserved".
-struct PromisedOrders<S> {
-    script: S,
-    ids: BTreeSet<String>,
-}
-
-impl<S: RequestScript> RequestScript for PromisedOrders<S> {
-    fn next(&mut self, out: &mut Vec<u8>) -> bool {
-        self.script.next(out)
-    }
-
-    fn read(&mut self, inbox: &[u8]) -> Result<Option<AnswerKind>> {
-        let kind = self.script.read(inbox)?;
-        if matches!(kind, Some(AnswerKind::Accepted | AnswerKind::Fine)) {
-            let answer = String::from_utf8_lossy(inbox);
-            let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
-            // If an answer has no order id, the number of answers is larger than the number of ids.
-            // `Counts::findings` detects this.
-            self.ids.extend(id.map(|(id, _)| id.to_owned()));
-        }
-        Ok(kind)
-    }
-}
-
 /// Runs the sale. The server ends when the calling thread ends.
 pub fn run(options: &HeadlineOptions) -> Result<HeadlineReport> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -319,8 +296,7 @@ fn send(
         time: Duration::from_secs(options.secs.into()),
         core: None,
     };
-    let script = Purchases::each_once(&buyers, template, 0);
-    let mut script = PromisedOrders { script, ids: BTreeSet::new() };
+    let mut script = PromisedOrders::new(Purchases::each_once(&buyers, template, 0));
     let mut stoppable = StoppableRequestScript { script: &mut script, over: &options.stop };
     Ok((load.run(&mut stoppable)?, script.ids))
 }
