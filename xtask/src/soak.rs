@@ -53,6 +53,6 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let report = report?;
     println!("\n{}", report.to_text());
-    ensure!(report.ok(), "a measured value grows too fast, or an answer was lost");
+    ensure!(report.ok(), "the run failed; the report names the reasons");
     Ok(())
 }

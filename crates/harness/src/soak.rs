@@ -33,6 +33,10 @@ const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// of the run's duration.
 const ROLL_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How many sales a restart of the second node can disturb. A buyer may be refused while the units
+/// of the restarting node return to the pool, so such a sale may keep units.
+const SALES_PER_RESTART: u64 = 2;
+
 /// A soak run.
 #[derive(Debug, Clone)]
 pub struct SoakPlan {
@@ -70,10 +74,14 @@ impl SoakPlan {
 pub struct SoakReport {
     /// Sales that were opened and closed.
     pub sales: u64,
-    /// The number of orders.
+    /// Units that these sales offered. More buyers than units came to each sale.
+    pub units: u64,
+    /// The number of orders, each of one unit.
     pub orders: u64,
     /// Buyers without a final answer.
     pub lost_answers: u64,
+    /// Answers that violate the contract, such as server errors.
+    pub faults: u64,
     /// Restarts of the second node.
     pub rolls: u64,
     /// The number of events that the webhook endpoint refused, and the number of events that it
@@ -84,10 +92,33 @@ pub struct SoakReport {
 }
 
 impl SoakReport {
-    /// Returns whether every slope is allowed and every buyer got an answer.
+    /// Returns whether every slope is allowed, every buyer got a right answer, and the units were
+    /// sold.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.lost_answers == 0 && self.judgements.iter().all(SlopeCheck::is_ok)
+        self.problems().is_empty()
+    }
+
+    /// Returns what is wrong with the run.
+    fn problems(&self) -> Vec<String> {
+        let Self { orders, units, .. } = self;
+        // The last restart may not be counted yet.
+        let disturbed = (self.rolls + 1) * SALES_PER_RESTART * units / self.sales.max(1);
+        let checks = [
+            (self.lost_answers > 0, "answers were lost".to_owned()),
+            (self.faults > 0, "answers violate the contract".to_owned()),
+            (*orders == 0, "nothing was sold".to_owned()),
+            (
+                orders > units || orders + disturbed < *units,
+                format!("{orders} orders do not fit {units} units"),
+            ),
+            (self.judgements.is_empty(), "no value was judged".to_owned()),
+            (
+                !self.judgements.iter().all(SlopeCheck::is_ok),
+                "a measured value grows too fast, or has no slope".to_owned(),
+            ),
+        ];
+        checks.into_iter().filter_map(|(failed, problem)| failed.then_some(problem)).collect()
     }
 
     /// Returns the report as text.
@@ -95,11 +126,13 @@ impl SoakReport {
     pub fn to_text(&self) -> String {
         let [refused, accepted] = self.events;
         let head = format!(
-            "{} sales, {} orders, {} lost answers, {} restarts, {refused} events refused, \
-             {accepted} accepted\n",
-            self.sales, self.orders, self.lost_answers, self.rolls
+            "{} sales, {} units, {} orders, {} lost answers, {} faults, {} restarts, {refused} \
+             events refused, {accepted} accepted\n",
+            self.sales, self.units, self.orders, self.lost_answers, self.faults, self.rolls
         );
-        self.judgements.iter().fold(head, |text, judgement| text + &judgement.to_text() + "\n")
+        let slopes =
+            self.judgements.iter().fold(head, |text, judgement| text + &judgement.to_text() + "\n");
+        self.problems().iter().fold(slopes, |text, problem| text + "failed: " + problem + "\n")
     }
 }
 
@@ -108,8 +141,10 @@ impl SoakReport {
 struct Progress {
     stop: AtomicBool,
     sales: AtomicU64,
+    units: AtomicU64,
     orders: AtomicU64,
     lost_answers: AtomicU64,
+    faults: AtomicU64,
     rolls: AtomicU64,
     /// Why a thread ended early.
     failure: Mutex<Option<String>>,
@@ -173,8 +208,10 @@ pub fn run(plan: &SoakPlan, progress: impl Fn(&str) + Sync) -> anyhow::Result<So
     cluster.stop()?;
     Ok(SoakReport {
         sales: shared.sales.load(Ordering::Relaxed),
+        units: shared.units.load(Ordering::Relaxed),
         orders: shared.orders.load(Ordering::Relaxed),
         lost_answers: shared.lost_answers.load(Ordering::Relaxed),
+        faults: shared.faults.load(Ordering::Relaxed),
         rolls: shared.rolls.load(Ordering::Relaxed),
         events: endpoint.counts(),
         judgements: sampler::judge(&samples, plan.duration, WARM_UP_SHARE),
@@ -190,5 +227,50 @@ fn roll(node: &mut Node, every: Duration, shared: &Progress) -> anyhow::Result<(
         }
         node.upgrade().context("failed to restart the second node")?;
         shared.rolls.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn correct() -> SoakReport {
+        let slope = SlopeCheck {
+            what: "memory".into(),
+            unit: "MiB/h",
+            slope: Some(1.0),
+            most: Some(2.0),
+            last: 1.0,
+        };
+        SoakReport {
+            sales: 100,
+            units: 3_000,
+            orders: 3_000,
+            lost_answers: 0,
+            faults: 0,
+            rolls: 3,
+            events: [3, 1],
+            judgements: vec![slope],
+        }
+    }
+
+    #[test]
+    fn a_run_that_sold_nothing_or_saw_a_fault_fails() {
+        assert!(correct().ok(), "{}", correct().to_text());
+        let disturbed = SoakReport { orders: 2_999, ..correct() };
+        assert!(disturbed.ok(), "{}", disturbed.to_text());
+        let without_slope = SlopeCheck { slope: None, ..correct().judgements[0].clone() };
+        for (problem, report) in [
+            ("nothing was sold", SoakReport { orders: 0, ..correct() }),
+            ("nothing was sold", SoakReport { sales: 0, units: 0, orders: 0, ..correct() }),
+            ("2000 orders do not fit", SoakReport { orders: 2_000, ..correct() }),
+            ("3001 orders do not fit", SoakReport { orders: 3_001, ..correct() }),
+            ("violate the contract", SoakReport { faults: 1, ..correct() }),
+            ("were lost", SoakReport { lost_answers: 1, ..correct() }),
+            ("no value was judged", SoakReport { judgements: Vec::new(), ..correct() }),
+            ("has no slope", SoakReport { judgements: vec![without_slope], ..correct() }),
+        ] {
+            assert!(!report.ok() && report.to_text().contains(problem), "{}", report.to_text());
+        }
     }
 }

@@ -1,17 +1,17 @@
 //! Computes the slopes of samples, and compares them with the allowed slopes.
 
-/// Returns the slope of a line through these points, by least squares. Returns 0 for fewer than two
-/// points.
+/// Returns the slope of a line through these points, by least squares. Returns `None` for fewer
+/// than two points, or if all points have the same x.
 #[must_use]
-pub fn slope(points: &[(f64, f64)]) -> f64 {
+pub fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let count = points.len() as f64;
     let mean_x = points.iter().map(|point| point.0).sum::<f64>() / count;
     let mean_y = points.iter().map(|point| point.1).sum::<f64>() / count;
     let spread: f64 = points.iter().map(|point| (point.0 - mean_x).powi(2)).sum();
     if points.len() < 2 || spread == 0.0 {
-        return 0.0;
+        return None;
     }
-    points.iter().map(|point| (point.0 - mean_x) * (point.1 - mean_y)).sum::<f64>() / spread
+    Some(points.iter().map(|point| (point.0 - mean_x) * (point.1 - mean_y)).sum::<f64>() / spread)
 }
 
 /// One slope, and the largest allowed slope.
@@ -21,8 +21,8 @@ pub struct SlopeCheck {
     pub what: String,
     /// The unit of the slope, such as `MiB/h`.
     pub unit: &'static str,
-    /// The slope.
-    pub slope: f64,
+    /// The slope, or `None` if the samples have none.
+    pub slope: Option<f64>,
     /// The largest allowed slope. `None` means that the slope is only reported.
     pub most: Option<f64>,
     /// The last measured value.
@@ -30,21 +30,23 @@ pub struct SlopeCheck {
 }
 
 impl SlopeCheck {
-    /// Returns whether the slope is allowed.
+    /// Returns whether the slope is known and allowed.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.most.is_none_or(|most| self.slope <= most)
+        self.most.is_none_or(|most| self.slope.is_some_and(|slope| slope <= most))
     }
 
     /// Returns a line of the report.
     #[must_use]
     pub fn to_text(&self) -> String {
-        let Self { what, unit, slope, last, .. } = self;
-        let verdict = match self.most {
-            None => "reported only".to_owned(),
-            Some(most) if self.is_ok() => format!("ok, at most {most:.2}"),
-            Some(most) => format!("GROWS, at most {most:.2} is allowed"),
+        let Self { what, unit, last, .. } = self;
+        let verdict = match (self.most, self.slope) {
+            (None, _) => "reported only".to_owned(),
+            (Some(_), None) => "NO SLOPE".to_owned(),
+            (Some(most), Some(_)) if self.is_ok() => format!("ok, at most {most:.2}"),
+            (Some(most), Some(_)) => format!("GROWS, at most {most:.2} is allowed"),
         };
+        let slope = self.slope.unwrap_or(f64::NAN);
         format!("{what:<34} {slope:>12.3} {unit:<14} last {last:>12.1}  {verdict}")
     }
 }
@@ -58,14 +60,16 @@ mod tests {
         let line = |by: f64| (0..10).map(|x| (f64::from(x), 3.0 + by * f64::from(x))).collect();
         for by in [0.0, 2.0, -1.5] {
             let points: Vec<(f64, f64)> = line(by);
-            assert!((slope(&points) - by).abs() < 1e-9, "{by}");
+            assert!(slope(&points).is_some_and(|found| (found - by).abs() < 1e-9), "{by}");
         }
         // Random deviations above and below the line change the slope only a little.
         let noisy: Vec<(f64, f64)> =
             (0..100).map(|x| (f64::from(x), f64::from(x % 2) * 10.0 + f64::from(x))).collect();
-        assert!((slope(&noisy) - 1.0).abs() < 0.02, "{}", slope(&noisy));
-        assert_eq!(slope(&[]), 0.0);
-        assert_eq!(slope(&[(1.0, 5.0)]), 0.0);
+        let of_noisy = slope(&noisy).expect("different points");
+        assert!((of_noisy - 1.0).abs() < 0.02, "{of_noisy}");
+        assert_eq!(slope(&[]), None);
+        assert_eq!(slope(&[(1.0, 5.0)]), None);
+        assert_eq!(slope(&[(1.0, 5.0), (1.0, 9.0)]), None);
     }
 
     #[test]
@@ -77,8 +81,9 @@ mod tests {
             most,
             last: 1.0,
         };
-        assert!(judged(5.0, None).is_ok() && judged(5.0, Some(5.0)).is_ok());
-        assert!(!judged(5.1, Some(5.0)).is_ok());
-        assert!(judged(5.1, Some(5.0)).to_text().contains("GROWS"));
+        assert!(judged(Some(5.0), None).is_ok() && judged(Some(5.0), Some(5.0)).is_ok());
+        assert!(!judged(Some(5.1), Some(5.0)).is_ok());
+        assert!(judged(Some(5.1), Some(5.0)).to_text().contains("GROWS"));
+        assert!(!judged(None, Some(5.0)).is_ok() && judged(None, None).is_ok());
     }
 }

@@ -39,7 +39,10 @@ pub(super) fn sell(cluster: &Cluster, buyers: u32, shared: &Progress) -> anyhow:
         let orders = report.answers.get("reserved").copied().unwrap_or_default();
         shared.orders.fetch_add(orders, Ordering::Relaxed);
         shared.lost_answers.fetch_add(report.lost_answers, Ordering::Relaxed);
+        // The faults include the server errors.
+        shared.faults.fetch_add(report.faults.values().sum(), Ordering::Relaxed);
         admin(cluster, &format!("/v1/admin/sales/{name}/close"), &Value::Null)?;
+        shared.units.fetch_add((buyers / STOCK_SHARE).into(), Ordering::Relaxed);
         shared.sales.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
