@@ -72,6 +72,7 @@ pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Resul
     let mut estimate = Estimate::new(options, entries.len());
     let of = estimate.runs_left();
     let (mut results, mut failures, mut ended) = (Vec::with_capacity(of), Vec::new(), 0);
+    let mut is_incomplete = false;
     for entry in entries {
         for &fault in &options.faults {
             let one = OneStrategy { options, entry, fault };
@@ -87,6 +88,7 @@ pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Resul
                         if let Some(error) = &result.without_http_error {
                             fail(format!("without HTTP: {error}"));
                         }
+                        is_incomplete |= one.lacks_run_without_http(&result);
                         let latest = result.verdict_text();
                         results.push(result);
                         latest
@@ -115,7 +117,7 @@ pub fn run(options: &RunOptions, mut done: impl FnMut(RunProgress<'_>)) -> Resul
         levels: options.levels.clone(),
         settings,
         seconds: begun.elapsed().as_secs_f64().round(),
-        interrupted: ended < of,
+        interrupted: ended < of || is_incomplete,
         results,
         failures,
     })

@@ -48,6 +48,31 @@ impl OneStrategy<'_> {
         self.options.stop.load(Ordering::Relaxed)
     }
 
+    /// Returns whether each run is repeated without HTTP.
+    fn repeats_without_http(&self) -> bool {
+        matches!(self.entry.kind, StrategyKind::Product(Shape::Embedded))
+            && self.fault == Fault::None
+    }
+
+    /// Returns whether the result lacks its run without HTTP, because the caller stopped the runs.
+    pub(super) fn lacks_run_without_http(&self, result: &RunResult) -> bool {
+        let has_outcome = result.without_http.is_some() || result.without_http_error.is_some();
+        self.repeats_without_http() && !has_outcome
+    }
+
+    /// Adds the outcome of the run without HTTP. After a request to stop, an error is not reported.
+    pub(super) fn add_run_without_http(
+        &self,
+        result: &mut RunResult,
+        direct: Result<DirectRunResult>,
+    ) {
+        match direct {
+            Ok(direct) => result.without_http = Some(direct),
+            Err(_) if self.is_stopped() => {}
+            Err(error) => result.without_http_error = Some(format!("{error:#}")),
+        }
+    }
+
     /// Runs every level and seed. After a request to stop, a run that has not ended is not
     /// reported.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
@@ -65,7 +90,7 @@ impl OneStrategy<'_> {
                     done(run, self.run_workers(servers, make, run).await);
                 }
             }
-            StrategyKind::Product(Shape::Embedded) if self.fault == Fault::None => {
+            StrategyKind::Product(_) if self.repeats_without_http() => {
                 self.run_with_and_without_http(&mut done).await;
             }
             StrategyKind::Product(shape) => self.run_shape(shape, &mut done).await,
@@ -141,10 +166,7 @@ impl OneStrategy<'_> {
                     Ok(()) => self.run_without_http(product, &sales, run).await,
                     Err(error) => Err(anyhow!("{error:#}")),
                 };
-                match direct {
-                    Ok(direct) => result.without_http = Some(direct),
-                    Err(error) => result.without_http_error = Some(format!("{error:#}")),
-                }
+                self.add_run_without_http(&mut result, direct);
             }
             done(run, Ok(result));
         }
