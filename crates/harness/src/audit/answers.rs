@@ -203,10 +203,10 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Records a refusal without an id. If the request holds an order, another answer must name
-    /// this order.
+    /// Records a refusal without an id. A buyer who got `not_started` or `paused` may buy later
+    /// under the same request key, so these refusals are not recorded.
     fn record_refusal(&mut self, answer: &AnswerLine) {
-        let final_codes = ["sold_out", "limit_reached", "not_started", "paused", "ended"];
+        let final_codes = ["sold_out", "limit_reached", "ended"];
         let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
             return;
         };
@@ -215,9 +215,16 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
+    /// Checks that each recorded refusal is right. If its request holds an order, another answer
+    /// must name this order. A refused request key may be used again, for example after the stock
+    /// was raised. So an order that is newer than every named order gives no finding.
     fn check_refusals(self, findings: &mut Findings<'_>) {
+        let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
+        let newest = seen.map(|order| order.reserved_at).max();
         for (order, code) in &self.refused {
-            if !self.seen_orders.contains(&*order.id) {
+            // A sale that has ended does not open again.
+            let is_final = code == "ended" || newest.is_some_and(|at| order.reserved_at <= at);
+            if is_final && !self.seen_orders.contains(&*order.id) {
                 let detail = format!(
                     "{}'s request {:?} was refused ({code}), but holds order {}",
                     order.buyer, order.key, order.id

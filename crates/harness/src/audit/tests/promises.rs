@@ -91,11 +91,25 @@ fn broken_promises_are_found() {
         "the stored verdict is missing",
     );
     promises(&line("joe", 10, 202, "sold_out", "<12:9>", "refused"), "I8", "refused (sold_out)");
+    let named = line("bob", 10, 201, "", "<bob>", "reserved");
     promises(
-        &line("ann", 10, 409, "sold_out", "", ""),
+        &(line("ann", 10, 409, "sold_out", "", "") + &named),
         "I8",
         "was refused (sold_out), but holds order",
     );
+    promises(&line("ann", 10, 409, "ended", "", ""), "I8", "was refused (ended), but holds order");
+}
+
+#[test]
+fn a_refusal_before_the_order_of_a_later_run_gives_no_finding() {
+    let named = line("bob", 10, 201, "", "<bob>", "reserved");
+    for code in ["not_started", "paused"] {
+        promises(&(line("ann", 10, 409, code, "", "") + &named), "", "");
+    }
+    // No answer names an order that is as new as the order of the refused request.
+    for code in ["sold_out", "limit_reached"] {
+        promises(&line("ann", 10, 409, code, "", ""), "", "");
+    }
 }
 
 #[test]
