@@ -104,6 +104,7 @@ impl App {
             let latencies = self.views.with(&sale.row.id, |view| view.latencies.read());
             let noted = SaleProgress {
                 last: sale.runtime.rate_sample(latencies.unwrap_or_default()),
+                orders: sale.runtime.orders.load(Ordering::Relaxed),
                 levels: StepCounts::default(),
                 second: start_of(now.plus(-2_000), PointStep::Second),
             };
