@@ -315,6 +315,13 @@ pub struct Order {
 }
 
 impl Order {
+    /// Returns whether this order is for these units of this item. A request key belongs to one
+    /// such request.
+    #[must_use]
+    pub fn is_for(&self, item: ItemId, units: Units) -> bool {
+        (self.item, self.units) == (item, units)
+    }
+
     /// How long a link to an order works after the order was paid or ended, in milliseconds. A
     /// person with the link needs no token of the buyer. In this time, a person who paid can see
     /// the result.

@@ -59,8 +59,8 @@ pub fn settle<L: Ledger + ?Sized>(
         return case.return_ticket(ledger, Verdict::Unavailable, None);
     };
     if let Some(order) = existing {
-        let same = order.item == ticket.item && order.units == ticket.units;
-        return match same || !enforces(Rule::OrderExistsCompares) {
+        return match order.is_for(ticket.item, ticket.units) || !enforces(Rule::OrderExistsCompares)
+        {
             true => case.return_ticket(ledger, Verdict::Order(order.id), Some(order)),
             false => case.return_ticket(ledger, Verdict::KeyReused, None),
         };

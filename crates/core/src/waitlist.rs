@@ -114,8 +114,7 @@ pub fn join<L: Ledger + ?Sized>(
     now: Millis,
 ) -> Result<JoinOutcome, L::Error> {
     let JoinRequest { buyer, key: request, .. } = joiner;
-    let on_sale = ledger.on_sale(id)?;
-    let waitlist = ledger.waitlist(id)?;
+    let (on_sale, waitlist) = (ledger.on_sale(id)?, ledger.waitlist(id)?);
     if let Some(entry) = ledger.waitlist_entry_of(id, buyer)?
         && enforces(Rule::OnePlace)
     {
@@ -123,7 +122,7 @@ pub fn join<L: Ledger + ?Sized>(
     }
     let used = ledger.quota(id, buyer)?;
     if let Some(order) = ledger.order_of(buyer, request)? {
-        let same = order.item == id && order.units == ONE_UNIT;
+        let same = order.is_for(id, ONE_UNIT);
         return Ok(if same { JoinOutcome::Order(order) } else { JoinOutcome::KeyReused });
     }
     let Some(mut item) = ledger.item(id)? else { return Ok(JoinOutcome::NotFound) };
@@ -256,20 +255,17 @@ fn serve_first<L: Ledger + ?Sized>(
     };
     let used = ledger.quota(id, &entry.buyer)?;
     let existing = ledger.order_of(&entry.buyer, &entry.key)?;
-    let Some(mut item) = ledger.item(id)? else { return Ok(FirstOutcome::Nothing) };
-    if item.pool == 0 {
+    let Some(mut item) = ledger.item(id)?.filter(|item| item.pool > 0) else {
         return Ok(FirstOutcome::Nothing);
-    }
+    };
     let beyond = used >= item.limit && enforces(Rule::LineHoldsLimit);
     if beyond || (existing.is_some() && enforces(Rule::LineFindsOrder)) {
         end_entry(ledger, &mut waitlist, &mut item, &mut entry, WaitlistState::PassedOver, now)?;
-        let verdict = existing.map_or(Verdict::LimitReached, |order| {
-            let same = order.item == id && order.units == ONE_UNIT;
-            match same || !enforces(Rule::OrderExistsCompares) {
-                true => Verdict::Order(order.id),
-                false => Verdict::KeyReused,
-            }
-        });
+        let verdict = match existing {
+            Some(order) if order.is_for(id, ONE_UNIT) => Verdict::Order(order.id),
+            Some(_) => Verdict::KeyReused,
+            None => Verdict::LimitReached,
+        };
         record_unserved(ledger, &waitlist, &entry, verdict, now)?;
         ledger.put_item(&item)?;
         ledger.put_grant(&waitlist)?;

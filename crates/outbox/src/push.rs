@@ -10,6 +10,7 @@
 //! browser's service worker asks the server before it shows a message.
 
 mod encrypt;
+mod message;
 mod metrics;
 mod queue;
 mod readers;
@@ -31,11 +32,13 @@ use doorbuster_store::{
 };
 
 use crate::AddressGuard;
+use message::PushMessage;
 use readers::{PushReader, PushReaders};
 use sender::Sender;
 use text::{PushText, Subject};
 
 pub use encrypt::BrowserKeys;
+pub use message::Target;
 pub use metrics::MessageOutcome;
 
 /// The maximum number of subscriptions that a node owns. At this bound, the node refuses new
@@ -46,28 +49,6 @@ const SUBSCRIPTIONS_MAX: usize = 20_000;
 const OF_BUYER_MAX: usize = 4;
 /// How long a subscription is valid after the page created or last renewed it, in milliseconds.
 const LIVES_MS: i64 = 86_400_000;
-
-/// The address and the keys of a browser's subscription.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
-    /// The address to which the server sends messages for this browser. It belongs to the browser's
-    /// push service.
-    pub endpoint: String,
-    /// The keys that encrypt messages for this browser.
-    pub keys: BrowserKeys,
-}
-
-/// A message that waits until it is sent or expires.
-#[derive(Debug)]
-struct PushMessage {
-    /// The id of the subscription.
-    id: u64,
-    target: Arc<Target>,
-    /// The text for the browser's service worker.
-    body: Vec<u8>,
-    topic: String,
-    until: Millis,
-}
 
 /// The push service of this node.
 #[derive(Debug)]

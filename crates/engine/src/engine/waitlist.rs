@@ -338,7 +338,7 @@ impl Engine {
 /// Returns the answer to a request whose key already has an order. If the order has another item or
 /// other units, the key was reused. Otherwise the answer repeats the order.
 fn replayed_order(item: &ItemState, order: Order) -> JoinResult {
-    match order.item == item.row.id && order.units == Units::ONE {
+    match order.is_for(item.row.id, Units::ONE) {
         true => JoinResult::Order(order),
         false => JoinResult::Refused(JoinRefusal::KeyReused),
     }

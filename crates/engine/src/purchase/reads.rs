@@ -138,7 +138,7 @@ impl Driver<'_> {
     /// Keeps an order that the request holds, and returns the answer.
     fn take_order(&mut self, order: Order) -> Outcome {
         let Purchase { item, units, .. } = self.purchase;
-        let is_same = order.item == item.row.id && order.units == *units;
+        let is_same = order.is_for(item.row.id, *units);
         self.order = Some(order);
         Outcome::for_order(is_same)
     }

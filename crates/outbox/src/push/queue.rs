@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::Url;
 use tokio::time::Instant;
 
-use super::PushMessage;
+use super::message::PushMessage;
 
 /// The maximum number of messages that wait. At this bound, each further message causes the loss of
 /// one message. The loss falls on the push service for which the most messages wait. Messages that
@@ -161,8 +161,8 @@ const _: () = assert!(
 mod tests {
     use doorbuster_core::Millis;
 
-    use super::super::encrypt::{AUTH_BYTES, PUBLIC_KEY_BYTES};
-    use super::super::{BrowserKeys, Target};
+    use super::super::encrypt::{AUTH_BYTES, BrowserKeys, PUBLIC_KEY_BYTES};
+    use super::super::message::Target;
     use super::*;
 
     fn message(id: u64, service: &str) -> PushMessage {

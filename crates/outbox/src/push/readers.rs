@@ -6,7 +6,8 @@ use std::sync::Arc;
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_engine::notify::Subscription;
 
-use super::{OF_BUYER_MAX, SUBSCRIPTIONS_MAX, Target};
+use super::message::Target;
+use super::{OF_BUYER_MAX, SUBSCRIPTIONS_MAX};
 
 /// One subscription.
 #[derive(Debug)]

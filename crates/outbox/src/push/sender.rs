@@ -17,8 +17,8 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::PushMessage;
 use super::encrypt::encrypt;
+use super::message::PushMessage;
 use super::metrics::{MessageMetrics, MessageOutcome};
 use super::queue::{MessageQueue, QueuedMessage};
 use crate::{AddressGuard, check_address, guarded_client};
