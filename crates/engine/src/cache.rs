@@ -13,10 +13,10 @@
 //! for the other nodes. `docs/caching.md` describes all caches.
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
-//! an unknown id. It calls the store, and puts the sales that it finds into the catalogue. It has
-//! two callers: the handlers of requests with unknown ids, and the job that reloads the catalogue.
+//! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
+//! part for requests with unknown ids, and when it reads all sales. Other parts only use the
+//! connection to the shared Redis.
 pub mod copy;
-mod numbers;
 mod state;
 
 use std::time::Duration;
@@ -25,10 +25,9 @@ use doorbuster_slots::{LockGuard, Locks, SharedRedis, SlotError};
 use doorbuster_store::{CatalogueRows, StoreError};
 use tokio::time::{Instant, timeout_at};
 
-pub use numbers::ItemNumbers;
 pub use state::Cache;
 
-use crate::engine::Engine;
+use crate::error::EngineError;
 use crate::node::Node;
 
 /// After a read for an unknown id found nothing new, this result is remembered for this long, on
@@ -111,23 +110,42 @@ impl SharedRead for CatalogueRead<'_> {
 }
 
 impl Cache {
+    /// Calls `refresh` to read other nodes' changes from the store, but only if the last such check
+    /// was long enough ago.
+    pub(crate) async fn check_if_due<R: Future<Output = Result<(), EngineError>>>(
+        &self,
+        node: &Node,
+        refresh: impl FnOnce() -> R,
+    ) {
+        let mut last_check = self.last_check.lock().await;
+        let is_due = |(began, took): (Instant, Duration)| {
+            began.elapsed() >= MARKER_TTL.max(took * READ_INTERVAL_FACTOR)
+        };
+        if last_check.is_none_or(is_due) {
+            let began = Instant::now();
+            self.check_for_changes(node, refresh).await;
+            *last_check = Some((began, began.elapsed()));
+        }
+    }
+
     /// Keeps this node's catalogue if a check found it current a few milliseconds ago. Otherwise
-    /// reads the changes from the store. If Redis or the store is unreachable, the known catalogue
-    /// stays in use.
-    async fn check_for_changes(&self, engine: &Engine) {
+    /// calls `refresh`. If Redis or the store is unreachable, the known catalogue stays in use.
+    async fn check_for_changes<R: Future<Output = Result<(), EngineError>>>(
+        &self,
+        node: &Node,
+        refresh: impl FnOnce() -> R,
+    ) {
         let Some((shared, locks)) = self.shared() else {
-            drop(engine.refresh_catalogue().await);
+            drop(refresh().await);
             return;
         };
-        let ReadTurn::ReadStore(guard) =
-            read_once(&engine.node, (shared, locks), &MarkerRead).await
-        else {
+        let ReadTurn::ReadStore(guard) = read_once(node, (shared, locks), &MarkerRead).await else {
             return;
         };
-        let read = engine.refresh_catalogue().await;
+        let read = refresh().await;
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
-                let mark = engine.node.catalogue().fingerprint().to_string();
+                let mark = node.catalogue().fingerprint().to_string();
                 // If this write fails, the other nodes read the store themselves.
                 drop(shared.set(&key(shared), mark.as_bytes(), MARKER_TTL).await);
             }
@@ -206,24 +224,4 @@ async fn read_once<W: SharedRead>(
 
 fn key(shared: &SharedRedis) -> String {
     shared.key(NAME, "mark")
-}
-
-impl Engine {
-    /// Like [`Engine::refresh_catalogue`], for requests with arbitrary ids. One bound limits the
-    /// rate of reads for all these requests together.
-    pub async fn refresh_catalogue_paced(&self) {
-        if self.node.layout().is_single_node() || self.node.layout().is_edge() {
-            return;
-        }
-        let cache = self.node.cache();
-        let mut last_check = cache.last_check.lock().await;
-        let is_due = |(began, took): (Instant, Duration)| {
-            began.elapsed() >= MARKER_TTL.max(took * READ_INTERVAL_FACTOR)
-        };
-        if last_check.is_none_or(is_due) {
-            let began = Instant::now();
-            cache.check_for_changes(self).await;
-            *last_check = Some((began, began.elapsed()));
-        }
-    }
 }

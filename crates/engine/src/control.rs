@@ -1,32 +1,19 @@
 //! The background jobs that change stock without a request from a buyer. Each job is one task. The
 //! store's rows stay correct even if a job fails or runs twice.
+//!
+//! This module has the jobs that need only the node, or only the node and its slots. It also has
+//! the audit and the publication of stock. The other jobs are in the module of the part that they
+//! call: `stock`, `sales`, `catalogue_reader` and `database`.
 
-mod adjust;
-mod audit;
-pub(crate) mod auto_partitions;
-mod catalogue_reload;
-mod drain;
+pub(crate) mod audit;
 mod edge_feed;
 mod expiry;
-mod feed;
-mod grant_check;
-mod item_view;
 mod job_signals;
-mod late_payment;
 mod leadership;
-pub(crate) mod pool_recall;
 pub mod publish_status;
 mod publish_stock;
-mod queue_selection;
+pub(crate) mod queue_selection;
 mod rebuild_holders;
-mod recall;
-mod sale_schedule;
-mod sales;
-mod slot_cleanup;
-mod slot_reconciliation;
-mod slot_watch;
-mod spread;
-mod start_slot;
 mod waitlist;
 mod wakeups;
 
@@ -35,48 +22,52 @@ use std::time::Duration;
 
 use doorbuster_config::Roles;
 
+use crate::catalogue_reader::{self, CatalogueReader};
 use crate::database;
-use crate::engine::Engine;
 use crate::node::{Jobs, Node};
+use crate::sales::{self, SaleControl};
+use crate::stock::{self, StockControl};
 
-pub use adjust::AdjustResult;
-pub use audit::{AuditView, FindingView, ItemAudit};
+pub use audit::{AuditView, FindingView, ItemAudit, audit};
 pub use job_signals::JobSignals;
+pub(crate) use job_signals::WakeReason;
 pub use leadership::LEASE_MS;
 pub(crate) use leadership::{LEASE_RENEWAL, renew_leases};
-pub use slot_reconciliation::reconcile;
-pub(crate) use slot_reconciliation::reconcile_all;
+pub use queue_selection::concurrent_slots;
+pub(crate) use queue_selection::select_queues;
 
 /// The time between two checks whether a log line about an outage is due.
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.
-pub fn start(engine: &Arc<Engine>, jobs: &Jobs, roles: Roles) {
-    let node = &engine.node;
+pub(crate) fn start(
+    jobs: &Jobs,
+    roles: Roles,
+    stock: &Arc<StockControl>,
+    catalogue_reader: &Arc<CatalogueReader>,
+    sales: &Arc<SaleControl>,
+) {
+    let (node, slots) = (&stock.node, stock.slots());
     jobs.start("outages", run_outages(node.clone()));
     jobs.start("status", publish_status::run(node.clone()));
     jobs.start("rebuild_holders", rebuild_holders::run(node.clone()));
-    jobs.start("reload", catalogue_reload::run(engine.clone()));
-    jobs.start("drain", drain::run(engine.clone()));
-    jobs.start("reconcile", slot_reconciliation::run(engine.clone()));
-    jobs.start("watch", slot_watch::run(engine.clone()));
-    jobs.start("database", database::run(engine.clone()));
-    jobs.start("leases", leadership::run(engine.clone(), roles));
-    jobs.start("wakeups", wakeups::run(engine.clone()));
+    jobs.start("reload", catalogue_reader::run(catalogue_reader.clone()));
+    stock::start_jobs(stock, jobs, roles);
+    jobs.start("database", database::run(node.clone()));
+    jobs.start("leases", leadership::run(node.clone(), slots.clone(), roles));
+    jobs.start("wakeups", wakeups::run(node.clone(), slots.clone()));
     jobs.start("recalls", wakeups::poll_recalls(node.clone()));
     jobs.start("waitlist_refusals", waitlist::notify_passed_over(node.clone()));
     if roles.settle {
-        jobs.start("queues", queue_selection::run(engine.clone()));
+        jobs.start("queues", queue_selection::run(node.clone(), slots.clone()));
     }
     if roles.control {
-        jobs.start("publish", publish_stock::run(engine.clone()));
+        jobs.start("publish", publish_stock::run(stock.clone()));
         jobs.start("edge_feed", edge_feed::run(node.clone()));
-        jobs.start("phases", sale_schedule::run(engine.clone()));
         jobs.start("expiry", expiry::run(node.clone()));
         jobs.start("waitlist", waitlist::run(node.clone()));
-        jobs.start("retire", slot_cleanup::run(engine.clone()));
-        jobs.start("auto_partitions", auto_partitions::run(engine.clone()));
-        jobs.start("audit", audit::run(engine.clone()));
+        sales::start_jobs(sales, jobs);
+        jobs.start("audit", audit::run(sales.clone()));
     }
 }
 

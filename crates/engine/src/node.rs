@@ -1,11 +1,9 @@
 //! What this node is and what it knows: its identity, its store, its memory of the store, its
 //! clock, its counters, and its tasks.
 //!
-//! `Node` owns these parts. It calls the store, and never changes stock: [`Engine`] does that. The
-//! front door, the deliveries and the payments read a node. The web server, the engine and the jobs
-//! read it too.
-//!
-//! [`Engine`]: crate::engine::Engine
+//! `Node` owns these parts. It calls the store, and never changes stock. Every other part of the
+//! engine has a node: the stock control, the changes of sales and orders, and the purchases. The
+//! front door, the deliveries, the payments, the web server and the jobs read a node too.
 
 mod lifecycle;
 mod live_nodes;
@@ -30,7 +28,7 @@ use crate::catalogue::{Catalogue, CatalogueCheck, ItemState};
 use crate::control::JobSignals;
 use crate::database::DatabaseState;
 use crate::edge::EdgeNode;
-use crate::engine::EngineError;
+use crate::error::EngineError;
 use crate::holders::RequestsWithOrders;
 use crate::meter::EngineMeter;
 use crate::notify::Hub;

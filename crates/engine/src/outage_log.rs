@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use doorbuster_slots::SlotError;
 use doorbuster_store::StoreError;
 
-use crate::engine::EngineError;
+use crate::error::EngineError;
 
 /// The time between two log lines about an outage that continues.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(10);

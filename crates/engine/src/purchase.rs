@@ -1,16 +1,20 @@
 //! Handles one purchase, from its first check to its answer.
 //!
-//! First, [`Engine::refuse_from_memory`] tries to refuse the request from the node's memory. If it
-//! returns no refusal, [`Engine::buy`] runs the steps of a purchase
-//! ([`doorbuster_steps::purchase`]). Each step returns an effect. `Engine::buy` performs the effect
-//! with the slots and the store, and gives the result to the next step. The caller may drop the
-//! future of `Engine::buy` at any time, because an issued ticket is settled in any case.
+//! First, [`refuse_from_memory`] tries to refuse the request from the node's memory. If it returns
+//! no refusal, [`Purchases::buy`] runs the steps of a purchase ([`doorbuster_steps::purchase`]).
+//! Each step returns an effect. `Purchases::buy` performs the effect with the slots and the store,
+//! and gives the result to the next step. The caller may drop the future of `Purchases::buy` at any
+//! time, because an issued ticket is settled in any case.
+//!
+//! [`Purchases`] owns the number of parked requests. It has a handle of the slots, which issue its
+//! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call it.
 mod outcome;
 mod park;
 mod reads;
 mod view;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
@@ -19,6 +23,7 @@ use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Millis, Order, RequestHash, RequestKey, SlotKey, TicketId, TicketParts, Token, Units,
 };
+use doorbuster_slots::Slots;
 use doorbuster_steps::memory;
 use doorbuster_steps::purchase::{
     Attempt, Effect, GRANT_CHECK_AFTER_MS, GRANTS_READ_INTERVAL_MS, Input, Outcome,
@@ -28,8 +33,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalogue::{Catalogue, ItemState, SaleState};
-use crate::engine::Engine;
 use crate::holders::Queued;
+use crate::node::Node;
 use crate::waiters::{TicketInfo, WaiterGuard};
 
 pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, StockAnswer, answer_kind};
@@ -68,43 +73,51 @@ pub struct Purchase {
     pub door: Option<DoorRefusal>,
 }
 
-/// Performs the effects that the steps of one purchase return.
-struct Driver<'a> {
-    engine: &'a Engine,
-    purchase: &'a Purchase,
-    request: TicketRequest,
-    begun: Instant,
-    /// The request's entry among the waiting requests. It is created before a slot is asked.
-    waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
-    /// The item's signals. They are created before a slot is asked, so that no signal is missed.
-    signals: Option<ItemSignals<'a>>,
-    parked: Option<ParkedPermit<'a>>,
-    demand: Option<UnitDemandEntry<'a>>,
-    /// The order that was read last.
-    order: Option<Order>,
+/// The part of a node that handles purchases.
+pub struct Purchases {
+    node: Arc<Node>,
+    slots: Slots,
+    parked: AtomicUsize,
 }
 
-impl Engine {
-    /// Refuses a request from the node's memory, in well under a microsecond. If the result is
-    /// `None`, the caller continues with [`Engine::buy`]. For `door`, see [`memory::refuse`].
+/// Refuses a request from the node's memory, in well under a microsecond. If the result is `None`,
+/// the caller continues with [`Purchases::buy`]. For `door`, see [`memory::refuse`].
+#[must_use]
+pub fn refuse_from_memory(
+    node: &Node,
+    request: RequestHash,
+    sale: &SaleState,
+    item: &ItemState,
+    units: Units,
+    door: impl FnOnce(StockAnswer) -> DoorAnswer,
+) -> Option<Refusal> {
+    let view = RequestView { node, sale, item, request, ticket: () };
+    memory::refuse(&view, units, door)
+}
+
+/// Returns the refusal for the sale's phase, if there is one.
+pub fn phase_refusal(node: &Node, sale: &SaleState) -> Option<Refusal> {
+    let is_stopping = sale.is_draining() || node.lifecycle().is_stopping();
+    memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
+}
+
+impl Purchases {
+    /// Creates the part of a node that handles purchases. The slots issue its tickets.
+    pub(crate) fn new(node: Arc<Node>, slots: Slots) -> Self {
+        Self { node, slots, parked: AtomicUsize::new(0) }
+    }
+
+    /// Returns the number of parked requests.
     #[must_use]
-    pub fn refuse_from_memory(
-        &self,
-        request: RequestHash,
-        sale: &SaleState,
-        item: &ItemState,
-        units: Units,
-        door: impl FnOnce(StockAnswer) -> DoorAnswer,
-    ) -> Option<Refusal> {
-        let view = RequestView { node: &self.node, sale, item, request, ticket: () };
-        memory::refuse(&view, units, door)
+    pub fn parked(&self) -> &AtomicUsize {
+        &self.parked
     }
 
     /// Requests units and waits up to `purchase.wait` for the verdict.
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut driver = Driver::new(self, purchase);
         if let Some(refusal) = purchase.door
-            && self.phase_refusal(&purchase.sale).is_none()
+            && phase_refusal(&self.node, &purchase.sale).is_none()
         {
             return Box::pin(driver.refuse_at_door(refusal)).await;
         }
@@ -138,33 +151,43 @@ impl Engine {
             effect = driver.next(&mut steps, input);
         }
     }
+}
 
-    /// Returns the refusal for the sale's phase, if there is one.
-    pub fn phase_refusal(&self, sale: &SaleState) -> Option<Refusal> {
-        let is_stopping = sale.is_draining() || self.node.lifecycle().is_stopping();
-        memory::refusal_for(sale.row.phase, sale.row.starts_at, is_stopping)
-    }
+fn decide_by(node: &Node) -> Millis {
+    node.now().plus(DECIDE_WITHIN_MS)
+}
 
-    fn decide_by(&self) -> Millis {
-        self.node.now().plus(DECIDE_WITHIN_MS)
-    }
+/// Performs the effects that the steps of one purchase return.
+struct Driver<'a> {
+    purchases: &'a Purchases,
+    purchase: &'a Purchase,
+    request: TicketRequest,
+    begun: Instant,
+    /// The request's entry among the waiting requests. It is created before a slot is asked.
+    waiter: Option<(oneshot::Receiver<TicketVerdict>, WaiterGuard<'a>)>,
+    /// The item's signals. They are created before a slot is asked, so that no signal is missed.
+    signals: Option<ItemSignals<'a>>,
+    parked: Option<ParkedPermit<'a>>,
+    demand: Option<UnitDemandEntry<'a>>,
+    /// The order that was read last.
+    order: Option<Order>,
 }
 
 impl<'a> Driver<'a> {
-    fn new(engine: &'a Engine, purchase: &'a Purchase) -> Self {
+    fn new(purchases: &'a Purchases, purchase: &'a Purchase) -> Self {
         let request = TicketRequest {
             token: random_token(),
             buyer: purchase.buyer.clone(),
             key: purchase.key.clone(),
-            buyer_hash: engine.node.id_key().buyer_hash(purchase.buyer.as_str()),
+            buyer_hash: purchases.node.id_key().buyer_hash(purchase.buyer.as_str()),
             request: purchase.request,
             units: purchase.units,
             limit: purchase.item.row.limit,
-            decide_by: engine.decide_by(),
-            node: engine.node.id(),
+            decide_by: decide_by(&purchases.node),
+            node: purchases.node.id(),
         };
         Self {
-            engine,
+            purchases,
             purchase,
             request,
             begun: Instant::now(),
@@ -178,13 +201,13 @@ impl<'a> Driver<'a> {
 
     fn start(&self) -> (Attempt, Effect) {
         let TicketRequest { units, limit, .. } = self.request;
-        let catalogue = self.engine.node.catalogue();
+        let catalogue = self.purchases.node.catalogue();
         Attempt::start(units, limit, Millis(0), &mut self.view(&catalogue))
     }
 
     fn next(&mut self, steps: &mut Attempt, input: Input) -> Effect {
         let now = Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX));
-        let catalogue = self.engine.node.catalogue();
+        let catalogue = self.purchases.node.catalogue();
         let effect = steps.next(input, now, &mut self.view(&catalogue));
         // The request's entry among the waiting requests is needed only while a slot is asked, and
         // while the request waits for its own ticket's verdict. In every other case, the entry is
@@ -200,7 +223,7 @@ impl<'a> Driver<'a> {
     fn view<'b>(&'b self, catalogue: &'b Catalogue) -> RequestView<'b, &'b TicketRequest> {
         let Purchase { item, sale, .. } = self.purchase;
         RequestView {
-            node: &self.engine.node,
+            node: &self.purchases.node,
             sale: catalogue.sale(&item.sale).unwrap_or(sale),
             item: catalogue.item_by_id(item.row.id).unwrap_or(item),
             request: self.request.request,
@@ -211,9 +234,9 @@ impl<'a> Driver<'a> {
     async fn ask_slot(&mut self, slot: SlotKey) -> Input {
         if self.waiter.is_none() {
             let info = TicketInfo::from_request(self.purchase.item.row.id, &self.request);
-            self.waiter = Some(self.engine.node.waiters().register(self.request.token, info));
+            self.waiter = Some(self.purchases.node.waiters().register(self.request.token, info));
         }
-        let answer = self.engine.slots().ticket(slot, &self.request).await;
+        let answer = self.purchases.slots.ticket(slot, &self.request).await;
         answer.map_or(UNREACHABLE, Input::Slot)
     }
 
@@ -221,7 +244,7 @@ impl<'a> Driver<'a> {
     /// slot issues no new ticket.
     async fn find_ticket(&self, slot: SlotKey) -> Input {
         let known = TicketRequest { limit: 0, ..self.request.clone() };
-        match timeout(SLOT_QUERY_MAX, self.engine.slots().ticket(slot, &known)).await {
+        match timeout(SLOT_QUERY_MAX, self.purchases.slots.ticket(slot, &known)).await {
             Ok(Ok(answer)) => Input::Slot(answer),
             Ok(Err(_)) | Err(_) => UNREACHABLE,
         }
@@ -240,7 +263,7 @@ impl<'a> Driver<'a> {
                 entry.keep();
                 Some(verdict)
             }
-            _ => self.engine.node.waiters().join(ticket.token),
+            _ => self.purchases.node.waiters().join(ticket.token),
         };
         let Some(mut verdict) = verdict else { return Input::NotWaiting };
         let deadline = self.begun + self.purchase.wait;
@@ -276,24 +299,24 @@ impl<'a> Driver<'a> {
     }
 
     fn renew_token(&mut self) -> Input {
-        self.engine.node.meter().count_new_ticket_request();
+        self.purchases.node.meter().count_new_ticket_request();
         self.request.token = random_token();
-        self.request.decide_by = self.engine.decide_by();
+        self.request.decide_by = decide_by(&self.purchases.node);
         Input::Done
     }
 
     fn wake_item(&self) -> Input {
-        self.engine.node.control().wake(self.purchase.item.row.id);
+        self.purchases.node.control().wake(self.purchase.item.row.id);
         Input::Done
     }
 
     fn suspect_loss(&self) -> Input {
-        self.engine.node.control().suspect_loss();
+        self.purchases.node.control().suspect_loss();
         Input::Done
     }
 
     fn remember_order(&self) -> Input {
-        self.engine.node.holders().insert(self.request.request.low_64_bits());
+        self.purchases.node.holders().insert(self.request.request.low_64_bits());
         Input::Done
     }
 
@@ -313,8 +336,8 @@ impl<'a> Driver<'a> {
     /// answer, even if the sale or the buyer's pass has ended.
     fn answer_queued(&self, ticket: IssuedTicket) -> PurchaseOutcome {
         let queued = Queued { item: self.purchase.item.row.id, ticket };
-        let (request, now) = (self.request.request, self.engine.node.now());
-        self.engine.node.holders().queued_requests.remember(request, queued, now);
+        let (request, now) = (self.request.request, self.purchases.node.now());
+        self.purchases.node.holders().queued_requests.remember(request, queued, now);
         PurchaseOutcome::Queued { id: self.ticket_id(&ticket), decide_by: ticket.decide_by }
     }
 
@@ -322,7 +345,7 @@ impl<'a> Driver<'a> {
         let IssuedTicket { token, grant, n, units, decide_by } = *ticket;
         let request = self.request.request.id_bits();
         let parts = TicketParts { decide_by, token, grant, n, units, request };
-        self.engine.node.id_key().sign(&parts, self.purchase.buyer.as_str())
+        self.purchases.node.id_key().sign(&parts, self.purchase.buyer.as_str())
     }
 }
 

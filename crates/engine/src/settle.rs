@@ -5,6 +5,9 @@
 //! tickets form the next batch. So batches grow with the load. If several nodes settle tickets,
 //! each node waits a moment before it takes the next batch. Without this pause, the batches would
 //! be small.
+//!
+//! The settler owns no state. It has a handle of the slots, from whose queues it takes tickets. It
+//! calls the store and the memory of its [`Node`]. Nothing calls the settler.
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,12 +16,11 @@ use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::settler_pace::{Batch, SettlerPace};
 use doorbuster_core::{Ticket, Verdict};
-use doorbuster_slots::{DeliveryRef, DequeuedTicket};
+use doorbuster_slots::{DeliveryRef, DequeuedTicket, Slots};
 use doorbuster_steps::settlement::{self, Effect};
 use doorbuster_store::StoreError;
 use doorbuster_telemetry::trace;
 
-use crate::engine::Engine;
 use crate::node::Node;
 use crate::notify::EventKind;
 use crate::outage_log;
@@ -29,14 +31,14 @@ const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// Settles tickets until the program stops. Tickets that were taken but not committed stay in their
 /// queue.
-pub async fn run(engine: Arc<Engine>) {
+pub(crate) async fn run(node: Arc<Node>, slots: Slots) {
     let (mut pace, mut previous) = (SettlerPace::default(), Instant::now());
     loop {
-        let taken = match engine.slots().take(SETTLE_BATCH_MAX).await {
+        let taken = match slots.take(SETTLE_BATCH_MAX).await {
             Ok(taken) => taken,
             Err(error) => {
                 outage_log::warn!(
-                    engine.node.outage_log(),
+                    node.outage_log(),
                     error,
                     event = "slot.take_failed",
                     "failed to take tickets from their queues; will retry"
@@ -45,9 +47,9 @@ pub async fn run(engine: Arc<Engine>) {
                 continue;
             }
         };
-        engine.node.meter().count_settled_batch(taken.len());
+        node.meter().count_settled_batch(taken.len());
         let began = Instant::now();
-        if !trace::trace_batch(taken.len(), settle(&engine, &taken)).await {
+        if !trace::trace_batch(taken.len(), settle(&node, &slots, &taken)).await {
             return;
         }
         let batch = Batch {
@@ -56,7 +58,7 @@ pub async fn run(engine: Arc<Engine>) {
             commit: began.elapsed(),
         };
         previous = began;
-        let wait = pace.pause_after_batch(batch, engine.node.live_nodes().settler_count());
+        let wait = pace.pause_after_batch(batch, node.live_nodes().settler_count());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
@@ -65,25 +67,25 @@ pub async fn run(engine: Arc<Engine>) {
 
 /// Settles one batch, in the sequence of [`doorbuster_steps::settlement`]. Returns `false` if the
 /// store failed permanently.
-async fn settle(engine: &Arc<Engine>, taken: &[DequeuedTicket]) -> bool {
+async fn settle(node: &Arc<Node>, slots: &Slots, taken: &[DequeuedTicket]) -> bool {
     failpoint::reach(Failpoint::SettleTaken);
     let tickets: Vec<Arc<Ticket>> = taken.iter().map(|t| t.delivery.ticket.clone()).collect();
     let mut resolved = Vec::new();
     for effect in settlement::effects() {
         match effect {
-            Effect::Commit => match commit(&engine.node, &tickets).await {
+            Effect::Commit => match commit(node, &tickets).await {
                 Some(verdicts) => resolved = verdicts,
                 None => return false,
             },
-            Effect::Acknowledge => acknowledge(engine, taken).await,
+            Effect::Acknowledge => acknowledge(node, slots, taken).await,
             Effect::Deliver => {
                 for (ticket, resolved) in tickets.iter().zip(std::mem::take(&mut resolved)) {
-                    deliver(&engine.node, ticket, resolved);
+                    deliver(node, ticket, resolved);
                 }
             }
         }
     }
-    engine.node.control().batch_settled.notify_waiters();
+    node.control().batch_settled.notify_waiters();
     true
 }
 
@@ -113,14 +115,14 @@ async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdic
     }
 }
 
-async fn acknowledge(engine: &Engine, taken: &[DequeuedTicket]) {
+async fn acknowledge(node: &Node, slots: &Slots, taken: &[DequeuedTicket]) {
     let done: Vec<DeliveryRef> = taken
         .iter()
         .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
         .collect();
-    if let Err(error) = engine.slots().acknowledge(&done).await {
+    if let Err(error) = slots.acknowledge(&done).await {
         outage_log::warn!(
-            engine.node.outage_log(),
+            node.outage_log(),
             error,
             event = "settle.acknowledge_failed",
             "failed to acknowledge settled tickets; their slots deliver them again"

@@ -35,7 +35,8 @@ use doorbuster_backup::ContinuousBackup;
 use doorbuster_config::{BuyerKeys, Settings, Shape};
 use doorbuster_engine::database::{history_asker, load_history};
 use doorbuster_engine::edge::keys;
-use doorbuster_engine::engine::{Engine, EngineError, expose_urls};
+use doorbuster_engine::error::EngineError;
+use doorbuster_engine::start::{self, EngineParts, expose_urls};
 use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use doorbuster_web::{self as web, App};
@@ -91,8 +92,9 @@ async fn serve_and_reload(
     let StartedEngine { engine, secrets, fatal, backup } = start_engine(&settings).await?;
     let backup_stop = CancellationToken::new();
     let backup = backup.map(|backup| spawn_backup(backup.run(backup_stop.clone())));
-    let parts = ServerParts { settings: &settings, secrets: &secrets, engine: &engine };
-    let run = run(parts, reloader, ready, asked_to_stop, fatal).await;
+    let (node, stock) = (engine.node.clone(), engine.stock.clone());
+    let parts = ServerParts { settings: &settings, secrets: &secrets, node: &node };
+    let run = run(parts, engine, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
         // The store failed, so this process must write nothing more to the store. Confirmed orders
         // are on the disk. The next start returns the units of all tickets without a confirmed
@@ -100,7 +102,7 @@ async fn serve_and_reload(
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
-    let stopped = tokio::time::timeout(SETTLE_TIMEOUT, engine.stop()).await;
+    let stopped = tokio::time::timeout(SETTLE_TIMEOUT, stock.stop()).await;
     backup_stop.cancel();
     if let Some(backup) = backup {
         backup.await.ok();
@@ -129,7 +131,7 @@ fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
 
 /// A running engine that has no connections yet.
 struct StartedEngine {
-    engine: Arc<Engine>,
+    engine: EngineParts,
     secrets: Secrets,
     /// Receives the reason if the store fails permanently.
     fatal: oneshot::Receiver<String>,
@@ -186,24 +188,26 @@ async fn open_engine(
     settings: &Settings,
     secrets: &Secrets,
     history: KnownHistories,
-) -> Result<(Arc<Engine>, oneshot::Receiver<String>, Option<ContinuousBackup>), ServeError> {
+) -> Result<(EngineParts, oneshot::Receiver<String>, Option<ContinuousBackup>), ServeError> {
     let (failed, fatal) = oneshot::channel();
     let backup = continuous_backup(settings)?;
     let location = stock_location(settings, secrets, backup.as_ref())?;
     let options = engine_options(settings, secrets, (location, history), failed);
-    Ok((Engine::start(options).await?, fatal, backup))
+    Ok((start::start(options).await?, fatal, backup))
 }
 
 /// Runs a started engine until it must stop.
 async fn run(
     parts: ServerParts<'_>,
+    engine: EngineParts,
     reloader: Option<Reloader>,
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
     fatal: oneshot::Receiver<String>,
 ) -> Result<(), ServeError> {
-    let ServerParts { settings, secrets, engine } = parts;
-    let app = build_app(settings, secrets, engine).await?;
+    let settings = parts.settings;
+    let (stock, sales) = (engine.stock.clone(), engine.sales.clone());
+    let app = build_app(settings, parts.secrets, engine).await?;
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
     let address = listener.address().map_err(at)?;
@@ -211,7 +215,7 @@ async fn run(
         "http://{}",
         SocketAddr::new(local_address(address.ip()), address.port())
     ));
-    announce(parts, address).await?;
+    announce(parts, &sales, address).await?;
     notify_service_manager(&[NotifyState::Ready]);
     ready(address);
     let (version, shape) = (env!("CARGO_PKG_VERSION"), settings.shape.name());
@@ -255,7 +259,7 @@ async fn run(
     // The engine begins its stop while the current requests still run. The timeout is necessary: if
     // the disk hangs, an operator's change can lock an item forever, and the engine would wait for
     // this item.
-    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, engine.begin_stop())).0;
+    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, stock.begin_stop())).0;
     if ended.is_ok() {
         // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next
         // start, the buyer can repeat the request with the same key.
@@ -274,7 +278,7 @@ async fn reload_on_request(reloader: Option<Reloader>, app: &Arc<App>) {
 async fn build_app(
     settings: &Settings,
     secrets: &Secrets,
-    engine: &Arc<Engine>,
+    engine: EngineParts,
 ) -> Result<Arc<App>, ServeError> {
     let expected = ExpectedClaims {
         issuer: settings.auth.issuer.clone(),
@@ -295,7 +299,7 @@ async fn build_app(
     let guests = settings.demo.then(|| secrets.buyer.clone()).flatten();
     let app = App::new(
         settings,
-        engine.clone(),
+        engine,
         buyers,
         operators,
         guests,

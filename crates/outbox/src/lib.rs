@@ -44,7 +44,7 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_brokers::Address;
 use doorbuster_config::Settings;
 use doorbuster_core::outbox::DeliveryBounds;
-use doorbuster_engine::engine::Engine;
+use doorbuster_engine::catalogue_reader::CatalogueReader;
 use doorbuster_engine::node::Node;
 use doorbuster_engine::outage_log;
 use doorbuster_store::{Endpoint, EndpointKind, StoreError, StoredEvent};
@@ -75,7 +75,7 @@ const SEQUENCE_AT_ONCE: usize = 10_000;
 pub struct Outbox {
     node: Arc<Node>,
     /// Reads the catalogue again if an event belongs to an unknown sale.
-    engine: Arc<Engine>,
+    catalogue_reader: Arc<CatalogueReader>,
     /// The address of the pages, if it is configured.
     origin: Option<String>,
     webhooks: Webhooks,
@@ -105,15 +105,19 @@ impl Outbox {
     }
 
     /// Creates the delivery service with these settings.
-    pub fn new(engine: Arc<Engine>, settings: &Settings) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        catalogue_reader: Arc<CatalogueReader>,
+        settings: &Settings,
+    ) -> Self {
         let guard = AddressGuard::new(settings.deliveries.allow_private);
         let brokers = BrokerGuard::new(
             settings.deliveries.broker_hosts.clone(),
             settings.deliveries.allow_private,
         );
         Self {
-            node: engine.node.clone(),
-            engine,
+            node,
+            catalogue_reader,
             origin: settings.page_origin.clone().or_else(|| settings.page_url.clone()),
             webhooks: Webhooks::new(guard.clone(), settings.deliveries.timeout),
             brokers: Brokers::new(brokers, settings.deliveries.timeout, settings.page_url.clone()),
@@ -153,7 +157,7 @@ impl Outbox {
             return message;
         }
         // Another node may have just created the item's sale, so the catalogue is read again.
-        drop(self.engine.refresh_catalogue().await);
+        drop(self.catalogue_reader.refresh().await);
         body::message(&self.node.catalogue(), links, stored)
     }
 

@@ -4,7 +4,7 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Checkout, CheckoutOutcome, Money};
 use doorbuster_core::{BuyerId, Order, OrderState, TicketId};
 use doorbuster_engine::catalogue::Catalogue;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_gate::RateLimitExceeded;
 
 use super::Payments;

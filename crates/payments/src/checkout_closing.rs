@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::backoff::with_jitter;
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{Millis, Order, OrderState};
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Turn, Work};
 use doorbuster_store::CheckoutDeferral;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::money::{Capture, PaymentId};
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(reversals.len(), 1, "{reversals:?}");
         let again = payments.apply_again(3, vec![capture], &changes).await;
         assert_eq!(again, [], "the database must not lack the payment any more");
-        engine.stop().await;
+        engine.stock.stop().await;
     }
 
     #[tokio::test]
@@ -347,6 +347,6 @@ mod tests {
         unasked.iter_mut().for_each(|capture| capture.money.minor = 0);
         silent.find_reversals(&mut unasked).await;
         assert_eq!(unasked, [], "the node must not ask about free orders");
-        engine.stop().await;
+        engine.stock.stop().await;
     }
 }

@@ -7,8 +7,8 @@ use doorbuster_config::{Roles, StripeSettings};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Spread, Stock, Units};
-use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
 use doorbuster_engine::purchase::{Purchase, PurchaseOutcome};
+use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, EngineParts, StockLocation};
 use doorbuster_store::{NewItem, NewSale};
 use doorbuster_testkit::TempDir;
 use secrecy::SecretString;
@@ -20,8 +20,8 @@ use super::stripe::{self, Stripe};
 use super::{PaymentMetrics, Payments};
 
 /// Starts an engine in this directory.
-pub(super) async fn engine(dir: &TempDir, clock: Clock) -> Arc<Engine> {
-    let engine = Engine::start(EngineOptions {
+pub(super) async fn engine(dir: &TempDir, clock: Clock) -> EngineParts {
+    let engine = start::start(EngineOptions {
         pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
         roles: Roles::ALL,
@@ -41,7 +41,7 @@ pub(super) async fn engine(dir: &TempDir, clock: Clock) -> Arc<Engine> {
 pub(super) async fn engine_with_checkout(
     dir: &TempDir,
     clock: Clock,
-) -> (Arc<Engine>, Checkout, Order) {
+) -> (EngineParts, Checkout, Order) {
     let engine = engine(dir, clock).await;
     let item = NewItem {
         name: "phone".into(),
@@ -66,8 +66,8 @@ pub(super) async fn engine_with_checkout(
         page: String::new(),
         items: vec![item],
     };
-    engine.create_sale(sale).await.expect("writes").expect("the id is free");
-    engine.step_sale("spring", PhaseStep::Open).await.expect("writes");
+    engine.sales.create_sale(sale).await.expect("writes").expect("the id is free");
+    engine.sales.step_sale("spring", PhaseStep::Open).await.expect("writes");
     let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
     let item = sale.items[0].clone();
     let (buyer, key) =
@@ -75,8 +75,10 @@ pub(super) async fn engine_with_checkout(
     let wait = Duration::from_secs(5);
     let request = engine.node.id_key().request_hash("anna", "k");
     let units = Units::ONE;
-    let bought =
-        engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await;
+    let bought = engine
+        .purchases
+        .buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None })
+        .await;
     let PurchaseOutcome::Created(order) = bought else { panic!("{bought:?}") };
     let checkout = Checkout {
         order: order.id,
@@ -94,14 +96,14 @@ pub(super) async fn engine_with_checkout(
 }
 
 /// Returns a payment service whose provider is Stripe at the address `api_url`.
-pub(super) fn stripe_payments(engine: &Arc<Engine>, api_url: String) -> Payments {
+pub(super) fn stripe_payments(engine: &EngineParts, api_url: String) -> Payments {
     let secret_key = SecretString::from("sk_test_1");
     let settings =
         StripeSettings { api_url, secret_key, webhook_secrets: Vec::new(), queries_per_sec: 100 };
     Payments {
         applied: None,
         node: engine.node.clone(),
-        engine: engine.clone(),
+        orders: engine.orders.clone(),
         provider: Provider::Stripe(Stripe::new(&settings, "m1".into())),
         meter: PaymentMetrics::default(),
         controls: true,

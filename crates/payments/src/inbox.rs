@@ -7,7 +7,7 @@ use doorbuster_core::money::{
     Capture, CaptureOutcome, PaymentId, RefundMessageOutcome, RefundUpdate,
 };
 use doorbuster_core::{OrderState, TicketId};
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::notify::EventKind;
 use doorbuster_store::{Reversal, ReversalOutcome};
 
@@ -122,7 +122,7 @@ impl Payments {
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }
-        Ok(match self.engine.capture(capture).await? {
+        Ok(match self.orders.capture(capture).await? {
             CaptureOutcome::Paid(_) => PaymentEventOutcome::Paid,
             CaptureOutcome::Refund(refund) => {
                 tracing::info!(
@@ -137,7 +137,7 @@ impl Payments {
             }
             CaptureOutcome::Repeated => PaymentEventOutcome::Repeated,
             CaptureOutcome::TooEarly => return Err(EngineError::TooEarly),
-            // `Engine::capture` always records a result in its last attempt, so it never returns
+            // `Orders::capture` always records a result in its last attempt, so it never returns
             // `UnitsMissing`.
             CaptureOutcome::UnitsMissing { .. } => PaymentEventOutcome::Ignored,
         })

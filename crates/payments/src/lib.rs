@@ -31,8 +31,8 @@ mod stripe;
 use std::sync::Arc;
 
 use doorbuster_config::Settings;
-use doorbuster_engine::engine::Engine;
 use doorbuster_engine::node::Node;
+use doorbuster_engine::orders::Orders;
 use doorbuster_engine::scheduler::Work;
 
 pub use checkout::CheckoutResult;
@@ -47,7 +47,7 @@ use secrecy::SecretString;
 pub struct Payments {
     node: Arc<Node>,
     /// Applies the payments of orders.
-    engine: Arc<Engine>,
+    orders: Arc<Orders>,
     provider: Provider,
     meter: PaymentMetrics,
     /// Whether this node has the role `control`. Only such a node can be the leader.
@@ -66,12 +66,17 @@ pub struct Payments {
 impl Payments {
     /// Creates the service with the configured provider. `secrets` sign and verify the sandbox's
     /// messages, newest secret first.
-    pub fn new(engine: Arc<Engine>, settings: &Settings, secrets: &[SecretString]) -> Self {
+    pub fn new(
+        node: Arc<Node>,
+        orders: Arc<Orders>,
+        settings: &Settings,
+        secrets: &[SecretString],
+    ) -> Self {
         Self {
-            provider: Provider::configured(&engine.node, &settings.payment.provider, secrets),
-            applied: engine.node.store().history_changes().map(|_| AppliedPayments::default()),
-            node: engine.node.clone(),
-            engine,
+            provider: Provider::configured(&node, &settings.payment.provider, secrets),
+            applied: node.store().history_changes().map(|_| AppliedPayments::default()),
+            node,
+            orders,
             meter: PaymentMetrics::default(),
             controls: settings.roles.control,
             sandbox_page: settings.payment.sandbox_page,

@@ -4,7 +4,7 @@
 
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
 use futures_util::StreamExt;

@@ -23,7 +23,7 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_base::signing::{self, SigningKey};
 use doorbuster_core::money::{Capture, Money, PaymentId, Refund, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::node::Node;
 use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;

@@ -32,6 +32,7 @@ use doorbuster_api::problem::Problem;
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::control::concurrent_slots;
 use doorbuster_store::SaleRow;
 use http::HeaderValue;
 use http::header::ETAG;
@@ -48,7 +49,7 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 /// can read only a limited number of slots at once. Two sales overlap if both can be open at the
 /// same time. `own` is the number of this sale's slots.
 fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
-    let slots = app.engine.concurrent_slots(row, own);
+    let slots = concurrent_slots(&app.node, row, own);
     if slots <= SLOTS_SERVED_MAX {
         return Ok(());
     }

@@ -9,9 +9,15 @@ use doorbuster_api::admin::console::ShownSetting;
 use doorbuster_auth::{BuyerTokenVerifier, JwksError, Oidc, OperatorKeyVerifier};
 use doorbuster_base::master_keys::MasterKeys;
 use doorbuster_config::Settings;
+use doorbuster_engine::catalogue_reader::CatalogueReader;
 use doorbuster_engine::edge::EdgeSightings;
-use doorbuster_engine::engine::Engine;
 use doorbuster_engine::node::{Node, NodeDescription};
+use doorbuster_engine::orders::Orders;
+use doorbuster_engine::purchase::Purchases;
+use doorbuster_engine::sales::SaleControl;
+use doorbuster_engine::start::EngineParts;
+use doorbuster_engine::stock::StockControl;
+use doorbuster_engine::waitlists::Waitlists;
 use doorbuster_gate::Gate;
 use doorbuster_outbox::push::WebPush;
 use doorbuster_outbox::{AddressGuard, Outbox};
@@ -39,7 +45,12 @@ use crate::wrong_keys::WrongKeys;
 /// The state that all requests share.
 pub struct App {
     pub(crate) node: Arc<Node>,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) stock: Arc<StockControl>,
+    pub(crate) catalogue_reader: Arc<CatalogueReader>,
+    pub(crate) sales: Arc<SaleControl>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) waitlists: Waitlists,
+    pub(crate) purchases: Arc<Purchases>,
     pub(crate) buyers: BuyerTokenVerifier,
     pub(crate) operators: OperatorKeyVerifier,
     /// The settings that can change while the server runs.
@@ -101,21 +112,23 @@ pub(crate) struct PingPolicy {
 }
 
 impl App {
-    /// Builds the shared state. `guest_secret` signs guests' tokens in a demonstration. The front
-    /// door derives its keys from `masters`. `webhook_secrets` are the secrets that sign the
-    /// sandbox's messages.
+    /// Builds the shared state from the started parts of the engine. `guest_secret` signs guests'
+    /// tokens in a demonstration. The front door derives its keys from `masters`. `webhook_secrets`
+    /// are the secrets that sign the sandbox's messages.
     #[must_use]
     pub fn new(
         settings: &Settings,
-        engine: Arc<Engine>,
+        engine: EngineParts,
         buyers: BuyerTokenVerifier,
         operators: OperatorKeyVerifier,
         guest_secret: Option<SecretString>,
         masters: MasterKeys,
         webhook_secrets: &[SecretString],
     ) -> Arc<Self> {
-        let node = engine.node.clone();
-        let payments = Payments::new(engine.clone(), settings, webhook_secrets);
+        let EngineParts { node, stock, catalogue_reader, sales, orders, waitlists, purchases } =
+            engine;
+        let payments = Payments::new(node.clone(), orders.clone(), settings, webhook_secrets);
+        let outbox = Outbox::new(node.clone(), catalogue_reader.clone(), settings);
         let metrics = Metrics::default();
         node.this_node().describe(NodeDescription {
             started_at: node.now(),
@@ -127,19 +140,24 @@ impl App {
         Arc::new(Self {
             gate: Gate::new(&node, settings, masters),
             payments: Arc::new(payments),
-            outbox: Arc::new(Outbox::new(engine.clone(), settings)),
+            outbox: Arc::new(outbox),
             push: WebPush::new(
                 settings.page.push.as_ref(),
                 AddressGuard::new(settings.deliveries.allow_private),
             ),
+            views: SaleViews::new(node.clone(), stock.clone()),
             node,
-            engine,
+            stock,
+            catalogue_reader,
+            sales,
+            orders,
+            waitlists,
+            purchases,
             buyers,
             operators,
             live: ArcSwap::from_pointee(LiveSettings::new(settings, FixedSettings::new(settings))),
             index: std::sync::Mutex::default(),
             page_origin: PageOrigin::new(settings.page_origin.as_deref()),
-            views: SaleViews::default(),
             refusals: Refusals::default(),
             overload_pacer: OverloadPacer::new(settings.workers),
             metrics,
@@ -191,10 +209,10 @@ impl App {
         self.buyers.reload_keys().await
     }
 
-    /// Returns the engine.
+    /// Returns the node.
     #[must_use]
-    pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
     }
 
     /// Returns the metrics of the HTTP side.

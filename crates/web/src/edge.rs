@@ -362,7 +362,7 @@ impl App {
             let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
             loop {
                 every.tick().await;
-                self.views.take_samples(&self.node);
+                self.views.take_samples();
             }
         };
         let jobs = async {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_api::problem::Problem;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log::{FailedCall, UnavailableSystem};
 use doorbuster_store::StoreError;
 

@@ -34,7 +34,7 @@ impl App {
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
             loop {
                 every.tick().await;
-                self.views.take_samples(&self.node);
+                self.views.take_samples();
             }
         };
         let keys = async {

@@ -14,8 +14,8 @@ use doorbuster_api::payment::OrderLink;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{Order, OrderState};
 use doorbuster_engine::api_conversion;
-use doorbuster_engine::engine::OrderLookup;
 use doorbuster_engine::order_link::{order_key, order_link};
+use doorbuster_engine::orders::OrderLookup;
 use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
@@ -36,7 +36,7 @@ pub(crate) async fn get(
     PathNames([order]): PathNames<1>,
 ) -> HandlerResult {
     let id = id(&order)?;
-    match app.engine.look_up_order(id, Some(&buyer)).await.map_err(failed)? {
+    match app.orders.look_up_order(id, Some(&buyer)).await.map_err(failed)? {
         OrderLookup::Order(order) if order.state == OrderState::Reserved => {
             let live = app.live();
             let origin = live.shop().url;
@@ -90,7 +90,7 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     if !bool::from(expected.as_bytes().ct_eq(presented)) {
         return Err(no_such_link());
     }
-    match app.engine.look_up_order(id, None).await.map_err(failed)? {
+    match app.orders.look_up_order(id, None).await.map_err(failed)? {
         OrderLookup::Order(order) if order.opens_by_link(app.node.now()) => Ok(order),
         _ => Err(no_such_link()),
     }

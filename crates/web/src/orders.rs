@@ -16,7 +16,8 @@ use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{BuyerId, ItemId, Phase, TicketId, Units, WaitlistEntry};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::ItemState;
-use doorbuster_engine::engine::{EngineError, OrderLookup};
+use doorbuster_engine::error::EngineError;
+use doorbuster_engine::orders::OrderLookup;
 use doorbuster_store::MoneyQuery;
 use http::StatusCode;
 
@@ -63,7 +64,7 @@ pub(crate) async fn page(
         after,
         limit: query.page.limit as usize,
     };
-    let page = app.engine.list_orders(wanted).await.map_err(failed)?;
+    let page = app.orders.list_orders(wanted).await.map_err(failed)?;
     let found = order_items(app, &page.orders).await.map_err(failed)?;
     let orders = page
         .orders
@@ -94,7 +95,7 @@ async fn order_items(
     rows: &[doorbuster_core::Order],
 ) -> Result<Vec<Arc<ItemState>>, EngineError> {
     let ids: Vec<ItemId> = rows.iter().map(|row| row.item).collect();
-    app.engine.find_items(&ids).await
+    app.catalogue_reader.find_items(&ids).await
 }
 
 /// `GET /v1/orders/{order}`
@@ -175,7 +176,7 @@ pub(crate) async fn cancel(
 
 /// Cancels an existing order, and returns the answer to the request.
 pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
-    let changed = app.engine.cancel(id, by).await.map_err(failed)?;
+    let changed = app.orders.cancel(id, by).await.map_err(failed)?;
     failpoint::reach(Failpoint::CancelDone);
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
@@ -205,7 +206,7 @@ pub(crate) async fn read_order(
     id: TicketId,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, HandlerError> {
-    let lookup = app.engine.look_up_order(id, buyer).await.map_err(failed)?;
+    let lookup = app.orders.look_up_order(id, buyer).await.map_err(failed)?;
     Ok(order_view(app, id, lookup, buyer)?)
 }
 

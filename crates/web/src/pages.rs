@@ -74,7 +74,7 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
     let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
     let mut listed = Vec::with_capacity(sales.len());
     for sale in &sales {
-        let state = app.views.state(&app.engine, sale).await;
+        let state = app.views.state(sale).await;
         listed.push((api_conversion::sale(&sale.row), Some(state)));
     }
     let live = app.live();
@@ -113,8 +113,8 @@ async fn sale(State(app): State<Arc<App>>, names: PathResult, headers: HeaderMap
         return missing(&app, "sale.html", &headers);
     };
     let live = app.live();
-    let state = app.views.state(&app.engine, &sale).await;
-    let page = app.views.page(&app.node, &sale, (live.generation, state), || {
+    let state = app.views.state(&sale).await;
+    let page = app.views.page(&sale, (live.generation, state), || {
         let (shown, template) =
             (api_conversion::sale(&sale.row), live.assets.page_text("sale.html"));
         let present = page_html::PresentState { shown: state, version: &sale.version() };

@@ -22,6 +22,7 @@ use doorbuster_core::{BuyerId, Millis, Phase, PresentedKey, RequestKey, Units};
 use doorbuster_engine::catalogue::{Catalogue, ItemState, SaleState};
 use doorbuster_engine::purchase::{
     DoorAnswer, DoorRefusal, Purchase, PurchaseOutcome, Refusal, StockAnswer, answer_kind,
+    phase_refusal, refuse_from_memory,
 };
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_gate::{DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, check_entry};
@@ -210,7 +211,7 @@ fn check_purchase(
     let Some(buyer) = buyer else {
         // Nothing in the request identifies a buyer, so there is no order to look up.
         let invalid = Refusal::AtDoor(DoorRefusal::PassInvalid);
-        let refusal = app.engine.phase_refusal(sale).unwrap_or(invalid);
+        let refusal = phase_refusal(&app.node, sale).unwrap_or(invalid);
         sale.runtime.answer_counts.count(answer_kind(&refusal));
         edge::count_refusal(app, sale, &refusal);
         let limit_status = SaleRateLimit::new(sale, || {
@@ -230,7 +231,7 @@ fn check_purchase(
             .answer()
     };
     let request = app.node.id_key().request_hash(caller.buyer, key.as_str());
-    if let Some(refusal) = app.engine.refuse_from_memory(request, sale, item, units, door) {
+    if let Some(refusal) = refuse_from_memory(&app.node, request, sale, item, units, door) {
         app.node.count_answer(sale, item, caller.buyer, answer_kind(&refusal), now);
         edge::count_refusal(app, sale, &refusal);
         app.record_latency(sale, started);
@@ -305,7 +306,7 @@ async fn finish_limits(
     (in_progress.limit_status, in_progress.purchase.door) = (door.limit_status, door.refusal);
     match answer {
         DoorAnswer::Open => {
-            app.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open)
+            refuse_from_memory(&app.node, request, sale, item, units, |_| DoorAnswer::Open)
         }
         DoorAnswer::Refused(_) | DoorAnswer::Undecided => None,
     }
@@ -347,7 +348,7 @@ impl App {
                 facts.token = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
             }
             MissingFact::Sale => {
-                self.engine.refresh_catalogue_paced().await;
+                self.catalogue_reader.refresh_paced().await;
                 facts.is_caught_up = true;
             }
         }
@@ -358,7 +359,7 @@ impl App {
         let took = started.elapsed();
         self.metrics.purchases.record(took);
         if self.views.with(&sale.row.id, |view| view.latencies.record(took)).is_none() {
-            self.views.sale_view(&self.node, sale).latencies.record(took);
+            self.views.sale_view(sale).latencies.record(took);
         }
     }
 }
@@ -385,7 +386,7 @@ async fn run_purchase(app: &App, purchase: &Purchase) -> PurchaseOutcome {
     }
     let _counted = app.running_purchases.token();
     // If `buy` panics, the panic hook logs it. The client may repeat the request with its key.
-    let running_purchases = AssertUnwindSafe(app.engine.buy(purchase)).catch_unwind();
+    let running_purchases = AssertUnwindSafe(app.purchases.buy(purchase)).catch_unwind();
     let outcome = trace::traced("ticket and verdict", running_purchases).await;
     outcome.unwrap_or(PurchaseOutcome::Refused(Refusal::Unavailable))
 }

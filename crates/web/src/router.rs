@@ -199,7 +199,7 @@ async fn check(
             // An operator must see changes by other nodes at once, so this node reads the catalogue
             // again. The error is ignored here, because the handler also needs the store and
             // reports its failure.
-            drop(app.engine.refresh_catalogue().await);
+            drop(app.catalogue_reader.refresh().await);
         }
     }
     Ok(())

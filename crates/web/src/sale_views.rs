@@ -1,6 +1,9 @@
 //! Rendered views of each sale. Many requests share a view. The sale itself is rendered once after
 //! each change, and its status at most a few times a second. Requests for pages and statuses never
 //! read the store.
+//!
+//! [`SaleViews`] owns the rendered views. It reads the node's memory, and asks the stock control
+//! for the numbers of items.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -9,10 +12,9 @@ use arc_swap::ArcSwap;
 use doorbuster_api::sale::{ItemState as ItemStateWord, ItemStatus, Status};
 use doorbuster_core::Phase;
 use doorbuster_engine::api_conversion;
-use doorbuster_engine::cache::ItemNumbers;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
-use doorbuster_engine::engine::Engine;
 use doorbuster_engine::node::Node;
+use doorbuster_engine::stock::{ItemNumbers, StockControl};
 use doorbuster_telemetry::metrics::{Histogram, RateWindow};
 use hashbrown::HashMap;
 
@@ -54,13 +56,19 @@ pub(crate) struct SaleView {
 }
 
 /// The views of all sales.
-#[derive(Debug, Default)]
 pub(crate) struct SaleViews {
+    node: Arc<Node>,
+    stock: Arc<StockControl>,
     by_sale: ArcSwap<HashMap<Arc<str>, Arc<SaleView>, foldhash::fast::RandomState>>,
     making: Mutex<()>,
 }
 
 impl SaleViews {
+    /// Creates the views of a node's sales. The views show the numbers of `stock`.
+    pub(crate) fn new(node: Arc<Node>, stock: Arc<StockControl>) -> Self {
+        Self { node, stock, by_sale: ArcSwap::default(), making: Mutex::default() }
+    }
+
     /// Calls `use_it` with the view of `sale`, and returns its result. Returns `None` if the sale
     /// has no view yet.
     pub(crate) fn with<T>(&self, sale: &str, use_it: impl FnOnce(&SaleView) -> T) -> Option<T> {
@@ -69,13 +77,13 @@ impl SaleViews {
 
     /// Returns the view of a sale in the catalogue. A call that adds a view also removes the views
     /// of deleted sales.
-    pub(crate) fn sale_view(&self, node: &Node, sale: &SaleState) -> Arc<SaleView> {
+    pub(crate) fn sale_view(&self, sale: &SaleState) -> Arc<SaleView> {
         if let Some(view) = self.by_sale.load().get(sale.row.id.as_str()) {
             return view.clone();
         }
         let _guard = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let mut views = HashMap::clone(&self.by_sale.load());
-        let catalogue = node.catalogue();
+        let catalogue = self.node.catalogue();
         views.retain(|name, _| catalogue.sale(name).is_some());
         let now = sale.runtime.rate_sample(Default::default());
         let fresh = || {
@@ -94,8 +102,8 @@ impl SaleViews {
     }
 
     /// Samples the counts of every sale. The server calls this function once a second.
-    pub(crate) fn take_samples(&self, node: &Node) {
-        let catalogue = node.catalogue();
+    pub(crate) fn take_samples(&self) {
+        let catalogue = self.node.catalogue();
         for (name, view) in self.by_sale.load().iter() {
             let Some(sale) = catalogue.sale(name) else { continue };
             let now = sale.runtime.rate_sample(view.latencies.read());
@@ -106,12 +114,11 @@ impl SaleViews {
     /// Returns the sale's page. `make` renders it once for each version.
     pub(crate) fn page(
         &self,
-        node: &Node,
         sale: &Arc<SaleState>,
         version: PageVersion,
         make: impl FnOnce() -> AssetFile,
     ) -> Arc<AssetFile> {
-        let view = self.sale_view(node, sale);
+        let view = self.sale_view(sale);
         let mut page = view.page.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, made_for, page)) = page.as_ref()
             && (Arc::ptr_eq(of, sale) && *made_for == version)
@@ -124,41 +131,31 @@ impl SaleViews {
     }
 
     /// Returns the sale as buyers see it.
-    pub(crate) async fn sale(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
-        self.rendered(engine, sale, |_| false, |shown| shown.sale.clone()).await
+    pub(crate) async fn sale(&self, sale: &Arc<SaleState>) -> Rendered {
+        self.rendered(sale, |_| false, |shown| shown.sale.clone()).await
     }
 
     /// Returns the sale's status, at most [`STATUS_INTERVAL`] old. While another request renders
     /// it, the status is at most [`STATUS_STALE_MAX`] old.
-    pub(crate) async fn status(&self, engine: &Engine, sale: &Arc<SaleState>) -> Rendered {
+    pub(crate) async fn status(&self, sale: &Arc<SaleState>) -> Rendered {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
-        self.rendered(engine, sale, old, |shown| shown.status.clone()).await
+        self.rendered(sale, old, |shown| shown.status.clone()).await
     }
 
     /// Returns the sale's state, which can be as old as the status of [`Self::status`].
-    pub(crate) async fn state(&self, engine: &Engine, sale: &Arc<SaleState>) -> ShownState {
+    pub(crate) async fn state(&self, sale: &Arc<SaleState>) -> ShownState {
         let old = |shown: &RenderedSale| shown.status_at.elapsed() > STATUS_INTERVAL;
-        self.rendered(engine, sale, old, |shown| shown.state).await
+        self.rendered(sale, old, |shown| shown.state).await
     }
 
     /// Returns a status that includes event number `event`, if such a status is rendered already.
-    pub(crate) fn cached_status(
-        &self,
-        node: &Node,
-        sale: &Arc<SaleState>,
-        event: u64,
-    ) -> Option<Rendered> {
-        self.sale_view(node, sale).status_since(sale, event)
+    pub(crate) fn cached_status(&self, sale: &Arc<SaleState>, event: u64) -> Option<Rendered> {
+        self.sale_view(sale).status_since(sale, event)
     }
 
     /// Returns a status that includes event number `event`. Renders the status if necessary.
-    pub(crate) async fn status_for_event(
-        &self,
-        engine: &Engine,
-        sale: &Arc<SaleState>,
-        event: u64,
-    ) -> Rendered {
-        let view = self.sale_view(&engine.node, sale);
+    pub(crate) async fn status_for_event(&self, sale: &Arc<SaleState>, event: u64) -> Rendered {
+        let view = self.sale_view(sale);
         if let Some(status) = view.status_since(sale, event) {
             return status;
         }
@@ -167,7 +164,7 @@ impl SaleViews {
         if let Some(status) = view.status_since(sale, event) {
             return status;
         }
-        let fresh = render(engine, sale, event).await;
+        let fresh = render(&self.node, &self.stock, sale, event).await;
         let status = fresh.status.clone();
         *view.lock() = Some(fresh);
         status
@@ -175,12 +172,11 @@ impl SaleViews {
 
     async fn rendered<T>(
         &self,
-        engine: &Engine,
         sale: &Arc<SaleState>,
         is_old: impl Fn(&RenderedSale) -> bool,
         take: impl Fn(&RenderedSale) -> T,
     ) -> T {
-        let view = self.sale_view(&engine.node, sale);
+        let view = self.sale_view(sale);
         let lookup = |at_least: Option<std::time::Duration>| match view.lock().as_ref() {
             Some(shown) if Arc::ptr_eq(&shown.of, sale) => {
                 let is_good =
@@ -205,7 +201,7 @@ impl SaleViews {
             return shown;
         }
         let event = view.lock().as_ref().map_or(0, |shown| shown.event);
-        let fresh = render(engine, sale, event).await;
+        let fresh = render(&self.node, &self.stock, sale, event).await;
         let taken = take(&fresh);
         *view.lock() = Some(fresh);
         taken
@@ -232,9 +228,14 @@ impl SaleView {
     }
 }
 
-async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedSale {
-    engine.node.meter().count_view_render();
-    let status = status(engine, sale).await;
+async fn render(
+    node: &Node,
+    stock: &StockControl,
+    sale: &Arc<SaleState>,
+    event: u64,
+) -> RenderedSale {
+    node.meter().count_view_render();
+    let status = status(node, stock, sale).await;
     RenderedSale {
         of: sale.clone(),
         sale: Rendered::new(&api_conversion::sale(&sale.row)),
@@ -245,14 +246,14 @@ async fn render(engine: &Engine, sale: &Arc<SaleState>, event: u64) -> RenderedS
     }
 }
 
-async fn status(engine: &Engine, sale: &SaleState) -> Status {
+async fn status(node: &Node, stock: &StockControl, sale: &SaleState) -> Status {
     let mut items = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
-        items.push(item_status(engine, sale.row.phase, item).await);
+        items.push(item_status(stock, sale.row.phase, item).await);
     }
     let phase = sale.row.phase;
     Status {
-        server_time: api_conversion::time(engine.node.now()),
+        server_time: api_conversion::time(node.now()),
         sale: sale.row.id.clone(),
         phase,
         started: sale.row.opened_at.is_some() || matches!(phase, Phase::Open | Phase::Paused),
@@ -266,8 +267,8 @@ async fn status(engine: &Engine, sale: &SaleState) -> Status {
 
 /// Returns an item's numbers. Units in unsettled tickets do not count as available, but they may
 /// come back.
-async fn item_status(engine: &Engine, phase: Phase, item: &ItemState) -> ItemStatus {
-    let ItemNumbers { count, access, remaining, held, paid } = engine.numbers(item).await;
+async fn item_status(stock: &StockControl, phase: Phase, item: &ItemState) -> ItemStatus {
+    let ItemNumbers { count, access, remaining, held, paid } = stock.numbers(item).await;
     let may_return = access > paid;
     let state = match (phase, remaining) {
         (Phase::Draft | Phase::Scheduled, _) => ItemStateWord::Upcoming,
@@ -285,7 +286,9 @@ mod tests {
     use doorbuster_base::clock::Clock;
     use doorbuster_config::Roles;
     use doorbuster_core::{IdKey, NodeId, Spread, Stock};
-    use doorbuster_engine::engine::{DatabaseOptions, EngineOptions, StockLocation};
+    use doorbuster_engine::start::{
+        self, DatabaseOptions, EngineOptions, EngineParts, StockLocation,
+    };
     use doorbuster_store::{NewItem, NewSale};
     use doorbuster_testkit::TempDir;
 
@@ -293,7 +296,7 @@ mod tests {
 
     const READERS: usize = 10_000;
 
-    async fn engine(dir: &TempDir) -> Arc<Engine> {
+    async fn engine(dir: &TempDir) -> EngineParts {
         let options = EngineOptions {
             pass_key: None,
             location: StockLocation::Directory(dir.path().to_owned()),
@@ -307,7 +310,7 @@ mod tests {
             database: DatabaseOptions::default(),
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
-        let engine = Engine::start(options).await.expect("a fresh directory opens");
+        let engine = start::start(options).await.expect("a fresh directory opens");
         let item = NewItem {
             name: "phone".into(),
             title: "Phone".into(),
@@ -332,6 +335,7 @@ mod tests {
             items: vec![item],
         };
         engine
+            .sales
             .create_sale(sale)
             .await
             .expect("the store is available")
@@ -343,16 +347,16 @@ mod tests {
     async fn many_requests_for_an_expired_status_render_the_status_once() {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
-        let views = Arc::new(SaleViews::default());
+        let views = Arc::new(SaleViews::new(engine.node.clone(), engine.stock.clone()));
         let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
-        views.status(&engine, &sale).await;
+        views.status(&sale).await;
         for _ in 0..3 {
             tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
             let (before, began) = (engine.node.meter().read().view_renders, Instant::now());
             let mut crowd = tokio::task::JoinSet::new();
             for _ in 0..READERS {
-                let (views, engine, sale) = (views.clone(), engine.clone(), sale.clone());
-                crowd.spawn(async move { views.status(&engine, &sale).await.bytes });
+                let (views, sale) = (views.clone(), sale.clone());
+                crowd.spawn(async move { views.status(&sale).await.bytes });
             }
             let shown = crowd.join_all().await;
             let times = u64::try_from(began.elapsed().as_millis() / STATUS_INTERVAL.as_millis())
@@ -362,30 +366,30 @@ mod tests {
             assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
             assert_eq!(shown.len(), READERS);
         }
-        engine.stop().await;
+        engine.stock.stop().await;
     }
 
     #[tokio::test]
     async fn during_a_render_requests_get_the_previous_status_and_later_they_wait() {
         let dir = TempDir::new();
         let engine = engine(&dir).await;
-        let views = SaleViews::default();
+        let views = SaleViews::new(engine.node.clone(), engine.stock.clone());
         let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
-        let first = views.status(&engine, &sale).await;
-        let view = views.sale_view(&engine.node, &sale);
+        let first = views.status(&sale).await;
+        let view = views.sale_view(&sale);
         let making = view.making.lock().await;
         tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
         assert_eq!(
-            views.status(&engine, &sale).await.bytes,
+            views.status(&sale).await.bytes,
             first.bytes,
             "the old status must be returned at once"
         );
         tokio::time::sleep(STATUS_STALE_MAX).await;
-        let mut late = std::pin::pin!(views.status(&engine, &sale));
+        let mut late = std::pin::pin!(views.status(&sale));
         let waits = tokio::time::timeout(std::time::Duration::from_millis(20), late.as_mut()).await;
         assert!(waits.is_err(), "a status that is too old was returned");
         drop(making);
         assert_ne!(late.await.bytes, first.bytes);
-        engine.stop().await;
+        engine.stock.stop().await;
     }
 }

@@ -45,10 +45,10 @@ pub(crate) async fn list(
             body.put_u8(b',');
         }
         // Each entry is a sale's object with the sale's status as one more member.
-        let shown = app.views.sale(&app.engine, sale).await.bytes;
+        let shown = app.views.sale(sale).await.bytes;
         body.extend_from_slice(&shown[..shown.len() - 1]);
         body.extend_from_slice(br#","status":"#);
-        body.extend_from_slice(&app.views.status(&app.engine, sale).await.bytes);
+        body.extend_from_slice(&app.views.status(sale).await.bytes);
         body.put_u8(b'}');
     }
     let next = serde_json::to_string(&next).expect("a text or null serialises");
@@ -74,7 +74,7 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> HandlerResult {
     let sale = find_sale(&app, &sale).await?;
-    Ok(cached(&headers, &app.views.sale(&app.engine, &sale).await, SALE_CACHE))
+    Ok(cached(&headers, &app.views.sale(&sale).await, SALE_CACHE))
 }
 
 /// `GET /v1/sales/{sale}/status`
@@ -84,7 +84,7 @@ pub(crate) async fn status(
     headers: HeaderMap,
 ) -> HandlerResult {
     let sale = find_sale(&app, &sale).await?;
-    Ok(cached(&headers, &app.views.status(&app.engine, &sale).await, STATUS_CACHE))
+    Ok(cached(&headers, &app.views.status(&sale).await, STATUS_CACHE))
 }
 
 /// Returns the sale with this name. Also finds a sale that another node has just created or opened.
@@ -92,7 +92,7 @@ pub(crate) async fn find_sale(app: &App, name: &str) -> Result<Arc<SaleState>, P
     match shown(app, name) {
         Ok(sale) => Ok(sale),
         Err(_) => {
-            app.engine.refresh_catalogue_paced().await;
+            app.catalogue_reader.refresh_paced().await;
             shown(app, name)
         }
     }

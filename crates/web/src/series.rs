@@ -77,7 +77,7 @@ impl App {
         for sale in &sales {
             let mut depth = 0;
             for item in sale.items.iter().filter(|_| counts_queues) {
-                depth += self.engine.queued(item).await;
+                depth += self.stock.queued(item).await;
             }
             self.record_second(sale, now, depth);
         }
@@ -127,7 +127,7 @@ impl App {
     /// Compares a sale's numbers with the last recorded second. Adds a point if the numbers
     /// changed, or if a point is due because visitors or tickets wait.
     fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
-        let view = self.views.sale_view(&self.node, sale);
+        let view = self.views.sale_view(sale);
         let sample = sale.runtime.rate_sample(view.latencies.read());
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();

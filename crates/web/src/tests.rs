@@ -9,7 +9,7 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Settings, load};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{IdKey, NodeId, Spread, Stock};
-use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
+use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, EngineParts, StockLocation};
 use doorbuster_secrets as secrets;
 use doorbuster_store::{KnownHistories, NewItem, NewSale};
 use doorbuster_testkit::TempDir;
@@ -130,7 +130,7 @@ pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<A
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
 }
 
-async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
+async fn engine(dir: &TempDir, stock: u64) -> EngineParts {
     let options = EngineOptions {
         pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
@@ -144,13 +144,14 @@ async fn engine(dir: &TempDir, stock: u64) -> Arc<Engine> {
         database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
-    let engine = Engine::start(options).await.expect("a fresh directory opens");
+    let engine = start::start(options).await.expect("a fresh directory opens");
     engine
+        .sales
         .create_sale(sale("spring", stock, "CNY"))
         .await
         .expect("the store is available")
         .expect("the sale's id is free");
-    engine.step_sale("spring", PhaseStep::Open).await.expect("the store is available");
+    engine.sales.step_sale("spring", PhaseStep::Open).await.expect("the store is available");
     engine
 }
 

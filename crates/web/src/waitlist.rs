@@ -12,8 +12,9 @@ use doorbuster_core::gate::pass::Membership;
 use doorbuster_core::{BuyerId, Phase, RequestKey, TicketId};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
-use doorbuster_engine::engine::{JoinRefusal, JoinResult, LeaveResult, OrderLookup};
-use doorbuster_engine::purchase::Refusal;
+use doorbuster_engine::orders::OrderLookup;
+use doorbuster_engine::purchase::{Refusal, phase_refusal};
+use doorbuster_engine::waitlists::{JoinRefusal, JoinResult, LeaveResult};
 use doorbuster_gate::{DoorCheck, PresentedPass, check_entry};
 use doorbuster_steps::memory::unless_stale;
 use http::header::LOCATION;
@@ -67,7 +68,7 @@ pub(crate) async fn get(
     PathNames([sale, item]): PathNames<2>,
 ) -> HandlerResult {
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    let read = app.engine.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
+    let read = app.waitlists.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
     let found = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
     let found =
         found.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
@@ -82,7 +83,7 @@ pub(crate) async fn leave(
 ) -> HandlerResult {
     let (sale, item) = find_item(&app, &sale, &item).await?;
     match app
-        .engine
+        .waitlists
         .leave_waitlist(item.row.id, &buyer, sale.row.phase == Phase::Closed)
         .await
         .map_err(failed)?
@@ -106,7 +107,7 @@ async fn find_or_join(
     (sale, item): (&SaleState, &ItemState),
     key: &RequestKey,
 ) -> Result<(TicketId, OrderLookup, StatusCode), HandlerError> {
-    let replayed = app.engine.replay_waitlist_order(item, buyer, key).await.map_err(failed)?;
+    let replayed = app.waitlists.replay_waitlist_order(item, buyer, key).await.map_err(failed)?;
     let joined = match replayed {
         // A repeated request gets its order or its waiting entry, even if the sale is paused or the
         // buyer's pass has expired.
@@ -114,11 +115,11 @@ async fn find_or_join(
         None => {
             let caller = (buyer, membership, client);
             match check_front_door(app, headers, caller, sale, item).await {
-                Ok(()) => app.engine.join_waitlist(item, buyer, key).await.map_err(failed)?,
+                Ok(()) => app.waitlists.join_waitlist(item, buyer, key).await.map_err(failed)?,
                 // A request above a rate limit must cost no read of the store.
                 Err(refused) if refused.status() == 429 => return Err(refused.into()),
                 Err(refused) => {
-                    let waiting = app.engine.replay_waitlist_entry(item, buyer, key);
+                    let waiting = app.waitlists.replay_waitlist_entry(item, buyer, key);
                     waiting.await.map_err(failed)?.ok_or(refused)?
                 }
             }
@@ -174,7 +175,7 @@ async fn check_front_door(
         pass,
         now,
     );
-    let refusal = match app.engine.phase_refusal(sale) {
+    let refusal = match phase_refusal(&app.node, sale) {
         Some(refusal) => Some(unless_stale(app.node.memory_age_ms(), refusal)),
         None => {
             let caller = (client, buyer.as_str());
@@ -203,7 +204,7 @@ fn refusal_problem(app: &App, sale: &SaleState, why: JoinRefusal) -> Problem {
                 .node
                 .catalogue()
                 .sale(&sale.row.id)
-                .and_then(|sale| app.engine.phase_refusal(sale));
+                .and_then(|sale| phase_refusal(&app.node, sale));
             match now {
                 Some(refusal) => {
                     let age_ms = app.node.memory_age_ms();

@@ -10,8 +10,10 @@ use doorbuster_store::{ItemCounts, LostOrders, RefundNotice, ReversedPayment, St
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
-use crate::engine::{Engine, EngineError};
+use crate::error::EngineError;
+use crate::node::Node;
 use crate::outage_log;
+use crate::sales::SaleControl;
 use crate::scheduler::{NextRun, Work};
 
 /// Shortest pause between two audits.
@@ -74,20 +76,20 @@ pub struct ItemAudit {
 }
 
 /// Runs audits until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
-    let (mut turns, mut next) = (engine.node.turns(Work::Audit), NextRun::Now);
+pub(super) async fn run(sale_control: Arc<SaleControl>) {
+    let (mut turns, mut next) = (sale_control.node.turns(Work::Audit), NextRun::Now);
     loop {
         turns.wait(next).await;
-        wait_for_rush_end(|| engine.node.meter().read().tickets).await;
-        if !engine.node.control().leads() {
+        wait_for_rush_end(|| sale_control.node.meter().read().tickets).await;
+        if !sale_control.node.control().leads() {
             next = NextRun::Idle;
             continue;
         }
         let started = Instant::now();
-        match engine.audit().await {
-            Ok(view) => engine.handle_findings(&view).await,
+        match audit(&sale_control.node).await {
+            Ok(view) => handle_findings(&sale_control, &view).await,
             Err(error) => outage_log::warn!(
-                engine.node.outage_log(),
+                sale_control.node.outage_log(),
                 error,
                 event = "audit.run_failed",
                 "failed to run the audit; will retry"
@@ -113,79 +115,78 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
     }
 }
 
-impl Engine {
-    /// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
-    /// pauses every open sale.
-    pub(crate) async fn handle_findings(&self, view: &AuditView) {
-        self.node.meter().count_findings(view.findings.len());
-        for finding in &view.findings {
-            let (sale, item) =
-                finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();
-            tracing::error!(
-                rule = finding.rule,
-                sale,
-                item,
-                detail = finding.detail,
-                event = "audit.fault",
-                "the audit found a fault"
-            );
-            let sales: Vec<String> = match &finding.item {
-                Some((sale, _)) => vec![sale.clone()],
-                None => {
-                    let open = |sale: &&Arc<SaleState>| sale.row.phase == Phase::Open;
-                    self.node
-                        .catalogue()
-                        .sales()
-                        .filter(open)
-                        .map(|sale| sale.row.id.clone())
-                        .collect()
-                }
-            };
-            for sale in sales {
-                if let Err(error) = self.step_sale(&sale, PhaseStep::Pause).await {
-                    tracing::error!(
-                        %error,
-                        sale,
-                        event = "audit.pause_failed",
-                        "failed to pause the sale; the sale continues to sell"
-                    );
-                }
+/// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
+/// pauses every open sale.
+pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView) {
+    sale_control.node.meter().count_findings(view.findings.len());
+    for finding in &view.findings {
+        let (sale, item) =
+            finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();
+        tracing::error!(
+            rule = finding.rule,
+            sale,
+            item,
+            detail = finding.detail,
+            event = "audit.fault",
+            "the audit found a fault"
+        );
+        let sales: Vec<String> = match &finding.item {
+            Some((sale, _)) => vec![sale.clone()],
+            None => {
+                let open = |sale: &&Arc<SaleState>| sale.row.phase == Phase::Open;
+                sale_control
+                    .node
+                    .catalogue()
+                    .sales()
+                    .filter(open)
+                    .map(|sale| sale.row.id.clone())
+                    .collect()
+            }
+        };
+        for sale in sales {
+            if let Err(error) = sale_control.step_sale(&sale, PhaseStep::Pause).await {
+                tracing::error!(
+                    %error,
+                    sale,
+                    event = "audit.pause_failed",
+                    "failed to pause the sale; the sale continues to sell"
+                );
             }
         }
     }
+}
 
-    /// Runs one audit: adds up the store's rows, and returns the violated invariants and the
-    /// counts.
-    ///
-    /// # Errors
-    /// If the store is unreachable.
-    pub async fn audit(&self) -> Result<AuditView, EngineError> {
-        let check = self.node.store().check().await?;
-        let repairs = self.node.store().repairs().await?;
-        let counts = self.node.store().counts(None).await?;
-        let catalogue = self.node.catalogue();
-        let name = |id| catalogue.item_by_id(id).map(|i| (i.sale.to_string(), i.row.name.clone()));
-        let findings = check.findings.into_iter().map(|f| FindingView {
-            rule: f.rule.to_owned(),
-            item: f.item.and_then(name),
-            detail: f.detail,
-        });
-        let items = counts.iter().filter_map(|c| {
-            let (sale, item) = name(c.item)?;
-            Some(ItemAudit { sale, item, counts: *c })
-        });
-        let history = self.node.store().store_history().await?;
-        Ok(AuditView {
-            lost: self.node.store().lost_orders().await?,
-            checked_at: check.checked_at,
-            repairs,
-            findings: findings.collect(),
-            notices: check.notices,
-            reversals: self.node.store().reversals().await?,
-            items: items.collect(),
-            history,
-        })
-    }
+/// Runs one audit: adds up the store's rows, and returns the violated invariants and the
+/// counts.
+///
+/// # Errors
+/// If the store is unreachable.
+pub async fn audit(node: &Node) -> Result<AuditView, EngineError> {
+    let check = node.store().check().await?;
+    let repairs = node.store().repairs().await?;
+    let counts = node.store().counts(None).await?;
+    let catalogue = node.catalogue();
+    let name = |id| catalogue.item_by_id(id).map(|i| (i.sale.to_string(), i.row.name.clone()));
+    let findings = check.findings.into_iter().map(|f| FindingView {
+        rule: f.rule.to_owned(),
+        item: f.item.and_then(name),
+        detail: f.detail,
+    });
+    let items = counts.iter().filter_map(|c| {
+        let (sale, item) = name(c.item)?;
+        Some(ItemAudit { sale, item, counts: *c })
+    });
+    let history = node.store().store_history().await?;
+    Ok(AuditView {
+        lost: node.store().lost_orders().await?,
+        checked_at: check.checked_at,
+        repairs,
+        findings: findings.collect(),
+        notices: check.notices,
+        reversals: node.store().reversals().await?,
+        items: items.collect(),
+        history,
+    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ impl ForeignRefusals {
 
 /// Why an item needs to be reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum WakeReason {
+pub(crate) enum WakeReason {
     /// The item's pool has units. Reconciliation is needed only if a slot has few units left.
     Pool,
     /// Any other reason.
@@ -50,23 +50,23 @@ pub(super) enum WakeReason {
 pub struct JobSignals {
     pub(super) items: Mutex<HashMap<ItemId, WakeReason>>,
     pub(super) sales: Mutex<HashSet<Arc<str>>>,
-    pub(super) items_changed: Notify,
+    pub(crate) items_changed: Notify,
     pub(super) sales_changed: Notify,
-    pub(super) catalogue_changed: Notify,
+    pub(crate) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
     /// The slots of ended sales that still have tickets. Only the leader fills this set, and
     /// settles these tickets.
-    pub(super) unretired: Mutex<BTreeSet<SlotKey>>,
+    pub(crate) unretired: Mutex<BTreeSet<SlotKey>>,
     /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,
-    pub(super) drains_changed: Notify,
+    pub(crate) drains_changed: Notify,
     /// Tickets that other nodes refused and for which no request on this node waits. Such a ticket
     /// may belong to a waitlist entry that was refused when its turn came.
     pub(super) foreign_refusals: ForeignRefusals,
     /// Notified when a sale may have opened. From then on, other nodes may recall units from this
     /// node's slots.
     pub(super) sale_opened: Notify,
-    pub(super) loss_suspected: Notify,
+    pub(crate) loss_suspected: Notify,
     /// Notified when the edge feed may have changed.
     pub(super) feed_changed: Notify,
     /// The number of calls of [`JobSignals::signal_events`].
@@ -170,7 +170,7 @@ impl JobSignals {
     }
 
     /// Returns the items to reconcile, with the reasons, and forgets them.
-    pub(super) fn take_items(&self) -> HashMap<ItemId, WakeReason> {
+    pub(crate) fn take_items(&self) -> HashMap<ItemId, WakeReason> {
         std::mem::take(&mut *self.items.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use doorbuster_config::Roles;
 use doorbuster_core::{CloseCause, NodeId, settler_pace};
+use doorbuster_slots::Slots;
 use doorbuster_steps::takeover::{Effect, Input, Takeover};
 use tokio::time::Instant;
 
-use crate::engine::{Engine, EngineError};
+use crate::error::EngineError;
 use crate::node::Node;
 use crate::outage_log;
 
@@ -26,40 +27,38 @@ pub const LEASE_MS: i64 = 3_000;
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 
 /// Renews the leases until the program stops.
-pub(super) async fn run(engine: Arc<Engine>, roles: Roles) {
-    if engine.node.layout().is_single_node() {
+pub(super) async fn run(node: Arc<Node>, slots: Slots, roles: Roles) {
+    if node.layout().is_single_node() {
         return std::future::pending().await;
     }
     let mut last = Instant::now();
     loop {
         tokio::time::sleep(LEASE_RENEWAL).await;
         let asked = Instant::now();
-        let released = engine.node.this_node().lock_leases().await;
+        let released = node.this_node().lock_leases().await;
         if *released {
             return std::future::pending().await;
         }
-        let renewed = renew_leases(&engine, roles).await;
+        let renewed = renew_leases(&node, &slots, roles).await;
         drop(released);
         match renewed {
             Ok(()) => {
                 if asked.duration_since(last) > Duration::from_millis(LEASE_MS.unsigned_abs()) {
-                    handle_own_lapse(&engine.node, asked.duration_since(last));
+                    handle_own_lapse(&node, asked.duration_since(last));
                 }
                 last = asked;
             }
             Err(error) => {
                 outage_log::warn!(
-                    engine.node.outage_log(),
+                    node.outage_log(),
                     error,
                     event = "node.lease_failed",
                     "failed to renew this node's lease; will retry"
                 );
-                engine.node.control().scheduler.set_leads(false);
-                engine
-                    .node
-                    .control()
+                node.control().scheduler.set_leads(false);
+                node.control()
                     .reconciles_on_commit
-                    .store(engine.node.layout().is_node_local(), Ordering::Release);
+                    .store(node.layout().is_node_local(), Ordering::Release);
             }
         }
     }
@@ -82,52 +81,49 @@ fn handle_own_lapse(node: &Node, away: Duration) {
 
 /// Renews this node's lease. With the control role, the node also takes or renews the leader's
 /// lease. If the node is the leader after that, it also closes the grants of dead nodes.
-pub(crate) async fn renew_leases(engine: &Engine, roles: Roles) -> Result<(), EngineError> {
-    let control = engine.node.control();
-    if engine.node.layout().is_single_node() {
+pub(crate) async fn renew_leases(
+    node: &Node,
+    slots: &Slots,
+    roles: Roles,
+) -> Result<(), EngineError> {
+    let control = node.control();
+    if node.layout().is_single_node() {
         control.scheduler.set_leads(true);
         control.reconciles_on_commit.store(true, Ordering::Release);
         return Ok(());
     }
-    engine
-        .node
-        .store()
-        .renew_node_lease(engine.node.id(), LEASE_MS, &engine.node.node_description())
-        .await?;
-    let has_lead = roles.control
-        && engine.node.store().take_leader_lease(engine.node.id().0, LEASE_MS).await?;
-    let leads = has_lead || engine.node.this_node().always_leads();
+    node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
+    let has_lead = roles.control && node.store().take_leader_lease(node.id().0, LEASE_MS).await?;
+    let leads = has_lead || node.this_node().always_leads();
     if control.scheduler.set_leads(leads) {
         tracing::info!(
             leads,
-            node = %engine.node.id(),
+            node = %node.id(),
             event = "node.leadership_changed",
             "leadership changed"
         );
-        engine.node.meter().count_leader_change();
+        node.meter().count_leader_change();
     }
-    control
-        .reconciles_on_commit
-        .store(leads || engine.node.layout().is_node_local(), Ordering::Release);
-    if leads && !engine.node.layout().reaches_all_slots() {
-        take_over(engine).await
+    control.reconciles_on_commit.store(leads || node.layout().is_node_local(), Ordering::Release);
+    if leads && !node.layout().reaches_all_slots() {
+        take_over(node, slots).await
     } else {
-        read_nodes(engine).await.map(drop)
+        read_nodes(node, slots).await.map(drop)
     }
 }
 
 /// Closes the grants of nodes whose leases have lapsed. [`doorbuster_steps::takeover`] has the
 /// sequence of the effects.
-async fn take_over(engine: &Engine) -> Result<(), EngineError> {
-    let (mut steps, mut effect) = Takeover::begin(engine.node.id());
+async fn take_over(node: &Node, slots: &Slots) -> Result<(), EngineError> {
+    let (mut steps, mut effect) = Takeover::begin(node.id());
     loop {
         effect = steps.next(match effect {
-            Effect::ReadGrants => Input::Grants(engine.node.store().open_grants().await?),
-            Effect::ReadNodes => Input::Live(read_nodes(engine).await?),
+            Effect::ReadGrants => Input::Grants(node.store().open_grants().await?),
+            Effect::ReadNodes => Input::Live(read_nodes(node, slots).await?),
             Effect::Close(grant) => {
-                if engine.node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
+                if node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await? {
                     tracing::warn!(
-                        slot = engine.node.catalogue().slot_name(grant.slot),
+                        slot = node.catalogue().slot_name(grant.slot),
                         units = grant.unsettled(),
                         event = "node.lost",
                         "a node's lease lapsed; other nodes sell its units"
@@ -142,24 +138,18 @@ async fn take_over(engine: &Engine) -> Result<(), EngineError> {
 
 /// Reads and returns the nodes that have a valid lease. Also answers the questions of these nodes
 /// about refusals.
-async fn read_nodes(engine: &Engine) -> Result<Vec<NodeId>, EngineError> {
-    let nodes = engine.node.store().nodes().await?;
+async fn read_nodes(node: &Node, slots: &Slots) -> Result<Vec<NodeId>, EngineError> {
+    let nodes = node.store().nodes().await?;
     let live: Vec<NodeId> = nodes.iter().map(|row| row.node).collect();
-    engine.node.store().set_refresh_interval(settler_pace::refresh_interval(live.len()));
-    if let Some(heard) =
-        engine.node.live_nodes().observe(&nodes, &engine.node.items_with_open_slots())
-    {
-        engine.slots().set_live_nodes(&heard);
-        engine.node.control().queues_changed.notify_one();
+    node.store().set_refresh_interval(settler_pace::refresh_interval(live.len()));
+    if let Some(heard) = node.live_nodes().observe(&nodes, &node.items_with_open_slots()) {
+        slots.set_live_nodes(&heard);
+        node.control().queues_changed.notify_one();
     }
     // The row of a node's lease contains the node's questions to other nodes.
-    if engine.node.answer_questions(&nodes) {
+    if node.answer_questions(&nodes) {
         // This second renewal shows this node's answers to the other nodes at once.
-        engine
-            .node
-            .store()
-            .renew_node_lease(engine.node.id(), LEASE_MS, &engine.node.node_description())
-            .await?;
+        node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     }
     Ok(live)
 }

@@ -14,8 +14,8 @@ use doorbuster_store::SaleRow;
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
-use crate::engine::Engine;
 use crate::node::Node;
+use crate::stock::StockControl;
 
 /// Time between two checks whether the numbers have changed.
 const CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -35,15 +35,15 @@ const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish_stock.lua");
 
 /// Publishes the items' numbers while this node has the lock, until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
-    let Some((shared, locks)) = engine.node.cache().shared() else {
+pub(super) async fn run(stock: Arc<StockControl>) {
+    let Some((shared, locks)) = stock.node.cache().shared() else {
         return std::future::pending().await;
     };
     loop {
         let guard = locks.wait(LOCK_NAME, LOCK_RETRY_INTERVAL).await;
         // This node stops publishing if Redis is unreachable or if another node publishes. Both are
         // normal, so the result is ignored.
-        let _ = publish(&engine, shared, &guard).await;
+        let _ = publish(&stock, shared, &guard).await;
         guard.release().await;
         tokio::time::sleep(RETRY_DELAY).await;
     }
@@ -51,13 +51,13 @@ pub(super) async fn run(engine: Arc<Engine>) {
 
 /// Publishes the items' numbers while this node has the lock.
 async fn publish(
-    engine: &Engine,
+    stock: &StockControl,
     shared: &SharedRedis,
     guard: &LockGuard,
 ) -> Result<(), SlotError> {
     let mut written: HashMap<Arc<str>, (Vec<String>, Instant)> = HashMap::new();
     while guard.is_held() {
-        let sales = by_urgency(&engine.node);
+        let sales = by_urgency(&stock.node);
         written.retain(|name, _| sales.iter().any(|sale| *sale.row.id == **name));
         for sale in sales {
             let is_due = |at: &Instant| at.elapsed() >= REWRITE_INTERVAL;
@@ -65,7 +65,7 @@ async fn publish(
             if !sale.has_open_slots() && before.is_some_and(|(_, at)| !is_due(at)) {
                 continue;
             }
-            let fields = fields(engine, &sale).await;
+            let fields = fields(stock, &sale).await;
             if before.is_some_and(|(known, at)| *known == fields && !is_due(at)) {
                 continue;
             }
@@ -110,13 +110,13 @@ fn urgency(row: &SaleRow, now: Millis) -> Option<u8> {
 /// Returns each field followed by its value: first the fields of the sale, then a field `item:NAME`
 /// for each item. The value of an item's field is `count start access`. The count `-` means
 /// unlimited stock.
-async fn fields(engine: &Engine, sale: &SaleState) -> Vec<String> {
+async fn fields(stock: &StockControl, sale: &SaleState) -> Vec<String> {
     let version = sale.version();
     let start = u8::from(sale.row.phase == Phase::Open);
     let mut fields =
         vec!["phase".into(), sale.row.phase.as_str().into(), "version".into(), version];
     for item in &sale.items {
-        let numbers = engine.numbers(item).await;
+        let numbers = stock.numbers(item).await;
         let mut text = numbers.count.map_or_else(|| "-".to_owned(), |count| count.to_string());
         // Writing into a string cannot fail.
         let _ = write!(text, " {start} {}", numbers.access);

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_core::{Millis, Phase, SlotKey};
+use doorbuster_slots::Slots;
 use doorbuster_store::SaleRow;
 
 use crate::catalogue::SaleState;
-use crate::engine::Engine;
+use crate::node::Node;
 
 const SELECTION_INTERVAL: Duration = Duration::from_secs(1);
 /// The node begins to read a sale's queues this long before the sale opens.
@@ -24,16 +25,13 @@ const BEFORE_OPENING_MS: i64 = 60_000;
 const AFTER_END_MS: i64 = 60_000;
 
 /// Selects the queues until the program stops.
-pub(super) async fn run(engine: Arc<Engine>) {
+pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     loop {
         drop(
-            tokio::time::timeout(
-                SELECTION_INTERVAL,
-                engine.node.control().queues_changed.notified(),
-            )
-            .await,
+            tokio::time::timeout(SELECTION_INTERVAL, node.control().queues_changed.notified())
+                .await,
         );
-        engine.select_queues();
+        select_queues(&node, &slots);
     }
 }
 
@@ -57,60 +55,56 @@ fn sale_window(row: &SaleRow, now: Millis) -> (Millis, Millis) {
     (begins, row.ends_at.unwrap_or(Millis(i64::MAX)))
 }
 
-impl Engine {
-    /// Starts reading the queues that are assigned to this node, for every sale that may have
-    /// tickets.
-    pub fn select_queues(&self) {
-        let (catalogue, now) = (self.node.catalogue(), self.node.now());
-        let mut sales: Vec<(i64, &Arc<SaleState>)> =
-            catalogue.sales().filter_map(|sale| Some((priority(&sale.row, now)?, sale))).collect();
-        sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
-        let items = sales.iter().flat_map(|(_, sale)| &sale.items);
-        let slots: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
-        let mut selected = self.node.live_nodes().settled_of(slots);
-        if self.node.this_node().roles.settle && self.node.control().leads() {
-            let unretired =
-                self.node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
-            let known: HashSet<SlotKey> = selected.iter().copied().collect();
-            let room = SLOTS_SERVED_MAX.saturating_sub(selected.len());
-            selected.extend(unretired.iter().filter(|slot| !known.contains(slot)).take(room));
-        }
-        if let Err(error) = self.slots().serve(&selected) {
-            tracing::error!(
-                %error,
-                event = "slot.unsettled",
-                "this node cannot settle the tickets of some slots; these tickets are returned"
-            );
-        }
+/// Starts reading the queues that are assigned to this node, for every sale that may have
+/// tickets.
+pub(crate) fn select_queues(node: &Node, slots: &Slots) {
+    let (catalogue, now) = (node.catalogue(), node.now());
+    let mut sales: Vec<(i64, &Arc<SaleState>)> =
+        catalogue.sales().filter_map(|sale| Some((priority(&sale.row, now)?, sale))).collect();
+    sales.sort_by_key(|(priority, sale)| (*priority, sale.row.created_at));
+    let items = sales.iter().flat_map(|(_, sale)| &sale.items);
+    let reached: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
+    let mut selected = node.live_nodes().settled_of(reached);
+    if node.this_node().roles.settle && node.control().leads() {
+        let unretired = node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: HashSet<SlotKey> = selected.iter().copied().collect();
+        let room = SLOTS_SERVED_MAX.saturating_sub(selected.len());
+        selected.extend(unretired.iter().filter(|slot| !known.contains(slot)).take(room));
     }
-
-    /// Returns how many queues the nodes read at the same time while this sale runs, if the sale
-    /// has `own` slots. The queues of sales that may be open at the same time count too. Returns 0
-    /// if this deployment has no queues.
-    #[must_use]
-    pub fn concurrent_slots(&self, row: &SaleRow, own: usize) -> usize {
-        if self.node.layout().is_node_local() {
-            return 0;
-        }
-        let now = self.node.now();
-        let (begins, ends) = sale_window(row, now);
-        let meets = |other: &SaleRow| {
-            let is_on = matches!(other.phase, Phase::Scheduled | Phase::Open | Phase::Paused);
-            let (others_begin, others_end) = sale_window(other, now);
-            is_on && other.id != row.id && others_begin < ends && begins < others_end
-        };
-        let catalogue = self.node.catalogue();
-        let others =
-            catalogue.sales().filter(|other| meets(&other.row)).flat_map(|other| &other.items);
-        own + others.map(|item| item.slots.len()).sum::<usize>()
+    if let Err(error) = slots.serve(&selected) {
+        tracing::error!(
+            %error,
+            event = "slot.unsettled",
+            "this node cannot settle the tickets of some slots; these tickets are returned"
+        );
     }
 }
 
+/// Returns how many queues the nodes read at the same time while this sale runs, if the sale
+/// has `own` slots. The queues of sales that may be open at the same time count too. Returns 0
+/// if this deployment has no queues.
+#[must_use]
+pub fn concurrent_slots(node: &Node, row: &SaleRow, own: usize) -> usize {
+    if node.layout().is_node_local() {
+        return 0;
+    }
+    let now = node.now();
+    let (begins, ends) = sale_window(row, now);
+    let meets = |other: &SaleRow| {
+        let is_on = matches!(other.phase, Phase::Scheduled | Phase::Open | Phase::Paused);
+        let (others_begin, others_end) = sale_window(other, now);
+        is_on && other.id != row.id && others_begin < ends && begins < others_end
+    };
+    let catalogue = node.catalogue();
+    let others = catalogue.sales().filter(|other| meets(&other.row)).flat_map(|other| &other.items);
+    own + others.map(|item| item.slots.len()).sum::<usize>()
+}
+
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::control) fn row(phase: Phase, starts_at: i64, closed_at: Option<i64>) -> SaleRow {
+    pub(crate) fn row(phase: Phase, starts_at: i64, closed_at: Option<i64>) -> SaleRow {
         SaleRow {
             id: "spring".into(),
             title: "Spring".into(),

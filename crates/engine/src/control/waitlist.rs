@@ -12,7 +12,7 @@ use doorbuster_core::{Phase, Verdict, WaitlistEntry, WaitlistState};
 use futures_util::StreamExt;
 
 use crate::catalogue::{ItemState, SaleState};
-use crate::engine::EngineError;
+use crate::error::EngineError;
 use crate::node::Node;
 use crate::notify::EventKind;
 use crate::outage_log;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::Phase;
+use doorbuster_slots::Slots;
 
 use crate::catalogue::ItemState;
-use crate::engine::{Engine, EngineError};
+use crate::error::EngineError;
 use crate::node::Node;
 
 /// While a sale is open, the node checks at this interval whether it must return units of its slots
@@ -21,11 +22,11 @@ const RECALL_POLL_IDLE: Duration = Duration::from_secs(1);
 
 /// Checks the slots after each change of the set of servers that hold slots, until the program
 /// stops.
-pub(super) async fn run(engine: Arc<Engine>) {
-    let mut seen = engine.slots().evidence().changes;
+pub(super) async fn run(node: Arc<Node>, slots: Slots) {
+    let mut seen = slots.evidence().changes;
     loop {
-        seen = engine.slots().wait_for_change(seen).await;
-        let evidence = engine.slots().evidence();
+        seen = slots.wait_for_change(seen).await;
+        let evidence = slots.evidence();
         tracing::warn!(
             servers = ?evidence.servers,
             event = "slot.servers_changed",
@@ -39,7 +40,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
                  nodes cannot start with them"
             );
         }
-        engine.node.control().suspect_loss();
+        node.control().suspect_loss();
     }
 }
 

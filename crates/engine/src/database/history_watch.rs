@@ -8,7 +8,6 @@ use doorbuster_store::{HistoryReaction, Replication, Store, StoreError};
 use tokio::time::{Instant, timeout};
 
 use super::commit_check::CommitProgress;
-use crate::engine::Engine;
 use crate::node::Node;
 
 /// Time between two checks of the database's history and of its standbys.
@@ -25,8 +24,8 @@ const LOG_REPEAT_INTERVAL: Duration = Duration::from_secs(60);
 const STALL_LOGGED_AFTER: Duration = Duration::from_millis(1500);
 
 /// Watches the database's history and its standbys until the program stops.
-pub async fn run(engine: Arc<Engine>) {
-    let Some(mut changes) = engine.node.store().history_changes() else {
+pub async fn run(node: Arc<Node>) {
+    let Some(mut changes) = node.store().history_changes() else {
         return std::future::pending().await;
     };
     let (mut reacted_to, mut reacted_at) = (None, Instant::now());
@@ -36,7 +35,7 @@ pub async fn run(engine: Arc<Engine>) {
         drop(timeout(CHECK_INTERVAL, changes.changed()).await);
         let fence = *changes.borrow_and_update();
         if reacted_to != Some(fence) || reacted_at.elapsed() >= REACT_INTERVAL {
-            match react(&engine.node).await {
+            match react(&node).await {
                 Ok(()) => {
                     if reacted_to.is_some_and(|earlier| earlier < fence) {
                         tracing::warn!(
@@ -54,24 +53,24 @@ pub async fn run(engine: Arc<Engine>) {
         }
         // The progress is read before the next check begins, because a check that has just begun is
         // nearly always still running.
-        let progress = engine.node.database().commit_check.progress();
-        if engine.node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
-            engine.node.database().commit_check.begin_if_due(engine.node.store());
+        let progress = node.database().commit_check.progress();
+        if node.catalogue().sales().any(|sale| sale.row.phase == Phase::Open) {
+            node.database().commit_check.begin_if_due(node.store());
         }
-        engine.node.database().memory.ask_peers().await;
+        node.database().memory.ask_peers().await;
         // If the database is unreachable, the state of the standbys is unknown. The log already
         // says that the database is unreachable.
-        let found = timeout(LOOK_MAX, engine.node.store().replication()).await;
+        let found = timeout(LOOK_MAX, node.store().replication()).await;
         let found = found.ok().and_then(Result::ok).flatten();
         if let Some(found) = &found {
             log.note(found);
         }
         if let Some(progress) = progress
-            && engine.node.store().is_available()
+            && node.store().is_available()
         {
             log.note_commit(progress, found.as_ref());
         }
-        engine.node.database().set_replication(found);
+        node.database().set_replication(found);
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 
 use super::Driver;
 use crate::catalogue::ItemState;
-use crate::engine::Engine;
+use crate::node::Node;
 use crate::unit_demand::{DemandGuard, UnitDemand};
 
 impl Driver<'_> {
@@ -18,7 +18,7 @@ impl Driver<'_> {
     /// adds its units to the item's demand. If a slot refused the request, the request's demand
     /// ends, so that no units are gathered for the request.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
-        let (engine, item) = (self.engine, &*self.purchase.item);
+        let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
         let is_short = why == Unserved::Short;
         if why == Unserved::Undecided {
@@ -28,7 +28,7 @@ impl Driver<'_> {
             self.demand = UnitDemandEntry::enter(self);
         }
         if self.parked.is_none() {
-            self.parked = ParkedPermit::enter(engine.parked());
+            self.parked = ParkedPermit::enter(purchases.parked());
             if self.parked.is_none() {
                 return Input::Full;
             }
@@ -109,7 +109,7 @@ impl Drop for ParkedPermit<'_> {
 /// The entry of a request in the item's demand. The server gathers the item's last units for
 /// requests with an entry.
 pub(super) struct UnitDemandEntry<'a> {
-    engine: &'a Engine,
+    node: &'a Node,
     item: &'a ItemState,
     guard: Option<DemandGuard<'a>>,
 }
@@ -118,16 +118,16 @@ impl<'a> UnitDemandEntry<'a> {
     /// Adds the request to the item's demand. Returns `None` if the item has no other slot and no
     /// units in the pool, because then no units can be gathered.
     fn enter(driver: &Driver<'a>) -> Option<Self> {
-        let (engine, item) = (driver.engine, &*driver.purchase.item);
-        let catalogue = engine.node.catalogue();
+        let (node, item) = (&*driver.purchases.node, &*driver.purchase.item);
+        let catalogue = node.catalogue();
         let mut view = driver.view(&catalogue);
         if !view.has_other_slots() && item.gauge.open_pool() == 0 {
             return None;
         }
         let (slot, units) = (view.first_slot()?, driver.request.units);
         let guard = Some(item.work.unit_demand.register(UnitDemand { slot, units }));
-        engine.node.control().wake(item.row.id);
-        Some(Self { engine, item, guard })
+        node.control().wake(item.row.id);
+        Some(Self { node, item, guard })
     }
 }
 
@@ -137,7 +137,7 @@ impl Drop for UnitDemandEntry<'_> {
         if !self.item.work.unit_demand.is_empty() {
             // Another request is now the first in the demand, and units must be gathered for that
             // request.
-            self.engine.node.control().wake(self.item.row.id);
+            self.node.control().wake(self.item.row.id);
         }
     }
 }

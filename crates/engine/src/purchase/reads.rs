@@ -18,11 +18,14 @@ const UNAVAILABLE: Outcome = Outcome::Refused(memory::Refusal::Unavailable);
 impl Driver<'_> {
     pub(super) async fn is_grant_closed(&self, ticket: &IssuedTicket) -> bool {
         let item = &self.purchase.item;
-        item.work.open_grants.is_closed(self.engine.node.store(), item.row.id, ticket.grant).await
+        item.work
+            .open_grants
+            .is_closed(self.purchases.node.store(), item.row.id, ticket.grant)
+            .await
     }
 
     pub(super) async fn read_verdict(&mut self, ticket: &IssuedTicket) -> Input {
-        match self.engine.node.store().verdict(self.ticket_id(ticket)).await {
+        match self.purchases.node.store().verdict(self.ticket_id(ticket)).await {
             Ok(Some(resolved)) => self.take_verdict(resolved),
             Ok(None) => Input::NoVerdict,
             Err(_) => Input::Failed,
@@ -42,11 +45,11 @@ impl Driver<'_> {
     /// request's order, the order is found.
     pub(super) async fn confirm_refusal(&mut self) -> Input {
         let confirmed = async {
-            let _permit = self.engine.node.holders().confirm_permit().await;
+            let _permit = self.purchases.node.holders().confirm_permit().await;
             let ended_orders = self.purchase.item.work.feed.ended_orders();
             let used = self.used_units().await?;
             let Purchase { buyer, key, .. } = self.purchase;
-            let order = self.engine.node.store().order_of(buyer.clone(), key.clone()).await?;
+            let order = self.purchases.node.store().order_of(buyer.clone(), key.clone()).await?;
             StoreResult::Ok((used, order, ended_orders))
         };
         match timeout(CONFIRM_WITHIN, confirmed).await {
@@ -66,12 +69,12 @@ impl Driver<'_> {
     /// Returns the units that the store counts for the buyer.
     async fn used_units(&self) -> StoreResult<u32> {
         let Purchase { item, buyer, .. } = self.purchase;
-        self.engine.node.store().quota(item.row.id, buyer.clone()).await
+        self.purchases.node.store().quota(item.row.id, buyer.clone()).await
     }
 
     /// Returns the answer to a request that the front door refuses.
     pub(super) async fn refuse_at_door(&mut self, refusal: DoorRefusal) -> PurchaseOutcome {
-        let may_hold = memory::may_hold(&self.view(&self.engine.node.catalogue()));
+        let may_hold = memory::may_hold(&self.view(&self.purchases.node.catalogue()));
         if may_hold && let Some(outcome) = self.look_up_order().await {
             if outcome == Outcome::Replayed {
                 self.remember_order();
@@ -86,16 +89,16 @@ impl Driver<'_> {
     /// retry limiter delays the lookup. All other lookups share a few permits. Without a free
     /// permit, the client must retry.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
-        let (holders, request) = (self.engine.node.holders(), self.request.request);
+        let (holders, request) = (self.purchases.node.holders(), self.request.request);
         let is_remembered = holders.holds(request);
         if !is_remembered
-            && let Some(queued) = holders.queued_requests.find(request, self.engine.node.now())
+            && let Some(queued) = holders.queued_requests.find(request, self.purchases.node.now())
             && let Some(outcome) = self.repeat_queued(queued).await
         {
             return Some(outcome);
         }
         let Purchase { buyer, key, .. } = self.purchase;
-        let order = self.engine.node.store().order_of(buyer.clone(), key.clone());
+        let order = self.purchases.node.store().order_of(buyer.clone(), key.clone());
         let found = if is_remembered {
             holders.retry_limiter.read_order(self.request.buyer_hash, request, order).await
         } else {
@@ -123,7 +126,7 @@ impl Driver<'_> {
             Input::Verdict(Verdict::Reserved | Verdict::Order(_)) => Outcome::Replayed,
             Input::Verdict(_) => {
                 self.wake_item();
-                self.engine.node.holders().queued_requests.forget(self.request.request);
+                self.purchases.node.holders().queued_requests.forget(self.request.request);
                 return None;
             }
             Input::NoVerdict => Outcome::Queued(ticket),

@@ -5,7 +5,9 @@ use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use doorbuster_config::{LogFormat, ProviderSettings, Settings};
-use doorbuster_engine::engine::{Engine, EngineError};
+use doorbuster_engine::error::EngineError;
+use doorbuster_engine::node::Node;
+use doorbuster_engine::sales::SaleControl;
 use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_telemetry::trace;
 use secrecy::ExposeSecret;
@@ -18,11 +20,12 @@ use super::parts::ServerParts;
 /// sample sale.
 pub(super) async fn announce(
     parts: ServerParts<'_>,
+    sales: &SaleControl,
     address: SocketAddr,
 ) -> Result<(), ServeError> {
-    let ServerParts { settings, secrets, engine, .. } = parts;
+    let ServerParts { settings, secrets, node } = parts;
     trace::announce();
-    if engine.node.edge().is_some() {
+    if node.edge().is_some() {
         return Ok(());
     }
     let near = SocketAddr::new(lan_address(address.ip()), address.port());
@@ -35,9 +38,9 @@ pub(super) async fn announce(
              payment"
         );
     }
-    warn_of_restore(engine).await?;
+    warn_of_restore(node).await?;
     if settings.demo {
-        let sale = demo::open(engine).await?;
+        let sale = demo::open(node, sales).await?;
         eprintln!(
             "sale page:      http://{near}/sale/{sale}   opens in {} s",
             demo::OPENS_IN.as_secs()
@@ -89,12 +92,12 @@ pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
 }
 
 /// Warns if sales are still paused because the store was restored.
-async fn warn_of_restore(engine: &Engine) -> Result<(), EngineError> {
-    let catalogue = engine.node.catalogue();
+async fn warn_of_restore(node: &Node) -> Result<(), EngineError> {
+    let catalogue = node.catalogue();
     let is_paused = |id: &str| {
         catalogue.sale(id).is_some_and(|sale| sale.row.phase == doorbuster_core::Phase::Paused)
     };
-    for row in engine.node.store().store_history().await? {
+    for row in node.store().store_history().await? {
         let Some(backup_at) = row.backup_at else { continue };
         let sales: Vec<&str> =
             row.paused.iter().map(|sale| sale.sale.as_str()).filter(|id| is_paused(id)).collect();

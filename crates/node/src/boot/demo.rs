@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Spread, Stock};
-use doorbuster_engine::engine::{Engine, EngineError};
+use doorbuster_engine::error::EngineError;
+use doorbuster_engine::node::Node;
+use doorbuster_engine::sales::SaleControl;
 use doorbuster_store::{NewItem, NewSale};
 
 /// Time from the start of the server to the sale's start.
@@ -16,12 +18,12 @@ const HOLD: Duration = Duration::from_secs(120);
 const SALES_MAX: u32 = 10_000;
 
 /// Creates and schedules the sample sale. Returns its id.
-pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
-    let starts_at = engine.node.now().plus(OPENS_IN.as_millis() as i64);
+pub(super) async fn open(node: &Node, sales: &SaleControl) -> Result<String, EngineError> {
+    let starts_at = node.now().plus(OPENS_IN.as_millis() as i64);
     for number in 1..=SALES_MAX {
         let id = if number == 1 { "demo".to_owned() } else { format!("demo-{number}") };
         // An earlier demonstration in the same data directory may have used this id.
-        if engine.node.catalogue().sale(&id).is_some() {
+        if node.catalogue().sale(&id).is_some() {
             continue;
         }
         let sale = NewSale {
@@ -33,8 +35,8 @@ pub(super) async fn open(engine: &Engine) -> Result<String, EngineError> {
             page: String::new(),
             items: items(),
         };
-        engine.create_sale(sale).await?;
-        engine.step_sale(&id, PhaseStep::Schedule).await?;
+        sales.create_sale(sale).await?;
+        sales.step_sale(&id, PhaseStep::Schedule).await?;
         return Ok(id);
     }
     Ok("demo".into())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use doorbuster_auth::JwksError;
 use doorbuster_backup::PlaceError;
 use doorbuster_engine::database::HistoryFileError;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_secrets::SecretsError;
 use doorbuster_store::OpenError;
 

@@ -8,9 +8,9 @@ use doorbuster_config::{BackupSettings, Settings, Shape};
 use doorbuster_core::NodeId;
 use doorbuster_engine::edge::EdgeNode;
 use doorbuster_engine::edge::keys::SealedKeys;
-use doorbuster_engine::engine::{
-    DatabaseOptions, Engine, EngineError, EngineOptions, StockLocation, expose_urls,
-};
+use doorbuster_engine::error::EngineError;
+use doorbuster_engine::node::Node;
+use doorbuster_engine::start::{DatabaseOptions, EngineOptions, StockLocation, expose_urls};
 use doorbuster_secrets::{self as secrets, Secrets};
 use doorbuster_store::{CommitBuffer, KnownHistories};
 use tokio::sync::oneshot;
@@ -23,13 +23,13 @@ use super::error::ServeError;
 pub(super) struct ServerParts<'a> {
     pub(super) settings: &'a Settings,
     pub(super) secrets: &'a Secrets,
-    pub(super) engine: &'a Arc<Engine>,
+    pub(super) node: &'a Node,
 }
 
 /// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
 /// deployment has no shared Redis.
 pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
-    let Some(shared) = parts.engine.node.shared() else { return };
+    let Some(shared) = parts.node.shared() else { return };
     let sealed = SealedKeys::new(parts.secrets);
     tokio::select! {
         () = stop.cancelled() => {}

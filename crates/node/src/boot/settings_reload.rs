@@ -43,7 +43,7 @@ impl Reloader {
         let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
         let used = match loaded {
             Ok((settings, values)) => {
-                app.engine().node.store().reload_certificates().map(|()| (settings, values))
+                app.node().store().reload_certificates().map(|()| (settings, values))
             }
             Err(faults) => Err(faults),
         };

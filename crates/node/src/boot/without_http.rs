@@ -6,16 +6,21 @@ use std::time::Duration;
 
 use doorbuster_core::{BuyerId, RequestKey, Units};
 use doorbuster_engine::catalogue::{ItemState, SaleState};
-use doorbuster_engine::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
+use doorbuster_engine::node::Node;
+use doorbuster_engine::purchase::{
+    DoorAnswer, Purchase, PurchaseOutcome, Purchases, Refusal, refuse_from_memory,
+};
+use doorbuster_engine::start::EngineParts;
 
-use super::{Engine, ServeError, Settings, start_engine};
+use super::{ServeError, Settings, start_engine};
 
 /// How long a purchase waits for its verdict.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// An item of a sale, and the running engine that sells it.
 pub struct DirectSale {
-    engine: Arc<Engine>,
+    node: Arc<Node>,
+    purchases: Arc<Purchases>,
     sale: Arc<SaleState>,
     item: Arc<ItemState>,
 }
@@ -43,9 +48,9 @@ impl DirectSale {
             return DirectAnswer::Other;
         };
         let (sale, item) = (&self.sale, &self.item);
-        let request = self.engine.node.id_key().request_hash(buyer, key);
+        let request = self.node.id_key().request_hash(buyer, key);
         let refused =
-            self.engine.refuse_from_memory(request, sale, item, units, |_| DoorAnswer::Open);
+            refuse_from_memory(&self.node, request, sale, item, units, |_| DoorAnswer::Open);
         let outcome = match refused {
             Some(refusal) => PurchaseOutcome::Refused(refusal),
             None => {
@@ -53,7 +58,7 @@ impl DirectSale {
                 let (buyer, key, wait) = (id, request_key, WAIT);
                 let purchase =
                     Purchase { buyer, key, request, sale, item, units, wait, door: None };
-                self.engine.buy(&purchase).await
+                self.purchases.buy(&purchase).await
             }
         };
         match outcome {
@@ -79,13 +84,18 @@ pub async fn without_http<T>(
     (sales, item): (&[&str], &str),
     work: impl AsyncFnOnce(Vec<Arc<DirectSale>>) -> T,
 ) -> Result<Option<T>, ServeError> {
-    let engine = start_engine(settings).await?.engine;
+    let EngineParts { node, stock, purchases, .. } = start_engine(settings).await?.engine;
     let found: Option<Vec<Arc<DirectSale>>> = {
-        let catalogue = engine.node.catalogue();
+        let catalogue = node.catalogue();
         let sales = sales.iter().map(|sale| {
             let sale = catalogue.sale(sale).cloned()?;
             let item = sale.item(item).cloned()?;
-            Some(Arc::new(DirectSale { engine: engine.clone(), sale, item }))
+            Some(Arc::new(DirectSale {
+                node: node.clone(),
+                purchases: purchases.clone(),
+                sale,
+                item,
+            }))
         });
         sales.collect()
     };
@@ -93,7 +103,7 @@ pub async fn without_http<T>(
         Some(sales) => Some(work(sales).await),
         None => None,
     };
-    match tokio::time::timeout(super::error::SETTLE_TIMEOUT, engine.stop()).await {
+    match tokio::time::timeout(super::error::SETTLE_TIMEOUT, stock.stop()).await {
         Ok(()) => Ok(result),
         Err(_) => Err(ServeError::Unsettled),
     }

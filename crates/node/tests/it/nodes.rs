@@ -188,8 +188,8 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
         reason: "recount".into(),
         key: "a".into(),
     };
-    let lowered = first.engine.adjust(adjustment).await.expect("the store is available");
-    assert!(matches!(lowered, doorbuster_engine::control::AdjustResult::Done(_)), "{lowered:?}");
+    let lowered = first.engine.stock.adjust(adjustment).await.expect("the store is available");
+    assert!(matches!(lowered, doorbuster_engine::stock::AdjustResult::Done(_)), "{lowered:?}");
     first.step(PhaseStep::Pause).await;
     let paused = first.buy("bert", "k", 1).await;
     assert!(

@@ -5,7 +5,8 @@ use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::outbox::{EventFilter, PositionAdvance, SendOutcome};
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, ItemId, NodeId};
-use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
+use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, StockLocation};
+use doorbuster_engine::stock::StockControl;
 use doorbuster_store::{NewEndpoint, StoredEvent, UnreadableEvent};
 use doorbuster_testkit::TempDir;
 
@@ -15,8 +16,9 @@ use crate::receiver::DeliveryError;
 /// The time limit for a delivery that must end at once.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Creates the delivery service of a server without sales.
-async fn outbox(dir: &TempDir) -> Outbox {
+/// Creates the delivery service of a server without sales. Also returns the part that stops the
+/// server.
+async fn outbox(dir: &TempDir) -> (Arc<Outbox>, Arc<StockControl>) {
     let options = EngineOptions {
         pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
@@ -30,11 +32,12 @@ async fn outbox(dir: &TempDir) -> Outbox {
         database: DatabaseOptions::default(),
         on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
     };
-    let engine = Engine::start(options).await.expect("a fresh directory opens");
+    let engine = start::start(options).await.expect("a fresh directory opens");
     let flags = Flags { data_dir: Some(dir.path().to_owned()), ..Flags::default() };
     let secret =
         ("DOORBUSTER_AUTH__BUYER_SECRET".into(), "a secret of the shop that is long enough".into());
-    Outbox::new(engine, &load(&flags, [secret]).expect("valid settings"))
+    let settings = load(&flags, [secret]).expect("valid settings");
+    (Arc::new(Outbox::new(engine.node, engine.catalogue_reader, &settings)), engine.stock)
 }
 
 fn endpoint() -> Endpoint {
@@ -60,7 +63,7 @@ async fn insert(outbox: &Outbox, endpoint: Endpoint) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
     let (dir, endpoint) = (TempDir::new(), endpoint());
-    let outbox = outbox(&dir).await;
+    let (outbox, stock) = outbox(&dir).await;
     let (subject, by) = (Subject::Item(ItemId(99)), Attribution::from_actor(Actor::Engine));
     let event = Event { what: EventType::ItemSoldOut, subject, by, at: Millis(1) };
     let of_a_new_sale: EventRead = Ok(StoredEvent { position: 1, seq: 1, event });
@@ -93,7 +96,7 @@ async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
     );
     let forgotten = send(&outbox, &endpoint, 7, None).await;
     assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event was deleted".to_owned())));
-    outbox.engine.stop().await;
+    stock.stop().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
     let Err(SendError::Deferred(error)) = &unsent else { panic!("{unsent:?}") };
     assert!(error.contains("failed to read the event"), "{error}");
@@ -102,7 +105,7 @@ async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_with_old_settings_delivers_nothing_to_a_disabled_endpoint() {
     let dir = TempDir::new();
-    let outbox = Arc::new(outbox(&dir).await);
+    let (outbox, stock) = outbox(&dir).await;
     insert(&outbox, Endpoint { enabled: false, ..endpoint() }).await;
     let (_sender, mut settings) = watch::channel(Arc::new(endpoint()));
     let delivery = deliver(&outbox, "end_1", &mut settings);
@@ -110,13 +113,13 @@ async fn a_worker_with_old_settings_delivers_nothing_to_a_disabled_endpoint() {
         .await
         .expect("the delivery must end")
         .expect("the store reads");
-    outbox.engine.stop().await;
+    stock.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
     let dir = TempDir::new();
-    let outbox = Arc::new(outbox(&dir).await);
+    let (outbox, stock) = outbox(&dir).await;
     let new = Endpoint { url: "https://new.example/".to_owned(), ..endpoint() };
     insert(&outbox, new.clone()).await;
     let is_enabled =
@@ -127,7 +130,7 @@ async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
     let mut worker = Worker::new(&outbox, "end_1", new, Vec::new());
     worker.disable().await.expect("the store writes");
     assert!(!is_enabled().await);
-    outbox.engine.stop().await;
+    stock.stop().await;
 }
 
 /// Returns the row of an event that was not tried yet.
@@ -145,9 +148,8 @@ fn parcel(position: i64, about: &str) -> PendingDelivery {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound() {
     let dir = TempDir::new();
-    let mut outbox = outbox(&dir).await;
-    outbox.bounds.pending = 3;
-    let outbox = Arc::new(outbox);
+    let (mut outbox, stock) = outbox(&dir).await;
+    Arc::get_mut(&mut outbox).expect("no other owner").bounds.pending = 3;
     insert(&outbox, endpoint()).await;
     let store = outbox.node.store();
     let row = store.endpoints().await.expect("the store reads").remove(0);
@@ -167,7 +169,7 @@ async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound(
     let note = worker.queue.record(from + 4, SendOutcome::Delivered, now, 0);
     assert_eq!(note, Some(RowChange::Delivered(from + 4)));
     assert_eq!(worker.queue.next(now), Some(from + 5));
-    outbox.engine.stop().await;
+    stock.stop().await;
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Order;
 use doorbuster_core::money::Checkout;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_steps::checkout::{Answer, CheckoutClosing, Effect, Input};
 
 use super::Payments;

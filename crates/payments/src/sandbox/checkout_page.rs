@@ -2,7 +2,7 @@
 //! can happen at a real provider.
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_store::ReversalKind;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -287,6 +287,6 @@ mod tests {
             );
         }
         assert_eq!(announced().await, 2, "only the payment and its reversal need a message");
-        engine.stop().await;
+        engine.stock.stop().await;
     }
 }

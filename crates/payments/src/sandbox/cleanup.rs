@@ -5,7 +5,7 @@
 //! refund stays pending.
 
 use doorbuster_core::Millis;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
 

@@ -11,7 +11,7 @@ use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_base::signing;
 use doorbuster_core::Millis;
 use doorbuster_core::backoff::backoff_ms;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
 
 use super::{POLL_INTERVAL, Sandbox};

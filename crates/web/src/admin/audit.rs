@@ -6,6 +6,7 @@ use axum::extract::State;
 use doorbuster_api::admin::audit::{Audit, AuditItem, Finding, Notice};
 use doorbuster_core::money::RefundCause;
 use doorbuster_engine::api_conversion;
+use doorbuster_engine::control::audit;
 use doorbuster_store as store;
 use http::StatusCode;
 
@@ -14,7 +15,7 @@ use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
 pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
-    let view = app.engine.audit().await.map_err(failed)?;
+    let view = audit(&app.node).await.map_err(failed)?;
     let lost = view.lost.iter().map(lost_orders);
     let findings: Vec<Finding> = view
         .findings

@@ -75,7 +75,7 @@ pub(crate) async fn create(
     if block.kind == BlockKind::Buyer
         && let Some(buyer) = BuyerId::new(&block.value)
     {
-        app.engine.leave_all_waitlists(&buyer).await.map_err(failed)?;
+        app.waitlists.leave_all_waitlists(&buyer).await.map_err(failed)?;
     }
     let block = block_view(&app, &block);
     Ok(json(StatusCode::CREATED, &block))

@@ -10,6 +10,7 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_core::{Phase, Stock};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
+use doorbuster_engine::control::audit;
 use http::StatusCode;
 
 use super::nodes::node_of_row;
@@ -156,7 +157,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
             "trusted_proxies includes public addresses; clients can forge their addresses",
         ));
     }
-    let audit = app.engine.audit().await.map_err(failed)?;
+    let audit = audit(&app.node).await.map_err(failed)?;
     if !audit.findings.is_empty() {
         let detail = "the audit has findings; read GET /v1/admin/audit before you open the sale";
         problems.push(error("audit_findings", detail));

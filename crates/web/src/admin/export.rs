@@ -18,7 +18,7 @@ use doorbuster_api::order::Order;
 use doorbuster_api::query::{ActionQuery, parse_exported_sale};
 use doorbuster_core::ItemId;
 use doorbuster_engine::api_conversion;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_store::{self as store, MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -88,7 +88,7 @@ pub(crate) async fn actions(
 /// Refreshes the catalogue with the changes of other nodes. If the request names a sale, checks
 /// that the sale exists, and returns its name.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
-    app.engine.refresh_catalogue().await.map_err(failed)?;
+    app.catalogue_reader.refresh().await.map_err(failed)?;
     if let Some(name) = &wanted {
         sale(app, name)?;
     }

@@ -18,7 +18,7 @@ use crate::App;
 use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
-/// The description that a node writes about itself, in `Engine::node_description`.
+/// The description that a node writes about itself, in `Node::node_description`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct About {
@@ -107,7 +107,7 @@ fn node_view(node: &str, about: &str, lease_until: Option<Millis>, leader: bool)
 /// Returns the Redis servers that hold slots, with the result of the last check of each server. The
 /// node checks these servers about once a second.
 fn slot_servers(app: &App) -> Vec<SlotServer> {
-    let servers = app.engine.slots().evidence().servers;
+    let servers = app.stock.slots().evidence().servers;
     if servers.is_empty() {
         return vec![SlotServer { server: "memory".into(), up: true, role: "memory".into() }];
     }

@@ -34,7 +34,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
     // Another node may have just created the item, so the catalogue is refreshed first. Otherwise
     // the item would seem to be missing.
-    app.engine.refresh_catalogue().await.map_err(failed)?;
+    app.catalogue_reader.refresh().await.map_err(failed)?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // The named sale or item does not exist, so no order matches.
@@ -104,7 +104,7 @@ pub(crate) async fn refund(
 ) -> HandlerResult {
     let (id, reason) = read_reason(&order, request).await?;
     let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
-    let refund = app.engine.refund(id, by_operator(&by, reason));
+    let refund = app.orders.refund(id, by_operator(&by, reason));
     let changed = recorded(action, refund).await.map_err(failed)?;
     failpoint::reach(Failpoint::OrderRefunded);
     app.payments.forget_payment_of(&order);

@@ -42,7 +42,7 @@ pub(crate) async fn step(
     let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
         && before.row.phase.is_before_opening();
     if begins {
-        app.engine.choose_partitions(&before).await.map_err(failed)?;
+        app.sales.choose_partitions(&before).await.map_err(failed)?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
@@ -56,7 +56,7 @@ pub(crate) async fn step(
             return Err(Problem::invalid_request(faults).into());
         }
     }
-    let stepped = app.engine.step_sale(&name, step);
+    let stepped = app.sales.step_sale(&name, step);
     let outcome =
         recorded(by.action(action_name(step), "sale", &name), stepped).await.map_err(failed)?;
     match outcome {

@@ -43,7 +43,7 @@ pub(crate) async fn create(
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
-    let created = app.engine.create_sale(stored_sale(&app, wanted));
+    let created = app.sales.create_sale(stored_sale(&app, wanted));
     let created =
         recorded(by.action("sale.created", "sale", &id), created).await.map_err(failed)?;
     let row =
@@ -82,7 +82,7 @@ fn other_currency(index: usize) -> Fault {
 }
 
 fn stored_sale(app: &App, wanted: NewSale) -> store::NewSale {
-    let spread = app.engine.first_spread(wanted.items.len());
+    let spread = app.sales.first_spread(wanted.items.len());
     let millis = |time: Option<doorbuster_api::value::Time>| time.map(|time| Millis(time.millis()));
     let (title, page) = page_document::sale_columns(wanted.title);
     store::NewSale {
@@ -148,7 +148,7 @@ pub(crate) async fn delete(
     headers: HeaderMap,
 ) -> HandlerResult {
     let if_version = requested_version(&headers, &*sale(&app, &name)?)?;
-    let deleted = app.engine.delete_sale(&name, if_version);
+    let deleted = app.sales.delete_sale(&name, if_version);
     match recorded(by.action("sale.deleted", "sale", &name), deleted).await.map_err(failed)? {
         DeleteOutcome::Done => {}
         DeleteOutcome::NotFound => return Err(no_sale().into()),

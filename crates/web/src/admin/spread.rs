@@ -35,7 +35,7 @@ pub(crate) async fn set(
     let item =
         sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?.clone();
     let now = item.row.spread;
-    let automatic = if now.auto { now.partitions } else { app.engine.automatic_partitions(1) };
+    let automatic = if now.auto { now.partitions } else { app.sales.automatic_partitions(1) };
     let spread = parse_spread(&wanted, automatic)?;
     if matches!(sale.row.phase, Phase::Scheduled | Phase::Open | Phase::Paused) {
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
@@ -47,7 +47,7 @@ pub(crate) async fn set(
     }
     let action = by.action("spread.changed", "sale", &name);
     let outcome =
-        recorded(action, app.engine.set_spread(&item, spread, None)).await.map_err(failed)?;
+        recorded(action, app.sales.set_spread(&item, spread, None)).await.map_err(failed)?;
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {

@@ -22,7 +22,7 @@ pub(crate) async fn get(
     PathNames([name]): PathNames<1>,
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
-    let view = app.views.sale_view(&app.node, &sale);
+    let view = app.views.sale_view(&sale);
     let now = sale.runtime.rate_sample(view.latencies.read());
     let oldest = view.window.lock().unwrap_or_else(PoisonError::into_inner).oldest().clone();
     let secs = now.at.duration_since(oldest.at).as_secs_f64().max(0.001);

@@ -11,7 +11,7 @@ use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Grant;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
-use doorbuster_engine::control::AdjustResult;
+use doorbuster_engine::stock::AdjustResult;
 use doorbuster_store::{Adjustment, FieldChange, GrantTransfers, NewAction, recorded};
 use http::{HeaderValue, StatusCode};
 
@@ -62,7 +62,7 @@ pub(crate) async fn adjust(
         changes: vec![FieldChange::set("/item", item.row.name.as_str())],
         ..by.action("stock.adjusted", "sale", &name)
     };
-    let adjusted = recorded(action, app.engine.adjust(adjustment)).await.map_err(failed)?;
+    let adjusted = recorded(action, app.stock.adjust(adjustment)).await.map_err(failed)?;
     let repeated = matches!(adjusted, AdjustResult::Repeated(_));
     let counts = adjusted_counts(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &api_conversion::stock_row(&item.row.name, &counts));
@@ -132,7 +132,7 @@ async fn slot_row(
     grant: &Grant,
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
-    let view = app.engine.slots().view(grant.slot).await.ok().flatten();
+    let view = app.stock.slots().view(grant.slot).await.ok().flatten();
     // If the slot's state in memory has another epoch, this state belongs to another grant of the
     // slot. So the answer does not show the state.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);

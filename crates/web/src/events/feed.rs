@@ -59,7 +59,7 @@ pub(super) struct PendingStatus {
 impl PendingStatus {
     /// Renders the status once for all waiting readers. Returns the event's JSON.
     pub(super) async fn render_status(&self, app: &App) -> String {
-        status_event(&app.views.status_for_event(&app.engine, &self.sale, self.event).await.bytes)
+        status_event(&app.views.status_for_event(&self.sale, self.event).await.bytes)
     }
 }
 
@@ -186,9 +186,7 @@ impl EventFeed {
         let mut statuses = Vec::with_capacity(self.subscription.sales().len());
         for sale in self.subscription.sales() {
             if let Ok(sale) = shown(&self.app, sale) {
-                statuses.push(status_event(
-                    &self.app.views.status(&self.app.engine, &sale).await.bytes,
-                ));
+                statuses.push(status_event(&self.app.views.status(&sale).await.bytes));
             }
         }
         statuses
@@ -290,7 +288,7 @@ impl EventFeed {
         let EventKind::Status(name) = &*event.kind else { return Ok(self.render_own(&event.kind)) };
         // A sale that is no longer in the catalogue has no status.
         let Ok(sale) = shown(&self.app, name) else { return Ok(None) };
-        match self.app.views.cached_status(&self.app.node, &sale, event.id) {
+        match self.app.views.cached_status(&sale, event.id) {
             Some(made) => Ok(Some(status_event(&made.bytes))),
             None => Err(PendingStatus { name: name.clone(), sale, event: event.id }),
         }

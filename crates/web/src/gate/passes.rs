@@ -12,7 +12,7 @@ use doorbuster_core::gate::pass::{ISSUE_EARLY_MS, Membership, PassTerms};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::purchase::Refusal;
+use doorbuster_engine::purchase::{Refusal, phase_refusal};
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::sale_room::SaleRoom;
 use doorbuster_gate::waiting_room::Admission;
@@ -130,10 +130,10 @@ fn opens_at(app: &App, sale: &SaleState) -> Result<Millis, Refusal> {
             Ok(starts_at)
         }
         (Phase::Open, _) if !sale.is_draining() => Ok(sale.row.opened_at.unwrap_or(Millis(0))),
-        _ => Err(app
-            .engine
-            .phase_refusal(sale)
-            .unwrap_or(Refusal::NotStarted { opens_at: starts_at })),
+        _ => {
+            Err(phase_refusal(&app.node, sale)
+                .unwrap_or(Refusal::NotStarted { opens_at: starts_at }))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::App;
 /// Writes whether each Redis server answers, and how many servers have settings with which a node
 /// refuses to start. If the slots are in the nodes' memory, there are no such servers.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
-    let evidence = app.engine.slots().evidence();
+    let evidence = app.stock.slots().evidence();
     text.metric(
         "doorbuster_slot_server_up",
         MetricKind::Gauge,

@@ -84,7 +84,7 @@ async fn a_minute_grows_by_a_second_that_arrives_late() {
     let query = PointQuery { sale: "spring".to_owned(), step: PointStep::Minute, from, to };
     let minutes = store.points(query).await.expect("reads");
     assert_eq!(StepCounts::parse(&minutes[0].point).answers["reserved"], 7);
-    app.engine.stop().await;
+    app.stock.stop().await;
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn requests_from_before_the_recording_of_a_sale_are_not_recorded() {
     let now = app.node.now();
     let starts_at = Some(now.plus(2 * BEFORE_OPENING_MS));
     let summer = NewSale { starts_at, ..sale("summer", 100, "CNY") };
-    let created = app.engine.create_sale(summer).await.expect("the store is available");
+    let created = app.sales.create_sale(summer).await.expect("the store is available");
     created.expect("the sale's id is free");
     let step = async |step: PhaseStep| {
-        app.engine.step_sale("summer", step).await.expect("the store is available");
+        app.sales.step_sale("summer", step).await.expect("the store is available");
     };
     let refuse = |kind: AnswerKind| {
         let summer = app.node.catalogue().sale("summer").cloned().expect("the sale was created");
@@ -118,7 +118,7 @@ async fn requests_from_before_the_recording_of_a_sale_are_not_recorded() {
     assert_eq!(recorded(2).await, 0);
     refuse(AnswerKind::SoldOut);
     assert_eq!(recorded(3).await, 1);
-    app.engine.stop().await;
+    app.stock.stop().await;
 }
 
 #[test]

@@ -206,7 +206,7 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
     let stream = TcpStream::connect(full.address).await.expect("the server listens");
     let mut reader = Reader::following(stream, "?sale=spring").await;
     let spring = full.app.node.catalogue().sale("spring").cloned().expect("the sale was created");
-    let view = full.app.views.sale_view(&full.app.node, &spring);
+    let view = full.app.views.sale_view(&spring);
     // Every stream begins with a status.
     reader.hear("data: ", 1).await;
     for _ in 0..3 {

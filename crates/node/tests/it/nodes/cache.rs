@@ -37,7 +37,7 @@ async fn misses(nodes: &[&TestNode]) -> (Duration, u64) {
     for _ in 0..MISSES {
         for node in nodes {
             let engine = node.engine.clone();
-            crowd.spawn(async move { engine.refresh_catalogue_paced().await });
+            crowd.spawn(async move { engine.catalogue_reader.refresh_paced().await });
         }
     }
     crowd.join_all().await;
@@ -90,7 +90,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
         let (engine, stop) = (b.engine.clone(), stop.clone());
         tokio::spawn(async move {
             while !stop.load(Ordering::Acquire) {
-                engine.refresh_catalogue_paced().await;
+                engine.catalogue_reader.refresh_paced().await;
                 tokio::task::yield_now().await;
             }
         })
@@ -136,8 +136,14 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
     let (mut quick, mut read) = (0, 0);
     for number in 0..CHANGES {
         let (before, begun) = (read_all(&nodes), Instant::now());
-        nodes[0].engine.create_sale(another(number)).await.expect("a store").expect("a free id");
-        let reads = nodes.iter().map(|node| node.engine.refresh_catalogue());
+        nodes[0]
+            .engine
+            .sales
+            .create_sale(another(number))
+            .await
+            .expect("a store")
+            .expect("a free id");
+        let reads = nodes.iter().map(|node| node.engine.catalogue_reader.refresh());
         for looked in join_all(reads).await {
             looked.expect("a store");
         }
@@ -163,7 +169,7 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
     // Without a change, no node reads the store.
     let before = read_all(&nodes);
     for node in &nodes {
-        node.engine.refresh_catalogue().await.expect("a store");
+        node.engine.catalogue_reader.refresh().await.expect("a store");
     }
     assert_eq!(read_all(&nodes), before);
     // The shared copy of a sale equals the store's row.
@@ -174,9 +180,9 @@ async fn of_four_nodes_one_reads_a_changed_row_and_the_others_use_its_copy() {
         assert_eq!(node.engine.node.catalogue().sale(SALE).expect("known").row, truth);
     }
     home.redis().end();
-    nodes[0].engine.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
+    nodes[0].engine.sales.create_sale(another(CHANGES)).await.expect("a store").expect("a free id");
     for node in &nodes {
-        node.engine.refresh_catalogue().await.expect("a store");
+        node.engine.catalogue_reader.refresh().await.expect("a store");
         assert!(
             node.engine.node.catalogue().sale(&format!("other-{CHANGES}")).is_some(),
             "without Redis, a node must read the store"
@@ -194,15 +200,15 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     a.open_sale(20, 10, Spread::default()).await;
     b.wait_for_phase(Phase::Open).await;
     let draft = || NewSale { items: vec![phone(5, 1)], ..another(1) };
-    a.engine.create_sale(draft()).await.expect("a store").expect("a free id");
-    b.engine.refresh_catalogue().await.expect("a store");
+    a.engine.sales.create_sale(draft()).await.expect("a store").expect("a free id");
+    b.engine.catalogue_reader.refresh().await.expect("a store");
     // The sale is deleted and created again. Node `b` does not read the catalogue between these two
     // changes.
     let looked = b.engine.clone();
     let store = a.engine.node.store();
     store.delete_sale("other-1", None).await.expect("a store");
     store.create_sale(draft()).await.expect("a store").expect("a free id");
-    looked.refresh_catalogue().await.expect("a store");
+    looked.catalogue_reader.refresh().await.expect("a store");
     let sale = b.engine.node.catalogue().sale("other-1").cloned().expect("the sale exists");
     assert_eq!(sale.items.len(), 1);
     a.stop().await;
@@ -296,7 +302,7 @@ async fn slots_without_units_are_not_queried() {
     until("all units are sold", async || node.gauge().counts().in_slots == 0).await;
     let before = home.redis().script_calls();
     for _ in 0..1_000 {
-        assert_eq!(node.engine.available_units(&node.item()).await, 0);
+        assert_eq!(node.engine.stock.available_units(&node.item()).await, 0);
     }
     assert!(
         home.redis().script_calls() - before < 1_000,

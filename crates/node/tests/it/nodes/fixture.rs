@@ -10,10 +10,12 @@ use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Phase, RequestKey, Spread, Stock, Units};
 use doorbuster_engine::catalogue::ItemState;
-use doorbuster_engine::control::AuditView;
-use doorbuster_engine::engine::{DatabaseOptions, Engine, EngineOptions, StockLocation};
+use doorbuster_engine::control::{AuditView, audit};
 use doorbuster_engine::item_gauge::ItemGauge;
-use doorbuster_engine::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal};
+use doorbuster_engine::purchase::{
+    DoorAnswer, Purchase, PurchaseOutcome, Refusal, refuse_from_memory,
+};
+use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, EngineParts, StockLocation};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
 
@@ -108,11 +110,11 @@ impl Deployment {
             on_fatal: Arc::new(|reason| panic!("the store failed: {reason}")),
         };
         let engine = runtime
-            .spawn(Engine::start(options))
+            .spawn(start::start(options))
             .await
             .expect("the task did not panic")
             .expect("the servers are available");
-        TestNode { engine, runtime: OnceLock::from(runtime) }
+        TestNode { engine: Arc::new(engine), runtime: OnceLock::from(runtime) }
     }
 }
 
@@ -135,7 +137,7 @@ impl TableLock {
 
 /// A node.
 pub(crate) struct TestNode {
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) engine: Arc<EngineParts>,
     runtime: OnceLock<Runtime>,
 }
 
@@ -160,7 +162,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
 /// A buyer at a node. Calls the node's engine directly, without HTTP.
 #[derive(Clone)]
 pub(crate) struct BuyerClient {
-    engine: Arc<Engine>,
+    engine: Arc<EngineParts>,
     handle: tokio::runtime::Handle,
 }
 
@@ -173,14 +175,17 @@ impl BuyerClient {
             let units = Units::new(units).expect("the number is in range");
             let request = engine.node.id_key().request_hash(&buyer, &key);
             if let Some(refusal) =
-                engine.refuse_from_memory(request, &sale, &item, units, |_| DoorAnswer::Open)
+                refuse_from_memory(&engine.node, request, &sale, &item, units, |_| DoorAnswer::Open)
             {
                 return PurchaseOutcome::Refused(refusal);
             }
             let (buyer, key) =
                 (BuyerId::new(&buyer).expect("a buyer"), RequestKey::new(&key).expect("a key"));
             let wait = WAIT;
-            engine.buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None }).await
+            engine
+                .purchases
+                .buy(&Purchase { buyer, key, request, sale, item, units, wait, door: None })
+                .await
         });
         buying.await.expect("the task did not panic")
     }
@@ -234,7 +239,8 @@ impl TestNode {
     /// Returns the refusal that the node gives from its memory, without the store and the slots.
     pub(crate) fn refuse_from_memory(&self, buyer: &str, key: &str, units: u32) -> Option<Refusal> {
         let sale = self.engine.node.catalogue().sale(SALE).cloned().expect("created");
-        self.engine.refuse_from_memory(
+        refuse_from_memory(
+            &self.engine.node,
             self.engine.node.id_key().request_hash(buyer, key),
             &sale,
             &sale.items[0],
@@ -245,12 +251,12 @@ impl TestNode {
 
     /// Returns the number of unsettled tickets in the slots that this node reaches.
     pub(crate) async fn queued(&self) -> u64 {
-        self.engine.queued(&self.item()).await
+        self.engine.stock.queued(&self.item()).await
     }
 
     /// Returns the number of requests that are parked at this node.
     pub(crate) fn parked(&self) -> usize {
-        self.engine.parked().load(Ordering::Acquire)
+        self.engine.purchases.parked().load(Ordering::Acquire)
     }
 
     pub(crate) async fn counts(&self) -> ItemCounts {
@@ -258,7 +264,7 @@ impl TestNode {
     }
 
     pub(crate) async fn audit(&self) -> AuditView {
-        self.engine.audit().await.expect("the store is available")
+        audit(&self.engine.node).await.expect("the store is available")
     }
 
     pub(crate) async fn open_sale(&self, stock: u64, limit: u32, spread: Spread) {
@@ -279,12 +285,14 @@ impl TestNode {
             items: vec![item],
         };
         self.engine
+            .sales
             .create_sale(sale)
             .await
             .expect("the store is available")
             .expect("the sale's id is free");
         let set = self
             .engine
+            .sales
             .set_spread(&self.item(), spread, None)
             .await
             .expect("the store is available");
@@ -292,7 +300,8 @@ impl TestNode {
     }
 
     pub(crate) async fn step(&self, step: PhaseStep) {
-        let outcome = self.engine.step_sale(SALE, step).await.expect("the store is available");
+        let outcome =
+            self.engine.sales.step_sale(SALE, step).await.expect("the store is available");
         assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
     }
 
@@ -308,7 +317,10 @@ impl TestNode {
     pub(crate) async fn stop(mut self) {
         let (runtime, engine) =
             (self.runtime.take().expect("the node is running"), self.engine.clone());
-        runtime.spawn(async move { engine.stop().await }).await.expect("the task did not panic");
+        runtime
+            .spawn(async move { engine.stock.stop().await })
+            .await
+            .expect("the task did not panic");
         runtime.shutdown_background();
     }
 

@@ -30,7 +30,7 @@ fn portions(partitions: u32, choose: PartitionChoice) -> Spread {
 /// Sets the spread at one node and waits until exactly the slots of the spread are open.
 async fn respread(node: &TestNode, spread: Spread) {
     let (engine, item) = (node.engine.clone(), node.item());
-    let set = node.run(async move { engine.set_spread(&item, spread, None).await }).await;
+    let set = node.run(async move { engine.sales.set_spread(&item, spread, None).await }).await;
     let set = set.expect("the store is available");
     assert!(matches!(set, SpreadOutcome::Done(_)), "{set:?}");
     let began = Stopwatch::start();
@@ -124,7 +124,7 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     first.open_sale(120, 10, over(8)).await;
     second.wait_for_phase(Phase::Open).await;
     let (engine, item) = (first.engine.clone(), first.item());
-    let set = first.run(async move { engine.set_spread(&item, over(2), None).await }).await;
+    let set = first.run(async move { engine.sales.set_spread(&item, over(2), None).await }).await;
     assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
     first.crash();
     let began = Stopwatch::start();
@@ -170,17 +170,17 @@ async fn an_item_gets_more_partitions_while_the_tickets_of_one_slot_wait() {
 async fn a_new_sale_in_a_cluster_gets_two_partitions_for_each_primary() {
     let home = Deployment::cluster();
     let node = home.node(Roles::ALL).await;
-    let first = node.engine.first_spread(1);
+    let first = node.engine.sales.first_spread(1);
     assert_eq!((first.partitions, first.auto), (2, true));
     assert_eq!(
-        node.engine.first_spread(100).partitions,
+        node.engine.sales.first_spread(100).partitions,
         1,
         "many items must start with one partition each"
     );
     node.stop().await;
     let plain = Deployment::postgres();
     let node = plain.node(Roles::ALL).await;
-    assert_eq!(node.engine.first_spread(1), Spread::default());
+    assert_eq!(node.engine.sales.first_spread(1), Spread::default());
     node.stop().await;
 }
 

@@ -22,7 +22,7 @@ async fn two_nodes_that_pause_a_sale_at_once_do_not_wait_for_each_other() {
     let began = Stopwatch::start();
     let pause = async |node: &TestNode| {
         let engine = node.engine.clone();
-        node.run(async move { engine.step_sale(SALE, PhaseStep::Pause).await }).await
+        node.run(async move { engine.sales.step_sale(SALE, PhaseStep::Pause).await }).await
     };
     let paused = tokio::join!(pause(&first), pause(&second));
     assert!(
@@ -67,7 +67,8 @@ async fn a_sale_that_other_nodes_change_is_drained_again_at_most_three_times() {
         assert!(matches!(node.buy("anna", "k", 1).await, PurchaseOutcome::Created(_)));
         change_after_announcements(&home, changes);
         let engine = node.engine.clone();
-        let closed = node.run(async move { engine.step_sale(SALE, PhaseStep::Close).await }).await;
+        let closed =
+            node.run(async move { engine.sales.step_sale(SALE, PhaseStep::Close).await }).await;
         let Ok(StepOutcome::Done { sale: closed, changed: true }) = closed else {
             panic!("{changes} changes: {closed:?}")
         };
@@ -94,7 +95,8 @@ async fn a_pause_that_another_node_took_first_returns_the_newest_version() {
              WHEN (NEW.draining_until IS NOT NULL) EXECUTE FUNCTION pause_sale()",
     );
     let engine = node.engine.clone();
-    let paused = node.run(async move { engine.step_sale(SALE, PhaseStep::Pause).await }).await;
+    let paused =
+        node.run(async move { engine.sales.step_sale(SALE, PhaseStep::Pause).await }).await;
     let Ok(StepOutcome::Done { sale: paused, changed: false }) = paused else {
         panic!("{paused:?}")
     };

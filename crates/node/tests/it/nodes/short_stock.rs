@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use doorbuster_config::Roles;
+use doorbuster_core::event::Attribution;
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
+use doorbuster_engine::control::concurrent_slots;
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::{SaleRow, StepOutcome};
 
@@ -38,9 +40,7 @@ async fn a_buyer_at_the_limit_is_refused_at_a_node_that_does_not_lead() {
     };
     let engine = first.engine.clone();
     let cancelled = first
-        .run(async move {
-            engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
-        })
+        .run(async move { engine.orders.cancel(order.id, Attribution::BUYER.clone()).await })
         .await;
     assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
     until("the second node counts one held unit", async || second.gauge().counts().held == 1).await;
@@ -258,15 +258,16 @@ async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
         ends_at: ends_at.map(|at| node.engine.node.now().plus(at)),
         ..row.clone()
     };
-    assert_eq!(node.engine.concurrent_slots(&row, 64), 64, "the sale itself must count only once");
-    assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_064);
+    let count = |row: &SaleRow, own| concurrent_slots(&node.engine.node, row, own);
+    assert_eq!(count(&row, 64), 64, "the sale itself must count only once");
+    assert_eq!(count(&other(None, None), 1_000), 1_064);
     assert_eq!(
-        node.engine.concurrent_slots(&other(Some(60_000), Some(90_000)), 1_000),
+        count(&other(Some(60_000), Some(90_000)), 1_000),
         1_064,
         "a sale without an end must count together with a later sale"
     );
     node.step(PhaseStep::Close).await;
-    assert_eq!(node.engine.concurrent_slots(&other(None, None), 1_000), 1_000);
+    assert_eq!(count(&other(None, None), 1_000), 1_000);
     node.stop().await;
 }
 
@@ -283,9 +284,7 @@ async fn the_only_unit_is_sold_at_once_from_any_slot() {
         let PurchaseOutcome::Created(order) = outcome else { panic!("{n}: {outcome:?}") };
         let engine = node.engine.clone();
         let cancelled = node
-            .run(async move {
-                engine.cancel(order.id, doorbuster_core::event::Attribution::BUYER.clone()).await
-            })
+            .run(async move { engine.orders.cancel(order.id, Attribution::BUYER.clone()).await })
             .await;
         assert!(matches!(cancelled, Ok(ChangeOutcome::Done(_))), "{cancelled:?}");
         until("both nodes count one free unit", async || {
@@ -359,7 +358,7 @@ async fn bought_before_the_first_units() -> (Duration, PurchaseOutcome, Duration
     // With this lock, the sale opens before the sale's slots have grants.
     let locked = home.lock_table("slot_grant");
     let engine = first.engine.clone();
-    let opened = tokio::spawn(async move { engine.step_sale(SALE, PhaseStep::Open).await });
+    let opened = tokio::spawn(async move { engine.sales.step_sale(SALE, PhaseStep::Open).await });
     second.wait_for_phase(Phase::Open).await;
     let asked = Instant::now();
     let shop = second.buyer_client();

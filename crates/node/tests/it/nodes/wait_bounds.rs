@@ -30,7 +30,7 @@ async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     let node = home.node(Roles::ALL).await;
     node.open_sale(u64::from(slots), 2, one_each(slots)).await;
     until("every slot has its unit", async || {
-        node.engine.available_units(&node.item()).await == u64::from(slots)
+        node.engine.stock.available_units(&node.item()).await == u64::from(slots)
     })
     .await;
     node
@@ -114,7 +114,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
     first.open_sale(10, 1, Spread::default()).await;
     until("the units are available", async || {
-        first.engine.available_units(&first.item()).await == 10
+        first.engine.stock.available_units(&first.item()).await == 10
     })
     .await;
     let engine = first.engine.clone();
@@ -130,7 +130,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
         wait: Duration::from_secs(30),
         door: None,
     };
-    let waits = tokio::spawn(async move { engine.buy(&purchase).await });
+    let waits = tokio::spawn(async move { engine.purchases.buy(&purchase).await });
     until("the request's ticket is issued, or the request was answered", async || {
         first.queued().await == 1 || waits.is_finished()
     })

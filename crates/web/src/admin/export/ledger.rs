@@ -11,7 +11,7 @@ use std::sync::Arc;
 use doorbuster_core::{ItemId, Millis, OrderState, Stock};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::ItemState;
-use doorbuster_engine::engine::EngineError;
+use doorbuster_engine::error::EngineError;
 use doorbuster_store::{LedgerPage, OrderTransition, StockAdjustment};
 
 use super::csv::CsvLines;
@@ -117,7 +117,7 @@ impl LedgerExport {
             while store.sequence_events(EXPORT_PAGE).await? >= EXPORT_PAGE {}
             let openings = store.opening_stocks(self.sale.clone()).await?;
             let ids: Vec<ItemId> = openings.iter().map(|opening| opening.item).collect();
-            let items = app.engine.find_items(&ids).await?;
+            let items = app.catalogue_reader.find_items(&ids).await?;
             for (opening, item) in openings.iter().zip(items) {
                 let total = match opening.total {
                     Stock::Counted(units) => Some(units.cast_signed()),

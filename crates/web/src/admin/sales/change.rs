@@ -52,7 +52,7 @@ pub(crate) async fn change(
             word
         })
     });
-    let patched = app.engine.patch_sale(&name, if_version, apply);
+    let patched = app.sales.patch_sale(&name, if_version, apply);
     let action = by.action("sale.changed", "sale", &name);
     match recorded(action, patched).await.map_err(failed)? {
         PatchOutcome::Done(row) => Ok(sale_reply(&app, StatusCode::OK, &row)),

@@ -30,15 +30,15 @@ pub(in super::super) async fn fetch_positions(
     sales: &[Arc<str>],
 ) {
     let sales = shown_sales(app, sales);
-    let (engine, rooms) = (&app.engine, &app.gate.room);
+    let (node, rooms) = (&app.node, &app.gate.room);
     let is_to_be_looked_for = |room: &SaleRoom<'_>| {
         room.item.is_none()
-            && rooms.cached_position(&engine.node, *room, buyer).is_none()
+            && rooms.cached_position(node, *room, buyer).is_none()
             && app.is_within_limits_now(Route::Room, client, buyer, room.sale)
     };
     let open = open_rooms(app, &sales);
     let reads = open.filter(is_to_be_looked_for);
-    let reads = reads.map(|room| rooms.fetch_position(&engine.node, room, buyer));
+    let reads = reads.map(|room| rooms.fetch_position(node, room, buyer));
     // Events are only hints, so the stream does not wait long if the store is unavailable.
     let _ = tokio::time::timeout(POSITIONS_TIMEOUT, join_all(reads)).await;
 }

@@ -127,7 +127,7 @@ async fn a_panic_for_one_idle_socket_closes_only_that_socket() {
         (socket_of(&full, "anna", "").await, socket_of(&full, "bert", "").await);
     wait_for_idle(&full, 2).await;
     // The sale's currency is invalid, so rendering its orders panics.
-    let made = full.app.engine.create_sale(sale("fall", 1, "none")).await;
+    let made = full.app.sales.create_sale(sale("fall", 1, "none")).await;
     made.expect("the store is available").expect("the sale's id is free");
     let fall = full.app.node.catalogue().sale("fall").cloned().expect("the sale was created");
     let order = Order {

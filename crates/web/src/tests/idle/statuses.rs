@@ -10,7 +10,7 @@ const WHILE: Duration = Duration::from_millis(50);
 /// Returns the view that renders the sale's status.
 fn view(full: &Full) -> Arc<SaleView> {
     let sale = full.app.node.catalogue().sale("spring").cloned().expect("the sale was created");
-    full.app.views.sale_view(&full.app.node, &sale)
+    full.app.views.sale_view(&sale)
 }
 
 /// Publishes a change of the status to the readers of the sale.

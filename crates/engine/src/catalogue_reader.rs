@@ -1,0 +1,226 @@
+//! Reads the catalogue again after other nodes changed the catalogue.
+//!
+//! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
+//! [`Node`]. It calls the store, the cache and the catalogue of the node. If another node closed or
+//! deleted a sale, it also deletes the data of the sale's slots. It has these callers: its own job,
+//! which the store's notifications wake, and every part that gets an id of an unknown sale or item.
+//! These parts are the handlers of requests, the changes of orders, and the delivery of events.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::{ItemId, Phase};
+use doorbuster_slots::Slots;
+use doorbuster_store::{CatalogueRows, SaleRow, StoreError};
+use tokio::time::Instant;
+
+use crate::catalogue::{ItemState, SaleState};
+use crate::error::EngineError;
+use crate::node::Node;
+use crate::outage_log;
+use crate::sale_rows::{add_to_catalogue, update_in_catalogue, wake_spread_jobs};
+use crate::stock::retire_slots;
+
+/// Pause after a failed reload of the catalogue.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// The part of a node that reads other nodes' changes of the catalogue.
+pub struct CatalogueReader {
+    node: Arc<Node>,
+    slots: Slots,
+}
+
+impl CatalogueReader {
+    /// Creates the reader of a node's catalogue. `slots` are the slots that this node reaches.
+    pub(crate) fn new(node: Arc<Node>, slots: Slots) -> Self {
+        Self { node, slots }
+    }
+
+    /// Loads all changes that other nodes committed before this call. One read serves all callers
+    /// that arrived before the read began.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable.
+    pub async fn refresh(&self) -> Result<(), EngineError> {
+        if self.node.layout().is_single_node() || self.node.layout().is_edge() {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let mut looked = self.node.last_check().lock().await;
+        if looked.began.is_none_or(|began| began < asked) {
+            let began = Instant::now();
+            looked.version = reload(&self.node, &self.slots, looked.version.as_deref()).await?;
+            looked.began = Some(began);
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::refresh`], for requests with arbitrary ids. One bound limits the rate of reads
+    /// for all these requests together.
+    pub async fn refresh_paced(&self) {
+        if self.node.layout().is_single_node() || self.node.layout().is_edge() {
+            return;
+        }
+        self.node.cache().check_if_due(&self.node, || self.refresh()).await;
+    }
+
+    /// Returns the item of this id, even if another node created it just now.
+    pub(crate) async fn find_item(
+        &self,
+        id: ItemId,
+    ) -> Result<Option<Arc<ItemState>>, EngineError> {
+        if self.node.catalogue().item_by_id(id).is_none() {
+            self.refresh().await?;
+        }
+        Ok(self.node.catalogue().item_by_id(id).cloned())
+    }
+
+    /// Returns the items of these ids, one for each id, even if another node created some of the
+    /// items just now.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable, or if an item belongs to no known sale. An unknown item is an
+    /// error, so that no caller silently leaves out rows about the item.
+    pub async fn find_items(&self, ids: &[ItemId]) -> Result<Vec<Arc<ItemState>>, EngineError> {
+        let known = |id: &ItemId| self.node.catalogue().item_by_id(*id).cloned();
+        if let Some(items) = ids.iter().map(known).collect::<Option<Vec<_>>>() {
+            return Ok(items);
+        }
+        self.refresh().await?;
+        let reason = |id: &ItemId| format!("item {} is in no sale that this node knows yet", id.0);
+        let unknown =
+            |id: &ItemId| StoreError::Unavailable { reason: reason(id), may_have_happened: false };
+        Ok(ids.iter().map(|id| known(id).ok_or_else(|| unknown(id))).collect::<Result<_, _>>()?)
+    }
+}
+
+/// Reloads the catalogue until the program stops.
+pub(crate) async fn run(reader: Arc<CatalogueReader>) {
+    loop {
+        reader.node.control().catalogue_changed.notified().await;
+        while let Err(error) = reader.refresh().await {
+            outage_log::warn!(
+                reader.node.outage_log(),
+                error,
+                event = "sale.catalogue_failed",
+                "failed to reload the catalogue; will retry"
+            );
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+    }
+}
+
+/// Loads the changes that other nodes made since the version `since`. Returns the version up to
+/// which this node then has the whole catalogue, or `None` if this function skipped a changed sale.
+async fn reload(
+    node: &Node,
+    slots: &Slots,
+    since: Option<&str>,
+) -> Result<Option<String>, EngineError> {
+    node.meter().count_catalogue_check();
+    // `known` is the catalogue before the store is read. If another task changes a sale during this
+    // function, that task's row may be newer than the row that this function reads.
+    let known = node.catalogue().clone();
+    let version = node.store().catalogue_version().await?;
+    if since == Some(version.as_str()) {
+        return Ok(Some(version));
+    }
+    let CatalogueRows { version, sales } = node.cache().rows(node, &version).await?;
+    let stored: HashSet<&str> = sales.iter().map(|row| row.id.as_str()).collect();
+    let gone: Vec<Arc<str>> = known
+        .sales()
+        .filter(|sale| !stored.contains(sale.row.id.as_str()))
+        .map(|sale| sale.row.id.as_str().into())
+        .collect();
+    for id in gone {
+        // This node may have created the sale after the read, so the store is asked again.
+        if node.store().sale(&id).await?.is_none() {
+            node.change_catalogue(|c| c.remove(&id));
+            if let Some(sale) = known.sale(&id).filter(|_| node.layout().is_node_local()) {
+                let retired = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
+                retire_slots(slots, retired).await;
+            }
+        }
+    }
+    let mut has_all = true;
+    for row in sales {
+        let before = known.sale(&row.id);
+        if before.is_none_or(|before| before.row != row) {
+            has_all &= reload_one(node, slots, row, before).await?;
+        }
+    }
+    Ok(has_all.then_some(version))
+}
+
+/// Loads one changed sale. Skips a sale that this node is changing itself, because the end of that
+/// change triggers another reload. Returns whether this node has the sale's newest row now.
+async fn reload_one(
+    node: &Node,
+    slots: &Slots,
+    row: SaleRow,
+    before: Option<&Arc<SaleState>>,
+) -> Result<bool, EngineError> {
+    let id = row.id.clone();
+    {
+        let _guard = match before.map(|before| before.runtime.sale_lock.try_lock()) {
+            Some(Ok(alone)) => Some(alone),
+            Some(Err(_)) => return Ok(false),
+            None => None,
+        };
+        let is_untouched = node.catalogue().sale(&id).map(Arc::as_ptr) == before.map(Arc::as_ptr);
+        let is_shown = match (before, is_untouched) {
+            (Some(_), true) => update_in_catalogue(node, row).await.map(|()| true)?,
+            // The sale has changed on this node during the read, so the row may be outdated and is
+            // read again.
+            (Some(_), false) => match node.store().sale(&id).await? {
+                Some(row) => update_in_catalogue(node, row).await.map(|()| true)?,
+                None => return Ok(true),
+            },
+            (None, _) => add_to_catalogue(node, row).await?,
+        };
+        if !is_shown {
+            // This node created the sale while the rows were read. Either that row or the row that
+            // was read may be newer, so the sale is read again.
+            node.control().wake_catalogue_job();
+            return Ok(false);
+        }
+        node.meter().count_sale_reload();
+    }
+    if let Some(before) = before {
+        for (item, old) in node.catalogue().sale(&id).into_iter().flat_map(|now| {
+            now.items.iter().filter_map(|item| {
+                Some((item, before.items.iter().find(|old| old.row.id == item.row.id)?))
+            })
+        }) {
+            if item.row.spread != old.row.spread {
+                wake_spread_jobs(node, item.row.id);
+            }
+        }
+    }
+    // The lock of the sale was released above, because the task that follows a drain needs
+    // exclusive access to the sale.
+    follow_step(node, slots, &id).await?;
+    Ok(true)
+}
+
+/// Applies another node's phase change to the slots that only this node reaches.
+async fn follow_step(node: &Node, slots: &Slots, id: &str) -> Result<(), EngineError> {
+    let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(()) };
+    if sale.row.draining_until.is_some() {
+        node.control().drains_changed.notify_one();
+    }
+    for item in &sale.items {
+        if sale.has_open_slots() {
+            node.control().wake_by_commit(item.row.id);
+        } else if sale.row.phase == Phase::Closed && node.layout().is_node_local() {
+            for &slot in &item.slots {
+                slots.retire(slot).await?;
+            }
+        }
+        item.gauge.wake_parked();
+    }
+    Ok(())
+}

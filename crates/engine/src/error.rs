@@ -1,0 +1,30 @@
+//! Why the engine failed. Every part of the engine uses these errors.
+
+use std::time::Duration;
+
+use doorbuster_slots::SlotError;
+use doorbuster_store::{OpenError, StoreError};
+
+/// How long a pause, a close or a stop waits for tickets in flight.
+pub(crate) const DRAIN_MAX: Duration = Duration::from_secs(8);
+
+/// Why the engine failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A slot failed.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// Tickets in flight did not settle in time.
+    #[error("tickets in flight did not settle within {} s", DRAIN_MAX.as_secs())]
+    Drain,
+    /// A payment message arrived too early: its payment is not recorded yet, or its order is not
+    /// decided yet.
+    #[error("the message's payment is not recorded yet, or its order is not decided yet")]
+    TooEarly,
+}

@@ -1,0 +1,99 @@
+//! Applies captured payments. [`doorbuster_steps::late_payment`] has the sequence of the effects.
+use std::time::Duration;
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::money::{Capture, CaptureOutcome};
+use doorbuster_steps::late_payment::{Effect, Input, LatePayment};
+use tokio::time::{Instant, timeout};
+
+use super::Orders;
+use crate::catalogue::ItemState;
+use crate::error::EngineError;
+use crate::outage_log;
+use crate::stock::pool_recall::{elapsed, listen, recall_to_pool};
+use crate::stock::{StockControl, reconcile_locked};
+
+impl Orders {
+    /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks units
+    /// for the payment's order, recalls units from the slots and tries again. The last try refunds
+    /// the payment if units are still missing. So the result is never
+    /// [`CaptureOutcome::UnitsMissing`].
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable. The caller may repeat the call.
+    pub async fn capture(&self, payment: Capture) -> Result<CaptureOutcome, EngineError> {
+        let first = self.node.store().capture(payment.clone(), false).await?;
+        let CaptureOutcome::UnitsMissing { order, .. } = &first else { return Ok(first) };
+        failpoint::reach(Failpoint::LateLacks);
+        let Some(item) = self.catalogue_reader.find_item(order.item).await? else {
+            return Ok(self.node.store().capture(payment, true).await?);
+        };
+        let _guard = item.work.reconciling.lock().await;
+        let captured = capture_late(&self.stock, &item, payment).await;
+        failpoint::reach(Failpoint::LateCaptured);
+        // If recalled units are not needed, reconciliation moves them back to the slots.
+        // Reconciliation also delivers the feed row that adds the order's units to the buyer's
+        // quota in the slot again.
+        if let Err(error) = reconcile_locked(&self.stock, &item).await {
+            outage_log::warn!(
+                self.node.outage_log(),
+                error,
+                event = "payment.late_reconcile_failed",
+                "failed to reconcile slots after a late payment; will retry"
+            );
+        }
+        self.node.control().wake(item.row.id);
+        captured
+    }
+}
+
+async fn capture_late(
+    stock: &StockControl,
+    item: &ItemState,
+    payment: Capture,
+) -> Result<CaptureOutcome, EngineError> {
+    let began = Instant::now();
+    let mut changed = listen(item);
+    let mut captured = CaptureOutcome::Repeated;
+    let (mut steps, mut effect) = LatePayment::begin(elapsed(began));
+    loop {
+        let input = match effect {
+            Effect::Capture { is_last } => {
+                changed = listen(item);
+                captured = stock.node.store().capture(payment.clone(), is_last).await?;
+                Input::Captured(match &captured {
+                    CaptureOutcome::UnitsMissing { units, .. } => Some(*units),
+                    _ => None,
+                })
+            }
+            Effect::Recall(units) => Input::Recalled(recall_late(stock, item, units).await),
+            Effect::Wait(ms) => {
+                drop(timeout(Duration::from_millis(ms), changed.as_mut()).await);
+                Input::Waited
+            }
+            Effect::Finish => return Ok(captured),
+        };
+        effect = steps.next(input, elapsed(began));
+    }
+}
+
+/// Moves units from the item's slots to its pool for a late payment, which arrived after its
+/// order had ended. Returns `None` if a slot or the store does not answer.
+async fn recall_late(stock: &StockControl, item: &ItemState, units: u64) -> Option<u64> {
+    match recall_to_pool(stock, item, units).await {
+        Ok(moved) => {
+            failpoint::reach(Failpoint::LateGathered);
+            Some(moved)
+        }
+        Err(error) => {
+            outage_log::warn!(
+                stock.node.outage_log(),
+                error,
+                event = "payment.late_recall_failed",
+                "failed to recall units for a late payment; the payment uses only the pool"
+            );
+            None
+        }
+    }
+}

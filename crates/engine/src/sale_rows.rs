@@ -1,0 +1,97 @@
+//! Puts changed rows of sales into a node's catalogue, and locks a sale while this node changes it.
+//!
+//! These functions own no state. They call the store and the memory of a [`Node`]. They have three
+//! callers: the operators' changes of sales, the drains that other nodes began, and the reader of
+//! the catalogue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbuster_core::ItemId;
+use doorbuster_store::SaleRow;
+use tokio::sync::MutexGuard;
+
+use crate::catalogue::SaleRuntime;
+use crate::control::JobSignals;
+use crate::error::EngineError;
+use crate::node::Node;
+
+/// After a change of an item's spread, the node reconciles the item again after each of these
+/// pauses. The reason is that another node may have moved units during the pause.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(300), Duration::from_secs(2)];
+
+/// The exclusive right of one task to change a sale on this node. While a sale is locked, this node
+/// skips other nodes' changes of the sale. So when the lock is dropped, the node reads the
+/// catalogue again.
+pub(crate) struct SaleLock<'a> {
+    alone: Option<MutexGuard<'a, ()>>,
+    control: &'a JobSignals,
+}
+
+impl<'a> SaleLock<'a> {
+    /// Waits for exclusive access to the sale.
+    pub(crate) async fn take(node: &'a Node, runtime: &'a SaleRuntime) -> Self {
+        Self { alone: Some(runtime.sale_lock.lock().await), control: node.control() }
+    }
+
+    /// Takes exclusive access to the sale without waiting. Returns `None` if another task has the
+    /// access.
+    pub(crate) fn try_take(node: &'a Node, runtime: &'a SaleRuntime) -> Option<Self> {
+        let alone = runtime.sale_lock.try_lock().ok()?;
+        Some(Self { alone: Some(alone), control: node.control() })
+    }
+}
+
+impl Drop for SaleLock<'_> {
+    fn drop(&mut self) {
+        drop(self.alone.take());
+        self.control.wake_catalogue_job();
+    }
+}
+
+/// Puts a sale's changed row into the catalogue, publishes the sale's status and wakes the timed
+/// jobs. The caller has exclusive access to the sale.
+pub(crate) async fn update_in_catalogue(node: &Node, row: SaleRow) -> Result<(), EngineError> {
+    show_row(node, row, false).await.map(drop)
+}
+
+/// Adds a new sale to the catalogue. Returns `false` if another task has added the sale already.
+/// That task's row may be newer.
+pub(crate) async fn add_to_catalogue(node: &Node, row: SaleRow) -> Result<bool, EngineError> {
+    show_row(node, row, true).await
+}
+
+async fn show_row(node: &Node, row: SaleRow, is_new: bool) -> Result<bool, EngineError> {
+    // Another node may have deleted the sale and created it again. In that case this node knows the
+    // sale but not its items.
+    let known = node.catalogue().clone();
+    let items: Vec<_> =
+        row.items.iter().map(|i| i.id).filter(|id| known.item_by_id(*id).is_none()).collect();
+    let counts = match items.is_empty() {
+        true => Vec::new(),
+        false => node.store().counts(Some(items.clone())).await?,
+    };
+    let id: Arc<str> = row.id.as_str().into();
+    if !node.put_sale(row, &counts, is_new) {
+        return Ok(false);
+    }
+    if !items.is_empty() {
+        // Other nodes may have changed the counts before the catalogue had the items.
+        node.read_counts(items).await?;
+    }
+    node.control().status_changed(&id);
+    node.control().wake_timed_jobs();
+    Ok(true)
+}
+
+/// After a change of an item's spread, wakes the jobs that depend on the spread.
+pub(crate) fn wake_spread_jobs(node: &Node, item: ItemId) {
+    node.control().queues_changed.notify_one();
+    node.control().wake(item);
+    for pause in LOOK_AGAIN {
+        node.wake_after(pause, item);
+    }
+    if let Some(item) = node.catalogue().item_by_id(item) {
+        item.gauge.wake_parked();
+    }
+}

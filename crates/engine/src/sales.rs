@@ -1,0 +1,306 @@
+//! Changes sales: creates, changes and deletes them, moves them to another phase, and changes the
+//! spread of their items. Each change is in the store and in this node's catalogue before the
+//! caller gets the answer.
+//!
+//! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
+//! [`StockControl`], which drains and reconciles the slots. It has these callers: the handlers of
+//! operators' requests, the audit, and the two jobs of this module. One job follows the times of
+//! the sales. The other job adds partitions.
+
+pub(crate) mod auto_partitions;
+mod schedule;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use doorbuster_core::sale::{PhaseChange, PhaseStep, StepRequest, TimedStep};
+use doorbuster_core::{Phase, Spread};
+use doorbuster_steps::sale_stop::{self, Effect};
+use doorbuster_store::{
+    DeleteOutcome, NewSale, PatchOutcome, SalePatch, SaleRow, SpreadOutcome, StepOutcome,
+};
+use tokio::time::Instant;
+
+use crate::catalogue::{ItemState, SaleState};
+use crate::error::{DRAIN_MAX, EngineError};
+use crate::node::{Jobs, Node};
+use crate::sale_rows::{SaleLock, add_to_catalogue, update_in_catalogue, wake_spread_jobs};
+use crate::stock::{StockControl, drain, retire_slots, slots_with_grants};
+
+/// The maximum number of drains for one phase change, if other nodes change the sale during each
+/// drain. After the last drain, the phase changes in any case. So changes at other nodes cannot
+/// prevent a pause or a close.
+const DRAINS_MAX: u32 = 3;
+
+/// The part of a node that changes sales.
+pub struct SaleControl {
+    pub(crate) node: Arc<Node>,
+    stock: Arc<StockControl>,
+}
+
+impl SaleControl {
+    /// Creates the part of a node that changes sales.
+    pub(crate) fn new(stock: &Arc<StockControl>) -> Self {
+        Self { node: stock.node.clone(), stock: stock.clone() }
+    }
+
+    /// Creates a draft. Returns `None` if another sale has this id.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn create_sale(&self, sale: NewSale) -> Result<Option<SaleRow>, EngineError> {
+        let Some(row) = self.node.store().create_sale(sale).await? else { return Ok(None) };
+        add_to_catalogue(&self.node, row.clone()).await?;
+        Ok(Some(row))
+    }
+
+    /// Changes a sale's description.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn patch_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+        patch: SalePatch,
+    ) -> Result<PatchOutcome, EngineError> {
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
+            return Ok(PatchOutcome::NotFound);
+        };
+        let _guard = SaleLock::take(&self.node, &runtime).await;
+        let outcome = self.node.store().patch_sale(id, if_version, patch).await?;
+        if let PatchOutcome::Done(row) = &outcome {
+            update_in_catalogue(&self.node, row.clone()).await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Deletes a draft.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn delete_sale(
+        &self,
+        id: &str,
+        if_version: Option<u64>,
+    ) -> Result<DeleteOutcome, EngineError> {
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
+            return Ok(DeleteOutcome::NotFound);
+        };
+        let guard = SaleLock::take(&self.node, &runtime).await;
+        let slots = slots_with_grants(&self.node, id).await?;
+        let outcome = self.node.store().delete_sale(id, if_version).await?;
+        if outcome == DeleteOutcome::Done {
+            self.node.change_catalogue(|c| c.remove(id));
+            drop(guard);
+            // If a slot does not answer, it keeps its data. This does no harm, because no grant can
+            // use the data any more.
+            retire_slots(self.stock.slots(), slots).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Moves a sale to another phase. A call that pauses or closes the sale returns after the
+    /// tickets in flight are settled. Until then, the server asks buyers to retry.
+    ///
+    /// # Errors
+    ///
+    /// If the store is unreachable. The caller may repeat the step.
+    pub async fn step_sale(&self, id: &str, step: PhaseStep) -> Result<StepOutcome, EngineError> {
+        self.take_step(id, StepRequest::Now(step)).await
+    }
+
+    /// Opens or closes a sale at its time. Changes nothing if an operator has withdrawn the sale or
+    /// has moved the time meanwhile.
+    pub(super) async fn take_timed_step(
+        &self,
+        id: &str,
+        step: TimedStep,
+    ) -> Result<StepOutcome, EngineError> {
+        self.take_step(id, StepRequest::Timed(step)).await
+    }
+
+    async fn take_step(&self, id: &str, step: StepRequest) -> Result<StepOutcome, EngineError> {
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
+            return Ok(StepOutcome::NotFound);
+        };
+        let _guard = SaleLock::take(&self.node, &runtime).await;
+        let Some(sale) = self.node.catalogue().sale(id).cloned() else {
+            return Ok(StepOutcome::NotFound);
+        };
+        let outcome = match step.step().apply(sale.row.phase) {
+            PhaseChange::WrongState => return Ok(StepOutcome::WrongState(sale.row.phase)),
+            PhaseChange::Already => {
+                Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false })
+            }
+            PhaseChange::To(Phase::Paused | Phase::Closed) => self.step_drained(&sale, step).await,
+            PhaseChange::To(_) => step_at_once(&self.node, id, step, None)
+                .await
+                .map(|outcome| outcome.unwrap_or(StepOutcome::NotFound)),
+        };
+        if let Ok(StepOutcome::Done { sale, changed: true }) = &outcome {
+            tracing::info!(
+                sale = id,
+                phase = sale.phase.as_str(),
+                event = "sale.phase_changed",
+                "a sale's phase changed"
+            );
+        }
+        drain::reconcile_after_step(&self.stock, id).await?;
+        outcome
+    }
+
+    /// Stops the slots, waits until their tickets are settled, and then changes the phase. The
+    /// transaction of the phase change closes the grants.
+    async fn step_drained(
+        &self,
+        sale: &SaleState,
+        step: StepRequest,
+    ) -> Result<StepOutcome, EngineError> {
+        sale.runtime.draining.store(true, Ordering::Release);
+        let outcome = self.step_or_cancel(sale, step).await;
+        sale.runtime.draining.store(false, Ordering::Release);
+        outcome
+    }
+
+    async fn step_or_cancel(
+        &self,
+        sale: &SaleState,
+        step: StepRequest,
+    ) -> Result<StepOutcome, EngineError> {
+        let mut outcome = self.drain_until_stepped(&sale.row.id, step).await;
+        // A successful step ends the drain. If the step failed, or if another node took the same
+        // step first, this node must cancel its own drain.
+        if !matches!(outcome, Ok(StepOutcome::Done { changed: true, .. })) {
+            drain::cancel_drain(&self.node, sale).await;
+        }
+        // The cancelled drain changed the sale's version, so the row is read again.
+        if let Ok(StepOutcome::Done { sale: row, changed: false }) = &mut outcome
+            && let Some(newest) = self.node.store().sale(&row.id).await?
+        {
+            *row = newest;
+        }
+        outcome
+    }
+
+    /// Drains the slots and changes the phase. If another node changes the sale meanwhile, drains
+    /// the slots again, at most [`DRAINS_MAX`] times in total.
+    async fn drain_until_stepped(
+        &self,
+        id: &str,
+        step: StepRequest,
+    ) -> Result<StepOutcome, EngineError> {
+        for drain in 1.. {
+            let Some(sale) = self.node.catalogue().sale(id).cloned() else { break };
+            let SaleRow { phase, starts_at, ends_at, .. } = &sale.row;
+            if !step.is_needed(*phase, *starts_at, *ends_at) {
+                return Ok(StepOutcome::Done { sale: sale.row.clone(), changed: false });
+            }
+            let stepped = self.drain_and_step(&sale, step, drain == DRAINS_MAX).await?;
+            if let Some(outcome) = stepped {
+                return Ok(outcome);
+            }
+            tracing::warn!(
+                sale = id,
+                event = "slot.drained_again",
+                "another node changed this sale during its drain; draining it again"
+            );
+            match self.node.store().sale(id).await? {
+                Some(row) => update_in_catalogue(&self.node, row).await?,
+                None => break,
+            }
+        }
+        Ok(StepOutcome::NotFound)
+    }
+
+    async fn drain_and_step(
+        &self,
+        sale: &SaleState,
+        step: StepRequest,
+        is_last: bool,
+    ) -> Result<Option<StepOutcome>, EngineError> {
+        let (mut slots, mut until) = (Vec::new(), Instant::now());
+        let (mut announced, mut outcome) = (None, None);
+        for effect in sale_stop::effects() {
+            match effect {
+                Effect::Announce => announced = drain::announce_drain(&self.node, sale).await?,
+                Effect::StopSlots => {
+                    until = Instant::now() + DRAIN_MAX;
+                    slots = drain::stop_slots(&self.stock, sale).await;
+                }
+                Effect::AwaitTickets => {
+                    drain::await_tickets(&self.stock, sale, &slots, until).await
+                }
+                Effect::AwaitNodes => {
+                    drain::await_other_nodes(&self.node, sale, &slots, until).await?
+                }
+                Effect::ChangePhase => {
+                    let announced = announced.filter(|_| !is_last);
+                    outcome = step_at_once(&self.node, &sale.row.id, step, announced).await?;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Changes how an item's stock is spread. While the sale runs, the call returns at once and
+    /// buyers keep buying. Slots outside the new spread are drained, and new slots get units. If
+    /// `if_version` is given, the call changes only a sale with this version.
+    ///
+    /// # Errors
+    /// If a store or slot is unreachable. The caller may repeat the call.
+    pub async fn set_spread(
+        &self,
+        item: &ItemState,
+        spread: Spread,
+        if_version: Option<u64>,
+    ) -> Result<SpreadOutcome, EngineError> {
+        let Some(runtime) = self.node.catalogue().sale(&item.sale).map(|s| s.runtime.clone())
+        else {
+            return Ok(SpreadOutcome::NotFound);
+        };
+        let _guard = SaleLock::take(&self.node, &runtime).await;
+        let before = self.node.catalogue().item_by_id(item.row.id).cloned();
+        // The store closes the grants of a sale before its opening. No reconciliation may open new
+        // grants with the old spread meanwhile.
+        let sale = self.node.catalogue().sale(&item.sale).cloned();
+        let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
+        let reconciling = match is_before {
+            true => Some(item.work.reconciling.lock().await),
+            false => None,
+        };
+        let outcome = self.node.store().set_spread(item.row.id, spread, if_version).await?;
+        if let SpreadOutcome::Done(row) = &outcome
+            && before.is_none_or(|before| before.row.spread != spread)
+        {
+            update_in_catalogue(&self.node, row.clone()).await?;
+            drop(reconciling);
+            match row.phase.is_before_opening() {
+                true => drain::reconcile_after_step(&self.stock, &row.id).await?,
+                false => wake_spread_jobs(&self.node, item.row.id),
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// Changes the phase. Returns `None` if the sale has changed since the drain of its slots was
+/// announced.
+async fn step_at_once(
+    node: &Node,
+    id: &str,
+    step: StepRequest,
+    announced: Option<u64>,
+) -> Result<Option<StepOutcome>, EngineError> {
+    let outcome = node.store().step_drained_sale(id, step, announced).await?;
+    if let Some(StepOutcome::Done { sale: row, .. }) = &outcome {
+        update_in_catalogue(node, row.clone()).await?;
+    }
+    Ok(outcome)
+}
+
+/// Starts the jobs that change sales. Only a node with the role `control` has them.
+pub(crate) fn start_jobs(sales: &Arc<SaleControl>, jobs: &Jobs) {
+    jobs.start("phases", schedule::run(sales.clone()));
+    jobs.start("auto_partitions", auto_partitions::run(sales.clone()));
+}

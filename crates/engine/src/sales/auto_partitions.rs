@@ -1,0 +1,208 @@
+//! Adds partitions to an item if too many tickets of one slot wait to be settled. The item must
+//! have an automatic spread. If all nodes share the slots, this job runs every second on the
+//! leader.
+//!
+//! `doorbuster_core::respread::AutoWidth` decides when to add partitions. It never removes
+//! partitions, so their number cannot oscillate.
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use doorbuster_core::limits::SLOTS_SERVED_MAX;
+use doorbuster_core::respread::{self, AutoWidth};
+use doorbuster_core::{ItemId, Phase, Spread};
+use doorbuster_store::SpreadOutcome;
+use tokio::time::Instant;
+
+use super::SaleControl;
+use crate::catalogue::{ItemState, SaleState};
+use crate::control::concurrent_slots;
+use crate::error::EngineError;
+use crate::outage_log;
+use crate::scheduler::{NextRun, Turn, Work};
+use crate::slot_layout::SlotLayout;
+
+/// If all sales together would have more slots than this, each new item starts with one partition
+/// instead of several. The reason is that each slot costs every settler a connection.
+const SLOTS_FOR_WIDE_STARTS: usize = 24;
+
+/// The state of an item at the last check.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    width: AutoWidth,
+    /// Whether this node has already logged that the nodes cannot serve more slots.
+    logged_limit: bool,
+}
+
+/// Checks whether items need more partitions, until the program stops.
+pub(super) async fn run(sales: Arc<SaleControl>) {
+    if sales.node.layout() != SlotLayout::Shared {
+        return std::future::pending().await;
+    }
+    let (mut observed, began) = (HashMap::new(), Instant::now());
+    let mut turns = sales.node.turns(Work::Partitions);
+    loop {
+        if turns.wait(NextRun::Idle).await == Turn::First {
+            observed.clear();
+        }
+        look_at_all(&sales, &mut observed, began).await;
+    }
+}
+
+/// Checks each item that has an automatic spread and whose sale is open.
+async fn look_at_all(
+    sales: &SaleControl,
+    observed: &mut HashMap<ItemId, Observed>,
+    began: Instant,
+) {
+    let catalogue = sales.node.catalogue().clone();
+    let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue
+        .sales()
+        .filter(|sale| sale.row.phase == Phase::Open && !sale.is_draining())
+        .flat_map(|sale| sale.items.iter().map(move |item| (sale, item)))
+        .filter(|(_, item)| item.row.spread.auto)
+        .collect();
+    observed.retain(|id, _| open.iter().any(|(_, item)| item.row.id == *id));
+    for (sale, item) in open {
+        let seen = observed.entry(item.row.id).or_default();
+        if let Err(error) = look(sales, sale, item, seen, began).await {
+            outage_log::warn!(
+                sales.node.outage_log(),
+                error,
+                event = "spread.widen_failed",
+                item = format!("{}/{}", item.sale, item.row.name),
+                "failed to add partitions to an item; will retry"
+            );
+        }
+    }
+}
+
+async fn look(
+    sales: &SaleControl,
+    sale: &SaleState,
+    item: &ItemState,
+    seen: &mut Observed,
+    began: Instant,
+) -> Result<(), EngineError> {
+    let mut waiting = 0;
+    for &slot in &item.slots {
+        // A slot that does not answer is skipped.
+        if let Ok(Some(view)) = sales.stock.slots().view(slot).await {
+            waiting = waiting.max(view.unacknowledged as u64);
+        }
+    }
+    let now_ms = began.elapsed().as_millis() as i64;
+    let spread = item.row.spread;
+    let (free, least) = (item.gauge.free().free, u64::from(item.row.limit));
+    let Some(partitions) =
+        seen.width.observe_load(spread.partitions, waiting, (free, least), now_ms)
+    else {
+        return Ok(());
+    };
+    if widen(sales, (sale, item), seen, partitions).await? {
+        seen.width.confirm(now_ms);
+        tracing::info!(
+            sale = %sale.row.id,
+            item = %item.row.name,
+            partitions,
+            waiting,
+            event = "spread.widened",
+            "added partitions to an item"
+        );
+    }
+    Ok(())
+}
+
+/// Adds partitions to an item. Returns `false` if the nodes cannot serve more slots, or if the sale
+/// changed meanwhile.
+pub(crate) async fn widen(
+    sales: &SaleControl,
+    (sale, item): (&SaleState, &ItemState),
+    seen: &mut Observed,
+    partitions: u32,
+) -> Result<bool, EngineError> {
+    let more = partitions.saturating_sub(item.row.spread.partitions) as usize;
+    let own = sale.items.iter().map(|item| item.slots.len()).sum::<usize>() + more;
+    let slots = concurrent_slots(&sales.node, &sale.row, own);
+    if slots > SLOTS_SERVED_MAX {
+        if !std::mem::replace(&mut seen.logged_limit, true) {
+            tracing::warn!(
+                sale = %sale.row.id,
+                item = %item.row.name,
+                partitions,
+                slots,
+                event = "spread.widen_impossible",
+                "cannot add partitions to an item, because the nodes would serve too many slots"
+            );
+        }
+        return Ok(false);
+    }
+    // An operator may have changed the spread while this node does not know the change yet. In this
+    // case the version check refuses this node's change.
+    let wider = Spread { partitions, ..item.row.spread };
+    let set = sales.set_spread(item, wider, Some(sale.row.version)).await?;
+    Ok(matches!(set, SpreadOutcome::Done(_)))
+}
+
+impl SaleControl {
+    /// Returns the number of partitions that each new item gets, if `items` new items are created
+    /// together.
+    #[must_use]
+    pub fn automatic_partitions(&self, items: usize) -> u32 {
+        let catalogue = self.node.catalogue();
+        let sales = catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed);
+        let used = sales.flat_map(|sale| &sale.items).map(|item| item.slots.len()).sum();
+        self.partitions_beside(used, items)
+    }
+
+    /// Returns the number of partitions for each of `items` items with an automatic spread, if
+    /// other items use `used` slots.
+    fn partitions_beside(&self, used: usize, items: usize) -> u32 {
+        if self.node.layout() != SlotLayout::Shared {
+            return 1;
+        }
+        let wanted = respread::automatic_partitions(self.stock.slots().evidence().servers.len());
+        if used + items * wanted as usize > SLOTS_FOR_WIDE_STARTS { 1 } else { wanted }
+    }
+
+    /// For the items of a draft that have an automatic spread, chooses the number of partitions
+    /// again before the draft is scheduled or opened. The new choice counts only the sales that may
+    /// be open at the same time as this sale. The first choice, when the draft was created, counted
+    /// every sale that had not ended.
+    ///
+    /// # Errors
+    /// If the store is unreachable.
+    pub async fn choose_partitions(&self, sale: &SaleState) -> Result<(), EngineError> {
+        if self.node.layout() != SlotLayout::Shared || sale.row.phase != Phase::Draft {
+            return Ok(());
+        }
+        let (automatic, other): (Vec<_>, Vec<_>) =
+            sale.items.iter().partition(|item| item.row.spread.auto);
+        let own = other.iter().map(|item| item.slots.len()).sum();
+        let used = concurrent_slots(&self.node, &sale.row, own);
+        let partitions = self.partitions_beside(used, automatic.len());
+        let mut version = sale.row.version;
+        for item in automatic {
+            let spread = item.row.spread;
+            if spread.partitions == partitions {
+                continue;
+            }
+            let chosen = Spread { partitions, ..spread };
+            match self.set_spread(item, chosen, Some(version)).await? {
+                SpreadOutcome::Done(row) => version = row.version,
+                // The sale has changed, and this node does not know the change yet.
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the spread of a new sale's items. It is automatic if all nodes share the slots.
+    #[must_use]
+    pub fn first_spread(&self, items: usize) -> Spread {
+        Spread {
+            partitions: self.automatic_partitions(items),
+            auto: self.node.layout() == SlotLayout::Shared,
+            ..Spread::default()
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! Starts the parts of the engine. Opens the store and the slots of the configured shape. Recovers
+//! the state that a stopped or killed process left. Then starts the jobs of the process's roles.
+//!
+//! Only this module knows all parts. The caller takes [`EngineParts`] apart, and gives each user
+//! only the parts that it calls.
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use doorbuster_base::clock::Clock;
+use doorbuster_config::Roles;
+use doorbuster_core::slot::SlotBounds;
+use doorbuster_core::{CloseCause, IdKey, NodeId};
+use doorbuster_slots::{Locks, RedisOptions, SharedRedis, Slots};
+use doorbuster_store::{
+    CommitBuffer, CommitSink, KnownHistories, PostgresOptions, SqliteOptions, Store,
+};
+use futures_util::{StreamExt, TryStreamExt};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::cache::Cache;
+use crate::catalogue::SharedCatalogue;
+use crate::catalogue_reader::CatalogueReader;
+use crate::control::{self, JobSignals};
+use crate::database::{DatabaseState, history_asker, pause_after_change};
+use crate::edge::EdgeNode;
+use crate::error::EngineError;
+use crate::holders::RequestsWithOrders;
+use crate::meter::EngineMeter;
+use crate::node::{Lifecycle, LiveNodes, Node, NodeMemory, Refusals, ThisNode};
+use crate::notify::Hub;
+use crate::orders::Orders;
+use crate::outage_log::OutageLog;
+use crate::purchase::Purchases;
+use crate::sales::SaleControl;
+use crate::settle;
+use crate::slot_layout::{SlotLayout, redis_prefix};
+use crate::stock::{self, StockControl};
+use crate::waiters::VerdictWaiters;
+use crate::waitlists::Waitlists;
+
+/// The number of settlers in each node. With one settler, tickets that arrive during a commit form
+/// the next batch, so batches are as large as possible. In measurements with two and three
+/// settlers, commits were smaller, and the server made 5% fewer orders per second.
+const SETTLERS: usize = 1;
+/// At the start, this many old grants are closed at the same time. The store groups their commits.
+const RECOVERIES_AT_ONCE: usize = 64;
+
+/// Where the server decides about stock and stores it.
+pub enum StockLocation {
+    /// This process decides, and its data is in this directory.
+    Directory(PathBuf),
+    /// This process decides, and its data is in this directory. Each commit is copied for a
+    /// continuous backup.
+    CopiedDirectory(PathBuf, CommitBuffer),
+    /// The slots are in the memory of each node. The store is PostgreSQL at this address.
+    Postgres(SecretString),
+    /// This process is an edge, which does not decide about stock. The edge refuses some requests
+    /// from memory, and passes the other requests to nodes.
+    Edge(Arc<EdgeNode>),
+    /// The slots are in Redis. The store is PostgreSQL.
+    Cluster {
+        /// The store's address.
+        store: SecretString,
+        /// The addresses of the slots' servers.
+        slots: Vec<SecretString>,
+        /// How many replicas should confirm a ticket before a node answers. The node waits for the
+        /// replicas only a short time.
+        wait_replicas: u32,
+    },
+}
+
+/// The sources from which a node learns the newest history of the database. With this history, a
+/// node detects an old primary.
+#[derive(Debug, Default)]
+pub struct DatabaseOptions {
+    /// The newest history that is stored on this machine.
+    pub history: KnownHistories,
+    /// Addresses of other nodes, such as `http://10.0.0.2:8080`.
+    pub peers: Vec<String>,
+}
+
+/// The options of the engine.
+pub struct EngineOptions {
+    /// Where the server decides about stock and stores it.
+    pub location: StockLocation,
+    /// The roles of this process.
+    pub roles: Roles,
+    /// The deployment's key for ids.
+    pub id_key: IdKey,
+    /// The clock of an embedded store.
+    pub clock: Clock,
+    /// The file `pass_key`, if the front door's keys come from it.
+    pub pass_key: Option<doorbuster_secrets::PassKeyFile>,
+    /// This node's id.
+    pub node: NodeId,
+    /// The bounds of one slot's memory. Tests lower these bounds in order to reach them.
+    pub bounds: SlotBounds,
+    /// Whether to lead even if another node leads. Only tests of two leaders set this.
+    pub always_leads: bool,
+    /// Whether to accept a PostgreSQL with `fsync` off. Only tests set this.
+    pub allow_fsync_off: bool,
+    /// The sources of the newest history of a shared database.
+    pub database: DatabaseOptions,
+    /// Called when the store has failed permanently, or when a job has ended too early. The
+    /// function must make the process end.
+    pub on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// The started parts of the engine.
+pub struct EngineParts {
+    /// What this node is and knows.
+    pub node: Arc<Node>,
+    /// Brings slots and store into agreement, and stops the node.
+    pub stock: Arc<StockControl>,
+    /// Reads other nodes' changes of the catalogue.
+    pub catalogue_reader: Arc<CatalogueReader>,
+    /// Changes sales.
+    pub sales: Arc<SaleControl>,
+    /// Reads and changes orders.
+    pub orders: Arc<Orders>,
+    /// Changes waitlists.
+    pub waitlists: Waitlists,
+    /// Handles purchases.
+    pub purchases: Arc<Purchases>,
+}
+
+/// Opens the store, recovers the state that a stopped or killed process left, loads the slots and
+/// starts to settle.
+///
+/// # Errors
+///
+/// If the store cannot be opened or read.
+pub async fn start(options: EngineOptions) -> Result<EngineParts, EngineError> {
+    let (on_fatal, roles) = (options.on_fatal.clone(), options.roles);
+    let (node, slots) = open_node(options).await?;
+    let stock = Arc::new(StockControl::new(node.clone(), slots.clone()));
+    let catalogue_reader = Arc::new(CatalogueReader::new(node.clone(), slots.clone()));
+    let sales = Arc::new(SaleControl::new(&stock));
+    let orders = Arc::new(Orders::new(&stock, &catalogue_reader));
+    if !node.layout().is_edge() {
+        recover(&stock, roles).await?;
+        let jobs = node.lifecycle().jobs(on_fatal);
+        for _ in 0..if roles.settle { SETTLERS } else { 0 } {
+            jobs.start("settle", settle::run(node.clone(), slots.clone()));
+        }
+        control::start(&jobs, roles, &stock, &catalogue_reader, &sales);
+    }
+    Ok(EngineParts {
+        waitlists: Waitlists::new(&node, &orders),
+        purchases: Arc::new(Purchases::new(node.clone(), slots)),
+        node,
+        stock,
+        catalogue_reader,
+        sales,
+        orders,
+    })
+}
+
+/// Opens the store and the slots of a node.
+async fn open_node(options: EngineOptions) -> Result<(Arc<Node>, Slots), EngineError> {
+    let node_memory = Arc::new(NodeMemory {
+        catalogue: SharedCatalogue::default(),
+        holders: RequestsWithOrders::default(),
+        hub: Hub::new(options.clock.now()),
+        control: JobSignals::default(),
+        waiters: VerdictWaiters::default(),
+        refusals: Refusals::new(&options.id_key),
+        key: options.id_key.clone(),
+    });
+    let (store, slots, layout) = open(&options, &node_memory).await?;
+    if !layout.is_edge() {
+        store.bind_key().await?;
+        if let Some(file) = &options.pass_key {
+            store.bind_pass_key(&file.fingerprint, file.is_new).await?;
+        }
+        pause_after_change(&store).await?;
+    }
+    let node = Node {
+        memory: node_memory,
+        store,
+        cache: Cache::new(open_shared(&options, &slots)?),
+        clock: options.clock,
+        database: DatabaseState::new(options.database.history),
+        edge: match &options.location {
+            StockLocation::Edge(edge) => Some(edge.clone()),
+            _ => None,
+        },
+        this_node: ThisNode::new(options.node, options.roles, layout, options.always_leads),
+        live_nodes: LiveNodes::new(options.node, layout),
+        meter: EngineMeter::default(),
+        outage_log: OutageLog::default(),
+        lifecycle: Lifecycle::default(),
+    };
+    Ok((Arc::new(node), slots))
+}
+
+/// Loads the catalogue and the requests that hold orders, and reconciles the loaded items. On a
+/// single node, the slots were in the memory of the last process. So their grants are closed first.
+async fn recover(stock: &StockControl, roles: Roles) -> Result<(), EngineError> {
+    let (node, slots) = (&stock.node, stock.slots());
+    if node.layout().is_single_node() {
+        let open = node.store().open_grants().await?;
+        let closing = futures_util::stream::iter(open)
+            .map(|grant| node.store().close_grant(grant.id, CloseCause::LeaseLapsed));
+        closing.buffer_unordered(RECOVERIES_AT_ONCE).try_for_each(async |_| Ok(())).await?;
+    }
+    // Counts are read before the requests that hold an order. So the set of requests includes every
+    // order in the counts.
+    let counts = node.store().counts(None).await?;
+    let sales = node.store().sales().await?;
+    let items = sales.iter().flat_map(|row| row.items.iter().map(|item| item.id)).collect();
+    let (key, layout) = (&node.memory.key, node.layout());
+    node.change_catalogue(|c| {
+        sales.into_iter().for_each(|row| c.put_sale(row, &counts, key, layout))
+    });
+    if !node.layout().is_single_node() {
+        node.read_counts(items).await?;
+    }
+    node.load_holders().await?;
+    control::renew_leases(node, slots, roles).await?;
+    if roles.settle {
+        control::select_queues(node, slots);
+    }
+    if node.watches_slots() {
+        stock::reconcile_all(stock, &node.items_with_open_slots()).await;
+    }
+    Ok(())
+}
+
+/// Opens the store and the slots of the configured shape.
+async fn open(
+    options: &EngineOptions,
+    node_memory: &Arc<NodeMemory>,
+) -> Result<(Store, Slots, SlotLayout), EngineError> {
+    let memory = node_memory.clone();
+    let sink: CommitSink = Arc::new(move |committed| memory.publish(committed));
+    match &options.location {
+        StockLocation::Directory(dir) | StockLocation::CopiedDirectory(dir, _) => {
+            let clock = options.clock.clone();
+            let opened = SqliteOptions {
+                dir: dir.clone(),
+                id_key: options.id_key.clone(),
+                clock: Arc::new(move || clock.now()),
+                sink,
+                on_fatal: options.on_fatal.clone(),
+            };
+            let store = match &options.location {
+                StockLocation::CopiedDirectory(_, copy) => {
+                    Store::open_copied_sqlite(opened, copy.clone())?
+                }
+                _ => Store::open_sqlite(opened)?,
+            };
+            Ok((
+                store,
+                Slots::local(options.id_key.clone(), options.bounds),
+                SlotLayout::SingleNode,
+            ))
+        }
+        StockLocation::Edge(edge) => {
+            let edge = edge.clone();
+            Ok((
+                Store::absent(options.id_key.clone(), Arc::new(move || edge.now())),
+                Slots::local(options.id_key.clone(), options.bounds),
+                SlotLayout::Edge,
+            ))
+        }
+        StockLocation::Postgres(url) => {
+            let store = open_postgres(options, node_memory, url, None, sink).await?;
+            Ok((
+                store,
+                Slots::local(options.id_key.clone(), options.bounds),
+                SlotLayout::PerNode(options.roles.api.then_some(options.node)),
+            ))
+        }
+        StockLocation::Cluster { store, slots, wait_replicas } => {
+            let shared = SharedRedis::new(&expose_urls(slots), &key_prefix(options))?;
+            let store = open_postgres(options, node_memory, store, Some(shared), sink).await?;
+            Ok((store, open_redis(options, slots, *wait_replicas).await?, SlotLayout::Shared))
+        }
+    }
+}
+
+async fn open_postgres(
+    options: &EngineOptions,
+    node_memory: &Arc<NodeMemory>,
+    url: &SecretString,
+    shared: Option<SharedRedis>,
+    sink: CommitSink,
+) -> Result<Store, EngineError> {
+    let DatabaseOptions { history, peers } = &options.database;
+    let hub = node_memory.hub.clone();
+    history.set_ask_peers(history_asker(history, shared, peers.clone()));
+    let store = Store::open_postgres(PostgresOptions {
+        url: url.expose_secret().to_owned(),
+        id_key: options.id_key.clone(),
+        clock: None,
+        monotonic_clock: None,
+        node: options.node,
+        sink,
+        follows: Arc::new(move |buyer| hub.follows(buyer)),
+        on_fatal: options.on_fatal.clone(),
+        allow_fsync_off: options.allow_fsync_off,
+        history: history.clone(),
+    });
+    Ok(store.await?)
+}
+
+/// Opens the Redis for data that all nodes share and that may be lost. Also opens the locks in this
+/// Redis. Returns `None` if the shape has no Redis.
+fn open_shared(
+    options: &EngineOptions,
+    slots: &Slots,
+) -> Result<Option<(SharedRedis, Locks)>, EngineError> {
+    let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
+    let (urls, prefix) = (expose_urls(urls), key_prefix(options));
+    let shared = SharedRedis::new(&urls, &prefix)?;
+    // If the servers are independent, a lock needs a majority of the servers. A Redis cluster
+    // counts as one server.
+    let places = if slots.is_cluster() {
+        vec![shared.clone()]
+    } else {
+        SharedRedis::one_per_server(&urls, &prefix)?
+    };
+    Ok(Some((shared, Locks::new(places)?)))
+}
+
+/// Returns the addresses as plain text.
+pub fn expose_urls(urls: &[SecretString]) -> Vec<String> {
+    urls.iter().map(|url| url.expose_secret().to_owned()).collect()
+}
+
+/// Returns the prefix of every key in Redis. The prefix separates deployments that share servers.
+fn key_prefix(options: &EngineOptions) -> String {
+    redis_prefix(&options.id_key)
+}
+
+async fn open_redis(
+    options: &EngineOptions,
+    urls: &[SecretString],
+    wait_replicas: u32,
+) -> Result<Slots, EngineError> {
+    let slots = Slots::redis(RedisOptions {
+        urls: expose_urls(urls),
+        prefix: key_prefix(options),
+        id_key: options.id_key.clone(),
+        node: options.node,
+        bounds: options.bounds,
+        wait_replicas,
+    });
+    Ok(slots.await?)
+}

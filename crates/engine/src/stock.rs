@@ -1,0 +1,70 @@
+//! Stock control: brings the slots of an item into agreement with the store's rows.
+//!
+//! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
+//! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
+//! state besides its handle of the slots: the locks and notes of its work on an item are in the
+//! item's `ItemWork`, in the catalogue of the [`Node`]. It calls the store, the slots, and the
+//! memory of the node. It calls no part that changes sales or orders.
+//!
+//! Stock control has these callers: the changes of sales, the changes of orders, the jobs of this
+//! module, the publication of stock, and the handlers of requests. Purchases and the settler do not
+//! call it. They have their own handles of the slots, which issue and deliver tickets.
+//!
+//! Functions that use only the node or only the slots get only the node or the slots.
+
+mod adjust;
+pub(crate) mod drain;
+mod feed;
+mod grant_check;
+mod item_numbers;
+mod item_view;
+pub(crate) mod pool_recall;
+mod recall;
+mod slot_cleanup;
+mod slot_reconciliation;
+mod slot_watch;
+mod spread;
+mod start_slot;
+mod stop;
+
+use std::sync::Arc;
+
+use doorbuster_config::Roles;
+use doorbuster_slots::Slots;
+
+use crate::node::{Jobs, Node};
+
+pub use adjust::AdjustResult;
+pub use item_numbers::ItemNumbers;
+pub(crate) use slot_cleanup::{retire_slots, slots_with_grants};
+pub use slot_reconciliation::reconcile;
+pub(crate) use slot_reconciliation::{reconcile_all, reconcile_locked};
+
+/// The part of a node that brings slots and store into agreement.
+pub struct StockControl {
+    pub(crate) node: Arc<Node>,
+    pub(crate) slots: Slots,
+}
+
+impl StockControl {
+    /// Creates the stock control of a node with these slots. It does nothing until its jobs start.
+    pub(crate) fn new(node: Arc<Node>, slots: Slots) -> Self {
+        Self { node, slots }
+    }
+
+    /// Returns the slots.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+}
+
+/// Starts the jobs of stock control that this node's roles require.
+pub(crate) fn start_jobs(stock: &Arc<StockControl>, jobs: &Jobs, roles: Roles) {
+    jobs.start("drain", drain::run(stock.clone()));
+    jobs.start("reconcile", slot_reconciliation::run(stock.clone()));
+    jobs.start("watch", slot_watch::run(stock.clone()));
+    if roles.control {
+        jobs.start("retire", slot_cleanup::run(stock.node.clone(), stock.slots.clone()));
+    }
+}

@@ -1,0 +1,133 @@
+//! Changes an item's total while the sale runs. [`doorbuster_steps::total_change`] has the sequence
+//! of the effects.
+use std::time::Duration;
+
+use doorbuster_core::Phase;
+use doorbuster_steps::total_change::{Effect, Input, TotalChange};
+use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
+use tokio::time::{Instant, timeout};
+
+use super::pool_recall::{elapsed, listen, recall_to_pool};
+use super::{StockControl, slot_reconciliation};
+use crate::catalogue::ItemState;
+use crate::error::EngineError;
+use crate::node::Node;
+
+/// The result of a change of the total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdjustResult {
+    /// This call changed the total.
+    Done(ItemCounts),
+    /// An earlier call with the same key changed the total. The counts are the current ones.
+    Repeated(ItemCounts),
+    /// The change takes more units than are free.
+    MoreThanFree {
+        /// The number of free units.
+        free: u64,
+    },
+    /// The idempotency key was used for another change.
+    KeyReused,
+    /// The total would exceed its bound.
+    TooMuch,
+    /// The total of unlimited stock cannot be adjusted.
+    Unlimited,
+    /// The sale is closed, so its stock cannot change any more.
+    Closed,
+    /// The item does not exist.
+    NotFound,
+}
+
+impl StockControl {
+    /// Raises or lowers an item's total.
+    ///
+    /// # Errors
+    /// If a store or slot is unreachable. The caller may repeat the call with the same key.
+    pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustResult, EngineError> {
+        let catalogue = self.node.catalogue().clone();
+        let Some(item) = catalogue.item_by_id(adjustment.item) else {
+            return Ok(AdjustResult::NotFound);
+        };
+        let sale = catalogue.sale(&item.sale);
+        if sale.is_some_and(|sale| sale.row.phase == Phase::Closed) {
+            return adjusted_before_close(&self.node, &adjustment).await;
+        }
+        let _guard = item.work.reconciling.lock().await;
+        let outcome = self.adjust_locked(item, adjustment).await;
+        // Recalled units that are not needed go back to the slots.
+        slot_reconciliation::reconcile_locked(self, item).await?;
+        self.node.control().wake(item.row.id);
+        outcome
+    }
+
+    async fn adjust_locked(
+        &self,
+        item: &ItemState,
+        adjustment: Adjustment,
+    ) -> Result<AdjustResult, EngineError> {
+        let started = Instant::now();
+        let (mut changed, mut decided) = (listen(item), AdjustResult::NotFound);
+        let (mut steps, mut effect) =
+            TotalChange::begin(adjustment.units.unsigned_abs(), elapsed(started));
+        loop {
+            let input = match effect {
+                Effect::Adjust => {
+                    changed = listen(item);
+                    match decide(self.node.store().adjust(adjustment.clone()).await?) {
+                        Ok(result) => {
+                            decided = result;
+                            Input::Adjusted(None)
+                        }
+                        Err(pool) => Input::Adjusted(Some(pool)),
+                    }
+                }
+                Effect::ReadFree => {
+                    let counts = self.node.store().counts(Some(vec![item.row.id])).await?;
+                    Input::Free(counts.first().map_or(0, |counts| counts.pool + counts.in_slots))
+                }
+                Effect::Recall(units) => Input::Recalled(recall_to_pool(self, item, units).await?),
+                Effect::Wait(ms) => {
+                    drop(timeout(Duration::from_millis(ms), changed.as_mut()).await);
+                    Input::Waited
+                }
+                Effect::CountFree => {
+                    Input::Free(item.gauge.counts().pool + self.available_units(item).await)
+                }
+                Effect::Finish => return Ok(decided),
+                Effect::Refuse(free) => return Ok(AdjustResult::MoreThanFree { free }),
+            };
+            effect = steps.next(input, elapsed(started));
+        }
+    }
+}
+
+/// Returns the result for an item of a closed sale. The total cannot change any more, but an
+/// earlier call with the same key may have changed it.
+async fn adjusted_before_close(
+    node: &Node,
+    adjustment: &Adjustment,
+) -> Result<AdjustResult, EngineError> {
+    match node.store().adjustment(adjustment.item, &adjustment.key).await? {
+        None => Ok(AdjustResult::Closed),
+        Some((units, reason)) if (units, &reason) != (adjustment.units, &adjustment.reason) => {
+            Ok(AdjustResult::KeyReused)
+        }
+        Some(_) => {
+            let counts = node.store().counts(Some(vec![adjustment.item])).await?;
+            Ok(counts.first().map_or(AdjustResult::NotFound, |c| AdjustResult::Repeated(*c)))
+        }
+    }
+}
+
+/// Returns the result of the change, or the number of units in the pool if the pool has too few.
+fn decide(outcome: AdjustOutcome) -> Result<AdjustResult, u64> {
+    Ok(match outcome {
+        AdjustOutcome::Done(counts) => AdjustResult::Done(counts),
+        AdjustOutcome::Repeated(counts) => AdjustResult::Repeated(counts),
+        AdjustOutcome::NotInPool(pool) => return Err(pool),
+        AdjustOutcome::KeyReused => AdjustResult::KeyReused,
+        AdjustOutcome::TooMuch => AdjustResult::TooMuch,
+        AdjustOutcome::Unlimited => AdjustResult::Unlimited,
+        AdjustOutcome::Closed => AdjustResult::Closed,
+        AdjustOutcome::NotFound => AdjustResult::NotFound,
+    })
+}

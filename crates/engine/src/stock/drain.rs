@@ -1,0 +1,241 @@
+//! Drains a sale's slots on all nodes. The node that pauses or closes the sale tells the other
+//! nodes through the store, and waits until they have drained their slots.
+//!
+//! Each node stops its own slots, waits until their tickets settle, and closes their grants. During
+//! this time the server asks buyers to retry. The phase change closes every grant that is still
+//! open, so stock stays correct even if a slot was not drained. So if a slot is unreachable or
+//! slow, the server logs this and goes on. If such a slot issues more tickets, their
+//! units come back.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::{CloseCause, SlotKey};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::slot_cleanup::retire_slots;
+use super::{StockControl, slot_reconciliation};
+use crate::catalogue::SaleState;
+use crate::error::{DRAIN_MAX, EngineError};
+use crate::node::Node;
+use crate::outage_log;
+use crate::sale_rows::{SaleLock, update_in_catalogue};
+
+/// How long other nodes keep draining if the node that began the drain does not end the drain. This
+/// time is a little longer than the wait of the node that began the drain.
+const DRAIN_NOTICE: Duration = DRAIN_MAX.saturating_add(Duration::from_secs(2));
+/// While this node knows of a drain that another node began, it checks for such drains at this
+/// interval. If the node learns of another drain, the next check starts at once.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// While this node knows of no drain that another node began, it checks for such drains at this
+/// interval.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// While a node waits for other nodes or for the end of a drain, it checks the store at this
+/// interval.
+const DRAIN_POLL: Duration = Duration::from_millis(10);
+
+/// Follows the drains that other nodes began, until the program stops.
+pub(super) async fn run(stock: Arc<StockControl>) {
+    let mut following = tokio::task::JoinSet::new();
+    loop {
+        let draining = drains_elsewhere(&stock.node);
+        let pause = if draining.is_empty() { IDLE_POLL_INTERVAL } else { POLL_INTERVAL };
+        for sale in draining {
+            let stock = stock.clone();
+            following.spawn(async move {
+                if let Err(error) = follow_drain(&stock, &sale).await {
+                    outage_log::warn!(
+                        stock.node.outage_log(),
+                        error,
+                        event = "slot.drain_follow_failed",
+                        sale = sale.row.id,
+                        "failed to follow another node's drain; will retry"
+                    );
+                }
+            });
+        }
+        while following.try_join_next().is_some() {}
+        drop(tokio::time::timeout(pause, stock.node.control().drains_changed.notified()).await);
+    }
+}
+
+fn drains_elsewhere(node: &Node) -> Vec<Arc<SaleState>> {
+    let now = node.now();
+    let is_told = |sale: &&Arc<SaleState>| sale.row.draining_until.is_some_and(|until| until > now);
+    node.catalogue().sales().filter(is_told).cloned().collect()
+}
+
+async fn follow_drain(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
+    // If another task has the lock, this node drains the sale itself or already follows the drain.
+    let Some(_guard) = SaleLock::try_take(&stock.node, &sale.runtime) else { return Ok(()) };
+    sale.runtime.draining.store(true, Ordering::Release);
+    let drained = drain_own(stock, sale).await;
+    let over = wait_for_drain_end(&stock.node, sale).await;
+    sale.runtime.draining.store(false, Ordering::Release);
+    drained.and(over)?;
+    reconcile_after_step(stock, &sale.row.id).await
+}
+
+/// Drains the slots that only this node reaches. The node that began the drain handles all other
+/// slots.
+async fn drain_own(stock: &StockControl, sale: &SaleState) -> Result<(), EngineError> {
+    if !stock.node.layout().is_node_local() {
+        return Ok(());
+    }
+    let slots = stop_slots(stock, sale).await;
+    stock.drain(&slots, Instant::now() + DRAIN_MAX).await?;
+    close_own_grants(&stock.node, &slots).await
+}
+
+/// Closes the grants of slots that only this node reaches, so that the node that began the drain
+/// does not have to wait for the whole of [`DRAIN_MAX`].
+async fn close_own_grants(node: &Node, slots: &[SlotKey]) -> Result<(), EngineError> {
+    for grant in
+        node.store().open_grants().await?.iter().filter(|grant| slots.contains(&grant.slot))
+    {
+        node.store().close_grant(grant.id, CloseCause::Rolled).await?;
+    }
+    Ok(())
+}
+
+async fn wait_for_drain_end(node: &Node, sale: &SaleState) -> Result<(), EngineError> {
+    loop {
+        match node.store().sale(&sale.row.id).await {
+            Ok(Some(row)) => {
+                let is_over = row.draining_until.is_none_or(|until| until <= node.now());
+                if is_over {
+                    return update_in_catalogue(node, row).await;
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(error) if sale.row.draining_until.is_none_or(|until| until <= node.now()) => {
+                return Err(error.into());
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+}
+
+/// Stops the sale's slots that this node reaches. Returns the slots that it stopped. Logs and
+/// skips an unreachable slot.
+pub(crate) async fn stop_slots(stock: &StockControl, sale: &SaleState) -> Vec<SlotKey> {
+    let items = sale.items.iter().map(|item| async move {
+        // Reconciliation takes this lock and then checks `draining`. So reconciliation does not
+        // start the slots again during the drain.
+        let _guard = item.work.reconciling.lock().await;
+        item.work.stopped_here.store(true, Ordering::Release);
+        join_all(item.reached_slots().into_iter().map(|slot| stop_slot(stock, slot))).await
+    });
+    join_all(items).await.into_iter().flatten().flatten().collect()
+}
+
+async fn stop_slot(stock: &StockControl, slot: SlotKey) -> Option<SlotKey> {
+    match stock.slots.stop(slot, true).await {
+        Ok(()) => Some(slot),
+        Err(error) => {
+            outage_log::warn!(
+                stock.node.outage_log(),
+                error,
+                event = "slot.drain_stop_failed",
+                slot = stock.node.catalogue().slot_name(slot),
+                "failed to stop a slot; if it issues more tickets, their units come back"
+            );
+            None
+        }
+    }
+}
+
+/// Waits until the tickets of these slots are settled, at most until the time `until`. If some
+/// tickets are not settled at that time, logs a warning.
+pub(crate) async fn await_tickets(
+    stock: &StockControl,
+    sale: &SaleState,
+    slots: &[SlotKey],
+    until: Instant,
+) {
+    if let Err(error) = stock.drain(slots, until).await {
+        outage_log::warn!(
+            stock.node.outage_log(),
+            error,
+            event = "slot.drain_incomplete",
+            sale = sale.row.id,
+            "some slots were not drained; tickets in flight are returned"
+        );
+    }
+}
+
+/// Closes the grants of these slots, because another node may wait for this before it changes
+/// the phase. Then waits until the other nodes have closed the grants of their slots, at most
+/// until the time `until`. If a node has not closed its grants at that time, logs a warning.
+pub(crate) async fn await_other_nodes(
+    node: &Node,
+    sale: &SaleState,
+    slots: &[SlotKey],
+    until: Instant,
+) -> Result<(), EngineError> {
+    if node.layout().reaches_all_slots() {
+        return Ok(());
+    }
+    close_own_grants(node, slots).await?;
+    let is_theirs =
+        |slot: SlotKey| !slots.contains(&slot) && sale.items.iter().any(|i| i.row.id == slot.item);
+    while node.store().open_grants().await?.iter().any(|grant| is_theirs(grant.slot)) {
+        if Instant::now() > until {
+            tracing::warn!(
+                sale = sale.row.id,
+                event = "slot.drain_others_incomplete",
+                "other nodes did not drain their slots; tickets in flight are returned"
+            );
+            break;
+        }
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+    Ok(())
+}
+
+/// Tells every node that the sale drains. Returns the sale's version, or `None` if there is no
+/// other node or the sale was deleted.
+pub(crate) async fn announce_drain(
+    node: &Node,
+    sale: &SaleState,
+) -> Result<Option<u64>, EngineError> {
+    if node.layout().is_single_node() {
+        return Ok(None);
+    }
+    Ok(node.store().drain_sale(&sale.row.id, DRAIN_NOTICE.as_millis() as i64).await?)
+}
+
+/// Ends a failed drain, so that every node sells again.
+pub(crate) async fn cancel_drain(node: &Node, sale: &SaleState) {
+    if !node.layout().is_single_node()
+        && let Err(error) = node.store().cancel_drain(&sale.row.id).await
+    {
+        outage_log::warn!(
+            node.outage_log(),
+            error,
+            event = "slot.drain_cancel_failed",
+            sale = sale.row.id,
+            "failed to cancel a drain; other nodes keep draining until the drain times out"
+        );
+    }
+}
+
+/// Updates the slots after a phase change, and after each repeated request for the same change.
+/// If the drain failed, the slots issue tickets again.
+pub(crate) async fn reconcile_after_step(
+    stock: &StockControl,
+    id: &str,
+) -> Result<(), EngineError> {
+    let Some(sale) = stock.node.catalogue().sale(id).cloned() else { return Ok(()) };
+    if sale.has_open_slots() {
+        slot_reconciliation::reconcile_all(stock, &sale.items).await;
+    }
+    if sale.row.phase == doorbuster_core::Phase::Closed {
+        // If a slot does not answer, the job `retire` asks it again later.
+        let slots = sale.items.iter().flat_map(|item| item.reached_slots()).collect();
+        retire_slots(&stock.slots, slots).await;
+    }
+    Ok(())
+}

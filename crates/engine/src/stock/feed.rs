@@ -1,0 +1,63 @@
+//! Sends slots their missing feed rows. [`doorbuster_steps::feed`] has the sequence of the effects.
+use doorbuster_core::slot::SlotView;
+use doorbuster_core::{Grant, Seq};
+use doorbuster_slots::Slots;
+use doorbuster_steps::feed::{Effect, Input, ROWS_MAX, SlotFeed};
+use doorbuster_steps::slot_reconciliation::OpenSlot;
+use doorbuster_store::Store;
+use futures_util::future::try_join_all;
+
+use crate::error::EngineError;
+
+/// Sends each of these slots its missing feed rows, and reads the slots again.
+pub(super) async fn feed_slots(
+    store: &Store,
+    slots: &Slots,
+    open_slots: Vec<OpenSlot>,
+) -> Result<Vec<OpenSlot>, EngineError> {
+    let each = open_slots.into_iter().map(async |mut slot| {
+        feed(store, slots, &slot.grant, slot.view.applied).await?;
+        if let Some(view) = view_of(slots, &slot.grant).await? {
+            slot.view = view;
+        }
+        Ok::<_, EngineError>(slot)
+    });
+    try_join_all(each).await
+}
+
+/// Sends the grant's slot its missing feed rows. Returns how many units the slot has afterwards, or
+/// 0 if the slot does not have the grant.
+pub(super) async fn feed_and_count(
+    store: &Store,
+    slots: &Slots,
+    grant: &Grant,
+) -> Result<u64, EngineError> {
+    let Some(view) = view_of(slots, grant).await? else { return Ok(0) };
+    feed(store, slots, grant, view.applied).await?;
+    Ok(view_of(slots, grant).await?.map_or(0, |view| view.available))
+}
+
+/// Returns the state of the grant's slot, if the slot has this grant.
+async fn view_of(slots: &Slots, grant: &Grant) -> Result<Option<SlotView>, EngineError> {
+    Ok(slots.view(grant.slot).await?.filter(|view| view.grant == grant.id))
+}
+
+async fn feed(
+    store: &Store,
+    slots: &Slots,
+    grant: &Grant,
+    applied: Seq,
+) -> Result<(), EngineError> {
+    let (mut feed, mut effect) = SlotFeed::begin(applied);
+    loop {
+        effect = feed.next(match effect {
+            Effect::ReadRows(after) => {
+                Input::Rows(store.feed_after(grant.id, after, ROWS_MAX).await?)
+            }
+            Effect::Apply(rows) => {
+                Input::Applied(slots.apply(grant.slot, grant.epoch, &rows).await?)
+            }
+            Effect::Finish => return Ok(()),
+        });
+    }
+}

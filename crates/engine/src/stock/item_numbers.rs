@@ -1,0 +1,87 @@
+//! The numbers of an item for display: all units, unavailable units and available units, and how
+//! many tickets wait.
+
+use std::time::Duration;
+
+use doorbuster_core::Stock;
+use doorbuster_slots::SlotError;
+
+use super::StockControl;
+use crate::catalogue::ItemState;
+
+/// Longest wait for the numbers of an item's slots. The wait is short, because the numbers are only
+/// displayed.
+const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
+
+/// The published numbers of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemNumbers {
+    /// All units. `None` means that the stock is unlimited.
+    pub count: Option<u64>,
+    /// Units that are not available now. They are held, paid, or in an unsettled ticket.
+    pub access: u64,
+    /// Units that are available now. `None` means that the stock is unlimited.
+    pub remaining: Option<u64>,
+    /// Units of reserved, unpaid orders. They become available again if the orders are not paid.
+    pub held: u64,
+    /// Units of paid orders.
+    pub paid: u64,
+}
+
+impl StockControl {
+    /// Returns the number of units for which an item's slots can issue tickets now. This number is
+    /// unknown if a slot does not answer in time, or if this node does not reach all slots. In
+    /// these cases, returns the number of all unsettled units that the item's slots got from the
+    /// store.
+    pub async fn available_units(&self, item: &ItemState) -> u64 {
+        let in_slots = item.gauge.counts().in_slots;
+        if in_slots == 0 || !self.node.layout().reaches_all_slots() {
+            return in_slots;
+        }
+        let ask = async {
+            let mut units = 0;
+            for slot in item.reached_slots() {
+                units += self.slots.view(slot).await?.map_or(0, |view| view.available);
+            }
+            Ok::<u64, SlotError>(units)
+        };
+        match tokio::time::timeout(SLOT_QUERY_MAX, ask).await {
+            Ok(Ok(units)) => units.min(in_slots),
+            Ok(Err(_)) | Err(_) => in_slots,
+        }
+    }
+
+    /// Returns how many tickets of an item wait for their verdicts in queues that this node
+    /// reaches.
+    pub async fn queued(&self, item: &ItemState) -> u64 {
+        let mut tickets = 0;
+        let ask = async {
+            for slot in item.reached_slots() {
+                let view = self.slots.view(slot).await.ok().flatten();
+                tickets += view.map_or(0, |view| view.unacknowledged as u64);
+            }
+        };
+        drop(tokio::time::timeout(SLOT_QUERY_MAX, ask).await);
+        tickets
+    }
+
+    /// Returns an item's numbers. They combine the counts at the last commit with the units that
+    /// the item's slots have now. If a slot does not answer, or if this node does not reach all
+    /// slots, the function cannot know the slots' units. Then all units that the item's slots got
+    /// from the store count as available.
+    pub async fn numbers(&self, item: &ItemState) -> ItemNumbers {
+        let counts = item.gauge.counts();
+        let (count, remaining) = match counts.total {
+            Stock::Counted(total) => {
+                let at_hand = self.available_units(item).await.min(counts.in_slots);
+                (Some(total), Some((item.gauge.open_pool() + at_hand).min(total)))
+            }
+            Stock::Unlimited => (None, None),
+        };
+        let access = match count.zip(remaining) {
+            Some((count, remaining)) => count - remaining,
+            None => counts.held + counts.paid,
+        };
+        ItemNumbers { count, access, remaining, held: counts.held, paid: counts.paid }
+    }
+}

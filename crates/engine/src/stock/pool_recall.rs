@@ -1,0 +1,89 @@
+//! Moves units from an item's slots to its pool. [`doorbuster_steps::pool_recall`] has the sequence
+//! of the effects.
+use std::pin::Pin;
+
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::Millis;
+use doorbuster_core::RecallTarget;
+use doorbuster_slots::SlotError;
+use doorbuster_steps::pool_recall::{Effect, Input, PoolRecall};
+use futures_util::future::join_all;
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
+
+use super::{StockControl, feed, recall};
+use crate::catalogue::ItemState;
+use crate::error::EngineError;
+
+/// Moves at most `units` from the item's slots to its pool, and returns the number of moved units.
+/// Fails if nothing was moved and a slot did not answer. The caller must have the item's lock, so
+/// that no other task delivers the units of returned tickets at the same time.
+pub(crate) async fn recall_to_pool(
+    stock: &StockControl,
+    item: &ItemState,
+    units: u64,
+) -> Result<u64, EngineError> {
+    let (mut steps, mut effect) = PoolRecall::begin(item.reached_slots(), units);
+    let (store, slots) = (stock.node.store(), &stock.slots);
+    let mut missed = None;
+    loop {
+        effect = steps.next(match effect {
+            Effect::ReadGrants => Input::Grants(store.grants(item.row.id).await?),
+            Effect::CountUnits(grants) => {
+                let counted = grants.iter().map(|grant| feed::feed_and_count(store, slots, grant));
+                let counted = join_all(counted).await.into_iter();
+                Input::Units(
+                    counted.map(|units| answer(units, &mut missed)).collect::<Result<_, _>>()?,
+                )
+            }
+            Effect::ReadRecalls => Input::Recalls(store.pending_recalls().await?),
+            Effect::BeginRecall { from, units } => {
+                let (id, target) = (recall::new_id(), RecallTarget::Pool);
+                let recall = store.begin_recall(id, from, target, units).await?;
+                if recall.is_some() {
+                    failpoint::reach(Failpoint::RecallBegun);
+                }
+                Input::RecallBegun(recall)
+            }
+            Effect::TakeUnits { from, recall } => {
+                Input::Taken(answer(recall::take_units(slots, &from, &recall).await, &mut missed)?)
+            }
+            Effect::FinishRecall { recall, units } => {
+                Input::Moved(recall::finish_recall(&stock.node, recall, units).await?)
+            }
+            Effect::Finish(moved) => {
+                return match (moved, missed) {
+                    (None, Some(error)) => Err(error.into()),
+                    (moved, _) => Ok(moved.unwrap_or(0)),
+                };
+            }
+        });
+    }
+}
+
+/// Returns a slot's answer, or `None` if the slot did not answer. Then `missed` gets the error.
+fn answer<T>(
+    result: Result<T, EngineError>,
+    missed: &mut Option<SlotError>,
+) -> Result<Option<T>, EngineError> {
+    match result {
+        Err(EngineError::Slot(error)) => {
+            *missed = Some(error);
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
+}
+
+/// Begins to listen for changes of the item's counts. A task that begins to listen before it reads
+/// the store also notices units that a commit returns after the read.
+pub(crate) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
+    let mut changed = Box::pin(item.gauge.changed().notified());
+    changed.as_mut().enable();
+    changed
+}
+
+/// Returns the time since `started` as a monotonic time.
+pub(crate) fn elapsed(started: Instant) -> Millis {
+    Millis(i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,39 @@
+//! Carries out recalls: takes units out of a slot, and moves these units in the store.
+use doorbuster_base::failpoint::{self, Failpoint};
+use doorbuster_core::slot::RecallOutcome;
+use doorbuster_core::{Grant, Recall, RecallId};
+use doorbuster_slots::Slots;
+
+use crate::error::EngineError;
+use crate::node::Node;
+
+/// Takes the recalled units out of a slot.
+pub(super) async fn take_units(
+    slots: &Slots,
+    from: &Grant,
+    recall: &Recall,
+) -> Result<RecallOutcome, EngineError> {
+    let outcome = slots.recall(from.slot, recall.id, from.id, from.epoch, recall.asked).await?;
+    let (recall, target) = (recall.id, recall.target);
+    tracing::debug!(slot = %from.slot, ?recall, ?target, ?outcome, "recalled from a slot");
+    Ok(outcome)
+}
+
+/// Ends a recall in the store: moves the units that the slot released. Returns the number of moved
+/// units.
+pub(super) async fn finish_recall(
+    node: &Node,
+    recall: RecallId,
+    taken: u64,
+) -> Result<u64, EngineError> {
+    failpoint::reach(Failpoint::RecallTaken);
+    let moved = node.store().finish_recall(recall, taken).await?;
+    tracing::debug!(?recall, units = moved, "moved recalled units");
+    node.meter().count_recall();
+    Ok(moved)
+}
+
+/// Returns a random id for a new recall.
+pub(super) fn new_id() -> RecallId {
+    RecallId(rand::random::<u64>() >> 1)
+}

@@ -1,0 +1,112 @@
+//! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
+//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. If a
+//! slot still has tickets, the leader settles these tickets first. A leader without the role
+//! `settle` cannot do so, and such a slot keeps its data.
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, PoisonError};
+
+use doorbuster_core::{Phase, SlotKey};
+use doorbuster_slots::Slots;
+use futures_util::StreamExt;
+
+use crate::error::EngineError;
+use crate::node::Node;
+use crate::scheduler::{NextRun, Work};
+
+/// The job still checks a sale's slots for this long after the sale's end. After this time, an
+/// operator must delete data that remains.
+const AFTER_END_MS: i64 = 7 * 86_400_000;
+/// The number of slots that get a request at the same time.
+const ASKED_AT_ONCE: usize = 16;
+
+/// Deletes the data of ended sales from shared slots, until the program stops.
+pub(super) async fn run(node: Arc<Node>, slots: Slots) {
+    if node.layout().is_node_local() {
+        // Slots in node memory end with the process, so this job has nothing to do.
+        return std::future::pending().await;
+    }
+    let mut cleanup = SlotCleanup::default();
+    let mut turns = node.turns(Work::Retirement);
+    loop {
+        turns.wait(NextRun::Idle).await;
+        cleanup.run(&node, &slots).await;
+    }
+}
+
+/// What the job knows about the slots of recently ended sales.
+#[derive(Default)]
+struct SlotCleanup {
+    /// The slots of each sale that ever had a grant.
+    slots: HashMap<String, Vec<SlotKey>>,
+    /// The slots that have no data. They are not asked again.
+    gone: HashSet<SlotKey>,
+}
+
+impl SlotCleanup {
+    /// Asks every slot of a recently ended sale to delete its data.
+    async fn run(&mut self, node: &Node, slots: &Slots) {
+        let since = node.now().plus(-AFTER_END_MS);
+        let mut ended = HashSet::new();
+        for sale in node.catalogue().sales() {
+            if sale.row.phase == Phase::Closed && sale.row.closed_at.is_some_and(|at| at > since) {
+                ended.insert(sale.row.id.clone());
+            }
+        }
+        self.slots.retain(|sale, _| ended.contains(sale));
+        for sale in ended {
+            if self.slots.contains_key(&sale) {
+                continue;
+            }
+            match slots_with_grants(node, &sale).await {
+                Ok(mut with_grants) => {
+                    with_grants.retain(|slot| !slot.is_waitlist());
+                    self.slots.insert(sale, with_grants);
+                }
+                Err(error) => tracing::debug!(%error, sale, "failed to read the slots of a sale"),
+            }
+        }
+        let all: HashSet<SlotKey> = self.slots.values().flatten().copied().collect();
+        self.gone.retain(|slot| all.contains(slot));
+        let asked: Vec<SlotKey> = all.difference(&self.gone).copied().collect();
+        let mut queued = BTreeSet::new();
+        for (slot, is_gone) in retire_slots(slots, asked).await {
+            match is_gone {
+                true => drop(self.gone.insert(slot)),
+                false => drop(queued.insert(slot)),
+            }
+        }
+        let mut known = node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != queued {
+            *known = queued;
+            node.control().queues_changed.notify_one();
+        }
+    }
+}
+
+/// Returns the slots that got a grant since the sale was created. A draft has such slots if it was
+/// scheduled before.
+pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotKey>, EngineError> {
+    let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(Vec::new()) };
+    let mut slots = Vec::new();
+    for item in &sale.items {
+        slots.extend(node.store().grants(item.row.id).await?.iter().map(|grant| grant.slot));
+    }
+    // The grants of an item are ordered by slot, so the grants of one slot follow each other.
+    slots.dedup();
+    Ok(slots)
+}
+
+/// Asks each slot to delete its data. Returns the slots that answered, and whether each has no data
+/// now. A slot keeps its data as long as it has tickets.
+pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
+    let replies = futures_util::stream::iter(retired).map(|slot| async move {
+        match slots.retire(slot).await {
+            Ok(is_gone) => Some((slot, is_gone)),
+            Err(error) => {
+                tracing::debug!(%error, %slot, "failed to retire a slot");
+                None
+            }
+        }
+    });
+    replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |reply| reply).collect().await
+}

@@ -1,0 +1,249 @@
+//! Reconciles an item's slots with the store ([`doorbuster_steps::slot_reconciliation`]). Runs when
+//! something changed, and every second in case a signal was missed.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use doorbuster_core::partition::AvailablePartitions;
+use doorbuster_core::{GrantId, RecallTarget, SlotKey};
+use doorbuster_steps::slot_reconciliation::{Effect, Input, OpenSlot, Pause, Refill, Round};
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::task::JoinSet;
+
+use super::item_view::{ItemInMemory, portions};
+use super::{StockControl, feed, recall, spread, start_slot};
+use crate::catalogue::{ItemState, SlotUnits};
+use crate::control::WakeReason;
+use crate::error::EngineError;
+use crate::node::Node;
+use crate::outage_log;
+
+/// The number of items that are reconciled at the same time. The store groups the commits of these
+/// items.
+const RECONCILED_AT_ONCE: usize = 64;
+/// Pause after a failed reconciliation of an item.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
+/// Time between two checks of a leaving slot whose tickets are being settled.
+const LEAVE_POLL: Duration = Duration::from_millis(25);
+/// After a node gave units to another node, the first node waits for this long before it recalls
+/// units. A random part makes the wait up to twice as long. During the wait, the other node can
+/// sell the units.
+const GIVE_WAY: Duration = Duration::from_millis(20);
+
+/// Reconciles every woken item in its own task, until the program stops.
+pub(super) async fn run(stock: Arc<StockControl>) {
+    let mut tasks = JoinSet::new();
+    loop {
+        stock.node.control().items_changed.notified().await;
+        for (id, reason) in stock.node.control().take_items() {
+            while tasks.len() >= RECONCILED_AT_ONCE {
+                tasks.join_next().await;
+            }
+            let Some(item) = stock.node.catalogue().item_by_id(id).cloned() else { continue };
+            let stock = stock.clone();
+            tasks.spawn(async move {
+                if reason == WakeReason::Pool && !needs_pool_units(&stock, &item).await {
+                    return;
+                }
+                // A task that already waits for the item's lock will also handle the change that
+                // woke this task.
+                if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
+                    return;
+                }
+                let alone = item.work.reconciling.lock().await;
+                item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
+                // Another task may have changed the item while this task waited for the lock. That
+                // task relies on this reconciliation to use the new values, so the item is read
+                // again.
+                let item = stock.node.catalogue().item_by_id(id).cloned().unwrap_or(item.clone());
+                let reconciled = reconcile_locked(&stock, &item).await;
+                drop(alone);
+                if let Err(error) = reconciled {
+                    outage_log::warn!(
+                        stock.node.outage_log(),
+                        error,
+                        event = "slot.reconcile_failed",
+                        item = stock.node.catalogue().item_name(id),
+                        "failed to reconcile slots; will retry"
+                    );
+                    tokio::time::sleep(RETRY_DELAY).await;
+                    stock.node.control().wake(id);
+                }
+            });
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+}
+
+/// Reconciles these items now, many at the same time. Logs a failure, and a later run repeats the
+/// work.
+pub(crate) async fn reconcile_all(stock: &StockControl, items: &[Arc<ItemState>]) {
+    let each = futures_util::stream::iter(items.to_vec()).map(|item| async move {
+        if let Err(error) = reconcile(stock, &item).await {
+            outage_log::warn!(
+                stock.node.outage_log(),
+                error,
+                event = "slot.reconcile_failed",
+                item = format!("{}/{}", item.sale, item.row.name),
+                "failed to reconcile slots; will retry"
+            );
+            stock.node.control().wake(item.row.id);
+        }
+    });
+    each.buffer_unordered(RECONCILED_AT_ONCE).collect::<()>().await;
+}
+
+/// Brings an item's slots up to date with the store. Each step may be repeated.
+pub async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<(), EngineError> {
+    let _guard = item.work.reconciling.lock().await;
+    reconcile_locked(stock, item).await
+}
+
+/// Returns whether a slot needs units of the pool now. Always returns true if the item's portions
+/// use no sub-domains. Returns false if another task already waits to find this out.
+async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
+    let portions = &portions(&stock.node, item);
+    if !portions.spread.uses_sub_domains() {
+        return true;
+    }
+    if item.work.awaits_pool_check.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    let _alone = item.work.pool_check.lock().await;
+    item.work.awaits_pool_check.swap(false, Ordering::AcqRel);
+    let pool = item.gauge.open_pool();
+    let needs = item.slots.iter().map(|&slot| async move {
+        match stock.slots.view(slot).await {
+            Ok(view) => view.is_none_or(|view| portions.needs_units(pool, &view)),
+            // The watch job logs this error.
+            Err(_) => false,
+        }
+    });
+    join_all(needs).await.into_iter().any(|needs| needs)
+}
+
+/// Like [`reconcile`], for a caller that has the item's lock.
+pub(crate) async fn reconcile_locked(
+    stock: &StockControl,
+    item: &ItemState,
+) -> Result<(), EngineError> {
+    let Some(sale) = stock.node.catalogue().sale(&item.sale).cloned() else { return Ok(()) };
+    if !sale.has_open_slots() {
+        return Ok(());
+    }
+    // The node reads the count of ended orders before it reads the grants. So the feeds of these
+    // grants contain the released quota of all counted orders.
+    let ended_orders = item.work.feed.ended_orders();
+    let mut view = ItemInMemory { node: &stock.node, item, sale };
+    let (mut round, mut effect) = Round::begin();
+    loop {
+        let input = match effect {
+            Effect::Record => {
+                record(item, round.slots(), ended_orders);
+                Input::Done
+            }
+            Effect::Finish => break,
+            effect => perform(stock, item, effect).await?,
+        };
+        effect = round.next(input, &mut view);
+    }
+    item.gauge.wake_parked();
+    Ok(())
+}
+
+/// Performs one effect of a reconciliation, and returns the effect's result.
+async fn perform(
+    stock: &StockControl,
+    item: &ItemState,
+    effect: Effect,
+) -> Result<Input, EngineError> {
+    let (store, slots) = (stock.node.store(), &stock.slots);
+    Ok(match effect {
+        Effect::ReadGrants => Input::Grants(store.grants(item.row.id).await?),
+        Effect::ReadRecalls => Input::Recalls(store.pending_recalls().await?),
+        Effect::StartSlots { slots, threshold } => {
+            Input::Started(start_slot::start_slots(stock, item, slots, threshold).await?)
+        }
+        Effect::DrainSlot(grant) => Input::Drained(spread::drain_slot(stock, item, &grant).await?),
+        Effect::TakeUnits { from, recall } => {
+            Input::Taken(recall::take_units(&stock.slots, &from, &recall).await?)
+        }
+        Effect::FinishRecall { recall, units } => {
+            Input::Moved(recall::finish_recall(&stock.node, recall, units).await?)
+        }
+        Effect::Feed(slots) => Input::Fed(feed::feed_slots(store, &stock.slots, slots).await?),
+        Effect::Distribute { refills, .. } => {
+            let mut given = Vec::with_capacity(refills.len());
+            for part in &refills {
+                given.push(refill(&stock.node, part).await?);
+            }
+            Input::Refilled(given)
+        }
+        Effect::Gather(part) => Input::Refilled(vec![refill(&stock.node, &part).await?]),
+        Effect::BeginRecall { from, into, units } => {
+            let target = RecallTarget::Grant(into);
+            Input::RecallBegun(store.begin_recall(recall::new_id(), from, target, units).await?)
+        }
+        Effect::RunAgain(pause) => {
+            stock.node.wake_after(pause_before_next(pause), item.row.id);
+            Input::Done
+        }
+        Effect::Stop { slot, stopped } => {
+            slots.stop(slot, stopped).await?;
+            Input::Done
+        }
+        Effect::Record | Effect::Finish => Input::Done,
+    })
+}
+
+fn pause_before_next(pause: Pause) -> Duration {
+    match pause {
+        Pause::Drain => LEAVE_POLL,
+        Pause::PoolRest(ms) => Duration::from_millis(ms),
+        Pause::GiveWay => GIVE_WAY.mul_f64(1.0 + rand::random::<f64>()),
+    }
+}
+
+/// Moves units from the pool to a grant. Returns the grant and the number of moved units.
+async fn refill(node: &Node, part: &Refill) -> Result<(GrantId, u64), EngineError> {
+    let Refill { grant, slot, portion } = part;
+    let given = node.store().refill(*grant, portion.units, portion.counter).await?;
+    if given > 0 {
+        tracing::debug!(%slot, units = given, counter = portion.counter.as_str(), "refilled");
+        node.meter().count_refill(given);
+    }
+    Ok((*grant, given))
+}
+
+/// Remembers how far the slots have applied their feeds, and how many units each slot has.
+fn record(item: &ItemState, open_slots: &[OpenSlot], ended_orders: u64) {
+    for slot in open_slots.iter().filter(|slot| slot.rows_on_their_way() == 0) {
+        item.work.feed.record_applied(slot.grant.slot, ended_orders);
+    }
+    remember_units(item, open_slots);
+}
+
+/// Remembers how many units each slot has, so that later requests go to a slot with units.
+fn remember_units(item: &ItemState, open_slots: &[OpenSlot]) {
+    if item.slots.len() <= 1 {
+        return;
+    }
+    let find = |slot: &SlotKey| open_slots.iter().find(|open_slot| open_slot.grant.slot == *slot);
+    let (pool, counted) = (item.gauge.open_pool(), item.row.counted);
+    let in_flight =
+        |open_slot: &OpenSlot| open_slot.view.available + open_slot.view.unacknowledged as u64;
+    let registry = match counted {
+        true => AvailablePartitions::from_units(
+            pool,
+            item.slots.iter().map(|slot| find(slot).map_or(0, in_flight)),
+        ),
+        false => AvailablePartitions::all(item.slots.len() as u32),
+    };
+    let units = item
+        .slots
+        .iter()
+        .map(|slot| find(slot).map_or(0, |open_slot| open_slot.view.available))
+        .collect();
+    item.work.slot_units.store(Arc::new(SlotUnits { registry, units }));
+}

@@ -1,0 +1,76 @@
+//! Drains the slots that left an item's spread while its sale runs. If the leader stops in the
+//! middle, the next leader continues from the store's rows.
+use doorbuster_core::{CloseCause, Grant, RecallTarget, SlotKey};
+use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
+
+use super::{StockControl, recall};
+use crate::catalogue::ItemState;
+use crate::error::{DRAIN_MAX, EngineError};
+
+/// Drains a slot that left its item's spread, as far as possible now. Returns `true` if the slot's
+/// grant is closed. [`doorbuster_steps::slot_drain`] has the sequence of the effects.
+pub(super) async fn drain_slot(
+    stock: &StockControl,
+    item: &ItemState,
+    grant: &Grant,
+) -> Result<bool, EngineError> {
+    let (id, slot) = (grant.id, grant.slot);
+    let is_overdue = item.work.leaving.age(slot) > DRAIN_MAX;
+    let (mut drain, mut effect) = SlotDrain::begin(is_overdue);
+    loop {
+        let input = match effect {
+            // If the slot is unreachable, its grant is closed when the drain is overdue.
+            Effect::ReadSlot => Input::Slot(stock.slots.view(slot).await.ok().flatten()),
+            Effect::ReadGrant => {
+                Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))
+            }
+            Effect::ReadRecalls => {
+                let mut recalls = stock.node.store().pending_recalls().await?;
+                recalls.retain(|recall| recall.grant == id);
+                Input::Recalls(recalls)
+            }
+            Effect::TakeUnits(taken) => {
+                Input::Taken(recall::take_units(&stock.slots, grant, &taken).await?)
+            }
+            Effect::FinishRecall(taken, units) => {
+                recall::finish_recall(&stock.node, taken, units).await?;
+                Input::Done
+            }
+            Effect::StopSlot => match stock.slots.stop(slot, true).await {
+                Ok(()) => Input::Done,
+                Err(_) => return Ok(false),
+            },
+            Effect::BeginRecall(units) => {
+                let target = RecallTarget::Pool;
+                stock.node.store().begin_recall(recall::new_id(), id, target, units).await?;
+                Input::Done
+            }
+            Effect::Close(grant) => {
+                stock.node.store().close_grant(grant, CloseCause::Rolled).await?;
+                retire_closed(stock, slot, is_overdue).await;
+                Input::Done
+            }
+            Effect::Finish(is_closed) => {
+                if is_closed {
+                    item.work.leaving.remove(slot);
+                    item.gauge.wake_parked();
+                }
+                return Ok(is_closed);
+            }
+        };
+        effect = drain.next(input);
+    }
+}
+
+/// Deletes the data of a slot whose grant was closed.
+async fn retire_closed(stock: &StockControl, slot: SlotKey, is_overdue: bool) {
+    tracing::info!(
+        slot = stock.node.catalogue().slot_name(slot),
+        is_overdue,
+        event = "spread.slot_closed",
+        "closed a slot that left the spread"
+    );
+    if let Err(error) = stock.slots.retire(slot).await {
+        tracing::debug!(%error, %slot, "failed to retire a slot that left the spread");
+    }
+}

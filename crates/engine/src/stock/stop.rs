@@ -1,0 +1,169 @@
+//! Stops a node: refuses new requests, settles accepted tickets, and returns the units that only
+//! this node could sell.
+use std::time::Duration;
+
+use doorbuster_core::{CloseCause, SlotKey};
+use tokio::time::Instant;
+
+use super::StockControl;
+use crate::control::LEASE_RENEWAL;
+use crate::error::{DRAIN_MAX, EngineError};
+use crate::node::Node;
+
+/// How long a stopping node waits for the verdicts of tickets that other nodes settle. This wait
+/// and the later steps together take less time than the program allows for stopping the node.
+const VERDICT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long a stopping node tries to return unsettled tickets to their queues. When this node
+/// counts as dead, other nodes claim the remaining tickets.
+const RELEASE_TICKETS_MAX: Duration = Duration::from_secs(1);
+/// How long a stopping node continues to settle after it released its lease. This time is a little
+/// longer than the interval of other nodes' checks.
+const SETTLE_ON: Duration = LEASE_RENEWAL.saturating_add(Duration::from_millis(200));
+/// The interval at which a draining queue is checked. A notification also causes a check.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+
+impl StockControl {
+    /// Makes this node refuse new requests and ask buyers to retry.
+    pub async fn begin_stop(&self) {
+        self.node.lifecycle().refuse_requests();
+        if !self.node.layout().is_node_local() {
+            // Other nodes continue to sell from the shared slots, so this node does not stop them.
+            return;
+        }
+        for item in self.node.items_with_open_slots() {
+            // Reconciliation takes this lock and then checks whether the node stops. So
+            // reconciliation does not start the slots again.
+            let _guard = item.work.reconciling.lock().await;
+            for slot in item.reached_slots() {
+                if let Err(error) = self.slots.stop(slot, true).await {
+                    tracing::warn!(
+                        %error,
+                        slot = self.node.catalogue().slot_name(slot),
+                        event = "slot.stop_failed",
+                        "failed to stop a slot"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Refuses new requests, settles accepted tickets, and closes the store.
+    pub async fn stop(&self) {
+        self.begin_stop().await;
+        if self.node.layout().is_edge() {
+            self.node.lifecycle().end_jobs();
+            return;
+        }
+        let drained = if self.node.layout().is_node_local() {
+            self.drain(&own_slots(&self.node), Instant::now() + DRAIN_MAX).await
+        } else {
+            wait_for_verdicts(&self.node).await
+        };
+        if let Err(error) = drained {
+            tracing::warn!(
+                %error,
+                event = "slot.tickets_in_flight",
+                "stopping with tickets in flight; they are returned, or other nodes settle them"
+            );
+        }
+        if !self.node.layout().is_single_node()
+            && let Err(error) = release_leases(&self.node).await
+        {
+            tracing::warn!(
+                %error,
+                event = "node.release_failed",
+                "failed to release this node's leases; other nodes get its units when the leases lapse"
+            );
+        }
+        if self.node.this_node().roles.settle
+            && !self.node.layout().is_node_local()
+            && self.node.live_nodes().has_other_settlers()
+        {
+            // Until another node has noticed the stop, this node settles the same slots as before.
+            tokio::time::sleep(SETTLE_ON).await;
+        }
+        self.node.lifecycle().end_jobs();
+        self.node.lifecycle().wait_for_tasks().await;
+        match tokio::time::timeout(RELEASE_TICKETS_MAX, self.slots.release_tickets()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    %error,
+                    event = "slot.release_failed",
+                    "failed to release unsettled tickets; other nodes claim them later"
+                )
+            }
+            Err(_) => {
+                tracing::warn!(
+                    event = "slot.release_timed_out",
+                    "releasing unsettled tickets timed out; other nodes claim them later"
+                )
+            }
+        }
+        self.node.store().close().await;
+    }
+
+    /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
+    /// does not delay the other slots.
+    pub async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
+        let mut drained = Ok(());
+        for &slot in slots {
+            loop {
+                match self.slots.view(slot).await {
+                    Ok(Some(view)) if view.unacknowledged > 0 => {
+                        wait_for_batch(&self.node, until).await?
+                    }
+                    Ok(_) => break,
+                    Err(error) => {
+                        drained = Err(error.into());
+                        break;
+                    }
+                }
+            }
+        }
+        drained
+    }
+}
+
+fn own_slots(node: &Node) -> Vec<SlotKey> {
+    node.items_with_open_slots().iter().flat_map(|item| item.reached_slots()).collect()
+}
+
+/// Waits until every ticket of this node has its verdict or has passed its `decide_by`. Other
+/// nodes settle the tickets that remain.
+async fn wait_for_verdicts(node: &Node) -> Result<(), EngineError> {
+    let until = Instant::now() + VERDICT_WAIT_MAX;
+    while node.waiters().has_pending(node.now()) {
+        wait_for_batch(node, until).await?;
+    }
+    Ok(())
+}
+
+async fn wait_for_batch(node: &Node, until: Instant) -> Result<(), EngineError> {
+    if Instant::now() > until {
+        return Err(EngineError::Drain);
+    }
+    // Each settled batch causes a notification. If none arrives, the caller checks again after
+    // `DRAIN_POLL`.
+    drop(tokio::time::timeout(DRAIN_POLL, node.control().batch_settled.notified()).await);
+    Ok(())
+}
+
+/// Releases this node's leases, so that other nodes get its units and tickets at once. Without
+/// the release, the other nodes would have to wait until the leases lapse.
+async fn release_leases(node: &Node) -> Result<(), EngineError> {
+    *node.this_node().lock_leases().await = true;
+    if node.layout().is_node_local() {
+        let own = own_slots(node);
+        for grant in
+            node.store().open_grants().await?.iter().filter(|grant| own.contains(&grant.slot))
+        {
+            node.store().close_grant(grant.id, CloseCause::LeaseLapsed).await?;
+        }
+    }
+    node.store().renew_node_lease(node.id(), 0, "{}").await?;
+    if node.control().leads() {
+        node.store().take_leader_lease(node.id().0, 0).await?;
+    }
+    Ok(())
+}
