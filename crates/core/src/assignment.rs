@@ -28,11 +28,14 @@ pub const HANDOVER_MS: u64 = 1_200;
 /// work.
 pub const SILENT_MS: i64 = 2_000;
 
-/// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease,
-/// and `newest` is the latest end of all nodes' leases. All leases are equally long.
+/// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease.
+/// `reference` is the end of the asking node's own lease, or the latest end of all nodes' leases.
+/// All leases are equally long. A lease that ends much later than `reference` was taken before the
+/// store's clock was set back.
 #[must_use]
-pub fn has_recent_lease(lease_until: Millis, newest: Millis) -> bool {
-    lease_until > newest.plus(-SILENT_MS) || !holds(AssignmentRule::SilentNodesSettleNothing)
+pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
+    (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))
+        || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest

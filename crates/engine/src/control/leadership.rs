@@ -23,6 +23,10 @@ use crate::outage_log;
 
 /// How long a node counts as alive after it last renewed its lease, in milliseconds.
 pub const LEASE_MS: i64 = 3_000;
+const _: () = assert!(
+    2 * LEASE_MS <= doorbuster_store::limits::LEASE_END_MAX_MS,
+    "a new lease must be valid, even if two clocks differ"
+);
 /// Time between two renewals of a node's leases.
 pub(crate) const LEASE_RENEWAL: Duration = Duration::from_millis(500);
 

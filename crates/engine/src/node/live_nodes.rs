@@ -183,6 +183,12 @@ mod tests {
             "a node without a lease must compare with the lease that ends last"
         );
         assert_eq!(found(3), [1, 2, 3], "a node whose lease ends later must count");
+        let stepped = [row(1, 9_000), row(2, 8_500), row(3, 11_001)];
+        assert_eq!(
+            heard(&stepped, NodeId(1)).map(|row| row.node.0).collect::<Vec<_>>(),
+            [1, 2],
+            "a lease from before the store's clock was set back must not count"
+        );
         assert_eq!(heard(&[], NodeId(1)).count(), 0);
     }
 }

@@ -116,6 +116,11 @@ pub async fn subscriptions_of_a_node_without_a_lease_get_another_owner(fixture: 
     assert_eq!(take_over(&fixture, SECOND, 9).await, 1);
     assert_eq!(owned(&fixture, SECOND).await, ids);
     assert_eq!(owned(&fixture, FIRST).await, Vec::<u64>::new());
+    // After the clock is set back, the lease of the second node is void.
+    fixture.clock.advance(-3_600_000);
+    let renewed = put(&fixture, FIRST, &browser("anna", "anna")).await;
+    assert_eq!((renewed.id, renewed.node), (ids[0], FIRST));
+    assert_eq!(take_over(&fixture, FIRST, 9).await, 2);
 }
 
 /// A subscription that has ended gets no new owner, and is deleted. If there are too many

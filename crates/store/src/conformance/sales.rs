@@ -243,6 +243,30 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(!take_leader_lease(1).await);
 }
 
+/// If the store's clock is set back, a lease from before does not stay valid until the clock
+/// reaches the lease's end again.
+pub async fn a_lease_from_before_a_clock_step_is_void(fixture: Fixture) {
+    let store = &fixture.store;
+    let take_leader_lease =
+        async |node| store.take_leader_lease(node, 1_000).await.expect("writes");
+    let nodes = async || {
+        let rows = store.nodes().await.expect("reads");
+        rows.into_iter().map(|row| (row.node.0, row.leader)).collect::<Vec<_>>()
+    };
+    store.renew_node_lease(NodeId(1), 1_000, "{}").await.expect("writes");
+    assert!(take_leader_lease(1).await);
+    let since = fixture.clock.now();
+    fixture.clock.advance(-3_600_000);
+    store.renew_node_lease(NodeId(2), 1_000, "{}").await.expect("writes");
+    assert_eq!(nodes().await, [(2, false)]);
+    assert_eq!(store.live_nodes().await.expect("reads"), [NodeId(2)]);
+    assert_eq!(store.nodes_gone_since(since).await.expect("reads"), 1);
+    assert!(take_leader_lease(2).await, "another node must get a void lease");
+    assert!(!take_leader_lease(1).await);
+    store.renew_node_lease(NodeId(1), 1_000, "{}").await.expect("writes");
+    assert_eq!(nodes().await, [(1, false), (2, true)], "a renewed lease must be valid");
+}
+
 /// An operator's change is recorded with its changed fields, in the transaction of the change. A
 /// call that changes nothing is not recorded.
 pub async fn operator_actions_are_recorded(fixture: Fixture) {

@@ -8,6 +8,7 @@ use crate::contract::{
     SessionOwner, StoreServer,
 };
 use crate::failure::Done;
+use crate::limits::LEASE_END_MAX_MS;
 use crate::sql::{Row, Statement, as_limit, bad_row, statement, values};
 use crate::transaction::RetryUnknown;
 
@@ -55,10 +56,11 @@ const TAKE_BACK_WRONG_KEY: Statement = statement(
 );
 const NODES: Statement = statement(
     "SELECT n.node, n.until, l.node IS NOT NULL, n.about FROM node n
-     LEFT JOIN leader l ON l.node = n.node AND l.until > $1 WHERE n.until > $1 ORDER BY n.node",
+     LEFT JOIN leader l ON l.node = n.node AND l.until > $1 AND l.until <= $2
+     WHERE n.until > $1 AND n.until <= $2 ORDER BY n.node",
 );
 const NODES_GONE: Statement =
-    statement("SELECT count(*) FROM node WHERE until > $1 AND until <= $2");
+    statement("SELECT count(*) FROM node WHERE until > $1 AND (until <= $2 OR until > $3)");
 const RENEW_NODE_LEASE: Statement = statement(
     "INSERT INTO node (node, until, about) VALUES ($1, $2, $3)
      ON CONFLICT (node) DO UPDATE SET until = excluded.until, about = excluded.about",
@@ -192,14 +194,17 @@ impl Store {
         .await
     }
 
-    /// Returns every node whose lease has not expired, sorted by number.
+    /// Returns every node with a valid lease, sorted by number.
     pub async fn nodes(&self) -> StoreResult<Vec<NodeRow>> {
-        self.all(NODES, values![self.now()], node).await
+        let now = self.now();
+        self.all(NODES, values![now, now.plus(LEASE_END_MAX_MS)], node).await
     }
 
     /// Returns the number of nodes that had a lease after `since` and have none now.
     pub async fn nodes_gone_since(&self, since: Millis) -> StoreResult<u64> {
-        let gone = self.one(NODES_GONE, values![since, self.now()], |row| row.number(0)).await?;
+        let now = self.now();
+        let values = values![since, now, now.plus(LEASE_END_MAX_MS)];
+        let gone = self.one(NODES_GONE, values, |row| row.number(0)).await?;
         Ok(gone.unwrap_or(0))
     }
 

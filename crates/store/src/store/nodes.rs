@@ -5,18 +5,21 @@ use doorbuster_core::NodeId;
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
 use crate::contract::StoreError;
+use crate::limits::LEASE_END_MAX_MS;
 use crate::sql::{Statement, statement, values};
 
 use super::{Store, StoreResult};
 
-const LIVE_NODES: Statement = statement("SELECT node FROM node WHERE until > $1 ORDER BY node");
+const LIVE_NODES: Statement =
+    statement("SELECT node FROM node WHERE until > $1 AND until <= $2 ORDER BY node");
 
 /// The store's methods for nodes that share a store.
 impl Store {
-    /// Returns the nodes whose lease has not expired by the store's time, sorted by number.
+    /// Returns the nodes whose lease is valid by the store's time, sorted by number.
     pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
-        self.all(LIVE_NODES, values![self.now()], |row| Ok(NodeId(row.number_u32(0, "node")?)))
-            .await
+        let now = self.now();
+        let values = values![now, now.plus(LEASE_END_MAX_MS)];
+        self.all(LIVE_NODES, values, |row| Ok(NodeId(row.number_u32(0, "node")?))).await
     }
 
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited

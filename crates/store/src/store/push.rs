@@ -5,6 +5,7 @@ use doorbuster_core::{BuyerId, Millis, NodeId, Order};
 use crate::contract::{PushSubscription, StoredPushSubscription, SubscriptionOwner};
 use crate::erase::DELETE_SUBSCRIPTIONS;
 use crate::failure::Done;
+use crate::limits::LEASE_END_MAX_MS;
 use crate::rows;
 use crate::sql::{Row, Statement, as_limit, bad_row, dialects, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
@@ -23,7 +24,8 @@ const PUT: Statement = statement(
      VALUES ($1, $2, $3, $4, $5, $6)
      ON CONFLICT (buyer, endpoint) DO UPDATE SET until = excluded.until,
          node = CASE WHEN EXISTS (SELECT 1 FROM node n
-                                  WHERE n.node = push_subscription.node AND n.until > $7)
+                                  WHERE n.node = push_subscription.node
+                                    AND n.until > $7 AND n.until <= $8)
                 THEN push_subscription.node ELSE excluded.node END
      RETURNING id, node, until",
 );
@@ -37,7 +39,8 @@ macro_rules! take_over {
             "UPDATE push_subscription SET node = $1 WHERE id IN (
                  SELECT s.id FROM push_subscription s
                  WHERE s.node <> $1 AND s.until > $2
-                   AND s.node IN (SELECT n.node FROM node n WHERE n.until <= $2)
+                   AND s.node IN (SELECT n.node FROM node n
+                                  WHERE n.until <= $2 OR n.until > $4)
                  ORDER BY s.id LIMIT $3",
             $lock,
             ")"
@@ -94,7 +97,8 @@ fn put(
     let PushSubscription { buyer, endpoint, public_key, auth } = browser;
     let now = tx.now();
     tx.run(DELETE_EARLIER, &values![buyer, endpoint, public_key, auth])?;
-    let values = values![buyer, endpoint, public_key, auth, node, now.plus(lives_ms), now];
+    let (until, lease_end_max) = (now.plus(lives_ms), now.plus(LEASE_END_MAX_MS));
+    let values = values![buyer, endpoint, public_key, auth, node, until, now, lease_end_max];
     let owner = tx.one(PUT, &values, owner)?.ok_or_else(|| bad_row("subscription"))?;
     tx.run(DELETE_OLDEST, &values![buyer, as_limit(of_buyer_max)])?;
     Ok(owner)
@@ -117,15 +121,17 @@ impl Store {
             .await
     }
 
-    /// Makes this node the owner of at most `limit` subscriptions that belong to nodes whose leases
-    /// have expired. Returns the number of these subscriptions.
+    /// Makes this node the owner of at most `limit` subscriptions that belong to nodes without
+    /// a valid lease. Returns the number of these subscriptions.
     pub async fn take_over_push_subscriptions(
         &self,
         node: NodeId,
         limit: usize,
     ) -> StoreResult<u64> {
         self.job(RetryUnknown::Allowed, move |tx| {
-            tx.run(TAKE_OVER, &values![node, tx.now(), as_limit(limit)])
+            let now = tx.now();
+            let values = values![node, now, as_limit(limit), now.plus(LEASE_END_MAX_MS)];
+            tx.run(TAKE_OVER, &values)
         })
         .await
     }

@@ -84,7 +84,8 @@ every! {
         the_catalogue_has_another_version_after_each_change, a_patch_raises_the_version,
         a_refused_patch_changes_nothing, a_patch_cannot_change_fields_of_the_store,
         only_a_draft_is_deleted, counts_are_listed_by_item,
-        keys_are_added_and_deleted, one_node_leads_at_a_time, operator_actions_are_recorded,
+        keys_are_added_and_deleted, one_node_leads_at_a_time,
+        a_lease_from_before_a_clock_step_is_void, operator_actions_are_recorded,
         a_spread_changes_until_the_sale_is_closed, nodes_live_until_their_leases_expire;
     phases:
         a_sale_walks_through_its_phases, a_drained_sale_that_changed_keeps_its_phase,
