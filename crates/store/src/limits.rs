@@ -102,7 +102,7 @@ pub const LEASE_END_MAX_MS: i64 = 6_000;
 /// The number of rows for commit checks. A commit check writes one small row to find out whether
 /// commits succeed. Nodes whose numbers are equal modulo this number share a row.
 pub const COMMIT_CHECK_SLOTS: u32 = 1_024;
-/// How long a node remembers the orders that it committed, to compare them after a failover.
+/// How long a node remembers the orders that it confirmed, to compare them after a failover.
 pub const ACKNOWLEDGED_KEPT: Duration = Duration::from_secs(300);
 /// The largest number of orders that a node remembers for the comparison after a failover. At the
 /// bound the oldest orders are forgotten.

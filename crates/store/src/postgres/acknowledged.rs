@@ -1,5 +1,5 @@
-//! The orders that this node committed and confirmed to buyers in the last minutes. After a
-//! failover the node compares them with the database.
+//! The orders that this node confirmed to buyers in the last minutes. After a failover the node
+//! compares them with the database.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use doorbuster_core::{Order, OrderState, TicketId};
 
 use crate::limits::{ACKNOWLEDGED_KEPT, ACKNOWLEDGED_MAX};
 
-/// A bounded list of committed orders, oldest first. Each order has the time at which it was added.
+/// A bounded list of confirmed orders, oldest first. Each order has the time at which it was added.
 #[derive(Default)]
 pub(super) struct AcknowledgedOrders(Mutex<VecDeque<(Instant, TicketId, OrderState)>>);
 
@@ -47,13 +47,15 @@ impl AcknowledgedOrders {
 /// Returns whether the database lacks an acknowledged order, or has only an earlier state of the
 /// order.
 pub(super) fn is_lost(acknowledged: OrderState, found: Option<OrderState>) -> bool {
-    use OrderState::{Cancelled, Expired, Paid, Reserved};
+    use OrderState::{Cancelled, Expired, Paid, Refunded, Reserved};
     match (acknowledged, found) {
         (_, None) => true,
         (Reserved, Some(_)) => false,
         (_, Some(Reserved)) => true,
         // A paid order never expires and is never cancelled. Its only later state is `Refunded`.
         (Paid, Some(found)) => matches!(found, Expired | Cancelled),
+        // A refunded order has no later state.
+        (Refunded, Some(found)) => found != Refunded,
         (_, Some(_)) => false,
     }
 }
@@ -75,6 +77,8 @@ mod tests {
             (Paid, Some(Expired), true),
             (Paid, Some(Cancelled), true),
             (Paid, Some(Refunded), false),
+            (Refunded, Some(Paid), true),
+            (Refunded, Some(Refunded), false),
             (Expired, Some(Paid), false),
         ] {
             assert_eq!(is_lost(acknowledged, found), lost, "{acknowledged:?} {found:?}");

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use doorbuster_core::settle::TicketVerdict;
-use doorbuster_core::{IdKey, Ticket, Verdict, settle};
+use doorbuster_core::{IdKey, Order, Ticket, Verdict, settle};
 
 use crate::contract::StoreError;
 use crate::contract::StoreResult;
@@ -128,7 +128,10 @@ async fn run_with_retries(
     loop {
         let failure = match attempt(shared, tickets, task, new).await {
             Ok(done) => match tries.confirm(shared).await {
-                Ok(()) => return Ok(done.publish(shared, &tries).await),
+                Ok(()) => {
+                    acknowledge_earlier_orders(shared, &done.value);
+                    return Ok(done.publish(shared, &tries).await);
+                }
                 Err(failure) => failure,
             },
             Err(failure) => failure,
@@ -138,6 +141,15 @@ async fn run_with_retries(
         }
         tries.wait_to_retry(shared, failure, RetryUnknown::Allowed).await?;
     }
+}
+
+/// Remembers the orders that an earlier transaction made for these tickets. If the answer to that
+/// transaction's COMMIT was lost, the node does not remember the orders yet.
+fn acknowledge_earlier_orders(shared: &Shared, resolved: &[TicketVerdict]) {
+    let is_earlier = |one: &&TicketVerdict| !one.fresh && one.verdict == Verdict::Reserved;
+    let orders: Vec<Order> =
+        resolved.iter().filter(is_earlier).filter_map(|one| one.order.clone()).collect();
+    shared.acknowledged.add(&orders);
 }
 
 async fn attempt(

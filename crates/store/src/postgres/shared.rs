@@ -69,7 +69,7 @@ pub(super) struct Shared {
     /// commit is published. Then the next expiry may begin, because the expired orders are no
     /// longer due.
     pub(super) expiring: tokio::sync::Mutex<()>,
-    /// The orders that this node committed recently.
+    /// The orders that this node confirmed recently.
     pub(super) acknowledged: AcknowledgedOrders,
     /// The fencing number of the newest history with which `acknowledged` was compared.
     pub(super) compared: AtomicI64,

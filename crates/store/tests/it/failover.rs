@@ -13,6 +13,8 @@ use crate::cluster::Cluster;
 use crate::faults::{AGAIN_WITHIN, batches, settle};
 use crate::fixture::postgres_options;
 
+mod unconfirmed;
+
 /// The standby's name.
 const STANDBY: &str = "standby_a";
 
