@@ -59,6 +59,9 @@ struct Inner {
     /// row. With a synchronous standby, this commit returns only after the standby has all earlier
     /// commits. So no caller sees commits that the standby lacks.
     used: AtomicBool,
+    /// When a session last reported that the standby did not confirm its commit. That commit is
+    /// visible, so sessions that were opened before this time must not be used any more.
+    unconfirmed_at: Mutex<Option<Instant>>,
     /// Whether commits waited for a standby at this node's last check.
     was_synchronous: AtomicBool,
     /// The state of the standbys, if the last connection was refused because standbys are missing.
@@ -104,6 +107,7 @@ impl Connector {
             slot,
             current: AtomicUsize::new(NO_HOST),
             used: AtomicBool::new(false),
+            unconfirmed_at: Mutex::default(),
             was_synchronous: AtomicBool::new(false),
             missing_standbys: Mutex::default(),
             inspecting: tokio::sync::Mutex::default(),
@@ -145,7 +149,7 @@ impl Connector {
 
     /// Returns whether a connection that was opened at this time must be checked again.
     pub(super) fn is_outdated(&self, opened: Instant) -> bool {
-        self.0.memory.is_outdated(opened)
+        self.0.memory.is_outdated(opened) || self.may_see_unconfirmed(opened)
     }
 
     /// Makes the next connection inspect all hosts.
@@ -168,9 +172,11 @@ impl Connector {
         if host == NO_HOST {
             return None;
         }
+        let began = Instant::now();
         let opened = self.connect(host, options, listener).await.ok()?;
         let known = opened.known(&self.0.memory);
-        if decide(known.as_ref(), &opened.found.seen) != DatabaseDecision::Accept {
+        let is_accepted = decide(known.as_ref(), &opened.found.seen) == DatabaseDecision::Accept;
+        if !is_accepted || self.may_see_unconfirmed(began) {
             self.distrust_host();
             return None;
         }

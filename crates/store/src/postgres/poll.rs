@@ -32,6 +32,7 @@ use crate::rows;
 use crate::sql::to_i64;
 
 use super::clock::Clock;
+use super::connector::Connector;
 use super::notice::{CHANNEL, CommitNotice};
 use super::shared::Shared;
 use super::snapshot::{SNAPSHOT, since};
@@ -74,6 +75,9 @@ impl Changes {
 /// The connection that polls, with its prepared statements.
 pub(super) struct Poller {
     client: Client,
+    connector: Connector,
+    /// When the connection was opened.
+    opened: Instant,
     node: NodeId,
     snapshot: Statement,
     counts: Statement,
@@ -89,7 +93,7 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    pub(super) async fn new(client: Client, node: NodeId) -> Done<Self> {
+    pub(super) async fn new(client: Client, opened: Instant, shared: &Shared) -> Done<Self> {
         let counts = client.prepare(CHANGED_COUNTS).await?;
         let (snapshot, catalogue) =
             (client.prepare(SNAPSHOT).await?, client.prepare(CATALOGUE).await?);
@@ -100,7 +104,9 @@ impl Poller {
         let (order, old_orders) = (client.prepare(ORDER).await?, client.prepare(OLD_ORDERS).await?);
         Ok(Self {
             client,
-            node,
+            connector: shared.connector.clone(),
+            opened,
+            node: shared.node,
             snapshot,
             counts,
             catalogue,
@@ -114,8 +120,9 @@ impl Poller {
         })
     }
 
+    /// Returns whether the connection must not be used any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+        self.client.is_closed() || self.connector.may_see_unconfirmed(self.opened)
     }
 
     /// Returns the current position, which includes every transaction that is committed now.
@@ -241,6 +248,10 @@ impl Poller {
         let named = self.read_resolutions(verdicts?, since_then, writer, &mut seen).await?;
         self.read_named_orders(named, &mut seen).await?;
         self.client.batch_execute("COMMIT").await?;
+        if self.connector.may_see_unconfirmed(self.opened) {
+            let text = "the synchronous standby did not confirm a commit; connecting again";
+            return Err(Failure::NoConnection(text.to_owned()));
+        }
         Ok(Ok((position, seen)))
     }
 

@@ -366,10 +366,11 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
     };
     // The session must read by indexes, even if the tables were empty when the connection was
     // opened.
+    let opened = Instant::now();
     let open = shared.connector.open(" -c enable_seqscan=off", Some(Box::new(listener)));
     let (client, _) = timeout(PG_CONNECT_WAIT, open).await.map_err(|_| Failure::TimedOut)??;
     client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
-    Poller::new(client, shared.node).await
+    Poller::new(client, opened, shared).await
 }
 
 #[cfg(test)]

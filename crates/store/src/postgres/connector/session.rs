@@ -1,11 +1,12 @@
 //! A session with the database, and the task that drives it.
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client, Notification, Socket};
 
-use super::{Inner, NO_HOST};
+use super::{Connector, Inner, NO_HOST};
 
 /// The function of PostgreSQL that warns when a commit was not confirmed by its standby.
 const UNCONFIRMED_COMMIT: &str = "SyncRepWaitForLSN";
@@ -22,6 +23,24 @@ pub(in crate::postgres) type SessionListener = Box<dyn Fn(SessionMessage) + Send
 
 /// A session and its task. The task ends with the session.
 pub(in crate::postgres) type Session = (Client, JoinHandle<()>);
+
+impl Connector {
+    /// Returns whether a connection that was opened at this time may see a commit that the standby
+    /// lacks.
+    pub(in crate::postgres) fn may_see_unconfirmed(&self, opened: Instant) -> bool {
+        let unconfirmed_at = self.0.unconfirmed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        unconfirmed_at.is_some_and(|at| opened <= at)
+    }
+}
+
+impl Inner {
+    /// Makes the next connection commit a row first. Older connections must not be used any more.
+    fn replace_sessions(&self) {
+        self.current.store(NO_HOST, Ordering::Release);
+        let mut unconfirmed_at = self.unconfirmed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        *unconfirmed_at = Some(Instant::now());
+    }
+}
 
 /// Drives a session until it ends.
 pub(super) async fn drive<T>(
@@ -42,7 +61,9 @@ pub(super) async fn drive<T>(
                 tell(SessionMessage::Notification(notification));
             }
             // The standby may lack the commit, so callers must not be told that the commit
-            // succeeded. This code drops the answer, and the outcome counts as unknown.
+            // succeeded. This code drops the answer, and the outcome counts as unknown. All other
+            // sessions see the commit, so they are replaced too. The first new session commits a
+            // row, and this commit waits for the standby.
             Some(Ok(AsyncMessage::Notice(notice)))
                 if notice.routine() == Some(UNCONFIRMED_COMMIT) =>
             {
@@ -50,6 +71,9 @@ pub(super) async fn drive<T>(
                     event = "database.commit_unconfirmed",
                     "the synchronous standby did not confirm a commit in time; its result is unknown"
                 );
+                if let Some(connector) = connector.upgrade() {
+                    connector.replace_sessions();
+                }
                 break;
             }
             Some(Ok(_)) => {}
