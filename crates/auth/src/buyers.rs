@@ -142,7 +142,7 @@ impl BuyerTokenVerifier {
         let TokenVerifier::Keys(keys) = &self.by else { return std::future::pending().await };
         loop {
             tokio::time::sleep(REFRESH_INTERVAL).await;
-            if let Err(error) = keys.refresh().await {
+            if let Err(error) = keys.read_now().await {
                 tracing::warn!(
                     %error,
                     event = "auth.keys_refresh_failed",

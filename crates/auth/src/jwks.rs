@@ -27,6 +27,8 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// Shortest time between two reads, even if tokens name unknown keys.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+/// Shortest time between two reads if the client of the first read has disconnected.
+const UNFINISHED_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum time of a request to the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -45,12 +47,20 @@ pub struct JwksError {
     why: String,
 }
 
+/// The last read of a key set.
+#[derive(Default)]
+struct LastRead {
+    begun: Option<Instant>,
+    /// `false` if the read did not end, because its client disconnected.
+    has_ended: bool,
+}
+
 /// The shop's public keys.
 pub(super) struct Jwks {
     source: JwksSource,
     client: Arc<OutgoingClient>,
     keys: ArcSwap<Vec<PublicKey>>,
-    read_at: Mutex<Option<Instant>>,
+    last_read: Mutex<LastRead>,
 }
 
 #[derive(Deserialize)]
@@ -73,7 +83,7 @@ impl Jwks {
 
     /// Creates a key set that is read with this client. The client must not follow redirects.
     pub(super) fn with_client(source: JwksSource, client: Arc<OutgoingClient>) -> Self {
-        Self { source, client, keys: ArcSwap::default(), read_at: Mutex::default() }
+        Self { source, client, keys: ArcSwap::default(), last_read: Mutex::default() }
     }
 
     /// Returns the buyer that `token` names, if its signature and claims are valid.
@@ -143,28 +153,47 @@ impl Jwks {
     /// Reads the set again at once, with the system's current TLS certificates.
     pub(super) async fn reload(&self) -> Result<(), JwksError> {
         self.client.renew();
-        *self.read_at.lock().await = None;
-        self.refresh().await
+        self.read_now().await
+    }
+
+    /// Reads the set again at once. A call of [`Self::refresh`] that waits uses the same read.
+    pub(super) async fn read_now(&self) -> Result<(), JwksError> {
+        let mut last = self.last_read.lock().await;
+        self.read(&mut last, Instant::now()).await
     }
 
     /// Reads the set again if the last read was at least [`MIN_REFRESH_INTERVAL`] ago. Concurrent
-    /// callers wait for the same read.
+    /// callers wait for the same read. A read that did not end only delays the next read by at most
+    /// [`UNFINISHED_READ_INTERVAL`].
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }
 
     async fn refresh_at(&self, now: Instant) -> Result<(), JwksError> {
-        let mut read_at = self.read_at.lock().await;
-        if read_at.is_some_and(|at| now.saturating_duration_since(at) < MIN_REFRESH_INTERVAL) {
-            return Ok(());
-        }
-        // A failed read also counts as a read. Otherwise, while the URL is down, every call would
-        // send a request to it.
-        *read_at = Some(now);
+        let mut last = self.last_read.lock().await;
+        let begins = match (last.begun, last.has_ended) {
+            (Some(begun), true) if now.saturating_duration_since(begun) < MIN_REFRESH_INTERVAL => {
+                return Ok(());
+            }
+            (Some(begun), false) => {
+                let begins = now.max(begun + UNFINISHED_READ_INTERVAL);
+                tokio::time::sleep(begins.saturating_duration_since(now)).await;
+                begins
+            }
+            _ => now,
+        };
+        self.read(&mut last, begins).await
+    }
+
+    async fn read(&self, last: &mut LastRead, begins: Instant) -> Result<(), JwksError> {
+        *last = LastRead { begun: Some(begins), has_ended: false };
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (url.clone(), self.fetch(url).await),
         };
+        // A failed read also counts as a read. Otherwise, while the URL is down, every call would
+        // send a request to it.
+        last.has_ended = true;
         let keys =
             read.and_then(|bytes| key_set::parse(&bytes)).map_err(|why| JwksError { from, why })?;
         self.keys.store(Arc::new(keys));

@@ -7,6 +7,8 @@ use aws_lc_rs::signature::{
 };
 use doorbuster_testkit::TempDir;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -135,6 +137,53 @@ async fn an_unknown_key_causes_a_read_of_the_set_at_a_bounded_rate() {
     assert_eq!(jwks.check(&token, &expected, 0), Err(AuthenticationError::Unknown));
     jwks.refresh_at(Instant::now() + MIN_REFRESH_INTERVAL).await.expect("a set");
     assert!(jwks.check(&token, &expected, 0).is_ok());
+}
+
+/// Accepts a connection and reads a request from it.
+async fn accept_request(listener: &TcpListener) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.expect("a connection");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let bytes = stream.read_buf(&mut head).await.expect("a request");
+        assert_ne!(bytes, 0, "the client closed the connection before its request ended");
+    }
+    stream
+}
+
+#[tokio::test]
+async fn a_read_that_did_not_end_delays_the_next_read_only_shortly() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let (jwks, body) = (Jwks::new(JwksSource::Url(url)), Shop::new().set().to_string());
+    let begun = Instant::now();
+    // The client disconnects while the URL has not answered, so its read is dropped.
+    tokio::select! {
+        _ = jwks.refresh_at(begun) => panic!("the read ended without an answer"),
+        _ = accept_request(&listener) => {}
+    }
+    let answer = async {
+        let mut stream = accept_request(&listener).await;
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+        stream.write_all((head + &body).as_bytes()).await.expect("the client reads the answer");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        read = jwks.refresh_at(begun + UNFINISHED_READ_INTERVAL) => read.expect("a set"),
+        () = answer => {}
+    }
+    assert!(!jwks.is_empty(), "the second call did not read the set");
+}
+
+#[tokio::test]
+async fn a_regular_read_does_not_depend_on_the_time_of_the_last_read() {
+    let (scratch, shop) = (TempDir::new(), Shop::new());
+    let mut set = shop.set();
+    let jwks = of_file(&scratch, &set).await;
+    let known = jwks.len();
+    set["keys"].as_array_mut().expect("a list").remove(1);
+    std::fs::write(scratch.path().join("jwks.json"), set.to_string()).expect("writable");
+    jwks.read_now().await.expect("a set");
+    assert_eq!(jwks.len(), known - 1);
 }
 
 #[tokio::test]
