@@ -33,8 +33,8 @@ pub(crate) async fn keep(
     // A request without a token in `Authorization` leaves the session unchanged.
     let values = headers.get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
     let Ok(token) = bearer(values) else { return Ok(empty(StatusCode::NO_CONTENT)) };
-    let now_secs = app.node.now().0.div_euclid(1_000);
-    Ok(with_cookie(&app, &headers, token, (expires_secs - now_secs).max(0)))
+    let left_secs = expires_secs.saturating_sub(app.token_time_secs()).max(0);
+    Ok(with_cookie(&app, &headers, token, left_secs))
 }
 
 /// `GET /v1/session`

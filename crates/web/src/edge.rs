@@ -166,8 +166,8 @@ fn request_hash(
     let parsed = join_key_and_body(headers.key.clone(), PurchaseBody::from_json(body));
     let Ok((key, wanted)) = parsed else { return Ok(None) };
     let hash = |buyer: &str| Some(app.node.id_key().request_hash(buyer, key.as_str()));
-    let now_secs = now.0.div_euclid(1_000);
-    let check = |token| facts.token.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    let check =
+        |token| facts.token.unwrap_or_else(|| app.buyers.check(token, app.token_time_secs()));
     match headers.token.and_then(check) {
         Ok(buyer) => return Ok(hash(buyer.name.as_str())),
         Err(AuthenticationError::Unknown) if facts.token.is_none() => {

@@ -118,9 +118,15 @@ impl App {
         self.buyer_of_token(token).await
     }
 
+    /// Returns the time with which the times in tokens are compared, in seconds since 1970. This is
+    /// the time of the wall clock, because other programs issue tokens.
+    pub(crate) fn token_time_secs(&self) -> i64 {
+        self.node.clock().wall().0.div_euclid(1_000)
+    }
+
     /// Returns the buyer that a token names.
     pub(crate) async fn buyer_of_token(&self, token: &str) -> Result<VerifiedBuyer, Problem> {
-        let now_secs = self.node.now().0.div_euclid(1_000);
+        let now_secs = self.token_time_secs();
         let checked = match self.buyers.check(token, now_secs) {
             Err(AuthenticationError::Unknown) => {
                 Box::pin(self.buyers.check_with_fresh_keys(token, now_secs)).await

@@ -231,6 +231,6 @@ async fn guest(State(app): State<Arc<App>>, request: axum::extract::Request) -> 
         .guests
         .as_ref()
         .ok_or_else(|| Problem::not_found("only available with `serve --demo`"))?;
-    let token = guests.token(app.node.now().0)?;
+    let token = guests.token(app.node.clock().wall().0)?;
     Ok(json(StatusCode::CREATED, &GuestToken { token }))
 }

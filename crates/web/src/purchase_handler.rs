@@ -176,8 +176,8 @@ pub(super) fn parse_purchase(
         return Err(Problem::unsupported_media_type());
     }
     let (key, wanted) = join_key_and_body(headers.key.clone(), Wanted::from_json(body))?;
-    let now_secs = arrived.1.0.div_euclid(1_000);
-    let check = |token| facts.token.unwrap_or_else(|| app.buyers.check(token, now_secs));
+    let check =
+        |token| facts.token.unwrap_or_else(|| app.buyers.check(token, app.token_time_secs()));
     let token = match headers.token.and_then(check) {
         Ok(buyer) => Some(buyer),
         // A pass names its buyer, so no token is needed.
@@ -344,7 +344,7 @@ impl App {
     pub(crate) async fn learn_fact(&self, fact: MissingFact, facts: &mut LearnedFacts) {
         match fact {
             MissingFact::Key(token) => {
-                let now_secs = self.node.now().0.div_euclid(1_000);
+                let now_secs = self.token_time_secs();
                 facts.token = Some(self.buyers.check_with_fresh_keys(&token, now_secs).await);
             }
             MissingFact::Sale => {

@@ -60,8 +60,7 @@ async fn finish(
             // to the issuer.
             let counted = wrong_keys::count(&app.wrong_keys, &app.node, client.address).await?;
             let query = query.as_deref().unwrap_or_default();
-            let now_secs = app.node.now().0.div_euclid(1_000);
-            match oidc.finish(attempt, query, now_secs).await {
+            match oidc.finish(attempt, query, app.token_time_secs()).await {
                 Ok(person) => {
                     counted.take_back(&app.wrong_keys, &app.node).await;
                     let session = new_session(&person, client, &headers);

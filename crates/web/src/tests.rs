@@ -25,6 +25,7 @@ use crate::overload_pacer::OverloadPacer;
 
 mod idle;
 mod slow;
+mod token_times;
 
 const SECRET: &str = "a secret of the shop, long enough for anyone";
 /// Longest wait for an event, on a slow machine.
@@ -119,24 +120,29 @@ impl Full {
 
 /// Starts an app with these settings and a sale of `stock` phones. Each buyer may buy one.
 pub(super) async fn app(dir: &TempDir, settings: &Settings, stock: u64) -> Arc<App> {
+    app_with_clock(dir, settings, stock, Clock::default()).await
+}
+
+/// Does the same as [`app`], with this clock.
+async fn app_with_clock(dir: &TempDir, settings: &Settings, stock: u64, clock: Clock) -> Arc<App> {
     // The secrets are created before the store, because the server refuses a store without its
     // id_key file.
     let secrets = secrets::load_or_create_all(settings, &KnownHistories::default())
         .await
         .expect("a fresh directory");
-    let engine = engine(dir, stock).await;
+    let engine = engine(dir, stock, clock).await;
     let buyers = BuyerTokenVerifier::with_secret(&SECRET.into(), ExpectedClaims::default());
     let operators = OperatorKeyVerifier::new(&secrets.admin_key);
     App::new(settings, engine, buyers, operators, None, secrets.pass_keys.clone(), &secrets.webhook)
 }
 
-async fn engine(dir: &TempDir, stock: u64) -> EngineParts {
+async fn engine(dir: &TempDir, stock: u64, clock: Clock) -> EngineParts {
     let options = EngineOptions {
         pass_key: None,
         location: StockLocation::Directory(dir.path().to_owned()),
         roles: doorbuster_config::Roles::ALL,
         id_key: IdKey::new([3; 32]),
-        clock: Clock::default(),
+        clock,
         node: NodeId(1),
         bounds: doorbuster_core::slot::SlotBounds::default(),
         always_leads: false,

@@ -339,7 +339,7 @@ impl EventFeed {
 /// Returns the time at which a stream with this token ends. The server accepts a token for a short
 /// time after it expired. The stream of such a token lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
-    let left_ms = millis(expiry).0.saturating_sub(app.node.now().0).max(1_000);
+    let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)
 }
 
