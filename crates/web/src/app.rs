@@ -33,6 +33,7 @@ use crate::assets::AssetFile;
 use crate::failure::FailureLogLimiter;
 use crate::fixed_settings::FixedSettings;
 use crate::guest_sign_in::GuestSignIn;
+use crate::identity::OperatorKeysRead;
 use crate::limits::{IDLE_AFTER, PING_INTERVAL, UNANSWERED_PINGS_MAX, WRITE_STALL};
 use crate::live_settings::LiveSettings;
 use crate::overload_pacer::OverloadPacer;
@@ -85,8 +86,8 @@ pub struct App {
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,
-    /// The time at which the server last read the operators' keys from the store.
-    pub(crate) operator_keys_read_at: tokio::sync::Mutex<Option<Instant>>,
+    /// Locked while this node reads the operators' keys because a request has an unknown key.
+    pub(crate) operator_keys_read: tokio::sync::Mutex<OperatorKeysRead>,
     /// Tracks the purchases and the operators' changes that are running. They run to their end even
     /// if their clients disconnect.
     pub(crate) running_purchases: TaskTracker,
@@ -175,7 +176,7 @@ impl App {
             guests: guest_secret.map(|secret| GuestSignIn::new(secret, &settings.auth)),
             serves_api: settings.roles.api || settings.roles.edge,
             keys: tokio::sync::Mutex::default(),
-            operator_keys_read_at: tokio::sync::Mutex::default(),
+            operator_keys_read: tokio::sync::Mutex::default(),
             running_purchases: TaskTracker::new(),
             is_leaving: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

@@ -28,6 +28,14 @@ use super::reply::HandlerError;
 /// Shortest time between two reads of the operators' keys from the store.
 const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 
+/// The last read of the operators' keys from the store.
+#[derive(Debug, Default)]
+pub(crate) struct OperatorKeysRead {
+    begun: Option<Instant>,
+    /// Whether the read succeeded. `None` if it did not end, because its client disconnected.
+    result: Option<bool>,
+}
+
 /// The buyer of a request. The guard has verified the token before the handler runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Buyer(pub BuyerId);
@@ -154,22 +162,31 @@ impl App {
         Ok(operator)
     }
 
-    /// Reads the operators' keys again, because other nodes may have created or deleted keys. Does
-    /// not read if the last read is very recent. Returns `false` if the store failed, or if there
-    /// are no other nodes.
+    /// Reads the operators' keys again, because other nodes may have created or deleted keys. If
+    /// the last read is very recent, waits before it reads. Callers that waited when a read began
+    /// share its result. Returns `false` if the store failed, or if there are no other nodes.
     pub(crate) async fn refresh_operator_keys(&self) -> bool {
         if self.node.layout().is_single_node() {
             return false;
         }
-        let _guard = self.keys.lock().await;
-        let mut read = self.operator_keys_read_at.lock().await;
-        if read.is_some_and(|at| at.elapsed() < KEYS_REFRESH_MIN) {
-            return true;
+        let arrived = Instant::now();
+        let mut last = self.operator_keys_read.lock().await;
+        if let Some(begun) = last.begun {
+            // A read that began before this request may lack a key that the request has.
+            if let Some(is_read) = last.result.filter(|_| begun > arrived) {
+                return is_read;
+            }
+            tokio::time::sleep(KEYS_REFRESH_MIN.saturating_sub(begun.elapsed())).await;
         }
-        let Ok(keys) = self.node.store().keys().await else { return false };
-        self.operators.replace_keys(keys);
-        *read = Some(Instant::now());
-        true
+        let _guard = self.keys.lock().await;
+        *last = OperatorKeysRead { begun: Some(Instant::now()), result: None };
+        let keys = self.node.store().keys().await.ok();
+        let is_read = keys.is_some();
+        if let Some(keys) = keys {
+            self.operators.replace_keys(keys);
+        }
+        last.result = Some(is_read);
+        is_read
     }
 
     /// Returns the operator or the buyer of a request.

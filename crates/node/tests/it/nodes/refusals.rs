@@ -113,6 +113,27 @@ async fn a_session_ends_on_every_node_when_its_key_is_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_key_works_at_once_at_a_node_that_has_just_refused_a_wrong_key() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database).await, node(&home, &database).await);
+    let session = async |key: &str| {
+        let bearer = format!("Bearer {key}");
+        let headers = [("authorization", bearer.as_str())];
+        second.call("GET", "/v1/admin/session", &headers, b"").await.verdict()
+    };
+    for _ in 0..20 {
+        let body = json!({"name": "night shift", "role": "viewer"});
+        let (made, refused) =
+            tokio::join!(first.admin("POST", "/v1/admin/keys", Some(body)), session("dbk_guess"));
+        assert_eq!(refused, "401 unauthenticated");
+        assert_eq!(session(made.json()["key"].as_str().expect("a key")).await, "200");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_keys_are_counted_over_all_nodes() {
     let home = Cluster::start(&[]);
     let database = home.database();
