@@ -44,6 +44,9 @@ pub(super) async fn count(
         // own count back.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted)).map_err(failed)?;
         if sent > u64::from(WRONG_KEYS_MAX) {
+            // The key will not be checked, so it does not count as wrong. Otherwise, many right
+            // keys at once would use up the limit.
+            counted.take_back(wrong_keys, node).await;
             return Err(limited().into());
         }
     }
@@ -62,7 +65,7 @@ pub(super) struct CountedKey {
 }
 
 impl CountedKey {
-    /// Takes the count of a key back, because the key was right.
+    /// Takes the count of a key back, because the key was right or was not checked.
     pub(super) async fn take_back(self, wrong_keys: &WrongKeys, node: &Node) {
         wrong_keys.remove(&self);
         if self.is_stored {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{ADMIN_KEY, TestApp};
 use crate::postgres::Cluster;
 use crate::several_servers::address;
 
@@ -133,6 +133,14 @@ async fn a_new_key_works_at_once_at_a_node_that_has_just_refused_a_wrong_key() {
     second.stop().await;
 }
 
+/// Waits while the current minute ends soon. The server counts wrong keys anew in each minute, so
+/// the guesses of a test must not start late in a minute.
+async fn wait_for_early_minute() {
+    while jiff::Timestamp::now().as_second().rem_euclid(60) > 45 {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_keys_are_counted_over_all_nodes() {
     let home = Cluster::start(&[]);
@@ -143,11 +151,7 @@ async fn wrong_keys_are_counted_over_all_nodes() {
     let guess = async |app: &TestApp| {
         app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await.verdict()
     };
-    // The server counts wrong keys anew in each minute, so the guesses must not start late in a
-    // minute.
-    while jiff::Timestamp::now().as_second().rem_euclid(60) > 45 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    wait_for_early_minute().await;
     let mut verdicts = Vec::new();
     for _ in 0..6 {
         verdicts.push(guess(&first).await);
@@ -155,6 +159,32 @@ async fn wrong_keys_are_counted_over_all_nodes() {
     }
     assert_eq!(verdicts[..10], ["401 unauthenticated"; 10]);
     assert_eq!(verdicts[10..], ["429 rate_limited"; 2]);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_over_the_limit_is_not_counted_as_wrong() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let (first, second) = (node(&home, &database).await, node(&home, &database).await);
+    let sign_in = async |app: &TestApp, key: &str| {
+        let body = json!({ "key": key }).to_string();
+        let headers = [("content-type", "application/json")];
+        app.call("POST", "/v1/admin/session", &headers, body.as_bytes()).await.verdict()
+    };
+    wait_for_early_minute().await;
+    for _ in 0..10 {
+        assert_eq!(sign_in(&first, "dbk_guess").await, "401 unauthenticated");
+    }
+    for _ in 0..10 {
+        assert_eq!(sign_in(&second, ADMIN_KEY).await, "429 rate_limited");
+    }
+    let wrong = home.psql(&database, "SELECT wrong FROM wrong_key").expect("a table");
+    assert_eq!(wrong.trim(), "10", "the store must not count the keys over the limit");
+    // The limit is no longer reached, as if one of the ten keys was right.
+    home.psql(&database, "UPDATE wrong_key SET wrong = wrong - 1").expect("a table");
+    assert_eq!(sign_in(&second, ADMIN_KEY).await, "204");
     first.stop().await;
     second.stop().await;
 }
