@@ -83,8 +83,11 @@ impl WorkKeys {
     /// Creates a challenge of this effort.
     #[must_use]
     pub fn new_challenge(&self, random: &mut RandomSource, effort: Effort) -> WorkChallenge {
-        let span = effort.keys_max.saturating_sub(effort.keys_min) + 1;
-        let counter = effort.keys_min + (random.bits() % u64::from(span)) as u32;
+        // Devices try the counters from 0 on. So if a device must try `n` keys, the counter of the
+        // right key is `n - 1`.
+        let [first, last] = [effort.keys_min, effort.keys_max].map(|keys| keys.saturating_sub(1));
+        let span = u64::from(last.saturating_sub(first)) + 1;
+        let counter = first + (random.bits() % span) as u32;
         let challenge = create_challenge(CreateChallengeOptions {
             algorithm: ALGORITHM.to_owned(),
             counter: Some(counter),
@@ -167,14 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn the_reference_solver_passes() {
+    fn the_reference_solver_passes_and_tries_as_many_keys_as_the_effort_says() {
         let (keys, mut random) = (keys(), RandomSource::from_seed(1));
-        for _ in 0..20 {
+        let mut most = 0;
+        for _ in 0..100 {
             let work = keys.new_challenge(&mut random, EASY);
             let payload = solved(&work);
-            assert!((EASY.keys_min..=EASY.keys_max).contains(&payload.solution.counter));
+            // The solver's first key has the counter 0.
+            let tried = payload.solution.counter + 1;
+            assert!((EASY.keys_min..=EASY.keys_max).contains(&tried), "{tried}");
             assert!(keys.check(&encoded(&payload), &work.mark));
+            most = most.max(tried);
         }
+        assert_eq!(most, EASY.keys_max);
     }
 
     #[test]
