@@ -2,7 +2,7 @@
 //! created. So the server creates a new client after it has loaded the settings again.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use reqwest::Client;
@@ -14,13 +14,15 @@ type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 pub struct OutgoingClient {
     build: Build,
     made: ArcSwapOption<Client>,
+    /// The number of calls of [`Self::renew`]. Locked while `made` changes.
+    renewals: Mutex<u64>,
 }
 
 impl OutgoingClient {
     /// Does not create the client yet. The first call of [`Self::get`] creates the client with
     /// `build`.
     pub fn new(build: impl Fn() -> reqwest::Result<Client> + Send + Sync + 'static) -> Self {
-        Self { build: Box::new(build), made: ArcSwapOption::empty() }
+        Self { build: Box::new(build), made: ArcSwapOption::empty(), renewals: Mutex::new(0) }
     }
 
     /// Returns the client. If there is none yet, creates the client first.
@@ -31,15 +33,27 @@ impl OutgoingClient {
         if let Some(made) = self.made.load_full() {
             return Ok(Client::clone(&made));
         }
+        let renewals = *self.lock_renewals();
         let made = (self.build)()?;
-        self.made.store(Some(Arc::new(made.clone())));
+        // If `renew` was called during the creation, this client may have old certificates. So only
+        // this call uses it.
+        let now = self.lock_renewals();
+        if *now == renewals {
+            self.made.store(Some(Arc::new(made.clone())));
+        }
         Ok(made)
     }
 
     /// Makes the next call of [`Self::get`] create a new client, which uses the system's newest
     /// certificates. Requests in progress keep their client.
     pub fn renew(&self) {
+        let mut renewals = self.lock_renewals();
+        *renewals += 1;
         self.made.store(None);
+    }
+
+    fn lock_renewals(&self) -> MutexGuard<'_, u64> {
+        self.renewals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -64,6 +78,7 @@ pub fn check_certificates() -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -83,5 +98,23 @@ mod tests {
         assert_eq!(built.load(Ordering::Relaxed), 1);
         let _ = client.get().expect("a client");
         assert_eq!(built.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn a_client_that_is_renewed_during_its_creation_is_created_again_at_its_next_use() {
+        let built = Arc::new(AtomicUsize::new(0));
+        let client = Arc::new_cyclic(|client: &Weak<OutgoingClient>| {
+            let (client, counted) = (client.clone(), built.clone());
+            OutgoingClient::new(move || {
+                if counted.fetch_add(1, Ordering::Relaxed) == 0 {
+                    client.upgrade().expect("the client exists").renew();
+                }
+                Client::builder().tls_certs_only([]).build()
+            })
+        });
+        for expected in [1, 2, 2] {
+            let _ = client.get().expect("a client");
+            assert_eq!(built.load(Ordering::Relaxed), expected);
+        }
     }
 }
