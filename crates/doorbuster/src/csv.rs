@@ -10,6 +10,7 @@ use crate::cli::CsvArgs;
 use crate::client::{self, Client, Path};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
+use crate::signals::StopSignals;
 
 /// Runs `csv`.
 pub fn run(args: &CsvArgs) -> Outcome {
@@ -34,8 +35,16 @@ pub fn run(args: &CsvArgs) -> Outcome {
                 client.download(path, &mut |bytes| print::chunk(bytes)).await?;
             }
             Some(file) => {
+                let mut signals = StopSignals::listen()?;
                 let mut part = PartialFile::create_beside(file)?;
-                client.download(path, &mut |bytes| part.write(bytes)).await?;
+                let mut write = |bytes: &[u8]| part.write(bytes);
+                tokio::select! {
+                    written = client.download(path, &mut write) => written?,
+                    () = signals.wait() => {
+                        let text = format!("interrupted; {} is not written", file.display());
+                        return Err(Failure::Refused(text));
+                    }
+                }
                 part.finish()?;
             }
         }

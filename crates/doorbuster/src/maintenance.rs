@@ -4,14 +4,14 @@ use anyhow::Context;
 use doorbuster_backup::{self as backup, BackupPlace, ContinuousRestoreError, RestoredCopy};
 use doorbuster_config::Settings;
 use doorbuster_node::maintenance::{
-    self, DecryptionError, MigrateError, RestoreFileError, Restored,
+    self, DecryptionError, MigrateError, RestoreFileError, Restored, TemporaryDirs,
 };
 use secrecy::SecretString;
 use serde_json::json;
 
 use crate::cli::{BackupArgs, MigrateArgs, RestoreArgs};
 use crate::exit::{Failure, Outcome};
-use crate::{client, config, passphrase, print};
+use crate::{client, config, passphrase, print, signals};
 
 /// Runs `backup`.
 pub fn backup(args: &BackupArgs) -> Outcome {
@@ -21,7 +21,8 @@ pub fn backup(args: &BackupArgs) -> Outcome {
         return Err(Failure::Settings("--passphrase-file: add --encrypt".to_owned()));
     }
     let passphrase = args.encrypt.then(|| passphrase::read_new(&args.passphrase)).transpose()?;
-    maintenance::backup(&settings, &args.file, passphrase.as_ref())
+    let temporary = temporary_dirs()?;
+    maintenance::backup(&settings, &args.file, passphrase.as_ref(), &temporary)
         .context("cannot make the backup")?;
     if args.json {
         return print::json(&json!({
@@ -37,6 +38,14 @@ pub fn backup(args: &BackupArgs) -> Outcome {
         args.file.display(),
         if args.encrypt { ", and encrypted" } else { "" }
     ))
+}
+
+/// Returns the temporary directories of this command. A signal removes them and ends the process.
+fn temporary_dirs() -> Result<TemporaryDirs, Failure> {
+    let dirs = TemporaryDirs::default();
+    let removed = dirs.clone();
+    signals::clean_up_on_signal(move || removed.remove_all())?;
+    Ok(dirs)
 }
 
 fn expect_store(settings: &Settings) -> Result<(), Failure> {
@@ -141,7 +150,8 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
         .with_context(|| format!("cannot read {text}"))
         .context(NOTHING)?;
     let passphrase = is_encrypted.then(|| passphrase::read(&args.passphrase)).transpose()?;
-    match maintenance::restore(settings, &args.file, passphrase.as_ref()) {
+    let temporary = temporary_dirs()?;
+    match maintenance::restore(settings, &args.file, passphrase.as_ref(), &temporary) {
         Err(RestoreFileError::Decryption(error @ DecryptionError::WrongPassphrase)) => {
             Err(Failure::Settings(format!("{text}: {error}; nothing was written")))
         }

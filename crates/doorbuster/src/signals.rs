@@ -1,10 +1,11 @@
 //! Requests to stop: SIGINT (Ctrl-C), SIGTERM, or the end of standard input.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The handlers for SIGINT and SIGTERM.
@@ -36,18 +37,34 @@ impl StopSignals {
 /// Returns at once. Sets `stop` at the first signal, and ends the process at the second signal. The
 /// caller needs no Tokio runtime.
 pub fn set_on_signal(stop: Arc<AtomicBool>) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start an event loop")?;
-    let mut signals = runtime.block_on(async { StopSignals::listen() })?;
-    let wait = move || {
+    watch(move |runtime, mut signals| {
         runtime.block_on(signals.wait());
         stop.store(true, Ordering::Relaxed);
         runtime.block_on(signals.wait());
         std::process::exit(1);
-    };
+    })
+}
+
+/// Returns at once. At the first signal, calls `clean_up` and ends the process. The caller needs no
+/// Tokio runtime.
+pub fn clean_up_on_signal(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+    watch(move |runtime, mut signals| {
+        runtime.block_on(signals.wait());
+        clean_up();
+        // If standard error cannot be written, only the exit code reports the interruption.
+        let _ = writeln!(std::io::stderr(), "doorbuster: interrupted");
+        std::process::exit(1);
+    })
+}
+
+/// Installs the handlers, and calls `wait` in a new thread with these handlers and their runtime.
+fn watch(wait: impl FnOnce(Runtime, StopSignals) + Send + 'static) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start an event loop")?;
+    let signals = runtime.block_on(async { StopSignals::listen() })?;
     std::thread::Builder::new()
         .name("signals".into())
-        .spawn(wait)
+        .spawn(move || wait(runtime, signals))
         .context("cannot start a thread")?;
     Ok(())
 }

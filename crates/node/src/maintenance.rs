@@ -1,15 +1,16 @@
 //! Maintenance of a store without a server. Copies the store, restores a copy, and migrates the
 //! store to this program's schema.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+mod temporary;
+
+use std::path::Path;
 use std::sync::Arc;
 
 use doorbuster_core::IdKey;
 pub use doorbuster_store::Restored;
 use doorbuster_store::{
-    BackupError, KnownHistories, OpenError, RestoreError, SqliteOptions, Store, backup_part_path,
-    migrate_postgres, publish_backup,
+    BackupError, KnownHistories, OpenError, RestoreError, SqliteOptions, Store, migrate_postgres,
+    publish_backup,
 };
 use secrecy::{ExposeSecret, SecretString};
 
@@ -22,6 +23,9 @@ use doorbuster_engine::database::read_history;
 use doorbuster_secrets::{self as secrets, SecretsError};
 
 use crate::boot::announce_key;
+
+pub use temporary::TemporaryDirs;
+use temporary::{TemporaryDir, lock_data_dir};
 
 /// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +68,7 @@ pub enum MigrateError {
 
 /// Copies the embedded store and its generated secrets to the file `path`, which must not exist
 /// yet. Encrypts the copy if there is a passphrase. A server may use the store at the same time.
-/// The call blocks.
+/// Creates its temporary files in `temporary`. The call blocks.
 ///
 /// # Errors
 ///
@@ -74,29 +78,39 @@ pub fn backup(
     settings: &Settings,
     path: &Path,
     passphrase: Option<&SecretString>,
+    temporary: &TemporaryDirs,
 ) -> Result<(), MaintenanceError> {
     let (dir, now) = (&settings.data_dir, Clock::default().now());
     let files = secrets::backup_files(dir)?;
-    let Some(passphrase) = passphrase else {
-        return Ok(doorbuster_store::backup(dir, path, now, &files)?);
-    };
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()).into());
     }
-    // The unencrypted copy is written to the data directory, because this directory contains the
-    // same data without encryption anyway.
-    let plain = backup_part_path(&dir.join("backup"));
-    doorbuster_store::backup(dir, &plain, now, &files)?;
-    let plain = TemporaryFile(plain);
-    let part = backup_part_path(path);
-    encryption::encrypt_with_passphrase(&plain.0, &part, passphrase)
+    let _lock = lock_data_dir(dir);
+    // An unencrypted copy that will be encrypted is written to the data directory, because this
+    // directory contains the same data without encryption anyway.
+    let in_data_dir = dir.join("backup");
+    let beside = if passphrase.is_some() { in_data_dir.as_path() } else { path };
+    let plain = create_beside(temporary, beside)?;
+    doorbuster_store::backup(dir, &plain.file(), now, &files)?;
+    let Some(passphrase) = passphrase else {
+        return Ok(publish_backup(&plain.file(), path)?);
+    };
+    let part = create_beside(temporary, path)?;
+    encryption::encrypt_with_passphrase(&plain.file(), &part.file(), passphrase)
         .map_err(MaintenanceError::Encryption)?;
-    let part = TemporaryFile(part);
-    Ok(publish_backup(&part.0, path)?)
+    Ok(publish_backup(&part.file(), path)?)
+}
+
+fn create_beside(temporary: &TemporaryDirs, path: &Path) -> Result<TemporaryDir, BackupError> {
+    temporary.create_beside(path).map_err(|error| {
+        let text = format!("cannot create a directory beside {}: {error}", path.display());
+        BackupError::Failed(text)
+    })
 }
 
 /// Restores a backup to the data directory, which must not contain a store. Pauses every open or
-/// scheduled sale. An encrypted backup needs the passphrase. The call blocks.
+/// scheduled sale. An encrypted backup needs the passphrase. Creates the decrypted file in
+/// `temporary`. The call blocks.
 ///
 /// # Errors
 ///
@@ -105,29 +119,20 @@ pub fn restore(
     settings: &Settings,
     path: &Path,
     passphrase: Option<&SecretString>,
+    temporary: &TemporaryDirs,
 ) -> Result<Restored, RestoreFileError> {
     let dir = &settings.data_dir;
     let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
+    let _lock = lock_data_dir(dir);
     let now = Clock::default().now();
     let Some(passphrase) = passphrase else {
         return Ok(doorbuster_store::restore(path, dir, now)?);
     };
-    let plain = backup_part_path(&dir.join("restore"));
-    encryption::decrypt(path, &plain, &encryption::passphrase_identity(passphrase))?;
-    let plain = TemporaryFile(plain);
-    Ok(doorbuster_store::restore(&plain.0, dir, now)?)
-}
-
-/// A file that is removed when this value is dropped. This process must have created the file.
-struct TemporaryFile(PathBuf);
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // An error is ignored, because the file may be missing, or the file system may have failed.
-        let _ = fs::remove_file(&self.0);
-    }
+    let plain = temporary.create_beside(&dir.join("restore")).map_err(failed)?;
+    encryption::decrypt(path, &plain.file(), &encryption::passphrase_identity(passphrase))?;
+    Ok(doorbuster_store::restore(&plain.file(), dir, now)?)
 }
 
 /// Migrates the store to this program's schema. Creates the store if it is missing. An embedded

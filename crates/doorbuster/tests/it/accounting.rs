@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run};
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, signal, until, wait};
 
 const PHONE: &str = "id=phone,title=Phone,stock=100,price=0.10CNY,limit=10,hold=5m";
 /// The lines that the export has received before the connection breaks.
@@ -141,5 +141,25 @@ fn an_interrupted_export_is_an_error_and_writes_no_file() {
         );
         assert_eq!(parts(&dir), 0, "{announced}");
         assert_eq!(std::fs::read_to_string(&file).ok().as_deref(), before);
+    }
+}
+
+#[test]
+fn a_signal_ends_an_export_and_removes_its_incomplete_file() {
+    let temp_dir = TempDir::new();
+    let dir = temp_dir.join("lists");
+    std::fs::create_dir(&dir).expect("a new directory");
+    // Nobody answers at this address, so the export waits.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    for name in ["INT", "TERM"] {
+        let mut command = program(&temp_dir);
+        command.args(["csv", "payments", "--output"]).arg(dir.join("payments.csv"));
+        command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY);
+        let mut child = command.spawn().expect("it starts");
+        until("the file is begun", || (parts(&dir) == 1).then_some(()));
+        signal(&child, name);
+        assert_eq!(wait(&mut child), Some(1), "{name}");
+        assert_eq!(std::fs::read_dir(&dir).expect("it exists").count(), 0, "{name}");
     }
 }

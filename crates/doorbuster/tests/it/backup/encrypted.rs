@@ -1,13 +1,13 @@
 //! Tests encrypted backups: continuous backups in a bucket, and single files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
 use doorbuster_testkit::BucketService;
 
 use super::{buy, entries, has, open_sale, start, wait_until_copied};
-use crate::test_server::{TempDir, TestServer, program, run, serve};
+use crate::test_server::{TempDir, TestServer, program, run, serve, signal, until, wait};
 
 pub(super) const PASSPHRASE: &str = "correct horse battery staple";
 
@@ -166,4 +166,52 @@ fn an_encrypted_backup_needs_its_passphrase() {
     let id_key = |dir: &Path| fs::read(dir.join("id_key")).expect("it exists");
     assert_eq!(id_key(&data_dir), id_key(test_server.data_dir()));
     drop(TestServer::start(serve(&temp_dir, &data_dir), data_dir.clone()));
+}
+
+/// Returns the names of the temporary files and directories in this directory.
+fn parts(dir: &Path) -> Vec<String> {
+    let names = entries(dir)
+        .into_iter()
+        .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    names.filter(|name| name.contains(".part")).collect()
+}
+
+#[test]
+fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let data_dir = test_server.data_dir().to_owned();
+    assert_eq!(test_server.terminate().0, Some(0));
+    let (file, restored) = (temp_dir.join("friday.age"), temp_dir.join("restored"));
+    let command = |name: &str, data_dir: &Path| {
+        let mut command = program(&temp_dir);
+        command.arg(name).arg(&file).arg("--data-dir").arg(data_dir);
+        command.env("DOORBUSTER_PASSPHRASE", PASSPHRASE);
+        command
+    };
+    let mut child = command("backup", &data_dir).arg("--encrypt").spawn().expect("it starts");
+    // The encryption needs a second for the passphrase. The unencrypted copy exists during this
+    // second.
+    until("the unencrypted copy exists", || (!parts(&data_dir).is_empty()).then_some(()));
+    signal(&child, "TERM");
+    assert_eq!(wait(&mut child), Some(1));
+    assert_eq!((parts(&data_dir), file.exists()), (vec![], false));
+    let beside = temp_dir.entries();
+    assert!(!beside.iter().any(|path| path.to_string_lossy().contains(".part")), "{beside:?}");
+
+    // The next command removes the copies of killed commands, unless another command still runs.
+    let old = data_dir.join("backup.part-0123abcd");
+    fs::create_dir(&old).expect("a new directory");
+    fs::write(old.join("store"), "a copy").expect("writable");
+    fs::write(data_dir.join("restore.part-0123abcd-journal"), "a copy").expect("writable");
+    let running = File::open(&data_dir).expect("it exists");
+    running.lock_shared().expect("the file system has locks");
+    run(command("backup", &data_dir).arg("--encrypt")).stdout_of_success();
+    assert_eq!(parts(&data_dir).len(), 2);
+    drop(running);
+    fs::rename(&file, temp_dir.join("thursday.age")).expect("it exists");
+    run(command("backup", &data_dir).arg("--encrypt")).stdout_of_success();
+    assert_eq!(parts(&data_dir), Vec::<String>::new());
+    run(&mut command("restore", &restored)).stdout_of_success();
+    assert_eq!(parts(&restored), Vec::<String>::new());
 }

@@ -1,0 +1,139 @@
+//! The temporary directories of backups and restores. They contain unencrypted copies of the store,
+//! so none of them may stay after the command.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use doorbuster_store::backup_part_path;
+
+/// The beginnings of the names of temporary directories in the data directory.
+const NAMES: [&str; 2] = ["backup", "restore"];
+/// The number of random hexadecimal digits in the name of a temporary directory.
+const DIGITS: usize = 8;
+/// The removal of one directory is repeated at most this many times. It fails while another thread
+/// creates files in the directory.
+const ATTEMPTS_MAX: usize = 100;
+
+/// The temporary directories of one command. A clone has the same directories, so another thread
+/// can remove them.
+#[derive(Clone, Debug, Default)]
+pub struct TemporaryDirs(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    paths: Vec<PathBuf>,
+    /// Whether [`TemporaryDirs::remove_all`] has run. Afterwards, no directory is created.
+    is_closed: bool,
+}
+
+impl TemporaryDirs {
+    /// Removes the directories and their files. Afterwards, the backup or the restore cannot create
+    /// a temporary file, so it fails.
+    pub fn remove_all(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        for path in state.paths.drain(..) {
+            remove(&path);
+        }
+    }
+
+    /// Creates a directory beside `path`. Only the user of this process can read the directory.
+    pub(super) fn create_beside(&self, path: &Path) -> io::Result<TemporaryDir> {
+        let path = backup_part_path(path);
+        let mut state = self.lock();
+        if state.is_closed {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        DirBuilder::new().mode(0o700).create(&path)?;
+        state.paths.push(path.clone());
+        drop(state);
+        Ok(TemporaryDir { path, dirs: self.clone() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A directory that is removed when this value is dropped.
+pub(super) struct TemporaryDir {
+    path: PathBuf,
+    dirs: TemporaryDirs,
+}
+
+impl TemporaryDir {
+    /// Returns the path of the directory's only file.
+    pub(super) fn file(&self) -> PathBuf {
+        self.path.join("store")
+    }
+}
+
+impl Drop for TemporaryDir {
+    fn drop(&mut self) {
+        self.dirs.lock().paths.retain(|path| *path != self.path);
+        remove(&self.path);
+    }
+}
+
+/// Locks the data directory for a backup or a restore. Several commands can hold this lock at the
+/// same time. If no other command holds it, the temporary directories of killed commands are
+/// removed first. Returns `None` if the file system has no such locks.
+pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
+    let lock = File::open(data_dir).ok()?;
+    if lock.try_lock().is_ok() {
+        remove_old(data_dir);
+    }
+    lock.lock_shared().ok()?;
+    Some(lock)
+}
+
+/// Removes the temporary directories and files of earlier commands.
+fn remove_old(data_dir: &Path) {
+    for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name().to_string_lossy()) {
+            remove(&entry.path());
+        }
+    }
+}
+
+fn is_temporary(name: &str) -> bool {
+    NAMES.into_iter().any(|start| {
+        let rest = name.strip_prefix(start).and_then(|rest| rest.strip_prefix(".part-"));
+        let digits = rest.and_then(|rest| rest.get(..DIGITS));
+        digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    })
+}
+
+/// Removes a file, or a directory with its files. If the file system fails, the next backup or
+/// restore removes them.
+fn remove(path: &Path) {
+    for _ in 0..ATTEMPTS_MAX {
+        let removed = match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+            Ok(_) => fs::remove_file(path),
+            Err(_) => return,
+        };
+        if removed.is_ok() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_temporary_names_of_a_backup_or_a_restore_are_removed() {
+        for name in ["backup.part-0123abcd", "restore.part-0123abcd.part-0123abcd-journal"] {
+            assert!(is_temporary(name), "{name}");
+        }
+        // A restore of a continuous backup uses the last two names.
+        for name in ["backup.part-mine", "backup.part-", "restore.part", "restore.part-journal"] {
+            assert!(!is_temporary(name), "{name}");
+        }
+    }
+}
