@@ -5,7 +5,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use doorbuster_config::PASSPHRASE_CHARS_MIN;
 use doorbuster_node::maintenance::passphrase;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::cli::PassphraseArgs;
@@ -88,16 +88,38 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;
     let mut hidden = shown.clone();
-    hidden.local_modes -= LocalModes::ECHO;
+    // A signal would end the process, and the terminal would stay without echo. So Ctrl-C is a
+    // character here. As an additional end of line, it is read at once.
+    hidden.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
+    let code = |index: SpecialCodeIndex| shown.special_codes[index];
+    hidden.special_codes[SpecialCodeIndex::VEOL] = code(SpecialCodeIndex::VINTR);
+    hidden.special_codes[SpecialCodeIndex::VEOL2] = code(SpecialCodeIndex::VQUIT);
+    let stops =
+        [SpecialCodeIndex::VINTR, SpecialCodeIndex::VQUIT, SpecialCodeIndex::VSUSP].map(code);
     tcsetattr(&input, OptionalActions::Flush, &hidden).map_err(|error| failed(error.into()))?;
-    let mut line = String::new();
-    let read = input.lock().read_line(&mut line);
+    let read = read_line(input.lock(), &stops);
     let restored = tcsetattr(&input, OptionalActions::Now, &shown);
     eprintln!();
-    read.map_err(failed)?;
+    let line = read.map_err(failed)?;
     restored.map_err(|error| failed(error.into()))?;
-    match line.trim_end_matches(['\r', '\n']) {
+    let line = line.ok_or_else(|| Failure::Refused("interrupted".to_owned()))?;
+    match line.trim_end_matches('\r') {
         "" => Err(Failure::Settings("the passphrase is empty".to_owned())),
         line => Ok(line.into()),
     }
+}
+
+/// Reads a line, and returns it without its line break. Returns `None` if the line contains one of
+/// the characters `stops`. The character 0 in `stops` means no character.
+fn read_line(input: impl BufRead, stops: &[u8]) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    for byte in input.bytes() {
+        match byte? {
+            b'\n' => break,
+            byte if byte != 0 && stops.contains(&byte) => return Ok(None),
+            byte => line.push(byte),
+        }
+    }
+    let invalid = |_| io::Error::new(io::ErrorKind::InvalidData, "the text is not UTF-8");
+    String::from_utf8(line).map(Some).map_err(invalid)
 }

@@ -1,10 +1,16 @@
 //! Tests encrypted backups: continuous backups in a bucket, and single files.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use doorbuster_testkit::BucketService;
+use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, SpecialCodeIndex, tcgetattr};
 
 use super::{buy, entries, has, open_sale, start, wait_until_copied};
 use crate::test_server::{TempDir, TestServer, program, run, serve, signal, until, wait};
@@ -214,4 +220,40 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     assert_eq!(parts(&data_dir), Vec::<String>::new());
     run(&mut command("restore", &restored)).stdout_of_success();
     assert_eq!(parts(&restored), Vec::<String>::new());
+}
+
+#[test]
+fn ctrl_c_at_the_passphrase_prompt_leaves_the_terminal_unchanged() {
+    let temp_dir = TempDir::new();
+    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    unlockpt(&keyboard).expect("a new terminal");
+    let name = ptsname(&keyboard, Vec::new()).expect("a new terminal");
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(OpenptFlags::NOCTTY.bits().cast_signed());
+    let terminal = options.open(OsStr::from_bytes(name.as_bytes())).expect("a new terminal");
+    let mut keyboard = File::from(keyboard);
+    let before = tcgetattr(&terminal).expect("a terminal");
+    // The character 26 is Ctrl-Z. The program reads it at the end of the line.
+    for typed in [&b"correct\x03"[..], b"correct\x1c", b"correct\x1a\n"] {
+        let mut command = program(&temp_dir);
+        command.arg("backup").arg(temp_dir.join("friday.age")).arg("--encrypt").arg("--data-dir");
+        command.arg(temp_dir.join("data")).stderr(Stdio::piped());
+        command.stdin(terminal.try_clone().expect("an open file"));
+        let mut child = command.spawn().expect("it starts");
+        until("the terminal shows no typed characters", || {
+            let modes = tcgetattr(&terminal).expect("a terminal").local_modes;
+            (!modes.contains(LocalModes::ECHO)).then_some(())
+        });
+        keyboard.write_all(typed).expect("the terminal is open");
+        assert_eq!(wait(&mut child), Some(1));
+        let mut stderr = String::new();
+        let mut output = child.stderr.take().expect("piped output");
+        output.read_to_string(&mut stderr).expect("UTF-8 text");
+        assert!(stderr.ends_with("doorbuster: interrupted\n"), "{stderr}");
+        let after = tcgetattr(&terminal).expect("a terminal");
+        assert_eq!(after.local_modes, before.local_modes);
+        for index in [SpecialCodeIndex::VEOL, SpecialCodeIndex::VEOL2] {
+            assert_eq!(after.special_codes[index], before.special_codes[index]);
+        }
+    }
 }
