@@ -1,7 +1,8 @@
 //! `csv`: exports lists from a running server.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path as FilePath, PathBuf};
 
 use anyhow::Context;
@@ -11,6 +12,11 @@ use crate::client::{self, Client, Path};
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 use crate::signals::StopSignals;
+
+/// The mode of a new file.
+const NEW_MODE: u32 = 0o600;
+/// The bits of a mode that say who may read, write and execute a file.
+const MODE_BITS: u32 = 0o777;
 
 /// Runs `csv`.
 pub fn run(args: &CsvArgs) -> Outcome {
@@ -34,41 +40,87 @@ pub fn run(args: &CsvArgs) -> Outcome {
             None => {
                 client.download(path, &mut |bytes| print::chunk(bytes)).await?;
             }
-            Some(file) => {
-                let mut signals = StopSignals::listen()?;
-                let mut part = PartialFile::create_beside(file)?;
-                let mut write = |bytes: &[u8]| part.write(bytes);
-                tokio::select! {
-                    written = client.download(path, &mut write) => written?,
-                    () = signals.wait() => {
-                        let text = format!("interrupted; {} is not written", file.display());
-                        return Err(Failure::Refused(text));
-                    }
+            Some(file) => match open_special(file)? {
+                Some(mut special) => {
+                    let mut write = |bytes: &[u8]| write_all(&mut special, bytes, file);
+                    client.download(path, &mut write).await?;
                 }
-                part.finish()?;
-            }
+                None => download_to_file(&client, path, file).await?,
+            },
         }
         Ok(CommandResult::Success)
     })
 }
 
-/// A file that is still being written. If `finish` does not succeed, the file is removed.
+/// Writes the answer to a regular file. A signal stops the command and removes the incomplete file.
+async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> Result<(), Failure> {
+    let mut signals = StopSignals::listen()?;
+    let mut part = PartialFile::create(file)?;
+    let mut write = |bytes: &[u8]| part.write(bytes);
+    tokio::select! {
+        written = client.download(path, &mut write) => written?,
+        () = signals.wait() => {
+            let text = format!("interrupted; {} is not written", file.display());
+            return Err(Failure::Refused(text));
+        }
+    }
+    Ok(part.finish()?)
+}
+
+/// Opens a file that is not a regular file, such as a device or a pipe. Such a file cannot be
+/// replaced, so the export is written directly to it. Returns `None` for every other path.
+fn open_special(file: &FilePath) -> anyhow::Result<Option<File>> {
+    match std::fs::metadata(file) {
+        Ok(metadata) if !metadata.is_file() => {
+            let open = File::options().write(true).open(file);
+            open.map(Some).with_context(|| format!("cannot write {}", file.display()))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn write_all(to: &mut impl Write, bytes: &[u8], file: &FilePath) -> anyhow::Result<bool> {
+    to.write_all(bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(true)
+}
+
+/// Returns the path to which a symbolic link points. Returns every other path unchanged.
+fn follow_link(file: &FilePath) -> PathBuf {
+    let Ok(link) = std::fs::read_link(file) else { return file.to_owned() };
+    // The file may be missing. Then a link to another link is not followed further.
+    std::fs::canonicalize(file).unwrap_or_else(|_| file.with_file_name("").join(link))
+}
+
+/// A regular file that is still being written. If `finish` does not succeed, the file is removed.
 struct PartialFile {
-    /// The path that the user requested. `finish` renames the file to this path.
+    /// The path that the user requested, without symbolic links. `finish` renames the file to this
+    /// path.
     target: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl PartialFile {
-    fn create_beside(file: &FilePath) -> anyhow::Result<Self> {
-        let mut name = file.file_name().context("--output has no file name")?.to_owned();
+    /// Creates the file beside `file`. It has the mode of the file that it replaces. Only its owner
+    /// can read a new file, because it can contain personal data.
+    fn create(file: &FilePath) -> anyhow::Result<Self> {
+        let target = follow_link(file);
+        let mut name = target.file_name().context("--output has no file name")?.to_owned();
         // With random names, two simultaneous exports with the same `--output` write different
         // files. The export that finishes last replaces the file of the other export.
         name.push(format!(".{:016x}.part", rand::random::<u64>()));
-        let path = file.with_file_name(name);
-        let open = File::create_new(&path).with_context(|| {
-            let folder = file
+        let path = target.with_file_name(name);
+        let create = || {
+            let open = File::options().write(true).create_new(true).mode(NEW_MODE).open(&path)?;
+            if let Ok(replaced) = std::fs::metadata(&target) {
+                let mode = replaced.permissions().mode() & MODE_BITS;
+                // The file system may have no modes. Then the file is written anyway.
+                let _ = open.set_permissions(Permissions::from_mode(mode));
+            }
+            Ok::<_, std::io::Error>(open)
+        };
+        let open = create().with_context(|| {
+            let folder = target
                 .parent()
                 .filter(|folder| !folder.as_os_str().is_empty())
                 .unwrap_or(FilePath::new("."));
@@ -78,14 +130,11 @@ impl PartialFile {
                 folder.display()
             )
         })?;
-        Ok(Self { target: file.to_owned(), path, file: BufWriter::new(open) })
+        Ok(Self { target, path, file: BufWriter::new(open) })
     }
 
     fn write(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
-        self.file
-            .write_all(bytes)
-            .with_context(|| format!("cannot write {}", self.target.display()))?;
-        Ok(true)
+        write_all(&mut self.file, bytes, &self.target)
     }
 
     fn finish(mut self) -> anyhow::Result<()> {
@@ -112,7 +161,7 @@ mod tests {
             std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&dir).expect("a random name is free");
         let file = dir.join("orders.csv");
-        let begin = || PartialFile::create_beside(&file).expect("a partial file");
+        let begin = || PartialFile::create(&file).expect("a partial file");
         let (mut one, mut other, mut broken) = (begin(), begin(), begin());
         one.write(b"a longer text than the other file").expect("the file is written");
         other.write(b"other").expect("the file is written");
@@ -128,6 +177,32 @@ mod tests {
             1,
             "other files are left"
         );
+        std::fs::remove_dir_all(&dir).expect("the directory is removed");
+    }
+
+    #[test]
+    fn an_export_keeps_links_modes_and_devices() {
+        let dir =
+            std::env::temp_dir().join(format!("doorbuster-books-{:016x}", rand::random::<u64>()));
+        std::fs::create_dir(&dir).expect("a random name is free");
+        let (file, link) = (dir.join("orders.csv"), dir.join("link.csv"));
+        std::os::unix::fs::symlink("orders.csv", &link).expect("a free name");
+        let mode = || std::fs::metadata(&file).expect("the path exists").permissions().mode();
+        // The link points to no file at first.
+        for (text, expected) in [("first", NEW_MODE), ("second", 0o640)] {
+            if file.exists() {
+                let mode = Permissions::from_mode(expected);
+                std::fs::set_permissions(&file, mode).expect("the test owns the file");
+            }
+            assert!(open_special(&link).expect("no error").is_none());
+            let mut part = PartialFile::create(&link).expect("a partial file");
+            part.write(text.as_bytes()).expect("the file is written");
+            part.finish().expect("the file is finished");
+            assert!(link.is_symlink(), "the link is replaced");
+            assert_eq!(std::fs::read_to_string(&file).expect("the path exists"), text);
+            assert_eq!(mode() & MODE_BITS, expected);
+        }
+        assert!(open_special(FilePath::new("/dev/null")).expect("writable").is_some());
         std::fs::remove_dir_all(&dir).expect("the directory is removed");
     }
 }

@@ -35,7 +35,8 @@ pub struct CsvArgs {
     /// Only actions on this subject, such as sale:spring.
     #[arg(long, conflicts_with = "sale")]
     pub subject: Option<String>,
-    /// Write to this file. The file appears only when it is complete [default: standard output].
+    /// Write to this file. The file appears only when it is complete, and only its owner can read a
+    /// new file [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::JoinHandle;
 
 use serde_json::Value;
@@ -162,4 +163,23 @@ fn a_signal_ends_an_export_and_removes_its_incomplete_file() {
         assert_eq!(wait(&mut child), Some(1), "{name}");
         assert_eq!(std::fs::read_dir(&dir).expect("it exists").count(), 0, "{name}");
     }
+}
+
+#[test]
+fn an_export_to_a_pipe_is_written_directly() {
+    let temp_dir = TempDir::new();
+    let dir = temp_dir.join("lists");
+    std::fs::create_dir(&dir).expect("a new directory");
+    let pipe = dir.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().expect("coreutils has mkfifo");
+    assert!(made.success());
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LINES.len());
+    let (url, incomplete) = serve_interrupted(format!("{head}{LINES}"), dir.clone());
+    let mut command = program(&temp_dir);
+    command.args(["csv", "payments", "--output"]).arg(&pipe);
+    command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY);
+    let read = std::thread::spawn(move || std::fs::read_to_string(pipe));
+    run(&mut command).stdout_of_success();
+    assert_eq!(incomplete.join().expect("one request"), 0);
+    assert_eq!(read.join().expect("no panic").expect("UTF-8 text"), LINES);
 }
