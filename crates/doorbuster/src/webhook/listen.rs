@@ -2,6 +2,7 @@
 //! command is for tests.
 
 use std::convert::Infallible;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::cli::ListenArgs;
 use crate::client;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::print;
 
 /// Longest accepted body, in bytes. Doorbuster sends only shorter messages.
@@ -34,6 +35,19 @@ struct Receiver {
     keys: Vec<SigningKey>,
     answer: StatusCode,
     json: bool,
+}
+
+impl Receiver {
+    /// Prints a line that is not a message. With `--json`, standard output contains only messages,
+    /// so the line goes to standard error.
+    fn print_notice(&self, text: &str) -> Outcome {
+        if !self.json {
+            return print::line(text);
+        }
+        // An error is ignored, because the messages on standard output are complete without it.
+        let _ = writeln!(std::io::stderr(), "{text}");
+        Ok(CommandResult::Success)
+    }
 }
 
 /// Receives messages until the process is interrupted.
@@ -54,7 +68,7 @@ async fn serve(address: SocketAddr, receiver: Receiver) -> Outcome {
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr().context("cannot read the address of the listener")?;
-    print::line(&format!("listening on http://{address}/"))?;
+    receiver.print_notice(&format!("listening on http://{address}/"))?;
     let (receiver, permits) = (Arc::new(receiver), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     loop {
         let permit = permits
@@ -99,7 +113,7 @@ fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -
         Ok(_) if receiver.json => drop(print::line(&String::from_utf8_lossy(body))),
         Ok(id) => drop(print::text(&message_text(id, body))),
         Err(error) => {
-            drop(print::text(&format!("refused: {error}\n")));
+            drop(receiver.print_notice(&format!("refused: {error}")));
             return StatusCode::UNAUTHORIZED;
         }
     }

@@ -4,9 +4,12 @@
 //! `DOORBUSTER_KILL_ROUNDS` sets the number of rounds [default: 5]. `DOORBUSTER_KILL_SEED` sets the
 //! seed [default: a new seed each time]. A failed test prints its seed.
 
+mod listener;
+
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,6 +24,8 @@ use crate::crash_windows::client::{HttpConnection, PurchaseSpec, request};
 use crate::crash_windows::fixture::{ServerFixture, operator};
 use crate::kill::number;
 use crate::test_server::{KEY, TempDir, program, run};
+
+use listener::Listener;
 
 /// Longest wait for all deliveries after the last start, including failed attempts. The wait is
 /// long enough for a slow machine.
@@ -162,16 +167,6 @@ async fn a_shop_receives_every_event_in_order_when_the_server_is_killed_during_d
     fixture.audit(None).await;
 }
 
-/// A receiver process that runs `webhook listen`; it ends with the test.
-struct Listener(std::process::Child);
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_are_managed_and_tested_from_a_shell() {
     let fixture = ServerFixture::with(&[("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true")]);
@@ -194,16 +189,12 @@ async fn endpoints_are_managed_and_tested_from_a_shell() {
         ask(&["webhook", "endpoint", "add", &address, "--type", "order.reserved", "--json"]).json();
     let text = |name: &str| added[name].as_str().expect("a text").to_owned();
     let (id, secret) = (text("id"), text("secret"));
-    let listen = ["webhook", "listen", "--port", &port, "--secret", &secret, "--json"];
-    let mut command = program(&fixture.temp_dir);
-    let mut child =
-        command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();
-    let _listener = Listener(child);
-    let mut next = || lines.next().expect("it prints").expect("text");
-    assert_eq!(next(), format!("listening on {address}"));
+    let (mut listener, mut next) = Listener::start(&fixture.temp_dir, &port, &secret);
     let order = fixture.buy(&PurchaseSpec::new("anna", "k", "spring", 1)).await.id();
     let message: Value = serde_json::from_str(&next()).expect("JSON");
+    let notices = BufReader::new(listener.0.stderr.take().expect("piped output"));
+    let notice = notices.lines().next().expect("it prints").expect("text");
+    assert_eq!(notice, format!("listening on {address}"));
     assert_eq!(
         (&message["type"], &message["data"]["order"]["id"]),
         (&json!("order.reserved"), &json!(order))
@@ -294,8 +285,7 @@ async fn a_receiver_refuses_forged_events_and_shows_genuine_ones() {
     let key = SigningKey::parse(&secret).expect("a secret");
     let mut command = program(&temp_dir);
     let listen = ["webhook", "listen", "--port", "0", "--secret", &secret];
-    let mut child =
-        command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut child = command.args(listen).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();
     let _listener = Listener(child);
     let mut next = || lines.next().expect("it prints").expect("text");
@@ -384,14 +374,7 @@ async fn dead_letters_are_retried_and_discarded_from_a_shell() {
     for part in [&retried, "order.reserved", whole["error"].as_str().expect("why"), "\"data\": {"] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let mut command = program(&fixture.temp_dir);
-    let listen = ["webhook", "listen", "--port", &port, "--secret", secret, "--json"];
-    let mut child =
-        command.args(listen).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped output")).lines();
-    let _listener = Listener(child);
-    let mut next = || lines.next().expect("it prints").expect("text");
-    assert_eq!(next(), format!("listening on {address}"));
+    let (_listener, mut next) = Listener::start(&fixture.temp_dir, &port, secret);
     assert_eq!(
         ask(&["dead-letter", "retry", &retried]).stdout_of_success(),
         format!("{retried} is retried.\n")
