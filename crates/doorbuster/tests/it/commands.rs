@@ -145,3 +145,13 @@ fn a_path_that_is_not_text_and_a_full_standard_error_end_no_command_early() {
     check.args(["config", "check", "--config", "nosuch"]).stderr(full);
     assert_eq!(run(&mut check).code(), Some(2));
 }
+
+#[test]
+fn a_password_in_an_address_is_refused_and_not_printed() {
+    let temp_dir = TempDir::new();
+    for url in ["http://ann:hunter2@127.0.0.1:1", "ftp://:hunter2@127.0.0.1:1"] {
+        let list = run(program(&temp_dir).args(["sale", "list", "--url", url, "--key", KEY]));
+        let text = list.stderr_of_failure(2);
+        assert!(text.contains("must not contain") && !text.contains("hunter2"), "{text}");
+    }
+}
