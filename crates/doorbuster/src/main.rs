@@ -34,6 +34,7 @@ mod table;
 mod token;
 mod webhook;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -113,16 +114,27 @@ fn man(args: &cli::ManArgs) -> Outcome {
     let dir = &args.dir;
     let place = || format!("failed to write manual pages into {}", dir.display());
     std::fs::create_dir_all(dir).with_context(place)?;
-    clap_mangen::generate_to(Cli::command(), dir).with_context(place)?;
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    write_pages(command, dir, &mut pages).with_context(place)?;
     if !args.json {
         return print::line(&format!("{} has the manual pages", dir.display()));
     }
-    let entries = std::fs::read_dir(dir).with_context(place)?;
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    let mut pages: Vec<String> = names.collect::<std::io::Result<_>>().with_context(place)?;
-    pages.retain(|name| name.ends_with(".1"));
     pages.sort();
     print::json(&serde_json::json!({ "dir": dir.display().to_string(), "pages": pages }))
+}
+
+/// Writes the manual pages of a command and of its subcommands. Adds the names of the files to
+/// `pages`.
+fn write_pages(command: clap::Command, dir: &Path, pages: &mut Vec<String>) -> std::io::Result<()> {
+    for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        write_pages(subcommand.clone(), dir, pages)?;
+    }
+    let page = clap_mangen::Man::new(command);
+    page.generate_to(dir)?;
+    pages.push(page.get_filename());
+    Ok(())
 }
 
 /// Prints the shell's completion script.

@@ -277,9 +277,14 @@ fn visitors_are_admitted_and_actions_are_exported_from_a_shell() {
 fn each_command_has_a_manual_page() {
     let temp_dir = TempDir::new();
     let dir = temp_dir.join("man");
+    std::fs::create_dir(&dir).expect("a new directory");
+    std::fs::write(dir.join("other.1"), "another program's page").expect("writable");
     let pages = run(program(&temp_dir).arg("man").arg(&dir).arg("--json")).json();
     let pages = pages["pages"].as_array().expect("a list");
     assert!(pages.contains(&json!("doorbuster-buyer.1")), "{pages:?}");
+    assert!(!pages.contains(&json!("other.1")), "{pages:?}");
+    let written = std::fs::read_dir(&dir).expect("it exists").count();
+    assert_eq!(pages.len() + 1, written, "{pages:?}");
     for page in ["doorbuster.1", "doorbuster-sale.1", "doorbuster-sale-open.1"] {
         let text = std::fs::read_to_string(dir.join(page)).expect(page);
         assert!(text.contains(".TH"), "{page}");
