@@ -14,6 +14,7 @@ use doorbuster_api::admin::sale::AdminSale;
 use doorbuster_api::admin::stock::{Adjustment, StockRow};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::sale::Phase;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, values};
 use crate::client::{self, Client, Path, may_have_been_done};
@@ -69,7 +70,7 @@ pub fn run(args: SaleArgs) -> Outcome {
 async fn create(client: &Client, args: CreateArgs) -> Outcome {
     let body = match &args.file {
         Some(file) => read(file)?,
-        None => serde_json::to_value(new_sale(args)?).context("cannot write JSON")?,
+        None => to_raw_value(&new_sale(args)?).context("cannot write JSON")?,
     };
     let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
@@ -110,9 +111,9 @@ fn new_sale(args: CreateArgs) -> Result<NewSale, Failure> {
     })
 }
 
-/// Returns the JSON in a file or on standard input. This program does not check the sale; the
-/// server does.
-fn read(file: &FilePath) -> Result<serde_json::Value, Failure> {
+/// Returns the JSON in a file or on standard input, unchanged. This program does not check the
+/// sale; the server does.
+fn read(file: &FilePath) -> Result<Box<RawValue>, Failure> {
     let mut text = String::new();
     let bytes_max = ADMIN_BODY_BYTES_MAX as u64 + 1;
     let read = if file == FilePath::new("-") {
@@ -127,7 +128,7 @@ fn read(file: &FilePath) -> Result<serde_json::Value, Failure> {
     if text.len() > ADMIN_BODY_BYTES_MAX {
         return Err(wrong(format!("it is larger than {} KiB", ADMIN_BODY_BYTES_MAX / 1024)));
     }
-    serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))
+    RawValue::from_string(text).map_err(|error| wrong(error.to_string()))
 }
 
 async fn list(client: &Client, phase: Option<Phase>, limit: u32, cursor: Option<&str>) -> Outcome {

@@ -1,7 +1,10 @@
 //! `sale edit` changes a sale. `sale codes` creates or counts the access codes of a sale.
 
+use anyhow::Context;
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::sale::AdminSale;
+use serde_json::Value;
+use serde_json::value::to_raw_value;
 
 use super::{commands, show};
 use crate::cli::{CodesArgs, EditArgs};
@@ -16,16 +19,18 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
             "--limit default resets all limits and cannot be combined with another --limit".into(),
         ));
     }
-    let patch = match &args.file {
+    let body = match &args.file {
         Some(file) => super::read(file)?,
-        None => args.patch(),
+        None => to_raw_value(&args.patch()).context("cannot write JSON")?,
     };
+    // A `Value` loses the first of two members with the same name. So the server gets the text.
+    let patch: Value = serde_json::from_str(body.get()).unwrap_or_default();
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::Settings(
             "there is nothing to change; see doorbuster sale edit --help".into(),
         ));
     }
-    let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
+    let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
         let changed = match patch.get("items") {
             Some(_) => commands::changed(sale),

@@ -140,6 +140,27 @@ fn a_new_sale_is_confirmed_with_its_list_prices() {
 }
 
 #[test]
+fn a_file_that_gives_a_member_twice_is_refused_by_the_server() {
+    let temp_dir = TempDir::new();
+    let server = open_sale(&temp_dir);
+    let file = temp_dir.join("twice.json");
+    let price = r#""price": {"amount_minor": 10, "currency": "CNY"}"#;
+    let item = format!(r#"{{"id": "phone", "title": "P", {price}, "stock": 10, "stock": 1000}}"#);
+    let sale = format!(r#"{{"id": "autumn", "title": "T", "items": [{item}]}}"#);
+    let patch = r#"{"title": "A", "title": "B"}"#.to_owned();
+    let path = file.display().to_string();
+    for (words, text, pointer) in [
+        (vec!["sale", "create"], sale, "/items/0/stock"),
+        (vec!["sale", "edit", "spring"], patch, "/title"),
+    ] {
+        std::fs::write(&file, text).expect("a file");
+        let sent = server.ask(&temp_dir, &[&words[..], &["--file", &path]].concat());
+        let refused = sent.stderr_of_failure(1);
+        assert!(refused.contains(&format!("{pointer} is given twice")), "{refused}");
+    }
+}
+
+#[test]
 fn a_draft_is_deleted_and_a_sale_that_cannot_open_is_a_finding() {
     let temp_dir = TempDir::new();
     let server = TestServer::open(&temp_dir);
