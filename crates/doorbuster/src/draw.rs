@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use doorbuster_api::gate::Draw;
 use doorbuster_harness::draw::{self, ALGORITHM, DrawClaim, DrawReport};
 
@@ -13,6 +13,9 @@ use crate::{print, table};
 
 /// First line of the server's list of participants.
 const LIST_HEADER: &str = "rank,buyer";
+/// Longest accepted list of participants, in bytes. A waiting room takes at most 4,000,000
+/// visitors, and the line of a visitor has at most 80 bytes.
+const LIST_BYTES_MAX: usize = 4_000_000 * 80;
 
 /// Runs `draw`.
 pub fn run(args: &DrawArgs) -> Outcome {
@@ -64,7 +67,7 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
         claim.participants = Some(published.participants);
         if args.participants.is_none() {
             let path = ["v1", "admin", "sales", sale, "draw.csv"];
-            lines = Some(client.get(client::Path(&path, &query)).await?.text);
+            lines = Some(download_list(&client, client::Path(&path, &query)).await?);
         }
     }
     if let Some(seed) = &args.seed {
@@ -81,6 +84,21 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
         None => is_ranked.then(|| claim.list.clone()),
     };
     Ok(claim)
+}
+
+/// Reads the server's list of participants. The list can be longer than other answers.
+async fn download_list(client: &Client, path: client::Path<'_>) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    let mut take = |piece: &[u8]| {
+        ensure!(
+            bytes.len() + piece.len() <= LIST_BYTES_MAX,
+            "the list of participants is larger than this program accepts"
+        );
+        bytes.extend_from_slice(piece);
+        Ok(true)
+    };
+    client.download(path, &mut take).await?;
+    Ok(String::from_utf8(bytes).context("the list of participants is not UTF-8")?)
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

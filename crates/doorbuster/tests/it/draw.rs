@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::test_server::{CommandRun, TempDir, TestServer, program, run};
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, large_answers, program, run};
 
 /// The seed and the expected results. The results were computed with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -63,6 +63,28 @@ fn a_draw_is_repeated_from_files_alone() {
     assert_eq!(changed.code(), Some(1));
     assert!(changed.out().contains("does not match the seed"), "{}", changed.out());
     assert!(verify(&temp_dir, &["--seed", SEED]).stderr_of_failure(2).contains("--participants"));
+}
+
+#[test]
+fn a_list_of_participants_may_be_longer_than_other_answers() {
+    let temp_dir = TempDir::new();
+    let url = large_answers(|path| match path {
+        "/v1/sales/spring/draw" => json!({
+            "commitment": COMMITMENT, "seed": SEED, "algorithm": "hmac-sha256",
+            "participants": 5, "item": null
+        })
+        .to_string(),
+        // The zeros before the first rank make the list long.
+        "/v1/admin/sales/spring/draw.csv" => {
+            let ranked = (1..).zip(ORDER).map(|(rank, buyer)| format!("{rank},{buyer}\r\n"));
+            let zeros = "0".repeat(65 * 1024 * 1024);
+            format!("rank,buyer\r\n{zeros}{}", ranked.collect::<String>())
+        }
+        other => panic!("{other} was requested"),
+    });
+    let read = verify(&temp_dir, &["--url", &url, "--sale", "spring", "--key", KEY]);
+    let output = read.stdout_of_success();
+    assert!(output.ends_with("5 participants: the draw agrees with its commitment.\n"), "{output}");
 }
 
 /// Sends a request as this buyer.

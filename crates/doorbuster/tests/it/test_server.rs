@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -241,6 +241,29 @@ impl Drop for TestServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Starts an HTTP server for large answers. The server answers each request with the body that
+/// `answer` makes from the path and the query. Returns the server's URL.
+pub fn large_answers(answer: impl Fn(&str) -> String + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                assert!(reader.read_line(&mut head).expect("a request") > 0, "{head}");
+            }
+            let body = answer(head.split(' ').nth(1).expect("a path"));
+            let start = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length";
+            let response = format!("{start}: {}\r\n\r\n{body}", body.len());
+            // An error is ignored, because the client may refuse a large answer.
+            let _ = stream.write_all(response.as_bytes());
+        }
+    });
+    format!("http://{address}")
 }
 
 /// Returns the command for a server on a free port.
