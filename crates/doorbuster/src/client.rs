@@ -21,8 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Longest accepted answer, in bytes. The largest page of a list is smaller.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest accepted answer, in bytes. A page with 200 sales, each as large as the body of one
+/// request, is smaller. Later changes can make a sale larger, so the status reads smaller pages.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
 /// A connection to one server with one operator's key.
 pub struct Client {

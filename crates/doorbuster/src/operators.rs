@@ -25,6 +25,9 @@ use crate::{print, table};
 const READY_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait for one part of the status if the server is not ready.
 const NOT_READY_WAIT: Duration = Duration::from_secs(3);
+/// The number of sales that the status reads with one request. A page is small, because each sale
+/// may have long descriptions.
+const SALES_PAGE: &str = "50";
 
 /// Runs `key`.
 pub fn key(args: KeyArgs) -> Outcome {
@@ -230,7 +233,7 @@ async fn current_sales(client: &Client) -> Result<Part<Vec<AdminSale>>, Failure>
     for phase in ["open", "paused", "scheduled"] {
         let mut cursor = None::<String>;
         loop {
-            let mut query = vec![("phase", phase), ("limit", "200")];
+            let mut query = vec![("phase", phase), ("limit", SALES_PAGE)];
             query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
             let page: AdminSaleList =
                 match client.get(Path(&["v1", "admin", "sales"], &query)).await {

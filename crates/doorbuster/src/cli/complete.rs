@@ -14,9 +14,9 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The maximum number of sales that are offered as completions, newest first. The server returns at
-/// most this many sales in one page.
-const SALES_MAX: &str = "200";
+/// The maximum number of sales that are offered as completions, newest first. With long
+/// descriptions, more sales may not arrive in time.
+const SALES_MAX: &str = "50";
 
 /// Completes the id of a sale. The shell shows the sale's title beside the id.
 pub fn sales() -> ArgValueCompleter {

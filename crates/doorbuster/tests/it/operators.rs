@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::sales::open_sale;
-use crate::test_server::{KEY, TempDir, TestServer, program, run};
+use crate::test_server::{KEY, TempDir, TestServer, large_answers, program, run};
 
 #[test]
 fn operators_need_neither_curl_nor_sql() {
@@ -109,6 +109,25 @@ fn change_prices(temp_dir: &TempDir, server: &TestServer) {
     std::fs::write(&file, patch).expect("a file");
     let edited = ask(&["sale", "edit", "spring", "--file", &file.display().to_string()]);
     assert!(edited.stdout_of_success().contains("Prices: phone 13.00 CNY"));
+}
+
+#[test]
+fn sales_with_long_descriptions_are_listed_and_have_a_status() {
+    let temp_dir = TempDir::new();
+    // Each answer is as large as if each sale of the page had 512 KiB.
+    let url = large_answers(|path| {
+        let limit = path.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit="));
+        let sales: usize = limit.map_or(0, |limit| limit.parse().expect("a number"));
+        let padding = "x".repeat(sales * 512 * 1024);
+        let store = json!({"kind": "sqlite", "server_version": "3"});
+        let lists = r#""sales":[],"nodes":[],"slots":[]"#;
+        format!(r#"{{{lists},"store":{store},"padding":"{padding}"}}"#)
+    });
+    let ask = |words: &[&str]| {
+        run(program(&temp_dir).args(words).args(["--url", &url, "--key", KEY])).stdout_of_success()
+    };
+    assert_eq!(ask(&["sale", "list", "--limit", "100"]), "No sales found.\n");
+    assert!(ask(&["status"]).contains("no sale is open, paused or scheduled"));
 }
 
 #[test]
