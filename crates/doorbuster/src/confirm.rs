@@ -20,11 +20,9 @@ pub fn confirm(yes: bool, consequence: &str) -> Result<(), Failure> {
         let text = format!("{consequence}; to confirm without a terminal, add --yes");
         return Err(Failure::Settings(text));
     }
-    eprint!("{consequence}. Continue? [y/N] ");
-    // An error of the flush is ignored. If the terminal is closed, the read below fails too.
-    let _ = io::stderr().flush();
     let mut answer = String::new();
-    let read = input.read_line(&mut answer);
+    let read = write!(io::stderr(), "{consequence}. Continue? [y/N] ")
+        .and_then(|()| input.read_line(&mut answer));
     match read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
         true => Ok(()),
         false => Err(Failure::Refused("nothing was done".to_owned())),

@@ -95,7 +95,7 @@ async fn resolve_many(
         if sum.next_cursor.is_none() {
             break;
         }
-        eprintln!("{} are {what} so far", table::grouped(sum.done.into()));
+        print::note(&format!("{} are {what} so far", table::grouped(sum.done.into())));
     }
     if client.wants_json() {
         return print::json(&sum);

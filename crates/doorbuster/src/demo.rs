@@ -50,7 +50,7 @@ pub fn run(args: &DemoArgs) -> Outcome {
         if args.json {
             print::json(&report)?;
             for fault in &mismatches {
-                eprintln!("doorbuster: mismatch: {fault}");
+                print::note(&format!("doorbuster: mismatch: {fault}"));
             }
         } else {
             print::text(&summary::render(&outcome, &report, &mismatches))?;

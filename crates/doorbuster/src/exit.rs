@@ -1,6 +1,5 @@
 //! The result of a command, its failure, and the exit code.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::print;
@@ -61,6 +60,6 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
 
 fn report_failure(text: &str, code: u8) -> ExitCode {
     // If standard error cannot be written, only the exit code reports the failure.
-    let _ = writeln!(std::io::stderr(), "doorbuster: {text}");
+    print::note(&format!("doorbuster: {text}"));
     ExitCode::from(code)
 }

@@ -135,7 +135,9 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
                 restored => {
                     let RestoredCopy { restored, skipped } = restored.context(NOTHING)?;
                     for reason in skipped {
-                        eprintln!("doorbuster: {reason}; using an older copy of the store");
+                        print::note(&format!(
+                            "doorbuster: {reason}; using an older copy of the store"
+                        ));
                     }
                     Ok(restored)
                 }

@@ -12,7 +12,7 @@ use doorbuster_api::value::Time;
 use crate::cli::{MoneyQuery, OrderArgs, OrderCommand, OrderQuery, PayByArgs};
 use crate::client::{self, ApiResult, Client, Path, may_have_been_done};
 use crate::exit::{Failure, Outcome};
-use crate::table;
+use crate::{print, table};
 use many::Change;
 
 /// Runs `order`.
@@ -73,7 +73,9 @@ async fn extend(
         && let Some(end) = extension.pay_by
         && may_have_been_done(&result)
     {
-        eprintln!("To repeat the same request safely, give --pay-by {end} instead of --secs");
+        print::note(&format!(
+            "To repeat the same request safely, give --pay-by {end} instead of --secs"
+        ));
     }
     Ok(result)
 }

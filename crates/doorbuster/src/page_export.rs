@@ -88,7 +88,9 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
         let sale = match read.await {
             Ok(sale) => Some(sale),
             Err(Failure::Settings(why) | Failure::Refused(why)) => {
-                eprintln!("warning: the page of sale {id} has no title in its HTML: {why}");
+                print::note(&format!(
+                    "warning: the page of sale {id} has no title in its HTML: {why}"
+                ));
                 None
             }
             Err(Failure::Problem(_) | Failure::AlreadyReported) => None,

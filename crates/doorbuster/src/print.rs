@@ -1,5 +1,5 @@
-//! Writes to standard output. A closed pipe is not an error: in `doorbuster sale list | head`, the
-//! program `head` closes the pipe early.
+//! Writes to standard output and standard error. A closed pipe is not an error: in
+//! `doorbuster sale list | head`, the program `head` closes the pipe early.
 
 use std::io::{ErrorKind, Write};
 
@@ -32,6 +32,12 @@ pub fn chunk(bytes: &[u8]) -> anyhow::Result<bool> {
 /// Prints one line.
 pub fn line(line: &str) -> Outcome {
     text(&format!("{line}\n"))
+}
+
+/// Writes one line to standard error. An error is ignored, so that a command does not stop early if
+/// standard error is closed or full.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Prints one JSON value on one line.

@@ -20,7 +20,7 @@ use crate::cli::{AdjustArgs, CreateArgs, SaleArgs, SaleCommand, values};
 use crate::client::{self, Client, Path, may_have_been_done};
 use crate::confirm::confirm;
 use crate::exit::{Failure, Outcome};
-use crate::table;
+use crate::{print, table};
 
 /// Runs `sale`.
 pub fn run(args: SaleArgs) -> Outcome {
@@ -164,7 +164,7 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
     let body = Adjustment { units: args.units, reason: args.reason.clone() };
     let result = client.post_with_key(Path::new(&path), &key, &body).await;
     if may_have_been_done(&result) {
-        eprintln!("To repeat the same adjustment safely, add: --idempotency-key {key}");
+        print::note(&format!("To repeat the same adjustment safely, add: --idempotency-key {key}"));
     }
     client.print_result(result, |row: &StockRow| {
         let total = table::grouped_or_dash(row.total);

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::print;
+
 /// A new directory in the directory for temporary files.
 #[derive(Debug)]
 pub struct WorkDir {
@@ -58,10 +60,11 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
+        let path = self.path.display();
         if self.keep {
-            eprintln!("Kept: {}", self.path.display());
+            print::note(&format!("Kept: {path}"));
         } else if let Err(error) = std::fs::remove_dir_all(&self.path) {
-            eprintln!("doorbuster: failed to remove {}: {error}", self.path.display());
+            print::note(&format!("doorbuster: failed to remove {path}: {error}"));
         }
     }
 }

@@ -20,8 +20,7 @@ pub async fn run(client: &Client, args: &EraseArgs) -> Outcome {
             ));
         }
         let found: Erasure = request_erasure(client, args, true).await?.read()?;
-        eprint!("{}This cannot be undone. Erase? [y/N] ", report_text(&found));
-        if !confirm().context("cannot read the confirmation")? {
+        if !confirm(&report_text(&found)).context("cannot read the confirmation")? {
             return Err(Failure::Refused("nothing was erased".into()));
         }
     }
@@ -39,8 +38,8 @@ async fn request_erasure(client: &Client, args: &EraseArgs, dry_run: bool) -> Ap
     client.post_json(Path::new(&["v1", "admin", "erasures"]), &body).await
 }
 
-fn confirm() -> std::io::Result<bool> {
-    std::io::stderr().flush()?;
+fn confirm(report: &str) -> std::io::Result<bool> {
+    write!(std::io::stderr(), "{report}This cannot be undone. Erase? [y/N] ")?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

@@ -91,7 +91,7 @@ async fn change_each(
             Ok(answer) => print::text(&order_text(&answer.read()?)).map(drop)?,
             Err(why) => {
                 let (code, detail) = (why.code().map(str::to_owned), why.detail());
-                eprintln!("{order}: {detail}");
+                print::note(&format!("{order}: {detail}"));
                 refused.push(json!({ "order": order, "code": code, "detail": detail }));
             }
         }

@@ -155,3 +155,18 @@ fn a_password_in_an_address_is_refused_and_not_printed() {
         assert!(text.contains("must not contain") && !text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn a_full_standard_error_does_not_stop_a_change_of_many_orders() {
+    let temp_dir = TempDir::new();
+    let test_server = TestServer::open(&temp_dir);
+    let file = temp_dir.join("orders");
+    std::fs::write(&file, "ord_a\nord_b\nord_c\n").expect("a file");
+    let full = File::options().write(true).open("/dev/full").expect("the device exists");
+    let mut cancel = program(&temp_dir);
+    cancel.args(["order", "cancel", "--yes", "--json", "--url", test_server.url(), "--key", KEY]);
+    let cancelled = run(cancel.arg("--file").arg(&file).stderr(full));
+    assert_eq!(cancelled.code(), Some(1), "{}", cancelled.out());
+    let refused = cancelled.json()["refused"].as_array().map(Vec::len);
+    assert_eq!(refused, Some(3), "{}", cancelled.out());
+}
