@@ -65,6 +65,17 @@ pub enum ClientError {
     Problem(problem::Problem),
     /// No valid answer arrived. It is possible that the server executed the request.
     Transport(anyhow::Error),
+    /// The path cannot be written in a URL. No request was sent.
+    Path(InvalidPart),
+}
+
+/// A part of a path that no URL can contain: it is empty, `.` or `..`.
+pub struct InvalidPart(String);
+
+impl From<InvalidPart> for ClientError {
+    fn from(part: InvalidPart) -> Self {
+        Self::Path(part)
+    }
 }
 
 impl ClientError {
@@ -73,6 +84,7 @@ impl ClientError {
         match self {
             Self::Problem(problem) => problem.sentence(),
             Self::Transport(error) => format!("{error:#}"),
+            Self::Path(InvalidPart(part)) => format!("{part:?} is not a valid id"),
         }
     }
 
@@ -80,7 +92,7 @@ impl ClientError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
-            Self::Transport(_) => None,
+            Self::Transport(_) | Self::Path(_) => None,
         }
     }
 }
@@ -89,6 +101,7 @@ impl From<ClientError> for Failure {
     fn from(refused: ClientError) -> Self {
         match refused {
             ClientError::Problem(problem) if problem.wants_json => Self::Problem(problem.text),
+            wrong @ ClientError::Path(_) => Self::Settings(wrong.detail()),
             other => Self::Refused(other.detail()),
         }
     }
@@ -98,7 +111,7 @@ impl From<ClientError> for Failure {
 /// request.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
-        Ok(_) => false,
+        Ok(_) | Err(ClientError::Path(_)) => false,
         Err(ClientError::Problem(problem)) => problem.retryable,
         Err(ClientError::Transport(_)) => true,
     }
@@ -158,7 +171,7 @@ impl Client {
 
     /// Sends a GET request.
     pub async fn get(&self, path: Path<'_>) -> ApiResult {
-        self.send(self.request(Method::GET, &path)).await
+        self.send(self.request(Method::GET, &path)?).await
     }
 
     /// Sends a GET request and passes each piece of the body to `take` until `take` returns false.
@@ -168,7 +181,8 @@ impl Client {
         path: Path<'_>,
         take: &mut dyn FnMut(&[u8]) -> anyhow::Result<bool>,
     ) -> Result<(), Failure> {
-        let request = self.request(Method::GET, &path).timeout(DOWNLOAD_TIMEOUT);
+        let request = self.request(Method::GET, &path).map_err(ClientError::from)?;
+        let request = request.timeout(DOWNLOAD_TIMEOUT);
         let mut answer =
             request.send().await.map_err(|error| self.transport_error(error, DOWNLOAD_TIMEOUT))?;
         if !answer.status().is_success() {
@@ -190,27 +204,27 @@ impl Client {
 
     /// Sends a POST request without a body.
     pub async fn post(&self, path: Path<'_>) -> ApiResult {
-        self.send(self.request(Method::POST, &path)).await
+        self.send(self.request(Method::POST, &path)?).await
     }
 
     /// Sends a DELETE request.
     pub async fn delete(&self, path: Path<'_>) -> ApiResult {
-        self.send(self.request(Method::DELETE, &path)).await
+        self.send(self.request(Method::DELETE, &path)?).await
     }
 
     /// Sends a PATCH request with a JSON merge patch.
     pub async fn patch_json(&self, path: Path<'_>, patch: &impl Serialize) -> ApiResult {
-        self.send(self.request(Method::PATCH, &path).json(patch)).await
+        self.send(self.request(Method::PATCH, &path)?.json(patch)).await
     }
 
     /// Sends a PUT request with a JSON body.
     pub async fn put_json(&self, path: Path<'_>, body: &impl Serialize) -> ApiResult {
-        self.send(self.request(Method::PUT, &path).json(body)).await
+        self.send(self.request(Method::PUT, &path)?.json(body)).await
     }
 
     /// Sends a POST request with a JSON body.
     pub async fn post_json(&self, path: Path<'_>, body: &impl Serialize) -> ApiResult {
-        self.send(self.request(Method::POST, &path).json(body)).await
+        self.send(self.request(Method::POST, &path)?.json(body)).await
     }
 
     /// Sends a POST request with a JSON body and an idempotency key, so that a repetition has no
@@ -221,7 +235,8 @@ impl Client {
         key: &str,
         body: &impl Serialize,
     ) -> ApiResult {
-        self.send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
+        self.send(self.request(Method::POST, &path)?.header("idempotency-key", key).json(body))
+            .await
     }
 
     /// Sends a POST request with these headers. The body is the text of a JSON document.
@@ -232,7 +247,7 @@ impl Client {
         body: String,
     ) -> ApiResult {
         let mut request =
-            self.request(Method::POST, &path).header("content-type", "application/json");
+            self.request(Method::POST, &path)?.header("content-type", "application/json");
         for (name, value) in headers {
             request = request.header(name, value);
         }
@@ -257,7 +272,15 @@ impl Client {
         self.json
     }
 
-    fn request(&self, method: Method, path: &Path<'_>) -> reqwest::RequestBuilder {
+    fn request(
+        &self,
+        method: Method,
+        path: &Path<'_>,
+    ) -> Result<reqwest::RequestBuilder, InvalidPart> {
+        // The URL would have another path without these parts.
+        if let Some(part) = path.0.iter().find(|part| matches!(**part, "" | "." | "..")) {
+            return Err(InvalidPart((*part).to_owned()));
+        }
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path.0);
@@ -265,7 +288,7 @@ impl Client {
         if !path.1.is_empty() {
             url.query_pairs_mut().extend_pairs(path.1);
         }
-        self.http.request(method, url).bearer_auth(&self.key)
+        Ok(self.http.request(method, url).bearer_auth(&self.key))
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> ApiResult {

@@ -23,7 +23,7 @@ use crate::value::{Money, Stock, Text, Time};
 })))]
 pub struct NewSale {
     /// The sale's name; it cannot be changed.
-    #[schema(schema_with = super::schema::name)]
+    #[schema(schema_with = super::schema::new_name)]
     pub id: String,
     /// The title on the page.
     #[schema(schema_with = super::schema::title)]
@@ -47,7 +47,7 @@ pub struct NewSale {
 #[serde(deny_unknown_fields)]
 pub struct NewItem {
     /// The item's name within its sale; it cannot be changed.
-    #[schema(schema_with = super::schema::name)]
+    #[schema(schema_with = super::schema::new_name)]
     pub id: String,
     /// The title on the page.
     #[schema(schema_with = super::schema::title)]
@@ -92,7 +92,7 @@ impl NewSale {
             bytes,
             &["id", "title", "starts_at", "ends_at", "items", "front_door"],
             |sale| {
-                let id = sale.required("id", read::name);
+                let id = sale.required("id", read::new_name);
                 let title = sale.required("title", text::title);
                 let starts_at = sale.optional("starts_at", None, read::nullable(read::time));
                 let ends_at = sale.optional("ends_at", None, read::nullable(read::time));
@@ -141,7 +141,7 @@ const ITEM: &[&str] = &[
 
 fn item(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<NewItem> {
     let mut item = Object::open(raw, pointer.to_owned(), ITEM, faults)?;
-    let id = item.required("id", read::name);
+    let id = item.required("id", read::new_name);
     let title = item.required("title", text::title);
     let price = item.required("price", read::price);
     let stock = item.required("stock", read::stock);

@@ -25,6 +25,17 @@ pub(crate) fn name() -> Schema {
         .into()
 }
 
+/// The name of a new sale or item: a name except `.` and `..`.
+pub(crate) fn new_name() -> Schema {
+    let pattern = "^([A-Za-z0-9_:-][A-Za-z0-9_.:-]?|[.][A-Za-z0-9_:-]|[A-Za-z0-9_.:-]{3,64})$";
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some(pattern))
+        .description(Some("A name: 1 to 64 characters of `A-Z a-z 0-9 _ . : -`, not `.` or `..`."))
+        .examples(["spring"])
+        .into()
+}
+
 /// One line of text that is not blank.
 pub(crate) fn title() -> Schema {
     line(Type::String.into()).into()

@@ -139,6 +139,21 @@ pub(crate) fn name<'a>(
     None
 }
 
+/// The name of a new sale or item. In a path, `.` and `..` have another meaning, so no request
+/// could reach a sale or item with such a name.
+pub(crate) fn new_name<'a>(
+    raw: Raw<'a>,
+    pointer: &str,
+    faults: &mut Faults,
+) -> Option<std::borrow::Cow<'a, str>> {
+    let text = name(raw, pointer, faults)?;
+    if matches!(&*text, "." | "..") {
+        faults.add(pointer, "must not be . or ..");
+        return None;
+    }
+    Some(text)
+}
+
 /// One line of text that is not blank.
 pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;

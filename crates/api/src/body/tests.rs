@@ -81,6 +81,22 @@ fn a_purchase_is_an_object_of_three_members() {
 }
 
 #[test]
+fn a_new_sale_or_item_must_not_have_a_name_that_no_path_can_contain() {
+    let sale = |sale: &str, item: &str| {
+        let price = r#"{"amount_minor":10,"currency":"CNY"}"#;
+        let item = format!(r#"{{"id":"{item}","title":"P","price":{price},"stock":1}}"#);
+        let body = format!(r#"{{"id":"{sale}","title":"T","items":[{item}]}}"#);
+        problem_text(NewSale::from_json(body.as_bytes()))
+    };
+    assert_eq!(sale("...", ".a"), "");
+    assert_eq!(sale(".", "phone"), "422 | /id: must not be . or ..");
+    assert_eq!(sale("spring", ".."), "422 | /items/0/id: must not be . or ..");
+    // A sale from an older version may have such an item.
+    let patch = br#"{"items":[{"id":"..","title":"P"}]}"#;
+    assert_eq!(problem_text(SalePatch::from_json(patch)), "");
+}
+
+#[test]
 fn a_valid_purchase_borrows_its_names() {
     let body = br#"{"sale":"spring","item":"phone","units":10}"#;
     let purchase = Purchase::from_json(body).expect("a body without fault");

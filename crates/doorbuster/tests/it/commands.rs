@@ -170,3 +170,13 @@ fn a_full_standard_error_does_not_stop_a_change_of_many_orders() {
     let refused = cancelled.json()["refused"].as_array().map(Vec::len);
     assert_eq!(refused, Some(3), "{}", cancelled.out());
 }
+
+#[test]
+fn an_id_that_no_path_can_contain_is_refused_without_a_request() {
+    let temp_dir = TempDir::new();
+    let server = ["--url", "http://127.0.0.1:1", "--key", KEY];
+    for words in [["sale", "show", ".."], ["sale", "open", "."], ["order", "show", ""]] {
+        let text = run(program(&temp_dir).args(words).args(server)).stderr_of_failure(2);
+        assert!(text.contains(&format!("{:?} is not a valid id", words[2])), "{text}");
+    }
+}

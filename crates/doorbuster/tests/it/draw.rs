@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::test_server::{CommandRun, KEY, TempDir, TestServer, large_answers, program, run};
+use crate::test_server::{CommandRun, KEY, TempDir, TestServer, program, run, stand_in};
 
 /// The seed and the expected results. The results were computed with Python's `hmac` and `hashlib`.
 const SEED: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
@@ -68,7 +68,7 @@ fn a_draw_is_repeated_from_files_alone() {
 #[test]
 fn a_list_of_participants_may_be_longer_than_other_answers() {
     let temp_dir = TempDir::new();
-    let url = large_answers(|path| match path {
+    let url = stand_in(|path| match path {
         "/v1/sales/spring/draw" => json!({
             "commitment": COMMITMENT, "seed": SEED, "algorithm": "hmac-sha256",
             "participants": 5, "item": null

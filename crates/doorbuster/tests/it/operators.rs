@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use crate::sales::open_sale;
-use crate::test_server::{KEY, TempDir, TestServer, large_answers, program, run};
+use crate::test_server::{KEY, TempDir, TestServer, program, run, stand_in};
 
 #[test]
 fn operators_need_neither_curl_nor_sql() {
@@ -115,7 +115,7 @@ fn change_prices(temp_dir: &TempDir, server: &TestServer) {
 fn sales_with_long_descriptions_are_listed_and_have_a_status() {
     let temp_dir = TempDir::new();
     // Each answer is as large as if each sale of the page had 512 KiB.
-    let url = large_answers(|path| {
+    let url = stand_in(|path| {
         let limit = path.split(['?', '&']).find_map(|pair| pair.strip_prefix("limit="));
         let sales: usize = limit.map_or(0, |limit| limit.parse().expect("a number"));
         let padding = "x".repeat(sales * 512 * 1024);

@@ -243,9 +243,9 @@ impl Drop for TestServer {
     }
 }
 
-/// Starts an HTTP server for large answers. The server answers each request with the body that
-/// `answer` makes from the path and the query. Returns the server's URL.
-pub fn large_answers(answer: impl Fn(&str) -> String + Send + 'static) -> String {
+/// Starts an HTTP server in place of a Doorbuster server. It answers each request with the body
+/// that `answer` makes from the path and the query. Returns the server's URL.
+pub fn stand_in(answer: impl Fn(&str) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {

@@ -13,6 +13,7 @@ const apiDetails = [
   [/^must be the currency of the price$/, '货币必须与价格一致'],
   [/^must be an ISO 4217 currency code.*$/, '必须是货币代码，例如 CNY'],
   [/^must be 1 to 64 characters of .*$/, '必须是 1 到 64 个字符：A–Z a–z 0–9 _ . : -'],
+  [/^must not be \. or \.\.$/, '不能是 . 或 ..'],
   [/^must be a whole number from (-?\d+) to (\d+), or .*$/, '必须是 $1 到 $2 的整数，或 unlimited'],
   [/^must be a whole number from (-?\d+) to (\d+).*$/, '必须是 $1 到 $2 的整数'],
   [/^must be a whole number$/, '必须是整数'],
