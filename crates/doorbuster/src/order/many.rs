@@ -1,5 +1,6 @@
 //! `order cancel`, `order refund` and `order extend`: change one order or many orders.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path as FilePath;
 
@@ -150,6 +151,7 @@ async fn selected(
     }
 }
 
+/// Returns each id in a file or on standard input once, so that no order is extended twice.
 fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
     let mut text = String::new();
     let read = if file == FilePath::new("-") {
@@ -165,12 +167,22 @@ fn ids_in(file: &FilePath) -> Result<Vec<String>, Failure> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(unreadable(&"the file has more than 16 MiB; divide it into several files"));
     }
-    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    let mut seen = HashSet::new();
+    let ids = text.lines().map(str::trim).filter(|id| !id.is_empty() && seen.insert(*id));
+    Ok(ids.map(str::to_owned).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_is_repeated_in_a_file_is_used_once() {
+        let dir = doorbuster_testkit::TempDir::new();
+        let file = dir.path().join("orders");
+        std::fs::write(&file, "ord_b\nord_a\n\n ord_b\r\nord_b").expect("a file");
+        assert_eq!(ids_in(&file).ok(), Some(vec!["ord_b".to_owned(), "ord_a".to_owned()]));
+    }
 
     #[test]
     fn a_file_with_too_many_ids_is_refused_as_a_whole() {
