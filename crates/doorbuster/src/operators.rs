@@ -28,6 +28,9 @@ const NOT_READY_WAIT: Duration = Duration::from_secs(3);
 /// The number of sales that the status reads with one request. A page is small, because each sale
 /// may have long descriptions.
 const SALES_PAGE: &str = "50";
+/// The number of characters of a changed value that the table of the actions shows. Without a
+/// limit, one long description would make each line of the table very long.
+const VALUE_CHARS_MAX: usize = 60;
 
 /// Runs `key`.
 pub fn key(args: KeyArgs) -> Outcome {
@@ -105,8 +108,8 @@ fn action_table(list: &ActionList) -> String {
 fn change_text(action: &Action) -> String {
     let text = |value: &Value| match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => table::shortened(text, VALUE_CHARS_MAX),
+        other => table::shortened(&other.to_string(), VALUE_CHARS_MAX),
     };
     let changes = action.changes.iter();
     let lines = changes.map(|c| format!("{}: {} → {}", c.path, text(&c.from), text(&c.to)));
@@ -370,3 +373,6 @@ pub fn waitlist(args: WaitlistArgs) -> Outcome {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,6 +72,14 @@ pub fn money(money: &Money) -> String {
     money.to_string()
 }
 
+/// Returns the first `chars_max` characters of a text. If there are more, adds `…`.
+pub fn shortened(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Returns the text, or a dash for `None`.
 pub fn or_dash(text: Option<impl ToString>) -> String {
     text.map_or_else(|| "–".into(), |text| text.to_string())
