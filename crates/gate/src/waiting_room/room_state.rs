@@ -86,6 +86,11 @@ impl WaitingRoomState {
         &self.key
     }
 
+    /// Forgets everything that this node has read of the room.
+    pub(super) fn forget_all(&self) {
+        *self.lock() = RoomMemory::new(self.per_sec);
+    }
+
     /// Locks the reading of the draw, so that only one task at a time reads the lots.
     pub(super) async fn lock_draw(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.drawing.lock().await

@@ -48,15 +48,16 @@ impl WaitingRooms {
         self.states.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
     }
 
-    /// Removes the states of all rooms if the database's history has changed since the last call.
+    /// Empties the states of all rooms if the database's history has changed since the last call.
     /// After a failover, the database may lack the newest commits. Then the states would stay ahead
-    /// of the database, because they ignore older rows.
+    /// of the database, because they ignore older rows. The states themselves stay, because
+    /// requests use them, and because the batcher does not know a room's item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)
         {
             history.mark_unchanged();
-            self.retain_rooms(|_| false);
+            self.all_states().iter().for_each(|room_state| room_state.forget_all());
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of a waiting room's state, without a store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_base::master_keys::MasterKeys;
@@ -266,7 +267,29 @@ fn a_node_accepts_smaller_counts_after_a_failover() {
     fence.send_replace(2);
     rooms.forget_after_failover(Some(&mut history));
     assert_eq!(admitted_after(&room(18, Some(18), 7)), 7);
-    // One failover removes the states only once.
+    // One failover empties the states only once.
     rooms.forget_after_failover(Some(&mut history));
     assert_eq!(admitted_after(&room(18, Some(18), 6)), 7);
+}
+
+#[test]
+fn a_room_keeps_its_item_and_its_admissions_after_a_failover() {
+    let masters = MasterKeys::new(vec![[3; 32]]).expect("one");
+    let rooms = WaitingRooms::new(&masters, Duration::from_secs(60), PER_SEC);
+    let (fence, mut history) = watch::channel(1);
+    let key = RoomKey { item: Some(ItemId(7)), ..RoomKey::of_sale("spring") };
+    let before = Arc::new(WaitingRoomState::new(key.clone(), Some("phone".to_owned()), 4));
+    rooms.states.lock().expect("no thread panicked").insert(key.clone(), before.clone());
+    before.apply_row(&WaitingRoom { key: key.clone(), ..room(20, Some(20), 9) });
+    fence.send_replace(2);
+    rooms.forget_after_failover(Some(&mut history));
+    // The batcher is the first to use the state after the failover.
+    let after = rooms.state_of_key(&key);
+    assert_eq!(after.progress(), RoomProgress::default());
+    assert_eq!(after.counts().item.as_deref(), Some("phone"));
+    assert!(Arc::ptr_eq(&before, &after), "a request in progress must not keep an old state");
+    let (arrivals, start) = (Arrivals::default(), Instant::now());
+    assert!(!after.is_overcrowded(&arrivals, start, 1));
+    (0..8).for_each(|n| arrivals.record_arrival(&format!("b{n}"), 4));
+    assert!(after.is_overcrowded(&arrivals, start + Duration::from_secs(1), 1));
 }
