@@ -57,19 +57,25 @@ impl StoreLocation {
         if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self::Postgres(text.into()));
         }
-        let advice = "is not supported; give postgres://…, sqlite:PATH or a path";
-        let refused = |store: &str, what: &str| {
-            Err(AuditError::Store { store: store.into(), reason: format!("{what} {advice}") })
+        let is_scheme = |text: &&str| {
+            text.chars().all(|letter| letter.is_ascii_alphanumeric() || "+-.".contains(letter))
         };
-        if is_key_value_list(text) {
-            return refused("key=value", "a list of keys and values");
-        }
-        let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme).filter(is_scheme);
         if let Some(scheme) = scheme.filter(|scheme| *scheme != "sqlite") {
-            return refused(&format!("{scheme}://…"), &format!("the scheme {scheme}"));
+            let reason = format!(
+                "the scheme {scheme} is not supported; give postgres://…, sqlite:PATH or a path"
+            );
+            return Err(AuditError::Store { store: format!("{scheme}://…"), reason });
         }
         let path = text.strip_prefix("sqlite:").unwrap_or(text);
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+        if may_have_password(text) && !path.exists() {
+            let reason = "it is not an existing file, and an address begins with postgres://";
+            return Err(AuditError::Store {
+                store: "whose text may contain a password".into(),
+                reason: reason.into(),
+            });
+        }
         if path.is_dir() {
             sqlite::find_store_file(&path).map(Self::Sqlite)
         } else {
@@ -78,12 +84,12 @@ impl StoreLocation {
     }
 }
 
-/// Returns whether `text` is a list such as `host=… password=…`, and not the path of a file.
-fn is_key_value_list(text: &str) -> bool {
-    let is_key = |key: &str| {
-        !key.is_empty() && key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
-    };
-    text.split_once('=').is_some_and(|(key, _)| is_key(key.trim())) && !Path::new(text).exists()
+/// Returns whether `text` may be an address or a list such as `host=… password=…`, and so may
+/// contain a password.
+fn may_have_password(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["postgres:", "postgresql:"].iter().any(|scheme| text.starts_with(scheme))
+        || ["@", "=", "password"].iter().any(|part| text.contains(part))
 }
 
 /// The reason why the audit could not run.

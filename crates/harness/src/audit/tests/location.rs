@@ -25,6 +25,10 @@ fn a_store_is_given_by_file_by_directory_or_by_address() {
         Ok(StoreLocation::Sqlite(file.clone())),
         "a file that is not a store must be ignored"
     );
+    let odd = dir.join("a=b@c.db");
+    std::fs::copy(&file, &odd).expect("a scratch file");
+    assert_eq!(found(&odd.display().to_string()), Ok(StoreLocation::Sqlite(odd.clone())));
+    std::fs::remove_file(&odd).expect("a scratch file");
     std::fs::copy(&file, dir.join("copy.db")).expect("a scratch file");
     assert!(found(&dir_text).is_err_and(|error| error.contains("several stores")));
     std::fs::create_dir(dir.join("empty")).expect("a scratch directory");
@@ -38,7 +42,15 @@ fn an_error_shows_no_password_of_an_address() {
         ("postgres://u:hunter2@127.0.0.1:1,127.0.0.1:2/door", "127.0.0.1:1,127.0.0.1:2/door"),
         ("postgres://u:hunter2@h/door?port=x", "in PostgreSQL"),
         ("foo://u:hunter2@h/door", "the scheme foo is not supported"),
-        ("host=127.0.0.1 port=1 password=hunter2", "a list of keys and values is not supported"),
+        ("foo+bar://u:hunter2@h/door", "the scheme foo+bar is not supported"),
+        ("u:hunter2@h://door", "not an existing file"),
+        ("host=127.0.0.1 port=1 password=hunter2", "not an existing file"),
+        ("HOST=h PASSWORD=hunter2", "not an existing file"),
+        ("'host'=h password=hunter2", "not an existing file"),
+        ("postgres:/u:hunter2@h/door", "not an existing file"),
+        ("postgresql:u:hunter2@h/door", "not an existing file"),
+        ("Postgres:hunter2", "not an existing file"),
+        ("u:hunter2@h/door", "not an existing file"),
     ] {
         let audited = StoreLocation::parse(text).and_then(|store| run(&store, None));
         let error = audited.expect_err("no server listens at these ports").to_string();
