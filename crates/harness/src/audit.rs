@@ -164,6 +164,10 @@ fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     for damage in &snapshot.damage {
         findings.add_store_finding("store", damage.clone());
     }
+    for host in &snapshot.unknown_hosts {
+        let detail = format!("{host} could not be inspected; it may be a newer primary");
+        findings.add_notice("unknown_host", None, detail);
+    }
     stock::check(snapshot, findings);
     grants::check(snapshot, findings);
     feed::check(snapshot, findings);

@@ -29,10 +29,10 @@ pub(super) fn read(url: &str) -> Result<Snapshot, AuditError> {
 }
 
 async fn connect_and_read(address: &Address) -> Result<Snapshot, String> {
-    let primary = open_newest(address).await?;
+    let (primary, unknown_hosts) = open_newest(address).await?;
     let snapshot = read_rows(&primary.client).await.map_err(|error| error_text(&error));
     primary.close().await;
-    snapshot
+    Ok(Snapshot { unknown_hosts, ..snapshot? })
 }
 
 async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {
@@ -72,6 +72,7 @@ async fn read_rows(db: &Client) -> Result<Snapshot, tokio_postgres::Error> {
         .await?,
         dead_letters: query_all(db, "SELECT ticket, item_id FROM dead_letter", dead_letter).await?,
         damage: Vec::new(),
+        unknown_hosts: Vec::new(),
         events: query_all(db, EVENTS, event).await?,
         payments: query_all(db, PAYMENTS, payment).await?,
         refunds: query_all(db, REFUNDS, refund).await?,

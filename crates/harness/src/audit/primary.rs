@@ -35,19 +35,38 @@ impl PrimaryConnection {
     }
 }
 
-/// Connects to each host of the address, and returns the primary with the newest history. Fails if
-/// no host is a primary.
-pub(super) async fn open_newest(address: &Address) -> Result<PrimaryConnection, String> {
+/// Why a host gave no connection to a primary.
+#[derive(Debug, thiserror::Error)]
+enum OpenError {
+    #[error("the server is a standby; name the primary")]
+    Standby,
+    /// The host could not be reached or inspected, so it may be a primary.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// Connects to each host of the address, and returns the primary with the newest history. Also
+/// returns the names of the hosts that could not be inspected. Fails if no host is a primary.
+pub(super) async fn open_newest(
+    address: &Address,
+) -> Result<(PrimaryConnection, Vec<String>), String> {
     let hosts = split(&address.config);
     let has_several = hosts.len() > 1;
-    let (mut opened, mut failures) = (Vec::new(), Vec::new());
+    let (mut opened, mut failures, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
     for config in hosts {
         match open(&config, address.tls.clone()).await {
             Ok(primary) => opened.push(primary),
-            Err(reason) if has_several => {
-                failures.push(format!("{}: {reason}", host_name(&config, 0)));
+            Err(error) => {
+                let host = host_name(&config, 0);
+                failures.push(if has_several {
+                    format!("{host}: {error}")
+                } else {
+                    error.to_string()
+                });
+                if matches!(error, OpenError::Unknown(_)) {
+                    unknown.push(host);
+                }
             }
-            Err(reason) => failures.push(reason),
         }
     }
     opened.sort_by_key(|primary| primary.age);
@@ -55,23 +74,24 @@ pub(super) async fn open_newest(address: &Address) -> Result<PrimaryConnection, 
     for older in opened {
         older.close().await;
     }
-    newest
+    newest.map(|newest| (newest, unknown))
 }
 
-async fn open(config: &Config, tls: Tls) -> Result<PrimaryConnection, String> {
-    let (client, connection) = config.connect(tls).await.map_err(|error| error_text(&error))?;
+async fn open(config: &Config, tls: Tls) -> Result<PrimaryConnection, OpenError> {
+    let unknown = |error: tokio_postgres::Error| OpenError::Unknown(error_text(&error));
+    let (client, connection) = config.connect(tls).await.map_err(unknown)?;
     let driver = tokio::spawn(connection);
     let mut primary = PrimaryConnection { client, driver, age: (0, 0) };
-    let reason = match read_age(&primary.client).await {
+    let error = match read_age(&primary.client).await {
         Ok(Some(age)) => {
             primary.age = age;
             return Ok(primary);
         }
-        Ok(None) => "the server is a standby; name the primary".to_owned(),
-        Err(error) => error_text(&error),
+        Ok(None) => OpenError::Standby,
+        Err(error) => unknown(error),
     };
     primary.close().await;
-    Err(reason)
+    Err(error)
 }
 
 /// Reads the fencing number and the timeline of a primary. Returns `None` for a standby.
@@ -145,7 +165,8 @@ fn split(config: &Config) -> Vec<Config> {
 }
 
 /// Returns the same settings without a host. The function copies each setting, because hosts cannot
-/// be removed from a configuration.
+/// be removed from a configuration. The setting `target_session_attrs` is left out: with it, the
+/// driver would refuse a standby before the auditor knows that it is a standby.
 fn without_hosts(config: &Config) -> Config {
     let mut copy = Config::new();
     config.get_user().map(|user| copy.user(user));
@@ -159,7 +180,6 @@ fn without_hosts(config: &Config) -> Config {
     copy.keepalives(config.get_keepalives()).keepalives_idle(config.get_keepalives_idle());
     config.get_keepalives_interval().map(|interval| copy.keepalives_interval(interval));
     config.get_keepalives_retries().map(|retries| copy.keepalives_retries(retries));
-    copy.target_session_attrs(config.get_target_session_attrs());
     copy.channel_binding(config.get_channel_binding());
     copy
 }

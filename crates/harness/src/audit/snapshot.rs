@@ -28,6 +28,9 @@ pub(super) struct Snapshot {
     pub waitlist: Vec<WaitlistEntry>,
     /// The problems that the database's own integrity check reported.
     pub damage: Vec<String>,
+    /// Hosts of the store's address that could not be inspected. One of them may be the newest
+    /// primary.
+    pub unknown_hosts: Vec<String>,
     /// Sums and look-up tables, which [`Snapshot::build_index`] fills.
     pub index: SnapshotIndex,
 }

@@ -99,6 +99,7 @@ fn read_rows(db: &mut Connection) -> rusqlite::Result<Snapshot> {
             dead_letter,
         )?,
         damage: query_all(&transaction, "PRAGMA quick_check", |row| row.get(0))?,
+        unknown_hosts: Vec::new(),
         events: query_all(&transaction, EVENTS, event)?,
         payments: query_all(&transaction, PAYMENTS, payment)?,
         refunds: query_all(&transaction, REFUNDS, refund)?,

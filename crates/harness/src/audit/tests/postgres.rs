@@ -195,3 +195,22 @@ fn an_address_with_several_hosts_leads_to_the_primary_with_the_newest_history() 
         assert!(either(first, second), "the auditor must not read an old primary");
     }
 }
+
+#[test]
+fn a_report_names_a_host_that_could_not_be_inspected_and_may_be_a_newer_primary() {
+    let twin = PostgresCopy::copy_of(&StoreFixture::strict().with_consistent_rows());
+    let mut standby = twin.postgres.create_standby(None).expect("a free port");
+    standby.rebuild_as_standby_of(&twin.postgres).expect("a standby");
+    let (port, standby) = (twin.postgres.port(), standby.port());
+    let hosts = format!("@127.0.0.1:1,127.0.0.1:{port},127.0.0.1:{standby}/");
+    let url = twin.postgres.url(port).replace(&format!("@127.0.0.1:{port}/"), &hosts);
+    let url = url + "?target_session_attrs=read-write";
+    let report = run(&StoreLocation::parse(&url).expect("an address"), None).expect("a report");
+    let notices = report.audit.notices.iter().filter(|notice| notice.kind == "unknown_host");
+    let details: Vec<_> = notices.map(|notice| &*notice.detail).collect();
+    assert_eq!(
+        details,
+        ["127.0.0.1:1 could not be inspected; it may be a newer primary"],
+        "the standby is not a newer primary"
+    );
+}
