@@ -4,8 +4,8 @@
 //! Each reader has a bounded queue. If more than [`BACKLOG_BYTES_MAX`] bytes wait in the queue, the
 //! hub drops the reader. So a slow reader does not slow down other readers.
 //!
-//! The hub keeps the last events about the orders of buyers who have a reader or had one a moment
-//! ago. A buyer who reconnects names the last received event and gets the later events.
+//! The hub keeps the last events about the orders of buyers who have an event stream or had one a
+//! moment ago. A buyer who reconnects names the last received event and gets the later events.
 //!
 //! No task waits at the queue of an idle reader. Instead, one task serves many idle readers through
 //! a ready queue. When an event arrives for an idle reader, the ready queue gets the reader's key.
@@ -44,8 +44,11 @@ const REPLAY_FOR: Duration = Duration::from_secs(60);
 struct HubState {
     buyers: HashMap<BuyerId, Followers>,
     followed: FollowedBuyers,
+    /// The followed buyers whose readers are event streams. Only these readers can ask for missed
+    /// events.
+    streaming: FollowedBuyers,
     sales: HashMap<Arc<str>, SaleFollowers>,
-    /// Events about the orders of followed buyers, oldest first.
+    /// Events about the orders of streaming buyers, oldest first.
     kept: VecDeque<HubEvent>,
     /// The id of the newest event.
     last_id: u64,
@@ -163,6 +166,9 @@ impl Hub {
             }
             followers.add(&mailbox);
             readers.followed.add(buyer.as_str());
+            if reader == ReaderKind::Stream {
+                readers.streaming.add(buyer.as_str());
+            }
             let from = after.map_or(readers.kept.len(), |after| {
                 readers.kept.partition_point(|event| event.id <= after)
             });
@@ -210,12 +216,12 @@ impl Hub {
         };
         readers.last_id += 1;
         let event = HubEvent { id: readers.last_id, kind: Arc::new(kind) };
-        // Only a buyer who has a reader, or had one a moment ago, can ask for missed events.
-        let is_followed = event
+        // Only a buyer who has an event stream, or had one a moment ago, can ask for missed events.
+        let is_streaming = event
             .kind
             .buyer()
-            .is_some_and(|buyer| readers.followed.has(buyer_tag(buyer.as_str()), Instant::now()));
-        if is_followed {
+            .is_some_and(|buyer| readers.streaming.has(buyer_tag(buyer.as_str()), Instant::now()));
+        if is_streaming {
             if readers.kept.len() >= REPLAY_MAX {
                 readers.kept.pop_front();
             }

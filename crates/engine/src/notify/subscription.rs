@@ -82,6 +82,9 @@ impl Drop for Subscription {
         }
         if let Some(buyer) = &self.buyer {
             readers.followed.remove(buyer.as_str(), Instant::now(), REPLAY_FOR);
+            if self.reader == ReaderKind::Stream {
+                readers.streaming.remove(buyer.as_str(), Instant::now(), REPLAY_FOR);
+            }
         }
         if let Some(buyer) = &self.buyer
             && let Some(followers) = readers.buyers.get_mut(buyer)

@@ -104,6 +104,16 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
         [last_id + 1, last_id + 3],
         "events of a buyer without a reader must not replace Anna's events"
     );
+    let push = hub.subscribe_for_push(dora.clone());
+    let edge = hub.subscribe_for_edge(dora.clone(), vec![]);
+    (0..REPLAY_MAX).for_each(|_| hub.publish(refused(&dora)));
+    drop((push, edge));
+    hub.publish(refused(&dora));
+    assert_eq!(
+        waiting(&read(&anna, Some(last_id))),
+        [last_id + 1, last_id + 3],
+        "events of a buyer who cannot ask for missed events must not replace Anna's events"
+    );
     for _ in 0..REPLAY_MAX * 2 {
         hub.publish(refused(&anna));
     }
