@@ -203,11 +203,10 @@ impl<'a> AnswerAuditor<'a> {
         }
     }
 
-    /// Records a refusal without an id. A buyer who got `not_started` or `paused` may buy later
-    /// under the same request key, so these refusals are not recorded.
+    /// Records a refusal without an id.
     fn record_refusal(&mut self, answer: &AnswerLine) {
-        let final_codes = ["sold_out", "limit_reached", "ended"];
-        let Some(code) = answer.code.as_deref().filter(|code| final_codes.contains(code)) else {
+        let codes = ["sold_out", "limit_reached", "ended", "not_started", "paused"];
+        let Some(code) = answer.code.as_deref().filter(|code| codes.contains(code)) else {
             return;
         };
         if let Some(order) = self.requests.get(&(&*answer.buyer, &*answer.key)) {
@@ -216,8 +215,8 @@ impl<'a> AnswerAuditor<'a> {
     }
 
     /// Checks that each recorded refusal is right. If its request holds an order, another answer
-    /// must name this order. A refused request key may be used again, for example after the stock
-    /// was raised. So an order that is newer than every named order gives no finding.
+    /// must name this order. A refused request key may be used again, for example after the sale
+    /// was resumed. So an order that is newer than every named order gives no finding.
     fn check_refusals(self, findings: &mut Findings<'_>) {
         let seen = self.seen_orders.iter().filter_map(|id| self.snapshot.order(id));
         let newest = seen.map(|order| order.reserved_at).max();

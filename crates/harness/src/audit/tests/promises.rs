@@ -9,7 +9,12 @@ use super::found;
 /// text that contains `words`. If `rule` is empty, the auditor must report nothing.
 #[track_caller]
 fn promises(lines: &str, rule: &str, words: &str) {
-    let fixture = StoreFixture::consistent();
+    promises_in(&StoreFixture::consistent(), lines, rule, words);
+}
+
+/// Like [`promises`], with this store.
+#[track_caller]
+fn promises_in(fixture: &StoreFixture, lines: &str, rule: &str, words: &str) {
     let answers = fixture.answers(lines);
     let report =
         run(&StoreLocation::Sqlite(fixture.path()), Some(&answers)).expect("the audit runs");
@@ -92,23 +97,26 @@ fn broken_promises_are_found() {
     );
     promises(&line("joe", 10, 202, "sold_out", "<12:9>", "refused"), "I8", "refused (sold_out)");
     let named = line("bob", 10, 201, "", "<bob>", "reserved");
-    promises(
-        &(line("ann", 10, 409, "sold_out", "", "") + &named),
-        "I8",
-        "was refused (sold_out), but holds order",
-    );
+    for code in ["sold_out", "limit_reached", "not_started", "paused"] {
+        let words = format!("was refused ({code}), but holds order");
+        promises(&(line("ann", 10, 409, code, "", "") + &named), "I8", &words);
+    }
     promises(&line("ann", 10, 409, "ended", "", ""), "I8", "was refused (ended), but holds order");
 }
 
 #[test]
 fn a_refusal_before_the_order_of_a_later_run_gives_no_finding() {
+    let fixture = StoreFixture::consistent();
+    fixture.run(
+        "UPDATE orders SET reserved_at = reserved_at + 1, pay_by = pay_by + 1 WHERE id = '{ann}';
+         UPDATE event SET at = at + 1, pay_by = pay_by + 1 WHERE grant_id = 11 AND n = 1",
+    );
     let named = line("bob", 10, 201, "", "<bob>", "reserved");
-    for code in ["not_started", "paused"] {
-        promises(&(line("ann", 10, 409, code, "", "") + &named), "", "");
-    }
-    // No answer names an order that is as new as the order of the refused request.
-    for code in ["sold_out", "limit_reached"] {
-        promises(&line("ann", 10, 409, code, "", ""), "", "");
+    for code in ["sold_out", "limit_reached", "not_started", "paused"] {
+        let refused = line("ann", 10, 409, code, "", "");
+        // No answer names an order that is as new as the order of the refused request.
+        promises_in(&fixture, &(refused.clone() + &named), "", "");
+        promises(&refused, "", "");
     }
 }
 
