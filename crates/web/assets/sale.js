@@ -5,7 +5,7 @@ import {
 } from '/assets/texts.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import { getSale, getStatus, idInAddress, random, writtenSale } from '/assets/api.js';
-import { buyerOf, failedSession, forget, identify } from '/assets/who.js';
+import { buyerOf, failedSession, forget, identify, knownToken } from '/assets/who.js';
 import { listen } from '/assets/events.js';
 import { frontDoor } from '/assets/front-door.js';
 import { ownOrders } from '/assets/own-orders.js';
@@ -316,7 +316,7 @@ function served(order) {
    shows the last order. */
 function resume() {
   const buyer = m.token && buyerOf(m.token),
-    open = m.token && unfinishedPress(m.id, buyer);
+    open = m.token && !m.press && unfinishedPress(m.id, buyer);
   m.calm_ms = Math.min(tab.get('calm.' + m.id) ?? 0, now() + CALM_MS);
   if (open && m.sale.items.some(i => i.id === open.item)) {
     choose(open.item);
@@ -378,9 +378,7 @@ function bind() {
     lost_polls = 1;
     draw();
   });
-  addEventListener('pageshow', event => {
-    if (event.persisted) location.reload();
-  });
+  addEventListener('pageshow', event => event.persisted && location.reload());
   document.addEventListener('visibilitychange', () => {
     if (!document.hidden) wake();
   });
@@ -420,8 +418,7 @@ async function load() {
       identify(),
     ]);
     if (sale.status === 404 || status.status === 404) return lost('lost');
-    const failed = failedSession();
-    if (sale.status === 200 && status.status === 200 && sale.data.items?.length && !failed) {
+    if (sale.status === 200 && status.status === 200 && sale.data.items?.length) {
       m.sale = sale.data;
       m.item = m.sale.items[0];
       changes.loaded(m.sale.version ?? status.data.version);
@@ -432,12 +429,8 @@ async function load() {
       break;
     }
     lost('far');
-    await poll.rest(
-      Math.max(
-        (sale.retry_secs ?? status.retry_secs ?? failed?.retry_secs ?? 0) * 1000,
-        jitter(500, 1_000) * 2 ** Math.min(tries, 4),
-      ),
-    );
+    const retry_ms = (sale.retry_secs ?? status.retry_secs ?? 0) * 1000;
+    await poll.rest(Math.max(retry_ms, jitter(500, 1_000) * 2 ** Math.min(tries, 4)));
   }
   /* A cached answer is exact enough for the clock, except shortly before the start. */
   if (!m.status.started && starts(m) && starts(m) - now() <= QUIET_MS + 30_000) {
@@ -461,6 +454,14 @@ function tick() {
   setTimeout(tick, wait > 0 && wait < 250 ? wait + 1 : 250);
 }
 
+/* Shows the reminders, the press and the orders of the buyer `who`. */
+async function begin(who) {
+  be(who);
+  bindReminders(m);
+  resume();
+  await mine.readFirst();
+  draw();
+}
 function reread() {
   fresh = true;
   poll.wake();
@@ -492,16 +493,14 @@ $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();
 bind();
-bindReminders(m);
 showItems(m, id => {
   choose(id);
   history.replaceState(null, '', '#item=' + encodeURIComponent(id));
   tab.set('item.' + m.id, id); /* kept for when the buyer comes back from the shop's sign-in page */
 });
 choose(m.wanted.get('item') ?? tab.get('item.' + m.id));
-resume();
-await mine.readFirst();
-draw();
+await begin(m.token);
 ready();
+if (failedSession()) knownToken().then(begin);
 tick();
 watch();

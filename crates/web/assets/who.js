@@ -3,6 +3,7 @@
    token. */
 import { site } from '/assets/texts.js';
 import { COOKIE, getSession, keepToken, newGuest, origin } from '/assets/api.js';
+import { jitter } from '/assets/clock.js';
 import { browser, tab } from '/assets/store.js';
 
 function ofTheShop() {
@@ -54,6 +55,17 @@ let session = null,
 /** If the page does not know the claims in the cookie's token yet, returns the failed answer to the
    last request for them. Otherwise returns null. */
 export const failedSession = () => (token() === COOKIE && !session ? failed : null);
+/** Repeats the failed request for the claims in the cookie's token until the server says whether
+   the cookie is valid. Then returns the token, or null. */
+export async function knownToken() {
+  for (let tries = 0; failedSession(); tries += 1) {
+    const retry_ms = (failed.retry_secs ?? 0) * 1000,
+      wait = Math.max(retry_ms, jitter(500, 1_000) * 2 ** Math.min(tries, 4));
+    await new Promise(done => setTimeout(done, wait));
+    await identify();
+  }
+  return token();
+}
 /** Drops the token `bad`, which the server did not accept. */
 export function forget(bad) {
   if (bad === COOKIE) {

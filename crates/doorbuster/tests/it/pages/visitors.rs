@@ -75,6 +75,35 @@ async fn a_page_that_lost_the_answer_about_the_cookie_asks_again_and_knows_the_m
     .await;
 }
 
+/// Loses every request for the claims in the cookie while `window.loses` is true. An earlier page
+/// of the tab has left an unfinished press of ann.
+const LOSE_SESSIONS: &str = "if (location.protocol === 'http:') { const ask = window.fetch;
+    window.loses = true;
+    window.fetch = (path, options) => window.loses && String(path).endsWith('/v1/session')
+      ? Promise.reject(new TypeError('lost')) : ask(path, options);
+    sessionStorage.setItem('doorbuster.press.members', JSON.stringify(
+      { key: 'k', buyer: 'ann', sale: 'members', item: 'lamp', units: 1 })); }";
+
+#[tokio::test]
+async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_press() {
+    let fixture = ServerFixture::start();
+    let door = json!({"front_door": {"members_only": true}});
+    draft(&fixture, "members", json!({}), door).await;
+    fixture.step("members", "open").await;
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link_with_claims(fixture.address, "/sale/members", "ann", true, None)).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        other.add_init_script(LOSE_SESSIONS).await;
+        other.load(&plain(fixture.address, "/sale/members")).await;
+        other.says("#price", "€49.00").await;
+        other.until("document.querySelector('#name').checkVisibility()").await;
+        other.eval("window.loses = false").await;
+        other.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_visitor_without_a_token_is_asked_to_sign_in() {
     let fixture = ServerFixture::with(&[
