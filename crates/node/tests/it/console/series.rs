@@ -1,5 +1,6 @@
 //! Tests the statistics of a sale for each second.
 
+use doorbuster_api::value::Time;
 use serde_json::{Value, json};
 
 use crate::app::TestApp;
@@ -69,6 +70,21 @@ async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
     }
     let none = app.admin("GET", "/v1/admin/sales/none/series", None).await;
     assert_eq!(none.verdict(), "404 not_found");
+}
+
+#[tokio::test]
+async fn a_series_that_begins_at_or_just_after_the_present_step_is_empty() {
+    let app = TestApp::start().await;
+    app.open_sale("spring", 3.into(), 1).await;
+    let path = "/v1/admin/sales/spring/series?step=60";
+    let present = app.admin("GET", path, None).await.json();
+    let end = Time::parse(present["to"].as_str().expect("a time")).expect("a time").millis();
+    for from in [end, end + 60_000] {
+        let from = Time::from_millis(from).to_string();
+        let reply = app.admin("GET", &format!("{path}&from={from}"), None).await;
+        assert_eq!(reply.verdict(), "200", "{from} {}", reply.text());
+        assert_eq!(reply.json()["points"], json!([]), "{from}");
+    }
 }
 
 #[tokio::test]
