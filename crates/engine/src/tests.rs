@@ -31,7 +31,7 @@ async fn engine(dir: &TempDir) -> Arc<EngineParts> {
     engine_with(dir, Roles::ALL).await
 }
 
-async fn engine_with(dir: &TempDir, roles: Roles) -> Arc<EngineParts> {
+pub(crate) async fn engine_with(dir: &TempDir, roles: Roles) -> Arc<EngineParts> {
     engine_at(dir, roles, Clock::default()).await
 }
 
@@ -66,7 +66,7 @@ async fn open_sale(engine: &EngineParts, stock: Stock, limit: u32, hold_ms: i64)
     step(engine, PhaseStep::Open).await;
 }
 
-async fn draft(engine: &EngineParts, stock: Stock, limit: u32, hold_ms: i64) {
+pub(crate) async fn draft(engine: &EngineParts, stock: Stock, limit: u32, hold_ms: i64) {
     let item = NewItem {
         name: "phone".into(),
         title: "Phone".into(),
@@ -98,7 +98,7 @@ async fn draft(engine: &EngineParts, stock: Stock, limit: u32, hold_ms: i64) {
         .expect("the sale's id is free");
 }
 
-async fn step(engine: &EngineParts, step: PhaseStep) {
+pub(crate) async fn step(engine: &EngineParts, step: PhaseStep) {
     let outcome = engine.sales.step_sale("spring", step).await.expect("the store is available");
     assert!(matches!(outcome, StepOutcome::Done { changed: true, .. }), "{outcome:?}");
 }

@@ -63,3 +63,62 @@ async fn take_step(
     sale_control.node.control().wake_timed_jobs();
     sale.row.id.clone()
 }
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_config::Roles;
+    use doorbuster_core::sale::PhaseStep;
+    use doorbuster_core::{Phase, Stock};
+    use doorbuster_store::{PatchOutcome, SalePatch};
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+    use crate::start::EngineParts;
+    use crate::tests::{draft, engine_with, step};
+
+    async fn set_times(engine: &EngineParts, starts_at: Option<Millis>, ends_at: Option<Millis>) {
+        let patch: SalePatch = Box::new(move |sale| {
+            (sale.starts_at, sale.ends_at) = (starts_at, ends_at);
+            Ok(())
+        });
+        let patched = engine.sales.patch_sale("spring", None, patch).await;
+        assert!(matches!(patched, Ok(PatchOutcome::Done(_))), "{patched:?}");
+    }
+
+    /// Returns the sale and its next step by time, which is due.
+    fn due_step(engine: &EngineParts) -> (Arc<SaleState>, TimedStep) {
+        let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
+        let now = engine.node.store().monotonic_now();
+        let row = &sale.row;
+        let step = TimedStep::next(row.phase, row.starts_at, row.ends_at, now);
+        let step = step.filter(|step| step.at <= now).expect("a step is due");
+        (sale, step)
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_due_step_changes_nothing_after_an_operator_has_withdrawn_it() {
+        let dir = TempDir::new();
+        // Without the role `control`, the engine's own job does not take the steps.
+        let engine = engine_with(&dir, Roles { control: false, ..Roles::ALL }).await;
+        let phase = || engine.node.catalogue().sale("spring").expect("created").row.phase;
+        draft(&engine, Stock::Counted(1), 1, 900_000).await;
+        let past = Some(engine.node.store().monotonic_now());
+        set_times(&engine, past, None).await;
+        step(&engine, PhaseStep::Schedule).await;
+        let (sale, opening) = due_step(&engine);
+        step(&engine, PhaseStep::Unschedule).await;
+        assert_eq!(take_step(engine.sales.clone(), sale, opening).await, "spring");
+        assert_eq!(phase(), Phase::Draft);
+        step(&engine, PhaseStep::Open).await;
+        set_times(&engine, None, past).await;
+        let (sale, closing) = due_step(&engine);
+        set_times(&engine, None, None).await;
+        take_step(engine.sales.clone(), sale, closing).await;
+        assert_eq!(phase(), Phase::Open);
+        set_times(&engine, None, past).await;
+        let (sale, closing) = due_step(&engine);
+        take_step(engine.sales.clone(), sale, closing).await;
+        assert_eq!(phase(), Phase::Closed, "a step that is still needed must be taken");
+        engine.stock.stop().await;
+    }
+}
