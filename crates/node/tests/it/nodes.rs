@@ -15,6 +15,7 @@ use crate::app::TestApp;
 use crate::watch::Stopwatch;
 use fixture::{Deployment, SALE, TestNode, until};
 
+mod blocks;
 mod cache;
 mod epoch_roll;
 mod fixture;
