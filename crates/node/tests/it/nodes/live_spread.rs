@@ -1,7 +1,7 @@
 //! Tests partitions that change while several nodes sell. No unit is oversold, the units add up at
 //! every check, and the last unit is sold.
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use doorbuster_config::Roles;
@@ -10,7 +10,7 @@ use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::SpreadOutcome;
 
 use super::fixture::{Deployment, TestNode, until};
-use super::{TIMEOUT, is_sold, sell_out};
+use super::{TIMEOUT, is_sold, sell_out, sell_out_from};
 use crate::watch::Stopwatch;
 
 const STOCK: u64 = 1_200;
@@ -72,6 +72,7 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     first.open_sale(STOCK, 10, over(1)).await;
     second.wait_for_phase(Phase::Open).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let changes = AtomicU64::new(0);
     let changing = async {
         let spreads = [
             over(8),
@@ -81,26 +82,26 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
             over(16),
             over(1),
         ];
-        let mut changes = 0;
         for (n, spread) in spreads.into_iter().cycle().enumerate() {
             if stop.load(Ordering::Acquire) {
                 break;
             }
             respread([&first, &second][n % 2], spread).await;
-            changes += 1;
+            changes.fetch_add(1, Ordering::AcqRel);
         }
-        changes
     };
     let selling = async {
-        let sold = sell_out(&[&first, &second], STOCK, TIMEOUT).await;
+        let early = sell_out(&[&first, &second], STOCK * 3 / 4, TIMEOUT).await;
+        // On a slow machine, most units can be sold before a few changes are complete.
+        while changes.load(Ordering::Acquire) < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let late = sell_out_from(&[&first, &second], STOCK - early).await;
         stop.store(true, Ordering::Release);
-        sold
+        early + late
     };
-    let (sold, changes, checks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
-    assert!(
-        changes >= 3 && checks > 10,
-        "too few: {changes} changes, {checks} checks of the units"
-    );
+    let (sold, (), checks) = tokio::join!(selling, changing, add_up(&first, stop.clone()));
+    assert!(checks > 10, "too few checks of the units: {checks}");
     is_sold(&first, STOCK, sold).await;
     assert_eq!(first.audit().await.repairs, 0, "a slot must not be lost");
     first.stop().await;

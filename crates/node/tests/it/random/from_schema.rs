@@ -35,10 +35,11 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// The errors that a schema cannot express: the location, the start of the message, and the reason.
 /// A location is a pointer with `*` for each number, or a question mark and a parameter. If a
 /// location ends with a slash, it includes all locations below.
-const RULES: [(&str, &str, &str); 24] = [
+const RULES: [(&str, &str, &str); 25] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must be after from", "two parameters are compared"),
     ("?from", "at most 3,600 steps", "other parameters decide"),
+    ("?from", "must not be after to", "the clock decides"),
     ("?item", "is missing; each item of this sale has a waiting room", "the sale decides"),
     ("/item", "is missing; each item of this sale has a waiting room", "the sale decides"),
     (
