@@ -70,8 +70,9 @@ fn config(dir: &Path, addr: SocketAddr, folder: &Path, server: SocketAddr) -> Re
     let dir = dir.display();
     let site = site
         .replace("listen 443 ssl;", &format!("listen {addr} backlog=4096;"))
+        .replace("ssl_certificate", "# ssl_certificate")
         .replace("/srv/www", &folder.display().to_string())
-        .replace("/var/cache/nginx/doorbuster", &format!("{dir}/cache"))
+        .replace("/var/cache/nginx-doorbuster", &format!("{dir}/cache"))
         .replace("http://127.0.0.1:8080", &format!("http://{server}"));
     Ok(format!(
         "daemon off;

@@ -4,6 +4,8 @@
 //! `DOORBUSTER_PAGE_VIEWS` sets the number of page views [default: 2,000]. For a run by hand, use
 //! 20,000 or more.
 
+mod nginx;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,8 +41,9 @@ impl Cdn {
         let (sites, _) = rest.split_once("\n```").expect("it ends");
         let sites = sites
             .replace("listen 443 ssl;", &format!("listen {address};"))
+            .replace("ssl_certificate", "# ssl_certificate")
             .replace("/srv/www", &folder.display().to_string())
-            .replace("/var/cache/nginx/doorbuster", &dir.join("cache").display().to_string())
+            .replace("/var/cache/nginx-doorbuster", &dir.join("cache").display().to_string())
             .replace("http://127.0.0.1:8080", &format!("http://{}", fixture.address));
         let here = dir.display();
         let config = format!(
