@@ -62,8 +62,8 @@ impl Hosts {
         let (dir, port) = (host.dir.display(), self.port);
         let script = format!(
             "set -e\nPATH=\"$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1):$PATH\"\n\
-             export PGPORT={port} PGPASSWORD=change-me PGCONNECT_TIMEOUT=10\nlisten() {{ printf \
-             \"listen_addresses = '%s'\\nport = {port}\\nunix_socket_directories = '{dir}'\\n\" \
+             export PGPORT={port} HOME={dir} PGPASSFILE={dir}/.pgpass PGCONNECT_TIMEOUT=10\n\
+             listen() {{ printf \"listen_addresses = '%s'\\nport = {port}\\nunix_socket_directories = '{dir}'\\n\" \
              \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
         // The output of the script goes to a file. A server that the script starts keeps the output
@@ -129,14 +129,18 @@ fn the_commands_of_the_failover_guide_make_promote_and_rejoin_a_standby() {
     hosts.sql(primary, "CREATE ROLE doorbuster LOGIN; CREATE DATABASE doorbuster OWNER doorbuster");
 
     hosts.sql(primary, &block("## Make a standby"));
-    let (_, line) = PAGE.split_once("Add this line to the `pg_hba.conf`").expect("a line");
-    let (_, line) = line.split_once(":\n`").expect("a line");
-    let (line, _) = line.split_once('`').expect("the line ends");
+    let lines = block("these lines to the `pg_hba.conf`");
     // Connections between loopback addresses come from 127.0.0.1.
-    let line = line.replace("STANDBY", "127.0.0.1");
+    let lines = ["PRIMARY-ADDRESS", "STANDBY-ADDRESS"]
+        .iter()
+        .fold(lines, |text, name| text.replace(name, "127.0.0.1"));
     let hba = format!("{DATA}/pg_hba.conf");
-    hosts.run(primary, &format!("{{ echo '{line}'; cat {hba}; }} > {hba}.new; mv {hba}.new {hba}"));
+    hosts
+        .run(primary, &format!("{{ echo '{lines}'; cat {hba}; }} > {hba}.new; mv {hba}.new {hba}"));
     hosts.sql(primary, "SELECT pg_reload_conf()");
+    for host in [primary, standby] {
+        hosts.run(host, &block("store the password where the user `postgres` finds it:"));
+    }
     hosts.run(standby, &block("On the standby, copy the data of the primary"));
     hosts.sql(primary, &block("On the primary, make commits wait for the standby:"));
 
