@@ -11,7 +11,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::cli::{PaymentArgs, PaymentCommand, TriggerArgs, values};
-use crate::client::{self, Client, Path};
+use crate::client::{self, Client, ClientError, Path};
 use crate::exit::{Failure, Outcome};
 use crate::{config, table};
 
@@ -69,8 +69,22 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
     ];
     let path = Path::new(&["v1", "payments", "sandbox", "webhook"]);
     let result = client.post_with_headers(path, headers, body).await;
-    client
-        .print_result(result, |taken: &PaymentEventResult| sentence(taken, args, &payment, &amount))
+    match result {
+        // The server checks the signature of the message here, and not the operators' key.
+        Err(ClientError::Problem(problem))
+            if problem.code == "unauthenticated" && !problem.wants_json =>
+        {
+            Err(Failure::Refused(format!(
+                "the server refused the signature of the message: {}; the webhook secret must be \
+                 the server's: name the server's data directory with --data-dir or \
+                 DOORBUSTER_DATA_DIR, or set payment.webhook_secret ({}).",
+                problem.detail, problem.code
+            )))
+        }
+        result => client.print_result(result, |taken: &PaymentEventResult| {
+            sentence(taken, args, &payment, &amount)
+        }),
+    }
 }
 
 fn sentence(

@@ -41,12 +41,14 @@ pub enum SecretsError {
     #[error("roles: an edge needs the deployment's keys: {0}")]
     EdgeKeys(String),
     /// No server has created the secret yet.
-    #[error("there is no {name} in {place}; start the server once, or set {setting}")]
+    #[error("there is no {name} in {place}; {remedy}, or set {setting}")]
     Missing {
         /// The name of the secret.
         name: &'static str,
         /// The place where the secret is kept.
         place: String,
+        /// What to do if the setting stays empty.
+        remedy: &'static str,
         /// The setting that replaces the secret.
         setting: &'static str,
     },

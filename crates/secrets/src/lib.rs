@@ -168,7 +168,14 @@ async fn kept(
             read(&path).map_err(|error| SecretsError::InDirectory { path, error })?
         }
     };
-    let missing = || SecretsError::Missing { name, place: location(settings), setting };
+    let remedy = match settings.shape.store() {
+        Some(_) => "start the server once",
+        None => {
+            "name the server's data directory with --data-dir or DOORBUSTER_DATA_DIR, start the \
+             server once"
+        }
+    };
+    let missing = || SecretsError::Missing { name, place: location(settings), remedy, setting };
     check(settings, name, found.ok_or_else(missing)?)
 }
 

@@ -101,7 +101,10 @@ async fn the_buyer_secret_is_read_and_never_created() {
     let scratch = TempDir::new();
     let settings = settings(scratch.path());
     let text = buyer_secret(&settings).await.expect_err("there is no secret").to_string();
-    assert!(text.contains("start the server once") && text.contains("auth.buyer_secret"), "{text}");
+    for part in ["--data-dir or DOORBUSTER_DATA_DIR", "start the server once", "auth.buyer_secret"]
+    {
+        assert!(text.contains(part), "{text}");
+    }
     assert!(!settings.data_dir.exists());
     let made = load_or_create_all(&settings, &KnownHistories::default())
         .await

@@ -1,7 +1,7 @@
 //! The command `payment trigger`, which sends the messages of the sandbox provider.
 
 use crate::sales::{buy, open_sale};
-use crate::test_server::{TempDir, program, run};
+use crate::test_server::{KEY, TempDir, program, run};
 
 #[test]
 fn a_triggered_payment_fails_arrives_with_a_wrong_amount_and_pays_the_order() {
@@ -25,6 +25,13 @@ fn a_triggered_payment_fails_arrives_with_a_wrong_amount_and_pays_the_order() {
     let output = trigger(&[]).stdout_of_success();
     assert!(output.contains("of 1.00 CNY arrived") && output.contains(": paid."), "{output}");
     assert_eq!(state(), "paid");
+    let wrong = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut command = program(&temp_dir);
+    command.args(["payment", "trigger", id]).env("DOORBUSTER_PAYMENT__WEBHOOK_SECRET", wrong);
+    command.env("DOORBUSTER_URL", test_server.url()).env("DOORBUSTER_ADMIN_KEY", KEY);
+    let text = run(&mut command).stderr_of_failure(1);
+    assert!(text.contains("no signature matches") && text.contains("--data-dir"), "{text}");
+    assert!(!text.contains("--key"), "{text}");
     let missing = ["payment", "trigger", "ord_none", "--data-dir", &data_dir];
     test_server.ask(&temp_dir, &missing).stderr_of_failure(1);
 }
