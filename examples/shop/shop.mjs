@@ -5,10 +5,18 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { createServer } from "node:http";
 
+for (const name of ["BUYER_SECRET", "WEBHOOK_SECRET"]) {
+  if (!process.env[name]) {
+    console.error(`set the environment variable ${name}`);
+    process.exit(1);
+  }
+}
 const buyerSecret = process.env.BUYER_SECRET; // text: do not decode it
 const webhookKey = Buffer.from(process.env.WEBHOOK_SECRET.replace(/^whsec_/, ""), "base64");
 const doorbusterUrl = process.env.DOORBUSTER_URL ?? "http://127.0.0.1:8080";
 const bodyBytesMax = 1 << 20;
+// An order never returns to an earlier state of this list.
+const states = ["reserved", "cancelled", "expired", "paid", "refunded", "refused"];
 
 const seen = new Set(); // event ids; in a real shop: a table with a unique key
 const orders = {}; // order id -> state; in a real shop: a table
@@ -37,11 +45,12 @@ function isSigned(headers, body) {
     .some((given) => given.length === expected.length && timingSafeEqual(given, expected));
 }
 
-/** Stores the state of the event's order. An event may arrive twice. */
+/** Stores the state of the event's order. An event may arrive twice, or after later events. */
 function handleEvent(event) {
   if (seen.has(event.id)) return;
   const { order } = event.data;
-  if (order) orders[order.id] = order.state;
+  const isLater = (state, known) => states.indexOf(state) >= states.indexOf(known);
+  if (order && isLater(order.state, orders[order.id])) orders[order.id] = order.state;
   seen.add(event.id); // after the effect: if the effect fails, the server sends the event again
 }
 

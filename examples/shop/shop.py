@@ -9,14 +9,20 @@ import hashlib
 import hmac
 import json
 import os
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, quote, urlsplit
 
+for name in ("BUYER_SECRET", "WEBHOOK_SECRET"):
+    if not os.environ.get(name):
+        sys.exit(f"set the environment variable {name}")
 BUYER_SECRET = os.environ["BUYER_SECRET"].encode()  # text: do not decode it
 WEBHOOK_KEY = base64.b64decode(os.environ["WEBHOOK_SECRET"].removeprefix("whsec_"))
 DOORBUSTER_URL = os.environ.get("DOORBUSTER_URL", "http://127.0.0.1:8080")
 BODY_BYTES_MAX = 1 << 20
+# An order never returns to an earlier state of this list.
+STATES = ["reserved", "cancelled", "expired", "paid", "refunded", "refused"]
 
 seen = set()  # event ids; in a real shop: a table with a unique key
 orders = {}  # order id -> state; in a real shop: a table
@@ -48,12 +54,13 @@ def is_signed(headers, body):
 
 
 def handle_event(event):
-    """Stores the state of the event's order. An event may arrive twice."""
+    """Stores the state of the event's order. An event may arrive twice, or after later events."""
     if event["id"] in seen:
         return
     order = event["data"].get("order")
     if order:
-        orders[order["id"]] = order["state"]
+        known = orders.get(order["id"], STATES[0])
+        orders[order["id"]] = max(known, order["state"], key=STATES.index)
     seen.add(event["id"])  # after the effect: if the effect fails, the server sends the event again
 
 

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use doorbuster_base::signing::{self, SigningKey};
 use doorbuster_testkit::tool;
 use serde_json::{Value, json};
 
@@ -13,6 +14,9 @@ use crate::test_server::{TempDir, TestServer, serve, until};
 
 /// The secret with which the shop signs buyers' tokens.
 const BUYER_SECRET: &str = "a-text-of-thirty-two-bytes-or-more-that-is-not-base64";
+
+/// A webhook secret that the server does not use.
+const FORGED_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A running sample shop. It is stopped when this value is dropped.
 struct SampleShop(Child);
@@ -26,11 +30,17 @@ impl Drop for SampleShop {
     }
 }
 
+/// Returns a command that runs `examples/shop/{file}`, without the variables of a shop.
+fn shop(interpreter: &str, file: &str) -> Command {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop").join(file);
+    let mut command = Command::new(tool::program(interpreter));
+    command.arg(file).env_remove("BUYER_SECRET").env_remove("WEBHOOK_SECRET");
+    command
+}
+
 /// Starts `examples/shop/{file}` and waits until it listens.
 fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str) -> SampleShop {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop").join(file);
-    let mut child = Command::new(tool::program(interpreter))
-        .arg(file)
+    let mut child = shop(interpreter, file)
         .env("BUYER_SECRET", BUYER_SECRET)
         .env("WEBHOOK_SECRET", secret)
         .env("DOORBUSTER_URL", url)
@@ -45,6 +55,22 @@ fn start_shop(interpreter: &str, file: &str, port: u16, url: &str, secret: &str)
     BufReader::new(output).read_line(&mut line).expect("readable");
     assert_eq!(line, format!("shop listening on http://127.0.0.1:{port}\n"));
     shop
+}
+
+/// Sends an event with a valid time and a signature by `secret`. Returns the status of the answer.
+async fn send_event(hook: &str, secret: &str, event: &Value) -> u16 {
+    let key = SigningKey::parse(secret).expect("a secret");
+    let id = event["id"].as_str().expect("an id");
+    let (now, body) = (jiff::Timestamp::now().as_second(), event.to_string());
+    let signature = signing::sign(id, now, body.as_bytes(), &[key]);
+    let client = reqwest::Client::builder().tls_certs_only([]).no_proxy().build();
+    let sent = client.expect("a client").post(hook);
+    let sent = sent
+        .header(signing::ID_HEADER, id)
+        .header(signing::TIMESTAMP_HEADER, now.to_string())
+        .header(signing::SIGNATURE_HEADER, signature)
+        .body(body);
+    sent.send().await.expect("an answer").status().as_u16()
 }
 
 /// Follows the tutorial with one sample shop.
@@ -104,21 +130,35 @@ fn follow_tutorial(interpreter: &str, file: &str) {
         let page = checkout["checkout_url"].as_str().expect("an address");
         let paid = client.post(format!("{page}/pay")).send().await.expect("an answer");
         assert_eq!(paid.status(), 200);
-        let forged = client
-            .post(&hook)
-            .header("webhook-id", "evt_1")
-            .header("webhook-timestamp", "1")
-            .header("webhook-signature", "v1,AAAA")
-            .body("{}");
-        (id, forged.send().await.expect("an answer").status())
+        (id, send_event(&hook, FORGED_SECRET, &json!({"id": "evt_1"})).await)
     });
     assert_eq!(wrong, 401, "a forged message must be refused");
-    until("the shop shows the order as paid", || {
+    let is_paid = || {
         let orders = runtime.block_on(async {
             reqwest::get(format!("{shop_url}/orders")).await.ok()?.json::<Value>().await.ok()
         });
         orders.filter(|orders| orders[&order] == "paid")
-    });
+    };
+    until("the shop shows the order as paid", is_paid);
+    let about = json!({"order": {"id": order, "state": "reserved"}});
+    let late = json!({"id": "evt_late", "type": "order.reserved", "data": about});
+    assert_eq!(runtime.block_on(send_event(&hook, secret, &late)), 204);
+    assert!(is_paid().is_some(), "a late event must not set the order back");
+}
+
+#[test]
+fn a_sample_shop_names_a_missing_variable() {
+    for (interpreter, file) in [("python3", "shop.py"), ("node", "shop.mjs")] {
+        for (present, missing) in
+            [("BUYER_SECRET", "WEBHOOK_SECRET"), ("WEBHOOK_SECRET", "BUYER_SECRET")]
+        {
+            let output = shop(interpreter, file).env(present, FORGED_SECRET).output();
+            let output = output.expect("the sample shop starts");
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{file}: {text}");
+            assert_eq!(text.trim(), format!("set the environment variable {missing}"), "{file}");
+        }
+    }
 }
 
 #[test]
