@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use reqwest::Url;
 
 use super::{complete, values};
@@ -31,10 +31,11 @@ pub enum DrawCommand {
   doorbuster draw verify --seed 0f1e… --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url https://shop.example --sale spring --commitment sha256:9a8b… --participants buyers.txt
   doorbuster draw verify --url http://127.0.0.1:8080 --sale spring --key …")]
+#[command(group = ArgGroup::new("source").args(["sale", "seed"]).required(true).multiple(true))]
 pub struct VerifyArgs {
     /// The seed in hexadecimal, as published after the opening of the sale [default: the seed that
     /// the server shows].
-    #[arg(long, value_name = "HEX", required_unless_present = "sale")]
+    #[arg(long, value_name = "HEX")]
     pub seed: Option<String>,
     /// The commitment that was published before the opening of the sale.
     #[arg(long, value_name = "sha256:HEX")]

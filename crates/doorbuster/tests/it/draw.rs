@@ -63,6 +63,8 @@ fn a_draw_is_repeated_from_files_alone() {
     assert_eq!(changed.code(), Some(1));
     assert!(changed.out().contains("does not match the seed"), "{}", changed.out());
     assert!(verify(&temp_dir, &["--seed", SEED]).stderr_of_failure(2).contains("--participants"));
+    let text = verify(&temp_dir, &["--item", "phone", "--key", "k"]).stderr_of_failure(2);
+    assert!(text.contains("--sale <SALE>") && text.contains("--seed <HEX>"), "{text}");
 }
 
 #[test]
