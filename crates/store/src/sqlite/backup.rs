@@ -79,7 +79,14 @@ fn copy(file: &Path, part: &Path) -> Result<(), BackupError> {
     )
     .map_err(|e| failed(format!("{}: {e}", file.display())))?;
     source.busy_timeout(LOCK_WAIT).map_err(failed)?;
-    create_private(part).map_err(failed)?;
+    create_private(part).map_err(|error| {
+        let dir = part.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = dir.unwrap_or(Path::new(".")).display();
+        failed(format!(
+            "cannot write in {dir}: {error}; this directory must exist, and this user must be \
+             able to write there"
+        ))
+    })?;
     let target = part.to_str().ok_or_else(|| failed("the path is not UTF-8"))?;
     source.execute("VACUUM INTO ?1", params![target]).map_err(failed)?;
     Ok(())

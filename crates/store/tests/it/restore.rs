@@ -72,6 +72,9 @@ async fn a_restore_brings_back_the_store_and_its_files_with_paused_sales() {
     let nowhere = backup(&dir.path().join("none"), &elsewhere.path().join("x"), NOW, &[]);
     assert!(matches!(nowhere, Err(BackupError::Failed(_))), "{nowhere:?}");
     assert!(!elsewhere.path().join("x").exists());
+    let missing = elsewhere.path().join("missing");
+    let unwritable = backup(dir.path(), &missing.join("x"), NOW, &[]).expect_err("no directory");
+    assert!(unwritable.to_string().contains(&*missing.to_string_lossy()), "{unwritable}");
     assert_eq!(fs::metadata(&file).expect("it exists").permissions().mode() & 0o777, 0o600);
 
     let done = restore(&file, restored.path(), LATER).expect("restores");
