@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_store::KnownHistories;
+use doorbuster_store::{KnownHistories, check_unlocked};
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -146,6 +146,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         secrets::create_directory(&path)
             .map_err(|error| ServeError::DataDir { path: path.clone(), error })?;
         secrets::check_directory(&path)?;
+        // This process must not write secrets into a directory that another process uses.
+        check_unlocked(&path).map_err(EngineError::from)?;
     }
     let history = match settings.shape {
         Shape::Embedded | Shape::Edge { .. } => KnownHistories::default(),

@@ -53,8 +53,8 @@ mod writer;
 pub use backup::{backup, backup_part_path, copy_base, publish_backup};
 pub use dump::Memory;
 pub use ledger::SqliteLedger;
-pub use open::is_store;
 pub(crate) use open::known_schema;
+pub use open::{check_unlocked, is_store};
 pub use restore::{restore, restore_copy};
 
 /// A store in SQLite. Clones are cheap.

@@ -90,6 +90,22 @@ pub(super) fn lock(dir: &Path) -> Result<DirLock, OpenError> {
     }
 }
 
+/// Checks that no other process uses the directory at this moment. Ignores all other faults of the
+/// directory, because opening the store reports them.
+///
+/// # Errors
+///
+/// If another process uses the directory.
+pub fn check_unlocked(dir: &Path) -> Result<(), OpenError> {
+    let Ok(lock) = File::options().write(true).open(lock_path(dir)) else { return Ok(()) };
+    match lock.try_lock() {
+        Ok(()) => drop(DirLock(lock)),
+        Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(dir.to_owned())),
+        Err(TryLockError::Error(_)) => {}
+    }
+    Ok(())
+}
+
 /// If the file does not exist, creates an empty file that only its owner may read. SQLite creates
 /// the log of this file with the same mode.
 pub(super) fn create_private(path: &Path) -> io::Result<()> {

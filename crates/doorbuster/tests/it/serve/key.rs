@@ -89,3 +89,16 @@ fn a_generated_key_is_not_lost_if_the_first_start_fails() {
         }
     }
 }
+
+#[test]
+fn a_server_that_is_refused_writes_no_secret_into_the_directory_of_another_server() {
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
+    let first = serve(&temp_dir, &data_dir);
+    let _first = TestServer::start(first, data_dir.clone());
+    let mut second = serve(&temp_dir, &data_dir);
+    second.env_remove("DOORBUSTER_AUTH__ADMIN_KEY");
+    let text = run(&mut second).stderr_of_failure(1);
+    assert!(text.contains("in use"), "{text}");
+    assert!(!data_dir.join("admin_key").exists(), "the second server must create no key: {text}");
+}
