@@ -100,7 +100,7 @@ fn audit_text(audit: &Audit) -> String {
     }
     if audit.repairs > 0 {
         out += &format!(
-            "{} slots were reset after a fault; their units are back in the pool.\n",
+            "Slots that were reset after a fault, so that their units are back in the pool: {}.\n",
             table::grouped(audit.repairs)
         );
     }
@@ -110,8 +110,7 @@ fn audit_text(audit: &Audit) -> String {
 fn findings_text(audit: &Audit) -> String {
     match audit.findings.len() {
         0 => "no findings".to_owned(),
-        1 => "1 finding".to_owned(),
-        findings => format!("{} findings", table::grouped(findings as u64)),
+        findings => table::counted(findings as u64, "finding"),
     }
 }
 
@@ -123,10 +122,13 @@ fn report_text(report: &AuditReport, with_answers: bool) -> String {
             &format!("Orders of erased buyers, checked by order id and not by buyer: {erased}.\n");
     }
     let answers = if with_answers {
-        format!(" and {} answers", table::grouped(report.answers_checked))
+        format!(" and {}", table::counted(report.answers_checked, "answer"))
     } else {
         String::new()
     };
     let found = findings_text(&report.audit);
-    out + &format!("{} orders{answers} checked: {found}.\n", table::grouped(report.orders_checked))
+    out + &format!(
+        "{}{answers} checked: {found}.\n",
+        table::counted(report.orders_checked, "order")
+    )
 }

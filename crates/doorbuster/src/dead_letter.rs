@@ -108,7 +108,8 @@ async fn resolve_many(
             table::grouped(some.into())
         ),
     };
-    print::line(&format!("{} are {what}.{skipped}", table::grouped(sum.done.into())))
+    let verb = if sum.done == 1 { "is" } else { "are" };
+    print::line(&format!("{} {verb} {what}.{skipped}", table::grouped(sum.done.into())))
 }
 
 fn resolution_text(done: &DeadLetterResolution) -> String {

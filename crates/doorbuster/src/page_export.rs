@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::cli::ExportArgs;
 use crate::client::{self, Client, Path};
 use crate::exit::{Failure, Outcome};
-use crate::{config, print};
+use crate::{config, print, table};
 
 /// The number of sales that one request reads. This is the server's maximum.
 const PAGE_LIMIT: &str = "200";
@@ -44,9 +44,9 @@ pub fn run(args: &ExportArgs) -> Outcome {
         return print::json(&json!({ "dir": dir, "files": files.len(), "sales": ids }));
     }
     print::line(&format!(
-        "wrote {} files for {} sales to {}",
-        files.len(),
-        sales.len(),
+        "wrote {} for {} to {}",
+        table::counted(files.len() as u64, "file"),
+        table::counted(sales.len() as u64, "sale"),
         args.dir.display()
     ))
 }

@@ -58,7 +58,12 @@ pub fn grouped(number: u64) -> String {
 
 /// Returns a number of units as text: `1 unit`, `10 units`.
 pub fn units(units: u64) -> String {
-    format!("{} unit{}", grouped(units), if units == 1 { "" } else { "s" })
+    counted(units, "unit")
+}
+
+/// Returns a number and a noun as text: `1 order`, `10 orders`.
+pub fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// Returns the number as text, or a dash for `None`. For example, unlimited stock has no number of
@@ -97,5 +102,13 @@ mod tests {
         check(1_000, "1,000");
         check(10_000, "10,000");
         check(1_234_567, "1,234,567");
+    }
+
+    #[test]
+    fn one_thing_has_a_noun_in_the_singular() {
+        let check = |number: u64, text: &str| assert_eq!(counted(number, "order"), text);
+        check(0, "0 orders");
+        check(1, "1 order");
+        check(1_001, "1,001 orders");
     }
 }
