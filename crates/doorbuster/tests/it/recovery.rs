@@ -217,6 +217,8 @@ fn a_database_is_recovered_to_a_point_in_time_as_the_page_says() {
         ["sale", "adjust", "spring", "phone", "-1", "--reason", "sold before the recovery"];
     operate(&second_node, &adjust);
     operate(&second_node, &["sale", "resume", "spring"]);
+    let notes = second_node.ask(&temp_dir, &["audit", "--server"]).stdout_of_success();
+    assert!(notes.contains("a recovery to a point in time"), "{notes}");
     let mut audit = crate::test_server::program(&temp_dir);
     let audit = run(audit.args(["audit", "--json", "--store", &installation.url()])).json();
     assert_eq!(audit["ok"], true, "{audit}");

@@ -115,7 +115,9 @@ fn lost_orders(found: &store::LostOrders) -> Finding {
 /// this notice.
 fn database_changed(row: &store::StoreHistoryRow) -> Option<Notice> {
     let change = match row.cause {
-        store::HistoryCause::Promoted => "a standby became the primary",
+        store::HistoryCause::Promoted => {
+            "a standby became the primary, or a recovery to a point in time ended"
+        }
         store::HistoryCause::Moved => "the rows were moved to another database",
         store::HistoryCause::Created | store::HistoryCause::Restored => return None,
     };
