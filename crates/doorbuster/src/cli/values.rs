@@ -258,20 +258,25 @@ pub fn item_field(text: &str, minor_of: Option<Currency>) -> Parsed<ItemField> {
 
 /// Parses a price in major units: `10.00CNY` is ten yuan.
 pub fn money(text: &str) -> Parsed<Money> {
-    let letters = text.len().saturating_sub(3);
-    text.split_at_checked(letters)
-        .and_then(|(amount, currency)| {
-            let currency = Currency::parse(currency)?;
-            let amount_minor = minor_units(amount.trim_end(), currency.decimals())?;
-            Some(Money { amount_minor, currency })
-        })
-        .ok_or_else(|| {
-            format!(
-                "price={text} is not like 10.00CNY: write the amount in the currency's own units \
-                 and then the currency's three letters; the amount may have at most as many \
-                 decimal places as the currency"
-            )
-        })
+    let wrong = |why: &str| Err(format!("price={text} is not like 10.00CNY: {why}"));
+    let (amount, code) = text.split_at_checked(text.len().saturating_sub(3)).unwrap_or_default();
+    let (amount, capitals) = (amount.trim_end(), code.to_ascii_uppercase());
+    if code != capitals && Currency::parse(&capitals).is_some() {
+        return wrong(&format!("write the currency in capital letters: {capitals}"));
+    }
+    let parsed = Currency::parse(code).map(|currency| (currency, currency.decimals()));
+    let places = amount.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    match parsed {
+        Some((currency, decimals)) if places <= decimals as usize => {
+            if let Some(amount_minor) = minor_units(amount, decimals) {
+                return Ok(Money { amount_minor, currency });
+            }
+        }
+        Some((_, 0)) => return wrong(&format!("{code} has no decimal places")),
+        Some((_, most)) => return wrong(&format!("{code} has at most {most} decimal places")),
+        None => {}
+    }
+    wrong("write the amount in the currency's own units, and then the currency's three letters")
 }
 
 /// Parses a decimal number with at most `places` decimal places. Returns the number as a count of
@@ -330,9 +335,12 @@ mod tests {
         check("id=phone,stock=-1,price=10CNY", "stock=-1");
         check("id=phone,stock=1.5,price=10CNY", "stock=1.5");
         check("id=phone,stock=100,price=0.105CNY", "price=0.105CNY");
+        check("id=phone,stock=100,price=0.105CNY", "CNY has at most 2 decimal places");
         check("id=phone,stock=100,price=1.5JPY", "price=1.5JPY");
+        check("id=phone,stock=100,price=1.5JPY", "JPY has no decimal places");
         check("id=phone,stock=100,price=.5CNY", "price=.5CNY");
         check("id=phone,stock=100,price=10cny", "price=10cny");
+        check("id=phone,stock=100,price=10cny", "capital letters: CNY");
         check("id=phone,stock=100,price=é", "price=é");
         check("id=phone,stock=100,price=-5CNY", "price=-5CNY");
         check("id=phone,stock=100,price=10CNY,hold=1500ms", "whole number of seconds");
