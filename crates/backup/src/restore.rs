@@ -58,8 +58,16 @@ pub enum ContinuousRestoreError {
     #[error("the backup has no state that can be restored: {0}")]
     AllDamaged(String),
     /// The backup contains no state at or before the chosen time.
-    #[error("{0} contains no continuous backup at or before the requested time")]
-    Nothing(String),
+    #[error(
+        "{place} contains no continuous backup at or before the requested time{}",
+        .earliest.map_or_else(String::new, |at| format!("; the earliest time for --until is {at}"))
+    )]
+    Nothing {
+        /// The backup's directory or bucket.
+        place: String,
+        /// The time of the oldest state of the backup.
+        earliest: Option<jiff::Timestamp>,
+    },
     /// The backup is encrypted, and there is no passphrase.
     #[error("the backup is encrypted, and needs its passphrase")]
     Encrypted,
@@ -169,7 +177,10 @@ async fn write(
         return Ok(RestoredCopy { restored, skipped });
     }
     match skipped.is_empty() {
-        true => Err(ContinuousRestoreError::Nothing(target.to_string())),
+        true => {
+            let (place, earliest) = (target.to_string(), earliest(target).await);
+            Err(ContinuousRestoreError::Nothing { place, earliest })
+        }
         false => Err(ContinuousRestoreError::AllDamaged(skipped.join("; "))),
     }
 }
@@ -255,6 +266,32 @@ pub(super) async fn states(
         }
     }
     Ok(states)
+}
+
+/// Returns the earliest time at which the backup has a state.
+async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
+    let names = target.list().await.ok()?;
+    let objects: Vec<_> = names.iter().filter_map(|name| names::parse(name)).collect();
+    let mut earliest: Option<Millis> = None;
+    for (generation, object) in &objects {
+        let ObjectName::Base(number) = object else { continue };
+        let Ok(text) = target.get(&names::base(generation, *number)).await else { continue };
+        let Ok(base) = serde_json::from_slice::<BaseBackup>(&text) else { continue };
+        // The last segment that the base needs may end after the copy was complete.
+        let needed = objects.iter().filter_map(|(other, object)| match object {
+            ObjectName::Segment(first, at)
+                if other == generation
+                    && base.before < base.complete
+                    && *first <= base.complete =>
+            {
+                Some(*at)
+            }
+            _ => None,
+        });
+        let at = needed.fold(base.at(), Ord::max);
+        earliest = Some(earliest.map_or(at, |earlier| earlier.min(at)));
+    }
+    jiff::Timestamp::from_millisecond(earliest?.0).ok()
 }
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the

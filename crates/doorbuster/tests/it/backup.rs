@@ -142,6 +142,12 @@ fn an_encrypted_store_is_restored_as_it_was_at_a_time() {
 /// the object does not have the part that the function damages.
 type Damage<'a> = &'a dyn Fn(&[u8]) -> Option<Vec<u8>>;
 
+/// Restores the earliest state, whose time is in the message of a refused restore.
+fn restore_earliest(temp_dir: &TempDir, target: &Path, options: &[&str], message: &str) {
+    let (_, time) = message.trim().split_once("earliest time for --until is ").expect("a time");
+    restore(temp_dir, target, &temp_dir.join("early"), &[options, &["--until", time]].concat());
+}
+
 fn check_restored_times(passphrase: Option<&str>) {
     let temp_dir = TempDir::new();
     let file = temp_dir.join("passphrase");
@@ -192,6 +198,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     command.args(&options);
     let stderr = run(command.args(["--until", "2020-01-01T00:00:00Z"])).stderr_of_failure(1);
     assert!(stderr.contains("no continuous backup at or before"), "{stderr}");
+    restore_earliest(&temp_dir, &target, &options, &stderr);
     // The restore detects one damaged byte and writes no store. Its message names a time before the
     // damage. A restore to that time is possible.
     let newest = newest_base(&target, ".json").parent().expect("a generation").to_owned();
