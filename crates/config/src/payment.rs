@@ -100,7 +100,10 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
 
 fn webhook_secrets(read: &mut SettingsReader<'_>) -> Vec<SecretString> {
     let path = "payment.webhook_secret";
-    let secrets = if read.is_set(path) { read.secrets(path) } else { return Vec::new() };
+    if !read.is_set(path) {
+        return Vec::new();
+    }
+    let Some(secrets) = read.secrets(path) else { return Vec::new() };
     let is_good = |secret: &SecretString| SigningKey::parse(secret.expose_secret()).is_some();
     if !(1..=SECRETS_MAX).contains(&secrets.len()) || !secrets.iter().all(is_good) {
         let each = "must be whsec_ and 24 to 64 bytes in base64";
@@ -129,16 +132,18 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     if secret_key.as_ref().is_some_and(|key| !is_word(key.expose_secret())) {
         read.fault(key_path, "is not a Stripe key; write sk_live_…, sk_test_… or rk_…");
     }
-    let webhook_secrets =
-        if read.is_set(secret_path) { read.secrets(secret_path) } else { Vec::new() };
+    let webhook_secrets = match read.is_set(secret_path) {
+        true => read.secrets(secret_path),
+        false => None,
+    };
     let is_secret = |secret: &SecretString| {
         let text = secret.expose_secret();
         text.starts_with("whsec_") && is_word(text)
     };
-    if read.is_set(secret_path)
-        && (!(1..=SECRETS_MAX).contains(&webhook_secrets.len())
-            || !webhook_secrets.iter().all(is_secret))
-    {
+    let are_wrong = |secrets: &Vec<SecretString>| {
+        !(1..=SECRETS_MAX).contains(&secrets.len()) || !secrets.iter().all(is_secret)
+    };
+    if webhook_secrets.as_ref().is_some_and(are_wrong) {
         read.fault(
             secret_path,
             format!("must be 1 to {SECRETS_MAX} of Stripe's secrets (whsec_…), newest first"),
@@ -157,7 +162,7 @@ fn stripe(read: &mut SettingsReader<'_>) -> Option<StripeSettings> {
     Some(StripeSettings {
         api_url: api_url?,
         secret_key: secret_key?,
-        webhook_secrets,
+        webhook_secrets: webhook_secrets?,
         queries_per_sec: queries_per_sec?,
     })
 }
@@ -172,4 +177,24 @@ fn is_safe_url(text: &str) -> bool {
     let is_origin =
         url.origin().is_tuple() && url.origin().ascii_serialization() == text.trim_end_matches('/');
     is_origin && (url.scheme() == "https" || (url.scheme() == "http" && here))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use crate::{Flags, load};
+
+    #[test]
+    fn a_missing_file_of_a_webhook_secret_is_reported_once() {
+        let pairs = [
+            ("HOME", "/home/someone"),
+            ("DOORBUSTER_PAYMENT__WEBHOOK_SECRET_FILE", "/no/such/file"),
+        ];
+        let vars: Vec<(OsString, OsString)> =
+            pairs.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let text = load(&Flags::default(), vars).expect_err("no file").to_string();
+        assert!(text.contains("/no/such/file"), "{text}");
+        assert_eq!(text.matches("payment.webhook_secret").count(), 1, "{text}");
+    }
 }

@@ -126,13 +126,14 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// Reads one or several secrets. The value is a list, a text or a secret's file. A text is
-    /// split at its commas and line breaks.
-    pub(crate) fn secrets(&mut self, path: &'static str) -> Vec<SecretString> {
+    /// split at its commas and line breaks. If the value cannot be read, records a fault and returns
+    /// `None`.
+    pub(crate) fn secrets(&mut self, path: &'static str) -> Option<Vec<SecretString>> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),
-            _ => self.text(path).map(|text| entries(&text)).unwrap_or_default(),
+            _ => entries(&self.text(path)?),
         };
-        texts.into_iter().map(SecretString::from).collect()
+        Some(texts.into_iter().map(SecretString::from).collect())
     }
 
     /// Reads a secret from a text or from the secret's file. Returns `None` if no layer sets the
