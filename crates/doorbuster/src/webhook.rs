@@ -79,12 +79,12 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
         }
         EndpointCommand::Rotate { endpoint, overlap } => {
             let body = SecretRotation { overlap_secs: whole_secs(overlap) };
-            client.print_result(
-                client
-                    .post_json(Path::new(&endpoint_sub_path(&endpoint, "rotate-secret")), &body)
-                    .await,
-                created_text,
-            )
+            let path = endpoint_sub_path(&endpoint, "rotate-secret");
+            let result = client.post_json(Path::new(&path), &body).await;
+            let now_secs = jiff::Timestamp::now().as_second();
+            client.print_result(result, |endpoint: &CreatedWebhookEndpoint| {
+                created_text(endpoint) + &overlap_text(body.overlap_secs, now_secs)
+            })
         }
         EndpointCommand::Remove { endpoint, yes } => {
             let lost = "its undelivered events and its dead letters will be lost";
@@ -123,6 +123,17 @@ fn created_text(endpoint: &CreatedWebhookEndpoint) -> String {
         text += &format!("Secret, shown only once: {secret}\n");
     }
     text
+}
+
+/// Describes how long the earlier secret of an endpoint still signs.
+fn overlap_text(overlap_secs: u32, now_secs: i64) -> String {
+    let until = jiff::Timestamp::from_second(now_secs.saturating_add(overlap_secs.into()));
+    match until {
+        Ok(until) if overlap_secs > 0 => {
+            format!("Until {until}, messages also have a signature by the earlier secret.\n")
+        }
+        _ => "The earlier secret does not sign messages any more.\n".to_owned(),
+    }
 }
 
 fn list(list: &WebhookEndpointList) -> String {
@@ -183,4 +194,15 @@ fn deliveries(list: &DeliveryList) -> String {
         rows.add_row(cells.map(Cell::new));
     }
     table::with_more(&rows, list.next_cursor.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_overlap_of_two_secrets_is_shown() {
+        assert!(overlap_text(86_400, 0).starts_with("Until 1970-01-02T00:00:00Z, "));
+        assert!(overlap_text(0, 0).contains("does not sign"));
+    }
 }
