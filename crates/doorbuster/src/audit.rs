@@ -52,6 +52,13 @@ fn ask_server(args: &AuditArgs) -> Outcome {
 fn configured_store(args: &AuditArgs) -> Result<StoreLocation, Failure> {
     let settings = config::settings(&args.settings)?;
     let place = match &settings.shape {
+        Shape::Embedded if !settings.data_dir.is_dir() => {
+            return Err(Failure::Settings(format!(
+                "data_dir: there is no directory {}; name the server's data directory with \
+                 --data-dir or DOORBUSTER_DATA_DIR",
+                settings.data_dir.display()
+            )));
+        }
         Shape::Embedded => settings.data_dir.display().to_string(),
         Shape::Postgres { store } | Shape::Cluster { store, .. } => {
             store.expose_secret().to_owned()

@@ -39,6 +39,10 @@ fn an_address_that_does_not_answer_as_expected_is_explained() {
     let store = "postgres://doorbuster@127.0.0.1:1/doorbuster";
     let text = run(program(&temp_dir).args(["audit", "--store", store])).stderr_of_failure(1);
     assert!(text.to_lowercase().contains("connection refused"), "{text}");
+    let nowhere = temp_dir.join("nowhere");
+    let text =
+        run(program(&temp_dir).args(["audit", "--data-dir"]).arg(nowhere)).stderr_of_failure(2);
+    assert!(text.contains("nowhere") && text.contains("DOORBUSTER_DATA_DIR"), "{text}");
 }
 
 #[test]
