@@ -126,8 +126,8 @@ impl<'a> SettingsReader<'a> {
     }
 
     /// Reads one or several secrets. The value is a list, a text or a secret's file. A text is
-    /// split at its commas and line breaks. If the value cannot be read, records a fault and returns
-    /// `None`.
+    /// split at its commas and line breaks. If the value cannot be read, records a fault and
+    /// returns `None`.
     pub(crate) fn secrets(&mut self, path: &'static str) -> Option<Vec<SecretString>> {
         let texts = match self.raw.get(path).map(|given| &given.value) {
             Some(RawValue::List(texts)) => texts.clone(),

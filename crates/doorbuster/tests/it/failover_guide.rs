@@ -63,8 +63,8 @@ impl Hosts {
         let script = format!(
             "set -e\nPATH=\"$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1):$PATH\"\n\
              export PGPORT={port} HOME={dir} PGPASSFILE={dir}/.pgpass PGCONNECT_TIMEOUT=10\n\
-             listen() {{ printf \"listen_addresses = '%s'\\nport = {port}\\nunix_socket_directories = '{dir}'\\n\" \
-             \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
+             listen() {{ printf \"listen_addresses = '%s'\\nport = {port}\\n\
+             unix_socket_directories = '{dir}'\\n\" \"$1\" >> {dir}/data/postgresql.conf; }}\n{script}\n"
         );
         // The output of the script goes to a file. A server that the script starts keeps the output
         // open, so the read of a pipe would never end.
