@@ -81,7 +81,7 @@ impl Node {
     /// Puts a sale's row into the catalogue. `counts` has the counts of items that are new in the
     /// catalogue. If `is_new` is true and the catalogue already has a sale with this id, the
     /// catalogue stays unchanged. Returns whether the row was put into the catalogue.
-    pub fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
+    pub(crate) fn put_sale(&self, row: SaleRow, counts: &[ItemCounts], is_new: bool) -> bool {
         let mut is_put = false;
         self.change_catalogue(|c| {
             is_put = !is_new || c.sale(&row.id).is_none();

@@ -1,8 +1,9 @@
 //! Starts the parts of the engine. Opens the store and the slots of the configured shape. Recovers
 //! the state that a stopped or killed process left. Then starts the jobs of the process's roles.
 //!
-//! Only this module knows all parts. The caller takes [`EngineParts`] apart, and gives each user
-//! only the parts that it calls.
+//! Only this module creates the parts. `App` in the crate `web` keeps them for the handlers of
+//! requests. The payments, the outbox, the gate and the sale views get only the parts that they
+//! call.
 use std::path::PathBuf;
 use std::sync::Arc;
 
