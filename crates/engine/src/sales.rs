@@ -266,7 +266,7 @@ impl SaleControl {
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {
-            true => Some(item.work.reconciling.lock().await),
+            true => Some(self.stock.lock_item(item).await),
             false => None,
         };
         let outcome = self.node.store().set_spread(item.row.id, spread, if_version).await?;

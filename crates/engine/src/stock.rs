@@ -3,22 +3,29 @@
 //! [`StockControl`] starts slots, moves units between pool and slots, drains slots, and deletes
 //! their data. It changes an item's total, shows an item's numbers, and stops the node. It owns no
 //! state besides its handle of the slots: the locks and notes of its work on an item are in the
-//! item's `ItemWork`, in the catalogue of the [`Node`]. It calls the store, the slots, and the
-//! memory of the node. It calls no part that changes sales or orders.
+//! item's `ItemWork`, in the catalogue of the [`Node`]. Only stock control takes the lock of an
+//! item. It hands out an [`ItemLock`] to two other parts: the change of a spread, and late payments.
 //!
-//! Stock control has these callers: the changes of sales, the changes of orders, the jobs of this
-//! module, the publication of stock, and the handlers of requests. Purchases and the settler do not
-//! call it. They have their own handles of the slots, which issue and deliver tickets.
+//! Stock control calls the store, the slots, and the memory of the node. When it follows another
+//! node's drain, it also calls `sale_rows`. It calls no part that changes sales or orders.
 //!
-//! Functions that use only the node or only the slots get only the node or the slots.
+//! Stock control has these callers: the start and the stop of the server, the changes of sales, the
+//! changes of orders, the jobs of this module, the publication of stock, and the handlers of
+//! requests. The reader of the catalogue calls only `retire_slots`. Purchases and the settler do
+//! not call stock control. They have their own handles of the slots, which issue and deliver
+//! tickets.
+//!
+//! Functions without `self` that use only the node or only the slots get only the node or the
+//! slots.
 
 mod adjust;
 pub(crate) mod drain;
 mod feed;
 mod grant_check;
+mod item_lock;
 mod item_numbers;
 mod item_view;
-pub(crate) mod pool_recall;
+mod pool_recall;
 mod recall;
 mod slot_cleanup;
 mod slot_reconciliation;
@@ -35,10 +42,11 @@ use doorbuster_slots::Slots;
 use crate::node::{Jobs, Node};
 
 pub use adjust::AdjustResult;
+pub use item_lock::ItemLock;
 pub use item_numbers::ItemNumbers;
+pub(crate) use pool_recall::elapsed;
 pub(crate) use slot_cleanup::{retire_slots, slots_with_grants};
-pub use slot_reconciliation::reconcile;
-pub(crate) use slot_reconciliation::{reconcile_all, reconcile_locked};
+pub(crate) use slot_reconciliation::{reconcile, reconcile_all};
 
 /// The part of a node that brings slots and store into agreement.
 pub struct StockControl {

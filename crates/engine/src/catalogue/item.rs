@@ -38,8 +38,9 @@ pub struct ItemState {
 #[derive(Debug, Default)]
 pub struct ItemWork {
     /// Locked while units move between the pool and slots. The lock only avoids duplicate work. The
-    /// store's rows decide about units.
-    pub reconciling: tokio::sync::Mutex<()>,
+    /// store's rows decide about units. Only `StockControl::lock_item` takes the lock. Two parts
+    /// outside stock control call that function: the change of a spread, and late payments.
+    pub(crate) reconciling: tokio::sync::Mutex<()>,
     /// Whether a task already waits for the lock `reconciling`. When that task gets the lock, it
     /// handles all earlier commits. So no second task has to wait.
     pub awaits_reconcile: AtomicBool,

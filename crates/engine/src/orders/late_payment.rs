@@ -7,11 +7,10 @@ use doorbuster_steps::late_payment::{Effect, Input, LatePayment};
 use tokio::time::{Instant, timeout};
 
 use super::Orders;
-use crate::catalogue::ItemState;
 use crate::error::EngineError;
+use crate::node::Node;
 use crate::outage_log;
-use crate::stock::pool_recall::{elapsed, listen, recall_to_pool};
-use crate::stock::{StockControl, reconcile_locked};
+use crate::stock::{ItemLock, elapsed};
 
 impl Orders {
     /// Applies a captured payment; see [`doorbuster_core::money::capture`]. If the pool lacks units
@@ -29,13 +28,13 @@ impl Orders {
         let Some(item) = self.catalogue_reader.find_item(order.item).await? else {
             return Ok(self.node.store().capture(payment, true).await?);
         };
-        let _guard = item.work.reconciling.lock().await;
-        let captured = capture_late(&self.stock, &item, payment).await;
+        let locked = self.stock.lock_item(&item).await;
+        let captured = capture_late(&self.node, &locked, payment).await;
         failpoint::reach(Failpoint::LateCaptured);
         // If recalled units are not needed, reconciliation moves them back to the slots.
         // Reconciliation also delivers the feed row that adds the order's units to the buyer's
         // quota in the slot again.
-        if let Err(error) = reconcile_locked(&self.stock, &item).await {
+        if let Err(error) = locked.reconcile().await {
             outage_log::warn!(
                 self.node.outage_log(),
                 error,
@@ -49,25 +48,25 @@ impl Orders {
 }
 
 async fn capture_late(
-    stock: &StockControl,
-    item: &ItemState,
+    node: &Node,
+    locked: &ItemLock<'_>,
     payment: Capture,
 ) -> Result<CaptureOutcome, EngineError> {
     let began = Instant::now();
-    let mut changed = listen(item);
+    let mut changed = locked.listen();
     let mut captured = CaptureOutcome::Repeated;
     let (mut steps, mut effect) = LatePayment::begin(elapsed(began));
     loop {
         let input = match effect {
             Effect::Capture { is_last } => {
-                changed = listen(item);
-                captured = stock.node.store().capture(payment.clone(), is_last).await?;
+                changed = locked.listen();
+                captured = node.store().capture(payment.clone(), is_last).await?;
                 Input::Captured(match &captured {
                     CaptureOutcome::UnitsMissing { units, .. } => Some(*units),
                     _ => None,
                 })
             }
-            Effect::Recall(units) => Input::Recalled(recall_late(stock, item, units).await),
+            Effect::Recall(units) => Input::Recalled(recall_late(node, locked, units).await),
             Effect::Wait(ms) => {
                 drop(timeout(Duration::from_millis(ms), changed.as_mut()).await);
                 Input::Waited
@@ -80,15 +79,15 @@ async fn capture_late(
 
 /// Moves units from the item's slots to its pool for a late payment, which arrived after its
 /// order had ended. Returns `None` if a slot or the store does not answer.
-async fn recall_late(stock: &StockControl, item: &ItemState, units: u64) -> Option<u64> {
-    match recall_to_pool(stock, item, units).await {
+async fn recall_late(node: &Node, locked: &ItemLock<'_>, units: u64) -> Option<u64> {
+    match locked.recall_to_pool(units).await {
         Ok(moved) => {
             failpoint::reach(Failpoint::LateGathered);
             Some(moved)
         }
         Err(error) => {
             outage_log::warn!(
-                stock.node.outage_log(),
+                node.outage_log(),
                 error,
                 event = "payment.late_recall_failed",
                 "failed to recall units for a late payment; the payment uses only the pool"

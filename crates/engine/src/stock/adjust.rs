@@ -7,8 +7,8 @@ use doorbuster_steps::total_change::{Effect, Input, TotalChange};
 use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
 use tokio::time::{Instant, timeout};
 
+use super::StockControl;
 use super::pool_recall::{elapsed, listen, recall_to_pool};
-use super::{StockControl, slot_reconciliation};
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 use crate::node::Node;
@@ -51,10 +51,10 @@ impl StockControl {
         if sale.is_some_and(|sale| sale.row.phase == Phase::Closed) {
             return adjusted_before_close(&self.node, &adjustment).await;
         }
-        let _guard = item.work.reconciling.lock().await;
+        let locked = self.lock_item(item).await;
         let outcome = self.adjust_locked(item, adjustment).await;
         // Recalled units that are not needed go back to the slots.
-        slot_reconciliation::reconcile_locked(self, item).await?;
+        locked.reconcile().await?;
         self.node.control().wake(item.row.id);
         outcome
     }

@@ -124,7 +124,7 @@ pub(crate) async fn stop_slots(stock: &StockControl, sale: &SaleState) -> Vec<Sl
     let items = sale.items.iter().map(|item| async move {
         // Reconciliation takes this lock and then checks `draining`. So reconciliation does not
         // start the slots again during the drain.
-        let _guard = item.work.reconciling.lock().await;
+        let _guard = stock.lock_item(item).await;
         item.work.stopped_here.store(true, Ordering::Release);
         join_all(item.reached_slots().into_iter().map(|slot| stop_slot(stock, slot))).await
     });

@@ -43,7 +43,7 @@ async fn roll_epoch(
     item: &ItemState,
     grant: &Grant,
 ) -> Result<(), EngineError> {
-    let _guard = item.work.reconciling.lock().await;
+    let locked = stock.lock_item(item).await;
     stock.slots.stop(grant.slot, true).await?;
     if stock.drain(std::slice::from_ref(&grant.slot), Instant::now() + DRAIN_MAX).await.is_ok()
         && stock.node.store().close_grant(grant.id, CloseCause::Rolled).await?
@@ -57,5 +57,5 @@ async fn roll_epoch(
     // This flag lets reconciliation start the slot again. If reconciliation fails now, the next
     // check of all slots wakes the reconciliation again.
     item.work.stopped_here.store(true, std::sync::atomic::Ordering::Release);
-    super::slot_reconciliation::reconcile_locked(stock, item).await
+    locked.reconcile().await
 }

@@ -18,7 +18,7 @@ use crate::error::EngineError;
 /// Moves at most `units` from the item's slots to its pool, and returns the number of moved units.
 /// Fails if nothing was moved and a slot did not answer. The caller must have the item's lock, so
 /// that no other task delivers the units of returned tickets at the same time.
-pub(crate) async fn recall_to_pool(
+pub(super) async fn recall_to_pool(
     stock: &StockControl,
     item: &ItemState,
     units: u64,
@@ -77,7 +77,7 @@ fn answer<T>(
 
 /// Begins to listen for changes of the item's counts. A task that begins to listen before it reads
 /// the store also notices units that a commit returns after the read.
-pub(crate) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
+pub(super) fn listen(item: &ItemState) -> Pin<Box<Notified<'_>>> {
     let mut changed = Box::pin(item.gauge.changed().notified());
     changed.as_mut().enable();
     changed

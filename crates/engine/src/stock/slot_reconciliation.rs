@@ -51,7 +51,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
                 if item.work.awaits_reconcile.swap(true, Ordering::AcqRel) {
                     return;
                 }
-                let alone = item.work.reconciling.lock().await;
+                let alone = stock.lock_item(&item).await;
                 item.work.awaits_reconcile.swap(false, Ordering::AcqRel);
                 // Another task may have changed the item while this task waited for the lock. That
                 // task relies on this reconciliation to use the new values, so the item is read
@@ -95,9 +95,9 @@ pub(crate) async fn reconcile_all(stock: &StockControl, items: &[Arc<ItemState>]
 }
 
 /// Brings an item's slots up to date with the store. Each step may be repeated.
-pub async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<(), EngineError> {
-    let _guard = item.work.reconciling.lock().await;
-    reconcile_locked(stock, item).await
+pub(crate) async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<(), EngineError> {
+    let locked = stock.lock_item(item).await;
+    locked.reconcile().await
 }
 
 /// Returns whether a slot needs units of the pool now. Always returns true if the item's portions
@@ -124,7 +124,7 @@ async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
 }
 
 /// Like [`reconcile`], for a caller that has the item's lock.
-pub(crate) async fn reconcile_locked(
+pub(super) async fn reconcile_locked(
     stock: &StockControl,
     item: &ItemState,
 ) -> Result<(), EngineError> {

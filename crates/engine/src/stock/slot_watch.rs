@@ -118,7 +118,7 @@ async fn watch_one(
         return Ok(());
     }
     let Some(cause) = check_grant(stock, item, grant).await? else { return Ok(()) };
-    let _guard = item.work.reconciling.lock().await;
+    let _guard = stock.lock_item(item).await;
     if stock.node.store().close_grant(grant.id, cause).await? {
         tracing::error!(
             slot = stock.node.catalogue().slot_name(grant.slot),

@@ -33,7 +33,7 @@ impl StockControl {
         for item in self.node.items_with_open_slots() {
             // Reconciliation takes this lock and then checks whether the node stops. So
             // reconciliation does not start the slots again.
-            let _guard = item.work.reconciling.lock().await;
+            let _guard = self.lock_item(&item).await;
             for slot in item.reached_slots() {
                 if let Err(error) = self.slots.stop(slot, true).await {
                     tracing::warn!(

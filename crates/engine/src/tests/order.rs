@@ -8,7 +8,6 @@ use doorbuster_store::OrderQuery;
 use super::*;
 use crate::catalogue::ItemState;
 use crate::settle;
-use crate::stock::pool_recall::recall_to_pool;
 use crate::stock::reconcile;
 
 fn item(engine: &EngineParts) -> Arc<ItemState> {
@@ -116,11 +115,11 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     open_sale(&engine, Stock::Counted(10), 1, 900_000).await;
     let item = item(&engine);
     // The test takes the item's lock, as a recall does. So no other task reconciles the item.
-    let alone = item.work.reconciling.lock().await;
-    assert_eq!(recall_to_pool(&engine.stock, &item, 2).await.expect("the store is available"), 2);
+    let alone = engine.stock.lock_item(&item).await;
+    assert_eq!(alone.recall_to_pool(2).await.expect("the store is available"), 2);
     let before = grant(&engine).await;
     assert_eq!(
-        recall_to_pool(&engine.stock, &item, 3).await.expect("the store is available"),
+        alone.recall_to_pool(3).await.expect("the store is available"),
         0,
         "the slot's memory of recalls is full, so the slot must give no units"
     );
@@ -175,7 +174,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     let item = item(&engine);
     reconcile(&engine.stock, &item).await.expect("the store is available");
     // While the test has the lock, no job delivers returned units to the slot.
-    let alone = item.work.reconciling.lock().await;
+    let alone = engine.stock.lock_item(&item).await;
     let refused = buy(&engine, "anna", "k2", 1).await;
     assert_eq!(refused, PurchaseOutcome::Refused(Refusal::LimitReached { limit: 1, used: 1 }));
     assert!(matches!(
@@ -199,7 +198,7 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     engine.node.holders().begin_rebuild();
     engine.node.holders().finish_rebuild();
     let item = item(&engine);
-    let alone = item.work.reconciling.lock().await;
+    let alone = engine.stock.lock_item(&item).await;
     engine.stock.slots().retire(item.slots[0]).await.expect("in memory");
     let again = parks(&engine, "anna", "k").await;
     // Now the node learns of the order and of the pause.

@@ -239,7 +239,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job moves units or repairs slots.
-    let still = item.work.reconciling.lock().await;
+    let still = engine.stock.lock_item(&item).await;
     let is_short = |answer: &PurchaseOutcome| {
         let PurchaseOutcome::Refused(Refusal::SoldOut(left)) = answer else { return false };
         left.may_return
@@ -287,7 +287,7 @@ async fn no_buyer_gets_sold_out_while_a_partition_has_an_undecided_earlier_attem
     }
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job updates the routing of requests.
-    let _still = item.work.reconciling.lock().await;
+    let _still = engine.stock.lock_item(&item).await;
     let mut again = tokio::task::JoinSet::new();
     for n in 0..24 {
         let engine = engine.clone();
@@ -310,7 +310,7 @@ async fn no_id_is_published_while_another_ticket_may_be_in_a_slot_that_does_not_
     spread_sale(&engine, 16, 8, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job gives the slot its next epoch.
-    let still = item.work.reconciling.lock().await;
+    let still = engine.stock.lock_item(&item).await;
     engine.stock.slots().retire(item.slots[0]).await.expect("local");
     let (mut queued, mut unavailable) = (0, 0);
     for buyer in ["anna", "bert", "carl", "dora"] {

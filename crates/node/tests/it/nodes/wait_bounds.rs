@@ -57,7 +57,7 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
     let stat = format!("/proc/{server}/stat");
     // While the test holds this lock, the node gathers no units for the buyer.
     let item = node.item();
-    let untended = item.work.reconciling.lock().await;
+    let untended = node.engine.stock.lock_item(&item).await;
     // The test measures by the same clock as the request.
     let asked = Instant::now();
     let shop = node.buyer_client();
@@ -171,7 +171,7 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 2).await;
     let item = node.item();
-    let untended = item.work.reconciling.lock().await;
+    let untended = node.engine.stock.lock_item(&item).await;
     let locked = home.lock_table("orders");
     let shop = node.buyer_client();
     let waits = tokio::spawn(async move { shop.buy("anna", "k", 2).await });

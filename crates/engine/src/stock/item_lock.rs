@@ -1,0 +1,48 @@
+//! The lock of an item. A task has the lock while it moves units between the item's pool and its
+//! slots.
+
+use std::pin::Pin;
+
+use tokio::sync::MutexGuard;
+use tokio::sync::futures::Notified;
+
+use super::StockControl;
+use super::pool_recall::{listen, recall_to_pool};
+use super::slot_reconciliation::reconcile_locked;
+use crate::catalogue::ItemState;
+use crate::error::EngineError;
+
+/// The exclusive right of one task to move an item's units on this node.
+pub struct ItemLock<'a> {
+    stock: &'a StockControl,
+    item: &'a ItemState,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl StockControl {
+    /// Waits for the lock of an item. Until the lock is dropped, no other task of this node moves
+    /// the item's units.
+    pub async fn lock_item<'a>(&'a self, item: &'a ItemState) -> ItemLock<'a> {
+        let alone = item.work.reconciling.lock().await;
+        ItemLock { stock: self, item, _alone: alone }
+    }
+}
+
+impl<'a> ItemLock<'a> {
+    /// Moves at most `units` from the item's slots to its pool, and returns the number of moved
+    /// units. Fails if nothing was moved and a slot did not answer.
+    pub(crate) async fn recall_to_pool(&self, units: u64) -> Result<u64, EngineError> {
+        recall_to_pool(self.stock, self.item, units).await
+    }
+
+    /// Brings the item's slots up to date with the store.
+    pub(crate) async fn reconcile(&self) -> Result<(), EngineError> {
+        reconcile_locked(self.stock, self.item).await
+    }
+
+    /// Begins to listen for changes of the item's counts. A task that begins to listen before it
+    /// reads the store also notices units that a commit returns after the read.
+    pub(crate) fn listen(&self) -> Pin<Box<Notified<'a>>> {
+        listen(self.item)
+    }
+}
