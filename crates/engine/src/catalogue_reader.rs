@@ -100,7 +100,7 @@ impl CatalogueReader {
 /// Reloads the catalogue until the program stops.
 pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     loop {
-        reader.node.control().catalogue_changed.notified().await;
+        reader.node.control().catalogue_changed().await;
         while let Err(error) = reader.refresh().await {
             outage_log::warn!(
                 reader.node.outage_log(),
@@ -210,7 +210,7 @@ async fn reload_one(
 async fn follow_step(node: &Node, slots: &Slots, id: &str) -> Result<(), EngineError> {
     let Some(sale) = node.catalogue().sale(id).cloned() else { return Ok(()) };
     if sale.row.draining_until.is_some() {
-        node.control().drains_changed.notify_one();
+        node.control().wake_drain_job();
     }
     for item in &sale.items {
         if sale.has_open_slots() {

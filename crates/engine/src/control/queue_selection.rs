@@ -6,7 +6,7 @@
 //! scheduled sale are read only shortly before it opens. Last come the queues of ended sales whose
 //! data could not be deleted yet. Only the leader knows these queues.
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
@@ -66,10 +66,10 @@ pub(crate) fn select_queues(node: &Node, slots: &Slots) {
     let reached: Vec<SlotKey> = items.flat_map(|item| item.reached_slots()).collect();
     let mut selected = node.live_nodes().settled_of(reached);
     if node.this_node().roles.settle && node.control().leads() {
-        let unretired = node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
+        let unretired = node.control().unretired();
         let known: HashSet<SlotKey> = selected.iter().copied().collect();
         let room = SLOTS_SERVED_MAX.saturating_sub(selected.len());
-        selected.extend(unretired.iter().filter(|slot| !known.contains(slot)).take(room));
+        selected.extend(unretired.into_iter().filter(|slot| !known.contains(slot)).take(room));
     }
     if let Err(error) = slots.serve(&selected) {
         tracing::error!(

@@ -3,7 +3,7 @@
 //! slot still has tickets, the leader settles these tickets first. A leader without the role
 //! `settle` cannot do so, and such a slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use doorbuster_core::{Phase, SlotKey};
 use doorbuster_slots::Slots;
@@ -75,11 +75,7 @@ impl SlotCleanup {
                 false => drop(queued.insert(slot)),
             }
         }
-        let mut known = node.control().unretired.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != queued {
-            *known = queued;
-            node.control().queues_changed.notify_one();
-        }
+        node.control().set_unretired(queued);
     }
 }
 
