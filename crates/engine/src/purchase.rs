@@ -14,7 +14,7 @@ mod reads;
 mod view;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
@@ -77,7 +77,7 @@ pub struct Purchase {
 pub struct Purchases {
     node: Arc<Node>,
     slots: Slots,
-    parked: AtomicUsize,
+    pub(crate) parked: AtomicUsize,
 }
 
 /// Refuses a request from the node's memory, in well under a microsecond. If the result is `None`,
@@ -109,8 +109,8 @@ impl Purchases {
 
     /// Returns the number of parked requests.
     #[must_use]
-    pub fn parked(&self) -> &AtomicUsize {
-        &self.parked
+    pub fn parked(&self) -> usize {
+        self.parked.load(Ordering::Acquire)
     }
 
     /// Requests units and waits up to `purchase.wait` for the verdict.

@@ -28,7 +28,7 @@ impl Driver<'_> {
             self.demand = UnitDemandEntry::enter(self);
         }
         if self.parked.is_none() {
-            self.parked = ParkedPermit::enter(purchases.parked());
+            self.parked = ParkedPermit::enter(&purchases.parked);
             if self.parked.is_none() {
                 return Input::Full;
             }

@@ -27,10 +27,10 @@ async fn parks(
     buyer: &'static str,
     key: &'static str,
 ) -> tokio::task::JoinHandle<PurchaseOutcome> {
-    let before = engine.purchases.parked().load(Ordering::Acquire);
+    let before = engine.purchases.parked();
     let buying = engine.clone();
     let buying = tokio::spawn(async move { buy(&buying, buyer, key, 1).await });
-    while engine.purchases.parked().load(Ordering::Acquire) == before && !buying.is_finished() {
+    while engine.purchases.parked() == before && !buying.is_finished() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     buying
@@ -140,21 +140,21 @@ async fn the_number_of_parked_requests_is_bounded() {
     open_sale(&engine, Stock::Counted(1), 1, 900_000).await;
     let first = buy_within(&engine, "anna", "k", 1, Duration::ZERO).await;
     assert!(matches!(first, PurchaseOutcome::Queued { .. }), "{first:?}");
-    engine.purchases.parked().fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
+    engine.purchases.parked.fetch_add(PARKED_MAX - 1, Ordering::AcqRel);
     // The only unit belongs to Anna's ticket in flight. The unit may come back, so Bert's request
     // is parked.
     let last = parks(&engine, "bert", "k").await;
-    assert_eq!(engine.purchases.parked().load(Ordering::Acquire), PARKED_MAX);
+    assert_eq!(engine.purchases.parked(), PARKED_MAX);
     let answer = buy(&engine, "carl", "k", 1).await;
     assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Overloaded)), "{answer:?}");
     assert_eq!(
-        engine.purchases.parked().load(Ordering::Acquire),
+        engine.purchases.parked(),
         PARKED_MAX,
         "the refused request must give back its permit"
     );
     last.abort();
     drop(last.await);
-    assert_eq!(engine.purchases.parked().load(Ordering::Acquire), PARKED_MAX - 1);
+    assert_eq!(engine.purchases.parked(), PARKED_MAX - 1);
     // The settler settles the ticket, so the ticket does not delay the stop.
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
     engine.stock.stop().await;

@@ -130,7 +130,7 @@ fn purchases(app: &App, text: &mut MetricsText) {
         "Purchases in progress that were not refused from memory.",
     )
     .sample(&[], app.running_purchases.len());
-    let parked = app.purchases.parked().load(std::sync::atomic::Ordering::Relaxed);
+    let parked = app.purchases.parked();
     text.metric(
         "doorbuster_purchases_parked",
         MetricKind::Gauge,

@@ -1,6 +1,5 @@
 //! A fixture for engines that each have their own event loop. A test can stop one engine abruptly
 //! while the other engines continue.
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -256,7 +255,7 @@ impl TestNode {
 
     /// Returns the number of requests that are parked at this node.
     pub(crate) fn parked(&self) -> usize {
-        self.engine.purchases.parked().load(Ordering::Acquire)
+        self.engine.purchases.parked()
     }
 
     pub(crate) async fn counts(&self) -> ItemCounts {
