@@ -14,8 +14,8 @@
 //!
 //! This part of a node owns the connection to the shared Redis, and the time of the last read for
 //! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
-//! part for requests with unknown ids, and when it reads all sales. Other parts only use the
-//! connection to the shared Redis.
+//! part for requests with unknown ids, and when it reads all sales. For an unknown id, this part
+//! calls back the reader's `refresh`. Other parts only use the connection to the shared Redis.
 pub mod copy;
 mod state;
 
@@ -156,7 +156,11 @@ impl Cache {
     /// Returns all sales of the catalogue at `version`, or at a later version. The caller has just
     /// read `version` from the store. If another node left a copy, the rows come from this copy. If
     /// no node left a copy, the rows come from the store.
-    pub async fn rows(&self, node: &Node, version: &str) -> Result<CatalogueRows, StoreError> {
+    pub(crate) async fn rows(
+        &self,
+        node: &Node,
+        version: &str,
+    ) -> Result<CatalogueRows, StoreError> {
         let Some((shared, locks)) = self.shared() else { return read(node).await };
         match read_once(node, (shared, locks), &CatalogueRead { version }).await {
             ReadTurn::FromPeer(rows) => Ok(rows),

@@ -1,10 +1,14 @@
 //! Reads the catalogue again after other nodes changed the catalogue.
 //!
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
-//! [`Node`]. It calls the store, the cache and the catalogue of the node. If another node closed or
-//! deleted a sale, it also deletes the data of the sale's slots. It has these callers: its own job,
-//! which the store's notifications wake, and every part that gets an id of an unknown sale or item.
-//! These parts are the handlers of requests, the changes of orders, and the delivery of events.
+//! [`Node`]. It calls the store, the cache and the catalogue of the node. It puts changed rows into
+//! the catalogue by `sale_rows`. If another node closed or deleted a sale, it also calls the slots
+//! and `retire_slots` of stock control, which delete the data of the sale's slots.
+//!
+//! It has these callers: its own job, which the store's notifications wake, and every part that
+//! gets an id of an unknown sale or item. These parts are the handlers of requests, the changes of
+//! orders, and the delivery of events. Operators' requests also call it before their handlers run,
+//! so that operators see other nodes' changes at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,9 +1,8 @@
 //! The background jobs that change stock without a request from a buyer. Each job is one task. The
 //! store's rows stay correct even if a job fails or runs twice.
 //!
-//! This module has the jobs that need only the node, or only the node and its slots. It also has
-//! the audit and the publication of stock. The other jobs are in the module of the part that they
-//! call: `stock`, `sales`, `catalogue_reader` and `database`.
+//! A job is in the module of the part to whose work it belongs: `stock`, `sales`,
+//! `catalogue_reader`, `database` or `settle`. All other jobs are here.
 
 pub(crate) mod audit;
 mod edge_feed;

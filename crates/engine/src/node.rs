@@ -135,7 +135,7 @@ impl Node {
     }
 
     /// Returns the cache that limits how often this node reads the store for unknown ids.
-    pub fn cache(&self) -> &Cache {
+    pub(crate) fn cache(&self) -> &Cache {
         &self.cache
     }
 

@@ -1,8 +1,9 @@
 //! Puts changed rows of sales into a node's catalogue, and locks a sale while this node changes it.
 //!
 //! These functions own no state. They call the store and the memory of a [`Node`]. They have three
-//! callers: the operators' changes of sales, the drains that other nodes began, and the reader of
-//! the catalogue.
+//! callers: the changes of sales, the drains that other nodes began, and the reader of the
+//! catalogue. Changes of sales come from operators, from the times of sales, from the audit, and
+//! from automatic partitions.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,9 +3,10 @@
 //! caller gets the answer.
 //!
 //! [`SaleControl`] owns no state. It calls the store, the catalogue of its [`Node`], and
-//! [`StockControl`], which drains and reconciles the slots. It has these callers: the handlers of
-//! operators' requests, the audit, and the two jobs of this module. One job follows the times of
-//! the sales. The other job adds partitions.
+//! [`StockControl`], which drains and reconciles the slots. It also calls the slots: it views them,
+//! deletes their data, and reads which servers have them. It has these callers: the handlers of
+//! operators' requests, the audit, the demonstration, and the two jobs of this module. One job
+//! follows the times of the sales. The other job adds partitions.
 
 pub(crate) mod auto_partitions;
 mod schedule;

@@ -1,5 +1,9 @@
 //! Finds the refusals that buyers got from all nodes. The module `refusals` has the notes through
 //! which nodes exchange these refusals.
+//!
+//! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
+//! the node. The handlers of requests note refusals and search them, the job that renews the leases
+//! answers other nodes' questions, and the sightings of edges call [`Node::note_edge`].
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -4,6 +4,10 @@
 //! question into the row of its lease. Whenever a node renews its lease, it reads the lease rows of
 //! all nodes and writes its answers into its own row. So questions do not slow down refusals, and a
 //! node needs no addresses of other nodes.
+//!
+//! This part of a node owns the refusals, and the notes for other nodes. It calls no other part of
+//! the node. The memory of the node notes verdicts here, `refusal_search` reads and notes refusals,
+//! and the description of the node contains the notes.
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -105,7 +105,7 @@ impl StockControl {
 
     /// Waits until every ticket of these slots is settled and acknowledged. An unreachable slot
     /// does not delay the other slots.
-    pub async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
+    pub(crate) async fn drain(&self, slots: &[SlotKey], until: Instant) -> Result<(), EngineError> {
         let mut drained = Ok(());
         for &slot in slots {
             loop {
