@@ -44,7 +44,7 @@ pub(crate) fn start(
     roles: Roles,
     stock: &Arc<StockControl>,
     catalogue_reader: &Arc<CatalogueReader>,
-    sales: &Arc<SaleControl>,
+    sale_control: &Arc<SaleControl>,
 ) {
     let (node, slots) = (&stock.node, stock.slots());
     jobs.start("outages", run_outages(node.clone()));
@@ -65,8 +65,8 @@ pub(crate) fn start(
         jobs.start("edge_feed", edge_feed::run(node.clone()));
         jobs.start("expiry", expiry::run(node.clone()));
         jobs.start("waitlist", waitlist::run(node.clone()));
-        sales::start_jobs(sales, jobs);
-        jobs.start("audit", audit::run(sales.clone()));
+        sales::start_jobs(sale_control, jobs);
+        jobs.start("audit", audit::run(sale_control.clone()));
     }
 }
 

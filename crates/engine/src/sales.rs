@@ -301,7 +301,7 @@ async fn step_at_once(
 }
 
 /// Starts the jobs that change sales. Only a node with the role `control` has them.
-pub(crate) fn start_jobs(sales: &Arc<SaleControl>, jobs: &Jobs) {
-    jobs.start("phases", schedule::run(sales.clone()));
-    jobs.start("auto_partitions", auto_partitions::run(sales.clone()));
+pub(crate) fn start_jobs(sale_control: &Arc<SaleControl>, jobs: &Jobs) {
+    jobs.start("phases", schedule::run(sale_control.clone()));
+    jobs.start("auto_partitions", auto_partitions::run(sale_control.clone()));
 }

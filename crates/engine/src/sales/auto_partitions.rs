@@ -34,27 +34,27 @@ pub(crate) struct Observed {
 }
 
 /// Checks whether items need more partitions, until the program stops.
-pub(super) async fn run(sales: Arc<SaleControl>) {
-    if sales.node.layout() != SlotLayout::Shared {
+pub(super) async fn run(sale_control: Arc<SaleControl>) {
+    if sale_control.node.layout() != SlotLayout::Shared {
         return std::future::pending().await;
     }
     let (mut observed, began) = (HashMap::new(), Instant::now());
-    let mut turns = sales.node.turns(Work::Partitions);
+    let mut turns = sale_control.node.turns(Work::Partitions);
     loop {
         if turns.wait(NextRun::Idle).await == Turn::First {
             observed.clear();
         }
-        look_at_all(&sales, &mut observed, began).await;
+        look_at_all(&sale_control, &mut observed, began).await;
     }
 }
 
 /// Checks each item that has an automatic spread and whose sale is open.
 async fn look_at_all(
-    sales: &SaleControl,
+    sale_control: &SaleControl,
     observed: &mut HashMap<ItemId, Observed>,
     began: Instant,
 ) {
-    let catalogue = sales.node.catalogue().clone();
+    let catalogue = sale_control.node.catalogue().clone();
     let open: Vec<(&Arc<SaleState>, &Arc<ItemState>)> = catalogue
         .sales()
         .filter(|sale| sale.row.phase == Phase::Open && !sale.is_draining())
@@ -64,9 +64,9 @@ async fn look_at_all(
     observed.retain(|id, _| open.iter().any(|(_, item)| item.row.id == *id));
     for (sale, item) in open {
         let seen = observed.entry(item.row.id).or_default();
-        if let Err(error) = look(sales, sale, item, seen, began).await {
+        if let Err(error) = look(sale_control, sale, item, seen, began).await {
             outage_log::warn!(
-                sales.node.outage_log(),
+                sale_control.node.outage_log(),
                 error,
                 event = "spread.widen_failed",
                 item = format!("{}/{}", item.sale, item.row.name),
@@ -77,7 +77,7 @@ async fn look_at_all(
 }
 
 async fn look(
-    sales: &SaleControl,
+    sale_control: &SaleControl,
     sale: &SaleState,
     item: &ItemState,
     seen: &mut Observed,
@@ -86,7 +86,7 @@ async fn look(
     let mut waiting = 0;
     for &slot in &item.slots {
         // A slot that does not answer is skipped.
-        if let Ok(Some(view)) = sales.stock.slots().view(slot).await {
+        if let Ok(Some(view)) = sale_control.stock.slots().view(slot).await {
             waiting = waiting.max(view.unacknowledged as u64);
         }
     }
@@ -98,7 +98,7 @@ async fn look(
     else {
         return Ok(());
     };
-    if widen(sales, (sale, item), seen, partitions).await? {
+    if widen(sale_control, (sale, item), seen, partitions).await? {
         seen.width.confirm(now_ms);
         tracing::info!(
             sale = %sale.row.id,
@@ -115,14 +115,14 @@ async fn look(
 /// Adds partitions to an item. Returns `false` if the nodes cannot serve more slots, or if the sale
 /// changed meanwhile.
 pub(crate) async fn widen(
-    sales: &SaleControl,
+    sale_control: &SaleControl,
     (sale, item): (&SaleState, &ItemState),
     seen: &mut Observed,
     partitions: u32,
 ) -> Result<bool, EngineError> {
     let more = partitions.saturating_sub(item.row.spread.partitions) as usize;
     let own = sale.items.iter().map(|item| item.slots.len()).sum::<usize>() + more;
-    let slots = concurrent_slots(&sales.node, &sale.row, own);
+    let slots = concurrent_slots(&sale_control.node, &sale.row, own);
     if slots > SLOTS_SERVED_MAX {
         if !std::mem::replace(&mut seen.logged_limit, true) {
             tracing::warn!(
@@ -139,7 +139,7 @@ pub(crate) async fn widen(
     // An operator may have changed the spread while this node does not know the change yet. In this
     // case the version check refuses this node's change.
     let wider = Spread { partitions, ..item.row.spread };
-    let set = sales.set_spread(item, wider, Some(sale.row.version)).await?;
+    let set = sale_control.set_spread(item, wider, Some(sale.row.version)).await?;
     Ok(matches!(set, SpreadOutcome::Done(_)))
 }
 

@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::item_view::{ItemInMemory, portions};
-use super::{StockControl, feed, recall, spread, start_slot};
+use super::{StockControl, feed, recall, slot_drain, start_slot};
 use crate::catalogue::{ItemState, SlotUnits};
 use crate::control::WakeReason;
 use crate::error::EngineError;
@@ -165,7 +165,9 @@ async fn perform(
         Effect::StartSlots { slots, threshold } => {
             Input::Started(start_slot::start_slots(stock, item, slots, threshold).await?)
         }
-        Effect::DrainSlot(grant) => Input::Drained(spread::drain_slot(stock, item, &grant).await?),
+        Effect::DrainSlot(grant) => {
+            Input::Drained(slot_drain::drain_slot(stock, item, &grant).await?)
+        }
         Effect::TakeUnits { from, recall } => {
             Input::Taken(recall::take_units(&stock.slots, &from, &recall).await?)
         }
