@@ -164,7 +164,7 @@ async fn a_crowd_gets_exactly_the_available_units() {
     assert!(engine.node.meter().read().tickets < 100, "100 or more requests reached the store");
     let audit = audit(&engine.node).await.expect("the store is available");
     assert!(audit.findings.is_empty(), "{audit:?}");
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -208,7 +208,7 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
         engine.orders.look_up_order(last.id, Some(&other)).await,
         Ok(OrderLookup::NotFound)
     ));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -235,7 +235,7 @@ async fn the_units_of_an_expired_hold_are_sold_again() {
         panic!("an order")
     };
     assert_eq!(seen.state.as_str(), "expired");
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -250,7 +250,7 @@ async fn a_paused_sale_continues_and_a_restart_keeps_every_order() {
     assert_eq!((counts(&first).pool, counts(&first).in_slots), (6, 0));
     step(&first, PhaseStep::Resume).await;
     bought(&first, "bert", "k", 1).await;
-    first.stock.stop().await;
+    first.stock.stop_node().await;
     drop(first);
     let second = engine(&dir).await;
     assert_eq!(buy(&second, "anna", "k", 4).await, PurchaseOutcome::Replayed(kept));
@@ -259,7 +259,7 @@ async fn a_paused_sale_continues_and_a_restart_keeps_every_order() {
     assert_eq!(second.node.store().repairs().await.expect("there"), 0);
     step(&second, PhaseStep::Close).await;
     assert_eq!(buy(&second, "dora", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
-    second.stock.stop().await;
+    second.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,7 +286,7 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
     assert_eq!(adjust(-1, "d").await, AdjustResult::MoreThanFree { free: 0 });
     let audit = audit(&engine.node).await.expect("the store is available");
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -311,7 +311,7 @@ async fn concurrent_copies_of_a_request_create_one_order() {
     ids.dedup();
     assert_eq!(ids.len(), 1);
     assert_eq!(counts(&engine).held, 2);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,7 +326,7 @@ async fn a_step_of_the_machines_clock_leaves_the_node_ready() {
     engine.node.clock().adjust_to_wall();
     assert!(engine.node.clock().has_alarm());
     assert_eq!(engine.node.unready_reasons().await, Vec::<String>::new());
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -355,7 +355,7 @@ async fn a_node_with_full_memory_looks_up_a_few_requests_and_asks_others_to_retr
     engine.node.holders().finish_rebuild();
     assert!(engine.node.holders().len() == 2 && !engine.node.holders().is_full());
     assert_eq!(buy(&engine, "anna", "k", 1).await, PurchaseOutcome::Replayed(first));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -365,7 +365,7 @@ async fn a_sale_that_ended_long_ago_takes_no_memory_and_its_orders_are_found() {
     open_sale(&first, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&first, "anna", "k", 1).await;
     step(&first, PhaseStep::Close).await;
-    first.stock.stop().await;
+    first.stock.stop_node().await;
     drop(first);
     let later = clock_of_days_later(2);
     let second = engine_at(&dir, Roles { control: false, ..Roles::ALL }, later).await;
@@ -374,7 +374,7 @@ async fn a_sale_that_ended_long_ago_takes_no_memory_and_its_orders_are_found() {
         matches!(buy(&second, "anna", "k", 1).await, PurchaseOutcome::Replayed(again) if again.id == order.id)
     );
     assert_eq!(buy(&second, "bert", "k", 1).await, PurchaseOutcome::Refused(Refusal::Ended));
-    second.stock.stop().await;
+    second.stock.stop_node().await;
 }
 
 fn clock_of_days_later(days: i64) -> Clock {
@@ -399,5 +399,5 @@ async fn a_finding_without_an_item_pauses_every_open_sale() {
     view.findings.push(finding);
     handle_findings(&engine.sales, &view).await;
     assert_eq!(phase(), Phase::Paused);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }

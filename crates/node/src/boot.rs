@@ -26,7 +26,7 @@ use announce::{announce, local_address};
 use error::SETTLE_TIMEOUT;
 pub use error::ServeError;
 pub use event_loop::runtime;
-use parts::{ServerParts, continuous_backup, engine_options, publish_keys, stock_location};
+use parts::{StartContext, continuous_backup, engine_options, publish_keys, stock_location};
 pub use settings_reload::Reloader;
 pub use without_http::{DirectAnswer, DirectSale, without_http};
 
@@ -93,8 +93,8 @@ async fn serve_and_reload(
     let backup_stop = CancellationToken::new();
     let backup = backup.map(|backup| spawn_backup(backup.run(backup_stop.clone())));
     let (node, stock) = (engine.node.clone(), engine.stock.clone());
-    let parts = ServerParts { settings: &settings, secrets: &secrets, node: &node };
-    let run = run(parts, engine, reloader, ready, asked_to_stop, fatal).await;
+    let context = StartContext { settings: &settings, secrets: &secrets, node: &node };
+    let run = run(context, engine, reloader, ready, asked_to_stop, fatal).await;
     if let Err(ServeError::Fatal(_)) = &run {
         // The store failed, so this process must write nothing more to the store. Confirmed orders
         // are on the disk. The next start returns the units of all tickets without a confirmed
@@ -102,7 +102,7 @@ async fn serve_and_reload(
         return run;
     }
     notify_service_manager(&[NotifyState::Stopping]);
-    let stopped = tokio::time::timeout(SETTLE_TIMEOUT, stock.stop()).await;
+    let stopped = tokio::time::timeout(SETTLE_TIMEOUT, stock.stop_node()).await;
     backup_stop.cancel();
     if let Some(backup) = backup {
         backup.await.ok();
@@ -129,7 +129,7 @@ fn spawn_backup(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()
     })
 }
 
-/// A running engine that has no connections yet.
+/// A started node that has no connections yet.
 struct StartedEngine {
     engine: EngineParts,
     secrets: Secrets,
@@ -198,18 +198,18 @@ async fn open_engine(
     Ok((start::start(options).await?, fatal, backup))
 }
 
-/// Runs a started engine until it must stop.
+/// Serves with a started node until the node must stop.
 async fn run(
-    parts: ServerParts<'_>,
+    context: StartContext<'_>,
     engine: EngineParts,
     reloader: Option<Reloader>,
     ready: impl FnOnce(SocketAddr),
     asked_to_stop: impl Future<Output = ()>,
     fatal: oneshot::Receiver<String>,
 ) -> Result<(), ServeError> {
-    let settings = parts.settings;
+    let settings = context.settings;
     let (stock, sales) = (engine.stock.clone(), engine.sales.clone());
-    let app = build_app(settings, parts.secrets, engine).await?;
+    let app = build_app(settings, context.secrets, engine).await?;
     let at = |error| ServeError::Listen { address: settings.listen, error };
     let listener = web::bind(settings.listen).map_err(at)?;
     let address = listener.address().map_err(at)?;
@@ -217,7 +217,7 @@ async fn run(
         "http://{}",
         SocketAddr::new(local_address(address.ip()), address.port())
     ));
-    announce(parts, &sales, address).await?;
+    announce(context, &sales, address).await?;
     notify_service_manager(&[NotifyState::Ready]);
     ready(address);
     let (version, shape) = (env!("CARGO_PKG_VERSION"), settings.shape.name());
@@ -232,7 +232,7 @@ async fn run(
             }
         };
         let served = app.run_gate_during(listener.serve(&app, &stop));
-        tokio::join!(served, app.run_jobs(), publish_keys(parts, &stop), reloading);
+        tokio::join!(served, app.run_jobs(), publish_keys(context, &stop), reloading);
     };
     let mut serving = std::pin::pin!(serving);
     let asked_to_stop = async {
@@ -258,10 +258,10 @@ async fn run(
     tracing::info!(event = "server.stopping", "stopping; finishing the requests in progress");
     app.begin_shutdown();
     stop.cancel();
-    // The engine begins its stop while the current requests still run. The timeout is necessary: if
-    // the disk hangs, an operator's change can lock an item forever, and the engine would wait for
+    // The node begins its stop while the current requests still run. The timeout is necessary: if
+    // the disk hangs, an operator's change can lock an item forever, and the node would wait for
     // this item.
-    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, stock.begin_stop())).0;
+    tokio::join!(serving, tokio::time::timeout(FINISH_TIMEOUT, stock.begin_node_stop())).0;
     if ended.is_ok() {
         // A request that does not finish within `FINISH_TIMEOUT` gets no answer. After the next
         // start, the buyer can repeat the request with the same key.

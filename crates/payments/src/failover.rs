@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(reversals.len(), 1, "{reversals:?}");
         let again = payments.apply_again(3, vec![capture], &changes).await;
         assert_eq!(again, [], "the database must not lack the payment any more");
-        engine.stock.stop().await;
+        engine.stock.stop_node().await;
     }
 
     #[tokio::test]
@@ -347,6 +347,6 @@ mod tests {
         unasked.iter_mut().for_each(|capture| capture.money.minor = 0);
         silent.find_reversals(&mut unasked).await;
         assert_eq!(unasked, [], "the node must not ask about free orders");
-        engine.stock.stop().await;
+        engine.stock.stop_node().await;
     }
 }

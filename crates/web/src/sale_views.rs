@@ -366,7 +366,7 @@ mod tests {
             assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
             assert_eq!(shown.len(), READERS);
         }
-        engine.stock.stop().await;
+        engine.stock.stop_node().await;
     }
 
     #[tokio::test]
@@ -390,6 +390,6 @@ mod tests {
         assert!(waits.is_err(), "a status that is too old was returned");
         drop(making);
         assert_ne!(late.await.bytes, first.bytes);
-        engine.stock.stop().await;
+        engine.stock.stop_node().await;
     }
 }

@@ -27,7 +27,7 @@ impl Lifecycle {
         self.is_stopping.load(Ordering::Acquire)
     }
 
-    /// Returns the tracker of tasks that no caller awaits. The engine stops only after these tasks
+    /// Returns the tracker of tasks that no caller awaits. The node stops only after these tasks
     /// have finished.
     pub fn tasks(&self) -> &TaskTracker {
         &self.tasks

@@ -119,6 +119,6 @@ mod tests {
         let (sale, closing) = due_step(&engine);
         take_step(engine.sales.clone(), sale, closing).await;
         assert_eq!(phase(), Phase::Closed, "a step that is still needed must be taken");
-        engine.stock.stop().await;
+        engine.stock.stop_node().await;
     }
 }

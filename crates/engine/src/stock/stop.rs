@@ -24,7 +24,7 @@ const DRAIN_POLL: Duration = Duration::from_millis(5);
 
 impl StockControl {
     /// Makes this node refuse new requests and ask buyers to retry.
-    pub async fn begin_stop(&self) {
+    pub async fn begin_node_stop(&self) {
         self.node.lifecycle().refuse_requests();
         if !self.node.layout().is_node_local() {
             // Other nodes continue to sell from the shared slots, so this node does not stop them.
@@ -48,8 +48,8 @@ impl StockControl {
     }
 
     /// Refuses new requests, settles accepted tickets, and closes the store.
-    pub async fn stop(&self) {
-        self.begin_stop().await;
+    pub async fn stop_node(&self) {
+        self.begin_node_stop().await;
         if self.node.layout().is_edge() {
             self.node.lifecycle().end_jobs();
             return;

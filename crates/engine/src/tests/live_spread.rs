@@ -93,7 +93,7 @@ async fn new_partitions_get_units_from_other_slots_and_removed_partitions_give_t
         }
     }
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,7 +152,7 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     assert_eq!((counts(&engine).held, counts(&engine).in_slots), (8, 0));
     is_sound(&engine).await;
     drop(settler);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,7 +170,7 @@ async fn a_spread_of_a_paused_sale_applies_when_it_is_resumed_and_a_closed_sale_
     let late = engine.sales.set_spread(&item, over(2), None).await.expect("the store is available");
     assert!(matches!(late, SpreadOutcome::WrongState(_)), "{late:?}");
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn partitions_are_added_only_to_the_newest_version_of_a_sale() {
     let widened = widen(&engine.sales, (&now, &now.items[0]), &mut seen, 2).await;
     assert!(widened.expect("the store is available"));
     is_followed(&engine, over(2)).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,5 +216,5 @@ async fn a_deleted_draft_leaves_no_data_in_the_slots_that_it_had_while_it_was_sc
     for slot in slots {
         assert_eq!(engine.stock.slots().view(slot).await.expect("local"), None, "{slot}");
     }
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }

@@ -75,7 +75,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     let joined = engine.waitlists.join_waitlist(&item(&engine), &order.buyer, &order.key).await;
     assert!(joined.is_ok(), "{joined:?}");
     assert!(engine.node.holders().holds(request));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -104,7 +104,7 @@ async fn a_slot_gets_its_next_grant_even_without_units() {
         .expect("in memory")
         .expect("the slot has an epoch");
     assert_eq!((view.grant, view.epoch, view.available), (next.id, next.epoch, 0));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +130,7 @@ async fn a_recall_that_its_slot_refused_stays_pending() {
     );
     assert_eq!(grant(&engine).await, before);
     drop(alone);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,7 +157,7 @@ async fn the_number_of_parked_requests_is_bounded() {
     assert_eq!(engine.purchases.parked(), PARKED_MAX - 1);
     // The settler settles the ticket, so the ticket does not delay the stop.
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
     settling.abort();
 }
 
@@ -185,7 +185,7 @@ async fn the_refusal_of_an_earlier_ticket_does_not_decide_a_new_attempt() {
     drop(alone);
     let again = again.await.expect("the task did not panic");
     assert!(matches!(again, PurchaseOutcome::Created(_)), "{again:?}");
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,5 +209,5 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     let again = again.await.expect("the task did not panic");
     assert_eq!(again, PurchaseOutcome::Replayed(order));
     drop(alone);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }

@@ -88,7 +88,7 @@ pub(super) async fn sell_out_while(spread: Spread, stock: u64, changes: &[Spread
         (stock, stock, 0)
     );
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,7 +132,7 @@ async fn a_request_for_ten_units_is_served_while_the_slots_have_ten_units_togeth
     assert!(engine.node.meter().read().recalls > 0);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -157,7 +157,7 @@ async fn the_limit_counts_over_all_partitions_and_every_unit_is_sold() {
     }
     assert!(is_sold_out(&buy(&engine, "bert", "k", 1).await, true));
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -186,7 +186,7 @@ async fn a_spread_can_change_before_the_sale_opens_without_losing_units() {
     step(&engine, PhaseStep::Open).await;
     bought(&engine, "anna", "k", 64).await;
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -207,7 +207,7 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     step(&engine, PhaseStep::Resume).await;
     bought(&engine, "bert", "k", 2).await;
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +229,7 @@ async fn unlimited_stock_is_sold_from_every_partition() {
     assert!(grants.len() == 4 && grants.iter().all(|grant| grant.settled == 100), "{grants:?}");
     assert_eq!(counts(&engine).held, 400);
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,7 +258,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
         assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable)), "{answer:?}");
     }
     drop(still);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,7 +270,7 @@ async fn a_request_larger_than_its_slots_portion_is_served_from_the_pool() {
     bought(&engine, "bert", "k", 20).await;
     assert!(is_sold_out(&buy(&engine, "carl", "k", 1).await, true));
     is_sound(&engine).await;
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -326,7 +326,7 @@ async fn no_id_is_published_while_another_ticket_may_be_in_a_slot_that_does_not_
         "each of the two slots must be the first slot of two requests"
     );
     drop(still);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -353,7 +353,7 @@ async fn no_buyer_is_refused_by_the_limit_while_another_partition_has_an_undecid
         "the answer must be `Queued`, because no ticket is settled: {first:?}"
     );
     assert_eq!(again, first);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -362,8 +362,8 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
     let selling = engine(&dir).await;
     spread_sale(&selling, 40, 10, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     bought(&selling, "anna", "held", 1).await;
-    selling.stock.stop().await;
-    // The new engine gives each slot a new epoch. So the slots have no record of Anna's order.
+    selling.stock.stop_node().await;
+    // The second start gives each slot a new epoch. So the slots have no record of Anna's order.
     let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     for &slot in &item.slots {
@@ -393,5 +393,5 @@ async fn the_stored_quota_does_not_refuse_a_request_with_an_undecided_ticket_in_
         "the answer must be `Queued`, because no ticket is settled: {first:?}"
     );
     assert_eq!(again, first);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }

@@ -83,7 +83,7 @@ async fn an_accepted_request_gets_the_same_answer_after_its_pass_expired() {
     assert_eq!(order.id, id);
     assert_eq!(ask(&engine, "k", 2, EXPIRED, WAIT).await, PurchaseOutcome::Replayed(order));
     settling.abort();
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -105,7 +105,7 @@ async fn the_refusal_of_a_ticket_decides_no_other_request_that_waits_for_the_tic
     // and the store has no verdict. So the request is still queued.
     assert_eq!(again.await.expect("the task did not panic"), first);
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
     settling.abort();
 }
 
@@ -143,6 +143,6 @@ async fn the_refusal_of_a_queued_request_is_noted_for_its_buyer() {
         "a note after the verdict must not stay"
     );
     let settling = tokio::spawn(settle::run(engine.node.clone(), engine.stock.slots().clone()));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
     settling.abort();
 }

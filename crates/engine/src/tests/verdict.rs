@@ -31,7 +31,7 @@ async fn the_second_ticket_of_a_request_that_holds_an_order_is_shown_as_that_ord
     );
     let refused = event(Verdict::Unavailable, None);
     assert!(matches!(refused, Some(EventKind::Refused { verdict: Verdict::Unavailable, .. })));
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test]
@@ -50,5 +50,5 @@ async fn a_waiting_request_keeps_its_future_small() {
     let room = std::mem::size_of_val(&buying);
     assert!(room <= 1_280, "the future takes {room} bytes, but the bound is 1,280");
     drop(buying);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }

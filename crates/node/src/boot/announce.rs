@@ -14,16 +14,16 @@ use secrecy::ExposeSecret;
 
 use super::demo;
 use super::error::ServeError;
-use super::parts::ServerParts;
+use super::parts::StartContext;
 
 /// Logs and prints what the operator must know. In a demonstration, creates and schedules the
 /// sample sale.
 pub(super) async fn announce(
-    parts: ServerParts<'_>,
+    context: StartContext<'_>,
     sales: &SaleControl,
     address: SocketAddr,
 ) -> Result<(), ServeError> {
-    let ServerParts { settings, secrets, node } = parts;
+    let StartContext { settings, secrets, node } = context;
     trace::announce();
     if node.edge().is_some() {
         return Ok(());

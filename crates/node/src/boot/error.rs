@@ -12,7 +12,7 @@ use doorbuster_engine::error::EngineError;
 use doorbuster_secrets::SecretsError;
 use doorbuster_store::OpenError;
 
-/// How long the engine may take to settle the accepted tickets after every request was answered.
+/// How long the node may take to settle the accepted tickets after every request was answered.
 pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Why a server did not start or did not stop cleanly.

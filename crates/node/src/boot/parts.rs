@@ -1,4 +1,5 @@
-//! Builds the parts from which a server starts its engine. Also publishes the keys for edges.
+//! What a server needs for its start: its context, and the options of the engine. Also publishes
+//! the keys for edges.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ServeError;
 
-/// The parts of a server.
+/// The settings, the secrets and the node of a server that starts.
 #[derive(Clone, Copy)]
-pub(super) struct ServerParts<'a> {
+pub(super) struct StartContext<'a> {
     pub(super) settings: &'a Settings,
     pub(super) secrets: &'a Secrets,
     pub(super) node: &'a Node,
@@ -28,9 +29,9 @@ pub(super) struct ServerParts<'a> {
 
 /// Publishes the keys for edges in the shared Redis until `stop` is cancelled. Does nothing if the
 /// deployment has no shared Redis.
-pub(super) async fn publish_keys(parts: ServerParts<'_>, stop: &CancellationToken) {
-    let Some(shared) = parts.node.shared() else { return };
-    let sealed = SealedKeys::new(parts.secrets);
+pub(super) async fn publish_keys(context: StartContext<'_>, stop: &CancellationToken) {
+    let Some(shared) = context.node.shared() else { return };
+    let sealed = SealedKeys::new(context.secrets);
     tokio::select! {
         () = stop.cancelled() => {}
         () = sealed.publish(shared) => {}

@@ -1,4 +1,4 @@
-//! Runs the embedded shape without HTTP: the caller calls the engine directly. The crate
+//! Runs the embedded shape without HTTP: the caller buys from a node by direct calls. The crate
 //! `doorbuster-lab` compares such a run with a run over HTTP, to measure the cost of HTTP.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::{ServeError, Settings, start_engine};
 /// How long a purchase waits for its verdict.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// An item of a sale, and the running engine that sells it.
+/// An item of a sale, and the running node that sells it.
 pub struct DirectSale {
     node: Arc<Node>,
     purchases: Arc<Purchases>,
@@ -39,7 +39,7 @@ pub enum DirectAnswer {
 }
 
 impl DirectSale {
-    /// Buys units. The engine makes the same checks as for an HTTP request: first from memory, then
+    /// Buys units. The node makes the same checks as for an HTTP request: first from memory, then
     /// at the slot. The sale must have no front door.
     pub async fn buy(&self, buyer: &str, key: &str, units: u32) -> DirectAnswer {
         let (Some(id), Some(request_key), Some(units)) =
@@ -73,7 +73,7 @@ impl DirectSale {
     }
 }
 
-/// Starts the engine, runs `work` with the item `item` of each sale, and stops the engine.
+/// Starts a node, runs `work` with the item `item` of each sale, and stops the node.
 /// Returns `None` if a sale is missing or has no such item.
 ///
 /// # Errors
@@ -103,7 +103,7 @@ pub async fn without_http<T>(
         Some(sales) => Some(work(sales).await),
         None => None,
     };
-    match tokio::time::timeout(super::error::SETTLE_TIMEOUT, stock.stop()).await {
+    match tokio::time::timeout(super::error::SETTLE_TIMEOUT, stock.stop_node()).await {
         Ok(()) => Ok(result),
         Err(_) => Err(ServeError::Unsettled),
     }

@@ -1,5 +1,5 @@
 //! Tests several nodes on one store. Each test has a private PostgreSQL and a private Redis, and
-//! can stop an engine abruptly, as if its process were killed.
+//! can stop a node abruptly, as if its process were killed.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;

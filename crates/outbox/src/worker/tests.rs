@@ -96,7 +96,7 @@ async fn an_event_that_this_node_cannot_read_is_not_a_failed_attempt() {
     );
     let forgotten = send(&outbox, &endpoint, 7, None).await;
     assert_eq!(forgotten, Err(SendError::UnreadableEvent("the event was deleted".to_owned())));
-    stock.stop().await;
+    stock.stop_node().await;
     let unsent = send(&outbox, &endpoint, 7, None).await;
     let Err(SendError::Deferred(error)) = &unsent else { panic!("{unsent:?}") };
     assert!(error.contains("failed to read the event"), "{error}");
@@ -113,7 +113,7 @@ async fn a_worker_with_old_settings_delivers_nothing_to_a_disabled_endpoint() {
         .await
         .expect("the delivery must end")
         .expect("the store reads");
-    stock.stop().await;
+    stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,7 +130,7 @@ async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
     let mut worker = Worker::new(&outbox, "end_1", new, Vec::new());
     worker.disable().await.expect("the store writes");
     assert!(!is_enabled().await);
-    stock.stop().await;
+    stock.stop_node().await;
 }
 
 /// Returns the row of an event that was not tried yet.
@@ -169,7 +169,7 @@ async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound(
     let note = worker.queue.record(from + 4, SendOutcome::Delivered, now, 0);
     assert_eq!(note, Some(RowChange::Delivered(from + 4)));
     assert_eq!(worker.queue.next(now), Some(from + 5));
-    stock.stop().await;
+    stock.stop_node().await;
 }
 
 #[test]

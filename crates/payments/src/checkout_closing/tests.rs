@@ -68,7 +68,7 @@ async fn the_lag_counts_waiting_units_and_not_ended_orders() {
         0,
         "an order must not count before its payment window has ended"
     );
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
     engine.node.clock().adjust_to_wall();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_checkout_stays_open_until_its_payment_is_applied() {
     let paid =
         engine.node.store().order(order.id).await.expect("reads").expect("the order is stored");
     assert_eq!(paid.state, OrderState::Paid);
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }
 
 #[tokio::test]
@@ -167,5 +167,5 @@ async fn running_requests_make_progress_while_another_node_leads() {
     let turn = tokio::time::timeout(Duration::from_secs(30), queries.drive_until(closed)).await;
     assert_eq!(turn, Ok(Turn::First), "the answer must be stored before the turn");
     assert!(!seen.lock().expect("no panic").is_empty());
-    engine.stock.stop().await;
+    engine.stock.stop_node().await;
 }

@@ -287,6 +287,6 @@ mod tests {
             );
         }
         assert_eq!(announced().await, 2, "only the payment and its reversal need a message");
-        engine.stock.stop().await;
+        engine.stock.stop_node().await;
     }
 }

@@ -84,7 +84,7 @@ async fn a_minute_grows_by_a_second_that_arrives_late() {
     let query = PointQuery { sale: "spring".to_owned(), step: PointStep::Minute, from, to };
     let minutes = store.points(query).await.expect("reads");
     assert_eq!(StepCounts::parse(&minutes[0].point).answers["reserved"], 7);
-    app.stock.stop().await;
+    app.stock.stop_node().await;
 }
 
 #[tokio::test]
@@ -118,7 +118,7 @@ async fn requests_from_before_the_recording_of_a_sale_are_not_recorded() {
     assert_eq!(recorded(2).await, 0);
     refuse(AnswerKind::SoldOut);
     assert_eq!(recorded(3).await, 1);
-    app.stock.stop().await;
+    app.stock.stop_node().await;
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A fixture for engines that each have their own event loop. A test can stop one engine abruptly
-//! while the other engines continue.
+//! A fixture for nodes that each have their own event loop. A test can stop one node abruptly while
+//! the other nodes continue.
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -158,7 +158,7 @@ pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     }
 }
 
-/// A buyer at a node. Calls the node's engine directly, without HTTP.
+/// A buyer at a node. Calls the parts of the node directly, without HTTP.
 #[derive(Clone)]
 pub(crate) struct BuyerClient {
     engine: Arc<EngineParts>,
@@ -317,7 +317,7 @@ impl TestNode {
         let (runtime, engine) =
             (self.runtime.take().expect("the node is running"), self.engine.clone());
         runtime
-            .spawn(async move { engine.stock.stop().await })
+            .spawn(async move { engine.stock.stop_node().await })
             .await
             .expect("the task did not panic");
         runtime.shutdown_background();

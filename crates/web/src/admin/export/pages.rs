@@ -108,7 +108,7 @@ async fn every_order_is_exported_once_while_others_come_and_go() {
         exported == ids(&orders),
         "the export must have every order that was placed before its last page"
     );
-    app.stock.stop().await;
+    app.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,7 +142,7 @@ async fn the_ledger_has_every_movement_once_while_others_come_and_go() {
     let last = lines.last().expect("lines");
     let cell = |name: &str| last[name].parse::<usize>().expect("a number");
     assert_eq!([cell("total"), cell("free"), cell("held")], [STOCK, STOCK - held, held]);
-    app.stock.stop().await;
+    app.stock.stop_node().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,5 +178,5 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
         .await
         .expect_err("an incomplete list ended without an error");
     assert_eq!(refused.problem.status(), 503);
-    app.stock.stop().await;
+    app.stock.stop_node().await;
 }
