@@ -4,6 +4,7 @@ mod order;
 mod spread;
 mod undecided;
 mod verdict;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -203,9 +204,8 @@ async fn units_that_come_back_are_sold_again_and_replays_find_their_order() {
         panic!("an order")
     };
     assert_eq!(seen, last);
-    let other = BuyerId::new("anna").expect("a buyer");
     assert!(matches!(
-        engine.orders.look_up_order(last.id, Some(&other)).await,
+        engine.orders.look_up_order(last.id, Some(&BuyerId::new("anna").expect("a buyer"))).await,
         Ok(OrderLookup::NotFound)
     ));
     engine.stock.stop_node().await;
