@@ -29,7 +29,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use key::BackupKey;
-pub use restore::{ContinuousRestoreError, RestoredCopy, restore};
+pub use restore::{ContinuousRestoreError, RestoredCopy, restore, restore_part_paths};
 pub use target::{BackupPlace, BackupTarget, PlaceError, TargetError};
 
 use doorbuster_base::clock::Clock;

@@ -1,13 +1,13 @@
 //! Rebuilds a store from a continuous backup. The result is the store's state at a chosen time.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use doorbuster_base::clock::Clock;
 use doorbuster_base::encryption::DecryptionError;
 use doorbuster_core::Millis;
-use doorbuster_secrets::{self as secrets, SecretsError};
+use doorbuster_secrets::SecretsError;
 use doorbuster_store::{BackupFile, RestoreError, Restored, Segment, restore_copy};
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use super::base::{BaseBackup, hash_file};
 use super::key::BackupKey;
 use super::names::{self, Generation, ObjectName};
-use super::target::{BackupPlace, BackupTarget, PlaceError};
+use super::target::{BackupTarget, PlaceError};
 
 /// A restore tries at most this many bases, from the newest to older ones. More attempts are not
 /// needed, because only the last bases of a generation can lack segments.
@@ -115,31 +115,34 @@ pub(super) struct State {
     segments: Vec<(u64, Millis)>,
 }
 
-/// Rebuilds the store from the backup in `place`, and writes it to `dir`. This directory must not
-/// contain a store. The result is the state at `until`, or the last saved state before `until`.
-/// `None` means the newest state. An encrypted backup needs the passphrase.
+/// Returns the temporary files that [`restore`] writes to `dir`, apart from the files of
+/// [`doorbuster_store::restore_part_paths`].
+#[must_use]
+pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
+    let part = dir.join(PART);
+    let encrypted = part.with_extension(ENCRYPTED);
+    [part, encrypted]
+}
+
+/// Rebuilds the store from the backup in `target`, and writes it to `dir`. This directory must
+/// exist and must not contain a store. The result is the state at `until`, or the last saved state
+/// before `until`. `None` means the newest state. An encrypted backup needs the passphrase.
 ///
 /// # Errors
 ///
 /// If the backup is missing or damaged, the passphrase is missing or wrong, or the directory
 /// contains a store.
 pub async fn restore(
-    place: &BackupPlace,
+    target: &BackupTarget,
     dir: &Path,
     until: Option<jiff::Timestamp>,
     passphrase: Option<&SecretString>,
 ) -> Result<RestoredCopy, ContinuousRestoreError> {
-    let target = BackupTarget::open(place)?;
     let until = Millis(until.map_or(i64::MAX, |until| until.as_millisecond()));
-    let part = dir.join(PART);
-    let failed =
-        |error: std::io::Error| RestoreError::Failed(format!("{}: {error}", dir.display()));
-    secrets::create_directory(dir).map_err(failed)?;
-    secrets::check_directory(dir)?;
     // If an earlier restore was killed, its temporary files may still exist.
-    remove_parts(&part);
-    let restored = write(&target, (&part, dir), until, passphrase).await;
-    remove_parts(&part);
+    remove_parts(dir);
+    let restored = write(target, (&dir.join(PART), dir), until, passphrase).await;
+    remove_parts(dir);
     restored
 }
 
@@ -369,8 +372,8 @@ async fn rebuild(
 }
 
 /// Removes the temporary files of a restore. Errors are ignored: the files may not exist.
-fn remove_parts(part: &Path) {
-    for file in [part, &part.with_extension(ENCRYPTED)] {
+fn remove_parts(dir: &Path) {
+    for file in restore_part_paths(dir) {
         let _ = std::fs::remove_file(file);
     }
 }

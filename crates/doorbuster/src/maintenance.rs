@@ -1,7 +1,7 @@
 //! `backup`, `restore` and `migrate`: maintenance of a store without a server.
 
 use anyhow::Context;
-use doorbuster_backup::{self as backup, BackupPlace, ContinuousRestoreError, RestoredCopy};
+use doorbuster_backup::{BackupPlace, ContinuousRestoreError, RestoredCopy};
 use doorbuster_config::Settings;
 use doorbuster_node::maintenance::{
     self, DecryptionError, MigrateError, RestoreFileError, Restored, TemporaryDirs,
@@ -108,41 +108,16 @@ Then resume each sale: doorbuster sale resume SALE
 docs/how-to/back-up-and-restore.md describes each step.
 ";
 
+/// The beginning of the text of an error.
+const NOTHING: &str = "cannot restore the backup; nothing was written";
+
 /// Restores a file or a continuous backup.
 fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Failure> {
-    const NOTHING: &str = "cannot restore the backup; nothing was written";
     let text = args.file.to_string_lossy();
     if args.file.is_dir() || text.contains("://") {
         let place = BackupPlace::parse(&text);
         let place = place.map_err(|error| Failure::Settings(format!("{text}: {error}")))?;
-        return client::block_on(async {
-            let restore = async |passphrase: Option<&SecretString>| {
-                backup::restore(&place, &settings.data_dir, args.until, passphrase).await
-            };
-            let given = passphrase::given(&args.passphrase)?;
-            let mut restored = restore(given.as_ref()).await;
-            if matches!(restored, Err(ContinuousRestoreError::Encrypted)) {
-                restored = restore(Some(&passphrase::read(&args.passphrase)?)).await;
-            }
-            match restored {
-                Err(
-                    error @ (ContinuousRestoreError::WrongPassphrase { .. }
-                    | ContinuousRestoreError::NotEncrypted(_)),
-                ) => Err(Failure::Settings(format!("{text}: {error}; nothing was written"))),
-                Err(ContinuousRestoreError::Directory(error)) => {
-                    Err(Failure::Settings(format!("{error}; nothing was written")))
-                }
-                restored => {
-                    let RestoredCopy { restored, skipped } = restored.context(NOTHING)?;
-                    for reason in skipped {
-                        print::note(&format!(
-                            "doorbuster: {reason}; using an older copy of the store"
-                        ));
-                    }
-                    Ok(restored)
-                }
-            }
-        });
+        return restore_continuous(args, settings, &place);
     }
     if args.until.is_some() {
         let text = format!("--until: {text} is one file with one state; leave out --until");
@@ -161,6 +136,44 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
             Err(Failure::Settings(format!("{error}; nothing was written")))
         }
         restored => Ok(restored.context(NOTHING)?),
+    }
+}
+
+/// Restores a continuous backup. Asks for its passphrase if it is encrypted.
+fn restore_continuous(
+    args: &RestoreArgs,
+    settings: &Settings,
+    place: &BackupPlace,
+) -> Result<Restored, Failure> {
+    let text = args.file.to_string_lossy();
+    let given = passphrase::given(&args.passphrase)?;
+    let temporary = temporary_dirs()?;
+    let restore = |passphrase: Option<&SecretString>| {
+        client::block_on(async {
+            let until = args.until;
+            Ok(maintenance::restore_continuous(settings, place, until, passphrase, &temporary)
+                .await)
+        })
+    };
+    let mut restored = restore(given.as_ref())?;
+    if matches!(restored, Err(ContinuousRestoreError::Encrypted)) {
+        restored = restore(Some(&passphrase::read(&args.passphrase)?))?;
+    }
+    match restored {
+        Err(
+            error @ (ContinuousRestoreError::WrongPassphrase { .. }
+            | ContinuousRestoreError::NotEncrypted(_)),
+        ) => Err(Failure::Settings(format!("{text}: {error}; nothing was written"))),
+        Err(ContinuousRestoreError::Directory(error)) => {
+            Err(Failure::Settings(format!("{error}; nothing was written")))
+        }
+        restored => {
+            let RestoredCopy { restored, skipped } = restored.context(NOTHING)?;
+            for reason in skipped {
+                print::note(&format!("doorbuster: {reason}; using an older copy of the store"));
+            }
+            Ok(restored)
+        }
     }
 }
 

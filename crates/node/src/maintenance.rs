@@ -6,6 +6,7 @@ mod temporary;
 use std::path::Path;
 use std::sync::Arc;
 
+use doorbuster_backup::{BackupPlace, BackupTarget, ContinuousRestoreError, RestoredCopy};
 use doorbuster_core::IdKey;
 pub use doorbuster_store::Restored;
 use doorbuster_store::{
@@ -126,6 +127,7 @@ pub fn restore(
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
     let _lock = lock_data_dir(dir);
+    temporary.add_restore_files(dir);
     let now = Clock::default().now();
     let Some(passphrase) = passphrase else {
         return Ok(doorbuster_store::restore(path, dir, now)?);
@@ -133,6 +135,31 @@ pub fn restore(
     let plain = temporary.create_beside(&dir.join("restore")).map_err(failed)?;
     encryption::decrypt(path, &plain.file(), &encryption::passphrase_identity(passphrase))?;
     Ok(doorbuster_store::restore(&plain.file(), dir, now)?)
+}
+
+/// Restores a continuous backup to the data directory, as [`restore`] restores a file. The result
+/// is the state at `until`, or the newest state. A signal can remove the temporary files with
+/// `temporary`.
+///
+/// # Errors
+///
+/// If the backup is missing or damaged, the passphrase is missing or wrong, or the directory
+/// contains a store.
+pub async fn restore_continuous(
+    settings: &Settings,
+    place: &BackupPlace,
+    until: Option<jiff::Timestamp>,
+    passphrase: Option<&SecretString>,
+    temporary: &TemporaryDirs,
+) -> Result<RestoredCopy, ContinuousRestoreError> {
+    let target = BackupTarget::open(place)?;
+    let dir = &settings.data_dir;
+    let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
+    secrets::create_directory(dir).map_err(failed)?;
+    secrets::check_directory(dir)?;
+    let _lock = lock_data_dir(dir);
+    temporary.add_restore_files(dir);
+    doorbuster_backup::restore(&target, dir, until, passphrase).await
 }
 
 /// Migrates the store to this program's schema. Creates the store if it is missing. An embedded

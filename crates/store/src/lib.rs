@@ -58,7 +58,7 @@ pub use postgres::{
 };
 pub use sqlite::{
     Sqlite, SqliteLedger, backup, backup_part_path, check_unlocked, copy_base, is_store,
-    publish_backup, restore, restore_copy,
+    publish_backup, restore, restore_copy, restore_part_paths,
 };
 pub use store::{CodeHash, Store, StoreResult};
 pub use versions::{StoreVersions, store_versions};

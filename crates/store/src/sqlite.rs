@@ -55,7 +55,7 @@ pub use dump::Memory;
 pub use ledger::SqliteLedger;
 pub(crate) use open::known_schema;
 pub use open::{check_unlocked, is_store};
-pub use restore::{restore, restore_copy};
+pub use restore::{restore, restore_copy, restore_part_paths};
 
 /// A store in SQLite. Clones are cheap.
 #[derive(Clone)]

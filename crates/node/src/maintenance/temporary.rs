@@ -1,5 +1,5 @@
-//! The temporary directories of backups and restores. They contain unencrypted copies of the store,
-//! so none of them may stay after the command.
+//! The temporary directories and files of backups and restores. They contain unencrypted copies of
+//! the store, so none of them may stay after the command.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorbuster_store::backup_part_path;
+use doorbuster_store::{backup_part_path, restore_part_paths};
 
 /// The beginnings of the names of temporary directories in the data directory.
 const NAMES: [&str; 2] = ["backup", "restore"];
@@ -17,8 +17,8 @@ const DIGITS: usize = 8;
 /// creates files in the directory.
 const ATTEMPTS_MAX: usize = 100;
 
-/// The temporary directories of one command. A clone has the same directories, so another thread
-/// can remove them.
+/// The temporary directories and files of one command. A clone has the same paths, so another
+/// thread can remove them.
 #[derive(Clone, Debug, Default)]
 pub struct TemporaryDirs(Arc<Mutex<State>>);
 
@@ -38,6 +38,11 @@ impl TemporaryDirs {
         for path in state.paths.drain(..) {
             remove(&path);
         }
+    }
+
+    /// Adds the temporary files of a restore to `data_dir`. [`Self::remove_all`] removes them.
+    pub(super) fn add_restore_files(&self, data_dir: &Path) {
+        self.lock().paths.extend(restore_files(data_dir));
     }
 
     /// Creates a directory beside `path`. Only the user of this process can read the directory.
@@ -90,12 +95,22 @@ pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
     Some(lock)
 }
 
-/// Removes the temporary directories and files of earlier commands.
+/// Returns the temporary files whose names are the same in each restore to `data_dir`.
+fn restore_files(data_dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let continuous = doorbuster_backup::restore_part_paths(data_dir);
+    restore_part_paths(data_dir).into_iter().chain(continuous)
+}
+
+/// Removes the temporary directories and files of earlier commands. Call this function only while
+/// no command restores a store.
 fn remove_old(data_dir: &Path) {
     for entry in fs::read_dir(data_dir).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name().to_string_lossy()) {
             remove(&entry.path());
         }
+    }
+    for file in restore_files(data_dir) {
+        remove(&file);
     }
 }
 
@@ -124,6 +139,8 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_testkit::TempDir;
+
     use super::*;
 
     #[test]
@@ -131,9 +148,37 @@ mod tests {
         for name in ["backup.part-0123abcd", "restore.part-0123abcd.part-0123abcd-journal"] {
             assert!(is_temporary(name), "{name}");
         }
-        // A restore of a continuous backup uses the last two names.
         for name in ["backup.part-mine", "backup.part-", "restore.part", "restore.part-journal"] {
             assert!(!is_temporary(name), "{name}");
         }
+    }
+
+    #[test]
+    fn the_unencrypted_files_of_a_restore_are_removed() {
+        let temp_dir = TempDir::new();
+        let dir = temp_dir.path();
+        let names = ["doorbuster.sqlite3.part", "doorbuster.sqlite3.part-journal", "restore.part"];
+        let create = || {
+            for name in names.into_iter().chain(["doorbuster.sqlite3"]) {
+                fs::write(dir.join(name), "a copy").expect("writable");
+            }
+        };
+        let is_left = |name: &&str| dir.join(name).exists();
+        let dirs = TemporaryDirs::default();
+        dirs.add_restore_files(dir);
+        let remove_all = || dirs.remove_all();
+        let lock = || drop(lock_data_dir(dir).expect("the file system has locks"));
+        for clean_up in [&remove_all as &dyn Fn(), &lock] {
+            create();
+            clean_up();
+            assert!(!names.iter().any(is_left));
+            assert!(is_left(&"doorbuster.sqlite3"));
+        }
+        // Another command still restores a store.
+        create();
+        let running = File::open(dir).expect("it exists");
+        running.lock_shared().expect("the file system has locks");
+        lock();
+        assert!(names.iter().all(is_left));
     }
 }

@@ -61,6 +61,15 @@ struct Source<'a> {
     files: Vec<BackupFile>,
 }
 
+/// Returns the temporary files of a restore to `dir`: the incomplete store, and the files that
+/// SQLite can keep beside it. They are not encrypted.
+#[must_use]
+pub fn restore_part_paths(dir: &Path) -> [PathBuf; 4] {
+    let part = with_suffix(&data_path(dir), ".part");
+    let [journal, log, index] = ["-journal", "-wal", "-shm"].map(|end| with_suffix(&part, end));
+    [part, journal, log, index]
+}
+
 fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, RestoreError> {
     let lock = open::lock(dir)?;
     let path = data_path(dir);
@@ -83,7 +92,7 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
             Err(error) => return Err(failed(&there, error)),
         }
     }
-    let part = with_suffix(&path, ".part");
+    let [part, ..] = restore_part_paths(dir);
     let restored = write_store(&source, &part, now)
         .and_then(|paused| write_files(dir, &source.files).map(|()| paused));
     let paused = restored.inspect_err(|_| {
@@ -148,7 +157,10 @@ fn write_store(
 
 fn edit(part: &Path, source: &Source<'_>, now: Millis) -> Result<Vec<PausedSale>, RestoreError> {
     let fault = |error: rusqlite::Error| failed(source.file, error);
-    let mut conn = Connection::open(part).map_err(fault)?;
+    // A signal can remove the copy at any time. SQLite must not create an empty store instead.
+    let flags =
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(part, flags).map_err(fault)?;
     // A plain copy is in WAL mode. Only a change to the mode DELETE ends WAL mode.
     conn.execute_batch(
         "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = MEMORY; PRAGMA foreign_keys = ON;",
