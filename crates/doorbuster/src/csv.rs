@@ -15,6 +15,10 @@ use crate::signals::StopSignals;
 
 /// The mode of a new file.
 const NEW_MODE: u32 = 0o600;
+/// The number of standard output's descriptor.
+const STDOUT: u32 = 1;
+/// A path is followed over at most this many symbolic links, as in Linux.
+const LINKS_MAX: usize = 40;
 /// The bits of a mode that say who may read, write and execute a file.
 const MODE_BITS: u32 = 0o777;
 
@@ -36,7 +40,9 @@ pub fn run(args: &CsvArgs) -> Outcome {
     let parts = ["v1", "admin", "exports", &name];
     let path = Path(&parts, &pairs);
     client::block_on(async {
-        match &args.output {
+        // Standard output is already open. A second opening would not share its position.
+        let file = args.output.as_ref().filter(|file| descriptor(file) != Some(STDOUT));
+        match file {
             None => {
                 client.download(path, &mut |bytes| print::chunk(bytes)).await?;
             }
@@ -67,16 +73,35 @@ async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> R
     Ok(part.finish()?)
 }
 
-/// Opens a file that is not a regular file, such as a device or a pipe. Such a file cannot be
-/// replaced, so the export is written directly to it. Returns `None` for every other path.
+/// Opens a file that must not be replaced, so the export is written directly to it. Such a file is
+/// a device, a pipe, or an open file of this process, such as `/dev/fd/3`. Returns `None` for every
+/// other path.
 fn open_special(file: &FilePath) -> anyhow::Result<Option<File>> {
+    let is_open = descriptor(file).is_some();
     match std::fs::metadata(file) {
-        Ok(metadata) if !metadata.is_file() => {
-            let open = File::options().write(true).open(file);
+        Ok(metadata) if is_open || !metadata.is_file() => {
+            // The open file can have earlier text, which must stay.
+            let open = File::options().write(true).append(is_open).open(file);
             open.map(Some).with_context(|| format!("cannot write {}", file.display()))
         }
         _ => Ok(None),
     }
+}
+
+/// Returns the number of the open file of this process that a path names. `/dev/stdout` is 1, and
+/// `/dev/fd/3` is 3. Returns `None` for every other path.
+fn descriptor(file: &FilePath) -> Option<u32> {
+    let mut path = std::path::absolute(file).ok()?;
+    for _ in 0..LINKS_MAX {
+        let folder = std::fs::canonicalize(path.parent()?).ok()?;
+        let name = path.file_name()?;
+        let is_own = |own: &str| std::fs::canonicalize(own).is_ok_and(|own| own == folder);
+        if is_own("/proc/self/fd") || is_own("/dev/fd") {
+            return name.to_str()?.parse().ok();
+        }
+        path = folder.join(std::fs::read_link(folder.join(name)).ok()?);
+    }
+    None
 }
 
 fn write_all(to: &mut impl Write, bytes: &[u8], file: &FilePath) -> anyhow::Result<bool> {

@@ -1,5 +1,6 @@
 //! Tests the CSV exports and the reconciliation report of a running server.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -182,4 +183,26 @@ fn an_export_to_a_pipe_is_written_directly() {
     run(&mut command).stdout_of_success();
     assert_eq!(incomplete.join().expect("one request"), 0);
     assert_eq!(read.join().expect("no panic").expect("UTF-8 text"), LINES);
+}
+
+#[test]
+fn an_export_to_an_open_file_keeps_the_earlier_text_of_the_file() {
+    let temp_dir = TempDir::new();
+    let dir = temp_dir.join("lists");
+    std::fs::create_dir(&dir).expect("a new directory");
+    let all = dir.join("all.csv");
+    let mut expected = "earlier text\n".to_owned();
+    std::fs::write(&all, &expected).expect("the file is written");
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LINES.len());
+    for output in ["/dev/stdout", "/dev/fd/1", "/dev/fd/0"] {
+        let (url, incomplete) = serve_interrupted(format!("{head}{LINES}"), dir.clone());
+        let open = || File::options().append(true).open(&all).expect("it exists");
+        let mut command = program(&temp_dir);
+        command.args(["csv", "payments", "--output", output]).stdin(open()).stdout(open());
+        command.env("DOORBUSTER_URL", &url).env("DOORBUSTER_ADMIN_KEY", KEY);
+        run(&mut command).stdout_of_success();
+        assert_eq!(incomplete.join().expect("one request"), 0, "{output}");
+        expected += LINES;
+        assert_eq!(std::fs::read_to_string(&all).expect("it exists"), expected, "{output}");
+    }
 }
