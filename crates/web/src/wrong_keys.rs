@@ -24,6 +24,9 @@ const ADDRESSES_MAX: usize = 10_000;
 /// keys only by itself.
 const STORED_MAX: u32 = 600;
 const MINUTE_MS: i64 = 60_000;
+/// After the store refused a key, this node refuses further keys of the same address from memory
+/// for this time. So one address cannot use up [`STORED_MAX`].
+const REFUSED_MS: i64 = 1_000;
 
 /// Counts a key as wrong before the key is checked. So concurrent requests cannot exceed the limit.
 ///
@@ -44,6 +47,7 @@ pub(super) async fn count(
         // own count back.
         let sent = sent.inspect_err(|_| wrong_keys.remove(&counted)).map_err(failed)?;
         if sent > u64::from(WRONG_KEYS_MAX) {
+            wrong_keys.refuse(&counted, node.now());
             // The key will not be checked, so it does not count as wrong. Otherwise, many right
             // keys at once would use up the limit.
             counted.take_back(wrong_keys, node).await;
@@ -86,10 +90,17 @@ pub(crate) struct WrongKeys(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// For each network, the current minute and the number of wrong keys in it.
-    of_network: HashMap<IpAddr, (i64, u32)>,
+    of_network: HashMap<IpAddr, NetworkCount>,
     /// The current minute, and the number of keys that this node sent to the store in it.
     stored: (i64, u32),
+}
+
+#[derive(Debug, Default)]
+struct NetworkCount {
+    /// The current minute, and the number of wrong keys in it.
+    wrong: (i64, u32),
+    /// Until this time, the node refuses each key of the network without a request to the store.
+    refused_until: Millis,
 }
 
 impl WrongKeys {
@@ -99,12 +110,16 @@ impl WrongKeys {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Counts { of_network, stored } = &mut *counts;
         if of_network.len() >= ADDRESSES_MAX {
-            of_network.retain(|_, (counted, _)| *counted == minute);
+            of_network.retain(|_, count| count.wrong.0 == minute);
         }
         let network = network_of(address);
         let is_known = of_network.len() < ADDRESSES_MAX || of_network.contains_key(&network);
         let network = if is_known { network } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-        if !add_one(of_network.entry(network).or_default(), minute, WRONG_KEYS_MAX) {
+        let count = of_network.entry(network).or_default();
+        if count.wrong.0 != minute {
+            *count = NetworkCount::default();
+        }
+        if now < count.refused_until || !add_one(&mut count.wrong, minute, WRONG_KEYS_MAX) {
             return None;
         }
         let is_stored = add_one(stored, minute, STORED_MAX);
@@ -114,10 +129,22 @@ impl WrongKeys {
     /// Takes back the count of [`Self::add`].
     fn remove(&self, counted: &CountedKey) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((minute, wrong)) = counts.of_network.get_mut(&counted.network)
+        if let Some(NetworkCount { wrong: (minute, wrong), .. }) =
+            counts.of_network.get_mut(&counted.network)
             && *minute == counted.minute
         {
             *wrong = wrong.saturating_sub(1);
+        }
+    }
+
+    /// Refuses the next keys of a network for a short time, because the store refused this key.
+    fn refuse(&self, counted: &CountedKey, now: Millis) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.of_network.get_mut(&counted.network)
+            && count.wrong.0 == counted.minute
+        {
+            let minute_end = Millis((counted.minute + 1) * MINUTE_MS);
+            count.refused_until = now.plus(REFUSED_MS).min(minute_end);
         }
     }
 }
@@ -184,6 +211,24 @@ mod tests {
         );
         assert_eq!(wrong.add(one, now.plus(MINUTE_MS)), None);
         assert_eq!(secs_left(now), 46);
+    }
+
+    #[test]
+    fn an_address_that_the_store_refuses_does_not_use_up_the_keys_that_reach_the_store() {
+        let wrong = WrongKeys::default();
+        let one = address("192.0.2.1");
+        let mut stored = 0;
+        for at in (0..MINUTE_MS).step_by(80) {
+            let Some(counted) = wrong.add(one, Millis(at)) else { continue };
+            assert!(counted.is_stored, "no key may be checked without the store");
+            stored += 1;
+            // Other nodes have counted ten wrong keys of the address, so the store refuses the key.
+            wrong.refuse(&counted, Millis(at));
+            wrong.remove(&counted);
+        }
+        assert!((10..=60).contains(&stored), "{stored}");
+        assert!(wrong.add(address("192.0.2.2"), Millis(MINUTE_MS - 1)).is_some());
+        assert!(wrong.add(one, Millis(MINUTE_MS)).is_some(), "a new minute must begin at 0");
     }
 
     #[test]
