@@ -53,7 +53,7 @@ pub use sale::{
 };
 pub use sale_edit::{CodesArgs, EditArgs};
 pub use serve::ServeArgs;
-pub use server::ServerArgs;
+pub use server::{AddressArg, ServerArgs};
 pub use settings::{ConfigArgs, ConfigCommand, SettingsArgs};
 pub use storm::StormArgs;
 pub use token::{BuyerArgs, TokenArgs, TokenCommand};

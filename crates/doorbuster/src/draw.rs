@@ -44,7 +44,7 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     let mut lines = None;
     if let Some(sale) = &args.sale {
         let query: Vec<_> = args.item.iter().map(|item| ("item", item.as_str())).collect();
-        let client = Client::with(args.url.clone(), args.key.clone().unwrap_or_default())?;
+        let client = Client::with(args.url.parse()?, args.key.clone().unwrap_or_default())?;
         let published: Draw =
             client.get(client::Path(&["v1", "sales", sale, "draw"], &query)).await?.read()?;
         if published.algorithm != ALGORITHM {

@@ -7,7 +7,7 @@ use doorbuster_api::sale::{Sale, SaleList};
 use doorbuster_web::{ExportedSale, folder};
 use serde_json::json;
 
-use crate::cli::ExportArgs;
+use crate::cli::{AddressArg, ExportArgs};
 use crate::client::{self, Client, Path};
 use crate::exit::{Failure, Outcome};
 use crate::{config, print, table};
@@ -18,12 +18,13 @@ const PAGE_LIMIT: &str = "200";
 /// Runs `export`.
 pub fn run(args: &ExportArgs) -> Outcome {
     let settings = config::settings(&args.settings)?;
-    let api = args.api.as_ref().map(|url| url.origin().ascii_serialization());
-    if args.api.as_ref().is_some_and(|url| !url.origin().is_tuple() || url.path() != "/") {
+    let api = args.api.as_ref().map(AddressArg::parse).transpose()?;
+    if api.as_ref().is_some_and(|url| !url.origin().is_tuple() || url.path() != "/") {
         return Err(Failure::Settings(
             "--api is not an origin: write it like https://api.shop.example".into(),
         ));
     }
+    let api = api.map(|url| url.origin().ascii_serialization());
     if let Some(sale) = args.sales.iter().find(|sale| !is_name(sale)) {
         return Err(Failure::Settings(format!("{sale:?} is not a valid sale id")));
     }
@@ -59,7 +60,7 @@ fn is_name(sale: &str) -> bool {
 
 /// Returns all sales that buyers can see. The requests need no key.
 async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> {
-    let client = Client::with(args.url.clone(), String::new())?;
+    let client = Client::with(args.url.parse()?, String::new())?;
     let mut sales = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
@@ -81,7 +82,7 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
 /// Returns the sales that `--sale` names. If a sale cannot be read, the HTML of its page does not
 /// contain the sale's texts. In a browser, the page's script reads these texts from the server.
 async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<ExportedSale>, Failure> {
-    let client = Client::with(args.url.clone(), String::new())?;
+    let client = Client::with(args.url.parse()?, String::new())?;
     let mut sales = Vec::new();
     for id in given {
         let read = async { client.get(Path(&["v1", "sales", id], &[])).await?.read::<Sale>() };

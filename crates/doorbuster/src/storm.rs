@@ -29,6 +29,7 @@ pub enum RelayLine {
 
 /// Runs `storm`.
 pub fn run(args: &StormArgs) -> Outcome {
+    let url = args.url.text()?;
     raise_open_files_limit();
     let secret = match &args.buyer_secret_file {
         Some(file) => load::read_secret(file).map_err(load_failure)?,
@@ -39,7 +40,7 @@ pub fn run(args: &StormArgs) -> Outcome {
     };
     let stop = Arc::new(AtomicBool::new(false));
     signals::set_on_signal(Arc::clone(&stop))?;
-    let report = run_load(plan(args, secret, Arc::clone(&stop)), args, &stop)?;
+    let report = run_load(plan(args, url, secret, Arc::clone(&stop)), args, &stop)?;
     let line = RelayLine::Report(Box::new(report));
     let RelayLine::Report(report) = &line else { return Ok(CommandResult::Success) };
     if args.relay {
@@ -87,8 +88,8 @@ pub fn raise_open_files_limit() {
     let _ = rlimit::increase_nofile_limit(u64::MAX);
 }
 
-fn plan(args: &StormArgs, secret: Vec<u8>, stop: Arc<AtomicBool>) -> LoadPlan {
-    let plan = LoadPlan::new(&args.url, &args.sale, &args.item, args.buyers, secret);
+fn plan(args: &StormArgs, url: &str, secret: Vec<u8>, stop: Arc<AtomicBool>) -> LoadPlan {
+    let plan = LoadPlan::new(url, &args.sale, &args.item, args.buyers, secret);
     LoadPlan {
         units: args.units,
         connections: args.connections,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
 
+use super::server::AddressArg;
 use crate::client::{self, Client, Path};
 use crate::exit::Failure;
 
@@ -57,7 +58,9 @@ fn known_sales() -> Vec<AdminSale> {
         given.or_else(|| std::env::var(variable).ok())
     };
     let url = named("--url", "DOORBUSTER_URL").unwrap_or("http://127.0.0.1:8080".to_owned());
-    let Some((url, key)) = url.parse().ok().zip(named("--key", "DOORBUSTER_ADMIN_KEY")) else {
+    let Some((url, key)) =
+        AddressArg::from(url).parse().ok().zip(named("--key", "DOORBUSTER_ADMIN_KEY"))
+    else {
         return Vec::new();
     };
     let read = async {

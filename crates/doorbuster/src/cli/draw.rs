@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
-use reqwest::Url;
 
+use super::server::AddressArg;
 use super::{complete, values};
 
 /// Verify the draw of a sale's waiting room.
@@ -61,7 +61,7 @@ pub struct VerifyArgs {
         default_value = "http://127.0.0.1:8080",
         value_name = "URL"
     )]
-    pub url: Url,
+    pub url: AddressArg,
     /// The operators' key, to read the participants from the server.
     #[arg(long, env = "DOORBUSTER_ADMIN_KEY", hide_env_values = true, value_name = "KEY")]
     pub key: Option<String>,
@@ -74,7 +74,7 @@ impl std::fmt::Debug for VerifyArgs {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("VerifyArgs")
             .field("sale", &self.sale)
-            .field("url", &self.url.as_str())
+            .field("url", &self.url)
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::complete;
+use super::server::AddressArg;
 use super::settings::SettingsArgs;
 
 /// Write the sale pages as a folder for a CDN or any web server.
@@ -23,7 +24,7 @@ pub struct ExportArgs {
     /// The address at which the exported pages call the server, such as https://api.shop.example.
     /// Without this option, the pages call the server that serves them.
     #[arg(long, value_name = "ORIGIN")]
-    pub api: Option<reqwest::Url>,
+    pub api: Option<AddressArg>,
     /// Write the page of this sale. The option can be given several times [default: all sales that
     /// buyers can see].
     #[arg(long = "sale", value_name = "SALE", add = complete::sales())]
@@ -36,7 +37,7 @@ pub struct ExportArgs {
         default_value = "http://127.0.0.1:8080",
         value_name = "URL"
     )]
-    pub url: reqwest::Url,
+    pub url: AddressArg,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

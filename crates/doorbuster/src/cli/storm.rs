@@ -9,6 +9,7 @@ use clap::value_parser;
 use doorbuster_api::limits::UNITS_MAX;
 use doorbuster_harness::load::limits;
 
+use super::server::AddressArg;
 use super::settings::SettingsArgs;
 use super::{complete, values};
 
@@ -32,7 +33,7 @@ pub struct StormArgs {
         default_value = "http://127.0.0.1:8080",
         value_name = "URL"
     )]
-    pub url: String,
+    pub url: AddressArg,
     /// The sale to buy in.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: String,

@@ -153,9 +153,29 @@ fn a_path_that_is_not_text_and_a_full_standard_error_end_no_command_early() {
 #[test]
 fn a_password_in_an_address_is_refused_and_not_printed() {
     let temp_dir = TempDir::new();
-    for url in ["http://ann:hunter2@127.0.0.1:1", "ftp://:hunter2@127.0.0.1:1"] {
-        let list = run(program(&temp_dir).args(["sale", "list", "--url", url, "--key", KEY]));
-        let text = list.stderr_of_failure(2);
+    let site = temp_dir.join("site").display().to_string();
+    let commands: [&[&str]; 5] = [
+        &["sale", "list", "--key", KEY, "--url"],
+        &["draw", "verify", "--sale", "spring", "--key", KEY, "--url"],
+        &["export", &site, "--url"],
+        &["export", &site, "--api"],
+        &["storm", "--sale", "spring", "--item", "phone", "--buyers", "1", "--url"],
+    ];
+    for url in [
+        "http://ann:hunter2@127.0.0.1:1",
+        "ftp://:hunter2@127.0.0.1:1",
+        "http://ann:hunter2@127.0.0.1:99999",
+        "ann:hunter2@127.0.0.1:1",
+        "//ann:hunter2@127.0.0.1:1",
+    ] {
+        for words in commands {
+            let failed = run(program(&temp_dir).args(words).arg(url));
+            let text = failed.stderr_of_failure(2);
+            assert!(text.contains("must not contain") && !text.contains("hunter2"), "{text}");
+        }
+        let mut list = program(&temp_dir);
+        list.args(["sale", "list", "--key", KEY]).env("DOORBUSTER_URL", url);
+        let text = run(&mut list).stderr_of_failure(2);
         assert!(text.contains("must not contain") && !text.contains("hunter2"), "{text}");
     }
 }
