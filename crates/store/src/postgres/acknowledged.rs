@@ -32,7 +32,17 @@ impl AcknowledgedOrders {
     /// new order is added, so the node forgets no orders during an outage.
     pub(super) fn recent(&self) -> HashMap<TicketId, OrderState> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().map(|(_, id, state)| (*id, *state)).collect()
+        let mut states = HashMap::with_capacity(kept.len());
+        for &(_, id, state) in kept.iter() {
+            // Every order begins as reserved, so this state never replaces another state. A
+            // settlement with a lost answer can add it after a later state.
+            if state == OrderState::Reserved {
+                states.entry(id).or_insert(state);
+            } else {
+                states.insert(id, state);
+            }
+        }
+        states
     }
 
     /// Forgets orders that were reported as lost. The next failover must not report them again. An
@@ -63,6 +73,22 @@ pub(super) fn is_lost(acknowledged: OrderState, found: Option<OrderState>) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_earlier_state_that_is_added_later_does_not_replace_a_later_state() {
+        use OrderState::{Paid, Refunded, Reserved};
+        let text = format!("ord_{}", "A".repeat(52));
+        let id = TicketId::parse(&text).expect("a valid id");
+        for (added, newest) in [
+            ([Reserved, Paid, Reserved], Paid),
+            ([Paid, Reserved, Refunded], Refunded),
+            ([Reserved, Reserved, Reserved], Reserved),
+        ] {
+            let kept = added.map(|state| (Instant::now(), id, state));
+            let orders = AcknowledgedOrders(Mutex::new(kept.into()));
+            assert_eq!(orders.recent(), HashMap::from([(id, newest)]));
+        }
+    }
 
     #[test]
     fn an_order_is_lost_if_it_is_missing_or_went_back() {
