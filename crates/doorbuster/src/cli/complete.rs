@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use doorbuster_api::admin::sale::{AdminSale, AdminSaleList};
+use serde::de::DeserializeOwned;
 
 use super::server::AddressArg;
 use crate::client::{self, Client, Path};
@@ -31,12 +32,36 @@ pub fn sales() -> ArgValueCompleter {
 /// sale.
 pub fn items() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
-        let (sales, words) = (known_sales(), words());
-        let is_named = |sale: &&AdminSale| words.contains(&sale.id);
-        let is_one_named = sales.iter().any(|sale| is_named(&sale));
-        let shown = sales.iter().filter(|sale| !is_one_named || is_named(sale));
-        let items = shown.flat_map(|sale| sale.items.clone());
+        let items = shown_sales().into_iter().flat_map(|sale| sale.items);
         candidates(typed, items.map(|item| (item.id, item.title.fallback().to_owned())))
+    })
+}
+
+/// Returns the sales whose items are offered.
+fn shown_sales() -> Vec<AdminSale> {
+    let words = words();
+    if let Some(sale) = sale_word(&words) {
+        // The sale may be older than the listed sales.
+        return read::<AdminSale>(Path(&["v1", "admin", "sales", sale], &[])).into_iter().collect();
+    }
+    let mut sales = known_sales();
+    let is_named = |sale: &AdminSale| words.contains(&sale.id);
+    if sales.iter().any(is_named) {
+        sales.retain(is_named);
+    }
+    sales
+}
+
+/// Returns the sale that the command line names: the value of `--sale`, or the word after a command
+/// whose first argument is a sale.
+fn sale_word(words: &[String]) -> Option<&str> {
+    words.iter().enumerate().find_map(|(at, word)| match word.as_str() {
+        "--sale" | "adjust" | "admit" | "spread" | "list" => {
+            // Bash passes the `=` of an option as a word.
+            let mut rest = words.iter().skip(at + 1).map(String::as_str);
+            rest.find(|word| *word != "=").filter(|word| !word.starts_with('-'))
+        }
+        option => option.strip_prefix("--sale="),
     })
 }
 
@@ -51,6 +76,14 @@ fn candidates(
 
 /// Returns the newest sales. If the server does not answer, returns no sales.
 fn known_sales() -> Vec<AdminSale> {
+    let query = [("limit", SALES_MAX)];
+    let list: Option<AdminSaleList> = read(Path(&["v1", "admin", "sales"], &query));
+    list.map(|list| list.sales).unwrap_or_default()
+}
+
+/// Reads a document from the server. Returns `None` if the server does not answer in time, or
+/// refuses the request.
+fn read<T: DeserializeOwned>(path: Path<'_>) -> Option<T> {
     let words = words();
     let named = |flag: &str, variable: &str| {
         let at = words.iter().position(|word| word == flag);
@@ -58,21 +91,15 @@ fn known_sales() -> Vec<AdminSale> {
         given.or_else(|| std::env::var(variable).ok())
     };
     let url = named("--url", "DOORBUSTER_URL").unwrap_or("http://127.0.0.1:8080".to_owned());
-    let Some((url, key)) =
-        AddressArg::from(url).parse().ok().zip(named("--key", "DOORBUSTER_ADMIN_KEY"))
-    else {
-        return Vec::new();
-    };
+    let url = AddressArg::from(url).parse().ok()?;
+    let key = named("--key", "DOORBUSTER_ADMIN_KEY")?;
     let read = async {
         let client = Client::with(url, key)?;
-        let query = [("limit", SALES_MAX)];
-        let list = client.get(Path(&["v1", "admin", "sales"], &query));
-        let answer = tokio::time::timeout(ANSWER_WAIT, list).await;
+        let answer = tokio::time::timeout(ANSWER_WAIT, client.get(path)).await;
         let late = |_| Failure::Settings("the server does not answer".to_owned());
-        let list: AdminSaleList = answer.map_err(late)??.read()?;
-        Ok(list.sales)
+        answer.map_err(late)??.read()
     };
-    client::block_on(read).unwrap_or_default()
+    client::block_on(read).ok()
 }
 
 /// Returns the words of the unfinished command line. The shell's script passes these words after

@@ -260,7 +260,7 @@ fn a_shell_completes_the_ids_of_sales_and_items() {
     let file = temp_dir.join("completions.bash");
     std::fs::write(&file, script).expect("a file");
     let place = std::path::Path::new(env!("CARGO_BIN_EXE_doorbuster")).parent().expect("a place");
-    let complete = |line: &str| {
+    let complete_at = |url: &str, line: &str| {
         let last = line.split(' ').count() - 1;
         let ask = format!(
             "source {}; words=\"{line}\"; IFS=' ' read -ra COMP_WORDS <<< \"$words\"; \
@@ -271,11 +271,12 @@ fn a_shell_completes_the_ids_of_sales_and_items() {
         let mut bash = std::process::Command::new("bash");
         bash.args(["--norc", "-c", &ask])
             .env("PATH", format!("{}:/usr/bin:/bin", place.display()))
-            .env("DOORBUSTER_URL", server.url())
+            .env("DOORBUSTER_URL", url)
             .env("DOORBUSTER_ADMIN_KEY", KEY);
         let found = run(&mut bash).stdout_of_success();
         found.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
     };
+    let complete = |line: &str| complete_at(server.url(), line);
     assert_eq!(complete("doorbuster sale open sp"), ["spring"]);
     assert_eq!(complete("doorbuster order list --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale adjust spring p"), ["phone"]);
@@ -287,6 +288,21 @@ fn a_shell_completes_the_ids_of_sales_and_items() {
     assert_eq!(complete("doorbuster sale admit spring --item p"), ["phone"]);
     assert_eq!(complete("doorbuster draw verify --sale au"), ["autumn"]);
     assert_eq!(complete("doorbuster sale clo"), ["close"]);
+
+    // This server lists only one of its two sales.
+    let read = |sale: &str| server.send(KEY, "GET", &format!("/v1/admin/sales/{sale}"), "", "").1;
+    let (spring, autumn) = (read("spring"), read("autumn"));
+    let url = stand_in(move |path| match path {
+        "/v1/admin/sales/spring" => spring.to_string(),
+        "/v1/admin/sales?limit=50" => json!({"sales": [autumn], "next_cursor": null}).to_string(),
+        _ => "{}".to_owned(),
+    });
+    let complete = |line: &str| complete_at(&url, line);
+    assert_eq!(complete("doorbuster sale adjust spring p"), ["phone"]);
+    assert_eq!(complete("doorbuster storm --sale spring --item p"), ["phone"]);
+    for line in ["doorbuster sale adjust spring l", "doorbuster sale adjust winter l"] {
+        assert_eq!(complete(line), [""], "{line}");
+    }
 }
 
 #[test]
