@@ -48,7 +48,8 @@ pub struct Checker {
     /// How often each case that the runs must cover has happened. A case that never happens is not
     /// tested.
     pub reached: Coverage,
-    faulty: bool,
+    /// The grants of each slot that the simulation made fail, at the time of the fault.
+    faulty: HashSet<GrantId, foldhash::fast::FixedState>,
     history: Vec<CommitState>,
     issued: Map<TicketId, SeenTicket>,
     tickets: Map<RequestNumbers, Vec<TicketId>>,
@@ -85,7 +86,7 @@ impl Checker {
         let mut checker = Self {
             finding: None,
             reached: Coverage::default(),
-            faulty: false,
+            faulty: HashSet::default(),
             history: Vec::with_capacity(128),
             issued: Map::default(),
             tickets: Map::default(),
@@ -119,10 +120,15 @@ impl Checker {
         &self.handed
     }
 
-    /// Notes that the simulation made a slot fail. After the first such fault, grants may be closed
-    /// to repair slots.
-    pub(crate) fn slot_fault(&mut self) {
-        self.faulty = true;
+    /// Notes that the simulation made a slot fail. `grants` are the slot's grants before and after
+    /// the fault. These grants may be closed to repair the slot. A fault excuses no other grant.
+    pub(crate) fn slot_fault(&mut self, grants: [Option<GrantId>; 2]) {
+        self.faulty.extend(grants.into_iter().flatten());
+    }
+
+    /// Returns whether the slot of this grant failed under the grant.
+    fn is_faulty(&self, grant: GrantId) -> bool {
+        self.faulty.contains(&grant)
     }
 
     pub(crate) fn purchase_arrived(&mut self, purchase: &BuyerRequest) {

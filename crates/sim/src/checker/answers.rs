@@ -35,7 +35,7 @@ impl Checker {
         self.check(known.is_some(), "fail closed", || {
             format!("ticket {id} was issued under a grant that the store does not have")
         });
-        if !self.faulty && known.is_some_and(|g| g.open) {
+        if !self.is_faulty(ticket.grant) && known.is_some_and(|g| g.open) {
             self.issued_by_sound_slot(store, purchase, ticket, limit);
         }
         self.issued.insert(
@@ -191,10 +191,10 @@ impl Checker {
                 .get(id)
                 .filter(|c| c.version < at.last_try && c.units == purchase.units);
             let grant = ticket.and_then(|c| store.model.grants.get(&c.grant));
-            grant.is_some_and(|g| g.open && at.slots.contains(&g.slot))
+            grant.is_some_and(|g| g.open && !self.is_faulty(g.id) && at.slots.contains(&g.slot))
                 && store.verdict(id).is_none()
         });
-        if let Some(id) = known.filter(|_| !self.faulty) {
+        if let Some(id) = known {
             self.record_finding("last try", || {
                 format!("{purchase:?} was refused, although a slot still has its ticket {id}")
             });

@@ -188,9 +188,9 @@ impl Checker {
             self.count_case(cause.as_str());
             let fault =
                 !matches!(cause, CloseCause::Ended | CloseCause::Rolled | CloseCause::LeaseLapsed);
-            self.check(self.faulty || !fault, "I7", || {
+            self.check(!fault || self.is_faulty(id), "I7", || {
                 format!(
-                    "no fault occurred, but grant {id} was closed with cause {}",
+                    "the slot of grant {id} had no fault, but the grant was closed with cause {}",
                     cause.as_str()
                 )
             });
@@ -214,11 +214,12 @@ impl Checker {
             let closes = store.model.grants.get(&ticket.grant).is_some_and(|g| !g.open)
                 && !self.closed.contains_key(&ticket.grant);
             closes
+                && !self.is_faulty(ticket.grant)
                 && ticket.purchase.item == item
                 && ticket.version < asked_to_stop
                 && store.verdict(id).is_none()
         });
-        if let Some(id) = waits.map(|(id, _)| *id).filter(|_| !self.faulty) {
+        if let Some(id) = waits.map(|(id, _)| *id) {
             self.record_finding("drain", || {
                 format!("ticket {id} had no verdict when buyers saw the new phase")
             });

@@ -192,7 +192,7 @@ impl Checker {
             self.count_case("left the spread");
         }
         let drained = undecided == 0 && view.stopped;
-        self.check(!closes || drained || self.faulty, "leave", || {
+        self.check(!closes || drained || self.is_faulty(grant.id), "leave", || {
             format!(
                 "the leader closes {grant:?}, although {undecided} tickets are undecided: \
                  {view:?}"

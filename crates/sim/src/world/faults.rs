@@ -108,8 +108,7 @@ impl World {
         if self.is_gone(slot) {
             return;
         }
-        self.call(slot, Call::Forget);
-        self.checker.slot_fault();
+        self.fail(slot, Call::Forget);
     }
 
     pub(crate) fn save(&mut self, slot: u8) {
@@ -120,8 +119,15 @@ impl World {
     pub(crate) fn swap_in_saved_copy(&mut self, slot: u8) {
         let slot = self.slot_of(slot);
         if self.places[slot].kept.is_some() {
-            self.call(slot, Call::Swap);
-            self.checker.slot_fault();
+            self.fail(slot, Call::Swap);
         }
+    }
+
+    /// Makes a slot fail, and tells the checker which grants the fault affects.
+    fn fail(&mut self, slot: usize, fault: Call) {
+        let grant = |world: &Self| world.places[slot].slot.view().map(|view| view.grant);
+        let before = grant(self);
+        self.call(slot, fault);
+        self.checker.slot_fault([before, grant(self)]);
     }
 }

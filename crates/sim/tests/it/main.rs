@@ -196,6 +196,20 @@ fn regressions_stay_fixed() {
     }
 }
 
+/// The removed rule closes a sound grant of the slot 2.
+#[test]
+fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
+    let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");
+    let rule = Rule::EvidenceOrder;
+    let list = lists.into_iter().find(|(name, _)| name == rule.name());
+    let (_, list) = list.expect("each rule has a directed list");
+    for (slot, what) in [(0, Some("I7")), (1, Some("I7")), (2, None)] {
+        let mut list = list.clone();
+        list.ops.insert(0, op::Op::Forget { slot });
+        assert_eq!(list.run(Some(rule)).map(|found| found.what), what, "slot {slot} fails");
+    }
+}
+
 #[test]
 fn a_seed_always_gives_the_same_list_and_the_same_run() {
     assert_eq!(profile::case(17), profile::case(17));
