@@ -3,7 +3,7 @@ use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::{Millis, OrderState, Phase, SlotKey, TicketId, TicketParts, Verdict};
 
 use super::Checker;
-use super::records::SeenTicket;
+use super::records::{CommitState, SeenTicket};
 use crate::request::{BuyerAnswer, BuyerRequest};
 use crate::store::SimStore;
 
@@ -154,26 +154,53 @@ impl Checker {
                     format!("the answer names the phase {phase:?}, but the phase was {was:?}")
                 });
             }
-            BuyerAnswer::LimitReached | BuyerAnswer::KeyReused => {
-                self.refused(purchase, answer, None)
+            BuyerAnswer::LimitReached => {
+                self.refused(purchase, answer, None);
+                self.would_exceed_limit(purchase);
+            }
+            BuyerAnswer::KeyReused => {
+                self.refused(purchase, answer, None);
+                self.has_other_content(purchase);
             }
             BuyerAnswer::Retry => {}
         }
-        if answer == BuyerAnswer::KeyReused {
-            let others = self.tickets.get(&purchase.request());
-            let other = |id: &TicketId| {
-                self.issued
-                    .get(id)
-                    .is_some_and(|c| c.purchase.item != purchase.item || c.units != purchase.units)
-            };
-            let used = others.is_some_and(|ids| ids.iter().any(other));
-            self.check(used, "key reused", || {
-                format!(
-                    "{purchase:?} was refused because of its key, but no request with this \
-                     key has other content"
-                )
-            });
-        }
+    }
+
+    /// Checks a refusal because of the key: an earlier request with this key must have other
+    /// content.
+    fn has_other_content(&mut self, purchase: &BuyerRequest) {
+        let others = self.tickets.get(&purchase.request());
+        let other = |id: &TicketId| {
+            self.issued
+                .get(id)
+                .is_some_and(|c| c.purchase.item != purchase.item || c.units != purchase.units)
+        };
+        let used = others.is_some_and(|ids| ids.iter().any(other));
+        self.check(used, "key reused", || {
+            format!(
+                "{purchase:?} was refused because of its key, but no request with this key has \
+                 other content"
+            )
+        });
+    }
+
+    /// Checks a refusal because of the limit. At a commit since the request's arrival, the buyer's
+    /// orders and the requested units together must exceed the limit. The units of undecided
+    /// tickets do not count, because these tickets may be returned.
+    fn would_exceed_limit(&mut self, purchase: &BuyerRequest) {
+        let (item, buyer) = (purchase.item.0 as usize - 1, usize::from(purchase.buyer));
+        let exceeds = |state: &CommitState| {
+            let counts = &state.items[item];
+            counts.held_by[buyer] + purchase.units.get() > counts.limit
+        };
+        let since = self.history.partition_point(|state| state.version <= purchase.began);
+        let exceeded = self.history[since.saturating_sub(1)..].iter().any(exceeds);
+        self.check(exceeded, "limit_reached", || {
+            format!(
+                "{purchase:?} was refused because of the limit, but with the request the buyer \
+                 never exceeded the limit"
+            )
+        });
     }
 
     /// Checks a refusal after parking. The refusal is wrong if a slot that the request can reach

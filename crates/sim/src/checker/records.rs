@@ -3,6 +3,7 @@ use doorbuster_core::event::EventType;
 use doorbuster_core::{GrantId, ItemId, Millis, OrderState, Phase, TicketId, Units, WaitlistState};
 use hashbrown::{HashMap, HashSet};
 
+use crate::names::BUYERS_ALL;
 use crate::request::BuyerRequest;
 
 /// The checker's record of a ticket, made when the ticket was issued.
@@ -29,6 +30,10 @@ pub(super) struct SeenOrder {
 pub(super) struct ItemCounts {
     pub(super) free: Option<u64>,
     pub(super) reserved: u64,
+    /// The greatest number of units that one buyer may hold.
+    pub(super) limit: u32,
+    /// The units that each buyer holds.
+    pub(super) held_by: [u32; BUYERS_ALL],
 }
 
 /// The store at one commit, with sums that the checker computed.

@@ -136,7 +136,12 @@ impl Checker {
             let waits = |p: &&WaitlistEntry| p.item == item.id && p.state == WaitlistState::Waiting;
             let kept = item.pool.min(model.waitlist.values().filter(waits).count() as u64);
             let free = counted.map(|_| (item.pool - kept).wrapping_add(sums.in_slots));
-            items[item_index(item.id)] = ItemCounts { free, reserved: sums.reserved + kept };
+            items[item_index(item.id)] = ItemCounts {
+                free,
+                reserved: sums.reserved + kept,
+                limit: item.limit,
+                held_by: sums.held_by,
+            };
             for ((of, buyer), &used) in &model.quotas {
                 let held = sums.held_by[usize::from(number_in_name(buyer.as_str()))];
                 if *of == item.id {
