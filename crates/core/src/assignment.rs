@@ -38,6 +38,20 @@ pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
         || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
+/// Returns the end of the lease with which a node compares the leases of all nodes: its own lease.
+/// If the node has no lease, returns the end of the lease that ends last. After the store's clock
+/// was set back, the lease that ends last may belong to a node that is gone. So a node with a lease
+/// does not compare with that lease.
+#[must_use]
+pub fn reference_lease(
+    own: NodeId,
+    leases: impl Iterator<Item = (NodeId, Millis)> + Clone,
+) -> Millis {
+    let is_own = |(node, _): &(NodeId, Millis)| *node == own && holds(AssignmentRule::OwnLease);
+    let newest = || leases.clone().max_by_key(|(_, until)| *until);
+    leases.clone().find(is_own).or_else(newest).map(|(_, until)| until).unwrap_or_default()
+}
+
 /// The largest number of earlier sets of nodes that [`Settlers`] keeps. At this bound the oldest
 /// set is dropped. If a node settled a slot only because of the dropped set, the slot may have no
 /// settler until the slot's new node checks the live nodes.
@@ -118,6 +132,7 @@ enum AssignmentRule {
     Handover,
     EveryRecentChange,
     SilentNodesSettleNothing,
+    OwnLease,
 }
 
 #[cfg(not(test))]

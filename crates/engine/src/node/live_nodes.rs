@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::assignment::{Settlers, has_recent_lease, settler_of};
+use doorbuster_core::assignment::{Settlers, has_recent_lease, reference_lease, settler_of};
 use doorbuster_core::{NodeId, SlotKey};
 use doorbuster_store::NodeRow;
 use serde::Deserialize;
@@ -37,14 +37,9 @@ struct AboutRoles {
     roles: Vec<String>,
 }
 
-/// Returns the nodes that renewed their leases recently. Compares the end of each lease with the
-/// end of this node's own lease. If this node has no lease, compares with the lease that ends last.
-/// After the store's clock was set back, the lease that ends last may belong to a node that is
-/// gone. So a node with a lease does not compare with that lease.
+/// Returns the nodes that renewed their leases recently.
 fn heard(nodes: &[NodeRow], own: NodeId) -> impl Iterator<Item = &NodeRow> {
-    let mine = nodes.iter().find(|row| row.node == own).map(|row| row.lease_until);
-    let newest = || nodes.iter().map(|row| row.lease_until).max().unwrap_or_default();
-    let reference = mine.unwrap_or_else(newest);
+    let reference = reference_lease(own, nodes.iter().map(|row| (row.node, row.lease_until)));
     nodes.iter().filter(move |row| has_recent_lease(row.lease_until, reference))
 }
 
