@@ -29,6 +29,7 @@ pub mod gather;
 mod id;
 pub mod lapsed_grants;
 mod ledger;
+pub mod limit_counts;
 pub mod limits;
 pub mod model;
 pub mod money;

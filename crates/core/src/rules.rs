@@ -3,6 +3,9 @@
 //!
 //! Without the `mutants` feature, every rule always holds, and [`enforces`] compiles to `true`.
 
+#[cfg(feature = "mutants")]
+mod removed;
+
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A rule that the simulator can remove.
@@ -231,6 +234,12 @@ rules! {
     /// A node passes on a slot's answer "limit reached" or "key reused" only after a later snapshot
     /// shows that the request holds no order.
     SlotRefusalConfirmed,
+    /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
+    /// ended since.
+    LimitCountUntilEnd,
+    /// A node refuses a buyer by an earlier count of the buyer's units only after a later snapshot.
+    /// The snapshot shows whether the counted units belong to the request's own order.
+    LimitCountInSnapshot,
     /// An acknowledgement names a position and a token. It has an effect only if the ticket at this
     /// position has this token.
     AcknowledgeCompares,
@@ -364,28 +373,6 @@ rules! {
     /// The verdict on a waitlist entry is not forced, because the entry waits as long as its buyer
     /// wants.
     ForceLeavesLine,
-}
-
-#[cfg(feature = "mutants")]
-mod removed {
-    use super::Rule;
-    use std::cell::Cell;
-
-    thread_local! {
-        static REMOVED: Cell<Option<Rule>> = const { Cell::new(None) };
-    }
-
-    /// Returns whether this rule holds on this thread.
-    #[must_use]
-    pub fn enforces(rule: Rule) -> bool {
-        REMOVED.get() != Some(rule)
-    }
-
-    /// Removes a rule on this thread until the next call of this function. That call decides which
-    /// rule is removed from then on; `None` means that all rules hold.
-    pub fn remove(rule: Option<Rule>) {
-        REMOVED.set(rule);
-    }
 }
 
 #[cfg(feature = "mutants")]

@@ -11,56 +11,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_core::Units;
-use hashbrown::HashMap;
-
-/// The maximum number of buyers remembered for each item. At this bound, the node forgets all these
-/// buyers and asks the store again.
-const BUYERS_MAX: usize = 65_536;
+use doorbuster_core::limit_counts::LimitCounts;
 
 /// The buyers who have reached the limit of one item.
 #[derive(Debug, Default)]
 pub struct BuyersAtLimit {
     count: AtomicUsize,
-    state: Mutex<AtLimitState>,
-}
-
-#[derive(Debug, Default)]
-struct AtLimitState {
-    /// The number of the item's ended orders that the node knew of when it read the units in
-    /// `used`. When another order ends, these units are out of date.
-    ended_orders: u64,
-    /// Maps the keyed hash of a buyer to the buyer's units, and to the time at which the node read
-    /// these units.
-    used: HashMap<u64, (u32, Instant), foldhash::fast::FixedState>,
+    counts: Mutex<LimitCounts<Instant>>,
 }
 
 impl BuyersAtLimit {
-    fn lock(&self) -> MutexGuard<'_, AtLimitState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LimitCounts<Instant>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the store's count of a buyer's units. When the node read the count, it already knew
     /// of `ended_orders` ended orders.
     pub fn learn(&self, buyer: u64, used: u32, ended_orders: u64) {
-        let mut state = self.lock();
-        if ended_orders < state.ended_orders {
-            return;
-        }
-        if ended_orders > state.ended_orders || state.used.len() >= BUYERS_MAX {
-            state.used.clear();
-            state.ended_orders = ended_orders;
-        }
-        state.used.insert(buyer, (used, Instant::now()));
-        self.count.store(state.used.len(), Ordering::Release);
+        let mut counts = self.lock();
+        counts.learn(buyer, used, ended_orders, Instant::now());
+        self.count.store(counts.buyers(), Ordering::Release);
     }
 
-    /// Returns the buyer's units if `units` more units would exceed the limit. Returns `None` if
-    /// the request is within the limit, and also in these cases:
-    ///
-    /// - This node has no count of the buyer's units.
-    /// - An order of the item ended after the node read the count. The count may be out of date.
-    /// - The count is newer than the node's snapshot of the store, whose age is `staleness`. The
-    ///   counted units may belong to an order that this node does not know yet.
+    /// Returns the buyer's units if `units` more units would exceed the limit
+    /// ([`LimitCounts::refuses`]). `staleness` is the age of the node's snapshot of the store.
     pub fn refuses(
         &self,
         buyer: u64,
@@ -72,18 +46,15 @@ impl BuyersAtLimit {
         if self.count.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let state = self.lock();
-        let (used, read) =
-            state.used.get(&buyer).copied().filter(|_| state.ended_orders == ended_orders)?;
-        if read.elapsed() < staleness {
-            return None;
-        }
-        (u64::from(used) + units.to_u64() > u64::from(limit)).then_some(used)
+        let is_in_snapshot = |read_at: Instant| read_at.elapsed() >= staleness;
+        self.lock().refuses(buyer, (units, limit), ended_orders, is_in_snapshot)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_core::limit_counts::BUYERS_MAX;
+
     use super::*;
 
     /// The staleness of a node that has just read the store.
@@ -140,6 +111,6 @@ mod tests {
     fn at_the_bound_all_buyers_are_forgotten() {
         let at_limit = BuyersAtLimit::default();
         (0..BUYERS_MAX as u64 + 5).for_each(|buyer| at_limit.learn(buyer, 1, 0));
-        assert_eq!(at_limit.lock().used.len(), 5);
+        assert_eq!(at_limit.lock().buyers(), 5);
     }
 }

@@ -66,7 +66,10 @@ pub enum BuyerAnswer {
         parked: bool,
     },
     /// The buyer would exceed the limit.
-    LimitReached,
+    LimitReached {
+        /// The commit of the node's snapshot, if the answer uses an earlier count of the node.
+        as_of: Option<u64>,
+    },
     /// The buyer used the request key before, with another item or other units.
     KeyReused,
     /// The sale is not open.
@@ -90,7 +93,8 @@ impl BuyerAnswer {
                 "answered sold_out, may return"
             }
             Self::SoldOut { .. } => "answered sold_out",
-            Self::LimitReached => "answered limit_reached",
+            Self::LimitReached { as_of: None } => "answered limit_reached",
+            Self::LimitReached { as_of: Some(_) } => "answered limit_reached by an earlier count",
             Self::KeyReused => "answered key_reused",
             Self::Phase { phase: Phase::Paused, .. } => "answered paused",
             Self::Phase { .. } => "answered ended",

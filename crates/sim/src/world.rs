@@ -11,6 +11,7 @@ mod delivery;
 mod faults;
 mod in_flight;
 mod lease;
+mod limit;
 mod loss;
 mod missing_units;
 mod money;
@@ -80,6 +81,8 @@ pub struct World {
     /// Actions that wait until an item's counts change.
     pub(crate) waiting_actions: Vec<UnitsAction>,
     pub(crate) deliveries: Deliveries,
+    /// The number of ended orders of each item.
+    pub(crate) ended_orders: [u64; 2],
 }
 
 impl World {
@@ -146,6 +149,7 @@ impl World {
             provider: Provider::default(),
             waiting_actions: Vec::new(),
             deliveries: Deliveries::default(),
+            ended_orders: [0; 2],
         }
     }
 
@@ -280,6 +284,7 @@ impl World {
         }
         let before = RowsBefore::for_tx(&self.store, &tx);
         let done = self.store.commit(tx.clone());
+        self.count_ended_order(&tx, &done);
         self.checker.committed(&self.store, (&tx, &done), &before, (self.now, self.mono));
         done
     }

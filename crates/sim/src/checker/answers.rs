@@ -154,9 +154,12 @@ impl Checker {
                     format!("the answer names the phase {phase:?}, but the phase was {was:?}")
                 });
             }
-            BuyerAnswer::LimitReached => {
-                self.refused(purchase, answer, None);
-                self.would_exceed_limit(purchase);
+            BuyerAnswer::LimitReached { as_of } => {
+                if let Some(as_of) = as_of {
+                    self.check_snapshot_age(as_of, at.mono, "limit_reached");
+                }
+                self.refused(purchase, answer, as_of);
+                self.would_exceed_limit(store, purchase, as_of.unwrap_or(purchase.began));
             }
             BuyerAnswer::KeyReused => {
                 self.refused(purchase, answer, None);
@@ -184,21 +187,28 @@ impl Checker {
         });
     }
 
-    /// Checks a refusal because of the limit. At a commit since the request's arrival, the buyer's
+    /// Checks a refusal because of the limit. At the commit `since` or later, the buyer's other
     /// orders and the requested units together must exceed the limit. The units of undecided
-    /// tickets do not count, because these tickets may be returned.
-    fn would_exceed_limit(&mut self, purchase: &BuyerRequest) {
+    /// tickets do not count, because these tickets may be returned. The units of the request's own
+    /// order do not count either.
+    fn would_exceed_limit(&mut self, store: &SimStore, purchase: &BuyerRequest, since: u64) {
         let (item, buyer) = (purchase.item.0 as usize - 1, usize::from(purchase.buyer));
+        let own = self.requests.get(&purchase.request()).and_then(|id| {
+            let order = store.model.orders.get(id).filter(|order| order.item == purchase.item)?;
+            Some((self.orders.get(id)?.version, order.units.get()))
+        });
         let exceeds = |state: &CommitState| {
             let counts = &state.items[item];
-            counts.held_by[buyer] + purchase.units.get() > counts.limit
+            let own = own.filter(|(version, _)| *version <= state.version);
+            let others = counts.held_by[buyer].saturating_sub(own.map_or(0, |(_, units)| units));
+            others + purchase.units.get() > counts.limit
         };
-        let since = self.history.partition_point(|state| state.version <= purchase.began);
-        let exceeded = self.history[since.saturating_sub(1)..].iter().any(exceeds);
+        let from = self.history.partition_point(|state| state.version <= since);
+        let exceeded = self.history[from.saturating_sub(1)..].iter().any(exceeds);
         self.check(exceeded, "limit_reached", || {
             format!(
-                "{purchase:?} was refused because of the limit, but with the request the buyer \
-                 never exceeded the limit"
+                "{purchase:?} was refused because of the limit, but the request and the buyer's \
+                 other orders never exceeded the limit"
             )
         });
     }

@@ -132,8 +132,9 @@ pub(crate) enum Message {
     Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
     /// A slot answers a node.
     Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
-    /// A node has read a buyer's quota, and next reads the order of the buyer's request.
-    Confirm { attempt: usize, asked: u32, used: u32 },
+    /// A node has read a buyer's quota, and next reads the order of the buyer's request. Before,
+    /// the node knew of `ended_orders` ended orders.
+    Confirm { attempt: usize, asked: u32, used: u32, ended_orders: u64 },
     /// A settler settles a batch in a transaction.
     Settle { xid: u64, settling: Settling },
     /// A settler acknowledges a batch in the slot's queue.

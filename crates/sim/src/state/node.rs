@@ -1,5 +1,6 @@
 //! The memory of a node: its snapshot of the store, and the purchases that it performs.
 use doorbuster_core::digest::SnapshotPosition;
+use doorbuster_core::limit_counts::LimitCounts;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, TicketId, Token, Verdict};
 use doorbuster_steps::purchase;
@@ -31,6 +32,8 @@ pub(crate) struct Snapshot {
     pub(crate) partitions: Vec<usize>,
     /// The granted and unsettled units of each slot.
     pub(crate) levels: Vec<u64>,
+    /// The number of ended orders of each item.
+    pub(crate) ended_orders: [u64; 2],
 }
 
 /// A node that answers buyers.
@@ -57,6 +60,11 @@ pub(crate) struct Node {
     /// For each item: until this time, the node takes no units from the pool, so that other nodes
     /// can take them.
     pub(crate) pool_rests_until: [Millis; 2],
+    /// For each item: the number of ended orders that the node knows of.
+    pub(crate) ended_orders: [u64; 2],
+    /// For each item: the counts of the buyers who have reached the limit. The time of a read is
+    /// the number of the last commit before it.
+    pub(crate) limit_counts: [LimitCounts<u64>; 2],
 }
 
 impl Node {

@@ -72,12 +72,17 @@ impl World {
                 let verdict = self.store.verdict(&id);
                 Some(verdict.map_or(Input::NoVerdict, |verdict| self.read(i, id, verdict)))
             }
-            Effect::ReadQuota => Some(Input::Quota(Some(self.quota(&purchase)))),
+            Effect::ReadQuota => {
+                let used = self.quota(&purchase);
+                self.learn_used(&purchase, used, self.known_ended_orders(&purchase));
+                Some(Input::Quota(Some(used)))
+            }
             Effect::ConfirmRefusal => {
                 self.attempts[i].asked += 1;
                 self.attempts[i].state = AttemptState::Confirming;
                 let (asked, used) = (self.attempts[i].asked, self.quota(&purchase));
-                self.send(Message::Confirm { attempt: i, asked, used });
+                let ended_orders = self.known_ended_orders(&purchase);
+                self.send(Message::Confirm { attempt: i, asked, used, ended_orders });
                 None
             }
             Effect::Park { why, until, .. } => {
@@ -196,10 +201,16 @@ impl World {
     }
 
     /// Ends the confirmation of a slot's refusal: reads the request's order. `used` is the buyer's
-    /// quota, which the node has read before the order.
-    pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32) {
+    /// quota, which the node has read before the order. Before that read, the node knew of
+    /// `ended_orders` ended orders.
+    pub(crate) fn confirmed(&mut self, i: usize, asked: u32, used: u32, ended_orders: u64) {
         if self.attempts[i].state == AttemptState::Confirming && self.attempts[i].asked == asked {
             let found = self.look_up(i);
+            let purchase = self.attempts[i].purchase;
+            let limit = self.setup.items[purchase.item.0 as usize - 1].limit;
+            if found.is_none() && used + purchase.units.get() > u32::from(limit) {
+                self.learn_used(&purchase, used, ended_orders);
+            }
             self.drive(i, Input::Confirmed(used, found));
         }
     }
@@ -323,7 +334,10 @@ impl World {
             Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
                 BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
             }
-            Refusal::LimitReached { .. } => BuyerAnswer::LimitReached,
+            // A node that has asked no slot refuses the buyer by an earlier count.
+            Refusal::LimitReached { .. } => {
+                BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
+            }
             Refusal::KeyReused => BuyerAnswer::KeyReused,
             Refusal::Overloaded | Refusal::Unavailable => BuyerAnswer::Retry,
         }

@@ -41,6 +41,7 @@ impl World {
             items: [seen(0), seen(1)],
             partitions: self.widths.iter().map(|width| width.partitions).collect(),
             levels,
+            ended_orders: self.ended_orders,
         }
     }
 

@@ -88,7 +88,9 @@ impl World {
             Message::Answer { attempt, slot, asked, answer } => {
                 self.answered(attempt, slot, asked, answer)
             }
-            Message::Confirm { attempt, asked, used } => self.confirmed(attempt, asked, used),
+            Message::Confirm { attempt, asked, used, ended_orders } => {
+                self.confirmed(attempt, asked, used, ended_orders)
+            }
             Message::Settle { xid, settling } => self.settle(xid, settling),
             Message::Acknowledge { slot, batch } => {
                 for delivery in batch.iter() {

@@ -93,7 +93,13 @@ impl World {
     /// verdicts.
     pub(crate) fn publish(&mut self, node: usize, snapshot: &Snapshot, part: Part) {
         match part {
-            Part::Requests => self.nodes[node].holders.extend(&snapshot.holders),
+            Part::Requests => {
+                let node = &mut self.nodes[node];
+                node.holders.extend(&snapshot.holders);
+                for (known, ended) in node.ended_orders.iter_mut().zip(snapshot.ended_orders) {
+                    *known = ended.max(*known);
+                }
+            }
             Part::Counts => self.take_counts(node, snapshot),
             Part::Verdicts => {}
         }

@@ -64,11 +64,11 @@ impl NodeView for View<'_> {
     }
 
     fn used_at_limit(&self) -> Option<u32> {
-        None
+        self.world.used_at_limit(&self.attempt().purchase)
     }
 
     fn ended_orders(&self) -> u64 {
-        0
+        self.world.known_ended_orders(&self.attempt().purchase)
     }
 
     fn is_behind(&self, slot: SlotKey, _: u64) -> bool {

@@ -26,6 +26,7 @@ const REACHED: &[&str] = &[
     "a node left the pool to others",
     "answered ended",
     "answered key_reused",
+    "answered limit_reached by an earlier count",
     "answered limit_reached",
     "answered order",
     "answered paused",

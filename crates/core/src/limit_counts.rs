@@ -1,0 +1,73 @@
+//! A node's counts of the units of buyers who have reached an item's limit. A node refuses these
+//! buyers without a slot.
+use hashbrown::HashMap;
+
+use crate::rules::{Rule, enforces};
+use crate::value::Units;
+
+/// The maximum number of buyers remembered for each item. At this bound, the node forgets all these
+/// buyers and asks the store again.
+pub const BUYERS_MAX: usize = 65_536;
+
+/// The store's counts of buyers' units, as a node read them. `T` is the type of the time of a read.
+#[derive(Clone, Debug)]
+pub struct LimitCounts<T> {
+    /// The number of the item's ended orders that the node knew of when it read the units in
+    /// `used`. When another order ends, these units are out of date.
+    ended_orders: u64,
+    /// Maps the keyed hash of a buyer to the buyer's units, and to the time at which the node read
+    /// these units.
+    used: HashMap<u64, (u32, T), foldhash::fast::FixedState>,
+}
+
+impl<T> Default for LimitCounts<T> {
+    fn default() -> Self {
+        Self { ended_orders: 0, used: HashMap::default() }
+    }
+}
+
+impl<T: Copy> LimitCounts<T> {
+    /// Returns the number of buyers with a count.
+    #[must_use]
+    pub fn buyers(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Records the store's count of a buyer's units. When the node read the count, it already knew
+    /// of `ended_orders` ended orders. `read_at` is a time after the read.
+    pub fn learn(&mut self, buyer: u64, used: u32, ended_orders: u64, read_at: T) {
+        if ended_orders < self.ended_orders {
+            return;
+        }
+        if ended_orders > self.ended_orders || self.used.len() >= BUYERS_MAX {
+            self.used.clear();
+            self.ended_orders = ended_orders;
+        }
+        self.used.insert(buyer, (used, read_at));
+    }
+
+    /// Returns the buyer's units if `units` more units would exceed the limit. Returns `None` if
+    /// the request is within the limit, and also in these cases:
+    ///
+    /// - This node has no count of the buyer's units.
+    /// - An order of the item ended after the node read the count. The count may be out of date.
+    /// - The count is newer than the node's snapshot of the store: `is_in_snapshot` is false for
+    ///   the time of the read. The counted units may belong to an order that this node does not
+    ///   know yet.
+    pub fn refuses(
+        &self,
+        buyer: u64,
+        (units, limit): (Units, u32),
+        ended_orders: u64,
+        is_in_snapshot: impl FnOnce(T) -> bool,
+    ) -> Option<u32> {
+        let (used, read_at) = self.used.get(&buyer).copied()?;
+        if self.ended_orders != ended_orders && enforces(Rule::LimitCountUntilEnd) {
+            return None;
+        }
+        if !is_in_snapshot(read_at) && enforces(Rule::LimitCountInSnapshot) {
+            return None;
+        }
+        (u64::from(used) + units.to_u64() > u64::from(limit)).then_some(used)
+    }
+}

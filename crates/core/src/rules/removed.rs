@@ -1,0 +1,20 @@
+//! The rule that a simulation has removed.
+use std::cell::Cell;
+
+use super::Rule;
+
+thread_local! {
+    static REMOVED: Cell<Option<Rule>> = const { Cell::new(None) };
+}
+
+/// Returns whether this rule holds on this thread.
+#[must_use]
+pub fn enforces(rule: Rule) -> bool {
+    REMOVED.get() != Some(rule)
+}
+
+/// Removes a rule on this thread until the next call of this function. That call decides which
+/// rule is removed from then on; `None` means that all rules hold.
+pub fn remove(rule: Option<Rule>) {
+    REMOVED.set(rule);
+}
