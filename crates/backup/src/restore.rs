@@ -103,8 +103,8 @@ pub enum ContinuousRestoreError {
 pub struct RestoredCopy {
     /// The store.
     pub restored: Restored,
-    /// For each newer base that was not used, the reason as a text for people. If there is such a
-    /// base, the restored state may be older than the newest state of the backup.
+    /// The reasons why newer bases were not used, as texts for people. If there is a reason, the
+    /// restored state may be older than the newest state of the backup.
     pub skipped: Vec<String>,
 }
 
@@ -129,9 +129,7 @@ pub fn restore_part_paths(dir: &Path) -> [PathBuf; 2] {
 /// before `until`. `None` means the newest state. An encrypted backup needs the passphrase.
 ///
 /// # Errors
-///
-/// If the backup is missing or damaged, the passphrase is missing or wrong, or the directory
-/// contains a store.
+/// If the backup is damaged, the passphrase is wrong, or the directory contains a store.
 pub async fn restore(
     target: &BackupTarget,
     dir: &Path,

@@ -1,4 +1,4 @@
-//! Changes a spread while its sale runs. Slots that left the spread are drained, and slots that
+//! Changes a spread while its sale runs. Slots outside the new spread are drained, and slots that
 //! joined get their part of the stock.
 //!
 //! The spread in the store says where an item's slots are. All decisions here follow from the
@@ -27,7 +27,7 @@ pub enum SlotDrainStep {
     Close,
 }
 
-/// Returns the next step for a slot that left the spread and still has this open grant.
+/// Returns the next step for a slot that the spread no longer uses and still has this open grant.
 ///
 /// Read the grant *after* the view. Then the grant counts every ticket that the view shows as
 /// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled` says

@@ -207,9 +207,9 @@ rules! {
     GatherFromOthers,
     /// A slot that left its item's spread is closed only after its tickets are settled.
     LeaveDrains,
-    /// The units of a slot that left the spread are recalled while the slot's tickets settle.
+    /// The units of a slot outside the spread are recalled while the slot's tickets settle.
     LeaveRecalls,
-    /// The grant of a slot that left the spread is closed, and its units go to the other slots.
+    /// The grant of a slot outside the spread is closed, and its units go to the other slots.
     LeaveCloses,
     /// A slot that joined the spread gets units of other slots if the pool is empty.
     NewSlotGetsShare,

@@ -69,7 +69,7 @@ pub struct Round {
     moved: bool,
     /// Whether a slot of this node gave units to the pool or to another node's slot.
     gave_away: bool,
-    /// Whether a slot that left the spread is not drained yet.
+    /// Whether a slot that the spread no longer uses is not drained yet.
     drain_waits: bool,
 }
 
@@ -209,7 +209,7 @@ impl Round {
         self.queue.push_back(Effect::StartSlots { slots, threshold });
     }
 
-    /// If this node is the leader, drains the slots that left the spread, as far as possible now.
+    /// If this node is the leader, drains the slots outside the spread, as far as possible now.
     fn drain_slots(&mut self, view: &impl ItemView) {
         if !view.leads() {
             return;

@@ -162,7 +162,7 @@ pub enum FaultChoice {
     Slow,
     /// Redis restarts empty or with an old snapshot.
     Restart,
-    /// No fault first, and then each of the faults above.
+    /// First without a fault, and then with each fault above.
     All,
 }
 

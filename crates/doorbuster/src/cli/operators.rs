@@ -35,8 +35,8 @@ pub enum KeyCommand {
     /// List the keys that operators created.
     #[command(after_help = "Example:\n  doorbuster key list")]
     List,
-    /// Delete a key: the server rejects the key at once, and the sessions that began with the key
-    /// end.
+    /// Delete a key. The server rejects the key at once, and ends all sessions that were started
+    /// with it.
     #[command(after_help = "Example:\n  doorbuster key delete key_8Qm2Zr --yes")]
     Delete {
         /// The key's id.

@@ -58,7 +58,7 @@ pub struct ItemWork {
     /// The item's open grants, as this node last read them from the store. A request that waits for
     /// a verdict checks here whether its ticket's grant is still open.
     pub open_grants: OpenGrants,
-    /// The item's slots that left the spread and may still have tickets or units.
+    /// The item's slots that the spread no longer uses and may still have tickets or units.
     pub leaving: LeavingSlots,
     /// The units of the item's slots at the last reconciliation.
     pub slot_units: ArcSwap<SlotUnits>,
@@ -66,7 +66,7 @@ pub struct ItemWork {
     /// slots again.
     pub stopped_here: AtomicBool,
     /// Until this time of the store's clock, in milliseconds, this node takes no units from the
-    /// item's pool. The node sets the time when it gives units to the pool for another node.
+    /// item's pool. The node sets this field when it gives units to the pool for another node.
     pub pool_rests_until: AtomicI64,
     /// The state of the item's own waiting room. It is used only if the room opens automatically
     /// and each item has a room.

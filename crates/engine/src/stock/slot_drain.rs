@@ -68,9 +68,9 @@ async fn retire_closed(stock: &StockControl, slot: SlotKey, is_overdue: bool) {
         slot = stock.node.catalogue().slot_name(slot),
         is_overdue,
         event = "spread.slot_closed",
-        "closed a slot that left the spread"
+        "closed a slot that the spread no longer uses"
     );
     if let Err(error) = stock.slots.retire(slot).await {
-        tracing::debug!(%error, %slot, "failed to retire a slot that left the spread");
+        tracing::debug!(%error, %slot, "failed to delete the data of a slot that the spread no longer uses");
     }
 }

@@ -19,9 +19,9 @@ use super::text::PushText;
 
 /// Time between two comparisons.
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over or loads. If there are more
-/// subscriptions, the next comparison follows at once. It does not if the queue has too little room
-/// for the messages of another page.
+/// The maximum number of subscriptions that one comparison takes over, and that it loads. If more
+/// are left, the next comparison starts at once. But if the queue has no room for the messages of
+/// so many more subscriptions, the next comparison waits for [`SYNC_INTERVAL`].
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {

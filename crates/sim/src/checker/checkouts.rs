@@ -52,8 +52,8 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), TxResult::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // The extension deletes the time of an unanswered query, so the query no longer
-                // counts.
+                // When an order is extended, the store forgets that the provider did not answer
+                // about its checkout.
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {

@@ -209,8 +209,8 @@ impl World {
         }
         let (key, backs) = (refund.request_key(), &self.provider.backs);
         let own = || backs.iter().filter(|back| back.refund == refund.id);
-        // If an earlier refund of the payment did not come back, the provider sends no more money
-        // for this payment.
+        // The provider pays a refund only once. It pays again only if the money of the earlier
+        // refund was returned to the shop.
         let live = own().find(|back| !back.came_back);
         if let Some(back) = live.or_else(|| backs.iter().find(|back| back.key == key)) {
             return back.refund_update();

@@ -169,7 +169,7 @@ impl World {
         self.attempts_go_on();
     }
 
-    /// Drains a slot that left the spread, as far as this round allows.
+    /// Drains a slot that the spread no longer uses, as far as this round allows.
     fn leave_at_rest(&mut self, slot: usize) {
         for _ in 0..LEAVE_STEPS {
             self.leave(0, slot);

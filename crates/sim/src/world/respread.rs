@@ -1,5 +1,6 @@
 //! Simulates partitions that change while the sale runs. An operator sets the number of partitions.
-//! A leader drains the slots that left the spread, and gives new slots a part of the units.
+//! A leader drains the slots that the spread no longer uses, and gives new slots a part of the
+//! units.
 use doorbuster_core::ItemId;
 use doorbuster_core::respread::SpreadSlot;
 use doorbuster_core::rows::RecallTarget;

@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// Begins to drain a slot that left the spread.
+    /// Begins to drain a slot that the spread no longer uses.
     pub(crate) fn leave(&mut self, leader: u8, slot: usize) {
         let Some(grant) = self.store.open_grant(self.places[slot].at).map(|grant| grant.id) else {
             return;

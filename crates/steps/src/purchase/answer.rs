@@ -78,8 +78,8 @@ impl Attempt {
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // Another caller can make the store decide an earlier ticket. In that case this node
-            // does not get the verdict, so it reads the verdict in the store.
+            // This ticket is from an earlier copy of the same request. If another node had it
+            // settled, no verdict arrives here. So the node reads the verdict from the store.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)

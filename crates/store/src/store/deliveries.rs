@@ -201,7 +201,7 @@ impl Store {
 
     /// Records the results of attempts. A delivery does not change if it is no longer pending, or
     /// if an operator requested it again after the attempt began. If a failed attempt changed no
-    /// delivery, returns false. The caller must then read the pending deliveries again.
+    /// row, returns false. The caller must then read the pending deliveries again.
     pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| record(tx, &id, &notes)).await

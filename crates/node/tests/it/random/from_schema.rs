@@ -32,9 +32,8 @@ const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// The errors that a schema cannot express: the location, the start of the message, and the reason.
-/// A location is a pointer with `*` for each number, or a question mark and a parameter. If a
-/// location ends with a slash, it includes all locations below.
+/// The errors that a schema cannot express: location, start of the text, reason. A location is a
+/// pointer with `*` for numbers, or `?` and a parameter. A final slash includes locations below.
 const RULES: [(&str, &str, &str); 25] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must be after from", "two parameters are compared"),
