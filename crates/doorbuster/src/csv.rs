@@ -73,19 +73,20 @@ async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> R
     Ok(part.finish()?)
 }
 
-/// Opens a file that must not be replaced, so the export is written directly to it. Such a file is
-/// a device, a pipe, or an open file of this process, such as `/dev/fd/3`. Returns `None` for every
-/// other path.
-fn open_special(file: &FilePath) -> anyhow::Result<Option<File>> {
-    let is_open = descriptor(file).is_some();
-    match std::fs::metadata(file) {
-        Ok(metadata) if is_open || !metadata.is_file() => {
-            // The open file can have earlier text, which must stay.
-            let open = File::options().write(true).append(is_open).open(file);
-            open.map(Some).with_context(|| format!("cannot write {}", file.display()))
-        }
-        _ => Ok(None),
+/// Opens a device or a pipe, so the export is written directly to it. Returns `None` for every
+/// other path. An open file of this process, such as `/dev/fd/3`, is refused, because the text that
+/// other programs write to it later would replace a part of the export.
+fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
+    let Ok(metadata) = std::fs::metadata(file) else { return Ok(None) };
+    if !metadata.is_file() {
+        let open = File::options().write(true).open(file);
+        return Ok(open.map(Some).with_context(|| format!("cannot write {}", file.display()))?);
     }
+    if descriptor(file).is_some() {
+        let text = format!("cannot write to the open file {}; use /dev/stdout", file.display());
+        return Err(Failure::Settings(text));
+    }
+    Ok(None)
 }
 
 /// Returns the number of the open file of this process that a path names. `/dev/stdout` is 1, and

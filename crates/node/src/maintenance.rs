@@ -179,6 +179,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     let failed = |error| SecretsError::InDirectory { path: dir.clone(), error };
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
+    // A restore that is running may write the secrets of its backup.
+    doorbuster_store::check_unlocked(dir)?;
     let new_secrets = match doorbuster_store::is_store(dir) {
         true => None,
         false => {

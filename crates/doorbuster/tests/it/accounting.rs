@@ -194,7 +194,7 @@ fn an_export_to_an_open_file_keeps_the_earlier_text_of_the_file() {
     let mut expected = "earlier text\n".to_owned();
     std::fs::write(&all, &expected).expect("the file is written");
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", LINES.len());
-    for output in ["/dev/stdout", "/dev/fd/1", "/dev/fd/0"] {
+    for output in ["/dev/stdout", "/dev/fd/1"] {
         let (url, incomplete) = serve_interrupted(format!("{head}{LINES}"), dir.clone());
         let open = || File::options().append(true).open(&all).expect("it exists");
         let mut command = program(&temp_dir);
@@ -205,4 +205,10 @@ fn an_export_to_an_open_file_keeps_the_earlier_text_of_the_file() {
         expected += LINES;
         assert_eq!(std::fs::read_to_string(&all).expect("it exists"), expected, "{output}");
     }
+    let mut command = program(&temp_dir);
+    command.args(["csv", "payments", "--output", "/dev/fd/0", "--url", "http://127.0.0.1:1"]);
+    let open = File::options().append(true).open(&all).expect("it exists");
+    let refused = run(command.args(["--key", KEY]).stdin(open)).stderr_of_failure(2);
+    assert!(refused.contains("use /dev/stdout"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&all).expect("it exists"), expected);
 }

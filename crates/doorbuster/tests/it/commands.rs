@@ -2,9 +2,9 @@
 //! Doorbuster server answers at the address.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use serde_json::json;
@@ -121,6 +121,20 @@ fn the_removal_of_a_webhook_endpoint_asks_first_and_says_what_is_lost() {
     assert!(ask(&list).stdout_of_success().contains(id), "the endpoint must still exist");
     ask(&["webhook", "endpoint", "remove", id, "--yes"]).stdout_of_success();
     assert!(!ask(&list).stdout_of_success().contains(id));
+}
+
+#[test]
+fn a_migration_writes_no_secret_while_another_process_uses_the_directory() {
+    let temp_dir = TempDir::new();
+    let data_dir = temp_dir.join("data");
+    DirBuilder::new().mode(0o700).create(&data_dir).expect("a new directory");
+    let lock = File::create(data_dir.join("lock")).expect("a new file");
+    lock.try_lock().expect("no other process uses the file");
+    let text = run(program(&temp_dir).arg("migrate").arg("--data-dir").arg(&data_dir));
+    let text = text.stderr_of_failure(1);
+    assert!(text.contains("in use"), "{text}");
+    let files = std::fs::read_dir(&data_dir).expect("the directory exists").count();
+    assert_eq!(files, 1, "only the lock must exist: {text}");
 }
 
 #[test]

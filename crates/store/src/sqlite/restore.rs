@@ -84,13 +84,7 @@ fn write(source: Source<'_>, dir: &Path, now: Millis) -> Result<Restored, Restor
             // A file whose name contains a path would be written outside the directory.
             return Err(RestoreError::NotABackup(source.file.to_owned()));
         }
-        let there = dir.join(&kept.name);
-        match fs::read(&there) {
-            Ok(content) if content.trim_ascii() == kept.content.trim_ascii() => {}
-            Ok(_) => return Err(RestoreError::Differs(there)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(&there, error)),
-        }
+        has_file(dir, kept)?;
     }
     let [part, ..] = restore_part_paths(dir);
     let restored = write_store(&source, &part, now)
@@ -234,15 +228,30 @@ fn pause_sales(
     Ok(paused)
 }
 
-/// Writes those files of the backup that the directory lacks.
+/// Writes those files of the backup that the directory lacks. Another process may have created a
+/// file since the restore began.
 fn write_files(dir: &Path, files: &[BackupFile]) -> Result<(), RestoreError> {
-    let missing = |file: &&BackupFile| !dir.join(&file.name).exists();
-    for file in files.iter().filter(missing) {
+    for file in files {
+        if has_file(dir, file)? {
+            continue;
+        }
         let path: PathBuf = dir.join(&file.name);
         let written = write_new(&path, |to| to.write_all(&file.content));
         written.map_err(|error| failed(&path, error))?;
     }
     Ok(())
+}
+
+/// Returns whether the directory has this file of the backup. A file with other content is an
+/// error.
+fn has_file(dir: &Path, file: &BackupFile) -> Result<bool, RestoreError> {
+    let path = dir.join(&file.name);
+    match fs::read(&path) {
+        Ok(content) if content.trim_ascii() == file.content.trim_ascii() => Ok(true),
+        Ok(_) => Err(RestoreError::Differs(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed(&path, error)),
+    }
 }
 
 /// Creates a file that only its owner may read, and writes its content. After an error, no
