@@ -150,7 +150,9 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    if (!m.token && (site.guest || failedSession())) be(await identify());
+    /* Only begin() may apply the answer to a repeated request for the session, because begin()
+       continues an unfinished press before the buyer can press again. */
+    if (!m.token && site.guest && !failedSession()) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));
   }
@@ -257,10 +259,7 @@ function signedOut() {
   forget(m.token);
   closeStream();
   be(null);
-  identify().then(mine => {
-    be(mine);
-    draw();
-  });
+  identify().then(knownToken).then(begin);
 }
 function finish({ order, code, problem, busy_secs, scope, signin }) {
   if (order) {

@@ -19,6 +19,7 @@ mod product;
 mod push;
 mod remind;
 mod room;
+mod session;
 mod slow_phone;
 mod states;
 mod tab;

@@ -5,7 +5,7 @@ use doorbuster_api::value::{Currency, Money};
 use serde_json::{Value, json};
 
 use super::driver::Browser;
-use super::{BUY, STATE, demonstration, draft, link, link_with_claims, plain, sale, states};
+use super::{BUY, STATE, demonstration, link, plain, sale, states};
 use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -44,62 +44,6 @@ async fn the_token_is_removed_from_the_address_and_other_tabs_know_the_buyer() {
         other.go(&plain(fixture.address, "/sale/open")).await;
         other.says(BUY, "Buy now").await;
         assert_eq!(other.eval("sessionStorage.getItem('doorbuster.token')").await, Value::Null);
-    })
-    .await;
-}
-
-/// Loses the first request for the claims in the cookie.
-const LOSE_FIRST_SESSION: &str = "{ const ask = window.fetch;
-    window.lost = 0;
-    window.fetch = (path, options) => {
-      if (!String(path).endsWith('/v1/session') || window.lost) return ask(path, options);
-      window.lost += 1;
-      return Promise.reject(new TypeError('lost'));
-    }; }";
-
-#[tokio::test]
-async fn a_page_that_lost_the_answer_about_the_cookie_asks_again_and_knows_the_member() {
-    let fixture = ServerFixture::start();
-    let door = json!({"front_door": {"members_only": true}});
-    draft(&fixture, "members", json!({}), door).await;
-    fixture.step("members", "open").await;
-    Browser::with_browser(async |browser| {
-        let (ann, other) = (browser.tab().await, browser.tab().await);
-        ann.go(&link_with_claims(fixture.address, "/sale/members", "ann", true, None)).await;
-        ann.until("localStorage['doorbuster.session'] === 'true'").await;
-        other.add_init_script(LOSE_FIRST_SESSION).await;
-        other.go(&plain(fixture.address, "/sale/members")).await;
-        other.says(BUY, "Buy now").await;
-        assert_eq!(other.eval("window.lost").await, 1, "the page must lose one request");
-    })
-    .await;
-}
-
-/// Loses every request for the claims in the cookie while `window.loses` is true. An earlier page
-/// of the tab has left an unfinished press of ann.
-const LOSE_SESSIONS: &str = "if (location.protocol === 'http:') { const ask = window.fetch;
-    window.loses = true;
-    window.fetch = (path, options) => window.loses && String(path).endsWith('/v1/session')
-      ? Promise.reject(new TypeError('lost')) : ask(path, options);
-    sessionStorage.setItem('doorbuster.press.members', JSON.stringify(
-      { key: 'k', buyer: 'ann', sale: 'members', item: 'lamp', units: 1 })); }";
-
-#[tokio::test]
-async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_press() {
-    let fixture = ServerFixture::start();
-    let door = json!({"front_door": {"members_only": true}});
-    draft(&fixture, "members", json!({}), door).await;
-    fixture.step("members", "open").await;
-    Browser::with_browser(async |browser| {
-        let (ann, other) = (browser.tab().await, browser.tab().await);
-        ann.go(&link_with_claims(fixture.address, "/sale/members", "ann", true, None)).await;
-        ann.until("localStorage['doorbuster.session'] === 'true'").await;
-        other.add_init_script(LOSE_SESSIONS).await;
-        other.load(&plain(fixture.address, "/sale/members")).await;
-        other.says("#price", "€49.00").await;
-        other.until("document.querySelector('#name').checkVisibility()").await;
-        other.eval("window.loses = false").await;
-        other.says(STATE, "1 reserved for you").await;
     })
     .await;
 }

@@ -1,0 +1,114 @@
+//! Pages whose request for the claims in the cookie fails.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::{BUY, STATE, draft, link_with_claims, plain, states};
+use crate::crash_windows::fixture::ServerFixture;
+
+/// Loses the first request for the claims in the cookie.
+const LOSE_FIRST_SESSION: &str = "{ const ask = window.fetch;
+    window.lost = 0;
+    window.fetch = (path, options) => {
+      if (!String(path).endsWith('/v1/session') || window.lost) return ask(path, options);
+      window.lost += 1;
+      return Promise.reject(new TypeError('lost'));
+    }; }";
+
+#[tokio::test]
+async fn a_page_that_lost_the_answer_about_the_cookie_asks_again_and_knows_the_member() {
+    let fixture = ServerFixture::start();
+    let door = json!({"front_door": {"members_only": true}});
+    draft(&fixture, "members", json!({}), door).await;
+    fixture.step("members", "open").await;
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link_with_claims(fixture.address, "/sale/members", "ann", true, None)).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        other.add_init_script(LOSE_FIRST_SESSION).await;
+        other.go(&plain(fixture.address, "/sale/members")).await;
+        other.says(BUY, "Buy now").await;
+        assert_eq!(other.eval("window.lost").await, 1, "the page must lose one request");
+    })
+    .await;
+}
+
+/// Loses every request for the claims in the cookie while `window.loses` is true. An earlier page
+/// of the tab has left an unfinished press of ann.
+const LOSE_SESSIONS: &str = "if (location.protocol === 'http:') { const ask = window.fetch;
+    window.loses = true;
+    window.fetch = (path, options) => window.loses && String(path).endsWith('/v1/session')
+      ? Promise.reject(new TypeError('lost')) : ask(path, options);
+    sessionStorage.setItem('doorbuster.press.members', JSON.stringify(
+      { key: 'k', buyer: 'ann', sale: 'members', item: 'lamp', units: 1 })); }";
+
+#[tokio::test]
+async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_press() {
+    let fixture = ServerFixture::start();
+    let door = json!({"front_door": {"members_only": true}});
+    draft(&fixture, "members", json!({}), door).await;
+    fixture.step("members", "open").await;
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link_with_claims(fixture.address, "/sale/members", "ann", true, None)).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        other.add_init_script(LOSE_SESSIONS).await;
+        other.load(&plain(fixture.address, "/sale/members")).await;
+        other.says("#price", "€49.00").await;
+        other.until("document.querySelector('#name').checkVisibility()").await;
+        other.eval("window.loses = false").await;
+        other.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+}
+
+/// Refuses the first request for the claims in the cookie, so that the page waits for five minutes.
+/// `window.end_wait()` ends this wait. An earlier page of the tab has left an unfinished press of
+/// ann. Counts the later requests for the status, and records the keys of all purchases. Presses
+/// the button as soon as it can be pressed.
+const REFUSE_FIRST_SESSION: &str = "if (location.protocol === 'http:') {
+    const ask = window.fetch, wait = window.setTimeout;
+    Object.assign(window, { end_wait: null, refused: false, polls: 0, keys: [] });
+    window.setTimeout = (run, ms, ...given) => {
+      if (ms !== 300_000) return wait(run, ms, ...given);
+      window.end_wait = run;
+      return 0;
+    };
+    window.fetch = (path, options) => {
+      const key = options?.headers?.['Idempotency-Key'];
+      if (key) window.keys.push(key);
+      if (window.end_wait && String(path).includes('/status?')) window.polls += 1;
+      if (!String(path).endsWith('/v1/session') || window.refused) return ask(path, options);
+      window.refused = true;
+      const headers = { 'Retry-After': '300' };
+      return Promise.resolve(new Response('{}', { status: 503, headers }));
+    };
+    setInterval(() => {
+      const buy = document.querySelector('#buy');
+      if (buy?.getAttribute('aria-disabled') === 'false') buy.click();
+    }, 50);
+    sessionStorage.setItem('doorbuster.press.members', JSON.stringify(
+      { key: 'k', buyer: 'ann', sale: 'members', item: 'lamp', units: 1 })); }";
+
+#[tokio::test]
+async fn a_press_never_replaces_the_unfinished_press_of_a_buyer_who_is_not_known_yet() {
+    let fixture = ServerFixture::start();
+    let door = json!({"front_door": {"members_only": true}});
+    draft(&fixture, "members", json!({}), door).await;
+    fixture.step("members", "open").await;
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link_with_claims(fixture.address, "/sale/members", "ann", true, None)).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        other.add_init_script(REFUSE_FIRST_SESSION).await;
+        other.load(&plain(fixture.address, "/sale/members")).await;
+        // At the second request for the status, the page has done everything that follows the
+        // first answer.
+        other.until("window.polls >= 2").await;
+        other.eval("window.end_wait()").await;
+        other.says(STATE, "1 reserved for you").await;
+        assert_eq!(other.eval("window.keys").await, json!(["k"]));
+    })
+    .await;
+    assert_eq!(states(&fixture, "members").await, ["reserved"]);
+}
