@@ -49,6 +49,7 @@ const BUYER_STATES = {
   members: { mode: 'wait', act: 'anew' },
   level: { mode: 'wait', act: 'anew' },
   blocked: { mode: 'wait', act: 'anew' },
+  identifying: { mode: 'busy' },
   signin: { mode: 'signin' },
   nosignin: { mode: 'wait' },
   paused: { mode: 'wait' },

@@ -18,6 +18,7 @@ export const model = {
   item: null,
   units: 1,
   token: null,
+  identifying: false /* the page repeats the failed request for this buyer's session */,
   sign_in_url: null,
   status: null /* the newest answer or event */,
   seen_ms: 0 /* server time at which the newest answer or event came */,
@@ -170,6 +171,7 @@ export function buyerStateOf(m, scene, t = now()) {
       ? 'gone'
       : 'heldout';
   if (scene === 'paused' || scene === 'ended') return scene;
+  if (!m.token && m.identifying) return 'identifying';
   if (!m.token) return m.sign_in_url ? 'signin' : 'nosignin';
   if (scene === 'due') return scene;
   if (scene === 'before') return (t < m.busy_ms ? null : stepOf(m, scene, t)) ?? scene;

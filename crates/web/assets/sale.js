@@ -45,6 +45,7 @@ let version = '',
   reread_ms = 0;
 const draw = () => {
   if (m.sale && m.status) {
+    m.identifying = !!failedSession();
     door.settle(show(m));
     waitlist.settle();
   }
@@ -150,8 +151,7 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    /* Only begin() may apply the answer to a repeated request for the session, because begin()
-       continues an unfinished press before the buyer can press again. */
+    /* After a failure, begin() applies the session, and continues an unfinished press at once. */
     if (!m.token && site.guest && !failedSession()) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));

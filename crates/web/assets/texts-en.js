@@ -140,6 +140,8 @@ export const texts = {
   'signin.text': 'Sign in now, so that you are ready when the sale opens.',
   'nosignin.button': 'Sign in to buy', 'nosignin.title': 'Sign in at the shop to buy',
   'nosignin.text': 'Please open this page from the shop’s own link. Then the shop knows who you are.',
+  'identifying.button': 'One moment…', 'identifying.title': 'Checking your account',
+  'identifying.text': 'The shop has not answered yet. We keep trying. No need to reload.',
   'paused.button': 'Paused', 'paused.title': 'The sale is paused',
   'paused.text':
     'What you have reserved stays yours. The button turns on by itself when the sale goes on.',

@@ -100,6 +100,8 @@ export const texts = {
   'signin.text': '请提前登录，开抢不等人。', 'nosignin.button': '登录后抢购',
   'nosignin.title': '请先登录商家账号',
   'nosignin.text': '请从商家提供的链接进入本页，以便识别你的账号。',
+  'identifying.button': '请稍候…', 'identifying.title': '正在确认你的账号',
+  'identifying.text': '系统暂未响应，正在自动重试，无需刷新。',
   'paused.button': '已暂停', 'paused.title': '本场抢购已暂停',
   'paused.text': '你已抢到的不受影响。恢复后按钮会自动亮起。', 'ended.button': '抢购已结束',
   'ended.title': '本场已于 {closed} 结束', 'endedx.title': '本场抢购已结束',

@@ -56,6 +56,9 @@ async fn a_page_shows_the_sale_before_it_knows_the_buyer_and_then_continues_the_
         other.load(&plain(fixture.address, "/sale/members")).await;
         other.says("#price", "€49.00").await;
         other.until("document.querySelector('#name').checkVisibility()").await;
+        // The page must not ask a signed-in buyer to sign in.
+        other.says(STATE, "Checking your account").await;
+        other.says(BUY, "One moment…").await;
         other.eval("window.loses = false").await;
         other.says(STATE, "1 reserved for you").await;
     })

@@ -25,10 +25,11 @@ const LOOK_MS: u32 = 8_000;
 /// Words that must occur in the names of the drawn states of the sale page. If a word is missing,
 /// its state was not drawn, so axe-core did not check it.
 const CHECKED: &str = "asking before blocked busy busyall busyme came check checknow code drawing \
-    drawn due ended endedx gone goneout heldout join joining lapsed late less level limit live \
-    maywaitlist members next nosignin offline paid paused queued ready refused reserved retrying \
-    roomstuck share signin soldout stuck turn undated undecided unknown waiting waitlistbusy \
-    waitlisted waitlistedx waitlistfull waitlistlimit waitlistlost waitlistonce waitlistover";
+    drawn due ended endedx gone goneout heldout identifying join joining lapsed late less level \
+    limit live maywaitlist members next nosignin offline paid paused queued ready refused reserved \
+    retrying roomstuck share signin soldout stuck turn undated undecided unknown waiting \
+    waitlistbusy waitlisted waitlistedx waitlistfull waitlistlimit waitlistlost waitlistonce \
+    waitlistover";
 
 /// Returns the positions of the page's parts in one state.
 fn places(state: &Value) -> Vec<i64> {

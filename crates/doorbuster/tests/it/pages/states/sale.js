@@ -64,6 +64,7 @@ const buyers = {
   known: () => ({}),
   'not signed in': () => ({ token: null, sign_in_url: '/sign-in' }),
   'not signed in, without a page for it': () => ({ token: null }),
+  'not known yet': () => ({ token: null, sign_in_url: '/sign-in', identifying: true }),
   offline: () => ({ offline: true }),
   asking: () => ({ press: { units: 1 }, stage: 'asking' }),
   queued: () => ({ press: { units: 2, decide_by: at(5 * SECOND) }, stage: 'queued' }),
@@ -189,7 +190,8 @@ const LIGHTS = [
 /* Matches the names of the states in which the button does nothing. */
 const IDLE = new RegExp(
   '^(waitlist(full|limit|once|busy)|soldout|limit|members|level|blocked|nosignin|paused|endedx?' +
-    '|gone|goneout|due|before|undated|drawn|ready|joining|waitlisted|asking|queued|waiting)\\.',
+    '|gone|goneout|due|before|undated|drawn|ready|joining|waitlisted|asking|queued|waiting' +
+    '|identifying)\\.',
 );
 /* The text that was drawn in the tab's icon. */
 let drawn = '';
