@@ -34,7 +34,7 @@ pub fn settle<L: Ledger + ?Sized>(
     now: Millis,
 ) -> Result<TicketVerdict, L::Error> {
     let id = key.id_of(ticket);
-    let input = SettleInput {
+    let mut case = Settlement {
         id,
         // A grant of another item is ignored. The ticket is then returned, and no units move.
         grant: ledger.grant(ticket.grant)?.filter(|g| g.slot.item == ticket.item),
@@ -43,8 +43,9 @@ pub fn settle<L: Ledger + ?Sized>(
         key: Some(&ticket.key),
         units: ticket.units.to_u64(),
         now,
+        reused: false,
     };
-    if let Some(resolved) = earlier_verdict(ledger, &input)? {
+    if let Some(resolved) = case.earlier_verdict(ledger)? {
         return Ok(resolved);
     }
     let existing = match enforces(Rule::OrderExists) {
@@ -52,7 +53,6 @@ pub fn settle<L: Ledger + ?Sized>(
         false => None,
     };
     let late = now > ticket.decide_by && enforces(Rule::DecideBy);
-    let mut case = Settlement { input, reused: false };
     case.close_if_faulty(ledger)?;
     let used = ledger.quota(ticket.item, &ticket.buyer)?;
     let Some(item) = ledger.item(ticket.item)? else {
@@ -89,12 +89,12 @@ pub fn force_verdict<L: Ledger + ?Sized>(
 ) -> Result<Option<TicketVerdict>, L::Error> {
     let grant = ledger.grant(parts.grant)?;
     let item = grant.as_ref().map_or(ItemId(0), |g| g.slot.item);
-    let mut input =
-        SettleInput { id, grant, n: parts.n, buyer, key: None, units: parts.units.to_u64(), now };
-    if let Some(resolved) = earlier_verdict(ledger, &input)? {
+    let (n, units) = (parts.n, parts.units.to_u64());
+    let mut case = Settlement { id, grant, n, buyer, key: None, units, now, reused: false };
+    if let Some(resolved) = case.earlier_verdict(ledger)? {
         return Ok(Some(resolved));
     }
-    if input.grant.as_ref().is_some_and(|g| g.slot.is_waitlist()) && enforces(Rule::ForceLeavesLine)
+    if case.grant.as_ref().is_some_and(|g| g.slot.is_waitlist()) && enforces(Rule::ForceLeavesLine)
     {
         return Ok(None);
     }
@@ -114,15 +114,14 @@ pub fn force_verdict<L: Ledger + ?Sized>(
         return Ok(Some(TicketVerdict { id, verdict, order: None, fresh: false }));
     }
     let key_of_order = existing.as_ref().map(|o| o.key.clone());
-    input.key = key_of_order.as_ref();
-    let mut case = Settlement { input, reused: false };
+    case.key = key_of_order.as_ref();
     case.close_if_faulty(ledger)?;
     let verdict = existing.as_ref().map_or(Verdict::Unavailable, |o| Verdict::Order(o.id));
     case.return_ticket(ledger, verdict, existing).map(Some)
 }
 
-/// The ticket to resolve.
-struct SettleInput<'a> {
+/// A ticket that this transaction resolves.
+struct Settlement<'a> {
     id: TicketId,
     grant: Option<Grant>,
     n: TicketN,
@@ -130,49 +129,45 @@ struct SettleInput<'a> {
     key: Option<&'a RequestKey>,
     units: u64,
     now: Millis,
-}
-
-/// Returns the verdict of an earlier transaction, if any.
-fn earlier_verdict<L: Ledger + ?Sized>(
-    ledger: &mut L,
-    input: &SettleInput<'_>,
-) -> Result<Option<TicketVerdict>, L::Error> {
-    if !enforces(Rule::TicketOnce) {
-        return Ok(None);
-    }
-    // `max_n` is the highest resolved number. So a ticket with a higher number has no verdict yet.
-    if input.grant.as_ref().is_some_and(|g| input.n > g.max_n) {
-        return Ok(None);
-    }
-    let Some(resolution) = ledger.resolution(&input.id)? else { return Ok(None) };
-    let order = match resolution.verdict {
-        Verdict::Reserved => ledger.order(&input.id)?,
-        Verdict::Order(id) => ledger.order(&id)?,
-        _ => None,
-    };
-    Ok(Some(TicketVerdict { id: input.id, verdict: resolution.verdict, order, fresh: false }))
-}
-
-/// A ticket that this transaction resolves.
-struct Settlement<'a> {
-    input: SettleInput<'a>,
     /// Whether another resolved ticket of the same grant has the same number.
     reused: bool,
 }
 
 impl Settlement<'_> {
+    /// Returns the verdict of an earlier transaction, if any.
+    fn earlier_verdict<L: Ledger + ?Sized>(
+        &self,
+        ledger: &mut L,
+    ) -> Result<Option<TicketVerdict>, L::Error> {
+        if !enforces(Rule::TicketOnce) {
+            return Ok(None);
+        }
+        // `max_n` is the highest resolved number. So a ticket with a higher number has no verdict
+        // yet.
+        if self.grant.as_ref().is_some_and(|g| self.n > g.max_n) {
+            return Ok(None);
+        }
+        let Some(resolution) = ledger.resolution(&self.id)? else { return Ok(None) };
+        let order = match resolution.verdict {
+            Verdict::Reserved => ledger.order(&self.id)?,
+            Verdict::Order(id) => ledger.order(&id)?,
+            _ => None,
+        };
+        Ok(Some(TicketVerdict { id: self.id, verdict: resolution.verdict, order, fresh: false }))
+    }
+
     fn is_open(&self) -> bool {
-        self.input.grant.as_ref().is_some_and(|g| g.open)
+        self.grant.as_ref().is_some_and(|g| g.open)
     }
 
     /// Closes the grant if the ticket proves that the grant's slot failed.
     fn close_if_faulty<L: Ledger + ?Sized>(&mut self, ledger: &mut L) -> Result<(), L::Error> {
-        let Some(grant) = &mut self.input.grant else { return Ok(()) };
-        if self.input.n <= grant.max_n && enforces(Rule::ReusedNumber) {
-            self.reused = ledger.ticket_of(grant.id, self.input.n)?.is_some();
+        let Some(grant) = &mut self.grant else { return Ok(()) };
+        if self.n <= grant.max_n && enforces(Rule::ReusedNumber) {
+            self.reused = ledger.ticket_of(grant.id, self.n)?.is_some();
         }
         let over = grant.counted
-            && grant.settled + self.input.units > grant.granted
+            && grant.settled + self.units > grant.granted
             && enforces(Rule::SettleGuard);
         let cause = match (over, self.reused) {
             (true, _) => CloseCause::OverGranted,
@@ -187,10 +182,10 @@ impl Settlement<'_> {
     }
 
     fn count_resolved(&mut self) {
-        if let Some(grant) = &mut self.input.grant
+        if let Some(grant) = &mut self.grant
             && !self.reused
         {
-            grant.max_n = grant.max_n.max(self.input.n);
+            grant.max_n = grant.max_n.max(self.n);
             grant.resolved += 1;
         }
     }
@@ -204,7 +199,7 @@ impl Settlement<'_> {
     ) -> Result<TicketVerdict, L::Error> {
         self.count_resolved();
         let order = Order {
-            id: self.input.id,
+            id: self.id,
             item: ticket.item,
             buyer: ticket.buyer.clone(),
             key: ticket.key.clone(),
@@ -219,8 +214,8 @@ impl Settlement<'_> {
         };
         ledger.insert_order(&order)?;
         event_log::append_order_event(ledger, &order, Attribution::BUYER, now)?;
-        if let Some(grant) = &mut self.input.grant {
-            grant.settled += self.input.units;
+        if let Some(grant) = &mut self.grant {
+            grant.settled += self.units;
             ledger.put_grant(grant)?;
         }
         Ok(TicketVerdict {
@@ -241,8 +236,8 @@ impl Settlement<'_> {
         order: Option<Order>,
     ) -> Result<TicketVerdict, L::Error> {
         self.count_resolved();
-        let SettleInput { id, n, buyer, key, units, now, .. } = self.input;
-        if let Some(mut grant) = self.input.grant {
+        let Self { id, grant, n, buyer, key, units, now, reused } = self;
+        if let Some(mut grant) = grant {
             // If the request already holds an order, the returned ticket needs no event, because
             // the ticket's verdict names that order.
             if !matches!(verdict, Verdict::Order(_)) {
@@ -279,7 +274,7 @@ impl Settlement<'_> {
             ledger.insert_resolution(&Resolution {
                 ticket: id,
                 grant: grant.id,
-                n: (!self.reused).then_some(n),
+                n: (!reused).then_some(n),
                 verdict,
             })?;
             ledger.put_grant(&grant)?;
