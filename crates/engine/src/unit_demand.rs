@@ -26,12 +26,18 @@ pub struct DemandQueue {
 }
 
 impl DemandQueue {
-    /// Adds a demand to the queue until the returned guard is dropped.
-    pub fn register(&self, demand: UnitDemand) -> DemandGuard<'_> {
+    /// Adds a demand to the end of the queue. Returns the number of the demand.
+    pub fn register(&self, demand: UnitDemand) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).insert(number, demand);
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        DemandGuard { unit_demand: self, number }
+        number
+    }
+
+    /// Removes the demand with this number. The caller removes each of its demands once.
+    pub fn remove(&self, number: u64) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Returns whether the queue is empty.
@@ -54,20 +60,6 @@ impl DemandQueue {
     }
 }
 
-/// An entry in the queue. The entry is removed when this guard is dropped.
-#[derive(Debug)]
-pub struct DemandGuard<'a> {
-    unit_demand: &'a DemandQueue,
-    number: u64,
-}
-
-impl Drop for DemandGuard<'_> {
-    fn drop(&mut self) {
-        self.unit_demand.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
-        self.unit_demand.waiting.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use doorbuster_core::ItemId;
@@ -75,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_demand_stays_first_until_it_is_dropped() {
+    fn the_first_demand_stays_first_until_it_is_removed() {
         let unit_demand = DemandQueue::default();
         let demand = |units| UnitDemand {
             slot: SlotKey { item: ItemId(1), index: units },
@@ -85,9 +77,9 @@ mod tests {
         let first = unit_demand.register(demand(1));
         let second = unit_demand.register(demand(2));
         assert_eq!(unit_demand.first(), Some(demand(1)));
-        drop(first);
+        unit_demand.remove(first);
         assert_eq!(unit_demand.first(), Some(demand(2)));
-        drop(second);
+        unit_demand.remove(second);
         assert!(unit_demand.is_empty() && unit_demand.first().is_none());
     }
 }

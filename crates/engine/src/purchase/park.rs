@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use super::Driver;
 use crate::catalogue::ItemState;
 use crate::node::Node;
-use crate::unit_demand::{DemandGuard, UnitDemand};
+use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
     /// Waits until the request should try again. If the slots have too few units, the request also
@@ -111,7 +111,8 @@ impl Drop for ParkedPermit<'_> {
 pub(super) struct UnitDemandEntry<'a> {
     node: &'a Node,
     item: &'a ItemState,
-    guard: Option<DemandGuard<'a>>,
+    /// The entry's number in the item's demand.
+    number: u64,
 }
 
 impl<'a> UnitDemandEntry<'a> {
@@ -125,15 +126,15 @@ impl<'a> UnitDemandEntry<'a> {
             return None;
         }
         let (slot, units) = (view.first_slot()?, driver.request.units);
-        let guard = Some(item.work.unit_demand.register(UnitDemand { slot, units }));
+        let number = item.work.unit_demand.register(UnitDemand { slot, units });
         node.control().wake(item.row.id);
-        Some(Self { node, item, guard })
+        Some(Self { node, item, number })
     }
 }
 
 impl Drop for UnitDemandEntry<'_> {
     fn drop(&mut self) {
-        drop(self.guard.take());
+        self.item.work.unit_demand.remove(self.number);
         if !self.item.work.unit_demand.is_empty() {
             // Another request is now the first in the demand, and units must be gathered for that
             // request.
