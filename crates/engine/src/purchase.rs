@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use doorbuster_core::gate::shared_limit::Counting;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
@@ -37,7 +38,7 @@ use crate::holders::Queued;
 use crate::node::Node;
 use crate::waiters::{TicketInfo, WaiterGuard};
 
-pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, StockAnswer, answer_kind};
+pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, answer_kind};
 use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
 use view::RequestView;
 
@@ -89,7 +90,7 @@ pub fn refuse_from_memory(
     sale: &SaleState,
     item: &ItemState,
     units: Units,
-    door: impl FnOnce(StockAnswer) -> DoorAnswer,
+    door: impl FnOnce(Counting) -> DoorAnswer,
 ) -> Option<Refusal> {
     let view = RequestView { node, sale, item, request, ticket: () };
     memory::refuse(&view, units, door)

@@ -2,6 +2,7 @@
 //! memory.
 use std::convert::Infallible;
 
+use doorbuster_core::gate::shared_limit::Counting;
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
 use doorbuster_core::{Millis, Phase, Units};
@@ -73,15 +74,6 @@ impl Refusal {
     }
 }
 
-/// What a node's memory says about the units for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StockAnswer {
-    /// The item has too few units for the request.
-    Refuses,
-    /// The item may have enough units for the request.
-    MayHave,
-}
-
 /// The front door's answer to a request. `D` is the type of the front door's refusals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DoorAnswer<D> {
@@ -96,15 +88,16 @@ pub enum DoorAnswer<D> {
 /// Refuses a request from memory. Returns `None` if the request must go on to a slot.
 ///
 /// `door` returns the front door's answer. This function calls `door` after the check of the phase
-/// and before the refusal for the stock. The argument of `door` says whether the stock would refuse
-/// the request. A request that may hold an order is never refused here, so `door` does not run for
-/// such a request. This function reads the item's counts first, and then whether the request may
-/// hold an order. If the request's order is in these counts, the memory already knows the request.
-/// So a repeated request with an order never gets "sold out".
+/// and before the refusal for the stock. The argument of `door` says when the front door counts the
+/// request in a shared limit. If the stock would refuse the request, that is after the answer. A
+/// request that may hold an order is never refused here, so `door` does not run for such a request.
+/// This function reads the item's counts first, and then whether the request may hold an order. If
+/// the request's order is in these counts, the memory already knows the request. So a repeated
+/// request with an order never gets "sold out".
 pub fn refuse<D>(
     memory: &impl NodeMemory,
     units: Units,
-    door: impl FnOnce(StockAnswer) -> DoorAnswer<D>,
+    door: impl FnOnce(Counting) -> DoorAnswer<D>,
 ) -> Option<Refusal<D>> {
     let sold_out = memory.free().refuses(units);
     if may_hold(memory) {
@@ -113,8 +106,11 @@ pub fn refuse<D>(
     if let Some(refusal) = phase_refusal(memory) {
         return Some(unless_stale(memory.age_ms(), refusal));
     }
-    let stock = if sold_out.is_some() { StockAnswer::Refuses } else { StockAnswer::MayHave };
-    match door(stock) {
+    let counting = match sold_out {
+        Some(_) => Counting::AfterAnswer,
+        None => Counting::BeforeAnswer,
+    };
+    match door(counting) {
         DoorAnswer::Refused(refusal) => Some(Refusal::AtDoor(refusal)),
         DoorAnswer::Open => Some(unless_stale(memory.age_ms(), Refusal::SoldOut(sold_out?))),
         DoorAnswer::Undecided => None,

@@ -21,8 +21,8 @@ use doorbuster_core::gate::shared_limit::Counting;
 use doorbuster_core::{BuyerId, Millis, Phase, PresentedKey, RequestKey, Units};
 use doorbuster_engine::catalogue::{Catalogue, ItemState, SaleState};
 use doorbuster_engine::purchase::{
-    DoorAnswer, DoorRefusal, Purchase, PurchaseOutcome, Refusal, StockAnswer, answer_kind,
-    phase_refusal, refuse_from_memory,
+    DoorAnswer, DoorRefusal, Purchase, PurchaseOutcome, Refusal, answer_kind, phase_refusal,
+    refuse_from_memory,
 };
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_gate::{DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, check_entry};
@@ -221,11 +221,7 @@ fn check_purchase(
     };
     let caller = client.caller(buyer.as_str());
     let mut door_state: Option<DoorState> = None;
-    let door = |stock| {
-        let counting = match stock {
-            StockAnswer::Refuses => Counting::AfterAnswer,
-            StockAnswer::MayHave => Counting::BeforeAnswer,
-        };
+    let door = |counting| {
         door_state
             .insert(app.door((client, caller.buyer), sale, item, refusal, now, counting))
             .answer()

@@ -6,8 +6,6 @@ use doorbuster_steps::memory;
 
 use doorbuster_telemetry::answer_counts::AnswerKind;
 
-pub use doorbuster_steps::memory::StockAnswer;
-
 /// The answer to a purchase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PurchaseOutcome {
