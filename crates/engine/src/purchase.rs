@@ -6,6 +6,10 @@
 //! and gives the result to the next step. The caller may drop the future of `Purchases::buy` at any
 //! time, because an issued ticket is settled in any case.
 //!
+//! The driver of the steps also decides two cases itself. If the front door refuses a request, the
+//! driver answers before the first step. If a request looks up its order, the driver first looks up
+//! a ticket that was queued for the same request.
+//!
 //! [`Purchases`] owns the number of parked requests. It has a handle of the slots, which issue its
 //! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call it.
 mod outcome;
