@@ -50,7 +50,7 @@ pub struct JwksError {
 /// The last read of a key set.
 #[derive(Default)]
 struct LastRead {
-    begun: Option<Instant>,
+    started_at: Option<Instant>,
     /// `false` if the read did not end, because its client disconnected.
     has_ended: bool,
 }
@@ -171,22 +171,22 @@ impl Jwks {
 
     async fn refresh_at(&self, now: Instant) -> Result<(), JwksError> {
         let mut last = self.last_read.lock().await;
-        let begins = match (last.begun, last.has_ended) {
-            (Some(begun), true) if now.saturating_duration_since(begun) < MIN_REFRESH_INTERVAL => {
+        let started_at = match (last.started_at, last.has_ended) {
+            (Some(at), true) if now.saturating_duration_since(at) < MIN_REFRESH_INTERVAL => {
                 return Ok(());
             }
-            (Some(begun), false) => {
-                let begins = now.max(begun + UNFINISHED_READ_INTERVAL);
-                tokio::time::sleep(begins.saturating_duration_since(now)).await;
-                begins
+            (Some(at), false) => {
+                let next = now.max(at + UNFINISHED_READ_INTERVAL);
+                tokio::time::sleep(next.saturating_duration_since(now)).await;
+                next
             }
             _ => now,
         };
-        self.read(&mut last, begins).await
+        self.read(&mut last, started_at).await
     }
 
-    async fn read(&self, last: &mut LastRead, begins: Instant) -> Result<(), JwksError> {
-        *last = LastRead { begun: Some(begins), has_ended: false };
+    async fn read(&self, last: &mut LastRead, started_at: Instant) -> Result<(), JwksError> {
+        *last = LastRead { started_at: Some(started_at), has_ended: false };
         let (from, read) = match &self.source {
             JwksSource::File(path) => (path.display().to_string(), read_file(path).await),
             JwksSource::Url(url) => (url.clone(), self.fetch(url).await),

@@ -155,10 +155,10 @@ async fn a_read_that_did_not_end_delays_the_next_read_only_shortly() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     let (jwks, body) = (Jwks::new(JwksSource::Url(url)), Shop::new().set().to_string());
-    let begun = Instant::now();
+    let start = Instant::now();
     // The client disconnects while the URL has not answered, so its read is dropped.
     tokio::select! {
-        _ = jwks.refresh_at(begun) => panic!("the read ended without an answer"),
+        _ = jwks.refresh_at(start) => panic!("the read ended without an answer"),
         _ = accept_request(&listener) => {}
     }
     let answer = async {
@@ -168,7 +168,7 @@ async fn a_read_that_did_not_end_delays_the_next_read_only_shortly() {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        read = jwks.refresh_at(begun + UNFINISHED_READ_INTERVAL) => read.expect("a set"),
+        read = jwks.refresh_at(start + UNFINISHED_READ_INTERVAL) => read.expect("a set"),
         () = answer => {}
     }
     assert!(!jwks.is_empty(), "the second call did not read the set");

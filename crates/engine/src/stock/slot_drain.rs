@@ -71,6 +71,6 @@ async fn retire_closed(stock: &StockControl, slot: SlotKey, is_overdue: bool) {
         "closed a slot that the spread no longer uses"
     );
     if let Err(error) = stock.slots.retire(slot).await {
-        tracing::debug!(%error, %slot, "failed to delete the data of a slot that the spread no longer uses");
+        tracing::debug!(%error, %slot, "failed to delete the data of a slot outside the spread");
     }
 }

@@ -186,7 +186,7 @@ fn check_in_place(txn: &mut Txn<'_>, files: &OpenFiles) -> Result<(), Failure> {
             tracing::warn!(
                 ?carried,
                 event = "store.removed",
-                "the store's files were removed; failed to copy the last commits into the database file"
+                "the store's files were removed; failed to save the last commits in the database file"
             );
         }
     })
