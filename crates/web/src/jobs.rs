@@ -11,11 +11,12 @@ impl App {
     /// requests still need these jobs.
     pub async fn run_gate_during(&self, serving: impl Future<Output = ()>) {
         let gate = async {
-            match self.node.edge() {
-                // On an edge, the nodes run these jobs.
-                Some(_) => std::future::pending().await,
-                None => self.gate.run_jobs(&self.node).await,
+            // For an edge, the nodes run these jobs.
+            if self.node.edge().is_none() {
+                self.gate.run_jobs(&self.node).await;
             }
+            // Only the end of `serving` may end this function.
+            std::future::pending().await
         };
         tokio::select! {
             () = serving => {}
