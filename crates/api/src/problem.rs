@@ -6,12 +6,11 @@
 mod body;
 mod code;
 mod fault;
-mod members;
 
 pub use body::ProblemBody;
 pub use code::Code;
+pub use doorbuster_types::{RateLimitScope, Requirement};
 pub use fault::{Fault, FaultLocation};
-pub use members::{RateLimitScope, Requirement};
 
 use std::borrow::Cow;
 

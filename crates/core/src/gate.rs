@@ -9,3 +9,29 @@ pub mod gcra;
 pub mod pass;
 pub mod room;
 pub mod shared_limit;
+
+pub use doorbuster_types::{RateLimitScope, Requirement};
+
+/// The reason why a sale's front door refuses a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorRefusal {
+    /// An operator blocked this buyer or address.
+    Blocked,
+    /// The buyer does not meet a requirement of the sale.
+    NotEligible(Requirement),
+    /// The sale requires a pass.
+    PassRequired,
+    /// The pass is forged, or for another buyer, sale or item.
+    PassInvalid,
+    /// The pass has expired.
+    PassExpired,
+    /// The automatic waiting room opened after the pass was issued.
+    WaitingRoom,
+    /// Too many requests.
+    RateLimited {
+        /// The limit that was exceeded.
+        scope: RateLimitScope,
+        /// Seconds until the next try.
+        retry_after_secs: u32,
+    },
+}

@@ -13,7 +13,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use journal::Journal;
 pub(crate) use journal::JournalPart;
-pub use queued_requests::Queued;
 use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;

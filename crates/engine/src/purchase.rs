@@ -6,10 +6,6 @@
 //! and gives the result to the next step. The caller may drop the future of `Purchases::buy` at any
 //! time, because an issued ticket is settled in any case.
 //!
-//! The driver of the steps also decides two cases itself. If the front door refuses a request, the
-//! driver answers before the first step. If a request looks up its order, the driver first looks up
-//! a ticket that was queued for the same request.
-//!
 //! [`Purchases`] owns the number of parked requests. It has a handle of the slots, which issue its
 //! tickets. It calls the store and the memory of its [`Node`]. The handlers of requests call it.
 mod outcome;
@@ -29,7 +25,7 @@ use doorbuster_core::{
     BuyerId, Millis, Order, RequestHash, RequestKey, SlotKey, TicketId, TicketParts, Token, Units,
 };
 use doorbuster_slots::Slots;
-use doorbuster_steps::memory;
+use doorbuster_steps::memory::{self, Queued};
 use doorbuster_steps::purchase::{
     Attempt, Effect, GRANT_CHECK_AFTER_MS, GRANTS_READ_INTERVAL_MS, Input, Outcome,
     SLOT_QUERY_MAX_MS,
@@ -38,11 +34,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalogue::{Catalogue, ItemState, SaleState};
-use crate::holders::Queued;
 use crate::node::Node;
 use crate::waiters::{TicketInfo, WaiterGuard};
 
-pub use outcome::{DoorAnswer, DoorRefusal, PurchaseOutcome, Refusal, answer_kind};
+pub use doorbuster_core::gate::DoorRefusal;
+pub use doorbuster_steps::memory::{DoorAnswer, Refusal};
+pub use outcome::{PurchaseOutcome, answer_kind};
 use park::{ItemSignals, ParkedPermit, UnitDemandEntry};
 use view::RequestView;
 
@@ -121,11 +118,6 @@ impl Purchases {
     /// Requests units and waits up to `purchase.wait` for the verdict.
     pub async fn buy(&self, purchase: &Purchase) -> PurchaseOutcome {
         let mut driver = Driver::new(self, purchase);
-        if let Some(refusal) = purchase.door
-            && phase_refusal(&self.node, &purchase.sale).is_none()
-        {
-            return Box::pin(driver.refuse_at_door(refusal)).await;
-        }
         let (mut steps, mut effect) = driver.start();
         loop {
             // The futures of rare effects are boxed, so that the future of a waiting request stays
@@ -151,6 +143,8 @@ impl Purchases {
                 Effect::Wake => driver.wake_item(),
                 Effect::SuspectLoss => driver.suspect_loss(),
                 Effect::RememberOrder => driver.remember_order(),
+                Effect::RememberQueued(ticket) => driver.remember_queued(ticket),
+                Effect::ForgetQueued => driver.forget_queued(),
                 Effect::Answer(outcome) => return driver.answer(outcome),
             };
             effect = driver.next(&mut steps, input);
@@ -205,9 +199,10 @@ impl<'a> Driver<'a> {
     }
 
     fn start(&self) -> (Attempt, Effect) {
-        let TicketRequest { units, limit, .. } = self.request;
+        let Purchase { item, units, door, .. } = self.purchase;
+        let wanted = (item.row.id, *units, item.row.limit);
         let catalogue = self.purchases.node.catalogue();
-        Attempt::start(units, limit, Millis(0), &mut self.view(&catalogue))
+        Attempt::start(wanted, *door, Millis(0), &mut self.view(&catalogue))
     }
 
     fn next(&mut self, steps: &mut Attempt, input: Input) -> Effect {
@@ -325,6 +320,18 @@ impl<'a> Driver<'a> {
         Input::Done
     }
 
+    fn remember_queued(&self, ticket: IssuedTicket) -> Input {
+        let queued = Queued { item: self.purchase.item.row.id, ticket };
+        let (request, now) = (self.request.request, self.purchases.node.now());
+        self.purchases.node.holders().queued_requests.remember(request, queued, now);
+        Input::Done
+    }
+
+    fn forget_queued(&self) -> Input {
+        self.purchases.node.holders().queued_requests.forget(self.request.request);
+        Input::Done
+    }
+
     fn answer(&mut self, outcome: Outcome) -> PurchaseOutcome {
         match (outcome, self.order.take()) {
             (Outcome::Created, Some(order)) => PurchaseOutcome::Created(order),
@@ -332,18 +339,11 @@ impl<'a> Driver<'a> {
             (Outcome::Created | Outcome::Replayed, None) => {
                 PurchaseOutcome::Refused(Refusal::Unavailable)
             }
-            (Outcome::Queued(ticket), _) => self.answer_queued(ticket),
-            (Outcome::Refused(refusal), _) => PurchaseOutcome::Refused(refusal.with_door()),
+            (Outcome::Queued(ticket), _) => {
+                PurchaseOutcome::Queued { id: self.ticket_id(&ticket), decide_by: ticket.decide_by }
+            }
+            (Outcome::Refused(refusal), _) => PurchaseOutcome::Refused(refusal),
         }
-    }
-
-    /// Returns the answer to a request that has no verdict yet. A repeated request gets the same
-    /// answer, even if the sale or the buyer's pass has ended.
-    fn answer_queued(&self, ticket: IssuedTicket) -> PurchaseOutcome {
-        let queued = Queued { item: self.purchase.item.row.id, ticket };
-        let (request, now) = (self.request.request, self.purchases.node.now());
-        self.purchases.node.holders().queued_requests.remember(request, queued, now);
-        PurchaseOutcome::Queued { id: self.ticket_id(&ticket), decide_by: ticket.decide_by }
     }
 
     fn ticket_id(&self, ticket: &IssuedTicket) -> TicketId {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::shared_limit::Counting;
 
-pub use rules::{LimitRules, SCOPES};
+pub use rules::LimitRules;
 pub use sale_wide::SaleWideLimit;
 pub use table::{LimitCell, LimitTable};
 
@@ -60,7 +60,7 @@ impl Route {
 #[derive(Debug, Default)]
 pub struct SaleLimitState {
     sale_wide: [SaleWideLimit; Route::ALL.len()],
-    refused: [[AtomicU64; SCOPES.len()]; Route::ALL.len()],
+    refused: [[AtomicU64; RateLimitScope::ALL.len()]; Route::ALL.len()],
 }
 
 impl SaleLimitState {

@@ -30,7 +30,7 @@ use doorbuster_core::IdKey;
 use doorbuster_core::gate::gcra;
 use doorbuster_core::gate::shared_limit::Counting;
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::sale_limits::{LimitCell, LimitTable, Route, SCOPES};
+use doorbuster_engine::sale_limits::{LimitCell, LimitTable, Route};
 
 pub use check::{LimitCheck, PendingLimit};
 pub use sharing::LimitSharing;
@@ -105,7 +105,7 @@ impl RateLimiter {
         sale: &SaleState,
     ) -> RateLimitStatus {
         let (mut status, now) = (RateLimitStatus::default(), self.now());
-        for scope in SCOPES {
+        for scope in RateLimitScope::ALL {
             let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
             let state = match scope {
                 RateLimitScope::Interface => sale.runtime.limits.sale_wide(route).used_state(),

@@ -63,6 +63,9 @@ pub struct Checker {
     handed: Vec<(TicketId, u8)>,
     /// For each attempt that got the answer `Queued`: the id in the answer.
     handed_by: Map<usize, TicketId>,
+    /// The ticket with which each node answered a request as queued. The node's memory is lost when
+    /// the node dies.
+    queued_at: Map<(u8, RequestNumbers), TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
     /// The phase to which each item is going to change, and the number of the commit that recorded
@@ -97,6 +100,7 @@ impl Checker {
             reported: Map::default(),
             handed: Vec::new(),
             handed_by: Map::default(),
+            queued_at: Map::default(),
             answered_orders: HashSet::default(),
             stopping: [None; 2],
             answers: Map::default(),
@@ -124,6 +128,11 @@ impl Checker {
     /// the fault. These grants may be closed to repair the slot. A fault excuses no other grant.
     pub(crate) fn slot_fault(&mut self, grants: [Option<GrantId>; 2]) {
         self.faulty.extend(grants.into_iter().flatten());
+    }
+
+    /// Notes that a node lost its memory.
+    pub(crate) fn node_fault(&mut self, node: u8) {
+        self.queued_at.retain(|(at, _), _| *at != node);
     }
 
     /// Returns whether the slot of this grant failed under the grant.

@@ -5,6 +5,9 @@ pub mod waitlist;
 pub use crate::setup::{Case, ItemSetup, Setup, SlotSetup};
 use serde::{Deserialize, Serialize};
 
+/// The bit of `more` in [`Op::Replay`] that makes the front door refuse the request.
+pub const REFUSED_AT_DOOR: u8 = 4;
+
 /// One operation. A message stays in flight until an operation such as [`Op::Deliver`] delivers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
@@ -27,8 +30,9 @@ pub enum Op {
         node: u8,
         /// The index of the attempt that is repeated.
         attempt: u8,
-        /// The number of units to add to the units of the earlier request. If this number is above
-        /// 0, the repeated request has other content.
+        /// The number of units to add to the units of the earlier request, modulo 4. If this number
+        /// is above 0, the repeated request has other content. If the bit [`REFUSED_AT_DOOR`] is
+        /// set, the front door refuses the repeated request.
         more: u8,
     },
     /// A node answers `202` to a request that has a ticket.

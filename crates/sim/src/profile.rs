@@ -5,7 +5,7 @@ mod setup;
 mod waitlist;
 
 use crate::op::waitlist::WaitlistOp;
-use crate::op::{Case, Op};
+use crate::op::{Case, Op, REFUSED_AT_DOOR};
 use crate::rng::SimRng;
 
 /// A profile: which operations are frequent in a list.
@@ -281,7 +281,10 @@ fn buy(profile: Profile, rng: &mut SimRng) -> Op {
 
 fn replay(_: Profile, rng: &mut SimRng) -> Op {
     let more = if rng.percent(12) { 1 } else { 0 };
-    Op::Replay { node: below_four(rng), attempt: any_byte(rng), more }
+    let (node, attempt) = (below_four(rng), any_byte(rng));
+    // This choice uses `attempt`, so it needs no further random number.
+    let door = if attempt % 4 == 0 { REFUSED_AT_DOOR } else { 0 };
+    Op::Replay { node, attempt, more: more | door }
 }
 
 fn hand_out(_: Profile, rng: &mut SimRng) -> Op {

@@ -1,4 +1,5 @@
 //! The requests of buyers at nodes, and the answers.
+use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::sold_out::SoldOut;
 use doorbuster_core::{BuyerId, ItemId, Phase, RequestKey, TicketId, TicketParts, Units};
@@ -21,6 +22,8 @@ pub struct BuyerRequest {
     pub item: ItemId,
     /// The units.
     pub units: Units,
+    /// The front door's refusal, if the front door refuses the request.
+    pub door: Option<DoorRefusal>,
     /// The number of the last commit before the request arrived.
     pub began: u64,
     /// The index of the attempt among all attempts of the run.
@@ -79,6 +82,11 @@ pub enum BuyerAnswer {
         /// The commit of the snapshot that the answer uses.
         as_of: u64,
     },
+    /// The front door refuses the request.
+    AtDoor {
+        /// The commit of the node's snapshot.
+        as_of: u64,
+    },
     /// The buyer must repeat the request with the same key.
     Retry,
 }
@@ -98,6 +106,7 @@ impl BuyerAnswer {
             Self::KeyReused => "answered key_reused",
             Self::Phase { phase: Phase::Paused, .. } => "answered paused",
             Self::Phase { .. } => "answered ended",
+            Self::AtDoor { .. } => "answered by the front door",
             Self::Retry => "answered retry",
         }
     }

@@ -1,11 +1,11 @@
 //! Decides from a node's memory alone whether to refuse a request. The decision allocates no heap
 //! memory.
-use std::convert::Infallible;
-
+use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::gate::shared_limit::Counting;
 use doorbuster_core::rules::{Rule, enforces};
+use doorbuster_core::slot::IssuedTicket;
 use doorbuster_core::sold_out::{FreeUnits, SoldOut};
-use doorbuster_core::{Millis, Phase, Units};
+use doorbuster_core::{ItemId, Millis, Phase, Units};
 
 /// The greatest age of a node's snapshot of the store, in milliseconds. If the snapshot is older,
 /// the node answers [`Refusal::Unavailable`] instead of a refusal that depends on the snapshot.
@@ -25,10 +25,18 @@ pub trait NodeMemory {
     fn age_ms(&self) -> i64;
 }
 
-/// The reason why a request is refused. `D` is the type of the front door's refusals. The steps of
-/// a purchase never return a refusal of the front door.
+/// The item and the ticket of a request that a node answered as queued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal<D = Infallible> {
+pub struct Queued {
+    /// The item that the buyer requested.
+    pub item: ItemId,
+    /// The ticket that the request waits for.
+    pub ticket: IssuedTicket,
+}
+
+/// The reason why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
     /// No units are available now.
     SoldOut(SoldOut),
     /// The request would exceed the limit of units for one buyer.
@@ -54,31 +62,14 @@ pub enum Refusal<D = Infallible> {
     /// The client should send the same request with the same key again.
     Unavailable,
     /// The front door refuses the request.
-    AtDoor(D),
+    AtDoor(DoorRefusal),
 }
 
-impl Refusal {
-    /// Returns the same refusal, in a type that can also express refusals of the front door.
-    #[must_use]
-    pub fn with_door<D>(self) -> Refusal<D> {
-        match self {
-            Self::SoldOut(sold_out) => Refusal::SoldOut(sold_out),
-            Self::LimitReached { limit, used } => Refusal::LimitReached { limit, used },
-            Self::NotStarted { opens_at } => Refusal::NotStarted { opens_at },
-            Self::Paused => Refusal::Paused,
-            Self::Ended => Refusal::Ended,
-            Self::KeyReused => Refusal::KeyReused,
-            Self::Overloaded => Refusal::Overloaded,
-            Self::Unavailable => Refusal::Unavailable,
-        }
-    }
-}
-
-/// The front door's answer to a request. `D` is the type of the front door's refusals.
+/// The front door's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoorAnswer<D> {
+pub enum DoorAnswer {
     /// The front door refuses the request.
-    Refused(D),
+    Refused(DoorRefusal),
     /// The front door admits the request.
     Open,
     /// The front door waits for a share of a limit, so memory alone cannot answer.
@@ -94,11 +85,11 @@ pub enum DoorAnswer<D> {
 /// This function reads the item's counts first, and then whether the request may hold an order. If
 /// the request's order is in these counts, the memory already knows the request. So a repeated
 /// request with an order never gets "sold out".
-pub fn refuse<D>(
+pub fn refuse(
     memory: &impl NodeMemory,
     units: Units,
-    door: impl FnOnce(Counting) -> DoorAnswer<D>,
-) -> Option<Refusal<D>> {
+    door: impl FnOnce(Counting) -> DoorAnswer,
+) -> Option<Refusal> {
     let sold_out = memory.free().refuses(units);
     if may_hold(memory) {
         return None;
@@ -124,7 +115,7 @@ pub fn may_hold(memory: &impl NodeMemory) -> bool {
 }
 
 /// Returns the refusal for the sale's phase, if there is one.
-pub fn phase_refusal<D>(memory: &impl NodeMemory) -> Option<Refusal<D>> {
+pub fn phase_refusal(memory: &impl NodeMemory) -> Option<Refusal> {
     let (phase, opens_at) = memory.phase();
     refusal_for(phase, opens_at, memory.is_stopping())
 }
@@ -132,11 +123,7 @@ pub fn phase_refusal<D>(memory: &impl NodeMemory) -> Option<Refusal<D>> {
 /// Returns the refusal for a sale in this phase, if there is one. [`NodeMemory`] describes the
 /// arguments.
 #[must_use]
-pub fn refusal_for<D>(
-    phase: Phase,
-    opens_at: Option<Millis>,
-    is_stopping: bool,
-) -> Option<Refusal<D>> {
+pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) -> Option<Refusal> {
     match phase {
         _ if is_stopping => Some(Refusal::Unavailable),
         Phase::Open => None,
@@ -147,12 +134,17 @@ pub fn refusal_for<D>(
 }
 
 /// Returns `refusal`. If `refusal` depends on the store's state and the snapshot is too old,
-/// returns [`Refusal::Unavailable`] instead, because the stock or the phase may have changed.
+/// returns [`Refusal::Unavailable`] instead, because the stock, the
+/// buyer's orders or the phase may have changed.
 #[must_use]
-pub fn unless_stale<D>(age_ms: i64, refusal: Refusal<D>) -> Refusal<D> {
+pub fn unless_stale(age_ms: i64, refusal: Refusal) -> Refusal {
     let is_of_truth = matches!(
         refusal,
-        Refusal::SoldOut(_) | Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended
+        Refusal::SoldOut(_)
+            | Refusal::LimitReached { .. }
+            | Refusal::NotStarted { .. }
+            | Refusal::Paused
+            | Refusal::Ended
     );
     match is_of_truth && !is_recent(age_ms) {
         true => Refusal::Unavailable,

@@ -9,16 +9,20 @@
 //! tries again. After the longest parking time, the request goes to every slot once more.
 mod answer;
 mod effect;
+mod repeat;
 #[cfg(test)]
 mod tests;
 mod unserved;
 
+use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
-use doorbuster_core::{Millis, SlotKey, Units};
+use doorbuster_core::{ItemId, Millis, SlotKey, Units};
 
-use crate::memory::{NodeMemory, Refusal, is_recent, may_hold, phase_refusal, unless_stale};
+use crate::memory::{
+    NodeMemory, Queued, Refusal, is_recent, may_hold, phase_refusal, unless_stale,
+};
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
@@ -50,6 +54,9 @@ pub const GRANTS_READ_INTERVAL_MS: u64 = 200;
 pub trait NodeView: NodeMemory {
     /// Returns whether the node remembers that the request holds an order.
     fn holds(&self) -> bool;
+    /// Returns the ticket with which the node answered the request as queued. Returns `None` if the
+    /// node does not remember such a ticket, or if the ticket's `decide_by` has passed.
+    fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
     /// Returns the buyer's units if, with these units, the request would exceed the limit. The node
@@ -89,6 +96,10 @@ pub fn may_park(parked: usize, bound: usize) -> bool {
 #[derive(Clone, Copy, Debug)]
 enum Step {
     LookUp(AfterLookUp),
+    /// The request waits for the verdict of a ticket that was queued before.
+    QueuedBefore(Queued),
+    /// The store reads the verdict of a ticket that was queued before.
+    StoredBefore(Queued),
     FirstSlot(SlotKey),
     SecondSlot {
         slot: SlotKey,
@@ -136,8 +147,10 @@ enum Round {
 /// One purchase.
 #[derive(Clone, Debug)]
 pub struct Attempt {
+    item: ItemId,
     units: Units,
     limit: u32,
+    door: Option<DoorRefusal>,
     step: Step,
     round: Round,
     /// The monotonic time of the present input.
@@ -167,21 +180,26 @@ struct Signals {
     renews: bool,
     suspects: bool,
     remembers: bool,
+    forgets_queued: bool,
+    queued: Option<IssuedTicket>,
     then: Option<Effect>,
 }
 
 impl Attempt {
-    /// Begins a purchase. `now` is the monotonic time. The request may hold an order that this node
-    /// does not remember. The settler finds such an order when it settles the request's ticket.
+    /// Begins a purchase. `door` is the front door's refusal, if the front door refuses the request.
+    /// `now` is the monotonic time. The request may hold an order that this node does not remember.
+    /// The settler finds such an order when it settles the request's ticket.
     pub fn start(
-        units: Units,
-        limit: u32,
+        (item, units, limit): (ItemId, Units, u32),
+        door: Option<DoorRefusal>,
         now: Millis,
         view: &mut impl NodeView,
     ) -> (Self, Effect) {
         let mut attempt = Self {
+            item,
             units,
             limit,
+            door,
             step: Step::Over,
             round: Round::Own,
             now,
@@ -195,14 +213,15 @@ impl Attempt {
             was_renewed: false,
             signals: Signals::default(),
         };
-        let refusal: Option<Refusal> = phase_refusal(view);
-        let is_looked_up = match refusal {
-            Some(_) => may_hold(view),
-            None => may_hold(view) && view.holds(),
+        let after = attempt.first_decision(view);
+        let is_looked_up = match after {
+            AfterLookUp::Refuse(Refusal::AtDoor(_)) => enforces(Rule::HeldBeforeDoor),
+            AfterLookUp::Refuse(_) => true,
+            _ => view.holds(),
         };
-        let after = refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse);
+        let is_looked_up = may_hold(view) && is_looked_up;
         let effect = match is_looked_up {
-            true => attempt.look_up(after),
+            true => attempt.look_up(after, view),
             false => attempt.after_look_up(after, view),
         };
         (attempt, effect)
@@ -219,6 +238,8 @@ impl Attempt {
                 Input::LookedUp(Some(outcome)) => self.answer(outcome),
                 _ => self.after_look_up(after, view),
             },
+            Step::QueuedBefore(queued) => self.queued_before(queued, input, view),
+            Step::StoredBefore(queued) => self.stored_before(queued, input, view),
             Step::FirstSlot(slot) => self.first_answer(slot, slot_answer(input), view),
             Step::SecondSlot { slot, first } => {
                 self.second_answer(slot, slot_answer(input), first, view)
@@ -274,6 +295,12 @@ impl Attempt {
         if std::mem::take(&mut signals.remembers) {
             return Effect::RememberOrder;
         }
+        if std::mem::take(&mut signals.forgets_queued) {
+            return Effect::ForgetQueued;
+        }
+        if let Some(ticket) = signals.queued.take() {
+            return Effect::RememberQueued(ticket);
+        }
         signals.then.take().unwrap_or(Effect::Answer(Outcome::Refused(Refusal::Unavailable)))
     }
 
@@ -287,10 +314,11 @@ impl Attempt {
         }
         self.signals.remembers =
             matches!(outcome, Outcome::Created | Outcome::Replayed) && enforces(Rule::OwnOrders);
-        self.step = match outcome {
-            Outcome::Queued(_) => Step::Queued,
-            _ => Step::Over,
-        };
+        self.step = Step::Over;
+        if let Outcome::Queued(ticket) = outcome {
+            self.signals.queued = Some(ticket).filter(|_| enforces(Rule::OwnQueued));
+            self.step = Step::Queued;
+        }
         Effect::Answer(outcome)
     }
 
@@ -298,7 +326,25 @@ impl Attempt {
         self.answer(Outcome::Refused(refusal))
     }
 
-    fn look_up(&mut self, after: AfterLookUp) -> Effect {
+    /// Returns the refusal for the sale's phase or by the front door, or the first try.
+    fn first_decision(&self, view: &impl NodeView) -> AfterLookUp {
+        let refusal = phase_refusal(view).or(self.door.map(Refusal::AtDoor));
+        refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse)
+    }
+
+    /// Looks up the order or the queued ticket that the request holds.
+    fn look_up(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
+        match view.queued().filter(|_| !view.holds()) {
+            Some(queued) => {
+                self.step = Step::QueuedBefore(queued);
+                let ticket = queued.ticket;
+                Effect::AwaitVerdict { ticket, is_mine: false, may_be_lost: false }
+            }
+            None => self.look_up_order(after),
+        }
+    }
+
+    fn look_up_order(&mut self, after: AfterLookUp) -> Effect {
         self.step = Step::LookUp(after);
         Effect::LookUpOrder
     }
@@ -307,7 +353,7 @@ impl Attempt {
     /// slot's refusal, because a slot that began a new epoch does not know the request.
     fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
         match may_hold(view) {
-            true => self.look_up(after),
+            true => self.look_up(after, view),
             false => self.after_look_up(after, view),
         }
     }

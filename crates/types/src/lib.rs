@@ -16,5 +16,7 @@ mod units;
 pub use money::{PaymentState, RefundCause, RefundState, ReversalKind};
 pub use name::{BuyerId, BuyerName, NAME_BYTES_MAX, PresentedKey, RequestKey, is_name};
 pub use operating::{BlockKind, DeadLetterKind, DeliveryState, EndpointKind, RetainReason, Role};
-pub use sale::{Counter, EventType, OrderState, PartitionChoice, Phase, Requirement};
+pub use sale::{
+    Counter, EventType, OrderState, PartitionChoice, Phase, RateLimitScope, Requirement,
+};
 pub use units::{UNITS_MAX, Units};

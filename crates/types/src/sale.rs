@@ -152,3 +152,15 @@ words! {
         AccessCode = "access_code",
     }
 }
+
+words! {
+    /// The scope of a rate limit. The scopes are checked in this order.
+    RateLimitScope {
+        /// The requests of this buyer.
+        Buyer = "buyer",
+        /// The requests from this address.
+        Ip = "ip",
+        /// The requests of all buyers together.
+        Interface = "interface",
+    }
+}

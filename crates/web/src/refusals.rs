@@ -10,7 +10,6 @@ use doorbuster_core::Millis;
 use doorbuster_core::sold_out::SoldOut;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::purchase::{DoorRefusal, Refusal};
-use doorbuster_engine::sale_limits::SCOPES;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 
@@ -61,7 +60,7 @@ pub(crate) struct Refusals {
     waiting_room: RenderedRefusal,
     blocked: RenderedRefusal,
     /// The refusals for rate limits, one for each scope, without `Retry-After`.
-    rate_limited: [RenderedRefusal; SCOPES.len()],
+    rate_limited: [RenderedRefusal; RateLimitScope::ALL.len()],
     /// The last rendered refusal of a purchase that came before the opening, with the opening time.
     /// Nearly all such purchases are for the same sale, so one rendered refusal is enough.
     not_started: ArcSwapOption<(Option<Millis>, RenderedRefusal)>,
@@ -85,7 +84,7 @@ impl Default for Refusals {
             pass_expired: at_door(DoorRefusal::PassExpired),
             waiting_room: at_door(DoorRefusal::WaitingRoom),
             blocked: at_door(DoorRefusal::Blocked),
-            rate_limited: SCOPES.map(|scope| {
+            rate_limited: RateLimitScope::ALL.map(|scope| {
                 let refusal = Problem::rate_limited(scope, RETRY_SECS);
                 let mut reply = problem(&refusal);
                 reply.headers_mut().remove(RETRY_AFTER);

@@ -1,8 +1,8 @@
 //! Eligibility: the membership, level or access code that a sale requires of its buyers.
 
-use super::pass::Membership;
+use doorbuster_types::Requirement;
 
-pub use doorbuster_types::Requirement;
+use super::pass::Membership;
 
 /// Checks whether a buyer meets a sale's requirements for membership and level.
 ///

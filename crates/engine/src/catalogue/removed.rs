@@ -3,13 +3,13 @@
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_telemetry::answer_counts::{AnswerCounts, AnswerKind};
 
-use crate::sale_limits::{Route, SCOPES, SaleLimitState};
+use crate::sale_limits::{Route, SaleLimitState};
 
 /// The sums of the counters of all removed sales.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RemovedCounts {
     answers: [u64; AnswerKind::ALL.len()],
-    refused: [[u64; SCOPES.len()]; Route::ALL.len()],
+    refused: [[u64; RateLimitScope::ALL.len()]; Route::ALL.len()],
 }
 
 impl RemovedCounts {
@@ -19,7 +19,7 @@ impl RemovedCounts {
             self.answers[*kind as usize] += answers.get(*kind);
         }
         for route in Route::ALL {
-            for scope in SCOPES {
+            for scope in RateLimitScope::ALL {
                 self.refused[route as usize][scope as usize] += limits.refused(route, scope);
             }
         }

@@ -4,22 +4,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::slot::IssuedTicket;
-use doorbuster_core::{ItemId, Millis, RequestHash};
+use doorbuster_core::{Millis, RequestHash};
+use doorbuster_steps::memory::Queued;
 use hashbrown::HashMap;
 
 /// The maximum number of requests that one node remembers. At this bound the oldest requests are
 /// forgotten. If a client repeats a forgotten request, the front door checks the request again.
 const UNDECIDED_MAX: usize = 65_536;
-
-/// The content of a queued request, and its ticket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Queued {
-    /// The requested item.
-    pub item: ItemId,
-    /// The ticket that the request waits for.
-    pub ticket: IssuedTicket,
-}
 
 /// The queued requests of a node.
 #[derive(Debug, Default)]
@@ -90,7 +81,8 @@ impl QueuedRequests {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_core::{GrantId, IdKey, TicketN, Token, Units};
+    use doorbuster_core::slot::IssuedTicket;
+    use doorbuster_core::{GrantId, IdKey, ItemId, TicketN, Token, Units};
 
     use super::*;
 

@@ -1,9 +1,7 @@
 //! The possible answers to a purchase.
-use doorbuster_api::problem::RateLimitScope;
-use doorbuster_core::gate::eligibility::Requirement;
+use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::{Millis, Order, TicketId};
-use doorbuster_steps::memory;
-
+use doorbuster_steps::memory::Refusal;
 use doorbuster_telemetry::answer_counts::AnswerKind;
 
 /// The answer to a purchase.
@@ -22,36 +20,6 @@ pub enum PurchaseOutcome {
     },
     /// The request is refused.
     Refused(Refusal),
-}
-
-/// The front door's answer to a request.
-pub type DoorAnswer = memory::DoorAnswer<DoorRefusal>;
-
-/// The reason for a refusal.
-pub type Refusal = memory::Refusal<DoorRefusal>;
-
-/// The reason why the front door refuses a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoorRefusal {
-    /// An operator blocked this buyer or address.
-    Blocked,
-    /// The buyer does not meet a requirement of the sale.
-    NotEligible(Requirement),
-    /// The sale requires a pass.
-    PassRequired,
-    /// The pass is forged, or for another buyer, sale or item.
-    PassInvalid,
-    /// The pass has expired.
-    PassExpired,
-    /// The automatic waiting room opened after the pass was issued.
-    WaitingRoom,
-    /// Too many requests.
-    RateLimited {
-        /// The limit that was exceeded.
-        scope: RateLimitScope,
-        /// Seconds until the next try.
-        retry_after_secs: u32,
-    },
 }
 
 impl PurchaseOutcome {

@@ -2,18 +2,18 @@
 //! that a request holds.
 use std::time::Duration;
 
+use doorbuster_core::Order;
 use doorbuster_core::slot::{IssuedTicket, TicketRequest};
-use doorbuster_core::{Order, Verdict};
-use doorbuster_steps::memory;
+use doorbuster_steps::memory::Refusal;
 use doorbuster_steps::purchase::{CONFIRM_WITHIN_MS, Input, Outcome};
 use doorbuster_store::StoreResult;
 use tokio::time::timeout;
 
-use super::{DoorRefusal, Driver, Purchase, PurchaseOutcome, Refusal};
-use crate::holders::{Queued, ReadError};
+use super::{Driver, Purchase};
+use crate::holders::ReadError;
 
 const CONFIRM_WITHIN: Duration = Duration::from_millis(CONFIRM_WITHIN_MS);
-const UNAVAILABLE: Outcome = Outcome::Refused(memory::Refusal::Unavailable);
+const UNAVAILABLE: Outcome = Outcome::Refused(Refusal::Unavailable);
 
 impl Driver<'_> {
     pub(super) async fn is_grant_closed(&self, ticket: &IssuedTicket) -> bool {
@@ -72,34 +72,15 @@ impl Driver<'_> {
         self.purchases.node.store().quota(item.row.id, buyer.clone()).await
     }
 
-    /// Returns the answer to a request that the front door refuses.
-    pub(super) async fn refuse_at_door(&mut self, refusal: DoorRefusal) -> PurchaseOutcome {
-        let may_hold = memory::may_hold(&self.view(&self.purchases.node.catalogue()));
-        if may_hold && let Some(outcome) = self.look_up_order().await {
-            if outcome == Outcome::Replayed {
-                self.remember_order();
-            }
-            return self.answer(outcome);
-        }
-        PurchaseOutcome::Refused(Refusal::AtDoor(refusal))
-    }
-
-    /// Returns the answer to a request that may hold an order or a queued ticket. Returns `None` if
-    /// the request holds neither. If the node's memory shows that the request holds an order, the
-    /// retry limiter delays the lookup. All other lookups share a few permits. Without a free
-    /// permit, the client must retry.
+    /// Returns the answer to a request that may hold an order. Returns `None` if the request holds
+    /// no order. If the node's memory shows that the request holds an order, the retry limiter
+    /// delays the lookup. All other lookups share a few permits. Without a free permit, the client
+    /// must retry.
     pub(super) async fn look_up_order(&mut self) -> Option<Outcome> {
         let (holders, request) = (self.purchases.node.holders(), self.request.request);
-        let is_remembered = holders.holds(request);
-        if !is_remembered
-            && let Some(queued) = holders.queued_requests.find(request, self.purchases.node.now())
-            && let Some(outcome) = self.repeat_queued(queued).await
-        {
-            return Some(outcome);
-        }
         let Purchase { buyer, key, .. } = self.purchase;
         let order = self.purchases.node.store().order_of(buyer.clone(), key.clone());
-        let found = if is_remembered {
+        let found = if holders.holds(request) {
             holders.retry_limiter.read_order(self.request.buyer_hash, request, order).await
         } else {
             let Some(_permit) = holders.lookup_permit() else { return Some(UNAVAILABLE) };
@@ -112,29 +93,6 @@ impl Driver<'_> {
                 tracing::debug!(%error, "failed to look up the order of a repeated request");
                 Some(UNAVAILABLE)
             }
-        }
-    }
-
-    /// Returns the answer to a request that was queued before. Returns `None` if the ticket was
-    /// refused. The request may then get a new ticket.
-    async fn repeat_queued(&mut self, Queued { item, ticket }: Queued) -> Option<Outcome> {
-        let mut input = self.await_verdict(&ticket, false, false).await;
-        if !matches!(input, Input::Verdict(_)) {
-            input = self.read_verdict(&ticket).await;
-        }
-        let outcome = match input {
-            Input::Verdict(Verdict::Reserved | Verdict::Order(_)) => Outcome::Replayed,
-            Input::Verdict(_) => {
-                self.wake_item();
-                self.purchases.node.holders().queued_requests.forget(self.request.request);
-                return None;
-            }
-            Input::NoVerdict => Outcome::Queued(ticket),
-            _ => return Some(UNAVAILABLE),
-        };
-        match item == self.purchase.item.row.id && ticket.units == self.request.units {
-            true => Some(outcome),
-            false => Some(Outcome::for_order(false)),
         }
     }
 

@@ -2,7 +2,7 @@
 use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, RequestHash, SlotKey};
-use doorbuster_steps::memory::NodeMemory;
+use doorbuster_steps::memory::{NodeMemory, Queued};
 use doorbuster_steps::purchase::NodeView;
 
 use crate::catalogue::{ItemState, SaleState};
@@ -47,6 +47,10 @@ impl<T> NodeMemory for RequestView<'_, T> {
 impl NodeView for RequestView<'_, &TicketRequest> {
     fn holds(&self) -> bool {
         self.node.holders().holds(self.request)
+    }
+
+    fn queued(&self) -> Option<Queued> {
+        self.node.holders().queued_requests.find(self.request, self.node.now())
     }
 
     fn store_now(&self) -> Millis {

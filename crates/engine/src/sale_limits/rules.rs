@@ -21,15 +21,11 @@ const CHECKOUTS: Limit = Limit { burst: 60, per_minute: 60 };
 /// The limit of one order's checkouts.
 const ORDER_CHECKOUTS: Limit = Limit { burst: 10, per_minute: 10 };
 
-/// The scopes of limits, in the order in which they are checked.
-pub const SCOPES: [RateLimitScope; 3] =
-    [RateLimitScope::Buyer, RateLimitScope::Ip, RateLimitScope::Interface];
-
 /// The limits of one sale.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LimitRules {
-    /// The limit of each scope, in the order of [`SCOPES`].
-    paces: [Option<RateLimit>; SCOPES.len()],
+    /// The limit of each scope, in the order of [`RateLimitScope::ALL`].
+    paces: [Option<RateLimit>; RateLimitScope::ALL.len()],
     /// The value of `RateLimit-Policy`.
     policy: String,
 }
@@ -50,7 +46,7 @@ impl LimitRules {
             };
             limit.map(|limit| RateLimit::new(limit.burst, limit.per_minute))
         });
-        let policies = SCOPES.iter().zip(paces).filter_map(|(scope, pace)| {
+        let policies = RateLimitScope::ALL.iter().zip(paces).filter_map(|(scope, pace)| {
             let pace = pace?;
             Some(format!("\"{}\";q={};w={}", scope.as_str(), pace.burst(), pace.window_secs()))
         });
@@ -143,7 +139,7 @@ mod tests {
 
     #[test]
     fn scopes_are_stored_in_the_order_of_their_numbers() {
-        for (at, scope) in SCOPES.into_iter().enumerate() {
+        for (at, scope) in RateLimitScope::ALL.into_iter().enumerate() {
             assert_eq!(scope as usize, at);
         }
     }

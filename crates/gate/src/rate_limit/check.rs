@@ -6,7 +6,7 @@ use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateDecision};
 use doorbuster_core::gate::shared_limit::{Counting, ShareDecision};
 use doorbuster_engine::catalogue::SaleState;
-use doorbuster_engine::sale_limits::{LimitCell, SCOPES};
+use doorbuster_engine::sale_limits::LimitCell;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -35,11 +35,11 @@ pub struct PendingLimit {
 struct CheckProgress {
     route: Route,
     counting: Counting,
-    /// The position of the next scope in [`SCOPES`].
+    /// The position of the next scope in [`RateLimitScope::ALL`].
     next: usize,
     status: RateLimitStatus,
     /// For each limit that already counts the request: how much the request used of this limit.
-    used: [Option<LimitStep>; SCOPES.len()],
+    used: [Option<LimitStep>; RateLimitScope::ALL.len()],
 }
 
 impl RateLimiter {
@@ -76,7 +76,7 @@ impl RateLimiter {
             counting,
             next: 0,
             status: RateLimitStatus::default(),
-            used: [None; SCOPES.len()],
+            used: [None; RateLimitScope::ALL.len()],
         };
         self.proceed(progress, caller, sale, now)
     }
@@ -138,7 +138,7 @@ impl RateLimiter {
         now: u64,
     ) -> Result<LimitCheck, RateLimitExceeded> {
         let CheckProgress { route, counting, .. } = progress;
-        for &scope in &SCOPES[progress.next..] {
+        for &scope in &RateLimitScope::ALL[progress.next..] {
             let Some(pace) = sale.limits_of(route).pace(scope) else { continue };
             let pace = self.pace_of(pace);
             let cost = match scope {

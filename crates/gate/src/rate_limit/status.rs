@@ -3,7 +3,7 @@
 
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::{self, RateLimit};
-use doorbuster_engine::sale_limits::{LimitRules, SCOPES};
+use doorbuster_engine::sale_limits::LimitRules;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The header with the remaining requests.
@@ -15,7 +15,7 @@ const VALUE_BYTES: usize = 128;
 
 /// A caller's status under each limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RateLimitStatus([Option<Remaining>; SCOPES.len()]);
+pub struct RateLimitStatus([Option<Remaining>; RateLimitScope::ALL.len()]);
 
 /// What one limit still allows a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl RateLimitStatus {
     /// Returns the status of a caller that has sent no request yet.
     pub fn unused(rules: &LimitRules) -> Self {
         let mut status = Self::default();
-        for scope in SCOPES {
+        for scope in RateLimitScope::ALL {
             if let Some(pace) = rules.pace(scope) {
                 status.record(scope, pace, 0, 0);
             }
@@ -51,7 +51,7 @@ impl RateLimitStatus {
     /// requests, and the seconds until the full burst is available.
     fn write_value(&self, out: &mut Vec<u8>) {
         let mut between: &[u8] = b"";
-        for (scope, left) in SCOPES.iter().zip(self.0) {
+        for (scope, left) in RateLimitScope::ALL.iter().zip(self.0) {
             let Some(left) = left else { continue };
             out.extend_from_slice(between);
             out.push(b'"');

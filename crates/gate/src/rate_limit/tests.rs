@@ -135,7 +135,7 @@ fn a_limit_is_exact_with_many_concurrent_requests() {
             asking.into_iter().map(|thread| thread.join().expect("the thread does not panic")).sum()
         });
         assert_eq!(let_in, 100, "{limits}");
-        let refused: u64 = super::SCOPES
+        let refused: u64 = super::RateLimitScope::ALL
             .map(|scope| sale.runtime.limits.refused(Route::Purchase, scope))
             .iter()
             .sum();

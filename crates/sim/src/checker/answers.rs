@@ -14,6 +14,8 @@ const AGE_MAX_MS: i64 = 2_000;
 pub(crate) struct AnswerContext<'a> {
     /// The monotonic time.
     pub(crate) mono: Millis,
+    /// The time on the clock of the answering node.
+    pub(crate) node_now: Millis,
     /// The slots that the request can reach.
     pub(crate) slots: &'a [SlotKey],
     /// The last commit before the last try of the request. In its last try, a request goes to every
@@ -120,6 +122,7 @@ impl Checker {
                 self.refused_with_ticket(purchase, id);
                 self.handed.push((id, purchase.buyer));
                 self.handed_by.insert(purchase.attempt, id);
+                self.queued_at.insert((purchase.node, purchase.request()), id);
             }
             BuyerAnswer::SoldOut { refusal, as_of, parked } => {
                 self.check_snapshot_age(as_of, at.mono, "sold_out");
@@ -165,7 +168,28 @@ impl Checker {
                 self.refused(purchase, answer, None);
                 self.has_other_content(purchase);
             }
+            BuyerAnswer::AtDoor { as_of } => {
+                self.refused(purchase, answer, Some(as_of));
+                self.is_not_queued(purchase, at.node_now);
+            }
             BuyerAnswer::Retry => {}
+        }
+    }
+
+    /// Checks a refusal by the front door. The refusal is wrong if the node answered the request as
+    /// queued, and the ticket may still become an order.
+    fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
+        let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
+        let undecided = queued.filter(|id| {
+            let is_refused = self.verdicts.get(id).is_some_and(|(verdict, _)| {
+                !matches!(verdict, Verdict::Reserved | Verdict::Order(_))
+            });
+            !is_refused && id.parts().is_some_and(|parts| node_now <= parts.decide_by)
+        });
+        if let Some(id) = undecided {
+            self.record_finding("queued repeat", || {
+                format!("{purchase:?} was refused at the front door, but {id} is still queued")
+            });
         }
     }
 

@@ -185,6 +185,7 @@ impl Checker {
             key: who.1,
             item,
             units: Units::ONE,
+            door: None,
             began: store.version,
             attempt: usize::MAX,
         };

@@ -3,8 +3,9 @@ use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::limit_counts::LimitCounts;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, TicketId, Token, Verdict};
+use doorbuster_steps::memory::Queued;
 use doorbuster_steps::purchase;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use crate::request::BuyerRequest;
 use crate::store::PhaseRow;
@@ -44,6 +45,9 @@ pub(crate) struct Node {
     /// all such requests up to the node's current snapshot. It also has each later request that
     /// this node answered with an order or settled.
     pub(crate) holders: HashSet<u64, foldhash::fast::FixedState>,
+    /// The requests that this node answered as queued, identified by the low 64 bits of their
+    /// hashes.
+    pub(crate) queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
     /// The position of the node's current snapshot. It tells which transactions the snapshot
     /// includes.
     pub(crate) position: Option<SnapshotPosition>,

@@ -2,7 +2,7 @@
 use doorbuster_core::limits::{PARK_MS, PARKED_MAX};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer, TicketRequest};
 use doorbuster_core::{NodeId, SlotKey, TicketId, Verdict};
-use doorbuster_steps::memory::Refusal;
+use doorbuster_steps::memory::{Queued, Refusal};
 use doorbuster_steps::publication::{self, Part};
 use doorbuster_steps::purchase::{self, Effect, Input, Outcome, Unserved, may_park};
 
@@ -18,9 +18,10 @@ impl World {
         self.renew_token(i);
         let purchase = self.attempts[i].purchase;
         let limit = u32::from(self.setup.items[purchase.item.0 as usize - 1].limit);
-        let now = self.mono;
+        let wanted = (purchase.item, purchase.units, limit);
+        let (door, now) = (purchase.door, self.mono);
         let mut view = View { world: self, attempt: i };
-        let (steps, effect) = purchase::Attempt::start(purchase.units, limit, now, &mut view);
+        let (steps, effect) = purchase::Attempt::start(wanted, door, now, &mut view);
         self.perform_all(i, steps, effect);
     }
 
@@ -96,6 +97,17 @@ impl World {
             Effect::Wake | Effect::SuspectLoss => Some(Input::Done),
             Effect::RememberOrder => {
                 self.remember_order(i);
+                Some(Input::Done)
+            }
+            Effect::RememberQueued(ticket) => {
+                let queued = Queued { item: purchase.item, ticket };
+                let half = self.attempts[i].half;
+                self.nodes[usize::from(purchase.node)].queued.insert(half, queued);
+                Some(Input::Done)
+            }
+            Effect::ForgetQueued => {
+                let half = self.attempts[i].half;
+                self.nodes[usize::from(purchase.node)].queued.remove(&half);
                 Some(Input::Done)
             }
             Effect::Answer(outcome) => {
@@ -339,6 +351,7 @@ impl World {
                 BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
             }
             Refusal::KeyReused => BuyerAnswer::KeyReused,
+            Refusal::AtDoor(_) => BuyerAnswer::AtDoor { as_of },
             Refusal::Overloaded | Refusal::Unavailable => BuyerAnswer::Retry,
         }
     }

@@ -1,11 +1,13 @@
 //! Simulates what buyers and operators do with requests, ids and orders.
 use doorbuster_core::event::{Actor, Attribution};
+use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::order::EndReason;
 use doorbuster_core::{OrderState, TicketId, Units, Verdict};
 use doorbuster_steps::purchase::Input;
 
 use super::{World, units_of};
 use crate::names::{BUYERS, KEYS, NAMES};
+use crate::op::REFUSED_AT_DOOR;
 use crate::state::AttemptState;
 use crate::store::{Tx, TxResult};
 
@@ -32,7 +34,9 @@ impl World {
         }
         let purchase = self.attempts[usize::from(attempt) % self.attempts.len()].purchase;
         let units = Units::new(purchase.units.get() + u32::from(more % 4)).expect("at most 12");
-        self.arrive(node % self.setup.nodes, purchase.buyer, purchase.key, purchase.item, units);
+        let door = (more & REFUSED_AT_DOOR != 0).then_some(DoorRefusal::PassExpired);
+        let wanted = (purchase.item, units);
+        self.arrive_at_door(node % self.setup.nodes, purchase.request(), wanted, door);
     }
 
     fn pick(&self, pick: u8, is_wanted: impl Fn(&AttemptState) -> bool) -> Option<usize> {

@@ -61,6 +61,7 @@ impl World {
         self.waiting_actions.retain(|action| action.node != node);
         let Node { skew_ms, until, is_dead, .. } = self.nodes[usize::from(node)];
         self.nodes[usize::from(node)] = Node { skew_ms, until, is_dead, ..Node::default() };
+        self.checker.node_fault(node);
         for slot in 0..self.places.len() {
             if self.places[slot].node == Some(node) {
                 self.call(slot, Call::Forget);

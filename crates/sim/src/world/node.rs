@@ -1,4 +1,5 @@
 //! Simulates a node: its knowledge of the store, and the purchases that it performs.
+use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::{ItemId, Millis, TicketId, Token, Units};
 use doorbuster_steps::memory::{DoorAnswer, refuse};
@@ -10,12 +11,24 @@ use super::World;
 use super::view::View;
 use crate::checker::AnswerContext;
 use crate::names::NAMES;
-use crate::request::{BuyerAnswer, BuyerRequest};
+use crate::request::{BuyerAnswer, BuyerRequest, RequestNumbers};
 use crate::state::{Attempt, AttemptState, Message, Node, Snapshot};
 
 impl World {
     /// Handles a request that arrives at a node.
     pub(crate) fn arrive(&mut self, node: u8, buyer: u8, key: u8, item: ItemId, units: Units) {
+        self.arrive_at_door(node, (buyer, key), (item, units), None);
+    }
+
+    /// Sends a buyer's request to a node. `door` is the front door's refusal, if the front door
+    /// refuses the request.
+    pub(crate) fn arrive_at_door(
+        &mut self,
+        node: u8,
+        (buyer, key): RequestNumbers,
+        (item, units): (ItemId, Units),
+        door: Option<DoorRefusal>,
+    ) {
         let node = self.running_node_from(node);
         let purchase = BuyerRequest {
             node,
@@ -23,6 +36,7 @@ impl World {
             key,
             item,
             units,
+            door,
             began: self.store.version,
             attempt: self.attempts.len(),
         };
@@ -46,7 +60,9 @@ impl World {
         });
         let i = self.attempts.len() - 1;
         let view = View { world: self, attempt: i };
-        if let Some(refusal) = refuse(&view, units, |_| DoorAnswer::Open) {
+        if let Some(refusal) =
+            refuse(&view, units, |_| door.map_or(DoorAnswer::Open, DoorAnswer::Refused))
+        {
             let answer = self.refusal_answer(i, refusal);
             return self.answer_buyer(i, answer);
         }
@@ -152,8 +168,12 @@ impl World {
         let purchase = self.attempts[i].purchase;
         let known = self.reachable(&purchase).into_iter().chain(self.leaving_at(&purchase));
         let slots: Vec<_> = known.map(|s| self.places[s].at).collect();
-        let at =
-            AnswerContext { mono: self.mono, slots: &slots, last_try: self.attempts[i].last_try };
+        let at = AnswerContext {
+            mono: self.mono,
+            node_now: self.now.plus(self.nodes[usize::from(purchase.node)].skew_ms),
+            slots: &slots,
+            last_try: self.attempts[i].last_try,
+        };
         self.checker.buyer_answered(&self.store, &purchase, answer, &at);
         self.attempts[i].has_permit = false;
         self.attempts[i].state = match answer {

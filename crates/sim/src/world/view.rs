@@ -1,7 +1,7 @@
 //! The data of a simulated node that a purchase reads.
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, Phase, SlotKey};
-use doorbuster_steps::memory::NodeMemory;
+use doorbuster_steps::memory::{NodeMemory, Queued};
 use doorbuster_steps::purchase::NodeView;
 
 use super::World;
@@ -46,7 +46,7 @@ impl NodeMemory for View<'_> {
     }
 
     fn may_hold(&self) -> bool {
-        self.holds()
+        self.holds() || self.node().queued.contains_key(&self.attempt().half)
     }
 
     fn age_ms(&self) -> i64 {
@@ -57,6 +57,11 @@ impl NodeMemory for View<'_> {
 impl NodeView for View<'_> {
     fn holds(&self) -> bool {
         self.node().holders.contains(&self.attempt().half)
+    }
+
+    fn queued(&self) -> Option<Queued> {
+        let queued = self.node().queued.get(&self.attempt().half).copied();
+        queued.filter(|queued| self.store_now() <= queued.ticket.decide_by)
     }
 
     fn store_now(&self) -> Millis {

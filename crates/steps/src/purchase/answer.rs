@@ -1,6 +1,4 @@
 //! Turns a slot's answer, a verdict or a confirmation into the next step.
-use std::convert::Infallible;
-
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{SlotKey, Verdict};
@@ -34,7 +32,7 @@ impl Attempt {
             // If the sale or this node refuses requests now, the request ends here. Otherwise a
             // stopped slot is leaving the item's spread or gets its next epoch, so a later try can
             // succeed.
-            TicketAnswer::Stopped if phase_refusal::<Infallible>(view).is_some() => {
+            TicketAnswer::Stopped if phase_refusal(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
             TicketAnswer::NoEpoch | TicketAnswer::Stopped => {

@@ -27,7 +27,7 @@ pub enum Input {
     Confirmed(u32, Option<Outcome>),
     /// The units that the store counts for the buyer, if the store answered.
     Quota(Option<u32>),
-    /// The request's answer if the request holds an order or a queued ticket.
+    /// The request's answer if the request holds an order.
     LookedUp(Option<Outcome>),
     /// A parked request may try again.
     Woken,
@@ -94,6 +94,11 @@ pub enum Effect {
     /// Remember in this node's memory that the request holds an order. The result is
     /// [`Input::Done`].
     RememberOrder,
+    /// Remember in this node's memory that the request was answered as queued, with this ticket.
+    /// The result is [`Input::Done`].
+    RememberQueued(IssuedTicket),
+    /// Forget that the request was answered as queued. The result is [`Input::Done`].
+    ForgetQueued,
     /// Check whether a slot lost its memory. The result is [`Input::Done`].
     SuspectLoss,
     /// Answer the request. The purchase is over.

@@ -1,6 +1,4 @@
 //! Tests of single steps of a purchase. The simulator tests their sequences.
-use std::convert::Infallible;
-
 use doorbuster_core::limits::PARK_MS;
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::sold_out::FreeUnits;
@@ -16,6 +14,7 @@ struct Node {
     free: u64,
     phase: Phase,
     may_hold: bool,
+    queued: Option<Queued>,
     age_ms: i64,
     is_node_local: bool,
     is_only_node: bool,
@@ -25,6 +24,7 @@ const NODE: Node = Node {
     free: 5,
     phase: Phase::Open,
     may_hold: false,
+    queued: None,
     age_ms: 0,
     is_node_local: false,
     is_only_node: false,
@@ -44,7 +44,7 @@ impl NodeMemory for Node {
     }
 
     fn may_hold(&self) -> bool {
-        self.may_hold
+        self.may_hold || self.queued.is_some()
     }
 
     fn age_ms(&self) -> i64 {
@@ -55,6 +55,10 @@ impl NodeMemory for Node {
 impl NodeView for Node {
     fn holds(&self) -> bool {
         self.may_hold
+    }
+
+    fn queued(&self) -> Option<Queued> {
+        self.queued
     }
 
     fn store_now(&self) -> Millis {
@@ -113,7 +117,12 @@ fn ticket() -> IssuedTicket {
 
 /// Returns the effect after these inputs, each at its time.
 fn run(node: &mut Node, inputs: &[(i64, Input)]) -> Effect {
-    let (mut attempt, mut effect) = Attempt::start(units(1), 2, Millis(0), node);
+    run_at_door(node, None, inputs)
+}
+
+/// Returns the effect after these inputs. `door` is the front door's refusal.
+fn run_at_door(node: &mut Node, door: Option<DoorRefusal>, inputs: &[(i64, Input)]) -> Effect {
+    let (mut attempt, mut effect) = Attempt::start((ItemId(1), units(1), 2), door, Millis(0), node);
     for &(at, input) in inputs {
         effect = attempt.next(input, Millis(at), node);
     }
@@ -132,8 +141,10 @@ fn a_request_gets_its_order_or_its_ticket() {
     assert_eq!(run(&mut { NODE }, &reserved), Effect::RememberOrder);
     let remembered = [&reserved[..], &[(2, Input::Done)]].concat();
     assert_eq!(run(&mut { NODE }, &remembered), Effect::Answer(Outcome::Created));
-    let queued = Effect::Answer(Outcome::Queued(ticket()));
-    assert_eq!(run(&mut { NODE }, &[issued, (2, Input::Elapsed)]), queued);
+    let elapsed = [issued, (2, Input::Elapsed)];
+    assert_eq!(run(&mut { NODE }, &elapsed), Effect::RememberQueued(ticket()));
+    let remembered = [&elapsed[..], &[(2, Input::Done)]].concat();
+    assert_eq!(run(&mut { NODE }, &remembered), Effect::Answer(Outcome::Queued(ticket())));
 }
 
 #[test]
@@ -177,7 +188,7 @@ fn a_parked_request_that_holds_an_order_gets_it_when_the_sale_is_paused() {
     let short = (1, Input::Slot(TicketAnswer::Short { available: 0 }));
     let inputs = [short, (PARK_MS, Input::Elapsed), short];
     let mut node = NODE;
-    let (mut attempt, _) = Attempt::start(units(1), 2, Millis(0), &mut node);
+    let (mut attempt, _) = Attempt::start((ItemId(1), units(1), 2), None, Millis(0), &mut node);
     node.phase = Phase::Paused;
     node.may_hold = true;
     let mut effect = Effect::Wake;
@@ -194,11 +205,54 @@ fn a_parked_request_that_holds_an_order_gets_it_when_the_sale_is_paused() {
 
 #[test]
 fn memory_refuses_only_while_it_is_recent_and_the_request_holds_no_order() {
-    let answer = |node: &Node| refuse::<Infallible>(node, units(1), |_| DoorAnswer::Open);
+    let answer = |node: &Node| refuse(node, units(1), |_| DoorAnswer::Open);
     assert_eq!(answer(&NODE), None);
     let paused = Node { phase: Phase::Paused, age_ms: MEMORY_AGE_MAX_MS, ..NODE };
     assert_eq!(answer(&paused), Some(Refusal::Paused));
     let old = Node { free: 0, age_ms: MEMORY_AGE_MAX_MS + 1, ..NODE };
     assert_eq!(answer(&old), Some(Refusal::Unavailable));
     assert_eq!(answer(&Node { may_hold: true, ..old }), None);
+}
+
+#[test]
+fn a_refused_request_gets_the_ticket_that_was_queued_before() {
+    let door = Some(DoorRefusal::PassExpired);
+    let refused_at_door = refused(Refusal::AtDoor(DoorRefusal::PassExpired));
+    assert_eq!(run_at_door(&mut { NODE }, door, &[]), refused_at_door);
+    let queued = |item| Node { queued: Some(Queued { item, ticket: ticket() }), ..NODE };
+    let same = || queued(ItemId(1));
+    let wait = Effect::AwaitVerdict { ticket: ticket(), is_mine: false, may_be_lost: false };
+    assert_eq!(run_at_door(&mut same(), door, &[]), wait);
+    let elapsed = [(1, Input::Elapsed)];
+    assert_eq!(run_at_door(&mut same(), door, &elapsed), Effect::ReadVerdict(ticket()));
+    let undecided = [elapsed[0], (2, Input::NoVerdict)];
+    assert_eq!(run_at_door(&mut same(), door, &undecided), Effect::RememberQueued(ticket()));
+    let returned = [
+        (1, Input::Verdict(Verdict::Unavailable)),
+        (1, Input::Done),
+        (1, Input::Done),
+        (1, Input::LookedUp(None)),
+    ];
+    let effects: Vec<_> = (1..=4).map(|n| run_at_door(&mut same(), door, &returned[..n])).collect();
+    let expected = [Effect::Wake, Effect::ForgetQueued, Effect::LookUpOrder, refused_at_door];
+    assert_eq!(effects, expected);
+    // The key was queued for another item. The node first looks for an order of this request.
+    let other = [undecided[0], undecided[1], (3, Input::LookedUp(None))];
+    assert_eq!(run_at_door(&mut queued(ItemId(2)), door, &other[..2]), Effect::LookUpOrder);
+    assert_eq!(run_at_door(&mut queued(ItemId(2)), door, &other), refused(Refusal::KeyReused));
+}
+
+#[test]
+fn a_request_whose_queued_ticket_was_returned_sees_the_phase_after_the_wait() {
+    let queued = Some(Queued { item: ItemId(1), ticket: ticket() });
+    let node = &mut Node { queued, phase: Phase::Paused, ..NODE };
+    let (mut attempt, effect) = Attempt::start((ItemId(1), units(1), 2), None, Millis(0), node);
+    assert!(matches!(effect, Effect::AwaitVerdict { .. }), "{effect:?}");
+    (node.phase, node.queued) = (Phase::Open, None);
+    let inputs = [Input::Verdict(Verdict::Unavailable), Input::Done, Input::Done];
+    for input in inputs {
+        attempt.next(input, Millis(1), node);
+    }
+    let effect = attempt.next(Input::LookedUp(None), Millis(1), node);
+    assert_eq!(effect, Effect::AskSlot { slot: SLOT, is_bounded: false });
 }

@@ -5,8 +5,9 @@ use std::sync::{Arc, PoisonError};
 
 use axum::extract::State;
 use doorbuster_api::admin::stats::{Latency, Rates, Stats};
+use doorbuster_core::gate::RateLimitScope;
 use doorbuster_engine::api_conversion;
-use doorbuster_engine::sale_limits::{Route, SCOPES, SaleLimitState};
+use doorbuster_engine::sale_limits::{Route, SaleLimitState};
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::{RateSample, WINDOW_SECS};
 use http::StatusCode;
@@ -72,7 +73,9 @@ pub(crate) async fn get(
 /// Counts rate-limited requests by route and by scope.
 fn rate_limited(limits: &SaleLimitState) -> BTreeMap<String, BTreeMap<String, u64>> {
     let by_scope = |route: Route| -> BTreeMap<String, u64> {
-        let counts = SCOPES.map(|scope| (scope.as_str().to_owned(), limits.refused(route, scope)));
+        let refused =
+            |scope: RateLimitScope| (scope.as_str().to_owned(), limits.refused(route, scope));
+        let counts = RateLimitScope::ALL.map(refused);
         counts.into_iter().filter(|(_, count)| *count > 0).collect()
     };
     let counts = Route::ALL.map(|route| (route.as_str().to_owned(), by_scope(route)));

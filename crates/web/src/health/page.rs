@@ -1,9 +1,10 @@
 //! The names, types and help texts of all metrics. A test compares the names with the table in the
 //! operating guide.
 
+use doorbuster_core::gate::RateLimitScope;
 use doorbuster_core::{Phase, Stock};
 use doorbuster_engine::meter::{BATCH_BOUNDS, MeterReading};
-use doorbuster_engine::sale_limits::{Route, SCOPES};
+use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::scheduler::Work;
 use doorbuster_gate::{AnswerOutcome, ChallengeKind, LimitSharing};
 use doorbuster_store::BlockKind;
@@ -147,7 +148,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     );
     let catalogue = app.node.catalogue();
     for route in Route::ALL {
-        for scope in SCOPES {
+        for scope in RateLimitScope::ALL {
             let count = catalogue.refused(route, scope);
             text.sample(&[("route", route.as_str()), ("scope", scope.as_str())], count);
         }
