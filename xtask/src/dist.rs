@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
-/// The largest stripped program with the default features, in bytes.
+/// The maximum size of the stripped program with the default features, in bytes.
 const PROGRAM_BYTES_MAX: u64 = 40_000_000;
 
 /// The options of `cargo xtask dist`.

@@ -29,9 +29,9 @@ pub enum Failpoint {
     MessageRead,
     /// A provider's message changed the store. The provider has no answer yet.
     MessageTaken,
-    /// A late payment found too few units in the pool. No unit was recalled yet.
+    /// A late payment found too few units in the pool. No unit has been recalled yet.
     LateLacks,
-    /// The store has recorded a recall. The slot did not get the recall yet.
+    /// The store has recorded a recall. The slot has not received the recall yet.
     RecallBegun,
     /// A slot released units for a recall. The store has not recorded the release yet.
     RecallTaken,
@@ -41,7 +41,7 @@ pub enum Failpoint {
     /// A late payment was captured. The units that the payment did not need are not back in the
     /// slots.
     LateCaptured,
-    /// The store has recorded a refund. The provider did not get a request for the refund yet.
+    /// The store has recorded a refund. The provider has not received a request for it yet.
     RefundDue,
     /// The provider accepted a refund. The store has not recorded the provider's answer yet.
     RefundAsked,

@@ -249,7 +249,8 @@ impl DeliveryQueue {
     }
 
     /// Returns the time from which [`DeliveryQueue::next`] may return an event, if no other method
-    /// is called before. Returns `None` if the queue first needs an outcome, a new event or a row.
+    /// is called before then. Returns `None` if the queue first needs an outcome, a new event or a
+    /// row.
     #[must_use]
     pub fn next_due_at(&self) -> Option<Millis> {
         if self.breaker.is_open() {

@@ -116,9 +116,9 @@ pub enum Command {
     Man(ManArgs),
     /// Print a completion script for a shell.
     ///
-    /// Put the script where your shell looks for completions, or load it in the shell's start file.
-    /// The script also completes the ids of sales and items. It gets the ids from the server at
-    /// --url or DOORBUSTER_URL, with the key from --key or DOORBUSTER_ADMIN_KEY.
+    /// Put the script where your shell looks for completions, or load it in the shell's startup
+    /// file. The script also completes the ids of sales and items. It gets the ids from the server
+    /// at --url or DOORBUSTER_URL, with the key from --key or DOORBUSTER_ADMIN_KEY.
     #[command(
         after_help = "Example:\n  doorbuster completions bash > ~/.local/share/bash-completion/completions/doorbuster"
     )]

@@ -17,7 +17,7 @@ use crate::print;
 /// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for an answer. The server can need long to pause or close a sale, because it
-/// answers only after the tickets in flight are settled.
+/// answers only after all issued tickets are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);

@@ -60,9 +60,9 @@ pub fn run(args: &StormArgs) -> Outcome {
 /// answers, no request reached a sale.
 const SETUP_ERRORS: [(&str, &str); 4] = [
     ("unauthenticated", "is --buyer-secret-file the secret of this server?"),
-    ("not_found", "are --sale and --item right, and does --url lead to Doorbuster?"),
+    ("not_found", "are --sale and --item right, and is --url the address of a Doorbuster server?"),
     ("invalid_request", "is --units within the item's limit?"),
-    ("method_not_allowed", "does --url lead to Doorbuster?"),
+    ("method_not_allowed", "is --url the address of a Doorbuster server?"),
 ];
 
 /// If each answer of the storm shows a wrong setup, returns a text that describes the wrong setup.

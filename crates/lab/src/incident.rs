@@ -189,7 +189,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
     Ok(Sale { records, orders, timeline: shared.events() })
 }
 
-/// Sells the bottles to the same number of buyers with the product.
+/// Sells the bottles with Doorbuster itself, to the same number of buyers.
 async fn sell_with_product(options: &IncidentOptions) -> Result<Sale> {
     let mut product = ProductInstallation::start(&options.program, Shape::Embedded, None).await?;
     let target = product.open_sale(STOCK, 1).await?;

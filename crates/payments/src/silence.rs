@@ -12,8 +12,8 @@ use super::contract::{CheckoutStatus, ProviderError};
 pub(super) const AT_ONCE: usize = 32;
 /// After this many consecutive requests without an answer, a provider counts as silent.
 const SILENT_AFTER: usize = AT_ONCE;
-/// How long a silence must last before postponed checkouts count as unanswered. Before this time,
-/// the postponement of a checkout does not start the grace period of its order.
+/// How long a provider must be silent before postponed checkouts count as unanswered. Only then
+/// does the postponement of a checkout start the grace period of its order.
 const CONFIRMED_AFTER: Duration = Duration::from_secs(10);
 /// The maximum number of requests to a silent provider at the same time.
 const PROBES_MAX: usize = 4;

@@ -240,8 +240,9 @@ impl Stripe {
         }
         // Stripe repeats its first answer to a key, even if that answer was an internal error. So
         // after an error, the server uses a new key, and with a new key it could request a second
-        // refund. Therefore the server first checks whether the arrived and pending refunds already
-        // cover the payment. Even without this check, Stripe never refunds more than was paid.
+        // refund. Therefore the server first checks whether the refunds that have not failed
+        // already cover the payment. Even without this check, Stripe never refunds more than was
+        // paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;

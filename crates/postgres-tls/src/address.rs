@@ -21,7 +21,7 @@ pub struct Address {
 #[derive(Debug, thiserror::Error)]
 pub enum AddressError {
     /// The text is not an address.
-    #[error("not an address of PostgreSQL: {0}")]
+    #[error("not a PostgreSQL address: {0}")]
     Address(#[from] tokio_postgres::Error),
     /// The requested `sslmode` is not supported.
     #[error(

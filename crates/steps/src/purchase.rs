@@ -9,7 +9,7 @@
 //! tries again. After the longest parking time, the request goes to every slot once more.
 mod answer;
 mod effect;
-mod repeat;
+mod lookup;
 #[cfg(test)]
 mod tests;
 mod unserved;
@@ -20,9 +20,7 @@ use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_core::slot::{IssuedTicket, TicketAnswer};
 use doorbuster_core::{ItemId, Millis, SlotKey, Units};
 
-use crate::memory::{
-    NodeMemory, Queued, Refusal, is_recent, may_hold, phase_refusal, unless_stale,
-};
+use crate::memory::{NodeMemory, Queued, Refusal, may_hold};
 
 pub use effect::{Effect, Input, Outcome, Unserved};
 
@@ -186,7 +184,8 @@ struct Signals {
 }
 
 impl Attempt {
-    /// Begins a purchase. `door` is the front door's refusal, if the front door refuses the request.
+    /// Begins a purchase. `door` is the front door's refusal, if the front door refuses the
+    /// request.
     /// `now` is the monotonic time. The request may hold an order that this node does not remember.
     /// The settler finds such an order when it settles the request's ticket.
     pub fn start(
@@ -324,58 +323,6 @@ impl Attempt {
 
     fn refuse(&mut self, refusal: Refusal) -> Effect {
         self.answer(Outcome::Refused(refusal))
-    }
-
-    /// Returns the refusal for the sale's phase or by the front door, or the first try.
-    fn first_decision(&self, view: &impl NodeView) -> AfterLookUp {
-        let refusal = phase_refusal(view).or(self.door.map(Refusal::AtDoor));
-        refusal.map_or(AfterLookUp::FirstTry, AfterLookUp::Refuse)
-    }
-
-    /// Looks up the order or the queued ticket that the request holds.
-    fn look_up(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
-        match view.queued().filter(|_| !view.holds()) {
-            Some(queued) => {
-                self.step = Step::QueuedBefore(queued);
-                let ticket = queued.ticket;
-                Effect::AwaitVerdict { ticket, is_mine: false, may_be_lost: false }
-            }
-            None => self.look_up_order(after),
-        }
-    }
-
-    fn look_up_order(&mut self, after: AfterLookUp) -> Effect {
-        self.step = Step::LookUp(after);
-        Effect::LookUpOrder
-    }
-
-    /// Looks up the request's order if the request may hold one. An order takes precedence over a
-    /// slot's refusal, because a slot that began a new epoch does not know the request.
-    fn look_up_or(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
-        match may_hold(view) {
-            true => self.look_up(after, view),
-            false => self.after_look_up(after, view),
-        }
-    }
-
-    fn after_look_up(&mut self, after: AfterLookUp, view: &mut impl NodeView) -> Effect {
-        match after {
-            AfterLookUp::Refuse(refusal) => self.refuse(unless_stale(view.age_ms(), refusal)),
-            AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
-            AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
-            // The counted units may belong to this request's own order, so the node looks up the
-            // order first. The node uses the count only after a later read of the store, which
-            // shows this node the order.
-            AfterLookUp::FirstTry => {
-                match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
-                    Some(used) => {
-                        let refusal = Refusal::LimitReached { limit: self.limit, used };
-                        self.look_up_or(AfterLookUp::Refuse(refusal), view)
-                    }
-                    None => self.try_own_slots(view),
-                }
-            }
-        }
     }
 
     /// Sends the request to its own slot.

@@ -22,7 +22,7 @@ const fn table(sql: &'static str, add: fn(&mut Model, Row<'_>) -> Done<()>) -> T
     Table { sql, add }
 }
 
-/// The queries of all tables that `doorbuster-core` uses. Both databases run the same queries.
+/// The queries that read the data of a [`Model`]. Both databases run the same queries.
 pub(crate) const TABLES: &[Table] = &[
     table(concat!("SELECT ", rows::item_columns!(), " FROM item"), |model, row| {
         let item = rows::item(row)?;

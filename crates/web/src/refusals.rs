@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 use doorbuster_core::Millis;
+use doorbuster_core::gate::RateLimitScope;
 use doorbuster_core::sold_out::SoldOut;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::purchase::{DoorRefusal, Refusal};
@@ -203,7 +204,7 @@ pub(crate) fn refusal_problem(refusal: &Refusal) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use doorbuster_api::problem::{RateLimitScope, Requirement};
+    use doorbuster_api::problem::Requirement;
 
     use super::*;
     use crate::reply::ReplyBody;

@@ -69,7 +69,7 @@ pub(super) struct CountedKey {
 }
 
 impl CountedKey {
-    /// Takes the count of a key back, because the key was right or was not checked.
+    /// Undoes the count of a key, because the key was right or was not checked.
     pub(super) async fn take_back(self, wrong_keys: &WrongKeys, node: &Node) {
         wrong_keys.remove(&self);
         if self.is_stored {
@@ -78,7 +78,7 @@ impl CountedKey {
             if let Err(error) = taken {
                 // The sign-in succeeds even if the store fails here. Then the count in the store is
                 // too high by one until the minute ends.
-                tracing::debug!(%error, "failed to take back the count of a wrong key");
+                tracing::debug!(%error, "failed to undo the count of a wrong key");
             }
         }
     }

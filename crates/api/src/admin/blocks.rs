@@ -66,7 +66,7 @@ impl PartialSchema for NewBlock {
             .description(Some("A block of a buyer, by id, or of addresses."))
             .examples([serde_json::json!({
                 "kind": "ip", "value": "192.0.2.0/24", "expires_at": "2026-11-20T12:00:00.000Z",
-                "reason": "a farm of robots"
+                "reason": "a bot farm"
             })])
             .into()
     }
@@ -98,7 +98,7 @@ impl NewBlock {
 /// A block of a buyer, an address or a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
-    "id": "blk_0c9d8e7a65b1", "kind": "ip", "value": "192.0.2.0/24", "expires_at": null, "reason": "a farm of robots",
+    "id": "blk_0c9d8e7a65b1", "kind": "ip", "value": "192.0.2.0/24", "expires_at": null, "reason": "a bot farm",
     "created_at": "2026-11-20T09:00:00.000Z"
 })))]
 pub struct Block {

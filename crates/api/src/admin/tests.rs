@@ -135,7 +135,7 @@ fn each_member_of_an_item_has_its_bounds() {
         ITEM.replace("10,", "0.1,"),
         &[(
             "/items/0/price/amount_minor",
-            "must be a whole number from 0 to 1000000000000, without fraction",
+            "must be a whole number from 0 to 1000000000000, without a fraction or an exponent",
         )],
     );
     item(

@@ -32,7 +32,7 @@ pub(crate) fn integer<'a>(
                 None if text.contains(['.', 'e', 'E']) => {
                     faults.add(
                         pointer,
-                        format!("{}, without fraction or exponent", range_text(&range)),
+                        format!("{}, without a fraction or an exponent", range_text(&range)),
                     );
                 }
                 None => faults.add(pointer, range_text(&range)),
@@ -290,7 +290,7 @@ pub(crate) fn words(
 pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Time> {
     let time = Time::parse(&string(raw, pointer, faults)?);
     if time.is_none() {
-        faults.add(pointer, "must be a time of RFC 3339, such as 2026-11-20T10:00:00.000Z");
+        faults.add(pointer, "must be an RFC 3339 time, such as 2026-11-20T10:00:00.000Z");
     }
     time
 }

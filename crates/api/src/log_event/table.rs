@@ -101,7 +101,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "database.outage_ended",
-        "The database is available again. A field has the length of the outage.",
+        "The database is available again. The field `for_ms` has the length of the outage.",
     ),
     warn(
         "database.registered",

@@ -83,7 +83,7 @@ impl SeriesQuery {
         let [from, to] = ["from", "to"].map(|parameter| {
             pairs.single_value(
                 parameter,
-                "must be a time of RFC 3339, such as 2026-11-20T10:00:00.000Z",
+                "must be an RFC 3339 time, such as 2026-11-20T10:00:00.000Z",
                 Time::parse,
             )
         });

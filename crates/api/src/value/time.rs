@@ -128,7 +128,7 @@ impl PartialSchema for Time {
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
             .description(Some(
-                "A time of RFC 3339. Answers use UTC with milliseconds. Requests may use any offset.",
+                "An RFC 3339 time. Answers use UTC with milliseconds. Requests may use any offset.",
             ))
             .examples(["2026-11-20T10:00:00.000Z"])
             .into()

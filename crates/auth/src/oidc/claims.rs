@@ -56,7 +56,7 @@ pub(super) fn check(
         return Err(OidcError::Invalid("the token is not valid yet"));
     }
     if text("nonce") != nonce {
-        return Err(OidcError::Invalid("the token belongs to another attempt"));
+        return Err(OidcError::Invalid("the token's nonce belongs to another sign-in"));
     }
     let subject = text("sub");
     if subject.is_empty() {
@@ -161,8 +161,8 @@ mod tests {
             ("iat", json!(1_031), "not valid yet"),
             ("iat", Value::Null, "not valid yet"),
             ("nbf", json!(1_031), "not valid yet"),
-            ("nonce", json!("m"), "another attempt"),
-            ("nonce", Value::Null, "another attempt"),
+            ("nonce", json!("m"), "another sign-in"),
+            ("nonce", Value::Null, "another sign-in"),
             ("sub", json!(""), "no subject"),
             ("groups", json!(["guests"]), "no value"),
             ("groups", Value::Null, "no value"),

@@ -11,7 +11,7 @@ use super::values;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   export DOORBUSTER_ADMIN_KEY=…
-  doorbuster block add --ip 192.0.2.0/24 --for 1h --reason 'a farm of robots'")]
+  doorbuster block add --ip 192.0.2.0/24 --for 1h --reason 'a bot farm'")]
 pub struct BlockArgs {
     #[command(flatten)]
     pub server: ServerArgs,

@@ -55,8 +55,6 @@ pub enum KeyCommand {
   doorbuster actions --subject sale:spring
   doorbuster actions --action order.refunded --limit 200")]
 pub struct ActionsArgs {
-    #[command(flatten)]
-    pub server: ServerArgs,
     /// Only changes by the key with this id; `configured` stands for the key in the settings.
     #[arg(long, value_name = "KEY")]
     pub by: Option<String>,
@@ -72,6 +70,8 @@ pub struct ActionsArgs {
     /// Continue after the page that printed this cursor.
     #[arg(long)]
     pub cursor: Option<String>,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// List the nodes, the store, and the Redis servers that hold slots.
@@ -129,14 +129,14 @@ pub enum WaitlistCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster buyer spring alice")]
 pub struct BuyerHistoryArgs {
-    #[command(flatten)]
-    pub server: ServerArgs,
     /// The sale's id.
     #[arg(value_parser = values::name, add = complete::sales())]
     pub sale: String,
     /// The buyer's id.
     #[arg(value_parser = values::name)]
     pub buyer: String,
+    #[command(flatten)]
+    pub server: ServerArgs,
 }
 
 /// Count and revoke a sale's access codes. The command `sale codes` creates codes.

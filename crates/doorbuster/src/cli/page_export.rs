@@ -13,7 +13,7 @@ use super::settings::SettingsArgs;
 /// The names of assets contain hashes of their contents, so caches may keep assets for ever. Each
 /// file has a compressed copy beside it. Files of an earlier export stay in the folder, because
 /// pages that are already open in browsers refer to them. If the folder and the server have
-/// different origins, give --api here, and set the server's page.origin to the folder's origin.
+/// different origins, give --api, and set the server's page.origin to the folder's origin.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  doorbuster export /srv/www\n  doorbuster export /srv/www --api https://api.shop.example --sale spring"

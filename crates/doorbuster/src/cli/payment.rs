@@ -5,8 +5,7 @@ use clap::{Args, Subcommand};
 use super::server::ServerArgs;
 use super::settings::SettingsArgs;
 
-/// Send messages about payments to the server. The sandbox, the built-in payment provider, sends
-/// such messages.
+/// Send a payment message to the server, as the built-in payment provider (the sandbox) does.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  doorbuster payment trigger ord_… --amount 10.00")]
 pub struct PaymentArgs {

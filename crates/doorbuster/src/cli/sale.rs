@@ -91,7 +91,7 @@ pub enum SaleCommand {
     /// Open a draft or a scheduled sale at once.
     #[command(after_help = "Example:\n  doorbuster sale open spring")]
     Open(PhaseArgs),
-    /// Pause an open sale. The command ends when the tickets in flight are settled.
+    /// Pause an open sale. The command ends when all issued tickets are settled.
     #[command(after_help = "Example:\n  doorbuster sale pause spring")]
     Pause(PhaseArgs),
     /// Resume a paused sale.

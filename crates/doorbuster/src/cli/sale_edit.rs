@@ -63,7 +63,7 @@ pub struct EditArgs {
     /// buyer, ip, and interface (all requests of the sale together); ip=none removes the limit of
     /// ip. The option can be repeated. `--limit default` resets all three limits and cannot be
     /// combined with another --limit.
-    #[arg(long, value_name = "WHOSE=BURST/PER_MINUTE", value_parser = values::limit)]
+    #[arg(long, value_name = "SCOPE=BURST/PER_MINUTE", value_parser = values::limit)]
     pub limit: Vec<LimitArg>,
     /// Read the changes as a JSON merge patch from this file; - is standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = [

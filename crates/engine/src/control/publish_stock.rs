@@ -34,7 +34,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 const LOCK_NAME: &str = "status";
 const PUBLISH: &str = include_str!("publish_stock.lua");
 
-/// Publishes the items' numbers while this node has the lock, until the program stops.
+/// Publishes the count, the start and the access of each item while this node has the lock, until
+/// the program stops.
 pub(super) async fn run(stock: Arc<StockControl>) {
     let Some((shared, locks)) = stock.node.cache().shared() else {
         return std::future::pending().await;

@@ -121,7 +121,7 @@ impl LoadPlan {
         }
         if self.secret.len() < 32 {
             return plan(format!(
-                "the buyer secret has {} bytes, at least 32 are needed",
+                "the buyer secret has {} bytes; at least 32 are needed",
                 self.secret.len()
             ));
         }

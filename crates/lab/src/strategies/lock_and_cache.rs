@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Row lock with a cache",
     claim: Claim::Safe,
     source: "cache-aside in front of SELECT … FOR UPDATE",
-    suits: "Many visitors and few buyers; most of them are refused without the lock",
+    suits: "Many visitors and few buyers; most visitors are refused without the lock",
     text: include_str!("lock_and_cache.rs"),
     lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(LockAndCache(backends.clone()))),

@@ -25,8 +25,8 @@ const PAGE_SIZE: usize = 200;
 const SENDS_MAX: u32 = 30;
 /// Longest pause between two attempts for one message, in milliseconds.
 const PAUSE_MS_MAX: i64 = 15_000;
-/// How long an announcement without a message is kept open, in milliseconds. If no message follows
-/// in this time, a node stopped before it wrote the message.
+/// How long the sandbox waits for the message of an announcement, in milliseconds. If no message
+/// follows in this time, a node stopped before it wrote the message.
 const ORPHAN_MS: i64 = 30_000;
 /// The value of an announcement that needs no further attempt.
 const SENT: &str = "done";

@@ -29,7 +29,7 @@ pub(super) fn verify(
     let unproved = |why: &str| MessageError::Unverified(why.to_owned());
     let mut values = headers.get_all(SIGNATURE_HEADER).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
-        return Err(unproved("the request must have exactly one header Stripe-Signature"));
+        return Err(unproved("the request must have exactly one Stripe-Signature header"));
     };
     let text = value.to_str().map_err(|_| unproved("Stripe-Signature is not ASCII"))?;
     let parts = || text.split(',').filter_map(|part| part.trim().split_once('='));

@@ -14,7 +14,7 @@ use super::Checker;
 use super::records::{SeenTicket, WaitingBuyer};
 use super::rows::number_in_name;
 use super::rows_before::RowsBefore;
-use crate::request::BuyerRequest;
+use crate::request::{BuyerRequest, RequestNumbers};
 use crate::store::{SimStore, Tx, TxResult};
 
 /// The longest payment window of an order from a waitlist, in milliseconds.
@@ -176,9 +176,15 @@ impl Checker {
             JoinOutcome::UnitsFree => "units free, no waitlist",
             _ => "joined no waitlist",
         });
-        let JoinOutcome::Done(entry) = joined else { return };
-        self.waitlists.waiting.push(WaitingBuyer { id: entry.id, item, who });
-        // From now on, the checker treats the entry's id like the id of a ticket for one unit.
+        if let JoinOutcome::Done(entry) = joined {
+            self.waitlists.waiting.push(WaitingBuyer { id: entry.id, item, who });
+            self.watch_entry(store, entry.id, item, who);
+        }
+    }
+
+    /// From now on, the checker treats the id of a waitlist entry like the id of a ticket for one
+    /// unit.
+    fn watch_entry(&mut self, store: &SimStore, id: TicketId, item: ItemId, who: RequestNumbers) {
         let purchase = BuyerRequest {
             node: 0,
             buyer: who.0,
@@ -189,10 +195,9 @@ impl Checker {
             began: store.version,
             attempt: usize::MAX,
         };
-        let (version, grant) =
-            (store.version, entry.id.parts().map(|p| p.grant).unwrap_or_default());
-        self.issued.insert(entry.id, SeenTicket { purchase, units: Units::ONE, grant, version });
-        self.tickets.entry(who).or_default().push(entry.id);
+        let (version, grant) = (store.version, id.parts().map(|p| p.grant).unwrap_or_default());
+        self.issued.insert(id, SeenTicket { purchase, units: Units::ONE, grant, version });
+        self.tickets.entry(who).or_default().push(id);
     }
 
     /// Returns the buyer's first served entry whose order expired, or whose order the buyer

@@ -6,8 +6,9 @@ use doorbuster_core::Millis;
 /// that are still needed are kept. Blocks that have ended are deleted without a cutoff.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionCutoffs {
-    /// Events that are not about an order. An event is kept while an enabled endpoint has not
-    /// passed it, or while it has a pending or dead delivery. The history of an order is kept.
+    /// Events that are not about an order. An event is kept until the positions of all enabled
+    /// endpoints have reached it, and while it has a pending or dead delivery. The history of an
+    /// order is kept.
     pub events_before: Millis,
     /// Dead or discarded deliveries, and dead letters of tickets. They are deleted even if no
     /// operator has resolved them. The verdict of a ticket is kept.

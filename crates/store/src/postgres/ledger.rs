@@ -2,8 +2,8 @@
 //!
 //! Rows are read once, after they are locked, and kept ([`RowCache`]). `flush` writes the changes
 //! together at the end. A live ledger reads rows on demand, and must run on a thread that may
-//! block. A prefetched ledger has every row that its work can read. So a row that this ledger lacks
-//! is not in the table.
+//! block. A prefetched ledger has every row that its work can read. So a row that a prefetched
+//! ledger lacks is not in the table.
 use std::time::Duration;
 
 use deadpool_postgres::Object;

@@ -101,7 +101,7 @@ async fn settle_poisoned(
     };
     // The attempt to return the ticket failed too. The ticket's units return to the pool when the
     // grant is closed.
-    let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
+    let reason = format!("{reason}; the ticket could not be returned either: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
             return Err(shared.store_error(failure));

@@ -210,7 +210,8 @@ fn grants(sql: &mut Reader<'_>, run: &mut CheckRun) -> Done<BTreeMap<ItemId, u64
         }
     }
     for (id, units) in std::mem::take(&mut run.settled) {
-        let detail = format!("orders of {units} units name grant {id}, which does not exist");
+        let detail =
+            format!("orders with {units} units in total name grant {id}, which does not exist");
         run.report("I2", None, detail);
     }
     Ok(in_slots)

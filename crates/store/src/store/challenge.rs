@@ -32,9 +32,9 @@ const DELETE_ENDED: [Statement; 2] = [
 const SPEND: Statement =
     statement("INSERT INTO spent (id, until) VALUES ($1, $2) ON CONFLICT DO NOTHING");
 /// Adds `$4` to the count of wrong answers, or restarts the count if its period is over. Returns
-/// the new count. In PostgreSQL the statement always locks a row. So a right answer waits for
-/// concurrent wrong answers, although it adds 0. If there is no count, a right answer inserts a row
-/// whose period is already over.
+/// the new count. In PostgreSQL the statement locks the row even if it adds 0. So a right answer
+/// waits for concurrent wrong answers. If there is no count, a right answer inserts a row whose
+/// period is already over.
 const COUNT_WRONG: Statement = statement(
     "INSERT INTO miss (by, n, until) VALUES ($1, 1, $3)
      ON CONFLICT (by) DO UPDATE SET

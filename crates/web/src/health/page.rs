@@ -1,8 +1,7 @@
 //! The names, types and help texts of all metrics. A test compares the names with the table in the
 //! operating guide.
 
-use doorbuster_core::gate::RateLimitScope;
-use doorbuster_core::{Phase, Stock};
+use doorbuster_core::{Phase, Stock, gate::RateLimitScope};
 use doorbuster_engine::meter::{BATCH_BOUNDS, MeterReading};
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::scheduler::Work;

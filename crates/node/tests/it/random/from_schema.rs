@@ -180,8 +180,8 @@ impl<'a> OperationCounts<'a> {
         }
     }
 
-    /// Asserts three things about `requests`: enough of them succeeded, operations accepted bodies,
-    /// and few answers were 503. `each` is the number of requests for one operation.
+    /// Asserts that enough requests succeeded, that few answers were 503, and that almost every
+    /// operation accepted a body. `requests` counts all, and `each` those of one operation.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(
