@@ -30,6 +30,10 @@ use attempt::{SendError, delivery_outcome, send};
 /// Length of a lease. If the worker does not renew the lease in this time, another node can take
 /// the lease.
 const LEASE_MS: i64 = 5_000;
+const _: () = assert!(
+    LEASE_MS + 1_000 <= doorbuster_store::limits::LEASE_END_MAX_MS,
+    "a new lease must be valid, even if two clocks differ"
+);
 /// How often the lease is renewed or requested.
 const RENEW_INTERVAL: Duration = Duration::from_millis(1_500);
 /// How often the worker reads the delivery rows again. A delivery row is an event that the

@@ -96,7 +96,7 @@ const _: () = assert!(
 /// The interval at which the log repeats that the database is still unavailable.
 pub const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// The latest end of a lease, in milliseconds from now. A lease that ends later is void, because it
-/// was taken before the database's clock was set back. The limit is twice as long as a lease, so
+/// was taken before the database's clock was set back. The limit is longer than any lease, so
 /// that a small difference between two clocks makes no lease void.
 pub const LEASE_END_MAX_MS: i64 = 6_000;
 /// The number of rows for commit checks. A commit check writes one small row to find out whether

@@ -6,7 +6,7 @@ use doorbuster_core::{Millis, NodeId};
 use crate::contract::{Endpoint, EndpointChange, EndpointKind, EndpointStatus, NewEndpoint};
 use crate::endpoints::EndpointRow;
 use crate::failure::{Done, Failure};
-use crate::limits::{SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
+use crate::limits::{LEASE_END_MAX_MS, SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
 use crate::sql::{Row, Statement, as_limit, locking, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, endpoints};
@@ -35,9 +35,11 @@ const UPDATE_ENDPOINT: Statement =
     statement("UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1");
 const DELETE_DELIVERIES: Statement = statement("DELETE FROM delivery WHERE endpoint_id = $1");
 const DELETE_ENDPOINT: Statement = statement("DELETE FROM endpoint WHERE id = $1");
+/// Takes the endpoint's lease if this node has the lease already, or if the lease has expired or is
+/// void.
 const LEASE_ENDPOINT: Statement = statement(
     "UPDATE endpoint SET node = $2, until = $3
-     WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4)",
+     WHERE id = $1 AND (node = $2 OR node IS NULL OR until <= $4 OR until > $5)",
 );
 /// In PostgreSQL, events without a position come after all events with a position. Such events
 /// count as waiting for every endpoint, even while no node assigns positions.
@@ -202,7 +204,8 @@ impl Store {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
-            Ok(tx.run(LEASE_ENDPOINT, &values![&id, node, now.plus(lease_ms), now])? > 0)
+            let (until, end_max) = (now.plus(lease_ms), now.plus(LEASE_END_MAX_MS));
+            Ok(tx.run(LEASE_ENDPOINT, &values![&id, node, until, now, end_max])? > 0)
         })
         .await
     }
