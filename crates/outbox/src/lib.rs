@@ -49,7 +49,7 @@ use doorbuster_engine::node::Node;
 use doorbuster_engine::outage_log;
 use doorbuster_store::{Endpoint, EndpointKind, StoreError, StoredEvent};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 pub use address_guard::{AddressGuard, check as check_address};
@@ -70,6 +70,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The maximum number of events to which one transaction assigns positions. Only PostgreSQL needs
 /// this step. In SQLite, the commit itself assigns the positions.
 const SEQUENCE_AT_ONCE: usize = 10_000;
+
+/// For each endpoint with a worker, the sender of the endpoint's settings to the worker.
+type Senders = HashMap<String, watch::Sender<Arc<Endpoint>>>;
 
 /// The delivery service of this node.
 pub struct Outbox {
@@ -237,8 +240,8 @@ impl Outbox {
 
     /// Keeps one worker for each enabled endpoint.
     async fn supervise(self: &Arc<Self>) {
-        let mut workers: JoinSet<String> = JoinSet::new();
-        let mut known: HashMap<String, watch::Sender<Arc<Endpoint>>> = HashMap::new();
+        let mut workers: JoinSet<()> = JoinSet::new();
+        let mut known = Senders::new();
         loop {
             let changes = self.changes.load(Ordering::Acquire);
             match self.node.store().endpoints().await {
@@ -259,21 +262,8 @@ impl Outbox {
                 tokio::select! {
                     () = tokio::time::sleep_until(next_read) => break,
                     () = self.changed.notified() => break,
-                    Some(ended) = workers.join_next(), if !workers.is_empty() => {
-                        // The next read of the endpoints starts a new worker in place of a worker
-                        // that ended or panicked.
-                        match ended {
-                            Ok(id) => drop(known.remove(&id)),
-                            Err(error) => {
-                                tracing::error!(
-                                    %error,
-                                    event = "webhook.task_failed",
-                                    "event delivery task failed; restarting it"
-                                );
-                                known.retain(|_, sender| !sender.is_closed());
-                            }
-                        }
-                    }
+                    Some(ended) = workers.join_next(), if !workers.is_empty() =>
+                        remove_ended(&mut known, ended),
                 }
             }
         }
@@ -282,8 +272,8 @@ impl Outbox {
     fn assign_workers(
         self: &Arc<Self>,
         endpoints: Vec<Endpoint>,
-        known: &mut HashMap<String, watch::Sender<Arc<Endpoint>>>,
-        workers: &mut JoinSet<String>,
+        known: &mut Senders,
+        workers: &mut JoinSet<()>,
     ) {
         let wanted: HashMap<String, Arc<Endpoint>> = endpoints
             .into_iter()
@@ -312,4 +302,17 @@ impl Outbox {
             workers.spawn(worker::run(self.clone(), receiver));
         }
     }
+}
+
+/// Removes the senders of workers that ended. The next read of the endpoints starts new workers in
+/// their place. If a worker ends late, its endpoint may have a new worker, which keeps its sender.
+fn remove_ended(known: &mut Senders, ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(
+            %error,
+            event = "webhook.task_failed",
+            "event delivery task failed; restarting it"
+        );
+    }
+    known.retain(|_, sender| !sender.is_closed());
 }

@@ -43,12 +43,8 @@ const ROWS_REFRESH_INTERVAL: Duration = Duration::from_secs(2);
 /// How often results are stored. Under load, one commit covers many results.
 const WRITE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Delivers events to an endpoint until the endpoint is removed or disabled. Returns the endpoint's
-/// id.
-pub(super) async fn run(
-    outbox: Arc<Outbox>,
-    mut endpoint: watch::Receiver<Arc<Endpoint>>,
-) -> String {
+/// Delivers events to an endpoint until the endpoint is removed or disabled.
+pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<Endpoint>>) {
     let id = endpoint.borrow().id.clone();
     let store = outbox.node.store();
     loop {
@@ -72,7 +68,6 @@ pub(super) async fn run(
     }
     // The worker releases the lease, so that another node can take it at once.
     drop(store.lease_endpoint(&id, outbox.node.id(), 0).await);
-    id
 }
 
 /// Reads all delivery rows of an endpoint. A row that the worker does not know would let later

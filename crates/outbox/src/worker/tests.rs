@@ -133,6 +133,17 @@ async fn an_old_address_that_answers_gone_does_not_disable_the_new_address() {
     stock.stop_node().await;
 }
 
+#[test]
+fn a_worker_that_ends_late_does_not_end_the_next_worker_of_its_endpoint() {
+    let (sender, receiver) = watch::channel(Arc::new(endpoint()));
+    let mut known = HashMap::from([("end_1".to_owned(), sender)]);
+    crate::remove_ended(&mut known, Ok(()));
+    assert_eq!(known.len(), 1, "the next worker still has its receiver");
+    drop(receiver);
+    crate::remove_ended(&mut known, Ok(()));
+    assert_eq!(known.len(), 0);
+}
+
 /// Returns the row of an event that was not tried yet.
 fn parcel(position: i64, about: &str) -> PendingDelivery {
     PendingDelivery {
