@@ -341,16 +341,17 @@ impl<'o> Worker<'o> {
         let was_sent = !matches!(delivery_outcome, SendOutcome::Deferred { .. });
         let now = self.outbox.node.now();
         let note = self.queue.record(position, delivery_outcome, now, rand::random());
-        if was_sent {
+        let is_dead_row = matches!(&note, Some(RowChange::Pending(parcel)) if parcel.dead);
+        if is_dead_row {
+            self.record_dead_letter(position, error.as_deref());
+        }
+        if is_dead_row || self.queue.is_dead_in_window(position) {
+            self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
+        } else if was_sent {
             self.outbox.meter.count(
                 self.kind,
                 if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed },
             );
-        }
-        if let Some(RowChange::Pending(parcel)) = &note
-            && parcel.dead
-        {
-            self.record_dead_letter(position, error.as_deref());
         }
         self.notes.extend(note);
         let is_changed = self.queue.is_open() != was_open;
@@ -361,7 +362,6 @@ impl<'o> Worker<'o> {
     /// Logs an event that became a dead letter.
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::reach(Failpoint::OutboxDead);
-        self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
     }
 

@@ -72,6 +72,12 @@ impl DeliveryQueue {
         }
     }
 
+    /// Returns whether this new event is dead, and the position has not passed it yet.
+    #[must_use]
+    pub fn is_dead_in_window(&self, position: i64) -> bool {
+        matches!(self.window.get(&position), Some(NewEvent::Failed(parcel)) if parcel.dead)
+    }
+
     /// Applies an outcome to the breaker and to the event's counts of consecutive failures.
     fn update_breaker(&mut self, position: i64, outcome: &SendOutcome, now: Millis, spread: u32) {
         let is_up = match outcome {

@@ -183,6 +183,21 @@ async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound(
     stock.stop_node().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_attempt_counts_only_as_dead() {
+    let dir = TempDir::new();
+    let (mut outbox, stock) = outbox(&dir).await;
+    Arc::get_mut(&mut outbox).expect("no other owner").bounds.tries = 1;
+    let mut worker = Worker::new(&outbox, "end_1", endpoint(), Vec::new());
+    worker.queue.add(1, "a", true);
+    assert_eq!(worker.queue.next(Millis(0)), Some(1));
+    let refusal = SendError::Refused(DeliveryError::new("why".to_owned()));
+    worker.handle_sent(Ok((1, Arc::new(endpoint()), Err(refusal)))).expect("the attempt ended");
+    let count = |outcome| outbox.meter.sent(EndpointKind::Webhook, outcome);
+    assert_eq!(AttemptOutcome::ALL.map(count), [0, 0, 1]);
+    stock.stop_node().await;
+}
+
 #[test]
 fn each_delivery_error_leads_to_its_outcome() {
     let error = || "why".to_owned();
