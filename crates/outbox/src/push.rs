@@ -166,8 +166,10 @@ impl WebPush {
 
     /// Reads events and sends messages until the future is dropped.
     pub async fn run(&self, node: &Node, gate: &Gate) {
+        let is_live = |id| self.lock().has(id);
         let gone = |id| self.lock().remove(id);
-        tokio::join!(self.read_ready(node, gate), self.sender.run(node, gone), self.run_sync(node));
+        let sending = self.sender.run(node, is_live, gone);
+        tokio::join!(self.read_ready(node, gate), sending, self.run_sync(node));
     }
 
     async fn read_ready(&self, node: &Node, gate: &Gate) {

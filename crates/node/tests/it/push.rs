@@ -326,6 +326,22 @@ async fn a_subscription_that_the_browser_ended_gets_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_message_is_not_sent_again_after_its_subscription_has_ended() {
+    let (app, service) = (start().await, PushService::start(503).await);
+    app.open_sale("spring", 5.into(), 1).await;
+    assert_eq!(subscribe(&app, "anna", &service.url()).await.status, 204);
+    assert_eq!(app.buy("anna", "a", "spring", "phone", 1).await.status, 201);
+    service.until(1).await;
+    assert_eq!(app.buyer("anna", "DELETE", "/v1/push-subscriptions").await.status, 204);
+    crate::money::until("the message is dropped at its next attempt", async || {
+        let metrics = app.get("/metrics").await.text();
+        metrics.contains("doorbuster_push_messages_total{outcome=\"gone\"} 1").then_some(())
+    })
+    .await;
+    assert_eq!(service.got().len(), 1);
+}
+
+#[tokio::test]
 async fn a_push_service_that_does_not_answer_does_not_stop_messages_to_another() {
     let (app, service) = (start().await, PushService::start(201).await);
     let (silent, mut connections) = start_silent().await;

@@ -41,6 +41,11 @@ impl PushReaders {
         self.by_id.keys().copied().collect()
     }
 
+    /// Returns whether this node has the subscription.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut PushReader> {
         self.by_id.get_mut(&id)
     }

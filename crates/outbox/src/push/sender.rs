@@ -85,14 +85,21 @@ impl Sender {
     }
 
     /// Sends messages until the future is dropped. If a push service answers that a subscription
-    /// has ended, deletes the subscription and calls `gone`. Must not be called again, because the
-    /// queue still counts the requests in progress.
-    pub(super) async fn run(&self, node: &Node, gone: impl Fn(u64)) {
+    /// has ended, deletes the subscription and calls `gone`. A message is sent only if `is_live`
+    /// returns true for its subscription. Must not be called again, because the queue still counts
+    /// the requests in progress.
+    pub(super) async fn run(&self, node: &Node, is_live: impl Fn(u64) -> bool, gone: impl Fn(u64)) {
         let mut sending = FuturesUnordered::new();
         loop {
             let now = Instant::now();
             while let Some(queued) = self.next(now) {
-                sending.push(self.send(node, &gone, queued));
+                // The subscription may have ended while the message waited.
+                if is_live(queued.message.id) {
+                    sending.push(self.send(node, &gone, queued));
+                } else {
+                    self.metrics.count(MessageOutcome::Gone);
+                    self.lock().finish(&queued);
+                }
             }
             let due = self.lock().next_due_at(now);
             let pause = async {
