@@ -195,7 +195,7 @@ struct Sink {
 
 /// The functions from which the exporter gets its data, and its counter of failures.
 pub struct Source<'a> {
-    /// Returns the time by the store's clock, in milliseconds since the Unix epoch.
+    /// Returns the time by the wall clock, in milliseconds since the Unix epoch.
     pub now_ms: &'a (dyn Fn() -> i64 + Sync),
     /// Renders the page of metrics.
     pub page: &'a (dyn Fn() -> BoxFuture<'a, String> + Sync),

@@ -71,7 +71,7 @@ impl App {
     #[cfg(feature = "otel")]
     async fn run_otlp(&self) {
         let source = doorbuster_telemetry::otlp::Source {
-            now_ms: &|| self.node.now().0,
+            now_ms: &|| self.node.clock().wall().0,
             page: &|| Box::pin(metrics_page(self)),
             failures: &self.metrics.otlp_failures,
         };

@@ -123,7 +123,7 @@ impl Sender {
     /// Tries once to send a message. If the attempt fails, the message waits for its next attempt.
     async fn send(&self, node: &Node, gone: &impl Fn(u64), queued: QueuedMessage) {
         let id = queued.message.id;
-        let outcome = match self.attempt(node.now(), &queued.message).await {
+        let outcome = match self.attempt(node, &queued.message).await {
             Attempt::Done(outcome) => outcome,
             Attempt::Failed(error) => {
                 tracing::debug!(error, "failed to send a push message");
@@ -154,12 +154,14 @@ impl Sender {
         self.metrics.get(outcome)
     }
 
-    async fn attempt(&self, now: Millis, message: &PushMessage) -> Attempt {
-        let ttl_secs = (message.until.0 - now.0).div_euclid(1_000);
+    async fn attempt(&self, node: &Node, message: &PushMessage) -> Attempt {
+        let ttl_secs = (message.until.0 - node.now().0).div_euclid(1_000);
         if ttl_secs <= 0 {
             return Attempt::Done(MessageOutcome::Expired);
         }
-        match self.request(now, ttl_secs, message).await {
+        // The push service compares the token's end with its own clock, so the token has the time
+        // of the wall clock.
+        match self.request(node.clock().wall(), ttl_secs, message).await {
             Ok(status) if status.is_success() => Attempt::Done(MessageOutcome::Sent),
             Ok(StatusCode::NOT_FOUND | StatusCode::GONE) => Attempt::Done(MessageOutcome::Gone),
             Ok(status) if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
