@@ -5,8 +5,8 @@
 //! worker again sends the events whose results were not stored. [`doorbuster_steps::delivery`]
 //! decides the sequence of the steps in each turn.
 mod attempt;
+mod read_ahead;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use doorbuster_core::outbox::{
     DeliveryQueue, PendingDelivery, RowChange, SendOutcome, ordering_key,
 };
 use doorbuster_steps::delivery::{self, Effect};
-use doorbuster_store::{Endpoint, EndpointKind, EventRead, NewAction, StoreError, recorded};
+use doorbuster_store::{Endpoint, EndpointKind, NewAction, StoreError, recorded};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -26,6 +26,7 @@ use super::log;
 use super::metrics::AttemptOutcome;
 use super::{Outbox, POLL_INTERVAL};
 use attempt::{SendError, delivery_outcome, send};
+use read_ahead::ReadAhead;
 
 /// Length of a lease. If the worker does not renew the lease in this time, another node can take
 /// the lease.
@@ -90,7 +91,7 @@ struct Worker<'o> {
     url: String,
     queue: DeliveryQueue,
     /// Events that were read but not delivered yet.
-    events: HashMap<i64, Arc<EventRead>>,
+    events: ReadAhead,
     sending: JoinSet<SendResult>,
     /// Results that are not stored yet.
     notes: Vec<RowChange>,
@@ -176,7 +177,7 @@ impl<'o> Worker<'o> {
             kind: row.kind,
             url: row.url,
             queue: DeliveryQueue::new(outbox.bounds, row.position, rows),
-            events: HashMap::new(),
+            events: ReadAhead::default(),
             sending: JoinSet::new(),
             notes: Vec::new(),
             can_advance: false,
@@ -243,7 +244,7 @@ impl<'o> Worker<'o> {
         self.can_advance = false;
         self.advanced_at = Instant::now();
         let Some(progress) = self.queue.next_advance() else { return Ok(true) };
-        self.events.retain(|at, _| *at > progress.to);
+        self.events.remove_to(progress.to);
         for parcel in progress.failed.iter().filter(|parcel| parcel.dead) {
             self.record_dead_letter(parcel.position, parcel.error.as_deref());
         }
@@ -281,7 +282,7 @@ impl<'o> Worker<'o> {
             };
             self.queue.add(position, &ordering_key, is_wanted);
             if is_wanted {
-                self.events.insert(position, Arc::new(read));
+                self.events.insert(position, read);
             } else {
                 self.can_advance = true;
             }
@@ -303,7 +304,7 @@ impl<'o> Worker<'o> {
         self.follow_address(endpoint, now);
         while let Some(position) = self.queue.next(now) {
             let (outbox, endpoint) = (self.outbox.clone(), endpoint.clone());
-            let read = self.events.get(&position).cloned();
+            let read = self.events.recent(position);
             self.sending.spawn(async move {
                 let answer = send(&outbox, &endpoint, position, read).await;
                 (position, endpoint, answer)

@@ -1,4 +1,6 @@
 //! Tests that the delivery worker records the right outcome for each kind of error.
+use std::collections::HashMap;
+
 use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Roles, load};
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
@@ -7,7 +9,7 @@ use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{IdKey, ItemId, NodeId};
 use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, StockLocation};
 use doorbuster_engine::stock::StockControl;
-use doorbuster_store::{NewEndpoint, StoredEvent, UnreadableEvent};
+use doorbuster_store::{EventRead, NewEndpoint, StoredEvent, UnreadableEvent};
 use doorbuster_testkit::TempDir;
 
 use super::*;

@@ -1,5 +1,11 @@
 //! Tests the erasure of a buyer through the API.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbuster_core::limits::BREAKER_FAILURES;
 use serde_json::{Value, json};
 
 use super::{
@@ -7,6 +13,8 @@ use super::{
 };
 use crate::app::{TestApp, bearer};
 use crate::http::Reply;
+use crate::webhooks::receiver::{CannedReply, ReceivedRequest, Receiver};
+use crate::webhooks::{self, add, buy, cancel};
 
 const BUYER: &str = "anna-rosa.42";
 
@@ -105,6 +113,47 @@ async fn a_buyer_is_erased_from_ended_sales_and_the_remaining_rows_are_listed() 
     let books = app.admin("GET", "/v1/admin/exports/reconciliation", None).await.json();
     assert_eq!(books["ok"], true, "{books}");
     assert_ledger_adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn events_that_waited_for_an_endpoint_have_the_new_name() {
+    const ORDERS: usize = 16;
+    let app = webhooks::start().await;
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = is_up.clone();
+    let answer = move |_: usize, _: &ReceivedRequest| {
+        CannedReply::Status(if up.load(Ordering::SeqCst) { 200 } else { 503 })
+    };
+    let shop = Receiver::with(answer).await;
+    app.open_sale("spring", 99.into(), 1).await;
+    add(&app, &shop.url(), json!(["order.reserved"])).await;
+    for n in 0..ORDERS {
+        let order = buy(&app, n).await;
+        cancel(&app, n, &order).await;
+    }
+    // Before the next attempt, the server reads the events that wait.
+    let tried = shop.received().len().max(BREAKER_FAILURES);
+    shop.until(60, "the endpoint is down", |received| received.len() > tried).await;
+    app.step("spring", "close").await;
+    for n in 0..ORDERS {
+        let erased = ask(&app, json!({"buyer": format!("buyer-{n}")})).await;
+        assert_eq!(summary(&erased.json()), (1, vec![]), "{}", erased.text());
+    }
+    // The server may send an event for two seconds after it has read the event.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let before = shop.received().len();
+    is_up.store(true, Ordering::SeqCst);
+    let accepted = |received: &[ReceivedRequest]| {
+        let orders: HashSet<_> =
+            received.iter().filter(|one| one.accepted).map(ReceivedRequest::order).collect();
+        orders.len()
+    };
+    let received = shop.until(120, "every event", |received| accepted(received) == ORDERS).await;
+    for one in &received[before..] {
+        let event = one.json();
+        let buyer = event["data"]["order"]["buyer"].as_str().expect("a name");
+        assert!(buyer.starts_with("erased:"), "{event}");
+    }
 }
 
 #[tokio::test]
