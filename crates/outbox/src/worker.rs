@@ -5,6 +5,7 @@
 //! worker again sends the events whose results were not stored. [`doorbuster_steps::delivery`]
 //! decides the sequence of the steps in each turn.
 mod attempt;
+mod ending;
 mod read_ahead;
 
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use doorbuster_api::notification;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::{
-    DeliveryQueue, PendingDelivery, RowChange, SendOutcome, ordering_key,
+    DeliveryQueue, EventFilter, PendingDelivery, RowChange, SendOutcome, ordering_key,
 };
 use doorbuster_steps::delivery::{self, Effect};
-use doorbuster_store::{Endpoint, EndpointKind, NewAction, StoreError, recorded};
+use doorbuster_store::{Endpoint, EndpointKind, StoreError};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
@@ -89,6 +90,8 @@ struct Worker<'o> {
     kind: EndpointKind,
     /// The endpoint's address at the last delivery.
     url: String,
+    /// The types of the events that this worker delivers.
+    wanted: EventFilter,
     queue: DeliveryQueue,
     /// Events that were read but not delivered yet.
     events: ReadAhead,
@@ -105,8 +108,27 @@ struct Worker<'o> {
     refusals: log::RefusalLog,
 }
 
+/// Returns a worker that starts from the endpoint's position and rows in the store. Returns `None`
+/// if the endpoint is disabled or does not exist.
+async fn start<'o>(
+    outbox: &'o Arc<Outbox>,
+    id: &'o str,
+    endpoint: &watch::Receiver<Arc<Endpoint>>,
+) -> Result<Option<Worker<'o>>, StoreError> {
+    // An operator may have disabled the endpoint at another node. Then this node can get the lease
+    // before it has read the endpoints again.
+    let endpoints = outbox.node.store().endpoints().await?;
+    let Some(mut row) = endpoints.into_iter().find(|row| row.id == id && row.enabled) else {
+        return Ok(None);
+    };
+    // If the store has other types, a change of `endpoint` follows soon and ends the worker.
+    row.wanted.clone_from(&endpoint.borrow().wanted);
+    let rows = pending_rows(outbox, id).await?;
+    Ok(Some(Worker::new(outbox, id, row, rows)))
+}
+
 /// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
-/// when the endpoint was removed or disabled.
+/// when the endpoint was removed or disabled, or when its types changed.
 async fn deliver(
     outbox: &Arc<Outbox>,
     id: &str,
@@ -114,14 +136,7 @@ async fn deliver(
 ) -> Result<(), StoreError> {
     let store = outbox.node.store();
     let mut new_events = outbox.new_events.subscribe();
-    // An operator may have disabled the endpoint at another node. Then this node can get the lease
-    // before it has read the endpoints again.
-    let endpoints = store.endpoints().await?;
-    let Some(row) = endpoints.into_iter().find(|row| row.id == id && row.enabled) else {
-        return Ok(());
-    };
-    let rows = pending_rows(outbox, id).await?;
-    let mut worker = Worker::new(outbox, id, row, rows);
+    let Some(mut worker) = start(outbox, id, endpoint).await? else { return Ok(()) };
     let (mut renew, mut know) =
         (Instant::now() + RENEW_INTERVAL, Instant::now() + ROWS_REFRESH_INTERVAL);
     loop {
@@ -148,6 +163,9 @@ async fn deliver(
         if worker.is_gone {
             worker.disable().await?;
             return worker.finish().await;
+        }
+        if endpoint.borrow().wanted != worker.wanted {
+            return worker.finish_for_new_types(endpoint).await;
         }
         if Instant::now() >= renew {
             if !store.lease_endpoint(id, outbox.node.id(), LEASE_MS).await? {
@@ -176,6 +194,7 @@ impl<'o> Worker<'o> {
             id,
             kind: row.kind,
             url: row.url,
+            wanted: row.wanted,
             queue: DeliveryQueue::new(outbox.bounds, row.position, rows),
             events: ReadAhead::default(),
             sending: JoinSet::new(),
@@ -202,15 +221,17 @@ impl<'o> Worker<'o> {
                         return Ok(None);
                     }
                 }
-                Effect::ReadEvents => {
-                    let to = endpoint.borrow().clone();
-                    self.read(&to).await?;
-                }
+                Effect::ReadEvents => self.read().await?,
                 // The endpoint's settings are read here, so that each event is signed with the
                 // current secrets.
                 Effect::SendEvents => {
                     let to = endpoint.borrow_and_update().clone();
-                    self.send(&to, self.outbox.node.now());
+                    if to.wanted == self.wanted {
+                        self.send(&to, self.outbox.node.now());
+                    } else {
+                        // The change must still end this worker.
+                        endpoint.mark_changed();
+                    }
                 }
             }
         }
@@ -256,7 +277,7 @@ impl<'o> Worker<'o> {
 
     /// Reads events ahead, up to the size of the window. Reads only if at least half of the window
     /// is free, or if no event is being sent. So a busy worker reads many events at once.
-    async fn read(&mut self, endpoint: &Endpoint) -> Result<(), StoreError> {
+    async fn read(&mut self) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
         if !self.may_have_more || room == 0 || !is_time {
@@ -272,12 +293,12 @@ impl<'o> Worker<'o> {
                 Ok(stored) => (
                     stored.position,
                     ordering_key(&stored.event),
-                    endpoint.wanted.has(stored.event.what.as_str()),
+                    self.wanted.has(stored.event.what.as_str()),
                 ),
                 Err(unreadable) => (
                     unreadable.position,
                     unreadable.about.clone(),
-                    endpoint.wanted.has(&unreadable.what),
+                    self.wanted.has(&unreadable.what),
                 ),
             };
             self.queue.add(position, &ordering_key, is_wanted);
@@ -364,28 +385,6 @@ impl<'o> Worker<'o> {
     fn record_dead_letter(&self, position: i64, error: Option<&str>) {
         failpoint::reach(Failpoint::OutboxDead);
         log::dead_letter(self.id, &notification::event_id_prefix(position), error);
-    }
-
-    /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
-    /// operator enables the endpoint again. If an operator has changed the address since the
-    /// answer, the endpoint stays enabled.
-    async fn disable(&mut self) -> Result<(), StoreError> {
-        let store = self.outbox.node.store();
-        let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
-        let action = NewAction::by_engine("endpoint.disabled", subject, reason);
-        if recorded(action, store.disable_endpoint(self.id, &self.url)).await? {
-            log::endpoint_gone(self.id);
-        }
-        self.outbox.notify_workers();
-        Ok(())
-    }
-
-    /// Stops the running attempts and stores the known results, before the worker ends.
-    async fn finish(mut self) -> Result<(), StoreError> {
-        self.sending.abort_all();
-        self.write_notes().await?;
-        self.sending = JoinSet::new();
-        self.advance().await.map(drop)
     }
 }
 

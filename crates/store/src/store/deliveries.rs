@@ -14,7 +14,7 @@ use crate::sql::{Row, Statement, as_limit, dialects, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 
 use super::events::EVENT_AT;
-use super::outbox::{ENDPOINT, endpoint};
+use super::outbox::{DELETE_PENDING, ENDPOINT, endpoint};
 use super::{Store, StoreResult};
 
 const MOVE_POSITION: Statement =
@@ -30,9 +30,6 @@ const INSERT_DELIVERIES: &str =
 const PENDING_DELIVERIES: Statement = statement(
     "SELECT position, about, tries, next_at, error FROM delivery
      WHERE endpoint_id = $1 AND state = 'pending' ORDER BY position LIMIT $2",
-);
-const DELIVERED: Statement = statement(
-    "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
 );
 /// The condition on `tries` is [`PendingDelivery::can_follow`].
 const UPDATE_DELIVERY: Statement = statement(
@@ -136,7 +133,7 @@ fn record(tx: &mut Transaction<'_, '_>, id: &str, notes: &[RowChange]) -> Done<b
     for note in notes {
         match note {
             RowChange::Delivered(position) => {
-                tx.run(DELIVERED, &values![id, *position])?;
+                tx.run(DELETE_PENDING, &values![id, *position])?;
             }
             RowChange::Pending(delivery) => {
                 let (state, now) = (delivery.state().as_str(), tx.now());

@@ -7,7 +7,7 @@ use crate::contract::{Endpoint, EndpointChange, EndpointKind, EndpointStatus, Ne
 use crate::endpoints::EndpointRow;
 use crate::failure::{Done, Failure};
 use crate::limits::{LEASE_END_MAX_MS, SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
-use crate::sql::{Row, Statement, as_limit, locking, statement, values};
+use crate::sql::{Row, Statement, as_limit, dialects, locking, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, endpoints};
 
@@ -34,6 +34,16 @@ const INSERT_ENDPOINT: Statement = statement(
 const UPDATE_ENDPOINT: Statement =
     statement("UPDATE endpoint SET url = $2, types = $3, secrets = $4, enabled = $5 WHERE id = $1");
 const DELETE_DELIVERIES: Statement = statement("DELETE FROM delivery WHERE endpoint_id = $1");
+pub(super) const DELETE_PENDING: Statement = statement(
+    "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
+);
+/// Skips a delivery that an operator requested and that has not failed since.
+const PENDING_TYPES: Statement = dialects!(
+    "SELECT d.position, e.type FROM delivery d JOIN event e ON ",
+    "e.seq" | "e.position",
+    " = d.position
+     WHERE d.endpoint_id = $1 AND d.state = 'pending' AND NOT (d.tries = 0 AND d.next_at = d.at)"
+);
 const DELETE_ENDPOINT: Statement = statement("DELETE FROM endpoint WHERE id = $1");
 /// Takes the endpoint's lease if this node has the lease already, or if the lease has expired or is
 /// void.
@@ -129,10 +139,27 @@ fn update(
         (endpoints::types_to_json(&endpoint.wanted), endpoints::secrets_to_json(&endpoint.secrets));
     let values = values![id, &endpoint.url, types, secrets, endpoint.enabled];
     tx.run(UPDATE_ENDPOINT, &values)?;
+    if endpoint.wanted != before.wanted {
+        delete_unwanted(tx, &endpoint)?;
+    }
     if endpoint != before {
         tx.record(&actions::changed_endpoint(Some(&before), Some(&endpoint)))?;
     }
     Ok(Some(endpoint))
+}
+
+fn position_and_type(row: Row<'_>) -> Done<(i64, String)> {
+    Ok((row.get(0)?, row.get(1)?))
+}
+
+/// Deletes the pending deliveries of events whose types the endpoint does not want.
+fn delete_unwanted(tx: &mut Transaction<'_, '_>, endpoint: &Endpoint) -> Done<()> {
+    for (position, what) in tx.all(PENDING_TYPES, &values![&endpoint.id], position_and_type)? {
+        if !endpoint.wanted.has(&what) {
+            tx.run(DELETE_PENDING, &values![&endpoint.id, position])?;
+        }
+    }
+    Ok(())
 }
 
 /// The store's methods for endpoints.
@@ -157,7 +184,8 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| insert(tx, &new, most)).await
     }
 
-    /// Changes an endpoint. Returns `None` if the endpoint does not exist.
+    /// Changes an endpoint. If its types change, deletes the pending deliveries of events that it
+    /// does not want any more. Returns `None` if the endpoint does not exist.
     pub async fn update_endpoint(
         &self,
         id: &str,
@@ -165,6 +193,17 @@ impl Store {
     ) -> StoreResult<Option<Endpoint>> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| update(tx, &id, &change)).await
+    }
+
+    /// Deletes the pending deliveries of events whose types the endpoint does not want. Keeps a
+    /// delivery that an operator requested and that has not failed since.
+    pub async fn delete_unwanted_deliveries(&self, id: &str) -> StoreResult<()> {
+        let id = id.to_owned();
+        self.job(RetryUnknown::Allowed, move |tx| {
+            let found = tx.one(ENDPOINT, &values![&id], endpoint)?;
+            found.map_or(Ok(()), |found| delete_unwanted(tx, &found))
+        })
+        .await
     }
 
     /// Disables an endpoint if it still has this address. Returns false if it has another address,

@@ -3,8 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::receiver::Receiver;
-use super::{add, buy, start};
+use super::delivery::event_types;
+use super::receiver::{CannedReply, ReceivedRequest, Receiver};
+use super::{add, buy, cancel, start};
 use crate::app::TestApp;
 
 const PATH: &str = "/v1/admin/webhook-endpoints";
@@ -243,4 +244,65 @@ async fn a_disabled_endpoint_receives_the_missed_events_once_it_is_enabled() {
     assert!(shop.received().is_empty());
     enable(true).await;
     shop.until(30, "the endpoint gets the event", |received| received.len() == 1).await;
+}
+
+/// Changes the types of an endpoint.
+async fn set_types(app: &TestApp, id: &str, types: Value) {
+    let reply = app.admin("PATCH", &format!("{PATH}/{id}"), Some(json!({"types": types}))).await;
+    assert_eq!(reply.verdict(), "200", "{}", reply.text());
+}
+
+#[tokio::test]
+async fn an_event_of_a_removed_type_is_sent_only_on_request() {
+    let answer = |_: usize, request: &ReceivedRequest| {
+        CannedReply::Status(if request.event_type() == "order.reserved" { 404 } else { 200 })
+    };
+    let (app, shop) = (start().await, Receiver::with(answer).await);
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["*"])).await;
+    let order = buy(&app, 1).await;
+    let path = format!("{PATH}/{id}");
+    app.until(&path, "the endpoint refused the event", |one| one["failing"] == 1).await;
+    let event = shop.received()[0].id();
+    set_types(&app, &id, json!(["order.cancelled"])).await;
+    app.until(&path, "no event waits", |one| one["failing"] == 0 && one["waiting"] == 0).await;
+    cancel(&app, 1, &order).await;
+    let received = shop
+        .until(30, "the later event arrives", |received| {
+            event_types(received, &order) == ["order.cancelled"]
+        })
+        .await;
+    let request = Some(json!({"event": event}));
+    let requested = app.admin("POST", &format!("{path}/deliveries"), request).await;
+    assert_eq!(requested.verdict(), "202");
+    let again = shop.until(30, "the event is sent again", |all| all.len() > received.len()).await;
+    assert_eq!(again[received.len()].id(), event);
+}
+
+#[tokio::test]
+async fn an_event_of_an_added_type_is_sent_even_if_the_server_has_read_it() {
+    // The timeout is longer than the test, so that the first delivery does not end.
+    let settings = [
+        ("DOORBUSTER_WEBHOOKS__ALLOW_PRIVATE", "true"),
+        ("DOORBUSTER_WEBHOOKS__TIMEOUT_SECS", "60"),
+    ];
+    let app = TestApp::with(&settings).await;
+    let answer = |n: usize, _: &ReceivedRequest| match n {
+        0 => CannedReply::Hang,
+        _ => CannedReply::Status(200),
+    };
+    let shop = Receiver::with(answer).await;
+    app.open_sale("spring", 9.into(), 1).await;
+    let (id, _) = add(&app, &shop.url(), json!(["order.reserved"])).await;
+    let order = buy(&app, 1).await;
+    shop.until(30, "the first delivery hangs", |received| received.len() == 1).await;
+    cancel(&app, 1, &order).await;
+    let later = buy(&app, 2).await;
+    shop.until(30, "a later event arrives", |received| !event_types(received, &later).is_empty())
+        .await;
+    set_types(&app, &id, json!(["*"])).await;
+    shop.until(30, "every event arrives", |received| {
+        event_types(received, &order) == ["order.reserved", "order.cancelled"]
+    })
+    .await;
 }

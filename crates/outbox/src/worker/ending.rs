@@ -1,0 +1,46 @@
+//! The last steps of a worker.
+use std::sync::Arc;
+
+use doorbuster_store::{Endpoint, NewAction, StoreError, recorded};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::{Worker, log};
+
+impl Worker<'_> {
+    /// Disables the endpoint after the answer 410 Gone. The endpoint's events wait until an
+    /// operator enables the endpoint again. If an operator has changed the address since the
+    /// answer, the endpoint stays enabled.
+    pub(super) async fn disable(&mut self) -> Result<(), StoreError> {
+        let store = self.outbox.node.store();
+        let (subject, reason) = (format!("endpoint:{}", self.id), "the endpoint answered 410 Gone");
+        let action = NewAction::by_engine("endpoint.disabled", subject, reason);
+        if recorded(action, store.disable_endpoint(self.id, &self.url)).await? {
+            log::endpoint_gone(self.id);
+        }
+        self.outbox.notify_workers();
+        Ok(())
+    }
+
+    /// Stops the running attempts and stores the known results, before the worker ends.
+    pub(super) async fn finish(mut self) -> Result<(), StoreError> {
+        self.sending.abort_all();
+        self.write_notes().await?;
+        self.sending = JoinSet::new();
+        self.advance().await.map(drop)
+    }
+
+    /// Ends this worker because the endpoint's types changed. The next worker reads the events
+    /// after the endpoint's position again, with the new types.
+    pub(super) async fn finish_for_new_types(
+        self,
+        endpoint: &mut watch::Receiver<Arc<Endpoint>>,
+    ) -> Result<(), StoreError> {
+        // The mark starts the next worker at once.
+        endpoint.mark_changed();
+        let (store, id) = (self.outbox.node.store(), self.id);
+        self.finish().await?;
+        // This worker may have added rows after the change of the types.
+        store.delete_unwanted_deliveries(id).await
+    }
+}
