@@ -44,11 +44,15 @@ self.addEventListener('activate', event => event.waitUntil(self.clients.claim())
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
   if (!words[kind]) return;
-  /* a visible page shows the news itself, so no notification is needed */
+  /* A visible page that shows the news makes a notification unnecessary. The page of a sale shows
+     the buyer's order in this sale. */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
-  if (pages.some(page => page.visibilityState === 'visible')) return;
+  const visible = pages.filter(page => page.visibilityState === 'visible');
+  const isShownAt = path => visible.some(page => pathOf(page.url) === path);
+  if (isShownAt(pathOf(url))) return;
   const lost = { state: 'unknown', isOwn: true };
-  const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
+  const { state: found, ends = until, isOwn, sale } = await stateOf(kind, url).catch(() => lost);
+  if (sale && isShownAt('/sale/' + sale)) return;
   const state = found === 'unknown' && Date.now() > until ? 'late' : found;
   /* The notification does not name the product if the buyer has signed out or another buyer has
      signed in. */
@@ -60,9 +64,12 @@ async function show({ kind, title, until, url }) {
     data: { url },
   });
 }
+function pathOf(url) {
+  return new URL(url, self.location.href).pathname;
+}
 /* Asks the server about a message. Returns its state (`holds`, `gone`, `late`, `unknown` or
    `other`), the time until which it is true, and whether the order or the turn belongs to the buyer
-   who is signed in. */
+   who is signed in. For an order, also returns its sale. */
 async function stateOf(kind, url) {
   const at = new URL(url, self.location.href),
     id = at.pathname.split('/')[2],
@@ -81,10 +88,11 @@ async function stateOf(kind, url) {
   if (answer.status === 404) return { state: kind === 'turn' ? 'gone' : 'other' };
   if (answer.status === 401) return { state: 'unknown' };
   if (answer.status !== 200) throw answer.status;
-  const { state, pay_by, admitted_until } = await answer.json();
+  const { state, sale, pay_by, admitted_until } = await answer.json();
+  const own = { isOwn: true, sale };
   if (state === (kind === 'turn' ? 'admitted' : 'reserved'))
-    return { state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined, isOwn: true };
-  return { state: state === 'expired' ? 'late' : 'gone', isOwn: true };
+    return { ...own, state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined };
+  return { ...own, state: state === 'expired' ? 'late' : 'gone' };
 }
 /* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. If the time is not today, the
    date comes first. */
@@ -106,7 +114,6 @@ self.addEventListener('notificationclick', event => {
 });
 async function open(url) {
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
-  const path = new URL(url, self.location.href).pathname;
-  const page = pages.find(page => new URL(page.url).pathname === path);
+  const page = pages.find(page => pathOf(page.url) === pathOf(url));
   return page ? page.focus() : self.clients.openWindow(url);
 }

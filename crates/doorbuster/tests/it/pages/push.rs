@@ -36,11 +36,9 @@ const CLEAR: &str = "const done = arguments[0];
     navigator.serviceWorker.getRegistration('/').then(it => it.getNotifications())
       .then(all => { all.forEach(one => one.close()); done(null); });";
 
-/// Delivers a message while no page is visible. Returns the notification: its title and its text.
-async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String) {
+/// Removes all notifications, and then delivers a message to the service worker.
+async fn push(tab: &Tab<'_>, origin: &str, message: &Value) {
     tab.run(CLEAR).await;
-    tab.minimized(true).await;
-    tab.until("document.visibilityState === 'hidden'").await;
     tab.protocol("ServiceWorker.enable", json!({})).await;
     // The browser numbers the registrations of all origins together, so the test tries each number.
     // The browser ignores a message with a number from another origin.
@@ -49,21 +47,33 @@ async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String
                           "data": message.to_string()});
         tab.protocol("ServiceWorker.deliverPushMessage", push).await;
     }
+}
+
+/// Waits for one notification. Returns its title and its text.
+async fn shown(tab: &Tab<'_>) -> (String, String) {
     let begun = Instant::now();
-    let shown = loop {
+    loop {
         let shown = tab.run(SHOWN).await;
         if let [one] = shown.as_array().expect("a list").as_slice() {
-            break one.clone();
+            let text = |at: usize| one[at].as_str().expect("a text").to_owned();
+            return (text(0), text(1));
         }
         assert!(
             begun.elapsed() < TIMEOUT,
             "timed out; expected one notification, but found {shown}"
         );
-    };
+    }
+}
+
+/// Delivers a message while no page is visible. Returns the notification: its title and its text.
+async fn deliver(tab: &Tab<'_>, origin: &str, message: Value) -> (String, String) {
+    tab.minimized(true).await;
+    tab.until("document.visibilityState === 'hidden'").await;
+    push(tab, origin, &message).await;
+    let shown = shown(tab).await;
     tab.minimized(false).await;
     tab.until("document.visibilityState === 'visible'").await;
-    let text = |at: usize| shown[at].as_str().expect("a text").to_owned();
-    (text(0), text(1))
+    shown
 }
 
 #[tokio::test]
@@ -105,8 +115,11 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let (words, _) = deliver(&tab, &origin, reserved.clone()).await;
         assert_eq!(words, "该订单无需付款");
         let turn = json!({"kind": "turn", "title": "Lamps", "until": until, "url": "/sale/room"});
-        let (words, body) = deliver(&tab, &origin, turn).await;
+        let (words, body) = deliver(&tab, &origin, turn.clone()).await;
         assert_eq!((words.as_str(), body.as_str()), ("你的抢购时间已结束", ""));
+        // The visible page does not show the news of the sale `room`.
+        push(&tab, &origin, &turn).await;
+        assert_eq!(shown(&tab).await.0, "你的抢购时间已结束");
         // Without the cookie, the worker cannot find out whether the order is unpaid. So the
         // notification must not name the product, even after another buyer has signed in.
         let end = page.replace("POST", "DELETE");
