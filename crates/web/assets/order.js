@@ -46,6 +46,8 @@ const m = {
 };
 /* After a gap in the stream, the page reads the order again at a random moment within this time. */
 const GAP_MS = 3_000;
+/* If an answer differs from the clock by more than this, the page sets the clock again. */
+const CLOCK_OFF_MS = 5_000;
 const AGAIN_MS = 1_000,
   AGAIN_MAX_MS = 4_000; /* the longest pause before a failed request is sent again */
 /* If the payment page does not open within this time, the buyer may press the button again. */
@@ -88,7 +90,9 @@ async function read() {
     lost = 0;
     m.offline = false;
     m.trouble = null;
-    if (!m.order) await learnMore(answer);
+    /* After a device has slept, the page's clock can be wrong. Then the page must set it again. */
+    if (!m.order || Math.abs(Date.parse(answer.date) - now()) > CLOCK_OFF_MS)
+      await learnMore(answer);
     await take(answer.data);
     listenIn();
   } else if (answer.status === 401) {

@@ -10,6 +10,7 @@ mod index;
 mod layout_shift;
 mod limit;
 mod live;
+mod order_reads;
 mod other_origin;
 mod paid;
 mod passes;

@@ -10,21 +10,21 @@ use crate::crash_windows::client::{PurchaseSpec, request};
 use crate::crash_windows::fixture::ServerFixture;
 
 /// The order page's large button.
-const PAY: &str = "#pay";
+pub(super) const PAY: &str = "#pay";
 
 /// Payment windows in seconds: time to reach the payment page, and time to return from it as well.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 
 /// Buys as this buyer, without a browser. Returns the order's id.
-async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
+pub(super) async fn bought(fixture: &ServerFixture, buyer: &str, key: &str, sale: &str) -> String {
     let bought = fixture.buy(&PurchaseSpec::new(buyer, key, sale, 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
     bought.id()
 }
 
 /// Goes from the order page to the payment page.
-async fn to_payment(tab: &Tab<'_>) {
+pub(super) async fn to_payment(tab: &Tab<'_>) {
     tab.has(PAY, "aria-disabled", "false").await;
     tab.click(PAY).await;
     tab.until("location.pathname.startsWith('/sandbox/checkout/')").await;
@@ -302,38 +302,6 @@ async fn an_operators_refund_cancellation_and_extension_are_shown() {
         other.says("#state", "Order cancelled").await;
         other.says("#text", "The shop cancelled this order").await;
         step(&other, "Cancelled by the shop").await;
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_list_of_orders_shows_the_next_step_and_updates() {
-    let fixture = ServerFixture::start();
-    sale(&fixture, "open", json!({"limit_per_buyer": 100})).await;
-    let order = bought(&fixture, "ann", "k", "open").await;
-    Browser::with_browser(async |browser| {
-        let (list, tab) = (browser.tab().await, browser.tab().await);
-        list.go(&link(fixture.address, "/", "ann")).await;
-        list.says("#orders-list", "Pay by ").await;
-        list.says("#orders-list .button", "Pay €49.00").await;
-        streams(&fixture, 1).await;
-        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
-        to_payment(&tab).await;
-        tab.click("[data-does=pay]").await;
-        list.says("#orders-list .pill", "Paid").await;
-        list.says("#orders-list", "€49.00, paid ").await;
-        list.until("!document.querySelector('#orders-list .button')").await;
-        for n in 0..55 {
-            bought(&fixture, "ann", &format!("more-{n}"), "open").await;
-        }
-        list.reload().await;
-        list.until("document.querySelectorAll('#orders-list > li').length === 50").await;
-        list.click("#orders-list .button").await;
-        list.says(PAY, "Pay €49.00").await;
-        list.go(&link(fixture.address, "/#orders", "ann").replace("#orders#", "#orders&")).await;
-        list.click("#older").await;
-        list.until("document.querySelectorAll('#orders-list > li').length === 56").await;
-        list.until("document.querySelector('#older').hidden && document.activeElement.closest('#orders-list')").await;
     })
     .await;
 }

@@ -1,0 +1,70 @@
+//! Reads of the order page and of the list of orders: after an event, and after the device slept.
+
+use serde_json::json;
+
+use super::driver::Browser;
+use super::paying::{PAY, bought, to_payment};
+use super::{link, sale, streams};
+use crate::crash_windows::client::PurchaseSpec;
+use crate::crash_windows::fixture::ServerFixture;
+
+/// Makes the browser's monotonic clock lag by `window.slept` milliseconds, as after a sleep.
+const SLEEPY: &str = "window.slept = 0; { const run = performance.now.bind(performance);
+    performance.now = () => run() - window.slept; }";
+
+#[tokio::test]
+async fn the_time_to_pay_is_correct_again_after_the_device_slept() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({"hold_secs": 900})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    let read = PurchaseSpec::new("ann", "k", "open", 1).order("GET", &order, "");
+    let pay_by = fixture.ask(&read).await.json()["pay_by"].clone();
+    let is_right = format!(
+        "(([minutes, secs]) => Math.abs(60 * minutes + secs
+           - (Date.parse({pay_by}) - Date.now()) / 1000) < 5
+         )(document.querySelector('#clock').textContent.split(':').map(Number))"
+    );
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(SLEEPY).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
+        tab.until(&is_right).await;
+        tab.eval("(window.slept = 300_000, true)").await;
+        tab.until(&format!("!{is_right}")).await;
+        tab.eval("document.dispatchEvent(new Event('visibilitychange'))").await;
+        tab.until(&is_right).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_list_of_orders_shows_the_next_step_and_updates() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({"limit_per_buyer": 100})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
+        let (list, tab) = (browser.tab().await, browser.tab().await);
+        list.go(&link(fixture.address, "/", "ann")).await;
+        list.says("#orders-list", "Pay by ").await;
+        list.says("#orders-list .button", "Pay €49.00").await;
+        streams(&fixture, 1).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
+        to_payment(&tab).await;
+        tab.click("[data-does=pay]").await;
+        list.says("#orders-list .pill", "Paid").await;
+        list.says("#orders-list", "€49.00, paid ").await;
+        list.until("!document.querySelector('#orders-list .button')").await;
+        for n in 0..55 {
+            bought(&fixture, "ann", &format!("more-{n}"), "open").await;
+        }
+        list.reload().await;
+        list.until("document.querySelectorAll('#orders-list > li').length === 50").await;
+        list.click("#orders-list .button").await;
+        list.says(PAY, "Pay €49.00").await;
+        list.go(&link(fixture.address, "/#orders", "ann").replace("#orders#", "#orders&")).await;
+        list.click("#older").await;
+        list.until("document.querySelectorAll('#orders-list > li').length === 56").await;
+        list.until("document.querySelector('#older').hidden && document.activeElement.closest('#orders-list')").await;
+    })
+    .await;
+}
