@@ -3,9 +3,9 @@
 import { $, announce, attr, tell, text } from '/assets/texts.js';
 
 const dialog = $('#code'),
-  typed = $('#code-typed');
-let attempt = null,
-  home = null;
+  typed = $('#code-typed'),
+  home = $('#announce').parentElement;
+let attempt = null;
 
 function say(key) {
   tell($('#code-said'), key);
@@ -19,7 +19,6 @@ export function openCode(tries, wrong = false) {
   attempt = tries;
   if (!dialog.open) {
     dialog.showModal();
-    home = $('#announce').parentElement;
     dialog.append($('#announce'));
   }
   say(wrong ? 'code.wrong' : '');
@@ -30,7 +29,9 @@ export const isOpen = () => dialog.open;
 export function closeCode() {
   if (dialog.open) dialog.close();
 }
-dialog.onclose = () => home?.append($('#announce'));
+dialog.onclose = () => {
+  if (dialog.contains($('#announce'))) home.append($('#announce'));
+};
 $('#code-close').onclick = closeCode;
 $('#code-form').onsubmit = async event => {
   event.preventDefault();

@@ -12,15 +12,15 @@ const NUDGE_PX = 2,
 const dialog = $('#check'),
   range = $('#slide'),
   typed = $('#typed'),
-  piece = $('#piece');
+  piece = $('#piece'),
+  home = $('#announce').parentElement;
 const tabs = [$('#tab-seen'), $('#tab-work')];
 let work = null; /* the open check: { sale, token, kind, attempt, refused } */
 let challenge = null; /* the challenge on the page, until it is used up */
 let way = 'seen'; /* 'seen' is a puzzle or a picture; 'work' is a proof of work */
 let turn = 0; /* if it changes after a request, the answer to this request is ignored */
 let worker = null,
-  over = 0,
-  home = null;
+  over = 0;
 
 const kindNow = () => (way === 'work' ? 'pow' : work.kind);
 /* Does not set aria-busy, because screen readers would then not read the content. */
@@ -42,7 +42,6 @@ export function openCheck(what) {
   work = what;
   if (!dialog.open) {
     dialog.showModal();
-    home = $('#announce').parentElement;
     dialog.append($('#announce')); /* screen readers read only the open dialog */
   }
   choose(work.kind === 'pow' || browser.get('check') === 'pow' ? 'work' : 'seen');
@@ -57,7 +56,8 @@ dialog.onclose = () => {
   challenge = null;
   clearTimeout(over);
   stopWork();
-  home?.append($('#announce'));
+  /* If another dialog has opened since, the live region is in that dialog. */
+  if (dialog.contains($('#announce'))) home.append($('#announce'));
 };
 
 /* ----- the kind of check ----- */

@@ -351,3 +351,27 @@ async fn the_check_is_offered_in_the_last_minute_and_done_before_the_opening() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn the_live_region_leaves_the_dialogs_after_one_dialog_has_followed_the_other() {
+    let fixture = ServerFixture::start();
+    guarded(&fixture, "both", json!({"challenge": "pow", "access_codes": "required"})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/both", "ann")).await;
+        tab.says(BUY, "Enter access code").await;
+        tab.click(BUY).await;
+        tab.until("document.activeElement.id === 'code-typed'").await;
+        tab.keys("0000-0000-0000-0000\u{e007}").await;
+        tab.says(BUY, "Start the check").await;
+        tab.click(BUY).await;
+        tab.click("#work-start").await;
+        // The server refuses the code only now, so the dialog for the code follows the check.
+        tab.says("#code[open] #code-said", "This code is not valid").await;
+        tab.says("#code #announce", "This code is not valid").await;
+        tab.keys("\u{e00c}").await;
+        tab.until("!document.querySelector('dialog[open]')").await;
+        tab.until("!document.querySelector('#announce').closest('dialog')").await;
+    })
+    .await;
+}
