@@ -18,7 +18,8 @@ const FIRST_MS = 2_000,
 const BUSY_SECS = 3; /* the pause after a failure without Retry-After */
 
 /** `draw()` shows the model. `choose(item)` shows another item. `reread()` requests the status.
-   `signedOut()` drops an invalid token. `streaming()` says whether the event stream is open. */
+   `signedOut()` drops the token that the server refused. `streaming()` says whether the event
+   stream is open. */
 export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
   const rooms = new Map() /* item id, or null for the whole sale → waiting room */,
     code_slot = 'code.' + m.id;
@@ -42,7 +43,7 @@ export function frontDoor(m, { draw, choose, reread, signedOut, streaming }) {
           if (begins && !shown() && !busy && !isAdmitted(m)) choose(item);
           draw();
         };
-      rooms.set(item, waitingRoom(m, item, { shown, changed, streaming }));
+      rooms.set(item, waitingRoom(m, item, { shown, changed, signedOut, streaming }));
     }
     return rooms.get(item);
   }

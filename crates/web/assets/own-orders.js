@@ -22,8 +22,9 @@ const AFTER_RUSH_MS = 240_000;
 const UNKNOWN_MS = [10_000, 20_000];
 const TRIES_MAX = 5;
 
-/** Keeps the orders of the buyer in `m`. `draw()` shows the model. */
-export function ownOrders(m, draw) {
+/** Keeps the orders of the buyer in `m`. `draw()` shows the model. `signedOut(token)` drops a token
+   that the server refused. */
+export function ownOrders(m, draw, signedOut) {
   const slot = name => name + '.' + m.id;
 
   /** Reads the orders now, after an event about an order from another tab or device. Returns
@@ -74,7 +75,9 @@ export function ownOrders(m, draw) {
     /** Reads one order again. Shows its new state, or hides the order if it was cancelled, refunded
        or refused. */
     async readOne(id) {
-      const answer = await getOrder(m.token, id);
+      const { token } = m,
+        answer = await getOrder(token, id);
+      if (answer.status === 401) signedOut(token);
       if (answer.status === 200) {
         recountOrder(m, answer.data);
         if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) {

@@ -21,8 +21,9 @@ const POLL_BEFORE_MAX_MS = 3_600_000; /* before the start */
 
 /** Keeps the position of the buyer in `m`, in the room of an item or of the whole sale. `shown()`
    says whether the page shows this room. `changed(place)` is called after each change.
-   `streaming()` says whether the event stream is open. */
-export function waitingRoom(m, item, { shown, changed, streaming }) {
+   `streaming()` says whether the event stream is open. `signedOut(token)` drops a token that the
+   server refused. */
+export function waitingRoom(m, item, { shown, changed, signedOut, streaming }) {
   const slot = 'room.' + m.id + (item ? '.' + item : ''),
     pause = pauser();
   let place = null,
@@ -112,7 +113,9 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
         wait > EARLY_MS && !back ? jitter(wait - EARLY_MS, wait - EARLY_MS / 2) : jitter(0, most);
     if (delay > 3_600_000) return; /* the page plans this again after a later status */
     entering = setTimeout(async () => {
-      const answer = back ? await look() : await enter();
+      const { token } = m,
+        answer = back ? await look() : await enter();
+      if (answer.status === 401) signedOut(token);
       if (called && (answer.status === 200 || answer.status === 404)) m.wanted.delete('turn');
       if (answer.status === 0 || answer.status === 429 || answer.status >= 500)
         entering = setTimeout(
@@ -127,13 +130,15 @@ export function waitingRoom(m, item, { shown, changed, streaming }) {
   async function look() {
     entering = 0;
     for (;;) {
-      const before = heard,
-        answer = await getPlace(m.token, m.id, item);
+      const { token } = m,
+        before = heard,
+        answer = await getPlace(token, m.id, item);
       if (heard !== before)
         continue; /* an event came during the read; another read gets the newest position */
       if (hasLeft) return answer;
       if (answer.status === 200) take(answer.data);
       else if (answer.status === 404) drop();
+      else if (answer.status === 401) signedOut(token);
       return answer;
     }
   }

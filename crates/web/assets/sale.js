@@ -54,7 +54,7 @@ const scene = () => sceneOf(m);
 /* The front door and the waitlist. Both are null until the end of this script creates them. */
 let door = null,
   waitlist = null;
-const mine = ownOrders(m, draw);
+const mine = ownOrders(m, draw, signedOut);
 const changes = saleChanges(m, draw);
 
 /* ----- the sale's status ----- */
@@ -237,8 +237,9 @@ async function send() {
       return draw();
     }
     openStream();
+    const { token } = m;
     const end = await pursue(m.press, {
-      token: m.token,
+      token,
       rest,
       pass: which => door.passFor(m.press.item, which),
       hinted: () => !!stream?.isOpen(),
@@ -248,20 +249,23 @@ async function send() {
         draw();
       },
     });
-    finish(end);
+    if (end.signin) signedOut(token);
+    else finish(end);
   } finally {
     m.press = null;
     m.stage = null;
     draw();
   }
 }
-function signedOut() {
-  forget(m.token);
+/* Drops the token `refused`. Another refusal may have replaced this token already. */
+function signedOut(refused = m.token) {
+  if (!refused || refused !== m.token) return;
+  forget(refused);
   closeStream();
   be(null);
   identify().then(knownToken).then(begin);
 }
-function finish({ order, code, problem, busy_secs, scope, signin }) {
+function finish({ order, code, problem, busy_secs, scope }) {
   if (order) {
     m.order = order;
     m.why = null;
@@ -270,8 +274,6 @@ function finish({ order, code, problem, busy_secs, scope, signin }) {
   } else if (busy_secs) {
     m.calm_ms = 0;
     door.busy(busy_secs, scope);
-  } else if (signin) {
-    signedOut();
   } else if (door.about(code, problem, true)) {
     m.calm_ms = 0; /* the purchase did not reach the stock */
     tab.drop('calm.' + m.id);
@@ -486,6 +488,7 @@ waitlist = itemWaitlist(m, {
   draw,
   served,
   reread,
+  signedOut,
   streaming: () => !!stream?.isOpen(),
 });
 $('#lost-retry').onclick = () => poll.wake();

@@ -19,8 +19,9 @@ const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`
    shows the model, and `reread()` requests the status. `streaming()` says whether the event stream
-   is open. `served(order)` takes the order that an entry became. */
-export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
+   is open. `served(order)` takes the order that an entry became. `signedOut(token)` drops a token
+   that the server refused. */
+export function itemWaitlist(m, { door, draw, reread, served, signedOut, streaming }) {
   const slot = 'waitlist.' + m.id,
     pause = pauser();
   let watching = false,
@@ -134,12 +135,14 @@ export function itemWaitlist(m, { door, draw, reread, served, streaming }) {
 
   /** Reads an entry. Returns the seconds that the server asked the page to wait, if any. */
   async function look(item) {
-    const { id } = m.waitlist[item] ?? {};
-    const answer = await getWaitlistEntry(m.token, m.id, item);
+    const { token } = m,
+      { id } = m.waitlist[item] ?? {};
+    const answer = await getWaitlistEntry(token, m.id, item);
     if (answer.status === 200) {
       if (m.waitlist[item]?.ahead !== answer.data.ahead || id !== answer.data.id) take(answer.data);
       return null;
     }
+    if (answer.status === 401) signedOut(token);
     if (answer.status !== 404 || !id) return answer.retry_secs;
     const became = await getOrder(m.token, id);
     if (became.status === 200 && became.data.state !== 'waiting') end(item, became.data);

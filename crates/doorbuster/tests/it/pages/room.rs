@@ -129,6 +129,33 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
     assert_eq!(states(&fixture, "one").await, ["reserved", "cancelled"]);
 }
 
+/// Replaces the buyer's token and cookie in the page's requests by an expired token.
+const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
+    ask(path, /waiting-room|session/.test(path) ? { ...how, credentials: 'omit',
+      headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";
+
+#[tokio::test]
+async fn a_visitor_whose_token_expires_in_the_waiting_room_is_asked_to_sign_in() {
+    let fixture = ServerFixture::start();
+    let door = json!({"front_door": {"waiting_room": "always"}});
+    draft(&fixture, "one", json!({"stock": 1}), door).await;
+    fixture.step("one", "open").await;
+    let enter = request("POST", "/v1/sales/one/waiting-room", &signed_in("ann"), None);
+    assert_eq!(fixture.ask(&enter).await.status, 201);
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/one", "ben")).await;
+        tab.click(BUY).await;
+        tab.says("#clock-label", "Your position").await;
+        tab.eval(EXPIRE_TOKEN).await;
+        // After an absence, the page reads its position at once.
+        tab.eval("dispatchEvent(new Event('online'))").await;
+        tab.says(BUY, "Sign in to buy").await;
+        assert_eq!(tab.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_admitted_visitor_gets_the_check_if_the_sale_requires_one() {
     let fixture = ServerFixture::start();
