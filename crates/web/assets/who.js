@@ -22,13 +22,31 @@ const hasCookie = () => !origin && browser.get('session') === true;
 export const token = () =>
   ofTheShop() ?? (hasCookie() ? COOKIE : site.guest ? browser.get('guest') : null);
 
-/* Puts the token into the cookie, once for each token, so that the other tabs also know the
-   buyer. */
+const hasFailed = ({ status }) => [0, 429].includes(status) || status >= 500;
+/* Waits before a failed request is sent again. */
+const pauseAfter = ({ retry_secs }, tries) =>
+  new Promise(done =>
+    setTimeout(
+      done,
+      Math.max((retry_secs ?? 0) * 1000, jitter(500, 1_000) * 2 ** Math.min(tries, 4)),
+    ),
+  );
+let keeping = false;
+/* Puts the token into the cookie, once for each token, so that the other tabs also know the buyer.
+   Repeats the request if it failed. */
 async function keep(mine) {
-  if (origin || tab.get('kept') === mine.slice(-16)) return;
-  tab.set('kept', mine.slice(-16));
-  const answer = await keepToken(mine);
-  if (answer.status === 204) browser.set('session', true);
+  if (origin || keeping || tab.get('kept') === mine.slice(-16)) return;
+  keeping = true;
+  for (let tries = 0; ofTheShop() === mine; tries += 1) {
+    const answer = await keepToken(mine);
+    if (hasFailed(answer)) await pauseAfter(answer, tries);
+    else {
+      tab.set('kept', mine.slice(-16));
+      if (answer.status === 204) browser.set('session', true);
+      break;
+    }
+  }
+  keeping = false;
 }
 /** Returns the token, or null. In a demonstration, creates a guest's token if there is none. */
 export async function identify() {
@@ -36,7 +54,7 @@ export async function identify() {
   if (mine) keep(mine);
   else if (hasCookie() && !session) {
     const answer = await getSession();
-    failed = [0, 429].includes(answer.status) || answer.status >= 500 ? answer : null;
+    failed = hasFailed(answer) ? answer : null;
     if (answer.status === 200) {
       session = { ...answer.data, sub: answer.data.buyer };
     } else if (answer.status === 401) browser.drop('session');
@@ -59,9 +77,7 @@ export const failedSession = () => (token() === COOKIE && !session ? failed : nu
    the cookie is valid. Then returns the token, or null. */
 export async function knownToken() {
   for (let tries = 0; failedSession(); tries += 1) {
-    const retry_ms = (failed.retry_secs ?? 0) * 1000,
-      wait = Math.max(retry_ms, jitter(500, 1_000) * 2 ** Math.min(tries, 4));
-    await new Promise(done => setTimeout(done, wait));
+    await pauseAfter(failed, tries);
     await identify();
   }
   return token();

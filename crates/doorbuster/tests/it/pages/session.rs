@@ -1,12 +1,12 @@
-//! Pages whose request for the claims in the cookie fails.
+//! Pages whose requests about the cookie fail.
 
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{BUY, STATE, draft, link_with_claims, plain, states};
+use super::{BUY, STATE, draft, link, link_with_claims, plain, sale, states};
 use crate::crash_windows::fixture::ServerFixture;
 
-/// Loses the first request for the claims in the cookie.
+/// Loses the first request about the cookie.
 const LOSE_FIRST_SESSION: &str = "{ const ask = window.fetch;
     window.lost = 0;
     window.fetch = (path, options) => {
@@ -29,6 +29,20 @@ async fn a_page_that_lost_the_answer_about_the_cookie_asks_again_and_knows_the_m
         other.go(&plain(fixture.address, "/sale/members")).await;
         other.says(BUY, "Buy now").await;
         assert_eq!(other.eval("window.lost").await, 1, "the page must lose one request");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_repeats_a_lost_request_to_put_the_token_into_the_cookie() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(LOSE_FIRST_SESSION).await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
+        tab.until("localStorage['doorbuster.session'] === 'true'").await;
+        assert_eq!(tab.eval("window.lost").await, 1, "the page must lose one request");
     })
     .await;
 }
