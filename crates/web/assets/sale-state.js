@@ -186,6 +186,10 @@ export const mayJoinWaitlist = m => !!m.token && !barredOf(m) && !atLimit(m) && 
 
 /* Refusals of the waitlist after which it is useless to try to join again. */
 const CLOSED_WAITLIST = ['waitlist_full', 'limit_reached', 'wrong_state'];
+/** Forgets a refusal of the waitlist with this code, because the reason may have ended. */
+export function reopenWaitlist(m, code) {
+  if (m.waitlistError?.name === code) m.waitlistError = null;
+}
 /** Returns whether the button joins the waitlist. */
 export const canWaitlist = (m, buyerState, t = now()) =>
   buyerState === 'heldout' &&
@@ -256,9 +260,10 @@ export function countOrder(m, { id, sale, item: name, units, state }) {
     orders[id] = 0;
   }
 }
-/** Counts a newer state of an order that was counted before. Ignores every other order: `used` may
-   come from a refusal, and may already include the units of that order. */
+/** Counts a newer state of an order that was counted before. Does not count any other order: `used`
+   may come from a refusal, and may already include the units of that order. */
 export function recountOrder(m, order) {
+  if (ENDED.includes(order.state)) reopenWaitlist(m, 'limit_reached');
   if (m.share[order.item]?.orders?.[order.id] === undefined) return;
   countOrder(m, order);
   if (ENDED.includes(order.state) && m.why?.name === 'share') m.why = null;

@@ -6,7 +6,7 @@ import { getWaitlistEntry, getOrder, joinWaitlist, leaveWaitlist, random } from 
 import { jitter, pauser } from '/assets/clock.js';
 import { dropPass, passOf } from '/assets/pass.js';
 import { buyerOf } from '/assets/who.js';
-import { learn } from '/assets/sale-state.js';
+import { learn, reopenWaitlist, row } from '/assets/sale-state.js';
 import { browser } from '/assets/store.js';
 
 /* For this time after the buyer has joined, the page ignores the button "leave". This button
@@ -15,6 +15,9 @@ import { browser } from '/assets/store.js';
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* the pause before a failed request is sent again with its key */
+/* After the answer that the waitlist is full, the buyer may try again after a random time in this
+   range. */
+const FULL_MS = [60_000, 120_000];
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 
 /** Keeps the waitlist entries of the buyer in `m` in this sale. `door` is the front door. `draw()`
@@ -100,6 +103,8 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
         learn(m, data.code, data, { item });
         m.why = null;
       }
+      if (data.code === 'waitlist_full')
+        setTimeout(() => reopenWaitlist(m, data.code), jitter(...FULL_MS));
       return reread(); /* units are available, or none will come back: the status tells which */
     }
     if (status === 0) {
@@ -113,6 +118,7 @@ export function itemWaitlist(m, { door, draw, reread, served, signedOut, streami
   /** Continues to join when the front door's dialog is closed and the page has a pass. Without a
      pass, the page stops joining. The page calls this each time it has drawn. */
   function settle() {
+    if (row(m).state !== 'held_out') reopenWaitlist(m, 'waitlist_full');
     if (!m.wish || m.waitlistBusyItem || door.asking()) return;
     const item = m.wish;
     if (passOf(m, item)) join(item);

@@ -1,5 +1,7 @@
 //! The waitlist page: joining, leaving, and the order made from a returned unit.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::driver::Browser;
@@ -178,6 +180,39 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
         tab.says(STATE, "You are next").await;
         tab.until("!document.querySelector('#check').open").await;
         assert_eq!(line(&fixture, "GET", "ann").await.status, 200);
+    })
+    .await;
+}
+
+/// Loses every request for the list of orders. So the page does not know the orders of the buyer.
+const NO_ORDERS: &str = "{ const ask = window.fetch;
+    window.fetch = (path, how) => String(path).includes('/v1/orders?')
+      ? Promise.reject(new TypeError('lost')) : ask(path, how); }";
+
+#[tokio::test]
+async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "last", json!({"stock": 1, "limit_per_buyer": 1})).await;
+    let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "last", 1).item("lamp")).await;
+    assert_eq!(bought.status, 201, "{bought}");
+    // The returned unit goes to this buyer, so the item stays held out.
+    assert_eq!(line(&fixture, "POST", "yan").await.status, 201);
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(NO_ORDERS).await;
+        tab.go(&link(fixture.address, "/sale/last", "ann")).await;
+        tab.says(BUY, "Join the waitlist").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "You’ve reached the limit").await;
+        tab.has(BUY, "aria-disabled", "true").await;
+        streams(&fixture, 1).await;
+        cancel(&fixture, "ann", &bought.id()).await;
+        let served = async || (states(&fixture, "last").await.len() == 2).then_some(());
+        fixture.until("the next buyer gets the unit", Duration::from_secs(30), served).await;
+        tab.has(BUY, "aria-disabled", "false").await;
+        tab.says(BUY, "Join the waitlist").await;
+        tab.click(BUY).await;
+        tab.says(STATE, "You are next").await;
     })
     .await;
 }
