@@ -58,7 +58,14 @@ let stream = null,
   lost = 0,
   drawn = '',
   hinted = false,
+  woken = false,
   reminds = false;
+/* Ends the pause before the next read. During a read, skips the next pause, because the answer may
+   be older than the event. */
+function wake() {
+  woken = true;
+  poll.wake();
+}
 
 function draw() {
   showOrder(m);
@@ -152,12 +159,12 @@ function listenIn() {
       order(order) {
         if (order?.id === m.id) {
           hinted = true;
-          poll.wake();
+          wake();
         }
       },
       gap() {
         hinted = true;
-        setTimeout(poll.wake, jitter(0, GAP_MS));
+        setTimeout(wake, jitter(0, GAP_MS));
       },
     },
   });
@@ -218,6 +225,7 @@ function pollPause_ms() {
 }
 async function watch() {
   for (;;) {
+    woken = false;
     const retry_secs = await read();
     draw();
     ready();
@@ -228,7 +236,7 @@ async function watch() {
        page reads a waitlist entry again: after an event, or once a minute. */
     const waits = m.order?.state === 'waiting';
     const shortest = document.hidden && waits ? HIDDEN_MS : 0;
-    await poll.rest(Math.max(pollPause_ms(), shortest));
+    if (!woken) await poll.rest(Math.max(pollPause_ms(), shortest));
     if (document.hidden && !waits)
       await new Promise(seen =>
         document.addEventListener('visibilitychange', seen, { once: true }),
@@ -259,7 +267,7 @@ async function cancel() {
   else if (answer.status !== 409)
     m.said = 'o.uncancelled'; /* 409: the order is not reserved; the next read gets its state */
   draw();
-  if (answer.status === 409) poll.wake();
+  if (answer.status === 409) wake();
 }
 /** Leaves the waitlist. If a unit has just come back, the entry is an order already, and the next
    read shows the order. */
@@ -271,7 +279,7 @@ async function leave() {
   m.cancelling = false;
   if (answer.status !== 204 && answer.status !== 409) m.said = 'o.unleft';
   draw();
-  poll.wake();
+  wake();
 }
 /** Requests the address of the payment page and opens the page. */
 async function pay() {
@@ -297,7 +305,7 @@ async function pay() {
   else if (status === 429) m.said = 'o.often';
   else if (![401, 404, 409].includes(status)) m.said = 'o.nopay';
   draw();
-  if (!m.said) poll.wake(); /* the order has changed; the next read gets its state */
+  if (!m.said) wake(); /* the order has changed; the next read gets its state */
 }
 
 translate();
@@ -309,7 +317,7 @@ $('#side').onclick = event => {
   if (event.currentTarget.getAttribute('aria-disabled') === 'true') return;
   switch (event.currentTarget.dataset.does) {
     case 'retry':
-      return poll.wake();
+      return wake();
     case 'pay':
       return pay();
     case 'leave':
@@ -339,7 +347,7 @@ $('#copy').onclick = async () => {
    clipboard, the page shows the link. */
 $('#copy-link').onclick = async () => {
   const answer = await getOrderLink(m.token, m.id);
-  if (answer.status !== 200) return poll.wake();
+  if (answer.status !== 200) return wake();
   const link = new URL(answer.data.url, location.origin).href;
   tell($('#link-note'), (await copied(link)) ? 'o.linked' : 'o.linkis', { link });
   $('#link-note').hidden = false;
@@ -371,12 +379,12 @@ $('#sure').onclose = () => {
   $('#sure').returnValue = '';
   if (yes && m.order?.state === 'reserved') cancel();
 };
-addEventListener('online', () => poll.wake());
+addEventListener('online', wake);
 addEventListener('pageshow', event => {
   if (event.persisted) location.reload();
 });
 document.addEventListener('visibilitychange', () => {
-  if (!document.hidden) poll.wake();
+  if (!document.hidden) wake();
 });
 setInterval(() => {
   if (m.back_ms !== null && performance.now() - m.back_ms >= CHECK_MS) {

@@ -143,8 +143,14 @@ const untilSeen = () =>
 /** Reads the orders again while some of them may change soon, or after a failed read. */
 async function watchOrders(mine, shown) {
   const poll = pauser();
-  let stream = null;
+  let stream = null,
+    woken = false; /* an event came during a read, so the answer may be older than the event */
+  const wake = () => {
+    woken = true;
+    poll.wake();
+  };
   for (let tries = 0, first = true; ; first = false) {
+    woken = false;
     const { orders, retry_secs } = await (first ? shown : showOrders(mine));
     if (first && location.hash === '#orders') $('#orders').scrollIntoView();
     if (!orders) {
@@ -159,17 +165,18 @@ async function watchOrders(mine, shown) {
     if (open.length)
       stream ??= listen({
         token: mine,
-        on: { order: () => poll.wake(), gap: () => setTimeout(poll.wake, jitter(0, GAP_MS)) },
+        on: { order: wake, gap: () => setTimeout(wake, jitter(0, GAP_MS)) },
       });
     const rest = Math.min(...open.map(order => Math.max(0, Date.parse(order.pay_by) - now())));
-    await poll.rest(
-      open.length
-        ? Math.min(
-            rest + jitter(2_000, 4_000),
-            stream?.isOpen() ? jitter(100_000, 140_000) : jitter(20_000, 30_000),
-          )
-        : Infinity,
-    );
+    if (!woken)
+      await poll.rest(
+        open.length
+          ? Math.min(
+              rest + jitter(2_000, 4_000),
+              stream?.isOpen() ? jitter(100_000, 140_000) : jitter(20_000, 30_000),
+            )
+          : Infinity,
+      );
     await new Promise(done =>
       setTimeout(done, jitter(200, 500)),
     ); /* several events cause only one read */

@@ -1,5 +1,7 @@
 //! Reads of the order page and of the list of orders: after an event, and after the device slept.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::driver::Browser;
@@ -33,6 +35,52 @@ async fn the_time_to_pay_is_correct_again_after_the_device_slept() {
         tab.until(&format!("!{is_right}")).await;
         tab.eval("document.dispatchEvent(new Event('visibilitychange'))").await;
         tab.until(&is_right).await;
+    })
+    .await;
+}
+
+/// After `window.holds` is set, keeps the next answer with an order from the page until the test
+/// calls `window.release()`. `window.paid` is true after the event about the payment.
+const HOLD_ANSWER: &str = "{ const ask = window.fetch, Stream = window.WebSocket;
+    window.fetch = async (path, how) => {
+      const answer = await ask(path, how);
+      if (!window.holds || !/\\/v1\\/orders\\/[^/]+$/.test(path)) return answer;
+      window.holds = false;
+      const { status, headers } = answer, body = await answer.text();
+      await new Promise(done => { window.release = done; });
+      return new Response(body, { status, headers });
+    };
+    window.WebSocket = class extends Stream {
+      constructor(...given) {
+        super(...given);
+        this.addEventListener('message', ({ data }) => {
+          if (JSON.parse(data).order?.state === 'paid') window.paid = true;
+        });
+      }
+    }; }";
+
+#[tokio::test]
+async fn an_event_that_arrives_during_a_read_causes_another_read() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    let path = format!("/order/{order}");
+    Browser::with_browser(async |browser| {
+        let (tab, other) = (browser.tab().await, browser.tab().await);
+        tab.add_init_script(HOLD_ANSWER).await;
+        tab.go(&link(fixture.address, &path, "ann")).await;
+        tab.says("#state", "Reserved for you").await;
+        streams(&fixture, 1).await;
+        other.go(&link(fixture.address, &path, "ann")).await;
+        to_payment(&other).await;
+        tab.eval("(window.holds = true, dispatchEvent(new Event('online')))").await;
+        tab.until("!!window.release").await;
+        other.click("[data-does=pay]").await;
+        tab.until("window.paid").await;
+        tab.eval("(window.release(), true)").await;
+        // Without the event, the next read would come after at least 50 seconds.
+        let shown = tab.says("#state", "Paid. It’s yours.");
+        tokio::time::timeout(Duration::from_secs(30), shown).await.expect("another read");
     })
     .await;
 }
