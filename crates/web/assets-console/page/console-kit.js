@@ -333,10 +333,17 @@ export const Ask = ({ ask, close }) => ask && html`<${OpenAsk} ask=${ask} close=
 function OpenAsk({ ask, close }) {
   const dialog = useRef(null);
   const going = useRef(true);
+  const ended = useRef(false);
   const [typed, setTyped] = useState('');
   const [state, setState] = useState({ busy: false, note: null, error: null });
   // A layout effect opens the dialog before the operator can press another button of the page.
   useLayoutEffect(() => dialog.current.showModal(), []);
+  // The browser returns the focus to the opener only if the dialog closes before it is removed.
+  const end = () => {
+    ended.current = true;
+    dialog.current?.close();
+    close();
+  };
   const right = !ask.typed || typed.trim() === ask.typed;
   const act = async event => {
     event.preventDefault();
@@ -349,17 +356,19 @@ function OpenAsk({ ask, close }) {
     };
     try {
       await ask.act(new FormData(event.target), step);
-      close();
+      end();
     } catch (error) {
       setState({ busy: false, note: null, error });
     }
   };
   const stop = () => {
     going.current = false;
-    if (!state.busy) close();
+    if (!state.busy) end();
   };
   // If the dialog closes while a change runs, it opens again.
-  const closed = () => (state.busy ? dialog.current.showModal() : close());
+  const closed = () => {
+    if (!ended.current) state.busy ? dialog.current.showModal() : close();
+  };
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>

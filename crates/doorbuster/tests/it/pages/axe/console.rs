@@ -312,6 +312,12 @@ async fn a_sale_is_paused_with_the_keyboard_alone() {
         tab.keys(ENTER).await;
         tab.until("document.querySelector('dialog[open]')").await;
         tab.step_to("Keep as it is").await;
+        tab.keys(ENTER).await;
+        tab.until("!document.querySelector('dialog[open]')").await;
+        assert_eq!(tab.eval("document.activeElement.textContent.trim()").await, "Pause");
+        tab.keys(ENTER).await;
+        tab.until("document.querySelector('dialog[open]')").await;
+        tab.step_to("Keep as it is").await;
         tab.keys(TAB).await;
         tab.keys(ENTER).await;
         shows(&tab, "Paused").await;
