@@ -89,11 +89,12 @@ export const decimal = (minor, currency) => {
   return (minor / 10 ** places).toFixed(places);
 };
 /** Parses a decimal number of major units, such as euros. Returns minor units, such as cents, or
-   null if the text is not a valid number. */
+   null if the text is not a valid number. A comma before exactly three digits may separate
+   thousands, so such a text is not valid. */
 export function minorUnits(text, currency) {
   const places = digits(currency);
   const parts = /^(\d{1,12})(?:[.,](\d+))?$/.exec(text.trim());
-  if (!parts || (parts[2] ?? '').length > places) return null;
+  if (!parts || /,\d{3}$/.test(parts[0]) || (parts[2] ?? '').length > places) return null;
   return Number(parts[1] + (parts[2] ?? '').padEnd(places, '0'));
 }
 /** Returns an amount as the operator's language writes it. */

@@ -137,6 +137,29 @@ async fn a_year_of_five_digits_is_a_fault_and_the_form_stays_usable() {
 }
 
 #[tokio::test]
+async fn a_price_with_a_comma_before_three_digits_is_a_fault() {
+    let fixture = ServerFixture::start();
+    let amount = |minor: u32| json!({"amount_minor": minor, "currency": "IQD"});
+    draft(&fixture, "spring", json!({"price": amount(1), "list_price": amount(2)}), json!({}))
+        .await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        sign_in(&tab, &fixture).await;
+        open_view(&tab, "#/sales/spring/edit").await;
+        fill(&tab, "Price", 0, "25,000").await;
+        press(&tab, "Save").await;
+        shows(&tab, "must be a number such as 10.00 in IQD").await;
+        assert_eq!(sale(&fixture).await["items"][0]["price"], amount(1));
+        fill(&tab, "Price", 0, "24.5").await;
+        fill(&tab, "Crossed-out price", 0, "25.000").await;
+        save(&tab).await;
+        assert_eq!(sale(&fixture).await["items"][0]["price"], amount(24_500));
+        assert_eq!(sale(&fixture).await["items"][0]["list_price"], amount(25_000));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_copied_sale_has_the_facts_pictures_and_texts_of_its_source() {
     let fixture = ServerFixture::start();
     let item = json!({
