@@ -103,9 +103,12 @@ async function read() {
     await take(answer.data);
     listenIn();
   } else if (answer.status === 401) {
-    forget(m.token);
+    const refused = m.token;
+    forget(refused);
     stream?.close();
     stream = null;
+    /* Another tab may have put a newer token into the cookie. */
+    if (token() && token() !== refused) return read();
     m.trouble = site.guest ? 'missing' : 'signin';
     m.order = null; /* a new guest has no old orders */
   } else if (answer.status === 404 || answer.status === 403) {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::driver::Browser;
 use super::{BUY, STATE, draft, link, link_with_claims, plain, sale, states};
+use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
 /// Loses the first request about the cookie.
@@ -128,4 +129,20 @@ async fn a_press_never_replaces_the_unfinished_press_of_a_buyer_who_is_not_known
     })
     .await;
     assert_eq!(states(&fixture, "members").await, ["reserved"]);
+}
+
+#[tokio::test]
+async fn an_order_page_with_an_expired_token_uses_the_cookie_of_another_tab() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = fixture.buy(&PurchaseSpec::new("ann", "k", "open", 1).item("lamp")).await.id();
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(fixture.address, "/sale/open", "ann")).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        let path = format!("/order/{order}#token=expired");
+        other.go(&plain(fixture.address, &path)).await;
+        other.says("#state", "Reserved for you").await;
+    })
+    .await;
 }
