@@ -89,6 +89,11 @@ async function showOrders(mine, first = null) {
   $('#orders-signin').hidden = true;
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
+  if (older.length) {
+    /* Newer orders have moved these orders to a later page. */
+    const ids = new Set(orders.map(order => order.id));
+    older.unshift(...newest.filter(order => !ids.has(order.id)));
+  }
   newest = orders;
   drawOrders();
   $('#older').onclick = async () => {

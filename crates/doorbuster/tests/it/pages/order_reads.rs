@@ -113,6 +113,8 @@ async fn the_list_of_orders_shows_the_next_step_and_updates() {
         list.click("#older").await;
         list.until("document.querySelectorAll('#orders-list > li').length === 56").await;
         list.until("document.querySelector('#older').hidden && document.activeElement.closest('#orders-list')").await;
+        bought(&fixture, "ann", "newest", "open").await;
+        list.until("document.querySelectorAll('#orders-list > li').length === 57").await;
     })
     .await;
 }
