@@ -197,9 +197,9 @@ export const texts = {
   'turn.text': 'Buy before {until}. After that, the next person gets your turn.',
   'gone.button': 'Waiting for more', 'gone.title': 'Nothing left for you right now',
   'gone.text':
-    'What’s left is reserved for those with an earlier turn. You keep your position, and we tell you here if more comes back.',
+    'What’s left is reserved for people ahead of you. You keep your position, and we tell you here if more comes back.',
   'goneout.text':
-    'If any come back, those with an earlier turn come first. You keep your position, and we tell you here.',
+    'If any come back, people ahead of you come first. You keep your position, and we tell you here.',
   'room.leave': 'Leave the waiting room', 'est.sec': '{b:1 second|{b} seconds}',
   'est.secs': '{a} to {b} seconds', 'est.min': '{b:1 minute|{b} minutes}',
   'est.mins': '{a} to {b} minutes', 'est.under': '{b} minutes at most',
@@ -213,7 +213,7 @@ export const texts = {
   'check.case': 'Upper or lower case makes no difference.',
   'check.empty': 'Type what you see first.',
   'check.work+':
-    'Nothing to see and nothing to solve: your device calculates for some seconds. This also works with a screen reader.',
+    'Nothing to see and nothing to solve: your device calculates for a few seconds. This also works with a screen reader.',
   'check.start': 'Start', 'check.working': 'Working: {p} %', 'check.done': 'Done. One moment.',
   'check.hard': 'Hard to see? Choose “No picture”.',
   'check.fresh': 'You have 2 minutes. The check counts once, for this sale only.',
@@ -367,7 +367,7 @@ export const texts = {
   'x.far+': 'You are offline. Please load the page again.',
   'x.after': 'Or try what can happen later',
   'x.return': 'Send the money back, as in the provider’s console',
-  'x.dispute': 'Have the bank take it back', 'x.returned': 'Sent back',
+  'x.dispute': 'Let the bank take the money back', 'x.returned': 'Sent back',
   'x.returned+': 'The order stays paid. The shop gets a message and decides.',
   'x.disputed': 'Taken back by the bank',
   'x.disputed+': 'The order stays paid. The shop gets a message and decides.',

@@ -48,6 +48,41 @@ fn both_languages_have_the_same_sentences_with_the_same_values() {
     }
 }
 
+/// Returns each value of an HTML attribute, with the text after it.
+fn attributes<'a>(html: &'a str, name: &str) -> Vec<(&'a str, &'a str)> {
+    let start = format!(" {name}=\"");
+    let parts = html.split(start.as_str()).skip(1);
+    parts.filter_map(|part| part.split_once('"')).collect()
+}
+
+/// Visitors see the texts of the HTML files until the page's script has loaded.
+#[test]
+fn the_html_files_have_the_english_sentences() {
+    let english = sentences("texts-en.js");
+    let mut checked = 0;
+    for (name, file) in embedded().iter().filter(|(name, _)| name.ends_with(".html")) {
+        let html = file.text();
+        let mut shown = Vec::new();
+        for (key, rest) in attributes(&html, "data-t") {
+            let words = rest.split_once('>').map_or("", |(_, words)| words);
+            shown.push((key, words.split('<').next().unwrap_or_default()));
+        }
+        for (mark, attribute) in [("data-t-label", "aria-label"), ("data-t-alt", "alt")] {
+            for (key, rest) in attributes(&html, mark) {
+                let tag = rest.split('>').next().unwrap_or_default();
+                let words = attributes(tag, attribute).first().map_or("", |(words, _)| *words);
+                shown.push((key, words));
+            }
+        }
+        // The scripts fill an element without a text before it is shown.
+        for (key, words) in shown.into_iter().filter(|(_, words)| !words.is_empty()) {
+            assert_eq!(english.get(key).map(String::as_str), Some(words), "{name}: {key}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 60, "{checked}");
+}
+
 /// The browser tests look for screens whose parts contradict each other. This test finds one cause
 /// of such screens: a sentence that is wrong in one of the two languages.
 #[test]

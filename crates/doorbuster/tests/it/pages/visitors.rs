@@ -179,8 +179,8 @@ async fn without_javascript_every_page_says_that_it_is_required() {
         let tab = browser.tab().await;
         tab.protocol("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
         for (path, words) in [
-            ("/sale/open", "Buying needs JavaScript"),
-            ("/order/ord_1", "Your order needs"),
+            ("/sale/open", "This page needs JavaScript"),
+            ("/order/ord_1", "This page needs JavaScript"),
             ("/", "Buying needs"),
         ] {
             tab.load(&plain(fixture.address, path)).await;
