@@ -83,7 +83,7 @@ struct Module {
     imports: Vec<(String, Vec<String>)>,
     /// The exported names.
     exports: Vec<String>,
-    /// The statements, without imports and without the word `export`.
+    /// The statements, without imports, without the word `export` and without indentation.
     body: String,
 }
 
@@ -122,7 +122,7 @@ impl Module {
 
     fn statement(&mut self, line: &str) {
         let Some(declared) = line.strip_prefix("export ") else {
-            return self.body.push_str(line);
+            return self.body.push_str(line.trim_start_matches(' '));
         };
         let name = DECLARATIONS.iter().find_map(|word| declared.strip_prefix(word));
         let is_part = |c: char| c.is_ascii_alphanumeric() || "_$".contains(c);
@@ -158,9 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn comments_that_fill_lines_are_left_out_and_others_stay() {
+    fn indentation_and_comments_that_fill_lines_are_left_out_and_other_comments_stay() {
         let text =
-            "/* One\n   two. */\nconst a = 1; /* stays */\n  /* three */\n/* four */ let b;\n";
+            "/* One\n   two. */\n  const a = 1; /* stays */\n  /* three */\n/* four */ let b;\n";
         let module = Module::parse(text);
         assert_eq!(module.body, "const a = 1; /* stays */\n/* four */ let b;\n");
     }
@@ -173,6 +173,8 @@ mod tests {
             let mut defined = HashSet::new();
             for line in text.lines() {
                 assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
+                // A template literal of several lines would lose its indentation.
+                assert!(line.matches('`').count().is_multiple_of(2), "{line}");
                 if let Some((name, _)) =
                     line.strip_prefix("const ").and_then(|line| line.split_once(" = await (async"))
                 {
