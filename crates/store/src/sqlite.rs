@@ -30,11 +30,9 @@ mod check;
 mod checkouts;
 mod dump;
 mod events;
-mod feed;
 mod history;
 mod ledger;
 mod log_reader;
-mod money;
 mod open;
 mod open_files;
 mod orders;
@@ -47,7 +45,6 @@ mod statement_cache;
 #[cfg(test)]
 mod tests;
 mod txn;
-mod waitlist;
 mod writer;
 
 pub use backup::{backup, backup_part_path, copy_base, publish_backup};

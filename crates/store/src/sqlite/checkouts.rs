@@ -6,25 +6,16 @@
 use rusqlite::params;
 
 use doorbuster_core::money::Checkout;
-use doorbuster_core::{Millis, TicketId, money};
+use doorbuster_core::{Millis, money};
 
 use crate::contract::CheckoutDeferral;
 use crate::contract::StoreResult;
 use crate::failure::{Done, Failure};
-use crate::queries;
-use crate::rows::money::checkout as row;
 use crate::sql::to_i64;
 
 use super::Sqlite;
 use super::ledger::SqliteLedger;
 use super::statement_cache::Statements;
-
-pub(super) fn checkout(sql: &mut Statements<'_>, id: &TicketId) -> Done<Option<Checkout>> {
-    let Some(parts) = id.parts() else { return Ok(None) };
-    let found =
-        sql.one(queries::CHECKOUT.sqlite, params![to_i64(parts.grant.0), to_i64(parts.n.0)], row)?;
-    Ok(found.filter(|checkout| checkout.order == *id))
-}
 
 pub(super) fn put_checkout(sql: &mut Statements<'_>, checkout: &Checkout) -> Done<()> {
     let parts = checkout

@@ -3,6 +3,7 @@
 //! Items and grants are read once and written once, for any number of tickets (see `row_cache`).
 //! All other rows are written immediately.
 mod tables;
+mod writes;
 
 use rusqlite::params;
 

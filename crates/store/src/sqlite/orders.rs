@@ -1,23 +1,20 @@
-//! Orders: settling tickets, ending and paying orders, and lists of them.
+//! Settles tickets and expires orders.
 use std::sync::Arc;
 
 use rusqlite::params;
 
-use doorbuster_core::event::{Actor, Attribution};
+use doorbuster_core::event::Attribution;
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
-    BuyerId, GrantId, IdKey, ItemId, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict,
-    order, settle,
+    IdKey, Ledger, Millis, Order, OrderState, Ticket, TicketId, Verdict, order, settle,
 };
 
-use crate::events::actor_text;
 use crate::failure::Done;
-use crate::sql::{as_limit, to_i64};
-use crate::{queries, rows};
+use crate::rows;
+use crate::sql::as_limit;
 
 use super::ledger::SqliteLedger;
-use super::statement_cache::Statements;
 use super::txn::Txn;
 
 /// Settles all tickets together. If a ticket fails, the tickets are settled one by one, and the
@@ -120,30 +117,6 @@ fn insert_dead_ticket(
         ],
     )?;
     Ok(())
-}
-
-pub(super) fn orders_of_buyer(
-    sql: &mut Statements<'_>,
-    buyer: &BuyerId,
-    item: ItemId,
-) -> Done<Vec<Order>> {
-    let mut orders =
-        sql.all(queries::ORDERS_OF_BUYER.sqlite, params![buyer.as_str(), item.0], rows::order)?;
-    orders.sort_unstable_by_key(|order| order.id);
-    Ok(orders)
-}
-
-pub(super) fn first_unpaid(
-    sql: &mut Statements<'_>,
-    grant: GrantId,
-    buyer: &BuyerId,
-    by: Option<&Actor>,
-) -> Done<Option<Order>> {
-    sql.one(
-        queries::FIRST_UNPAID.sqlite,
-        params![buyer.as_str(), to_i64(grant.0), by.map(actor_text)],
-        rows::order,
-    )
 }
 
 /// Expires at most `limit` due orders.

@@ -9,10 +9,13 @@ use doorbuster_core::{
 };
 use rusqlite::params;
 
-use super::super::{checkouts, events, feed, money, orders, waitlist};
-use super::SqliteLedger;
+use super::super::{checkouts, events};
+use super::{SqliteLedger, writes};
+use crate::events::actor_text;
 use crate::failure::{Done, Failure};
-use crate::sql::to_i64;
+use crate::rows::money;
+use crate::rows::waitlist::entry;
+use crate::sql::{as_limit, to_i64};
 use crate::{queries, rows};
 
 impl Ledger for SqliteLedger<'_> {
@@ -39,7 +42,9 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn has_ended(&mut self, item: ItemId) -> Done<bool> {
-        waitlist::has_ended(&mut self.sql, item)
+        let ended =
+            self.sql.one(queries::HAS_ENDED.sqlite, params![item.0], |row| row.get::<bool>(0))?;
+        Ok(ended.unwrap_or(false))
     }
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
@@ -71,7 +76,9 @@ impl Ledger for SqliteLedger<'_> {
 
     fn in_slots(&mut self, item: ItemId) -> Done<u64> {
         self.flush()?;
-        waitlist::unsettled_units(&mut self.sql, item)
+        let text = "SELECT coalesce(sum(granted - settled), 0) FROM slot_grant WHERE item_id = ?1
+                    AND open = 1 AND counted = 1";
+        Ok(self.sql.one(text, params![item.0], |row| row.number(0))?.unwrap_or(0))
     }
 
     fn last_epoch(&mut self, slot: SlotKey) -> Done<Epoch> {
@@ -90,7 +97,7 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn append_feed(&mut self, row: &FeedRow) -> Done<()> {
-        feed::append(&mut self.sql, row)
+        writes::append_feed(&mut self.sql, row)
     }
 
     fn resolution(&mut self, ticket: &TicketId) -> Done<Option<Resolution>> {
@@ -137,7 +144,13 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        orders::orders_of_buyer(&mut self.sql, buyer, item)
+        let mut orders = self.sql.all(
+            queries::ORDERS_OF_BUYER.sqlite,
+            params![buyer.as_str(), item.0],
+            rows::order,
+        )?;
+        orders.sort_unstable_by_key(|order| order.id);
+        Ok(orders)
     }
 
     fn first_unpaid(
@@ -146,7 +159,11 @@ impl Ledger for SqliteLedger<'_> {
         buyer: &BuyerId,
         by: Option<&Actor>,
     ) -> Done<Option<Order>> {
-        orders::first_unpaid(&mut self.sql, grant, buyer, by)
+        self.sql.one(
+            queries::FIRST_UNPAID.sqlite,
+            params![buyer.as_str(), to_i64(grant.0), by.map(actor_text)],
+            rows::order,
+        )
     }
 
     fn insert_order(&mut self, order: &Order) -> Done<()> {
@@ -217,15 +234,23 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
-        feed::recall(&mut self.sql, id)
+        self.sql.one(queries::RECALL.sqlite, params![to_i64(id.0)], rows::recall)
     }
 
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
-        feed::pending_recalls(&mut self.sql, grant)
+        self.sql.all(
+            concat!(
+                "SELECT ",
+                rows::recall_columns!(),
+                " FROM recall WHERE grant_id = ?1 AND done = 0"
+            ),
+            params![to_i64(grant.0)],
+            rows::recall,
+        )
     }
 
     fn put_recall(&mut self, recall: &Recall) -> Done<()> {
-        feed::put_recall(&mut self.sql, recall)
+        writes::put_recall(&mut self.sql, recall)
     }
 
     fn waitlist(&mut self, item: ItemId) -> Done<Option<Grant>> {
@@ -239,19 +264,19 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn waitlist_entry(&mut self, id: &TicketId) -> Done<Option<WaitlistEntry>> {
-        waitlist::waitlist_entry(&mut self.sql, id)
+        self.sql.one(queries::ENTRY.sqlite, params![id.text().as_str()], entry)
     }
 
     fn waitlist_entry_of(&mut self, item: ItemId, buyer: &BuyerId) -> Done<Option<WaitlistEntry>> {
-        waitlist::waitlist_entry_of(&mut self.sql, item, buyer)
+        self.sql.one(queries::ENTRY_OF.sqlite, params![item.0, buyer.as_str()], entry)
     }
 
     fn waiting_entries(&mut self, item: ItemId, limit: usize) -> Done<Vec<WaitlistEntry>> {
-        waitlist::waiting_entries(&mut self.sql, item, limit)
+        self.sql.all(queries::WAITING_ENTRIES.sqlite, params![item.0, as_limit(limit)], entry)
     }
 
     fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Done<()> {
-        waitlist::put_waitlist_entry(&mut self.sql, entry)
+        writes::put_waitlist_entry(&mut self.sql, entry)
     }
 
     fn append_event(&mut self, event: &Event) -> Done<()> {
@@ -259,39 +284,52 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
-        money::price(&mut self.sql, item)
+        self.sql.one(queries::PRICE.sqlite, params![item.0], |row| {
+            Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
+        })
     }
 
     fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {
-        money::inbox(&mut self.sql, provider, event)
+        let sql = queries::INBOX.sqlite;
+        Ok(self.sql.one(sql, params![provider, event], |_| Ok(()))?.is_some())
     }
 
     fn insert_inbox(&mut self, provider: &str, event: &str, at: Millis) -> Done<()> {
-        money::insert_inbox(&mut self.sql, provider, event, at)
+        self.sql.run(
+            "INSERT INTO inbox (provider, event_id, at) VALUES (?1, ?2, ?3)",
+            params![provider, event, at.0],
+        )?;
+        Ok(())
     }
 
     fn payment(&mut self, id: &PaymentId) -> Done<Option<Payment>> {
-        money::payment(&mut self.sql, id)
+        self.sql.one(queries::PAYMENT.sqlite, params![id.0], money::payment)
     }
 
     fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
-        money::payments_of(&mut self.sql, order)
+        self.sql.all(queries::PAYMENTS_OF.sqlite, params![order.text().as_str()], money::payment)
     }
 
     fn put_payment(&mut self, payment: &Payment) -> Done<()> {
-        money::put_payment(self, payment)
+        writes::put_payment(self, payment)
     }
 
     fn refund(&mut self, id: &RefundId) -> Done<Option<Refund>> {
-        money::refund(&mut self.sql, id)
+        self.sql.one(queries::REFUND.sqlite, params![id.0], money::refund)
     }
 
     fn put_refund(&mut self, refund: &Refund) -> Done<()> {
-        money::put_refund(&mut self.sql, refund)
+        writes::put_refund(&mut self.sql, refund)
     }
 
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
-        checkouts::checkout(&mut self.sql, order)
+        let Some(parts) = order.parts() else { return Ok(None) };
+        let found = self.sql.one(
+            queries::CHECKOUT.sqlite,
+            params![to_i64(parts.grant.0), to_i64(parts.n.0)],
+            money::checkout,
+        )?;
+        Ok(found.filter(|checkout| checkout.order == *order))
     }
 
     fn put_checkout(&mut self, checkout: &Checkout) -> Done<()> {

@@ -1,46 +1,74 @@
-//! Reads and writes provider messages, payments and refunds for the SQLite ledger.
+//! Writes rows of feeds, recalls, waitlist entries, payments and refunds.
+use doorbuster_core::money::{Payment, Refund};
+use doorbuster_core::{BuyerId, FeedRow, Recall, RecallTarget, RequestKey, WaitlistEntry};
 use rusqlite::params;
 
-use doorbuster_core::money::{Money, Payment, PaymentId, Refund, RefundId};
-use doorbuster_core::{ItemId, Millis, TicketId};
-
+use super::super::events;
+use super::super::statement_cache::Statements;
+use super::SqliteLedger;
 use crate::failure::Done;
-use crate::queries;
-use crate::rows::money::{payment as payment_row, refund as refund_row};
+use crate::sql::to_i64;
 
-use super::events;
-use super::ledger::SqliteLedger;
-use super::statement_cache::Statements;
-
-pub(super) fn price(sql: &mut Statements<'_>, item: ItemId) -> Done<Option<Money>> {
-    sql.one(queries::PRICE.sqlite, params![item.0], |row| {
-        Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
-    })
-}
-
-pub(super) fn inbox(sql: &mut Statements<'_>, provider: &str, event: &str) -> Done<bool> {
-    Ok(sql.one(queries::INBOX.sqlite, params![provider, event], |_| Ok(()))?.is_some())
-}
-
-pub(super) fn insert_inbox(
-    sql: &mut Statements<'_>,
-    provider: &str,
-    event: &str,
-    at: Millis,
-) -> Done<()> {
+pub(super) fn append_feed(sql: &mut Statements<'_>, row: &FeedRow) -> Done<()> {
+    let ticket = row.ticket.map(|t| t.text());
     sql.run(
-        "INSERT INTO inbox (provider, event_id, at) VALUES (?1, ?2, ?3)",
-        params![provider, event, at.0],
+        "INSERT INTO feed (grant_id, seq, ticket, buyer, request_key, units, counter, quota_delta,
+         cause)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            to_i64(row.grant.0),
+            to_i64(row.seq.0),
+            ticket.as_ref().map(|t| t.as_str()),
+            row.buyer.as_ref().map(BuyerId::as_str),
+            row.key.as_ref().map(RequestKey::as_str),
+            to_i64(row.units),
+            row.counter.as_str(),
+            row.quota_delta,
+            row.cause.as_str()
+        ],
     )?;
     Ok(())
 }
 
-pub(super) fn payment(sql: &mut Statements<'_>, id: &PaymentId) -> Done<Option<Payment>> {
-    sql.one(queries::PAYMENT.sqlite, params![id.0], payment_row)
+pub(super) fn put_recall(sql: &mut Statements<'_>, recall: &Recall) -> Done<()> {
+    let target = match recall.target {
+        RecallTarget::Pool => None,
+        RecallTarget::Grant(id) => Some(to_i64(id.0)),
+    };
+    sql.run(
+        "INSERT INTO recall (id, grant_id, target_grant, asked, taken, done)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (id) DO UPDATE SET taken = excluded.taken, done = excluded.done",
+        params![
+            to_i64(recall.id.0),
+            to_i64(recall.grant.0),
+            target,
+            to_i64(recall.asked),
+            to_i64(recall.taken),
+            recall.done
+        ],
+    )?;
+    Ok(())
 }
 
-pub(super) fn payments_of(sql: &mut Statements<'_>, order: &TicketId) -> Done<Vec<Payment>> {
-    sql.all(queries::PAYMENTS_OF.sqlite, params![order.text().as_str()], payment_row)
+pub(super) fn put_waitlist_entry(sql: &mut Statements<'_>, entry: &WaitlistEntry) -> Done<()> {
+    sql.run(
+        "INSERT INTO waitlist (item_id, n, id, buyer, request_key, state, joined_at, ended_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT (item_id, n) DO UPDATE SET state = excluded.state,
+         ended_at = excluded.ended_at",
+        params![
+            entry.item.0,
+            to_i64(entry.n.0),
+            entry.id.text().as_str(),
+            entry.buyer.as_str(),
+            entry.key.as_str(),
+            entry.state.as_str(),
+            entry.joined_at.0,
+            entry.ended_at.map(|t| t.0)
+        ],
+    )?;
+    Ok(())
 }
 
 pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> Done<()> {
@@ -67,10 +95,6 @@ pub(super) fn put_payment(ledger: &mut SqliteLedger<'_>, payment: &Payment) -> D
         ],
     )?;
     Ok(())
-}
-
-pub(super) fn refund(sql: &mut Statements<'_>, id: &RefundId) -> Done<Option<Refund>> {
-    sql.one(queries::REFUND.sqlite, params![id.0], refund_row)
 }
 
 // A refund that is requested again no longer counts as discarded.
