@@ -5,13 +5,15 @@
 //! task that publishes the commits of this node and of other nodes. Several nodes may write at the
 //! same time. Rows are locked in one order (see the schema), and a transaction that loses a
 //! conflict runs again.
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use acknowledged::AcknowledgedOrders;
 use clock::Clock;
 use connector::{Connector, ConnectorUse};
-use shared::{CommitMessage, Shared, SharedParts};
-use tokio::sync::mpsc;
+use shared::{CommitMessage, Shared};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use doorbuster_core::{IdKey, Millis};
@@ -98,7 +100,7 @@ impl Postgres {
             (connect::writers(&connector, PG_WRITERS)?, connect::readers(&connector, PG_READERS)?);
         let (commits, received) = mpsc::channel(PG_COMMITS_MAX);
         let clock = Clock::new(clock, monotonic_clock);
-        let parts = SharedParts {
+        let shared = Arc::new(Shared {
             id_key,
             node,
             clock,
@@ -109,8 +111,17 @@ impl Postgres {
             writes,
             reads,
             commits,
-        };
-        let shared = Arc::new(Shared::new(parts));
+            wake: Notify::new(),
+            events: AtomicBool::new(false),
+            expiring: tokio::sync::Mutex::new(()),
+            acknowledged: AcknowledgedOrders::default(),
+            compared: AtomicI64::new(0),
+            writer: shared::random_writer(),
+            unavailable: Mutex::new(None),
+            failed: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            refreshes_apart_us: AtomicU64::new(0),
+        });
         let publisher = publisher::Publisher::new(Arc::clone(&shared), received).await?;
         let publisher = Mutex::new(Some(tokio::spawn(publisher.run())));
         Ok(Self(Arc::new(Handle { shared, warnings, publisher })))

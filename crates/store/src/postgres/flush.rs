@@ -62,7 +62,7 @@ pub(super) fn queries(
     now: Millis,
     catalogue: bool,
 ) -> Vec<Query> {
-    let (mut queries, writer) = (Vec::new(), shared.writer());
+    let (mut queries, writer) = (Vec::new(), shared.writer);
     orders(cache, writer, &mut queries);
     digest::digest(cache, &shared.id_key, now, &mut queries);
     resolutions(cache, writer, &mut queries);

@@ -212,7 +212,7 @@ impl Poller {
         let (orders_snapshot, orders_xmin) = (&of_orders.snapshot, of_orders.xmin());
         let (limit, node, digests) =
             (PG_POLL_ROWS as i64, i64::from(self.node.0), PG_POLL_DIGESTS as i64);
-        let writer = shared.writer();
+        let writer = shared.writer;
         let of_counts: [&(dyn ToSql + Sync); 1] = [snapshot];
         let of_catalogue: [&(dyn ToSql + Sync); 2] = [snapshot, &writer];
         let digests_since: [&(dyn ToSql + Sync); 5] =

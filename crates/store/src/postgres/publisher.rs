@@ -205,7 +205,7 @@ impl Publisher {
     async fn read_backlog(&mut self) {
         let (Some(look), Some(old)) = (&self.look, self.follower.backlog()) else { return };
         let mut tell = publish_in_parts(&self.shared);
-        let read = look.read_backlog(old, self.shared.writer(), &mut tell);
+        let read = look.read_backlog(old, self.shared.writer, &mut tell);
         match timeout(PG_POLL_WAIT, read).await {
             Ok(Ok(last)) => self.follower.advance_backlog(last),
             // During an outage, the log lines about the outage are enough.
@@ -297,7 +297,7 @@ impl Publisher {
     /// Adds commits to the notification for other nodes.
     fn add_notice(&mut self, events: bool) {
         let events = events || self.notice.is_some_and(|notice| notice.events);
-        self.notice = Some(CommitNotice { writer: self.shared.writer(), events });
+        self.notice = Some(CommitNotice { writer: self.shared.writer, events });
     }
 
     /// Returns the monotonic time in milliseconds.
@@ -353,7 +353,7 @@ async fn connect(shared: &Arc<Shared>) -> Result<Poller, Failure> {
         match message {
             SessionMessage::Notification(wake) => {
                 let wake = CommitNotice::parse(wake.payload());
-                if wake.is_none_or(|wake| wake.writer != shared.writer()) {
+                if wake.is_none_or(|wake| wake.writer != shared.writer) {
                     if wake.is_some_and(|wake| wake.events) {
                         shared.events.store(true, Ordering::Release);
                     }

@@ -21,7 +21,7 @@ use super::connector::Connector;
 use super::{connect, inspect_database};
 
 /// A period in which this node cannot use the database.
-struct Outage {
+pub(super) struct Outage {
     began: Instant,
     /// When the outage was last logged.
     logged_at: Instant,
@@ -75,72 +75,18 @@ pub(super) struct Shared {
     pub(super) compared: AtomicI64,
     /// The writer number of this store. The number marks the orders and the verdicts that this node
     /// creates, and the catalogue changes that it writes.
-    writer: i32,
+    pub(super) writer: i32,
     /// The current outage of the database, if there is one.
-    unavailable: Mutex<Option<Outage>>,
+    pub(super) unavailable: Mutex<Option<Outage>>,
     /// The reason why the store failed permanently, if it did.
-    failed: OnceLock<String>,
-    closed: AtomicBool,
+    pub(super) failed: OnceLock<String>,
+    pub(super) closed: AtomicBool,
     /// The shortest time, in microseconds, between two polls whose cause is a commit of another
     /// node or a large batch of this node.
-    refreshes_apart_us: AtomicU64,
-}
-
-pub(super) struct SharedParts {
-    pub(super) id_key: IdKey,
-    pub(super) node: NodeId,
-    pub(super) clock: Clock,
-    pub(super) sink: CommitSink,
-    pub(super) follows: BuyerFilter,
-    pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
-    pub(super) connector: Connector,
-    pub(super) writes: Sessions,
-    pub(super) reads: Sessions,
-    pub(super) commits: mpsc::Sender<CommitMessage>,
+    pub(super) refreshes_apart_us: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(parts: SharedParts) -> Self {
-        let SharedParts {
-            id_key,
-            node,
-            clock,
-            sink,
-            follows,
-            on_fatal,
-            connector,
-            writes,
-            reads,
-            commits,
-        } = parts;
-        let (writer, wake, unavailable) = (random_writer(), Notify::new(), Mutex::new(None));
-        let expiring = tokio::sync::Mutex::new(());
-        let (failed, closed, events) =
-            (OnceLock::new(), AtomicBool::new(false), AtomicBool::new(false));
-        Self {
-            id_key,
-            node,
-            clock,
-            sink,
-            follows,
-            on_fatal,
-            connector,
-            writes,
-            reads,
-            commits,
-            wake,
-            events,
-            expiring,
-            acknowledged: AcknowledgedOrders::default(),
-            compared: AtomicI64::new(0),
-            writer,
-            unavailable,
-            failed,
-            closed,
-            refreshes_apart_us: AtomicU64::new(0),
-        }
-    }
-
     /// Returns the shortest time between two polls whose cause is a commit of another node or a
     /// large batch of this node. If several notifications arrive within this time, they share one
     /// poll.
@@ -152,10 +98,6 @@ impl Shared {
     pub(super) fn set_refresh_interval(&self, apart: Duration) {
         let micros = u64::try_from(apart.as_micros()).unwrap_or(u64::MAX);
         self.refreshes_apart_us.store(micros, Ordering::Relaxed);
-    }
-
-    pub(super) fn writer(&self) -> i32 {
-        self.writer
     }
 
     /// Publishes a commit of this node. Returns after it is published.
@@ -283,6 +225,6 @@ impl Shared {
 
 /// Returns a random writer number. To nodes of the previous version, a negative number means that
 /// the writer adds a digest to each commit. Migrations write 0.
-fn random_writer() -> i32 {
+pub(super) fn random_writer() -> i32 {
     rand::random_range(i32::MIN..0)
 }
