@@ -15,7 +15,7 @@ use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{
     BuyerId, ItemId, Millis, Order, TicketId, Units, Verdict, WaitlistEntry, WaitlistState,
 };
-use doorbuster_store::{OrderPage, OrderQuery, WaitlistPosition};
+use doorbuster_store::{OrderQuery, Page, WaitlistPosition};
 
 use crate::catalogue::ItemState;
 use crate::catalogue_reader::CatalogueReader;
@@ -209,11 +209,11 @@ impl Orders {
     ///
     /// # Errors
     /// If the store is unreachable.
-    pub async fn list_orders(&self, query: OrderQuery) -> Result<OrderPage, EngineError> {
+    pub async fn list_orders(&self, query: OrderQuery) -> Result<Page<Order>, EngineError> {
         let is_of_one_buyer = query.buyer.is_some();
         let page = self.node.store().orders(query).await?;
         if is_of_one_buyer {
-            page.orders.iter().for_each(|order| self.node.remember_order(order));
+            page.rows.iter().for_each(|order| self.node.remember_order(order));
         }
         Ok(page)
     }

@@ -19,6 +19,7 @@ mod history;
 mod money;
 mod open;
 mod outbox;
+mod page;
 mod push;
 mod reconciliation;
 mod retention;
@@ -41,8 +42,8 @@ pub use event::{EventRead, StoredEvent, UnreadableEvent};
 pub use failover::{HistoryReaction, LostOrders, Replication};
 pub use history::{HistoryCause, PausedSale, StoreHistoryRow};
 pub use money::{
-    CheckoutDeferral, Dispute, MoneyPage, MoneyQuery, RefundNotice, Reversal, ReversalKind,
-    ReversalOutcome, ReversedPayment,
+    CheckoutDeferral, Dispute, MoneyQuery, RefundNotice, Reversal, ReversalKind, ReversalOutcome,
+    ReversedPayment,
 };
 pub use open::{
     BackupError, BackupFile, OpenError, PostgresOptions, RestoreError, Restored, SqliteOptions,
@@ -50,11 +51,12 @@ pub use open::{
 pub use outbox::{
     DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
     DeadLetterOutcome, Delivery, DeliveryQuery, DeliveryState, Endpoint, EndpointChange,
-    EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint, OutboxPage, Redelivery, Rotation,
+    EndpointKind, EndpointSecret, EndpointStatus, NewEndpoint, Redelivery, Rotation,
 };
+pub use page::Page;
 pub use push::{PushSubscription, StoredPushSubscription, SubscriptionOwner};
 pub use reconciliation::{
-    Difference, DifferenceKind, ItemTotals, LedgerPage, MoneyTotals, OpeningStock, OrderTransition,
+    Difference, DifferenceKind, ItemTotals, MoneyTotals, OpeningStock, OrderTransition,
     Reconciliation, StockAdjustment,
 };
 pub use retention::RetentionCutoffs;
@@ -350,19 +352,10 @@ pub struct OrderQuery {
     pub items: Option<Vec<ItemId>>,
     /// Only orders in this state.
     pub state: Option<OrderState>,
-    /// Continue after this position (from [`OrderPage::next`]).
+    /// Continue after this position (from [`Page::next`]).
     pub after: Option<i64>,
     /// The largest number of orders in the page.
     pub limit: usize,
-}
-
-/// A page of orders.
-#[derive(Clone, Debug, Default)]
-pub struct OrderPage {
-    /// The orders, in the requested order.
-    pub orders: Vec<Order>,
-    /// The position after which the next page begins. `None` if this is the last page.
-    pub next: Option<i64>,
 }
 
 /// A ticket that could not be settled, and that the server does not try to settle again.

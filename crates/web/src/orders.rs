@@ -65,13 +65,9 @@ pub(crate) async fn page(
         limit: query.page.limit as usize,
     };
     let page = app.orders.list_orders(wanted).await.map_err(failed)?;
-    let found = order_items(app, &page.orders).await.map_err(failed)?;
-    let orders = page
-        .orders
-        .iter()
-        .zip(&found)
-        .map(|(row, item)| api_conversion::order(row, item))
-        .collect();
+    let found = order_items(app, &page.rows).await.map_err(failed)?;
+    let orders =
+        page.rows.iter().zip(&found).map(|(row, item)| api_conversion::order(row, item)).collect();
     let mut seen = HashSet::new();
     let once = found.iter().filter(|item| seen.insert(item.row.id));
     let items = once.map(|item| api_conversion::ordered_item(item)).collect();

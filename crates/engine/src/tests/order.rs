@@ -65,7 +65,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     forget();
     let mine = OrderQuery { buyer: Some(order.buyer.clone()), limit: 5, ..OrderQuery::default() };
     assert_eq!(
-        engine.orders.list_orders(mine).await.expect("the store is available").orders.len(),
+        engine.orders.list_orders(mine).await.expect("the store is available").rows.len(),
         1
     );
     assert!(engine.node.holders().holds(request));

@@ -174,7 +174,7 @@ pub async fn an_operator_admits_visitors_of_one_item(fixture: Fixture) {
     let more = recorded(action, fixture.store.admit_more(&key, 9, FOR_MS)).await;
     assert_eq!(more.expect("writes"), Some(RoomProgressStep { admitted: 2, waiting: 0 }));
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };
-    let actions = fixture.store.actions(query).await.expect("reads");
+    let actions = fixture.store.actions(query).await.expect("reads").rows;
     let changes: Vec<_> =
         actions[0].action.changes.iter().map(|it| (it.path.as_str(), it.to.to_string())).collect();
     assert_eq!(changes[0], ("/admitted", "2".to_owned()));

@@ -25,8 +25,8 @@ async fn list(fixture: &Fixture, query: OrderQuery) -> Vec<u64> {
     let mut query = OrderQuery { limit: 2, ..query };
     loop {
         let page = fixture.store.orders(query.clone()).await.expect("reads");
-        assert!(page.orders.len() <= 2);
-        numbers.extend(page.orders.iter().map(|o| o.n.0));
+        assert!(page.rows.len() <= 2);
+        numbers.extend(page.rows.iter().map(|o| o.n.0));
         match page.next {
             Some(next) => query.after = Some(next),
             None => return numbers,
@@ -61,13 +61,13 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
     assert!(list(&fixture, mixed).await.is_empty());
     let page = fixture.store.orders(OrderQuery { limit: 7, ..all.clone() }).await.expect("reads");
     assert_eq!(
-        (page.orders.len(), page.next),
+        (page.rows.len(), page.next),
         (7, None),
         "a full page must be the last page if no orders follow"
     );
-    assert_eq!(page.orders[0], orders[6]);
+    assert_eq!(page.rows[0], orders[6]);
     let none = fixture.store.orders(OrderQuery { limit: 0, ..all }).await.expect("reads");
-    assert_eq!((none.orders, none.next), (vec![], None));
+    assert_eq!((none.rows, none.next), (vec![], None));
 }
 
 /// An export starts at the oldest order. Orders that are created during the export come last.
@@ -76,12 +76,12 @@ pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     let mut query =
         OrderQuery { limit: 3, items: Some(vec![a.slot.item]), ..OrderQuery::default() };
     let first = fixture.store.orders_oldest_first(query.clone()).await.expect("reads");
-    assert_eq!(first.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [1, 3, 5]);
+    assert_eq!(first.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), [1, 3, 5]);
     fixture.reserve(&a, 8, "dora", 1).await;
     query.after = first.next;
     let second = fixture.store.orders_oldest_first(query).await.expect("reads");
     assert_eq!(
-        (second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next),
+        (second.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next),
         (vec![7, 8], None)
     );
 }
@@ -97,7 +97,7 @@ pub async fn new_orders_do_not_shift_pages(fixture: Fixture) {
     fixture.reserve(&a, 8, "dora", 1).await;
     let query = OrderQuery { limit: 3, after: first.next, ..OrderQuery::default() };
     let second = fixture.store.orders(query).await.expect("reads");
-    assert_eq!(second.orders.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
+    assert_eq!(second.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), [4, 3, 2]);
 }
 
 /// A starting node reads which requests for some items already have an order. The node reads these

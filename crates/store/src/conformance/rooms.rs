@@ -380,7 +380,7 @@ pub async fn an_operator_admits_visitors_without_regard_to_the_stock(fixture: Fi
     let until = fixture.clock.now().plus(FOR_MS);
     assert!(admitted.iter().all(|visitor| visitor.until == Some(until)), "{admitted:?}");
     let query = ActionQuery { limit: 10, ..ActionQuery::default() };
-    let actions = store.actions(query).await.expect("reads");
+    let actions = store.actions(query).await.expect("reads").rows;
     let counts = actions.iter().map(|row| row.action.changes[0].to.as_u64());
     assert_eq!(counts.collect::<Vec<_>>(), [Some(2), Some(2)], "the last call wrote an action");
     store.step_sale(SALE, PhaseStep::Pause).await.expect("writes");

@@ -80,6 +80,6 @@ pub struct ActionQuery {
     pub before: Option<i64>,
     /// Only actions whose row number is higher than this number.
     pub after: Option<i64>,
-    /// The largest number of actions in the list.
+    /// The largest number of actions in the page.
     pub limit: usize,
 }

@@ -28,21 +28,12 @@ pub struct MoneyQuery {
     pub items: Option<Vec<ItemId>>,
     /// Only rows that a provider or a buyer caused by mistake ([`RefundCause::is_irregular`]).
     pub notices: bool,
-    /// Continue after this position (from [`MoneyPage::next`]).
+    /// Continue after this position (from [`crate::Page::next`]).
     pub after: Option<i64>,
     /// True if the oldest rows come first. Otherwise the newest rows come first.
     pub oldest_first: bool,
     /// The largest number of rows in the page.
     pub limit: usize,
-}
-
-/// A page of payments or refunds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MoneyPage<T> {
-    /// The rows, in the requested order.
-    pub rows: Vec<T>,
-    /// The position after which the next page begins. `None` if this is the last page.
-    pub next: Option<i64>,
 }
 
 /// A payment that a provider or a buyer made by mistake. The server refunds the payment.

@@ -150,30 +150,10 @@ pub struct DeliveryQuery {
     pub endpoint: String,
     /// Only deliveries in this state.
     pub state: Option<DeliveryState>,
-    /// Continue after this position (from [`OutboxPage::next`]).
+    /// Continue after this position (from [`crate::Page::next`]).
     pub after: Option<i64>,
     /// The largest number of rows in the page.
     pub limit: usize,
-}
-
-/// A page of deliveries or dead letters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutboxPage<T> {
-    /// The rows, newest first.
-    pub rows: Vec<T>,
-    /// The position after which the next page begins. `None` if this is the last page.
-    pub next: Option<i64>,
-}
-
-impl<T> OutboxPage<T> {
-    /// Makes a page from rows. The query reads one row more than `limit`. If the query finds the
-    /// additional row, there is a next page.
-    pub(crate) fn of(mut rows: Vec<T>, limit: usize, at: impl Fn(&T) -> i64) -> Self {
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(at);
-        Self { rows, next }
-    }
 }
 
 /// The result of a request to deliver one event to one endpoint again.

@@ -1,15 +1,6 @@
 //! Reconciliation: every movement of an item's units, and the totals of units and money.
 use doorbuster_core::{ItemId, Millis, OrderState, Stock, TicketId};
 
-/// A page of a list of adjustments, or of state changes of orders.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerPage<T> {
-    /// The rows, oldest first.
-    pub rows: Vec<T>,
-    /// The position after which the next page begins. `None` if this is the last page.
-    pub next: Option<i64>,
-}
-
 /// The stock that an item started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpeningStock {

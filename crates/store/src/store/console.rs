@@ -4,11 +4,11 @@ use doorbuster_core::{Millis, NodeId};
 
 use crate::actions;
 use crate::contract::{
-    ActionQuery, ActionRow, Hash, NewAction, NodeRow, Person, PointQuery, Role, SaleSeriesRow,
-    SessionOwner, StoreServer,
+    ActionQuery, ActionRow, Hash, NewAction, NodeRow, Page, Person, PointQuery, Role,
+    SaleSeriesRow, SessionOwner, StoreServer,
 };
 use crate::failure::Done;
-use crate::limits::LEASE_END_MAX_MS;
+use crate::limits::{LEASE_END_MAX_MS, PAGE_ROWS_MAX};
 use crate::sql::{Row, Statement, as_limit, bad_row, statement, values};
 use crate::transaction::RetryUnknown;
 
@@ -117,20 +117,21 @@ fn node(row: Row<'_>) -> Done<NodeRow> {
 
 /// The store's methods for actions, sessions, nodes, and statistics for each second.
 impl Store {
-    /// Returns operators' actions, newest first. [`crate::recorded`] records them.
-    pub async fn actions(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+    /// Returns a page of operators' actions, newest first. [`crate::recorded`] records them.
+    pub async fn actions(&self, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
         self.actions_by(NEWEST_ACTIONS_FIRST, query).await
     }
 
-    /// Returns operators' actions, oldest first.
-    pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+    /// Returns a page of operators' actions, oldest first.
+    pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
         self.actions_by(OLDEST_ACTIONS_FIRST, query).await
     }
 
-    async fn actions_by(&self, sql: Statement, query: ActionQuery) -> StoreResult<Vec<ActionRow>> {
+    async fn actions_by(&self, sql: Statement, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
         let ActionQuery { by, action: name, subject, before, after, limit } = query;
-        let values = values![by, name, subject, before, after, as_limit(limit)];
-        self.all(sql, values, action).await
+        let limit = limit.min(PAGE_ROWS_MAX);
+        let values = values![by, name, subject, before, after, as_limit(limit + 1)];
+        Ok(Page::of(self.all(sql, values, action).await?, limit, |row| row.seq))
     }
 
     /// Adds a session, and deletes expired sessions. Records the caller's action.

@@ -4,7 +4,7 @@ use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::{
     DeadLetter, DeadLetterContent, DeadLetterCounts, DeadLetterId, DeadLetterKind,
-    DeadLetterOutcome, OutboxPage,
+    DeadLetterOutcome, Page,
 };
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
@@ -15,7 +15,6 @@ use crate::transaction::{RetryUnknown, Transaction};
 
 use super::deliveries::{event_summary, pending_count};
 use super::events::EVENT_AT;
-use super::operation::cut_page;
 use super::{Store, StoreResult};
 
 const DELIVERIES: Statement = dialects!(
@@ -157,12 +156,11 @@ impl Store {
         kind: DeadLetterKind,
         after: Option<i64>,
         limit: usize,
-    ) -> StoreResult<OutboxPage<DeadLetter>> {
+    ) -> StoreResult<Page<DeadLetter>> {
         let (after, limit) = (after.unwrap_or(i64::MAX), limit.min(PAGE_ROWS_MAX));
         let (sql, read) = list_of(kind);
         let rows = self.all(sql, values![after, as_limit(limit + 1)], read).await?;
-        let (rows, next) = cut_page(rows, limit);
-        Ok(OutboxPage { rows, next })
+        Ok(Page::of_pairs(rows, limit))
     }
 
     /// Returns one dead letter with its content, or `None` if it does not exist or an operator has

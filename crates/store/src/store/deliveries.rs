@@ -4,9 +4,7 @@ use rusqlite::params;
 use doorbuster_core::Millis;
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
-use crate::contract::{
-    Delivery, DeliveryQuery, DeliveryState, OutboxPage, Redelivery, event_about,
-};
+use crate::contract::{Delivery, DeliveryQuery, DeliveryState, Page, Redelivery, event_about};
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::rows::events;
@@ -205,13 +203,13 @@ impl Store {
     }
 
     /// Returns a page of the deliveries of an endpoint.
-    pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<OutboxPage<Delivery>> {
+    pub async fn deliveries(&self, query: DeliveryQuery) -> StoreResult<Page<Delivery>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let state = query.state.map(DeliveryState::as_str);
         let after = query.after.unwrap_or(i64::MAX);
         let values = values![query.endpoint, state, after, as_limit(limit + 1)];
         let rows = self.all(DELIVERIES, values, delivery).await?;
-        Ok(OutboxPage::of(rows, limit, |row| row.position))
+        Ok(Page::of(rows, limit, |row| row.position))
     }
 
     /// Delivers one event to an endpoint again. The event's delivery may have any state. The

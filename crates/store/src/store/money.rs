@@ -4,14 +4,13 @@ use doorbuster_core::money::{
 };
 use doorbuster_core::{Millis, money};
 
-use crate::contract::{MoneyPage, MoneyQuery};
+use crate::contract::{MoneyQuery, Page};
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::rows::money::{notices, payment, payment_columns, refund, refund_columns};
 use crate::sql::{Row, Statement, Value, as_limit, locking, statement, values};
 use crate::transaction::RetryUnknown;
 
-use super::operation::cut_page;
 use super::{Store, StoreResult};
 
 const DISCARD: Statement = statement(
@@ -176,12 +175,12 @@ impl Store {
 
     /// Returns a page of payments. If the query's `notices` is true, the page has only payments
     /// whose refund a provider or a buyer caused by mistake.
-    pub async fn payments(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Payment>> {
+    pub async fn payments(&self, query: MoneyQuery) -> StoreResult<Page<Payment>> {
         self.money_page(&PAYMENTS, query).await
     }
 
     /// Returns a page of refunds.
-    pub async fn refunds(&self, query: MoneyQuery) -> StoreResult<MoneyPage<Refund>> {
+    pub async fn refunds(&self, query: MoneyQuery) -> StoreResult<Page<Refund>> {
         self.money_page(&REFUNDS, query).await
     }
 
@@ -189,7 +188,7 @@ impl Store {
         &self,
         list: &MoneyTable<T>,
         query: MoneyQuery,
-    ) -> StoreResult<MoneyPage<T>> {
+    ) -> StoreResult<Page<T>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match query.oldest_first {
             true => (">", 0, "ASC"),
@@ -213,7 +212,6 @@ impl Store {
         values.push(Value::from(as_limit(limit + 1)));
         text.push_str(&format!(" ORDER BY {table}.seq {direction} LIMIT ${}", values.len()));
         let row = move |row: Row<'_>| Ok((read(row)?, row.get(seq)?));
-        let (rows, next) = cut_page(self.list(text, values, row).await?, limit);
-        Ok(MoneyPage { rows, next })
+        Ok(Page::of_pairs(self.list(text, values, row).await?, limit))
     }
 }

@@ -101,13 +101,3 @@ impl Store {
         }
     }
 }
-
-/// Shortens the rows of a query to one page. Each row has its position. The query reads one row
-/// more than `limit`. If the query finds the additional row, there is a next page. Returns the
-/// rows, and the position after which the next page begins.
-pub(super) fn cut_page<T>(mut rows: Vec<(T, i64)>, limit: usize) -> (Vec<T>, Option<i64>) {
-    let more = rows.len() > limit;
-    rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|(_, at)| *at);
-    (rows.into_iter().map(|(row, _)| row).collect(), next)
-}

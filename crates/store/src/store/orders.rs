@@ -9,14 +9,13 @@ use doorbuster_core::{
     settle,
 };
 
-use crate::contract::{DeadLetterTicket, OrderPage, OrderQuery};
+use crate::contract::{DeadLetterTicket, OrderQuery, Page};
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::sql::{Row, Statement, Value, as_limit, statement, values};
 use crate::transaction::{RetryUnknown, Transaction};
 use crate::{actions, queries, rows};
 
-use super::operation::cut_page;
 use super::{Store, StoreResult};
 
 const NEXT_DUE: Statement = Statement {
@@ -145,17 +144,17 @@ impl Store {
     }
 
     /// Returns a page of orders, newest first.
-    pub async fn orders(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+    pub async fn orders(&self, query: OrderQuery) -> StoreResult<Page<Order>> {
         self.order_page(query, PageOrder::Newest).await
     }
 
     /// Returns a page of orders, oldest first, for an export. Orders that are created during the
     /// export come last.
-    pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<OrderPage> {
+    pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<Page<Order>> {
         self.order_page(query, PageOrder::Oldest).await
     }
 
-    async fn order_page(&self, query: OrderQuery, first: PageOrder) -> StoreResult<OrderPage> {
+    async fn order_page(&self, query: OrderQuery, first: PageOrder) -> StoreResult<Page<Order>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
         let (beyond, start, direction) = match first {
             PageOrder::Newest => ("<", i64::MAX, "DESC"),
@@ -181,8 +180,7 @@ impl Store {
         values.push(Value::from(as_limit(limit + 1)));
         text.push_str(&format!(" ORDER BY o.seq {direction} LIMIT ${}", values.len()));
         let order = |row: Row<'_>| Ok((rows::order(row)?, row.get(12)?));
-        let (orders, next) = cut_page(self.list(text, values, order).await?, limit);
-        Ok(OrderPage { orders, next })
+        Ok(Page::of_pairs(self.list(text, values, order).await?, limit))
     }
 
     /// Extends the payment window of an order (see [`doorbuster_core::order::extend`]).

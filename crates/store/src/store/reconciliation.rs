@@ -1,6 +1,6 @@
 //! Reconciliation: movements of units, and the totals of units and money.
 use crate::contract::{
-    DifferenceKind, LedgerPage, OpeningStock, OrderTransition, Reconciliation, StockAdjustment,
+    DifferenceKind, OpeningStock, OrderTransition, Page, Reconciliation, StockAdjustment,
 };
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
@@ -39,7 +39,7 @@ impl Store {
         sale: Option<String>,
         after: i64,
         limit: usize,
-    ) -> StoreResult<LedgerPage<StockAdjustment>> {
+    ) -> StoreResult<Page<StockAdjustment>> {
         self.ledger_page(STOCK_ADJUSTMENTS, sale, after, limit, stock_adjustments).await
     }
 
@@ -51,7 +51,7 @@ impl Store {
         sale: Option<String>,
         after: i64,
         limit: usize,
-    ) -> StoreResult<LedgerPage<OrderTransition>> {
+    ) -> StoreResult<Page<OrderTransition>> {
         self.ledger_page(TRANSITIONS, sale, after, limit, order_transitions).await
     }
 
@@ -63,10 +63,10 @@ impl Store {
         after: i64,
         limit: usize,
         read: fn(Row<'_>) -> Done<(i64, T)>,
-    ) -> StoreResult<LedgerPage<T>> {
+    ) -> StoreResult<Page<T>> {
         let limit = limit.min(PAGE_ROWS_MAX);
         let found = self.all(sql, values![sale, after, as_limit(limit)], read).await?;
         let next = found.last().filter(|_| found.len() == limit).map(|(position, _)| *position);
-        Ok(LedgerPage { rows: found.into_iter().map(|(_, row)| row).collect(), next })
+        Ok(Page { rows: found.into_iter().map(|(_, row)| row).collect(), next })
     }
 }

@@ -9,11 +9,12 @@ use doorbuster_core::{
     waitlist,
 };
 
-use crate::contract::{WaitlistPosition, WaitlistServed};
+use crate::contract::{Page, WaitlistPosition, WaitlistServed};
 use crate::failure::Done;
+use crate::limits::PAGE_ROWS_MAX;
 use crate::rows;
 use crate::rows::waitlist::{entry, entry_columns};
-use crate::sql::{Row, Statement, as_limit, statement, values};
+use crate::sql::{Row, Statement, as_limit, statement, to_i64, values};
 use crate::transaction::{RetryUnknown, Transaction};
 
 use super::{Store, StoreResult};
@@ -175,13 +176,16 @@ impl Store {
         self.one(POSITION_OF, values, position).await
     }
 
-    /// Returns the waiting entries of an item after this number, in order.
+    /// Returns a page of the waiting entries of an item after this number, in order.
     pub async fn waitlist(
         &self,
         item: ItemId,
         after: TicketN,
         limit: usize,
-    ) -> StoreResult<Vec<WaitlistEntry>> {
-        self.all(WAITING_AFTER, values![item, after, as_limit(limit)], entry).await
+    ) -> StoreResult<Page<WaitlistEntry>> {
+        let limit = limit.min(PAGE_ROWS_MAX);
+        let values = values![item, after, as_limit(limit + 1)];
+        let rows = self.all(WAITING_AFTER, values, entry).await?;
+        Ok(Page::of(rows, limit, |entry| to_i64(entry.n.0)))
     }
 }

@@ -342,8 +342,8 @@ async fn a_finding_contains_no_buyers_id(fixture: &Fixture, shell: &Shell) {
 /// Asserts that only the buyer's id and the request keys of the orders were replaced.
 async fn is_all_there(fixture: &Fixture, orders: &Orders) {
     let query = |buyer| OrderQuery { buyer: Some(buyer), limit: 100, ..OrderQuery::default() };
-    assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").orders, []);
-    let found = fixture.store.orders(query(other_name())).await.expect("reads").orders;
+    assert_eq!(fixture.store.orders(query(anna())).await.expect("reads").rows, []);
+    let found = fixture.store.orders(query(other_name())).await.expect("reads").rows;
     assert_eq!(found.len(), 6);
     for before in orders.all() {
         let now = fixture.store.order(before.id).await.expect("reads").expect("the order exists");

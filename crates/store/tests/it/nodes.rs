@@ -113,7 +113,7 @@ async fn a_commit_of_one_node_reaches_the_other_with_orders_and_counts() {
         .orders(doorbuster_store::OrderQuery { limit: 1, ..Default::default() })
         .await
         .expect("reads")
-        .orders[0]
+        .rows[0]
         .id;
     a.store.end_order(id, EndReason::Cancel, Attribution::BUYER.clone()).await.expect("writes");
     let ended =

@@ -165,7 +165,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
             let since = Instant::now();
             let orders =
                 OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
-            while retry(async || store.orders(orders.clone()).await).await.orders.len()
+            while retry(async || store.orders(orders.clone()).await).await.rows.len()
                 < (BUYERS + UNITS) as usize
             {
                 retry(async || store.serve_waitlist(item).await).await;
@@ -177,7 +177,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     stop.store(true, Ordering::SeqCst);
     assert!(killer.await.expect("no panic") > 0, "the test must kill sessions");
     let orders = OrderQuery { items: Some(vec![item]), limit: 100, ..OrderQuery::default() };
-    let made = retry(async || a.store.orders(orders.clone()).await).await.orders;
+    let made = retry(async || a.store.orders(orders.clone()).await).await.rows;
     let served: BTreeSet<u64> =
         made.iter().filter(|o| o.grant != grant.id).map(|o| o.n.0).collect();
     assert_eq!(served, (1..=UNITS).collect(), "the first entries must be served");

@@ -19,21 +19,17 @@ use crate::reply::{HandlerResult, json};
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = ActionQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let position = cursor::position(List::Actions, query.page.cursor.as_deref())?;
-    let limit = query.page.limit as usize;
     let wanted = store::ActionQuery {
         by: query.by,
         action: query.action,
         subject: query.subject,
         before: position.map(|(seq, _)| seq),
         after: None,
-        limit: limit + 1,
+        limit: query.page.limit as usize,
     };
-    let mut rows = app.node.store().actions(wanted).await.map_err(failed)?;
-    let has_more = rows.len() > limit;
-    rows.truncate(limit);
-    let next_cursor =
-        rows.last().filter(|_| has_more).map(|row| cursor::cursor(List::Actions, row.seq, ""));
-    let actions = rows.into_iter().map(action_view).collect();
+    let page = app.node.store().actions(wanted).await.map_err(failed)?;
+    let next_cursor = page.next.map(|seq| cursor::cursor(List::Actions, seq, ""));
+    let actions = page.rows.into_iter().map(action_view).collect();
     Ok(json(StatusCode::OK, &ActionList { actions, next_cursor }))
 }
 

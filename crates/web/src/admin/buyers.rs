@@ -34,7 +34,7 @@ pub(crate) async fn get(
         limit: ORDERS_MAX,
         ..OrderQuery::default()
     };
-    let orders = store.orders(query).await.map_err(failed)?.orders;
+    let orders = store.orders(query).await.map_err(failed)?.rows;
     let catalogue = app.node.catalogue();
     let orders =
         orders.iter().filter_map(|order| api_conversion::order_in(&catalogue, order)).collect();

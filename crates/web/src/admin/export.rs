@@ -222,9 +222,8 @@ async fn write_actions(
 ) -> Result<Option<i64>, EngineError> {
     let query = store::ActionQuery { after, ..query.clone() };
     let page = app.node.store().actions_oldest_first(query).await?;
-    let last = page.last().map(|row| row.seq).filter(|_| page.len() == EXPORT_PAGE);
-    page.into_iter().for_each(|row| write_action(lines, &action_view(row)));
-    Ok(last)
+    page.rows.into_iter().for_each(|row| write_action(lines, &action_view(row)));
+    Ok(page.next)
 }
 
 /// Writes a page of a list. Returns the position of the next page.
@@ -259,7 +258,7 @@ async fn write_page(
         Export::Orders | Export::Ledger | Export::Actions => {
             let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
             let page = store.orders_oldest_first(query).await?;
-            order_views(app, &page.orders).await?.iter().for_each(|row| write_order(lines, row));
+            order_views(app, &page.rows).await?.iter().for_each(|row| write_order(lines, row));
             Ok(page.next)
         }
     }

@@ -32,15 +32,11 @@ pub(crate) async fn list(
         None => (0, 0),
     };
     let (after, limit) = (TicketN(after.unsigned_abs()), page.limit as usize);
-    let rows = app.node.store().waitlist(item.row.id, after, limit + 1);
-    let mut rows = rows.await.map_err(failed)?;
-    let has_more = rows.len() > limit;
-    rows.truncate(limit);
-    let shown = before + rows.len() as u64;
-    let last = rows.last().filter(|_| has_more);
-    let next_cursor = last
-        .map(|entry| cursor::cursor(List::Waitlist, entry.n.0.cast_signed(), &shown.to_string()));
-    let entries =
-        (before..).zip(&rows).map(|(ahead, entry)| api_conversion::waiting(item, entry, ahead));
+    let found = app.node.store().waitlist(item.row.id, after, limit).await.map_err(failed)?;
+    let shown = before + found.rows.len() as u64;
+    let next_cursor = found.next.map(|n| cursor::cursor(List::Waitlist, n, &shown.to_string()));
+    let entries = (before..)
+        .zip(&found.rows)
+        .map(|(ahead, entry)| api_conversion::waiting(item, entry, ahead));
     Ok(json(StatusCode::OK, &WaitlistList { entries: entries.collect(), next_cursor }))
 }

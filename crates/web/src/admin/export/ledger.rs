@@ -12,7 +12,7 @@ use doorbuster_core::{ItemId, Millis, OrderState, Stock};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::ItemState;
 use doorbuster_engine::error::EngineError;
-use doorbuster_store::{LedgerPage, OrderTransition, StockAdjustment};
+use doorbuster_store::{OrderTransition, Page, StockAdjustment};
 
 use super::csv::CsvLines;
 use crate::App;
@@ -69,7 +69,7 @@ impl<T> Default for ReadAhead<T> {
 }
 
 impl<T> ReadAhead<T> {
-    fn replace(&mut self, page: LedgerPage<T>) {
+    fn replace(&mut self, page: Page<T>) {
         self.rows = page.rows.into();
         self.after = page.next;
     }
