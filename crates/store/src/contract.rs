@@ -354,6 +354,8 @@ pub struct OrderQuery {
     pub state: Option<OrderState>,
     /// Continue after this position (from [`Page::next`]).
     pub after: Option<i64>,
+    /// True if the oldest orders come first. Otherwise the newest orders come first.
+    pub oldest_first: bool,
     /// The largest number of orders in the page.
     pub limit: usize,
 }

@@ -62,6 +62,7 @@ pub(crate) async fn page(
         items,
         state: query.state,
         after,
+        oldest_first: false,
         limit: query.page.limit as usize,
     };
     let page = app.orders.list_orders(wanted).await.map_err(failed)?;

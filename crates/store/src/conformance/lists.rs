@@ -73,13 +73,17 @@ pub async fn orders_are_listed_page_by_page(fixture: Fixture) {
 /// An export starts at the oldest order. Orders that are created during the export come last.
 pub async fn orders_are_exported_oldest_first(fixture: Fixture) {
     let (a, _, _) = seven(&fixture).await;
-    let mut query =
-        OrderQuery { limit: 3, items: Some(vec![a.slot.item]), ..OrderQuery::default() };
-    let first = fixture.store.orders_oldest_first(query.clone()).await.expect("reads");
+    let mut query = OrderQuery {
+        items: Some(vec![a.slot.item]),
+        oldest_first: true,
+        limit: 3,
+        ..OrderQuery::default()
+    };
+    let first = fixture.store.orders(query.clone()).await.expect("reads");
     assert_eq!(first.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), [1, 3, 5]);
     fixture.reserve(&a, 8, "dora", 1).await;
     query.after = first.next;
-    let second = fixture.store.orders_oldest_first(query).await.expect("reads");
+    let second = fixture.store.orders(query).await.expect("reads");
     assert_eq!(
         (second.rows.iter().map(|o| o.n.0).collect::<Vec<_>>(), second.next),
         (vec![7, 8], None)

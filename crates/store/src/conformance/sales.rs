@@ -300,9 +300,9 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     let until = fixture.clock.now().plus(1_000);
     let sign_in = store.insert_session([1; 32], SessionOwner::Key([2; 32]), until);
     recorded(action("session.created", "key:key_a"), sign_in).await.expect("writes");
-    let query = |action: Option<&str>, before| ActionQuery {
+    let query = |action: Option<&str>, after| ActionQuery {
         action: action.map(str::to_owned),
-        before,
+        after,
         limit: 10,
         ..ActionQuery::default()
     };
@@ -327,10 +327,9 @@ pub async fn operator_actions_are_recorded(fixture: Fixture) {
     assert_eq!(rows[0].at, fixture.clock.now());
     assert_eq!(list(query(Some("sale.opened"), None)).await, rows[1..2]);
     assert_eq!(list(query(None, Some(rows[1].seq))).await, rows[2..]);
-    let oldest_first = store.actions_oldest_first(query(None, None)).await.expect("reads").rows;
-    assert!(oldest_first.iter().eq(rows.iter().rev()));
-    let after = ActionQuery { after: Some(rows[1].seq), ..query(None, None) };
-    assert_eq!(store.actions_oldest_first(after).await.expect("reads").rows, rows[..1]);
+    let oldest_first = |after| ActionQuery { oldest_first: true, ..query(None, after) };
+    assert!(list(oldest_first(None)).await.iter().eq(rows.iter().rev()));
+    assert_eq!(list(oldest_first(Some(rows[1].seq))).await, rows[..1]);
     let by_another_key = ActionQuery { by: Some("key_b".to_owned()), ..query(None, None) };
     assert_eq!(list(by_another_key).await, []);
 }

@@ -76,10 +76,10 @@ pub struct ActionQuery {
     pub action: Option<String>,
     /// Only actions on this subject.
     pub subject: Option<String>,
-    /// Only actions whose row number is lower than this number.
-    pub before: Option<i64>,
-    /// Only actions whose row number is higher than this number.
+    /// Continue after this position (from [`crate::Page::next`]).
     pub after: Option<i64>,
+    /// True if the oldest actions come first. Otherwise the newest actions come first.
+    pub oldest_first: bool,
     /// The largest number of actions in the page.
     pub limit: usize,
 }

@@ -15,21 +15,22 @@ use crate::transaction::RetryUnknown;
 use super::{Store, StoreResult};
 
 macro_rules! actions_in_order {
-    ($order:literal) => {
+    ($beyond:literal, $order:literal) => {
         statement(concat!(
             "SELECT seq, at, actor, action, subject, changes, address, request_id FROM action
              WHERE (CAST($1 AS text) IS NULL OR actor = $1)
                AND (CAST($2 AS text) IS NULL OR action = $2)
                AND (CAST($3 AS text) IS NULL OR subject = $3)
-               AND (CAST($4 AS bigint) IS NULL OR seq < $4)
-               AND (CAST($5 AS bigint) IS NULL OR seq > $5) ORDER BY seq ",
+               AND (CAST($4 AS bigint) IS NULL OR seq ",
+            $beyond,
+            " $4) ORDER BY seq ",
             $order,
-            " LIMIT $6"
+            " LIMIT $5"
         ))
     };
 }
-const NEWEST_ACTIONS_FIRST: Statement = actions_in_order!("DESC");
-const OLDEST_ACTIONS_FIRST: Statement = actions_in_order!("ASC");
+const NEWEST_ACTIONS_FIRST: Statement = actions_in_order!("<", "DESC");
+const OLDEST_ACTIONS_FIRST: Statement = actions_in_order!(">", "ASC");
 const DELETE_EXPIRED_SESSIONS: Statement =
     statement("DELETE FROM console_session WHERE until <= $1");
 const INSERT_SESSION: Statement = statement(
@@ -117,20 +118,12 @@ fn node(row: Row<'_>) -> Done<NodeRow> {
 
 /// The store's methods for actions, sessions, nodes, and statistics for each second.
 impl Store {
-    /// Returns a page of operators' actions, newest first. [`crate::recorded`] records them.
+    /// Returns a page of operators' actions. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
-        self.actions_by(NEWEST_ACTIONS_FIRST, query).await
-    }
-
-    /// Returns a page of operators' actions, oldest first.
-    pub async fn actions_oldest_first(&self, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
-        self.actions_by(OLDEST_ACTIONS_FIRST, query).await
-    }
-
-    async fn actions_by(&self, sql: Statement, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
-        let ActionQuery { by, action: name, subject, before, after, limit } = query;
+        let ActionQuery { by, action: name, subject, after, oldest_first, limit } = query;
+        let sql = if oldest_first { OLDEST_ACTIONS_FIRST } else { NEWEST_ACTIONS_FIRST };
         let limit = limit.min(PAGE_ROWS_MAX);
-        let values = values![by, name, subject, before, after, as_limit(limit + 1)];
+        let values = values![by, name, subject, after, as_limit(limit + 1)];
         Ok(Page::of(self.all(sql, values, action).await?, limit, |row| row.seq))
     }
 

@@ -27,13 +27,6 @@ const QUOTA: Statement = statement("SELECT used FROM quota WHERE buyer = $1 AND 
 const DEAD_TICKETS: Statement =
     statement("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1");
 
-/// The sequence of the rows in a list of orders.
-#[derive(Clone, Copy)]
-enum PageOrder {
-    Newest,
-    Oldest,
-}
-
 fn end(
     tx: &mut Transaction<'_, '_>,
     id: &TicketId,
@@ -143,22 +136,13 @@ impl Store {
         self.one(queries::ORDER_OF, values, rows::order).await
     }
 
-    /// Returns a page of orders, newest first.
+    /// Returns a page of orders. If the oldest orders come first, orders that are created between
+    /// the reads of two pages come last.
     pub async fn orders(&self, query: OrderQuery) -> StoreResult<Page<Order>> {
-        self.order_page(query, PageOrder::Newest).await
-    }
-
-    /// Returns a page of orders, oldest first, for an export. Orders that are created during the
-    /// export come last.
-    pub async fn orders_oldest_first(&self, query: OrderQuery) -> StoreResult<Page<Order>> {
-        self.order_page(query, PageOrder::Oldest).await
-    }
-
-    async fn order_page(&self, query: OrderQuery, first: PageOrder) -> StoreResult<Page<Order>> {
         let limit = query.limit.min(PAGE_ROWS_MAX);
-        let (beyond, start, direction) = match first {
-            PageOrder::Newest => ("<", i64::MAX, "DESC"),
-            PageOrder::Oldest => (">", 0, "ASC"),
+        let (beyond, start, direction) = match query.oldest_first {
+            true => (">", 0, "ASC"),
+            false => ("<", i64::MAX, "DESC"),
         };
         let mut text = format!(
             concat!("SELECT ", rows::order_columns!(), ", o.seq FROM orders o WHERE o.seq {} $1"),

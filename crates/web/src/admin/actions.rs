@@ -23,8 +23,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
         by: query.by,
         action: query.action,
         subject: query.subject,
-        before: position.map(|(seq, _)| seq),
-        after: None,
+        after: position.map(|(seq, _)| seq),
+        oldest_first: false,
         limit: query.page.limit as usize,
     };
     let page = app.node.store().actions(wanted).await.map_err(failed)?;

@@ -78,6 +78,7 @@ pub(crate) async fn actions(
         by,
         action,
         subject,
+        oldest_first: true,
         limit: EXPORT_PAGE,
         ..store::ActionQuery::default()
     };
@@ -221,7 +222,7 @@ async fn write_actions(
     lines: &mut CsvLines,
 ) -> Result<Option<i64>, EngineError> {
     let query = store::ActionQuery { after, ..query.clone() };
-    let page = app.node.store().actions_oldest_first(query).await?;
+    let page = app.node.store().actions(query).await?;
     page.rows.into_iter().for_each(|row| write_action(lines, &action_view(row)));
     Ok(page.next)
 }
@@ -256,8 +257,14 @@ async fn write_page(
         // The ledger and the actions have their own kinds of `ExportSource`, so only the list of
         // orders is read here.
         Export::Orders | Export::Ledger | Export::Actions => {
-            let query = OrderQuery { items, after, limit: EXPORT_PAGE, ..OrderQuery::default() };
-            let page = store.orders_oldest_first(query).await?;
+            let query = OrderQuery {
+                items,
+                after,
+                oldest_first: true,
+                limit: EXPORT_PAGE,
+                ..OrderQuery::default()
+            };
+            let page = store.orders(query).await?;
             order_views(app, &page.rows).await?.iter().for_each(|row| write_order(lines, row));
             Ok(page.next)
         }
