@@ -15,7 +15,9 @@ use doorbuster_core::{
     Stock, Ticket, TicketId, TicketN, Token, Units,
 };
 
-use crate::contract::{CommitSink, Committed, ItemCounts, NewItem, NewSale};
+use crate::contract::{
+    CommitSink, Committed, DeadLetter, DeadLetterKind, ItemCounts, NewItem, NewSale,
+};
 use crate::store::Store;
 
 pub mod blocks;
@@ -229,6 +231,12 @@ impl Fixture {
     pub async fn reserve(&self, grant: &Grant, n: u64, who: &str, units: u32) -> Order {
         let ticket = self.ticket(grant, n, who, &format!("key-{n}"), units);
         self.settle(&ticket).await.order.expect("an order")
+    }
+
+    /// Returns the newest unresolved dead letters of tickets, newest first.
+    pub async fn dead_tickets(&self) -> Vec<DeadLetter> {
+        let letters = self.store.list_dead_letters(DeadLetterKind::Ticket, None, 9);
+        letters.await.expect("reads").rows
     }
 
     /// Returns the counts of an item.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use doorbuster_core::digest::OrderDigest;
 use doorbuster_core::sale::Phase;
 use doorbuster_core::settle::TicketVerdict;
-use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, TicketId, Token};
+use doorbuster_core::{BuyerId, ItemId, Millis, Order, OrderState, Spread, Stock, Token};
 
 mod action;
 mod block;
@@ -358,17 +358,6 @@ pub struct OrderQuery {
     pub oldest_first: bool,
     /// The largest number of orders in the page.
     pub limit: usize,
-}
-
-/// A ticket that could not be settled, and that the server does not try to settle again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetterTicket {
-    /// The ticket's id.
-    pub ticket: TicketId,
-    /// The error that prevented the settlement.
-    pub reason: String,
-    /// When the ticket became a dead letter.
-    pub at: Millis,
 }
 
 /// A contradiction between rows.

@@ -43,11 +43,6 @@ impl Store {
         }
     }
 
-    /// Returns the highest position of all events, or 0 if no event has a position.
-    pub async fn last_position(&self) -> StoreResult<i64> {
-        Ok(self.one(LAST_POSITION, [], |row| row.get(0)).await?.flatten().unwrap_or(0))
-    }
-
     /// Returns at most `limit` events after this position, in order. After an event was read, no
     /// new event gets a lower position. If a row cannot be read, the other rows are still returned.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {

@@ -1,27 +1,14 @@
-//! Nodes that share a store: live nodes, rate limits, and how often a node polls for commits.
+//! Nodes that share a store: rate limits, and how often a node polls for commits.
 use std::time::Duration;
 
-use doorbuster_core::NodeId;
 use doorbuster_core::gate::shared_limit::{LimitAnswer, LimitCall};
 
 use crate::contract::StoreError;
-use crate::limits::LEASE_END_MAX_MS;
-use crate::sql::{Statement, statement, values};
 
 use super::{Store, StoreResult};
 
-const LIVE_NODES: Statement =
-    statement("SELECT node FROM node WHERE until > $1 AND until <= $2 ORDER BY node");
-
 /// The store's methods for nodes that share a store.
 impl Store {
-    /// Returns the nodes whose lease is valid by the store's time, sorted by number.
-    pub async fn live_nodes(&self) -> StoreResult<Vec<NodeId>> {
-        let now = self.now();
-        let values = values![now, now.plus(LEASE_END_MAX_MS)];
-        self.all(LIVE_NODES, values, |row| Ok(NodeId(row.number_u32(0, "node")?))).await
-    }
-
     /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
     /// key. An embedded store has only one node and shares no limits, so the call returns an error.
     ///

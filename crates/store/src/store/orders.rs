@@ -9,7 +9,7 @@ use doorbuster_core::{
     settle,
 };
 
-use crate::contract::{DeadLetterTicket, OrderQuery, Page};
+use crate::contract::{OrderQuery, Page};
 use crate::failure::Done;
 use crate::limits::PAGE_ROWS_MAX;
 use crate::sql::{Row, Statement, Value, as_limit, statement, values};
@@ -24,8 +24,6 @@ const NEXT_DUE: Statement = Statement {
     postgres: "SELECT at FROM order_due ORDER BY at LIMIT 1",
 };
 const QUOTA: Statement = statement("SELECT used FROM quota WHERE buyer = $1 AND item_id = $2");
-const DEAD_TICKETS: Statement =
-    statement("SELECT ticket, reason, at FROM dead_letter ORDER BY seq DESC LIMIT $1");
 
 fn end(
     tx: &mut Transaction<'_, '_>,
@@ -63,11 +61,6 @@ fn record_order(
         tx.record(&fields)?;
     }
     Ok(changed)
-}
-
-fn dead_ticket(row: Row<'_>) -> Done<DeadLetterTicket> {
-    let (ticket, at) = (rows::ticket(row, 0)?, Millis(row.get(2)?));
-    Ok(DeadLetterTicket { ticket, reason: row.get(1)?, at })
 }
 
 /// The store's methods for tickets and orders.
@@ -250,10 +243,5 @@ impl Store {
     pub async fn quota(&self, item: ItemId, buyer: BuyerId) -> StoreResult<u32> {
         let values = values![buyer.as_str().to_owned(), item];
         Ok(self.one(QUOTA, values, |row| row.number_u32(0, "quota")).await?.unwrap_or(0))
-    }
-
-    /// Returns at most `limit` dead letters, newest first.
-    pub async fn dead_letter_tickets(&self, limit: usize) -> StoreResult<Vec<DeadLetterTicket>> {
-        self.all(DEAD_TICKETS, values![as_limit(limit)], dead_ticket).await
     }
 }

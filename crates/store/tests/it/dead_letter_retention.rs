@@ -53,8 +53,8 @@ async fn old_dead_letters_are_deleted_and_verdicts_stay(fixture: Fixture, shell:
     );
     assert_eq!(delete_expired(&fixture, now, 9).await, 0, "a new dead letter must stay");
     let left = async || {
-        let letters = fixture.store.dead_letter_tickets(9).await.expect("reads");
-        letters.into_iter().map(|letter| DeadLetterId::Ticket(letter.ticket)).collect::<Vec<_>>()
+        let letters = fixture.dead_tickets().await;
+        letters.into_iter().map(|letter| letter.id).collect::<Vec<_>>()
     };
     assert_eq!(left().await, [id(&young)]);
     assert_eq!(

@@ -191,7 +191,7 @@ async fn everywhere(fixture: &Fixture, shell: &Shell) -> Orders {
     shell.poison(POISON);
     let lost = fixture.settle(&fixture.ticket(&phone, 7, BUYER, &key(7), POISON)).await;
     assert_eq!(lost.verdict, Verdict::Unavailable);
-    let letter = &fixture.store.dead_letter_tickets(1).await.expect("reads")[0];
+    let letter = &fixture.dead_tickets().await[0];
     assert!(
         letter.reason.contains("poison") && !letter.reason.contains(BUYER),
         "{}",
