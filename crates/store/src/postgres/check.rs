@@ -14,7 +14,7 @@ use crate::sql::{Row, as_limit};
 use crate::waitlist;
 
 use super::shared::Shared;
-use super::transaction::{RetryState, RetryUnknown, end_transaction};
+use super::transaction::{end_transaction, retry};
 use super::{Postgres, connect};
 
 /// The queries and their rules (see docs/protocol.md). Each query finds violations of its rule. The
@@ -168,16 +168,8 @@ impl Postgres {
         let shared = self.shared();
         shared.check_accepting()?;
         let checked_at = self.now();
-        let mut tries = RetryState::new();
-        loop {
-            match check(shared).await {
-                Ok((findings, notices)) => return Ok(Check { checked_at, findings, notices }),
-                Err(failure) => tries
-                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
-                    .await
-                    .map_err(|f| shared.store_error(f))?,
-            }
-        }
+        let ((findings, notices), _) = retry(shared, move || check(shared)).await?;
+        Ok(Check { checked_at, findings, notices })
     }
 }
 

@@ -16,7 +16,7 @@ use super::flush::Query;
 use super::ledger::PostgresLedger;
 use super::prefetch::DueOrder;
 use super::shared::Shared;
-use super::transaction::{CommittedResult, RetryState, RetryUnknown, end_transaction};
+use super::transaction::{CommittedResult, end_transaction, retry};
 use super::{Postgres, connect, flush, prefetch};
 
 impl Postgres {
@@ -26,17 +26,8 @@ impl Postgres {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
         self.run_to_completion(async move {
-            let mut tries = RetryState::new();
-            loop {
-                let failure = match put_off(&shared, &all).await {
-                    Ok(done) => return Ok(done.publish(&shared, &tries).await),
-                    Err(failure) => failure,
-                };
-                tries
-                    .wait_to_retry(&shared, failure, RetryUnknown::Allowed)
-                    .await
-                    .map_err(|failure| shared.store_error(failure))?;
-            }
+            let (done, tries) = retry(&shared, || put_off(&shared, &all)).await?;
+            Ok(done.publish(&shared, &tries).await)
         })
         .await
     }

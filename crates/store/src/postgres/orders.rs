@@ -12,8 +12,9 @@ use crate::sql::{Row, as_limit};
 use super::answer_wait::{await_answer, await_commit};
 use super::ledger::PostgresLedger;
 use super::prefetch::DueOrder;
+use super::row_cache::RowCache;
 use super::shared::Shared;
-use super::transaction::{CommittedResult, RetryState, RetryUnknown, end_transaction};
+use super::transaction::{CommittedResult, end_transaction, retry};
 use super::{Postgres, connect, flush, prefetch};
 
 /// Selects only the numbers of due orders. The orders are read after they are locked.
@@ -28,20 +29,8 @@ impl Postgres {
         let shared = Arc::clone(self.shared());
         shared.check_accepting()?;
         self.run_to_completion(async move {
-            let mut tries = RetryState::new();
-            loop {
-                let turn = shared.expiring.lock().await;
-                let expired = expire(&shared, limit).await;
-                drop(turn);
-                let failure = match expired {
-                    Ok(done) => return Ok(done.publish(&shared, &tries).await),
-                    Err(failure) => failure,
-                };
-                tries
-                    .wait_to_retry(&shared, failure, RetryUnknown::Allowed)
-                    .await
-                    .map_err(|failure| shared.store_error(failure))?;
-            }
+            let (done, tries) = retry(&shared, || expire(&shared, limit)).await?;
+            Ok(done.publish(&shared, &tries).await)
         })
         .await
     }
@@ -51,6 +40,7 @@ impl Postgres {
 /// again. Then it expires them with the rules of `doorbuster-core`, and writes all changes
 /// together.
 async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Order>>, Failure> {
+    let _turn = shared.expiring.lock().await;
     let object = connect::get_for_transaction(&shared.writes).await?;
     let outcome = async {
         let due = await_answer(async {
@@ -64,13 +54,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
         })
         .await?;
         if due.is_empty() {
-            return Ok(CommittedResult {
-                value: Vec::new(),
-                orders: Vec::new(),
-                events: false,
-                only_settled: false,
-                transaction_id: None,
-            });
+            return Ok(CommittedResult::of(Vec::new(), &RowCache::default(), None));
         }
         let (cache, publish) = await_answer(prefetch::orders(&object, &due)).await?;
         let mut ledger = PostgresLedger::prefetched(cache, shared.clock.for_transaction(publish));
@@ -78,14 +62,7 @@ async fn expire(shared: &Shared, limit: usize) -> Result<CommittedResult<Vec<Ord
         let queries = flush::queries(shared, &ledger.cache, ledger.now, false);
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;
-        let events = !ledger.cache.events.is_empty();
-        Ok(CommittedResult {
-            value: expired,
-            orders: ledger.cache.changed_orders(),
-            events,
-            only_settled: false,
-            transaction_id,
-        })
+        Ok(CommittedResult::of(expired, &ledger.cache, transaction_id))
     }
     .await;
     end_transaction(object, outcome.as_ref().err()).await;

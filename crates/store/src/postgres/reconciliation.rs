@@ -11,7 +11,7 @@ use crate::sql::as_limit;
 use super::Postgres;
 use super::check::snapshot;
 use super::shared::Shared;
-use super::transaction::{RetryState, RetryUnknown};
+use super::transaction::retry;
 
 async fn reconcile(
     shared: &Shared,
@@ -58,15 +58,8 @@ impl Postgres {
     ) -> StoreResult<Reconciliation> {
         let shared = self.shared();
         shared.check_accepting()?;
-        let mut tries = RetryState::new();
-        loop {
-            match reconcile(shared, &sale, after.as_deref()).await {
-                Ok(books) => return Ok(books),
-                Err(failure) => tries
-                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
-                    .await
-                    .map_err(|f| shared.store_error(f))?,
-            }
-        }
+        let (sale, after) = (&sale, after.as_deref());
+        let (books, _) = retry(shared, move || reconcile(shared, sale, after)).await?;
+        Ok(books)
     }
 }

@@ -17,7 +17,6 @@ use super::answer_wait::{await_answer, await_commit};
 use super::flush::Query;
 use super::ledger::PostgresLedger;
 use super::prefetch::NewBuyerInsert;
-use super::row_cache::RowCache;
 use super::shared::Shared;
 use super::transaction::{CommittedResult, RetryState, RetryUnknown, end_transaction};
 use super::{Postgres, connect, flush, prefetch};
@@ -177,13 +176,9 @@ async fn attempt(
         }
         let transaction_id =
             await_commit(flush::commit(&object, &queries, ledger.cache.has_changes())).await?;
-        let RowCache { events, changed, .. } = &ledger.cache;
         Ok(CommittedResult {
-            value: resolved,
-            orders: ledger.cache.changed_orders(),
-            events: !events.is_empty(),
-            only_settled: changed.is_empty(),
-            transaction_id,
+            only_settled: ledger.cache.changed.is_empty(),
+            ..CommittedResult::of(resolved, &ledger.cache, transaction_id)
         })
     }
     .await;

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use super::connect::TransactionSession;
 use super::ledger::{LiveConnection, Params, PostgresLedger};
 use super::prefetch::{BEGIN, NOW};
+use super::row_cache::RowCache;
 use super::shared::Shared;
 use super::{Postgres, connect, flush};
 use crate::contract::StoreError;
@@ -87,6 +88,24 @@ impl RetryState {
     }
 }
 
+/// Runs `attempt` until it succeeds, or until its failure must be returned. `attempt` may also run
+/// again if its outcome is unknown. Returns the value, and the failed attempts.
+pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
+    shared: &Shared,
+    attempt: impl Fn() -> F,
+) -> StoreResult<(T, RetryState)> {
+    let mut tries = RetryState::new();
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok((value, tries)),
+            Err(failure) => tries
+                .wait_to_retry(shared, failure, RetryUnknown::Allowed)
+                .await
+                .map_err(|failure| shared.store_error(failure))?,
+        }
+    }
+}
+
 /// The result of a committed transaction, and the changes to publish before the caller gets the
 /// result.
 pub(super) struct CommittedResult<T> {
@@ -101,6 +120,12 @@ pub(super) struct CommittedResult<T> {
 }
 
 impl<T> CommittedResult<T> {
+    /// Returns the result of a transaction that changed these rows.
+    pub(super) fn of(value: T, cache: &RowCache, transaction_id: Option<String>) -> Self {
+        let (orders, events) = (cache.changed_orders(), !cache.events.is_empty());
+        Self { value, orders, events, only_settled: false, transaction_id }
+    }
+
     /// Publishes the commit and returns the result. If the outcome of an attempt is unknown, the
     /// next poll publishes the changes of that attempt, and the caller waits for that poll.
     pub(super) async fn publish(self, shared: &Shared, tries: &RetryState) -> T {
@@ -167,16 +192,7 @@ impl Postgres {
     ) -> StoreResult<Vec<T>> {
         let shared = self.shared();
         shared.check_accepting()?;
-        let mut tries = RetryState::new();
-        let rows = loop {
-            match query(shared, sql, params).await {
-                Ok(rows) => break rows,
-                Err(failure) => tries
-                    .wait_to_retry(shared, failure, RetryUnknown::Allowed)
-                    .await
-                    .map_err(|f| shared.store_error(f))?,
-            }
-        };
+        let (rows, _) = retry(shared, move || query(shared, sql, params)).await?;
         rows.iter()
             .map(|row| read(row.into()))
             .collect::<Result<_, _>>()
@@ -276,11 +292,5 @@ fn transaction<T>(
     let queries = flush::queries(shared, &ledger.cache, ledger.now, ledger.catalogue);
     let transaction_id = runtime
         .block_on(async { await_commit(flush::commit(object, &queries, is_published)).await })?;
-    Ok(CommittedResult {
-        value,
-        orders: ledger.cache.changed_orders(),
-        events: !ledger.cache.events.is_empty(),
-        only_settled: false,
-        transaction_id,
-    })
+    Ok(CommittedResult::of(value, &ledger.cache, transaction_id))
 }
