@@ -14,7 +14,6 @@ use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{Order, Spread};
 
 use crate::contract::{Endpoint, Erased, FieldChange, ItemRow, NewAction, SaleRow};
-use crate::endpoints::types_to_json;
 
 task_local! {
     /// The action to which the current call of a store's method belongs.
@@ -98,8 +97,7 @@ pub(crate) fn changed_endpoint(
         endpoint.map_or(Value::Null, |endpoint| {
             json!({
                 "host": host(&endpoint.url),
-                "types": serde_json::from_str::<Value>(&types_to_json(&endpoint.wanted))
-                    .unwrap_or_default(),
+                "types": endpoint.wanted.words(),
                 "enabled": endpoint.enabled,
                 "secrets": endpoint.secrets.len(),
             })

@@ -1,6 +1,9 @@
 //! The event types that an endpoint subscribed to.
 use crate::event::EventType;
 
+/// The word for every type, including types that later versions add.
+const ALL: &str = "*";
+
 /// A filter of event types.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventFilter {
@@ -16,6 +19,21 @@ impl EventFilter {
     #[must_use]
     pub fn only(types: &[EventType]) -> Self {
         Self::Only(types.iter().map(|what| what.as_str().to_owned()).collect())
+    }
+
+    /// Parses the names of types. The word `*` stands for every type.
+    #[must_use]
+    pub fn from_words(words: Vec<String>) -> Self {
+        if words.iter().any(|word| word == ALL) { Self::All } else { Self::Only(words) }
+    }
+
+    /// Returns the words from which [`EventFilter::from_words`] makes this filter.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::All => vec![ALL.to_owned()],
+            Self::Only(types) => types.clone(),
+        }
     }
 
     /// Returns whether the endpoint wants events of the type with this name.

@@ -4,7 +4,6 @@
 use doorbuster_core::{Millis, NodeId};
 
 use crate::contract::{Endpoint, EndpointChange, EndpointKind, EndpointStatus, NewEndpoint};
-use crate::endpoints::EndpointRow;
 use crate::failure::{Done, Failure};
 use crate::limits::{LEASE_END_MAX_MS, SEQUENCE_ROWS_MAX, UNSEQUENCED_COUNTED_MAX};
 use crate::sql::{Row, Statement, as_limit, dialects, locking, statement, values};
@@ -77,17 +76,17 @@ const ENDPOINT_STATUSES: Statement = Statement {
 
 pub(super) fn endpoint(row: Row<'_>) -> Done<Endpoint> {
     let id: String = row.get(0)?;
-    let found = EndpointRow {
-        id: id.clone(),
-        kind: row.get(1)?,
+    let invalid = || Failure::Row(format!("row of endpoint {id} is invalid"));
+    Ok(Endpoint {
+        kind: EndpointKind::parse(row.text(1, "kind")?).ok_or_else(invalid)?,
         url: row.get(2)?,
-        types: row.get(3)?,
-        secrets: row.get(4)?,
+        wanted: endpoints::types_from_json(row.text(3, "types")?).ok_or_else(invalid)?,
+        secrets: endpoints::secrets_from_json(row.text(4, "secrets")?).ok_or_else(invalid)?,
         position: row.get(5)?,
         enabled: row.get(6)?,
         created_at: Millis(row.get(7)?),
-    };
-    found.endpoint().ok_or_else(|| Failure::Row(format!("row of endpoint {id} is invalid")))
+        id,
+    })
 }
 
 fn endpoint_status(row: Row<'_>) -> Done<EndpointStatus> {

@@ -12,7 +12,7 @@ use doorbuster_api::admin::webhooks::{
 };
 use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::notification::{ALL_TYPES, event_position, names_event};
+use doorbuster_api::notification::{event_position, names_event};
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::DeliveryQuery;
 use doorbuster_base::signing::format_secret;
@@ -76,7 +76,7 @@ pub(crate) async fn create(
         id: format!("end_{}", URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())),
         kind,
         url,
-        wanted: wanted_types(&wanted.types),
+        wanted: EventFilter::from_words(wanted.types),
         secret: secret.clone().map(|secret| EndpointSecret { secret, until: None }),
         enabled: wanted.enabled,
     };
@@ -111,7 +111,7 @@ pub(crate) async fn change(
     };
     let change = EndpointChange {
         url,
-        wanted: patch.types.as_deref().map(wanted_types),
+        wanted: patch.types.map(EventFilter::from_words),
         enabled: patch.enabled,
         rotate: None,
     };
@@ -283,27 +283,13 @@ fn address_problem(why: &'static str) -> Problem {
     Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
 }
 
-fn wanted_types(words: &[String]) -> EventFilter {
-    if words.iter().any(|word| word == ALL_TYPES) {
-        return EventFilter::All;
-    }
-    EventFilter::Only(words.to_vec())
-}
-
-fn type_names(wanted: &EventFilter) -> Vec<String> {
-    match wanted {
-        EventFilter::All => vec![ALL_TYPES.to_owned()],
-        EventFilter::Only(types) => types.clone(),
-    }
-}
-
 fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhookEndpoint {
     CreatedWebhookEndpoint {
         id: endpoint.id.clone(),
         kind: endpoint.kind,
         secret,
         url: shown_address(endpoint),
-        types: type_names(&endpoint.wanted),
+        types: endpoint.wanted.words(),
         enabled: endpoint.enabled,
         created_at: api_conversion::time(endpoint.created_at),
     }
@@ -321,7 +307,7 @@ fn endpoint_view(
         id: endpoint.id.clone(),
         kind: endpoint.kind,
         url: shown_address(endpoint),
-        types: type_names(&endpoint.wanted),
+        types: endpoint.wanted.words(),
         enabled: endpoint.enabled,
         created_at: api_conversion::time(endpoint.created_at),
         secrets: live
