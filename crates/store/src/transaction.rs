@@ -21,6 +21,11 @@ pub(crate) enum RetryUnknown {
     Never,
 }
 
+const INSERT_ACTION: Statement = statement(
+    "INSERT INTO action (at, actor, action, subject, changes, address, request_id)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)",
+);
+
 /// The tables, as one transaction reads and writes them.
 pub(crate) enum Transaction<'t, 'c> {
     Sqlite(&'t mut SqliteLedger<'c>),
@@ -154,10 +159,16 @@ impl Transaction<'_, '_> {
     /// Records the operator's action of this transaction, with the changed fields. Does nothing if
     /// no operator made the change.
     pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
-        match self {
-            Self::Sqlite(ledger) => ledger.record(changes),
-            Self::Postgres(ledger) => ledger.record(changes),
-        }
+        let action = match self {
+            Self::Sqlite(ledger) => ledger.action.clone(),
+            Self::Postgres(ledger) => ledger.action.clone(),
+        };
+        let Some(action) = action else { return Ok(()) };
+        let NewAction { by, action: name, subject, address, request_id, .. } = &*action;
+        let (now, changes) = (self.now(), actions::changes_to_json(changes, &action));
+        let (address, request_id) = (address.as_deref(), request_id.as_deref());
+        let values = values![now, by, name, subject, changes, address, request_id];
+        self.run(INSERT_ACTION, &values).map(drop)
     }
 
     /// Records the operator's action if the transaction had an effect. Returns `is_effective`.
@@ -177,30 +188,6 @@ impl Transaction<'_, '_> {
     }
 }
 
-/// Inserts an action. [`action_values`] returns its parameters.
-const INSERT_ACTION: Statement = statement(
-    "INSERT INTO action (at, actor, action, subject, changes, address, request_id)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)",
-);
-
-fn action_values<'a>(
-    action: &'a NewAction,
-    changes: &[FieldChange],
-    now: Millis,
-) -> [Value<'a>; 7] {
-    let NewAction { by, action: name, subject, address, request_id, .. } = action;
-    let changes = actions::changes_to_json(changes, action);
-    values![now, by, name, subject, changes, address.as_deref(), request_id.as_deref()]
-}
-
-impl SqliteLedger<'_> {
-    pub(crate) fn record(&mut self, changes: &[FieldChange]) -> Done<()> {
-        let Some(action) = self.action.clone() else { return Ok(()) };
-        let values = action_values(&action, changes, self.now);
-        self.sql.execute(INSERT_ACTION.sqlite, &values).map(drop)
-    }
-}
-
 impl PostgresLedger<'_> {
     /// Returns every row of a query that SQLite runs too.
     pub(crate) fn query<T>(
@@ -215,11 +202,5 @@ impl PostgresLedger<'_> {
     /// Runs a statement that SQLite runs too, and returns the number of changed rows.
     pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Done<u64> {
         self.run(sql, &postgres_params(values))
-    }
-
-    pub(crate) fn record(&self, changes: &[FieldChange]) -> Done<()> {
-        let Some(action) = &self.action else { return Ok(()) };
-        let values = action_values(action, changes, self.now);
-        self.execute(INSERT_ACTION.postgres, &values).map(drop)
     }
 }
