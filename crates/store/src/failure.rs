@@ -1,5 +1,8 @@
 //! Failures of a backend, and the reaction to each: retry the transaction, report an error, give up
 //! one ticket, or stop.
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
 use rusqlite::ErrorCode;
 use tokio_postgres::error::SqlState;
 
@@ -184,6 +187,62 @@ impl From<Failure> for StoreError {
             FailureKind::Bad => Self::Unexpected(reason),
             FailureKind::Damaged => Self::Fatal(reason),
         }
+    }
+}
+
+/// Whether a store accepts work.
+pub(crate) struct StoreState {
+    on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    /// The reason why the store failed permanently, if it did.
+    failed: OnceLock<String>,
+    /// Whether new work is refused: the store is closing or closed.
+    closed: AtomicBool,
+}
+
+impl StoreState {
+    /// Returns the state of a store that works. `on_fatal` is called when the store fails.
+    pub(crate) fn new(on_fatal: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+        Self { on_fatal, failed: OnceLock::new(), closed: AtomicBool::new(false) }
+    }
+
+    /// Returns whether the store works.
+    pub(crate) fn health(&self) -> Result<(), StoreError> {
+        match self.failed.get() {
+            Some(reason) => Err(StoreError::Fatal(reason.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether the store accepts new work.
+    pub(crate) fn check_accepting(&self) -> Result<(), StoreError> {
+        self.health()?;
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
+    }
+
+    pub(crate) fn stop_accepting(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Marks the store as failed. The first failure is reported to the program. From then on, every
+    /// call is refused.
+    pub(crate) fn fail(&self, reason: &str) {
+        if self.failed.set(reason.to_owned()).is_ok() {
+            tracing::error!(
+                reason,
+                event = "store.unusable",
+                "the store failed and must not be used further"
+            );
+            (self.on_fatal)(reason);
+        }
+    }
+
+    /// Converts a failure into the caller's error. A fatal failure makes the whole store fail.
+    pub(crate) fn store_error(&self, failure: Failure) -> StoreError {
+        let error = StoreError::from(failure);
+        if let StoreError::Fatal(reason) = &error {
+            self.fail(reason);
+        }
+        error
     }
 }
 

@@ -6,7 +6,7 @@
 //! same time. Rows are locked in one order (see the schema), and a transaction that loses a
 //! conflict runs again.
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use acknowledged::AcknowledgedOrders;
@@ -20,6 +20,7 @@ use doorbuster_core::{IdKey, Millis};
 
 use crate::contract::StoreResult;
 use crate::contract::{OpenError, PostgresOptions};
+use crate::failure::StoreState;
 use crate::limits::{COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
 
 mod acknowledged;
@@ -106,7 +107,7 @@ impl Postgres {
             clock,
             sink,
             follows,
-            on_fatal,
+            state: StoreState::new(on_fatal),
             connector,
             writes,
             reads,
@@ -118,8 +119,6 @@ impl Postgres {
             compared: AtomicI64::new(0),
             writer: shared::random_writer(),
             unavailable: Mutex::new(None),
-            failed: OnceLock::new(),
-            closed: AtomicBool::new(false),
             refreshes_apart_us: AtomicU64::new(0),
         });
         let publisher = publisher::Publisher::new(Arc::clone(&shared), received).await?;
@@ -169,7 +168,7 @@ impl Postgres {
 
     pub(crate) async fn close(&self) {
         let shared = self.shared();
-        shared.stop_accepting();
+        shared.state.stop_accepting();
         let publisher = self.0.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher {
             // The messages of the queued commits come before this stop message. So the task

@@ -5,14 +5,14 @@
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use log_reader::LogReader;
 use open_files::OpenFiles;
 use read::Reader;
 use rusqlite::Connection;
-use shared::Shared;
+use shared::{FailsOnPanic, Shared};
 use tokio::sync::{oneshot, watch};
 use txn::Txn;
 
@@ -21,7 +21,7 @@ use doorbuster_core::{IdKey, Millis};
 use crate::commit_copy::CommitBuffer;
 use crate::contract::StoreResult;
 use crate::contract::{OpenError, SqliteOptions, StoreError};
-use crate::failure::Failure;
+use crate::failure::{Failure, StoreState};
 use crate::limits::{LOG_PAGES_MAX, READ_QUEUE_MAX, READERS, WRITE_QUEUE_MAX};
 
 mod backup;
@@ -92,16 +92,13 @@ impl Sqlite {
         let log_reader = copy.clone().map(|copy| LogReader::open(&dir, copy)).transpose();
         let log_reader =
             log_reader.map_err(|error| open::failed(&dir.display().to_string(), error))?;
-        let (failed, is_checkpointing, closed) = (OnceLock::new(), false.into(), false.into());
         let shared = Arc::new(Shared {
             id_key,
             clock,
             sink,
-            on_fatal,
+            state: StoreState::new(on_fatal),
             log_pages_max,
-            failed,
-            is_checkpointing,
-            closed,
+            is_checkpointing: false.into(),
         });
         let (writes, write_jobs) = sync_channel(WRITE_QUEUE_MAX);
         let (reads, read_jobs) = sync_channel(READ_QUEUE_MAX);
@@ -151,12 +148,11 @@ impl Sqlite {
             id_key,
             clock,
             sink: Arc::new(|_| {}),
-            on_fatal: Arc::new(|_| {}),
+            state: StoreState::new(Arc::new(|_| {})),
             log_pages_max: LOG_PAGES_MAX,
-            failed: OnceLock::new(),
             is_checkpointing: false.into(),
-            closed: true.into(),
         };
+        shared.state.stop_accepting();
         Self(Arc::new(Handle {
             shared: Arc::new(shared),
             writes: sync_channel(0).0,
@@ -180,12 +176,12 @@ impl Sqlite {
     }
 
     pub(crate) fn health(&self) -> StoreResult<()> {
-        self.0.shared.check_accepting()
+        self.0.shared.state.check_accepting()
     }
 
     pub(crate) async fn close(&self) {
         let Handle { shared, writes, reads, readers_end, writer_ends, .. } = &*self.0;
-        shared.stop_accepting();
+        shared.state.stop_accepting();
         let (writes, reads) = (writes.clone(), reads.clone());
         // If a queue is full, sending blocks, and the runtime must not block. So another thread
         // sends. A failed send means that the receiving thread has already ended.
@@ -211,7 +207,7 @@ impl Sqlite {
         // If the caller has stopped waiting, the answer is dropped.
         let run: writer::WriteCall = Box::new(move |txn| {
             let result = txn.and_then(|txn| match work(txn) {
-                Err(failure) if failure.is_fatal() => Err(shared.store_error(failure)),
+                Err(failure) if failure.is_fatal() => Err(shared.state.store_error(failure)),
                 result => Ok(result.map_err(StoreError::from)),
             });
             match result {
@@ -236,17 +232,16 @@ impl Sqlite {
         let (await_reply, answered) = oneshot::channel();
         let shared = Arc::clone(&self.0.shared);
         let run: read::ReadCall = Box::new(move |reader| {
-            let _ = await_reply
-                .send(reader.and_then(|reader| {
-                    work(reader).map_err(|failure| shared.store_error(failure))
-                }));
+            let _ = await_reply.send(reader.and_then(|reader| {
+                work(reader).map_err(|failure| shared.state.store_error(failure))
+            }));
         });
         self.submit(&self.0.reads, read::ReadJob::Read(run))?;
         self.await_reply(answered).await
     }
 
     fn submit<J>(&self, queue: &SyncSender<J>, job: J) -> StoreResult<()> {
-        self.0.shared.check_accepting()?;
+        self.0.shared.state.check_accepting()?;
         queue.try_send(job).map_err(|error| match error {
             TrySendError::Full(_) => StoreError::busy(),
             TrySendError::Disconnected(_) => self.stopped_error(),
@@ -259,7 +254,7 @@ impl Sqlite {
 
     fn stopped_error(&self) -> StoreError {
         let dropped = || StoreError::Unexpected("a job was dropped without an answer".to_owned());
-        self.0.shared.check_accepting().err().unwrap_or_else(dropped)
+        self.0.shared.state.check_accepting().err().unwrap_or_else(dropped)
     }
 }
 
@@ -274,9 +269,9 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
     let carried = |mode: &str| {
         conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(2))
     };
-    while woken.recv().is_ok() && shared.health().is_ok() {
+    while woken.recv().is_ok() && shared.state.health().is_ok() {
         let moved = carried("NOOP").and_then(|before| Ok(carried("PASSIVE")? != before));
-        let done = moved.map_err(Failure::from).and_then(|moved| match shared.health() {
+        let done = moved.map_err(Failure::from).and_then(|moved| match shared.state.health() {
             Ok(()) if moved => {
                 data.sync_data().map_err(|error| Failure::Unsynced(error.to_string()))
             }
@@ -284,7 +279,7 @@ fn run_checkpoints(conn: Connection, data: &File, woken: &Receiver<()>, shared: 
             _ => Ok(()),
         });
         if let Err(failure) = done {
-            shared.store_error(failure);
+            shared.state.store_error(failure);
         }
         shared.is_checkpointing.store(false, Ordering::Release);
     }
@@ -298,7 +293,7 @@ fn spawn(
 ) -> Result<thread::JoinHandle<()>, OpenError> {
     let shared = Arc::clone(shared);
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        let _fails = shared.fail_on_panic();
+        let _fails = FailsOnPanic(&shared.state);
         work();
     });
     spawned.map_err(|error| OpenError::Failed(format!("a thread cannot be started: {error}")))

@@ -166,7 +166,7 @@ impl Postgres {
     /// more units than it has, that feeds have no gaps, and that waitlist entries are consistent.
     pub(crate) async fn check(&self) -> StoreResult<Check> {
         let shared = self.shared();
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         let checked_at = self.now();
         let ((findings, notices), _) = retry(shared, move || check(shared)).await?;
         Ok(Check { checked_at, findings, notices })

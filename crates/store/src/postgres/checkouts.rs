@@ -24,7 +24,7 @@ impl Postgres {
     /// transaction runs again. The result is the same, but the delay starts at the second run.
     pub(crate) async fn defer_checkouts(&self, all: Vec<CheckoutDeferral>) -> StoreResult<usize> {
         let shared = Arc::clone(self.shared());
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         self.run_to_completion(async move {
             let (done, tries) = retry(&shared, || put_off(&shared, &all)).await?;
             Ok(done.publish(&shared, &tries).await)

@@ -14,8 +14,8 @@ use super::check::snapshot;
 impl Postgres {
     pub(crate) async fn dump(&self) -> StoreResult<Model> {
         let shared = self.shared();
-        shared.check_accepting()?;
-        snapshot(shared, dump).await.map_err(|failure| shared.store_error(failure))
+        shared.state.check_accepting()?;
+        snapshot(shared, dump).await.map_err(|failure| shared.state.store_error(failure))
     }
 }
 

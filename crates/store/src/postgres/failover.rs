@@ -63,9 +63,9 @@ impl Postgres {
     /// Commits one small row, to find out whether commits succeed.
     pub(crate) async fn commit_check(&self) -> StoreResult<()> {
         let shared = Arc::clone(self.shared());
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         self.run_to_completion(async move {
-            shared.commit_check().await.map_err(|failure| shared.store_error(failure))
+            shared.commit_check().await.map_err(|failure| shared.state.store_error(failure))
         })
         .await
     }

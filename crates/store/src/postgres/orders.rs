@@ -27,7 +27,7 @@ const DUE: &str = "SELECT grant_id, n, item_id FROM order_due WHERE at <= $1 ORD
 impl Postgres {
     pub(crate) async fn expire_due(&self, limit: usize) -> StoreResult<Vec<Order>> {
         let shared = Arc::clone(self.shared());
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         self.run_to_completion(async move {
             let (done, tries) = retry(&shared, || expire(&shared, limit)).await?;
             Ok(done.publish(&shared, &tries).await)

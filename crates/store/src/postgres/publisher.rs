@@ -94,9 +94,9 @@ impl Publisher {
     pub(super) async fn run(self) {
         let shared = Arc::clone(&self.shared);
         if AssertUnwindSafe(self.work()).catch_unwind().await.is_err() {
-            shared.fail("the publisher task panicked");
+            shared.state.fail("the publisher task panicked");
         }
-        shared.stop_accepting();
+        shared.state.stop_accepting();
     }
 
     /// Polls soon after a commit or a notification. Large batches of settled tickets do not wait

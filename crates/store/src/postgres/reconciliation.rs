@@ -57,7 +57,7 @@ impl Postgres {
         after: Option<Vec<(DifferenceKind, i64)>>,
     ) -> StoreResult<Reconciliation> {
         let shared = self.shared();
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         let (sale, after) = (&sale, after.as_deref());
         let (books, _) = retry(shared, move || reconcile(shared, sale, after)).await?;
         Ok(books)

@@ -27,7 +27,7 @@ impl Postgres {
         tickets: Vec<Arc<Ticket>>,
     ) -> StoreResult<Vec<TicketVerdict>> {
         let shared = Arc::clone(self.shared());
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         if tickets.is_empty() {
             return Ok(Vec::new());
         }
@@ -56,7 +56,7 @@ async fn batch(shared: &Shared, tickets: &[Arc<Ticket>]) -> StoreResult<Vec<Tick
     match failure.kind() {
         FailureKind::Bad | FailureKind::Conflict => {}
         FailureKind::Unreachable | FailureKind::Unknown | FailureKind::Damaged => {
-            return Err(shared.store_error(failure));
+            return Err(shared.state.store_error(failure));
         }
     }
     if let [ticket] = tickets {
@@ -96,14 +96,14 @@ async fn settle_poisoned(
         Err(failure) if matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) => {
             failure
         }
-        Err(failure) => return Err(shared.store_error(failure)),
+        Err(failure) => return Err(shared.state.store_error(failure)),
     };
     // The attempt to return the ticket failed too. The ticket's units return to the pool when the
     // grant is closed.
     let reason = format!("{reason}; the ticket could not be returned either: {failure}");
     if let Err(failure) = run_with_retries(shared, one, SettleTask::DeadLetter(&reason)).await {
         if !matches!(failure.kind(), FailureKind::Bad | FailureKind::Conflict) {
-            return Err(shared.store_error(failure));
+            return Err(shared.state.store_error(failure));
         }
         tracing::error!(
             %failure,

@@ -1,6 +1,6 @@
 //! The state that all parts of one store share: pools, clock, sink, and health.
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::Object;
@@ -10,7 +10,7 @@ use doorbuster_core::settler_pace::{REFRESH_INTERVAL_MAX, REFRESH_INTERVAL_MIN};
 use doorbuster_core::{IdKey, NodeId, Order};
 
 use crate::contract::{BuyerFilter, CommitSink, StoreError};
-use crate::failure::Failure;
+use crate::failure::{Failure, StoreState};
 use crate::limits::OUTAGE_LOG_INTERVAL;
 
 use super::acknowledged::AcknowledgedOrders;
@@ -56,7 +56,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) sink: CommitSink,
     pub(super) follows: BuyerFilter,
-    pub(super) on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(super) state: StoreState,
     pub(super) connector: Connector,
     pub(super) writes: Sessions,
     pub(super) reads: Sessions,
@@ -78,9 +78,6 @@ pub(super) struct Shared {
     pub(super) writer: i32,
     /// The current outage of the database, if there is one.
     pub(super) unavailable: Mutex<Option<Outage>>,
-    /// The reason why the store failed permanently, if it did.
-    pub(super) failed: OnceLock<String>,
-    pub(super) closed: AtomicBool,
     /// The shortest time, in microseconds, between two polls whose cause is a commit of another
     /// node or a large batch of this node.
     pub(super) refreshes_apart_us: AtomicU64,
@@ -179,47 +176,13 @@ impl Shared {
     /// Returns an error if the store failed or is closed, or if the last poll did not reach the
     /// database.
     pub(super) fn health(&self) -> Result<(), StoreError> {
-        self.check_accepting()?;
+        self.state.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(Outage { error, .. }) => {
                 Err(StoreError::Unavailable { reason: error.clone(), may_have_happened: false })
             }
             None => Ok(()),
         }
-    }
-
-    /// Returns whether the store accepts new work.
-    pub(super) fn check_accepting(&self) -> Result<(), StoreError> {
-        if let Some(reason) = self.failed.get() {
-            return Err(StoreError::Fatal(reason.clone()));
-        }
-        if self.closed.load(Ordering::Acquire) { Err(StoreError::closed()) } else { Ok(()) }
-    }
-
-    pub(super) fn stop_accepting(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    /// Marks the store as failed. The first failure is reported to the program. From then on, every
-    /// call is refused.
-    pub(super) fn fail(&self, reason: &str) {
-        if self.failed.set(reason.to_owned()).is_ok() {
-            tracing::error!(
-                reason,
-                event = "store.unusable",
-                "the store failed and must not be used further"
-            );
-            (self.on_fatal)(reason);
-        }
-    }
-
-    /// Converts a failure into the caller's error. A fatal failure makes the whole store fail.
-    pub(super) fn store_error(&self, failure: Failure) -> StoreError {
-        let error = StoreError::from(failure);
-        if let StoreError::Fatal(reason) = &error {
-            self.fail(reason);
-        }
-        error
     }
 }
 

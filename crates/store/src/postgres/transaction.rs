@@ -76,7 +76,7 @@ impl RetryState {
             FailureKind::Unreachable => {}
             FailureKind::Conflict | FailureKind::Bad | FailureKind::Damaged => return Err(failure),
         }
-        if self.began.elapsed() >= PG_RETRY_WITHIN || shared.check_accepting().is_err() {
+        if self.began.elapsed() >= PG_RETRY_WITHIN || shared.state.check_accepting().is_err() {
             return Err(if self.unknown { Failure::Unknown(failure.to_string()) } else { failure });
         }
         // The publisher already logs the outage. This line has the level debug, because retries can
@@ -101,7 +101,7 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, Failure>>>(
             Err(failure) => tries
                 .wait_to_retry(shared, failure, RetryUnknown::Allowed)
                 .await
-                .map_err(|failure| shared.store_error(failure))?,
+                .map_err(|failure| shared.state.store_error(failure))?,
         }
     }
 }
@@ -146,7 +146,7 @@ impl Postgres {
         again: RetryUnknown,
         work: impl Fn(&mut PostgresLedger<'_>) -> Result<T, Failure> + Send + Sync + 'static,
     ) -> StoreResult<T> {
-        self.shared().check_accepting()?;
+        self.shared().state.check_accepting()?;
         let action = actions::current();
         let work = move |ledger: &mut PostgresLedger<'_>| {
             ledger.action.clone_from(&action);
@@ -166,7 +166,7 @@ impl Postgres {
                 tries
                     .wait_to_retry(&shared, failure, again)
                     .await
-                    .map_err(|failure| shared.store_error(failure))?;
+                    .map_err(|failure| shared.state.store_error(failure))?;
             }
         })
         .await
@@ -191,12 +191,12 @@ impl Postgres {
         mut read: impl FnMut(Row<'_>) -> Result<T, Failure>,
     ) -> StoreResult<Vec<T>> {
         let shared = self.shared();
-        shared.check_accepting()?;
+        shared.state.check_accepting()?;
         let (rows, _) = retry(shared, move || query(shared, sql, params)).await?;
         rows.iter()
             .map(|row| read(row.into()))
             .collect::<Result<_, _>>()
-            .map_err(|failure| shared.store_error(failure))
+            .map_err(|failure| shared.state.store_error(failure))
     }
 
     /// Returns every row of a query, from a new snapshot. SQLite can run the same query.

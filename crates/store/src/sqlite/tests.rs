@@ -175,22 +175,22 @@ fn a_thread_that_panics_fails_the_store() {
         id_key: IdKey::new([5; 32]),
         clock: Arc::new(|| Millis(1)),
         sink: Arc::new(|_| {}),
-        on_fatal: Arc::new(move |reason| report.send(reason.to_owned()).expect("the test listens")),
+        state: StoreState::new(Arc::new(move |reason| {
+            report.send(reason.to_owned()).expect("the test listens");
+        })),
         log_pages_max: LONG,
-        failed: OnceLock::new(),
         is_checkpointing: false.into(),
-        closed: false.into(),
     });
     spawn("store-test", &shared, || {}).expect("a thread").join().expect("the thread ends");
-    assert!(shared.check_accepting().is_ok(), "a thread that ends must not fail the store");
+    assert!(shared.state.check_accepting().is_ok(), "a thread that ends must not fail the store");
     spawn("store-test", &shared, || panic!("on purpose"))
         .expect("a thread")
         .join()
         .expect_err("the thread panicked");
     assert_eq!(reasons.try_iter().collect::<Vec<_>>(), ["a thread of the store panicked"]);
     assert!(
-        matches!(shared.check_accepting(), Err(StoreError::Fatal(_))),
+        matches!(shared.state.check_accepting(), Err(StoreError::Fatal(_))),
         "{:?}",
-        shared.check_accepting()
+        shared.state.check_accepting()
     );
 }

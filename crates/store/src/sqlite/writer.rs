@@ -88,7 +88,7 @@ impl Writer {
         }
         while let Some((weight, run)) = next_job(&jobs, &mut txn, &files, &shared) {
             let (group, stop) = collect_group(&jobs, weight, run);
-            match shared.health() {
+            match shared.state.health() {
                 Ok(()) => {
                     log_reader.iter().for_each(|reader| reader.set_committing(true));
                     if commit(&mut txn, group, (&files, &mut log_reader), &shared) {
@@ -103,7 +103,7 @@ impl Writer {
             }
         }
         drop(txn);
-        shared.stop_accepting();
+        shared.state.stop_accepting();
         let closed = StoreError::closed();
         while let Ok(job) = jobs.try_recv() {
             if let WriteJob::Write { run, .. } = job {
@@ -123,7 +123,7 @@ impl Writer {
 
 /// Checkpoints the log and closes the connection.
 fn close(conn: Connection, shared: &Shared) {
-    if shared.health().is_ok()
+    if shared.state.health().is_ok()
         && let Err(error) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     {
         tracing::warn!(
@@ -148,9 +148,9 @@ struct WriterGuard(Arc<Shared>);
 impl Drop for WriterGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail("the writer panicked");
+            self.0.state.fail("the writer panicked");
         }
-        self.0.stop_accepting();
+        self.0.state.stop_accepting();
     }
 }
 
@@ -167,10 +167,10 @@ fn next_job(
             Ok(WriteJob::Write { weight, run }) => return Some((weight, run)),
             Ok(WriteJob::Stop) | Err(RecvTimeoutError::Disconnected) => return None,
             Err(RecvTimeoutError::Timeout) => {
-                if shared.health().is_ok()
+                if shared.state.health().is_ok()
                     && let Err(gone) = check_in_place(txn, files)
                 {
-                    shared.store_error(gone);
+                    shared.state.store_error(gone);
                 }
             }
         }
@@ -227,7 +227,7 @@ fn commit(
     shared: &Shared,
 ) -> bool {
     if let Err(failure) = txn.begin() {
-        fail_group(group, &shared.store_error(failure));
+        fail_group(group, &shared.state.store_error(failure));
         return false;
     }
     let mut replies = Vec::with_capacity(group.len());
@@ -250,7 +250,7 @@ fn commit(
             // Commits are not published if the files were removed.
             let kept =
                 committed.and_then(|committed| check_in_place(txn, files).map(|()| committed));
-            kept.map_err(|f| shared.store_error(f))
+            kept.map_err(|f| shared.state.store_error(f))
         }
     };
     match outcome {
@@ -289,7 +289,7 @@ fn after_commit(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>)
             return Ok(());
         }
         // If the sync of the checkpoint thread failed, no further sync is allowed.
-        if shared.health().is_err() {
+        if shared.state.health().is_err() {
             return Ok(());
         }
         if rest <= CHECKPOINT_LAST_PAGES.max(pages / CHECKPOINT_LAST_PART) {
@@ -301,6 +301,6 @@ fn after_commit(txn: &mut Txn<'_>, shared: &Shared, checkpoint: &SyncSender<()>)
         Ok(())
     });
     if let Err(failure) = tended {
-        shared.store_error(failure);
+        shared.state.store_error(failure);
     }
 }
