@@ -1,5 +1,5 @@
-//! The queries of the two ledgers, `SqliteLedger` and `PostgresLedger`. In PostgreSQL a query locks
-//! the rows that its transaction may change. Each text names its parameters in the order `$1`,
+//! The statements of the two ledgers, `SqliteLedger` and `PostgresLedger`. In PostgreSQL a query
+//! locks the rows that its transaction may change. Each text names its parameters in the order `$1`,
 //! `$2`, …, because both ledgers pass them by position.
 use crate::rows::money::{checkout_columns, payment_columns, refund_columns};
 use crate::rows::waitlist::entry_columns;
@@ -87,6 +87,11 @@ pub(crate) const WAITING_ENTRIES: Statement = statement(concat!(
     entry_columns!(),
     " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' ORDER BY w.n LIMIT $2"
 ));
+pub(crate) const INSERT_DEAD_LETTER: Statement = statement(
+    "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7)
+     ON CONFLICT (ticket) DO NOTHING",
+);
 pub(crate) const PRICE: Statement =
     statement("SELECT price_minor, currency FROM item WHERE id = $1");
 pub(crate) const INBOX: Statement =

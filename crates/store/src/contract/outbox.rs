@@ -207,7 +207,8 @@ pub enum DeadLetterId {
 
 impl DeadLetterId {
     /// Returns the kind of this dead letter.
-    pub(crate) fn kind(&self) -> DeadLetterKind {
+    #[must_use]
+    pub fn kind(&self) -> DeadLetterKind {
         match self {
             Self::Delivery(_) => DeadLetterKind::Delivery,
             Self::Refund(_) => DeadLetterKind::Refund,

@@ -9,6 +9,7 @@ use doorbuster_core::{
 };
 
 use crate::failure::Failure;
+use crate::queries::INSERT_DEAD_LETTER;
 use crate::rows;
 use crate::sql::to_i64;
 
@@ -31,9 +32,6 @@ pub(super) struct Query {
 impl Query {
     /// Inserts the dead letter of a ticket.
     pub(super) fn dead_letter(id: &TicketId, ticket: &Ticket, reason: &str, now: Millis) -> Self {
-        let sql = "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)
-             ON CONFLICT (ticket) DO NOTHING";
         let values = vec![
             value(id.to_string()),
             value(ticket.item.0),
@@ -43,7 +41,7 @@ impl Query {
             value(reason.to_owned()),
             value(now.0),
         ];
-        Self { sql, values }
+        Self { sql: INSERT_DEAD_LETTER.postgres, values }
     }
 }
 

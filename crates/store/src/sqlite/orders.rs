@@ -11,6 +11,7 @@ use doorbuster_core::{
 };
 
 use crate::failure::Done;
+use crate::queries::INSERT_DEAD_LETTER;
 use crate::rows;
 use crate::sql::as_limit;
 
@@ -103,9 +104,7 @@ fn insert_dead_ticket(
 ) -> Done<()> {
     let now = ledger.now;
     ledger.sql.run(
-        "INSERT INTO dead_letter (ticket, item_id, buyer, request_key, units, reason, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (ticket) DO NOTHING",
+        INSERT_DEAD_LETTER.sqlite,
         params![
             id.text().as_str(),
             ticket.item.0,

@@ -8,7 +8,7 @@ use doorbuster_core::Millis;
 
 use crate::contract::{Committed, ItemCounts};
 use crate::counts::COUNTS_OF_ITEM;
-use crate::failure::Failure;
+use crate::failure::{Failure, panic_message};
 use crate::limits::{CHECKPOINT_WITHIN, LOG_PAUSE};
 use crate::rows;
 
@@ -149,10 +149,4 @@ impl<'c> Txn<'c> {
             std::thread::sleep(LOG_PAUSE);
         }
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

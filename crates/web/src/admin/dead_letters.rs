@@ -37,7 +37,7 @@ use crate::request_body;
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = DeadLetterQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let (found, next_cursor) = letters_page(&app, &query).await?;
-    let dead_letters = found.iter().map(|(kind, dead)| letter_view(*kind, dead)).collect();
+    let dead_letters = found.iter().map(letter_view).collect();
     Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
 }
 
@@ -45,7 +45,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
 async fn letters_page(
     app: &App,
     query: &DeadLetterQuery,
-) -> Result<(Vec<(DeadLetterKind, DeadLetter)>, Option<String>), HandlerError> {
+) -> Result<(Vec<DeadLetter>, Option<String>), HandlerError> {
     let limit = query.page.limit as usize;
     let from = cursor::position(List::DeadLetters, query.page.cursor.as_deref())?;
     // A cursor contains the kind of the last row on the page, and the row's position among the rows
@@ -54,7 +54,7 @@ async fn letters_page(
         Some((position, kind)) => (DeadLetterKind::parse(kind), Some(*position)),
         None => (None, None),
     };
-    let mut all: Vec<(DeadLetterKind, DeadLetter)> = Vec::new();
+    let mut all: Vec<DeadLetter> = Vec::new();
     let mut next_cursor = None;
     let begun = |kind: &DeadLetterKind| first.is_none_or(|first| *kind as u8 >= first as u8);
     for kind in DeadLetterKind::ALL
@@ -69,7 +69,7 @@ async fn letters_page(
         }
         let page =
             app.node.store().list_dead_letters(kind, after.take(), room).await.map_err(failed)?;
-        all.extend(page.rows.into_iter().map(|dead| (kind, dead)));
+        all.extend(page.rows);
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
             break;
@@ -84,19 +84,10 @@ pub(crate) async fn get(
     PathNames([letter]): PathNames<1>,
 ) -> HandlerResult {
     let id = parse_id(&letter)?;
-    let kind = match id {
-        DeadLetterId::Delivery(_) => DeadLetterKind::Delivery,
-        DeadLetterId::Refund(_) => DeadLetterKind::Refund,
-        DeadLetterId::Ticket(_) => DeadLetterKind::Ticket,
-    };
     let (dead, held) =
         app.node.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
-    let mut detail = DeadLetterDetail {
-        letter: letter_view(kind, &dead),
-        message: None,
-        refund: None,
-        request: None,
-    };
+    let mut detail =
+        DeadLetterDetail { letter: letter_view(&dead), message: None, refund: None, request: None };
     match held {
         DeadLetterContent::Event(read) => detail.message = message(&app, read.as_deref()).await,
         DeadLetterContent::Refund(refund) => detail.refund = Some(api_conversion::refund(&refund)),
@@ -168,7 +159,7 @@ async fn handle_many(
         (Some(_), None) => false,
         (None, _) => true,
     };
-    for (_, dead) in found.into_iter().filter(|(_, dead)| is_meant(dead)) {
+    for dead in found.into_iter().filter(is_meant) {
         let is_done = match &which.reason {
             Some(reason) => {
                 let action = discarding(by, &shown_id(&dead.id), reason);
@@ -295,7 +286,7 @@ fn parse_id(text: &str) -> Result<DeadLetterId, Problem> {
     found.ok_or_else(no_letter)
 }
 
-fn letter_view(kind: DeadLetterKind, dead: &DeadLetter) -> DeadLetterView {
+fn letter_view(dead: &DeadLetter) -> DeadLetterView {
     let (endpoint, event, what) = match &dead.delivery {
         Some((endpoint, position, event)) => {
             let id = visible_event_id(*position, event.as_ref(), &dead.about);
@@ -305,7 +296,7 @@ fn letter_view(kind: DeadLetterKind, dead: &DeadLetter) -> DeadLetterView {
     };
     DeadLetterView {
         id: shown_id(&dead.id),
-        kind,
+        kind: dead.id.kind(),
         about: dead.about.clone(),
         error: dead.reason.clone(),
         tries: dead.tries,
