@@ -7,7 +7,6 @@
 //! conflict runs again.
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use acknowledged::AcknowledgedOrders;
 use clock::Clock;
@@ -16,9 +15,8 @@ use shared::{CommitMessage, Shared};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use doorbuster_core::{IdKey, Millis};
+use doorbuster_core::Millis;
 
-use crate::contract::StoreResult;
 use crate::contract::{OpenError, PostgresOptions};
 use crate::failure::StoreState;
 use crate::limits::{COMMIT_CHECK_SLOTS, PG_COMMITS_MAX, PG_READERS, PG_WRITERS};
@@ -126,12 +124,8 @@ impl Postgres {
         Ok(Self(Arc::new(Handle { shared, warnings, publisher })))
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
-    }
-
-    pub(crate) fn id_key(&self) -> &IdKey {
-        &self.shared().id_key
     }
 
     pub(crate) fn warnings(&self) -> Vec<String> {
@@ -140,30 +134,6 @@ impl Postgres {
 
     pub(crate) fn now(&self) -> Millis {
         self.shared().clock.now()
-    }
-
-    pub(crate) fn monotonic_now(&self) -> Millis {
-        self.shared().clock.monotonic()
-    }
-
-    pub(crate) fn clock_stepped(&self) -> bool {
-        self.shared().clock.has_stepped()
-    }
-
-    pub(crate) fn set_refresh_interval(&self, apart: Duration) {
-        self.shared().set_refresh_interval(apart);
-    }
-
-    pub(crate) fn staleness(&self) -> Duration {
-        self.shared().clock.staleness()
-    }
-
-    pub(crate) fn health(&self) -> StoreResult<()> {
-        self.shared().health()
-    }
-
-    pub(crate) fn reload_certificates(&self) -> Result<(), String> {
-        self.shared().connector.reload_certificates()
     }
 
     pub(crate) async fn close(&self) {

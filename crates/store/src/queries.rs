@@ -1,6 +1,6 @@
 //! The statements of the two ledgers, `SqliteLedger` and `PostgresLedger`. In PostgreSQL a query
-//! locks the rows that its transaction may change. Each text names its parameters in the order `$1`,
-//! `$2`, …, because both ledgers pass them by position.
+//! locks the rows that its transaction may change. Each text names its parameters in the order
+//! `$1`, `$2`, …, because both ledgers pass them by position.
 use crate::rows::money::{checkout_columns, payment_columns, refund_columns};
 use crate::rows::waitlist::entry_columns;
 use crate::rows::{grant_columns, item_columns, order_columns, recall_columns, resolution_columns};

@@ -110,7 +110,7 @@ impl Store {
     pub fn monotonic_now(&self) -> Millis {
         match self {
             Self::Sqlite(s) => s.now(),
-            Self::Postgres(s) => s.monotonic_now(),
+            Self::Postgres(s) => s.shared().clock.monotonic(),
         }
     }
 
@@ -120,7 +120,7 @@ impl Store {
     pub fn clock_stepped(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
-            Self::Postgres(s) => s.clock_stepped(),
+            Self::Postgres(s) => s.shared().clock.has_stepped(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Store {
     pub fn staleness(&self) -> Duration {
         match self {
             Self::Sqlite(_) => Duration::ZERO,
-            Self::Postgres(s) => s.staleness(),
+            Self::Postgres(s) => s.shared().clock.staleness(),
         }
     }
 
@@ -138,7 +138,7 @@ impl Store {
     pub async fn health(&self) -> StoreResult<()> {
         match self {
             Self::Sqlite(s) => s.health(),
-            Self::Postgres(s) => s.health(),
+            Self::Postgres(s) => s.shared().health(),
         }
     }
 

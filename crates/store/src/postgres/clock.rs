@@ -17,7 +17,7 @@ use crate::limits::{
 };
 
 /// The clock of a store in PostgreSQL.
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// A clock that replaces the database's clock in tests.
     fixed: Option<Arc<dyn Fn() -> Millis + Send + Sync>>,
     /// A clock that replaces the monotonic clock in tests.
@@ -63,7 +63,7 @@ impl Clock {
     }
 
     /// Returns the earlier of the database's time and the monotonic clock's time.
-    pub(super) fn monotonic(&self) -> Millis {
+    pub(crate) fn monotonic(&self) -> Millis {
         match &self.fixed_monotonic {
             Some(fixed) => fixed(),
             None => {
@@ -76,7 +76,7 @@ impl Clock {
 
     /// Returns whether the database's clock was set to another time, and the monotonic clock has
     /// not reached that time yet.
-    pub(super) fn has_stepped(&self) -> bool {
+    pub(crate) fn has_stepped(&self) -> bool {
         self.stepped.load(Ordering::Acquire)
     }
 
@@ -92,7 +92,7 @@ impl Clock {
     }
 
     /// Returns how old the published state may be.
-    pub(super) fn staleness(&self) -> Duration {
+    pub(crate) fn staleness(&self) -> Duration {
         let now = millis(self.born.elapsed());
         Duration::from_millis(
             now.saturating_sub(self.saw.load(Ordering::Acquire)).max(0).unsigned_abs(),

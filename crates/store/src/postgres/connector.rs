@@ -45,7 +45,7 @@ pub(super) enum ConnectorUse {
 
 /// Opens connections. Clones are cheap and share one connector.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<Inner>);
+pub(crate) struct Connector(Arc<Inner>);
 
 struct Inner {
     hosts: Vec<DatabaseHost>,

@@ -50,14 +50,14 @@ pub(super) struct OwnCommit {
     pub(super) done: oneshot::Sender<()>,
 }
 
-pub(super) struct Shared {
-    pub(super) id_key: IdKey,
+pub(crate) struct Shared {
+    pub(crate) id_key: IdKey,
     pub(super) node: NodeId,
-    pub(super) clock: Clock,
+    pub(crate) clock: Clock,
     pub(super) sink: CommitSink,
     pub(super) follows: BuyerFilter,
     pub(super) state: StoreState,
-    pub(super) connector: Connector,
+    pub(crate) connector: Connector,
     pub(super) writes: Sessions,
     pub(super) reads: Sessions,
     pub(super) commits: mpsc::Sender<CommitMessage>,
@@ -92,7 +92,7 @@ impl Shared {
             .clamp(REFRESH_INTERVAL_MIN, REFRESH_INTERVAL_MAX)
     }
 
-    pub(super) fn set_refresh_interval(&self, apart: Duration) {
+    pub(crate) fn set_refresh_interval(&self, apart: Duration) {
         let micros = u64::try_from(apart.as_micros()).unwrap_or(u64::MAX);
         self.refreshes_apart_us.store(micros, Ordering::Relaxed);
     }
@@ -175,7 +175,7 @@ impl Shared {
 
     /// Returns an error if the store failed or is closed, or if the last poll did not reach the
     /// database.
-    pub(super) fn health(&self) -> Result<(), StoreError> {
+    pub(crate) fn health(&self) -> Result<(), StoreError> {
         self.state.check_accepting()?;
         match &*self.unavailable.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(Outage { error, .. }) => {

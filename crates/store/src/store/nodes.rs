@@ -40,7 +40,7 @@ impl Store {
     /// batch of this node. Does nothing for an embedded store.
     pub fn set_refresh_interval(&self, apart: Duration) {
         if let Self::Postgres(s) = self {
-            s.set_refresh_interval(apart);
+            s.shared().set_refresh_interval(apart);
         }
     }
 }

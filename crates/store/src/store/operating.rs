@@ -9,7 +9,7 @@ impl Store {
     pub fn is_available(&self) -> bool {
         match self {
             Self::Sqlite(s) => s.health().is_ok(),
-            Self::Postgres(s) => s.health().is_ok(),
+            Self::Postgres(s) => s.shared().health().is_ok(),
         }
     }
 
@@ -22,7 +22,7 @@ impl Store {
     pub fn reload_certificates(&self) -> Result<(), String> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(s) => s.reload_certificates(),
+            Self::Postgres(s) => s.shared().connector.reload_certificates(),
         }
     }
 }

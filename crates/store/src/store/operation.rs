@@ -97,7 +97,7 @@ impl Store {
     pub(super) fn id_key(&self) -> IdKey {
         match self {
             Self::Sqlite(s) => s.id_key().clone(),
-            Self::Postgres(s) => s.id_key().clone(),
+            Self::Postgres(s) => s.shared().id_key.clone(),
         }
     }
 }

@@ -10,7 +10,7 @@ impl Connector {
     }
 
     /// Reads the trusted certificates again. Later connections use the new certificates.
-    pub(in crate::postgres) fn reload_certificates(&self) -> Result<(), String> {
+    pub(crate) fn reload_certificates(&self) -> Result<(), String> {
         // All hosts share the certificates of the address.
         let first = self.0.hosts.first();
         first.map_or(Ok(()), |host| host.address.tls.reload().map_err(|error| error.to_string()))
