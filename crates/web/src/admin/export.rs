@@ -236,13 +236,8 @@ async fn write_page(
     lines: &mut CsvLines,
 ) -> Result<Option<i64>, EngineError> {
     let store = app.node.store();
-    let money = |items| MoneyQuery {
-        items,
-        after,
-        limit: EXPORT_PAGE,
-        oldest_first: true,
-        ..MoneyQuery::default()
-    };
+    let (limit, oldest_first) = (EXPORT_PAGE, true);
+    let money = |items| MoneyQuery { items, after, limit, oldest_first, ..MoneyQuery::default() };
     match export {
         Export::Payments => {
             let page = store.payments(money(items)).await?;
@@ -257,13 +252,7 @@ async fn write_page(
         // The ledger and the actions have their own kinds of `ExportSource`, so only the list of
         // orders is read here.
         Export::Orders | Export::Ledger | Export::Actions => {
-            let query = OrderQuery {
-                items,
-                after,
-                oldest_first: true,
-                limit: EXPORT_PAGE,
-                ..OrderQuery::default()
-            };
+            let query = OrderQuery { items, after, limit, oldest_first, ..OrderQuery::default() };
             let page = store.orders(query).await?;
             order_views(app, &page.rows).await?.iter().for_each(|row| write_order(lines, row));
             Ok(page.next)
