@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::push::NewPushSubscription;
@@ -18,7 +17,7 @@ use super::failure::failed;
 use super::identity::Buyer;
 use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, empty, rendered};
-use super::request_body;
+use super::request_body::JsonBody;
 
 /// The service worker with which browsers show push messages. Its address is directly below the
 /// root, so that the worker is in charge of every page.
@@ -35,11 +34,8 @@ pub(crate) async fn worker() -> HandlerResult {
 pub(crate) async fn subscribe(
     State(app): State<Arc<App>>,
     Buyer(buyer): Buyer,
-    request: Request,
+    JsonBody(body): JsonBody<BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewPushSubscription::from_json(&body)?;
     let push = service(&app)?;
     let keys = BrowserKeys {

@@ -3,9 +3,11 @@
 
 use std::pin::pin;
 
+use axum::extract::FromRequest;
 use bytes::{Bytes, BytesMut};
 use doorbuster_api::body::nothing;
 use doorbuster_api::header::BodyType;
+use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use http::header::{CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, Request};
@@ -13,6 +15,58 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use super::limits::{BODY_TIMEOUT, DRAIN_BYTES_MAX, DRAIN_TIMEOUT};
+use super::reply::HandlerError;
+
+/// A JSON body of at most `MAX` bytes.
+#[derive(Debug)]
+pub(crate) struct JsonBody<const MAX: usize>(pub Bytes);
+
+/// Like [`JsonBody`], but the body may be empty. An empty body needs no type.
+#[derive(Debug)]
+pub(crate) struct OptionalJsonBody<const MAX: usize>(pub Bytes);
+
+/// The merge patch of an operator.
+#[derive(Debug)]
+pub(crate) struct MergePatchBody(pub Bytes);
+
+impl<S: Send + Sync, const MAX: usize> FromRequest<S> for JsonBody<MAX> {
+    type Rejection = HandlerError;
+
+    async fn from_request(request: axum::extract::Request, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(typed_body(request, MAX, BodyType::Json, false).await?))
+    }
+}
+
+impl<S: Send + Sync, const MAX: usize> FromRequest<S> for OptionalJsonBody<MAX> {
+    type Rejection = HandlerError;
+
+    async fn from_request(request: axum::extract::Request, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(typed_body(request, MAX, BodyType::Json, true).await?))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for MergePatchBody {
+    type Rejection = HandlerError;
+
+    async fn from_request(request: axum::extract::Request, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(typed_body(request, ADMIN_BODY_BYTES_MAX, BodyType::MergePatch, false).await?))
+    }
+}
+
+/// Reads a body, and then checks its type. An empty body needs no type if `may_be_empty`.
+async fn typed_body(
+    request: axum::extract::Request,
+    bytes_max: usize,
+    wanted: BodyType,
+    may_be_empty: bool,
+) -> Result<Bytes, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = read(&parts.headers, body, bytes_max).await?;
+    if !(may_be_empty && body.is_empty()) {
+        content_type(&parts.headers, wanted)?;
+    }
+    Ok(body)
+}
 
 /// Reads the whole body, at most `bytes_max` bytes.
 ///

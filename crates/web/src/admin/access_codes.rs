@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use doorbuster_api::admin::console::RevokedCodes;
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::gate::code;
@@ -22,18 +21,15 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 /// `POST /v1/admin/sales/{sale}/access-codes`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let NewCodes { count, uses } = NewCodes::from_json(&body)?;
     let sale = sale(&app, &name)?;
     let create = access_codes::create(app.node.store(), &name, count, uses);

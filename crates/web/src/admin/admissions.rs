@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::admin::console::{Admissions, NewAdmissions};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{FaultLocation, Problem};
 use doorbuster_store::recorded;
@@ -17,17 +16,14 @@ use crate::gate::waiting_room::wanted_room;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 pub(crate) async fn admit(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let NewAdmissions { visitors, reason, item } = NewAdmissions::from_json(&body)?;
     let sale = sale(&app, &name)?;
     if sale.front_door.waiting_room.is_off() {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::is_name;
@@ -20,7 +19,7 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 /// The number of digits of a block's id.
 const ID_DIGITS: usize = 12;
@@ -38,11 +37,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewBlock::from_json(&body)?;
     let value = block_value(&wanted)?;
     let until = wanted.expires_at.map(|time| Millis(time.millis()));

@@ -9,7 +9,6 @@ use doorbuster_api::admin::dead_letters::{
     DeadLetterList, DeadLetterResolution, DeadLetterResolutionState, DeadLetterSelection, Discard,
     UndecidedRequest,
 };
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_api::query::DeadLetterQuery;
@@ -31,7 +30,7 @@ use crate::failure::failed;
 use crate::identity::{OperatorIdentity, OperatorRequest};
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
-use crate::request_body;
+use crate::request_body::{self, JsonBody, OptionalJsonBody};
 
 /// `GET /v1/admin/dead-letters`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
@@ -116,11 +115,8 @@ pub(crate) async fn retry_many(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     RawQuery(query): RawQuery,
-    request: Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let which = DeadLetterSelection::parse_retry(&body)?;
     handle_many(&app, &by, query.as_deref(), &which).await
 }
@@ -130,11 +126,8 @@ pub(crate) async fn discard_many(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     RawQuery(query): RawQuery,
-    request: Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let which = DeadLetterSelection::parse_discard(&body)?;
     handle_many(&app, &by, query.as_deref(), &which).await
 }
@@ -228,13 +221,8 @@ pub(crate) async fn discard(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([letter]): PathNames<1>,
-    request: Request,
+    OptionalJsonBody(body): OptionalJsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    if !body.is_empty() {
-        request_body::content_type(&headers, BodyType::Json)?;
-    }
     let Discard { reason } = Discard::from_json(&body)?;
     let discard = app.node.store().discard_dead_letter(parse_id(&letter)?, reason.clone());
     if !recorded(discarding(&by, &letter, &reason), discard).await.map_err(failed)? {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::admin::erasures::{Erasure, HeldBack, NewErasure};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::BuyerId;
@@ -15,17 +14,14 @@ use crate::App;
 use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::reply::{HandlerError, HandlerResult, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 /// `POST /v1/admin/erasures`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewErasure::from_json(&body)?;
     let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
     let buyer = buyer.ok_or_else(|| buyer_fault("must be the id of a buyer who is not erased"))?;

@@ -6,7 +6,6 @@ use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::admin::keys::{CreatedKey, Key, KeyList, NewKey};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_auth::OperatorKeyVerifier;
@@ -20,7 +19,7 @@ use crate::identity::OperatorIdentity;
 use crate::limits::OPERATOR_KEYS_MAX;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, empty, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 /// `GET /v1/admin/keys`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
@@ -38,11 +37,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewKey::from_json(&body)?;
     let _guard = app.keys.lock().await;
     if app.node.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
 use doorbuster_api::admin::payments::{Extension, PayByChange, Reason};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, OrderList};
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
@@ -27,7 +26,7 @@ use crate::identity::{OperatorIdentity, OperatorRequest};
 use crate::orders::{cancel_order, changed_reply, id, page, read_order};
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
-use crate::request_body;
+use crate::request_body::{JsonBody, OptionalJsonBody};
 
 /// `GET /v1/admin/orders`
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
@@ -88,9 +87,9 @@ pub(crate) async fn cancel(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([order]): PathNames<1>,
-    request: axum::extract::Request,
+    OptionalJsonBody(body): OptionalJsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let (id, reason) = read_reason(&order, request).await?;
+    let (id, reason) = read_reason(&order, &body)?;
     let action = by.action_because("order.cancelled", "order", &order, reason.as_deref());
     recorded(action, cancel_order(&app, id, by_operator(&by, reason.clone()))).await
 }
@@ -100,9 +99,9 @@ pub(crate) async fn refund(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([order]): PathNames<1>,
-    request: axum::extract::Request,
+    OptionalJsonBody(body): OptionalJsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let (id, reason) = read_reason(&order, request).await?;
+    let (id, reason) = read_reason(&order, &body)?;
     let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
     let refund = app.orders.refund(id, by_operator(&by, reason));
     let changed = recorded(action, refund).await.map_err(failed)?;
@@ -117,11 +116,8 @@ pub(crate) async fn extend(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([order]): PathNames<1>,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let (until, wanted) = Extension::from_json(&body)?;
     let id = id(&order)?;
     let store = app.node.store();
@@ -147,16 +143,8 @@ pub(crate) async fn extend(
 }
 
 /// Reads the id of an order and the operator's reason, if there is a reason.
-async fn read_reason(
-    order: &str,
-    request: axum::extract::Request,
-) -> Result<(TicketId, Option<String>), Problem> {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    if !body.is_empty() {
-        request_body::content_type(&headers, BodyType::Json)?;
-    }
-    let reason = Reason::from_json(&body)?.reason;
+fn read_reason(order: &str, body: &[u8]) -> Result<(TicketId, Option<String>), Problem> {
+    let reason = Reason::from_json(body)?.reason;
     Ok((id(order)?, reason))
 }
 

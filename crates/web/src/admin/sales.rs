@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::sale::AdminSaleList;
-use doorbuster_api::header::{BodyType, if_match};
+use doorbuster_api::header::if_match;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::SaleQuery;
@@ -28,18 +28,15 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 use crate::sales::page;
 
 /// `POST /v1/admin/sales`
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewSale::from_json(&body)?;
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();

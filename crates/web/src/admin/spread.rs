@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::admin::spread::{Partitions, Spread as Wanted};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::{Phase, Spread, SpreadFault};
@@ -18,18 +17,15 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 /// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
 pub(crate) async fn set(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name, item]): PathNames<2>,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Wanted::from_json(&body)?;
     let sale = sale(&app, &name)?;
     let item =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, SlotRow, StockList};
 use doorbuster_api::body::join_key_and_body;
-use doorbuster_api::header::{BodyType, idempotency_key};
+use doorbuster_api::header::idempotency_key;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_core::Grant;
@@ -13,7 +13,7 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::stock::AdjustResult;
 use doorbuster_store::{Adjustment, FieldChange, GrantTransfers, NewAction, recorded};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::sale;
 use crate::App;
@@ -21,7 +21,7 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 
 /// `GET /v1/admin/sales/{sale}/stock`
 pub(crate) async fn get(
@@ -43,11 +43,9 @@ pub(crate) async fn adjust(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name, item]): PathNames<2>,
-    request: axum::extract::Request,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let key = idempotency_key(headers.get_all("idempotency-key").iter().map(HeaderValue::as_bytes));
     let (key, wanted) = join_key_and_body(key, Wanted::from_json(&body))?;
     let sale = sale(&app, &name)?;

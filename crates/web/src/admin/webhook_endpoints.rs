@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{RawQuery, State};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::admin::webhooks::{
     CreatedWebhookEndpoint, Delivery, DeliveryList, DeliveryState, LiveSecret, NewWebhookEndpoint,
     Redelivery, SecretRotation, WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::notification::{event_position, names_event};
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
@@ -32,7 +31,7 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json};
-use crate::request_body;
+use crate::request_body::{JsonBody, MergePatchBody, OptionalJsonBody};
 
 /// The number of random bytes of a webhook secret.
 const SECRET_BYTES: usize = 32;
@@ -63,11 +62,8 @@ pub(crate) async fn get(
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
-    request: Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewWebhookEndpoint::from_json(&body)?;
     let (kind, url) = address(&app, &wanted.url).await?;
     let secret = (kind == EndpointKind::Webhook)
@@ -98,11 +94,8 @@ pub(crate) async fn change(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
-    request: Request,
+    MergePatchBody(body): MergePatchBody,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::MergePatch)?;
     let patch = WebhookEndpointPatch::from_json(&body)?;
     let endpoint = find(&app, &id).await?;
     let url = match &patch.url {
@@ -143,13 +136,8 @@ pub(crate) async fn rotate(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
-    request: Request,
+    OptionalJsonBody(body): OptionalJsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    if !body.is_empty() {
-        request_body::content_type(&headers, BodyType::Json)?;
-    }
     let SecretRotation { overlap_secs } = SecretRotation::from_json(&body)?;
     if find(&app, &id).await?.kind == EndpointKind::Broker {
         return Err(Problem::wrong_state(
@@ -198,11 +186,8 @@ pub(crate) async fn redeliver(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([id]): PathNames<1>,
-    request: Request,
+    JsonBody(body): JsonBody<ADMIN_BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = Redelivery::from_json(&body)?;
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
     // If the event at this position has another id, the event that the request names does not exist

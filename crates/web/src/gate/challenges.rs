@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::gate::{Challenge, ChallengeAnswer, ChallengeRequest};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_api::value::Time;
@@ -24,7 +23,7 @@ use crate::identity::{Buyer, ClientAddress};
 use crate::limits::RETRY_SECS;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
-use crate::request_body;
+use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
 /// `POST /v1/sales/{sale}/challenges`
@@ -33,13 +32,8 @@ pub(crate) async fn create(
     Buyer(buyer): Buyer,
     client: ClientAddress,
     PathNames([sale]): PathNames<1>,
-    request: axum::extract::Request,
+    OptionalJsonBody(body): OptionalJsonBody<BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, BODY_BYTES_MAX).await?;
-    if !body.is_empty() {
-        request_body::content_type(&headers, BodyType::Json)?;
-    }
     let wanted = ChallengeRequest::from_json(&body)?;
     let sale = find_sale(&app, &sale).await?;
     if sale.row.phase == Phase::Closed {

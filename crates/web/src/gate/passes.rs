@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::gate::{NewPass, Pass};
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Code, Problem, Requirement};
 use doorbuster_core::gate::pass::{ISSUE_EARLY_MS, Membership, PassTerms};
@@ -26,7 +25,7 @@ use crate::identity::{Buyer, BuyerMembership, ClientAddress};
 use crate::path_names::PathNames;
 use crate::refusals::refusal_problem;
 use crate::reply::{HandlerError, HandlerResult, json};
-use crate::request_body;
+use crate::request_body::JsonBody;
 use crate::sales::find_sale;
 
 /// `POST /v1/sales/{sale}/passes`
@@ -36,11 +35,8 @@ pub(crate) async fn issue(
     BuyerMembership(membership): BuyerMembership,
     client: ClientAddress,
     PathNames([sale]): PathNames<1>,
-    request: axum::extract::Request,
+    JsonBody(body): JsonBody<BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::Json)?;
     let wanted = NewPass::from_json(&body)?;
     let sale = find_sale(&app, &sale).await?;
     let item = sale.item(&wanted.item).cloned();

@@ -8,7 +8,6 @@ use doorbuster_api::event::Event;
 use doorbuster_api::gate::{
     Draw, EstimateSecs, NewWaitingRoomPosition, WaitingRoomPosition, WaitingRoomPositionState,
 };
-use doorbuster_api::header::BodyType;
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::query::parse_room_item;
@@ -31,7 +30,7 @@ use crate::identity::{Buyer, ClientAddress};
 use crate::limits::{EXPORT_PAGE, RETRY_SECS};
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, ReplyBody, empty, json};
-use crate::request_body;
+use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
 /// The `Cache-Control` of the answer about a draw. The time is short, because the number of
@@ -44,13 +43,8 @@ pub(crate) async fn enter(
     Buyer(buyer): Buyer,
     client: ClientAddress,
     PathNames([sale]): PathNames<1>,
-    request: axum::extract::Request,
+    OptionalJsonBody(body): OptionalJsonBody<BODY_BYTES_MAX>,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, BODY_BYTES_MAX).await?;
-    if !body.is_empty() {
-        request_body::content_type(&headers, BodyType::Json)?;
-    }
     let wanted = NewWaitingRoomPosition::from_json(&body)?;
     let sale = sale_with_room(&app, &sale).await?;
     let room = wanted_room(&sale, wanted.item.as_deref(), || FaultLocation::Body("/item".into()))?;

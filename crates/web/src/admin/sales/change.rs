@@ -7,15 +7,13 @@ use axum::extract::State;
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
 use doorbuster_api::body::MemberPatch;
-use doorbuster_api::header::BodyType;
-use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, FaultLocation, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_engine::catalogue::{self, SaleState};
 use doorbuster_engine::{api_conversion, page_document};
 use doorbuster_store::{ItemRow, PatchOutcome, SaleRow, StoreResult, recorded};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::{other_currency, requested_version, unpayable};
 use crate::App;
@@ -24,17 +22,15 @@ use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::HandlerResult;
-use crate::request_body;
+use crate::request_body::MergePatchBody;
 
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     OperatorIdentity(by): OperatorIdentity,
     PathNames([name]): PathNames<1>,
-    request: axum::extract::Request,
+    headers: HeaderMap,
+    MergePatchBody(body): MergePatchBody,
 ) -> HandlerResult {
-    let headers = request.headers().clone();
-    let body = request_body::body(request, ADMIN_BODY_BYTES_MAX).await?;
-    request_body::content_type(&headers, BodyType::MergePatch)?;
     let patch = SalePatch::from_json(&body)?;
     let before = sale(&app, &name)?;
     let if_version = requested_version(&headers, &before)?;
