@@ -37,7 +37,7 @@ fn ask_server(args: &AuditArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
         let mut ok = true;
-        let answer = client.get(Path::new(&["v1", "admin", "audit"])).await;
+        let answer = client.get(Path::admin(&["audit"])).await;
         // If the answer cannot be parsed, `print_result` reports the error.
         let answer =
             answer.inspect(|answer| ok = answer.read::<Audit>().is_ok_and(|audit| audit.ok));

@@ -9,9 +9,7 @@ use doorbuster_api::value::Time;
 use crate::cli::{AddBlockArgs, BlockArgs, BlockCommand};
 use crate::client::{self, Client, Path};
 use crate::exit::Outcome;
-use crate::{print, table};
-
-const BLOCKS: [&str; 3] = ["v1", "admin", "blocks"];
+use crate::table;
 
 /// Runs `block`.
 pub fn run(args: BlockArgs) -> Outcome {
@@ -19,7 +17,9 @@ pub fn run(args: BlockArgs) -> Outcome {
     client::block_on(async {
         match args.command {
             BlockCommand::Add(args) => add(&client, args).await,
-            BlockCommand::List => client.print_result(client.get(Path::new(&BLOCKS)).await, list),
+            BlockCommand::List => {
+                client.print_result(client.get(Path::admin(&["blocks"])).await, list)
+            }
             BlockCommand::Remove { block } => remove(&client, &block).await,
         }
     })
@@ -32,18 +32,15 @@ async fn add(client: &Client, args: AddBlockArgs) -> Outcome {
     };
     let expires_at = args.lasts.map(time_from_now);
     let body = NewBlock { kind, value, expires_at, reason: args.reason };
-    client.print_result(client.post_json(Path::new(&BLOCKS), &body).await, |block: &Block| {
+    let result = client.post_json(Path::admin(&["blocks"]), &body).await;
+    client.print_result(result, |block: &Block| {
         format!("{} is blocked {} ({}).\n", block.value, expiry_text(block), block.id)
     })
 }
 
 async fn remove(client: &Client, block: &str) -> Outcome {
-    client.delete(Path::new(&[BLOCKS[0], BLOCKS[1], BLOCKS[2], block])).await?;
-    if client.wants_json() {
-        print::line("{}")
-    } else {
-        print::line(&format!("{block} is removed."))
-    }
+    client.delete(Path::admin(&["blocks", block])).await?;
+    client.print_done(&format!("{block} is removed."))
 }
 
 fn list(list: &BlockList) -> String {

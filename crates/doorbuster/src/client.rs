@@ -118,12 +118,27 @@ pub fn may_have_been_done(result: &ApiResult) -> bool {
 }
 
 /// The path and the query of a request. The path is in parts, so that each part can be escaped.
-pub struct Path<'a>(pub &'a [&'a str], pub &'a [(&'a str, &'a str)]);
+pub struct Path<'a> {
+    prefix: &'static [&'static str],
+    parts: &'a [&'a str],
+    query: Vec<(&'static str, String)>,
+}
 
 impl<'a> Path<'a> {
     /// Creates a path without a query.
     pub fn new(parts: &'a [&'a str]) -> Self {
-        Self(parts, &[])
+        Self { prefix: &[], parts, query: Vec::new() }
+    }
+
+    /// Creates a path of the admin API, without a query.
+    pub fn admin(parts: &'a [&'a str]) -> Self {
+        Self { prefix: &["v1", "admin"], ..Self::new(parts) }
+    }
+
+    /// Adds a parameter to the query, if there is a value.
+    pub fn with(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.query.extend(value.map(|value| (name, value.to_string())));
+        self
     }
 }
 
@@ -263,6 +278,11 @@ impl Client {
         }
     }
 
+    /// Prints this text after a change without a result. As JSON, prints an empty object.
+    pub fn print_done(&self, text: &str) -> Outcome {
+        print::line(if self.json { "{}" } else { text })
+    }
+
     /// Returns true if the command prints the server's JSON.
     pub fn wants_json(&self) -> bool {
         self.json
@@ -274,15 +294,15 @@ impl Client {
         path: &Path<'_>,
     ) -> Result<reqwest::RequestBuilder, InvalidPart> {
         // The URL would have another path without these parts.
-        if let Some(part) = path.0.iter().find(|part| matches!(**part, "" | "." | "..")) {
+        if let Some(part) = path.parts.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(InvalidPart((*part).to_owned()));
         }
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path.0);
+            segments.pop_if_empty().extend(path.prefix).extend(path.parts);
         }
-        if !path.1.is_empty() {
-            url.query_pairs_mut().extend_pairs(path.1);
+        if !path.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&path.query);
         }
         Ok(self.http.request(method, url).bearer_auth(&self.key))
     }

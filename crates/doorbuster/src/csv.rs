@@ -29,16 +29,12 @@ pub fn run(args: &CsvArgs) -> Outcome {
     }
     let client = Client::new(&args.server)?;
     let name = format!("{}.csv", args.list.as_str());
-    let filters = [
-        ("sale", &args.sale),
-        ("by", &args.by),
-        ("action", &args.action),
-        ("subject", &args.subject),
-    ];
-    let pairs: Vec<_> =
-        filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))).collect();
-    let parts = ["v1", "admin", "exports", &name];
-    let path = Path(&parts, &pairs);
+    let parts = ["exports", &name];
+    let path = Path::admin(&parts)
+        .with("sale", args.sale.as_deref())
+        .with("by", args.by.as_deref())
+        .with("action", args.action.as_deref())
+        .with("subject", args.subject.as_deref());
     client::block_on(async {
         // Standard output is already open. A second opening would not share its position.
         let file = args.output.as_ref().filter(|file| descriptor(file) != Some(STDOUT));

@@ -15,7 +15,6 @@ use crate::{print, table};
 
 /// The maximum number of dead letters that one request retries or discards.
 const PAGE_LIMIT: &str = "100";
-const DEAD_LETTERS: [&str; 3] = ["v1", "admin", "dead-letters"];
 
 /// Runs `dead-letter`.
 pub fn run(args: DeadLetterArgs) -> Outcome {
@@ -23,19 +22,19 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
     client::block_on(async {
         match args.command {
             DeadLetterCommand::List { kind, limit, cursor } => {
-                let limit = limit.to_string();
-                let mut pairs = vec![("limit", limit.as_str())];
-                pairs.extend(kind.map(|kind| ("kind", kind.as_str())));
-                pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-                client.print_result(client.get(Path(&DEAD_LETTERS, &pairs)).await, list)
+                let path = Path::admin(&["dead-letters"])
+                    .with("limit", Some(limit))
+                    .with("kind", kind.map(|kind| kind.as_str()))
+                    .with("cursor", cursor);
+                client.print_result(client.get(path).await, list)
             }
             DeadLetterCommand::Show { letter } => {
-                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter];
-                client.print_result(client.get(Path::new(&path)).await, show)
+                let path = ["dead-letters", &letter];
+                client.print_result(client.get(Path::admin(&path)).await, show)
             }
             DeadLetterCommand::Retry { which: SelectionArgs { letter: Some(letter), .. } } => {
-                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], &letter, "retry"];
-                client.print_result(client.post(Path::new(&path)).await, resolution_text)
+                let path = ["dead-letters", &letter, "retry"];
+                client.print_result(client.post(Path::admin(&path)).await, resolution_text)
             }
             DeadLetterCommand::Retry { which } => {
                 resolve_many(&client, "retry", &which, None).await
@@ -45,9 +44,9 @@ pub fn run(args: DeadLetterArgs) -> Outcome {
                 let Some(letter) = &which.letter else {
                     return resolve_many(&client, "discard", &which, Some(reason)).await;
                 };
-                let path = [DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], letter, "discard"];
+                let path = ["dead-letters", letter, "discard"];
                 client.print_result(
-                    client.post_json(Path::new(&path), &Discard { reason }).await,
+                    client.post_json(Path::admin(&path), &Discard { reason }).await,
                     resolution_text,
                 )
             }
@@ -77,16 +76,12 @@ async fn resolve_many(
     let mut sum = BulkDeadLetterResolution { done: 0, skipped: 0, next_cursor: None };
     let what = if which.reason.is_some() { "discarded" } else { "retried" };
     loop {
-        let mut pairs = vec![("limit", PAGE_LIMIT)];
-        pairs.extend(kind.map(|kind| ("kind", kind.as_str())));
-        pairs.extend(sum.next_cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let result = client
-            .post_json(
-                Path(&[DEAD_LETTERS[0], DEAD_LETTERS[1], DEAD_LETTERS[2], how], &pairs),
-                &which,
-            )
-            .await;
-        let page: BulkDeadLetterResolution = result?.read()?;
+        let parts = ["dead-letters", how];
+        let path = Path::admin(&parts)
+            .with("limit", Some(PAGE_LIMIT))
+            .with("kind", kind.map(|kind| kind.as_str()))
+            .with("cursor", sum.next_cursor);
+        let page: BulkDeadLetterResolution = client.post_json(path, &which).await?.read()?;
         sum = BulkDeadLetterResolution {
             done: sum.done + page.done,
             skipped: sum.skipped + page.skipped,

@@ -102,13 +102,12 @@ async fn run_sale(
     bar: &LiveProgress,
 ) -> Result<(LoadReport, StockRow, ServerMetrics), Failure> {
     let client = installation.wait_ready().await?;
-    client.post_json(Path::new(&["v1", "admin", "sales"]), &new_sale(args)).await?;
-    client.post(Path::new(&["v1", "admin", "sales", SALE, "open"])).await?;
+    client.post_json(Path::admin(&["sales"]), &new_sale(args)).await?;
+    client.post(Path::admin(&["sales", SALE, "open"])).await?;
     let before = installation.read_metrics(&client).await?;
     bar.set_message("starting the load generator");
     let storm = load::send_load(args, installation, work_dir, bar).await?;
-    let stock: StockList =
-        client.get(Path::new(&["v1", "admin", "sales", SALE, "stock"])).await?.read()?;
+    let stock: StockList = client.get(Path::admin(&["sales", SALE, "stock"])).await?.read()?;
     let row = stock.items.into_iter().next().context("the server's stock list has no item")?;
     let after = installation.read_metrics(&client).await?;
     let used = ServerMetrics {

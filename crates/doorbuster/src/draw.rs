@@ -43,10 +43,10 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
     };
     let mut lines = None;
     if let Some(sale) = &args.sale {
-        let query: Vec<_> = args.item.iter().map(|item| ("item", item.as_str())).collect();
         let client = Client::with(args.url.parse()?, args.key.clone().unwrap_or_default())?;
-        let published: Draw =
-            client.get(client::Path(&["v1", "sales", sale, "draw"], &query)).await?.read()?;
+        let path = ["v1", "sales", sale, "draw"];
+        let path = client::Path::new(&path).with("item", args.item.as_deref());
+        let published: Draw = client.get(path).await?.read()?;
         if published.algorithm != ALGORITHM {
             return Err(Failure::Refused(format!(
                 "the draw uses the algorithm {}, which this version does not know",
@@ -66,8 +66,9 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
         claim.commitments.push(published.commitment);
         claim.participants = Some(published.participants);
         if args.participants.is_none() {
-            let path = ["v1", "admin", "sales", sale, "draw.csv"];
-            lines = Some(download_list(&client, client::Path(&path, &query)).await?);
+            let path = ["sales", sale, "draw.csv"];
+            let path = client::Path::admin(&path).with("item", args.item.as_deref());
+            lines = Some(download_list(&client, path).await?);
         }
     }
     if let Some(seed) = &args.seed {

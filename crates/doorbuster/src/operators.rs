@@ -35,7 +35,7 @@ const VALUE_CHARS_MAX: usize = 60;
 /// Runs `key`.
 pub fn key(args: KeyArgs) -> Outcome {
     let client = Client::new(&args.server)?;
-    let path = Path::new(&["v1", "admin", "keys"]);
+    let path = Path::admin(&["keys"]);
     client::block_on(async {
         match args.command {
             KeyCommand::Create { name, role } => {
@@ -51,11 +51,8 @@ pub fn key(args: KeyArgs) -> Outcome {
             KeyCommand::List => client.print_result(client.get(path).await, keys),
             KeyCommand::Delete { id, yes } => {
                 confirm(yes, &format!("{id} will stop working at once"))?;
-                client.delete(Path::new(&["v1", "admin", "keys", &id])).await?;
-                match client.wants_json() {
-                    true => print::line("{}"),
-                    false => print::line(&format!("{id} is deleted.")),
-                }
+                client.delete(Path::admin(&["keys", &id])).await?;
+                client.print_done(&format!("{id} is deleted."))
             }
         }
     })
@@ -76,19 +73,13 @@ fn keys(list: &KeyList) -> String {
 /// Runs `actions`.
 pub fn actions(args: &ActionsArgs) -> Outcome {
     let client = Client::new(&args.server)?;
-    let limit = args.limit.to_string();
-    let mut query = vec![("limit", limit.as_str())];
-    let filters = [
-        ("by", &args.by),
-        ("action", &args.action),
-        ("subject", &args.subject),
-        ("cursor", &args.cursor),
-    ];
-    query.extend(filters.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?))));
-    client::block_on(async {
-        let result = client.get(Path(&["v1", "admin", "actions"], &query)).await;
-        client.print_result(result, action_table)
-    })
+    let path = Path::admin(&["actions"])
+        .with("limit", Some(args.limit))
+        .with("by", args.by.as_deref())
+        .with("action", args.action.as_deref())
+        .with("subject", args.subject.as_deref())
+        .with("cursor", args.cursor.as_deref());
+    client::block_on(async { client.print_result(client.get(path).await, action_table) })
 }
 
 fn action_table(list: &ActionList) -> String {
@@ -120,7 +111,7 @@ fn change_text(action: &Action) -> String {
 pub fn nodes(args: &NodesArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
-        client.print_result(client.get(Path::new(&["v1", "admin", "nodes"])).await, node_tables)
+        client.print_result(client.get(Path::admin(&["nodes"])).await, node_tables)
     })
 }
 
@@ -224,7 +215,7 @@ async fn within<T>(
 }
 
 async fn current_nodes(client: &Client) -> Result<Part<NodeList>, Failure> {
-    match client.get(Path::new(&["v1", "admin", "nodes"])).await {
+    match client.get(Path::admin(&["nodes"])).await {
         Ok(answer) => Ok(Ok(answer.read()?)),
         Err(refused) => Ok(Err(refused.detail())),
     }
@@ -236,13 +227,14 @@ async fn current_sales(client: &Client) -> Result<Part<Vec<AdminSale>>, Failure>
     for phase in ["open", "paused", "scheduled"] {
         let mut cursor = None::<String>;
         loop {
-            let mut query = vec![("phase", phase), ("limit", SALES_PAGE)];
-            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let page: AdminSaleList =
-                match client.get(Path(&["v1", "admin", "sales"], &query)).await {
-                    Ok(answer) => answer.read()?,
-                    Err(refused) => return Ok(Err(refused.detail())),
-                };
+            let path = Path::admin(&["sales"])
+                .with("phase", Some(phase))
+                .with("limit", Some(SALES_PAGE))
+                .with("cursor", cursor);
+            let page: AdminSaleList = match client.get(path).await {
+                Ok(answer) => answer.read()?,
+                Err(refused) => return Ok(Err(refused.detail())),
+            };
             sales.extend(page.sales);
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -276,8 +268,8 @@ pub fn code(args: CodeArgs) -> Outcome {
     client::block_on(async {
         match args.command {
             CodeCommand::List { sale } => {
-                let path = ["v1", "admin", "sales", &sale, "access-codes"];
-                client.print_result(client.get(Path::new(&path)).await, |counts: &CodeCounts| {
+                let path = ["sales", &sale, "access-codes"];
+                client.print_result(client.get(Path::admin(&path)).await, |counts: &CodeCounts| {
                     let CodeCounts { codes, uses, spent } = counts;
                     format!(
                         "{sale} has {codes} access codes for {uses} buyers; {spent} buyers have \
@@ -290,8 +282,8 @@ pub fn code(args: CodeArgs) -> Outcome {
                     yes,
                     &format!("no more buyers will be able to use the codes {prefix}… of {sale}"),
                 )?;
-                let path = ["v1", "admin", "sales", &sale, "access-codes", &prefix];
-                let result = client.delete(Path::new(&path)).await;
+                let path = ["sales", &sale, "access-codes", &prefix];
+                let result = client.delete(Path::admin(&path)).await;
                 client.print_result(result, |done: &RevokedCodes| {
                     format!("{} codes are revoked.\n", done.revoked)
                 })
@@ -304,8 +296,8 @@ pub fn code(args: CodeArgs) -> Outcome {
 pub fn buyer(args: &BuyerHistoryArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     client::block_on(async {
-        let path = ["v1", "admin", "sales", &args.sale, "buyers", &args.buyer];
-        client.print_result(client.get(Path::new(&path)).await, buyer_tables)
+        let path = ["sales", &args.sale, "buyers", &args.buyer];
+        client.print_result(client.get(Path::admin(&path)).await, buyer_tables)
     })
 }
 
@@ -351,12 +343,10 @@ fn buyer_tables(history: &BuyerHistory) -> String {
 pub fn waitlist(args: WaitlistArgs) -> Outcome {
     let client = Client::new(&args.server)?;
     let WaitlistCommand::List { sale, item, limit, cursor } = args.command;
-    let limit = limit.to_string();
-    let mut query = vec![("limit", limit.as_str())];
-    query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-    let path = ["v1", "admin", "sales", &sale, "items", &item, "waitlist"];
+    let parts = ["sales", &sale, "items", &item, "waitlist"];
+    let path = Path::admin(&parts).with("limit", Some(limit)).with("cursor", cursor);
     client::block_on(async {
-        client.print_result(client.get(Path(&path, &query)).await, |list: &WaitlistList| {
+        client.print_result(client.get(path).await, |list: &WaitlistList| {
             if list.entries.is_empty() {
                 return "No buyer waits.\n".into();
             }

@@ -22,7 +22,7 @@ pub fn run(args: OrderArgs) -> Outcome {
         match args.command {
             OrderCommand::List(query) => list(&client, &query).await,
             OrderCommand::Show { order } => {
-                let result = client.get(Path::new(&["v1", "admin", "orders", &order])).await;
+                let result = client.get(Path::admin(&["orders", &order])).await;
                 client.print_result(result, show::order_detail)
             }
             OrderCommand::Cancel { which, reason } => {
@@ -56,7 +56,7 @@ async fn extend(
     let (secs, pay_by) = (*secs, *pay_by);
     let mut extension = Extension { secs, pay_by, reason };
     if let Some(secs) = secs {
-        let answer = match client.get(Path::new(&["v1", "admin", "orders", order])).await {
+        let answer = match client.get(Path::admin(&["orders", order])).await {
             Ok(answer) => answer,
             refused => return Ok(refused),
         };
@@ -67,8 +67,7 @@ async fn extend(
             extension = Extension { secs: None, pay_by: Some(Time::from_millis(end)), ..extension };
         }
     }
-    let result =
-        client.post_json(Path::new(&["v1", "admin", "orders", order, "extend"]), &extension).await;
+    let result = client.post_json(Path::admin(&["orders", order, "extend"]), &extension).await;
     if secs.is_some()
         && let Some(end) = extension.pay_by
         && may_have_been_done(&result)
@@ -91,24 +90,21 @@ fn order_text(order: &Order) -> String {
 }
 
 async fn list_money(client: &Client, list: &str, query: &MoneyQuery) -> ApiResult {
-    let limit = query.limit.to_string();
-    let mut pairs = vec![("limit", limit.as_str())];
-    pairs.extend(query.order.as_deref().or(query.of.as_deref()).map(|order| ("order", order)));
-    pairs.extend(query.cursor.as_deref().map(|cursor| ("cursor", cursor)));
-    client.get(Path(&["v1", "admin", list], &pairs)).await
+    let parts = [list];
+    let path = Path::admin(&parts)
+        .with("limit", Some(query.limit))
+        .with("order", query.order.as_deref().or(query.of.as_deref()))
+        .with("cursor", query.cursor.as_deref());
+    client.get(path).await
 }
 
 async fn list(client: &Client, query: &OrderQuery) -> Outcome {
-    let limit = query.limit.to_string();
-    let mut pairs = vec![("limit", limit.as_str())];
-    let texts = [
-        ("sale", &query.sale),
-        ("item", &query.item),
-        ("buyer", &query.buyer),
-        ("cursor", &query.cursor),
-    ];
-    pairs.extend(texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))));
-    pairs.extend(query.state.map(|state| ("state", state.as_str())));
-    let result = client.get(Path(&["v1", "admin", "orders"], &pairs)).await;
-    client.print_result(result, show::list)
+    let path = Path::admin(&["orders"])
+        .with("limit", Some(query.limit))
+        .with("sale", query.sale.as_deref())
+        .with("item", query.item.as_deref())
+        .with("buyer", query.buyer.as_deref())
+        .with("cursor", query.cursor.as_deref())
+        .with("state", query.state.map(|state| state.as_str()));
+    client.print_result(client.get(path).await, show::list)
 }

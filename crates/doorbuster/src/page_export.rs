@@ -64,9 +64,9 @@ async fn visible_sales(args: &ExportArgs) -> Result<Vec<ExportedSale>, Failure> 
     let mut sales = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
-        let mut query = vec![("limit", PAGE_LIMIT)];
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let list: SaleList = client.get(Path(&["v1", "sales"], &query)).await?.read()?;
+        let path =
+            Path::new(&["v1", "sales"]).with("limit", Some(PAGE_LIMIT)).with("cursor", cursor);
+        let list: SaleList = client.get(path).await?.read()?;
         sales.extend(
             list.sales
                 .into_iter()
@@ -85,7 +85,7 @@ async fn given_sales(args: &ExportArgs, given: &[String]) -> Result<Vec<Exported
     let client = Client::with(args.url.parse()?, String::new())?;
     let mut sales = Vec::new();
     for id in given {
-        let read = async { client.get(Path(&["v1", "sales", id], &[])).await?.read::<Sale>() };
+        let read = async { client.get(Path::new(&["v1", "sales", id])).await?.read::<Sale>() };
         let sale = match read.await {
             Ok(sale) => Some(sale),
             Err(Failure::Settings(why) | Failure::Refused(why)) => {

@@ -32,8 +32,7 @@ pub fn run(args: &PaymentArgs) -> Outcome {
 }
 
 async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
-    let order: Value =
-        client.get(Path::new(&["v1", "admin", "orders", &args.order])).await?.read()?;
+    let order: Value = client.get(Path::admin(&["orders", &args.order])).await?.read()?;
     let amount = &order["amount"];
     let currency = amount["currency"].as_str().ok_or_else(|| {
         Failure::Refused(format!("{} was never reserved, so it cannot be paid", args.order))

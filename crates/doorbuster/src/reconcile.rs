@@ -12,11 +12,11 @@ use crate::table;
 /// Runs `reconcile`.
 pub fn run(args: &ReconcileArgs) -> Outcome {
     let client = Client::new(&args.server)?;
-    let texts = [("sale", &args.sale), ("cursor", &args.cursor)];
-    let pairs: Vec<_> =
-        texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?))).collect();
+    let path = Path::admin(&["exports", "reconciliation"])
+        .with("sale", args.sale.as_deref())
+        .with("cursor", args.cursor.as_deref());
     client::block_on(async {
-        let result = client.get(Path(&["v1", "admin", "exports", "reconciliation"], &pairs)).await;
+        let result = client.get(path).await;
         let mut ok = true;
         // If the answer cannot be parsed, `print_result` reports the error.
         let result = result

@@ -33,7 +33,7 @@ pub fn run(args: SaleArgs) -> Outcome {
             }
             SaleCommand::Show { sale, slots: false } => show(&client, &sale).await,
             SaleCommand::Show { sale, slots: true } => {
-                let result = client.get(Path::new(&["v1", "admin", "sales", &sale, "slots"])).await;
+                let result = client.get(Path::admin(&["sales", &sale, "slots"])).await;
                 client.print_result(result, show::slots)
             }
             SaleCommand::Stats(of) => commands::stats(&client, &of.sale).await,
@@ -72,7 +72,7 @@ async fn create(client: &Client, args: CreateArgs) -> Outcome {
         Some(file) => read(file)?,
         None => to_raw_value(&new_sale(args)?).context("cannot write JSON")?,
     };
-    let result = client.post_json(Path::new(&["v1", "admin", "sales"]), &body).await;
+    let result = client.post_json(Path::admin(&["sales"]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
         // If the sale has a start time, the text suggests `schedule`, because `open` opens the sale
         // at once.
@@ -132,25 +132,24 @@ fn read(file: &FilePath) -> Result<Box<RawValue>, Failure> {
 }
 
 async fn list(client: &Client, phase: Option<Phase>, limit: u32, cursor: Option<&str>) -> Outcome {
-    let limit = limit.to_string();
-    let mut query = vec![("limit", limit.as_str())];
-    query.extend(phase.map(|phase| ("phase", phase.as_str())));
-    query.extend(cursor.map(|cursor| ("cursor", cursor)));
-    let result = client.get(Path(&["v1", "admin", "sales"], &query)).await;
-    client.print_result(result, show::list)
+    let path = Path::admin(&["sales"])
+        .with("limit", Some(limit))
+        .with("phase", phase.map(|phase| phase.as_str()))
+        .with("cursor", cursor);
+    client.print_result(client.get(path).await, show::list)
 }
 
 async fn show(client: &Client, sale: &str) -> Outcome {
-    let result = client.get(Path::new(&["v1", "admin", "sales", sale])).await;
+    let result = client.get(Path::admin(&["sales", sale])).await;
     if client.wants_json() || result.is_err() {
         return client.print_result(result, |_: &AdminSale| String::new());
     }
-    let stock = client.get(Path::new(&["v1", "admin", "sales", sale, "stock"])).await?.read()?;
+    let stock = client.get(Path::admin(&["sales", sale, "stock"])).await?.read()?;
     client.print_result(result, |sale| show::sale_detail(sale, &stock))
 }
 
 async fn change_phase(client: &Client, sale: &str, step: &str) -> Outcome {
-    let result = client.post(Path::new(&["v1", "admin", "sales", sale, step])).await;
+    let result = client.post(Path::admin(&["sales", sale, step])).await;
     client
         .print_result(result, |sale: &AdminSale| format!("{} is {}.\n", sale.id, show::phase(sale)))
 }
@@ -160,9 +159,9 @@ async fn adjust(client: &Client, args: &AdjustArgs) -> Outcome {
         .idempotency_key
         .clone()
         .unwrap_or_else(|| format!("cli-{:032x}", rand::random::<u128>()));
-    let path = ["v1", "admin", "sales", &args.sale, "items", &args.item, "adjustments"];
+    let path = ["sales", &args.sale, "items", &args.item, "adjustments"];
     let body = Adjustment { units: args.units, reason: args.reason.clone() };
-    let result = client.post_with_key(Path::new(&path), &key, &body).await;
+    let result = client.post_with_key(Path::admin(&path), &key, &body).await;
     if may_have_been_done(&result) {
         print::note(&format!("To repeat the same adjustment safely, add: --idempotency-key {key}"));
     }

@@ -15,9 +15,7 @@ use crate::cli::{EndpointCommand, NewEndpointArgs, WebhookArgs, WebhookCommand};
 use crate::client::{self, Client, Path};
 use crate::confirm::confirm;
 use crate::exit::Outcome;
-use crate::{print, table};
-
-const ENDPOINTS: [&str; 3] = ["v1", "admin", "webhook-endpoints"];
+use crate::table;
 
 /// Runs `webhook`.
 pub fn run(args: WebhookArgs) -> Outcome {
@@ -31,17 +29,13 @@ pub fn run(args: WebhookArgs) -> Outcome {
         match command {
             WebhookCommand::Endpoint { command } => endpoint(&client, command).await,
             WebhookCommand::Deliveries { endpoint, limit, cursor } => {
-                let limit = limit.to_string();
-                let mut pairs = vec![("limit", limit.as_str())];
-                pairs.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-                client.print_result(
-                    client.get(Path(&endpoint_sub_path(&endpoint, "deliveries"), &pairs)).await,
-                    deliveries,
-                )
+                let parts = ["webhook-endpoints", &endpoint, "deliveries"];
+                let path = Path::admin(&parts).with("limit", Some(limit)).with("cursor", cursor);
+                client.print_result(client.get(path).await, deliveries)
             }
             WebhookCommand::Redeliver { endpoint, event } => {
-                let path = endpoint_sub_path(&endpoint, "deliveries");
-                let result = client.post_json(Path::new(&path), &Redelivery { event }).await;
+                let path = ["webhook-endpoints", &endpoint, "deliveries"];
+                let result = client.post_json(Path::admin(&path), &Redelivery { event }).await;
                 client.print_result(result, |again: &Redelivery| {
                     format!("{} will be sent again.\n", again.event)
                 })
@@ -51,26 +45,22 @@ pub fn run(args: WebhookArgs) -> Outcome {
     })
 }
 
-fn endpoint_sub_path<'a>(endpoint: &'a str, what: &'a str) -> [&'a str; 5] {
-    [ENDPOINTS[0], ENDPOINTS[1], ENDPOINTS[2], endpoint, what]
-}
-
-fn endpoint_path(endpoint: &str) -> [&str; 4] {
-    [ENDPOINTS[0], ENDPOINTS[1], ENDPOINTS[2], endpoint]
-}
-
 async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
     match command {
         EndpointCommand::Add(NewEndpointArgs { address, types }) => {
             let body = NewWebhookEndpoint { url: read_address(address)?, types, enabled: true };
-            client.print_result(client.post_json(Path::new(&ENDPOINTS), &body).await, created_text)
+            let result = client.post_json(Path::admin(&["webhook-endpoints"]), &body).await;
+            client.print_result(result, created_text)
         }
-        EndpointCommand::List => client.print_result(client.get(Path::new(&ENDPOINTS)).await, list),
+        EndpointCommand::List => {
+            client.print_result(client.get(Path::admin(&["webhook-endpoints"])).await, list)
+        }
         EndpointCommand::Edit { endpoint, to, types, enabled } => {
             let url = to.map(read_address).transpose()?;
             let patch =
                 WebhookEndpointPatch { url, types: (!types.is_empty()).then_some(types), enabled };
-            let result = client.patch_json(Path::new(&endpoint_path(&endpoint)), &patch).await;
+            let path = ["webhook-endpoints", &endpoint];
+            let result = client.patch_json(Path::admin(&path), &patch).await;
             client.print_result(result, |endpoint: &WebhookEndpoint| {
                 let types =
                     if endpoint.enabled { endpoint.types.join(", ") } else { "nothing".to_owned() };
@@ -79,8 +69,8 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
         }
         EndpointCommand::Rotate { endpoint, overlap } => {
             let body = SecretRotation { overlap_secs: whole_secs(overlap) };
-            let path = endpoint_sub_path(&endpoint, "rotate-secret");
-            let result = client.post_json(Path::new(&path), &body).await;
+            let path = ["webhook-endpoints", &endpoint, "rotate-secret"];
+            let result = client.post_json(Path::admin(&path), &body).await;
             let now_secs = jiff::Timestamp::now().as_second();
             client.print_result(result, |endpoint: &CreatedWebhookEndpoint| {
                 created_text(endpoint) + &overlap_text(body.overlap_secs, now_secs)
@@ -89,12 +79,8 @@ async fn endpoint(client: &Client, command: EndpointCommand) -> Outcome {
         EndpointCommand::Remove { endpoint, yes } => {
             let lost = "its undelivered events and its dead letters will be lost";
             confirm(yes, &format!("{endpoint} will be removed, and {lost}"))?;
-            client.delete(Path::new(&endpoint_path(&endpoint))).await?;
-            if client.wants_json() {
-                print::line("{}")
-            } else {
-                print::line(&format!("{endpoint} is removed."))
-            }
+            client.delete(Path::admin(&["webhook-endpoints", &endpoint])).await?;
+            client.print_done(&format!("{endpoint} is removed."))
         }
     }
 }

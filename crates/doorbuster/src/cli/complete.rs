@@ -42,7 +42,7 @@ fn shown_sales() -> Vec<AdminSale> {
     let words = words();
     if let Some(sale) = sale_word(&words) {
         // The sale may be older than the listed sales.
-        return read::<AdminSale>(Path(&["v1", "admin", "sales", sale], &[])).into_iter().collect();
+        return read::<AdminSale>(Path::admin(&["sales", sale])).into_iter().collect();
     }
     let mut sales = known_sales();
     let is_named = |sale: &AdminSale| words.contains(&sale.id);
@@ -76,8 +76,7 @@ fn candidates(
 
 /// Returns the newest sales. If the server does not answer, returns no sales.
 fn known_sales() -> Vec<AdminSale> {
-    let query = [("limit", SALES_MAX)];
-    let list: Option<AdminSaleList> = read(Path(&["v1", "admin", "sales"], &query));
+    let list: Option<AdminSaleList> = read(Path::admin(&["sales"]).with("limit", Some(SALES_MAX)));
     list.map(|list| list.sales).unwrap_or_default()
 }
 

@@ -35,7 +35,7 @@ pub async fn run(client: &Client, args: &EraseArgs) -> Outcome {
 
 async fn request_erasure(client: &Client, args: &EraseArgs, dry_run: bool) -> ApiResult {
     let body = NewErasure { buyer: args.buyer.clone(), dry_run };
-    client.post_json(Path::new(&["v1", "admin", "erasures"]), &body).await
+    client.post_json(Path::admin(&["erasures"]), &body).await
 }
 
 fn confirm(report: &str) -> std::io::Result<bool> {

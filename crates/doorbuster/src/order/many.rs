@@ -113,8 +113,8 @@ async fn request(
 ) -> Result<ApiResult, Failure> {
     match change {
         Change::Cancel | Change::Refund => {
-            let path = ["v1", "admin", "orders", order, change.name()];
-            Ok(client.post_json(Path::new(&path), &Reason { reason }).await)
+            let path = ["orders", order, change.name()];
+            Ok(client.post_json(Path::admin(&path), &Reason { reason }).await)
         }
         Change::Extend(until) => super::extend(client, order, until, reason).await,
     }
@@ -141,10 +141,12 @@ async fn selected(
     }
     let (mut ids, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let mut query = vec![("limit", "200"), ("state", state.as_str())];
-        query.extend(which.sale.as_deref().map(|sale| ("sale", sale)));
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let page: OrderList = client.get(Path(&["v1", "admin", "orders"], &query)).await?.read()?;
+        let path = Path::admin(&["orders"])
+            .with("limit", Some(200))
+            .with("state", Some(state.as_str()))
+            .with("sale", which.sale.as_deref())
+            .with("cursor", cursor);
+        let page: OrderList = client.get(path).await?.read()?;
         ids.extend(page.orders.iter().map(|order: &Order| order.id.clone()));
         let Some(next) = page.next_cursor else { return Ok(ids) };
         cursor = Some(next);

@@ -18,7 +18,7 @@ use crate::{print, table};
 const SECONDS_KEPT: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
-    let result = client.get(Path::new(&["v1", "admin", "sales", sale, "stats"])).await;
+    let result = client.get(Path::admin(&["sales", sale, "stats"])).await;
     client.print_result(result, |stats: &Stats| {
         let mut rows = table::report();
         let rate = |rate: f64| format!("{rate} a second");
@@ -36,13 +36,12 @@ pub(super) async fn stats(client: &Client, sale: &str) -> Outcome {
 }
 
 pub(super) async fn series(client: &Client, args: &SeriesArgs) -> Outcome {
-    let step = args.step.to_string();
-    let [from, to] = [args.from, args.to].map(|time| time.map(|time| time.to_string()));
-    let mut query = vec![("step", step.as_str())];
-    query.extend(from.as_deref().map(|from| ("from", from)));
-    query.extend(to.as_deref().map(|to| ("to", to)));
-    let path = ["v1", "admin", "sales", &args.sale, "series"];
-    client.print_result(client.get(Path(&path, &query)).await, |series: &Series| {
+    let path = ["sales", &args.sale, "series"];
+    let path = Path::admin(&path)
+        .with("step", Some(args.step))
+        .with("from", args.from)
+        .with("to", args.to);
+    client.print_result(client.get(path).await, |series: &Series| {
         if series.points.is_empty() {
             return without_points(series).into();
         }
@@ -73,10 +72,10 @@ fn without_points(series: &Series) -> &'static str {
 }
 
 pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
-    let path = ["v1", "admin", "sales", &args.sale, "waiting-room", "admissions"];
+    let path = ["sales", &args.sale, "waiting-room", "admissions"];
     let AdmitArgs { visitors, reason, item, .. } = args.clone();
     let body = NewAdmissions { visitors, reason, item };
-    client.print_result(client.post_json(Path::new(&path), &body).await, |done: &Admissions| {
+    client.print_result(client.post_json(Path::admin(&path), &body).await, |done: &Admissions| {
         let (admitted, waiting) = (table::grouped(done.admitted), table::grouped(done.waiting));
         format!("{admitted} visitors are admitted; {waiting} still wait.\n")
     })
@@ -86,8 +85,8 @@ pub(super) async fn admit(client: &Client, args: &AdmitArgs) -> Outcome {
 /// without an option stays unchanged. Then shows the spread.
 pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
     let SpreadArgs { sale, item, .. } = args;
-    let path = ["v1", "admin", "sales", sale, "items", item, "spread"];
-    let mut result = client.get(Path::new(&path)).await;
+    let path = ["sales", sale, "items", item, "spread"];
+    let mut result = client.get(Path::admin(&path)).await;
     if let (true, Ok(answer)) = (changes_spread(args), &result) {
         let now: Spread = answer.read()?;
         let wanted = Spread {
@@ -97,7 +96,7 @@ pub(super) async fn spread(client: &Client, args: &SpreadArgs) -> Outcome {
             threshold: args.threshold.unwrap_or(now.threshold),
             refill: args.refill.unwrap_or(now.refill),
         };
-        result = client.put_json(Path::new(&path), &wanted).await;
+        result = client.put_json(Path::admin(&path), &wanted).await;
     }
     client.print_result(result, |spread: &Spread| {
         let Spread { initial, threshold, refill, .. } = spread;
@@ -129,7 +128,7 @@ fn changes_spread(args: &SpreadArgs) -> bool {
 
 /// Prints the problems of a sale. Returns `Findings` if the sale is not ready.
 pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
-    let answer = client.post(Path::new(&["v1", "admin", "sales", sale, "check"])).await?;
+    let answer = client.post(Path::admin(&["sales", sale, "check"])).await?;
     let report: CheckReport = answer.read()?;
     if client.wants_json() {
         print::json(&report)?;
@@ -149,16 +148,13 @@ pub(super) async fn check(client: &Client, sale: &str) -> Outcome {
 }
 
 pub(super) async fn delete(client: &Client, sale: &str) -> Outcome {
-    client.delete(Path::new(&["v1", "admin", "sales", sale])).await?;
-    match client.wants_json() {
-        true => print::line("{}"),
-        false => print::line(&format!("{sale} is deleted.")),
-    }
+    client.delete(Path::admin(&["sales", sale])).await?;
+    client.print_done(&format!("{sale} is deleted."))
 }
 
 pub(super) async fn set(client: &Client, args: &SetArgs) -> Outcome {
     let patch = Value::Object(patch(args).map_err(Failure::Settings)?);
-    let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &patch).await;
+    let result = client.patch_json(Path::admin(&["sales", &args.sale]), &patch).await;
     client.print_result(result, changed)
 }
 

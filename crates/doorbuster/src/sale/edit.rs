@@ -30,7 +30,7 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
             "there is nothing to change; see doorbuster sale edit --help".into(),
         ));
     }
-    let result = client.patch_json(Path::new(&["v1", "admin", "sales", &args.sale]), &body).await;
+    let result = client.patch_json(Path::admin(&["sales", &args.sale]), &body).await;
     client.print_result(result, |sale: &AdminSale| {
         let changed = match patch.get("items") {
             Some(_) => commands::changed(sale),
@@ -42,9 +42,9 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
 
 /// Runs `sale codes`.
 pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
-    let parts = ["v1", "admin", "sales", &args.sale, "access-codes"];
+    let parts = ["sales", &args.sale, "access-codes"];
     let Some(count) = args.count else {
-        return client.print_result(client.get(Path::new(&parts)).await, |counts: &CodeCounts| {
+        return client.print_result(client.get(Path::admin(&parts)).await, |counts: &CodeCounts| {
             let CodeCounts { codes, uses, spent } = *counts;
             let [codes, uses, spent] = [codes, uses, spent].map(table::grouped);
             format!(
@@ -53,7 +53,7 @@ pub async fn codes(client: &Client, args: &CodesArgs) -> Outcome {
             )
         });
     };
-    let result = client.post_json(Path::new(&parts), &NewCodes { count, uses: args.uses }).await;
+    let result = client.post_json(Path::admin(&parts), &NewCodes { count, uses: args.uses }).await;
     client.print_result(result, |created: &CreatedCodes| {
         created.codes.iter().map(|code| format!("{code}\n")).collect()
     })
