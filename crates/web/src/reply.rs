@@ -7,7 +7,8 @@ use axum::response::IntoResponse;
 use bytes::Bytes;
 use doorbuster_api::problem::{Code, MEDIA_TYPE, Problem};
 use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
@@ -73,6 +74,19 @@ pub(crate) fn rendered(status: StatusCode, media_type: &'static str, bytes: Byte
 pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     let bytes = serde_json::to_vec(value).expect("API types serialise into memory");
     rendered(status, "application/json", bytes.into())
+}
+
+/// Returns an answer that streams a file `name.csv`.
+pub(crate) fn csv_reply(name: &str, body: axum::body::Body) -> Reply {
+    let mut reply = Response::new(ReplyBody::Routed(body));
+    let headers = reply.headers_mut();
+    headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    let name = format!("attachment; filename=\"{name}.csv\"");
+    let name = HeaderValue::from_str(&name).expect("a plain word between quotes");
+    headers.insert(CONTENT_DISPOSITION, name);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
 }
 
 /// Returns an answer without content.

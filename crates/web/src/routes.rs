@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use doorbuster_api::admin::export::Export;
 use doorbuster_api::endpoints::{self, ByEndpoint};
 use doorbuster_core::sale::PhaseStep;
 
@@ -45,6 +46,10 @@ where
 
 fn to_step(step: PhaseStep) -> Route {
     to(move |state, by, names, request| admin::phases::step(step, state, by, names, request))
+}
+
+fn to_export(export: Export) -> Route {
+    to(move |state, query| admin::export::list(export, state, query))
 }
 
 /// Returns the handler of every endpoint.
@@ -192,10 +197,10 @@ fn console() -> endpoints::console::ByEndpoint<Route> {
 
 fn export() -> endpoints::export::ByEndpoint<Route> {
     endpoints::export::ByEndpoint {
-        export_orders: to(admin::export::orders),
-        export_payments: to(admin::export::payments),
-        export_refunds: to(admin::export::refunds),
-        export_ledger: to(admin::export::ledger),
+        export_orders: to_export(Export::Orders),
+        export_payments: to_export(Export::Payments),
+        export_refunds: to_export(Export::Refunds),
+        export_ledger: to_export(Export::Ledger),
         export_actions: to(admin::export::actions),
         reconcile: to(admin::export::reconciliation::get),
     }

@@ -21,8 +21,6 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::error::EngineError;
 use doorbuster_store::{self as store, MoneyQuery, OrderQuery};
 use futures_util::stream::unfold;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response};
 
 use self::csv::CsvLines;
 use self::ledger::LedgerExport;
@@ -33,38 +31,21 @@ use crate::App;
 use crate::failure::failed;
 use crate::limits::EXPORT_PAGE;
 use crate::orders::order_views;
-use crate::reply::{HandlerError, HandlerResult, Reply, ReplyBody};
+use crate::reply::{HandlerError, HandlerResult, Reply, csv_reply};
 
-/// `GET /v1/admin/exports/orders.csv`
-pub(crate) async fn orders(
+/// `GET /v1/admin/exports/orders.csv`, `payments.csv`, `refunds.csv`, `ledger.csv`
+pub(crate) async fn list(
+    export: Export,
     State(app): State<Arc<App>>,
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
-    export(app, query.as_deref(), Export::Orders).await
-}
-
-/// `GET /v1/admin/exports/payments.csv`
-pub(crate) async fn payments(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> HandlerResult {
-    export(app, query.as_deref(), Export::Payments).await
-}
-
-/// `GET /v1/admin/exports/refunds.csv`
-pub(crate) async fn refunds(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> HandlerResult {
-    export(app, query.as_deref(), Export::Refunds).await
-}
-
-/// `GET /v1/admin/exports/ledger.csv`
-pub(crate) async fn ledger(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> HandlerResult {
-    export(app, query.as_deref(), Export::Ledger).await
+    let wanted = parse_exported_sale(query.as_deref().unwrap_or_default())?;
+    let sale = existing_sale(&app, wanted).await?;
+    let source = match export {
+        Export::Ledger => ExportSource::Ledger(Box::new(LedgerExport::for_sale(sale))),
+        _ => ExportSource::List { items: item_ids(&app, sale.as_deref(), None), after: Some(0) },
+    };
+    Ok(export_reply(app, export, source))
 }
 
 /// `GET /v1/admin/exports/actions.csv`
@@ -82,7 +63,7 @@ pub(crate) async fn actions(
         limit: EXPORT_PAGE,
         ..store::ActionQuery::default()
     };
-    let source = ExportSource::Actions { query, at: ListPosition::Start };
+    let source = ExportSource::Actions { query, after: Some(0) };
     Ok(export_reply(app, Export::Actions, source))
 }
 
@@ -96,35 +77,13 @@ async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<Strin
     Ok(wanted)
 }
 
-async fn export(app: Arc<App>, query: Option<&str>, export: Export) -> HandlerResult {
-    let sale = existing_sale(&app, parse_exported_sale(query.unwrap_or_default())?).await?;
-    let source = match export {
-        Export::Ledger => ExportSource::Ledger(Box::new(LedgerExport::for_sale(sale))),
-        _ => ExportSource::List {
-            items: item_ids(&app, sale.as_deref(), None),
-            at: ListPosition::Start,
-        },
-    };
-    Ok(export_reply(app, export, source))
-}
-
 /// Returns the answer that streams an export.
 fn export_reply(app: Arc<App>, export: Export, source: ExportSource) -> Reply {
     let body = axum::body::Body::from_stream(unfold(
         Some(ExportWriter { app, export, source, begun: false }),
         write,
     ));
-    let mut reply = Response::new(ReplyBody::Routed(body));
-    let headers = reply.headers_mut();
-    headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-    let name = format!("attachment; filename=\"{}.csv\"", export.as_str());
-    headers.insert(
-        CONTENT_DISPOSITION,
-        HeaderValue::from_str(&name).expect("a plain word between quotes"),
-    );
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    reply
+    csv_reply(export.as_str(), body)
 }
 
 /// An export in progress.
@@ -135,27 +94,20 @@ struct ExportWriter {
     begun: bool,
 }
 
-/// The source of an export's lines.
+/// The source of an export's lines. `after` is the position after which the next rows are read. It
+/// is `None` if all rows were read.
 enum ExportSource {
     /// The rows of a list in the store, for some items or for all items.
     List {
         items: Option<Vec<ItemId>>,
-        at: ListPosition,
+        after: Option<i64>,
     },
     Ledger(Box<LedgerExport>),
     /// The operators' actions that match the query.
     Actions {
         query: store::ActionQuery,
-        at: ListPosition,
+        after: Option<i64>,
     },
-}
-
-/// The position in a list.
-#[derive(Clone, Copy)]
-enum ListPosition {
-    Start,
-    After(i64),
-    End,
 }
 
 /// Writes the next lines. The first call also writes the header line.
@@ -188,27 +140,17 @@ async fn write(
 impl ExportWriter {
     /// Reads and writes one page. Returns `false` if the export is complete.
     async fn read(&mut self, lines: &mut CsvLines) -> Result<bool, EngineError> {
-        let at = match &mut self.source {
+        match &mut self.source {
             ExportSource::Ledger(ledger) => return ledger.next(&self.app, lines).await,
-            ExportSource::List { at, .. } | ExportSource::Actions { at, .. } => at,
-        };
-        let after = match *at {
-            ListPosition::Start => None,
-            ListPosition::After(position) => Some(position),
-            ListPosition::End => return Ok(false),
-        };
-        let next = match &self.source {
-            ExportSource::Actions { query, .. } => {
-                write_actions(&self.app, query, after, lines).await?
+            ExportSource::List { after: None, .. } | ExportSource::Actions { after: None, .. } => {
+                return Ok(false);
             }
-            ExportSource::List { items, .. } => {
-                write_page(&self.app, self.export, items.clone(), after, lines).await?
+            ExportSource::List { items, after } => {
+                *after = write_page(&self.app, self.export, items.clone(), *after, lines).await?;
             }
-            ExportSource::Ledger(_) => None,
-        };
-        let next = next.map_or(ListPosition::End, ListPosition::After);
-        if let ExportSource::List { at, .. } | ExportSource::Actions { at, .. } = &mut self.source {
-            *at = next;
+            ExportSource::Actions { query, after } => {
+                *after = write_actions(&self.app, query, *after, lines).await?;
+            }
         }
         Ok(true)
     }

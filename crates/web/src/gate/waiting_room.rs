@@ -21,15 +21,15 @@ use doorbuster_engine::sale_room::SaleRoom;
 use doorbuster_gate::waiting_room::{PositionView, WaitingRoomError};
 use doorbuster_store::WaitingRoom;
 use futures_util::stream::unfold;
-use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, StatusCode};
 
 use crate::App;
 use crate::failure::failed;
 use crate::identity::{Buyer, ClientAddress};
 use crate::limits::{EXPORT_PAGE, RETRY_SECS};
 use crate::path_names::PathNames;
-use crate::reply::{HandlerError, HandlerResult, ReplyBody, empty, json};
+use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json};
 use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
@@ -151,14 +151,7 @@ pub(crate) async fn export(
             Some((Ok(export_lines(rank, &page)), next))
         }
     }));
-    let mut reply = Response::new(ReplyBody::Routed(body));
-    let headers = reply.headers_mut();
-    headers
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
-    headers
-        .insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"draw.csv\""));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(reply)
+    Ok(csv_reply("draw", body))
 }
 
 /// Writes the participants of one page, from rank `first` on. The first page begins with the header

@@ -13,6 +13,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 
 use super::*;
+use crate::reply::ReplyBody;
 use crate::tests;
 
 /// The number of rows for two full pages and a part of a third page.
@@ -67,7 +68,9 @@ async fn while_rows_are_written(
     which: Export,
     before: &mut Vec<Order>,
 ) -> Vec<HashMap<String, String>> {
-    let reply = export(app.clone(), Some("sale=spring"), which).await.expect("the export begins");
+    let reply = list(which, State(app.clone()), RawQuery(Some("sale=spring".to_owned())))
+        .await
+        .expect("the export begins");
     let ReplyBody::Routed(body) = reply.into_body() else { panic!("the answer is not streamed") };
     let (mut pages, mut text, mut count) = (body.into_data_stream(), String::new(), 0);
     while let Some(page) = pages.next().await {
@@ -151,8 +154,10 @@ async fn a_row_of_an_unknown_item_fails_the_export() {
     let app = start(&dir).await;
     crowd(&app, 0..3).await;
     let begun = async |which: Export| {
-        let ReplyBody::Routed(body) =
-            export(app.clone(), None, which).await.expect("the export begins").into_body()
+        let ReplyBody::Routed(body) = list(which, State(app.clone()), RawQuery(None))
+            .await
+            .expect("the export begins")
+            .into_body()
         else {
             panic!("the answer is not streamed")
         };
