@@ -35,6 +35,38 @@ impl MetricsText {
         self
     }
 
+    /// Writes a gauge that has one sample and no labels.
+    pub fn gauge(&mut self, name: &'static str, help: &str, value: impl std::fmt::Display) {
+        self.gauge_if(name, help, Some(value));
+    }
+
+    /// Writes a counter that has one sample and no labels.
+    pub fn counter(&mut self, name: &'static str, help: &str, value: impl std::fmt::Display) {
+        self.counter_if(name, help, Some(value));
+    }
+
+    /// Like [`MetricsText::gauge`]. Without a value, writes no sample.
+    pub fn gauge_if(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        value: Option<impl std::fmt::Display>,
+    ) {
+        self.metric(name, MetricKind::Gauge, help);
+        value.into_iter().for_each(|value| self.line("", &[], value));
+    }
+
+    /// Like [`MetricsText::counter`]. Without a value, writes no sample.
+    pub fn counter_if(
+        &mut self,
+        name: &'static str,
+        help: &str,
+        value: Option<impl std::fmt::Display>,
+    ) {
+        self.metric(name, MetricKind::Counter, help);
+        value.into_iter().for_each(|value| self.line("", &[], value));
+    }
+
     /// Writes a sample of the current metric. The label values are names from this program or from
     /// operators. Such names have no quote, backslash or line break, so the values need no
     /// escaping.

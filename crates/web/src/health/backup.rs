@@ -1,6 +1,6 @@
 //! The metrics of the continuous backup.
 
-use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+use doorbuster_telemetry::metrics::MetricsText;
 
 use crate::App;
 
@@ -10,28 +10,19 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     let progress = app.node.store().commit_copy().map(doorbuster_store::CommitBuffer::progress);
     let now = app.node.store().now();
     let age = |since: doorbuster_core::Millis| (now.0 - since.0).max(0) as f64 / 1_000.0;
-    text.metric(
+    text.gauge_if(
         "doorbuster_backup_waiting_seconds",
-        MetricKind::Gauge,
         "Age of the oldest commit that the continuous backup lacks; 0 if the backup has all commits.",
+        progress.map(|progress| progress.waiting_since.map_or(0.0, age)),
     );
-    if let Some(progress) = progress {
-        text.sample(&[], progress.waiting_since.map_or(0.0, age));
-    }
-    text.metric(
+    text.gauge_if(
         "doorbuster_backup_newest_commit_age_seconds",
-        MetricKind::Gauge,
         "Age of the newest commit in the continuous backup.",
+        progress.and_then(|progress| progress.copied_at).map(age),
     );
-    if let Some(copied_at) = progress.and_then(|progress| progress.copied_at) {
-        text.sample(&[], age(copied_at));
-    }
-    text.metric(
+    text.counter_if(
         "doorbuster_backup_failures_total",
-        MetricKind::Counter,
         "Writes to the continuous backup that failed.",
+        progress.map(|progress| progress.failures),
     );
-    if let Some(progress) = progress {
-        text.sample(&[], progress.failures);
-    }
 }

@@ -7,12 +7,11 @@ use crate::App;
 /// Writes the metrics of the database and of the commits. A metric has no value if this node does
 /// not know the value, or if the value does not exist in the node's shape, such as `embedded`.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
-    text.metric(
+    text.gauge(
         "doorbuster_store_up",
-        MetricKind::Gauge,
         "1 while the store can be used, and 0 during an outage.",
-    )
-    .sample(&[], u8::from(app.node.store().is_available()));
+        u8::from(app.node.store().is_available()),
+    );
     text.metric(
         "doorbuster_store_commit_seconds",
         MetricKind::Histogram,
@@ -22,42 +21,34 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     let database = app.node.database();
     let replication = database.replication();
     let check_took = database.commit_check.duration();
-    let rows = [
-        (
-            "doorbuster_store_commit_check_seconds",
-            "How long the newest test commit of `/readyz` took, or has taken until now.",
-            check_took.map(|took| took.as_secs_f64().to_string()),
-        ),
-        (
-            "doorbuster_store_commits_failing",
-            "1 while the test commits of `/readyz` fail.",
-            check_took.map(|_| u8::from(database.commit_check.is_failing()).to_string()),
-        ),
-        (
-            "doorbuster_store_lost_orders",
-            "Acknowledged orders that the database lacks and that an operator must still handle.",
-            database.lost_orders().map(|lost| lost.to_string()),
-        ),
-        (
-            "doorbuster_store_fence",
-            "Fencing number of the database's history. It rises with each failover.",
-            database.history().map(|history| history.fence.to_string()),
-        ),
-        (
-            "doorbuster_store_synchronous_standbys",
-            "Connected standbys that confirm commits.",
-            replication.as_ref().and_then(|found| Some(found.synchronous?.to_string())),
-        ),
-        (
-            "doorbuster_store_synchronous_standbys_required",
-            "Standbys that must confirm a commit.",
-            replication.as_ref().map(|found| found.required.to_string()),
-        ),
-    ];
-    for (name, help, value) in rows {
-        text.metric(name, MetricKind::Gauge, help);
-        if let Some(value) = value {
-            text.sample(&[], value);
-        }
-    }
+    text.gauge_if(
+        "doorbuster_store_commit_check_seconds",
+        "How long the newest test commit of `/readyz` took, or has taken until now.",
+        check_took.map(|took| took.as_secs_f64()),
+    );
+    text.gauge_if(
+        "doorbuster_store_commits_failing",
+        "1 while the test commits of `/readyz` fail.",
+        check_took.map(|_| u8::from(database.commit_check.is_failing())),
+    );
+    text.gauge_if(
+        "doorbuster_store_lost_orders",
+        "Acknowledged orders that the database lacks and that an operator must still handle.",
+        database.lost_orders(),
+    );
+    text.gauge_if(
+        "doorbuster_store_fence",
+        "Fencing number of the database's history. It rises with each failover.",
+        database.history().map(|history| history.fence),
+    );
+    text.gauge_if(
+        "doorbuster_store_synchronous_standbys",
+        "Connected standbys that confirm commits.",
+        replication.as_ref().and_then(|found| found.synchronous),
+    );
+    text.gauge_if(
+        "doorbuster_store_synchronous_standbys_required",
+        "Standbys that must confirm a commit.",
+        replication.as_ref().map(|found| found.required),
+    );
 }

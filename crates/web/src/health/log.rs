@@ -17,10 +17,9 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         let level = event.level.as_str().to_ascii_lowercase();
         text.sample(&[("event", event.code), ("level", &level)], count);
     }
-    text.metric(
+    text.counter(
         "doorbuster_otlp_failures_total",
-        MetricKind::Counter,
         "Requests with metrics or logs that the OTLP collector did not accept.",
-    )
-    .sample(&[], app.metrics.otlp_failures.get());
+        app.metrics.otlp_failures.get(),
+    );
 }

@@ -23,12 +23,11 @@ pub(super) fn show(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
             );
         }
     }
-    text.metric(
+    text.counter(
         "doorbuster_outbox_deleted_rows_total",
-        MetricKind::Counter,
         "Rows deleted because they were past their retention and no longer needed.",
-    )
-    .sample(&[], meter.deleted());
+        meter.deleted(),
+    );
     // If the store is unavailable, the metrics of undelivered events are missing.
     if let Some(endpoint_statuses) = &numbers.endpoint_statuses {
         let now = app.node.now();

@@ -53,59 +53,34 @@ fn http(app: &App, text: &mut MetricsText) {
         let status = if status == 0 { "other".to_owned() } else { status.to_string() };
         text.sample(&[("route", route), ("status", &status)], count);
     }
-    let numbers = [
-        (
-            "doorbuster_http_connections",
-            MetricKind::Gauge,
-            "Open connections.",
-            metrics.connections.get(),
-        ),
-        (
-            "doorbuster_http_connections_accepted_total",
-            MetricKind::Counter,
-            "Accepted connections.",
-            metrics.accepted.get(),
-        ),
-        (
-            "doorbuster_http_connections_turned_away_total",
-            MetricKind::Counter,
-            "Connections refused because the maximum number of connections was open.",
-            metrics.turned_away.get(),
-        ),
-        (
-            "doorbuster_auth_denied_total",
-            MetricKind::Counter,
-            "Invalid tokens and keys.",
-            metrics.denied.get(),
-        ),
-        (
-            "doorbuster_events_sse",
-            MetricKind::Gauge,
-            "Open streams of server-sent events.",
-            metrics.streams.get(),
-        ),
-        (
-            "doorbuster_events_websockets",
-            MetricKind::Gauge,
-            "Open WebSockets.",
-            metrics.sockets.get(),
-        ),
-        (
-            "doorbuster_events_websockets_idle",
-            MetricKind::Gauge,
-            "Open WebSockets without a task of their own.",
-            metrics.idle_sockets.get(),
-        ),
-        (
-            "doorbuster_events_dropped_total",
-            MetricKind::Counter,
-            "Event streams closed because the client read too slowly.",
-            app.node.hub().dropped(),
-        ),
-    ];
-    for (name, kind, help, number) in numbers {
-        text.metric(name, kind, help).sample(&[], number);
-    }
+    text.gauge("doorbuster_http_connections", "Open connections.", metrics.connections.get());
+    text.counter(
+        "doorbuster_http_connections_accepted_total",
+        "Accepted connections.",
+        metrics.accepted.get(),
+    );
+    text.counter(
+        "doorbuster_http_connections_turned_away_total",
+        "Connections refused because the maximum number of connections was open.",
+        metrics.turned_away.get(),
+    );
+    text.counter("doorbuster_auth_denied_total", "Invalid tokens and keys.", metrics.denied.get());
+    text.gauge(
+        "doorbuster_events_sse",
+        "Open streams of server-sent events.",
+        metrics.streams.get(),
+    );
+    text.gauge("doorbuster_events_websockets", "Open WebSockets.", metrics.sockets.get());
+    text.gauge(
+        "doorbuster_events_websockets_idle",
+        "Open WebSockets without a task of their own.",
+        metrics.idle_sockets.get(),
+    );
+    text.counter(
+        "doorbuster_events_dropped_total",
+        "Event streams closed because the client read too slowly.",
+        app.node.hub().dropped(),
+    );
 }
 
 fn purchases(app: &App, text: &mut MetricsText) {
@@ -124,19 +99,17 @@ fn purchases(app: &App, text: &mut MetricsText) {
         "Time from a purchase's head to its answer.",
     )
     .histogram(&app.metrics.purchases.read());
-    text.metric(
+    text.gauge(
         "doorbuster_purchases_in_progress",
-        MetricKind::Gauge,
         "Purchases in progress that were not refused from memory.",
-    )
-    .sample(&[], app.running_purchases.len());
+        app.running_purchases.len(),
+    );
     let parked = app.purchases.parked();
-    text.metric(
+    text.gauge(
         "doorbuster_purchases_parked",
-        MetricKind::Gauge,
         "Purchases that wait for a refill, a recall or a commit.",
-    )
-    .sample(&[], parked);
+        parked,
+    );
 }
 
 fn limits(app: &App, text: &mut MetricsText) {
@@ -161,12 +134,11 @@ fn limits(app: &App, text: &mut MetricsText) {
         text.sample(&[("kind", kind.as_str())], app.gate.blocks.blocked_count(kind));
     }
     let limits = &app.gate.limits;
-    text.metric(
+    text.counter(
         "doorbuster_limits_lost_total",
-        MetricKind::Counter,
         "Limit counters discarded early because the table of counters was full.",
-    )
-    .sample(&[], limits.evicted());
+        limits.evicted(),
+    );
     // The counts are zero if nodes do not share limits.
     let counts = limits.sharing().map(LimitSharing::counts).unwrap_or_default();
     text.metric(
@@ -176,19 +148,17 @@ fn limits(app: &App, text: &mut MetricsText) {
     )
     .sample(&[("outcome", "succeeded")], counts.batches)
     .sample(&[("outcome", "failed")], counts.failures);
-    text.metric(
+    text.counter(
         "doorbuster_limits_kept_total",
-        MetricKind::Counter,
         "Requests that this node decided by its own part of a limit, or reported later, because \
          its queue was full.",
-    )
-    .sample(&[], counts.queue_full);
-    text.metric(
+        counts.queue_full,
+    );
+    text.gauge(
         "doorbuster_limits_unavailable",
-        MetricKind::Gauge,
         "1 while nodes cannot share limits. Each node then applies its part.",
-    )
-    .sample(&[], u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)));
+        u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)),
+    );
 }
 
 fn passes(app: &App, text: &mut MetricsText) {
@@ -309,20 +279,14 @@ fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
     )
     .sample(&[("outcome", "answered")], outcome_count)
     .sample(&[("outcome", "failed")], in_vain);
-    text.metric(
+    text.gauge(
         "doorbuster_checkouts_lag_seconds",
-        MetricKind::Gauge,
         "Longest time that units have waited for their checkout to close.",
-    )
-    .sample(&[], if app.node.control().leads() { meter.lag_secs() } else { 0.0 });
+        if app.node.control().leads() { meter.lag_secs() } else { 0.0 },
+    );
     // If the store is unavailable, the metric of pending refunds is missing.
     if let Some(refunds) = numbers.refunds_pending {
-        text.metric(
-            "doorbuster_refunds_pending",
-            MetricKind::Gauge,
-            "Refunds that have not arrived.",
-        )
-        .sample(&[], refunds);
+        text.gauge("doorbuster_refunds_pending", "Refunds that have not arrived.", refunds);
     }
 }
 
@@ -386,12 +350,7 @@ fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
 
 fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText) {
     let reading = app.node.meter().read();
-    text.metric(
-        "doorbuster_settle_queue_tickets",
-        MetricKind::Gauge,
-        "Tickets issued and not settled.",
-    )
-    .sample(&[], depth);
+    text.gauge("doorbuster_settle_queue_tickets", "Tickets issued and not settled.", depth);
     text.metric(
         "doorbuster_settle_batch_tickets",
         MetricKind::Histogram,
@@ -399,10 +358,13 @@ fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText)
     )
     .buckets(&BATCH_BOUNDS, &reading.batches, reading.tickets);
     for (name, help, number) in counters(&reading) {
-        text.metric(name, MetricKind::Counter, help).sample(&[], number);
+        text.counter(name, help, number);
     }
-    text.metric("doorbuster_is_leader", MetricKind::Gauge, "1 while this node is the leader.")
-        .sample(&[], u8::from(app.node.control().leads()));
+    text.gauge(
+        "doorbuster_is_leader",
+        "1 while this node is the leader.",
+        u8::from(app.node.control().leads()),
+    );
     text.metric(
         "doorbuster_delayed_work_late_seconds",
         MetricKind::Gauge,
@@ -413,15 +375,13 @@ fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText)
             text.sample(&[("work", work.as_str())], late);
         }
     }
-    text.metric("doorbuster_nodes", MetricKind::Gauge, "Live nodes, including this node.")
-        .sample(&[], app.node.live_nodes().count().now());
+    text.gauge(
+        "doorbuster_nodes",
+        "Live nodes, including this node.",
+        app.node.live_nodes().count().now(),
+    );
     let alarm = u8::from(app.node.clock_stepped());
-    text.metric(
-        "doorbuster_clock_alarm",
-        MetricKind::Gauge,
-        "1 while the wall clock is not trusted.",
-    )
-    .sample(&[], alarm);
+    text.gauge("doorbuster_clock_alarm", "1 while the wall clock is not trusted.", alarm);
     // If the store is unavailable, the metrics of closed grants are missing.
     if let Some(closings) = &numbers.closings {
         text.metric(
@@ -434,11 +394,6 @@ fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText)
         }
         let repairs: u64 =
             closings.iter().filter(|(cause, _)| cause.is_fault()).map(|(_, grants)| grants).sum();
-        text.metric(
-            "doorbuster_repairs_total",
-            MetricKind::Counter,
-            "Grants closed because a slot failed.",
-        )
-        .sample(&[], repairs);
+        text.counter("doorbuster_repairs_total", "Grants closed because a slot failed.", repairs);
     }
 }

@@ -11,34 +11,25 @@ pub(super) fn show(text: &mut MetricsText) {
     text.metric("doorbuster_build_info", MetricKind::Gauge, "1, with the program's version.")
         .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     if let Some(seconds) = started_at() {
-        text.metric(
+        text.gauge(
             "process_start_time_seconds",
-            MetricKind::Gauge,
             "When the process started, in seconds since 1970.",
-        )
-        .sample(&[], seconds);
+            seconds,
+        );
     }
-    text.metric(
+    text.counter(
         "process_cpu_seconds_total",
-        MetricKind::Counter,
         "Processor time that the process used.",
-    )
-    .sample(&[], cpu_seconds());
+        cpu_seconds(),
+    );
     if let Some(bytes) = resident_bytes() {
-        text.metric(
-            "process_resident_memory_bytes",
-            MetricKind::Gauge,
-            "Memory that the process occupies.",
-        )
-        .sample(&[], bytes);
+        text.gauge("process_resident_memory_bytes", "Memory that the process occupies.", bytes);
     }
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
-        text.metric("process_open_fds", MetricKind::Gauge, "Open files and connections.")
-            .sample(&[], files.count());
+        text.gauge("process_open_fds", "Open files and connections.", files.count());
     }
     if let Ok((most, _)) = rlimit::Resource::NOFILE.get() {
-        text.metric("process_max_fds", MetricKind::Gauge, "The limit of open files.")
-            .sample(&[], most);
+        text.gauge("process_max_fds", "The limit of open files.", most);
     }
 }
 

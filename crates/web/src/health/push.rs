@@ -16,10 +16,9 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         let count = app.push.as_ref().map_or(0, |push| push.messages(outcome));
         text.sample(&[("outcome", outcome.as_str())], count);
     }
-    text.metric(
+    text.gauge(
         "doorbuster_push_subscriptions",
-        MetricKind::Gauge,
         "Browsers that get messages from this node.",
-    )
-    .sample(&[], app.push.as_ref().map_or(0, |push| push.subscriptions()));
+        app.push.as_ref().map_or(0, |push| push.subscriptions()),
+    );
 }

@@ -21,12 +21,11 @@ pub(super) fn phases(app: &App, text: &mut MetricsText) {
     for sale in sales {
         text.sample(&[("sale", &sale.row.id), ("phase", sale.row.phase.as_str())], 1);
     }
-    text.metric(
+    text.counter(
         "doorbuster_series_points_dropped_total",
-        MetricKind::Counter,
         "Seconds of sales whose numbers the store did not accept in time.",
-    )
-    .sample(&[], app.series.dropped());
+        app.series.dropped(),
+    );
 }
 
 /// Writes the metrics of the waiting rooms.
@@ -58,19 +57,15 @@ pub(super) fn rooms(app: &App, text: &mut MetricsText) {
         |room| room.in_memory,
     );
     let help = "Positions read from the store because this node's memory had no answer.";
-    text.metric("doorbuster_waiting_room_polls_total", MetricKind::Counter, help)
-        .sample(&[], app.gate.room.store_lookups());
+    text.counter("doorbuster_waiting_room_polls_total", help, app.gate.room.store_lookups());
 }
 
 /// Writes the number of buyers' public keys. The metric has no value if tokens are signed with a
 /// secret.
 pub(super) fn public_keys(app: &App, text: &mut MetricsText) {
-    text.metric(
+    text.gauge_if(
         "doorbuster_auth_public_keys",
-        MetricKind::Gauge,
         "Public keys with which the server verifies buyers' tokens; with 0 no buyer can sign in.",
+        app.buyers.public_keys(),
     );
-    if let Some(keys) = app.buyers.public_keys() {
-        text.sample(&[], keys);
-    }
 }

@@ -16,10 +16,9 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     for server in &evidence.servers {
         text.sample(&[("server", &server.address)], u8::from(server.is_up));
     }
-    text.metric(
+    text.gauge(
         "doorbuster_slot_servers_refused",
-        MetricKind::Gauge,
         "Redis servers that hold slots and have settings with which a node refuses to start.",
-    )
-    .sample(&[], evidence.refusals.len());
+        evidence.refusals.len(),
+    );
 }
