@@ -322,6 +322,12 @@ impl Problem {
         )
     }
 
+    /// `422`: a member of the body has this fault.
+    #[must_use]
+    pub fn invalid_member(pointer: &str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid_request(vec![Fault::body(pointer, detail)])
+    }
+
     /// `422`: the `Idempotency-Key` already belongs to a request with other content.
     #[must_use]
     pub fn idempotency_key_reused() -> Self {

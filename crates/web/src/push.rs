@@ -6,7 +6,7 @@ use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbuster_api::limits::BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_api::push::NewPushSubscription;
 use doorbuster_outbox::push::{BrowserKeys, SubscribeError, Target, WebPush};
 use http::header::CACHE_CONTROL;
@@ -39,13 +39,15 @@ pub(crate) async fn subscribe(
     let wanted = NewPushSubscription::from_json(&body)?;
     let push = service(&app)?;
     let keys = BrowserKeys {
-        public: decoded(&wanted.p256dh).ok_or_else(|| fault("/p256dh", "is not a public key"))?,
-        auth: decoded(&wanted.auth).ok_or_else(|| fault("/auth", "is not a secret"))?,
+        public: decoded(&wanted.p256dh)
+            .ok_or_else(|| Problem::invalid_member("/p256dh", "is not a public key"))?,
+        auth: decoded(&wanted.auth)
+            .ok_or_else(|| Problem::invalid_member("/auth", "is not a secret"))?,
     };
     let target = Target { endpoint: wanted.endpoint, keys };
     match push.subscribe(&app.node, buyer, target).await {
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
-        Err(SubscribeError::Address(why)) => Err(fault("/endpoint", why).into()),
+        Err(SubscribeError::Address(why)) => Err(Problem::invalid_member("/endpoint", why).into()),
         Err(SubscribeError::Full) => Err(Problem::overloaded(RETRY_SECS).into()),
         Err(SubscribeError::Store(error)) => Err(failed(error)),
     }
@@ -59,10 +61,6 @@ pub(crate) async fn unsubscribe(State(app): State<Arc<App>>, Buyer(buyer): Buyer
 
 fn service(app: &App) -> Result<&WebPush, Problem> {
     app.push.as_ref().ok_or_else(|| Problem::not_found("the shop sends no push messages"))
-}
-
-fn fault(pointer: &'static str, detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.into()), detail)])
 }
 
 /// Decodes exactly `N` bytes from base64url.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::json::{self, JsonKind};
 use super::member_patch::MemberPatch;
 use crate::limits::FAULTS_MAX;
-use crate::problem::{Fault, FaultLocation, Problem};
+use crate::problem::{Fault, Problem};
 
 /// The faults that were found so far, at most [`FAULTS_MAX`].
 #[derive(Debug, Default)]
@@ -18,11 +18,10 @@ impl Faults {
     pub(crate) fn add(&mut self, pointer: &str, detail: impl Into<Cow<'static, str>>) {
         match self.0.len() {
             full if full > FAULTS_MAX => {}
-            FAULTS_MAX => self.0.push(Fault::new(
-                FaultLocation::Body(String::new()),
-                "there are more faults; correct the listed faults first",
-            )),
-            _ => self.0.push(Fault::new(FaultLocation::Body(pointer.to_owned()), detail)),
+            FAULTS_MAX => self
+                .0
+                .push(Fault::body("", "there are more faults; correct the listed faults first")),
+            _ => self.0.push(Fault::body(pointer, detail)),
         }
     }
 

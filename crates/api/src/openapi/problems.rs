@@ -9,9 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::operation::header;
 use crate::endpoints::ResponseHeader;
-use crate::problem::{
-    Code, Fault, FaultLocation, MEDIA_TYPE, Problem, ProblemBody, RateLimitScope, Requirement,
-};
+use crate::problem::{Code, MEDIA_TYPE, Problem, ProblemBody, RateLimitScope, Requirement};
 use crate::value::Time;
 
 /// Members that every problem has.
@@ -143,10 +141,10 @@ pub(super) fn sample_problem(code: Code) -> Problem {
         Code::WaitlistFull => Problem::waitlist_full(),
         Code::AlreadyExists => Problem::already_exists("a sale with this name exists"),
         Code::PreconditionFailed => Problem::precondition_failed(),
-        Code::InvalidRequest => Problem::invalid_request(vec![Fault::new(
-            FaultLocation::Body("/units".to_owned()),
+        Code::InvalidRequest => Problem::invalid_member(
+            "/units",
             "must be a whole number from 1 to 1000000, not a string",
-        )]),
+        ),
         Code::IdempotencyKeyReused => Problem::idempotency_key_reused(),
         Code::RateLimited => Problem::rate_limited(RateLimitScope::Buyer, 1),
         Code::Overloaded => Problem::overloaded(1),

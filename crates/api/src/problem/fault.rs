@@ -46,4 +46,10 @@ impl Fault {
         };
         Self { pointer, header, parameter, detail: detail.into() }
     }
+
+    /// A fault in the body, at `pointer`.
+    #[must_use]
+    pub fn body(pointer: impl Into<String>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(FaultLocation::Body(pointer.into()), detail)
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::blocks::{Block, BlockKind, BlockList, NewBlock};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_api::value::is_name;
 use doorbuster_config::Cidr;
 use doorbuster_core::{BuyerId, Millis};
@@ -43,7 +43,11 @@ pub(crate) async fn create(
     let value = block_value(&wanted)?;
     let until = wanted.expires_at.map(|time| Millis(time.millis()));
     if until.is_some_and(|until| until <= app.node.now()) {
-        return Err(value_fault("/expires_at", "must be in the future, or null for no end").into());
+        return Err(Problem::invalid_member(
+            "/expires_at",
+            "must be in the future, or null for no end",
+        )
+        .into());
     }
     let new = store::Block {
         kind: wanted.kind,
@@ -99,22 +103,18 @@ pub(crate) async fn delete(
 fn block_value(wanted: &NewBlock) -> Result<String, Problem> {
     match wanted.kind {
         BlockKind::Buyer if is_name(&wanted.value) => Ok(wanted.value.clone()),
-        BlockKind::Buyer => Err(value_fault(
+        BlockKind::Buyer => Err(Problem::invalid_member(
             "/value",
             "must be a buyer's id: 1 to 64 characters of A-Z a-z 0-9 _ . : -",
         )),
         BlockKind::Ip => {
             let network = Cidr::parse(&wanted.value).and_then(|network| network.canonical());
             let network = network.ok_or_else(|| {
-                value_fault("/value", "must be an address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
+                Problem::invalid_member("/value", "must be an address or a network, such as 192.0.2.7, 192.0.2.0/24 or 2001:db8::/32")
             })?;
             Ok(network.to_string())
         }
     }
-}
-
-fn value_fault(pointer: &str, detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(FaultLocation::Body(pointer.to_owned()), detail)])
 }
 
 fn block_view(app: &App, block: &store::Block) -> Block {

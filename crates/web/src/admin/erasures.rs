@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::erasures::{Erasure, HeldBack, NewErasure};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
 use doorbuster_store::{self as store, Erased, recorded};
 use http::StatusCode;
@@ -24,7 +24,9 @@ pub(crate) async fn create(
 ) -> HandlerResult {
     let wanted = NewErasure::from_json(&body)?;
     let buyer = BuyerId::new(&wanted.buyer).filter(|buyer| !buyer.is_erased());
-    let buyer = buyer.ok_or_else(|| buyer_fault("must be the id of a buyer who is not erased"))?;
+    let buyer = buyer.ok_or_else(|| {
+        Problem::invalid_member("/buyer", "must be the id of a buyer who is not erased")
+    })?;
     let store = app.node.store();
     let erased_as = app.node.id_key().erased_buyer(&buyer).as_str().to_owned();
     let before = store.traces(&buyer).await.map_err(failed)?;
@@ -98,8 +100,4 @@ fn erasure_view(
         held_back,
         blocked: left.blocked,
     }
-}
-
-fn buyer_fault(detail: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/buyer".to_owned()), detail)])
 }

@@ -8,7 +8,7 @@ use doorbuster_api::admin::order::{AnyOrderDetail, OrderDetail};
 use doorbuster_api::admin::payments::{Extension, PayByChange, Reason};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::order::{AnyOrder, OrderList};
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_api::query::OrderQuery;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_core::event::{self, Actor};
@@ -133,11 +133,7 @@ pub(crate) async fn extend(
     let changed = recorded(action, extend).await.map_err(failed)?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
-        return Err(Problem::invalid_request(vec![Fault::new(
-            FaultLocation::Body(place.into()),
-            detail,
-        )])
-        .into());
+        return Err(Problem::invalid_member(place, detail).into());
     }
     changed_reply(&app, changed, "only a reserved order can be extended")
 }

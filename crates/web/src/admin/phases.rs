@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::{Fault, Problem};
 use doorbuster_core::Phase;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_store::{StepOutcome, recorded};
@@ -32,11 +32,8 @@ pub(crate) async fn step(
     if step == PhaseStep::Schedule && before.row.phase == Phase::Draft {
         let opens_later = before.row.starts_at.is_some_and(|starts_at| starts_at > app.node.now());
         if !opens_later {
-            let fault = Fault::new(
-                FaultLocation::Body("/starts_at".into()),
-                "must be in the future; change the sale first",
-            );
-            return Err(Problem::invalid_request(vec![fault]).into());
+            let detail = "must be in the future; change the sale first";
+            return Err(Problem::invalid_member("/starts_at", detail).into());
         }
     }
     let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)

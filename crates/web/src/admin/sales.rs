@@ -11,7 +11,7 @@ use doorbuster_api::admin::new_sale::{NewItem, NewSale};
 use doorbuster_api::admin::sale::AdminSaleList;
 use doorbuster_api::header::if_match;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::{Fault, Problem};
 use doorbuster_api::query::SaleQuery;
 use doorbuster_core::{Millis, Spread, Stock};
 use doorbuster_engine::api_conversion;
@@ -70,12 +70,12 @@ fn check_currencies(app: &App, wanted: &NewSale) -> Result<(), Problem> {
 /// If the payment provider does not accept the price, returns what is wrong with it.
 pub(super) fn unpayable(app: &App, index: usize, minor: i64, currency: &str) -> Option<Fault> {
     let no = app.payments.refuses_price(minor, currency)?;
-    Some(Fault::new(FaultLocation::Body(format!("/items/{index}/price/{}", no.member)), no.why))
+    Some(Fault::body(format!("/items/{index}/price/{}", no.member), no.why))
 }
 
 fn other_currency(index: usize) -> Fault {
-    let place = FaultLocation::Body(format!("/items/{index}/list_price/currency"));
-    Fault::new(place, "must be the currency of the price")
+    let pointer = format!("/items/{index}/list_price/currency");
+    Fault::body(pointer, "must be the currency of the price")
 }
 
 fn stored_sale(app: &App, wanted: NewSale) -> store::NewSale {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use doorbuster_api::admin::spread::{Partitions, Spread as Wanted};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_core::{Phase, Spread, SpreadFault};
 use doorbuster_store::{SpreadOutcome, recorded};
 use http::StatusCode;
@@ -88,10 +88,7 @@ fn parse_spread(wanted: &Wanted, automatic: u32) -> Result<Spread, Problem> {
         SpreadFault::HalfInUse | SpreadFault::TooLarge => "/initial",
         SpreadFault::ThresholdAboveInitial => "/threshold",
     };
-    Err(Problem::invalid_request(vec![Fault::new(
-        FaultLocation::Body(member.into()),
-        fault.to_string(),
-    )]))
+    Err(Problem::invalid_member(member, fault.to_string()))
 }
 
 fn spread_view(spread: &Spread) -> Wanted {

@@ -7,7 +7,7 @@ use doorbuster_api::admin::stock::{Adjustment as Wanted, Available, SlotList, Sl
 use doorbuster_api::body::join_key_and_body;
 use doorbuster_api::header::idempotency_key;
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_core::Grant;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
@@ -82,11 +82,7 @@ fn adjusted_counts(
         AdjustResult::MoreThanFree { free } => Problem::too_little_free(phase, free),
         AdjustResult::KeyReused => Problem::idempotency_key_reused(),
         AdjustResult::TooMuch => {
-            let fault = Fault::new(
-                FaultLocation::Body("/units".into()),
-                "would raise the stock over 1000000000 units",
-            );
-            Problem::invalid_request(vec![fault])
+            Problem::invalid_member("/units", "would raise the stock over 1000000000 units")
         }
         AdjustResult::Unlimited => {
             Problem::wrong_state("unlimited", "unlimited stock cannot be adjusted")

@@ -12,7 +12,7 @@ use doorbuster_api::admin::webhooks::{
 };
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::notification::{event_position, names_event};
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::Problem;
 use doorbuster_api::query::DeliveryQuery;
 use doorbuster_base::signing::format_secret;
 use doorbuster_core::limits::DELIVERIES_PENDING_MAX;
@@ -265,7 +265,7 @@ async fn address_of(app: &App, kind: EndpointKind, text: &str) -> Result<String,
 }
 
 fn address_problem(why: &'static str) -> Problem {
-    Problem::invalid_request(vec![Fault::new(FaultLocation::Body("/url".to_owned()), why)])
+    Problem::invalid_member("/url", why)
 }
 
 fn created_view(endpoint: &store::Endpoint, secret: Option<String>) -> CreatedWebhookEndpoint {

@@ -9,7 +9,7 @@ use super::{
 use crate::body::{Faults, MemberPatch, Object, read};
 use crate::gate::{ChallengeKind, RequirementMode, RoomScope, WaitingRoomMode};
 use crate::limits::LIMIT_MAX;
-use crate::problem::{Fault, FaultLocation, Problem};
+use crate::problem::Problem;
 
 /// Changes to a front door. An absent member keeps its value. `null` restores the default. A value
 /// replaces the old value.
@@ -99,10 +99,7 @@ fn limit(
     let half = |member: &str, given: Option<u32>, known: Option<u32>| {
         given.or(known).ok_or_else(|| {
             let pointer = format!("/front_door/limits/{name}/{member}");
-            Problem::invalid_request(vec![Fault::new(
-                FaultLocation::Body(pointer),
-                "is missing, and the limit had no value before",
-            )])
+            Problem::invalid_member(&pointer, "is missing, and the limit had no value before")
         })
     };
     Ok(LimitSetting::Some(Limit {

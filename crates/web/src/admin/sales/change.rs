@@ -7,7 +7,7 @@ use axum::extract::State;
 use doorbuster_api::admin::front_door::FrontDoor;
 use doorbuster_api::admin::sale_patch::{ItemPatch, SalePatch};
 use doorbuster_api::body::MemberPatch;
-use doorbuster_api::problem::{Fault, FaultLocation, Problem};
+use doorbuster_api::problem::{Fault, Problem};
 use doorbuster_api::value::{Money, Stock, Time};
 use doorbuster_core::{Millis, Phase};
 use doorbuster_engine::catalogue::{self, SaleState};
@@ -91,7 +91,7 @@ fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
 }
 
 fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
-    Fault::new(FaultLocation::Body(format!("/items/{index}/{member}")), detail)
+    Fault::body(format!("/items/{index}/{member}"), detail)
 }
 
 /// Returns whether a buyer has joined a waiting room of the sale. If a buyer joins between this
@@ -132,7 +132,7 @@ fn due_time(before: &SaleRow, after: &SaleRow, now: Millis) -> Option<Fault> {
         }
         _ => return None,
     };
-    Some(Fault::new(FaultLocation::Body(member.into()), detail))
+    Some(Fault::body(member, detail))
 }
 
 fn apply(
@@ -145,19 +145,16 @@ fn apply(
     if let Some(title) = patch.title {
         match title.apply(page_document::sale_title(row)) {
             Ok(title) => (row.title, row.page) = page_document::sale_columns(title),
-            Err(why) => faults.push(Fault::new(FaultLocation::Body("/title".into()), why)),
+            Err(why) => faults.push(Fault::body("/title", why)),
         }
     }
     row.starts_at = changed_time(patch.starts_at, row.starts_at);
     row.ends_at = changed_time(patch.ends_at, row.ends_at);
     if row.phase == Phase::Scheduled && row.starts_at.is_none() {
-        faults.push(Fault::new(
-            FaultLocation::Body("/starts_at".into()),
-            "a scheduled sale must have a start",
-        ));
+        faults.push(Fault::body("/starts_at", "a scheduled sale must have a start"));
     }
     if row.starts_at.zip(row.ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
-        faults.push(Fault::new(FaultLocation::Body("/ends_at".into()), "must be after starts_at"));
+        faults.push(Fault::body("/ends_at", "must be after starts_at"));
     }
     faults.extend(due_time(&before, row, now));
     let door = catalogue::front_door(row);
