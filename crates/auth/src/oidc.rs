@@ -12,7 +12,7 @@ mod claims;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_base::outgoing::OutgoingClient;
+use doorbuster_base::outgoing::{OutgoingClient, may_get_secrets};
 use doorbuster_config::OidcSettings;
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse,
@@ -316,11 +316,7 @@ impl std::fmt::Debug for Oidc {
 fn url(text: &str) -> Result<Url, OidcError> {
     let wrong = || OidcError::Issuer(format!("{text:?} is not an https:// address"));
     let url = Url::parse(text).map_err(|_| wrong())?;
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_here =
-        host == "localhost" || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
-    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_here);
-    if is_safe { Ok(url) } else { Err(wrong()) }
+    if may_get_secrets(&url) { Ok(url) } else { Err(wrong()) }
 }
 
 /// Returns the error of a failed request, without the request's address.

@@ -2,10 +2,11 @@
 //! created. So the server creates a new client after it has loaded the settings again.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use reqwest::Client;
+use reqwest::{Client, Url};
 
 /// A function that creates a client.
 type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
@@ -61,6 +62,19 @@ impl fmt::Debug for OutgoingClient {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("OutgoingClient").finish_non_exhaustive()
     }
+}
+
+/// Returns whether secrets may be sent to this address. It must use TLS or name this machine.
+#[must_use]
+pub fn may_get_secrets(url: &Url) -> bool {
+    url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
+}
+
+/// Returns whether this address names this machine.
+#[must_use]
+pub fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback())
 }
 
 /// Checks that a client with the system's certificates can be created.

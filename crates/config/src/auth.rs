@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use doorbuster_base::key_set;
+use doorbuster_base::outgoing::may_get_secrets;
 use doorbuster_base::secret_format::{SECRET_BYTES, is_admin_key, parse_id_key};
 use doorbuster_core::IdKey;
 use secrecy::{ExposeSecret, SecretString};
@@ -99,10 +100,7 @@ fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
             read.fault("auth.buyer_jwks", "is not a URL; write https://… or the path of a file");
             return None;
         };
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let here = host == "localhost"
-            || host.parse().is_ok_and(|host: std::net::IpAddr| host.is_loopback());
-        if url.scheme() == "http" && !here {
+        if !may_get_secrets(&url) {
             read.fault(
                 "auth.buyer_jwks",
                 "would fetch keys without TLS; write https://… or the path of a file",

@@ -1,8 +1,8 @@
 //! Settings for the sign-in of operators by OpenID Connect. If one of these settings is set, all
 //! settings in `NEEDED` must be set.
-use std::net::IpAddr;
 
 use doorbuster_api::admin::keys::Role;
+use doorbuster_base::outgoing::may_get_secrets;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
@@ -111,8 +111,6 @@ pub(super) fn oidc(read: &mut SettingsReader<'_>) -> Option<OidcSettings> {
 /// this machine.
 fn is_issuer(text: &str) -> bool {
     let Ok(url) = reqwest::Url::parse(text) else { return false };
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_here = host == "localhost" || host.parse().is_ok_and(|host: IpAddr| host.is_loopback());
     let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    is_plain && (url.scheme() == "https" || (url.scheme() == "http" && is_here))
+    is_plain && may_get_secrets(&url)
 }

@@ -6,6 +6,7 @@ mod problem;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use doorbuster_base::outgoing::is_this_machine;
 use reqwest::{Method, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -170,10 +171,7 @@ impl Client {
             // still read the system's certificates, and fail if there are none.
             http = http.tls_certs_only([]);
         }
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        if host == "localhost"
-            || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())
-        {
+        if is_this_machine(&url) {
             http = http.no_proxy();
         }
         let http = http.build().context("cannot create the HTTP client")?;
