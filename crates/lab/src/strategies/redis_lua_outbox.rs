@@ -24,7 +24,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     source: "transactional messages; the outbox pattern",
     suits: "Hot items with orders that must not be lost; Redis must be durable",
     text: include_str!("redis_lua_outbox.rs"),
-    lua: &[include_str!("redis_lua_outbox.lua")],
+    lua: &[include_str!("redis_then_database.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLuaOutbox(backends.clone()))),
 };
 
@@ -51,7 +51,7 @@ struct RedisLuaOutbox(Backends);
 impl RedisLuaOutbox {
     /// Books units, or finds the buyer's earlier booking. Then updates the buyer's row in `sends`.
     async fn book(&self, db: &Object, buyer: i64, units: i64) -> anyhow::Result<Answer> {
-        let script = Script::new(include_str!("redis_lua_outbox.lua"));
+        let script = Script::new(include_str!("redis_then_database.lua"));
         let mut call = script.key("item");
         let call = call.key("buyers").arg(buyer).arg(units);
         let booked: i64 = self.0.redis().script(call).await?;
