@@ -17,7 +17,6 @@ export function setClock(iso, sent, got) {
   [low, high] = least <= most ? [least, most] : [ms, ms + got - sent];
   mark = got;
 }
-export const clockIsSet = () => low > 0;
 /** Returns the server's time in milliseconds since 1970. */
 export const now = () => (low + high) / 2 + (performance.now() - mark);
 

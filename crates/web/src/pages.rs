@@ -71,7 +71,8 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult
         // old list.
         *made_at = Instant::now();
     }
-    let (sales, _) = sales::page(&app, None, page_html::LISTED_MAX, |phase| phase != Phase::Draft)?;
+    let (sales, _) =
+        sales::page(&app, None, page_html::LISTED_MAX, |row| row.phase != Phase::Draft)?;
     let mut listed = Vec::with_capacity(sales.len());
     for sale in &sales {
         let state = app.views.state(sale).await;

@@ -38,7 +38,7 @@ pub(crate) async fn list(
     let is_wanted = |row: &SaleRow| {
         row.phase != Phase::Draft && query.search.as_deref().is_none_or(|text| has_text(row, text))
     };
-    let (sales, next) = page_of(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
+    let (sales, next) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
     let mut body = BytesMut::from(&br#"{"sales":["#[..]);
     for (index, sale) in sales.iter().enumerate() {
         if index > 0 {
@@ -107,15 +107,6 @@ pub(crate) fn shown(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 
 /// Returns a page of the catalogue, newest first, and the cursor of the next page.
 pub(crate) fn page(
-    app: &App,
-    after: Option<&str>,
-    limit: usize,
-    is_wanted: impl Fn(Phase) -> bool,
-) -> Result<(Vec<Arc<SaleState>>, Option<String>), Problem> {
-    page_of(app, after, limit, |row| is_wanted(row.phase))
-}
-
-fn page_of(
     app: &App,
     after: Option<&str>,
     limit: usize,

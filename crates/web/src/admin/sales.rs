@@ -121,7 +121,7 @@ fn stored_item(item: NewItem, spread: Spread) -> store::NewItem {
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = SaleQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let limit = query.page.limit as usize;
-    let is_wanted = |phase| query.phase.is_none_or(|wanted| wanted == phase);
+    let is_wanted = |row: &store::SaleRow| query.phase.is_none_or(|phase| phase == row.phase);
     let (sales, next_cursor) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
     let sales =
         sales.iter().map(|sale| api_conversion::admin_sale(&sale.row, Some(sale))).collect();
