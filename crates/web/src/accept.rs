@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbuster_api::problem::{MEDIA_TYPE, Problem};
 use socket2::{Domain, Protocol, Socket as RawSocket, TcpKeepalive, Type};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -16,9 +18,9 @@ use super::App;
 use super::connection::{Connection, Service, StreamDeadline};
 use super::events::IdleTasks;
 use super::limits::{
-    ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, OVER_CAPACITY_REPLIES_MAX, SEND_BUFFER_BYTES,
+    ACCEPT_PAUSE, BACKLOG, FINISH_TIMEOUT, OVER_CAPACITY_REPLIES_MAX, OVER_CAPACITY_TIMEOUT,
+    RETRY_SECS, SEND_BUFFER_BYTES,
 };
-use super::over_capacity::turn_away;
 use super::router::router;
 use super::serve::serve;
 
@@ -138,6 +140,28 @@ impl Listener {
             }
         }
     }
+}
+
+/// Tells the client of a connection over the limit to retry later, and closes the connection.
+async fn turn_away(mut stream: TcpStream) {
+    let body = Problem::overloaded(RETRY_SECS).to_json();
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\n\
+         retry-after: {RETRY_SECS}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    let sending = async {
+        // If the server closed the connection while it has unread bytes, the connection would be
+        // reset. The reset may arrive before the answer. So the server reads these bytes first.
+        let mut unread = [0; 2048];
+        let _ = stream.read(&mut unread).await;
+        let _ = stream.write_all(head.as_bytes()).await;
+        let _ = stream.write_all(&body).await;
+        let _ = stream.shutdown().await;
+        while matches!(stream.read(&mut unread).await, Ok(read) if read > 0) {}
+    };
+    // After the timeout, the connection closes even if the client has not read the answer.
+    let _ = tokio::time::timeout(OVER_CAPACITY_TIMEOUT, sending).await;
 }
 
 fn is_connection_error(error: &io::Error) -> bool {

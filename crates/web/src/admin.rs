@@ -19,7 +19,6 @@ pub(crate) mod payments;
 pub(crate) mod phases;
 pub(crate) mod sales;
 pub(crate) mod series;
-pub(crate) mod settings;
 pub(crate) mod spread;
 pub(crate) mod stats;
 pub(crate) mod stock;

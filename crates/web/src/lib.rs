@@ -3,7 +3,6 @@
 mod accept;
 mod admin;
 mod app;
-mod asset_handler;
 mod assets;
 mod buyer_session;
 mod cacheable;
@@ -32,7 +31,6 @@ mod live_settings;
 mod method_router;
 pub(crate) mod order_links;
 mod orders;
-mod over_capacity;
 mod overload_pacer;
 pub(crate) mod page_html;
 mod page_origin;

@@ -4,7 +4,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::header::accepts_explicitly;
 use doorbuster_api::limits::BODY_BYTES_MAX;
@@ -23,7 +23,7 @@ use super::path_names::PathNames;
 use super::payment::checkout::request_host;
 use super::reply::{HandlerError, HandlerResult, empty, json, rendered};
 use super::sales::find_sale;
-use super::{App, asset_handler, page_html, payment, push, request_body, sales, sign_in};
+use super::{App, page_html, payment, push, request_body, sales, sign_in};
 
 /// How long a rendered list of sales stays in use.
 const INDEX_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
         ("/sale/{sale}", "page", get(sale)),
         ("/sale/{sale}/calendar.ics", "page", get(calendar)),
         ("/order/{order}", "page", get(order)),
-        ("/assets/{name}", "asset", get(asset_handler::get)),
+        ("/assets/{name}", "asset", get(asset)),
         ("/push.js", "asset", get(push::worker)),
     ];
     if app.oidc.is_some() {
@@ -97,6 +97,18 @@ fn lock(app: &App) -> MutexGuard<'_, Option<(Instant, Arc<AssetFile>)>> {
 
 async fn icon(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     app.live().assets.icon(&headers)
+}
+
+/// Serves a file of the pages.
+async fn asset(
+    State(app): State<Arc<App>>,
+    name: Option<Path<String>>,
+    headers: HeaderMap,
+) -> HandlerResult {
+    match name.and_then(|Path(name)| app.live().assets.file(&name)) {
+        Some(file) => Ok(file.reply(&headers)),
+        None => Err(Problem::not_found("there is no such file").into()),
+    }
 }
 
 /// The name in a page's path, if it can be decoded.

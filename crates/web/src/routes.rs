@@ -184,7 +184,7 @@ fn console() -> endpoints::console::ByEndpoint<Route> {
         delete_session: to(console_session::delete),
         list_actions: to(admin::actions::list),
         list_nodes: to(admin::nodes::list),
-        list_settings: to(admin::settings::list),
+        list_settings: to(admin::nodes::settings),
         get_series: to(admin::series::get),
         get_buyer_history: to(admin::buyers::get),
         list_waitlist: to(admin::waitlist::list),

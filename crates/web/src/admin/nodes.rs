@@ -1,9 +1,10 @@
-//! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots.
+//! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots. `GET
+//! /v1/admin/settings`: the settings of this node, without secrets.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use doorbuster_api::admin::console::{Node, NodeList, SlotServer, StoreServer};
+use doorbuster_api::admin::console::{Node, NodeList, SettingList, SlotServer, StoreServer};
 use doorbuster_core::Millis;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::control::LEASE_MS;
@@ -62,6 +63,12 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
         timeline: own.database().history().and_then(|history| u64::try_from(history.timeline).ok()),
     };
     Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app) }))
+}
+
+/// `GET /v1/admin/settings`
+pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
+    let settings = app.settings.clone();
+    Ok(json(StatusCode::OK, &SettingList { node: app.node.id().to_string(), settings }))
 }
 
 /// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so the
