@@ -38,6 +38,17 @@ impl From<io::Error> for TargetError {
     }
 }
 
+/// Calls the same method of the directory or of the bucket.
+macro_rules! call {
+    ($target:ident, $method:ident $args:tt) => {
+        match &$target.objects {
+            Objects::Directory(directory) => directory.$method $args.await,
+            #[cfg(feature = "s3")]
+            Objects::Bucket(bucket) => bucket.$method $args.await,
+        }
+    };
+}
+
 impl BackupTarget {
     /// Opens a directory or a bucket for writing. Creates the directory if it is missing. Only the
     /// user of this process can read a new directory.
@@ -74,47 +85,27 @@ impl BackupTarget {
     /// Writes an object, or replaces the object with this name. The object is durable when this
     /// function returns.
     pub(super) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), TargetError> {
-        match &self.objects {
-            Objects::Directory(directory) => directory.put(name, bytes).await,
-            #[cfg(feature = "s3")]
-            Objects::Bucket(bucket) => bucket.put(name, bytes).await,
-        }
+        call!(self, put(name, bytes))
     }
 
     /// Writes a file as an object.
     pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
-        match &self.objects {
-            Objects::Directory(directory) => directory.put_file(name, file).await,
-            #[cfg(feature = "s3")]
-            Objects::Bucket(bucket) => bucket.put_file(name, file).await,
-        }
+        call!(self, put_file(name, file))
     }
 
     /// Reads an object.
     pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {
-        match &self.objects {
-            Objects::Directory(directory) => directory.get(name).await,
-            #[cfg(feature = "s3")]
-            Objects::Bucket(bucket) => bucket.get(name).await,
-        }
+        call!(self, get(name))
     }
 
     /// Reads an object into a file that only the user of this process can read.
     pub(super) async fn get_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
-        match &self.objects {
-            Objects::Directory(directory) => directory.get_file(name, file).await,
-            #[cfg(feature = "s3")]
-            Objects::Bucket(bucket) => bucket.get_file(name, file).await,
-        }
+        call!(self, get_file(name, file))
     }
 
     /// Deletes an object.
     pub(super) async fn delete(&self, name: &str) -> Result<(), TargetError> {
-        match &self.objects {
-            Objects::Directory(directory) => directory.delete(name).await,
-            #[cfg(feature = "s3")]
-            Objects::Bucket(bucket) => bucket.delete(name).await,
-        }
+        call!(self, delete(name))
     }
 
     /// Deletes the incomplete files that stopped servers left in a directory. Call this function
@@ -129,11 +120,7 @@ impl BackupTarget {
 
     /// Returns the names of all objects, sorted.
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
-        let mut names = match &self.objects {
-            Objects::Directory(directory) => directory.list().await?,
-            #[cfg(feature = "s3")]
-            Objects::Bucket(bucket) => bucket.list().await?,
-        };
+        let mut names = call!(self, list())?;
         names.sort_unstable();
         Ok(names)
     }
