@@ -44,11 +44,8 @@ async fn remove(client: &Client, block: &str) -> Outcome {
 }
 
 fn list(list: &BlockList) -> String {
-    if list.blocks.is_empty() {
-        return "There are no blocks.\n".into();
-    }
-    let mut rows = table::with_header(&["block", "kind", "value", "until", "reason"]);
-    for block in &list.blocks {
+    let header = ["block", "kind", "value", "until", "reason"];
+    let rows = list.blocks.iter().map(|block| {
         let cells = [
             block.id.as_str(),
             block.kind.as_str(),
@@ -56,9 +53,9 @@ fn list(list: &BlockList) -> String {
             &expiry_text(block),
             &block.reason,
         ];
-        rows.add_row(cells.map(Cell::new));
-    }
-    format!("{rows}\n")
+        cells.map(Cell::new)
+    });
+    table::list("There are no blocks.\n", &header, rows, None)
 }
 
 fn expiry_text(block: &Block) -> String {

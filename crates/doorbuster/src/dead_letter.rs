@@ -115,20 +115,8 @@ fn resolution_text(done: &DeadLetterResolution) -> String {
 }
 
 fn list(list: &DeadLetterList) -> String {
-    if list.dead_letters.is_empty() {
-        return "There are no dead letters.\n".into();
-    }
-    let mut rows = table::with_header(&[
-        "dead letter",
-        "what",
-        "about",
-        "endpoint",
-        "event",
-        "tries",
-        "error",
-        "when",
-    ]);
-    for letter in &list.dead_letters {
+    let header = ["dead letter", "what", "about", "endpoint", "event", "tries", "error", "when"];
+    let rows = list.dead_letters.iter().map(|letter| {
         let what = letter.what.clone().unwrap_or_else(|| letter.kind.as_str().to_owned());
         let cells = [
             letter.id.clone(),
@@ -140,9 +128,9 @@ fn list(list: &DeadLetterList) -> String {
             letter.error.clone(),
             letter.at.to_string(),
         ];
-        rows.add_row(cells.map(Cell::new));
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        cells.map(Cell::new)
+    });
+    table::list("There are no dead letters.\n", &header, rows, list.next_cursor.as_deref())
 }
 
 fn show(detail: &DeadLetterDetail) -> String {

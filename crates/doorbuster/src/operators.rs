@@ -59,15 +59,12 @@ pub fn key(args: KeyArgs) -> Outcome {
 }
 
 fn keys(list: &KeyList) -> String {
-    if list.keys.is_empty() {
-        return "There are no keys except the configured key.\n".into();
-    }
-    let mut rows = table::with_header(&["key", "name", "role", "created"]);
-    for key in &list.keys {
+    let header = ["key", "name", "role", "created"];
+    let rows = list.keys.iter().map(|key| {
         let created = key.created_at.to_string();
-        rows.add_row([&key.id, &key.name, key.role.as_str(), &created].map(Cell::new));
-    }
-    format!("{rows}\n")
+        [&key.id, &key.name, key.role.as_str(), &created].map(Cell::new)
+    });
+    table::list("There are no keys except the configured key.\n", &header, rows, None)
 }
 
 /// Runs `actions`.
@@ -83,17 +80,14 @@ pub fn actions(args: &ActionsArgs) -> Outcome {
 }
 
 fn action_table(list: &ActionList) -> String {
-    if list.actions.is_empty() {
-        return "There are no actions.\n".into();
-    }
-    let mut rows = table::with_header(&["at", "by", "from", "action", "subject", "changes"]);
-    for action in &list.actions {
+    let header = ["at", "by", "from", "action", "subject", "changes"];
+    let rows = list.actions.iter().map(|action| {
         let (at, changes) = (action.at.to_string(), change_text(action));
         let from = table::or_dash(action.address.as_deref());
         let cells = [&at, &action.by, &from, &action.action, &action.subject, &changes];
-        rows.add_row(cells.map(Cell::new));
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        cells.map(Cell::new)
+    });
+    table::list("There are no actions.\n", &header, rows, list.next_cursor.as_deref())
 }
 
 fn change_text(action: &Action) -> String {
@@ -347,19 +341,16 @@ pub fn waitlist(args: WaitlistArgs) -> Outcome {
     let path = Path::admin(&parts).with("limit", Some(limit)).with("cursor", cursor);
     client::block_on(async {
         client.print_result(client.get(path).await, |list: &WaitlistList| {
-            if list.entries.is_empty() {
-                return "No buyer waits.\n".into();
-            }
-            let mut rows = table::with_header(&["ahead", "buyer", "joined", "entry"]);
-            for entry in &list.entries {
-                rows.add_row([
+            let header = ["ahead", "buyer", "joined", "entry"];
+            let rows = list.entries.iter().map(|entry| {
+                [
                     table::number(table::grouped(entry.ahead)),
                     Cell::new(&entry.buyer),
                     Cell::new(entry.joined_at),
                     Cell::new(&entry.id),
-                ]);
-            }
-            table::with_more(&rows, list.next_cursor.as_deref())
+                ]
+            });
+            table::list("No buyer waits.\n", &header, rows, list.next_cursor.as_deref())
         })
     })
 }

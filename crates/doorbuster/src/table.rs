@@ -1,6 +1,6 @@
 //! Tables in text output, and the format of the numbers and amounts in these tables.
 
-use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Table, TableStyle};
+use comfy_table::{Cell, CellAlignment, ContentLineStyle, LineStyle, Row, Table, TableStyle};
 use doorbuster_api::value::Money;
 
 /// Style of a list: a line under the header.
@@ -28,8 +28,19 @@ pub fn report() -> Table {
     table
 }
 
-/// Returns a table as text. If there is another page, adds a hint how to read this page.
-pub fn with_more(table: &Table, next_cursor: Option<&str>) -> String {
+/// Returns a list as text: a table with these headings, or `empty` if there are no rows. If there
+/// is another page, adds a hint how to read this page.
+pub fn list<R: Into<Row>>(
+    empty: &str,
+    header: &[&str],
+    rows: impl ExactSizeIterator<Item = R>,
+    next_cursor: Option<&str>,
+) -> String {
+    if rows.len() == 0 {
+        return empty.to_owned();
+    }
+    let mut table = with_header(header);
+    table.add_rows(rows);
     format!("{table}\n{}", next_cursor.map(next_page_hint).unwrap_or_default())
 }
 

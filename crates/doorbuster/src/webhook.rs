@@ -123,20 +123,9 @@ fn overlap_text(overlap_secs: u32, now_secs: i64) -> String {
 }
 
 fn list(list: &WebhookEndpointList) -> String {
-    if list.endpoints.is_empty() {
-        return "There are no endpoints.\n".into();
-    }
-    let mut rows = table::with_header(&[
-        "endpoint",
-        "address",
-        "types",
-        "enabled",
-        "waiting",
-        "failing",
-        "dead",
-        "waits since",
-    ]);
-    for endpoint in &list.endpoints {
+    let header =
+        ["endpoint", "address", "types", "enabled", "waiting", "failing", "dead", "waits since"];
+    let rows = list.endpoints.iter().map(|endpoint| {
         let cells = [
             endpoint.id.clone(),
             endpoint.url.clone(),
@@ -147,26 +136,14 @@ fn list(list: &WebhookEndpointList) -> String {
             table::grouped(endpoint.dead),
             table::or_dash(endpoint.oldest_waiting_at),
         ];
-        rows.add_row(cells.map(Cell::new));
-    }
-    format!("{rows}\n")
+        cells.map(Cell::new)
+    });
+    table::list("There are no endpoints.\n", &header, rows, None)
 }
 
 fn deliveries(list: &DeliveryList) -> String {
-    if list.deliveries.is_empty() {
-        return "The endpoint has no failed deliveries.\n".into();
-    }
-    let mut rows = table::with_header(&[
-        "event",
-        "type",
-        "about",
-        "state",
-        "tries",
-        "next try",
-        "error",
-        "dead letter",
-    ]);
-    for delivery in &list.deliveries {
+    let header = ["event", "type", "about", "state", "tries", "next try", "error", "dead letter"];
+    let rows = list.deliveries.iter().map(|delivery| {
         let cells = [
             delivery.event.clone(),
             table::or_dash(delivery.what.as_deref()),
@@ -177,9 +154,14 @@ fn deliveries(list: &DeliveryList) -> String {
             table::or_dash(delivery.error.as_deref()),
             table::or_dash(delivery.dead_letter.as_deref()),
         ];
-        rows.add_row(cells.map(Cell::new));
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        cells.map(Cell::new)
+    });
+    table::list(
+        "The endpoint has no failed deliveries.\n",
+        &header,
+        rows,
+        list.next_cursor.as_deref(),
+    )
 }
 
 #[cfg(test)]

@@ -9,14 +9,9 @@ use crate::table;
 
 /// Returns a page of orders as text.
 pub fn list(list: &OrderList) -> String {
-    if list.orders.is_empty() {
-        return "No orders found.\n".into();
-    }
-    let mut rows = table::with_header(&[
-        "order", "sale", "item", "buyer", "units", "amount", "state", "reserved",
-    ]);
-    for order in &list.orders {
-        rows.add_row([
+    let header = ["order", "sale", "item", "buyer", "units", "amount", "state", "reserved"];
+    let rows = list.orders.iter().map(|order| {
+        [
             Cell::new(&order.id),
             Cell::new(&order.sale),
             Cell::new(&order.item),
@@ -25,40 +20,32 @@ pub fn list(list: &OrderList) -> String {
             table::number(table::money(&order.amount)),
             Cell::new(order.state.as_str()),
             Cell::new(order.reserved_at),
-        ]);
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        ]
+    });
+    table::list("No orders found.\n", &header, rows, list.next_cursor.as_deref())
 }
 
 /// Returns a page of payments as text.
 pub fn payments(list: &PaymentList) -> String {
-    if list.payments.is_empty() {
-        return "No payments found.\n".into();
-    }
-    let mut rows = table::with_header(&["payment", "order", "amount", "state", "provider", "at"]);
-    for payment in &list.payments {
-        rows.add_row([
+    let header = ["payment", "order", "amount", "state", "provider", "at"];
+    let rows = list.payments.iter().map(|payment| {
+        [
             Cell::new(&payment.payment),
             Cell::new(&payment.order),
             table::number(table::money(&payment.amount)),
             Cell::new(payment.state.as_str()),
             Cell::new(&payment.provider),
             Cell::new(payment.at),
-        ]);
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        ]
+    });
+    table::list("No payments found.\n", &header, rows, list.next_cursor.as_deref())
 }
 
 /// Returns a page of refunds as text.
 pub fn refunds(list: &RefundList) -> String {
-    if list.refunds.is_empty() {
-        return "No refunds found.\n".into();
-    }
-    let mut rows = table::with_header(&[
-        "refund", "payment", "order", "amount", "state", "because", "at", "error",
-    ]);
-    for refund in &list.refunds {
-        rows.add_row([
+    let header = ["refund", "payment", "order", "amount", "state", "because", "at", "error"];
+    let rows = list.refunds.iter().map(|refund| {
+        [
             Cell::new(&refund.refund),
             Cell::new(&refund.payment),
             Cell::new(&refund.order),
@@ -67,9 +54,9 @@ pub fn refunds(list: &RefundList) -> String {
             Cell::new(refund.cause.as_str()),
             Cell::new(refund.at),
             Cell::new(refund.error.as_deref().unwrap_or_default()),
-        ]);
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        ]
+    });
+    table::list("No refunds found.\n", &header, rows, list.next_cursor.as_deref())
 }
 
 /// Returns the details of an order, a queued ticket, a refused ticket or a waitlist entry as text.

@@ -11,21 +11,18 @@ use crate::table;
 
 /// Returns a page of sales as text.
 pub fn list(list: &AdminSaleList) -> String {
-    if list.sales.is_empty() {
-        return "No sales found.\n".into();
-    }
-    let mut rows = table::with_header(&["sale", "phase", "opens", "closes", "items", "title"]);
-    for sale in &list.sales {
-        rows.add_row([
+    let header = ["sale", "phase", "opens", "closes", "items", "title"];
+    let rows = list.sales.iter().map(|sale| {
+        [
             Cell::new(&sale.id),
             Cell::new(sale.phase.as_str()),
             Cell::new(table::or_dash(sale.starts_at)),
             Cell::new(table::or_dash(sale.ends_at)),
             table::number(sale.items.len()),
             Cell::new(&sale.title),
-        ]);
-    }
-    table::with_more(&rows, list.next_cursor.as_deref())
+        ]
+    });
+    table::list("No sales found.\n", &header, rows, list.next_cursor.as_deref())
 }
 
 /// Returns a sale and its items as text. For each item, the text has the price, the limit, and the
