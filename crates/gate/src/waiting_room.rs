@@ -22,12 +22,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use doorbuster_api::gate::WaitingRoomMode;
 use doorbuster_core::gate::draw::DrawSeed;
 use doorbuster_core::gate::room::{VisitorStatus, WaitEstimate};
 use doorbuster_core::{BuyerId, Millis, Phase};
 use doorbuster_store::{EnterOutcome, RoomKey, RoomVisitor, StoreError, StoreResult, WaitingRoom};
-use tokio::time::Instant;
 
 use batcher::{PositionAction, PositionBatcher};
 use doorbuster_base::master_keys::MasterKeys;
@@ -133,12 +131,18 @@ impl WaitingRooms {
         let room_state = self.room_state(room);
         self.record_arrival(room, buyer.as_str());
         // A position in memory is valid until it lapses. So a reload of the page does not change
-        // the store. With several nodes, the buyer may have left the room at another node.
-        if let Some(shown) = self.cached_position(node, room, buyer)
-            && (node.layout().is_single_node()
-                || self.find(node, &room_state, buyer).await?.is_some())
-        {
-            return Ok((false, shown));
+        // the store. With several nodes, the buyer may have left the room at another node, or
+        // another node may have extended the turn. So the position is read again.
+        if let Some(shown) = self.cached_position(node, room, buyer) {
+            if node.layout().is_single_node() {
+                return Ok((false, shown));
+            }
+            if let Some(found) = self.find(node, &room_state, buyer).await?
+                && let Some(shown) =
+                    self.position_view(node, room, &room_state, buyer, Some(&found))
+            {
+                return Ok((false, shown));
+            }
         }
         let entered = self.batcher.request(room_state.key(), buyer, PositionAction::Enter).await?;
         let (is_new, visitor) = match entered {
@@ -187,7 +191,9 @@ impl WaitingRooms {
         room: SaleRoom<'_>,
         buyer: &BuyerId,
     ) -> Result<Option<PositionView>, WaitingRoomError> {
-        if let Some(shown) = self.cached_position(node, room, buyer) {
+        if let Some(shown) = self.cached_position(node, room, buyer)
+            && !turn::may_be_extended_elsewhere(node, shown.status)
+        {
             return Ok(Some(shown));
         }
         let room_state = self.room_state(room);
@@ -217,47 +223,6 @@ impl WaitingRooms {
         let room_state = self.existing_state(&room.key())?;
         let can_tell = room_state.can_answer(buyer, room.sale.row.phase.is_before_opening());
         can_tell.then(|| self.position_view(node, room, &room_state, buyer, None)).flatten()
-    }
-
-    /// Returns whether a buyer may get a pass.
-    ///
-    /// # Errors
-    ///
-    /// If the store must be read and is unreachable.
-    pub async fn admission(
-        &self,
-        node: &Node,
-        room: SaleRoom<'_>,
-        buyer: &BuyerId,
-    ) -> Result<Admission, WaitingRoomError> {
-        match room.sale.front_door.waiting_room {
-            WaitingRoomMode::Off => return Ok(Admission::NotNeeded),
-            WaitingRoomMode::Auto => {
-                let room_state = self.room_state(room);
-                self.record_arrival(room, buyer.as_str());
-                if !room_state.is_auto_open(node.now()) {
-                    return Ok(Admission::NotNeeded);
-                }
-            }
-            WaitingRoomMode::Always => {}
-        }
-        let known = self.cached_position(node, room, buyer).map(|shown| shown.status);
-        if let Some(VisitorStatus::Admitted(until)) = known {
-            return Ok(Admission::AdmittedUntil(until));
-        }
-        if room.sale.row.phase.is_before_opening() {
-            return Ok(Admission::MustWait);
-        }
-        let room_state = self.room_state(room);
-        // The leader itself admits visitors. So if the leader knows no admission of a visitor, the
-        // visitor must wait. Other nodes learn of an admission later, perhaps after another node
-        // has notified the visitor. So they read the store.
-        if known.is_some() && node.control().leads() && room_state.is_fresh(Instant::now()) {
-            return Ok(Admission::MustWait);
-        }
-        let found = self.find(node, &room_state, buyer).await?;
-        let until = found.and_then(|visitor| visitor.until);
-        Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
     }
 
     /// Returns the room's row. Creates the row if it does not exist. If the sale has opened, also

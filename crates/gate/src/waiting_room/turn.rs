@@ -1,15 +1,104 @@
-//! A turn is the time in which an admitted buyer can get a pass. This module extends a turn while
-//! the buyer uses it. While other buyers wait, a turn that its buyer does not use ends early.
+//! A turn is the time in which an admitted buyer can get a pass. This module checks whether a buyer
+//! has a turn, and extends a turn while the buyer uses it. While other buyers wait, a turn that its
+//! buyer does not use ends early.
 
-use doorbuster_core::gate::room::IDLE_TURN_MS;
+use doorbuster_api::gate::WaitingRoomMode;
+use doorbuster_core::gate::room::{IDLE_TURN_MS, VisitorStatus};
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_engine::node::Node;
 use doorbuster_store::EnterOutcome;
+use tokio::time::Instant;
 
 use super::batcher::PositionAction;
-use super::{SaleRoom, WaitingRoomError, WaitingRooms};
+use super::{Admission, SaleRoom, WaitingRoomError, WaitingRooms};
+
+/// Returns whether another node may have extended the turn that this status shows. A turn with more
+/// time left has its full length already.
+pub(super) fn may_be_extended_elsewhere(node: &Node, status: VisitorStatus) -> bool {
+    let VisitorStatus::Admitted(until) = status else { return false };
+    !node.layout().is_single_node() && may_be_extended(node, until)
+}
+
+fn may_be_extended(node: &Node, until: Millis) -> bool {
+    until.0 - node.now().0 <= IDLE_TURN_MS
+}
 
 impl WaitingRooms {
+    /// Returns whether a buyer may get a pass.
+    ///
+    /// # Errors
+    ///
+    /// If the store must be read and is unreachable.
+    pub async fn admission(
+        &self,
+        node: &Node,
+        room: SaleRoom<'_>,
+        buyer: &BuyerId,
+    ) -> Result<Admission, WaitingRoomError> {
+        if room.sale.front_door.waiting_room == WaitingRoomMode::Auto {
+            self.record_arrival(room, buyer.as_str());
+        }
+        if !self.is_open(node, room) {
+            return Ok(Admission::NotNeeded);
+        }
+        let (is_single_node, room_state) = (node.layout().is_single_node(), self.room_state(room));
+        match self.cached_position(node, room, buyer).map(|shown| shown.status) {
+            Some(VisitorStatus::Admitted(until)) if is_single_node => {
+                return Ok(Admission::AdmittedUntil(until));
+            }
+            // With several nodes, the buyer may have left the room at another node.
+            Some(VisitorStatus::Admitted(_)) => {}
+            _ if room.sale.row.phase.is_before_opening() => return Ok(Admission::MustWait),
+            // A single node itself admits all visitors. So if it knows no admission of a visitor,
+            // the visitor must wait. With several nodes, an operator may admit visitors at any
+            // node, and the other nodes learn of the admission later. So they read the store.
+            Some(_) if is_single_node && room_state.is_fresh(Instant::now()) => {
+                return Ok(Admission::MustWait);
+            }
+            _ => {}
+        }
+        let found = self.find(node, &room_state, buyer).await?;
+        let until = found.and_then(|visitor| visitor.until);
+        Ok(until.map_or(Admission::MustWait, Admission::AdmittedUntil))
+    }
+
+    /// Returns whether the buyers of this room need an admission now.
+    fn is_open(&self, node: &Node, room: SaleRoom<'_>) -> bool {
+        match room.sale.front_door.waiting_room {
+            WaitingRoomMode::Off => false,
+            WaitingRoomMode::Auto => self.room_state(room).is_auto_open(node.now()),
+            WaitingRoomMode::Always => true,
+        }
+    }
+
+    /// Extends the buyer's turn in this room, if the buyer has a turn. With several nodes, another
+    /// node may have admitted the buyer, so this node reads the store if its memory has no turn.
+    ///
+    /// # Errors
+    ///
+    /// If too many requests wait, or the store is unreachable.
+    pub async fn keep_turn_if_admitted(
+        &self,
+        node: &Node,
+        room: SaleRoom<'_>,
+        buyer: &BuyerId,
+    ) -> Result<(), WaitingRoomError> {
+        let known = self.cached_position(node, room, buyer).map(|shown| shown.status);
+        let until = if let Some(VisitorStatus::Admitted(until)) = known {
+            Some(until)
+        } else if !node.layout().is_single_node()
+            && !room.sale.row.phase.is_before_opening()
+            && self.is_open(node, room)
+        {
+            let room_state = self.room_state(room);
+            self.find(node, &room_state, buyer).await?.and_then(|visitor| visitor.until)
+        } else {
+            None
+        };
+        let Some(until) = until else { return Ok(()) };
+        self.keep_turn(node, room, buyer, until).await.map(drop)
+    }
+
     /// Records that an admitted buyer uses the turn, so that it does not end early. Returns the new
     /// end of the turn. If the turn is not extended, returns `until`, the known end of the turn.
     ///
@@ -23,7 +112,7 @@ impl WaitingRooms {
         buyer: &BuyerId,
         until: Millis,
     ) -> Result<Millis, WaitingRoomError> {
-        if until.0 - node.now().0 > IDLE_TURN_MS {
+        if !may_be_extended(node, until) {
             return Ok(until);
         }
         let room_state = self.room_state(room);

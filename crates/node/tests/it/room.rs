@@ -21,8 +21,16 @@ use crate::http::Reply;
 
 /// Schedules a sale with a waiting room.
 async fn announce(app: &TestApp, stock: Value, limit: u32) {
+    announce_with(app, stock, limit, &json!({})).await;
+}
+
+/// Does the same as [`announce`], with these additional settings of the front door.
+async fn announce_with(app: &TestApp, stock: Value, limit: u32, more: &Value) {
     let mut sale = sale("spring", stock, limit);
     sale["front_door"] = json!({"waiting_room": "always", "limits": {"buyer": null, "ip": null}});
+    for (name, value) in more.as_object().expect("an object") {
+        sale["front_door"][name] = value.clone();
+    }
     sale["starts_at"] = json!("2100-01-01T00:00:00.000Z");
     let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
     assert_eq!(made.verdict(), "201", "{}", made.text());

@@ -8,7 +8,6 @@ use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_api::value::Time;
 use doorbuster_challenge::{CAPTCHA_HEIGHT, CAPTCHA_WIDTH, PUZZLE_HEIGHT, PUZZLE_WIDTH};
-use doorbuster_core::gate::room::VisitorStatus;
 use doorbuster_core::{BuyerId, Phase};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
@@ -60,10 +59,7 @@ pub(crate) async fn create(
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
     for room in sale.rooms() {
-        let shown = rooms.cached_position(&app.node, room, buyer).map(|shown| shown.status);
-        if let Some(VisitorStatus::Admitted(until)) = shown {
-            rooms.keep_turn(&app.node, room, buyer, until).await.map_err(room_problem)?;
-        }
+        rooms.keep_turn_if_admitted(&app.node, room, buyer).await.map_err(room_problem)?;
     }
     Ok(())
 }

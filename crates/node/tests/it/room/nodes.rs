@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::auto::{CrowdWithPasses, ask, open_sale, order, pass};
-use super::{announce, draw, drawn, enter, is, reported, until};
+use super::{announce, announce_with, draw, drawn, enter, is, look, reported, until};
 use crate::app::{TIMEOUT, TestApp};
 use crate::events::{next, socket};
 use crate::postgres::Cluster;
@@ -84,6 +84,78 @@ async fn a_buyer_who_left_at_one_node_enters_again_at_another() {
     assert_eq!(at(&first, "GET").await, "404 not_found");
     assert_eq!(enter(&second, "anna").await.verdict(), "201");
     assert_eq!(at(&first, "GET").await, "200");
+    // An admission also ends at all nodes.
+    first.step("spring", "open").await;
+    until(&first, "anna", "the buyer is admitted", is("admitted")).await;
+    assert_eq!(ask(&first, "anna").await.verdict(), "201");
+    assert_eq!(at(&second, "DELETE").await, "204");
+    let begun = Instant::now();
+    while ask(&first, "anna").await.verdict() != "403 waiting_room" {
+        assert!(begun.elapsed() < TIMEOUT, "timed out; expected: the buyer gets no more passes");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until the node knows that the sale is open.
+async fn wait_until_open(app: &TestApp) {
+    let is_open = |status: &Value| status["phase"] == "open";
+    app.until("/v1/sales/spring/status", "the node knows that the sale is open", is_open).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_from_another_node_extends_the_turn() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let [first, second] = [node(&home, &database).await, node(&home, &database).await];
+    announce_with(&first, 1.into(), 1, &json!({"challenge": "pow"})).await;
+    let buyers = ["anna", "bert", "carl"];
+    for buyer in buyers {
+        assert_eq!(enter(&first, buyer).await.verdict(), "201");
+    }
+    first.step("spring", "open").await;
+    wait_until_open(&first).await;
+    wait_until_open(&second).await;
+    let seed = draw(&first).await["seed"].as_str().expect("the seed is published").to_owned();
+    let buyer = drawn(&seed, &buyers.map(str::to_owned)).swap_remove(0);
+    let before = until(&first, &buyer, "the buyer is admitted", is("admitted")).await;
+    let issued = second.buyer(&buyer, "POST", "/v1/sales/spring/challenges").await;
+    assert_eq!(issued.verdict(), "201", "{}", issued.text());
+    let end = |place: &Value| place["admitted_until"].as_str().map(str::to_owned);
+    for node in [&first, &second] {
+        let after = look(node, &buyer).await;
+        assert!(end(&after) > end(&before), "the turn was not extended: {before}, {after}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_buyer_whom_an_operator_admits_at_one_node_gets_a_pass_at_another() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let nodes = [node(&home, &database).await, node(&home, &database).await];
+    announce(&nodes[0], 1.into(), 1).await;
+    nodes[0].step("spring", "open").await;
+    assert_eq!(enter(&nodes[0], "first").await.verdict(), "201");
+    until(&nodes[0], "first", "the buyer is admitted", is("admitted")).await;
+    let buyers: Vec<String> = (0..8).map(|n| format!("b{n}")).collect();
+    for buyer in &buyers {
+        assert_eq!(enter(&nodes[0], buyer).await.verdict(), "201");
+    }
+    for node in &nodes {
+        wait_until_open(node).await;
+        for buyer in &buyers {
+            let waits = |place: &Value| place["state"] == "waiting" || place["state"] == "gone";
+            until(node, buyer, "the node knows that the buyer waits", waits).await;
+        }
+    }
+    // One of the two nodes is the leader. Each node must learn of an admission at the other node.
+    for (n, buyer) in buyers.iter().enumerate() {
+        let (here, there) = (&nodes[n % 2], &nodes[(n + 1) % 2]);
+        let path = "/v1/admin/sales/spring/waiting-room/admissions";
+        let one = json!({"visitors": 1, "reason": "a test"});
+        let done = here.admin("POST", path, Some(one)).await;
+        assert_eq!(done.json()["admitted"], 1, "{}", done.text());
+        assert_eq!(ask(there, buyer).await.verdict(), "201", "{buyer}");
+    }
 }
 
 /// Sets in the database until when the waiting room stays open: `ms` milliseconds from now. A node
