@@ -17,7 +17,7 @@ mod texts_tests;
 mod theme;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine;
@@ -63,12 +63,16 @@ const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=315
 /// The `Cache-Control` of pages. A new version of the program may change the pages.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
+/// The maximum number of earlier changes of the pages whose assets the server still serves. At the
+/// bound, the assets of the oldest pages are dropped.
+const PREVIOUS_MAX: usize = 3;
+
 /// All files by name. An asset has a name with a hash; a page has its plain name.
 #[derive(Debug)]
 pub(crate) struct Assets {
     assets: HashMap<String, Arc<AssetFile>>,
-    /// The assets from before the last reload of the settings.
-    previous: HashMap<String, Arc<AssetFile>>,
+    /// The assets of earlier pages, from before reloads of the settings. The newest come first.
+    previous: VecDeque<HashMap<String, Arc<AssetFile>>>,
     pages: HashMap<String, Arc<AssetFile>>,
 }
 
@@ -150,18 +154,26 @@ impl Assets {
                 _ => pages.insert(name, file),
             };
         }
-        Self { assets, previous: HashMap::new(), pages }
+        Self { assets, previous: VecDeque::new(), pages }
     }
 
     /// Returns the asset with this hashed name.
     pub fn file(&self, name: &str) -> Option<Arc<AssetFile>> {
-        self.assets.get(name).or_else(|| self.previous.get(name)).cloned()
+        let earlier = || self.previous.iter().find_map(|assets| assets.get(name));
+        self.assets.get(name).or_else(earlier).cloned()
     }
 
     /// After a reload of the settings, also serves the assets of the previous pages, because
-    /// browsers may still show these pages for a while.
+    /// browsers may still show these pages for a while. A reload that changes no asset does not
+    /// count as a change of the pages.
     pub(crate) fn keep_files_of(&mut self, before: &Self) {
-        self.previous.clone_from(&before.assets);
+        self.previous.clone_from(&before.previous);
+        let is_unchanged = self.assets.len() == before.assets.len()
+            && self.assets.keys().all(|name| before.assets.contains_key(name));
+        if !is_unchanged {
+            self.previous.push_front(before.assets.clone());
+            self.previous.truncate(PREVIOUS_MAX);
+        }
     }
 
     /// Answers with the page from the file `name`.
@@ -342,5 +354,33 @@ mod tests {
             text.contains(r#""guest":true"#) && text.contains(r#""shop":"A \"shop\" </script>""#),
             "{text}"
         );
+    }
+
+    #[test]
+    fn assets_of_earlier_pages_are_served_after_several_reloads() {
+        let shop = |name: &str, before: Option<&Assets>| {
+            let environment = [("DOORBUSTER_PAGE__SHOP".into(), name.into())];
+            let flags = Flags { data_dir: Some("/tmp".into()), ..Flags::default() };
+            let settings = load(&flags, environment).expect("the defaults");
+            let mut assets = Assets::prepare(&settings, &FixedSettings::new(&settings), None);
+            before.into_iter().for_each(|before| assets.keep_files_of(before));
+            assets
+        };
+        let script = |assets: &Assets| {
+            let name = assets.assets.keys().find(|name| name.starts_with("first."));
+            name.expect("the script is an asset").clone()
+        };
+        let first = shop("first", None);
+        let mut assets = shop("second", Some(&first));
+        for _ in 0..=PREVIOUS_MAX {
+            assets = shop("second", Some(&assets));
+        }
+        assert!(assets.file(&script(&first)).is_some(), "these reloads changed no page");
+        for n in 1..PREVIOUS_MAX {
+            assets = shop(&n.to_string(), Some(&assets));
+        }
+        assert!(assets.file(&script(&first)).is_some());
+        assets = shop("last", Some(&assets));
+        assert!(assets.file(&script(&first)).is_none(), "the number of kept files is bounded");
     }
 }
