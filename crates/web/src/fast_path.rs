@@ -53,7 +53,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut buffer = Vec::new();
     let (mut facts, mut date) =
         (LearnedFacts::default(), DateHeader::with_extra_headers(app.page_origin.header_lines()));
-    // When the bytes in `buffer` began to arrive, or when the last wait for a purchase ended.
+    // When the bytes in `buffer` began to arrive, or when the request before them got its answer.
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
@@ -91,9 +91,9 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
                 };
                 drop_front(&mut buffer, len);
                 facts = LearnedFacts::default();
-                if send_reply(connection, &mut stream, reply, date.set(now), stopped.as_mut())
-                    .await?
-                {
+                let sent =
+                    send_reply(connection, &mut stream, reply, date.set(now), stopped.as_mut());
+                if sent.await? || !buffer.is_empty() {
                     since = Instant::now();
                 }
                 continue;

@@ -1,6 +1,8 @@
 //! Tests clients that read nothing: readers of event streams, and clients that send requests
 //! without end. The server closes each connection in time. Each connection costs only the memory of
 //! its buffers, and the server still serves other clients.
+use std::time::Instant;
+
 use doorbuster_core::{BuyerId, TicketId, Units, Verdict};
 use doorbuster_engine::notify::EventKind;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
@@ -216,6 +218,24 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
         drop(making);
         let status = tokio::time::timeout(TIMEOUT, reader.hear("data: ", 1)).await;
         assert!(status.is_ok(), "the status was lost");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_connection_with_overlapping_purchases_stays_open() {
+    const IDLE: Duration = Duration::from_millis(500);
+    // A proxy's connection is never paused, so the next answer comes at once.
+    let full = Full::start_with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")], |_| ()).await;
+    full.app.change_live(|live| live.idle = IDLE);
+    let purchase = Full::purchase(|body| format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let (first_half, second_half) = purchase.split_at(purchase.len() / 2);
+    // The server always has a part of the next purchase when it answers a purchase.
+    let halves = format!("{second_half}{first_half}");
+    let mut stream = full.send(first_half).await;
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * IDLE {
+        stream.write_all(halves.as_bytes()).await.expect("the server reads");
+        read_refusals(&mut stream, &mut String::new(), 1).await;
     }
 }
 
