@@ -73,7 +73,8 @@ impl Payments {
         let Some(new_checkout) = self.new_checkout(&order, before.as_ref(), base) else {
             return Ok(CheckoutResult::NotFound);
         };
-        let opened = match self.provider.open(&new_checkout, self.node.now()).await {
+        let (now, wall) = (self.node.now(), self.node.clock().wall());
+        let opened = match self.provider.open(&new_checkout, now, wall).await {
             Ok(opened) => opened,
             Err(error) if error.is_refusal => {
                 tracing::error!(

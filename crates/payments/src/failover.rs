@@ -324,9 +324,10 @@ mod tests {
         let mut unasked = payments.apply_again(2, vec![capture.clone()], &changes).await;
         assert_eq!(unasked, std::slice::from_ref(&capture));
         payments.find_reversals(&mut unasked).await;
-        let lines = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let requests = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lines: Vec<_> = requests.iter().filter_map(|request| request.lines().next()).collect();
         let line = "GET /v1/payment_intents/pi_1?expand%5B0%5D=latest_charge HTTP/1.1";
-        assert_eq!((unasked.as_slice(), lines), (&[][..], vec![line.to_owned()]));
+        assert_eq!((unasked.as_slice(), lines), (&[][..], vec![line]));
         let reversals = engine.node.store().reversals().await.expect("reads");
         assert_eq!(reversals.len(), 1, "{reversals:?}");
         let again = payments.apply_again(3, vec![capture], &changes).await;

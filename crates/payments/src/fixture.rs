@@ -13,7 +13,7 @@ use doorbuster_store::{NewItem, NewSale};
 use doorbuster_testkit::TempDir;
 use secrecy::SecretString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::provider::Provider;
 use super::stripe::{self, Stripe};
@@ -113,7 +113,7 @@ pub(super) fn stripe_payments(engine: &EngineParts, api_url: String) -> Payments
     }
 }
 
-/// The first line of each request that the stand-in for Stripe received.
+/// The text of each request that the stand-in for Stripe received.
 pub(super) type SeenRequests = Arc<Mutex<Vec<String>>>;
 
 /// Starts a stand-in for Stripe that answers every request with this body. Returns the stand-in's
@@ -125,11 +125,8 @@ pub(super) async fn stand_in(body: &'static str) -> (String, SeenRequests) {
     let requests = seen.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let mut head = [0; 4096];
-            let length = stream.read(&mut head).await.unwrap_or(0);
-            let head = String::from_utf8_lossy(&head[..length]).into_owned();
-            let line = head.lines().next().unwrap_or_default().to_owned();
-            requests.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            let request = read_request(&mut stream).await;
+            requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
             let text = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
                  connection: close\r\n\r\n{body}",
@@ -139,4 +136,23 @@ pub(super) async fn stand_in(body: &'static str) -> (String, SeenRequests) {
         }
     });
     (format!("http://{address}"), seen)
+}
+
+/// Reads a request with its body.
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = String::new();
+    loop {
+        let mut part = [0; 4096];
+        let length = stream.read(&mut part).await.unwrap_or(0);
+        request.push_str(&String::from_utf8_lossy(&part[..length]));
+        if length == 0 || is_whole(&request) {
+            return request;
+        }
+    }
+}
+
+fn is_whole(request: &str) -> bool {
+    let Some((head, body)) = request.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.and_then(|length| length.parse::<usize>().ok()).is_none_or(|length| body.len() >= length)
 }

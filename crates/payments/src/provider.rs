@@ -108,15 +108,17 @@ impl Provider {
         }
     }
 
-    /// Creates a checkout.
+    /// Creates a checkout. `now` is the store's time, and `wall` is the time of the wall clock. The
+    /// returned end of the checkout is in the store's time.
     pub async fn open(
         &self,
         wanted: &NewCheckout,
         now: Millis,
+        wall: Millis,
     ) -> Result<NewSession, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.open(wanted).await,
-            Self::Stripe(provider) => provider.open(wanted, now).await,
+            Self::Stripe(provider) => provider.open(wanted, now, wall).await,
         }
     }
 

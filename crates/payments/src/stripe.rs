@@ -28,6 +28,8 @@ use api::{Api, ApiError};
 use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
 
+/// A minute, in milliseconds.
+const MINUTE_MS: i64 = 60_000;
 /// Shortest life of a session: the half hour that Stripe requires, plus a margin for clock
 /// differences.
 const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
@@ -97,15 +99,21 @@ impl Stripe {
         &self,
         wanted: &NewCheckout,
         now: Millis,
+        wall: Millis,
     ) -> Result<NewSession, ProviderError> {
         if let Some(no) = refuses_price(wanted.price.minor, &wanted.price.currency) {
             return Err(ProviderError::refusal(no.why));
         }
-        let life = Duration::from_millis((wanted.pay_by.0 - now.0).max(0).unsigned_abs())
+        // Stripe counts by the real time, and the store's clock does not follow a large step of the
+        // wall clock. Only whole minutes are added, so that a repeated request has the same end.
+        // The margin of `LIFE_MIN` is enough for the rest.
+        let ahead_ms = (wall.0 - now.0).max(0) / MINUTE_MS * MINUTE_MS;
+        let (now, pay_by) = (now.plus(ahead_ms), wanted.pay_by.plus(ahead_ms));
+        let life = Duration::from_millis((pay_by.0 - now.0).max(0).unsigned_abs())
             .clamp(LIFE_MIN, LIFE_MAX);
         // All requests about an order within one minute ask for the same end time. So a repeated
         // request with the same key has the same content, as Stripe requires.
-        let minute_secs = now.0.div_euclid(60_000) * 60;
+        let minute_secs = now.0.div_euclid(MINUTE_MS) * 60;
         let ends_secs = match life {
             LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
             LIFE_MAX => minute_secs + LIFE_MAX.as_secs() as i64,
@@ -129,7 +137,7 @@ impl Stripe {
         ];
         // For a day, Stripe repeats its first answer to an idempotency key, even if that answer was
         // an internal error. So the key changes each minute.
-        let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(60_000));
+        let key = format!("{}_{ends_secs}_{}", wanted.key, now.0.div_euclid(MINUTE_MS));
         let made = self.api.post("/v1/checkout/sessions", &form, Some(&key)).await?;
         let word = |name: &str| {
             made[name].as_str().map(str::to_owned).ok_or_else(|| unusable_answer(name))
@@ -137,7 +145,7 @@ impl Stripe {
         Ok(NewSession {
             session: word("id")?,
             url: word("url")?,
-            expires_at: Millis(ends_secs * 1_000),
+            expires_at: Millis(ends_secs * 1_000 - ahead_ms),
         })
     }
 

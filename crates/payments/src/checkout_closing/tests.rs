@@ -8,6 +8,7 @@ use doorbuster_engine::waiters::TicketInfo;
 use doorbuster_testkit::TempDir;
 
 use super::*;
+use crate::CheckoutResult;
 use crate::fixture::{engine_with_checkout, stand_in, stripe_payments};
 use crate::silence::AT_ONCE;
 
@@ -117,6 +118,33 @@ async fn the_server_stops_asking_about_an_ended_order_after_thirty_undecided_day
     wall.fetch_sub(3_600_000, Ordering::Relaxed);
     engine.node.clock().adjust_to_wall();
     assert!(!stays(&undecided, &checkout, GIVE_UP_AFTER_MS).await);
+    engine.stock.stop_node().await;
+}
+
+#[tokio::test]
+async fn a_new_checkout_ends_late_enough_for_stripe_after_a_step_of_the_clock() {
+    const OPENED: &str = r#"{"id":"cs_2","url":"https://stripe.example/cs_2"}"#;
+    let (dir, wall) = (TempDir::new(), Arc::new(AtomicI64::new(1_000_000_000_000)));
+    let read = wall.clone();
+    let clock = Clock::with_wall(Arc::new(move || read.load(Ordering::Relaxed)));
+    let (engine, checkout, order) = engine_with_checkout(&dir, clock).await;
+    let store = engine.node.store();
+    store.close_checkout(order.id, checkout.session).await.expect("writes");
+    let real_now = 3_600_000 + wall.fetch_add(3_600_000, Ordering::Relaxed);
+    let (address, seen) = stand_in(OPENED).await;
+    let payments = stripe_payments(&engine, address);
+    let opened = payments.open(order.id, &order.buyer, "http://shop", async |_| Ok(())).await;
+    let opened = opened.expect("the store is available");
+    assert!(matches!(&opened, CheckoutResult::Open(new) if new.session == "cs_2"), "{opened:?}");
+    let request = seen.lock().expect("no panic").concat();
+    let end = request.split('&').find_map(|part| part.strip_prefix("expires_at="));
+    let end_secs: i64 = end.and_then(|secs| secs.parse().ok()).expect("the request has an end");
+    assert!(end_secs * 1_000 >= real_now + 1_800_000, "Stripe requires half an hour: {end_secs}");
+    let kept = store.checkout(order.id).await.expect("reads").expect("the checkout is stored");
+    assert!(
+        kept.expires_at < engine.node.now().plus(3_600_000),
+        "the stored end must be in the store's time"
+    );
     engine.stock.stop_node().await;
 }
 
