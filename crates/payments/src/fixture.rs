@@ -107,6 +107,7 @@ pub(super) fn stripe_payments(engine: &EngineParts, api_url: String) -> Payments
         provider: Provider::Stripe(Stripe::new(&settings, "m1".into())),
         meter: PaymentMetrics::default(),
         controls: true,
+        serves_api: true,
         page_origin: None,
         sandbox_page: false,
         public_url: None,

@@ -52,6 +52,8 @@ pub struct Payments {
     meter: PaymentMetrics,
     /// Whether this node has the role `control`. Only such a node can be the leader.
     controls: bool,
+    /// Whether this node has the role `api`. Only such a node accepts the sandbox's messages.
+    serves_api: bool,
     /// The origin of the pages to which buyers return, if it differs from this server's origin.
     page_origin: Option<String>,
     /// Whether buyers may use the buttons of the sandbox's checkout page.
@@ -79,6 +81,7 @@ impl Payments {
             orders,
             meter: PaymentMetrics::default(),
             controls: settings.roles.control,
+            serves_api: settings.roles.api,
             sandbox_page: settings.payment.sandbox_page,
             page_origin: settings.page_origin.clone(),
             public_url: settings.page_url.clone(),
@@ -88,6 +91,11 @@ impl Payments {
     /// Returns the sandbox, if the settings choose it.
     pub fn sandbox(&self) -> Option<&Sandbox> {
         if let Provider::Sandbox(sandbox) = &self.provider { Some(sandbox) } else { None }
+    }
+
+    /// Returns the sandbox if this node sends the sandbox's messages. A node sends them to itself.
+    fn message_sender(&self) -> Option<&Sandbox> {
+        self.sandbox().filter(|_| self.serves_api)
     }
 
     /// Returns whether buyers may use the sandbox's buttons. These buttons let a buyer mark an
@@ -124,7 +132,7 @@ impl Payments {
     /// Runs the payment jobs until the program stops.
     pub async fn run_jobs(&self) {
         let sending = async {
-            match self.sandbox() {
+            match self.message_sender() {
                 Some(sandbox) => sandbox.send_messages().await,
                 None => std::future::pending().await,
             }
@@ -141,5 +149,27 @@ impl Payments {
             std::future::pending::<()>().await
         };
         tokio::join!(sending, asking, self.follow_failovers());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_base::clock::Clock;
+    use doorbuster_testkit::TempDir;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_node_that_serves_the_api_sends_the_sandboxs_messages() {
+        let dir = TempDir::new();
+        let engine = fixture::engine(&dir, Clock::default()).await;
+        let provider = Provider::Sandbox(Sandbox::new(engine.node.clone(), Vec::new()));
+        let mut payments =
+            Payments { provider, ..fixture::stripe_payments(&engine, "http://127.0.0.1:1".into()) };
+        assert!(payments.message_sender().is_some());
+        payments.serves_api = false;
+        assert!(payments.message_sender().is_none());
+        assert!(payments.sandbox().is_some());
+        engine.stock.stop_node().await;
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! Before the sandbox writes a message into its session, it writes an announcement under `due/`.
 //! The announcement's key contains the time at which the message is due. So the sender finds every
-//! message by its announcement, even after a restart. Every node sends messages, so a message can
-//! be sent twice. The server applies a repeated message only once.
+//! message by its announcement, even after a restart. Every node with the role `api` sends messages
+//! to itself, so a message can be sent twice. The server applies a repeated message only once.
 use std::time::Duration;
 
 use doorbuster_base::failpoint::{self, Failpoint};
