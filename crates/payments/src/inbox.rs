@@ -9,10 +9,11 @@ use doorbuster_core::money::{
 use doorbuster_core::{OrderState, TicketId};
 use doorbuster_engine::error::EngineError;
 use doorbuster_engine::notify::EventKind;
-use doorbuster_store::{Reversal, ReversalOutcome};
+use doorbuster_store::{DeadLetterId, Reversal, ReversalOutcome};
 
 use super::Payments;
 use super::contract::{FailedPayment, FoundPayment, ProviderMessage};
+use super::refunds::log_failed_refund;
 
 impl Payments {
     /// Handles a verified message.
@@ -29,22 +30,21 @@ impl Payments {
             ProviderMessage::Refund { event, id, update, if_not_ours } => {
                 let provider = self.provider.name().to_owned();
                 let came_back = if let RefundUpdate::CameBack(why) = &update {
-                    Some((id.0.clone(), why.clone()))
+                    Some((id.clone(), why.clone()))
                 } else {
                     None
                 };
-                let settled = self.node.store().settle_refund(provider, event, id, update).await?;
+                let store = self.node.store();
+                let settled = store.settle_refund(provider, event, id, update).await?;
+                self.wake_refunds();
+                // If the message may be about an earlier attempt, the refund has not failed: the
+                // server asks the provider first.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
+                    && store.dead_letter(DeadLetterId::Refund(refund.clone())).await?.is_some()
                 {
-                    tracing::error!(
-                        refund,
-                        why,
-                        event = "payment.refund_failed",
-                        "a refund failed at the provider; an operator must resolve it"
-                    );
+                    log_failed_refund(&refund, &why);
                 }
-                self.wake_refunds();
                 match (settled, if_not_ours) {
                     (RefundMessageOutcome::Applied, _) => PaymentEventOutcome::Noted,
                     (RefundMessageOutcome::Repeated, _) => PaymentEventOutcome::Repeated,

@@ -3,7 +3,7 @@
 //! repeated request makes no second refund.
 
 use doorbuster_base::failpoint::{self, Failpoint};
-use doorbuster_core::money::{Refund, RefundState, RefundUpdate};
+use doorbuster_core::money::{Refund, RefundId, RefundState, RefundUpdate};
 use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
 use doorbuster_engine::scheduler::{NextRun, Work};
@@ -90,10 +90,15 @@ impl Payments {
             RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundStep::Settled,
             RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
         });
+        let has_come_back = matches!(update, RefundUpdate::CameBack(_));
         let noted = self.node.store().answer_refund(refund, update).await?;
         failpoint::reach(Failpoint::RefundNoted);
         if let Some(refund) = noted.filter(|refund| refund.state == RefundState::Failed) {
             let error = refund.error.as_deref().unwrap_or_default();
+            if has_come_back {
+                log_failed_refund(&refund.id, error);
+                return Ok(());
+            }
             tracing::error!(
                 refund = refund.id.0,
                 error,
@@ -103,4 +108,14 @@ impl Payments {
         }
         Ok(())
     }
+}
+
+/// Logs that the money of an accepted refund came back, or that the provider never sent it.
+pub(super) fn log_failed_refund(refund: &RefundId, why: &str) {
+    tracing::error!(
+        refund = refund.0,
+        why,
+        event = "payment.refund_failed",
+        "a refund failed at the provider; an operator must resolve it"
+    );
 }

@@ -86,8 +86,8 @@ pub enum RefundUpdate {
     /// does not send the money again by itself. This report can come even after a report that the
     /// money had arrived.
     CameBack(String),
-    /// A person returned some or all of the payment by hand. Only the provider's answer to a query
-    /// tells the state of the refund.
+    /// A person returned some or all of the payment by hand, or a message may be about an earlier
+    /// attempt. Only the provider's answer to a query tells the state of the refund.
     CheckAgain {
         /// Whether money that was sent to the buyer came back to the shop. If so, even a settled
         /// refund is checked again, because that money may have been this refund.
@@ -279,19 +279,29 @@ pub fn apply_refund_message<L: Ledger + ?Sized>(
     // handles reversals.
     let Some(refund) = ledger.refund(id)? else { return Ok(RefundMessageOutcome::NoRefund) };
     ledger.insert_inbox(provider, event, now)?;
-    // If the money came back before, the message may be about that earlier attempt, so the message
-    // can be outdated.
-    let may_be_old = refund.state != RefundState::Settled
-        && came_back_once_error(&refund).is_some()
-        && enforces(Rule::OldNewsAsk);
-    let is_old = may_be_old
-        && matches!(
-            update,
-            RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_)
-        );
-    let update = if is_old { &RefundUpdate::CheckAgain { lost: false } } else { update };
+    let question = RefundUpdate::CheckAgain { lost: matches!(update, RefundUpdate::CameBack(_)) };
+    let update = if may_be_old(&refund, update) { &question } else { update };
     apply_refund_update(ledger, id, update, now)?;
     Ok(RefundMessageOutcome::Applied)
+}
+
+/// Returns whether a message may be about an earlier attempt of the refund. Then the message does
+/// not decide the state of the refund, and the server queries the provider.
+fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
+    let came_back_before = || came_back_once_error(refund).is_some() && enforces(Rule::OldNewsAsk);
+    match update {
+        RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
+            refund.state != RefundState::Settled && came_back_before()
+        }
+        // A provider can send several messages about one failed attempt. The error of a settled
+        // refund is deleted, so nothing shows whether an earlier attempt failed.
+        RefundUpdate::CameBack(_) => match refund.state {
+            RefundState::Pending => came_back_before(),
+            RefundState::Settled => enforces(Rule::CameBackUndoes),
+            RefundState::Failed => false,
+        },
+        RefundUpdate::Failed(_) | RefundUpdate::CheckAgain { .. } => false,
+    }
 }
 
 #[cfg(test)]

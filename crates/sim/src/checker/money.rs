@@ -30,6 +30,22 @@ fn is_doubted(refund: &Refund) -> bool {
         || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
+/// Returns whether the message may be about an earlier attempt of the refund. Then the server must
+/// query the provider instead of believing the message.
+fn must_ask(refund: &Refund, update: &RefundUpdate) -> bool {
+    match update {
+        RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
+            is_doubted(refund)
+        }
+        RefundUpdate::CameBack(_) => match refund.state {
+            RefundState::Pending => is_doubted(refund),
+            RefundState::Settled => true,
+            RefundState::Failed => false,
+        },
+        RefundUpdate::Failed(_) | RefundUpdate::CheckAgain { .. } => false,
+    }
+}
+
 /// The required result of a captured payment.
 #[derive(Debug, PartialEq, Eq)]
 enum ExpectedCapture {
@@ -92,7 +108,7 @@ impl Checker {
                     )
                 });
             }
-            (Tx::SettleRefund(_, id, update, _), TxResult::Taken(took)) => {
+            (Tx::SettleRefund(_, id, update, at), TxResult::Taken(took)) => {
                 let now = store.model.refunds.get(id);
                 if before.taken {
                     let same = now == before.refund.as_ref() && !took;
@@ -103,18 +119,9 @@ impl Checker {
                         )
                     });
                 }
-                // The provider may have sent the message before the money came back. So the server
-                // must query the provider instead of believing the message.
-                if before.refund.as_ref().is_some_and(is_doubted)
-                    && matches!(
-                        update,
-                        RefundUpdate::Accepted { .. }
-                            | RefundUpdate::Settled
-                            | RefundUpdate::Arrived(_)
-                    )
-                {
-                    let waits =
-                        now.is_some_and(|r| r.state == RefundState::Pending && is_doubted(r));
+                if let Some(was) = before.refund.as_ref().filter(|was| must_ask(was, update)) {
+                    let asks = |r: &Refund| r.state == RefundState::Pending && r.next_at == *at;
+                    let waits = now.is_some_and(|r| asks(r) && is_doubted(r) == is_doubted(was));
                     return self.check(waits, "refund", || {
                         format!(
                             "the message {update:?} changed the refund from {:?} to {now:?} without \
@@ -267,7 +274,11 @@ impl Checker {
     pub(super) fn new_refunds(&mut self, model: &Model, tx: &Tx) -> Vec<RefundId> {
         // Two reports may conflict: the money arrived, and the money came back. It is unknown which
         // report is newer, so the server may query the provider about a settled refund.
-        let may_ask = matches!(tx, Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _));
+        let may_ask = matches!(
+            tx,
+            Tx::AnswerRefund(_, RefundUpdate::CameBack(_), _)
+                | Tx::SettleRefund(_, _, RefundUpdate::CameBack(_), _)
+        );
         let mut new = Vec::new();
         for refund in model.refunds.values() {
             match self.sent.get(&refund.id) {

@@ -21,6 +21,7 @@ pub mod history;
 pub mod operator;
 pub mod pages;
 pub mod races;
+pub mod repeated_failures;
 pub mod undecided;
 
 const PROVIDER: &str = "paybank";
@@ -380,14 +381,14 @@ pub async fn a_refunded_order_refunds_its_payment(fixture: Fixture) {
         );
     }
     assert_eq!(refunds(&fixture, for_payment(&order)).await, from_ref(&settled));
-    // A settled refund fails only if the provider reports that the money came back.
+    // A settled refund fails only if the provider reports and confirms that the money came back.
     let apply = async |update| {
         let noted = fixture.store.apply_refund_update(refund.id.clone(), update).await;
         noted.expect("writes").expect("a refund")
     };
     let why = || RefundUpdate::CameBack("the account is closed".to_owned());
     assert_eq!(send("evt_5", &refund.id, why()).await, RefundMessageOutcome::Applied);
-    let back = refunds(&fixture, for_payment(&order)).await.remove(0);
+    let back = apply(why()).await;
     assert_eq!((back.state, back.settled_at, back.accepted), (RefundState::Failed, None, false));
     assert!(
         back.error.as_deref().is_some_and(|error| error.contains("the account is closed")),

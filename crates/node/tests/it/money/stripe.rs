@@ -254,10 +254,111 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
         send_message(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
         "noted"
     );
+    let failed_row = async || Some(row().await).filter(|row| row["state"] == "failed");
+    let failed = until("the refund failed", failed_row).await;
+    assert_eq!(failed["settled_at"], Value::Null);
+    let error = failed["error"].as_str();
+    assert!(error.is_some_and(|error| error.contains("Stripe's refund failed")), "{failed}");
+    assert_eq!(
+        send_message(&app, "evt_4", "refund.updated", &settled).await.json()["outcome"],
+        "noted"
+    );
+    assert_eq!(refunds(&app, &id).await, [("pi_1".into(), "settled".into())]);
+    assert_eq!(stripe.sent("POST", "/v1/refunds").len(), 1, "the refund was not requested once");
+    let unsigned = app.call("POST", "/v1/payments/sandbox/webhook", &[], b"{}").await;
+    assert_eq!(unsigned.verdict(), "404 not_found", "the sandbox must be off with Stripe");
+    assert_eq!(app.get("/sandbox/checkout/cs_1").await.verdict(), "404 not_found");
+    assert_ledger_adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn stripe_is_queried_before_the_units_of_a_due_order_return() {
+    let stripe = StripeStandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 2.into(), 2, BRIEF_SECS).await;
+    // This session is unpaid. The server closes it, and the units return.
+    let id = order(&app, "anna", "k1", 1).await;
+    checkout(&app, &id).await;
+    until("order expired", async || (read(&app, &id).await["state"] == "expired").then_some(()))
+        .await;
+    assert_eq!(stripe.sent("POST", "/v1/checkout/sessions/cs_test_1/expire").len(), 1);
+    // This session is paid, but its message was lost.
+    let id = order(&app, "anna", "k2", 1).await;
+    checkout(&app, &id).await;
+    stripe.set_session("cs_test_2", paid(&stripe, "cs_test_2", &id, 10));
+    until("the order is paid", async || (read(&app, &id).await["state"] == "paid").then_some(()))
+        .await;
+    assert_eq!(read(&app, &id).await["history"].as_array().map(Vec::len), Some(2));
+    assert_ledger_adds_up(&app).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_blocks_no_order_forever_and_loses_no_refund() {
+    let stripe = StripeStandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    stripe.fail(true);
+    let away = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
+    assert_eq!(away.verdict(), "503 unavailable");
+    assert_eq!(
+        send_message(&app, "evt_1", "checkout.session.completed", &paid(&stripe, "cs_x", &id, 1))
+            .await
+            .json()["outcome"],
+        "refunded"
+    );
+    let row =
+        async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    let failed =
+        until("a query failed", async || Some(row().await).filter(|row| row["tries"] != 0)).await;
+    assert_eq!(failed["state"], "pending");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains("500")), "{failed}");
+    stripe.fail(false);
+    until("the refund was accepted", async || (row().await["error"].is_null()).then_some(())).await;
+    let keys: Vec<_> =
+        stripe.sent("POST", "/v1/refunds").into_iter().map(|sent| sent.key).collect();
+    // For each idempotency key, Stripe repeats its first answer. The server uses another key only
+    // after it has confirmed that no refund exists.
+    assert!(keys.len() == 2 && keys[0] != keys[1], "{keys:?}");
+    assert!(!stripe.sent("GET", "/v1/refunds").is_empty(), "the refunds must be read first");
+}
+
+#[tokio::test]
+async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
+    let stripe = StripeStandIn::start().await;
+    let app = start(&stripe).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    checkout(&app, &id).await;
+    let event = paid(&stripe, "cs_test_1", &id, 1);
+    assert_eq!(
+        send_message(&app, "evt_1", "checkout.session.completed", &event).await.json()["outcome"],
+        "refunded"
+    );
+    let row =
+        async || app.admin("GET", "/v1/admin/refunds", None).await.json()["refunds"][0].clone();
+    until("a refund request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let refund = row().await["refund"].as_str().expect("an id").to_owned();
+    let made = |status: &str| {
+        json!({"id": "re_1", "payment_intent": "pi_1", "status": status, "failure_reason": "lost_or_stolen_card",
+                                     "metadata": {"refund": refund}})
+    };
+    assert_eq!(
+        send_message(&app, "evt_2", "refund.created", &made("succeeded")).await.json()["outcome"],
+        "noted"
+    );
+    assert_eq!(row().await["state"], "settled");
+    stripe.refunds_are("failed");
+    assert_eq!(
+        send_message(&app, "evt_3", "refund.failed", &made("failed")).await.json()["outcome"],
+        "noted"
+    );
+    // The message may be about an earlier attempt, so the server asks Stripe first.
+    until("refund failed", async || (row().await["state"] == "failed").then_some(())).await;
     let failed = row().await;
     assert_eq!((&failed["state"], &failed["settled_at"]), (&json!("failed"), &Value::Null));
     assert!(
-        failed["error"].as_str().is_some_and(|error| error.contains("lost_or_stolen_card")),
+        failed["error"].as_str().is_some_and(|error| error.contains("Stripe's refund failed")),
         "{failed}"
     );
     assert_eq!(
