@@ -216,6 +216,7 @@ impl Sandbox {
                 kind,
                 money,
                 stands: true,
+                reported_at: None,
                 dispute: None,
             });
             FoundPayment { capture, back }

@@ -42,7 +42,7 @@ pub use event::{EventRead, StoredEvent, UnreadableEvent};
 pub use failover::{HistoryReaction, LostOrders, Replication};
 pub use history::{HistoryCause, PausedSale, StoreHistoryRow};
 pub use money::{
-    CheckoutDeferral, Dispute, MoneyQuery, RefundNotice, Reversal, ReversalKind, ReversalOutcome,
+    CheckoutDeferral, MoneyQuery, RefundNotice, Reversal, ReversalKind, ReversalOutcome,
     ReversedPayment,
 };
 pub use open::{

@@ -147,7 +147,8 @@ pub(super) fn read(event: &str, body: &[u8]) -> Result<ProviderMessage, MessageE
 /// Returns a reversal, which is a refund or a dispute that the shop did not request.
 fn reversal(event: String, payment: String, kind: ReversalKind, money: Option<Money>) -> Reversal {
     let (event, provider, payment) = (Some(event), NAME.to_owned(), PaymentId(payment));
-    Reversal { event, provider, payment, kind, money, stands: true, dispute: None }
+    let (stands, reported_at, dispute) = (true, None, None);
+    Reversal { event, provider, payment, kind, money, stands, reported_at, dispute }
 }
 
 fn malformed(why: impl Into<String>) -> MessageError {
@@ -212,6 +213,7 @@ mod tests {
             kind: ReversalKind::Returned,
             money,
             stands: true,
+            reported_at: None,
             dispute: None,
         };
         let settled = |id, money| ProviderMessage::Refund {

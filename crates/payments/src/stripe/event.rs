@@ -5,7 +5,7 @@ use doorbuster_api::value::Currency;
 use doorbuster_base::signing::{SigningKey, TOLERANCE_MS};
 use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, Money, PaymentId, RefundId, RefundUpdate};
-use doorbuster_store::{Dispute, Reversal, ReversalKind};
+use doorbuster_store::{Reversal, ReversalKind};
 use http::HeaderMap;
 use serde_json::Value;
 
@@ -80,6 +80,7 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
     if kind.starts_with("checkout.session.") && !is_ours(object, mark) {
         return Ok(ProviderMessage::Unused);
     }
+    let at = root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
     match kind {
         "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
             // If the payment is pending, Stripe sends another event when the money arrives.
@@ -128,8 +129,13 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             };
             let lost = matches!(update, RefundUpdate::CameBack(_));
             let id = RefundId::for_payment(&PaymentId(payment.to_owned()));
-            let if_not_ours =
-                read_reversal(object, Some(&event), ReversalKind::Returned, "amount", !lost);
+            let if_not_ours = read_reversal(
+                object,
+                Some((event.as_str(), at)),
+                ReversalKind::Returned,
+                "amount",
+                !lost,
+            );
             Ok(ProviderMessage::Refund {
                 event,
                 id,
@@ -141,20 +147,15 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
         "charge.refunded" => {
             // Stripe copies the payment's metadata to a charge, but not to refunds and disputes.
             let order = order_id(object).filter(|_| is_ours(object, mark));
-            Ok(reversal_message(
-                read_reversal(object, Some(event), ReversalKind::Returned, "amount_refunded", true),
-                order,
-            ))
+            let (event, kind) = (Some((event, at)), ReversalKind::Returned);
+            Ok(reversal_message(read_reversal(object, event, kind, "amount_refunded", true), order))
         }
         kind if kind.starts_with("charge.dispute.") => {
             let stands =
                 !matches!(object["status"].as_str(), Some("won" | "warning_closed" | "prevented"));
-            let reported_at =
-                root["created"].as_i64().and_then(|secs| secs.checked_mul(1_000)).map(Millis);
-            let dispute = object["id"]
-                .as_str()
-                .map(|id| Dispute { id: without_control_chars(id), reported_at });
-            let back = read_reversal(object, Some(event), ReversalKind::Disputed, "amount", stands);
+            let dispute = object["id"].as_str().map(without_control_chars);
+            let (event, kind) = (Some((event, at)), ReversalKind::Disputed);
+            let back = read_reversal(object, event, kind, "amount", stands);
             Ok(reversal_message(back.map(|back| Reversal { dispute, ..back }), None))
         }
         _ => Ok(ProviderMessage::Unused),
@@ -166,10 +167,11 @@ fn reversal_message(back: Option<Reversal>, order: Option<String>) -> ProviderMe
 }
 
 /// Reads the reversal that a charge, a refund or a dispute reports. `amount` is the name of the
-/// JSON member with the amount.
+/// JSON member with the amount. `event` is the id and the time of the event, if an event reports
+/// the reversal.
 fn read_reversal(
     object: &Value,
-    event: Option<&str>,
+    event: Option<(&str, Option<Millis>)>,
     kind: ReversalKind,
     amount: &str,
     stands: bool,
@@ -180,7 +182,8 @@ fn read_reversal(
         .filter(|c| Currency::parse(c).is_some());
     let money = object[amount].as_i64().filter(|minor| *minor >= 0).zip(currency);
     Some(Reversal {
-        event: event.map(str::to_owned),
+        event: event.map(|(id, _)| id.to_owned()),
+        reported_at: event.and_then(|(_, at)| at),
         provider: NAME.to_owned(),
         payment: PaymentId(without_control_chars(object["payment_intent"].as_str()?)),
         kind,

@@ -70,18 +70,11 @@ pub struct Reversal {
     /// True if the reversal is in force. False if the reversal failed or was withdrawn, so that the
     /// shop has the money again.
     pub stands: bool,
-    /// The dispute, if the provider names one.
-    pub dispute: Option<Dispute>,
-}
-
-/// A dispute, with the time of the provider's report. A report that is older than the stored report
-/// changes nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dispute {
-    /// The provider's id, unique within a payment.
-    pub id: String,
-    /// The time by the provider's clock. `None` means the time when the report arrives.
+    /// The time of the report, by the provider's clock. A report that is older than the stored
+    /// report of the same reversal changes nothing. `None` means the time when the report arrives.
     pub reported_at: Option<Millis>,
+    /// The provider's id of the dispute, unique within a payment, if the provider names a dispute.
+    pub dispute: Option<String>,
 }
 
 impl Reversal {
@@ -113,9 +106,8 @@ impl Reversal {
     /// Returns the dispute in this report. A dispute without an id is the payment's only dispute,
     /// and the last report about it counts.
     pub(crate) fn dispute(&self, now: Millis) -> Option<(String, Millis)> {
-        let Dispute { id, reported_at } =
-            self.dispute.clone().unwrap_or(Dispute { id: String::new(), reported_at: None });
-        (self.kind == ReversalKind::Disputed).then(|| (id, reported_at.unwrap_or(now)))
+        (self.kind == ReversalKind::Disputed)
+            .then(|| (self.dispute.clone().unwrap_or_default(), self.reported_at.unwrap_or(now)))
     }
 
     /// Returns whether this report, with the amount `written`, changes the stored reversal.
@@ -128,7 +120,7 @@ impl Reversal {
     /// that the reversed payment named.
     pub(crate) fn event(&self, order: String, money: Money, at: Millis) -> Event {
         let by = Attribution::from_actor(Actor::Provider(self.provider.clone()));
-        let dispute = self.dispute.as_ref().map(|dispute| dispute.id.clone());
+        let dispute = self.dispute.clone();
         let (payment, kind, stands) = (self.payment.clone(), self.kind, self.stands);
         let subject = Subject::Reversal { payment, order, money, kind, dispute, stands };
         Event { what: EventType::PaymentReversed, subject, by, at }

@@ -12,21 +12,28 @@ use super::{Store, StoreResult};
 
 /// A provider may report that a reversal failed. This report cancels the recorded reversal only if
 /// the amounts are equal. A report with another amount may be about another refund. A cancelled
-/// amount no longer counts.
+/// amount no longer counts. If two reports of one amount arrive in the wrong order, the newer one
+/// counts. If they have the same time, the report of the failure counts. A report without a time is
+/// the newest. In this table, `at` is the time of the report that counts.
 const RETURNED: Statement = statement(
     "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3, p.amount_minor), coalesce($4, p.currency),
-            CAST($5 AS boolean), CAST($6 AS bigint)
+            CAST($5 AS boolean), coalesce(CAST($7 AS bigint), CAST($6 AS bigint))
      FROM payment p
      WHERE p.id = $1 AND p.provider = $2 AND p.state <> 'failed'
      AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.payment_id = p.id)
      ON CONFLICT (payment_id, kind) DO UPDATE
      SET amount_minor = CASE WHEN reversal.stands AND reversal.amount_minor > excluded.amount_minor
                              THEN reversal.amount_minor ELSE excluded.amount_minor END,
-         stands = excluded.stands
-     WHERE CASE WHEN excluded.stands
-                THEN NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor
-                ELSE reversal.stands AND reversal.amount_minor = excluded.amount_minor END
+         stands = excluded.stands, at = excluded.at
+     WHERE CASE WHEN reversal.amount_minor = excluded.amount_minor
+                THEN CASE WHEN excluded.stands
+                          THEN NOT reversal.stands AND (CAST($7 AS bigint) IS NULL
+                                                        OR reversal.at < excluded.at)
+                          ELSE reversal.stands AND (CAST($7 AS bigint) IS NULL
+                                                    OR reversal.at <= excluded.at) END
+                ELSE excluded.stands
+                     AND (NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor) END
      RETURNING amount_minor, currency",
 );
 /// The newest report counts. If two reports have the same time, the report about the dispute's end
@@ -78,7 +85,8 @@ fn write(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<Option<Money
         reversal.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
     let now = tx.now();
     let Some((id, reported_at)) = reversal.dispute(now) else {
-        let values = values![&payment.0, provider, minor, currency, *stands, now];
+        let values =
+            values![&payment.0, provider, minor, currency, *stands, now, reversal.reported_at];
         return tx.one(RETURNED, &values, money);
     };
     let known = |row: Row<'_>| Ok((money(row)?, row.get(2)?));

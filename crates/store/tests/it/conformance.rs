@@ -131,7 +131,8 @@ every! {
         an_answer_older_than_a_message_is_ignored, a_late_acceptance_revives_a_failed_refund,
         a_reversal_is_recorded_once, each_dispute_has_its_newest_report;
     repeated_failures:
-        a_second_message_about_a_failed_refund_only_asks_the_provider;
+        a_second_message_about_a_failed_refund_only_asks_the_provider,
+        an_old_report_of_a_refund_by_hand_changes_nothing;
     undecided:
         a_payment_for_an_undecided_ticket_comes_too_early;
     pages:

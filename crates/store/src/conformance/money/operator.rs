@@ -9,9 +9,7 @@ use doorbuster_core::order::EndReason;
 
 use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
-use crate::contract::{
-    DeadLetterContent, DeadLetterId, Dispute, Reversal, ReversalKind, ReversalOutcome,
-};
+use crate::contract::{DeadLetterContent, DeadLetterId, Reversal, ReversalKind, ReversalOutcome};
 
 /// A message about a manual refund does not settle the engine's refund. The message only makes the
 /// server ask the provider at once, even if the engine's refund has failed.
@@ -259,19 +257,10 @@ pub async fn a_reversal_is_recorded_once(fixture: Fixture) {
         let (event, money) =
             (Some(event.to_owned()), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment) = (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()));
-        fixture
-            .store
-            .record_reversal(Reversal {
-                event,
-                provider,
-                payment,
-                kind,
-                money,
-                stands,
-                dispute: None,
-            })
-            .await
-            .expect("writes")
+        let (reported_at, dispute) = (None, None);
+        let report =
+            Reversal { event, provider, payment, kind, money, stands, reported_at, dispute };
+        fixture.store.record_reversal(report).await.expect("writes")
     };
     let stands = async || {
         let all = fixture.store.reversals().await.expect("reads");
@@ -336,9 +325,9 @@ pub async fn each_dispute_has_its_newest_report(fixture: Fixture) {
             (Some(format!("evt_{}", sent.get())), minor.map(|minor| Money { minor, ..price(2) }));
         let (provider, payment, kind) =
             (PROVIDER.to_owned(), PaymentId("pay_1".to_owned()), ReversalKind::Disputed);
-        let dispute =
-            dispute.map(|(id, at)| Dispute { id: id.to_owned(), reported_at: Some(Millis(at)) });
-        let report = Reversal { event, provider, payment, kind, money, stands, dispute };
+        let (dispute, reported_at) = dispute.map(|(id, at)| (id.to_owned(), Millis(at))).unzip();
+        let report =
+            Reversal { event, provider, payment, kind, money, stands, reported_at, dispute };
         fixture.store.record_reversal(report).await.expect("writes")
     };
     let stands = async || {

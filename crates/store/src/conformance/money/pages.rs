@@ -135,6 +135,7 @@ pub async fn reversed_money_is_reported(fixture: Fixture) {
         kind,
         money: minor.map(|minor| Money { minor, ..price(1) }),
         stands,
+        reported_at: None,
         dispute: None,
     };
     let record_reversal = async |reversal: Reversal| {

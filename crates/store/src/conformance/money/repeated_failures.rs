@@ -1,10 +1,14 @@
-//! Tests several messages about one failed attempt of a refund.
+//! Tests messages about failed refunds that arrive late or in the wrong order.
+use doorbuster_core::Millis;
 use doorbuster_core::event::Attribution;
-use doorbuster_core::money::{Refund, RefundMessageOutcome, RefundState, RefundUpdate};
+use doorbuster_core::money::{
+    Money, PaymentId, Refund, RefundMessageOutcome, RefundState, RefundUpdate,
+};
 use doorbuster_core::order::EndReason;
 
-use super::{PROVIDER, capture, for_payment, message, refunds};
+use super::{PROVIDER, capture, for_payment, message, price, refunds};
 use crate::conformance::Fixture;
+use crate::contract::{Reversal, ReversalKind, ReversalOutcome};
 
 /// A second message about a failed attempt does not undo the next attempt. The message only makes
 /// the server ask the provider, and the answer decides.
@@ -45,5 +49,43 @@ pub async fn a_second_message_about_a_failed_refund_only_asks_the_provider(fixtu
     // If the provider confirms that the money came back, the refund fails.
     asks(&send_back("evt_6").await, true);
     assert_eq!(apply(back()).await.state, RefundState::Failed);
+    fixture.check_invariants().await;
+}
+
+/// The reports about a refund by hand may arrive in the wrong order. Then the newest one counts.
+pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture) {
+    use ReversalOutcome::{Known, Noted};
+    let grant = fixture.slot(10, 10, 4).await;
+    let order = fixture.reserve(&grant, 1, "anna", 2).await;
+    capture(&fixture, &message(&order, "evt_1", "pay_1")).await;
+    let send = async |at: i64, minor: i64, stands: bool| {
+        let report = Reversal {
+            event: Some(format!("evt_{at}_{minor}_{stands}")),
+            provider: PROVIDER.to_owned(),
+            payment: PaymentId("pay_1".to_owned()),
+            kind: ReversalKind::Returned,
+            money: Some(Money { minor, ..price(2) }),
+            stands,
+            reported_at: Some(Millis(at)),
+            dispute: None,
+        };
+        fixture.store.record_reversal(report).await.expect("writes")
+    };
+    let stands = async || {
+        let found = fixture.store.reversals().await.expect("reads");
+        found.iter().map(|found| found.money.minor).collect::<Vec<_>>()
+    };
+    send(20_000, 40, false).await;
+    assert_eq!(send(10_000, 40, true).await, Known, "the refund failed after this report");
+    assert_eq!(send(20_000, 40, true).await, Known, "the failure must count");
+    assert_eq!(stands().await, [0; 0]);
+    assert_eq!(send(30_000, 40, true).await, Noted, "a person refunded the amount again");
+    assert_eq!(send(25_000, 40, false).await, Known, "an old failure counted");
+    assert_eq!(stands().await, [40]);
+    // A report of another amount may be about another refund, so its time does not matter.
+    assert_eq!(send(5_000, 60, true).await, Noted);
+    assert_eq!(stands().await, [60]);
+    assert_eq!(send(40_000, 60, false).await, Noted);
+    assert_eq!(stands().await, [0; 0]);
     fixture.check_invariants().await;
 }
