@@ -48,17 +48,24 @@ const READ_AT_ONCE_MS: i64 = 3_600_000;
 const STEP_BACK_MS: i64 = 10_000;
 
 impl App {
-    /// Records every sale once a second, until the program stops.
+    /// Records every sale at the start of each second, until the program stops.
     pub(crate) async fn run_series(&self) {
-        let mut every = tokio::time::interval(Duration::from_secs(1));
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            every.tick().await;
+            self.wait_for_next_second().await;
             let now = self.node.now();
             self.record_seconds(now).await;
             if let Err(error) = self.sum_due_minutes(now).await {
                 tracing::debug!(%error, "failed to add up the minutes of sales; will retry");
             }
+        }
+    }
+
+    /// Waits until the store's clock shows another second. An adjustment can set the clock back
+    /// during the wait, so one wait may be too short.
+    async fn wait_for_next_second(&self) {
+        let second = start_of(self.node.now(), PointStep::Second);
+        while start_of(self.node.now(), PointStep::Second) == second {
+            tokio::time::sleep(until_next_second(self.node.now())).await;
         }
     }
 
@@ -279,6 +286,12 @@ fn minutes_of(seconds: &[SaleSeriesRow]) -> Vec<SaleSeriesRow> {
         point: point.to_json(),
     };
     minutes.into_iter().map(row).collect()
+}
+
+/// Returns the time from `now` to the next whole second.
+fn until_next_second(now: Millis) -> Duration {
+    let next = start_of(now, PointStep::Second).plus(1_000);
+    Duration::from_millis(next.0.abs_diff(now.0))
 }
 
 /// Returns whether `second` may be recorded after `last`. If a clock is slewed, two ticks can fall

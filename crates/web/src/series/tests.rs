@@ -57,6 +57,13 @@ fn a_second_is_recorded_once_even_if_the_clock_is_slewed_or_set_back() {
 }
 
 #[test]
+fn the_recording_waits_for_the_next_whole_second() {
+    for (now, millis) in [(10_000, 1_000), (10_001, 999), (10_999, 1), (-1, 1)] {
+        assert_eq!(until_next_second(Millis(now)), Duration::from_millis(millis), "{now}");
+    }
+}
+
+#[test]
 fn a_step_starts_at_a_multiple_of_its_length() {
     assert_eq!(start_of(Millis(61_999), PointStep::Second), Millis(61_000));
     assert_eq!(start_of(Millis(61_999), PointStep::Minute), Millis(60_000));

@@ -3,7 +3,8 @@
 use doorbuster_api::value::Time;
 use serde_json::{Value, json};
 
-use crate::app::TestApp;
+use crate::app::{TestApp, sale};
+use crate::passes::{now_ms, time};
 
 #[tokio::test]
 async fn a_sales_numbers_by_second_add_up_to_its_statistics() {
@@ -84,6 +85,28 @@ async fn a_series_that_begins_at_or_just_after_the_present_step_is_empty() {
         let reply = app.admin("GET", &format!("{path}&from={from}"), None).await;
         assert_eq!(reply.verdict(), "200", "{from} {}", reply.text());
         assert_eq!(reply.json()["points"], json!([]), "{from}");
+    }
+}
+
+#[tokio::test]
+async fn the_requests_of_a_sales_first_second_are_not_before_its_opening() {
+    let app = TestApp::start().await;
+    let starts_at = (now_ms() / 1_000 + 3) * 1_000;
+    let mut body = sale("spring", 3.into(), 1);
+    body["starts_at"] = json!(time(starts_at));
+    assert_eq!(app.admin("POST", "/v1/admin/sales", Some(body)).await.verdict(), "201");
+    app.step("spring", "schedule").await;
+    app.until("/v1/admin/sales/spring", "the sale opens", |sale| sale["phase"] == "open").await;
+    assert_eq!(app.buy("ann", "k", "spring", "phone", 1).await.verdict(), "201");
+    let path = "/v1/admin/sales/spring/series";
+    let is_recorded = |series: &Value| {
+        series["points"].as_array().expect("points").iter().any(|point| point["requests"] == 1)
+    };
+    let series = app.until(path, "the purchase is recorded", is_recorded).await;
+    for point in series["points"].as_array().expect("points") {
+        let at = Time::parse(point["at"].as_str().expect("a time")).expect("a time").millis();
+        let is_busy = point["requests"] != 0 || point["reserved"] != 0;
+        assert!(!is_busy || at >= starts_at, "{series}");
     }
 }
 
