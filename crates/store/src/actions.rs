@@ -145,10 +145,22 @@ fn sale_view(sale: &SaleRow) -> Value {
         "phase": sale.phase.as_str(),
         "starts_at": sale.starts_at.map(|at| at.0),
         "ends_at": sale.ends_at.map(|at| at.0),
-        "front_door": serde_json::from_str::<Value>(&sale.front_door).unwrap_or_default(),
+        "front_door": door_view(&sale.front_door),
         "page": serde_json::from_str::<Value>(&sale.page).unwrap_or_default(),
         "items": items,
     })
+}
+
+/// Returns the settings of a front door. A limit that is switched off gets the text `none`. Its
+/// stored form is `null`, but in an action `null` stands for a missing field.
+fn door_view(stored: &str) -> Value {
+    let mut door: Value = serde_json::from_str(stored).unwrap_or_default();
+    if let Some(limits) = door.get_mut("limits").and_then(Value::as_object_mut) {
+        for limit in limits.values_mut().filter(|limit| limit.is_null()) {
+            *limit = "none".into();
+        }
+    }
+    door
 }
 
 fn item_view(item: &ItemRow) -> Value {
@@ -175,3 +187,6 @@ fn spread_view(spread: &Spread) -> Value {
         "refill": spread.refill,
     })
 }
+
+#[cfg(test)]
+mod tests;
