@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::task_local;
 
 use doorbuster_core::order::ChangeOutcome;
-use doorbuster_core::{Order, Spread};
+use doorbuster_core::{Order, Spread, Stock};
 
 use crate::contract::{Endpoint, Erased, FieldChange, ItemRow, NewAction, SaleRow};
 
@@ -58,6 +58,17 @@ pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) ->
     let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);
     compare("", &view(before), &view(after), &mut changes);
     changes
+}
+
+/// Returns the change of an item's stock. `from` is `None` for a new sale, and `to` is `None` for a
+/// deleted sale.
+pub(crate) fn changed_stock(item: &str, from: Option<Stock>, to: Option<Stock>) -> FieldChange {
+    let view = |stock: Option<Stock>| match stock {
+        Some(Stock::Counted(units)) => Value::from(units),
+        Some(Stock::Unlimited) => Value::from("unlimited"),
+        None => Value::Null,
+    };
+    FieldChange { path: format!("/items/{item}/stock"), from: view(from), to: view(to) }
 }
 
 /// Returns the fields that a transaction changed in an order, or `None` if the transaction did not
@@ -140,15 +151,31 @@ fn compare(path: &str, from: &Value, to: &Value, changes: &mut Vec<FieldChange>)
 fn sale_view(sale: &SaleRow) -> Value {
     let items: Map<String, Value> =
         sale.items.iter().map(|item| (item.name.clone(), item_view(item))).collect();
-    json!({
+    let view = json!({
         "title": sale.title,
         "phase": sale.phase.as_str(),
         "starts_at": sale.starts_at.map(|at| at.0),
         "ends_at": sale.ends_at.map(|at| at.0),
         "front_door": door_view(&sale.front_door),
-        "page": serde_json::from_str::<Value>(&sale.page).unwrap_or_default(),
         "items": items,
-    })
+    });
+    with_page(view, &sale.page)
+}
+
+/// Adds the fields of a page's document to the view of a sale or of an item. A text in several
+/// languages replaces the text of the column. An older version of the program may have changed only
+/// the column. Then the view keeps the column's text.
+fn with_page(mut view: Value, page: &str) -> Value {
+    let page: Map<String, Value> = serde_json::from_str(page).unwrap_or_default();
+    for (name, value) in page {
+        let column = &view[&name];
+        let is_current =
+            value.as_object().is_none_or(|texts| texts.values().any(|text| text == column));
+        if is_current {
+            view[name] = value;
+        }
+    }
+    view
 }
 
 /// Returns the settings of a front door. A limit that is switched off gets the text `none`. Its
@@ -165,17 +192,17 @@ fn door_view(stored: &str) -> Value {
 
 fn item_view(item: &ItemRow) -> Value {
     let money = |minor: i64| json!({"amount_minor": minor, "currency": item.currency});
-    json!({
+    let view = json!({
         "title": item.title,
         "description": item.description,
         "image": item.image,
-        "page": serde_json::from_str::<Value>(&item.page).unwrap_or_default(),
         "price": money(item.price_minor),
         "list_price": item.list_price_minor.map(money),
         "limit_per_buyer": item.limit,
         "hold_secs": item.hold_ms / 1_000,
         "spread": spread_view(&item.spread),
-    })
+    });
+    with_page(view, &item.page)
 }
 
 fn spread_view(spread: &Spread) -> Value {

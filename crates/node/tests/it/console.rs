@@ -2,6 +2,7 @@
 //! each second, one buyer's history, and the check before opening.
 
 mod buyers;
+mod changes;
 mod check;
 mod every_action;
 mod series;

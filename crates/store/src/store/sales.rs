@@ -2,7 +2,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::sale::Phase;
-use doorbuster_core::{GrantId, ItemId, Millis, PartitionChoice, Spread};
+use doorbuster_core::{GrantId, ItemId, Millis, PartitionChoice, Spread, Stock};
 
 use crate::contract::{
     CatalogueRows, DeleteOutcome, ItemRow, NewItem, NewSale, PatchOutcome, SalePatch, SaleRow,
@@ -85,6 +85,8 @@ const UPDATE_ITEM: Statement = statement(
      list_price_minor = $8, limit_per_buyer = $9, hold_ms = $10, page = $11
      WHERE sale_id = $1 AND id = $2",
 );
+const STOCK_OF_SALE: Statement =
+    statement("SELECT name, total FROM item WHERE sale_id = $1 ORDER BY id");
 const GRANTS_OF_SALE: Statement = statement(
     "SELECT slot_grant.id FROM slot_grant JOIN item ON item.id = slot_grant.item_id
      WHERE item.sale_id = $1",
@@ -151,6 +153,10 @@ fn pair(row: Row<'_>) -> Done<(SaleRow, Option<ItemRow>)> {
     Ok((sale_row(row)?, item_row(row)?))
 }
 
+fn item_stock(row: Row<'_>) -> Done<(String, Stock)> {
+    Ok((row.get(0)?, rows::stock(row, 1)?))
+}
+
 /// Builds sales from rows. The rows of one sale follow each other.
 fn group_by_sale(pairs: impl IntoIterator<Item = (SaleRow, Option<ItemRow>)>) -> Vec<SaleRow> {
     let mut sales: Vec<SaleRow> = Vec::new();
@@ -203,7 +209,11 @@ fn create(tx: &mut Transaction<'_, '_>, new: &NewSale) -> Done<Option<SaleRow>> 
     for item in made.iter().flat_map(|sale| &sale.items) {
         tx.publish_counts(item.id);
     }
-    tx.record(&actions::changed_sale(None, made.as_ref()))?;
+    let mut changes = actions::changed_sale(None, made.as_ref());
+    for item in &new.items {
+        changes.push(actions::changed_stock(&item.name, None, Some(item.stock)));
+    }
+    tx.record(&changes)?;
     Ok(made)
 }
 
@@ -288,12 +298,16 @@ fn delete(tx: &mut Transaction<'_, '_>, id: &str, if_version: Option<u64>) -> Do
     if sale.phase != Phase::Draft {
         return Ok(DeleteOutcome::WrongState(sale.phase));
     }
+    let mut changes = actions::changed_sale(Some(&sale), None);
+    for (item, stock) in tx.all(STOCK_OF_SALE, &values![id], item_stock)? {
+        changes.push(actions::changed_stock(&item, Some(stock), None));
+    }
     tx.change_catalogue()?;
     delete_grants(tx, id)?;
     for table in [DELETE_VISITORS, DELETE_ROOMS, DELETE_SALE] {
         tx.run(table, &values![id])?;
     }
-    tx.record(&actions::changed_sale(Some(&sale), None))?;
+    tx.record(&changes)?;
     Ok(DeleteOutcome::Done)
 }
 

@@ -1,0 +1,73 @@
+//! Tests the changed fields that actions record.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+
+/// Returns the changes of the newest action with this name.
+async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
+    let path = format!("/v1/admin/actions?limit=1&action={action}");
+    let list = app.admin("GET", &path, None).await.json();
+    list["actions"][0]["changes"].as_array().expect("changes").clone()
+}
+
+/// Adds the pointer of each field of `value` that is not an object.
+fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
+    let Some(fields) = value.as_object() else {
+        paths.insert(path.to_owned());
+        return;
+    };
+    for (name, field) in fields {
+        add_paths(&format!("{path}/{name}"), field, paths);
+    }
+}
+
+#[tokio::test]
+async fn the_actions_of_a_sales_creation_and_deletion_have_each_member_of_the_sale() {
+    let app = TestApp::start().await;
+    let money = |minor: i64| json!({"amount_minor": minor, "currency": "EUR"});
+    let lamp = json!({
+        "title": {"en": "Lamp", "zh": "台灯"}, "description": "Oak", "image": "/lamp.webp",
+        "gallery": [{"image": "/back.webp", "alt": "The back"}],
+        "facts": [{"name": "Weight", "value": "1 kg"}],
+        "price": money(10), "list_price": money(20), "stock": 7, "limit_per_buyer": 2,
+        "hold_secs": 60
+    });
+    let limit = json!({"burst": 5, "per_minute": 60});
+    let mut sale = json!({
+        "title": {"en": "Spring", "zh": "春"},
+        "starts_at": "2100-01-01T00:00:00Z", "ends_at": "2100-01-02T00:00:00Z",
+        "front_door": {
+            "pass": "off", "challenge": "off", "pow_effort": 5000, "members_only": false,
+            "min_level": 0, "access_codes": "off", "waiting_room": "off", "rooms": "sale",
+            "limits": {"buyer": null, "ip": limit, "interface": limit}
+        }
+    });
+    let mut members = BTreeSet::new();
+    add_paths("", &sale, &mut members);
+    add_paths("/items/lamp", &lamp, &mut members);
+    let mut item = lamp;
+    item["id"] = json!("lamp");
+    sale["id"] = json!("spring");
+    sale["items"] = json!([item]);
+    let made = app.admin("POST", "/v1/admin/sales", Some(sale)).await;
+    assert_eq!(made.verdict(), "201", "{}", made.text());
+    let deleted = app.admin("DELETE", "/v1/admin/sales/spring", None).await;
+    assert_eq!(deleted.verdict(), "204", "{}", deleted.text());
+    for (action, value) in [("sale.created", "to"), ("sale.deleted", "from")] {
+        let changes = changes(&app, action).await;
+        let of = |path: &str| {
+            let change = changes.iter().find(|change| change["path"] == path);
+            change.map(|change| change[value].clone())
+        };
+        // The server chooses the phase and the spread of a new sale.
+        let paths = changes.iter().map(|change| change["path"].as_str().expect("a path"));
+        let is_chosen = |path: &str| path == "/phase" || path.starts_with("/items/lamp/spread/");
+        let paths = paths.filter(|path| !is_chosen(path)).map(str::to_owned);
+        assert_eq!(paths.collect::<BTreeSet<String>>(), members, "{action}");
+        assert_eq!(of("/items/lamp/stock"), Some(json!(7)), "{action}");
+        assert_eq!(of("/items/lamp/title/zh"), Some(json!("台灯")), "{action}");
+    }
+}
