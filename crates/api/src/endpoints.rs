@@ -239,9 +239,10 @@ impl Endpoint {
             Code::NotFound => self.path.contains('{'),
             // The endpoints for providers' messages are not part of the API. The provider checks
             // such a message, and its endpoint lists the codes.
-            Code::UnsupportedMediaType => api && self.body.is_some(),
             // A `POST` without a defined body accepts only an empty body or `{}`.
-            Code::MalformedRequest => api && (self.body.is_some() || self.method == Method::Post),
+            Code::UnsupportedMediaType | Code::MalformedRequest => {
+                api && (self.body.is_some() || self.method == Method::Post)
+            }
             Code::BodyTooLarge => matches!(self.method, Method::Post | Method::Put | Method::Patch),
             Code::InvalidRequest => {
                 self.implies(Code::MalformedRequest)

@@ -83,12 +83,17 @@ where
 /// Reads the body of a request that needs no body. The body may be empty or an empty JSON object.
 ///
 /// # Errors
-/// Like [`body`]; `400` or `422` if the body has content.
+/// Like [`body`]; `415` if a body is not declared as JSON; `400` or `422` if the body has content.
 pub(crate) async fn no_body<B>(request: Request<B>, bytes_max: usize) -> Result<(), Problem>
 where
     B: Body<Data = Bytes>,
 {
-    nothing(&body(request, bytes_max).await?)
+    let (parts, body) = request.into_parts();
+    let bytes = read(&parts.headers, body, bytes_max).await?;
+    if !bytes.is_empty() {
+        content_type(&parts.headers, BodyType::Json)?;
+    }
+    nothing(&bytes)
 }
 
 /// Like [`body`], for a request that is already split into parts.

@@ -21,6 +21,7 @@ mod mangled_tokens;
 mod money;
 mod nodes;
 mod operating;
+mod optional_bodies;
 mod order_links;
 mod page_texts;
 mod pages;
