@@ -351,6 +351,16 @@ mod tests {
     }
 
     #[test]
+    fn a_series_may_end_where_it_starts_but_not_before() {
+        let valid = |from: &str, to: &str| {
+            SeriesQuery::for_operator(&format!("from={from}&to={to}")).is_ok()
+        };
+        let (early, late) = ("2026-11-20T10:00:00Z", "2026-11-20T10:00:00.001Z");
+        assert!(valid(early, late) && valid(early, early));
+        assert!(!valid(late, early));
+    }
+
+    #[test]
     fn a_stream_follows_each_named_sale_once() {
         let check = |query: &str, expected: Option<&[&str]>| {
             let found = parse_followed_sales(query).ok();

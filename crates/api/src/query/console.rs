@@ -90,8 +90,8 @@ impl SeriesQuery {
         let step = pairs.single_value("step", "must be 1, 10 or 60", |text| {
             SERIES_STEPS.into_iter().find(|step| step.to_string() == text)
         });
-        if from.zip(to).is_some_and(|(from, to)| to <= from) {
-            pairs.fault("to", "must be after from");
+        if from.zip(to).is_some_and(|(from, to)| to < from) {
+            pairs.fault("to", "must not be before from");
         }
         pairs.into_result(Self { from, to, step_secs: step.unwrap_or(SERIES_STEPS[0]) })
     }

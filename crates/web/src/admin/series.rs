@@ -46,6 +46,10 @@ pub(crate) async fn get(
         let place = FaultLocation::Query("from".into());
         Problem::invalid_request(vec![Fault::new(place, detail)])
     };
+    // A period without a duration has no steps, even if it is within a step.
+    if query.to.is_some() && query.from == query.to {
+        from = to;
+    }
     // A reader that asks for the newest steps may have a clock that is a little ahead.
     if query.to.is_none() && from <= to.plus(length) {
         to = to.max(from);

@@ -86,6 +86,11 @@ async fn a_series_that_begins_at_or_just_after_the_present_step_is_empty() {
         assert_eq!(reply.verdict(), "200", "{from} {}", reply.text());
         assert_eq!(reply.json()["points"], json!([]), "{from}");
     }
+    for at in [end, end + 500] {
+        let at = Time::from_millis(at).to_string();
+        let reply = app.admin("GET", &format!("{path}&from={at}&to={at}"), None).await.json();
+        assert_eq!((&reply["points"], &reply["from"]), (&json!([]), &reply["to"]), "{at}");
+    }
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ const NOWHERE: &str = "http://127.0.0.1:1/";
 /// pointer with `*` for numbers, or `?` and a parameter. A final slash includes locations below.
 const RULES: [(&str, &str, &str); 25] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
-    ("?to", "must be after from", "two parameters are compared"),
+    ("?to", "must not be before from", "two parameters are compared"),
     ("?from", "at most 3,600 steps", "other parameters decide"),
     ("?from", "must not be after to", "the clock decides"),
     ("?item", "is missing; each item of this sale has a waiting room", "the sale decides"),
