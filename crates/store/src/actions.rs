@@ -13,7 +13,9 @@ use tokio::task_local;
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::{Order, Spread, Stock};
 
-use crate::contract::{Endpoint, Erased, FieldChange, ItemRow, NewAction, SaleRow};
+use crate::contract::{
+    AdminKey, Block, Endpoint, Erased, FieldChange, ItemRow, NewAction, SaleRow,
+};
 
 task_local! {
     /// The action to which the current call of a store's method belongs.
@@ -96,6 +98,34 @@ pub(crate) fn adjusted(units: i64, total: u64, reason: &str) -> Vec<FieldChange>
 /// Returns the fields that record an erasure: how many rows of each kind one transaction replaced.
 pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
     vec![FieldChange::set("/orders", rows.orders), FieldChange::set("/other", rows.other)]
+}
+
+/// Returns the fields of a block that differ between `before` and `after`. The blocked value may be
+/// a buyer's id, which an erasure must remove from the store. So the value is not recorded.
+pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Vec<FieldChange> {
+    let view = |block: Option<&Block>| {
+        block.map_or(Value::Null, |block| {
+            json!({
+                "kind": block.kind.as_str(),
+                "reason": block.reason,
+                "expires_at": block.until.map(|until| until.0),
+            })
+        })
+    };
+    let mut changes = Vec::new();
+    compare("", &view(before), &view(after), &mut changes);
+    changes
+}
+
+/// Returns the fields of an operator's key that differ between `before` and `after`. The key itself
+/// is a secret.
+pub(crate) fn changed_key(before: Option<&AdminKey>, after: Option<&AdminKey>) -> Vec<FieldChange> {
+    let view = |key: Option<&AdminKey>| {
+        key.map_or(Value::Null, |key| json!({"name": key.name, "role": key.role.as_str()}))
+    };
+    let mut changes = Vec::new();
+    compare("", &view(before), &view(after), &mut changes);
+    changes
 }
 
 /// Returns the fields of a webhook endpoint that differ between `before` and `after`. An address

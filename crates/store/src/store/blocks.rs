@@ -1,6 +1,7 @@
 //! Blocked buyers and addresses.
 use doorbuster_core::Millis;
 
+use crate::actions;
 use crate::contract::{Block, BlockKind, BlocksVersion};
 use crate::failure::Done;
 use crate::sql::{Row, Statement, as_limit, statement, values};
@@ -21,6 +22,10 @@ const INSERT: Statement = statement(
 );
 const DELETE: Statement = statement(
     "DELETE FROM block WHERE kind = $1 AND value = $2
+     AND (until IS NULL OR until > $3)",
+);
+const ONE: Statement = statement(
+    "SELECT kind, value, until, reason, at FROM block WHERE kind = $1 AND value = $2
      AND (until IS NULL OR until > $3)",
 );
 const LIST: Statement = statement(
@@ -58,10 +63,14 @@ impl Store {
         self.job(RetryUnknown::Allowed, move |tx| {
             let at = tx.now();
             tx.run(DELETE_ENDED, &values![at])?;
+            let before = tx.one(ONE, &values![kind.as_str(), &value, at], block)?;
             let values = values![kind.as_str(), &value, until, &reason, at, as_limit(most)];
-            let written = tx.run(INSERT, &values)? > 0;
-            let block = Block { kind, value: value.clone(), until, reason: reason.clone(), at };
-            Ok(tx.record_if(written)?.then_some(block))
+            if tx.run(INSERT, &values)? == 0 {
+                return Ok(None);
+            }
+            let after = Block { kind, value: value.clone(), until, reason: reason.clone(), at };
+            tx.record(&actions::changed_block(before.as_ref(), Some(&after)))?;
+            Ok(Some(after))
         })
         .await
     }
@@ -70,8 +79,13 @@ impl Store {
     pub async fn delete_block(&self, kind: BlockKind, value: &str) -> StoreResult<bool> {
         let value = value.to_owned();
         self.job(RetryUnknown::Never, move |tx| {
-            let deleted = tx.run(DELETE, &values![kind.as_str(), &value, tx.now()])? > 0;
-            tx.record_if(deleted)
+            let values = values![kind.as_str(), &value, tx.now()];
+            let before = tx.one(ONE, &values, block)?;
+            let deleted = tx.run(DELETE, &values)? > 0;
+            if deleted {
+                tx.record(&actions::changed_block(before.as_ref(), None))?;
+            }
+            Ok(deleted)
         })
         .await
     }

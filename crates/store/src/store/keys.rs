@@ -1,7 +1,8 @@
 //! The keys of operators.
 use doorbuster_core::Millis;
 
-use crate::contract::{AdminKey, FieldChange, Role};
+use crate::actions;
+use crate::contract::{AdminKey, Role};
 use crate::failure::{Done, Failure};
 use crate::sql::{Row, Statement, statement, values};
 use crate::transaction::RetryUnknown;
@@ -10,6 +11,8 @@ use super::{Store, StoreResult};
 
 const LIST: Statement =
     statement("SELECT id, name, role, hash, created_at FROM admin_key ORDER BY created_at, id");
+const ONE: Statement =
+    statement("SELECT id, name, role, hash, created_at FROM admin_key WHERE id = $1");
 const INSERT: Statement = statement(
     "INSERT INTO admin_key (id, name, role, hash, created_at) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT DO NOTHING",
@@ -43,8 +46,7 @@ impl Store {
                 let exists = format!("a key with the id {id} or the same hash already exists");
                 return Err(Failure::Row(exists));
             }
-            let name = FieldChange::set("/name", key.name.as_str());
-            tx.record(&[name, FieldChange::set("/role", role)])
+            tx.record(&actions::changed_key(None, Some(&key)))
         })
         .await
     }
@@ -53,8 +55,12 @@ impl Store {
     pub async fn delete_key(&self, id: &str) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Never, move |tx| {
+            let before = tx.one(ONE, &values![&id], key)?;
             let deleted = tx.run(DELETE, &values![&id])? > 0;
-            tx.record_if(deleted)
+            if deleted {
+                tx.record(&actions::changed_key(before.as_ref(), None))?;
+            }
+            Ok(deleted)
         })
         .await
     }

@@ -11,7 +11,7 @@ use doorbuster_config::Cidr;
 use doorbuster_core::{BuyerId, Millis};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::blocks::BLOCKS_MAX;
-use doorbuster_store::{self as store, FieldChange, NewAction, recorded};
+use doorbuster_store::{self as store, recorded};
 use http::StatusCode;
 
 use crate::App;
@@ -56,13 +56,7 @@ pub(crate) async fn create(
         reason: wanted.reason.clone(),
         at: app.node.now(),
     };
-    let action = NewAction {
-        changes: vec![
-            FieldChange::set("/reason", wanted.reason.as_str()),
-            FieldChange::set("/expires_at", until.map(|until| until.0)),
-        ],
-        ..by.action("block.created", "block", &block_id(&app, &new))
-    };
+    let action = by.action("block.created", "block", &block_id(&app, &new));
     let put = app.node.store().insert_block(wanted.kind, &value, until, &wanted.reason, BLOCKS_MAX);
     let Some(block) = recorded(action, put).await.map_err(failed)? else {
         return Err(Problem::wrong_state(

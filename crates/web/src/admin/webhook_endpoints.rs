@@ -147,13 +147,17 @@ pub(crate) async fn rotate(
         .into());
     }
     let secret = format_secret(&rand::random::<[u8; SECRET_BYTES]>());
+    let old_until = app.node.now().plus(i64::from(overlap_secs) * 1_000);
     let rotation = Rotation {
         secret: EndpointSecret { secret: secret.clone(), until: None },
-        old_until: app.node.now().plus(i64::from(overlap_secs) * 1_000),
+        old_until,
         keep: SECRETS_MAX,
     };
     let change = EndpointChange { rotate: Some(rotation), ..EndpointChange::default() };
-    let action = by.action("endpoint.secret_rotated", "endpoint", &id);
+    let action = NewAction {
+        changes: vec![FieldChange::set("/old_secrets_expire_at", old_until.0)],
+        ..by.action("endpoint.secret_rotated", "endpoint", &id)
+    };
     let changed = app.node.store().update_endpoint(&id, change);
     let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;

@@ -71,3 +71,48 @@ async fn the_actions_of_a_sales_creation_and_deletion_have_each_member_of_the_sa
         assert_eq!(of("/items/lamp/title/zh"), Some(json!("台灯")), "{action}");
     }
 }
+
+#[tokio::test]
+async fn an_action_records_what_was_replaced_or_deleted() {
+    let app = TestApp::start().await;
+    let post = async |path: &str, body: Option<Value>| {
+        let reply = app.admin("POST", &format!("/v1/admin/{path}"), body).await;
+        assert!(reply.status < 300, "{path}: {}", reply.text());
+        reply.json()
+    };
+    let delete = async |path: &str, made: &Value| {
+        let path = format!("/v1/admin/{path}/{}", made["id"].as_str().expect("an id"));
+        assert_eq!(app.admin("DELETE", &path, None).await.verdict(), "204");
+    };
+    let change = |path: &str, from: Value, to: Value| json!({"path": path, "from": from, "to": to});
+    let block = json!({"kind": "buyer", "value": "eve", "reason": "a robot"});
+    post("blocks", Some(block)).await;
+    let end = "2100-01-01T00:00:00.000Z";
+    let block = json!({"kind": "buyer", "value": "eve", "reason": "a test", "expires_at": end});
+    let block = post("blocks", Some(block)).await;
+    let replaced = [
+        change("/expires_at", Value::Null, json!(end)),
+        change("/reason", json!("a robot"), json!("a test")),
+    ];
+    assert_eq!(changes(&app, "block.created").await, replaced);
+    delete("blocks", &block).await;
+    let gone = |path: &str, from: &str| change(path, json!(from), Value::Null);
+    let deleted = [gone("/expires_at", end), gone("/kind", "buyer"), gone("/reason", "a test")];
+    assert_eq!(changes(&app, "block.deleted").await, deleted);
+    let key = post("keys", Some(json!({"name": "night shift", "role": "viewer"}))).await;
+    delete("keys", &key).await;
+    let deleted = [gone("/name", "night shift"), gone("/role", "viewer")];
+    assert_eq!(changes(&app, "key.deleted").await, deleted);
+    let body = json!({"url": "https://93.184.216.34/hook", "types": ["*"], "enabled": false});
+    let endpoint = post("webhook-endpoints", Some(body)).await;
+    let rotate =
+        format!("webhook-endpoints/{}/rotate-secret", endpoint["id"].as_str().expect("an id"));
+    // An endpoint keeps five secrets. So the last rotation does not change their number.
+    for _ in 0..5 {
+        post(&rotate, None).await;
+    }
+    let rotated = changes(&app, "endpoint.secret_rotated").await;
+    assert_eq!(rotated.len(), 1, "{rotated:?}");
+    assert_eq!(rotated[0]["path"], "/old_secrets_expire_at");
+    assert!(rotated[0]["to"].is_string(), "{rotated:?}");
+}
