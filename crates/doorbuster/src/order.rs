@@ -98,7 +98,17 @@ async fn list_money(client: &Client, list: &str, query: &MoneyQuery) -> ApiResul
     client.get(path).await
 }
 
+/// Fails if the named sale does not exist. The server's list of orders is empty for such a sale, so
+/// a misspelt name would look like a sale without orders.
+async fn expect_sale(client: &Client, sale: Option<&str>) -> Result<(), Failure> {
+    if let Some(sale) = sale {
+        client.get(Path::admin(&["sales", sale])).await?;
+    }
+    Ok(())
+}
+
 async fn list(client: &Client, query: &OrderQuery) -> Outcome {
+    expect_sale(client, query.sale.as_deref()).await?;
     let path = Path::admin(&["orders"])
         .with("limit", Some(query.limit))
         .with("sale", query.sale.as_deref())

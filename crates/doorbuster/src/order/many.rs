@@ -139,6 +139,7 @@ async fn selected(
             "only {able} orders can be changed with {name}; omit --state"
         )));
     }
+    super::expect_sale(client, which.sale.as_deref()).await?;
     let (mut ids, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let path = Path::admin(&["orders"])

@@ -207,6 +207,11 @@ fn many_orders_are_listed_and_confirmed_before_they_change() {
     ask(&["sale", "open", "spring"]).stdout_of_success();
     let none = ask(&["order", "cancel", "--sale", "spring"]).stdout_of_success();
     assert!(none.contains("no orders to cancel"), "{none}");
+    for words in [&["list"][..], &["cancel", "--yes"], &["refund", "--dry-run"]] {
+        let unknown =
+            ask(&[&["order"][..], words, &["--sale", "nope"]].concat()).stderr_of_failure(1);
+        assert!(unknown.ends_with("(not_found).\n"), "{unknown}");
+    }
     let storm = ["storm", "--sale", "spring", "--item", "phone", "--buyers", "3", "--data-dir"];
     let data_dir = server.data_dir().display().to_string();
     ask(&[&storm[..], &[&data_dir]].concat()).stdout_of_success();
