@@ -107,8 +107,8 @@ endpoints!(
         description: "The pages use this cookie. The cookie contains the token of `Authorization` \
             until the token expires. The cookie is `HttpOnly` and `SameSite=Lax`, and behind TLS \
             also `Secure`. If a request has the cookie and no `Authorization`, the server takes \
-            the buyer from the cookie. Every such request except `GET` needs the header \
-            `X-Doorbuster-Page: 1`. Without this header, the response is `401`.",
+            the buyer from the cookie. Every such request except `GET` and `HEAD` needs the \
+            header `X-Doorbuster-Page: 1`. Without this header, the response is `401`.",
         responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
         ..BUYER_ENDPOINT
     },

@@ -22,9 +22,9 @@ endpoints!(
         auth: Auth::Public,
         summary: "Sign in at the console",
         description: "Exchanges an operator's key for a cookie that is valid for 8 hours. With the \
-            cookie, every request except `GET` needs the header `X-Doorbuster-Console: 1`. If one \
-            address sends 10 wrong keys in a minute, to all nodes together, every node refuses \
-            sign-ins from that address until the minute ends.",
+            cookie, every request except `GET` and `HEAD` needs the header \
+            `X-Doorbuster-Console: 1`. If one address sends 10 wrong keys in a minute, to all \
+            nodes together, every node refuses sign-ins from that address until the minute ends.",
         body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSession>() }),
         responses: &[SuccessResponse::new(204, Content::None, "A cookie is set.")],
         codes: &[Code::Unauthenticated, Code::Forbidden, Code::RateLimited],
