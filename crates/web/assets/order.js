@@ -6,18 +6,8 @@ import {
 import { calendarFile } from '/assets/calendar.js';
 import { jitter, now, pauser, setClock } from '/assets/clock.js';
 import {
-  cancelOrder,
-  getHistory,
-  getLinkedOrder,
-  getOrder,
-  getOrderLink,
-  getSale,
-  getStatus,
-  idInAddress,
-  leaveWaitlist,
-  openCheckout,
-  openLinkedCheckout,
-  random,
+  cancelOrder, getHistory, getLinkedOrder, getOrder, getOrderLink, getSale, getStatus, idInAddress,
+  leaveWaitlist, openCheckout, openLinkedCheckout, random,
 } from '/assets/api.js';
 import { forget, identify, token } from '/assets/who.js';
 import { listen } from '/assets/events.js';

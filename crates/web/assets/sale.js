@@ -476,21 +476,9 @@ bindLanguages(() => {
 });
 Object.assign(m, { id: idInAddress('sale'), wanted: new URLSearchParams(location.hash.slice(1)) });
 m.sign_in_url = signInUrl() ?? null;
-door = frontDoor(m, {
-  draw,
-  choose,
-  signedOut,
-  reread,
-  streaming: () => !!stream?.isOpen(),
-});
-waitlist = itemWaitlist(m, {
-  door,
-  draw,
-  served,
-  reread,
-  signedOut,
-  streaming: () => !!stream?.isOpen(),
-});
+const isStreaming = () => !!stream?.isOpen();
+door = frontDoor(m, { draw, choose, signedOut, reread, streaming: isStreaming });
+waitlist = itemWaitlist(m, { door, draw, served, reread, signedOut, streaming: isStreaming });
 $('#lost-retry').onclick = () => poll.wake();
 if (!m.id) await lost('lost');
 await load();

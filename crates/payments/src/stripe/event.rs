@@ -129,13 +129,8 @@ pub(super) fn read(body: &[u8], mark: &str) -> Result<ProviderMessage, MessageEr
             };
             let lost = matches!(update, RefundUpdate::CameBack(_));
             let id = RefundId::for_payment(&PaymentId(payment.to_owned()));
-            let if_not_ours = read_reversal(
-                object,
-                Some((event.as_str(), at)),
-                ReversalKind::Returned,
-                "amount",
-                !lost,
-            );
+            let (said, kind) = (Some((event.as_str(), at)), ReversalKind::Returned);
+            let if_not_ours = read_reversal(object, said, kind, "amount", !lost);
             Ok(ProviderMessage::Refund {
                 event,
                 id,

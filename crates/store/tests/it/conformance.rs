@@ -1,7 +1,7 @@
 //! Runs the conformance suite on every backend.
 use doorbuster_store::conformance::money::races::late;
 use doorbuster_store::conformance::money::{
-    checkouts, due_checkouts, history, operator, pages, races, undecided,
+    checkouts, due_checkouts, history, operator, pages, races, repeated_failures, undecided,
 };
 use doorbuster_store::conformance::waitlist::{ends as waitlist_ends, orders as waitlist_orders};
 use doorbuster_store::conformance::{

@@ -342,7 +342,6 @@ function OpenAsk({ ask, close }) {
   const end = () => {
     ended.current = true;
     dialog.current?.close();
-    close();
   };
   const right = !ask.typed || typed.trim() === ask.typed;
   const act = async event => {
@@ -366,9 +365,7 @@ function OpenAsk({ ask, close }) {
     if (!state.busy) end();
   };
   // If the dialog closes while a change runs, it opens again.
-  const closed = () => {
-    if (!ended.current) state.busy ? dialog.current.showModal() : close();
-  };
+  const closed = () => (state.busy && !ended.current ? dialog.current.showModal() : close());
   return html`<dialog ref=${dialog} aria-labelledby="ask-title" onClose=${closed}
     onCancel=${event => state.busy && event.preventDefault()}>
     <form onSubmit=${act}>
@@ -377,14 +374,8 @@ function OpenAsk({ ask, close }) {
       ${ask.fields?.(state.error)}
       ${ask.typed &&
       html`<${Field} label=${t('type_word', { word: ask.typed })}>
-        ${props => html`<input
-          ...${props}
-          autocomplete="off"
-          autocapitalize="none"
-          spellcheck=${false}
-          value=${typed}
-          onInput=${event => setTyped(event.target.value)}
-        />`}
+        ${props => html`<input ...${props} autocomplete="off" autocapitalize="none"
+          spellcheck=${false} value=${typed} onInput=${event => setTyped(event.target.value)} />`}
       <//>`}
       <${Problem} error=${state.error} atFields=${!!ask.fields} />
       ${state.note && html`<p class="soft" role="status">${state.note}</p>`}
@@ -392,8 +383,7 @@ function OpenAsk({ ask, close }) {
         <button class="button" type="button" onClick=${stop}
           aria-disabled=${state.busy && !state.note ? 'true' : 'false'}>
           ${t(state.note ? 'stop_now' : 'keep')}</button>
-        <button
-          class=${'button ' + (ask.danger ? 'button--danger' : 'button--main')}
+        <button class=${'button ' + (ask.danger ? 'button--danger' : 'button--main')}
           aria-disabled=${right && !state.busy ? 'false' : 'true'}
         >${ask.yes}</button>
       </div>

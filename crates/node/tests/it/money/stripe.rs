@@ -257,11 +257,9 @@ async fn a_failed_refund_becomes_a_dead_letter_and_can_be_retried() {
     // The message may be about an earlier attempt, so the server asks Stripe first.
     until("refund failed", async || (row().await["state"] == "failed").then_some(())).await;
     let failed = row().await;
-    assert_eq!((&failed["state"], &failed["settled_at"]), (&json!("failed"), &Value::Null));
-    assert!(
-        failed["error"].as_str().is_some_and(|error| error.contains("Stripe's refund failed")),
-        "{failed}"
-    );
+    assert_eq!(failed["settled_at"], Value::Null);
+    let error = failed["error"].as_str();
+    assert!(error.is_some_and(|error| error.contains("Stripe's refund failed")), "{failed}");
     assert_eq!(
         send_message(&app, "evt_4", "refund.updated", &made("succeeded")).await.verdict(),
         "200"
