@@ -31,9 +31,6 @@ use crate::{SharedRedis, SlotError};
 const LEASE: Duration = Duration::from_secs(10);
 /// The number of renewals in one lease.
 const RENEWALS_PER_LEASE: u32 = 3;
-/// Shortest and longest pause between two attempts to take a lock. The pause is random, so that
-/// waiting nodes do not retry together.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// The tolerated clock drift is the lease divided by this number, plus `DRIFT_MIN`.
 const DRIFT_DIVISOR: u32 = 100;
 /// The constant part of the tolerated drift.
@@ -58,17 +55,9 @@ impl Locks {
     /// # Errors
     /// Fails if there is no server.
     pub fn new(servers: Vec<SharedRedis>) -> Result<Self, SlotError> {
-        Self::with_lease(servers, LEASE)
-    }
-
-    /// Returns locks like [`Self::new`], with this lease.
-    ///
-    /// # Errors
-    /// Fails if there is no server.
-    pub fn with_lease(servers: Vec<SharedRedis>, lease: Duration) -> Result<Self, SlotError> {
         Self::with_servers(
             servers.into_iter().map(LockServer::Redis).collect(),
-            lease,
+            LEASE,
             StdRng::seed_from_u64(rand::random()),
         )
     }
@@ -131,27 +120,6 @@ impl Locks {
         match taken.into_iter().find_map(Result::err) {
             Some(error) if self.is_majority(unreachable) => Err(error),
             _ => Ok(None),
-        }
-    }
-
-    /// Takes the lock of this name, and waits for it at most this long. Returns `None` if another
-    /// owner had the lock all the time.
-    ///
-    /// # Errors
-    /// Fails if too few servers could be reached at the end.
-    pub async fn take(
-        &self,
-        name: &str,
-        timeout: Duration,
-    ) -> Result<Option<LockGuard>, SlotError> {
-        let until = Instant::now() + timeout;
-        loop {
-            let tried = self.try_take(name).await;
-            if matches!(tried, Ok(Some(_))) || Instant::now() >= until {
-                return tried;
-            }
-            let pause = self.draw(|rng| rng.random_range(RETRY_PAUSE.0..RETRY_PAUSE.1));
-            tokio::time::sleep_until((Instant::now() + pause).min(until)).await;
         }
     }
 

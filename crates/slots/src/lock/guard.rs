@@ -1,38 +1,24 @@
-//! A lock that this process holds. A task renews the lock until the last handle is dropped, and
-//! then releases the lock.
-use std::sync::{Arc, Mutex, PoisonError};
-
+//! A lock that this process holds. A task renews the lock until the guard is dropped, and then
+//! releases the lock.
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Locks;
 
-/// A handle of a lock that this process holds. The lock is released when its last handle is
-/// dropped.
+/// A lock that this process holds. The lock is released when the guard is dropped.
 ///
-/// A handle does not prove that the lock is still held at the time of a write. So every write
+/// The guard does not prove that the lock is still held at the time of a write. So every write
 /// carries [`LockGuard::fence`].
 #[derive(Debug)]
 pub struct LockGuard {
-    shared: Arc<SharedGuard>,
-}
-
-#[derive(Debug)]
-struct SharedGuard {
     fence: u64,
     /// The time until which the lock is certainly held. After that time the lock is lost.
-    until: watch::Receiver<Instant>,
+    pub(super) until: watch::Receiver<Instant>,
     /// Stops the renewals, after which the lock is released.
-    done: CancellationToken,
-    renewer: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Drop for SharedGuard {
-    fn drop(&mut self) {
-        self.done.cancel();
-    }
+    done: DropGuard,
+    renewer: JoinHandle<()>,
 }
 
 impl LockGuard {
@@ -41,63 +27,31 @@ impl LockGuard {
         let done = CancellationToken::new();
         let renewer =
             tokio::spawn(renew_until_done(locks, name.to_owned(), owner, fence, say, done.clone()));
-        Self {
-            shared: Arc::new(SharedGuard {
-                fence,
-                until,
-                done,
-                renewer: Mutex::new(Some(renewer)),
-            }),
-        }
-    }
-
-    /// Returns another handle of the same lock, for nested work.
-    #[must_use]
-    pub fn share(&self) -> Self {
-        Self { shared: self.shared.clone() }
+        Self { fence, until, done: done.drop_guard(), renewer }
     }
 
     /// Returns the fencing number, which is greater than the number of every earlier holder.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.shared.fence
+        self.fence
     }
 
     /// Returns whether the lock is still held, by this process's clock. Call this function before
     /// each step of the work under the lock.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        Instant::now() < *self.shared.until.borrow()
+        Instant::now() < *self.until.borrow()
     }
 
-    /// Waits until the lock is lost. A release does not count as a loss.
-    pub async fn lost(&self) {
-        let mut until = self.shared.until.clone();
-        loop {
-            let end = *until.borrow_and_update();
-            tokio::select! {
-                biased;
-                () = tokio::time::sleep_until(end) => return,
-                changed = until.changed() => if changed.is_err() { return },
-            }
-        }
-    }
-
-    /// Drops this handle. If this is the last handle, the function first releases the lock on all
-    /// servers that can be reached.
+    /// Releases the lock on all servers that can be reached.
     pub async fn release(self) {
-        if let Some(shared) = Arc::into_inner(self.shared) {
-            shared.done.cancel();
-            let renewer = shared.renewer.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(renewer) = renewer {
-                // If the release fails, the lock expires by itself.
-                drop(renewer.await);
-            }
-        }
+        drop(self.done);
+        // If the release fails, the lock expires by itself.
+        drop(self.renewer.await);
     }
 }
 
-/// Renews the lock until the last handle is dropped, then releases it. Stops if another owner has
+/// Renews the lock until the guard is dropped, then releases it. Stops if another owner has
 /// the lock.
 async fn renew_until_done(
     locks: Locks,

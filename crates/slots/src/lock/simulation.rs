@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::server::LockServer;
 use super::simulated_server::{
@@ -23,14 +24,16 @@ use super::{LockGuard, Locks};
 
 const LEASE: Duration = Duration::from_secs(1);
 const NAME: &str = "loader";
+/// The pause between two tries to take the lock.
+const PAUSE: Duration = Duration::from_millis(25);
 /// The number of runs of each kind.
 const SEEDS: u64 = 8;
 
 /// The observations that the checks compare.
 #[derive(Debug, Default)]
 struct LockChecker {
-    /// The newest handle of the lock that each process got.
-    held: Mutex<HashMap<usize, LockGuard>>,
+    /// For each process, the time until which it relies on its newest lock.
+    held: Mutex<HashMap<usize, watch::Receiver<Instant>>>,
     fence: Mutex<u64>,
     faults: Mutex<Vec<String>>,
     taken: Mutex<HashMap<usize, u32>>,
@@ -40,7 +43,7 @@ impl LockChecker {
     fn record_taken(&self, process: usize, held: &LockGuard, at: Duration) {
         let mut others = lock(&self.held);
         for (other, theirs) in others.iter().filter(|(other, _)| **other != process) {
-            if theirs.is_held() && held.is_held() {
+            if Instant::now() < *theirs.borrow() && held.is_held() {
                 lock(&self.faults)
                     .push(format!("{at:?}: processes {process} and {other} hold the same lock"));
             }
@@ -54,7 +57,7 @@ impl LockChecker {
             ));
         }
         *last = held.fence();
-        others.insert(process, held.share());
+        others.insert(process, held.until.clone());
         drop(others);
         *lock(&self.taken).entry(process).or_default() += 1;
     }
@@ -118,7 +121,7 @@ async fn run_process(
 ) {
     let end = world.began + FAULTY_FOR + Duration::from_secs(10);
     while Instant::now() < end {
-        if let Ok(Some(held)) = locks.take(NAME, Duration::from_secs(3)).await {
+        if let Ok(held) = timeout_at(end, locks.wait(NAME, PAUSE)).await {
             checker.record_taken(process, &held, world.began.elapsed());
             for _ in 0..3 {
                 sleep(world.millis(1..200)).await;
@@ -128,10 +131,7 @@ async fn run_process(
                     sleep_until(until).await;
                 }
             }
-            // The checker also has a handle of the lock. Drop it first, because only the drop of
-            // the last handle releases the lock.
-            let mine = lock(&checker.held).remove(&process);
-            drop(mine);
+            lock(&checker.held).remove(&process);
             held.release().await;
         }
         sleep(world.millis(1..300)).await;

@@ -12,14 +12,24 @@ const NAME: &str = "loader";
 const LEASE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-fn on(servers: &[&Server], lease: Duration) -> Locks {
+fn on(servers: &[&Server]) -> Locks {
     let shared =
         servers.iter().map(|server| SharedRedis::new(&[server.url()], "shop").expect("an address"));
-    Locks::with_lease(shared.collect(), lease).expect("there are servers")
+    Locks::new(shared.collect()).expect("there are servers").lasting(LEASE)
 }
 
 async fn take(locks: &Locks) -> LockGuard {
-    locks.take(NAME, TIMEOUT).await.expect("reachable").expect("the lock becomes free")
+    let taken = locks.wait(NAME, Duration::from_millis(20));
+    tokio::time::timeout(3 * TIMEOUT, taken).await.expect("the lock becomes free")
+}
+
+/// Waits until the holder knows that its lock is lost.
+async fn lost(held: &LockGuard) {
+    let until = Instant::now() + TIMEOUT;
+    while held.is_held() {
+        assert!(Instant::now() < until, "the next renewal must fail");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// A resource that is written under the lock and checks the fencing number.
@@ -37,21 +47,16 @@ impl Written {
 #[tokio::test]
 async fn work_longer_than_a_lease_keeps_the_lock_and_others_wait() {
     let server = Server::start(&[]);
-    let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
+    let (one, other) = (on(&[&server]), on(&[&server]));
     let held = take(&one).await;
     let until = Instant::now() + 2 * LEASE;
     while Instant::now() < until {
         assert!(held.is_held());
-        assert!(other.take(NAME, LEASE / 4).await.expect("reachable").is_none());
+        assert!(other.try_take(NAME).await.expect("reachable").is_none());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let inside = held.share();
+    let fence = held.fence();
     held.release().await;
-    assert!(
-        inside.is_held() && other.try_take(NAME).await.expect("reachable").is_none(),
-        "the nested work must still hold the lock"
-    );
-    let fence = inside.fence();
-    inside.release().await;
     let next = other.try_take(NAME).await.expect("reachable").expect("the lock is free");
     assert!(next.fence() > fence);
     drop(next);
@@ -62,7 +67,7 @@ async fn work_longer_than_a_lease_keeps_the_lock_and_others_wait() {
 #[tokio::test]
 async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let server = Server::start(&[]);
-    let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
+    let (one, other) = (on(&[&server]), on(&[&server]));
     let late = take(&one).await;
     let mut written = Written::default();
     assert!(written.write(&late));
@@ -71,7 +76,7 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
     let next = take(&other).await;
     assert!(written.write(&next));
     assert!(!written.write(&late), "a write with a smaller number must be refused");
-    tokio::time::timeout(TIMEOUT, late.lost()).await.expect("the next renewal fails");
+    lost(&late).await;
     assert!(!late.is_held() && next.is_held());
     late.release().await;
     assert!(
@@ -83,11 +88,11 @@ async fn a_holder_learns_that_its_lock_is_lost_and_its_late_write_is_refused() {
 #[tokio::test]
 async fn only_its_owner_can_release_or_renew_a_lock() {
     let server = Server::start(&[]);
-    let locks = on(&[&server], LEASE);
+    let locks = on(&[&server]);
     let key = "shop:{shared}:lock:loader";
     let mine = take(&locks).await;
     server.ask::<String>(&["SET", key, "another owner", "PX", "60000"]);
-    tokio::time::timeout(TIMEOUT, mine.lost()).await.expect("the next renewal fails");
+    lost(&mine).await;
     mine.release().await;
     assert_eq!(server.ask::<String>(&["GET", key]), "another owner");
     let left: i64 = server.ask(&["PTTL", key]);
@@ -100,13 +105,13 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
     let server = Server::start(&[]);
     let sleeper =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let late = sleeper.block_on(async { take(&on(&[&server], LEASE)).await });
+    let late = sleeper.block_on(async { take(&on(&[&server])).await });
     // The test does not drive the runtime `sleeper` from here on. So no task of that runtime runs,
     // not even the task that renews the lock.
     let other =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     other.block_on(async {
-        let locks = on(&[&server], LEASE);
+        let locks = on(&[&server]);
         let next = take(&locks).await;
         assert!(!late.is_held(), "the lock must be lost before any call");
         assert!(next.is_held() && next.fence() > late.fence());
@@ -118,23 +123,18 @@ fn a_holder_that_was_paused_past_its_lease_knows_at_once_that_it_lost_the_lock()
 #[tokio::test]
 async fn fencing_numbers_grow_after_a_failover_that_lost_the_lock() {
     let mut server = Server::start_on_port(&[]);
-    let (one, other) = (on(&[&server], LEASE), on(&[&server], LEASE));
+    let (one, other) = (on(&[&server]), on(&[&server]));
     let late = take(&one).await;
     // The server restarts without data, like a replica that did not have the lock.
     server.restart();
-    let next = loop {
-        match other.take(NAME, TIMEOUT).await {
-            Ok(next) => break next.expect("the lock is free"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    };
+    let next = take(&other).await;
     assert!(
         next.fence() > late.fence(),
         "the fencing number {} follows {}",
         next.fence(),
         late.fence()
     );
-    tokio::time::timeout(TIMEOUT, late.lost()).await.expect("the renewal fails");
+    lost(&late).await;
 }
 
 /// Waits until the replica has the primary's values under these keys. A key that is missing on the
@@ -168,7 +168,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     let connect = || SharedRedis::new(&urls, "shop").expect("addresses");
     let (mine, others) = (connect(), connect());
     let locks = |shared: &SharedRedis| {
-        Locks::with_lease(vec![shared.clone()], LONG).expect("there is a server")
+        Locks::new(vec![shared.clone()]).expect("there is a server").lasting(LONG)
     };
     let (one, other) = (locks(&mine), locks(&others));
     replica.ask::<String>(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]);
@@ -183,12 +183,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
     let taken_over = Stopwatch::start();
     replica.ask::<String>(&["REPLICAOF", "NO", "ONE"]);
     assert_eq!(replica.ask::<i64>(&["EXISTS", LOCK]), 0);
-    let next = loop {
-        match other.take(NAME, TIMEOUT).await {
-            Ok(next) => break next.expect("the lock is free"),
-            Err(_) => assert!(taken_over.elapsed() < TIMEOUT, "the replica is not found"),
-        }
-    };
+    let next = take(&other).await;
     assert!(
         next.fence() > late.fence(),
         "the fencing number {} follows {}",
@@ -205,7 +200,7 @@ async fn a_promoted_replica_without_the_lock_gives_a_greater_fencing_number() {
         assert!(taken_over.elapsed() < TIMEOUT, "the replica is not found");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    tokio::time::timeout(TIMEOUT, late.lost()).await.expect("the next renewal fails");
+    lost(&late).await;
     assert!(
         taken_over.elapsed() < LONG / 2,
         "the loss is noticed late: {:?}",
@@ -223,7 +218,7 @@ async fn a_majority_of_servers_decides() {
     let mut servers =
         [Server::start_on_port(&[]), Server::start_on_port(&[]), Server::start_on_port(&[])];
     let all: Vec<&Server> = servers.iter().collect();
-    let (one, other) = (on(&all, LEASE), on(&all, LEASE));
+    let (one, other) = (on(&all), on(&all));
     let held = take(&one).await;
     assert!(other.try_take(NAME).await.expect("reachable").is_none());
     servers[0].kill();
@@ -247,7 +242,7 @@ async fn a_majority_of_servers_decides() {
     let next = take(&other).await;
     assert!(next.fence() > fence);
     servers[1].kill();
-    tokio::time::timeout(TIMEOUT, next.lost()).await.expect("one of three servers is too few");
+    lost(&next).await;
     assert!(one.try_take(NAME).await.is_err(), "one of three servers must be too few");
 }
 
@@ -258,13 +253,9 @@ async fn each_waiting_caller_gets_the_lock_once_and_only_one_holds_it_at_a_time(
     let inside = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..MANY {
-        let (locks, inside) = (on(&[&server], LEASE), inside.clone());
+        let (locks, inside) = (on(&[&server]), inside.clone());
         tasks.spawn(async move {
-            let held = locks
-                .take(NAME, 3 * TIMEOUT)
-                .await
-                .expect("reachable")
-                .expect("the lock becomes free");
+            let held = take(&locks).await;
             assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
             tokio::time::sleep(Duration::from_millis(5)).await;
             inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
