@@ -6,7 +6,7 @@ use crate::value::{
     Units,
 };
 
-pub use doorbuster_types::OrderState;
+pub use doorbuster_types::{CloseCause, FeedCause, OrderState, WaitlistState};
 
 /// An item on sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,42 +59,6 @@ pub struct WaitlistEntry {
     pub ended_at: Option<Millis>,
 }
 
-/// The state of a waitlist entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum WaitlistState {
-    /// The entry waits for a returned unit.
-    Waiting,
-    /// The entry became an order.
-    Served,
-    /// The buyer left the waitlist.
-    Left,
-    /// The entry ended without a new order: the buyer had reached the limit when a unit was
-    /// available, the request already held an order, or the sale ended.
-    PassedOver,
-}
-
-impl WaitlistState {
-    /// Every state.
-    pub const ALL: &[Self] = &[Self::Waiting, Self::Served, Self::Left, Self::PassedOver];
-
-    /// Returns the name in rows and JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Served => "served",
-            Self::Left => "left",
-            Self::PassedOver => "passed_over",
-        }
-    }
-
-    /// Parses a state's name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|s| s.as_str() == word)
-    }
-}
-
 /// The units that the store gave to one slot for one epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -130,104 +94,6 @@ impl Grant {
     #[must_use]
     pub fn unsettled(&self) -> u64 {
         self.granted.saturating_sub(self.settled)
-    }
-}
-
-/// Why a grant was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CloseCause {
-    /// The sale closed.
-    Ended,
-    /// The slot's memory was full, the slot's settings changed, or the sale was paused. The slot
-    /// was drained, then moved to a new epoch.
-    Rolled,
-    /// The slot's process ended: its lease lapsed, or the program started again.
-    LeaseLapsed,
-    /// The slot lost its epoch.
-    EpochMissing,
-    /// The slot has another grant or epoch than its open grant in the store.
-    EpochForeign,
-    /// The slot counted fewer tickets than the store has seen, or applied more feed rows than the
-    /// feed has.
-    NumberBehind,
-    /// A ticket had a number that already belonged to another ticket.
-    NumberReused,
-    /// A ticket asked for more units than were granted.
-    OverGranted,
-    /// An idle slot has a different number of units than the store counts.
-    QuietMismatch,
-    /// The grant of an item's waitlist was never open, because no slot has it.
-    Waitlist,
-}
-
-impl CloseCause {
-    /// Every cause.
-    pub const ALL: &[Self] = &[
-        Self::Ended,
-        Self::Rolled,
-        Self::LeaseLapsed,
-        Self::EpochMissing,
-        Self::EpochForeign,
-        Self::NumberBehind,
-        Self::NumberReused,
-        Self::OverGranted,
-        Self::QuietMismatch,
-        Self::Waitlist,
-    ];
-
-    /// Returns whether this cause counts as a repair: the grant was closed because its slot failed.
-    #[must_use]
-    pub fn is_fault(self) -> bool {
-        !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
-    }
-
-    /// Returns the cause's name in rows, metrics and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ended => "ended",
-            Self::Rolled => "rolled",
-            Self::LeaseLapsed => "lease_lapsed",
-            Self::EpochMissing => "epoch_missing",
-            Self::EpochForeign => "epoch_foreign",
-            Self::NumberBehind => "number_behind",
-            Self::NumberReused => "number_reused",
-            Self::OverGranted => "over_granted",
-            Self::QuietMismatch => "quiet_mismatch",
-            Self::Waitlist => "waitlist",
-        }
-    }
-}
-
-/// The reason for a feed row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FeedCause {
-    /// Units come from the pool.
-    Refill,
-    /// A ticket was returned. The slot gets the ticket's units back, lowers its count of the
-    /// buyer's units, and forgets the ticket's request.
-    Returned,
-    /// An order ended. The slot lowers its count of the buyer's units. The order's units went to
-    /// the pool, so the row has no units.
-    OrderEnded,
-    /// A late payment made an ended order active again, so the slot raises its count of the buyer's
-    /// units.
-    OrderRevived,
-    /// Units come from another slot by a recall.
-    Recalled,
-}
-
-impl FeedCause {
-    /// Returns the cause's name in rows.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Refill => "refill",
-            Self::Returned => "returned",
-            Self::OrderEnded => "order_ended",
-            Self::OrderRevived => "order_revived",
-            Self::Recalled => "recalled",
-        }
     }
 }
 

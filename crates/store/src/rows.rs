@@ -55,17 +55,8 @@ pub(crate) use {
     feed_columns, grant_columns, item_columns, order_columns, recall_columns, resolution_columns,
 };
 
-fn cause(text: &str) -> Option<CloseCause> {
-    CloseCause::ALL.iter().copied().find(|c| c.as_str() == text)
-}
-
-fn feed_cause(text: &str) -> Option<FeedCause> {
-    use FeedCause::{OrderEnded, OrderRevived, Recalled, Refill, Returned};
-    [Refill, Returned, OrderEnded, OrderRevived, Recalled].into_iter().find(|c| c.as_str() == text)
-}
-
 pub(crate) fn closing(row: Row<'_>, at: usize) -> Done<CloseCause> {
-    row.parse(at, "cause", cause)
+    row.parse(at, "cause", CloseCause::parse)
 }
 
 pub(crate) fn ticket(row: Row<'_>, at: usize) -> Done<TicketId> {
@@ -111,7 +102,7 @@ pub(crate) fn grant(row: Row<'_>) -> Done<Grant> {
         max_n: TicketN(row.number(9)?),
         resolved: row.number(10)?,
         feed_len: Seq(row.number(11)?),
-        closed: row.parse_opt(12, "cause", cause)?,
+        closed: row.parse_opt(12, "cause", CloseCause::parse)?,
     })
 }
 
@@ -143,7 +134,7 @@ pub(crate) fn feed(row: Row<'_>) -> Done<FeedRow> {
         units: row.number(5)?,
         counter: row.parse(6, "counter", Counter::parse)?,
         quota_delta: row.get(7)?,
-        cause: row.parse(8, "cause", feed_cause)?,
+        cause: row.parse(8, "cause", FeedCause::parse)?,
     })
 }
 

@@ -17,6 +17,7 @@ pub use money::{PaymentState, RefundCause, RefundState, ReversalKind};
 pub use name::{BuyerId, BuyerName, NAME_BYTES_MAX, PresentedKey, RequestKey, is_name};
 pub use operating::{BlockKind, DeadLetterKind, DeliveryState, EndpointKind, RetainReason, Role};
 pub use sale::{
-    Counter, EventType, OrderState, PartitionChoice, Phase, RateLimitScope, Requirement,
+    CloseCause, Counter, EventType, FeedCause, OrderState, PartitionChoice, Phase, RateLimitScope,
+    Requirement, WaitlistState,
 };
 pub use units::{UNITS_MAX, Units};

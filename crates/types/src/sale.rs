@@ -94,6 +94,76 @@ impl EventType {
 }
 
 words! {
+    /// The state of a waitlist entry.
+    WaitlistState {
+        /// The entry waits for a returned unit.
+        Waiting = "waiting",
+        /// The entry became an order.
+        Served = "served",
+        /// The buyer left the waitlist.
+        Left = "left",
+        /// The entry ended without a new order: the buyer had reached the limit when a unit was
+        /// available, the request already held an order, or the sale ended.
+        PassedOver = "passed_over",
+    }
+}
+
+words! {
+    /// Why a grant was closed.
+    CloseCause {
+        /// The sale closed.
+        Ended = "ended",
+        /// The slot's memory was full, the slot's settings changed, or the sale was paused. The
+        /// slot was drained, then moved to a new epoch.
+        Rolled = "rolled",
+        /// The slot's process ended: its lease lapsed, or the program started again.
+        LeaseLapsed = "lease_lapsed",
+        /// The slot lost its epoch.
+        EpochMissing = "epoch_missing",
+        /// The slot has another grant or epoch than its open grant in the store.
+        EpochForeign = "epoch_foreign",
+        /// The slot counted fewer tickets than the store has seen, or applied more feed rows than
+        /// the feed has.
+        NumberBehind = "number_behind",
+        /// A ticket had a number that already belonged to another ticket.
+        NumberReused = "number_reused",
+        /// A ticket asked for more units than were granted.
+        OverGranted = "over_granted",
+        /// An idle slot has a different number of units than the store counts.
+        QuietMismatch = "quiet_mismatch",
+        /// The grant of an item's waitlist was never open, because no slot has it.
+        Waitlist = "waitlist",
+    }
+}
+
+impl CloseCause {
+    /// Returns whether this cause counts as a repair: the grant was closed because its slot failed.
+    #[must_use]
+    pub fn is_fault(self) -> bool {
+        !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)
+    }
+}
+
+words! {
+    /// The reason for a feed row.
+    FeedCause {
+        /// Units come from the pool.
+        Refill = "refill",
+        /// A ticket was returned. The slot gets the ticket's units back, lowers its count of the
+        /// buyer's units, and forgets the ticket's request.
+        Returned = "returned",
+        /// An order ended. The slot lowers its count of the buyer's units. The order's units went
+        /// to the pool, so the row has no units.
+        OrderEnded = "order_ended",
+        /// A late payment made an ended order active again, so the slot raises its count of the
+        /// buyer's units.
+        OrderRevived = "order_revived",
+        /// Units come from another slot by a recall.
+        Recalled = "recalled",
+    }
+}
+
+words! {
     /// One of a slot's two counters.
     #[derive(Default)]
     Counter {
