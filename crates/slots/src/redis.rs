@@ -13,7 +13,7 @@ mod find_request;
 mod health;
 mod keys;
 mod limits;
-mod link;
+pub(crate) mod link;
 mod live_consumers;
 mod queues;
 mod reader;

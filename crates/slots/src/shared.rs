@@ -29,14 +29,14 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError,
-    ServerErrorKind, Value,
+    Client, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind, Value,
 };
 use tokio::time::Instant;
 
 use crate::SlotError;
 use crate::redis::address::server_address;
 use crate::redis::failure::{RedisFailure, check_reply};
+use crate::redis::link::connect;
 
 /// How long a server may take to accept a connection. After that time the next server is tried.
 const CONNECT_MAX: Duration = Duration::from_millis(250);
@@ -252,7 +252,9 @@ impl SharedRedis {
     }
 
     async fn connect(&self, server: &ConnectionInfo) -> Result<ConnectedServer, RedisFailure> {
-        let mut connection = connect(server).await?;
+        let client = Client::open(server.clone())
+            .map_err(|e| RedisFailure::Refused(format!("{}: {e}", server.addr())))?;
+        let mut connection = connect(&client, CONNECT_MAX, Some(RESPONSE_MAX)).await?;
         if self.0.reads_replicas {
             // A server outside of a Redis Cluster refuses the command, and answers reads anyway.
             drop(connection.send_packed_command(Cmd::new().arg("READONLY")).await);
@@ -317,28 +319,6 @@ impl SharedRedis {
         *self.0.at.lock().await =
             CurrentServer { server: Some(server.clone()), ..CurrentServer::default() };
         Ok(server)
-    }
-}
-
-/// Connects to a server. If this fails, nothing was sent.
-async fn connect(server: &ConnectionInfo) -> Result<MultiplexedConnection, RedisFailure> {
-    let address = server.addr().to_string();
-    let client = Client::open(server.clone())
-        .map_err(|e| RedisFailure::Refused(format!("{address}: {e}")))?;
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_MAX))
-        .set_response_timeout(Some(RESPONSE_MAX));
-    match tokio::time::timeout(
-        CONNECT_MAX,
-        client.get_multiplexed_async_connection_with_config(&config),
-    )
-    .await
-    {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(RedisFailure::WrongServer(format!("{address}: {error}"))),
-        Err(_) => {
-            Err(RedisFailure::WrongServer(format!("{address} did not accept a connection in time")))
-        }
     }
 }
 

@@ -54,7 +54,7 @@ impl ServerConnections {
         if until.is_some_and(|until| Instant::now() < until) {
             return Err(RedisFailure::WrongServer(format!("{} cannot be reached", self.address)));
         }
-        let made = connect(&self.client, response_max).await;
+        let made = connect(&self.client, CONNECT_MAX, response_max).await;
         let down_until = made.as_ref().err().map(|_| Instant::now() + RECONNECT_PAUSE);
         *self.down_until.lock().unwrap_or_else(PoisonError::into_inner) = down_until;
         if made.is_err() {
@@ -97,15 +97,16 @@ impl ServerConnections {
 }
 
 /// Connects to a server. If this fails, nothing was sent.
-pub(super) async fn connect(
+pub(crate) async fn connect(
     client: &Client,
+    connect_max: Duration,
     response_max: Option<Duration>,
 ) -> Result<MultiplexedConnection, RedisFailure> {
     let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_MAX))
+        .set_connection_timeout(Some(connect_max))
         .set_response_timeout(response_max);
     let made = tokio::time::timeout(
-        CONNECT_MAX,
+        connect_max,
         client.get_multiplexed_async_connection_with_config(&config),
     )
     .await;

@@ -19,7 +19,7 @@ use super::codec::{array, number, text};
 use super::failure::{RedisFailure, check_reply, unexpected_reply};
 use super::health::{self, Health};
 use super::keys::{HASH_SLOTS, hash_slot, server_of};
-use super::limits::{OPEN_MAX, OPEN_PAUSE};
+use super::limits::{CONNECT_MAX, OPEN_MAX, OPEN_PAUSE};
 use super::link::{ServerConnections, connect};
 use super::script::Scripts;
 
@@ -333,7 +333,7 @@ async fn ask_for_map(link: &ServerConnections) -> Result<Value, RedisFailure> {
 async fn probe(client: &Client, until: Instant) -> Result<(Health, Scripts), RedisFailure> {
     let address = client.get_connection_info().addr().to_string();
     let mut connection = loop {
-        match connect(client, Some(OPEN_MAX)).await {
+        match connect(client, CONNECT_MAX, Some(OPEN_MAX)).await {
             Err(fail @ RedisFailure::Busy(_)) => pause_before_retry(fail, until).await?,
             made => break made?,
         }
