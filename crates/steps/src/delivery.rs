@@ -2,8 +2,6 @@
 //! earlier tries, moves the endpoint's position, reads the next events, and sends them.
 use doorbuster_core::rules::{Rule, enforces};
 
-use crate::sequence::Sequence;
-
 /// The next action of the driver. If an effect fails, the worker forgets its state and starts again
 /// from the store's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,12 +22,12 @@ pub enum Effect {
 /// Returns the effects of one turn. If the simulator removes [`Rule::NoteBeforeNext`], results are
 /// stored after the next events are sent.
 #[must_use]
-pub fn effects() -> Sequence<Effect> {
+pub fn effects() -> &'static [Effect] {
     use Effect::{AdvancePosition, ReadEvents, SendEvents, StoreResults};
-    Sequence::new(match enforces(Rule::NoteBeforeNext) {
+    match enforces(Rule::NoteBeforeNext) {
         true => &[StoreResults, AdvancePosition, ReadEvents, SendEvents],
         false => &[AdvancePosition, ReadEvents, SendEvents, StoreResults],
-    })
+    }
 }
 
 #[cfg(test)]
@@ -38,7 +36,7 @@ mod tests {
 
     #[test]
     fn results_are_stored_before_the_next_events_are_sent() {
-        let effects: Vec<Effect> = super::effects().collect();
+        let effects = super::effects();
         assert_eq!(effects.first(), Some(&Effect::StoreResults));
         assert_eq!(effects.last(), Some(&Effect::SendEvents));
     }

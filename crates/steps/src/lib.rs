@@ -9,7 +9,6 @@
 //! - [`publication`] publishes a commit or a snapshot to a node's memory.
 //! - [`purchase`] handles a request that memory did not refuse, from the first slot to the answer.
 //! - [`sale_stop`] pauses or closes a sale.
-//! - [`sequence`] yields the effects of a step whose effects always have the same sequence.
 //! - [`settlement`] settles a batch of tickets.
 //! - [`slot_check`] checks whether a slot lost its memory.
 //! - [`slot_drain`] drains a slot that left its item's spread.
@@ -34,7 +33,6 @@ pub mod pool_recall;
 pub mod publication;
 pub mod purchase;
 pub mod sale_stop;
-pub mod sequence;
 pub mod settlement;
 pub mod slot_check;
 pub mod slot_drain;

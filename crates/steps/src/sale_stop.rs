@@ -4,8 +4,6 @@
 //! phase change returns the units of the remaining tickets.
 use doorbuster_core::rules::{Rule, enforces};
 
-use crate::sequence::Sequence;
-
 /// The next action of the driver. An unreachable slot or a wait that ends too early does not fail
 /// the effect. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +27,12 @@ pub enum Effect {
 /// Returns the effects of a pause or close. If the simulator removes [`Rule::PhaseAfterDrain`], the
 /// phase changes before the slots are drained.
 #[must_use]
-pub fn effects() -> Sequence<Effect> {
+pub fn effects() -> &'static [Effect] {
     use Effect::{Announce, AwaitNodes, AwaitTickets, ChangePhase, StopSlots};
-    Sequence::new(match enforces(Rule::PhaseAfterDrain) {
+    match enforces(Rule::PhaseAfterDrain) {
         true => &[Announce, StopSlots, AwaitTickets, AwaitNodes, ChangePhase],
         false => &[Announce, StopSlots, ChangePhase, AwaitTickets, AwaitNodes],
-    })
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +41,7 @@ mod tests {
 
     #[test]
     fn the_phase_changes_last() {
-        let effects: Vec<Effect> = super::effects().collect();
+        let effects = super::effects();
         assert_eq!(effects.first(), Some(&Effect::Announce));
         assert_eq!(effects.last(), Some(&Effect::ChangePhase));
     }

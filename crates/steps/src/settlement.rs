@@ -2,8 +2,6 @@
 //! verdicts, in this sequence.
 use doorbuster_core::rules::{Rule, enforces};
 
-use crate::sequence::Sequence;
-
 /// The next action of the driver. If the driver stops between two effects, the later effects are
 /// not performed. Tickets that are not acknowledged stay in their queue, and are delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,15 +19,15 @@ pub enum Effect {
 /// [`Rule::AcknowledgeAfterCommit`] or [`Rule::TellAfterCommit`], the acknowledgement or the
 /// delivery comes before the commit.
 #[must_use]
-pub fn effects() -> Sequence<Effect> {
+pub fn effects() -> &'static [Effect] {
     use Effect::{Acknowledge, Commit, Deliver};
     if !enforces(Rule::TellAfterCommit) {
-        return Sequence::new(&[Deliver, Commit, Acknowledge]);
+        return &[Deliver, Commit, Acknowledge];
     }
-    Sequence::new(match enforces(Rule::AcknowledgeAfterCommit) {
+    match enforces(Rule::AcknowledgeAfterCommit) {
         true => &[Commit, Acknowledge, Deliver],
         false => &[Acknowledge, Commit, Deliver],
-    })
+    }
 }
 
 #[cfg(test)]
@@ -38,7 +36,6 @@ mod tests {
 
     #[test]
     fn the_commit_comes_first_and_the_verdicts_last() {
-        let effects: Vec<Effect> = super::effects().collect();
-        assert_eq!(effects, [Effect::Commit, Effect::Acknowledge, Effect::Deliver]);
+        assert_eq!(effects(), [Effect::Commit, Effect::Acknowledge, Effect::Deliver]);
     }
 }

@@ -5,7 +5,6 @@ use doorbuster_core::outbox::{
     DeliveryQueue, PendingDelivery, PositionAdvance, RowChange, SendOutcome,
 };
 use doorbuster_steps::delivery::Effect;
-use doorbuster_steps::sequence::Sequence;
 
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
@@ -55,7 +54,7 @@ pub(crate) struct EndpointMemory {
     pub(crate) results: Vec<RowChange>,
     /// The transaction that the current turn waits for, and the effects after it. `None` means that
     /// no turn is running.
-    pub(crate) waits_for: Option<(u64, Sequence<Effect>)>,
+    pub(crate) waits_for: Option<(u64, &'static [Effect])>,
     /// The transaction that moves the position.
     pub(crate) advancing: Option<u64>,
 }

@@ -11,7 +11,6 @@ use doorbuster_steps::late_payment::{self, Effect as PaymentEffect, LatePayment}
 use doorbuster_steps::pool_recall::{Effect as PoolEffect, PoolRecall};
 use doorbuster_steps::publication::Part;
 use doorbuster_steps::sale_stop;
-use doorbuster_steps::sequence::Sequence;
 use doorbuster_steps::settlement;
 use doorbuster_steps::slot_check::{Effect as CheckEffect, SlotCheck};
 use doorbuster_steps::slot_drain::{Effect as DrainEffect, SlotDrain};
@@ -114,7 +113,7 @@ pub(crate) struct Drain {
     /// The next slot to check.
     pub(crate) next: usize,
     /// The effects after the check.
-    pub(crate) rest: Sequence<sale_stop::Effect>,
+    pub(crate) rest: &'static [sale_stop::Effect],
 }
 
 /// A batch of one slot that a settler settles.
@@ -122,7 +121,7 @@ pub(crate) struct Drain {
 pub(crate) struct Settling {
     pub(crate) slot: usize,
     pub(crate) batch: Arc<[QueuedTicket]>,
-    pub(crate) steps: Sequence<settlement::Effect>,
+    pub(crate) steps: &'static [settlement::Effect],
 }
 
 /// A message.
@@ -171,7 +170,7 @@ pub(crate) enum Message {
     Roll { leader: u8, slot: usize },
     /// The store sends a node a snapshot. `parts` are the parts of the snapshot that the node has
     /// not published yet.
-    Snapshot { node: u8, snapshot: Snapshot, parts: Sequence<Part> },
+    Snapshot { node: u8, snapshot: Snapshot, parts: &'static [Part] },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
     /// A message about money.

@@ -5,7 +5,6 @@ use doorbuster_core::outbox::{
 };
 use doorbuster_core::rules::{Rule, enforces};
 use doorbuster_steps::delivery::{self, Effect};
-use doorbuster_steps::sequence::Sequence;
 
 use super::World;
 use crate::checker::ordering_key;
@@ -86,8 +85,8 @@ impl World {
     /// Performs the effects of a turn. Transactions are messages, because other actors may act
     /// before them. The turn waits until its results are stored, but does not wait until the
     /// position has moved. The server waits for both, so the simulator tests more sequences.
-    fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: Sequence<Effect>) {
-        while let Some(effect) = rest.next() {
+    fn continue_turn(&mut self, worker: usize, endpoint: usize, mut rest: &'static [Effect]) {
+        while let Some(effect) = rest.split_off_first() {
             let Some(mut memory) = self.deliveries.workers[worker].memories[endpoint].take() else {
                 return;
             };

@@ -92,7 +92,7 @@ impl World {
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = self.snapshot(node);
-            for part in publication::parts() {
+            for &part in publication::parts() {
                 self.publish(node, &snapshot, part);
             }
         }

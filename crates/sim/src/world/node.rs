@@ -5,7 +5,6 @@ use doorbuster_core::{ItemId, Millis, TicketId, Token, Units};
 use doorbuster_steps::memory::{DoorAnswer, refuse};
 use doorbuster_steps::publication::Part;
 use doorbuster_steps::purchase::Input;
-use doorbuster_steps::sequence::Sequence;
 
 use super::World;
 use super::view::View;
@@ -96,11 +95,11 @@ impl World {
         &mut self,
         node: u8,
         snapshot: Snapshot,
-        mut parts: Sequence<Part>,
+        mut parts: &'static [Part],
     ) {
-        let Some(part) = parts.next() else { return };
+        let Some(&part) = parts.split_off_first() else { return };
         self.publish(usize::from(node), &snapshot, part);
-        if parts.clone().any(|part| part != Part::Verdicts) {
+        if parts.iter().any(|part| *part != Part::Verdicts) {
             self.send(Message::Snapshot { node, snapshot, parts });
         }
     }

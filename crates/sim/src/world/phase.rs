@@ -3,7 +3,6 @@
 //! [`doorbuster_steps::sale_stop`] has the sequence of a change of the phase.
 use doorbuster_core::{CloseCause, ItemId, Phase, respread};
 use doorbuster_steps::sale_stop::{self, Effect};
-use doorbuster_steps::sequence::Sequence;
 
 use super::World;
 use crate::state::{Drain, Message};
@@ -63,9 +62,9 @@ impl World {
         leader: u8,
         item: ItemId,
         intent: (Phase, u64),
-        mut rest: Sequence<Effect>,
+        mut rest: &'static [Effect],
     ) {
-        while let Some(effect) = rest.next() {
+        while let Some(effect) = rest.split_off_first() {
             match effect {
                 // The new phase was announced when the change began.
                 Effect::Announce => {}

@@ -35,7 +35,7 @@ impl World {
     /// Performs the effects up to the transaction. The transaction becomes a message, because the
     /// settler may fail before it runs the transaction.
     fn settle_on(&mut self, mut settling: Settling) {
-        while let Some(effect) = settling.steps.next() {
+        while let Some(effect) = settling.steps.split_off_first() {
             match effect {
                 Effect::Commit => {
                     self.xids += 1;
