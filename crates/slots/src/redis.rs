@@ -130,15 +130,7 @@ impl Redis {
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Value, RedisFailure> {
         let keys = self.keys(slot);
-        let mut reply = self.call_once(slot, script, &keys, &arguments).await;
-        for _ in 1..ATTEMPTS_MAX {
-            if !is_wrong_server(&reply) {
-                break;
-            }
-            self.refresh_routes().await;
-            reply = self.call_once(slot, script, &keys, &arguments).await;
-        }
-        reply
+        self.repeat(|| self.call_once(slot, script, &keys, &arguments)).await
     }
 
     async fn call_once(
@@ -160,10 +152,21 @@ impl Redis {
         }
     }
 
-    /// Finds the slots' servers again, after a server answered that it does not have the slot.
-    async fn refresh_routes(&self) {
-        drop(self.0.routes.refresh().await);
-        tokio::time::sleep(ATTEMPT_PAUSE).await;
+    /// Repeats a call that had no effect because the slot is on another server now. Before each
+    /// repeat, the function finds the slots' servers again.
+    async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
+    where
+        F: Future<Output = Result<T, RedisFailure>>,
+    {
+        for _ in 1..ATTEMPTS_MAX {
+            match once().await {
+                Err(RedisFailure::WrongServer(_)) => {}
+                reply => return reply,
+            }
+            drop(self.0.routes.refresh().await);
+            tokio::time::sleep(ATTEMPT_PAUSE).await;
+        }
+        once().await
     }
 
     pub(crate) async fn init(
@@ -181,15 +184,7 @@ impl Redis {
         slot: SlotKey,
         request: &TicketRequest,
     ) -> Result<TicketAnswer, SlotError> {
-        let mut reply = self.ticket_once(slot, request).await;
-        for _ in 1..ATTEMPTS_MAX {
-            if !is_wrong_server(&reply) {
-                break;
-            }
-            self.refresh_routes().await;
-            reply = self.ticket_once(slot, request).await;
-        }
-        Ok(reply?)
+        Ok(self.repeat(|| self.ticket_once(slot, request)).await?)
     }
 
     async fn ticket_once(
@@ -286,9 +281,4 @@ impl Redis {
             None => std::future::pending().await,
         }
     }
-}
-
-/// Returns whether the call had no effect because the slot is on another server now.
-fn is_wrong_server<T>(reply: &Result<T, RedisFailure>) -> bool {
-    matches!(reply, Err(RedisFailure::WrongServer(_)))
 }

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::RedisFailure;
 use super::keys::Keys;
-use super::limits::{ATTEMPTS_MAX, SCRIPT_DONE_MAX, SERVED_MAX};
+use super::limits::{SCRIPT_DONE_MAX, SERVED_MAX};
 use super::reader::{self, QueueReader, Reader};
 use super::script::Script;
-use super::{Redis, Shared, calls, is_wrong_server};
+use super::{Redis, Shared, calls};
 use crate::{DeliveryRef, DequeuedTicket, SlotError};
 
 impl Redis {
@@ -97,15 +97,7 @@ impl Redis {
         let (keys, mut from, mut tickets) =
             (self.keys(slot), reader::CLAIM_START.to_owned(), Vec::new());
         loop {
-            let mut reply = self.claim_page(slot, &keys, &from).await;
-            for _ in 1..ATTEMPTS_MAX {
-                if !is_wrong_server(&reply) {
-                    break;
-                }
-                self.refresh_routes().await;
-                reply = self.claim_page(slot, &keys, &from).await;
-            }
-            let claimed = match reply {
+            let claimed = match self.repeat(|| self.claim_page(slot, &keys, &from)).await {
                 // No queue exists, so nothing was delivered.
                 Err(RedisFailure::Refused(_)) => break,
                 reply => reader::read_claimed(slot, reply?)?,
