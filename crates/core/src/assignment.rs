@@ -126,22 +126,15 @@ impl Settlers {
     }
 }
 
-/// A rule of this file. The simulation removes one rule at a time, and must then find an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum AssignmentRule {
-    Handover,
-    EveryRecentChange,
-    SilentNodesSettleNothing,
-    OwnLease,
+local_rules! {
+    /// A rule of this file. The simulation removes one rule at a time, and must then find an error.
+    AssignmentRule {
+        Handover,
+        EveryRecentChange,
+        SilentNodesSettleNothing,
+        OwnLease,
+    }
 }
-
-#[cfg(not(test))]
-const fn holds(_rule: AssignmentRule) -> bool {
-    true
-}
-
-#[cfg(test)]
-use sim::holds;
 
 /// Returns the node that settles a slot: the node with the highest hash of node and slot. Returns
 /// `None` if there is no node.

@@ -219,25 +219,18 @@ pub fn is_fresh(
     (is_recent && age >= -FEED_AGE_MAX_MS) || !holds(FeedRule::Age)
 }
 
-/// A rule of this file. The simulation removes one rule at a time, and must then find an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FeedRule {
-    CompleteGeneration,
-    NeverBack,
-    GenerationFromStart,
-    NoGaps,
-    RequestsBeforeEntries,
-    AllRequests,
-    Age,
+local_rules! {
+    /// A rule of this file. The simulation removes one rule at a time, and must then find an error.
+    FeedRule {
+        CompleteGeneration,
+        NeverBack,
+        GenerationFromStart,
+        NoGaps,
+        RequestsBeforeEntries,
+        AllRequests,
+        Age,
+    }
 }
-
-#[cfg(not(test))]
-const fn holds(_rule: FeedRule) -> bool {
-    true
-}
-
-#[cfg(test)]
-use sim::holds;
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,9 @@
 //! production.
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod local_rules;
+
 pub mod assignment;
 pub mod backoff;
 pub mod database_history;

@@ -183,24 +183,17 @@ impl DigestFollower {
     }
 }
 
-/// A rule of digests. The simulation removes one rule at a time, and must then find an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DigestRule {
-    Timeline,
-    Age,
-    BacklogFirst,
-    BacklogStays,
-    Rewind,
-    KnownFormat,
+local_rules! {
+    /// A rule of digests. The simulation removes one rule at a time, and must then find an error.
+    pub(super) DigestRule {
+        Timeline,
+        Age,
+        BacklogFirst,
+        BacklogStays,
+        Rewind,
+        KnownFormat,
+    }
 }
-
-#[cfg(not(test))]
-pub(super) const fn holds(_rule: DigestRule) -> bool {
-    true
-}
-
-#[cfg(test)]
-pub(super) use sim::holds;
 
 #[cfg(test)]
 mod tests {

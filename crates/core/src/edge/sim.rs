@@ -1,7 +1,6 @@
 //! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
 //! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
 //! Buyers repeat requests at the edge. A test removes one rule at a time, and a run must then fail.
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -15,15 +14,6 @@ const ITEMS: u64 = 2;
 const STEPS: usize = 400;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 5_000;
-
-thread_local! {
-    static REMOVED: Cell<Option<FeedRule>> = const { Cell::new(None) };
-}
-
-/// Returns whether this rule is in force: the test on this thread has not removed it.
-pub(super) fn holds(rule: FeedRule) -> bool {
-    REMOVED.get() != Some(rule)
-}
 
 /// A commit in the store: the request that got an order, if any, and the item's free units after
 /// the commit.
@@ -354,16 +344,7 @@ fn an_edge_uses_no_old_copy_and_never_refuses_a_holder_of_an_order() {
 
 #[test]
 fn the_removal_of_each_rule_is_noticed() {
-    let rules = [
-        FeedRule::CompleteGeneration,
-        FeedRule::NeverBack,
-        FeedRule::GenerationFromStart,
-        FeedRule::NoGaps,
-        FeedRule::RequestsBeforeEntries,
-        FeedRule::AllRequests,
-        FeedRule::Age,
-    ];
-    for rule in rules {
+    for &rule in FeedRule::ALL {
         REMOVED.set(Some(rule));
         let noticed = (1..=MUTANT_SEEDS).find(|seed| run(*seed).is_err());
         REMOVED.set(None);

@@ -363,38 +363,22 @@ fn served(share: u64, waiting: &[u64]) -> (usize, u64) {
     (waiting.len(), rest)
 }
 
-/// A rule of shared limits. The tests remove each rule in turn. Without the rule, a test must fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LimitRule {
-    /// The shared storage grants no more than the unused part of the burst.
-    GrantWithinBurst,
-    /// The shared storage does not grant the part that other nodes may spend before they ask.
-    ReserveForOthers,
-    /// Only whole requests are granted, so that no node keeps a part that it cannot spend.
-    WholeRequests,
-    /// A share ends when its interval of time has passed.
-    SharesEnd,
-    /// After a node has spent its free part, it gets no free part again until the limit has fully
-    /// recovered.
-    FreePartOnce,
-    /// A call reports the requests that the node allowed without a share.
-    ReportsUse,
-}
-
-#[cfg(test)]
-thread_local! {
-    static REMOVED: std::cell::Cell<Option<LimitRule>> = const { std::cell::Cell::new(None) };
-}
-
-/// Returns whether a rule holds. Only tests can remove a rule.
-#[cfg(test)]
-fn holds(rule: LimitRule) -> bool {
-    REMOVED.get() != Some(rule)
-}
-
-/// Returns true, because only tests can remove a rule.
-#[cfg(not(test))]
-#[inline(always)]
-const fn holds(_rule: LimitRule) -> bool {
-    true
+local_rules! {
+    /// A rule of shared limits. The tests remove each rule in turn. Without the rule, a test must
+    /// fail.
+    LimitRule {
+        /// The shared storage grants no more than the unused part of the burst.
+        GrantWithinBurst,
+        /// The shared storage does not grant the part that other nodes may spend before they ask.
+        ReserveForOthers,
+        /// Only whole requests are granted, so that no node keeps a part that it cannot spend.
+        WholeRequests,
+        /// A share ends when its interval of time has passed.
+        SharesEnd,
+        /// After a node has spent its free part, it gets no free part again until the limit has
+        /// fully recovered.
+        FreePartOnce,
+        /// A call reports the requests that the node allowed without a share.
+        ReportsUse,
+    }
 }

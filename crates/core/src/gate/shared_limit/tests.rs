@@ -248,15 +248,7 @@ fn a_buyer_who_spreads_requests_over_nodes_gets_exactly_the_limit() {
 
 #[test]
 fn each_rule_is_noticed_when_it_is_removed() {
-    use LimitRule as R;
-    for rule in [
-        R::GrantWithinBurst,
-        R::ReserveForOthers,
-        R::WholeRequests,
-        R::SharesEnd,
-        R::FreePartOnce,
-        R::ReportsUse,
-    ] {
+    for &rule in LimitRule::ALL {
         REMOVED.set(Some(rule));
         let is_noticed = (0..3_000).any(|seed| {
             let is_wrong = seed < 300 && {

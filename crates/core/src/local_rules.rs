@@ -1,0 +1,35 @@
+//! Rules of single files. Only the tests of such a file remove these rules, so they are not in
+//! [`crate::rules::Rule`].
+
+/// Defines the rules of a file, and the function `holds`. Each thread of a test sets `REMOVED` to
+/// remove a rule.
+macro_rules! local_rules {
+    ($(#[$doc:meta])* $vis:vis $rules:ident { $($(#[$about:meta])* $name:ident,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        $vis enum $rules { $($(#[$about])* $name,)* }
+
+        #[cfg(test)]
+        impl $rules {
+            const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+
+        #[cfg(test)]
+        thread_local! {
+            static REMOVED: std::cell::Cell<Option<$rules>> = const { std::cell::Cell::new(None) };
+        }
+
+        /// Returns whether this rule is in force: no test on this thread has removed it.
+        #[cfg(test)]
+        $vis fn holds(rule: $rules) -> bool {
+            REMOVED.get() != Some(rule)
+        }
+
+        /// Returns true, because only tests can remove a rule.
+        #[cfg(not(test))]
+        #[inline(always)]
+        $vis const fn holds(_rule: $rules) -> bool {
+            true
+        }
+    };
+}
