@@ -10,17 +10,9 @@ use doorbuster_engine::purchase::DoorRefusal;
 
 use super::pass::{Passes, PresentedPass};
 
-/// The result of the front door's check of a purchase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DoorCheck {
-    /// The buyer, or `None` if neither a token nor a pass identified a buyer.
-    pub buyer: Option<BuyerName>,
-    /// The front door's refusal, if there is a reason to refuse the purchase.
-    pub refusal: Option<DoorRefusal>,
-}
-
 /// Checks the token and the pass of a purchase of `item`. `token` is the buyer whom the request's
-/// token names, or `None` if the request has no valid token.
+/// token names, or `None` if the request has no valid token. Returns the buyer that the token or
+/// the pass identifies, and the front door's refusal.
 ///
 /// If a request has a pass, that pass must be valid even if the sale does not require a pass. The
 /// pass identifies its buyer. The pass also contains the buyer's attributes (membership and level),
@@ -33,23 +25,21 @@ pub fn check_entry(
     token: Option<VerifiedBuyer>,
     pass: PresentedPass<'_>,
     now: Millis,
-) -> DoorCheck {
+) -> (Option<BuyerName>, Option<DoorRefusal>) {
     let named = token.map(|buyer| buyer.name);
     let text = match pass {
         PresentedPass::Missing => {
             let refusal = token.and_then(|buyer| without_pass(sale, buyer.membership));
-            return DoorCheck { buyer: named, refusal };
+            return (named, refusal);
         }
-        PresentedPass::Malformed => {
-            return DoorCheck { buyer: named, refusal: Some(DoorRefusal::PassInvalid) };
-        }
+        PresentedPass::Malformed => return (named, Some(DoorRefusal::PassInvalid)),
         PresentedPass::Pass(text) => text,
     };
     let mut room = [0; PASS_BYTES_MAX + 2];
     let terms = passes.open(text, &sale.row.id, &item.row.name, now, &mut room);
     let buyer = terms.and_then(|terms| BuyerName::new(terms.buyer));
     let (Some(terms), Some(buyer)) = (terms, buyer) else {
-        return DoorCheck { buyer: named, refusal: Some(DoorRefusal::PassInvalid) };
+        return (named, Some(DoorRefusal::PassInvalid));
     };
     let refusal = if named.is_some_and(|named| named != buyer) {
         Some(DoorRefusal::PassInvalid)
@@ -61,7 +51,7 @@ pub fn check_entry(
             is_refused.then_some(DoorRefusal::WaitingRoom)
         })
     };
-    DoorCheck { buyer: named.or(Some(buyer)), refusal }
+    (named.or(Some(buyer)), refusal)
 }
 
 fn without_pass(sale: &SaleState, membership: Membership) -> Option<DoorRefusal> {

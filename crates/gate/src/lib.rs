@@ -17,7 +17,7 @@ use waiting_room::WaitingRooms;
 
 pub use challenge::PuzzleKind as ChallengeKind;
 pub use challenge::{AnswerOutcome, ChallengeContent, ChallengeFault, Challenges, IssuedChallenge};
-pub use eligibility::{DoorCheck, check_entry, eligibility_refusal};
+pub use eligibility::{check_entry, eligibility_refusal};
 pub use pass::{Passes, PresentedPass};
 pub use rate_limit::{
     Caller, LimitCheck, LimitSharing, PendingLimit, RateLimitExceeded, RateLimitStatus,

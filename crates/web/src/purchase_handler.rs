@@ -25,7 +25,7 @@ use doorbuster_engine::purchase::{
     refuse_from_memory,
 };
 use doorbuster_engine::sale_limits::Route;
-use doorbuster_gate::{DoorCheck, PendingLimit, PresentedPass, RateLimitStatus, check_entry};
+use doorbuster_gate::{PendingLimit, PresentedPass, RateLimitStatus, check_entry};
 use doorbuster_telemetry::trace;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request};
@@ -205,8 +205,7 @@ fn check_purchase(
     (sale, item): (&Arc<SaleState>, &Arc<ItemState>),
     (started, now): (Instant, Millis),
 ) -> PurchaseStep<StartedPurchase> {
-    let DoorCheck { buyer, refusal } =
-        check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
+    let (buyer, refusal) = check_entry(&app.gate.passes, sale, item, token, headers.pass, now);
     let client = headers.client;
     let Some(buyer) = buyer else {
         // Nothing in the request identifies a buyer, so there is no order to look up.

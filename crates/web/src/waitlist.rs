@@ -15,7 +15,7 @@ use doorbuster_engine::catalogue::{ItemState, SaleState};
 use doorbuster_engine::orders::OrderLookup;
 use doorbuster_engine::purchase::{Refusal, phase_refusal};
 use doorbuster_engine::waitlists::{JoinRefusal, JoinResult, LeaveResult};
-use doorbuster_gate::{DoorCheck, PresentedPass, check_entry};
+use doorbuster_gate::{PresentedPass, check_entry};
 use doorbuster_steps::memory::unless_stale;
 use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -166,7 +166,7 @@ async fn check_front_door(
     let pass = PresentedPass::new(
         headers.get_all(PurchaseHeader::Pass.name()).iter().map(HeaderValue::as_bytes),
     );
-    let DoorCheck { refusal: against, .. } = check_entry(
+    let (_, against) = check_entry(
         &app.gate.passes,
         sale,
         item,
