@@ -233,8 +233,10 @@ impl<'a> Driver<'a> {
 
     async fn ask_slot(&mut self, slot: SlotKey) -> Input {
         if self.waiter.is_none() {
-            let info = TicketInfo::from_request(self.purchase.item.row.id, &self.request);
-            self.waiter = Some(self.purchases.node.waiters().register(self.request.token, info));
+            let TicketRequest { token, ref buyer, units, decide_by, .. } = self.request;
+            let (item, buyer) = (self.purchase.item.row.id, buyer.clone());
+            let info = TicketInfo { item, buyer, units, decide_by };
+            self.waiter = Some(self.purchases.node.waiters().register(token, info));
         }
         let answer = self.purchases.slots.ticket(slot, &self.request).await;
         answer.map_or(UNREACHABLE, Input::Slot)

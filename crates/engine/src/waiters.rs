@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::settle::TicketVerdict;
-use doorbuster_core::slot::TicketRequest;
 use doorbuster_core::{BuyerId, ItemId, Millis, Token, Units};
 use tokio::sync::oneshot;
 
@@ -26,19 +25,6 @@ pub struct TicketInfo {
     pub units: Units,
     /// The time after which the ticket cannot become an order (store time).
     pub decide_by: Millis,
-}
-
-impl TicketInfo {
-    /// Returns the content of the ticket that this request asks for.
-    #[must_use]
-    pub fn from_request(item: ItemId, request: &TicketRequest) -> Self {
-        Self {
-            item,
-            buyer: request.buyer.clone(),
-            units: request.units,
-            decide_by: request.decide_by,
-        }
-    }
 }
 
 /// The requests that wait for one ticket.
