@@ -17,7 +17,7 @@ use doorbuster_core::{
     Verdict,
 };
 use doorbuster_harness::audit;
-use doorbuster_slots::{DeliveryRef, Slots};
+use doorbuster_slots::{DequeuedTicket, Slots};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
 use tokio::sync::Semaphore;
 
@@ -189,14 +189,7 @@ async fn settler(
             resolved.iter().all(|r| r.verdict == Verdict::Reserved),
             "not every ticket became an order"
         );
-        let done: Vec<DeliveryRef> = taken
-            .iter()
-            .map(|t| DeliveryRef {
-                slot: t.slot,
-                at: t.delivery.at,
-                token: t.delivery.ticket.token,
-            })
-            .collect();
+        let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
         slots.acknowledge(&done).await?;
         left -= taken.len();
         places.add_permits(taken.len());

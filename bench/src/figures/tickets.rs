@@ -9,7 +9,7 @@ use doorbuster_core::slot::{GrantTerms, Slot, SlotBounds, TicketAnswer, TicketRe
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, SlotKey, Token, Units,
 };
-use doorbuster_slots::{DeliveryRef, Slots};
+use doorbuster_slots::{DequeuedTicket, Slots};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
@@ -67,12 +67,8 @@ async fn issue_and_acknowledge(requests: &[TicketRequest]) -> Result<f64> {
             );
         }
         let taken = slots.take(BATCH).await?;
-        let done = |taken: &doorbuster_slots::DequeuedTicket| DeliveryRef {
-            slot: taken.slot,
-            at: taken.delivery.at,
-            token: taken.delivery.ticket.token,
-        };
-        slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await?;
+        let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
+        slots.acknowledge(&done).await?;
     }
     let rate = requests.len() as f64 / began.elapsed().as_secs_f64();
     let view = slots.view(SLOT).await?.context("the slot has no epoch")?;

@@ -16,7 +16,7 @@ use doorbuster_core::limits::SETTLE_BATCH_MAX;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::settler_pace::{Batch, SettlerPace};
 use doorbuster_core::{Ticket, Verdict};
-use doorbuster_slots::{DeliveryRef, DequeuedTicket, Slots};
+use doorbuster_slots::{DequeuedTicket, Slots};
 use doorbuster_steps::settlement::{self, Effect};
 use doorbuster_store::StoreError;
 use doorbuster_telemetry::trace;
@@ -116,10 +116,7 @@ async fn commit(node: &Node, tickets: &[Arc<Ticket>]) -> Option<Vec<TicketVerdic
 }
 
 async fn acknowledge(node: &Node, slots: &Slots, taken: &[DequeuedTicket]) {
-    let done: Vec<DeliveryRef> = taken
-        .iter()
-        .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
-        .collect();
+    let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
     if let Err(error) = slots.acknowledge(&done).await {
         outage_log::warn!(
             node.outage_log(),

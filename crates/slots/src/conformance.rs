@@ -260,18 +260,14 @@ pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     }
     let first = take(&slots, 3).await;
     assert_eq!(first.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 2, 3]);
-    let done = |t: &DequeuedTicket| DeliveryRef {
-        slot: t.slot,
-        at: t.delivery.at,
-        token: t.delivery.ticket.token,
-    };
-    let wrong = DeliveryRef { token: Token(u64::MAX), ..done(&first[0]) };
-    slots.acknowledge(&[wrong, done(&first[1])]).await.expect("reachable");
+    let wrong = DeliveryRef { token: Token(u64::MAX), ..first[0].delivery_ref() };
+    slots.acknowledge(&[wrong, first[1].delivery_ref()]).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 3);
     slots.redeliver(SLOT).await.expect("reachable");
     let second = take(&slots, 3).await;
     assert_eq!(second.iter().map(|t| t.delivery.ticket.n.0).collect::<Vec<_>>(), [1, 3, 4]);
-    slots.acknowledge(&second.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
+    let done: Vec<_> = second.iter().map(DequeuedTicket::delivery_ref).collect();
+    slots.acknowledge(&done).await.expect("reachable");
     assert_eq!(slots.view(SLOT).await.expect("reachable").expect("epoch").unacknowledged, 0);
 }
 
@@ -306,9 +302,7 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     assert_eq!(slots.ticket(SLOT, &later).await.expect("reachable"), TicketAnswer::Full);
     assert_eq!(available(&slots).await, 9);
     let oldest = &take(&slots, 1).await[0];
-    let done =
-        DeliveryRef { slot: SLOT, at: oldest.delivery.at, token: oldest.delivery.ticket.token };
-    slots.acknowledge(&[done]).await.expect("reachable");
+    slots.acknowledge(&[oldest.delivery_ref()]).await.expect("reachable");
     assert!(matches!(
         slots.ticket(SLOT, &later).await.expect("reachable"),
         TicketAnswer::Issued(_)
@@ -363,9 +357,7 @@ pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     assert!(!slots.retire(SLOT).await.expect("reachable"));
     assert_eq!(available(&slots).await, 9, "a slot with a queued ticket must keep its units");
     let taken = take(&slots, 1).await;
-    let done =
-        DeliveryRef { slot: SLOT, at: taken[0].delivery.at, token: taken[0].delivery.ticket.token };
-    slots.acknowledge(&[done]).await.expect("reachable");
+    slots.acknowledge(&[taken[0].delivery_ref()]).await.expect("reachable");
     for _ in 0..2 {
         assert!(slots.retire(SLOT).await.expect("reachable"), "a repeated call must succeed");
     }

@@ -48,6 +48,15 @@ pub struct DequeuedTicket {
     pub delivery: QueuedTicket,
 }
 
+impl DequeuedTicket {
+    /// Returns the reference with which the settler acknowledges this ticket.
+    #[must_use]
+    pub fn delivery_ref(&self) -> DeliveryRef {
+        let QueuedTicket { at, ref ticket } = self.delivery;
+        DeliveryRef { slot: self.slot, at, token: ticket.token }
+    }
+}
+
 /// Identifies a ticket that the caller acknowledges.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveryRef {

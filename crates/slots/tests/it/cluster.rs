@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::edge::FeedPosition;
 use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey};
 use doorbuster_slots::conformance::{self, terms};
-use doorbuster_slots::{DeliveryRef, DequeuedTicket, FeedChange, SharedRedis, Slots};
+use doorbuster_slots::{DequeuedTicket, FeedChange, SharedRedis, Slots};
 
 use super::burst::burst;
 use super::server::{Server, options};
@@ -132,12 +132,8 @@ async fn requests_for_many_slots_are_batched_and_every_unit_is_issued_once() {
         let more = tokio::time::timeout(READY_WITHIN, slots.take(500)).await;
         taken.extend(more.expect("tickets are waiting").expect("reachable"));
     }
-    let done = |t: &DequeuedTicket| DeliveryRef {
-        slot: t.slot,
-        at: t.delivery.at,
-        token: t.delivery.ticket.token,
-    };
-    slots.acknowledge(&taken.iter().map(done).collect::<Vec<_>>()).await.expect("reachable");
+    let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
+    slots.acknowledge(&done).await.expect("reachable");
     for slot in SLOTS {
         assert_eq!(outcome.numbers_of(slot), (1..=STOCK).collect::<Vec<_>>());
         let view = slots.view(slot).await.expect("reachable").expect("the slot has an epoch");

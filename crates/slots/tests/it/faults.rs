@@ -65,10 +65,6 @@ async fn take(slots: &Slots, wanted: usize) -> Vec<DequeuedTicket> {
     taken
 }
 
-fn done(taken: &DequeuedTicket) -> DeliveryRef {
-    DeliveryRef { slot: taken.slot, at: taken.delivery.at, token: taken.delivery.ticket.token }
-}
-
 async fn view(slots: &Slots) -> Option<SlotView> {
     let until = Instant::now() + WITHIN;
     loop {
@@ -259,14 +255,14 @@ async fn tickets_of_a_dead_settler_are_delivered_to_another() {
     issue(&dead, "a", "k").await;
     issue(&dead, "b", "k").await;
     let taken = take(&dead, 2).await;
-    dead.acknowledge(&[done(&taken[0])]).await.expect("reachable");
+    dead.acknowledge(&[taken[0].delivery_ref()]).await.expect("reachable");
     drop(dead);
     let other = RedisOptions { node: NodeId(2), ..options(vec![server.url()], "shop") };
     let other = Slots::redis(other).await.expect("the server can hold slots");
     other.serve(&[SLOT]).expect("one slot");
     let claimed = take(&other, 1).await;
     assert_eq!(claimed[0].delivery, taken[1].delivery);
-    other.acknowledge(&[done(&claimed[0])]).await.expect("reachable");
+    other.acknowledge(&[claimed[0].delivery_ref()]).await.expect("reachable");
     assert_eq!(view(&other).await.expect("the slot has an epoch").unacknowledged, 0);
 }
 
@@ -297,9 +293,9 @@ async fn a_ticket_with_a_repeated_id_is_acknowledged_only_by_its_token() {
     issue(&slots, "b", "k").await;
     let new = take(&slots, 1).await;
     assert_eq!(old[0].delivery.at, new[0].delivery.at);
-    slots.acknowledge(&[done(&old[0])]).await.expect("reachable");
+    slots.acknowledge(&[old[0].delivery_ref()]).await.expect("reachable");
     assert_eq!(view(&slots).await.expect("the slot has an epoch").unacknowledged, 1);
-    slots.acknowledge(&[done(&new[0])]).await.expect("reachable");
+    slots.acknowledge(&[new[0].delivery_ref()]).await.expect("reachable");
     assert_eq!(view(&slots).await.expect("the slot has an epoch").unacknowledged, 0);
 }
 
@@ -319,12 +315,8 @@ async fn an_invalid_entry_does_not_block_the_entries_behind_it() {
     slots.acknowledge(&[wrong]).await.expect("reachable");
     let queued = async || view(&slots).await.expect("the slot has an epoch").unacknowledged;
     assert_eq!(queued().await, 3);
-    let done = taken.iter().map(|t| DeliveryRef {
-        slot: SLOT,
-        at: t.delivery.at,
-        token: t.delivery.ticket.token,
-    });
-    slots.acknowledge(&done.collect::<Vec<_>>()).await.expect("reachable");
+    let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
+    slots.acknowledge(&done).await.expect("reachable");
     let since = std::time::Instant::now();
     while queued().await > 0 {
         assert!(since.elapsed() < 2 * WITHIN, "the invalid entry is not dropped");

@@ -9,7 +9,7 @@ use doorbuster_core::slot::{ApplyOutcome, RecallOutcome, SlotBounds, TicketAnswe
 use doorbuster_core::{
     Counter, Epoch, FeedRow, GrantId, ItemId, RecallId, Seq, SlotKey, Ticket, Token,
 };
-use doorbuster_slots::{DeliveryRef, DequeuedTicket, Slots, conformance};
+use doorbuster_slots::{DequeuedTicket, Slots, conformance};
 
 async fn slots(_test: &str) -> Slots {
     Slots::local(conformance::id_key(), SlotBounds::default())
@@ -65,14 +65,7 @@ fn threads_that_share_a_slot_issue_every_unit_once() {
                     seen[n] = true;
                     count += 1;
                 }
-                let done: Vec<_> = taken
-                    .iter()
-                    .map(|t| DeliveryRef {
-                        slot: t.slot,
-                        at: t.delivery.at,
-                        token: t.delivery.ticket.token,
-                    })
-                    .collect();
+                let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
                 runtime.block_on(slots.acknowledge(&done)).expect("local");
             }
         });
@@ -182,14 +175,8 @@ impl ContendedSlot {
             let take = runtime
                 .block_on(async { tokio::time::timeout(TAKE_MAX, self.slots.take(64)).await });
             let batch = take.expect("every issued ticket is delivered").expect("local");
-            let done = |t: &DequeuedTicket| DeliveryRef {
-                slot: t.slot,
-                at: t.delivery.at,
-                token: t.delivery.ticket.token,
-            };
-            runtime
-                .block_on(self.slots.acknowledge(&batch.iter().map(done).collect::<Vec<_>>()))
-                .expect("local");
+            let done: Vec<_> = batch.iter().map(DequeuedTicket::delivery_ref).collect();
+            runtime.block_on(self.slots.acknowledge(&done)).expect("local");
             taken.extend(batch.into_iter().map(|t| t.delivery.ticket));
         }
         taken

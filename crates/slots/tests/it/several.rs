@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::{Epoch, GrantId, ItemId, SlotKey};
 use doorbuster_slots::conformance::{self, terms};
-use doorbuster_slots::{DeliveryRef, Slots};
+use doorbuster_slots::{DequeuedTicket, Slots};
 
 use super::burst::burst;
 use super::server::{Server, options};
@@ -35,10 +35,7 @@ async fn while_a_server_is_down_the_tickets_of_the_others_are_acknowledged() {
         let more = tokio::time::timeout(Duration::from_secs(60), slots.take(60)).await;
         taken.extend(more.expect("tickets are waiting").expect("reachable"));
     }
-    let done: Vec<_> = taken
-        .iter()
-        .map(|t| DeliveryRef { slot: t.slot, at: t.delivery.at, token: t.delivery.ticket.token })
-        .collect();
+    let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
     let first_key = |server: &Server| server.ask::<Vec<String>>(&["KEYS", "shop:{1#0}:term"]);
     let dead = servers.iter().position(|server| !first_key(server).is_empty());
     servers[dead.expect("a server has the first slot")].kill();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use doorbuster_core::slot::TicketAnswer;
 use doorbuster_core::{Epoch, GrantId, Token};
 use doorbuster_slots::conformance::{request, terms};
-use doorbuster_slots::{DeliveryRef, Slots};
+use doorbuster_slots::{DequeuedTicket, Slots};
 use redis::{AsyncConnectionConfig, Client};
 
 use super::faults::SLOT;
@@ -43,12 +43,8 @@ async fn through_slots(url: String, stock: u64) -> f64 {
     let settler = tokio::spawn(async move {
         loop {
             let taken = settler.take(500).await.expect("reachable");
-            let done = taken.iter().map(|t| DeliveryRef {
-                slot: t.slot,
-                at: t.delivery.at,
-                token: t.delivery.ticket.token,
-            });
-            settler.acknowledge(&done.collect::<Vec<_>>()).await.expect("reachable");
+            let done: Vec<_> = taken.iter().map(DequeuedTicket::delivery_ref).collect();
+            settler.acknowledge(&done).await.expect("reachable");
         }
     });
     let wanted_cut = stock > 0;
