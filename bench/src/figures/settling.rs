@@ -13,11 +13,11 @@ use doorbuster_core::limits::{DECIDE_WITHIN_MS, SETTLE_BATCH_MAX};
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::slot::{GrantTerms, SlotBounds, TicketAnswer, TicketRequest};
 use doorbuster_core::{
-    BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Spread, Stock, Token, Units,
-    Verdict,
+    BuyerId, GrantId, IdKey, Millis, NodeId, RequestKey, SlotKey, Stock, Token, Units, Verdict,
 };
 use doorbuster_harness::audit;
 use doorbuster_slots::{DequeuedTicket, Slots};
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::{NewItem, NewSale, SqliteOptions, Store};
 use tokio::sync::Semaphore;
 
@@ -121,28 +121,13 @@ fn now() -> Millis {
 /// Opens a sale with this many units, and grants all of them to one slot.
 async fn open(store: &Store, slots: &Slots, units: u64) -> Result<SlotKey> {
     let item = NewItem {
-        name: "item".into(),
-        title: "An item".into(),
-        description: String::new(),
-        image: None,
         price_minor: 10,
         currency: "CNY".into(),
         list_price_minor: None,
-        limit: 1,
         hold_ms: 900_000,
-        page: String::new(),
-        stock: Stock::Counted(units),
-        spread: Spread::default(),
+        ..new_item("item", Stock::Counted(units), 1)
     };
-    let sale = NewSale {
-        id: "spring".into(),
-        title: "A bench".into(),
-        starts_at: None,
-        ends_at: None,
-        front_door: "{}".into(),
-        page: String::new(),
-        items: vec![item],
-    };
+    let sale = NewSale { front_door: "{}".into(), ..new_sale("spring", vec![item]) };
     let sale = store.create_sale(sale).await?.context("the new store already has this sale")?;
     store.step_sale("spring", PhaseStep::Open).await?;
     let slot = SlotKey { item: sale.items[0].id, index: 0 };

@@ -15,7 +15,8 @@ use doorbuster_config::Roles;
 use doorbuster_core::order::ChangeOutcome;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::slot::SlotBounds;
-use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Spread, Stock, Units};
+use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Stock, Units};
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 use doorbuster_testkit::TempDir;
 
@@ -69,28 +70,13 @@ async fn open_sale(engine: &EngineParts, stock: Stock, limit: u32, hold_ms: i64)
 
 pub(crate) async fn draft(engine: &EngineParts, stock: Stock, limit: u32, hold_ms: i64) {
     let item = NewItem {
-        name: "phone".into(),
-        title: "Phone".into(),
-        description: String::new(),
-        image: None,
         price_minor: 10,
         currency: "CNY".into(),
         list_price_minor: None,
-        limit,
         hold_ms,
-        page: String::new(),
-        stock,
-        spread: Spread::default(),
+        ..new_item("phone", stock, limit)
     };
-    let sale = NewSale {
-        id: "spring".into(),
-        title: "Spring".into(),
-        starts_at: None,
-        ends_at: None,
-        front_door: "{}".into(),
-        page: String::new(),
-        items: vec![item],
-    };
+    let sale = NewSale { front_door: "{}".into(), ..new_sale("spring", vec![item]) };
     engine
         .sales
         .create_sale(sale)

@@ -6,9 +6,10 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::{Roles, StripeSettings};
 use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Spread, Stock, Units};
+use doorbuster_core::{BuyerId, IdKey, NodeId, Order, RequestKey, Stock, Units};
 use doorbuster_engine::purchase::{Purchase, PurchaseOutcome};
 use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, EngineParts, StockLocation};
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::{NewItem, NewSale};
 use doorbuster_testkit::TempDir;
 use secrecy::SecretString;
@@ -44,28 +45,13 @@ pub(super) async fn engine_with_checkout(
 ) -> (EngineParts, Checkout, Order) {
     let engine = engine(dir, clock).await;
     let item = NewItem {
-        name: "phone".into(),
-        title: "Phone".into(),
-        description: String::new(),
-        image: None,
         price_minor: 10,
         currency: "CNY".into(),
         list_price_minor: None,
-        limit: 1,
         hold_ms: 900_000,
-        page: String::new(),
-        stock: Stock::Counted(1),
-        spread: Spread::default(),
+        ..new_item("phone", Stock::Counted(1), 1)
     };
-    let sale = NewSale {
-        id: "spring".into(),
-        title: "Spring".into(),
-        starts_at: None,
-        ends_at: None,
-        front_door: "{}".into(),
-        page: String::new(),
-        items: vec![item],
-    };
+    let sale = NewSale { front_door: "{}".into(), ..new_sale("spring", vec![item]) };
     engine.sales.create_sale(sale).await.expect("writes").expect("the id is free");
     engine.sales.step_sale("spring", PhaseStep::Open).await.expect("writes");
     let sale = engine.node.catalogue().sale("spring").cloned().expect("created");

@@ -8,9 +8,10 @@ use doorbuster_core::money::{Money, RefundMessageOutcome};
 use doorbuster_core::rows::Item;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::stock::AdjustResult;
-use doorbuster_core::{IdKey, ItemId, Millis, Phase, Spread};
+use doorbuster_core::{IdKey, ItemId, Millis, Phase};
 use doorbuster_sim::recorded::{RecordedRun, id_key};
 use doorbuster_sim::store::{Tx, TxResult, rules};
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::inspect::{self, InMemory};
 use doorbuster_store::{
     AdjustOutcome, Adjustment, CheckoutDeferral, CommitSink, NewItem, NewSale, Store, StoreError,
@@ -169,30 +170,15 @@ fn sale_of(item: &ItemId) -> String {
 
 /// Creates an open sale that has only this item.
 async fn create(store: &Store, item: &Item, price: Money) -> Result<(), String> {
-    let (name, id) = ("item".to_owned(), sale_of(&item.id));
+    let id = sale_of(&item.id);
     let new = NewItem {
-        name: name.clone(),
-        title: name,
-        description: String::new(),
-        image: None,
         price_minor: price.minor,
         currency: price.currency,
         list_price_minor: None,
-        limit: item.limit,
         hold_ms: item.hold_ms,
-        page: String::new(),
-        stock: item.total,
-        spread: Spread::default(),
+        ..new_item("item", item.total, item.limit)
     };
-    let sale = NewSale {
-        id: id.clone(),
-        title: "A sale".into(),
-        starts_at: None,
-        ends_at: None,
-        front_door: "{}".into(),
-        page: String::new(),
-        items: vec![new],
-    };
+    let sale = NewSale { front_door: "{}".into(), ..new_sale(&id, vec![new]) };
     let sale = store
         .create_sale(sale)
         .await

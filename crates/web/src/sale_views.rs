@@ -285,10 +285,11 @@ async fn item_status(stock: &StockControl, phase: Phase, item: &ItemState) -> It
 mod tests {
     use doorbuster_base::clock::Clock;
     use doorbuster_config::Roles;
-    use doorbuster_core::{IdKey, NodeId, Spread, Stock};
+    use doorbuster_core::{IdKey, NodeId, Stock};
     use doorbuster_engine::start::{
         self, DatabaseOptions, EngineOptions, EngineParts, StockLocation,
     };
+    use doorbuster_store::conformance::{new_item, new_sale};
     use doorbuster_store::{NewItem, NewSale};
     use doorbuster_testkit::TempDir;
 
@@ -312,28 +313,13 @@ mod tests {
         };
         let engine = start::start(options).await.expect("a fresh directory opens");
         let item = NewItem {
-            name: "phone".into(),
-            title: "Phone".into(),
-            description: String::new(),
-            image: None,
             price_minor: 10,
             currency: "CNY".into(),
             list_price_minor: None,
-            limit: 1,
             hold_ms: 900_000,
-            page: String::new(),
-            stock: Stock::Counted(100),
-            spread: Spread::default(),
+            ..new_item("phone", Stock::Counted(100), 1)
         };
-        let sale = NewSale {
-            id: "spring".into(),
-            title: "Spring".into(),
-            starts_at: None,
-            ends_at: None,
-            front_door: "{}".into(),
-            page: String::new(),
-            items: vec![item],
-        };
+        let sale = NewSale { front_door: "{}".into(), ..new_sale("spring", vec![item]) };
         engine
             .sales
             .create_sale(sale)

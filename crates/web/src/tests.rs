@@ -8,9 +8,10 @@ use doorbuster_auth::{BuyerTokenVerifier, ExpectedClaims, NewToken, OperatorKeyV
 use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Settings, load};
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_core::{IdKey, NodeId, Spread, Stock};
+use doorbuster_core::{IdKey, NodeId, Stock};
 use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, EngineParts, StockLocation};
 use doorbuster_secrets as secrets;
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::{KnownHistories, NewItem, NewSale};
 use doorbuster_testkit::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -164,28 +165,13 @@ async fn engine(dir: &TempDir, stock: u64, clock: Clock) -> EngineParts {
 /// Describes a sale of `stock` phones at a price in this currency. Each buyer may buy one.
 pub(super) fn sale(id: &str, stock: u64, currency: &str) -> NewSale {
     let item = NewItem {
-        name: "phone".into(),
-        title: "Phone".into(),
-        description: String::new(),
-        image: None,
         price_minor: 10,
         currency: currency.into(),
         list_price_minor: None,
-        limit: 1,
         hold_ms: 900_000,
-        page: String::new(),
-        stock: Stock::Counted(stock),
-        spread: Spread::default(),
+        ..new_item("phone", Stock::Counted(stock), 1)
     };
-    NewSale {
-        id: id.into(),
-        title: "Spring".into(),
-        starts_at: None,
-        ends_at: None,
-        front_door: "{}".into(),
-        page: String::new(),
-        items: vec![item],
-    }
+    NewSale { front_door: "{}".into(), ..new_sale(id, vec![item]) }
 }
 
 /// Reads until this many refusals have arrived, and collects the bytes in `text`. Panics if the

@@ -9,6 +9,7 @@ use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Phase, Spread};
 use doorbuster_engine::purchase::PurchaseOutcome;
 use doorbuster_store::NewSale;
+use doorbuster_store::conformance::new_sale;
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -114,15 +115,7 @@ fn read_all(nodes: &[TestNode]) -> u64 {
 
 /// Describes one of many sales of a shop.
 fn another(number: usize) -> NewSale {
-    NewSale {
-        id: format!("other-{number}"),
-        title: "Another".to_owned(),
-        starts_at: None,
-        ends_at: None,
-        front_door: "{}".to_owned(),
-        page: String::new(),
-        items: Vec::new(),
-    }
+    NewSale { front_door: "{}".into(), ..new_sale(&format!("other-{number}"), Vec::new()) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,6 +15,7 @@ use doorbuster_engine::purchase::{
     DoorAnswer, Purchase, PurchaseOutcome, Refusal, refuse_from_memory,
 };
 use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, EngineParts, StockLocation};
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::{ItemCounts, NewItem, NewSale, SpreadOutcome, StepOutcome};
 use tokio::runtime::{Builder, Runtime};
 
@@ -143,18 +144,11 @@ pub(crate) struct TestNode {
 /// Describes an item with this stock.
 pub(crate) fn phone(stock: u64, limit: u32) -> NewItem {
     NewItem {
-        name: "phone".into(),
-        title: "Phone".into(),
-        description: String::new(),
-        image: None,
         price_minor: 10,
         currency: "CNY".into(),
         list_price_minor: None,
-        limit,
         hold_ms: 900_000,
-        page: String::new(),
-        stock: Stock::Counted(stock),
-        spread: Spread::default(),
+        ..new_item("phone", Stock::Counted(stock), limit)
     }
 }
 
@@ -273,16 +267,7 @@ impl TestNode {
 
     /// Creates a draft.
     pub(crate) async fn make_sale(&self, stock: u64, limit: u32, spread: Spread) {
-        let item = phone(stock, limit);
-        let sale = NewSale {
-            id: SALE.into(),
-            title: "Spring".into(),
-            starts_at: None,
-            ends_at: None,
-            front_door: "{}".into(),
-            page: String::new(),
-            items: vec![item],
-        };
+        let sale = NewSale { front_door: "{}".into(), ..new_sale(SALE, vec![phone(stock, limit)]) };
         self.engine
             .sales
             .create_sale(sale)
