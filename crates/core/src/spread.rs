@@ -5,6 +5,8 @@
 //! active counter falls below the threshold, the slot makes the other counter active if that
 //! counter has more units. The leader then refills the drained counter from the pool. So each slot
 //! holds few units, and no slot is empty while another one is full.
+use serde::{Deserialize, Serialize};
+
 use crate::limits::{PARTITIONS_MAX, STOCK_MAX};
 
 pub use doorbuster_types::{Counter, PartitionChoice};
@@ -13,7 +15,7 @@ pub use doorbuster_types::{Counter, PartitionChoice};
 ///
 /// `initial`, `threshold` and `refill` are all 0 or all above 0. If they are 0, sub-domains are not
 /// in use, and the whole pool goes to the slots, into counter A.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Spread {
     /// How many independent slots the item has: 1 to [`PARTITIONS_MAX`]. If the slots are in the
     /// memory of nodes, each node has one slot instead.

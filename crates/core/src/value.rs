@@ -3,13 +3,26 @@
 use std::fmt;
 
 pub use doorbuster_types::{BuyerId, BuyerName, PresentedKey, RequestKey, Units};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::STOCK_MAX;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            PartialEq,
+            Eq,
+            PartialOrd,
+            Ord,
+            Hash,
+            Default,
+            Serialize,
+            Deserialize,
+        )]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {

@@ -16,7 +16,7 @@
 //! an unknown id. It calls the store and the shared Redis. The reader of the catalogue calls this
 //! part for requests with unknown ids, and when it reads all sales. For an unknown id, this part
 //! calls back the reader's `refresh`. Other parts only use the connection to the shared Redis.
-pub mod copy;
+mod copy;
 mod state;
 
 use std::time::Duration;

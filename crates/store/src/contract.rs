@@ -68,7 +68,7 @@ pub use transfers::GrantTransfers;
 pub use waitlist::{WaitlistPosition, WaitlistServed};
 
 /// An item: the shop's description of the item, and the number that the store gave to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ItemRow {
     /// The number that the store gave to the item, unique among all sales.
     pub id: ItemId,
@@ -94,13 +94,13 @@ pub struct ItemRow {
     pub page: String,
     /// True if the item's stock is counted (see [`ItemCounts`]). False if the stock is unlimited.
     pub counted: bool,
-    /// How the item's stock is divided among the item's slots. Only [`crate::Store::set_spread`]
-    /// changes this value.
+    /// The spread of the item's stock. Only [`crate::Store::set_spread`] changes this value.
+    #[serde(flatten)]
     pub spread: Spread,
 }
 
 /// A sale. Its items are in the sequence that the shop gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SaleRow {
     /// The shop's id for the sale.
     pub id: String,

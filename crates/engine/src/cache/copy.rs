@@ -7,9 +7,9 @@
 //! catalogue is too large for a copy, each node reads the store.
 use std::time::Duration;
 
-use doorbuster_core::{IdKey, ItemId, Millis, PartitionChoice, Phase, Spread};
+use doorbuster_core::IdKey;
 use doorbuster_slots::{SharedRedis, SlotError};
-use doorbuster_store::{CatalogueRows, ItemRow, SaleRow};
+use doorbuster_store::{CatalogueRows, SaleRow};
 use serde::{Deserialize, Serialize};
 
 use super::{CopyLookup, NAME};
@@ -79,10 +79,7 @@ fn encode(key: &IdKey, rows: &CatalogueRows) -> Option<Vec<u8>> {
     if rows.sales.iter().map(text_bytes).sum::<usize>() > SIZE_MAX {
         return None;
     }
-    let copy = serde_json::to_string(&CopyBody {
-        sales: rows.sales.iter().map(SaleCopy::from_row).collect(),
-    })
-    .ok()?;
+    let copy = serde_json::to_string(&CopyBody { sales: &rows.sales }).ok()?;
     let bytes = [proof(key, &rows.version, &copy).as_bytes(), copy.as_bytes()].concat();
     (bytes.len() <= SIZE_MAX).then_some(bytes)
 }
@@ -94,152 +91,22 @@ fn parse(bytes: &[u8], key: &IdKey, version: &str) -> Option<CatalogueRows> {
     if found != proof(key, version, copy) {
         return None;
     }
-    let copy: CopyBody = serde_json::from_str(copy).ok()?;
-    let sales = copy.sales.into_iter().map(SaleCopy::into_row).collect::<Option<Vec<_>>>()?;
+    let CopyBody { sales } = serde_json::from_str(copy).ok()?;
     Some(CatalogueRows { version: version.to_owned(), sales })
 }
 
+/// The content of a copy. `Rows` is a list of [`SaleRow`]. In the JSON of a row, times are
+/// milliseconds since 1970. Edges and nodes of other versions also read this JSON.
 #[derive(Serialize, Deserialize)]
-struct CopyBody {
-    sales: Vec<SaleCopy>,
-}
-
-/// A [`SaleRow`] as a copy of the catalogue contains it. Times are milliseconds since 1970.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct SaleCopy {
-    id: String,
-    title: String,
-    phase: String,
-    starts_at: Option<i64>,
-    ends_at: Option<i64>,
-    front_door: String,
-    page: String,
-    version: u64,
-    created_at: i64,
-    opened_at: Option<i64>,
-    closed_at: Option<i64>,
-    draining_until: Option<i64>,
-    items: Vec<ItemCopy>,
-}
-
-/// An [`ItemRow`] as a copy of the catalogue contains it.
-#[derive(Serialize, Deserialize)]
-struct ItemCopy {
-    id: i64,
-    name: String,
-    title: String,
-    description: String,
-    image: Option<String>,
-    price_minor: i64,
-    currency: String,
-    list_price_minor: Option<i64>,
-    limit: u32,
-    hold_ms: i64,
-    page: String,
-    counted: bool,
-    partitions: u32,
-    auto: bool,
-    choose: String,
-    initial: u64,
-    threshold: u64,
-    refill: u64,
-}
-
-impl SaleCopy {
-    pub(crate) fn from_row(row: &SaleRow) -> Self {
-        let time = |at: Option<Millis>| at.map(|at| at.0);
-        Self {
-            id: row.id.clone(),
-            title: row.title.clone(),
-            phase: row.phase.as_str().to_owned(),
-            starts_at: time(row.starts_at),
-            ends_at: time(row.ends_at),
-            front_door: row.front_door.clone(),
-            page: row.page.clone(),
-            version: row.version,
-            created_at: row.created_at.0,
-            opened_at: time(row.opened_at),
-            closed_at: time(row.closed_at),
-            draining_until: time(row.draining_until),
-            items: row.items.iter().map(ItemCopy::from_row).collect(),
-        }
-    }
-
-    pub(crate) fn into_row(self) -> Option<SaleRow> {
-        let time = |at: Option<i64>| at.map(Millis);
-        Some(SaleRow {
-            id: self.id,
-            title: self.title,
-            phase: Phase::parse(&self.phase)?,
-            starts_at: time(self.starts_at),
-            ends_at: time(self.ends_at),
-            front_door: self.front_door,
-            page: self.page,
-            version: self.version,
-            created_at: Millis(self.created_at),
-            opened_at: time(self.opened_at),
-            closed_at: time(self.closed_at),
-            draining_until: time(self.draining_until),
-            items: self.items.into_iter().map(ItemCopy::into_row).collect::<Option<_>>()?,
-        })
-    }
-}
-
-impl ItemCopy {
-    fn from_row(row: &ItemRow) -> Self {
-        let Spread { partitions, auto, choose, initial, threshold, refill } = row.spread;
-        Self {
-            id: row.id.0,
-            name: row.name.clone(),
-            title: row.title.clone(),
-            description: row.description.clone(),
-            image: row.image.clone(),
-            price_minor: row.price_minor,
-            currency: row.currency.clone(),
-            list_price_minor: row.list_price_minor,
-            limit: row.limit,
-            hold_ms: row.hold_ms,
-            page: row.page.clone(),
-            counted: row.counted,
-            partitions,
-            auto,
-            choose: choose.as_str().to_owned(),
-            initial,
-            threshold,
-            refill,
-        }
-    }
-
-    fn into_row(self) -> Option<ItemRow> {
-        let Self { partitions, auto, initial, threshold, refill, .. } = self;
-        let spread = Spread {
-            partitions,
-            auto,
-            choose: PartitionChoice::parse(&self.choose)?,
-            initial,
-            threshold,
-            refill,
-        };
-        Some(ItemRow {
-            id: ItemId(self.id),
-            name: self.name,
-            title: self.title,
-            description: self.description,
-            image: self.image,
-            price_minor: self.price_minor,
-            currency: self.currency,
-            list_price_minor: self.list_price_minor,
-            limit: self.limit,
-            hold_ms: self.hold_ms,
-            page: self.page,
-            counted: self.counted,
-            spread,
-        })
-    }
+struct CopyBody<Rows> {
+    sales: Rows,
 }
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_core::{ItemId, Millis, PartitionChoice, Phase, Spread};
+    use doorbuster_store::ItemRow;
+
     use super::*;
 
     fn key() -> IdKey {
@@ -310,6 +177,23 @@ mod tests {
         let rows = rows(20);
         let bytes = encode(&key(), &rows).expect("short enough");
         assert_eq!(parse(&bytes, &key(), &rows.version), Some(rows));
+    }
+
+    #[test]
+    fn the_format_of_a_row_stays_the_same() {
+        let mut sale = rows(1).sales.remove(0);
+        sale.items.truncate(1);
+        let pinned = concat!(
+            r#"{"id":"spring","title":"t","phase":"open","starts_at":1,"ends_at":2,"#,
+            r#""front_door":"{\"pass\":\"required\"}","page":"{\"title\":{\"en\":\"t\"}}","#,
+            r#""version":6,"created_at":3,"opened_at":4,"closed_at":5,"draining_until":6,"#,
+            r#""items":[{"id":7,"name":"phone","title":"A \"phone\"","description":"抢购","#,
+            r#""image":"/a.png","price_minor":10,"currency":"CNY","list_price_minor":99900,"#,
+            r#""limit":3,"hold_ms":900000,"page":"{\"title\":{\"en\":\"A \\\"phone\\\"\"}}","#,
+            r#""counted":true,"partitions":4,"auto":false,"choose":"round_robin","initial":40,"#,
+            r#""threshold":10,"refill":20}]}"#,
+        );
+        assert_eq!(serde_json::to_string(&sale).expect("a row serialises"), pinned);
     }
 
     #[test]

@@ -20,7 +20,6 @@ use doorbuster_slots::{
 use doorbuster_store::BlocksVersion;
 use tokio::time::Instant;
 
-use crate::cache::copy::SaleCopy;
 use crate::catalogue::SaleState;
 use crate::edge::records::{self, BlocksRecord, CountsRecord};
 use crate::holders::JournalPart;
@@ -249,8 +248,7 @@ impl<'a> FeedWriter<'a> {
             let text = serde_json::to_string(&counts).expect("numbers serialise");
             self.push(records::counts_entry(id), &text);
             if !is_same_row {
-                let row = SaleCopy::from_row(&sale.row);
-                let text = serde_json::to_string(&row).expect("a row serialises");
+                let text = serde_json::to_string(&sale.row).expect("a row serialises");
                 self.push(records::sale_entry(id), &text);
             }
             self.sales.insert(id.into(), (sale.clone(), counts));

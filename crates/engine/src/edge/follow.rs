@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::EdgeNode;
 use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
 use crate::blocks::Blocks;
-use crate::cache::copy::SaleCopy;
 use crate::node::Node;
 
 /// The pause after a read of the feed, unless further parts of the feed can be read at once.
@@ -130,13 +129,12 @@ impl FeedReader<'_> {
         for (name, text) in &kept {
             match (EntryKind::of(name), text) {
                 (Some(EntryKind::Sale(sale)), Some(text)) => {
-                    let row = serde_json::from_str::<SaleCopy>(text).ok();
                     let counts = counts_of(kept.get(&counts_entry(sale)));
-                    match (row.and_then(SaleCopy::into_row), counts) {
-                        (Some(row), counts) => self.show_row(row, counts.as_ref()),
+                    match serde_json::from_str(text) {
+                        Ok(row) => self.show_row(row, counts.as_ref()),
                         // This version of the program cannot read the row. Without the sale in
                         // memory, the edge passes requests for the sale to a node.
-                        (None, _) => self.remove_sales(|id| id == sale),
+                        Err(_) => self.remove_sales(|id| id == sale),
                     }
                 }
                 (Some(EntryKind::Sale(sale)), None) => self.remove_sales(|id| id == sale),
