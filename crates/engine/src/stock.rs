@@ -42,7 +42,6 @@ use doorbuster_slots::Slots;
 
 use crate::node::{Jobs, Node};
 
-pub use adjust::AdjustResult;
 pub use item_lock::ItemLock;
 pub use item_numbers::ItemNumbers;
 pub(crate) use pool_recall::elapsed;

@@ -17,7 +17,7 @@ use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::slot::SlotBounds;
 use doorbuster_core::{BuyerId, IdKey, NodeId, Order, Phase, RequestKey, Stock, Units};
 use doorbuster_store::conformance::{new_item, new_sale};
-use doorbuster_store::{Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
+use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts, NewItem, NewSale, StepOutcome};
 use doorbuster_testkit::TempDir;
 
 use crate::control::audit::{FindingView, audit, handle_findings};
@@ -25,7 +25,6 @@ use crate::holders::HOLDER_LOOKUPS_MAX;
 use crate::orders::OrderLookup;
 use crate::purchase::{DoorAnswer, Purchase, PurchaseOutcome, Refusal, refuse_from_memory};
 use crate::start::{DatabaseOptions, EngineOptions, EngineParts, StockLocation, start};
-use crate::stock::AdjustResult;
 
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -259,17 +258,19 @@ async fn stock_is_raised_and_lowered_while_the_sale_runs_but_never_below_the_sol
         let adjustment = Adjustment { item, units, reason: "recount".into(), key: key.into() };
         engine.stock.adjust(adjustment).await.expect("the store is available")
     };
-    assert!(matches!(adjust(-5, "a").await, AdjustResult::Done(c) if c.total == Stock::Counted(5)));
     assert!(
-        matches!(adjust(-5, "a").await, AdjustResult::Repeated(_)),
+        matches!(adjust(-5, "a").await, AdjustOutcome::Done(c) if c.total == Stock::Counted(5))
+    );
+    assert!(
+        matches!(adjust(-5, "a").await, AdjustOutcome::Repeated(_)),
         "a repeat with the same key must change nothing"
     );
-    assert_eq!(adjust(-2, "b").await, AdjustResult::MoreThanFree { free: 1 });
-    assert_eq!(adjust(-1, "a").await, AdjustResult::KeyReused);
+    assert_eq!(adjust(-2, "b").await, AdjustOutcome::NotInPool(1));
+    assert_eq!(adjust(-1, "a").await, AdjustOutcome::KeyReused);
     assert!(is_sold_out(&buy(&engine, "bert", "k", 2).await, true));
-    assert!(matches!(adjust(1, "c").await, AdjustResult::Done(c) if c.total == Stock::Counted(6)));
+    assert!(matches!(adjust(1, "c").await, AdjustOutcome::Done(c) if c.total == Stock::Counted(6)));
     bought(&engine, "bert", "k", 2).await;
-    assert_eq!(adjust(-1, "d").await, AdjustResult::MoreThanFree { free: 0 });
+    assert_eq!(adjust(-1, "d").await, AdjustOutcome::NotInPool(0));
     let audit = audit(&engine.node).await.expect("the store is available");
     assert!(audit.findings.is_empty() && audit.repairs == 0, "{audit:?}");
     engine.stock.stop_node().await;

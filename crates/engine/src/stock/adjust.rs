@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use doorbuster_core::Phase;
 use doorbuster_steps::total_change::{Effect, Input, TotalChange};
-use doorbuster_store::{AdjustOutcome, Adjustment, ItemCounts};
+use doorbuster_store::{AdjustOutcome, Adjustment};
 use tokio::time::{Instant, timeout};
 
 use super::StockControl;
@@ -13,39 +13,16 @@ use crate::catalogue::ItemState;
 use crate::error::EngineError;
 use crate::node::Node;
 
-/// The result of a change of the total.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdjustResult {
-    /// This call changed the total.
-    Done(ItemCounts),
-    /// An earlier call with the same key changed the total. The counts are the current ones.
-    Repeated(ItemCounts),
-    /// The change takes more units than are free.
-    MoreThanFree {
-        /// The number of free units.
-        free: u64,
-    },
-    /// The idempotency key was used for another change.
-    KeyReused,
-    /// The total would exceed its bound.
-    TooMuch,
-    /// The total of unlimited stock cannot be adjusted.
-    Unlimited,
-    /// The sale is closed, so its stock cannot change any more.
-    Closed,
-    /// The item does not exist.
-    NotFound,
-}
-
 impl StockControl {
-    /// Raises or lowers an item's total.
+    /// Raises or lowers an item's total. [`AdjustOutcome::NotInPool`] counts the free units of the
+    /// pool and of the slots.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call with the same key.
-    pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustResult, EngineError> {
+    pub async fn adjust(&self, adjustment: Adjustment) -> Result<AdjustOutcome, EngineError> {
         let catalogue = self.node.catalogue().clone();
         let Some(item) = catalogue.item_by_id(adjustment.item) else {
-            return Ok(AdjustResult::NotFound);
+            return Ok(AdjustOutcome::NotFound);
         };
         let sale = catalogue.sale(&item.sale);
         if sale.is_some_and(|sale| sale.row.phase == Phase::Closed) {
@@ -63,21 +40,21 @@ impl StockControl {
         &self,
         item: &ItemState,
         adjustment: Adjustment,
-    ) -> Result<AdjustResult, EngineError> {
+    ) -> Result<AdjustOutcome, EngineError> {
         let started = Instant::now();
-        let (mut changed, mut decided) = (listen(item), AdjustResult::NotFound);
+        let (mut changed, mut decided) = (listen(item), AdjustOutcome::NotFound);
         let (mut steps, mut effect) =
             TotalChange::begin(adjustment.units.unsigned_abs(), elapsed(started));
         loop {
             let input = match effect {
                 Effect::Adjust => {
                     changed = listen(item);
-                    match decide(self.node.store().adjust(adjustment.clone()).await?) {
-                        Ok(result) => {
-                            decided = result;
+                    match self.node.store().adjust(adjustment.clone()).await? {
+                        AdjustOutcome::NotInPool(pool) => Input::Adjusted(Some(pool)),
+                        outcome => {
+                            decided = outcome;
                             Input::Adjusted(None)
                         }
-                        Err(pool) => Input::Adjusted(Some(pool)),
                     }
                 }
                 Effect::ReadFree => {
@@ -93,7 +70,7 @@ impl StockControl {
                     Input::Free(item.gauge.counts().pool + self.available_units(item).await)
                 }
                 Effect::Finish => return Ok(decided),
-                Effect::Refuse(free) => return Ok(AdjustResult::MoreThanFree { free }),
+                Effect::Refuse(free) => return Ok(AdjustOutcome::NotInPool(free)),
             };
             effect = steps.next(input, elapsed(started));
         }
@@ -105,29 +82,15 @@ impl StockControl {
 async fn adjusted_before_close(
     node: &Node,
     adjustment: &Adjustment,
-) -> Result<AdjustResult, EngineError> {
+) -> Result<AdjustOutcome, EngineError> {
     match node.store().adjustment(adjustment.item, &adjustment.key).await? {
-        None => Ok(AdjustResult::Closed),
+        None => Ok(AdjustOutcome::Closed),
         Some((units, reason)) if (units, &reason) != (adjustment.units, &adjustment.reason) => {
-            Ok(AdjustResult::KeyReused)
+            Ok(AdjustOutcome::KeyReused)
         }
         Some(_) => {
             let counts = node.store().counts(Some(vec![adjustment.item])).await?;
-            Ok(counts.first().map_or(AdjustResult::NotFound, |c| AdjustResult::Repeated(*c)))
+            Ok(counts.first().map_or(AdjustOutcome::NotFound, |c| AdjustOutcome::Repeated(*c)))
         }
     }
-}
-
-/// Returns the result of the change, or the number of units in the pool if the pool has too few.
-fn decide(outcome: AdjustOutcome) -> Result<AdjustResult, u64> {
-    Ok(match outcome {
-        AdjustOutcome::Done(counts) => AdjustResult::Done(counts),
-        AdjustOutcome::Repeated(counts) => AdjustResult::Repeated(counts),
-        AdjustOutcome::NotInPool(pool) => return Err(pool),
-        AdjustOutcome::KeyReused => AdjustResult::KeyReused,
-        AdjustOutcome::TooMuch => AdjustResult::TooMuch,
-        AdjustOutcome::Unlimited => AdjustResult::Unlimited,
-        AdjustOutcome::Closed => AdjustResult::Closed,
-        AdjustOutcome::NotFound => AdjustResult::NotFound,
-    })
 }

@@ -198,7 +198,7 @@ async fn stock_is_lowered_from_every_partition_and_pause_drains_them_all() {
     let lower = Adjustment { item, units: -75, reason: "recount".into(), key: "a".into() };
     let lowered = engine.stock.adjust(lower).await.expect("the store is available");
     assert!(
-        matches!(lowered, AdjustResult::Done(c) if c.total == Stock::Counted(5)),
+        matches!(lowered, AdjustOutcome::Done(c) if c.total == Stock::Counted(5)),
         "{lowered:?}"
     );
     bought(&engine, "anna", "k", 3).await;

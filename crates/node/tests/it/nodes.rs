@@ -8,7 +8,7 @@ use doorbuster_config::Roles;
 use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{PartitionChoice, Spread};
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
-use doorbuster_store::Adjustment;
+use doorbuster_store::{AdjustOutcome, Adjustment};
 use tokio::time::Instant;
 
 use crate::app::TestApp;
@@ -190,7 +190,7 @@ async fn a_limit_holds_across_nodes_and_changes_reach_every_node() {
         key: "a".into(),
     };
     let lowered = first.engine.stock.adjust(adjustment).await.expect("the store is available");
-    assert!(matches!(lowered, doorbuster_engine::stock::AdjustResult::Done(_)), "{lowered:?}");
+    assert!(matches!(lowered, AdjustOutcome::Done(_)), "{lowered:?}");
     first.step(PhaseStep::Pause).await;
     let paused = first.buy("bert", "k", 1).await;
     assert!(

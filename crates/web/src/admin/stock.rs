@@ -11,8 +11,9 @@ use doorbuster_api::problem::Problem;
 use doorbuster_core::Grant;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::{ItemState, SaleState};
-use doorbuster_engine::stock::AdjustResult;
-use doorbuster_store::{Adjustment, FieldChange, GrantTransfers, NewAction, recorded};
+use doorbuster_store::{
+    AdjustOutcome, Adjustment, FieldChange, GrantTransfers, NewAction, recorded,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::sale;
@@ -61,7 +62,7 @@ pub(crate) async fn adjust(
         ..by.action("stock.adjusted", "sale", &name)
     };
     let adjusted = recorded(action, app.stock.adjust(adjustment)).await.map_err(failed)?;
-    let repeated = matches!(adjusted, AdjustResult::Repeated(_));
+    let repeated = matches!(adjusted, AdjustOutcome::Repeated(_));
     let counts = adjusted_counts(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &api_conversion::stock_row(&item.row.name, &counts));
     if repeated {
@@ -73,22 +74,22 @@ pub(crate) async fn adjust(
 
 /// Returns the counts after an adjustment.
 fn adjusted_counts(
-    adjusted: AdjustResult,
+    adjusted: AdjustOutcome,
     sale: &SaleState,
 ) -> Result<doorbuster_store::ItemCounts, Problem> {
     let phase = sale.row.phase.as_str();
     Err(match adjusted {
-        AdjustResult::Done(counts) | AdjustResult::Repeated(counts) => return Ok(counts),
-        AdjustResult::MoreThanFree { free } => Problem::too_little_free(phase, free),
-        AdjustResult::KeyReused => Problem::idempotency_key_reused(),
-        AdjustResult::TooMuch => {
+        AdjustOutcome::Done(counts) | AdjustOutcome::Repeated(counts) => return Ok(counts),
+        AdjustOutcome::NotInPool(free) => Problem::too_little_free(phase, free),
+        AdjustOutcome::KeyReused => Problem::idempotency_key_reused(),
+        AdjustOutcome::TooMuch => {
             Problem::invalid_member("/units", "would raise the stock over 1000000000 units")
         }
-        AdjustResult::Unlimited => {
+        AdjustOutcome::Unlimited => {
             Problem::wrong_state("unlimited", "unlimited stock cannot be adjusted")
         }
-        AdjustResult::Closed => Problem::wrong_state("closed", "the sale is closed"),
-        AdjustResult::NotFound => Problem::not_found("the sale has no such item"),
+        AdjustOutcome::Closed => Problem::wrong_state("closed", "the sale is closed"),
+        AdjustOutcome::NotFound => Problem::not_found("the sale has no such item"),
     })
 }
 
