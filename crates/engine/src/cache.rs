@@ -187,7 +187,7 @@ impl Cache {
 }
 
 async fn read(node: &Node) -> Result<CatalogueRows, StoreError> {
-    node.meter().count_full_read();
+    node.meter().read_all.add_one();
     node.store().catalogue().await
 }
 

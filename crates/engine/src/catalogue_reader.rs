@@ -124,7 +124,7 @@ async fn reload(
     slots: &Slots,
     since: Option<&str>,
 ) -> Result<Option<String>, EngineError> {
-    node.meter().count_catalogue_check();
+    node.meter().catalogue_checks.add_one();
     // `known` is the catalogue before the store is read. If another task changes a sale during this
     // function, that task's row may be newer than the row that this function reads.
     let known = node.catalogue().clone();
@@ -191,7 +191,7 @@ async fn reload_one(
             node.control().wake_catalogue_job();
             return Ok(false);
         }
-        node.meter().count_sale_reload();
+        node.meter().reloads.add_one();
     }
     if let Some(before) = before {
         for (item, old) in node.catalogue().sale(&id).into_iter().flat_map(|now| {

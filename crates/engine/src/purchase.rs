@@ -301,7 +301,7 @@ impl<'a> Driver<'a> {
     }
 
     fn renew_token(&mut self) -> Input {
-        self.purchases.node.meter().count_new_ticket_request();
+        self.purchases.node.meter().retried.add_one();
         self.request.token = random_token();
         self.request.decide_by = decide_by(&self.purchases.node);
         Input::Done

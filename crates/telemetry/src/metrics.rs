@@ -20,7 +20,12 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds one.
     pub fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add(1);
+    }
+
+    /// Adds a number.
+    pub fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
     }
 
     /// Returns the value.

@@ -234,7 +234,7 @@ async fn render(
     sale: &Arc<SaleState>,
     event: u64,
 ) -> RenderedSale {
-    node.meter().count_view_render();
+    node.meter().view_renders.add_one();
     let status = status(node, stock, sale).await;
     RenderedSale {
         of: sale.clone(),
@@ -338,7 +338,7 @@ mod tests {
         views.status(&sale).await;
         for _ in 0..3 {
             tokio::time::sleep(STATUS_INTERVAL + std::time::Duration::from_millis(10)).await;
-            let (before, began) = (engine.node.meter().read().view_renders, Instant::now());
+            let (before, began) = (engine.node.meter().view_renders.get(), Instant::now());
             let mut crowd = tokio::task::JoinSet::new();
             for _ in 0..READERS {
                 let (views, sale) = (views.clone(), sale.clone());
@@ -348,7 +348,7 @@ mod tests {
             let times = u64::try_from(began.elapsed().as_millis() / STATUS_INTERVAL.as_millis())
                 .unwrap_or(u64::MAX)
                 + 1;
-            let made = engine.node.meter().read().view_renders - before;
+            let made = engine.node.meter().view_renders.get() - before;
             assert!((1..=times).contains(&made), "{made} in {:?}", began.elapsed());
             assert_eq!(shown.len(), READERS);
         }

@@ -80,7 +80,7 @@ pub(super) async fn run(sale_control: Arc<SaleControl>) {
     let (mut turns, mut next) = (sale_control.node.turns(Work::Audit), NextRun::Now);
     loop {
         turns.wait(next).await;
-        wait_for_rush_end(|| sale_control.node.meter().read().tickets).await;
+        wait_for_rush_end(|| sale_control.node.meter().tickets.get()).await;
         if !sale_control.node.control().leads() {
             next = NextRun::Idle;
             continue;
@@ -118,7 +118,7 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
 /// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
 /// pauses every open sale.
 pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView) {
-    sale_control.node.meter().count_findings(view.findings.len());
+    sale_control.node.meter().findings.add(view.findings.len() as u64);
     for finding in &view.findings {
         let (sale, item) =
             finding.item.as_ref().map(|(sale, item)| (sale.as_str(), item.as_str())).unzip();

@@ -89,7 +89,7 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
             Ok(expired) if expired.is_empty() => more = false,
             Ok(expired) => {
                 failpoint::reach(Failpoint::ExpiryDone);
-                node.meter().count_expired_orders(expired.len());
+                node.meter().expired.add(expired.len() as u64);
                 more &= expired.len() >= limit && !is_resting(node) && started.elapsed() < RUN_MAX;
                 *batch = next_batch(*batch, began.elapsed(), time);
             }

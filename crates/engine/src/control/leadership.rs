@@ -76,7 +76,7 @@ fn handle_own_lapse(node: &Node, away: Duration) {
         event = "node.lease_lapsed",
         "this node's lease lapsed; if other nodes took its units, its slots start a new epoch"
     );
-    node.meter().count_lease_lapse();
+    node.meter().lapses.add_one();
     node.control().suspect_loss();
     for item in node.items_with_open_slots() {
         node.control().wake(item.row.id);
@@ -106,7 +106,7 @@ pub(crate) async fn renew_leases(
             event = "node.leadership_changed",
             "leadership changed"
         );
-        node.meter().count_leader_change();
+        node.meter().leads.add_one();
     }
     control.reconciles_on_commit.store(leads || node.layout().is_node_local(), Ordering::Release);
     if leads && !node.layout().reaches_all_slots() {

@@ -105,7 +105,8 @@ fn work(sale: &SaleState, item: &ItemState) -> Option<WaitlistWork> {
 async fn serve_entries(node: &Node, item: &ItemState) -> Result<bool, EngineError> {
     let served = node.store().serve_waitlist(item.row.id).await?;
     node.catalogue().count_orders(item.row.id, served.orders.len() as u64);
-    node.meter().count_waitlist_served(served.orders.len(), served.passed_over.len());
+    node.meter().waitlist_served.add(served.orders.len() as u64);
+    node.meter().waitlist_passed_over.add(served.passed_over.len() as u64);
     for entry in served.passed_over {
         notify_entry(node, entry).await?;
     }
@@ -114,7 +115,7 @@ async fn serve_entries(node: &Node, item: &ItemState) -> Result<bool, EngineErro
 
 async fn end_entries(node: &Node, item: &ItemState) -> Result<bool, EngineError> {
     let ended = node.store().end_waitlist(item.row.id).await?;
-    node.meter().count_waitlist_ended(ended.entries.len());
+    node.meter().waitlist_closed.add(ended.entries.len() as u64);
     ended.entries.into_iter().for_each(|entry| notify_entry_ended(node, entry));
     Ok(ended.more)
 }

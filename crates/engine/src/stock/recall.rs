@@ -29,7 +29,7 @@ pub(super) async fn finish_recall(
     failpoint::reach(Failpoint::RecallTaken);
     let moved = node.store().finish_recall(recall, taken).await?;
     tracing::debug!(?recall, units = moved, "moved recalled units");
-    node.meter().count_recall();
+    node.meter().recalls.add_one();
     Ok(moved)
 }
 

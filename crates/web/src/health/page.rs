@@ -2,13 +2,13 @@
 //! operating guide.
 
 use doorbuster_core::{Phase, Stock, gate::RateLimitScope};
-use doorbuster_engine::meter::{BATCH_BOUNDS, MeterReading};
+use doorbuster_engine::meter::{BATCH_BOUNDS, EngineMeter};
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::scheduler::Work;
 use doorbuster_gate::{AnswerOutcome, ChallengeKind, LimitSharing};
 use doorbuster_store::BlockKind;
 use doorbuster_telemetry::answer_counts::AnswerKind;
-use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
+use doorbuster_telemetry::metrics::{Counter, MetricKind, MetricsText};
 
 use super::store_numbers::{self, StoreNumbers};
 use crate::App;
@@ -241,15 +241,15 @@ fn waitlists(app: &App, text: &mut MetricsText) {
     for item in items() {
         text.sample(&[("sale", &item.sale), ("item", &item.row.name)], item.gauge.counts().kept);
     }
-    let reading = app.node.meter().read();
+    let meter = app.node.meter();
     text.metric(
         "doorbuster_waitlist_ended_total",
         MetricKind::Counter,
         "Waitlist entries that this node ended, by outcome.",
     )
-    .sample(&[("outcome", "served")], reading.waitlist_served)
-    .sample(&[("outcome", "passed_over")], reading.waitlist_passed_over)
-    .sample(&[("outcome", "closed")], reading.waitlist_closed);
+    .sample(&[("outcome", "served")], meter.waitlist_served.get())
+    .sample(&[("outcome", "passed_over")], meter.waitlist_passed_over.get())
+    .sample(&[("outcome", "closed")], meter.waitlist_closed.get());
 }
 
 fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
@@ -290,75 +290,75 @@ fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
     }
 }
 
-fn counters(reading: &MeterReading) -> [(&'static str, &'static str, u64); 13] {
+fn counters(meter: &EngineMeter) -> [(&'static str, &'static str, &Counter); 13] {
     [
         (
             "doorbuster_tickets_settled_total",
             "Tickets settled: requests that reached a transaction of the store.",
-            reading.tickets,
+            &meter.tickets,
         ),
-        ("doorbuster_refills_total", "Refills from pools to slots.", reading.refills),
+        ("doorbuster_refills_total", "Refills from pools to slots.", &meter.refills),
         (
             "doorbuster_refilled_units_total",
             "Units that refills moved from pools to slots.",
-            reading.refilled_units,
+            &meter.refilled_units,
         ),
-        ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", reading.expired),
-        ("doorbuster_recalls_total", "Recalls of units from slots.", reading.recalls),
+        ("doorbuster_orders_expired_total", "Orders whose hold ended unpaid.", &meter.expired),
+        ("doorbuster_recalls_total", "Recalls of units from slots.", &meter.recalls),
         (
             "doorbuster_leader_changes_total",
             "Times that this node became or stopped being the leader.",
-            reading.leads,
+            &meter.leads,
         ),
         (
             "doorbuster_lease_lapses_total",
             "Times that this node was unreachable for longer than its lease.",
-            reading.lapses,
+            &meter.lapses,
         ),
         (
             "doorbuster_requests_retried_total",
             "Requests sent to the slot again because their grant was closed.",
-            reading.retried,
+            &meter.retried,
         ),
         (
             "doorbuster_sales_reread_total",
             "Sales read again because another node changed them.",
-            reading.reloads,
+            &meter.reloads,
         ),
         (
             "doorbuster_catalogue_reads_total",
             "Checks for changes that other nodes made to the catalogue.",
-            reading.catalogue_checks,
+            &meter.catalogue_checks,
         ),
         (
             "doorbuster_catalogue_reloads_total",
             "Times that this node read all sales from the store.",
-            reading.read_all,
+            &meter.read_all,
         ),
         (
             "doorbuster_status_renders_total",
             "Times that a sale's status snapshot, which all readers share, was rebuilt.",
-            reading.view_renders,
+            &meter.view_renders,
         ),
         (
             "doorbuster_audit_findings_total",
             "Findings of the continuous audit; any finding is an alarm.",
-            reading.findings,
+            &meter.findings,
         ),
     ]
 }
 
 fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText) {
-    let reading = app.node.meter().read();
+    let meter = app.node.meter();
     text.gauge("doorbuster_settle_queue_tickets", "Tickets issued and not settled.", depth);
     text.metric(
         "doorbuster_settle_batch_tickets",
         MetricKind::Histogram,
         "Tickets settled in one commit.",
     )
-    .buckets(&BATCH_BOUNDS, &reading.batches, reading.tickets);
-    for (name, help, number) in counters(&reading) {
-        text.counter(name, help, number);
+    .buckets(&BATCH_BOUNDS, &meter.batches.each_ref().map(Counter::get), meter.tickets.get());
+    for (name, help, counter) in counters(meter) {
+        text.counter(name, help, counter.get());
     }
     text.gauge(
         "doorbuster_is_leader",

@@ -26,7 +26,7 @@ const PEER_READ_MAX: Duration = Duration::from_millis(50);
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
-    nodes.iter().map(|node| node.engine.node.meter().read().catalogue_checks).sum()
+    nodes.iter().map(|node| node.engine.node.meter().catalogue_checks.get()).sum()
 }
 
 /// Sends [`MISSES`] requests for unknown ids to each of these nodes at the same time. Returns the
@@ -110,7 +110,7 @@ async fn a_new_sale_is_known_at_once_in_the_midst_of_unknown_ids() {
 
 /// Returns how often these nodes read all sales from the store.
 fn read_all(nodes: &[TestNode]) -> u64 {
-    nodes.iter().map(|node| node.engine.node.meter().read().read_all).sum()
+    nodes.iter().map(|node| node.engine.node.meter().read_all.get()).sum()
 }
 
 /// Describes one of many sales of a shop.

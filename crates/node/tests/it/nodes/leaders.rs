@@ -23,7 +23,7 @@ async fn two_leaders(home: &mut Deployment, spread: Spread) -> [TestNode; 2] {
 
 /// Checks that both nodes became leader, and that no node lost the lead.
 fn both_led(nodes: [&TestNode; 2]) {
-    assert_eq!(nodes.map(|node| node.engine.node.meter().read().leads), [1, 1]);
+    assert_eq!(nodes.map(|node| node.engine.node.meter().leads.get()), [1, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,7 +40,7 @@ async fn two_leaders_refill_and_repair_the_same_slots_consistently() {
     let [first, second] = two_leaders(&mut home, spread).await;
     let early = sell_out(&[&first, &second], STOCK / 2, TIMEOUT).await;
     assert!(
-        [&first, &second].iter().all(|node| node.engine.node.meter().read().refills > 0),
+        [&first, &second].iter().all(|node| node.engine.node.meter().refills.get() > 0),
         "both leaders must refill slots"
     );
     // Both nodes detect that every slot lost its memory.

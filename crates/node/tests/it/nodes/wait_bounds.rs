@@ -141,7 +141,7 @@ async fn bought_with_a_ticket_that_dies_late() -> (PurchaseOutcome, u64) {
     // The settler starts after the ticket was lost, so no slot knows the ticket's result.
     let second = home.node(Roles::ALL).await;
     let outcome = waits.await.expect("the task did not panic");
-    let asked_again = first.engine.node.meter().read().retried;
+    let asked_again = first.engine.node.meter().retried.get();
     second.stop().await;
     first.crash();
     (outcome, asked_again)
