@@ -44,21 +44,7 @@ const PEER_READ_POLL: Duration = Duration::from_millis(2);
 /// Redis also contain this name.
 const NAME: &str = "catalogue";
 
-/// A read of the store that one node does for all nodes.
-trait SharedRead {
-    /// The result that other nodes use.
-    type Output;
-    /// The lock that the reading node takes.
-    const LOCK: &'static str;
-
-    /// Looks in the shared Redis for the result of another node.
-    async fn find_copy(
-        &self,
-        node: &Node,
-        shared: &SharedRedis,
-    ) -> Result<CopyLookup<Self::Output>, SlotError>;
-}
-
+/// The result of a lookup in the shared Redis, where another node leaves the result of its read.
 enum CopyLookup<T> {
     /// Another node left the wanted result.
     This(T),
@@ -68,45 +54,16 @@ enum CopyLookup<T> {
     Missing,
 }
 
-/// Checks whether this node's catalogue is the newest that any node has read.
-struct MarkerRead;
-
-impl SharedRead for MarkerRead {
-    type Output = ();
-    const LOCK: &'static str = NAME;
-
-    async fn find_copy(
-        &self,
-        node: &Node,
-        shared: &SharedRedis,
-    ) -> Result<CopyLookup<()>, SlotError> {
-        let marker = shared.get(&key(shared)).await?;
-        Ok(match marker {
-            None => CopyLookup::Missing,
-            Some(mark) if mark == node.catalogue().fingerprint().to_string().into_bytes() => {
-                CopyLookup::This(())
-            }
-            Some(_) => CopyLookup::Other,
-        })
-    }
-}
-
-/// Reads all sales of the catalogue at this version.
-struct CatalogueRead<'a> {
-    version: &'a str,
-}
-
-impl SharedRead for CatalogueRead<'_> {
-    type Output = CatalogueRows;
-    const LOCK: &'static str = "catalogue:sales";
-
-    async fn find_copy(
-        &self,
-        node: &Node,
-        shared: &SharedRedis,
-    ) -> Result<CopyLookup<CatalogueRows>, SlotError> {
-        copy::get(shared, node.id_key(), self.version).await
-    }
+/// Looks up whether this node's catalogue is the newest that any node has read.
+async fn find_marker(node: &Node, shared: &SharedRedis) -> Result<CopyLookup<()>, SlotError> {
+    let marker = shared.get(&key(shared)).await?;
+    Ok(match marker {
+        None => CopyLookup::Missing,
+        Some(mark) if mark == node.catalogue().fingerprint().to_string().into_bytes() => {
+            CopyLookup::This(())
+        }
+        Some(_) => CopyLookup::Other,
+    })
 }
 
 impl Cache {
@@ -139,9 +96,8 @@ impl Cache {
             drop(refresh().await);
             return;
         };
-        let ReadTurn::ReadStore(guard) = read_once(node, (shared, locks), &MarkerRead).await else {
-            return;
-        };
+        let turn = read_once((locks, NAME), || find_marker(node, shared)).await;
+        let ReadTurn::ReadStore(guard) = turn else { return };
         let read = refresh().await;
         if let Some(guard) = guard {
             if read.is_ok() && guard.is_held() {
@@ -162,7 +118,8 @@ impl Cache {
         version: &str,
     ) -> Result<CatalogueRows, StoreError> {
         let Some((shared, locks)) = self.shared() else { return read(node).await };
-        match read_once(node, (shared, locks), &CatalogueRead { version }).await {
+        let find_copy = || copy::get(shared, node.id_key(), version);
+        match read_once((locks, "catalogue:sales"), find_copy).await {
             ReadTurn::FromPeer(rows) => Ok(rows),
             ReadTurn::ReadStore(None) => read(node).await,
             ReadTurn::ReadStore(Some(guard)) => {
@@ -201,15 +158,15 @@ enum ReadTurn<T> {
 }
 
 /// Lets one of several nodes read the store, and lets the other nodes wait briefly for the result.
-/// A node that cannot reach the shared Redis reads the store for itself.
-async fn read_once<W: SharedRead>(
-    node: &Node,
-    (shared, locks): (&SharedRedis, &Locks),
-    shared_read: &W,
-) -> ReadTurn<W::Output> {
+/// A node that cannot reach the shared Redis reads the store for itself. The reading node takes the
+/// lock `lock`. `find_copy` looks in the shared Redis for the result of another node.
+async fn read_once<T, F: Future<Output = Result<CopyLookup<T>, SlotError>>>(
+    (locks, lock): (&Locks, &str),
+    find_copy: impl Fn() -> F,
+) -> ReadTurn<T> {
     let (until, mut guard) = (Instant::now() + PEER_READ_MAX, None);
     loop {
-        match timeout_at(until, shared_read.find_copy(node, shared)).await {
+        match timeout_at(until, find_copy()).await {
             // If this node also got the lock, dropping the guard releases the lock.
             Ok(Ok(CopyLookup::This(found))) => return ReadTurn::FromPeer(found),
             Ok(Ok(CopyLookup::Missing)) if guard.is_none() => {}
@@ -218,7 +175,7 @@ async fn read_once<W: SharedRead>(
             // unreachable.
             _ => return ReadTurn::ReadStore(guard),
         }
-        match timeout_at(until, locks.try_take(W::LOCK)).await {
+        match timeout_at(until, locks.try_take(lock)).await {
             Ok(Ok(Some(taken))) => guard = Some(taken),
             Ok(Ok(None)) if Instant::now() < until => tokio::time::sleep(PEER_READ_POLL).await,
             Ok(Ok(None) | Err(_)) | Err(_) => return ReadTurn::ReadStore(None),
