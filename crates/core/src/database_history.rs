@@ -10,8 +10,11 @@
 //! timeline, a database never returns to an earlier position, even after a crash. So a database
 //! with the same newest row, the same timeline and an earlier position is an older copy.
 
-/// One row of a database's history: the record that a server began to run the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// One row of a database's history: the record that a server began to run the database. Nodes keep
+/// the row in a JSON file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatabaseHistory {
     /// The fencing number. Each new row has a higher number.
     pub fence: i64,
@@ -23,6 +26,7 @@ pub struct DatabaseHistory {
     pub timeline: i64,
     /// A position in the write-ahead log of this timeline, in bytes. All changes before this
     /// position are committed. 0 if no position is known.
+    #[serde(default)]
     pub position: i64,
 }
 

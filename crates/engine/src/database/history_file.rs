@@ -11,7 +11,6 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbuster_core::database_history::DatabaseHistory;
 use doorbuster_store::KnownHistories;
-use serde::{Deserialize, Serialize};
 
 const NAME: &str = "database_history";
 const FILE_MODE: u32 = 0o600;
@@ -41,29 +40,6 @@ pub enum HistoryFileError {
     },
 }
 
-/// The history of one database, as the file `database_history` contains it.
-#[derive(Serialize, Deserialize)]
-struct Row {
-    fence: i64,
-    token: String,
-    system_id: String,
-    timeline: i64,
-    #[serde(default)]
-    position: i64,
-}
-
-impl Row {
-    fn of(history: &DatabaseHistory) -> Self {
-        let DatabaseHistory { fence, token, system_id, timeline, position } = history.clone();
-        Self { fence, token, system_id, timeline, position }
-    }
-
-    fn history(self) -> DatabaseHistory {
-        let Self { fence, token, system_id, timeline, position } = self;
-        DatabaseHistory { fence, token, system_id, timeline, position }
-    }
-}
-
 /// Reads the histories that earlier processes kept in this directory. The returned memory also
 /// writes new histories to this directory. If the path is empty, there is no directory, and nothing
 /// is read or written.
@@ -74,7 +50,7 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
     if dir.as_os_str().is_empty() {
         return Ok(KnownHistories::default());
     }
-    let kept = kept(dir)?;
+    let kept = read(&dir.join(NAME))?;
     let (dir, failing) = (dir.to_owned(), Mutex::new(false));
     let remember = move |deployment: &str, history: &DatabaseHistory| {
         // The lock is held during the write, because each write first reads the file.
@@ -104,15 +80,10 @@ pub fn load_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
 /// # Errors
 /// If there is a file and it cannot be read.
 pub fn read_history(dir: &Path) -> Result<KnownHistories, HistoryFileError> {
-    Ok(KnownHistories::new(kept(dir)?, Box::new(|_, _| {})))
+    Ok(KnownHistories::new(read(&dir.join(NAME))?, Box::new(|_, _| {})))
 }
 
-fn kept(dir: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileError> {
-    let rows = read(&dir.join(NAME))?;
-    Ok(rows.into_iter().map(|(name, row)| (name, row.history())).collect())
-}
-
-fn read(path: &Path) -> Result<BTreeMap<String, Row>, HistoryFileError> {
+fn read(path: &Path) -> Result<BTreeMap<String, DatabaseHistory>, HistoryFileError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -128,11 +99,12 @@ fn write(dir: &Path, deployment: &str, history: &DatabaseHistory) -> io::Result<
     doorbuster_secrets::create_directory(dir)?;
     let path = dir.join(NAME);
     let mut rows = read(&path).map_err(io::Error::other)?;
-    let is_newer = |kept: &Row| (kept.fence, kept.position) >= (history.fence, history.position);
+    let is_newer =
+        |kept: &DatabaseHistory| (kept.fence, kept.position) >= (history.fence, history.position);
     if rows.get(deployment).is_some_and(is_newer) {
         return Ok(());
     }
-    rows.insert(deployment.to_owned(), Row::of(history));
+    rows.insert(deployment.to_owned(), history.clone());
     // Several nodes may share the directory, and each may have the process id 1.
     let part = dir.join(format!("{NAME}.{:016x}.part", rand::random::<u64>()));
     let text = serde_json::to_vec_pretty(&rows)?;
