@@ -12,7 +12,6 @@ use hashbrown::HashSet;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use journal::Journal;
-pub(crate) use journal::JournalPart;
 use queued_requests::QueuedRequests;
 pub(crate) use retry_limiter::ReadError;
 use retry_limiter::RetryLimiter;

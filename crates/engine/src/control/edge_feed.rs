@@ -22,7 +22,6 @@ use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
 use crate::edge::records::{self, BlocksRecord, CountsRecord};
-use crate::holders::JournalPart;
 use crate::node::Node;
 
 /// The shortest time between two writes of the feed. One write covers all changes in between.
@@ -167,10 +166,7 @@ impl<'a> FeedWriter<'a> {
         self.gather_edges().await;
         self.gather_sales();
         self.head.has_all_requests = !self.node.holders().is_full();
-        match self.node.holders().journal.take() {
-            JournalPart::Requests(requests) => Some(requests),
-            JournalPart::Incomplete => None,
-        }
+        self.node.holders().journal.take()
     }
 
     /// Writes these requests and all gathered entries, in several parts if necessary. Only the last

@@ -6,16 +6,6 @@ use std::sync::{Mutex, PoisonError};
 /// again.
 const JOURNAL_MAX: usize = 262_144;
 
-/// The content of the journal since the last call of [`Journal::take`].
-#[derive(Debug, PartialEq, Eq)]
-pub enum JournalPart {
-    /// All requests since the last call.
-    Requests(Vec<u64>),
-    /// The journal is incomplete, because it was full or the set was emptied. The whole set must be
-    /// read again.
-    Incomplete,
-}
-
 /// The newest requests. They are recorded only while the writer of the edge feed needs them.
 #[derive(Debug, Default)]
 pub struct Journal {
@@ -47,13 +37,12 @@ impl Journal {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Takes the requests that were recorded since the last call.
-    pub fn take(&self) -> JournalPart {
+    /// Takes the requests that were recorded since the last call. Returns `None` if the journal is
+    /// incomplete, because it was full or the set was emptied. The whole set must then be read
+    /// again.
+    pub fn take(&self) -> Option<Vec<u64>> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        match newest.as_mut() {
-            Some(requests) => JournalPart::Requests(std::mem::take(requests)),
-            None => JournalPart::Incomplete,
-        }
+        newest.as_mut().map(std::mem::take)
     }
 
     /// Stops recording requests.
@@ -75,19 +64,15 @@ mod tests {
         assert_eq!(holders.begin_journal(), [1]);
         holders.insert(2);
         holders.insert(1);
-        assert_eq!(holders.journal.take(), JournalPart::Requests(vec![2]));
-        assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
+        assert_eq!(holders.journal.take(), Some(vec![2]));
+        assert_eq!(holders.journal.take(), Some(vec![]));
         holders.begin_rebuild();
         holders.insert(3);
-        assert_eq!(holders.journal.take(), JournalPart::Incomplete);
+        assert_eq!(holders.journal.take(), None);
         assert_eq!(holders.begin_journal(), [3]);
-        assert_eq!(holders.journal.take(), JournalPart::Requests(vec![]));
+        assert_eq!(holders.journal.take(), Some(vec![]));
         holders.journal.end();
         holders.insert(4);
-        assert_eq!(
-            holders.journal.take(),
-            JournalPart::Incomplete,
-            "a journal that has ended must be incomplete"
-        );
+        assert_eq!(holders.journal.take(), None, "a journal that has ended must be incomplete");
     }
 }
