@@ -104,7 +104,7 @@ impl CatalogueReader {
 /// Reloads the catalogue until the program stops.
 pub(crate) async fn run(reader: Arc<CatalogueReader>) {
     loop {
-        reader.node.control().catalogue_changed().await;
+        reader.node.control().catalogue_changed.notified().await;
         while let Err(error) = reader.refresh().await {
             outage_log::warn!(
                 reader.node.outage_log(),

@@ -52,23 +52,27 @@ pub(crate) enum WakeReason {
 pub struct JobSignals {
     pub(super) items: Mutex<HashMap<ItemId, WakeReason>>,
     pub(super) sales: Mutex<HashSet<Arc<str>>>,
-    items_changed: Notify,
+    /// Notified when an item needs to be reconciled.
+    pub(crate) items_changed: Notify,
     pub(super) sales_changed: Notify,
-    catalogue_changed: Notify,
+    /// Notified when another node may have changed sales.
+    pub(crate) catalogue_changed: Notify,
     pub(crate) queues_changed: Notify,
     /// The slots of ended sales that still have tickets. Only the leader fills this set, and
     /// settles these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
     /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,
-    drains_changed: Notify,
+    /// Notified when another node has begun a drain.
+    pub(crate) drains_changed: Notify,
     /// Tickets that other nodes refused and for which no request on this node waits. Such a ticket
     /// may belong to a waitlist entry that was refused when its turn came.
     pub(super) foreign_refusals: ForeignRefusals,
     /// Notified when a sale may have opened. From then on, other nodes may recall units from this
     /// node's slots.
     pub(super) sale_opened: Notify,
-    loss_suspected: Notify,
+    /// Notified when a slot may have lost its memory.
+    pub(crate) loss_suspected: Notify,
     /// Notified when the edge feed may have changed.
     pub(super) feed_changed: Notify,
     /// The number of calls of [`JobSignals::signal_events`].
@@ -111,19 +115,9 @@ impl JobSignals {
         self.items_changed.notify_one();
     }
 
-    /// Waits until an item needs to be reconciled.
-    pub(crate) async fn items_changed(&self) {
-        self.items_changed.notified().await;
-    }
-
     /// Wakes the job that reads the catalogue again, because other nodes changed sales.
     pub fn wake_catalogue_job(&self) {
         self.catalogue_changed.notify_one();
-    }
-
-    /// Waits until another node may have changed sales.
-    pub(crate) async fn catalogue_changed(&self) {
-        self.catalogue_changed.notified().await;
     }
 
     /// Wakes the job that checks the slots, because a slot may have lost its memory.
@@ -131,19 +125,9 @@ impl JobSignals {
         self.loss_suspected.notify_one();
     }
 
-    /// Waits until a slot may have lost its memory.
-    pub(crate) async fn loss_suspected(&self) {
-        self.loss_suspected.notified().await;
-    }
-
     /// Wakes the job that follows drains, because another node began a drain.
     pub(crate) fn wake_drain_job(&self) {
         self.drains_changed.notify_one();
-    }
-
-    /// Waits until another node has begun a drain.
-    pub(crate) async fn drains_changed(&self) {
-        self.drains_changed.notified().await;
     }
 
     /// Replaces the set of ended sales' slots that still have tickets. If the set changed, the

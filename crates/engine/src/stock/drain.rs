@@ -56,7 +56,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
             });
         }
         while following.try_join_next().is_some() {}
-        drop(tokio::time::timeout(pause, stock.node.control().drains_changed()).await);
+        drop(tokio::time::timeout(pause, stock.node.control().drains_changed.notified()).await);
     }
 }
 

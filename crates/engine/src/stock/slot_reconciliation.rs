@@ -35,7 +35,7 @@ const GIVE_WAY: Duration = Duration::from_millis(20);
 pub(super) async fn run(stock: Arc<StockControl>) {
     let mut tasks = JoinSet::new();
     loop {
-        stock.node.control().items_changed().await;
+        stock.node.control().items_changed.notified().await;
         for (id, reason) in stock.node.control().take_items() {
             while tasks.len() >= RECONCILED_AT_ONCE {
                 tasks.join_next().await;

@@ -31,7 +31,7 @@ pub(super) async fn run(stock: Arc<StockControl>) {
     loop {
         tokio::time::sleep(if stock.node.watches_slots() { PACE } else { CHECK_INTERVAL }).await;
         let is_suspected =
-            tokio::time::timeout(CHECK_INTERVAL, stock.node.control().loss_suspected())
+            tokio::time::timeout(CHECK_INTERVAL, stock.node.control().loss_suspected.notified())
                 .await
                 .is_ok();
         if stock.node.layout().is_single_node() {
