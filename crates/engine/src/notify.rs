@@ -15,7 +15,6 @@ mod followed_buyers;
 mod mailbox;
 mod mailbox_set;
 mod subscription;
-mod verdict;
 
 pub use event::{EventKind, HubEvent, NextEvent, ReaderKind};
 pub use mailbox::{BACKLOG_BYTES_MAX, ReadyQueue, ReadyReaders};
