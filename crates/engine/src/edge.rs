@@ -6,7 +6,6 @@
 //! This part of a node owns the connections from an edge to the nodes, and the age of the edge's
 //! copy. It also owns the counts of refused and passed requests. It reads the feed from Redis, and
 //! puts the sales of the feed into the catalogue. The handlers of an edge's requests call it.
-pub mod feed_counts;
 mod follow;
 pub mod keys;
 pub mod records;
@@ -26,7 +25,6 @@ use doorbuster_core::{IdKey, Millis};
 use doorbuster_slots::{SharedRedis, SlotError};
 use http::HeaderValue;
 
-pub(crate) use feed_counts::FeedCounts;
 pub use follow::follow_feed;
 pub use refusal_report::REFUSALS_HEADER;
 pub(crate) use relay::Relay;
@@ -68,8 +66,10 @@ pub struct EdgeNode {
     pub passed_on: Counter,
     /// The number of requests that no node answered.
     pub failed: Counter,
-    /// Counters of the reads of the feed.
-    pub feed: FeedCounts,
+    /// Generations of the feed that the edge began to read.
+    pub feed_generations: Counter,
+    /// Reads of the feed that failed or had no usable content.
+    pub feed_failures: Counter,
     /// The connection over which a node sends the events of buyers.
     pub relay: Relay,
     /// The number of reports of refusals so far.
@@ -111,7 +111,8 @@ impl EdgeNode {
             refused: Counter::default(),
             passed_on: Counter::default(),
             failed: Counter::default(),
-            feed: FeedCounts::default(),
+            feed_generations: Counter::default(),
+            feed_failures: Counter::default(),
             relay: Relay::default(),
             reports: AtomicU64::default(),
             edges: Arc::default(),

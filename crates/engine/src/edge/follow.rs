@@ -42,7 +42,7 @@ pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
                 // next server.
                 Some(FeedStep::Use { .. }) => {}
                 Some(FeedStep::ReadOn { .. }) => continue,
-                Some(FeedStep::Ignore) | None => edge.feed.failed.add_one(),
+                Some(FeedStep::Ignore) | None => edge.feed_failures.add_one(),
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -84,7 +84,7 @@ impl FeedReader<'_> {
             FeedStep::ReadOn { begins } | FeedStep::Use { begins } if begins => {
                 self.kept.clear();
                 self.is_whole = true;
-                self.edge.feed.generations.add_one();
+                self.edge.feed_generations.add_one();
                 if self.node.holders().len() as u64 > head.requests + SURPLUS_MAX {
                     self.node.holders().begin_rebuild();
                 }
@@ -99,7 +99,6 @@ impl FeedReader<'_> {
             self.show();
             self.node.holders().finish_rebuild();
             self.edge.use_head(head);
-            self.edge.feed.used.add_one();
         } else if self.at.position() == before {
             // This server is a replica that is behind its primary. Waiting costs less than reading
             // again.

@@ -31,12 +31,12 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.counter_if(
         "doorbuster_edge_feed_generations_total",
         "How often this edge read the feed from its beginning.",
-        node.map(|node| node.feed.generations.get()),
+        node.map(|node| node.feed_generations.get()),
     );
     text.counter_if(
         "doorbuster_edge_feed_unused_reads_total",
         "Reads of the feed that failed, or returned data older than the copy.",
-        node.map(|node| node.feed.failed.get()),
+        node.map(|node| node.feed_failures.get()),
     );
     text.gauge_if(
         "doorbuster_edge_relay_up",
