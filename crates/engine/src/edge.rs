@@ -143,7 +143,7 @@ impl EdgeNode {
             said_at: now,
             connections: connections.get(),
         };
-        HeaderValue::from_bytes(&about.seal(key, header)).ok()
+        HeaderValue::from_bytes(&records::seal_json(key, header, &about)).ok()
     }
 
     /// Returns the edge's own monotonic time, in milliseconds.

@@ -6,6 +6,7 @@
 use doorbuster_core::edge::FeedHead;
 use doorbuster_core::{IdKey, ItemId, Millis, Stock};
 use doorbuster_store::{Block, BlockKind, ItemCounts};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The format of the feed. If a feed has another format, an edge ignores the feed and passes every
@@ -68,6 +69,18 @@ pub fn seal(key: &IdKey, generation: u64, name: &str, text: &str) -> Vec<u8> {
 pub fn open<'a>(key: &IdKey, generation: u64, name: &str, content: &'a [u8]) -> Option<&'a str> {
     let (found, text) = std::str::from_utf8(content).ok()?.split_at_checked(PROOF_DIGITS)?;
     (found == proof(key, generation, name, text)).then_some(text)
+}
+
+/// Encodes a value of this header as JSON with a proof. A value is valid only for its header,
+/// because each header has another purpose.
+pub(super) fn seal_json(key: &IdKey, header: &str, value: &impl Serialize) -> Vec<u8> {
+    let text = serde_json::to_string(value).expect("texts and numbers serialise");
+    seal(key, 0, header, &text)
+}
+
+/// Decodes a value of this header, if its proof is valid.
+pub fn open_json<T: DeserializeOwned>(key: &IdKey, header: &str, value: &[u8]) -> Option<T> {
+    serde_json::from_str(open(key, 0, header, value)?).ok()
 }
 
 /// Returns the feed's head as text, with its proof.

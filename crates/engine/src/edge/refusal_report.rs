@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use doorbuster_core::IdKey;
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
@@ -51,19 +50,6 @@ pub(crate) struct RefusalReport {
     pub sales: Sales,
 }
 
-impl RefusalReport {
-    /// Encodes the report as a value of the header.
-    fn seal(&self, key: &IdKey) -> Vec<u8> {
-        let text = serde_json::to_string(self).expect("texts and numbers serialise");
-        records::seal(key, 0, REFUSALS_HEADER, &text)
-    }
-
-    /// Decodes a value of the header, if its proof is valid.
-    fn open(key: &IdKey, value: &[u8]) -> Option<Self> {
-        serde_json::from_str(records::open(key, 0, REFUSALS_HEADER, value)?).ok()
-    }
-}
-
 impl EdgeNode {
     /// Reports refusals until the program stops. The last report has the refusals up to the stop.
     pub async fn run_refusal_reports(&self, node: &Node, stop: &CancellationToken) {
@@ -95,8 +81,8 @@ impl EdgeNode {
             number: self.reports.fetch_add(1, Ordering::Relaxed) + 1,
             sales: sales.clone(),
         };
-        let value = HeaderValue::from_bytes(&report.seal(node.id_key()));
-        let value = value.map_err(|_| PassFailure::Unsent)?;
+        let value = records::seal_json(node.id_key(), REFUSALS_HEADER, &report);
+        let value = HeaderValue::from_bytes(&value).map_err(|_| PassFailure::Unsent)?;
         self.upstreams.send_report(REFUSALS_HEADER, value).await
     }
 }
@@ -143,7 +129,8 @@ fn add_refusals(node: &Node, sales: &Sales) {
 /// changes nothing. Returns `false` if the report has no valid proof or is too old. In that case
 /// the edge keeps the report's refusals.
 pub fn receive(sightings: &EdgeSightings, node: &Node, value: &[u8]) -> bool {
-    let Some(report) = RefusalReport::open(node.id_key(), value) else { return false };
+    let report: Option<RefusalReport> = records::open_json(node.id_key(), REFUSALS_HEADER, value);
+    let Some(report) = report else { return false };
     if (report.said_at - node.now().0).abs() >= ALIVE_MS {
         return false;
     }
@@ -155,6 +142,8 @@ pub fn receive(sightings: &EdgeSightings, node: &Node, value: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_core::IdKey;
+
     use super::*;
 
     fn report(number: u64) -> RefusalReport {
@@ -166,9 +155,10 @@ mod tests {
     #[test]
     fn a_report_needs_a_proof() {
         let (key, other) = (IdKey::new([5; 32]), IdKey::new([6; 32]));
-        let sealed = report(1).seal(&key);
-        assert_eq!(RefusalReport::open(&key, &sealed), Some(report(1)));
-        assert_eq!(RefusalReport::open(&other, &sealed), None);
+        let sealed = records::seal_json(&key, REFUSALS_HEADER, &report(1));
+        let open = |key: &IdKey| records::open_json::<RefusalReport>(key, REFUSALS_HEADER, &sealed);
+        assert_eq!(open(&key), Some(report(1)));
+        assert_eq!(open(&other), None);
         assert!(HeaderValue::from_bytes(&sealed).is_ok());
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use doorbuster_core::{IdKey, Millis};
+use doorbuster_core::Millis;
 use serde::{Deserialize, Serialize};
 
 use super::records;
@@ -39,18 +39,6 @@ pub struct EdgeDescription {
 }
 
 impl EdgeDescription {
-    /// Encodes the description as a value of this header. A value is valid only for its header,
-    /// because each header has another purpose.
-    pub fn seal(&self, key: &IdKey, header: &str) -> Vec<u8> {
-        let text = serde_json::to_string(self).expect("texts and numbers serialise");
-        records::seal(key, 0, header, &text)
-    }
-
-    /// Decodes a value of this header, if its proof is valid.
-    pub fn open(key: &IdKey, header: &str, value: &[u8]) -> Option<Self> {
-        serde_json::from_str(records::open(key, 0, header, value)?).ok()
-    }
-
     /// Returns whether the edge is alive at the time `now` of the store's clock.
     pub fn lives(&self, now: Millis) -> bool {
         (self.said_at - now.0).abs() < ALIVE_MS
@@ -73,9 +61,8 @@ pub struct EdgeSightings(Mutex<HashMap<String, Sighting>>);
 impl EdgeSightings {
     /// Records, in the background, the edge that sent this header.
     pub fn record(&self, node: &Arc<Node>, value: &[u8]) {
-        let Some(about) = EdgeDescription::open(node.id_key(), EDGE_HEADER, value) else {
-            return;
-        };
+        let about: Option<EdgeDescription> = records::open_json(node.id_key(), EDGE_HEADER, value);
+        let Some(about) = about else { return };
         if node.shared().is_none() || !about.lives(node.now()) || !self.is_due(&about.node) {
             return;
         }
@@ -126,8 +113,8 @@ impl Node {
         let found = shared.edges().await.unwrap_or_default();
         let mut edges: Vec<EdgeDescription> = found
             .iter()
-            .filter_map(|value| EdgeDescription::open(self.id_key(), EDGE_HEADER, value))
-            .filter(|about| about.lives(now))
+            .filter_map(|value| records::open_json(self.id_key(), EDGE_HEADER, value))
+            .filter(|about: &EdgeDescription| about.lives(now))
             .collect();
         edges.sort_by(|one, other| one.node.cmp(&other.node));
         edges
@@ -136,6 +123,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use doorbuster_core::IdKey;
+
     use super::*;
 
     #[test]
@@ -148,14 +137,12 @@ mod tests {
             said_at: 50_000,
             connections: 3,
         };
-        let sealed = about.seal(&key, EDGE_HEADER);
-        assert_eq!(EdgeDescription::open(&key, EDGE_HEADER, &sealed), Some(about.clone()));
-        assert_eq!(EdgeDescription::open(&other, EDGE_HEADER, &sealed), None);
-        assert_eq!(
-            EdgeDescription::open(&key, RELAY_HEADER, &sealed),
-            None,
-            "a value must not open for another header"
-        );
+        let sealed = records::seal_json(&key, EDGE_HEADER, &about);
+        let open =
+            |key: &IdKey, header: &str| records::open_json::<EdgeDescription>(key, header, &sealed);
+        assert_eq!(open(&key, EDGE_HEADER), Some(about.clone()));
+        assert_eq!(open(&other, EDGE_HEADER), None);
+        assert_eq!(open(&key, RELAY_HEADER), None, "a value must not open for another header");
         assert!(
             about.lives(Millis(50_000 + ALIVE_MS - 1)) && !about.lives(Millis(50_000 + ALIVE_MS))
         );

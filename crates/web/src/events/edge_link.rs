@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::response::Response;
 use bytes::Bytes;
 use doorbuster_core::BuyerId;
+use doorbuster_engine::edge::records::open_json;
 use doorbuster_engine::edge::{EdgeDescription, EdgeMessage, NodeMessage, RELAY_HEADER};
 use doorbuster_engine::notify::ReadyQueue;
 use futures_util::{FutureExt, SinkExt, StreamExt};
@@ -50,7 +51,8 @@ const POSITION_READS_MAX: usize = 64;
 pub(super) fn is_edge(app: &App, headers: &HeaderMap) -> bool {
     let key = app.node.id_key();
     let about = headers.get(RELAY_HEADER);
-    let about = about.and_then(|about| EdgeDescription::open(key, RELAY_HEADER, about.as_bytes()));
+    let about =
+        about.and_then(|about| open_json::<EdgeDescription>(key, RELAY_HEADER, about.as_bytes()));
     app.node.edge().is_none() && about.is_some_and(|about| about.lives(app.node.now()))
 }
 
