@@ -98,7 +98,6 @@ pub enum FeedStep {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EdgeFeedFollower {
     at: FeedPosition,
-    used: Option<FeedHead>,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
 }
@@ -109,13 +108,6 @@ impl EdgeFeedFollower {
     #[must_use]
     pub fn position(&self) -> FeedPosition {
         self.at
-    }
-
-    /// Returns the head of the feed from the last read with the result [`FeedStep::Use`]. Returns
-    /// `None` before the first such read.
-    #[must_use]
-    pub fn used(&self) -> Option<FeedHead> {
-        self.used
     }
 
     /// Returns what the edge must do with the content of a read.
@@ -148,7 +140,6 @@ impl EdgeFeedFollower {
             return FeedStep::ReadOn { begins };
         }
         self.at.seq = head.seq;
-        self.used = Some(*head);
         FeedStep::Use { begins }
     }
 }
@@ -257,10 +248,8 @@ mod tests {
         let start = FeedPosition { generation: 7, ..FeedPosition::default() };
         let first = read(head(7, 5, 10, 100), start, 6, Some(5));
         assert_eq!(follower.receive(&first), FeedStep::ReadOn { begins: true });
-        assert_eq!(follower.used(), None);
         let rest = read(head(7, 5, 10, 120), follower.position(), 4, None);
         assert_eq!(follower.receive(&rest), FeedStep::Use { begins: false });
-        assert_eq!(follower.used().map(|head| head.as_of), Some(Millis(120)));
         assert_eq!(follower.position(), FeedPosition { generation: 7, seq: 5, requests: 10 });
     }
 

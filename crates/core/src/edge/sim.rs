@@ -215,9 +215,9 @@ impl World {
             self.edge.last_read = Some(Answer { read, requests, entries });
         }
         let Some(answer) = self.edge.last_read.clone() else { return Ok(()) };
-        let before = self.edge.follower.used();
+        let before = self.edge.used;
         self.edge.take(answer, self.now);
-        let after = self.edge.follower.used();
+        let after = self.edge.used;
         match before.zip(after).is_some_and(|(before, after)| after.as_of < before.as_of) {
             true => Err(format!("the copy went back from {before:?} to {after:?}")),
             false => Ok(()),

@@ -1,7 +1,7 @@
 //! The simulated edge.
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::edge::{ClockReading, EdgeFeedFollower, FeedRead, FeedStep, is_fresh};
+use crate::edge::{ClockReading, EdgeFeedFollower, FeedHead, FeedRead, FeedStep, is_fresh};
 
 /// A server's answer to one read: the summary of the read, the requests, and the items with their
 /// free units.
@@ -15,6 +15,8 @@ pub(super) struct Answer {
 #[derive(Default)]
 pub(super) struct Edge {
     pub(super) follower: EdgeFeedFollower,
+    /// The head of the last used read.
+    pub(super) used: Option<FeedHead>,
     pub(super) requests: BTreeSet<u64>,
     pub(super) kept: BTreeMap<u64, u64>,
     pub(super) free: BTreeMap<u64, u64>,
@@ -27,7 +29,6 @@ pub(super) struct Edge {
 impl Edge {
     pub(super) fn take(&mut self, answer: Answer, now: i64) {
         let Answer { read, requests, entries } = answer;
-        let used = self.follower.used();
         let step = self.follower.receive(&read);
         if step == FeedStep::Ignore {
             return;
@@ -39,14 +40,14 @@ impl Edge {
         self.kept.extend(entries);
         if matches!(step, FeedStep::Use { .. }) {
             self.free.extend(std::mem::take(&mut self.kept));
-            if self.follower.used() != used {
+            if self.used.replace(read.head) != Some(read.head) {
                 self.read_at = now;
             }
         }
     }
 
     pub(super) fn refuses(&self, item: u64, request: u64, now: i64) -> bool {
-        is_fresh(self.follower.used().as_ref(), self.clock.as_ref(), self.read_at, now)
+        is_fresh(self.used.as_ref(), self.clock.as_ref(), self.read_at, now)
             && self.free.get(&item) == Some(&0)
             && !self.requests.contains(&request)
             && !self.own.contains(&request)
