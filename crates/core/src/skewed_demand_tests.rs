@@ -6,7 +6,7 @@ use crate::id::IdKey;
 use crate::partition::{AvailablePartitions, first_try, second_try};
 use crate::refill::{initial_portions, next_portion};
 use crate::rows::FeedCause;
-use crate::slot::{GrantTerms, RecallOutcome, Slot, TicketAnswer, TicketRequest};
+use crate::slot::{GrantTerms, RecallOutcome, Slot, SlotBounds, TicketAnswer, TicketRequest};
 use crate::spread::{Counter, PartitionChoice, Spread};
 use crate::stock::blank_feed_row;
 use crate::value::{
@@ -46,7 +46,7 @@ impl SimulatedSale {
     fn open() -> Self {
         let shares = initial_portions(&SPREAD, STOCK, PARTITIONS as usize);
         let slot = |(i, &available): (usize, &u64)| {
-            let mut slot = Slot::new(ItemId(1));
+            let mut slot = Slot::with_bounds(ItemId(1), SlotBounds::default());
             let (grant, threshold) = (GrantId(i as u64), SPREAD.threshold);
             slot.init(GrantTerms { grant, epoch: Epoch(1), counted: true, available, threshold });
             slot

@@ -201,12 +201,6 @@ pub struct Slot {
 impl Slot {
     /// Returns a slot without an epoch. The slot issues no tickets before [`Slot::init`].
     #[must_use]
-    pub fn new(item: ItemId) -> Self {
-        Self::with_bounds(item, SlotBounds::default())
-    }
-
-    /// Returns a slot like [`Slot::new`] with other bounds, so that a test can reach the bounds.
-    #[must_use]
     pub fn with_bounds(item: ItemId, bounds: SlotBounds) -> Self {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::Model;
 use crate::refill::{self, Portion};
 use crate::rows::Item;
-use crate::slot::{GrantTerms, Slot, TicketAnswer, TicketRequest};
+use crate::slot::{GrantTerms, Slot, SlotBounds, TicketAnswer, TicketRequest};
 use crate::spread::{Counter, PartitionChoice, Spread};
 use crate::value::{
     BuyerId, GrantId, ItemId, Millis, NodeId, RequestKey, Seq, SlotKey, Stock, Token, Units,
@@ -77,7 +77,7 @@ fn ten_thousand_units_are_given_in_portions() {
     let grant =
         unwrap_infallible(stock::open(&mut model, SLOT, GrantId(7), first)).expect("a grant");
     assert_eq!(unit_counts(&mut model), (9_600, 400, 10_000));
-    let mut slot = Slot::new(SLOT.item);
+    let mut slot = Slot::with_bounds(SLOT.item, SlotBounds::default());
     let terms = GrantTerms {
         grant: grant.id,
         epoch: grant.epoch,

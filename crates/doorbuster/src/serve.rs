@@ -22,7 +22,7 @@ pub fn run(args: &ServeArgs) -> Outcome {
     let (settings, values) = settings::load_with_values(&flags, std::env::vars_os())
         .map_err(config::settings_failure)?;
     let levels = log::init(&settings.log);
-    let runtime = boot::runtime(&settings).context("cannot start threads")?;
+    let runtime = boot::runtime(settings.workers.get()).context("cannot start threads")?;
     let outcome: Outcome = runtime.block_on(async {
         // The handlers of signals are installed before the store opens, so that no early signal is
         // lost.

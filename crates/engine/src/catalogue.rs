@@ -57,8 +57,6 @@ pub struct SaleRuntime {
     /// The state of the sale's waiting room. It is used only if the room opens automatically and is
     /// for all items.
     pub room: RoomRuntime,
-    /// The number of the last status event.
-    pub status_seq: AtomicU64,
 }
 
 impl SaleRuntime {

@@ -274,7 +274,7 @@ async fn open(
             ))
         }
         StockLocation::Cluster { store, slots, wait_replicas } => {
-            let shared = SharedRedis::new(&expose_urls(slots), &key_prefix(options))?;
+            let shared = SharedRedis::new(&expose_urls(slots), &redis_prefix(&options.id_key))?;
             let store = open_postgres(options, node_memory, store, Some(shared), sink).await?;
             Ok((store, open_redis(options, slots, *wait_replicas).await?, SlotLayout::Shared))
         }
@@ -313,7 +313,7 @@ fn open_shared(
     slots: &Slots,
 ) -> Result<Option<(SharedRedis, Locks)>, EngineError> {
     let StockLocation::Cluster { slots: urls, .. } = &options.location else { return Ok(None) };
-    let (urls, prefix) = (expose_urls(urls), key_prefix(options));
+    let (urls, prefix) = (expose_urls(urls), redis_prefix(&options.id_key));
     let shared = SharedRedis::new(&urls, &prefix)?;
     // If the servers are independent, a lock needs a majority of the servers. A Redis cluster
     // counts as one server.
@@ -330,11 +330,6 @@ pub fn expose_urls(urls: &[SecretString]) -> Vec<String> {
     urls.iter().map(|url| url.expose_secret().to_owned()).collect()
 }
 
-/// Returns the prefix of every key in Redis. The prefix separates deployments that share servers.
-fn key_prefix(options: &EngineOptions) -> String {
-    redis_prefix(&options.id_key)
-}
-
 async fn open_redis(
     options: &EngineOptions,
     urls: &[SecretString],
@@ -342,7 +337,7 @@ async fn open_redis(
 ) -> Result<Slots, EngineError> {
     let slots = Slots::redis(RedisOptions {
         urls: expose_urls(urls),
-        prefix: key_prefix(options),
+        prefix: redis_prefix(&options.id_key),
         id_key: options.id_key.clone(),
         node: options.node,
         bounds: options.bounds,

@@ -25,7 +25,7 @@ fn request(n: u64, units: u64) -> TicketRequest {
 
 /// Returns a slot with a threshold of 3, and with `a` and `b` units. Counter A is active.
 fn slot(a: u64, b: u64) -> Slot {
-    let mut slot = Slot::new(ItemId(1));
+    let mut slot = Slot::with_bounds(ItemId(1), SlotBounds::default());
     slot.init(GrantTerms {
         grant: GRANT,
         epoch: Epoch(1),
@@ -104,7 +104,7 @@ fn a_recall_takes_from_the_inactive_counter_first() {
 
 #[test]
 fn a_slot_without_a_threshold_never_flips_or_asks() {
-    let mut slot = Slot::new(ItemId(1));
+    let mut slot = Slot::with_bounds(ItemId(1), SlotBounds::default());
     slot.init(GrantTerms {
         grant: GRANT,
         epoch: Epoch(1),

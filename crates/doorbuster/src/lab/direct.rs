@@ -14,7 +14,7 @@ pub fn run(args: &SettingsArgs) -> Outcome {
     let settings = config::settings(args)?;
     let crowd: DirectCrowd = serde_json::from_reader(std::io::stdin().lock())
         .context("standard input does not contain the lab's buyers")?;
-    let runtime = boot::runtime(&settings).context("cannot start threads")?;
+    let runtime = boot::runtime(settings.workers.get()).context("cannot start threads")?;
     let (item, units) = (crowd.item.clone(), crowd.units);
     let names = [crowd.warm_up.clone(), crowd.sale.clone()];
     let sales = names.each_ref().map(String::as_str);

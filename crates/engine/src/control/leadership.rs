@@ -98,7 +98,7 @@ pub(crate) async fn renew_leases(
     }
     node.store().renew_node_lease(node.id(), LEASE_MS, &node.node_description()).await?;
     let has_lead = roles.control && node.store().take_leader_lease(node.id().0, LEASE_MS).await?;
-    let leads = has_lead || node.this_node().always_leads();
+    let leads = has_lead || node.this_node().always_leads;
     if control.scheduler.set_leads(leads) {
         tracing::info!(
             leads,

@@ -42,11 +42,6 @@ impl ThisNode {
         Self { id, roles, layout, always_leads, leases_released, description }
     }
 
-    /// Returns whether this node acts as leader even while another node is the leader.
-    pub(crate) fn always_leads(&self) -> bool {
-        self.always_leads
-    }
-
     /// Sets this node's description for other nodes.
     pub fn describe(&self, description: NodeDescription) {
         // A second description of the same process would be equal, so it is dropped.

@@ -2,22 +2,17 @@
 
 use std::io;
 
-use doorbuster_config::Settings;
 use tokio::runtime::Runtime;
 
 /// The maximum number of threads for blocking work, such as reads of key files. Other threads serve
 /// HTTP.
 const BLOCKING_THREADS_MAX: usize = 20;
 
-/// Creates the server's event loop, with the number of threads in the settings.
+/// Creates the server's event loop, with this number of threads.
 ///
 /// # Errors
 /// If the threads cannot be created.
-pub fn runtime(settings: &Settings) -> io::Result<Runtime> {
-    event_loop(settings.workers.get())
-}
-
-fn event_loop(workers: usize) -> io::Result<Runtime> {
+pub fn runtime(workers: usize) -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -46,7 +41,7 @@ mod tests {
     #[test]
     fn a_flood_of_tasks_does_not_delay_a_task_that_another_thread_wakes() {
         let polled: &'static AtomicU64 = Box::leak(Box::default());
-        let runtime = event_loop(1).expect("a thread");
+        let runtime = super::runtime(1).expect("a thread");
         for _ in 0..BUSY {
             drop(runtime.spawn(poll_fn(|context| {
                 polled.fetch_add(1, Ordering::Relaxed);
