@@ -1,5 +1,7 @@
 //! `serve`: runs the server until a signal requests it to stop.
 
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -34,11 +36,18 @@ pub fn run(args: &ServeArgs) -> Outcome {
                 () = signals::stdin_ended(), if args.until_stdin_ends => {}
             }
         };
-        boot::serve(settings, Some(reloader), stop_requested).await.map_err(serve_failure)?;
+        let served = boot::serve(settings, Some(reloader), print_address, stop_requested).await;
+        served.map_err(serve_failure)?;
         Ok(CommandResult::Success)
     });
     runtime.shutdown_timeout(THREADS_WITHIN);
     outcome
+}
+
+fn print_address(address: SocketAddr) {
+    // The parent process may have closed the output, so an error is ignored.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
 }
 
 fn serve_failure(error: ServeError) -> Failure {

@@ -10,7 +10,6 @@ mod parts;
 mod settings_reload;
 mod without_http;
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,41 +47,13 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves until `asked_to_stop` completes, or until the store fails permanently. The caller sets up
 /// logging. `reloader` loads the settings again on request.
 ///
-/// When the server is ready, it prints the line `doorbuster listening on http://HOST:PORT` on
-/// standard output. It also notifies the service manager.
+/// When the server is ready, it passes its address to `ready`. It also notifies the service
+/// manager.
 ///
 /// # Errors
 ///
 /// If the server did not start or did not stop cleanly.
 pub async fn serve(
-    settings: Settings,
-    reloader: Option<Reloader>,
-    asked_to_stop: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    let print_address = |address| {
-        // The parent process may have closed the output, so an error is ignored.
-        let mut out = io::stdout().lock();
-        let _ =
-            writeln!(out, "doorbuster listening on http://{address}").and_then(|()| out.flush());
-    };
-    serve_and_reload(settings, reloader, print_address, asked_to_stop).await
-}
-
-/// Like [`serve`], but passes the server's address to `ready`. Prints nothing, and reloads no
-/// settings.
-///
-/// # Errors
-///
-/// Like [`serve`].
-pub async fn serve_with(
-    settings: Settings,
-    ready: impl FnOnce(SocketAddr),
-    asked_to_stop: impl Future<Output = ()>,
-) -> Result<(), ServeError> {
-    serve_and_reload(settings, None, ready, asked_to_stop).await
-}
-
-async fn serve_and_reload(
     mut settings: Settings,
     reloader: Option<Reloader>,
     ready: impl FnOnce(SocketAddr),
@@ -175,27 +146,20 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
             secrets
         }
     };
-    match open_engine(settings, &secrets, history).await {
+    let opened = async {
+        let (failed, fatal) = oneshot::channel();
+        let backup = continuous_backup(settings)?;
+        let location = stock_location(settings, &secrets, backup.as_ref())?;
+        let options = engine_options(settings, &secrets, (location, history), failed);
+        Ok::<_, ServeError>((start::start(options).await?, fatal, backup))
+    };
+    match opened.await {
         Ok((engine, fatal, backup)) => Ok(StartedEngine { engine, secrets, fatal, backup }),
         Err(error) => {
             secrets::remove_new_pass_key(settings, &secrets);
             Err(error)
         }
     }
-}
-
-/// Starts the engine with these secrets. Also returns the continuous backup, and a receiver that
-/// gets the reason if the store fails permanently.
-async fn open_engine(
-    settings: &Settings,
-    secrets: &Secrets,
-    history: KnownHistories,
-) -> Result<(EngineParts, oneshot::Receiver<String>, Option<ContinuousBackup>), ServeError> {
-    let (failed, fatal) = oneshot::channel();
-    let backup = continuous_backup(settings)?;
-    let location = stock_location(settings, secrets, backup.as_ref())?;
-    let options = engine_options(settings, secrets, (location, history), failed);
-    Ok((start::start(options).await?, fatal, backup))
 }
 
 /// Serves with a started node until the node must stop.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use doorbuster_auth::{NewToken, token};
 use doorbuster_config::{Flags, load};
-use doorbuster_node::boot::{ServeError, serve_with};
+use doorbuster_node::boot::{ServeError, serve};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -75,8 +75,9 @@ impl TestApp {
             load(&flags, env.into_iter().map(|(name, value)| (name.into(), value.into())));
         let (ready, address) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let serving = serve_with(
+        let serving = serve(
             settings.expect("valid settings"),
+            None,
             move |address| ready.send(address).expect("the test waits"),
             async move {
                 // The server also stops if the test drops the sender without a message.

@@ -198,7 +198,7 @@ async fn an_address_in_use_is_reported() {
     };
     let settings = doorbuster_config::load(&flags, []).expect("valid settings");
     let dir = settings.data_dir.clone();
-    let error = doorbuster_node::boot::serve(settings, None, std::future::pending())
+    let error = doorbuster_node::boot::serve(settings, None, |_| {}, std::future::pending())
         .await
         .expect_err("the address is taken");
     assert!(

@@ -1,7 +1,7 @@
 //! Tests the settings of an edge.
 
 use doorbuster_config::{Flags, load};
-use doorbuster_node::boot::serve_with;
+use doorbuster_node::boot::serve;
 
 /// A public key of a shop.
 const JWKS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","alg":"EdDSA",
@@ -52,8 +52,9 @@ async fn an_edge_without_the_deployments_keys_does_not_start() {
     ];
     let settings = settings.map(|(name, value)| (name.into(), value.into()));
     let settings = load(&Flags::default(), settings).expect("valid settings");
-    let serving = serve_with(
+    let serving = serve(
         settings,
+        None,
         |_| panic!("the edge started with invalid settings"),
         std::future::pending(),
     );
