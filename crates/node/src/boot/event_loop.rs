@@ -41,7 +41,7 @@ mod tests {
     #[test]
     fn a_flood_of_tasks_does_not_delay_a_task_that_another_thread_wakes() {
         let polled: &'static AtomicU64 = Box::leak(Box::default());
-        let runtime = super::runtime(1).expect("a thread");
+        let runtime = runtime(1).expect("a thread");
         for _ in 0..BUSY {
             drop(runtime.spawn(poll_fn(|context| {
                 polled.fetch_add(1, Ordering::Relaxed);
