@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use doorbuster_core::slot::{GrantTerms, Slot, TicketAnswer, TicketRequest};
+use doorbuster_core::slot::{GrantTerms, Slot, SlotBounds, TicketAnswer, TicketRequest};
 use doorbuster_core::{
     BuyerId, Epoch, GrantId, IdKey, ItemId, Millis, NodeId, RequestKey, Token, Units,
 };
@@ -32,7 +32,7 @@ pub fn measure_in_child(requests: u32) -> Result<f64> {
 /// Fails if the slot refuses a request.
 pub fn measure_in_process(requests: u32) -> Result<f64> {
     let key = IdKey::new([7; 32]);
-    let mut slot = Slot::new(ItemId(1));
+    let mut slot = Slot::with_bounds(ItemId(1), SlotBounds::default());
     let before = process::resident("self")?;
     let (grant, epoch, available) = (GrantId(1), Epoch(1), u64::from(requests));
     slot.init(GrantTerms { grant, epoch, counted: true, available, threshold: 0 });

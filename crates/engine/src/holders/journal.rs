@@ -55,7 +55,6 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::super::RequestsWithOrders;
-    use super::*;
 
     #[test]
     fn each_request_is_in_the_set_or_in_the_journal() {
