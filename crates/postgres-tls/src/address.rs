@@ -175,7 +175,7 @@ mod tests {
             error("postgres://a@b/c?sslmode=verify-full&sslrootcert=/nowhere.pem")
                 .contains("/nowhere.pem")
         );
-        assert!(error("postgres://a@b/c?sslcert=/mine.pem").contains("not an address"));
+        assert!(error("postgres://a@b/c?sslcert=/mine.pem").contains("not a PostgreSQL address"));
         assert!(
             Address::parse("postgres://a@b/c?sslmode=prefer&sslrootcert=/nowhere.pem").is_ok(),
             "sslmode=prefer must not read the file"

@@ -72,7 +72,7 @@ fn every_fault_of_a_new_sale_is_reported() {
         &sale(r#","starts_at":"2026-11-20T10:00:00Z","ends_at":"2026-11-20T11:00:00+01:00""#),
         &[("/ends_at", "must be after")],
     );
-    new(&sale(r#","starts_at":"tomorrow""#), &[("/starts_at", "must be a time")]);
+    new(&sale(r#","starts_at":"tomorrow""#), &[("/starts_at", "must be an RFC 3339 time")]);
     new(&sale(r#","starts_at":1795168800"#), &[("/starts_at", "must be a string, not a number")]);
     new(&sale(r#","colour":1"#), &[("/colour", "is not a known member")]);
     new("{}", &[("/id", "is missing"), ("/title", "is missing"), ("/items", "is missing")]);

@@ -100,9 +100,8 @@ impl NodeView for View<'_> {
         places.all(|place| place.node.is_some())
     }
 
-    /// The simulated leader is a process of its own, and it changes the store too.
     fn is_only_node(&self) -> bool {
-        false
+        self.world.nodes.len() == 1 && self.is_node_local()
     }
 
     fn first_slot(&mut self) -> Option<SlotKey> {

@@ -192,9 +192,11 @@ const NO_ORDERS: &str = "{ const ask = window.fetch;
 #[tokio::test]
 async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
     let fixture = ServerFixture::start();
-    sale(&fixture, "last", json!({"stock": 1, "limit_per_buyer": 1})).await;
+    sale(&fixture, "last", json!({"stock": 2, "limit_per_buyer": 1})).await;
     let bought = fixture.buy(&PurchaseSpec::new("ann", "k", "last", 1).item("lamp")).await;
     assert_eq!(bought.status, 201, "{bought}");
+    let other = fixture.buy(&PurchaseSpec::new("ben", "k", "last", 1).item("lamp")).await;
+    assert_eq!(other.status, 201, "{other}");
     // The returned unit goes to this buyer, so the item stays held out.
     assert_eq!(line(&fixture, "POST", "yan").await.status, 201);
     Browser::with_browser(async |browser| {
@@ -207,7 +209,7 @@ async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
         tab.has(BUY, "aria-disabled", "true").await;
         streams(&fixture, 1).await;
         cancel(&fixture, "ann", &bought.id()).await;
-        let served = async || (states(&fixture, "last").await.len() == 2).then_some(());
+        let served = async || (states(&fixture, "last").await.len() == 3).then_some(());
         fixture.until("the next buyer gets the unit", Duration::from_secs(30), served).await;
         tab.has(BUY, "aria-disabled", "false").await;
         tab.says(BUY, "Join the waitlist").await;
