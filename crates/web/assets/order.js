@@ -36,7 +36,8 @@ const m = {
 };
 /* After a gap in the stream, the page reads the order again at a random moment within this time. */
 const GAP_MS = 3_000;
-/* If an answer differs from the clock by more than this, the page sets the clock again. */
+/* If the difference between an answer's date and the page's clock changes by more than this, the
+   page sets its clock again. */
 const CLOCK_OFF_MS = 5_000;
 const AGAIN_MS = 1_000,
   AGAIN_MAX_MS = 4_000; /* the longest pause before a failed request is sent again */
@@ -44,14 +45,12 @@ const AGAIN_MS = 1_000,
 const LEAVE_MS = 15_000;
 const HIDDEN_MS = 60_000;
 const poll = pauser();
-let stream = null,
-  lost = 0,
-  drawn = '',
-  hinted = false,
-  woken = false,
-  reminds = false;
-/* Ends the pause before the next read. During a read, skips the next pause, because the answer may
-   be older than the event. */
+let stream = null, lost = 0, drawn = '', hinted = false, woken = false, reminds = false;
+/* How far the date of an answer was ahead of the page's clock after the page set its clock. The
+   date comes from the node's clock, and the page's clock shows the store's time. */
+let date_off = 0;
+/* Reads the order now. If a read is running, another read follows it at once, because the running
+   read may miss the event. */
 function wake() {
   woken = true;
   poll.wake();
@@ -88,8 +87,11 @@ async function read() {
     m.offline = false;
     m.trouble = null;
     /* After a device has slept, the page's clock can be wrong. Then the page must set it again. */
-    if (!m.order || Math.abs(Date.parse(answer.date) - now()) > CLOCK_OFF_MS)
+    const off = Date.parse(answer.date) - now();
+    if (!m.order || Math.abs(off - date_off) > CLOCK_OFF_MS) {
       await learnMore(answer);
+      date_off = Date.parse(answer.date) + performance.now() - answer.got - now() || 0;
+    }
     await take(answer.data);
     listenIn();
   } else if (answer.status === 401) {
@@ -114,13 +116,13 @@ async function read() {
 /* Reads the sale's texts and the server's time. If these reads fail, the page still shows the
    order, and takes the time from the answer's date. */
 async function learnMore(answer) {
-  if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
   const [sale, status] = await Promise.all([
     getSale(answer.data.sale),
     getStatus(answer.data.sale, random()),
   ]);
   if (sale.status === 200) m.sale = sale.data;
   if (status.status === 200) setClock(status.data.server_time, status.sent, status.got);
+  else if (answer.date) setClock(new Date(answer.date).toISOString(), answer.sent, answer.got);
 }
 /* Applies a newer state of the order. Reads the history again if the order has changed, after an
    event, or while a payment or a refund is expected. */
@@ -181,8 +183,7 @@ function readAddress() {
     const rest = String(parts) && '#' + parts;
     history.replaceState(null, '', url.pathname + url.search + rest);
   }
-  /* Stores the key, because the address that leads back from the payment page does not contain it.
-     */
+  /* Stores the key, because the address that leads back from the payment page does not have it. */
   if (key !== null) tab.set('key.' + m.id, key);
   m.key = key ?? tab.get('key.' + m.id);
   if (back === 'paid' || (back === null && tab.get('back.' + m.id))) cameBack(performance.now());
@@ -323,10 +324,7 @@ $('#side').onclick = event => {
 };
 /** Copies a text. Returns false if the browser has no clipboard or refuses its use. */
 const copied = async words =>
-  (await navigator.clipboard?.writeText(words).then(
-    () => true,
-    () => false,
-  )) === true;
+  (await navigator.clipboard?.writeText(words).then(() => true, () => false)) === true;
 /* If the browser refuses the clipboard, the page shows the whole id. */
 $('#copy').onclick = async () => {
   const { id } = m.order,

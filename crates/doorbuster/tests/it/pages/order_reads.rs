@@ -39,6 +39,40 @@ async fn the_time_to_pay_is_correct_again_after_the_device_slept() {
     .await;
 }
 
+/// Sets the date of each answer one hour ahead. Counts the page's reads of the order and of the
+/// sale's status.
+const DATES_AHEAD: &str = "{ const ask = window.fetch;
+    Object.assign(window, { reads: 0, statuses: 0 });
+    window.fetch = async (path, how) => {
+      if (/\\/v1\\/orders\\/[^/]+$/.test(path)) window.reads += 1;
+      if (/\\/status\\?/.test(path)) window.statuses += 1;
+      const answer = await ask(path, how);
+      if (answer.status !== 200) return answer;
+      const headers = new Headers(answer.headers);
+      headers.set('Date', new Date(Date.now() + 3_600_000).toUTCString());
+      return new Response(await answer.text(), { headers });
+    }; }";
+
+#[tokio::test]
+async fn a_date_from_another_clock_does_not_make_the_page_set_its_clock_at_each_read() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    let order = bought(&fixture, "ann", "k", "open").await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(DATES_AHEAD).await;
+        tab.go(&link(fixture.address, &format!("/order/{order}"), "ann")).await;
+        tab.says("#state", "Reserved for you").await;
+        // The page begins a read only after the earlier read has ended.
+        for reads in 2..=4 {
+            tab.eval("dispatchEvent(new Event('online'))").await;
+            tab.until(&format!("window.reads >= {reads}")).await;
+        }
+        assert_eq!(tab.eval("window.statuses").await, 1);
+    })
+    .await;
+}
+
 /// After `window.holds` is set, keeps the next answer with an order from the page until the test
 /// calls `window.release()`. `window.paid` is true after the event about the payment.
 const HOLD_ANSWER: &str = "{ const ask = window.fetch, Stream = window.WebSocket;
