@@ -32,7 +32,10 @@ export function ownOrders(m, draw, signedOut) {
   async function read() {
     const buyer = m.token,
       answer = await getOrders(buyer, ORDERS_MAX);
-    if (answer.status === 401) return true; /* the page will ask the buyer to sign in */
+    if (answer.status === 401) {
+      signedOut(buyer);
+      return true;
+    }
     if (answer.status !== 200 || m.token !== buyer || m.press) return false;
     const order = learnOrders(m, answer.data.orders ?? []);
     if (order) browser.set(slot('bought'), buyerOf(buyer));
@@ -78,7 +81,7 @@ export function ownOrders(m, draw, signedOut) {
       const { token } = m,
         answer = await getOrder(token, id);
       if (answer.status === 401) signedOut(token);
-      if (answer.status === 200) {
+      else if (answer.status === 200 && token === m.token) {
         recountOrder(m, answer.data);
         if (['cancelled', 'refunded', 'refused'].includes(answer.data.state)) {
           m.order = null;

@@ -34,15 +34,8 @@ const REREAD_MS = 5_000;
 
 const poll = pauser(),
   press = pauser();
-let version = '',
-  turn = '',
-  fresh = false,
-  lost_polls = 0,
-  stream = null,
-  streaming = 0,
-  heard = null,
-  told = false,
-  reread_ms = 0;
+let version = '', turn = '', fresh = false, lost_polls = 0, stream = null, streaming = 0;
+let heard = null, told = false, reread_ms = 0;
 const draw = () => {
   if (m.sale && m.status) {
     m.identifying = !!failedSession();
@@ -257,10 +250,12 @@ async function send() {
     draw();
   }
 }
-/* Drops the token `refused`. Another refusal may have replaced this token already. */
+/* Drops the token `refused`, which the server did not accept. Does nothing if the page already has
+   another token or none. */
 function signedOut(refused = m.token) {
   if (!refused || refused !== m.token) return;
   forget(refused);
+  m.order = null; /* begin() reads the order again if the cookie has a newer token */
   closeStream();
   be(null);
   identify().then(knownToken).then(begin);

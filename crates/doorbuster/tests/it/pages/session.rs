@@ -1,9 +1,10 @@
-//! Pages whose requests about the cookie fail.
+//! Pages whose requests about the cookie fail, and pages whose token expires.
 
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{BUY, STATE, draft, link, link_with_claims, plain, sale, states};
+use super::paying::bought;
+use super::{BUY, STATE, draft, link, link_with_claims, plain, sale, states, streams};
 use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 
@@ -143,6 +144,31 @@ async fn an_order_page_with_an_expired_token_uses_the_cookie_of_another_tab() {
         let path = format!("/order/{order}#token=expired");
         other.go(&plain(fixture.address, &path)).await;
         other.says("#state", "Reserved for you").await;
+    })
+    .await;
+}
+
+/// From now on, the server refuses the token in the page's requests about orders and about the
+/// cookie.
+const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
+    ask(path, /orders|session/.test(path) ? { ...how, credentials: 'omit',
+      headers: { ...how.headers, Authorization: 'Bearer expired' } } : how), true)";
+
+#[tokio::test]
+async fn a_buyer_whose_token_expires_after_the_purchase_is_asked_to_sign_in() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.go(&link(fixture.address, "/sale/open", "ann")).await;
+        tab.click(BUY).await;
+        tab.says(STATE, "1 reserved for you").await;
+        streams(&fixture, 1).await;
+        tab.eval(EXPIRE_TOKEN).await;
+        // After the event about this order, the page reads the buyer's orders.
+        bought(&fixture, "ann", "k", "open").await;
+        tab.says(BUY, "Sign in to buy").await;
+        assert_eq!(tab.eval("sessionStorage['doorbuster.token'] ?? null").await, json!(null));
     })
     .await;
 }
