@@ -242,8 +242,9 @@ async function send() {
         draw();
       },
     });
-    if (end.signin) signedOut(token);
-    else finish(end);
+    if (!end.signin) finish(end);
+    else if (token === m.token) signedOut(token);
+    else setTimeout(resume); /* the press continues with the token that replaced this one */
   } finally {
     m.press = null;
     m.stage = null;

@@ -148,6 +148,42 @@ async fn an_order_page_with_an_expired_token_uses_the_cookie_of_another_tab() {
     .await;
 }
 
+/// An earlier page of the tab has left an unfinished press of ann. Keeps the refusal of the press
+/// from the page until the page reads the orders with the token in the cookie.
+const REFUSE_PRESS_LATE: &str = "if (location.protocol === 'http:') {
+    const ask = window.fetch;
+    let release;
+    const is_replaced = new Promise(done => { release = done; });
+    window.fetch = async (path, how) => {
+      if (how?.headers?.['X-Doorbuster-Page'] && path.startsWith('/v1/orders?')) release();
+      const answer = await ask(path, how);
+      if (how?.method === 'POST' && path === '/v1/orders' && answer.status === 401)
+        await is_replaced;
+      return answer;
+    };
+    localStorage.setItem('doorbuster.bought.open', JSON.stringify('ann'));
+    sessionStorage.setItem('doorbuster.press.open', JSON.stringify(
+      { key: 'k', buyer: 'ann', sale: 'open', item: 'lamp', units: 1 })); }";
+/// A token of ann that the server refuses. Its claims are `{"sub":"ann"}`.
+const REFUSED_TOKEN: &str = "x.eyJzdWIiOiJhbm4ifQ.x";
+
+#[tokio::test]
+async fn a_press_continues_with_the_token_that_replaced_a_refused_one() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "open", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let (ann, other) = (browser.tab().await, browser.tab().await);
+        ann.go(&link(fixture.address, "/sale/open", "ann")).await;
+        ann.until("localStorage['doorbuster.session'] === 'true'").await;
+        other.add_init_script(REFUSE_PRESS_LATE).await;
+        let path = format!("/sale/open#token={REFUSED_TOKEN}");
+        other.load(&plain(fixture.address, &path)).await;
+        other.says(STATE, "1 reserved for you").await;
+    })
+    .await;
+    assert_eq!(states(&fixture, "open").await, ["reserved"]);
+}
+
 /// From now on, the server refuses the token in the page's requests about orders and about the
 /// cookie.
 const EXPIRE_TOKEN: &str = "(window.ask = window.fetch, window.fetch = (path, how = {}) =>
