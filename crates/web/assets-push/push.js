@@ -44,15 +44,12 @@ self.addEventListener('activate', event => event.waitUntil(self.clients.claim())
 self.addEventListener('push', event => event.waitUntil(show(event.data?.json() ?? {})));
 async function show({ kind, title, until, url }) {
   if (!words[kind]) return;
-  /* A visible page that shows the news makes a notification unnecessary. The page of a sale shows
-     the buyer's order in this sale. */
+  /* If a visible page shows the news, the worker shows no notification. */
   const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
   const visible = pages.filter(page => page.visibilityState === 'visible');
-  const isShownAt = path => visible.some(page => pathOf(page.url) === path);
-  if (isShownAt(pathOf(url))) return;
+  if (visible.some(page => pathOf(page.url) === pathOf(url))) return;
   const lost = { state: 'unknown', isOwn: true };
-  const { state: found, ends = until, isOwn, sale } = await stateOf(kind, url).catch(() => lost);
-  if (sale && isShownAt('/sale/' + sale)) return;
+  const { state: found, ends = until, isOwn } = await stateOf(kind, url).catch(() => lost);
   const state = found === 'unknown' && Date.now() > until ? 'late' : found;
   /* The notification does not name the product if the buyer has signed out or another buyer has
      signed in. */
@@ -69,7 +66,7 @@ function pathOf(url) {
 }
 /* Asks the server about a message. Returns its state (`holds`, `gone`, `late`, `unknown` or
    `other`), the time until which it is true, and whether the order or the turn belongs to the buyer
-   who is signed in. For an order, also returns its sale. */
+   who is signed in. */
 async function stateOf(kind, url) {
   const at = new URL(url, self.location.href),
     id = at.pathname.split('/')[2],
@@ -88,11 +85,10 @@ async function stateOf(kind, url) {
   if (answer.status === 404) return { state: kind === 'turn' ? 'gone' : 'other' };
   if (answer.status === 401) return { state: 'unknown' };
   if (answer.status !== 200) throw answer.status;
-  const { state, sale, pay_by, admitted_until } = await answer.json();
-  const own = { isOwn: true, sale };
+  const { state, pay_by, admitted_until } = await answer.json();
   if (state === (kind === 'turn' ? 'admitted' : 'reserved'))
-    return { ...own, state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined };
-  return { ...own, state: state === 'expired' ? 'late' : 'gone' };
+    return { isOwn: true, state: 'holds', ends: Date.parse(pay_by ?? admitted_until) || undefined };
+  return { isOwn: true, state: state === 'expired' ? 'late' : 'gone' };
 }
 /* Formats a time in the visitor's zone, with the zone: 20:15 GMT+8. If the time is not today, the
    date comes first. */
