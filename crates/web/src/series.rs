@@ -47,6 +47,12 @@ const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// clock must have been set back.
 const STEP_BACK_MS: i64 = 10_000;
 
+/// The counts of a sale at one moment.
+struct SaleCounts {
+    sample: RateSample,
+    orders: u64,
+}
+
 impl App {
     /// Records every sale at the start of each second, until the program stops.
     pub(crate) async fn run_series(&self) {
@@ -77,19 +83,30 @@ impl App {
     /// Records the numbers of every sale in the second before `now`.
     async fn record_seconds(&self, now: Millis) {
         let sales = self.sales_for_ms(now, RECORDED_AFTER_CLOSE_MS);
+        // Reads all counts before the first await. Otherwise later requests would be counted in
+        // this second.
+        let counts: Vec<SaleCounts> = sales.iter().map(|sale| self.sale_counts(sale)).collect();
         // Exactly one node must count each queue. If nodes share the slots, the leader counts all
         // queues. If each slot belongs to one node, this node counts the slot's queue.
         let layout = self.node.layout();
         let counts_queues = layout.is_node_local() || self.node.control().leads();
-        for sale in &sales {
+        for (sale, counts) in sales.iter().zip(counts) {
             let mut depth = 0;
             for item in sale.items.iter().filter(|_| counts_queues) {
                 depth += self.stock.queued(item).await;
             }
-            self.record_second(sale, now, depth);
+            self.record_second(sale, now, counts, depth);
         }
         self.note_upcoming(now);
         self.write_pending().await;
+    }
+
+    /// Returns a sale's counts as they are now.
+    fn sale_counts(&self, sale: &SaleState) -> SaleCounts {
+        SaleCounts {
+            sample: sale.runtime.rate_sample(self.views.sale_view(sale).latencies.read()),
+            orders: sale.runtime.orders.load(Ordering::Relaxed),
+        }
     }
 
     /// Notes the counts of each sale whose recording has not begun, so that the recording does not
@@ -133,9 +150,8 @@ impl App {
 
     /// Compares a sale's numbers with the last recorded second. Adds a point if the numbers
     /// changed, or if a point is due because visitors or tickets wait.
-    fn record_second(&self, sale: &SaleState, now: Millis, queue_depth: u64) {
-        let view = self.views.sale_view(sale);
-        let sample = sale.runtime.rate_sample(view.latencies.read());
+    fn record_second(&self, sale: &SaleState, now: Millis, counts: SaleCounts, queue_depth: u64) {
+        let SaleCounts { sample, orders } = counts;
         let second = start_of(now.plus(-1_000), PointStep::Second);
         let mut sales = self.progress();
         let progress = sales.entry(sale.row.id.clone()).or_insert_with(|| SaleProgress {
@@ -162,7 +178,6 @@ impl App {
             ..StepCounts::default()
         };
         let answers = new_answers(&progress.last, &sample);
-        let orders = sale.runtime.orders.load(Ordering::Relaxed);
         let has_counts = !answers.is_empty() || orders != progress.orders;
         let waits = levels.queue_depth > 0 || levels.waiting > 0;
         let is_new_minute =
