@@ -30,7 +30,7 @@ export function closeCode() {
   if (dialog.open) dialog.close();
 }
 dialog.onclose = () => {
-  if (dialog.contains($('#announce'))) home.append($('#announce'));
+  if (!dialog.open && dialog.contains($('#announce'))) home.append($('#announce'));
 };
 $('#code-close').onclick = closeCode;
 $('#code-form').onsubmit = async event => {

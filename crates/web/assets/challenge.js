@@ -52,6 +52,7 @@ export function closeCheck() {
   if (dialog.open) dialog.close();
 }
 dialog.onclose = () => {
+  if (dialog.open) return; /* the dialog has opened again since, and openCheck() has reset it */
   turn += 1;
   challenge = null;
   clearTimeout(over);
