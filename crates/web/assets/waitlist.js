@@ -15,8 +15,7 @@ import { browser } from '/assets/store.js';
 const CALM_MS = 1_000;
 const TRIES = 4,
   AGAIN_MS = 1_000; /* the pause before a failed request is sent again with its key */
-/* After the answer that the waitlist is full, the buyer may try again after a random time in this
-   range. */
+/* If the waitlist is full, the buyer may try again after a random time in this range. */
 const FULL_MS = [60_000, 120_000];
 const NO_PASS = ['pass_required', 'pass_invalid', 'pass_expired'];
 

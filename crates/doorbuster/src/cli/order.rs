@@ -96,7 +96,7 @@ pub struct OrderSelection {
     /// List the orders, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
-    /// Do not ask for confirmation. Without a terminal, this flag is required. To extend a single
+    /// Do not ask for confirmation. Without a terminal, this flag is required. Extending a single
     /// order needs no confirmation.
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,

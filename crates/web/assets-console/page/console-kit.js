@@ -338,7 +338,8 @@ function OpenAsk({ ask, close }) {
   const [state, setState] = useState({ busy: false, note: null, error: null });
   // A layout effect opens the dialog before the operator can press another button of the page.
   useLayoutEffect(() => dialog.current.showModal(), []);
-  // The browser returns the focus to the opener only if the dialog closes before it is removed.
+  // The browser returns the focus to the opener only if the dialog closes before it is removed. So
+  // `end` only closes the dialog, and the event `close` then removes it.
   const end = () => {
     ended.current = true;
     dialog.current?.close();

@@ -1,5 +1,5 @@
-//! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots. `GET
-//! /v1/admin/settings`: the settings of this node, without secrets.
+//! `GET /v1/admin/nodes`: the nodes, the store, and the servers that hold slots.
+//! `GET /v1/admin/settings`: the settings of this node, without secrets.
 
 use std::sync::Arc;
 
