@@ -70,6 +70,14 @@ impl Backends {
         Ok(self.db().await?.batch_execute(sql).await?)
     }
 
+    /// Creates tables, and puts `stock` units into the table `stock`.
+    pub async fn prepare_stock(&self, tables: &str, stock: i64) -> Result<()> {
+        self.create_tables(tables).await?;
+        let insert = "INSERT INTO stock (item, available) VALUES (1, $1)";
+        execute(&self.db().await?, insert, &[&stock]).await?;
+        Ok(())
+    }
+
     /// Runs a query that counts rows, and returns the count.
     pub async fn count(&self, sql: &str) -> Result<u64> {
         let count: i64 = query_one(&self.db().await?, sql, &[]).await?.get(0);

@@ -52,8 +52,10 @@ pub trait Strategy: Send + Sync {
         Box::pin(async { Ok(0) })
     }
 
-    /// Returns every order at the end of the run.
-    fn orders(&self) -> Task<'_, Vec<Order>>;
+    /// Returns every order at the end of the run, by default the rows of the table `orders`.
+    fn orders<'a>(&'a self, backends: &'a Backends) -> Task<'a, Vec<Order>> {
+        Box::pin(backends.order_rows())
+    }
 }
 
 /// Where a strategy keeps its stock and its queue.

@@ -185,7 +185,7 @@ async fn sell_with(servers: &Servers, id: &str, options: &IncidentOptions) -> Re
         let done: Result<Vec<BuyerRecord>> = task?;
         records.extend(done?);
     }
-    let orders = make(&backends).orders().await?;
+    let orders = make(&backends).orders(&backends).await?;
     Ok(Sale { records, orders, timeline: shared.events() })
 }
 

@@ -66,6 +66,13 @@ impl RedisLink {
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
+    /// Writes the item's hash, from which scripts book `stock` units.
+    pub async fn stock_item(&self, stock: i64) -> Result<()> {
+        let mut stocked = redis::cmd("HSET");
+        stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
+        self.run(&stocked).await
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection> {
         let mut kept = self.connection.lock().await;
         if let Some(connection) = &*kept {

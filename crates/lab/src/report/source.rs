@@ -35,7 +35,7 @@ pub fn decision_lines(text: &str) -> String {
             continue;
         }
         let is_entry = line.starts_with("pub const ENTRY");
-        let is_left_out = LEFT_OUT.iter().any(|name| line.starts_with(&format!("    fn {name}(")));
+        let is_left_out = LEFT_OUT.iter().any(|name| line.starts_with(&format!("    fn {name}")));
         if is_entry || is_left_out {
             ends_with = Some(if is_entry { "};" } else { "    }" });
             // The documentation comment of the entry is left out too.
@@ -68,7 +68,8 @@ mod tests {
         let (id, essence) = (entry.id, decision_lines(entry.text));
         assert!(essence.contains("fn take("), "{id}: {essence}");
         assert!(!essence.contains("fn prepare(") && !essence.contains("journal.sold"), "{id}");
-        let in_database = entry.text.contains("create_tables");
+        let in_database =
+            ["create_tables", "prepare_stock"].iter().any(|name| entry.text.contains(name));
         let statements = ["UPDATE stock SET", "UPDATE units SET", "INSERT INTO orders"];
         let has_statement = statements.iter().any(|start| essence.contains(start));
         let has_script = essence.contains("Script::new(");

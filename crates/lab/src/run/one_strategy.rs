@@ -234,8 +234,8 @@ impl OneStrategy<'_> {
         let sold = sold?;
         running?;
         // Open new connections, because Redis may have been restarted.
-        let strategy = make(&Backends::new(&servers.addresses(2))?);
-        self.check_answers(sold, &strategy.orders().await?)
+        let backends = Backends::new(&servers.addresses(2))?;
+        self.check_answers(sold, &make(&backends).orders(&backends).await?)
     }
 
     async fn run_product(

@@ -11,7 +11,7 @@
 //! same time, more units are sold twice.
 
 use crate::backends::{Backends, execute, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -37,12 +37,7 @@ struct CheckThenUpdate(Backends);
 
 impl Strategy for CheckThenUpdate {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            let db = self.0.db().await?;
-            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -58,9 +53,5 @@ impl Strategy for CheckThenUpdate {
             transaction.commit().await?;
             Ok(Answer::Sold)
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

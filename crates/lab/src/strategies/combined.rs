@@ -13,7 +13,7 @@ use deadpool_postgres::Object;
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, execute, is_duplicate, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -32,7 +32,8 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
 const LOCK_MS: u64 = 1_000;
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
-CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL, version bigint NOT NULL);
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
+    version bigint NOT NULL DEFAULT 0);
 CREATE TABLE intents (buyer bigint PRIMARY KEY, units bigint NOT NULL,
     ordered boolean NOT NULL DEFAULT false);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
@@ -80,8 +81,7 @@ async fn sold_out_unless_intended(db: &Object, buyer: i64) -> anyhow::Result<Ans
 impl Strategy for Combined {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1, 0)", &[&stock]).await?;
+            self.0.prepare_stock(TABLES, stock).await?;
             self.0.redis().run(cmd("SET").arg("left").arg(stock)).await
         })
     }
@@ -112,9 +112,5 @@ impl Strategy for Combined {
 
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(self.0.count("SELECT count(*) FROM intents WHERE NOT ordered"))
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

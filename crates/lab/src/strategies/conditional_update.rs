@@ -9,7 +9,7 @@
 //! limit the speed to some thousand orders per second.
 
 use crate::backends::{Backends, execute, is_duplicate};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -37,12 +37,7 @@ struct ConditionalUpdate(Backends);
 
 impl Strategy for ConditionalUpdate {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            let db = self.0.db().await?;
-            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -57,9 +52,5 @@ impl Strategy for ConditionalUpdate {
             drop(db);
             Ok(if self.0.has_order(buyer).await? { Answer::Sold } else { Answer::SoldOut })
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

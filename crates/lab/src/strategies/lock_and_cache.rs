@@ -13,7 +13,7 @@
 use redis::cmd;
 
 use crate::backends::{Backends, execute, is_duplicate, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -40,8 +40,7 @@ struct LockAndCache(Backends);
 impl Strategy for LockAndCache {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            self.0.prepare_stock(TABLES, stock).await?;
             self.0.redis().run(cmd("SET").arg("left").arg(stock)).await
         })
     }
@@ -74,9 +73,5 @@ impl Strategy for LockAndCache {
             let _ = self.0.redis().run::<()>(cache.arg("left").arg(available - units)).await;
             Ok(Answer::Sold)
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

@@ -84,7 +84,7 @@ impl Strategy for PartitionedRedis {
         })
     }
 
-    fn orders(&self) -> Task<'_, Vec<Order>> {
+    fn orders<'a>(&'a self, _: &'a Backends) -> Task<'a, Vec<Order>> {
         Box::pin(async move {
             let mut orders = Vec::new();
             for partition in 0..PARTITIONS {

@@ -49,7 +49,7 @@ impl Strategy for RedisCheckThenSet {
         })
     }
 
-    fn orders(&self) -> Task<'_, Vec<Order>> {
+    fn orders<'a>(&'a self, _: &'a Backends) -> Task<'a, Vec<Order>> {
         Box::pin(self.0.listed_orders("orders", -1))
     }
 }

@@ -15,7 +15,7 @@
 use redis::Script;
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -37,9 +37,9 @@ const TAKE_LOCK: &str = include_str!("redis_lock_fenced.lua");
 /// lock.
 const RELEASE: &str = include_str!("redis_lock.lua");
 const TABLES: &str = "
-CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL, token bigint NOT NULL);
+CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL,
+    token bigint NOT NULL DEFAULT 0);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL UNIQUE, units bigint NOT NULL);";
-const INSERT_STOCK: &str = "INSERT INTO stock VALUES (1, $1, 0)";
 const PEEK: &str = "SELECT available FROM stock WHERE item = 1";
 const READ: &str = "UPDATE stock SET token = $1 WHERE item = 1 AND token < $1 RETURNING available";
 const WRITE: &str = "UPDATE stock SET available = $1 WHERE item = 1 AND token = $2";
@@ -80,11 +80,7 @@ impl RedisLockFenced {
 
 impl Strategy for RedisLockFenced {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -110,9 +106,5 @@ impl Strategy for RedisLockFenced {
             self.0.journal.released(released == 1);
             answer
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

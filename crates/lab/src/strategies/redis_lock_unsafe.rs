@@ -13,7 +13,7 @@
 use redis::cmd;
 
 use crate::backends::{Backends, execute, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -33,7 +33,6 @@ const LOCK_MS: u64 = 1_000;
 const TABLES: &str = "
 CREATE TABLE stock (item int PRIMARY KEY, available bigint NOT NULL);
 CREATE TABLE orders (id bigserial PRIMARY KEY, buyer bigint NOT NULL, units bigint NOT NULL);";
-const INSERT_STOCK: &str = "INSERT INTO stock VALUES (1, $1)";
 const READ: &str = "SELECT available FROM stock WHERE item = 1";
 const WRITE: &str = "UPDATE stock SET available = $1 WHERE item = 1";
 const ORDER: &str = "INSERT INTO orders (buyer, units) VALUES ($1, $2)";
@@ -59,11 +58,7 @@ impl RedisLockUnsafe {
 
 impl Strategy for RedisLockUnsafe {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            execute(&self.0.db().await?, INSERT_STOCK, &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -87,9 +82,5 @@ impl Strategy for RedisLockUnsafe {
             self.0.redis().run::<()>(cmd("DEL").arg("lock")).await?;
             answer
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

@@ -34,9 +34,7 @@ struct RedisLua(Backends);
 impl Strategy for RedisLua {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
-            let mut stocked = cmd("HSET");
-            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
-            self.0.redis().run::<()>(&stocked).await?;
+            self.0.redis().stock_item(stock).await?;
             self.0.redis().run::<()>(cmd("SCRIPT").arg("LOAD").arg(BOOK)).await
         })
     }
@@ -54,7 +52,7 @@ impl Strategy for RedisLua {
         })
     }
 
-    fn orders(&self) -> Task<'_, Vec<Order>> {
+    fn orders<'a>(&'a self, _: &'a Backends) -> Task<'a, Vec<Order>> {
         Box::pin(self.0.hashed_orders("orders"))
     }
 }

@@ -10,10 +10,10 @@
 //! writes to the database twice before the answer, and once more when the consumer makes the order.
 
 use deadpool_postgres::Object;
-use redis::{Script, cmd, pipe};
+use redis::{Script, pipe};
 
 use crate::backends::{Backends, execute, query, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -75,9 +75,7 @@ impl Strategy for RedisLuaOutbox {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.0.create_tables(TABLES).await?;
-            let mut stocked = cmd("HSET");
-            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
-            self.0.redis().run(&stocked).await
+            self.0.redis().stock_item(stock).await
         })
     }
 
@@ -112,9 +110,5 @@ impl Strategy for RedisLuaOutbox {
 
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(self.0.count("SELECT count(*) FROM sends WHERE state IN ('pending', 'sent')"))
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

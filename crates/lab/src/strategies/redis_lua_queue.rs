@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use redis::{Script, cmd};
 
 use crate::backends::{Backends, insert_orders};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -45,9 +45,7 @@ impl Strategy for RedisLuaQueue {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
-            let mut stocked = cmd("HSET");
-            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
-            self.backends.redis().run(&stocked).await
+            self.backends.redis().stock_item(stock).await
         })
     }
 
@@ -76,9 +74,5 @@ impl Strategy for RedisLuaQueue {
             let queued: u64 = self.backends.redis().run(cmd("LLEN").arg("queue")).await?;
             Ok(queued + self.popped.load(Ordering::Relaxed))
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.backends.order_rows())
     }
 }

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use redis::{Script, cmd};
+use redis::Script;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::backends::{Backends, insert_orders};
@@ -68,9 +68,7 @@ impl Strategy for RedisThenDatabase {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
             self.backends.create_tables(TABLES).await?;
-            let mut stocked = cmd("HSET");
-            stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);
-            self.backends.redis().run(&stocked).await
+            self.backends.redis().stock_item(stock).await
         })
     }
 
@@ -104,9 +102,5 @@ impl Strategy for RedisThenDatabase {
         // A flush holds this lock until its orders are in the database. So this function waits for
         // a flush to end, and then counts only the remaining orders.
         Box::pin(async move { Ok(self.unwritten.lock().await.len() as u64) })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.backends.order_rows())
     }
 }

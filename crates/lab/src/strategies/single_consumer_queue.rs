@@ -13,7 +13,7 @@
 use redis::{cmd, pipe};
 
 use crate::backends::{Backends, execute, insert_orders, query, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -78,11 +78,7 @@ fn answer_key(buyer: i64) -> String {
 
 impl Strategy for SingleConsumerQueue {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -106,9 +102,5 @@ impl Strategy for SingleConsumerQueue {
             self.decide(&requests).await?;
             Ok(true)
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

@@ -10,7 +10,7 @@
 //! stock row.
 
 use crate::backends::{Backends, execute, query, query_one, retry};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -71,12 +71,7 @@ impl StagingTable {
 
 impl Strategy for StagingTable {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            let db = self.0.db().await?;
-            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -96,9 +91,5 @@ impl Strategy for StagingTable {
 
     fn background(&self) -> Task<'_, bool> {
         Box::pin(async move { Ok(self.apply_batch().await? > 0) })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use redis::{Script, cmd, pipe};
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -51,8 +51,7 @@ struct SubDomains(Backends);
 impl Strategy for SubDomains {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
         Box::pin(async move {
-            self.0.create_tables(include_str!("sub_domains_tables.sql")).await?;
-            execute(&self.0.db().await?, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
+            self.0.prepare_stock(include_str!("sub_domains_tables.sql"), stock).await?;
             // At least half of the stock stays in the pool.
             let part = INITIAL.min(stock / (2 * PARTITIONS));
             let (threshold, refill) = (part * THRESHOLD / INITIAL, part * REFILL / INITIAL);
@@ -112,9 +111,5 @@ impl Strategy for SubDomains {
 
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async move { self.0.redis().run(cmd("LLEN").arg("details")).await })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

@@ -47,7 +47,7 @@ fn two_consumers_of_one_queue_do_not_oversell() {
             keys - queue == REQUESTS
         });
         assert!(all_answered.await, "each request must get an answer");
-        make(&own).orders().await.expect("PostgreSQL runs")
+        make(&own).orders(&own).await.expect("PostgreSQL runs")
     });
     assert_eq!(i64::try_from(orders.len()), Ok(STOCK));
 }
@@ -90,7 +90,7 @@ fn sub_domains_sell_from_the_pool_and_from_both_sub_domains() {
             });
             assert!(is_written.await, "the details of {stock} units must be written");
             task.abort();
-            let orders = sub_domains.orders().await.expect("PostgreSQL runs");
+            let orders = sub_domains.orders(&own).await.expect("PostgreSQL runs");
             let sold: i64 = orders.iter().map(|order| order.units).sum();
             let count = async |sql: &str| own.count(sql).await.expect("PostgreSQL runs");
             let left = count("SELECT available FROM stock").await;
@@ -118,9 +118,7 @@ fn the_classic_script_returns_the_codes_of_the_articles() {
             own.redis().script::<i64>(call.key("orders").arg(buyer).arg(units)).await
         };
         let stocked = async |total: i64| {
-            let mut stocked = cmd("HSET");
-            stocked.arg("item").arg("Total").arg(total).arg("Booked").arg(0);
-            own.redis().run::<()>(&stocked).await.expect("Redis runs");
+            own.redis().stock_item(total).await.expect("Redis runs");
         };
         assert_eq!(book(1, "1").await.ok(), Some(-3), "an unknown item must give -3");
         stocked(5).await;

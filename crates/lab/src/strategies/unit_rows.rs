@@ -10,7 +10,7 @@
 //! free again. So the buyer gets the answer "try again". A million units need a million rows.
 
 use crate::backends::{Backends, execute, is_duplicate, query, query_one};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -74,9 +74,5 @@ impl Strategy for UnitRows {
             transaction.commit().await?;
             Ok(Answer::Sold)
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }

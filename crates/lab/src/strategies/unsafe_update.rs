@@ -8,7 +8,7 @@
 //! order. This happens even without concurrency.
 
 use crate::backends::{Backends, execute};
-use crate::contract::{Answer, Claim, Family, Order, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
@@ -33,12 +33,7 @@ struct UnsafeUpdate(Backends);
 
 impl Strategy for UnsafeUpdate {
     fn prepare(&self, stock: i64) -> Task<'_, ()> {
-        Box::pin(async move {
-            self.0.create_tables(TABLES).await?;
-            let db = self.0.db().await?;
-            execute(&db, "INSERT INTO stock VALUES (1, $1)", &[&stock]).await?;
-            Ok(())
-        })
+        Box::pin(self.0.prepare_stock(TABLES, stock))
     }
 
     fn take(&self, buyer: i64, units: i64) -> Task<'_, Answer> {
@@ -48,9 +43,5 @@ impl Strategy for UnsafeUpdate {
             execute(&db, ORDER, &[&buyer, &units]).await?;
             Ok(Answer::Sold)
         })
-    }
-
-    fn orders(&self) -> Task<'_, Vec<Order>> {
-        Box::pin(self.0.order_rows())
     }
 }
