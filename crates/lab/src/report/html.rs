@@ -15,6 +15,8 @@ use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
 
+/// The styles of the shop's pages, which begin with the tokens.
+const LOOK: &str = include_str!("../../../web/assets/look.css");
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
 const PLOT_STYLE: &str = include_str!("vendor/uPlot-1.6.32.min.css");
@@ -60,11 +62,14 @@ pub fn render_incident(incident: &IncidentReport) -> String {
 }
 
 fn page(title: &str, main: &str, scripts: &str) -> String {
+    // The imports before the first rule would need the network.
+    let tokens = LOOK.find(":root").and_then(|start| LOOK.get(start..)).unwrap_or_default();
+    let tokens = tokens.split("/* ---------- shared").next().unwrap_or_default();
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title} – Doorbuster</title>\n<link rel=\"icon\" href=\"data:,\">\n\
-         <style>{PLOT_STYLE}\n{STYLE}</style>\n</head>\n<body>\n\
+         <style>{PLOT_STYLE}\n{tokens}{STYLE}</style>\n</head>\n<body>\n\
          <a class=\"skip\" href=\"#main\">Skip to the report</a>\n\
          <header class=\"top\"><span class=\"brand\">{BRAND}<span>Doorbuster lab</span></span>\
          </header>\n<main class=\"report\" id=\"main\" tabindex=\"-1\">{main}</main>\n\
