@@ -21,7 +21,6 @@ use doorbuster_store::{Hash, NewAction, SessionOwner, StoreResult, recorded};
 use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::failure::failed;
 use super::identity::{ClientAddress, OperatorIdentity};
 use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
 use super::request_id::{REQUEST_ID, request_id};
@@ -91,7 +90,7 @@ impl NewSessionFor {
         let until = app.node.now().plus(SESSION_SECS * 1_000);
         let store = app.node.store();
         let insert = store.insert_session(OperatorKeyVerifier::hash(&cookie), self.owner, until);
-        recorded(self.action, insert).await.map_err(failed)?;
+        recorded(self.action, insert).await?;
         Ok(session_cookie(app, headers, &cookie, SESSION_SECS))
     }
 }
@@ -112,12 +111,12 @@ pub(crate) async fn get(
         Some(cookie) => app.session(cookie).await,
         None => Ok(None),
     };
-    let found = found.map_err(failed)?;
+    let found = found?;
     let name = match (&found, &*by.id) {
         (Some((SessionOwner::Person(person), _)), _) => person.name.clone(),
         (_, CONFIGURED_KEY) => CONFIGURED_KEY.to_owned(),
         (_, id) => {
-            let keys = app.node.store().keys().await.map_err(failed)?;
+            let keys = app.node.store().keys().await?;
             keys.into_iter().find(|key| key.id == id).map(|key| key.name).unwrap_or_default()
         }
     };
@@ -136,7 +135,7 @@ pub(crate) async fn delete(
         let action =
             NewAction { subject: subject_of(&by.id), ..by.action("session.deleted", "", "") };
         let delete = app.node.store().delete_session(OperatorKeyVerifier::hash(cookie));
-        recorded(action, delete).await.map_err(failed)?;
+        recorded(action, delete).await?;
     }
     Ok(with_cookie(session_cookie(&app, &headers, "", 0)))
 }
@@ -198,7 +197,7 @@ impl App {
         let Some(session) = session else {
             return Ok(self.operator(headers, wanted).await?);
         };
-        let found = self.session(session).await.map_err(failed)?;
+        let found = self.session(session).await?;
         let operator = match found {
             Some((SessionOwner::Key(key), _)) => self.operator_of_hash(key).await,
             // A person's session is valid only while the settings name an issuer, because the

@@ -42,31 +42,39 @@ impl FailedCall for FailureCause {
     }
 }
 
-/// Returns the problem for a failure of the engine.
-pub(crate) fn failed(error: impl Into<EngineError>) -> HandlerError {
-    let error = error.into();
-    let problem = match &error {
-        EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => Problem::internal(),
-        EngineError::Drain => Problem::unavailable(
-            "the tickets in flight have not settled yet; send the same request again",
-            RETRY_SECS,
-        ),
-        EngineError::TooEarly => Problem::unavailable(
-            "the message's payment is not recorded yet, or its order is not decided yet; send the \
-             same message again",
-            RETRY_SECS,
-        ),
-        EngineError::Store(_) => Problem::unavailable(
-            "the store is unavailable; send the same request again",
-            RETRY_SECS,
-        ),
-        EngineError::Slot(_) => Problem::unavailable(
-            "the slots are unavailable; send the same request again",
-            RETRY_SECS,
-        ),
-    };
-    let cause = FailureCause { text: error.to_string().into(), away: error.away() };
-    HandlerError { problem: Box::new(problem), cause: Some(cause) }
+impl From<EngineError> for HandlerError {
+    fn from(error: EngineError) -> Self {
+        let problem = match &error {
+            EngineError::Store(StoreError::Unexpected(_)) | EngineError::Open(_) => {
+                Problem::internal()
+            }
+            EngineError::Drain => Problem::unavailable(
+                "the tickets in flight have not settled yet; send the same request again",
+                RETRY_SECS,
+            ),
+            EngineError::TooEarly => Problem::unavailable(
+                "the message's payment is not recorded yet, or its order is not decided yet; send \
+                 the same message again",
+                RETRY_SECS,
+            ),
+            EngineError::Store(_) => Problem::unavailable(
+                "the store is unavailable; send the same request again",
+                RETRY_SECS,
+            ),
+            EngineError::Slot(_) => Problem::unavailable(
+                "the slots are unavailable; send the same request again",
+                RETRY_SECS,
+            ),
+        };
+        let cause = FailureCause { text: error.to_string().into(), away: error.away() };
+        Self { problem: Box::new(problem), cause: Some(cause) }
+    }
+}
+
+impl From<StoreError> for HandlerError {
+    fn from(error: StoreError) -> Self {
+        EngineError::from(error).into()
+    }
 }
 
 /// Limits the log lines about failures, so that an outage of the store does not fill the disk.
@@ -94,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_problem_names_the_unavailable_part() {
-        let detail = |error: EngineError| failed(error).problem.detail().to_owned();
+        let detail = |error: EngineError| HandlerError::from(error).problem.detail().to_owned();
         let slots = SlotError { reason: "no route".into(), may_have_happened: false };
         assert!(detail(slots.into()).starts_with("the slots are unavailable"));
         let store = StoreError::Unavailable { reason: "no route".into(), may_have_happened: false };

@@ -21,7 +21,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::App;
-use super::failure::failed;
 use super::identity::{Buyer, ClientAddress};
 use super::orders::{id, order_view};
 use super::path_names::PathNames;
@@ -36,7 +35,7 @@ pub(crate) async fn get(
     PathNames([order]): PathNames<1>,
 ) -> HandlerResult {
     let id = id(&order)?;
-    match app.orders.look_up_order(id, Some(&buyer)).await.map_err(failed)? {
+    match app.orders.look_up_order(id, Some(&buyer)).await? {
         OrderLookup::Order(order) if order.state == OrderState::Reserved => {
             let live = app.live();
             let origin = live.shop().url;
@@ -90,7 +89,7 @@ async fn linked_order(app: &App, order: &str, headers: &HeaderMap) -> Result<Ord
     if !bool::from(expected.as_bytes().ct_eq(presented)) {
         return Err(no_such_link());
     }
-    match app.orders.look_up_order(id, None).await.map_err(failed)? {
+    match app.orders.look_up_order(id, None).await? {
         OrderLookup::Order(order) if order.opens_by_link(app.node.now()) => Ok(order),
         _ => Err(no_such_link()),
     }

@@ -23,7 +23,6 @@ use http::StatusCode;
 
 use super::App;
 use super::cursor::{List, cursor, position};
-use super::failure::failed;
 use super::identity::{Buyer, Requester};
 use super::limits::RETRY_SECS;
 use super::path_names::PathNames;
@@ -65,8 +64,8 @@ pub(crate) async fn page(
         oldest_first: false,
         limit: query.page.limit as usize,
     };
-    let page = app.orders.list_orders(wanted).await.map_err(failed)?;
-    let found = order_items(app, &page.rows).await.map_err(failed)?;
+    let page = app.orders.list_orders(wanted).await?;
+    let found = order_items(app, &page.rows).await?;
     let orders =
         page.rows.iter().zip(&found).map(|(row, item)| api_conversion::order(row, item)).collect();
     let mut seen = HashSet::new();
@@ -131,7 +130,7 @@ pub(crate) async fn history(
         }
     };
     let store = app.node.store();
-    let changes = store.history(id).await.map_err(failed)?;
+    let changes = store.history(id).await?;
     let of_order = MoneyQuery {
         order: Some(order),
         oldest_first: true,
@@ -139,11 +138,11 @@ pub(crate) async fn history(
         ..MoneyQuery::default()
     };
     let newest = MoneyQuery { oldest_first: false, limit: 1, ..of_order.clone() };
-    let refunds = store.refunds(of_order).await.map_err(failed)?;
+    let refunds = store.refunds(of_order).await?;
     let refunds = refunds.rows.iter().map(api_conversion::order_refund).collect();
     let payment_failed_at = match found.state {
         OrderState::Reserved => {
-            let last = store.payments(newest).await.map_err(failed)?.rows.pop();
+            let last = store.payments(newest).await?.rows.pop();
             last.filter(|payment| payment.state == PaymentState::Failed)
                 .map(|payment| api_conversion::time(payment.at))
         }
@@ -173,7 +172,7 @@ pub(crate) async fn cancel(
 
 /// Cancels an existing order, and returns the answer to the request.
 pub(crate) async fn cancel_order(app: &App, id: TicketId, by: Attribution) -> HandlerResult {
-    let changed = app.orders.cancel(id, by).await.map_err(failed)?;
+    let changed = app.orders.cancel(id, by).await?;
     failpoint::reach(Failpoint::CancelDone);
     changed_reply(app, changed, "only a reserved order can be cancelled")
 }
@@ -203,7 +202,7 @@ pub(crate) async fn read_order(
     id: TicketId,
     buyer: Option<&BuyerId>,
 ) -> Result<AnyOrder, HandlerError> {
-    let lookup = app.orders.look_up_order(id, buyer).await.map_err(failed)?;
+    let lookup = app.orders.look_up_order(id, buyer).await?;
     Ok(order_view(app, id, lookup, buyer)?)
 }
 

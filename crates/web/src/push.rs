@@ -13,7 +13,6 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
 use super::App;
-use super::failure::failed;
 use super::identity::Buyer;
 use super::limits::RETRY_SECS;
 use super::reply::{HandlerResult, empty, rendered};
@@ -49,13 +48,13 @@ pub(crate) async fn subscribe(
         Ok(()) => Ok(empty(StatusCode::NO_CONTENT)),
         Err(SubscribeError::Address(why)) => Err(Problem::invalid_member("/endpoint", why).into()),
         Err(SubscribeError::Full) => Err(Problem::overloaded(RETRY_SECS).into()),
-        Err(SubscribeError::Store(error)) => Err(failed(error)),
+        Err(SubscribeError::Store(error)) => Err(error.into()),
     }
 }
 
 /// `DELETE /v1/push-subscriptions`
 pub(crate) async fn unsubscribe(State(app): State<Arc<App>>, Buyer(buyer): Buyer) -> HandlerResult {
-    service(&app)?.unsubscribe(&app.node, &buyer).await.map_err(failed)?;
+    service(&app)?.unsubscribe(&app.node, &buyer).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -21,7 +21,6 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::App;
-use super::failure::failed;
 use super::identity::{Buyer, BuyerMembership, ClientAddress};
 use super::limits::RETRY_SECS;
 use super::orders::order_view;
@@ -68,7 +67,7 @@ pub(crate) async fn get(
     PathNames([sale, item]): PathNames<2>,
 ) -> HandlerResult {
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    let read = app.waitlists.buyer_waitlist_position(item.row.id, &buyer).await.map_err(failed)?;
+    let read = app.waitlists.buyer_waitlist_position(item.row.id, &buyer).await?;
     let found = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
     let found =
         found.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
@@ -82,11 +81,7 @@ pub(crate) async fn leave(
     PathNames([sale, item]): PathNames<2>,
 ) -> HandlerResult {
     let (sale, item) = find_item(&app, &sale, &item).await?;
-    match app
-        .waitlists
-        .leave_waitlist(item.row.id, &buyer, sale.row.phase == Phase::Closed)
-        .await
-        .map_err(failed)?
+    match app.waitlists.leave_waitlist(item.row.id, &buyer, sale.row.phase == Phase::Closed).await?
     {
         LeaveResult::Done => Ok(empty(StatusCode::NO_CONTENT)),
         LeaveResult::Served(state) => {
@@ -107,7 +102,7 @@ async fn find_or_join(
     (sale, item): (&SaleState, &ItemState),
     key: &RequestKey,
 ) -> Result<(TicketId, OrderLookup, StatusCode), HandlerError> {
-    let replayed = app.waitlists.replay_waitlist_order(item, buyer, key).await.map_err(failed)?;
+    let replayed = app.waitlists.replay_waitlist_order(item, buyer, key).await?;
     let joined = match replayed {
         // A repeated request gets its order or its waiting entry, even if the sale is paused or the
         // buyer's pass has expired.
@@ -115,12 +110,12 @@ async fn find_or_join(
         None => {
             let caller = (buyer, membership, client);
             match check_front_door(app, headers, caller, sale, item).await {
-                Ok(()) => app.waitlists.join_waitlist(item, buyer, key).await.map_err(failed)?,
+                Ok(()) => app.waitlists.join_waitlist(item, buyer, key).await?,
                 // A request above a rate limit must cost no read of the store.
                 Err(refused) if refused.status() == 429 => return Err(refused.into()),
                 Err(refused) => {
                     let waiting = app.waitlists.replay_waitlist_entry(item, buyer, key);
-                    waiting.await.map_err(failed)?.ok_or(refused)?
+                    waiting.await?.ok_or(refused)?
                 }
             }
         }

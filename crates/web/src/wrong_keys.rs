@@ -12,7 +12,6 @@ use doorbuster_api::problem::{Problem, RateLimitScope};
 use doorbuster_core::Millis;
 use doorbuster_engine::node::Node;
 
-use super::failure::failed;
 use super::reply::HandlerError;
 
 /// The number of wrong keys that one address may send in a minute.
@@ -45,7 +44,7 @@ pub(super) async fn count(
         let sent = node.store().count_wrong_key(network, minute).await;
         // If the store fails to count the key, the key will not be checked. So this node takes its
         // own count back.
-        let sent = sent.inspect_err(|_| wrong_keys.remove(&counted)).map_err(failed)?;
+        let sent = sent.inspect_err(|_| wrong_keys.remove(&counted))?;
         if sent > u64::from(WRONG_KEYS_MAX) {
             wrong_keys.refuse(&counted, node.now());
             // The key will not be checked, so it does not count as wrong. Otherwise, many right

@@ -17,7 +17,6 @@ use http::StatusCode;
 
 use super::{no_sale, sale};
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
@@ -37,7 +36,7 @@ pub(crate) async fn create(
         changes: vec![FieldChange::set("/count", count), FieldChange::set("/uses", uses)],
         ..by.action("codes.created", "sale", &name)
     };
-    let (codes, outcome) = recorded(action, create).await.map_err(failed)?;
+    let (codes, outcome) = recorded(action, create).await?;
     match outcome {
         CodesOutcome::Done => {}
         CodesOutcome::NotFound => return Err(no_sale().into()),
@@ -55,7 +54,7 @@ pub(crate) async fn count(
     PathNames([name]): PathNames<1>,
 ) -> HandlerResult {
     sale(&app, &name)?;
-    let counts = app.node.store().code_counts(&name).await.map_err(failed)?;
+    let counts = app.node.store().code_counts(&name).await?;
     let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };
     Ok(json(StatusCode::OK, &counts))
 }
@@ -70,7 +69,7 @@ pub(crate) async fn revoke(
     let codes = selection(&name, &prefix)?;
     let action = by.action("codes.revoked", "sale", &name);
     let revoke = app.node.store().revoke_codes(&name, codes);
-    let revoked = recorded(action, revoke).await.map_err(failed)?;
+    let revoked = recorded(action, revoke).await?;
     Ok(json(StatusCode::OK, &RevokedCodes { revoked }))
 }
 

@@ -13,7 +13,6 @@ use serde_json::Value;
 
 use crate::App;
 use crate::cursor::{self, List};
-use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
@@ -27,7 +26,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
         oldest_first: false,
         limit: query.page.limit as usize,
     };
-    let page = app.node.store().actions(wanted).await.map_err(failed)?;
+    let page = app.node.store().actions(wanted).await?;
     let next_cursor = page.next.map(|seq| cursor::cursor(List::Actions, seq, ""));
     let actions = page.rows.into_iter().map(action_view).collect();
     Ok(json(StatusCode::OK, &ActionList { actions, next_cursor }))

@@ -11,7 +11,6 @@ use http::StatusCode;
 
 use super::sale;
 use crate::App;
-use crate::failure::failed;
 use crate::gate::waiting_room::wanted_room;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
@@ -32,7 +31,7 @@ pub(crate) async fn admit(
     let room = wanted_room(&sale, item.as_deref(), || FaultLocation::Body("/item".into()))?;
     let action = by.action_because("visitors.admitted", "sale", &name, Some(&reason));
     let admit = app.gate.room.admit_more(&app.node, room, visitors.into());
-    let step = recorded(action, admit).await.map_err(failed)?.ok_or_else(|| {
+    let step = recorded(action, admit).await?.ok_or_else(|| {
         let detail = "visitors are admitted only while the sale is open, after its draw";
         Problem::wrong_state(sale.row.phase.as_str(), detail)
     })?;

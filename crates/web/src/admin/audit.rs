@@ -11,11 +11,10 @@ use doorbuster_store as store;
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
 pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
-    let view = audit(&app.node).await.map_err(failed)?;
+    let view = audit(&app.node).await?;
     let lost = view.lost.iter().map(lost_orders);
     let findings: Vec<Finding> = view
         .findings

@@ -15,7 +15,6 @@ use doorbuster_store::{self as store, recorded};
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json};
@@ -26,7 +25,7 @@ const ID_DIGITS: usize = 12;
 
 /// `GET /v1/admin/blocks`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let blocks = app.node.store().blocks().await.map_err(failed)?;
+    let blocks = app.node.store().blocks().await?;
     Ok(json(
         StatusCode::OK,
         &BlockList { blocks: blocks.iter().map(|block| block_view(&app, block)).collect() },
@@ -58,18 +57,18 @@ pub(crate) async fn create(
     };
     let action = by.action("block.created", "block", &block_id(&app, &new));
     let put = app.node.store().insert_block(wanted.kind, &value, until, &wanted.reason, BLOCKS_MAX);
-    let Some(block) = recorded(action, put).await.map_err(failed)? else {
+    let Some(block) = recorded(action, put).await? else {
         return Err(Problem::wrong_state(
             "full",
             "the limit of blocks is reached; delete a block first",
         )
         .into());
     };
-    app.gate.blocks.catch_up(app.node.store()).await.map_err(failed)?;
+    app.gate.blocks.catch_up(app.node.store()).await?;
     if block.kind == BlockKind::Buyer
         && let Some(buyer) = BuyerId::new(&block.value)
     {
-        app.waitlists.leave_all_waitlists(&buyer).await.map_err(failed)?;
+        app.waitlists.leave_all_waitlists(&buyer).await?;
     }
     let block = block_view(&app, &block);
     Ok(json(StatusCode::CREATED, &block))
@@ -81,15 +80,15 @@ pub(crate) async fn delete(
     OperatorIdentity(by): OperatorIdentity,
     PathNames([wanted]): PathNames<1>,
 ) -> HandlerResult {
-    let blocks = app.node.store().blocks().await.map_err(failed)?;
+    let blocks = app.node.store().blocks().await?;
     let found = blocks.into_iter().find(|block| block_id(&app, block) == wanted);
     let gone = || Problem::not_found("there is no such block");
     let block = found.ok_or_else(gone)?;
     let delete = app.node.store().delete_block(block.kind, &block.value);
-    if !recorded(by.action("block.deleted", "block", &wanted), delete).await.map_err(failed)? {
+    if !recorded(by.action("block.deleted", "block", &wanted), delete).await? {
         return Err(gone().into());
     }
-    app.gate.blocks.catch_up(app.node.store()).await.map_err(failed)?;
+    app.gate.blocks.catch_up(app.node.store()).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

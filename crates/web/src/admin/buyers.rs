@@ -14,7 +14,6 @@ use http::StatusCode;
 
 use super::sale;
 use crate::App;
-use crate::failure::failed;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
 
@@ -34,19 +33,19 @@ pub(crate) async fn get(
         limit: ORDERS_MAX,
         ..OrderQuery::default()
     };
-    let orders = store.orders(query).await.map_err(failed)?.rows;
+    let orders = store.orders(query).await?.rows;
     let catalogue = app.node.catalogue();
     let orders =
         orders.iter().filter_map(|order| api_conversion::order_in(&catalogue, order)).collect();
     let mut waitlist = Vec::new();
     for item in &sale.items {
-        let found = store.waitlist_position_of(item.row.id, &buyer).await.map_err(failed)?;
+        let found = store.waitlist_position_of(item.row.id, &buyer).await?;
         if let Some(found) = found.filter(|found| found.entry.state == WaitlistState::Waiting) {
             waitlist.push(api_conversion::waiting(item, &found.entry, found.ahead));
         }
     }
     let since = sale.row.created_at;
-    let found = app.node.refusals_of(buyer.as_str(), since).await.map_err(failed)?;
+    let found = app.node.refusals_of(buyer.as_str(), since).await?;
     let view = |(node, refusal): &(NodeId, NotedRefusal)| refusal_view(&sale, *node, refusal);
     let refusals = found.refusals.iter().filter_map(view).collect();
     let blocked = app.gate.blocks.has_buyer(buyer.as_str(), app.node.now());

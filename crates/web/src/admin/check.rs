@@ -16,7 +16,6 @@ use http::StatusCode;
 use super::nodes::node_of_row;
 use super::sale;
 use crate::App;
-use crate::failure::failed;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
 use crate::request_body;
@@ -34,7 +33,7 @@ pub(crate) async fn check(
     let sale = sale(&app, &name)?;
     let mut problems = sale_problems(&app, &sale);
     if sale.front_door.access_codes.is_required() {
-        let counts = app.node.store().code_counts(&name).await.map_err(failed)?;
+        let counts = app.node.store().code_counts(&name).await?;
         if counts.spent >= counts.uses {
             let detail =
                 "buyers need an access code, and the sale has no unused code; create codes";
@@ -117,7 +116,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
              tokens; use HTTPS",
         ));
     }
-    let endpoints = app.node.store().endpoints().await.map_err(failed)?;
+    let endpoints = app.node.store().endpoints().await?;
     if !endpoints.iter().any(|endpoint| endpoint.enabled) {
         problems.push(warning(
             "no_webhooks",
@@ -157,7 +156,7 @@ async fn installation_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerEr
             "trusted_proxies includes public addresses; clients can forge their addresses",
         ));
     }
-    let audit = audit(&app.node).await.map_err(failed)?;
+    let audit = audit(&app.node).await?;
     if !audit.findings.is_empty() {
         let detail = "the audit has findings; read GET /v1/admin/audit before you open the sale";
         problems.push(error("audit_findings", detail));
@@ -171,7 +170,7 @@ async fn node_problems(app: &App) -> Result<Vec<CheckProblem>, HandlerError> {
         return Ok(Vec::new());
     }
     let now = app.node.now();
-    let rows = app.node.store().nodes().await.map_err(failed)?;
+    let rows = app.node.store().nodes().await?;
     let mut problems = Vec::new();
     for node in rows.iter().map(|row| node_of_row(row, now)) {
         let Node { node, lag_ms, version, .. } = node;

@@ -26,7 +26,6 @@ use serde_json::Value;
 use super::webhook_endpoints;
 use crate::App;
 use crate::cursor::{self, List};
-use crate::failure::failed;
 use crate::identity::{OperatorIdentity, OperatorRequest};
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
@@ -66,8 +65,7 @@ async fn letters_page(
             next_cursor = Some(cursor::cursor(List::DeadLetters, i64::MAX, kind.as_str()));
             break;
         }
-        let page =
-            app.node.store().list_dead_letters(kind, after.take(), room).await.map_err(failed)?;
+        let page = app.node.store().list_dead_letters(kind, after.take(), room).await?;
         all.extend(page.rows);
         if let Some(position) = page.next {
             next_cursor = Some(cursor::cursor(List::DeadLetters, position, kind.as_str()));
@@ -83,8 +81,7 @@ pub(crate) async fn get(
     PathNames([letter]): PathNames<1>,
 ) -> HandlerResult {
     let id = parse_id(&letter)?;
-    let (dead, held) =
-        app.node.store().dead_letter(id).await.map_err(failed)?.ok_or_else(no_letter)?;
+    let (dead, held) = app.node.store().dead_letter(id).await?.ok_or_else(no_letter)?;
     let mut detail =
         DeadLetterDetail { letter: letter_view(&dead), message: None, refund: None, request: None };
     match held {
@@ -157,12 +154,12 @@ async fn handle_many(
             Some(reason) => {
                 let action = discarding(by, &shown_id(&dead.id), reason);
                 let discard = store.discard_dead_letter(dead.id, reason.clone());
-                recorded(action, discard).await.map_err(failed)?
+                recorded(action, discard).await?
             }
             None => {
                 let action = retrying(by, &shown_id(&dead.id));
                 let retry = store.retry_dead_letter(dead.id, DELIVERIES_PENDING_MAX);
-                let retried = recorded(action, retry).await.map_err(failed)?;
+                let retried = recorded(action, retry).await?;
                 retried == DeadLetterOutcome::Done
             }
         };
@@ -189,7 +186,7 @@ pub(crate) async fn retry(
     request_body::no_body(request, ADMIN_BODY_BYTES_MAX).await?;
     let id = parse_id(&letter)?;
     let retry = app.node.store().retry_dead_letter(id.clone(), DELIVERIES_PENDING_MAX);
-    match recorded(retrying(&by, &letter), retry).await.map_err(failed)? {
+    match recorded(retrying(&by, &letter), retry).await? {
         DeadLetterOutcome::Done => {}
         DeadLetterOutcome::NotFound => return Err(no_letter().into()),
         DeadLetterOutcome::Gone => {
@@ -225,7 +222,7 @@ pub(crate) async fn discard(
 ) -> HandlerResult {
     let Discard { reason } = Discard::from_json(&body)?;
     let discard = app.node.store().discard_dead_letter(parse_id(&letter)?, reason.clone());
-    if !recorded(discarding(&by, &letter, &reason), discard).await.map_err(failed)? {
+    if !recorded(discarding(&by, &letter, &reason), discard).await? {
         return Err(no_letter().into());
     }
     Ok(json(

@@ -11,7 +11,6 @@ use doorbuster_store::{self as store, Erased, recorded};
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::reply::{HandlerError, HandlerResult, json};
 use crate::request_body::JsonBody;
@@ -29,7 +28,7 @@ pub(crate) async fn create(
     })?;
     let store = app.node.store();
     let erased_as = app.node.id_key().erased_buyer(&buyer).as_str().to_owned();
-    let before = store.traces(&buyer).await.map_err(failed)?;
+    let before = store.traces(&buyer).await?;
     if wanted.dry_run {
         return Ok(json(
             StatusCode::OK,
@@ -64,14 +63,14 @@ async fn erase(
     loop {
         let mut is_vain = is_seen;
         loop {
-            let some = store.erase_batch(buyer).await.map_err(failed)?;
+            let some = store.erase_batch(buyer).await?;
             if some == Erased::default() {
                 break;
             }
             (all.orders, all.other) = (all.orders + some.orders, all.other + some.other);
             is_vain = false;
         }
-        let left = store.traces(buyer).await.map_err(failed)?;
+        let left = store.traces(buyer).await?;
         is_seen = (left.orders, left.other) != (0, 0);
         if is_vain || !is_seen {
             return Ok(left);

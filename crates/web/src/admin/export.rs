@@ -28,7 +28,6 @@ use super::actions::action_view;
 use super::orders::item_ids;
 use super::sale;
 use crate::App;
-use crate::failure::failed;
 use crate::limits::EXPORT_PAGE;
 use crate::orders::order_views;
 use crate::reply::{HandlerError, HandlerResult, Reply, csv_reply};
@@ -70,7 +69,7 @@ pub(crate) async fn actions(
 /// Refreshes the catalogue with the changes of other nodes. If the request names a sale, checks
 /// that the sale exists, and returns its name.
 async fn existing_sale(app: &App, wanted: Option<String>) -> Result<Option<String>, HandlerError> {
-    app.catalogue_reader.refresh().await.map_err(failed)?;
+    app.catalogue_reader.refresh().await?;
     if let Some(name) = &wanted {
         sale(app, name)?;
     }

@@ -14,7 +14,6 @@ use doorbuster_store::{AdminKey, recorded};
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::limits::OPERATOR_KEYS_MAX;
 use crate::path_names::PathNames;
@@ -23,7 +22,7 @@ use crate::request_body::JsonBody;
 
 /// `GET /v1/admin/keys`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let keys = app.node.store().keys().await.map_err(failed)?;
+    let keys = app.node.store().keys().await?;
     let shown = |key: &AdminKey| Key {
         id: key.id.clone(),
         name: key.name.clone(),
@@ -41,7 +40,7 @@ pub(crate) async fn create(
 ) -> HandlerResult {
     let wanted = NewKey::from_json(&body)?;
     let _guard = app.keys.lock().await;
-    if app.node.store().keys().await.map_err(failed)?.len() >= OPERATOR_KEYS_MAX {
+    if app.node.store().keys().await?.len() >= OPERATOR_KEYS_MAX {
         return Err(Problem::wrong_state(
             "full",
             "the limit of keys is reached; delete a key first",
@@ -59,7 +58,7 @@ pub(crate) async fn create(
         created_at,
     };
     let insert = app.node.store().insert_key(row);
-    recorded(by.action("key.created", "key", &id), insert).await.map_err(failed)?;
+    recorded(by.action("key.created", "key", &id), insert).await?;
     replace_keys(&app).await?;
     let created = CreatedKey {
         id,
@@ -79,7 +78,7 @@ pub(crate) async fn delete(
 ) -> HandlerResult {
     let _guard = app.keys.lock().await;
     let delete = app.node.store().delete_key(&key);
-    if !recorded(by.action("key.deleted", "key", &key), delete).await.map_err(failed)? {
+    if !recorded(by.action("key.deleted", "key", &key), delete).await? {
         return Err(Problem::not_found("there is no such key").into());
     }
     replace_keys(&app).await?;
@@ -88,7 +87,7 @@ pub(crate) async fn delete(
 
 /// Reads the operators' keys from the store. From now on, only these keys authenticate requests.
 async fn replace_keys(app: &App) -> Result<(), HandlerError> {
-    let keys = app.node.store().keys().await.map_err(failed)?;
+    let keys = app.node.store().keys().await?;
     app.operators.replace_keys(keys);
     Ok(())
 }

@@ -16,7 +16,6 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::App;
-use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
 /// The description that a node writes about itself, in `Node::node_description`.
@@ -40,7 +39,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
             vec![Node { settles: settles.unwrap_or_default(), ..view }]
         }
         false => {
-            let rows = own.store().nodes().await.map_err(failed)?;
+            let rows = own.store().nodes().await?;
             let open = own.items_with_open_slots();
             let (mut settles, now) = (live.settled_slot_names(&rows, &open), own.now());
             let view = |row: &NodeRow| Node {
@@ -52,7 +51,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     };
     let (edges, now) = (own.live_edges().await, own.now());
     nodes.extend(edges.into_iter().map(|edge| node_of_edge(edge, now)));
-    let server = own.store().server().await.map_err(failed)?;
+    let server = own.store().server().await?;
     let replication = own.database().replication();
     let store = StoreServer {
         kind: server.kind.to_owned(),

@@ -21,7 +21,6 @@ use http::StatusCode;
 
 use super::payments::payments_of_order;
 use crate::App;
-use crate::failure::failed;
 use crate::identity::{OperatorIdentity, OperatorRequest};
 use crate::orders::{cancel_order, changed_reply, id, page, read_order};
 use crate::path_names::PathNames;
@@ -33,7 +32,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let query = OrderQuery::for_operator(query.as_deref().unwrap_or_default())?;
     // Another node may have just created the item, so the catalogue is refreshed first. Otherwise
     // the item would seem to be missing.
-    app.catalogue_reader.refresh().await.map_err(failed)?;
+    app.catalogue_reader.refresh().await?;
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // The named sale or item does not exist, so no order matches.
@@ -67,7 +66,7 @@ pub(crate) async fn get(
     let id = id(&order)?;
     let detail = match read_order(&app, id, None).await? {
         AnyOrder::Order(order) => {
-            let events = app.node.store().history(id).await.map_err(failed)?;
+            let events = app.node.store().history(id).await?;
             let payments = payments_of_order(&app, id).await?;
             AnyOrderDetail::Order(OrderDetail {
                 history: api_conversion::history(&events, false),
@@ -104,7 +103,7 @@ pub(crate) async fn refund(
     let (id, reason) = read_reason(&order, &body)?;
     let action = by.action_because("order.refunded", "order", &order, reason.as_deref());
     let refund = app.orders.refund(id, by_operator(&by, reason));
-    let changed = recorded(action, refund).await.map_err(failed)?;
+    let changed = recorded(action, refund).await?;
     failpoint::reach(Failpoint::OrderRefunded);
     app.payments.forget_payment_of(&order);
     app.payments.wake_refunds();
@@ -121,7 +120,7 @@ pub(crate) async fn extend(
     let (until, wanted) = Extension::from_json(&body)?;
     let id = id(&order)?;
     let store = app.node.store();
-    let found = store.order(id).await.map_err(failed)?;
+    let found = store.order(id).await?;
     let row = found.ok_or_else(|| Problem::not_found("there is no such order"))?;
     let (pay_by, place) = match until {
         PayByChange::Secs(secs) => (row.pay_by.plus(i64::from(secs) * 1_000), "/secs"),
@@ -130,7 +129,7 @@ pub(crate) async fn extend(
     let by_whom = by_operator(&by, wanted.reason.clone());
     let action = by.action_because("order.extended", "order", &order, wanted.reason.as_deref());
     let extend = store.extend_order(id, pay_by, by_whom);
-    let changed = recorded(action, extend).await.map_err(failed)?;
+    let changed = recorded(action, extend).await?;
     if matches!(&changed, ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved) {
         let detail = "must be later than the order's pay_by, and at most 30 days from now";
         return Err(Problem::invalid_member(place, detail).into());

@@ -13,7 +13,6 @@ use http::StatusCode;
 
 use crate::App;
 use crate::cursor::{List, cursor, position};
-use crate::failure::failed;
 use crate::reply::{HandlerError, HandlerResult, json};
 
 /// The maximum number of payments in an answer about one order. `GET /v1/admin/payments` lists all
@@ -26,7 +25,7 @@ pub(crate) async fn payments(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = money_query(List::Payments, query.as_deref())?;
-    let page = app.node.store().payments(query).await.map_err(failed)?;
+    let page = app.node.store().payments(query).await?;
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
     Ok(json(
         StatusCode::OK,
@@ -43,7 +42,7 @@ pub(crate) async fn refunds(
     RawQuery(query): RawQuery,
 ) -> HandlerResult {
     let query = money_query(List::Refunds, query.as_deref())?;
-    let page = app.node.store().refunds(query).await.map_err(failed)?;
+    let page = app.node.store().refunds(query).await?;
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
     Ok(json(
         StatusCode::OK,
@@ -65,7 +64,7 @@ pub(super) async fn payments_of_order(
         limit: ORDER_PAYMENTS_MAX,
         ..MoneyQuery::default()
     };
-    let page = app.node.store().payments(query).await.map_err(failed)?;
+    let page = app.node.store().payments(query).await?;
     Ok(page.rows.iter().map(api_conversion::payment).collect())
 }
 

@@ -13,7 +13,6 @@ use http::StatusCode;
 use super::sales::unpayable;
 use super::{check_slots_readable, no_sale, sale, sale_reply};
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::HandlerResult;
@@ -39,7 +38,7 @@ pub(crate) async fn step(
     let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
         && before.row.phase.is_before_opening();
     if begins {
-        app.sales.choose_partitions(&before).await.map_err(failed)?;
+        app.sales.choose_partitions(&before).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
         check_slots_readable(&app, &before.row, own)?;
@@ -54,8 +53,7 @@ pub(crate) async fn step(
         }
     }
     let stepped = app.sales.step_sale(&name, step);
-    let outcome =
-        recorded(by.action(action_name(step), "sale", &name), stepped).await.map_err(failed)?;
+    let outcome = recorded(by.action(action_name(step), "sale", &name), stepped).await?;
     match outcome {
         StepOutcome::Done { sale, .. } => Ok(sale_reply(&app, StatusCode::OK, &sale)),
         StepOutcome::WrongState(phase) => {

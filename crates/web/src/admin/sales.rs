@@ -24,7 +24,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{etag, no_sale, sale, sale_reply};
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json};
@@ -41,8 +40,7 @@ pub(crate) async fn create(
     check_currencies(&app, &wanted)?;
     let id = wanted.id.clone();
     let created = app.sales.create_sale(stored_sale(&app, wanted));
-    let created =
-        recorded(by.action("sale.created", "sale", &id), created).await.map_err(failed)?;
+    let created = recorded(by.action("sale.created", "sale", &id), created).await?;
     let row =
         created.ok_or_else(|| Problem::already_exists("a sale with this id already exists"))?;
     let mut reply = sale_reply(&app, StatusCode::CREATED, &row);
@@ -146,7 +144,7 @@ pub(crate) async fn delete(
 ) -> HandlerResult {
     let if_version = requested_version(&headers, &*sale(&app, &name)?)?;
     let deleted = app.sales.delete_sale(&name, if_version);
-    match recorded(by.action("sale.deleted", "sale", &name), deleted).await.map_err(failed)? {
+    match recorded(by.action("sale.deleted", "sale", &name), deleted).await? {
         DeleteOutcome::Done => {}
         DeleteOutcome::NotFound => return Err(no_sale().into()),
         DeleteOutcome::VersionMismatch(_) => return Err(Problem::precondition_failed().into()),

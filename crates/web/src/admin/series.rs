@@ -17,7 +17,6 @@ use http::StatusCode;
 
 use super::sale;
 use crate::App;
-use crate::failure::failed;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
 use crate::series::{MINUTE_MS, StepCounts};
@@ -75,13 +74,13 @@ pub(crate) async fn get(
     // says how many tickets and visitors wait.
     let minutes_or_seconds =
         PointQuery { sale: name.clone(), step, from: from.plus(-MINUTE_MS), to };
-    let mut rows = store.points(minutes_or_seconds).await.map_err(failed)?;
+    let mut rows = store.points(minutes_or_seconds).await?;
     if step == PointStep::Minute {
         // The leader adds up the seconds of a minute some time after the minute ends. Until then,
         // the store has only the rows of single seconds.
         let recent = from.max(to.plus(-RECENT_MS));
         let seconds = PointQuery { sale: name, step: PointStep::Second, from: recent, to };
-        let seconds = store.points(seconds).await.map_err(failed)?;
+        let seconds = store.points(seconds).await?;
         let is_open = |second: &SaleSeriesRow| {
             let minute = Millis(second.at.0.div_euclid(length) * length);
             !rows.iter().any(|row| row.at == minute && row.node == second.node)

@@ -13,7 +13,6 @@ use http::StatusCode;
 
 use super::{check_slots_readable, sale};
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
@@ -42,8 +41,7 @@ pub(crate) async fn set(
         )?;
     }
     let action = by.action("spread.changed", "sale", &name);
-    let outcome =
-        recorded(action, app.sales.set_spread(&item, spread, None)).await.map_err(failed)?;
+    let outcome = recorded(action, app.sales.set_spread(&item, spread, None)).await?;
     let row = match outcome {
         SpreadOutcome::Done(row) => row,
         SpreadOutcome::WrongState(phase) => {

@@ -18,7 +18,6 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::sale;
 use crate::App;
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, json};
@@ -31,7 +30,7 @@ pub(crate) async fn get(
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let ids = sale.items.iter().map(|item| item.row.id).collect();
-    let counts = app.node.store().counts(Some(ids)).await.map_err(failed)?;
+    let counts = app.node.store().counts(Some(ids)).await?;
     let row = |item: &Arc<ItemState>| {
         let counts = counts.iter().find(|counts| counts.item == item.row.id)?;
         Some(api_conversion::stock_row(&item.row.name, counts))
@@ -61,7 +60,7 @@ pub(crate) async fn adjust(
         changes: vec![FieldChange::set("/item", item.row.name.as_str())],
         ..by.action("stock.adjusted", "sale", &name)
     };
-    let adjusted = recorded(action, app.stock.adjust(adjustment)).await.map_err(failed)?;
+    let adjusted = recorded(action, app.stock.adjust(adjustment)).await?;
     let repeated = matches!(adjusted, AdjustOutcome::Repeated(_));
     let counts = adjusted_counts(adjusted, &sale)?;
     let mut reply = json(StatusCode::OK, &api_conversion::stock_row(&item.row.name, &counts));
@@ -101,13 +100,13 @@ pub(crate) async fn slots(
     let sale = sale(&app, &name)?;
     let mut slots = Vec::with_capacity(sale.items.len());
     for item in &sale.items {
-        let grants = app.node.store().grants(item.row.id).await.map_err(failed)?;
+        let grants = app.node.store().grants(item.row.id).await?;
         // Takes the newest grant of each slot. This is the slot's open grant, if it has one. Closed
         // grants of removed nodes and of earlier spreads are left out.
         let newest =
             grants.iter().filter(|grant| grants.iter().all(|other| !is_newer(other, grant)));
         let newest = newest.filter(|grant| grant.open || item.slots.contains(&grant.slot));
-        let moves = app.node.store().grant_transfers(item.row.id).await.map_err(failed)?;
+        let moves = app.node.store().grant_transfers(item.row.id).await?;
         for grant in newest {
             let moved = moves.iter().find(|moves| moves.grant == grant.id);
             slots.push(slot_row(&app, item, grant, moved).await?);

@@ -13,7 +13,6 @@ use http::StatusCode;
 use super::sale;
 use crate::App;
 use crate::cursor::{self, List, unknown_cursor};
-use crate::failure::failed;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, json};
 
@@ -32,7 +31,7 @@ pub(crate) async fn list(
         None => (0, 0),
     };
     let (after, limit) = (TicketN(after.unsigned_abs()), page.limit as usize);
-    let found = app.node.store().waitlist(item.row.id, after, limit).await.map_err(failed)?;
+    let found = app.node.store().waitlist(item.row.id, after, limit).await?;
     let shown = before + found.rows.len() as u64;
     let next_cursor = found.next.map(|n| cursor::cursor(List::Waitlist, n, &shown.to_string()));
     let entries = (before..)

@@ -27,7 +27,6 @@ use http::StatusCode;
 
 use crate::App;
 use crate::cursor::{self, List};
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, empty, json};
@@ -38,8 +37,8 @@ const SECRET_BYTES: usize = 32;
 
 /// `GET /v1/admin/webhook-endpoints`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
-    let endpoints = app.node.store().endpoints().await.map_err(failed)?;
-    let statuses = app.node.store().endpoint_statuses().await.map_err(failed)?;
+    let endpoints = app.node.store().endpoints().await?;
+    let statuses = app.node.store().endpoint_statuses().await?;
     let shown = |endpoint: &store::Endpoint| {
         endpoint_view(&app, endpoint, statuses.iter().find(|status| status.endpoint == endpoint.id))
     };
@@ -77,9 +76,8 @@ pub(crate) async fn create(
         enabled: wanted.enabled,
     };
     let action = by.action("endpoint.created", "endpoint", &new.id);
-    let Some(endpoint) = recorded(action, app.node.store().insert_endpoint(new, ENDPOINTS_MAX))
-        .await
-        .map_err(failed)?
+    let Some(endpoint) =
+        recorded(action, app.node.store().insert_endpoint(new, ENDPOINTS_MAX)).await?
     else {
         let detail =
             format!("the limit of {ENDPOINTS_MAX} endpoints is reached; delete an endpoint first");
@@ -110,7 +108,7 @@ pub(crate) async fn change(
     };
     let action = by.action("endpoint.changed", "endpoint", &id);
     let changed = app.node.store().update_endpoint(&id, change);
-    let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
+    let endpoint = recorded(action, changed).await?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
     endpoint_reply(&app, &endpoint).await
 }
@@ -124,7 +122,7 @@ pub(crate) async fn delete(
     find(&app, &id).await?;
     let delete = app.node.store().delete_endpoint(&id);
     let action = by.action("endpoint.deleted", "endpoint", &id);
-    if !recorded(action, delete).await.map_err(failed)? {
+    if !recorded(action, delete).await? {
         return Err(no_endpoint().into());
     }
     app.outbox.notify_workers_and_wait().await;
@@ -159,7 +157,7 @@ pub(crate) async fn rotate(
         ..by.action("endpoint.secret_rotated", "endpoint", &id)
     };
     let changed = app.node.store().update_endpoint(&id, change);
-    let endpoint = recorded(action, changed).await.map_err(failed)?.ok_or_else(no_endpoint)?;
+    let endpoint = recorded(action, changed).await?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
     Ok(json(StatusCode::OK, &created_view(&endpoint, Some(secret))))
 }
@@ -177,7 +175,7 @@ pub(crate) async fn deliveries(
     let state = query.state;
     let filter =
         store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
-    let page = app.node.store().deliveries(filter).await.map_err(failed)?;
+    let page = app.node.store().deliveries(filter).await?;
     let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
     Ok(json(
         StatusCode::OK,
@@ -196,7 +194,7 @@ pub(crate) async fn redeliver(
     let position = event_position(&wanted.event).expect("the parser accepts only ids of events");
     // If the event at this position has another id, the event that the request names does not exist
     // any more.
-    if let Some(Ok(event)) = app.node.store().event_at(position).await.map_err(failed)?
+    if let Some(Ok(event)) = app.node.store().event_at(position).await?
         && !names_event(&wanted.event, &event_id(&event))
     {
         return Err(no_event().into());
@@ -206,7 +204,7 @@ pub(crate) async fn redeliver(
         ..by.action("endpoint.redelivered", "endpoint", &id)
     };
     let redeliver = app.node.store().redeliver(&id, position, DELIVERIES_PENDING_MAX);
-    let done = recorded(action, redeliver).await.map_err(failed)?;
+    let done = recorded(action, redeliver).await?;
     match done {
         store::Redelivery::Done => {}
         store::Redelivery::NoEndpoint => return Err(no_endpoint().into()),
@@ -243,13 +241,13 @@ pub(super) async fn find(
     app: &App,
     id: &str,
 ) -> Result<store::Endpoint, crate::reply::HandlerError> {
-    let endpoints = app.node.store().endpoints().await.map_err(failed)?;
+    let endpoints = app.node.store().endpoints().await?;
     let found = endpoints.into_iter().find(|row| row.id == id);
     Ok(found.ok_or_else(no_endpoint)?)
 }
 
 async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult {
-    let statuses = app.node.store().endpoint_statuses().await.map_err(failed)?;
+    let statuses = app.node.store().endpoint_statuses().await?;
     let status = statuses.iter().find(|status| status.endpoint == endpoint.id);
     Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, status)))
 }

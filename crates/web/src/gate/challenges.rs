@@ -16,7 +16,6 @@ use doorbuster_gate::{ChallengeContent, ChallengeFault, IssuedChallenge};
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::gate::waiting_room::room_problem;
 use crate::identity::{Buyer, ClientAddress};
 use crate::limits::RETRY_SECS;
@@ -116,6 +115,6 @@ fn challenge_problem(fault: ChallengeFault) -> HandlerError {
         ChallengeFault::TooMany { retry_secs } => {
             Problem::rate_limited(RateLimitScope::Buyer, retry_secs).into()
         }
-        ChallengeFault::Store(error) => failed(error),
+        ChallengeFault::Store(error) => error.into(),
     }
 }

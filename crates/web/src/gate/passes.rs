@@ -19,7 +19,6 @@ use doorbuster_gate::{access_codes, eligibility_refusal};
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::gate::{challenges, waiting_room};
 use crate::identity::{Buyer, BuyerMembership, ClientAddress};
 use crate::path_names::PathNames;
@@ -159,9 +158,7 @@ async fn check_challenge(
         .await?;
     check_token_outlives(until, app.node.now())?;
     if let Some(code) = code
-        && !access_codes::spend(app.node.store(), &sale.row.id, code, buyer)
-            .await
-            .map_err(failed)?
+        && !access_codes::spend(app.node.store(), &sale.row.id, code, buyer).await?
     {
         return Err(Problem::not_eligible(Requirement::AccessCode).into());
     }

@@ -25,7 +25,6 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
 use crate::App;
-use crate::failure::failed;
 use crate::identity::{Buyer, ClientAddress};
 use crate::limits::{EXPORT_PAGE, RETRY_SECS};
 use crate::path_names::PathNames;
@@ -276,6 +275,6 @@ fn position_view(room: SaleRoom<'_>, shown: PositionView) -> WaitingRoomPosition
 pub(crate) fn room_problem(error: WaitingRoomError) -> HandlerError {
     match error {
         WaitingRoomError::Busy => Problem::overloaded(RETRY_SECS).into(),
-        WaitingRoomError::Store(error) => failed(error),
+        WaitingRoomError::Store(error) => error.into(),
     }
 }

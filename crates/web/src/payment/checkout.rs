@@ -16,7 +16,7 @@ use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 
 use crate::App;
-use crate::failure::{FailureCause, failed};
+use crate::failure::FailureCause;
 use crate::identity::{Buyer, ClientAddress};
 use crate::limits::RETRY_SECS;
 use crate::orders::{id, read_order};
@@ -78,7 +78,7 @@ async fn open_checkout(
         let may_ask = async |order: &Order| within_limits(&asked, client, &buyer, order).await;
         asked.payments.open(id, &buyer, &base, may_ask).await
     });
-    opening.await.map_err(|_| Problem::internal())?.map_err(failed)
+    Ok(opening.await.map_err(|_| Problem::internal())??)
 }
 
 /// Returns the answer to the buyer.

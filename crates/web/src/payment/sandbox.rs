@@ -14,7 +14,6 @@ use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::App;
-use crate::failure::failed;
 use crate::method_router::get;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerResult, Reply, json};
@@ -35,7 +34,7 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult 
 }
 
 async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> HandlerResult {
-    let view = sandbox(&app)?.checkout(&session).await.map_err(failed)?;
+    let view = sandbox(&app)?.checkout(&session).await?;
     Ok(checkout_reply(StatusCode::OK, &view.ok_or_else(no_such_checkout)?))
 }
 
@@ -51,7 +50,7 @@ async fn press(
         let detail = "the buttons work only with serve --demo, or with payment.sandbox_page = true";
         return Err(Problem::forbidden(detail).into());
     }
-    match sandbox.press(&session, action).await.map_err(failed)? {
+    match sandbox.press(&session, action).await? {
         ButtonResult::Shown(view) => Ok(checkout_reply(StatusCode::OK, &view)),
         ButtonResult::Over(view) => Ok(checkout_reply(StatusCode::CONFLICT, &view)),
         ButtonResult::NotFound => Err(no_such_checkout().into()),

@@ -11,7 +11,6 @@ use doorbuster_payments::contract::MessageError;
 use http::StatusCode;
 
 use crate::App;
-use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 use crate::request_body;
 
@@ -48,7 +47,7 @@ pub(crate) async fn handle_message(
     // stay without an order.
     let payments = app.payments.clone();
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
-    let outcome = taking.await.map_err(|_| Problem::internal())?.map_err(failed)?;
+    let outcome = taking.await.map_err(|_| Problem::internal())??;
     failpoint::reach(Failpoint::MessageTaken);
     Ok(json(StatusCode::OK, &PaymentEventResult { outcome }))
 }

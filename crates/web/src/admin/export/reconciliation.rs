@@ -15,7 +15,6 @@ use http::StatusCode;
 use super::existing_sale;
 use crate::App;
 use crate::cursor::{self, List};
-use crate::failure::failed;
 use crate::reply::{HandlerResult, json};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
@@ -27,7 +26,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
         .transpose()?;
     let store = app.node.store();
     let checked_at = api_conversion::time(store.now());
-    let books = store.reconcile(sale, after).await.map_err(failed)?;
+    let books = store.reconcile(sale, after).await?;
     let name = |found: &store::Difference| {
         let item = books.items.iter().find(|item| Some(item.item) == found.item);
         item.map(|item| (item.sale.clone(), item.name.clone())).unzip()

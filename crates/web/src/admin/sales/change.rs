@@ -18,7 +18,6 @@ use http::{HeaderMap, StatusCode};
 use super::{other_currency, requested_version, unpayable};
 use crate::App;
 use crate::admin::{no_sale, sale, sale_reply};
-use crate::failure::failed;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::HandlerResult;
@@ -36,7 +35,7 @@ pub(crate) async fn change(
     let if_version = requested_version(&headers, &before)?;
     check_stock(&patch, &before)?;
     check_prices(&app, &patch)?;
-    let has_visitors = has_visitors(&app, &name).await.map_err(failed)?;
+    let has_visitors = has_visitors(&app, &name).await?;
     // If the closure refuses the patch, the store returns only a text. So the closure also puts the
     // whole problem into `wrong`, from which the answer is made.
     let wrong = Arc::new(Mutex::new(None));
@@ -50,7 +49,7 @@ pub(crate) async fn change(
     });
     let patched = app.sales.patch_sale(&name, if_version, apply);
     let action = by.action("sale.changed", "sale", &name);
-    match recorded(action, patched).await.map_err(failed)? {
+    match recorded(action, patched).await? {
         PatchOutcome::Done(row) => Ok(sale_reply(&app, StatusCode::OK, &row)),
         PatchOutcome::NotFound => Err(no_sale().into()),
         PatchOutcome::VersionMismatch(_) => Err(Problem::precondition_failed().into()),
