@@ -31,7 +31,7 @@ use rust_embed::RustEmbed;
 
 use super::fixed_settings::FixedSettings;
 use super::rendered::Rendered;
-use super::reply::HandlerResult;
+use super::reply::{HandlerResult, no_store};
 use file::CONTENT_POLICY;
 use names::{hashed, rewrite};
 
@@ -210,8 +210,7 @@ impl Assets {
             *reply.status_mut() = StatusCode::NOT_FOUND;
         }
         // The requested sale or order may exist a moment later, so no cache may keep this answer.
-        reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Ok(reply)
+        Ok(no_store(reply))
     }
 }
 

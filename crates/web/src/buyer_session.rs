@@ -17,10 +17,9 @@ use doorbuster_engine::api_conversion;
 use http::header::{AUTHORIZATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::App;
 use super::identity::{Buyer, BuyerMembership, TokenExpiry};
-use super::reply::{HandlerResult, Reply, empty, json};
-use super::request_body;
+use super::reply::{HandlerResult, Reply, empty, ok};
+use super::{App, console_session, request_body};
 
 /// `POST /v1/session`
 pub(crate) async fn keep(
@@ -51,7 +50,7 @@ pub(crate) async fn get(
             expires_secs.saturating_mul(1_000),
         )),
     };
-    Ok(json(StatusCode::OK, &session))
+    ok(&session)
 }
 
 /// `DELETE /v1/session`
@@ -61,8 +60,7 @@ pub(crate) async fn forget(State(app): State<Arc<App>>, headers: HeaderMap) -> H
 
 /// Returns an empty answer that sets the cookie for `secs` seconds. Zero removes the cookie.
 fn with_cookie(app: &App, headers: &HeaderMap, token: &str, secs: i64) -> Reply {
-    let by_proxy = headers.get("x-forwarded-proto").is_some_and(|proto| proto == "https");
-    let secure = if app.is_https || by_proxy { "; Secure" } else { "" };
+    let secure = console_session::secure(app, headers);
     let cookie =
         format!("{BUYER_COOKIE}={token}; Path=/; Max-Age={secs}; HttpOnly; SameSite=Lax{secure}");
     let mut reply = empty(StatusCode::NO_CONTENT);

@@ -22,7 +22,7 @@ use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::identity::{ClientAddress, OperatorIdentity};
-use super::reply::{HandlerError, HandlerResult, Reply, empty, json};
+use super::reply::{HandlerError, HandlerResult, Reply, empty, ok};
 use super::request_id::{REQUEST_ID, request_id};
 use super::{App, request_body, wrong_keys};
 
@@ -122,7 +122,7 @@ pub(crate) async fn get(
     };
     let expires_at = found.map(|(_, until)| api_conversion::time(until));
     let key = SessionKey { id: by.id.to_string(), name };
-    Ok(json(StatusCode::OK, &Session { key, role: by.role, expires_at }))
+    ok(&Session { key, role: by.role, expires_at })
 }
 
 /// `DELETE /v1/admin/session`

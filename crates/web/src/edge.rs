@@ -358,19 +358,12 @@ impl App {
     /// Runs the jobs of an edge until the program stops.
     pub(super) async fn run_edge_jobs(&self) {
         let Some(node) = self.node.edge() else { return };
-        let sampling = async {
-            let mut every = tokio::time::interval(std::time::Duration::from_secs(1));
-            loop {
-                every.tick().await;
-                self.views.take_samples();
-            }
-        };
         let jobs = async {
             tokio::select! {
                 () = self.stop.cancelled() => {}
                 () = node.relay.run(&self.node, node) => {}
                 () = control::publish_status::run(self.node.clone()) => {}
-                () = sampling => {}
+                () = self.run_samples() => {}
                 () = self.buyers.run_key_refresh() => {}
                 () = node.upstreams.run_checks(node) => {}
                 () = follow_feed(&self.node, &self.gate.blocks, node) => {}

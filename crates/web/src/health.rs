@@ -8,12 +8,12 @@ use axum::extract::State;
 use doorbuster_api::health::{DatabaseFence, Health, HealthStatus, ReadinessFacts};
 use doorbuster_api::problem::Problem;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response};
 
 use super::App;
 use super::limits::RETRY_SECS;
-use super::reply::{HandlerResult, Reply, ReplyBody, json};
+use super::reply::{HandlerResult, ReplyBody, json, no_store};
 
 use doorbuster_engine::database::{SYNCHRONOUS_STANDBY_MISSING, SYNCHRONOUS_STANDBYS_HIDDEN};
 use doorbuster_engine::edge::{
@@ -44,7 +44,7 @@ pub(crate) async fn alive(State(app): State<Arc<App>>, headers: HeaderMap) -> Ha
     if let Some(about) = headers.get(EDGE_HEADER) {
         app.edges.record(&app.node, about.as_bytes());
     }
-    let mut reply = fresh(json(StatusCode::OK, &Health::default()));
+    let mut reply = no_store(json(StatusCode::OK, &Health::default()));
     if let Some(report) = headers.get(REFUSALS_HEADER)
         && refusal_report::receive(&app.edges, &app.node, report.as_bytes())
     {
@@ -82,7 +82,7 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> HandlerResult {
     }
     let facts = facts(&app);
     match reasons.is_empty() {
-        true => Ok(fresh(json(StatusCode::OK, &Health { status: HealthStatus::Ok, facts }))),
+        true => Ok(no_store(json(StatusCode::OK, &Health { status: HealthStatus::Ok, facts }))),
         false => Err(Problem::not_ready(reasons, facts, RETRY_SECS).into()),
     }
 }
@@ -123,11 +123,5 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> HandlerResult {
     let mut reply = Response::new(ReplyBody::Bytes(Some(text.into())));
     let media = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     reply.headers_mut().insert(CONTENT_TYPE, media);
-    Ok(fresh(reply))
-}
-
-/// Sets `no-store`, so that no cache keeps the answer.
-fn fresh(mut reply: Reply) -> Reply {
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
+    Ok(no_store(reply))
 }

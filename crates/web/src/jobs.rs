@@ -30,14 +30,6 @@ impl App {
             tokio::join!(self.run_edge_jobs(), self.run_otlp());
             return;
         }
-        let sampling = async {
-            let mut every = tokio::time::interval(Duration::from_secs(1));
-            every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-            loop {
-                every.tick().await;
-                self.views.take_samples();
-            }
-        };
         let keys = async {
             loop {
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -48,7 +40,7 @@ impl App {
         let jobs = async {
             tokio::select! {
                 () = self.stop.cancelled() => {}
-                () = sampling => {}
+                () = self.run_samples() => {}
                 () = keys => {}
                 () = self.run_series() => {}
                 () = self.buyers.run_key_refresh() => {}
@@ -58,6 +50,16 @@ impl App {
             }
         };
         tokio::join!(jobs, self.run_otlp());
+    }
+
+    /// Takes a sample for the views of the sales every second.
+    pub(crate) async fn run_samples(&self) {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            every.tick().await;
+            self.views.take_samples();
+        }
     }
 
     async fn run_push(&self) {

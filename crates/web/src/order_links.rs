@@ -16,7 +16,6 @@ use doorbuster_core::{Order, OrderState};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::order_link::{order_key, order_link};
 use doorbuster_engine::orders::OrderLookup;
-use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use subtle::ConstantTimeEq;
 
@@ -25,7 +24,7 @@ use super::identity::{Buyer, ClientAddress};
 use super::orders::{id, order_view};
 use super::path_names::PathNames;
 use super::payment::checkout;
-use super::reply::{HandlerError, HandlerResult, json};
+use super::reply::{HandlerError, HandlerResult, json, no_store, ok};
 use super::request_body;
 
 /// `GET /v1/orders/{order}/link`
@@ -39,7 +38,7 @@ pub(crate) async fn get(
         OrderLookup::Order(order) if order.state == OrderState::Reserved => {
             let live = app.live();
             let origin = live.shop().url;
-            Ok(json(StatusCode::OK, &OrderLink { url: order_link(app.node.id_key(), origin, id) }))
+            ok(&OrderLink { url: order_link(app.node.id_key(), origin, id) })
         }
         OrderLookup::Order(order) => {
             let only = "only an order that can still be paid has a link";
@@ -61,9 +60,7 @@ pub(crate) async fn read(
 ) -> HandlerResult {
     let order = linked_order(&app, &order, &headers).await?;
     let shown = api_conversion::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_link)?;
-    let mut reply = json(StatusCode::OK, &shown);
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(reply)
+    Ok(no_store(json(StatusCode::OK, &shown)))
 }
 
 /// `POST /v1/linked-orders/{order}/checkout`
@@ -76,9 +73,7 @@ pub(crate) async fn pay(
     let headers = request.headers().clone();
     request_body::no_body(request, BODY_BYTES_MAX).await?;
     let order = linked_order(&app, &order, &headers).await?;
-    let mut reply = checkout::open_for(&app, order.id, order.buyer, client, &headers).await?;
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(reply)
+    checkout::open_for(&app, order.id, order.buyer, client, &headers).await.map(no_store)
 }
 
 /// Returns the order that the request's key opens. Checks the key before it reads the store.

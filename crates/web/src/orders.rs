@@ -19,14 +19,13 @@ use doorbuster_engine::catalogue::ItemState;
 use doorbuster_engine::error::EngineError;
 use doorbuster_engine::orders::OrderLookup;
 use doorbuster_store::MoneyQuery;
-use http::StatusCode;
 
 use super::App;
 use super::cursor::{List, cursor, position};
 use super::identity::{Buyer, Requester};
 use super::limits::RETRY_SECS;
 use super::path_names::PathNames;
-use super::reply::{HandlerError, HandlerResult, json};
+use super::reply::{HandlerError, HandlerResult, ok};
 use super::request_body;
 
 /// The maximum number of refunds in an order's history. An order rarely has more than one.
@@ -72,7 +71,7 @@ pub(crate) async fn page(
     let once = found.iter().filter(|item| seen.insert(item.row.id));
     let items = once.map(|item| api_conversion::ordered_item(item)).collect();
     let next_cursor = page.next.map(|next| cursor(List::Orders, next, ""));
-    Ok(json(StatusCode::OK, &OrderList { orders, items, next_cursor }))
+    ok(&OrderList { orders, items, next_cursor })
 }
 
 /// Converts these orders to the form of the API. If this node does not know an order's sale yet,
@@ -106,7 +105,7 @@ pub(crate) async fn get(
     };
     let id = id(&order)?;
     let found = read_order(&app, id, buyer).await?;
-    Ok(json(StatusCode::OK, &found))
+    ok(&found)
 }
 
 /// `GET /v1/orders/{order}/history`
@@ -126,7 +125,7 @@ pub(crate) async fn history(
         AnyOrder::Queued(_) | AnyOrder::Refused(_) | AnyOrder::Waiting(_) => {
             let none =
                 History { history: Vec::new(), refunds: Vec::new(), payment_failed_at: None };
-            return Ok(json(StatusCode::OK, &none));
+            return ok(&none);
         }
     };
     let store = app.node.store();
@@ -149,7 +148,7 @@ pub(crate) async fn history(
         _ => None,
     };
     let history = api_conversion::history(&changes, buyer.is_some());
-    Ok(json(StatusCode::OK, &History { history, refunds, payment_failed_at }))
+    ok(&History { history, refunds, payment_failed_at })
 }
 
 /// `POST /v1/orders/{order}/cancel`
@@ -193,7 +192,7 @@ pub(crate) fn changed_reply(
     };
     let order =
         api_conversion::order_in(&app.node.catalogue(), &order).ok_or_else(no_such_order)?;
-    Ok(json(StatusCode::OK, &order))
+    ok(&order)
 }
 
 /// Reads the order, request or waitlist entry with this id, for its buyer or for an operator.

@@ -76,6 +76,17 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Reply {
     rendered(status, "application/json", bytes.into())
 }
 
+/// Returns a handler's result: a JSON answer with status 200.
+pub(crate) fn ok(value: &impl Serialize) -> HandlerResult {
+    Ok(json(StatusCode::OK, value))
+}
+
+/// Sets `no-store`, so that no cache keeps the answer.
+pub(crate) fn no_store(mut reply: Reply) -> Reply {
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
+
 /// Returns an answer that streams a file `name.csv`.
 pub(crate) fn csv_reply(name: &str, body: axum::body::Body) -> Reply {
     let mut reply = Response::new(ReplyBody::Routed(body));

@@ -9,13 +9,13 @@ use axum::routing::MethodRouter;
 use doorbuster_api::problem::Problem;
 use doorbuster_auth::{Oidc, OidcError, SignInAttempt, SignedIn};
 use doorbuster_store::{FieldChange, NewAction, Person, SessionOwner};
-use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE};
+use http::header::{LOCATION, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::console_session::{NewSessionFor, cookie_of, secure};
 use super::identity::ClientAddress;
 use super::method_router::get;
-use super::reply::{HandlerResult, Reply, empty};
+use super::reply::{HandlerResult, Reply, empty, no_store};
 use super::request_id::request_id;
 use super::{App, wrong_keys};
 
@@ -124,8 +124,7 @@ fn redirect(to: &str) -> Reply {
     let mut reply = empty(StatusCode::SEE_OTHER);
     let to = HeaderValue::from_str(to).unwrap_or(HeaderValue::from_static("/console"));
     reply.headers_mut().insert(LOCATION, to);
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
+    no_store(reply)
 }
 
 /// Sets the cookie of an attempt for this many seconds. If `secs` is 0, the browser removes the

@@ -27,7 +27,7 @@ use super::orders::order_view;
 use super::path_names::PathNames;
 use super::purchase_headers::PurchaseHeader;
 use super::refusals;
-use super::reply::{HandlerError, HandlerResult, empty, json};
+use super::reply::{HandlerError, HandlerResult, empty, json, ok};
 use super::request_body;
 use super::sales::find_sale;
 
@@ -71,7 +71,7 @@ pub(crate) async fn get(
     let found = read.ok_or_else(busy)?.filter(|_| sale.row.phase != Phase::Closed);
     let found =
         found.ok_or_else(|| Problem::not_found("this buyer has no entry in this waitlist"))?;
-    Ok(json(StatusCode::OK, &api_conversion::waiting(&item, &found.entry, found.ahead)))
+    ok(&api_conversion::waiting(&item, &found.entry, found.ahead))
 }
 
 /// `DELETE /v1/sales/{sale}/items/{item}/waitlist`

@@ -19,7 +19,7 @@ use super::{no_sale, sale};
 use crate::App;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, json, ok};
 use crate::request_body::JsonBody;
 
 /// `POST /v1/admin/sales/{sale}/access-codes`
@@ -56,7 +56,7 @@ pub(crate) async fn count(
     sale(&app, &name)?;
     let counts = app.node.store().code_counts(&name).await?;
     let counts = CodeCounts { codes: counts.codes, uses: counts.uses, spent: counts.spent };
-    Ok(json(StatusCode::OK, &counts))
+    ok(&counts)
 }
 
 /// `DELETE /v1/admin/sales/{sale}/access-codes/{prefix}`
@@ -70,7 +70,7 @@ pub(crate) async fn revoke(
     let action = by.action("codes.revoked", "sale", &name);
     let revoke = app.node.store().revoke_codes(&name, codes);
     let revoked = recorded(action, revoke).await?;
-    Ok(json(StatusCode::OK, &RevokedCodes { revoked }))
+    ok(&RevokedCodes { revoked })
 }
 
 /// Selects one whole code, or all codes that begin with a prefix.

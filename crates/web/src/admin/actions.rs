@@ -8,12 +8,11 @@ use doorbuster_api::query::ActionQuery;
 use doorbuster_core::Millis;
 use doorbuster_engine::api_conversion;
 use doorbuster_store as store;
-use http::StatusCode;
 use serde_json::Value;
 
 use crate::App;
 use crate::cursor::{self, List};
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = ActionQuery::for_operator(query.as_deref().unwrap_or_default())?;
@@ -29,7 +28,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let page = app.node.store().actions(wanted).await?;
     let next_cursor = page.next.map(|seq| cursor::cursor(List::Actions, seq, ""));
     let actions = page.rows.into_iter().map(action_view).collect();
-    Ok(json(StatusCode::OK, &ActionList { actions, next_cursor }))
+    ok(&ActionList { actions, next_cursor })
 }
 
 /// Converts a stored action to the form of the API.

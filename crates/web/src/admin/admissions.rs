@@ -7,14 +7,13 @@ use doorbuster_api::admin::console::{Admissions, NewAdmissions};
 use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{FaultLocation, Problem};
 use doorbuster_store::recorded;
-use http::StatusCode;
 
 use super::sale;
 use crate::App;
 use crate::gate::waiting_room::wanted_room;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 use crate::request_body::JsonBody;
 
 pub(crate) async fn admit(
@@ -36,5 +35,5 @@ pub(crate) async fn admit(
         Problem::wrong_state(sale.row.phase.as_str(), detail)
     })?;
     let answer = Admissions { admitted: step.admitted, waiting: step.waiting };
-    Ok(json(StatusCode::OK, &answer))
+    ok(&answer)
 }

@@ -8,10 +8,9 @@ use doorbuster_core::money::RefundCause;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::control::audit;
 use doorbuster_store as store;
-use http::StatusCode;
 
 use crate::App;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
     let view = audit(&app.node).await?;
@@ -52,7 +51,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>) -> HandlerResult {
             .collect(),
         items: items.collect(),
     };
-    Ok(json(StatusCode::OK, &audit))
+    ok(&audit)
 }
 
 /// Returns a notice about a payment that was reversed without a request from the shop. Either the

@@ -17,7 +17,7 @@ use http::StatusCode;
 use crate::App;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, empty, json};
+use crate::reply::{HandlerResult, empty, json, ok};
 use crate::request_body::JsonBody;
 
 /// The number of digits of a block's id.
@@ -26,10 +26,7 @@ const ID_DIGITS: usize = 12;
 /// `GET /v1/admin/blocks`
 pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let blocks = app.node.store().blocks().await?;
-    Ok(json(
-        StatusCode::OK,
-        &BlockList { blocks: blocks.iter().map(|block| block_view(&app, block)).collect() },
-    ))
+    ok(&BlockList { blocks: blocks.iter().map(|block| block_view(&app, block)).collect() })
 }
 
 /// `POST /v1/admin/blocks`

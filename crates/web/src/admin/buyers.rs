@@ -10,12 +10,11 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::refusal_memory::NotedRefusal;
 use doorbuster_store::OrderQuery;
-use http::StatusCode;
 
 use super::sale;
 use crate::App;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 /// The maximum number of orders in one answer.
 const ORDERS_MAX: usize = 200;
@@ -51,7 +50,7 @@ pub(crate) async fn get(
     let blocked = app.gate.blocks.has_buyer(buyer.as_str(), app.node.now());
     let refusals_complete = found.is_complete;
     let history = BuyerHistory { orders, waitlist, refusals, refusals_complete, blocked };
-    Ok(json(StatusCode::OK, &history))
+    ok(&history)
 }
 
 /// Converts a refusal to the form of the API. Returns `None` if the refusal belongs to another

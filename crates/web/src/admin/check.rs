@@ -11,13 +11,12 @@ use doorbuster_core::{Phase, Stock};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::control::audit;
-use http::StatusCode;
 
 use super::nodes::node_of_row;
 use super::sale;
 use crate::App;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerError, HandlerResult, json};
+use crate::reply::{HandlerError, HandlerResult, ok};
 use crate::request_body;
 
 /// The longest time since the last report of a running node, in milliseconds. A node reports about
@@ -44,7 +43,7 @@ pub(crate) async fn check(
     problems.extend(node_problems(&app).await?);
     problems.sort_by_key(|problem| problem.severity != Severity::Error);
     let ready = problems.iter().all(|problem| problem.severity != Severity::Error);
-    Ok(json(StatusCode::OK, &CheckReport { ready, problems }))
+    ok(&CheckReport { ready, problems })
 }
 
 fn error(code: &str, detail: impl Into<String>) -> CheckProblem {

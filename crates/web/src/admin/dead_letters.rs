@@ -20,7 +20,6 @@ use doorbuster_outbox::visible_event_id;
 use doorbuster_store::{
     DeadLetter, DeadLetterContent, DeadLetterId, DeadLetterOutcome, EventRead, NewAction, recorded,
 };
-use http::StatusCode;
 use serde_json::Value;
 
 use super::webhook_endpoints;
@@ -28,7 +27,7 @@ use crate::App;
 use crate::cursor::{self, List};
 use crate::identity::{OperatorIdentity, OperatorRequest};
 use crate::path_names::PathNames;
-use crate::reply::{HandlerError, HandlerResult, json};
+use crate::reply::{HandlerError, HandlerResult, ok};
 use crate::request_body::{self, JsonBody, OptionalJsonBody};
 
 /// `GET /v1/admin/dead-letters`
@@ -36,7 +35,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let query = DeadLetterQuery::for_operator(query.as_deref().unwrap_or_default())?;
     let (found, next_cursor) = letters_page(&app, &query).await?;
     let dead_letters = found.iter().map(letter_view).collect();
-    Ok(json(StatusCode::OK, &DeadLetterList { dead_letters, next_cursor }))
+    ok(&DeadLetterList { dead_letters, next_cursor })
 }
 
 /// Reads a page of dead letters, and the cursor of the next page.
@@ -97,7 +96,7 @@ pub(crate) async fn get(
             });
         }
     }
-    Ok(json(StatusCode::OK, &detail))
+    ok(&detail)
 }
 
 /// Returns an event in the form in which the server sends it. Returns `None` if the event cannot be
@@ -173,7 +172,7 @@ async fn handle_many(
         app.outbox.notify_workers();
         app.payments.wake_refunds();
     }
-    Ok(json(StatusCode::OK, &result))
+    ok(&result)
 }
 
 /// `POST /v1/admin/dead-letters/{letter}/retry`
@@ -207,10 +206,7 @@ pub(crate) async fn retry(
         DeadLetterId::Refund(_) => app.payments.wake_refunds(),
         DeadLetterId::Ticket(_) => {}
     }
-    Ok(json(
-        StatusCode::OK,
-        &DeadLetterResolution { id: letter, state: DeadLetterResolutionState::Pending },
-    ))
+    ok(&DeadLetterResolution { id: letter, state: DeadLetterResolutionState::Pending })
 }
 
 /// `POST /v1/admin/dead-letters/{letter}/discard`
@@ -225,10 +221,7 @@ pub(crate) async fn discard(
     if !recorded(discarding(&by, &letter, &reason), discard).await? {
         return Err(no_letter().into());
     }
-    Ok(json(
-        StatusCode::OK,
-        &DeadLetterResolution { id: letter, state: DeadLetterResolutionState::Discarded },
-    ))
+    ok(&DeadLetterResolution { id: letter, state: DeadLetterResolutionState::Discarded })
 }
 
 fn retrying(by: &OperatorRequest, letter: &str) -> NewAction {

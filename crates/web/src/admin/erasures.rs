@@ -8,11 +8,10 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::BuyerId;
 use doorbuster_store::{self as store, Erased, recorded};
-use http::StatusCode;
 
 use crate::App;
 use crate::identity::OperatorIdentity;
-use crate::reply::{HandlerError, HandlerResult, json};
+use crate::reply::{HandlerError, HandlerResult, ok};
 use crate::request_body::JsonBody;
 
 /// `POST /v1/admin/erasures`
@@ -30,14 +29,11 @@ pub(crate) async fn create(
     let erased_as = app.node.id_key().erased_buyer(&buyer).as_str().to_owned();
     let before = store.traces(&buyer).await?;
     if wanted.dry_run {
-        return Ok(json(
-            StatusCode::OK,
-            &erasure_view(
-                erased_as,
-                true,
-                Erased { orders: before.orders, other: before.other },
-                before,
-            ),
+        return ok(&erasure_view(
+            erased_as,
+            true,
+            Erased { orders: before.orders, other: before.other },
+            before,
         ));
     }
     let mut all = Erased::default();
@@ -47,7 +43,7 @@ pub(crate) async fn create(
     if let Some(push) = &app.push {
         push.forget(&buyer);
     }
-    Ok(json(StatusCode::OK, &erasure_view(erased_as, false, all, left?)))
+    ok(&erasure_view(erased_as, false, all, left?))
 }
 
 /// Erases all data of the buyer that can be erased now, in several bounded transactions. This

@@ -17,7 +17,7 @@ use crate::App;
 use crate::identity::OperatorIdentity;
 use crate::limits::OPERATOR_KEYS_MAX;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerError, HandlerResult, empty, json};
+use crate::reply::{HandlerError, HandlerResult, empty, json, ok};
 use crate::request_body::JsonBody;
 
 /// `GET /v1/admin/keys`
@@ -29,7 +29,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
         role: key.role,
         created_at: api_conversion::time(key.created_at),
     };
-    Ok(json(StatusCode::OK, &KeyList { keys: keys.iter().map(shown).collect() }))
+    ok(&KeyList { keys: keys.iter().map(shown).collect() })
 }
 
 /// `POST /v1/admin/keys`

@@ -12,11 +12,10 @@ use doorbuster_engine::edge::EdgeDescription;
 use doorbuster_engine::edge::sightings::ALIVE_MS;
 use doorbuster_slots::ServerIdentity;
 use doorbuster_store::NodeRow;
-use http::StatusCode;
 use serde::Deserialize;
 
 use crate::App;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 /// The description that a node writes about itself, in `Node::node_description`.
 #[derive(Default, Deserialize)]
@@ -61,13 +60,13 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
             .and_then(|count| u32::try_from(count).ok()),
         timeline: own.database().history().and_then(|history| u64::try_from(history.timeline).ok()),
     };
-    Ok(json(StatusCode::OK, &NodeList { nodes, store, slots: slot_servers(&app) }))
+    ok(&NodeList { nodes, store, slots: slot_servers(&app) })
 }
 
 /// `GET /v1/admin/settings`
 pub(crate) async fn settings(State(app): State<Arc<App>>) -> HandlerResult {
     let settings = app.settings.clone();
-    Ok(json(StatusCode::OK, &SettingList { node: app.node.id().to_string(), settings }))
+    ok(&SettingList { node: app.node.id().to_string(), settings })
 }
 
 /// Returns the time since `reported`, in milliseconds. The clocks of two nodes can differ, so the

@@ -17,14 +17,13 @@ use doorbuster_core::{BuyerId, ItemId, Millis, OrderState, TicketId};
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_store::recorded;
-use http::StatusCode;
 
 use super::payments::payments_of_order;
 use crate::App;
 use crate::identity::{OperatorIdentity, OperatorRequest};
 use crate::orders::{cancel_order, changed_reply, id, page, read_order};
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 use crate::request_body::{JsonBody, OptionalJsonBody};
 
 /// `GET /v1/admin/orders`
@@ -36,10 +35,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let items = item_ids(&app, query.sale.as_deref(), query.item.as_deref());
     if items.as_ref().is_some_and(Vec::is_empty) {
         // The named sale or item does not exist, so no order matches.
-        return Ok(json(
-            StatusCode::OK,
-            &OrderList { orders: Vec::new(), items: Vec::new(), next_cursor: None },
-        ));
+        return ok(&OrderList { orders: Vec::new(), items: Vec::new(), next_cursor: None });
     }
     let buyer = query.buyer.as_deref().and_then(BuyerId::new);
     page(&app, &query, buyer, items).await
@@ -78,7 +74,7 @@ pub(crate) async fn get(
         AnyOrder::Refused(refused) => AnyOrderDetail::Refused(refused),
         AnyOrder::Waiting(waiting) => AnyOrderDetail::Waiting(waiting),
     };
-    Ok(json(StatusCode::OK, &detail))
+    ok(&detail)
 }
 
 /// `POST /v1/admin/orders/{order}/cancel`

@@ -9,11 +9,10 @@ use doorbuster_api::query::MoneyQuery as Query;
 use doorbuster_core::TicketId;
 use doorbuster_engine::api_conversion;
 use doorbuster_store::MoneyQuery;
-use http::StatusCode;
 
 use crate::App;
 use crate::cursor::{List, cursor, position};
-use crate::reply::{HandlerError, HandlerResult, json};
+use crate::reply::{HandlerError, HandlerResult, ok};
 
 /// The maximum number of payments in an answer about one order. `GET /v1/admin/payments` lists all
 /// payments of the order.
@@ -27,13 +26,10 @@ pub(crate) async fn payments(
     let query = money_query(List::Payments, query.as_deref())?;
     let page = app.node.store().payments(query).await?;
     let next_cursor = page.next.map(|next| cursor(List::Payments, next, ""));
-    Ok(json(
-        StatusCode::OK,
-        &PaymentList {
-            payments: page.rows.iter().map(api_conversion::payment).collect(),
-            next_cursor,
-        },
-    ))
+    ok(&PaymentList {
+        payments: page.rows.iter().map(api_conversion::payment).collect(),
+        next_cursor,
+    })
 }
 
 /// `GET /v1/admin/refunds`
@@ -44,13 +40,7 @@ pub(crate) async fn refunds(
     let query = money_query(List::Refunds, query.as_deref())?;
     let page = app.node.store().refunds(query).await?;
     let next_cursor = page.next.map(|next| cursor(List::Refunds, next, ""));
-    Ok(json(
-        StatusCode::OK,
-        &RefundList {
-            refunds: page.rows.iter().map(api_conversion::refund).collect(),
-            next_cursor,
-        },
-    ))
+    ok(&RefundList { refunds: page.rows.iter().map(api_conversion::refund).collect(), next_cursor })
 }
 
 /// Returns the payments of one order, oldest first.

@@ -26,7 +26,7 @@ use super::{etag, no_sale, sale, sale_reply};
 use crate::App;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, empty, json};
+use crate::reply::{HandlerResult, empty, ok};
 use crate::request_body::JsonBody;
 use crate::sales::page;
 
@@ -123,7 +123,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     let (sales, next_cursor) = page(&app, query.page.cursor.as_deref(), limit, is_wanted)?;
     let sales =
         sales.iter().map(|sale| api_conversion::admin_sale(&sale.row, Some(sale))).collect();
-    Ok(json(StatusCode::OK, &AdminSaleList { sales, next_cursor }))
+    ok(&AdminSaleList { sales, next_cursor })
 }
 
 /// `GET /v1/admin/sales/{sale}`

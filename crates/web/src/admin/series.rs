@@ -13,12 +13,11 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_store::{PointQuery, PointStep, SaleSeriesRow};
 use doorbuster_telemetry::answer_counts::AnswerKind;
-use http::StatusCode;
 
 use super::sale;
 use crate::App;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 use crate::series::{MINUTE_MS, StepCounts};
 
 /// Without `from`, the series covers this many milliseconds before `to`.
@@ -92,7 +91,7 @@ pub(crate) async fn get(
     let points = add_up(nodes, from, length);
     let points = points.iter().map(|(at, point)| point_view(&sale, *at, point)).collect();
     let (from, to) = (api_conversion::time(from), api_conversion::time(to));
-    Ok(json(StatusCode::OK, &Series { step_secs: query.step_secs, from, to, points }))
+    ok(&Series { step_secs: query.step_secs, from, to, points })
 }
 
 /// Returns the counts of a row. In the row of a single second, this second is also the busiest

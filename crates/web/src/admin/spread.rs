@@ -9,13 +9,12 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
 use doorbuster_core::{Phase, Spread, SpreadFault};
 use doorbuster_store::{SpreadOutcome, recorded};
-use http::StatusCode;
 
 use super::{check_slots_readable, sale};
 use crate::App;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 use crate::request_body::JsonBody;
 
 /// `PUT /v1/admin/sales/{sale}/items/{item}/spread`
@@ -53,7 +52,7 @@ pub(crate) async fn set(
         }
     };
     let now = row.items.iter().find(|row| row.id == item.row.id).map_or(spread, |row| row.spread);
-    Ok(json(StatusCode::OK, &spread_view(&now)))
+    ok(&spread_view(&now))
 }
 
 /// `GET /v1/admin/sales/{sale}/items/{item}/spread`
@@ -63,7 +62,7 @@ pub(crate) async fn get(
 ) -> HandlerResult {
     let sale = sale(&app, &name)?;
     let item = sale.item(&item).ok_or_else(|| Problem::not_found("the sale has no such item"))?;
-    Ok(json(StatusCode::OK, &spread_view(&item.row.spread)))
+    ok(&spread_view(&item.row.spread))
 }
 
 /// Checks a requested spread. `automatic` is the number of partitions if the operator lets the

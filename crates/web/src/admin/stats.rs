@@ -10,13 +10,12 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::sale_limits::{Route, SaleLimitState};
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::{RateSample, WINDOW_SECS};
-use http::StatusCode;
 
 use super::sale;
 use crate::App;
 use crate::path_names::PathNames;
 use crate::queue_depth::queue_depth;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 pub(crate) async fn get(
     State(app): State<Arc<App>>,
@@ -67,7 +66,7 @@ pub(crate) async fn get(
         rate_limited: rate_limited(&sale.runtime.limits),
         queue_depth: queue_depth(&app, &sale.items).await,
     };
-    Ok(json(StatusCode::OK, &stats))
+    ok(&stats)
 }
 
 /// Counts rate-limited requests by route and by scope.

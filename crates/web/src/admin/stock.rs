@@ -20,7 +20,7 @@ use super::sale;
 use crate::App;
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerError, HandlerResult, json};
+use crate::reply::{HandlerError, HandlerResult, json, ok};
 use crate::request_body::JsonBody;
 
 /// `GET /v1/admin/sales/{sale}/stock`
@@ -35,7 +35,7 @@ pub(crate) async fn get(
         let counts = counts.iter().find(|counts| counts.item == item.row.id)?;
         Some(api_conversion::stock_row(&item.row.name, counts))
     };
-    Ok(json(StatusCode::OK, &StockList { items: sale.items.iter().filter_map(row).collect() }))
+    ok(&StockList { items: sale.items.iter().filter_map(row).collect() })
 }
 
 /// `POST /v1/admin/sales/{sale}/items/{item}/adjustments`
@@ -113,7 +113,7 @@ pub(crate) async fn slots(
         }
     }
     slots.sort_by(|a, b| (&a.item, a.partition).cmp(&(&b.item, b.partition)));
-    Ok(json(StatusCode::OK, &SlotList { slots }))
+    ok(&SlotList { slots })
 }
 
 fn is_newer(a: &Grant, b: &Grant) -> bool {

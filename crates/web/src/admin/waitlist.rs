@@ -8,13 +8,12 @@ use doorbuster_api::problem::Problem;
 use doorbuster_api::query::parse_page;
 use doorbuster_core::TicketN;
 use doorbuster_engine::api_conversion;
-use http::StatusCode;
 
 use super::sale;
 use crate::App;
 use crate::cursor::{self, List, unknown_cursor};
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
@@ -37,5 +36,5 @@ pub(crate) async fn list(
     let entries = (before..)
         .zip(&found.rows)
         .map(|(ahead, entry)| api_conversion::waiting(item, entry, ahead));
-    Ok(json(StatusCode::OK, &WaitlistList { entries: entries.collect(), next_cursor }))
+    ok(&WaitlistList { entries: entries.collect(), next_cursor })
 }

@@ -29,7 +29,7 @@ use crate::App;
 use crate::cursor::{self, List};
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, empty, json};
+use crate::reply::{HandlerResult, empty, json, ok};
 use crate::request_body::{JsonBody, MergePatchBody, OptionalJsonBody};
 
 /// The number of random bytes of a webhook secret.
@@ -42,10 +42,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>) -> HandlerResult {
     let shown = |endpoint: &store::Endpoint| {
         endpoint_view(&app, endpoint, statuses.iter().find(|status| status.endpoint == endpoint.id))
     };
-    Ok(json(
-        StatusCode::OK,
-        &WebhookEndpointList { endpoints: endpoints.iter().map(shown).collect() },
-    ))
+    ok(&WebhookEndpointList { endpoints: endpoints.iter().map(shown).collect() })
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}`
@@ -159,7 +156,7 @@ pub(crate) async fn rotate(
     let changed = app.node.store().update_endpoint(&id, change);
     let endpoint = recorded(action, changed).await?.ok_or_else(no_endpoint)?;
     app.outbox.notify_workers_and_wait().await;
-    Ok(json(StatusCode::OK, &created_view(&endpoint, Some(secret))))
+    ok(&created_view(&endpoint, Some(secret)))
 }
 
 /// `GET /v1/admin/webhook-endpoints/{endpoint}/deliveries`
@@ -177,10 +174,7 @@ pub(crate) async fn deliveries(
         store::DeliveryQuery { endpoint: id, state, after, limit: query.page.limit as usize };
     let page = app.node.store().deliveries(filter).await?;
     let next_cursor = page.next.map(|position| cursor::cursor(List::Deliveries, position, ""));
-    Ok(json(
-        StatusCode::OK,
-        &DeliveryList { deliveries: page.rows.iter().map(delivery_view).collect(), next_cursor },
-    ))
+    ok(&DeliveryList { deliveries: page.rows.iter().map(delivery_view).collect(), next_cursor })
 }
 
 /// `POST /v1/admin/webhook-endpoints/{endpoint}/deliveries`
@@ -249,7 +243,7 @@ pub(super) async fn find(
 async fn endpoint_reply(app: &App, endpoint: &store::Endpoint) -> HandlerResult {
     let statuses = app.node.store().endpoint_statuses().await?;
     let status = statuses.iter().find(|status| status.endpoint == endpoint.id);
-    Ok(json(StatusCode::OK, &endpoint_view(app, endpoint, status)))
+    ok(&endpoint_view(app, endpoint, status))
 }
 
 /// Checks an address. Returns the canonical form of the address and the kind of the endpoint.

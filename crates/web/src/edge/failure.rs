@@ -3,18 +3,16 @@
 use doorbuster_api::problem::Problem;
 use doorbuster_engine::edge::PassFailure;
 use http::HeaderValue;
-use http::header::CACHE_CONTROL;
 
 use crate::limits::RETRY_SECS;
-use crate::reply::{Reply, problem};
+use crate::reply::{Reply, no_store, problem};
 use crate::request_id::REQUEST_ID;
 
 /// Returns the answer to a request that is not a purchase. `id` is the request's id.
 pub(super) fn reply(failure: PassFailure, id: HeaderValue) -> Reply {
     let mut reply = problem(&failure_problem(failure));
     reply.headers_mut().insert(REQUEST_ID, id);
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
+    no_store(reply)
 }
 
 /// Returns the problem that tells a client why no node answered.

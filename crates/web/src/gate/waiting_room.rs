@@ -28,7 +28,7 @@ use crate::App;
 use crate::identity::{Buyer, ClientAddress};
 use crate::limits::{EXPORT_PAGE, RETRY_SECS};
 use crate::path_names::PathNames;
-use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json};
+use crate::reply::{HandlerError, HandlerResult, csv_reply, empty, json, ok};
 use crate::request_body::OptionalJsonBody;
 use crate::sales::find_sale;
 
@@ -73,7 +73,7 @@ pub(crate) async fn get(
         app.gate.room.fetch_position(&app.node, room, &buyer).await.map_err(room_problem)?;
     let shown = found
         .ok_or_else(|| Problem::not_found("this buyer has no position in this waiting room"))?;
-    Ok(json(StatusCode::OK, &position_view(room, shown)))
+    ok(&position_view(room, shown))
 }
 
 /// `DELETE /v1/sales/{sale}/waiting-room`

@@ -12,8 +12,8 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::sale_limits::{LimitRules, Route};
 use doorbuster_gate::RateLimitExceeded;
 use doorbuster_payments::CheckoutResult;
+use http::HeaderMap;
 use http::header::HOST;
-use http::{HeaderMap, StatusCode};
 
 use crate::App;
 use crate::failure::FailureCause;
@@ -22,7 +22,7 @@ use crate::limits::RETRY_SECS;
 use crate::orders::{id, read_order};
 use crate::path_names::PathNames;
 use crate::rate_limits::ResponseSale;
-use crate::reply::{HandlerError, HandlerResult, json, problem};
+use crate::reply::{HandlerError, HandlerResult, ok, problem};
 use crate::request_body;
 
 /// The maximum length of a host name from a request, in bytes.
@@ -90,10 +90,7 @@ fn checkout_answer(app: &App, sale: &str, base: &str, opened: CheckoutResult) ->
             } else {
                 checkout.url
             };
-            Ok(json(
-                StatusCode::OK,
-                &Checkout { checkout_url, expires_at: api_conversion::time(checkout.expires_at) },
-            ))
+            ok(&Checkout { checkout_url, expires_at: api_conversion::time(checkout.expires_at) })
         }
         CheckoutResult::WrongState(state) => Err(wrong_state(state.as_str())),
         CheckoutResult::RateLimitExceeded(RateLimitExceeded {

@@ -9,14 +9,13 @@ use axum::extract::State;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use doorbuster_api::limits::BODY_BYTES_MAX;
 use doorbuster_api::problem::Problem;
-use doorbuster_payments::sandbox::{ButtonAction, ButtonResult, CheckoutView, Sandbox};
-use http::header::CACHE_CONTROL;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use doorbuster_payments::sandbox::{ButtonAction, ButtonResult, Sandbox};
+use http::{HeaderMap, StatusCode};
 
 use crate::App;
 use crate::method_router::get;
 use crate::path_names::PathNames;
-use crate::reply::{HandlerResult, Reply, json};
+use crate::reply::{HandlerResult, json, no_store};
 use crate::request_body;
 
 /// Returns the routes of the sandbox: path, name and handler.
@@ -35,7 +34,7 @@ async fn page(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult 
 
 async fn state(State(app): State<Arc<App>>, PathNames([session]): PathNames<1>) -> HandlerResult {
     let view = sandbox(&app)?.checkout(&session).await?;
-    Ok(checkout_reply(StatusCode::OK, &view.ok_or_else(no_such_checkout)?))
+    Ok(no_store(json(StatusCode::OK, &view.ok_or_else(no_such_checkout)?)))
 }
 
 async fn press(
@@ -51,8 +50,8 @@ async fn press(
         return Err(Problem::forbidden(detail).into());
     }
     match sandbox.press(&session, action).await? {
-        ButtonResult::Shown(view) => Ok(checkout_reply(StatusCode::OK, &view)),
-        ButtonResult::Over(view) => Ok(checkout_reply(StatusCode::CONFLICT, &view)),
+        ButtonResult::Shown(view) => Ok(no_store(json(StatusCode::OK, &view))),
+        ButtonResult::Over(view) => Ok(no_store(json(StatusCode::CONFLICT, &view))),
         ButtonResult::NotFound => Err(no_such_checkout().into()),
     }
 }
@@ -65,10 +64,4 @@ fn sandbox(app: &App) -> Result<&Sandbox, Problem> {
 
 fn no_such_checkout() -> Problem {
     Problem::not_found("there is no such checkout")
-}
-
-fn checkout_reply(status: StatusCode, view: &CheckoutView) -> Reply {
-    let mut reply = json(status, view);
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
 }

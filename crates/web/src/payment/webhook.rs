@@ -8,10 +8,9 @@ use doorbuster_api::payment::PaymentEventResult;
 use doorbuster_api::problem::Problem;
 use doorbuster_base::failpoint::{self, Failpoint};
 use doorbuster_payments::contract::MessageError;
-use http::StatusCode;
 
 use crate::App;
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 use crate::request_body;
 
 /// `POST /v1/payments/{provider}/webhook`. Each provider has its own address.
@@ -49,5 +48,5 @@ pub(crate) async fn handle_message(
     let taking = app.running_purchases.spawn(async move { payments.handle_message(message).await });
     let outcome = taking.await.map_err(|_| Problem::internal())??;
     failpoint::reach(Failpoint::MessageTaken);
-    Ok(json(StatusCode::OK, &PaymentEventResult { outcome }))
+    ok(&PaymentEventResult { outcome })
 }

@@ -10,12 +10,11 @@ use doorbuster_core::Stock;
 use doorbuster_engine::api_conversion;
 use doorbuster_store as store;
 use doorbuster_store::DifferenceKind;
-use http::StatusCode;
 
 use super::existing_sale;
 use crate::App;
 use crate::cursor::{self, List};
-use crate::reply::{HandlerResult, json};
+use crate::reply::{HandlerResult, ok};
 
 pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> HandlerResult {
     let (sale, read_on) = parse_reconciliation(query.as_deref().unwrap_or_default())?;
@@ -57,7 +56,7 @@ pub(crate) async fn get(State(app): State<Arc<App>>, RawQuery(query): RawQuery) 
         next_cursor: (!books.more.is_empty())
             .then(|| cursor::cursor(List::Differences, 0, &encode_cursor(&books.more))),
     };
-    Ok(json(StatusCode::OK, &report))
+    ok(&report)
 }
 
 fn item_view(books: &store::ItemTotals) -> ReconciledItem {
