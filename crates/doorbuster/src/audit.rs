@@ -24,11 +24,7 @@ pub fn run(args: &AuditArgs) -> Outcome {
         None => configured_store(args)?,
     };
     let report = audit::run(&store, args.answers.as_deref()).context("cannot run the audit")?;
-    if args.server.json {
-        print::json(&report)?;
-    } else {
-        print::text(&report_text(&report, args.answers.is_some()))?;
-    }
+    print::report(args.server.json, &report, || report_text(&report, args.answers.is_some()))?;
     Ok(CommandResult::new(report.audit.ok))
 }
 

@@ -22,11 +22,7 @@ pub fn run(args: &DrawArgs) -> Outcome {
     let DrawCommand::Verify(args) = &args.command;
     let claim = client::block_on(gather_claim(args))?;
     let report = draw::verify(&claim);
-    if args.json {
-        print::json(&report)?;
-    } else {
-        print::text(&report_text(&report))?;
-    }
+    print::report(args.json, &report, || report_text(&report))?;
     Ok(CommandResult::new(report.ok))
 }
 

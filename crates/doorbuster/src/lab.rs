@@ -64,11 +64,7 @@ fn compare(args: &LabRunArgs) -> Outcome {
     let report = lab_run::run(&options, progress(!args.json, incident_follows))?;
     // The result is printed first. So it is visible even if the incident fails or the files cannot
     // be written.
-    if args.json {
-        print::json(&report)?;
-    } else {
-        print::text(&text::run(&report))?;
-    }
+    print::report(args.json, &report, || text::run(&report))?;
     if let Some(dir) = &args.out {
         let bar = progress_bar(!args.json && incident_follows);
         bar.set_message("reproducing the incident");
@@ -190,11 +186,7 @@ fn show_incident(args: &IncidentArgs) -> Outcome {
     prepare_out(args.out.as_deref())?;
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let report = incident::run(&options)?;
-    if args.json {
-        print::json(&report)?;
-    } else {
-        print::text(&text::incident(&report))?;
-    }
+    print::report(args.json, &report, || text::incident(&report))?;
     if let Some(dir) = &args.out {
         report::write_incident(dir, &report)?;
     }
@@ -220,11 +212,7 @@ fn show_headline(args: &HeadlineArgs) -> Outcome {
     prepare_out(args.out.as_deref())?;
     signals::set_on_signal(Arc::clone(&options.stop))?;
     let report = headline::run(&options)?;
-    if args.json {
-        print::json(&report)?;
-    } else {
-        print::text(&text::headline(&report))?;
-    }
+    print::report(args.json, &report, || text::headline(&report))?;
     if let Some(dir) = &args.out {
         report::write_headline(dir, &report)?;
     }

@@ -44,3 +44,8 @@ pub fn note(line: &str) {
 pub fn json(value: &impl Serialize) -> Outcome {
     line(&serde_json::to_string(value).context("cannot write JSON")?)
 }
+
+/// Prints a report as JSON or as text.
+pub fn report(as_json: bool, report: &impl Serialize, human: impl FnOnce() -> String) -> Outcome {
+    if as_json { json(report) } else { text(&human()) }
+}

@@ -45,10 +45,8 @@ pub fn run(args: &StormArgs) -> Outcome {
     let RelayLine::Report(report) = &line else { return Ok(CommandResult::Success) };
     if args.relay {
         print::json(&line)?;
-    } else if args.json {
-        print::json(report)?;
     } else {
-        print::text(&report_text(report))?;
+        print::report(args.json, report, || report_text(report))?;
     }
     if let Some(why) = setup_error(report).filter(|_| !args.relay) {
         return Err(Failure::Refused(why));
