@@ -4,6 +4,7 @@ use std::path::Path as FilePath;
 
 use anyhow::Context;
 use doorbuster_api::sale::{Sale, SaleList};
+use doorbuster_api::value;
 use doorbuster_web::{ExportedSale, folder};
 use serde_json::json;
 
@@ -54,8 +55,7 @@ pub fn run(args: &ExportArgs) -> Outcome {
 
 /// Returns whether a text is a sale id that is also a valid directory name.
 fn is_name(sale: &str) -> bool {
-    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte);
-    (1..=64).contains(&sale.len()) && sale.bytes().all(is_part) && !matches!(sale, "." | "..")
+    value::is_name(sale) && !matches!(sale, "." | "..")
 }
 
 /// Returns all sales that buyers can see. The requests need no key.

@@ -1,6 +1,8 @@
 //! Arguments of `dead-letter`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use doorbuster_api::admin::dead_letters::DeadLetterKind;
 
 use super::server::ServerArgs;
 
@@ -19,26 +21,15 @@ pub struct DeadLetterArgs {
     pub command: DeadLetterCommand,
 }
 
-/// A kind of dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum KindArg {
-    /// An event that an endpoint did not accept.
-    Delivery,
-    /// A refund that a payment provider did not make.
-    Refund,
-    /// A ticket that could not be settled.
-    Ticket,
-}
-
-impl KindArg {
-    /// Returns the name of this kind in the API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivery => "delivery",
-            Self::Refund => "refund",
-            Self::Ticket => "ticket",
-        }
-    }
+/// Returns a parser for a kind of dead letters.
+fn kind() -> impl TypedValueParser<Value = DeadLetterKind> {
+    let kinds = [
+        ("delivery", "An event that an endpoint did not accept"),
+        ("refund", "A refund that a payment provider did not make"),
+        ("ticket", "A ticket that could not be settled"),
+    ];
+    PossibleValuesParser::new(kinds.map(|(kind, help)| PossibleValue::new(kind).help(help)))
+        .try_map(|kind| DeadLetterKind::parse(&kind).ok_or("there is no such kind"))
 }
 
 /// An operation on dead letters.
@@ -48,8 +39,8 @@ pub enum DeadLetterCommand {
     #[command(after_help = "Example:\n  doorbuster dead-letter list --kind refund")]
     List {
         /// Only dead letters of this kind.
-        #[arg(long)]
-        kind: Option<KindArg>,
+        #[arg(long, value_parser = kind())]
+        kind: Option<DeadLetterKind>,
         /// Maximum number of entries.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
@@ -102,6 +93,6 @@ pub struct SelectionArgs {
     #[arg(long)]
     pub all: bool,
     /// With --all: only dead letters of this kind.
-    #[arg(long, requires = "all", conflicts_with_all = ["letter", "endpoint"])]
-    pub kind: Option<KindArg>,
+    #[arg(long, requires = "all", conflicts_with_all = ["letter", "endpoint"], value_parser = kind())]
+    pub kind: Option<DeadLetterKind>,
 }
