@@ -1,21 +1,6 @@
 /* The views for keys, blocks, access codes, and the erasure of a buyer. */
-import {
-  api,
-  Ask,
-  count,
-  faultAt,
-  Field,
-  html,
-  moment,
-  Problem,
-  SaleField,
-  seg,
-  t,
-  Table,
-  usePoll,
-  useState,
-  word,
-} from '/assets/console-kit.js';
+import { api, Ask, count, faultAt, Field, html, moment, Problem, SaleField, seg, t, Table, usePoll,
+  useState, word } from '/assets/console-kit.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
 

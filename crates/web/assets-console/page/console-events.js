@@ -1,27 +1,6 @@
 /* The views for dead letters, for receivers of events, and for their deliveries. */
-import {
-  api,
-  Ask,
-  count,
-  faultAt,
-  Field,
-  Fresh,
-  html,
-  moment,
-  money,
-  More,
-  Pill,
-  Problem,
-  query,
-  say,
-  seg,
-  t,
-  Table,
-  usePages,
-  usePoll,
-  useState,
-  word,
-} from '/assets/console-kit.js';
+import { api, Ask, count, faultAt, Field, Fresh, html, moment, money, More, Pill, Problem, query,
+  say, seg, t, Table, usePages, usePoll, useState, word } from '/assets/console-kit.js';
 
 const KINDS = ['delivery', 'refund', 'ticket'];
 /** The maximum number of dead letters that one request changes. */

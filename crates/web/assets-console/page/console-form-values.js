@@ -1,14 +1,7 @@
 /* Converts a sale of the API to the texts of the form's fields, and converts these texts back. */
 import { decimal, minorUnits, t } from '/assets/console-kit.js';
-import {
-  changed,
-  factsField,
-  factsOf,
-  fieldOf,
-  galleryField,
-  galleryOf,
-  textOf,
-} from '/assets/console-texts.js';
+import { changed, factsField, factsOf, fieldOf, galleryField, galleryOf,
+  textOf } from '/assets/console-texts.js';
 
 /** The choices of the front door. The first choice is the default. */
 export const CHOICES = {

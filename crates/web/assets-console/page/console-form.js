@@ -1,34 +1,9 @@
 /* The form that creates, copies or changes a sale. If the API refuses, the form keeps its values
    and shows each fault at its field. */
-import {
-  api,
-  Ask,
-  count,
-  duration,
-  Field,
-  html,
-  moment,
-  Phase,
-  Problem,
-  SaleTabs,
-  say,
-  seg,
-  t,
-  useEffect,
-  useRef,
-  useState,
-} from '/assets/console-kit.js';
-import {
-  body,
-  CHOICES,
-  limitPointer,
-  newItem,
-  patchOf,
-  RATES,
-  rebased,
-  SCOPES,
-  texts,
-} from '/assets/console-form-values.js';
+import { api, Ask, count, duration, Field, html, moment, Phase, Problem, SaleTabs, say, seg, t,
+  useEffect, useRef, useState } from '/assets/console-kit.js';
+import { body, CHOICES, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
+  texts } from '/assets/console-form-values.js';
 import { NewSpread, saveSpreads, SpreadForm } from '/assets/console-spread.js';
 import { plainText } from '/assets/console-texts.js';
 

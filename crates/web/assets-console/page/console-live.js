@@ -1,36 +1,8 @@
 /* A sale's live view: where all units are, the requests per second, the slots, the nodes, the
    alarms, and the operator's next steps. */
-import {
-  announce,
-  api,
-  Ask,
-  clock,
-  count,
-  duration,
-  faultAt,
-  Field,
-  html,
-  localized,
-  moment,
-  money,
-  More,
-  Phase,
-  Pill,
-  Problem,
-  query,
-  SaleTabs,
-  say,
-  seg,
-  serverNow,
-  t,
-  Table,
-  useEffect,
-  usePages,
-  usePoll,
-  useState,
-  useTick,
-  word,
-} from '/assets/console-kit.js';
+import { announce, api, Ask, clock, count, duration, faultAt, Field, html, localized, moment, money,
+  More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t, Table, useEffect, usePages,
+  usePoll, useState, useTick, word } from '/assets/console-kit.js';
 import { alarmsOf, Alarms, LAG_BAD_MS, useGoneNodes } from '/assets/console-alarms.js';
 import { Flow, hasTwoCounters, Slots, sumOf } from '/assets/console-flow.js';
 import { State } from '/assets/console-orders.js';

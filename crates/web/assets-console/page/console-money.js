@@ -1,19 +1,6 @@
 /* The views for the payments and the refunds of all orders. */
-import {
-  Field,
-  html,
-  money,
-  moment,
-  More,
-  Pill,
-  Problem,
-  query,
-  seg,
-  t,
-  Table,
-  usePages,
-  word,
-} from '/assets/console-kit.js';
+import { Field, html, money, moment, More, Pill, Problem, query, seg, t, Table, usePages,
+  word } from '/assets/console-kit.js';
 
 /** The lists of orders, payments and refunds, as links. */
 export const MoneyTabs = ({ now }) => html`<nav class="tabs" aria-label=${t('money')}>

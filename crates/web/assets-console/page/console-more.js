@@ -1,23 +1,6 @@
 /* The views for actions, nodes with their settings, and the audit. */
-import {
-  clock,
-  count,
-  Field,
-  Fresh,
-  html,
-  moment,
-  More,
-  Pill,
-  Problem,
-  query,
-  seg,
-  t,
-  Table,
-  usePages,
-  usePoll,
-  useState,
-  word,
-} from '/assets/console-kit.js';
+import { clock, count, Field, Fresh, html, moment, More, Pill, Problem, query, seg, t, Table,
+  usePages, usePoll, useState, word } from '/assets/console-kit.js';
 import { useGoneNodes } from '/assets/console-alarms.js';
 import { Lag } from '/assets/console-live.js';
 import { Who } from '/assets/console-names.js';

@@ -1,32 +1,8 @@
 /* The views for orders: a search, one order with its history, changes of one or many orders, and
    one buyer's orders and refusals in a sale. */
-import {
-  api,
-  Ask,
-  count,
-  Field,
-  Fresh,
-  html,
-  money,
-  moment,
-  More,
-  Pill,
-  Problem,
-  query,
-  readAll,
-  SaleField,
-  SaleTabs,
-  say,
-  seg,
-  t,
-  Table,
-  useEffect,
-  usePages,
-  usePoll,
-  useRef,
-  useState,
-  word,
-} from '/assets/console-kit.js';
+import { api, Ask, count, Field, Fresh, html, money, moment, More, Pill, Problem, query, readAll,
+  SaleField, SaleTabs, say, seg, t, Table, useEffect, usePages, usePoll, useRef, useState,
+  word } from '/assets/console-kit.js';
 import { MoneyTabs } from '/assets/console-money.js';
 import { Who } from '/assets/console-names.js';
 import { plainText } from '/assets/console-texts.js';

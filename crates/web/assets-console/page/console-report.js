@@ -1,24 +1,7 @@
 /* The report after a sale: verdict, totals, timeline, refusals, latencies, money and audit. An
    operator can print it, and replay the sale with a slider. */
-import {
-  clock,
-  count,
-  duration,
-  html,
-  moment,
-  money,
-  percent,
-  Phase,
-  Pill,
-  Problem,
-  SaleTabs,
-  seg,
-  t,
-  Table,
-  usePoll,
-  useState,
-  word,
-} from '/assets/console-kit.js';
+import { clock, count, duration, html, moment, money, percent, Phase, Pill, Problem, SaleTabs, seg,
+  t, Table, usePoll, useState, word } from '/assets/console-kit.js';
 import { useSeries } from '/assets/console-charts.js';
 import { Bar, partsOf, Refusals, sumOf } from '/assets/console-flow.js';
 import { Who } from '/assets/console-names.js';

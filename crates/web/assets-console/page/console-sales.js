@@ -1,24 +1,6 @@
 /* The list of sales, with each sale's phase and most important numbers. */
-import {
-  api,
-  count,
-  Fresh,
-  html,
-  moment,
-  money,
-  More,
-  Phase,
-  Problem,
-  query,
-  seg,
-  t,
-  Table,
-  useEffect,
-  usePages,
-  usePoll,
-  useState,
-  word,
-} from '/assets/console-kit.js';
+import { api, count, Fresh, html, moment, money, More, Phase, Problem, query, seg, t, Table,
+  useEffect, usePages, usePoll, useState, word } from '/assets/console-kit.js';
 import { plainText } from '/assets/console-texts.js';
 import { Bar, partsOf, sumOf } from '/assets/console-flow.js';
 import { SaleForm } from '/assets/console-form.js';

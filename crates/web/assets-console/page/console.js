@@ -1,21 +1,6 @@
 /* The entry of the console: signs in, chooses the view for an address, and draws the frame. */
-import {
-  api,
-  clock,
-  Field,
-  html,
-  onSignedOut,
-  Problem,
-  render,
-  say,
-  serverNow,
-  t,
-  useEffect,
-  useState,
-  useTick,
-  word,
-  zh,
-} from '/assets/console-kit.js';
+import { api, clock, Field, html, onSignedOut, Problem, render, say, serverNow, t, useEffect,
+  useState, useTick, word, zh } from '/assets/console-kit.js';
 import { pages as sales } from '/assets/console-sales.js';
 import { pages as live } from '/assets/console-live.js';
 import { pages as report } from '/assets/console-report.js';
