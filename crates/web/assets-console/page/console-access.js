@@ -1,6 +1,6 @@
 /* The views for keys, blocks, access codes, and the erasure of a buyer. */
-import { api, Ask, count, faultAt, Field, html, moment, Problem, SaleField, seg, t, Table, usePoll,
-  useState, word } from '/assets/console-kit.js';
+import { api, Ask, count, faultAt, Field, html, Input, moment, Problem, SaleField, seg, t, Table,
+  usePoll, useState, word } from '/assets/console-kit.js';
 
 const ROLES = ['viewer', 'operator', 'admin'];
 
@@ -13,8 +13,7 @@ function Keys({ can, ask }) {
       points: [t('key.create.points')],
       yes: t('key.create'),
       fields: error => html`
-        <${Field} label=${t('name')} fault=${faultAt(error, '/name')}>
-          ${props => html`<input ...${props} name="name" required />`}<//>
+        <${Input} label=${t('name')} fault=${faultAt(error, '/name')} name="name" required />
         <${Field} label=${t('role')} hint=${t('role_hint')}>
           ${props => html`<select ...${props} name="role">${ROLES.map(role => html`
             <option value=${role}>${word('role', role)}</option>`)}</select>`}<//>`,
@@ -63,14 +62,13 @@ function Blocks({ can, ask }) {
           ${props => html`<select ...${props} name="kind">
             <option value="buyer">${word('block', 'buyer')}</option>
             <option value="ip">${word('block', 'ip')}</option></select>`}<//>
-        <${Field} label=${t('block.value')} hint=${t('block.value_hint')}
-          fault=${faultAt(error, '/value')}>
-          ${props => html`<input ...${props} name="value" required spellcheck=${false}
-            autocapitalize="none" />`}<//>
-        <${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
-          ${props => html`<input ...${props} name="reason" maxlength="200" required />`}<//>
-        <${Field} label=${t('until')} hint=${t('until_hint')} fault=${faultAt(error, '/expires_at')}>
-          ${props => html`<input ...${props} name="until" type="datetime-local" />`}<//>`,
+        <${Input} label=${t('block.value')} hint=${t('block.value_hint')}
+          fault=${faultAt(error, '/value')} name="value" required spellcheck=${false}
+          autocapitalize="none" />
+        <${Input} label=${t('reason')} fault=${faultAt(error, '/reason')} name="reason"
+          maxlength="200" required />
+        <${Input} label=${t('until')} hint=${t('until_hint')} fault=${faultAt(error, '/expires_at')}
+          name="until" type="datetime-local" />`,
       act: async form => {
         const { until, ...body } = Object.fromEntries(form);
         if (until) body.expires_at = new Date(until).toISOString();
@@ -113,10 +111,10 @@ function Codes({ can, ask }) {
       points: [t('codes.create.points')],
       yes: t('codes.create'),
       fields: error => html`
-        <${Field} label=${t('codes.count')} fault=${faultAt(error, '/count')}>
-          ${props => html`<input ...${props} name="count" type="number" min="1" value="100" />`}<//>
-        <${Field} label=${t('codes.uses')} fault=${faultAt(error, '/uses')}>
-          ${props => html`<input ...${props} name="uses" type="number" min="1" value="1" />`}<//>`,
+        <${Input} label=${t('codes.count')} fault=${faultAt(error, '/count')} name="count"
+          type="number" min="1" value="100" />
+        <${Input} label=${t('codes.uses')} fault=${faultAt(error, '/uses')} name="uses"
+          type="number" min="1" value="1" />`,
       act: async form => {
         const body = { count: Number(form.get('count')), uses: Number(form.get('uses')) };
         setMade((await api.send('POST', path, body)).codes);
@@ -129,8 +127,8 @@ function Codes({ can, ask }) {
       points: [t('codes.revoke.points')],
       yes: t('codes.revoke'),
       danger: true,
-      fields: () => html`<${Field} label=${t('codes.prefix')}>
-        ${props => html`<input ...${props} name="prefix" required spellcheck=${false} />`}<//>`,
+      fields: () => html`<${Input} label=${t('codes.prefix')} name="prefix" required
+        spellcheck=${false} />`,
       act: async form => {
         await api.send('DELETE', `${path}/${seg(form.get('prefix'))}`);
         reload();
@@ -191,8 +189,8 @@ function Erasure({ can, ask }) {
   return html`<section class="panel card"><h2>${t('erase')}</h2>
     <p class="soft">${t('erase.about')}</p>
     <form class="filters" onSubmit=${preview}>
-      <${Field} label=${t('find.buyer')} fault=${faultAt(error, '/buyer')}>
-        ${props => html`<input ...${props} name="buyer" required spellcheck=${false} />`}<//>
+      <${Input} label=${t('find.buyer')} fault=${faultAt(error, '/buyer')} name="buyer" required
+        spellcheck=${false} />
       <p class="filters__do"><button class="button">${t('preview')}</button></p>
     </form>
     <${Problem} error=${error} />

@@ -1,6 +1,6 @@
 /* The views for dead letters, for receivers of events, and for their deliveries. */
-import { api, Ask, count, faultAt, Field, Fresh, html, moment, money, More, Pill, Problem, query,
-  say, seg, t, Table, usePages, usePoll, useState, word } from '/assets/console-kit.js';
+import { api, Ask, count, faultAt, Fresh, html, Input, moment, money, More, Pill, Problem, query,
+  say, seg, t, Table, Tabs, usePages, usePoll, useState, word } from '/assets/console-kit.js';
 
 const KINDS = ['delivery', 'refund', 'ticket'];
 /** The maximum number of dead letters that one request changes. */
@@ -30,8 +30,8 @@ async function changeAll(what, body, kind) {
   say(t('letters_changed', { n: count(done), skipped: count(skipped) }));
 }
 
-const reasonField = error => html`<${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
-  ${props => html`<input ...${props} name="reason" maxlength="200" required />`}<//>`;
+const reasonField = error => html`<${Input} label=${t('reason')} fault=${faultAt(error, '/reason')}
+  name="reason" maxlength="200" required />`;
 
 function Letters({ search, can }) {
   const { kind } = search;
@@ -70,11 +70,8 @@ function Letters({ search, can }) {
           onClick=${() => setAsk(discard(null, many('discard')))}>${t('letter.discard_all')}</button>
       </div>`}</div>
     <p class="soft">${t('letters.about')}</p>
-    <nav class="tabs" aria-label=${t('kind')}>
-      ${[undefined, ...KINDS].map(name => html`<a href=${'#/letters' + query({ kind: name })}
-        aria-current=${name === kind ? 'page' : undefined}>
-        ${name ? word('letter', name) : t('any')}</a>`)}
-    </nav>
+    <${Tabs} label=${t('kind')} now=${kind} views=${[undefined, ...KINDS].map(name =>
+      [name, '#/letters' + query({ kind: name }), name ? word('letter', name) : t('any')])} />
     <${Problem} error=${list.error} />
     <${Table} caption=${t('letters')} rows=${list.rows} empty=${t('no_letters')} card=${true}
       columns=${[
@@ -127,13 +124,11 @@ function receiverDialog(row, path, changed) {
     points: [t(row ? 'receiver.edit.points' : 'receiver.add.points')],
     yes: t(row ? 'save' : 'receiver.add'),
     fields: error => html`
-      <${Field} label=${t('address')} hint=${t('address_hint')} fault=${faultAt(error, '/url')}>
-        ${props => html`<input ...${props} name="url" type="url" required
-          defaultValue=${row?.url ?? ''} />`}<//>
-      <${Field} label=${t('types')} hint=${t('types_hint')} fault=${error?.faults?.find(
-        fault => fault.pointer?.startsWith('/types'))?.detail}>
-        ${props => html`<input ...${props} name="types" required spellcheck=${false}
-          defaultValue=${row ? row.types.join(' ') : '*'} />`}<//>`,
+      <${Input} label=${t('address')} hint=${t('address_hint')} fault=${faultAt(error, '/url')}
+        name="url" type="url" required defaultValue=${row?.url ?? ''} />
+      <${Input} label=${t('types')} hint=${t('types_hint')} name="types" required
+        fault=${error?.faults?.find(fault => fault.pointer?.startsWith('/types'))?.detail}
+        spellcheck=${false} defaultValue=${row ? row.types.join(' ') : '*'} />`,
     act: async form => {
       const types = form.get('types').split(/[\s,]+/).filter(Boolean);
       const url = form.get('url');
@@ -222,11 +217,8 @@ function Deliveries({ params, search, can }) {
   return html`<div class="lead"><h1>${t('deliveries')}</h1>
       <span class="soft wrap">${receiver.data?.url ?? params.endpoint}</span></div>
     <p class="soft">${t('deliveries.about')}</p>
-    <nav class="tabs" aria-label=${t('state')}>
-      ${[undefined, ...STATES].map(name => html`<a href=${to + query({ state: name })}
-        aria-current=${name === search.state ? 'page' : undefined}>
-        ${name ? word('delivery', name) : t('any')}</a>`)}
-    </nav>
+    <${Tabs} label=${t('state')} now=${search.state} views=${[undefined, ...STATES].map(name =>
+      [name, to + query({ state: name }), name ? word('delivery', name) : t('any')])} />
     <${Problem} error=${error ?? list.error} />
     <${Table} caption=${t('deliveries')} card=${true} empty=${t('no_deliveries')} columns=${[
       [t('since'), row => moment(row.since), 'nowrap'],

@@ -1,7 +1,7 @@
 /* The form that creates, copies or changes a sale. If the API refuses, the form keeps its values
    and shows each fault at its field. */
-import { api, Ask, count, duration, Field, html, moment, Phase, Problem, SaleTabs, say, seg, t,
-  useEffect, useRef, useState } from '/assets/console-kit.js';
+import { api, Ask, count, duration, Field, html, Input, moment, Phase, Problem, SaleTabs, say, seg,
+  t, useEffect, useRef, useState } from '/assets/console-kit.js';
 import { body, CHOICES, limitPointer, newItem, patchOf, RATES, rebased, SCOPES,
   texts } from '/assets/console-form-values.js';
 import { NewSpread, saveSpreads, SpreadForm } from '/assets/console-spread.js';
@@ -78,23 +78,19 @@ function Limit({ scope, limit, change, fault }) {
           selected=${choice === limit.choice}>${t('limit.' + choice)}</option>`)}
       </select>`}
     <//>
-    ${limit.choice === 'own' && RATES.map(rate => html`<${Field} label=${t(`${name}.${rate}`)}
+    ${limit.choice === 'own' && RATES.map(rate => html`<${Input} label=${t(`${name}.${rate}`)}
       hint=${t(`limit.${rate}.hint`)} id=${controlId(limitPointer(scope, rate))}
-      fault=${fault(limitPointer(scope, rate))}>
-      ${props => html`<input ...${props} inputmode="numeric" value=${limit[rate]}
-        onInput=${event => change({ ...limit, [rate]: event.target.value })} />`}
-    <//>`)}`;
+      fault=${fault(limitPointer(scope, rate))} inputmode="numeric" value=${limit[rate]}
+      onInput=${event => change({ ...limit, [rate]: event.target.value })} />`)}`;
 }
 
 function FrontDoor({ form, set, fault }) {
   const { door } = form;
   const change = (name, value) => set('door', { ...door, [name]: value });
-  const number = (name, start) => html`<${Field} label=${t('door.' + name)}
+  const number = (name, start) => html`<${Input} label=${t('door.' + name)}
     hint=${t(`door.${name}.hint`)} id=${controlId('/front_door/' + name)}
-    fault=${fault('/front_door/' + name)}>
-    ${props => html`<input ...${props} inputmode="numeric" value=${door[name] ?? start}
-      onInput=${event => change(name, event.target.value)} />`}
-  <//>`;
+    fault=${fault('/front_door/' + name)} inputmode="numeric" value=${door[name] ?? start}
+    onInput=${event => change(name, event.target.value)} />`;
   return html`<section class="card fields"><h2>${t('front_door')}</h2>
     ${Object.entries(CHOICES).map(([name, choices]) => html`<${Field} label=${t('door.' + name)}
       hint=${t(`door.${name}.${door[name] ?? choices[0]}.hint`)}

@@ -1,10 +1,12 @@
 /* The parts that every view of the console uses: the API client, polling, and controls. */
+import { Field, Input, Tabs } from '/assets/console-fields.js';
 import { clock, localized, t, word } from '/assets/console-format.js';
 import { plainText } from '/assets/console-texts.js';
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from
   '/assets/preact-htm.js';
 
 export { html, render, useEffect, useRef, useState };
+export * from '/assets/console-fields.js';
 export * from '/assets/console-format.js';
 
 /** An answer of the API that is not a success. */
@@ -142,24 +144,6 @@ export const Fresh = ({ poll, children }) => html`
 export const faultAt = (error, pointer) =>
   error?.faults?.find(fault => fault.pointer === pointer || fault.parameter === pointer)?.detail;
 
-let ids = 0;
-/** A control with its label and its fault. */
-export function Field({ label, hint, fault, children, id }) {
-  const own = useRef(null);
-  own.current ??= id ?? `field-${++ids}`;
-  const about = [hint && own.current + '-hint', fault && own.current + '-fault'];
-  return html`<div class=${'field' + (fault ? ' field--bad' : '')}>
-    <label for=${own.current}>${label}</label>
-    ${children({
-      id: own.current,
-      'aria-describedby': about.filter(Boolean).join(' ') || undefined,
-      'aria-invalid': fault ? 'true' : undefined,
-    })}
-    ${hint && html`<p class="hint" id=${own.current + '-hint'}>${hint}</p>`}
-    ${fault && html`<p class="fault" id=${own.current + '-fault'}>${fault}</p>`}
-  </div>`;
-}
-
 /** Returns the label of the field at a pointer such as `/starts_at`, or else the pointer itself. */
 function labelOf(pointer = '') {
   const name = pointer.split('/').at(-1);
@@ -209,16 +193,13 @@ export function Table({ caption, columns, rows, empty, card }) {
 
 /** The views of one sale, as links. */
 export const SaleTabs = ({ sale, now }) =>
-  html`<nav class="tabs" aria-label=${t('views_of_sale')}>
-    ${[
-      ['live', `#/sales/${seg(sale)}`],
-      ['edit', `#/sales/${seg(sale)}/edit`],
-      ['report', `#/sales/${seg(sale)}/report`],
-      ['orders', `#/orders?sale=${seg(sale)}`],
-      ['support', `#/support?sale=${seg(sale)}`],
-    ].map(([name, to]) => html`<a href=${to} aria-current=${name === now ? 'page' : undefined}>
-      ${t(name)}</a>`)}
-  </nav>`;
+  html`<${Tabs} label=${t('views_of_sale')} now=${now} views=${[
+    ['live', `#/sales/${seg(sale)}`],
+    ['edit', `#/sales/${seg(sale)}/edit`],
+    ['report', `#/sales/${seg(sale)}/report`],
+    ['orders', `#/orders?sale=${seg(sale)}`],
+    ['support', `#/support?sale=${seg(sale)}`],
+  ].map(([name, to]) => [name, to, t(name)])} />`;
 
 /** Renders again every second, for clocks and countdowns. */
 export function useTick() {
@@ -374,10 +355,9 @@ function OpenAsk({ ask, close }) {
       <ul>${(ask.points ?? []).map(point => html`<li>${point}</li>`)}</ul>
       ${ask.fields?.(state.error)}
       ${ask.typed &&
-      html`<${Field} label=${t('type_word', { word: ask.typed })}>
-        ${props => html`<input ...${props} autocomplete="off" autocapitalize="none"
-          spellcheck=${false} value=${typed} onInput=${event => setTyped(event.target.value)} />`}
-      <//>`}
+      html`<${Input} label=${t('type_word', { word: ask.typed })} autocomplete="off"
+        autocapitalize="none" spellcheck=${false} value=${typed}
+        onInput=${event => setTyped(event.target.value)} />`}
       <${Problem} error=${state.error} atFields=${!!ask.fields} />
       ${state.note && html`<p class="soft" role="status">${state.note}</p>`}
       <div class="dialog__feet">

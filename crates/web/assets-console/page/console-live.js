@@ -1,8 +1,8 @@
 /* A sale's live view: where all units are, the requests per second, the slots, the nodes, the
    alarms, and the operator's next steps. */
-import { announce, api, Ask, clock, count, duration, faultAt, Field, html, localized, moment, money,
-  More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t, Table, useEffect, usePages,
-  usePoll, useState, useTick, word } from '/assets/console-kit.js';
+import { announce, api, Ask, clock, count, duration, faultAt, Field, html, Input, localized, moment,
+  money, More, Phase, Pill, Problem, query, SaleTabs, say, seg, serverNow, t, Table, useEffect,
+  usePages, usePoll, useState, useTick, word } from '/assets/console-kit.js';
 import { alarmsOf, Alarms, LAG_BAD_MS, useGoneNodes } from '/assets/console-alarms.js';
 import { Flow, hasTwoCounters, Slots, sumOf } from '/assets/console-flow.js';
 import { State } from '/assets/console-orders.js';
@@ -56,12 +56,10 @@ function Adjust({ sale, items, ask }) {
             })}
           </select>`}
         <//>
-        <${Field} label=${t('units')} hint=${t('units_hint')} fault=${faultAt(error, '/units')}>
-          ${props => html`<input ...${props} name="units" type="number" required />`}
-        <//>
-        <${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
-          ${props => html`<input ...${props} name="reason" maxlength="200" required />`}
-        <//>`,
+        <${Input} label=${t('units')} hint=${t('units_hint')} fault=${faultAt(error, '/units')}
+          name="units" type="number" required />
+        <${Input} label=${t('reason')} fault=${faultAt(error, '/reason')} name="reason"
+          maxlength="200" required />`,
       act: form =>
         api.send(
           'POST',
@@ -88,13 +86,10 @@ function Admit({ sale, ask }) {
           ${props => html`<select ...${props} name="item">${sale.items.map(item => html`
             <option value=${item.id}>${plainText(item.title)}</option>`)}</select>`}
         <//>`}
-        <${Field} label=${t('admit.visitors')} fault=${faultAt(error, '/visitors')}>
-          ${props => html`<input ...${props} name="visitors" type="number" min="1" max="5000"
-            value="100" required />`}
-        <//>
-        <${Field} label=${t('reason')} fault=${faultAt(error, '/reason')}>
-          ${props => html`<input ...${props} name="reason" required />`}
-        <//>`,
+        <${Input} label=${t('admit.visitors')} fault=${faultAt(error, '/visitors')} name="visitors"
+          type="number" min="1" max="5000" value="100" required />
+        <${Input} label=${t('reason')} fault=${faultAt(error, '/reason')} name="reason"
+          required />`,
       act: async form => {
         const done = await api.send(
           'POST',

@@ -1,12 +1,10 @@
 /* The views for the payments and the refunds of all orders. */
-import { Field, html, money, moment, More, Pill, Problem, query, seg, t, Table, usePages,
+import { html, Input, moment, money, More, Pill, Problem, query, seg, t, Table, Tabs, usePages,
   word } from '/assets/console-kit.js';
 
 /** The lists of orders, payments and refunds, as links. */
-export const MoneyTabs = ({ now }) => html`<nav class="tabs" aria-label=${t('money')}>
-  ${['orders', 'payments', 'refunds'].map(name => html`<a href=${'#/' + name}
-    aria-current=${name === now ? 'page' : undefined}>${t(name)}</a>`)}
-</nav>`;
+export const MoneyTabs = ({ now }) => html`<${Tabs} label=${t('money')} now=${now}
+  views=${['orders', 'payments', 'refunds'].map(name => [name, '#/' + name, t(name)])} />`;
 
 const KINDS = { captured: 'good', failed: 'bad', pending: 'warn', refunding: 'warn' };
 const order = row => html`<a class="code short" href=${'#/orders/' + seg(row.order)}>
@@ -48,9 +46,8 @@ const list = (name, idName) => ({ search }) => {
       <a class="button" download href=${`/v1/admin/exports/${name}.csv`}>${t('as_csv')}</a></div></div>
     <${MoneyTabs} now=${name} />
     <form class="card filters" role="search" onSubmit=${find}>
-      <${Field} label=${t('find.id')}>
-        ${props => html`<input ...${props} name="order" defaultValue=${search.order ?? ''}
-          spellcheck=${false} autocapitalize="none" />`}<//>
+      <${Input} label=${t('find.id')} name="order" defaultValue=${search.order ?? ''}
+        spellcheck=${false} autocapitalize="none" />
       <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
     </form>
     <${Problem} error=${found.error} />

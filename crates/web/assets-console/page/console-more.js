@@ -1,5 +1,5 @@
 /* The views for actions, nodes with their settings, and the audit. */
-import { clock, count, Field, Fresh, html, moment, More, Pill, Problem, query, seg, t, Table,
+import { clock, count, Fresh, html, Input, moment, More, Pill, Problem, query, seg, t, Table,
   usePages, usePoll, useState, word } from '/assets/console-kit.js';
 import { useGoneNodes } from '/assets/console-alarms.js';
 import { Lag } from '/assets/console-live.js';
@@ -34,10 +34,9 @@ function Actions({ search }) {
   return html`<div class="lead"><h1>${t('actions')}</h1><div class="lead__do">
       <a class="button" href=${csv} download>${t('as_csv')}</a></div></div>
     <form class="card filters" role="search" onSubmit=${find}>
-      ${['by', 'action', 'subject'].map(name => html`<${Field} label=${t('find.' + name)}
-        hint=${t(`find.${name}.hint`)}>
-        ${props => html`<input ...${props} name=${name} defaultValue=${search[name] ?? ''}
-          spellcheck=${false} />`}<//>`)}
+      ${['by', 'action', 'subject'].map(name => html`<${Input} label=${t('find.' + name)}
+        hint=${t(`find.${name}.hint`)} name=${name} defaultValue=${search[name] ?? ''}
+        spellcheck=${false} />`)}
       <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
     </form>
     <${Problem} error=${list.error} />

@@ -1,7 +1,7 @@
 /* The views for orders: a search, one order with its history, changes of one or many orders, and
    one buyer's orders and refusals in a sale. */
-import { api, Ask, count, Field, Fresh, html, money, moment, More, Pill, Problem, query, readAll,
-  SaleField, SaleTabs, say, seg, t, Table, useEffect, usePages, usePoll, useRef, useState,
+import { api, Ask, count, Field, Fresh, html, Input, moment, money, More, Pill, Problem, query,
+  readAll, SaleField, SaleTabs, say, seg, t, Table, useEffect, usePages, usePoll, useRef, useState,
   word } from '/assets/console-kit.js';
 import { MoneyTabs } from '/assets/console-money.js';
 import { Who } from '/assets/console-names.js';
@@ -42,13 +42,9 @@ function change(name, orders, done) {
     // mistake would affect many buyers.
     typed: name !== 'extend' && orders.length > 1 ? String(orders.length) : undefined,
     fields: () => html`
-      ${name === 'extend' && html`<${Field} label=${t('minutes')} hint=${t('minutes_hint')}>
-        ${props => html`<input ...${props} name="minutes" type="number" min="1" max="1440"
-          defaultValue="15" required />`}
-      <//>`}
-      <${Field} label=${t('reason')} hint=${t('reason_hint')}>
-        ${props => html`<input ...${props} name="reason" maxlength="200" />`}
-      <//>`,
+      ${name === 'extend' && html`<${Input} label=${t('minutes')} hint=${t('minutes_hint')}
+        name="minutes" type="number" min="1" max="1440" defaultValue="15" required />`}
+      <${Input} label=${t('reason')} hint=${t('reason_hint')} name="reason" maxlength="200" />`,
     act: async (form, step) => {
       const reason = form.get('reason') || undefined;
       const extra = Number(form.get('minutes')) * 60_000;
@@ -155,9 +151,9 @@ function Orders({ search, can }) {
     ${search.sale ? html`<${SaleTabs} sale=${search.sale} now="orders" />`
       : html`<${MoneyTabs} now="orders" />`}
     <form class="card filters" onSubmit=${find} role="search">
-      ${['id', 'sale', 'item', 'buyer'].map(name => html`<${Field} label=${t('find.' + name)}>
-        ${props => html`<input ...${props} name=${name} defaultValue=${search[name] ?? ''}
-          spellcheck=${false} autocapitalize="none" />`}<//>`)}
+      ${['id', 'sale', 'item', 'buyer'].map(name => html`<${Input} label=${t('find.' + name)}
+        name=${name} defaultValue=${search[name] ?? ''} spellcheck=${false}
+        autocapitalize="none" />`)}
       <${Field} label=${t('state')}>
         ${props => html`<select ...${props} name="state">
           <option value="">${t('any')}</option>
@@ -353,10 +349,8 @@ function Support({ search }) {
     ${search.sale && html`<${SaleTabs} sale=${search.sale} now="support" />`}
     <form class="card filters" role="search" onSubmit=${find}>
       <${SaleField} id=${search.sale} />
-      <${Field} label=${t('find.buyer')}>
-        ${props => html`<input ...${props} name="buyer" required defaultValue=${search.buyer ?? ''}
-          spellcheck=${false} autocapitalize="none" />`}
-      <//>
+      <${Input} label=${t('find.buyer')} name="buyer" required defaultValue=${search.buyer ?? ''}
+        spellcheck=${false} autocapitalize="none" />
       <p class="filters__do"><button class="button button--main">${t('find')}</button></p>
     </form>
     ${!(search.sale && search.buyer) && html`<p class="blank card soft">${t('support.about')}</p>`}

@@ -1,5 +1,5 @@
 /* The list of sales, with each sale's phase and most important numbers. */
-import { api, count, Fresh, html, moment, money, More, Phase, Problem, query, seg, t, Table,
+import { api, count, Fresh, html, moment, money, More, Phase, Problem, query, seg, t, Table, Tabs,
   useEffect, usePages, usePoll, useState, word } from '/assets/console-kit.js';
 import { plainText } from '/assets/console-texts.js';
 import { Bar, partsOf, sumOf } from '/assets/console-flow.js';
@@ -45,11 +45,8 @@ function Sales({ search, can }) {
         ${can('operator') && html`<a class="button button--main" href="#/new">${t('new_sale')}</a>`}
       </div>
     </div>
-    <nav class="tabs" aria-label=${t('phases')}>
-      ${[undefined, ...PHASES].map(name => html`<a href=${'#/sales' + query({ phase: name })}
-        aria-current=${name === phase ? 'page' : undefined}>
-        ${name ? word('phase', name) : t('all_sales')}</a>`)}
-    </nav>
+    <${Tabs} label=${t('phases')} now=${phase} views=${[undefined, ...PHASES].map(name =>
+      [name, '#/sales' + query({ phase: name }), name ? word('phase', name) : t('all_sales')])} />
     <${Problem} error=${list.error} />
     ${none && !phase && html`<section class="blank card"><h2>${t('no_sales')}</h2>
       <p class="soft">${t('no_sales.about')}</p></section>`}

@@ -1,5 +1,6 @@
 /* The fields that set how the stock of an item is divided among its slots. */
-import { api, faultAt, Field, html, Problem, seg, t, useState } from '/assets/console-kit.js';
+import { api, faultAt, Field, html, Input, Problem, seg, t,
+  useState } from '/assets/console-kit.js';
 
 const CHOOSE = ['buyer', 'random', 'round_robin'];
 const pathOf = (sale, item) => `/v1/admin/sales/${seg(sale)}/items/${seg(item)}/spread`;
@@ -37,12 +38,10 @@ function SpreadFields({ spread, error, change, mayBeEmpty }) {
   return html`<p class="soft">${t('spread.about')}</p>
     ${mayBeEmpty && html`<p class="soft">${t(mayBeEmpty)}</p>`}
     ${['partitions', 'initial', 'threshold', 'refill'].map(
-      name => html`<${Field} label=${t('spread.' + name)} hint=${t(`spread.${name}.hint`)}
-        fault=${faultAt(error, '/' + name)}>
-        ${props => html`<input ...${props} type=${name === 'partitions' ? 'text' : 'number'}
-          min="0" value=${spread[name] ?? ''}
-          onInput=${event => change(name, event.target.value)} />`}
-      <//>`,
+      name => html`<${Input} label=${t('spread.' + name)} hint=${t(`spread.${name}.hint`)}
+        fault=${faultAt(error, '/' + name)} type=${name === 'partitions' ? 'text' : 'number'}
+        min="0" value=${spread[name] ?? ''}
+        onInput=${event => change(name, event.target.value)} />`,
     )}
     <${Field} label=${t('spread.choose')} hint=${choose && t(`spread.${choose}.hint`)}>
       ${props => html`<select ...${props} onChange=${event => change('choose', event.target.value)}>
