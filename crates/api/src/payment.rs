@@ -1,7 +1,5 @@
 //! Payment for an order: the checkout that a buyer visits, and the messages that providers send.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -122,11 +120,7 @@ impl PartialSchema for StripeEvent {
     }
 }
 
-impl ToSchema for StripeEvent {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("StripeEvent")
-    }
-}
+impl ToSchema for StripeEvent {}
 
 /// The response to a provider's verified message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

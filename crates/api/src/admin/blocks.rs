@@ -1,7 +1,5 @@
 //! Blocks of buyers and addresses.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
@@ -72,11 +70,7 @@ impl PartialSchema for NewBlock {
     }
 }
 
-impl ToSchema for NewBlock {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("NewBlock")
-    }
-}
+impl ToSchema for NewBlock {}
 
 impl NewBlock {
     /// Reads the body of `POST /v1/admin/blocks`. The caller checks that `value` fits `kind`.

@@ -137,9 +137,9 @@ pub struct DeadLetterSelection {
 
 /// The schema of the body that [`DeadLetterSelection::parse_retry`] reads.
 #[derive(Clone, Copy, Debug)]
-pub struct BulkRetryBody;
+pub struct ManyToRetry;
 
-impl PartialSchema for BulkRetryBody {
+impl PartialSchema for ManyToRetry {
     fn schema() -> RefOr<Schema> {
         let shape = selection_schema(|object| object)
             .description(Some("Retries the dead letters of one endpoint, or all dead letters."));
@@ -147,17 +147,13 @@ impl PartialSchema for BulkRetryBody {
     }
 }
 
-impl ToSchema for BulkRetryBody {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("ManyToRetry")
-    }
-}
+impl ToSchema for ManyToRetry {}
 
 /// The schema of the body that [`DeadLetterSelection::parse_discard`] reads.
 #[derive(Clone, Copy, Debug)]
-pub struct BulkDiscardBody;
+pub struct ManyToDiscard;
 
-impl PartialSchema for BulkDiscardBody {
+impl PartialSchema for ManyToDiscard {
     fn schema() -> RefOr<Schema> {
         let shape = selection_schema(|object| {
             object.property("reason", super::schema::title()).required("reason")
@@ -172,11 +168,7 @@ impl PartialSchema for BulkDiscardBody {
     }
 }
 
-impl ToSchema for BulkDiscardBody {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("ManyToDiscard")
-    }
-}
+impl ToSchema for ManyToDiscard {}
 
 /// The schema of a selection by `endpoint` or `all`. `more` adds further members.
 fn selection_schema(more: impl Fn(ObjectBuilder) -> ObjectBuilder) -> OneOfBuilder {

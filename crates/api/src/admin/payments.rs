@@ -1,7 +1,5 @@
 //! Payments and refunds as operators see them, and the bodies of operators' changes to orders.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::AdditionalProperties;
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
@@ -191,11 +189,7 @@ impl PartialSchema for Extension {
     }
 }
 
-impl ToSchema for Extension {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Extension")
-    }
-}
+impl ToSchema for Extension {}
 
 impl Extension {
     /// Reads the body of an extension.

@@ -4,8 +4,8 @@ use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::{json, ok};
 use super::{Auth, Body, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
 use crate::admin::dead_letters::{
-    BulkDeadLetterResolution, BulkDiscardBody, BulkRetryBody, DeadLetterDetail, DeadLetterList,
-    DeadLetterResolution, Discard,
+    BulkDeadLetterResolution, DeadLetterDetail, DeadLetterList, DeadLetterResolution, Discard,
+    ManyToDiscard, ManyToRetry,
 };
 use crate::admin::keys::Role;
 use crate::admin::webhooks::{
@@ -157,10 +157,7 @@ endpoints!(
             One request handles at most `limit` dead letters. To continue, send `next_cursor` as \
             `cursor`.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<BulkRetryBody>(),
-        }),
+        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<ManyToRetry>() }),
         responses: &[ok::<BulkDeadLetterResolution>("The number of retried dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
@@ -174,7 +171,7 @@ endpoints!(
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
         body: Some(Body {
             media: BodyType::Json,
-            json_type: JsonType::for_type::<BulkDiscardBody>(),
+            json_type: JsonType::for_type::<ManyToDiscard>(),
         }),
         responses: &[ok::<BulkDeadLetterResolution>("The number of discarded dead letters.")],
         codes: &[Code::NotFound],

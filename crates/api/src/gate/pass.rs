@@ -1,7 +1,5 @@
 //! Purchase passes: the request for a pass, and the pass.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::AdditionalProperties;
@@ -85,11 +83,7 @@ impl PartialSchema for ChallengeAnswer {
     }
 }
 
-impl ToSchema for ChallengeAnswer {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("ChallengeAnswer")
-    }
-}
+impl ToSchema for ChallengeAnswer {}
 
 impl NewPass {
     /// Reads the body of `POST /v1/sales/{sale}/passes`.

@@ -110,11 +110,7 @@ pub(crate) fn assigned_currency() -> Schema {
         .into()
 }
 
-impl ToSchema for Currency {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Currency")
-    }
-}
+impl ToSchema for Currency {}
 
 /// An amount of money: 1.00 yuan is `{"amount_minor": 100, "currency": "CNY"}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

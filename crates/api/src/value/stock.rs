@@ -1,7 +1,5 @@
 //! Stock: a count, or the word `"unlimited"`.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -55,11 +53,7 @@ impl PartialSchema for Stock {
     }
 }
 
-impl ToSchema for Stock {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Stock")
-    }
-}
+impl ToSchema for Stock {}
 
 #[cfg(test)]
 mod tests {

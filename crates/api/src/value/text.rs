@@ -1,6 +1,5 @@
 //! A text of the shop: one string, or one for each language.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -137,11 +136,7 @@ impl PartialSchema for Text {
     }
 }
 
-impl ToSchema for Text {
-    fn name() -> Cow<'static, str> {
-        Cow::Borrowed("Text")
-    }
-}
+impl ToSchema for Text {}
 
 #[cfg(test)]
 mod tests {
