@@ -214,29 +214,19 @@ pub(super) fn read(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option
 }
 
 fn off_or_required(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<RequirementMode> {
-    const WORDS: [&str; 2] = [RequirementMode::Off.as_str(), RequirementMode::Required.as_str()];
-    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    RequirementMode::ALL.into_iter().find(|mode| mode.as_str() == word)
+    read::word(&RequirementMode::ALL, RequirementMode::as_str)(raw, pointer, faults)
 }
 
 fn challenge(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<ChallengeKind> {
-    use ChallengeKind::{Image, Off, Pow, Slider};
-    const WORDS: [&str; 4] = [Off.as_str(), Image.as_str(), Slider.as_str(), Pow.as_str()];
-    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word)
+    read::word(&ChallengeKind::ALL, ChallengeKind::as_str)(raw, pointer, faults)
 }
 
 fn room(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<WaitingRoomMode> {
-    use WaitingRoomMode::{Always, Auto, Off};
-    const WORDS: [&str; 3] = [Off.as_str(), Auto.as_str(), Always.as_str()];
-    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    WaitingRoomMode::ALL.into_iter().find(|room| room.as_str() == word)
+    read::word(&WaitingRoomMode::ALL, WaitingRoomMode::as_str)(raw, pointer, faults)
 }
 
 fn room_scope(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<RoomScope> {
-    const WORDS: [&str; 2] = [RoomScope::Sale.as_str(), RoomScope::Items.as_str()];
-    let word = read::one_of(&WORDS)(raw, pointer, faults)?;
-    RoomScope::ALL.into_iter().find(|scope| scope.as_str() == word)
+    read::word(&RoomScope::ALL, RoomScope::as_str)(raw, pointer, faults)
 }
 
 fn pow_effort(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<PowEffort> {

@@ -111,20 +111,6 @@ pub(crate) fn word<'a, T: Copy>(
     }
 }
 
-/// A string that is one of `words`.
-pub(crate) fn one_of<'a>(
-    words: &'static [&'static str],
-) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<&'static str> {
-    move |raw, pointer, faults| {
-        let text = string(raw, pointer, faults)?;
-        let found = words.iter().find(|word| **word == text).copied();
-        if found.is_none() {
-            faults.add(pointer, format!("must be one of {}", words.join(", ")));
-        }
-        found
-    }
-}
-
 /// The name of a sale, item or buyer.
 pub(crate) fn name<'a>(
     raw: Raw<'a>,

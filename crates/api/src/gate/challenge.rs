@@ -76,12 +76,12 @@ pub struct ChallengeRequest {
 }
 
 /// The kinds that may be requested.
-const KINDS: &[&str] = &["image", "slider", "pow"];
+const KINDS: &[ChallengeKind] = &[ChallengeKind::Image, ChallengeKind::Slider, ChallengeKind::Pow];
 
 fn kinds() -> utoipa::openapi::Object {
     utoipa::openapi::ObjectBuilder::new()
         .schema_type(utoipa::openapi::schema::Type::String)
-        .enum_values(Some(KINDS.iter().copied()))
+        .enum_values(Some(KINDS.iter().map(|kind| kind.as_str())))
         .build()
 }
 
@@ -95,10 +95,8 @@ impl ChallengeRequest {
             return Ok(Self::default());
         }
         object(bytes, &["kind"], |body| {
-            let kind = body.optional("kind", None, read::not_null(read::one_of(KINDS)))?;
-            let named =
-                |word: &str| ChallengeKind::ALL.into_iter().find(|kind| kind.as_str() == word);
-            Some(Self { kind: kind.and_then(named) })
+            let kind = read::not_null(read::word(KINDS, ChallengeKind::as_str));
+            Some(Self { kind: body.optional("kind", None, kind)? })
         })
     }
 }
