@@ -11,6 +11,7 @@ pub use room::{
     Draw, EstimateSecs, NewWaitingRoomPosition, WaitingRoomPosition, WaitingRoomPositionState,
 };
 
+use doorbuster_types::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,44 +28,47 @@ pub enum RequirementMode {
     Required,
 }
 
-/// The kind of challenge that a sale requires.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ChallengeKind {
-    /// No challenge.
-    #[default]
-    Off,
-    /// Letters and digits in an image.
-    Image,
-    /// A puzzle piece to slide to its gap.
-    Slider,
-    /// Proof of work by the browser.
-    Pow,
+words! {
+    /// The kind of challenge that a sale requires.
+    #[derive(Default)]
+    ChallengeKind {
+        /// No challenge.
+        #[default]
+        Off = "off",
+        /// Letters and digits in an image.
+        Image = "image",
+        /// A puzzle piece to slide to its gap.
+        Slider = "slider",
+        /// Proof of work by the browser.
+        Pow = "pow",
+    }
 }
 
-/// Whether a sale has a waiting room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WaitingRoomMode {
-    /// No waiting room.
-    #[default]
-    Off,
-    /// Buyers must wait only while the waiting room is open. The waiting room opens if too many
-    /// buyers arrive in a second.
-    Auto,
-    /// Every buyer must pass through the waiting room.
-    Always,
+words! {
+    /// Whether a sale has a waiting room.
+    #[derive(Default)]
+    WaitingRoomMode {
+        /// No waiting room.
+        #[default]
+        Off = "off",
+        /// Buyers must wait only while the waiting room is open. The waiting room opens if too many
+        /// buyers arrive in a second.
+        Auto = "auto",
+        /// Every buyer must pass through the waiting room.
+        Always = "always",
+    }
 }
 
-/// Whether a waiting room is for a whole sale or for one item.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RoomScope {
-    /// The sale has one waiting room.
-    #[default]
-    Sale,
-    /// Each item has a waiting room.
-    Items,
+words! {
+    /// Whether a waiting room is for a whole sale or for one item.
+    #[derive(Default)]
+    RoomScope {
+        /// The sale has one waiting room.
+        #[default]
+        Sale = "sale",
+        /// Each item has a waiting room.
+        Items = "items",
+    }
 }
 
 impl RequirementMode {
@@ -88,20 +92,6 @@ impl RequirementMode {
 }
 
 impl ChallengeKind {
-    /// Every value.
-    pub const ALL: [Self; 4] = [Self::Off, Self::Image, Self::Slider, Self::Pow];
-
-    /// The value's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Image => "image",
-            Self::Slider => "slider",
-            Self::Pow => "pow",
-        }
-    }
-
     /// Whether no challenge is required.
     #[must_use]
     pub const fn is_off(self) -> bool {
@@ -110,37 +100,10 @@ impl ChallengeKind {
 }
 
 impl WaitingRoomMode {
-    /// Every value.
-    pub const ALL: [Self; 3] = [Self::Off, Self::Auto, Self::Always];
-
-    /// The value's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Auto => "auto",
-            Self::Always => "always",
-        }
-    }
-
     /// Whether there is no waiting room.
     #[must_use]
     pub const fn is_off(self) -> bool {
         matches!(self, Self::Off)
-    }
-}
-
-impl RoomScope {
-    /// Every value.
-    pub const ALL: [Self; 2] = [Self::Sale, Self::Items];
-
-    /// The value's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sale => "sale",
-            Self::Items => "items",
-        }
     }
 }
 
@@ -149,16 +112,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_the_front_door_match_their_json() {
-        fn check<T: Serialize>(value: T, word: &str) {
-            assert_eq!(
-                serde_json::to_string(&value).expect("plain data serialises"),
-                format!("\"{word}\"")
-            );
+    fn the_words_of_a_requirement_match_their_json() {
+        for word in RequirementMode::ALL {
+            let json = serde_json::to_string(&word).expect("plain data serialises");
+            assert_eq!(json, format!("\"{}\"", word.as_str()));
         }
-        RequirementMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
-        ChallengeKind::ALL.into_iter().for_each(|word| check(word, word.as_str()));
-        WaitingRoomMode::ALL.into_iter().for_each(|word| check(word, word.as_str()));
-        RoomScope::ALL.into_iter().for_each(|word| check(word, word.as_str()));
     }
 }

@@ -1,5 +1,6 @@
 //! Payment for an order: the checkout that a buyer visits, and the messages that providers send.
 
+use doorbuster_types::words;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -68,38 +69,20 @@ pub struct PaymentEventData {
     pub reason: Option<String>,
 }
 
-/// What the server did with a provider's message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PaymentEventOutcome {
-    /// The order is paid.
-    Paid,
-    /// The payment does not pay for any order, so the server refunds the payment.
-    Refunded,
-    /// The message was recorded.
-    Noted,
-    /// The message or its payment was handled before, so the message has no effect.
-    Repeated,
-    /// The server does not use messages of this type, or does not know the payment or refund in the
-    /// message.
-    Ignored,
-}
-
-impl PaymentEventOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 5] =
-        [Self::Paid, Self::Refunded, Self::Noted, Self::Repeated, Self::Ignored];
-
-    /// The outcome's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Paid => "paid",
-            Self::Refunded => "refunded",
-            Self::Noted => "noted",
-            Self::Repeated => "repeated",
-            Self::Ignored => "ignored",
-        }
+words! {
+    /// What the server did with a provider's message.
+    PaymentEventOutcome {
+        /// The order is paid.
+        Paid = "paid",
+        /// The payment does not pay for any order, so the server refunds the payment.
+        Refunded = "refunded",
+        /// The message was recorded.
+        Noted = "noted",
+        /// The message or its payment was handled before, so the message has no effect.
+        Repeated = "repeated",
+        /// The server does not use messages of this type, or does not know the payment or refund in
+        /// the message.
+        Ignored = "ignored",
     }
 }
 

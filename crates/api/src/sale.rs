@@ -1,5 +1,6 @@
 //! A sale as the public sees it: its texts and prices, and its status, which changes quickly.
 
+use doorbuster_types::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -144,40 +145,21 @@ impl From<FrontDoor> for StatusFrontDoor {
     }
 }
 
-/// Whether buyers can buy an item now. If buyers cannot buy the item, the state says why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ItemState {
-    /// The sale is not open yet.
-    Upcoming,
-    /// Units are available.
-    OnSale,
-    /// No units are available now; unpaid units may return.
-    HeldOut,
-    /// No units are left, and none will return.
-    SoldOut,
-    /// An operator or the audit paused the sale.
-    Paused,
-    /// The sale has ended.
-    Ended,
-}
-
-impl ItemState {
-    /// Every state.
-    pub const ALL: [ItemState; 6] =
-        [Self::Upcoming, Self::OnSale, Self::HeldOut, Self::SoldOut, Self::Paused, Self::Ended];
-
-    /// The state's name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Upcoming => "upcoming",
-            Self::OnSale => "on_sale",
-            Self::HeldOut => "held_out",
-            Self::SoldOut => "sold_out",
-            Self::Paused => "paused",
-            Self::Ended => "ended",
-        }
+words! {
+    /// Whether buyers can buy an item now. If buyers cannot buy the item, the state says why.
+    ItemState {
+        /// The sale is not open yet.
+        Upcoming = "upcoming",
+        /// Units are available.
+        OnSale = "on_sale",
+        /// No units are available now; unpaid units may return.
+        HeldOut = "held_out",
+        /// No units are left, and none will return.
+        SoldOut = "sold_out",
+        /// An operator or the audit paused the sale.
+        Paused = "paused",
+        /// The sale has ended.
+        Ended = "ended",
     }
 }
 

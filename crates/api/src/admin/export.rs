@@ -1,48 +1,28 @@
 //! Exports: the CSV headers, and the report that compares units with money.
 
+use doorbuster_types::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::value::{Currency, Money, Time};
 
-/// A list that is exported as CSV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Export {
-    /// Orders.
-    Orders,
-    /// Payments.
-    Payments,
-    /// Refunds.
-    Refunds,
-    /// Every movement of units.
-    Ledger,
-    /// Operators' actions.
-    Actions,
+words! {
+    /// A list that is exported as CSV.
+    Export {
+        /// Orders.
+        Orders = "orders",
+        /// Payments.
+        Payments = "payments",
+        /// Refunds.
+        Refunds = "refunds",
+        /// Every movement of units.
+        Ledger = "ledger",
+        /// Operators' actions.
+        Actions = "actions",
+    }
 }
 
 impl Export {
-    /// Every list.
-    pub const ALL: [Self; 5] =
-        [Self::Orders, Self::Payments, Self::Refunds, Self::Ledger, Self::Actions];
-
-    /// The list's name in paths and commands.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Orders => "orders",
-            Self::Payments => "payments",
-            Self::Refunds => "refunds",
-            Self::Ledger => "ledger",
-            Self::Actions => "actions",
-        }
-    }
-
-    /// Returns the list with this name. Returns `None` if no list has the name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|export| export.as_str() == word)
-    }
-
     /// The header line of the CSV.
     #[must_use]
     pub const fn header(self) -> &'static str {
