@@ -56,13 +56,12 @@ fn endpoint(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<String
         .iter()
         .any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
     if !is_visible || !has_host {
-        faults.add(pointer, "must be an https address in visible ASCII");
+        faults.refuse(pointer, "must be an https address in visible ASCII")
     } else if text.len() > PUSH_ENDPOINT_BYTES_MAX {
-        faults.add(pointer, format!("must have at most {PUSH_ENDPOINT_BYTES_MAX} characters"));
+        faults.refuse(pointer, format!("must have at most {PUSH_ENDPOINT_BYTES_MAX} characters"))
     } else {
-        return Some(text.into_owned());
+        Some(text.into_owned())
     }
-    None
 }
 
 /// A text of exactly this many characters of base64url.
@@ -75,8 +74,7 @@ fn base64url(
         if text.len() == chars && text.bytes().all(fits) {
             return Some(text.into_owned());
         }
-        faults.add(pointer, format!("must have {chars} characters of base64url"));
-        None
+        faults.refuse(pointer, format!("must have {chars} characters of base64url"))
     }
 }
 

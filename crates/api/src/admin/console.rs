@@ -285,10 +285,8 @@ impl NewSession {
                 let text = read::string(raw, pointer, faults)?;
                 let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic());
                 let fits = is_plain && (1..=4 * NAME_MAX).contains(&text.len());
-                fits.then(|| text.into_owned()).or_else(|| {
-                    faults.add(pointer, "must be an operator's key");
-                    None
-                })
+                let wrong = "must be an operator's key";
+                fits.then(|| text.into_owned()).or_else(|| faults.refuse(pointer, wrong))
             });
             Some(Self { key: key? })
         })

@@ -213,8 +213,7 @@ impl DeadLetterSelection {
         let all = body.optional("all", false, read::boolean);
         let (endpoint, all) = (endpoint?.map(Cow::into_owned), all?);
         if endpoint.is_some() == all {
-            body.fault("endpoint", "send an endpoint, or set all to true");
-            return None;
+            return body.refuse("endpoint", "send an endpoint, or set all to true");
         }
         Some(Self { endpoint, all, reason: None })
     }

@@ -121,7 +121,7 @@ pub(super) fn check_order(
     ends_at: Option<Time>,
 ) {
     if starts_at.zip(ends_at).is_some_and(|(starts_at, ends_at)| ends_at <= starts_at) {
-        sale.fault("ends_at", "must be after starts_at");
+        sale.refuse::<()>("ends_at", "must be after starts_at");
     }
 }
 

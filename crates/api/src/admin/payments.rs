@@ -206,13 +206,9 @@ impl Extension {
             let until = match (secs, pay_by) {
                 (Some(secs), None) => Some(PayByChange::Secs(secs)),
                 (None, Some(time)) => Some(PayByChange::Time(time)),
-                (None, None) => {
-                    body.fault("secs", "is missing; send secs or pay_by");
-                    None
-                }
+                (None, None) => body.refuse("secs", "is missing; send secs or pay_by"),
                 (Some(_), Some(_)) => {
-                    body.fault("pay_by", "cannot be combined with secs; send only one of them");
-                    None
+                    body.refuse("pay_by", "cannot be combined with secs; send only one of them")
                 }
             };
             Some((until?, Self { secs, pay_by, reason: reason? }))

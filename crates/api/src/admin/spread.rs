@@ -71,13 +71,10 @@ fn partitions(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Part
         Some(Partitions::Count(count)) if (1..=PARTITIONS_MAX).contains(&count) => {
             Some(Partitions::Count(count))
         }
-        Some(Partitions::Count(_)) | None => {
-            faults.add(
-                pointer,
-                format!("must be a whole number from 1 to {PARTITIONS_MAX}, or \"auto\""),
-            );
-            None
-        }
+        Some(Partitions::Count(_)) | None => faults.refuse(
+            pointer,
+            format!("must be a whole number from 1 to {PARTITIONS_MAX}, or \"auto\""),
+        ),
     }
 }
 

@@ -32,7 +32,7 @@ impl Adjustment {
         body::object(bytes, &["units", "reason"], |body| {
             let units = body.required("units", read::integer(-most..=most));
             if units == Some(0) {
-                body.fault("units", "must not be 0");
+                body.refuse::<()>("units", "must not be 0");
             }
             let reason = body.required("reason", read::title);
             Some(Self { units: units?, reason: reason? })

@@ -80,7 +80,10 @@ fn read_types(
     pointer: &str,
     faults: &mut body::Faults,
 ) -> Option<Vec<String>> {
-    let words = read::words(raw, pointer, faults, EventType::ALL.len())?;
+    let counts = 1..=EventType::ALL.len();
+    let words = read::list(raw, pointer, faults, counts, |raw, pointer, faults| {
+        Some(read::string(raw, pointer, faults)?.into_owned())
+    })?;
     let mut is_good = true;
     for (index, word) in words.iter().enumerate() {
         let at = || format!("{pointer}/{index}");

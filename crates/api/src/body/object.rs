@@ -25,6 +25,16 @@ impl Faults {
         }
     }
 
+    /// Adds a fault at `pointer`, and returns `None`: the value with the fault has no result.
+    pub(crate) fn refuse<T>(
+        &mut self,
+        pointer: &str,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Option<T> {
+        self.add(pointer, detail);
+        None
+    }
+
     /// Returns the value `found` if there are no faults. Otherwise returns the problem that lists
     /// every fault.
     pub(super) fn into_result<T>(self, found: Option<T>) -> Result<T, Problem> {
@@ -60,12 +70,10 @@ impl<'a, 'f> Object<'a, 'f> {
     ) -> Option<Self> {
         let kind = JsonKind::from_raw(raw);
         if !kind.is_object() {
-            faults.add(&pointer, format!("must be an object, not {}", kind.words()));
-            return None;
+            return faults.refuse(&pointer, format!("must be an object, not {}", kind.words()));
         }
         let Some(found) = json::members(raw) else {
-            faults.add(&pointer, "has a member whose name is not Unicode");
-            return None;
+            return faults.refuse(&pointer, "has a member whose name is not Unicode");
         };
         let mut members: Vec<(&'static str, &'a RawValue)> = Vec::with_capacity(known.len());
         for (name, value) in found {
@@ -102,10 +110,7 @@ impl<'a, 'f> Object<'a, 'f> {
     ) -> Option<T> {
         match self.find(name) {
             Some(value) => self.read(name, value, reader),
-            None => {
-                self.faults.add(&format!("{}/{name}", self.pointer), "is missing");
-                None
-            }
+            None => self.refuse(name, "is missing"),
         }
     }
 
@@ -135,10 +140,10 @@ impl<'a, 'f> Object<'a, 'f> {
         }
     }
 
-    /// Adds a fault to the member `name`. The caller uses this for a rule that the member's reader
-    /// does not check, such as a rule about two members.
-    pub(crate) fn fault(&mut self, name: &'static str, detail: &'static str) {
-        self.faults.add(&format!("{}/{name}", self.pointer), detail);
+    /// Adds a fault to the member `name`, and returns `None`. The caller uses this for a rule that
+    /// the member's reader does not check, such as a rule about two members.
+    pub(crate) fn refuse<T>(&mut self, name: &'static str, detail: &'static str) -> Option<T> {
+        self.faults.refuse(&format!("{}/{name}", self.pointer), detail)
     }
 }
 

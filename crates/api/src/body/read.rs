@@ -2,6 +2,7 @@
 //! `None`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use doorbuster_types::Units;
@@ -28,19 +29,16 @@ pub(crate) fn integer<'a>(
             let text = raw.get();
             let signed = text.starts_with('-') && *range.start() >= 0;
             match text.parse().ok().filter(|number| range.contains(number) && !signed) {
-                Some(number) => return Some(number),
-                None if text.contains(['.', 'e', 'E']) => {
-                    faults.add(
-                        pointer,
-                        format!("{}, without a fraction or an exponent", range_text(&range)),
-                    );
-                }
-                None => faults.add(pointer, range_text(&range)),
+                Some(number) => Some(number),
+                None if text.contains(['.', 'e', 'E']) => faults.refuse(
+                    pointer,
+                    format!("{}, without a fraction or an exponent", range_text(&range)),
+                ),
+                None => faults.refuse(pointer, range_text(&range)),
             }
         } else {
-            faults.add(pointer, format!("{}, not {}", range_text(&range), kind.words()));
+            faults.refuse(pointer, format!("{}, not {}", range_text(&range), kind.words()))
         }
-        None
     }
 }
 
@@ -67,31 +65,18 @@ pub(crate) fn units(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 pub(crate) fn boolean(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<bool> {
     match JsonKind::from_raw(raw) {
         JsonKind::Bool(value) => Some(value),
-        kind => {
-            faults.add(pointer, format!("must be true or false, not {}", kind.words()));
-            None
-        }
+        kind => faults.refuse(pointer, format!("must be true or false, not {}", kind.words())),
     }
 }
 
 /// Any string.
-pub(crate) fn string<'a>(
-    raw: Raw<'a>,
-    pointer: &str,
-    faults: &mut Faults,
-) -> Option<std::borrow::Cow<'a, str>> {
+pub(crate) fn string<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<Cow<'a, str>> {
     match JsonKind::from_raw(raw) {
         JsonKind::String => {
-            let text = json::string(raw);
-            if text.is_none() {
-                faults.add(pointer, "is not Unicode; the text contains half of a surrogate pair");
-            }
-            text
+            let wrong = "is not Unicode; the text contains half of a surrogate pair";
+            json::string(raw).or_else(|| faults.refuse(pointer, wrong))
         }
-        kind => {
-            faults.add(pointer, format!("must be a string, not {}", kind.words()));
-            None
-        }
+        kind => faults.refuse(pointer, format!("must be a string, not {}", kind.words())),
     }
 }
 
@@ -102,27 +87,20 @@ pub(crate) fn word<'a, T: Copy>(
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<T> {
     move |raw, pointer, faults| {
         let text = string(raw, pointer, faults)?;
-        let found = all.iter().copied().find(|value| as_str(*value) == text);
-        if found.is_none() {
+        all.iter().copied().find(|value| as_str(*value) == text).or_else(|| {
             let words: Vec<&str> = all.iter().map(|value| as_str(*value)).collect();
-            faults.add(pointer, format!("must be one of {}", words.join(", ")));
-        }
-        found
+            faults.refuse(pointer, format!("must be one of {}", words.join(", ")))
+        })
     }
 }
 
 /// The name of a sale, item or buyer.
-pub(crate) fn name<'a>(
-    raw: Raw<'a>,
-    pointer: &str,
-    faults: &mut Faults,
-) -> Option<std::borrow::Cow<'a, str>> {
+pub(crate) fn name<'a>(raw: Raw<'a>, pointer: &str, faults: &mut Faults) -> Option<Cow<'a, str>> {
     let text = string(raw, pointer, faults)?;
     if is_name(&text) {
         return Some(text);
     }
-    faults.add(pointer, "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -");
-    None
+    faults.refuse(pointer, "must be 1 to 64 characters of A-Z a-z 0-9 _ . : -")
 }
 
 /// The name of a new sale or item. In a path, `.` and `..` have another meaning, so no request
@@ -131,11 +109,10 @@ pub(crate) fn new_name<'a>(
     raw: Raw<'a>,
     pointer: &str,
     faults: &mut Faults,
-) -> Option<std::borrow::Cow<'a, str>> {
+) -> Option<Cow<'a, str>> {
     let text = name(raw, pointer, faults)?;
     if matches!(&*text, "." | "..") {
-        faults.add(pointer, "must not be . or ..");
-        return None;
+        return faults.refuse(pointer, "must not be . or ..");
     }
     Some(text)
 }
@@ -145,15 +122,14 @@ pub(crate) fn title(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     let text = string(raw, pointer, faults)?;
     let blank = !text.chars().any(|char| char > ' ' && char != '\u{7F}');
     if blank {
-        faults.add(pointer, "must not be blank");
+        faults.refuse(pointer, "must not be blank")
     } else if text.chars().any(|char| char < ' ' || char == '\u{7F}') {
-        faults.add(pointer, "must be one line without control characters");
+        faults.refuse(pointer, "must be one line without control characters")
     } else if text.chars().count() > TITLE_CHARS_MAX {
-        faults.add(pointer, format!("must have at most {TITLE_CHARS_MAX} characters"));
+        faults.refuse(pointer, format!("must have at most {TITLE_CHARS_MAX} characters"))
     } else {
-        return Some(text.into_owned());
+        Some(text.into_owned())
     }
-    None
 }
 
 /// A text of several lines, possibly empty.
@@ -163,13 +139,13 @@ pub(crate) fn description(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> O
         .chars()
         .any(|char| (char < ' ' && !matches!(char, '\n' | '\r' | '\t')) || char == '\u{7F}')
     {
-        faults.add(pointer, "must not contain control characters other than tabs and line ends");
+        let wrong = "must not contain control characters other than tabs and line ends";
+        faults.refuse(pointer, wrong)
     } else if text.chars().count() > DESCRIPTION_CHARS_MAX {
-        faults.add(pointer, format!("must have at most {DESCRIPTION_CHARS_MAX} characters"));
+        faults.refuse(pointer, format!("must have at most {DESCRIPTION_CHARS_MAX} characters"))
     } else {
-        return Some(text.into_owned());
+        Some(text.into_owned())
     }
-    None
 }
 
 /// URL of a picture: `https`, or a reference without a scheme, in visible ASCII. Plain `http` is a
@@ -179,13 +155,12 @@ pub(crate) fn image(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     let absolute = text.strip_prefix("https://").is_some_and(|rest| !rest.is_empty());
     let visible = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if !visible || (!absolute && text.contains(':')) {
-        faults.add(pointer, "must be an https address or a path, in visible ASCII");
+        faults.refuse(pointer, "must be an https address or a path, in visible ASCII")
     } else if text.len() > IMAGE_BYTES_MAX {
-        faults.add(pointer, format!("must have at most {IMAGE_BYTES_MAX} characters"));
+        faults.refuse(pointer, format!("must have at most {IMAGE_BYTES_MAX} characters"))
     } else {
-        return Some(text.into_owned());
+        Some(text.into_owned())
     }
-    None
 }
 
 /// Schemes of endpoints' URLs, for webhooks and for brokers.
@@ -196,10 +171,7 @@ const ENDPOINT_SCHEMES: [&str; 6] = ["https", "http", "amqp", "amqps", "nats", "
 pub(crate) fn address(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<String> {
     let text = string(raw, pointer, faults)?;
     match address_error(&text) {
-        Some(why) => {
-            faults.add(pointer, why);
-            None
-        }
+        Some(why) => faults.refuse(pointer, why),
         None => Some(text.into_owned()),
     }
 }
@@ -243,42 +215,40 @@ pub(crate) fn event_id(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Opti
     if event_position(&text).is_some() {
         return Some(text.into_owned());
     }
-    faults.add(pointer, "must be an event's id: evt_, 16 digits, _ and 10 hex digits");
-    None
+    faults.refuse(pointer, "must be an event's id: evt_, 16 digits, _ and 10 hex digits")
 }
 
-/// A list of 1 to `most` strings.
-pub(crate) fn words(
-    raw: Raw<'_>,
+/// A list whose number of entries is within `counts`. `reader` reads each entry.
+pub(crate) fn list<'a, T>(
+    raw: Raw<'a>,
     pointer: &str,
     faults: &mut Faults,
-    most: usize,
-) -> Option<Vec<String>> {
+    counts: RangeInclusive<usize>,
+    mut reader: impl FnMut(Raw<'a>, &str, &mut Faults) -> Option<T>,
+) -> Option<Vec<T>> {
     let Some(elements) = json::elements(raw) else {
-        faults.add(pointer, format!("must be a list, not {}", JsonKind::from_raw(raw).words()));
-        return None;
+        let kind = JsonKind::from_raw(raw).words();
+        return faults.refuse(pointer, format!("must be a list, not {kind}"));
     };
-    if !(1..=most).contains(&elements.len()) {
-        faults.add(pointer, format!("must have 1 to {most} entries"));
-        return None;
-    }
     let all = elements.len();
+    if !counts.contains(&all) {
+        let wrong = match counts.into_inner() {
+            (0, most) => format!("must have at most {most} entries"),
+            (least, most) => format!("must have {least} to {most} entries"),
+        };
+        return faults.refuse(pointer, wrong);
+    }
     let each = elements.into_iter().enumerate();
-    let found: Vec<String> = each
-        .filter_map(|(index, element)| {
-            Some(string(element, &format!("{pointer}/{index}"), faults)?.into_owned())
-        })
+    let found: Vec<T> = each
+        .filter_map(|(index, element)| reader(element, &format!("{pointer}/{index}"), faults))
         .collect();
     (found.len() == all).then_some(found)
 }
 
 /// A time.
 pub(crate) fn time(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Time> {
-    let time = Time::parse(&string(raw, pointer, faults)?);
-    if time.is_none() {
-        faults.add(pointer, "must be an RFC 3339 time, such as 2026-11-20T10:00:00.000Z");
-    }
-    time
+    let wrong = "must be an RFC 3339 time, such as 2026-11-20T10:00:00.000Z";
+    Time::parse(&string(raw, pointer, faults)?).or_else(|| faults.refuse(pointer, wrong))
 }
 
 /// A number of units or the word `"unlimited"`.
@@ -290,13 +260,10 @@ pub(crate) fn stock(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
     match text.parse().ok().filter(|units| *units <= STOCK_MAX) {
         // `parse` would also accept a plus sign, but a number in JSON never has one.
         Some(units) => Some(Stock::Counted(units)),
-        None => {
-            faults.add(
-                pointer,
-                format!("must be a whole number from 0 to {STOCK_MAX}, or \"unlimited\""),
-            );
-            None
-        }
+        None => faults.refuse(
+            pointer,
+            format!("must be a whole number from 0 to {STOCK_MAX}, or \"unlimited\""),
+        ),
     }
 }
 
@@ -315,12 +282,9 @@ pub(crate) fn price(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<
 }
 
 fn currency(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Currency> {
-    let currency =
-        Currency::parse(&string(raw, pointer, faults)?).filter(|currency| currency.is_assigned());
-    if currency.is_none() {
-        faults.add(pointer, "must be an ISO 4217 currency code, such as CNY");
-    }
-    currency
+    Currency::parse(&string(raw, pointer, faults)?)
+        .filter(|currency| currency.is_assigned())
+        .or_else(|| faults.refuse(pointer, "must be an ISO 4217 currency code, such as CNY"))
 }
 
 /// `null`, or the value that `reader` reads.
@@ -346,25 +310,13 @@ pub(crate) fn distinct_list<'a, T>(
     id: impl Fn(&T) -> &str,
 ) -> impl FnOnce(Raw<'a>, &str, &mut Faults) -> Option<Vec<T>> {
     move |raw, pointer, faults| {
-        let Some(elements) = json::elements(raw) else {
-            faults.add(pointer, format!("must be a list, not {}", JsonKind::from_raw(raw).words()));
-            return None;
-        };
-        if !(1..=ITEMS_MAX).contains(&elements.len()) {
-            faults.add(pointer, format!("must have 1 to {ITEMS_MAX} entries"));
-            return None;
-        }
-        let all = elements.len();
-        let mut found: Vec<T> = Vec::with_capacity(all);
-        for (index, element) in elements.into_iter().enumerate() {
-            let Some(item) = reader(element, &format!("{pointer}/{index}"), faults) else {
-                continue;
-            };
-            if found.iter().any(|other| id(other) == id(&item)) {
-                faults.add(&format!("{pointer}/{index}/id"), "repeats the id of an earlier entry");
+        let mut ids = BTreeSet::new();
+        list(raw, pointer, faults, 1..=ITEMS_MAX, |raw, pointer, faults| {
+            let entry = reader(raw, pointer, faults)?;
+            if !ids.insert(id(&entry).to_owned()) {
+                faults.add(&format!("{pointer}/id"), "repeats the id of an earlier entry");
             }
-            found.push(item);
-        }
-        (found.len() == all).then_some(found)
+            Some(entry)
+        })
     }
 }

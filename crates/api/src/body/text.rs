@@ -81,7 +81,7 @@ pub(crate) fn description_patch(
 
 /// Further pictures of an item.
 pub(crate) fn gallery(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Vec<Picture>> {
-    list(raw, pointer, faults, GALLERY_MAX, |raw, pointer, faults| {
+    read::list(raw, pointer, faults, 0..=GALLERY_MAX, |raw, pointer, faults| {
         let mut picture = Object::open(raw, pointer.to_owned(), &["image", "alt"], faults)?;
         let image = picture.required("image", read::image);
         let alt = picture.optional("alt", Text::default(), description);
@@ -91,7 +91,7 @@ pub(crate) fn gallery(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Optio
 
 /// Facts about a product.
 pub(crate) fn facts(raw: Raw<'_>, pointer: &str, faults: &mut Faults) -> Option<Vec<Fact>> {
-    list(raw, pointer, faults, ITEM_FACTS_MAX, |raw, pointer, faults| {
+    read::list(raw, pointer, faults, 0..=ITEM_FACTS_MAX, |raw, pointer, faults| {
         let mut fact = Object::open(raw, pointer.to_owned(), &["name", "value"], faults)?;
         let name = fact.required("name", title);
         let value = fact.required("value", title);
@@ -128,12 +128,10 @@ fn languages<'a, T>(
     reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
 ) -> Option<BTreeMap<String, T>> {
     let Some(members) = json::members(raw) else {
-        faults.add(pointer, "has a member whose name is not Unicode");
-        return None;
+        return faults.refuse(pointer, "has a member whose name is not Unicode");
     };
     if !(1..=LANGUAGES_MAX).contains(&members.len()) {
-        faults.add(pointer, format!("must have 1 to {LANGUAGES_MAX} languages"));
-        return None;
+        return faults.refuse(pointer, format!("must have 1 to {LANGUAGES_MAX} languages"));
     }
     let all = members.len();
     let mut texts = BTreeMap::new();
@@ -148,30 +146,6 @@ fn languages<'a, T>(
         }
     }
     (texts.len() == all).then_some(texts)
-}
-
-/// A list of at most `most` entries.
-fn list<'a, T>(
-    raw: Raw<'a>,
-    pointer: &str,
-    faults: &mut Faults,
-    most: usize,
-    reader: impl Fn(Raw<'a>, &str, &mut Faults) -> Option<T>,
-) -> Option<Vec<T>> {
-    let Some(elements) = json::elements(raw) else {
-        faults.add(pointer, format!("must be a list, not {}", JsonKind::from_raw(raw).words()));
-        return None;
-    };
-    if elements.len() > most {
-        faults.add(pointer, format!("must have at most {most} entries"));
-        return None;
-    }
-    let all = elements.len();
-    let each = elements.into_iter().enumerate();
-    let found: Vec<T> = each
-        .filter_map(|(index, element)| reader(element, &format!("{pointer}/{index}"), faults))
-        .collect();
-    (found.len() == all).then_some(found)
 }
 
 #[cfg(test)]

@@ -117,10 +117,7 @@ fn answer(raw: &RawValue, pointer: &str, faults: &mut Faults) -> Option<Challeng
         (Some(text), None, None) => Some(ChallengeAnswer::Text(text)),
         (None, Some(x), None) => Some(ChallengeAnswer::X(x)),
         (None, None, Some(payload)) => Some(ChallengeAnswer::Altcha(payload)),
-        _ => {
-            faults.add(pointer, "must have exactly one of text, x, altcha");
-            None
-        }
+        _ => faults.refuse(pointer, "must have exactly one of text, x, altcha"),
     }
 }
 
@@ -130,8 +127,7 @@ fn text<'a>(chars_max: usize) -> impl FnOnce(&'a RawValue, &str, &mut Faults) ->
         let text = read::string(raw, pointer, faults)?;
         let chars = text.chars().count();
         if chars == 0 || chars > chars_max {
-            faults.add(pointer, format!("must have 1 to {chars_max} characters"));
-            return None;
+            return faults.refuse(pointer, format!("must have 1 to {chars_max} characters"));
         }
         Some(text.into_owned())
     }
