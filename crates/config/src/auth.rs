@@ -9,7 +9,7 @@ use doorbuster_core::IdKey;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
-use super::check::settings_reader::non_empty_text;
+use super::check::settings_reader::{link, non_empty_text};
 
 /// Authentication of buyers and operators.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub(super) fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
         audience: non_empty_text(read, "auth.audience"),
         admin_key: admin_key(read),
         id_key: id_key(read),
-        sign_in_url: sign_in_url(read),
+        sign_in_url: link(read, "auth.sign_in_url"),
     }
 }
 
@@ -86,19 +86,16 @@ fn admin_key(read: &mut SettingsReader<'_>) -> Option<SecretString> {
 
 fn id_key(read: &mut SettingsReader<'_>) -> Option<IdKey> {
     let key = read.secret("auth.id_key")?;
-    let parsed = parse_id_key(key.expose_secret());
-    if parsed.is_none() {
-        read.fault("auth.id_key", "must be 64 hexadecimal digits");
-    }
-    parsed
+    parse_id_key(key.expose_secret())
+        .or_else(|| read.refuse("auth.id_key", "must be 64 hexadecimal digits"))
 }
 
 fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
     let text = non_empty_text(read, "auth.buyer_jwks")?;
     if text.starts_with("https://") || text.starts_with("http://") {
         let Ok(url) = reqwest::Url::parse(&text) else {
-            read.fault("auth.buyer_jwks", "is not a URL; write https://… or the path of a file");
-            return None;
+            return read
+                .refuse("auth.buyer_jwks", "is not a URL; write https://… or the path of a file");
         };
         if !may_get_secrets(&url) {
             read.fault(
@@ -115,19 +112,4 @@ fn jwks(read: &mut SettingsReader<'_>) -> Option<BuyerKeys> {
         );
     }
     Some(BuyerKeys::JwksFile(text.into()))
-}
-
-fn sign_in_url(read: &mut SettingsReader<'_>) -> Option<String> {
-    let text = read.text("auth.sign_in_url")?;
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic());
-    let absolute = ["https://", "http://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme) && text.len() > scheme.len());
-    // Other addresses are refused: a browser treats `//host` as an address of another site, and
-    // runs `javascript:` as a script.
-    let path = text.starts_with('/') && !text.starts_with("//") && !text.starts_with("/\\");
-    if !visible || !(absolute || path) {
-        read.fault("auth.sign_in_url", "must begin with https://, http:// or /, in visible ASCII");
-    }
-    Some(text)
 }

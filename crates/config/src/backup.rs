@@ -54,29 +54,24 @@ pub(super) fn backup(
     }
     let text = read.text("backup.to")?;
     if !matches!(shape, None | Some(Shape::Embedded)) {
-        read.fault(
+        return read.refuse(
             "backup.to",
             "is only for shape = \"embedded\"; use PostgreSQL's tools for the other shapes",
         );
-        return None;
     }
     match BackupPlace::parse(&text) {
         Ok(BackupPlace::Directory(path)) if data_dir.is_some_and(|dir| is_inside(&path, dir)) => {
-            read.fault(
+            read.refuse(
                 "backup.to",
                 "is inside data_dir, but the backup must survive a loss of data_dir; write another \
                  directory",
-            );
-            None
+            )
         }
         Ok(place) => {
             let kept_for = Duration::from_secs(hours? * 60 * 60);
             Some(BackupSettings { place, kept_for, passphrase })
         }
-        Err(error) => {
-            read.fault("backup.to", error.to_string());
-            None
-        }
+        Err(error) => read.refuse("backup.to", error.to_string()),
     }
 }
 

@@ -110,18 +110,16 @@ fn data_dir(
     if read.is_set("data_dir") {
         let text = read.text("data_dir")?;
         if text.is_empty() {
-            read.fault("data_dir", "is empty; write the path of a directory");
-            return None;
+            return read.refuse("data_dir", "is empty; write the path of a directory");
         }
         if std::fs::metadata(&text).is_ok_and(|there| !there.is_dir()) {
-            read.fault(
+            return read.refuse(
                 "data_dir",
                 format!(
                     "{text} is not a directory; write the path of a directory that exists or can \
                      be created"
                 ),
             );
-            return None;
         }
         return Some(text.into());
     }
@@ -140,13 +138,8 @@ fn data_dir(
         // have the database's history.
         return Some(PathBuf::new());
     }
-    if path.is_none() {
-        read.fault(
-            "data_dir",
-            "has no default, because XDG_DATA_HOME and HOME are not set; write a directory",
-        );
-    }
-    path.map(|path| path.join("doorbuster"))
+    let wrong = "has no default, because XDG_DATA_HOME and HOME are not set; write a directory";
+    path.map(|path| path.join("doorbuster")).or_else(|| read.refuse("data_dir", wrong))
 }
 
 fn trusted_proxies(read: &mut SettingsReader<'_>) -> Vec<Cidr> {
@@ -178,14 +171,13 @@ fn listen(read: &mut SettingsReader<'_>) -> Option<SocketAddr> {
     let text = read.text("listen")?;
     let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
     let address = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
-    if address.is_none() {
+    address.or_else(|| {
         let wrong = format!(
             "{text:?} is not an address with a port; write it like 127.0.0.1:8080, [::1]:8080 or \
              localhost:8080"
         );
-        read.fault("listen", wrong);
-    }
-    address
+        read.refuse("listen", wrong)
+    })
 }
 
 /// Reads the addresses of other nodes.
@@ -218,12 +210,6 @@ fn origin(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
 fn pass_keys(read: &mut SettingsReader<'_>) -> Option<MasterKeys> {
     let entries = read.is_set("pass.keys").then(|| read.list("pass.keys")).flatten()?;
     let keys = entries.iter().map(|entry| parse_key(entry)).collect::<Option<Vec<_>>>();
-    let masters = keys.and_then(MasterKeys::new);
-    if masters.is_none() {
-        read.fault(
-            "pass.keys",
-            format!("must be 1 to {MASTER_KEYS_MAX} keys of 64 hexadecimal digits"),
-        );
-    }
-    masters
+    let wrong = format!("must be 1 to {MASTER_KEYS_MAX} keys of 64 hexadecimal digits");
+    keys.and_then(MasterKeys::new).or_else(|| read.refuse("pass.keys", wrong))
 }

@@ -31,10 +31,7 @@ pub(super) fn log(read: &mut SettingsReader<'_>) -> Option<LogSettings> {
         Some("auto") => Some(LogFormat::Auto),
         Some("text") => Some(LogFormat::Text),
         Some("json") => Some(LogFormat::Json),
-        Some(_) => {
-            read.fault("log.format", "is not a log format; write auto, text or json");
-            None
-        }
+        Some(_) => read.refuse("log.format", "is not a log format; write auto, text or json"),
         None => None,
     };
     let filter = read.parsed::<LogFilter>(

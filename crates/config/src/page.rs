@@ -9,6 +9,7 @@ use doorbuster_base::vapid::VapidKey;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check::SettingsReader;
+use super::check::settings_reader::{is_link, link};
 
 pub use colors::DARK_WASH_PERCENT;
 pub use colors::ThemeColors;
@@ -88,7 +89,7 @@ const FILE_BYTES_MAX: u64 = 262_144;
 pub(super) fn page(read: &mut SettingsReader<'_>) -> PageSettings {
     PageSettings {
         time_zone: time_zone(read),
-        shop_url: shop_url(read),
+        shop_url: link(read, "page.shop_url"),
         next_steps: next_steps(read),
         next_steps_at: next_steps_at(read),
         theme: Theme {
@@ -132,27 +133,6 @@ fn time_zone(read: &mut SettingsReader<'_>) -> Option<String> {
     Some(name)
 }
 
-fn shop_url(read: &mut SettingsReader<'_>) -> Option<String> {
-    let url = read.text("page.shop_url")?;
-    if !is_link(&url) {
-        read.fault("page.shop_url", LINK_RULE);
-    }
-    Some(url)
-}
-
-const LINK_RULE: &str = "must begin with https://, http:// or /, in visible ASCII";
-
-/// Returns whether a page may link to this address. A path must not begin with `//`, because a
-/// browser treats `//host` as an address of another site. The scheme `javascript:` is refused,
-/// because a browser runs the address as a script.
-fn is_link(url: &str) -> bool {
-    let absolute = ["https://", "http://"]
-        .iter()
-        .any(|scheme| url.starts_with(scheme) && url.len() > scheme.len());
-    let path = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
-    url.bytes().all(|byte| byte.is_ascii_graphic()) && (absolute || path)
-}
-
 fn next_steps(read: &mut SettingsReader<'_>) -> NextSteps {
     let mut text = |path| {
         let text = read.text(path)?;
@@ -166,14 +146,9 @@ fn next_steps(read: &mut SettingsReader<'_>) -> NextSteps {
 }
 
 fn next_steps_at(read: &mut SettingsReader<'_>) -> Option<Time> {
-    let time = Time::parse(&read.text("page.next_steps_at")?);
-    if time.is_none() {
-        read.fault(
-            "page.next_steps_at",
-            "is not a time with its offset; write it like 2026-12-01T10:00:00+08:00",
-        );
-    }
-    time
+    let wrong = "is not a time with its offset; write it like 2026-12-01T10:00:00+08:00";
+    let text = read.text("page.next_steps_at")?;
+    Time::parse(&text).or_else(|| read.refuse("page.next_steps_at", wrong))
 }
 
 /// Reads the font of bold texts. The font of the other texts must also be set. Otherwise a page
@@ -195,24 +170,22 @@ fn file(
     let file = PathBuf::from(read.text(path)?);
     let extension = file.extension().and_then(|name| name.to_str()).unwrap_or_default();
     if !extensions.contains(&extension) {
-        read.fault(path, format!("must name a file that ends with .{}", extensions.join(" or .")));
-        return None;
+        return read.refuse(
+            path,
+            format!("must name a file that ends with .{}", extensions.join(" or .")),
+        );
     }
     let size = std::fs::metadata(&file).map(|about| about.len());
     let bytes = match size {
         Ok(size) if size > FILE_BYTES_MAX => {
-            read.fault(path, format!("names a file of more than {FILE_BYTES_MAX} bytes"));
-            return None;
+            return read.refuse(path, format!("names a file of more than {FILE_BYTES_MAX} bytes"));
         }
         Ok(_) => std::fs::read(&file),
         Err(error) => Err(error),
     };
     match bytes {
         Ok(bytes) => Some(ThemeFile { extension: extension.to_owned(), bytes }),
-        Err(error) => {
-            read.fault(path, format!("cannot read {}: {error}", file.display()));
-            None
-        }
+        Err(error) => read.refuse(path, format!("cannot read {}: {error}", file.display())),
     }
 }
 

@@ -88,10 +88,7 @@ pub(super) fn payment(read: &mut SettingsReader<'_>, demo: bool) -> Option<Payme
             }
             stripe(read).map(ProviderSettings::Stripe)
         }
-        _ => {
-            read.fault("payment.provider", "is not a known provider; write sandbox or stripe");
-            None
-        }
+        _ => read.refuse("payment.provider", "is not a known provider; write sandbox or stripe"),
     };
     let unset = read.origin("payment.sandbox_page") == Some(&SettingOrigin::Default);
     let sandbox_page = read.flag("payment.sandbox_page")? || (demo && unset);

@@ -183,10 +183,7 @@ pub(super) fn shape(read: &mut SettingsReader<'_>) -> Option<Shape> {
                 wait_replicas: u32::try_from(wait_replicas).ok()?,
             })
         }
-        Some(_) => {
-            read.fault("shape", "is not a shape; write embedded, postgres or cluster");
-            None
-        }
+        Some(_) => read.refuse("shape", "is not a shape; write embedded, postgres or cluster"),
     }
 }
 
@@ -208,14 +205,13 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
     let named =
         if read.is_set("edge.upstreams") { read.list("edge.upstreams")? } else { Vec::new() };
     if named.is_empty() || named.len() > URLS_MAX {
-        read.fault(
+        return read.refuse(
             "edge.upstreams",
             format!(
                 "must name 1 to {URLS_MAX} nodes that have the role api, because the role edge \
                  passes requests to them; write http://HOST:PORT"
             ),
         );
-        return None;
     }
     let mut upstreams = Vec::new();
     for text in named {
@@ -232,8 +228,7 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
                     "{text:?} is not the address of a node, or its host name cannot be looked up; \
                      write http://HOST:PORT"
                 );
-                read.fault("edge.upstreams", why);
-                return None;
+                return read.refuse("edge.upstreams", why);
             }
         }
     }
@@ -243,26 +238,23 @@ fn upstreams(read: &mut SettingsReader<'_>) -> Option<Vec<NamedNodes>> {
 /// Reads the URL of the store. An error never shows the URL, because it may contain a password.
 fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
     if !read.is_set("store.url") {
-        read.fault(
+        return read.refuse(
             "store.url",
             format!("is missing, and shape = \"{shape}\" needs it; write postgres://…"),
         );
-        return None;
     }
     let url = read.text("store.url")?;
     if !["postgres://", "postgresql://"]
         .iter()
         .any(|scheme| url.starts_with(scheme) && url.len() > scheme.len())
     {
-        read.fault(
+        return read.refuse(
             "store.url",
             "is not the URL of a PostgreSQL server; write postgres://user@host/database",
         );
-        return None;
     }
     if let Err(error) = check_address(&url) {
-        read.fault("store.url", format!("{error}; write postgres://user@host/database"));
-        return None;
+        return read.refuse("store.url", format!("{error}; write postgres://user@host/database"));
     }
     Some(url.into())
 }
@@ -270,21 +262,19 @@ fn store(read: &mut SettingsReader<'_>, shape: &str) -> Option<SecretString> {
 fn slots(read: &mut SettingsReader<'_>) -> Option<Vec<SecretString>> {
     let urls = if read.is_set("slots.urls") { read.list("slots.urls")? } else { Vec::new() };
     if urls.is_empty() || urls.len() > URLS_MAX {
-        read.fault(
+        return read.refuse(
             "slots.urls",
             format!("must name 1 to {URLS_MAX} servers for shape = \"cluster\"; write redis://…"),
         );
-        return None;
     }
     if !urls
         .iter()
         .all(|url| ["redis://", "rediss://"].iter().any(|scheme| url.starts_with(scheme)))
     {
-        read.fault(
+        return read.refuse(
             "slots.urls",
             "must name only Redis servers; write redis://host:6379, or rediss://…",
         );
-        return None;
     }
     Some(urls.into_iter().map(SecretString::from).collect())
 }
@@ -296,14 +286,12 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
         roles.iter().find(|role| !["api", "settle", "control", "edge"].contains(&role.as_str()))
     {
         let why = format!("{other:?} is not a role; roles are api, settle and control, or edge");
-        read.fault("roles", why);
-        return None;
+        return read.refuse("roles", why);
     }
     if roles.iter().any(|role| role == "edge") {
         if roles.iter().any(|role| role != "edge") {
             let why = "combines edge with other roles; an edge has no store, so write edge alone";
-            read.fault("roles", why);
-            return None;
+            return read.refuse("roles", why);
         }
         return Some(Roles::EDGE);
     }
@@ -312,22 +300,17 @@ pub(super) fn roles(read: &mut SettingsReader<'_>, shape: Option<&Shape>) -> Opt
         Roles { api: has("api"), settle: has("settle"), control: has("control"), edge: false };
     match shape {
         _ if !(roles.api || roles.settle || roles.control) => {
-            read.fault("roles", "is empty; write api,settle,control or some of them");
+            read.refuse("roles", "is empty; write api,settle,control or some of them")
         }
-        Some(Shape::Embedded) if roles != Roles::ALL => {
-            read.fault(
-                "roles",
-                "shape = \"embedded\" does all work in one process; write api,settle,control",
-            );
-        }
-        Some(Shape::Postgres { .. }) if roles.api != roles.settle => {
-            read.fault(
-                "roles",
-                "shape = \"postgres\" settles a node's tickets on that node; write api and settle \
-                 together",
-            );
-        }
-        _ => return Some(roles),
+        Some(Shape::Embedded) if roles != Roles::ALL => read.refuse(
+            "roles",
+            "shape = \"embedded\" does all work in one process; write api,settle,control",
+        ),
+        Some(Shape::Postgres { .. }) if roles.api != roles.settle => read.refuse(
+            "roles",
+            "shape = \"postgres\" settles a node's tickets on that node; write api and settle \
+             together",
+        ),
+        _ => Some(roles),
     }
-    None
 }

@@ -37,6 +37,12 @@ impl<'a> SettingsReader<'a> {
         self.faults.push(raw::fault(path, origin, detail));
     }
 
+    /// Records a fault of the setting at `path`, and returns `None`: the setting has no value.
+    pub(crate) fn refuse<T>(&mut self, path: &str, detail: impl Into<String>) -> Option<T> {
+        self.fault(path, detail);
+        None
+    }
+
     /// Returns the layer that gives the setting its value. `None` means that no layer has a value.
     pub(crate) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
         self.raw.get(path).map(|given| &given.origin)
@@ -57,10 +63,7 @@ impl<'a> SettingsReader<'a> {
         match &self.raw.get(path)?.value {
             RawValue::Text(text) | RawValue::Unparsed(text) => Some(text.clone()),
             RawValue::SecretFile(_) => self.secret_file(path),
-            _ => {
-                self.fault(path, "must be a text between quotes");
-                None
-            }
+            _ => self.refuse(path, "must be a text between quotes"),
         }
     }
 
@@ -68,11 +71,7 @@ impl<'a> SettingsReader<'a> {
     /// with the text and the description `wrong`.
     pub(crate) fn parsed<T: FromStr>(&mut self, path: &'static str, wrong: &str) -> Option<T> {
         let text = self.text(path)?;
-        let value = text.parse().ok();
-        if value.is_none() {
-            self.fault(path, format!("{text:?} {wrong}"));
-        }
-        value
+        text.parse().ok().or_else(|| self.refuse(path, format!("{text:?} {wrong}")))
     }
 
     /// Reads a whole number within `range`.
@@ -88,14 +87,10 @@ impl<'a> SettingsReader<'a> {
             }
             _ => None,
         };
-        let number = number.filter(|number| range.contains(number));
-        if number.is_none() {
-            self.fault(
-                path,
-                format!("must be a whole number from {} to {}", range.start(), range.end()),
-            );
-        }
-        number
+        number.filter(|number| range.contains(number)).or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            self.refuse(path, format!("must be a whole number from {least} to {most}"))
+        })
     }
 
     /// Reads `true` or `false`.
@@ -105,10 +100,7 @@ impl<'a> SettingsReader<'a> {
             RawValue::Unparsed(text) => text.parse().ok(),
             _ => None,
         };
-        if flag.is_none() {
-            self.fault(path, "must be true or false");
-        }
-        flag
+        flag.or_else(|| self.refuse(path, "must be true or false"))
     }
 
     /// Reads a list of texts. A text from the environment, the command line or a secret's file is
@@ -118,10 +110,7 @@ impl<'a> SettingsReader<'a> {
             RawValue::List(entries) => Some(entries.clone()),
             RawValue::Unparsed(text) => Some(entries(text)),
             RawValue::SecretFile(_) => self.secret_file(path).map(|text| entries(&text)),
-            _ => {
-                self.fault(path, "must be a list of texts, such as [\"a\", \"b\"]");
-                None
-            }
+            _ => self.refuse(path, "must be a list of texts, such as [\"a\", \"b\"]"),
         }
     }
 
@@ -155,13 +144,8 @@ impl<'a> SettingsReader<'a> {
                 let line = text.strip_suffix('\n').unwrap_or(&text);
                 Some(line.strip_suffix('\r').unwrap_or(line).to_owned())
             }
-            Err(error) => {
-                self.fault(
-                    path,
-                    format!("cannot read the secret's file {}: {error}", file.display()),
-                );
-                None
-            }
+            Err(error) => self
+                .refuse(path, format!("cannot read the secret's file {}: {error}", file.display())),
         }
     }
 }
@@ -182,6 +166,26 @@ pub(crate) fn is_origin(text: &str) -> bool {
     let origin = reqwest::Url::parse(text).ok().map(|url| url.origin());
     let origin = origin.filter(|origin| origin.is_tuple());
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
+}
+
+/// Reads an address to which a page links. Records a fault if a page may not link to it.
+pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
+    let url = read.text(path)?;
+    if !is_link(&url) {
+        read.fault(path, "must begin with https://, http:// or /, in visible ASCII");
+    }
+    Some(url)
+}
+
+/// Returns whether a page may link to this address. A path must not begin with `//`, because a
+/// browser treats `//host` as an address of another site. The scheme `javascript:` is refused,
+/// because a browser runs the address as a script.
+pub(crate) fn is_link(url: &str) -> bool {
+    let absolute = ["https://", "http://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme) && url.len() > scheme.len());
+    let path = url.starts_with('/') && !url.starts_with("//") && !url.starts_with("/\\");
+    url.bytes().all(|byte| byte.is_ascii_graphic()) && (absolute || path)
 }
 
 /// Reads the text of the setting at `path`, if a layer sets it. Records a fault if the text is
