@@ -47,6 +47,8 @@ pub mod webhooks;
 pub use param::{Param, ParamLocation};
 pub use response::{Content, JsonType, ResponseHeader, SuccessResponse};
 
+use utoipa::ToSchema;
+
 use crate::admin::keys::Role;
 use crate::header::BodyType;
 use crate::limits::{ADMIN_BODY_BYTES_MAX, BODY_BYTES_MAX};
@@ -125,6 +127,16 @@ pub struct Body {
     pub media: BodyType,
     /// The type of the content.
     pub json_type: JsonType,
+}
+
+/// A body that is JSON of type `T`.
+const fn json_body<T: ToSchema>() -> Option<Body> {
+    Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<T>() })
+}
+
+/// A body that is a JSON merge patch of type `T`.
+const fn merge_patch_body<T: ToSchema>() -> Option<Body> {
+    Some(Body { media: BodyType::MergePatch, json_type: JsonType::for_type::<T>() })
 }
 
 /// One endpoint.

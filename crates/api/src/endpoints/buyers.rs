@@ -1,32 +1,20 @@
 //! Endpoints for buyers: purchases, orders, sales and events.
 
-use super::response::{NOT_MODIFIED, json, ok};
+use super::operators::VIEWER_ENDPOINT;
+use super::response::{NOT_MODIFIED, created, json, no_content, ok};
 use super::{
-    Auth, Body, Content, Endpoint, EndpointGroup, JsonType, Method, Param, ResponseHeader,
-    SuccessResponse,
+    Auth, Content, Endpoint, EndpointGroup, JsonType, Method, Param, ResponseHeader,
+    SuccessResponse, json_body,
 };
 use crate::body::Purchase;
 use crate::buyer_session::BuyerSession;
 use crate::event::Event;
-use crate::header::BodyType;
 use crate::order::{AnyOrder, Order, OrderList, QueuedOrder};
 use crate::problem::Code;
 use crate::sale::{Sale, SaleList, Status};
 
-pub(super) const BUYER_ENDPOINT: Endpoint = Endpoint {
-    method: Method::Get,
-    path: "",
-    id: "",
-    group: EndpointGroup::Buying,
-    auth: Auth::Buyer,
-    summary: "",
-    description: "",
-    params: &[],
-    body: None,
-    may_lack_body: false,
-    responses: &[],
-    codes: &[],
-};
+pub(super) const BUYER_ENDPOINT: Endpoint =
+    Endpoint { group: EndpointGroup::Buying, auth: Auth::Buyer, ..VIEWER_ENDPOINT };
 
 endpoints!(
     purchase = Endpoint {
@@ -39,15 +27,11 @@ endpoints!(
             remembers the key of each order, and remembers no refusals. So after a refusal, a \
             request with the same key is a new attempt.",
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<Purchase<'static>>(),
-        }),
+        body: json_body::<Purchase<'static>>(),
         responses: &[
             ok::<Order>("The key already belongs to this order. The body shows this order.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
-            SuccessResponse::new(201, json::<Order>(), "The units are reserved.")
-                .headers(&[ResponseHeader::Location]),
+            created::<Order>("The units are reserved.").headers(&[ResponseHeader::Location]),
             SuccessResponse::new(
                 202,
                 json::<QueuedOrder>(),
@@ -109,7 +93,7 @@ endpoints!(
             also `Secure`. If a request has the cookie and no `Authorization`, the server takes \
             the buyer from the cookie. Every such request except `GET` and `HEAD` needs the \
             header `X-Doorbuster-Page: 1`. Without this header, the response is `401`.",
-        responses: &[SuccessResponse::new(204, Content::None, "The cookie is set.")],
+        responses: &[no_content("The cookie is set.")],
         ..BUYER_ENDPOINT
     },
     get_buyer_session = Endpoint {
@@ -124,7 +108,7 @@ endpoints!(
         path: "/v1/session",
         summary: "Remove the buyer's cookie",
         description: "The token itself stays valid until it expires.",
-        responses: &[SuccessResponse::new(204, Content::None, "The cookie is removed.")],
+        responses: &[no_content("The cookie is removed.")],
         ..BUYER_ENDPOINT
     },
     list_sales = Endpoint {

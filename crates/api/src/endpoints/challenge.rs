@@ -1,10 +1,9 @@
 //! The endpoint that issues challenges.
 
 use super::buyers::BUYER_ENDPOINT;
-use super::response::json;
-use super::{Body, Endpoint, JsonType, Method, SuccessResponse};
+use super::response::created;
+use super::{Endpoint, Method, json_body};
 use crate::gate::{Challenge, ChallengeRequest};
-use crate::header::BodyType;
 use crate::problem::Code;
 
 endpoints!(
@@ -16,11 +15,8 @@ endpoints!(
             The buyer's first answer uses up the challenge, even if the answer is wrong. A buyer \
             may request any kind. `pow` needs no sight and no manual skill, and is always \
             available. If the sale requires no challenge, the response is `404`.",
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<ChallengeRequest>()
-        }),
-        responses: &[SuccessResponse::new(201, json::<Challenge>(), "The challenge.")],
+        body: json_body::<ChallengeRequest>(),
+        responses: &[created::<Challenge>("The challenge.")],
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYER_ENDPOINT
     },

@@ -2,31 +2,27 @@
 //! sale, and the check before opening.
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
-use super::response::ok;
-use super::{
-    Auth, Body, Content, Endpoint, EndpointGroup, JsonType, Method, Param, SuccessResponse,
-};
+use super::response::{no_content, ok};
+use super::{Auth, Endpoint, Method, Param, json_body};
 use crate::admin::console::{
     ActionList, Admissions, BuyerHistory, CheckReport, NewAdmissions, NewSession, NodeList,
     RevokedCodes, Series, Session, SettingList, WaitlistList,
 };
 use crate::admin::spread::Spread;
-use crate::header::BodyType;
 use crate::problem::Code;
 
 endpoints!(
     create_session = Endpoint {
         method: Method::Post,
         path: "/v1/admin/session",
-        group: EndpointGroup::Operating,
         auth: Auth::Public,
         summary: "Sign in at the console",
         description: "Exchanges an operator's key for a cookie that is valid for 8 hours. With the \
             cookie, every request except `GET` and `HEAD` needs the header \
             `X-Doorbuster-Console: 1`. If one address sends 10 wrong keys in a minute, to all \
             nodes together, every node refuses sign-ins from that address until the minute ends.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSession>() }),
-        responses: &[SuccessResponse::new(204, Content::None, "A cookie is set.")],
+        body: json_body::<NewSession>(),
+        responses: &[no_content("A cookie is set.")],
         codes: &[Code::Unauthenticated, Code::Forbidden, Code::RateLimited],
         ..VIEWER_ENDPOINT
     },
@@ -42,7 +38,7 @@ endpoints!(
         summary: "Sign out",
         description: "Ends the session of the cookie. If an admin deletes the key of a session, \
             the session also ends.",
-        responses: &[SuccessResponse::new(204, Content::None, "The session has ended.")],
+        responses: &[no_content("The session has ended.")],
         ..VIEWER_ENDPOINT
     },
     list_actions = Endpoint {
@@ -97,7 +93,6 @@ endpoints!(
     check_sale = Endpoint {
         method: Method::Post,
         path: "/v1/admin/sales/{sale}/check",
-        auth: Auth::Operator(crate::admin::keys::Role::Viewer),
         summary: "List problems that would occur at the opening",
         responses: &[ok::<CheckReport>("The problems.")],
         ..VIEWER_ENDPOINT
@@ -109,10 +104,7 @@ endpoints!(
         description: "Admits the next visitors at once, even if fewer units are left. The sale \
             must be open. An admission cannot be undone, and each request admits further visitors. \
             If the sale has no waiting room, the response is `404`.",
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<NewAdmissions>(),
-        }),
+        body: json_body::<NewAdmissions>(),
         responses: &[ok::<Admissions>("The numbers of visitors.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT

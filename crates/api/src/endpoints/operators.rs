@@ -1,9 +1,8 @@
 //! Endpoints for operators: sales and their phases, stock, orders, keys, blocks, audit.
 
-use super::response::{json, ok};
+use super::response::{created, no_content, ok};
 use super::{
-    Auth, Body, Content, Endpoint, EndpointGroup, JsonType, Method, Param, ResponseHeader,
-    SuccessResponse,
+    Auth, Endpoint, EndpointGroup, Method, Param, ResponseHeader, json_body, merge_patch_body,
 };
 use crate::admin::audit::Audit;
 use crate::admin::blocks::{Block, BlockList, NewBlock};
@@ -16,7 +15,6 @@ use crate::admin::sale_patch::SalePatch;
 use crate::admin::spread::Spread;
 use crate::admin::stats::Stats;
 use crate::admin::stock::{Adjustment, SlotList, StockList, StockRow};
-use crate::header::BodyType;
 use crate::order::{Order, OrderList};
 use crate::problem::Code;
 
@@ -52,8 +50,8 @@ endpoints!(
         path: "/v1/admin/sales",
         summary: "Create a sale",
         description: "The sale starts as a draft, which buyers do not see.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewSale>() }),
-        responses: &[SuccessResponse::new(201, json::<AdminSale>(), "The draft.")
+        body: json_body::<NewSale>(),
+        responses: &[created::<AdminSale>("The draft.")
             .headers(&[ResponseHeader::Location, ResponseHeader::ETag])],
         codes: &[Code::AlreadyExists],
         ..OPERATOR_ENDPOINT
@@ -79,10 +77,7 @@ endpoints!(
             and limits until the sale opens. An element of `items` changes the item with the same \
             id. All other items do not change.",
         params: &[Param::IfMatch],
-        body: Some(Body {
-            media: BodyType::MergePatch,
-            json_type: JsonType::for_type::<SalePatch>(),
-        }),
+        body: merge_patch_body::<SalePatch>(),
         responses: &[ok::<AdminSale>("The sale, changed.").headers(&[ResponseHeader::ETag])],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
@@ -92,7 +87,7 @@ endpoints!(
         path: "/v1/admin/sales/{sale}",
         summary: "Delete a draft",
         params: &[Param::IfMatch],
-        responses: &[SuccessResponse::new(204, Content::None, "The draft was deleted.")],
+        responses: &[no_content("The draft was deleted.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },
@@ -143,7 +138,7 @@ endpoints!(
             Unlimited stock cannot be adjusted. If a request repeats a key with the same content, \
             the server does not apply the adjustment again.",
         params: &[Param::IdempotencyKey],
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Adjustment>() }),
+        body: json_body::<Adjustment>(),
         responses: &[ok::<StockRow>("The item's stock after the change.")
             .headers(&[ResponseHeader::IdempotentReplayed])],
         codes: &[Code::WrongState, Code::IdempotencyKeyReused],
@@ -157,7 +152,7 @@ endpoints!(
             server answers at once and changes the slots afterwards. New slots get units, and \
             slots that are no longer in the spread are drained. `…/slots` shows the progress. A \
             repeated request changes nothing.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Spread>() }),
+        body: json_body::<Spread>(),
         responses: &[ok::<Spread>("The present spread.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
@@ -211,7 +206,7 @@ endpoints!(
         path: "/v1/admin/orders/{order}/cancel",
         summary: "Cancel a buyer's unpaid order",
         description: "If the order is already cancelled, the request changes nothing.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
+        body: json_body::<Reason>(),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, cancelled.")],
         codes: &[Code::WrongState],
@@ -230,8 +225,8 @@ endpoints!(
         auth: Auth::Operator(Role::Admin),
         summary: "Create an operator's key",
         description: "The server shows the key only in this response. At most 1,000 keys can exist.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewKey>() }),
-        responses: &[SuccessResponse::new(201, json::<CreatedKey>(), "The key.")],
+        body: json_body::<NewKey>(),
+        responses: &[created::<CreatedKey>("The key.")],
         codes: &[Code::WrongState],
         ..VIEWER_ENDPOINT
     },
@@ -241,7 +236,7 @@ endpoints!(
         auth: Auth::Operator(Role::Admin),
         summary: "Delete an operator's key",
         description: "The key's console sessions end at once. Other nodes refuse the key within about a second.",
-        responses: &[SuccessResponse::new(204, Content::None, "The key was deleted.")],
+        responses: &[no_content("The key was deleted.")],
         ..VIEWER_ENDPOINT
     },
     list_blocks = Endpoint {
@@ -255,22 +250,20 @@ endpoints!(
     create_block = Endpoint {
         method: Method::Post,
         path: "/v1/admin/blocks",
-        auth: Auth::Operator(Role::Operator),
         summary: "Block a buyer, an address or a network",
         description: "The block takes effect at every node within a second, for every sale. The \
             block replaces an earlier block of the same value. At most 10,000 blocks can exist.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewBlock>() }),
-        responses: &[SuccessResponse::new(201, json::<Block>(), "The block.")],
+        body: json_body::<NewBlock>(),
+        responses: &[created::<Block>("The block.")],
         codes: &[Code::WrongState],
-        ..VIEWER_ENDPOINT
+        ..OPERATOR_ENDPOINT
     },
     delete_block = Endpoint {
         method: Method::Delete,
         path: "/v1/admin/blocks/{block}",
-        auth: Auth::Operator(Role::Operator),
         summary: "Delete a block",
-        responses: &[SuccessResponse::new(204, Content::None, "The block was deleted.")],
-        ..VIEWER_ENDPOINT
+        responses: &[no_content("The block was deleted.")],
+        ..OPERATOR_ENDPOINT
     },
     audit = Endpoint {
         path: "/v1/admin/audit",

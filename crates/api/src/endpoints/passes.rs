@@ -2,11 +2,10 @@
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
-use super::response::{json, ok};
-use super::{Body, Endpoint, JsonType, Method, SuccessResponse};
+use super::response::{created, ok};
+use super::{Endpoint, Method, json_body};
 use crate::admin::access_codes::{CodeCounts, CreatedCodes, NewCodes};
 use crate::gate::{NewPass, Pass};
-use crate::header::BodyType;
 use crate::problem::Code;
 
 endpoints!(
@@ -20,8 +19,8 @@ endpoints!(
             waiting room, whether the body has a required access code, the challenge, whether the \
             code is valid. The buyer's first answer uses up the challenge. When the server issues \
             the pass, it counts one use of the code. The same buyer may use the code again.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewPass>() }),
-        responses: &[SuccessResponse::new(201, json::<Pass>(), "The pass.")],
+        body: json_body::<NewPass>(),
+        responses: &[created::<Pass>("The pass.")],
         codes: &[
             Code::Forbidden,
             Code::NotEligible,
@@ -41,8 +40,8 @@ endpoints!(
         summary: "Create access codes for a sale",
         description: "Only this response shows the codes, because the server stores only their \
             hashes. A sale has at most 1,000,000 codes.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewCodes>() }),
-        responses: &[SuccessResponse::new(201, json::<CreatedCodes>(), "The codes.")],
+        body: json_body::<NewCodes>(),
+        responses: &[created::<CreatedCodes>("The codes.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT
     },

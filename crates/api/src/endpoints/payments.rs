@@ -4,9 +4,8 @@
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
 use super::response::ok;
-use super::{Auth, Body, Endpoint, EndpointGroup, JsonType, Method, Param};
+use super::{Auth, Endpoint, EndpointGroup, Method, Param, json_body};
 use crate::admin::payments::{Extension, PaymentList, Reason, RefundList};
-use crate::header::BodyType;
 use crate::order::{History, Order};
 use crate::payment::{Checkout, OrderLink, PaymentEvent, PaymentEventResult, StripeEvent};
 use crate::problem::Code;
@@ -85,7 +84,7 @@ endpoints!(
             or too old gets `401` and has no effect. A signed message with invalid content gets \
             `400`, and the server does not record it. The server handles each `webhook-id` and \
             each payment once.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<PaymentEvent>() }),
+        body: json_body::<PaymentEvent>(),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },
@@ -94,7 +93,7 @@ endpoints!(
         summary: "Receive a message of Stripe",
         description: "`Stripe-Signature` has Stripe's signature of the message. If \
             `payment.provider` is not `stripe`, the response is `404`.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<StripeEvent>() }),
+        body: json_body::<StripeEvent>(),
         codes: &[Code::MalformedRequest, Code::Unauthenticated, Code::NotFound, Code::Unavailable],
         ..PROVIDER_ENDPOINT
     },
@@ -122,7 +121,7 @@ endpoints!(
         description: "The order is `refunded` at once, and its units go back on sale. The refund \
             is `pending` until the provider reports that the money arrived. A repeated request \
             changes nothing.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Reason>() }),
+        body: json_body::<Reason>(),
         may_lack_body: true,
         responses: &[ok::<Order>("The order, refunded.")],
         codes: &[Code::WrongState],
@@ -134,7 +133,7 @@ endpoints!(
         summary: "Give an unpaid order more time",
         description: "The new time is at most 30 days from now. A repeated request with the same \
             `pay_by` changes nothing. A repeated request with `secs` adds the seconds again.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Extension>() }),
+        body: json_body::<Extension>(),
         responses: &[ok::<Order>("The order, with its new `pay_by`.")],
         codes: &[Code::WrongState],
         ..OPERATOR_ENDPOINT

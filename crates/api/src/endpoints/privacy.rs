@@ -2,10 +2,9 @@
 
 use super::operators::VIEWER_ENDPOINT;
 use super::response::ok;
-use super::{Auth, Body, Endpoint, JsonType, Method};
+use super::{Auth, Endpoint, Method, json_body};
 use crate::admin::erasures::{Erasure, NewErasure};
 use crate::admin::keys::Role;
-use crate::header::BodyType;
 
 endpoints!(
     erase_buyer = Endpoint {
@@ -17,7 +16,7 @@ endpoints!(
             buyer's requests by a keyed hash. Rows of sales that are not closed, and rows with \
             pending money, do not change. The response has the numbers of these rows, by sale \
             and reason. A repeated request erases the rows that can be erased by then.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<NewErasure>() }),
+        body: json_body::<NewErasure>(),
         responses: &[ok::<Erasure>(
             "The numbers of erased rows, and of rows that cannot be erased yet.",
         )],

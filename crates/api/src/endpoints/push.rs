@@ -1,8 +1,8 @@
 //! Endpoints for web push.
 
 use super::buyers::BUYER_ENDPOINT;
-use super::{Body, Content, Endpoint, JsonType, Method, SuccessResponse};
-use crate::header::BodyType;
+use super::response::no_content;
+use super::{Endpoint, Method, json_body};
 use crate::problem::Code;
 use crate::push::NewPushSubscription;
 
@@ -16,11 +16,8 @@ endpoints!(
             the turn or the reservation ends. If the settings have no `page.push.key`, the \
             response is `404`. The store keeps the subscription for 24 hours. Each time a page is \
             opened, the page renews its subscription.",
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<NewPushSubscription>(),
-        }),
-        responses: &[SuccessResponse::new(204, Content::None, "The browser gets messages.")],
+        body: json_body::<NewPushSubscription>(),
+        responses: &[no_content("The browser gets messages.")],
         codes: &[Code::NotFound],
         ..BUYER_ENDPOINT
     },
@@ -30,7 +27,7 @@ endpoints!(
         summary: "Get no more messages",
         description: "Removes all subscriptions of the buyer from the server. The page also ends \
             the browser's subscription at the push service.",
-        responses: &[SuccessResponse::new(204, Content::None, "The subscriptions are removed.")],
+        responses: &[no_content("The subscriptions are removed.")],
         codes: &[Code::NotFound],
         ..BUYER_ENDPOINT
     },

@@ -183,6 +183,16 @@ pub(super) const fn ok<T: ToSchema>(description: &'static str) -> SuccessRespons
     SuccessResponse::new(200, json::<T>(), description)
 }
 
+/// `201` with JSON of type `T`.
+pub(super) const fn created<T: ToSchema>(description: &'static str) -> SuccessResponse {
+    SuccessResponse::new(201, json::<T>(), description)
+}
+
+/// `204`, without content.
+pub(super) const fn no_content(description: &'static str) -> SuccessResponse {
+    SuccessResponse::new(204, Content::None, description)
+}
+
 /// JSON of type `T`.
 pub(super) const fn json<T: ToSchema>() -> Content {
     Content::Json(JsonType::for_type::<T>())

@@ -1,27 +1,14 @@
 //! Service endpoints for load balancers, monitoring and developers: health, readiness, metrics,
 //! documentation.
 
+use super::operators::VIEWER_ENDPOINT;
 use super::response::{NOT_MODIFIED, ok};
-use super::{
-    Auth, Content, Endpoint, EndpointGroup, Method, Param, ResponseHeader, SuccessResponse,
-};
+use super::{Auth, Content, Endpoint, EndpointGroup, Param, ResponseHeader, SuccessResponse};
 use crate::health::Health;
 use crate::problem::Code;
 
-const SERVICE_ENDPOINT: Endpoint = Endpoint {
-    method: Method::Get,
-    path: "",
-    id: "",
-    group: EndpointGroup::Service,
-    auth: Auth::Public,
-    summary: "",
-    description: "",
-    params: &[],
-    body: None,
-    may_lack_body: false,
-    responses: &[],
-    codes: &[],
-};
+const SERVICE_ENDPOINT: Endpoint =
+    Endpoint { group: EndpointGroup::Service, auth: Auth::Public, ..VIEWER_ENDPOINT };
 
 endpoints!(
     health = Endpoint {

@@ -2,12 +2,9 @@
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;
-use super::response::{json, ok};
-use super::{
-    Auth, Body, Content, Endpoint, JsonType, Method, Param, ResponseHeader, SuccessResponse,
-};
+use super::response::{created, no_content, ok};
+use super::{Auth, Content, Endpoint, Method, Param, ResponseHeader, SuccessResponse, json_body};
 use crate::gate::{Draw, NewWaitingRoomPosition, WaitingRoomPosition};
-use crate::header::BodyType;
 use crate::problem::Code;
 
 endpoints!(
@@ -21,14 +18,11 @@ endpoints!(
             part in a draw. Later buyers follow in the order of their arrival. A buyer who did not \
             use an admission in time gets a new entry at the end. If the sale has no waiting room, \
             the response is `404`.",
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<NewWaitingRoomPosition>(),
-        }),
+        body: json_body::<NewWaitingRoomPosition>(),
         may_lack_body: true,
         responses: &[
             ok::<WaitingRoomPosition>("The buyer's existing entry."),
-            SuccessResponse::new(201, json::<WaitingRoomPosition>(), "A new entry."),
+            created::<WaitingRoomPosition>("A new entry."),
         ],
         codes: &[Code::Forbidden, Code::Ended, Code::RateLimited],
         ..BUYER_ENDPOINT
@@ -53,7 +47,7 @@ endpoints!(
             back, if the server has not reached this position yet. The buyer's lot stays in the \
             draw.",
         params: &[Param::RoomItem],
-        responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
+        responses: &[no_content("The buyer has no entry.")],
         codes: &[Code::Forbidden, Code::RateLimited],
         ..BUYER_ENDPOINT
     },

@@ -2,8 +2,8 @@
 //! return. The buyer who joined first gets the first returned unit.
 
 use super::buyers::BUYER_ENDPOINT;
-use super::response::{json, ok};
-use super::{Content, Endpoint, Method, Param, ResponseHeader, SuccessResponse};
+use super::response::{created, no_content, ok};
+use super::{Endpoint, Method, Param, ResponseHeader};
 use crate::order::{AnyOrder, WaitingOrder};
 use crate::problem::Code;
 
@@ -27,12 +27,8 @@ endpoints!(
         responses: &[
             ok::<AnyOrder>("The buyer's existing entry, or the order that belongs to the key.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
-            SuccessResponse::new(
-                201,
-                json::<AnyOrder>(),
-                "A new entry; it may already be an order.",
-            )
-            .headers(&[ResponseHeader::Location]),
+            created::<AnyOrder>("A new entry; it may already be an order.")
+                .headers(&[ResponseHeader::Location]),
         ],
         codes: &[
             Code::Forbidden,
@@ -68,7 +64,7 @@ endpoints!(
         summary: "Leave an item's waitlist",
         description: "The response is the same if the buyer has no entry. If the entry became an \
             order, the response is `wrong_state` with the order's state.",
-        responses: &[SuccessResponse::new(204, Content::None, "The buyer has no entry.")],
+        responses: &[no_content("The buyer has no entry.")],
         codes: &[Code::WrongState],
         ..BUYER_ENDPOINT
     },

@@ -1,8 +1,8 @@
 //! Webhooks: the shop's endpoints, the failed deliveries, and the dead letters.
 
 use super::operators::{OPERATOR_ENDPOINT, VIEWER_ENDPOINT};
-use super::response::{json, ok};
-use super::{Auth, Body, Content, Endpoint, JsonType, Method, Param, SuccessResponse};
+use super::response::{created, json, no_content, ok};
+use super::{Auth, Endpoint, Method, Param, SuccessResponse, json_body, merge_patch_body};
 use crate::admin::dead_letters::{
     BulkDeadLetterResolution, DeadLetterDetail, DeadLetterList, DeadLetterResolution, Discard,
     ManyToDiscard, ManyToRetry,
@@ -12,7 +12,6 @@ use crate::admin::webhooks::{
     CreatedWebhookEndpoint, DeliveryList, NewWebhookEndpoint, Redelivery, SecretRotation,
     WebhookEndpoint, WebhookEndpointList, WebhookEndpointPatch,
 };
-use crate::header::BodyType;
 use crate::problem::Code;
 
 /// An endpoint that only an `admin` may call.
@@ -34,15 +33,8 @@ endpoints!(
             gets messages that are signed as Standard Webhooks. A broker gets CloudEvents. Only \
             this response shows a webhook's secret. The server refuses a URL that it is not \
             allowed to call. At most 50 endpoints can exist.",
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<NewWebhookEndpoint>(),
-        }),
-        responses: &[SuccessResponse::new(
-            201,
-            json::<CreatedWebhookEndpoint>(),
-            "The endpoint, with its secret.",
-        )],
+        body: json_body::<NewWebhookEndpoint>(),
+        responses: &[created::<CreatedWebhookEndpoint>("The endpoint, with its secret.")],
         codes: &[Code::WrongState],
         ..ADMIN_ENDPOINT
     },
@@ -57,10 +49,7 @@ endpoints!(
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         summary: "Change an endpoint by a JSON merge patch",
         description: "The change applies to every event that was not delivered yet.",
-        body: Some(Body {
-            media: BodyType::MergePatch,
-            json_type: JsonType::for_type::<WebhookEndpointPatch>(),
-        }),
+        body: merge_patch_body::<WebhookEndpointPatch>(),
         responses: &[ok::<WebhookEndpoint>("The endpoint, changed.")],
         ..ADMIN_ENDPOINT
     },
@@ -69,7 +58,7 @@ endpoints!(
         path: "/v1/admin/webhook-endpoints/{endpoint}",
         summary: "Remove an endpoint",
         description: "The endpoint's undelivered events are removed too.",
-        responses: &[SuccessResponse::new(204, Content::None, "The endpoint was removed.")],
+        responses: &[no_content("The endpoint was removed.")],
         ..ADMIN_ENDPOINT
     },
     rotate_webhook_secret = Endpoint {
@@ -79,10 +68,7 @@ endpoints!(
         description: "The server signs with the new secret at once, and signs with the earlier \
             secrets for some time. Only this response shows the new secret. The server signs with \
             at most five secrets, and removes the oldest secret first. A broker has no secret.",
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<SecretRotation>(),
-        }),
+        body: json_body::<SecretRotation>(),
         may_lack_body: true,
         responses: &[ok::<CreatedWebhookEndpoint>("The endpoint, with its new secret.")],
         codes: &[Code::WrongState],
@@ -102,7 +88,7 @@ endpoints!(
         summary: "Deliver one event to an endpoint again",
         description: "The event's delivery can have any state. Later events about the same order \
             wait for this event.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Redelivery>() }),
+        body: json_body::<Redelivery>(),
         responses: &[SuccessResponse::new(
             202,
             json::<Redelivery>(),
@@ -144,7 +130,7 @@ endpoints!(
         path: "/v1/admin/dead-letters/{letter}/discard",
         summary: "Discard a dead letter",
         description: "The dead letter leaves the list, and the server keeps the reason. Without a body the reason is `none given`.",
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<Discard>() }),
+        body: json_body::<Discard>(),
         may_lack_body: true,
         responses: &[ok::<DeadLetterResolution>("The dead letter is discarded.")],
         ..OPERATOR_ENDPOINT
@@ -157,7 +143,7 @@ endpoints!(
             One request handles at most `limit` dead letters. To continue, send `next_cursor` as \
             `cursor`.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
-        body: Some(Body { media: BodyType::Json, json_type: JsonType::for_type::<ManyToRetry>() }),
+        body: json_body::<ManyToRetry>(),
         responses: &[ok::<BulkDeadLetterResolution>("The number of retried dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
@@ -169,10 +155,7 @@ endpoints!(
         description: "Discards the dead letters of one endpoint, or all dead letters. The server \
             stores `reason` with each of them.",
         params: &[Param::DeadLetterKind, Param::Cursor, Param::Limit],
-        body: Some(Body {
-            media: BodyType::Json,
-            json_type: JsonType::for_type::<ManyToDiscard>(),
-        }),
+        body: json_body::<ManyToDiscard>(),
         responses: &[ok::<BulkDeadLetterResolution>("The number of discarded dead letters.")],
         codes: &[Code::NotFound],
         ..OPERATOR_ENDPOINT
