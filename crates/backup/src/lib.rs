@@ -43,7 +43,8 @@ const COPY_INTERVAL: Duration = Duration::from_millis(250);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// For each group of this many bytes, the write of an object may take one second longer.
 const BYTES_PER_SECOND: usize = 1024 * 1024;
-/// How long the list of the target's objects may take. A list that takes longer counts as failed.
+/// How long the list of the target's generations may take. A list that takes longer counts as
+/// failed.
 const LIST_WITHIN: Duration = Duration::from_secs(60);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -94,7 +95,7 @@ impl ContinuousBackup {
     }
 
     /// Returns a new generation. Its name sorts after all generations of the target. So the names
-    /// of the target's objects are read first. Repeats this until the target answers. Also deletes
+    /// of these generations are read first. Repeats this until the target answers. Also deletes
     /// the incomplete files of earlier generations. Returns the failures until then too, including
     /// the earlier failures `failing`. Returns `None` if `stop` is cancelled first.
     async fn next_generation(
@@ -105,19 +106,17 @@ impl ContinuousBackup {
         loop {
             let list = async {
                 self.target.delete_incomplete().await?;
-                self.target.list().await
+                self.target.newest_generation().await
             };
             let listed = tokio::select! {
                 () = stop.cancelled() => {
-                    warn_incomplete("the names of the backup's objects could not be read");
+                    warn_incomplete("the names of the backup's generations could not be read");
                     return None;
                 }
                 listed = timeout(LIST_WITHIN, list) => listed,
             };
             let error = match listed {
-                Ok(Ok(names)) => {
-                    let generations = names.iter().filter_map(|name| names::parse(name));
-                    let newest = generations.map(|(generation, _)| generation).max();
+                Ok(Ok(newest)) => {
                     let generation = Generation::after(newest.as_ref(), self.clock.now());
                     return Some((generation, failing));
                 }

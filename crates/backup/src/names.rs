@@ -50,14 +50,20 @@ pub(super) enum ObjectName {
     Segment(u64, Millis),
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Parses the name of a generation. Returns `None` for the directories of other programs.
+pub(super) fn parse_generation(name: &str) -> Option<Generation> {
+    let (begun, random) = name.split_once('-')?;
+    (is_number(begun) && random.len() == 8).then(|| Generation(name.to_owned()))
+}
+
 /// Parses a name. Returns `None` for the objects of other programs.
 pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
     let (generation, object) = name.split_once('/')?;
-    let (begun, random) = generation.split_once('-')?;
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_number(begun) || random.len() != 8 {
-        return None;
-    }
+    let generation = parse_generation(generation)?;
     let number = |text: &str| text.parse().ok().filter(|_| is_number(text));
     let object = if let Some(base) = object.strip_prefix("base-") {
         match base.split_once('.')? {
@@ -69,7 +75,7 @@ pub(super) fn parse(name: &str) -> Option<(Generation, ObjectName)> {
         let (first, at) = object.strip_prefix("segment-")?.split_once('-')?;
         ObjectName::Segment(number(first)?, Millis(at.parse().ok()?))
     };
-    Some((Generation(generation.to_owned()), object))
+    Some((generation, object))
 }
 
 /// Returns the name of a segment.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 pub use doorbuster_config::{BackupPlace, PlaceError};
 
+use crate::names::{self, Generation};
 use directory::Directory;
 
 /// An open directory or bucket. A clone uses the same directory or bucket.
@@ -116,6 +117,13 @@ impl BackupTarget {
             #[cfg(feature = "s3")]
             Objects::Bucket(_) => Ok(()),
         }
+    }
+
+    /// Returns the newest generation. Reads only the names of generations, because the names of all
+    /// objects of a large backup take minutes.
+    pub(super) async fn newest_generation(&self) -> Result<Option<Generation>, TargetError> {
+        let found = call!(self, generations())?;
+        Ok(found.iter().filter_map(|name| names::parse_generation(name)).max())
     }
 
     /// Returns the names of all objects, sorted.

@@ -72,6 +72,21 @@ async fn a_new_generation_deletes_the_incomplete_files_of_earlier_generations() 
 }
 
 #[tokio::test]
+async fn the_next_generation_needs_only_the_names_of_the_generations() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "target");
+    let [older, newest] = [Millis(1), Millis(i64::from(u32::MAX) * 1_000)]
+        .map(|begun| Generation::after(None, begun));
+    // The directory of the newest generation has no objects, and so no list of objects names it.
+    std::fs::create_dir_all(dir.path().join("target").join(newest.to_string())).expect("writable");
+    let name = names::segment(&older, 1, Millis(2));
+    backup.target.put(&name, Bytes::from_static(b"pages")).await.expect("writable");
+    let next = backup.next_generation(None, &CancellationToken::new()).await;
+    let (next, _) = next.expect("the directory is readable");
+    assert!(next > newest, "{next} must sort after {newest}");
+}
+
+#[tokio::test]
 async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() {
     let dir = TempDir::new();
     let backup = backup_to(&dir, "target");

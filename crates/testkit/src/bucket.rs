@@ -1,6 +1,6 @@
 //! A small imitation of an S3-compatible service, with one bucket in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,7 @@ struct Objects {
     parts: BTreeMap<usize, Vec<u8>>,
     refuses_parts: bool,
     aborted: usize,
+    listed: usize,
 }
 
 type Shared = Arc<Mutex<Objects>>;
@@ -89,6 +90,16 @@ impl BucketService {
     pub fn aborted(&self) -> usize {
         self.bucket.lock().expect("no panic").aborted
     }
+
+    /// Returns how many names of objects the service has listed.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the service panicked.
+    #[must_use]
+    pub fn listed(&self) -> usize {
+        self.bucket.lock().expect("no panic").listed
+    }
 }
 
 impl Drop for BucketService {
@@ -114,7 +125,7 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
         |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let etag = [("etag", "\"tag\""), ("last-modified", DATE)];
     let mut bucket = service.lock().expect("no panic");
-    let Objects { whole: objects, parts, refuses_parts, aborted } = &mut *bucket;
+    let Objects { whole: objects, parts, refuses_parts, aborted, listed } = &mut *bucket;
     match head.method {
         Method::PUT if *refuses_parts && value("partNumber").is_some() => {
             StatusCode::FORBIDDEN.into_response()
@@ -155,19 +166,40 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
             StatusCode::NO_CONTENT.into_response()
         }
         _ if query.contains("list-type") => {
-            let entries = objects.iter().map(|(key, object)| {
-                format!(
-                    "<Contents><Key>{key}</Key><LastModified>2026-11-24T20:00:00.000Z\
-                     </LastModified><ETag>\"tag\"</ETag><Size>{}</Size></Contents>",
-                    object.len()
-                )
-            });
-            let entries: String = entries.collect();
-            format!("<ListBucketResult>{entries}</ListBucketResult>").into_response()
+            let prefix = value("prefix").unwrap_or_default().replace("%2F", "/");
+            list(objects, &prefix, value("delimiter").is_some(), listed).into_response()
         }
         _ => match objects.get(&name) {
             Some(object) => (etag, object.clone()).into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         },
     }
+}
+
+/// Lists the objects whose names begin with `prefix`. If `is_combined`, combines the objects whose
+/// names are equal up to the next slash. Adds the number of listed objects to `listed`.
+fn list(
+    objects: &BTreeMap<String, Vec<u8>>,
+    prefix: &str,
+    is_combined: bool,
+    listed: &mut usize,
+) -> String {
+    let (mut entries, mut combined) = (String::new(), BTreeSet::new());
+    for (key, object) in objects {
+        let Some(rest) = key.strip_prefix(prefix) else { continue };
+        if is_combined && let Some((start, _)) = rest.split_once('/') {
+            combined.insert(start);
+            continue;
+        }
+        *listed += 1;
+        entries += &format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-11-24T20:00:00.000Z</LastModified>\
+             <ETag>\"tag\"</ETag><Size>{}</Size></Contents>",
+            object.len()
+        );
+    }
+    for start in combined {
+        entries += &format!("<CommonPrefixes><Prefix>{prefix}{start}/</Prefix></CommonPrefixes>");
+    }
+    format!("<ListBucketResult>{entries}</ListBucketResult>")
 }

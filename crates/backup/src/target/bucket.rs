@@ -121,9 +121,21 @@ impl Bucket {
         Ok(self.objects.delete(&self.name(name)).await?)
     }
 
+    /// Returns the prefix of the names in requests. `None` means the whole bucket.
+    fn listed(&self) -> Option<&Name> {
+        (!self.prefix.as_ref().is_empty()).then_some(&self.prefix)
+    }
+
+    /// Returns the first part of each object's name. The service combines the objects of one
+    /// generation, so one request returns up to 1,000 generations.
+    pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
+        let found = self.objects.list_with_delimiter(self.listed()).await?;
+        let names = found.common_prefixes.iter().filter_map(|path| path.filename());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
-        let prefix = (!self.prefix.as_ref().is_empty()).then_some(&self.prefix);
-        let found: Vec<_> = self.objects.list(prefix).try_collect().await?;
+        let found: Vec<_> = self.objects.list(self.listed()).try_collect().await?;
         let name = |path: &Name| {
             let parts: Vec<_> = path.prefix_match(&self.prefix)?.collect();
             Some(parts.iter().map(|part| part.as_ref()).collect::<Vec<&str>>().join("/"))

@@ -1,6 +1,6 @@
 //! A directory as the target: each object is a file.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, DirEntry, File};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -98,6 +98,16 @@ impl Directory {
         .await
     }
 
+    /// Returns the names of the directories of generations, without reading these directories.
+    pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
+        let root = self.root.clone();
+        blocking(&self.others, move || {
+            let found = directories(&root)?;
+            Ok(found.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        })
+        .await
+    }
+
     pub(super) async fn list(&self) -> Result<Vec<String>, TargetError> {
         let root = self.root.clone();
         blocking(&self.others, move || {
@@ -153,14 +163,21 @@ fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+fn directories(root: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
 /// Returns the names of the files of all generations, including incomplete files.
 fn file_names(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for generation in fs::read_dir(root)? {
-        let generation = generation?;
-        if !generation.file_type()?.is_dir() {
-            continue;
-        }
+    for generation in directories(root)? {
         let before = generation.file_name().to_string_lossy().into_owned();
         for object in fs::read_dir(generation.path())? {
             let name = object?.file_name().to_string_lossy().into_owned();

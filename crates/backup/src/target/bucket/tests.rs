@@ -43,6 +43,22 @@ async fn objects_are_written_listed_read_and_deleted() {
 }
 
 #[tokio::test]
+async fn the_generations_are_listed_without_their_objects() {
+    let service = BucketService::start("shop");
+    let bucket = open(&service);
+    for number in 0..3 {
+        for generation in ["first", "second"] {
+            let name = format!("{generation}/segment-{number}-0");
+            bucket.put(&name, Bytes::from_static(b"pages")).await.expect("writes");
+        }
+    }
+    assert_eq!(bucket.generations().await.expect("lists"), ["first", "second"]);
+    assert_eq!(service.listed(), 0, "the service must not return the names of objects");
+    assert_eq!(bucket.list().await.expect("lists").len(), 6);
+    assert_eq!(service.listed(), 6);
+}
+
+#[tokio::test]
 async fn an_upload_with_a_refused_part_is_aborted() {
     let service = BucketService::start("shop");
     service.refuse_parts();
