@@ -1,5 +1,9 @@
 //! Rebuilds a store from a continuous backup. The result is the store's state at a chosen time.
 
+mod error;
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +11,6 @@ use bytes::Bytes;
 use doorbuster_base::clock::Clock;
 use doorbuster_base::encryption::DecryptionError;
 use doorbuster_core::Millis;
-use doorbuster_secrets::SecretsError;
 use doorbuster_store::{BackupFile, RestoreError, Restored, Segment, restore_copy};
 use futures_util::{StreamExt, TryStreamExt};
 use secrecy::SecretString;
@@ -15,7 +18,9 @@ use secrecy::SecretString;
 use super::base::{BaseBackup, hash_file};
 use super::key::BackupKey;
 use super::names::{self, Generation, ObjectName};
-use super::target::{BackupTarget, PlaceError};
+use super::target::BackupTarget;
+
+pub use error::ContinuousRestoreError;
 
 /// A restore tries at most this many bases, from the newest to older ones. More attempts are not
 /// needed, because only the last bases of a generation can lack segments.
@@ -26,77 +31,6 @@ const SEGMENTS_AT_ONCE: usize = 8;
 const PART: &str = "restore.part";
 /// The extension of the encrypted file, before it is decrypted.
 const ENCRYPTED: &str = "encrypted";
-
-/// Why a continuous backup was not restored. A failed restore leaves no new store in the directory.
-#[derive(Debug, thiserror::Error)]
-pub enum ContinuousRestoreError {
-    /// The backup's directory or bucket cannot be opened.
-    #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// An object cannot be read.
-    #[error("cannot read {object} of the backup: {reason}")]
-    Unreadable {
-        /// The object.
-        object: String,
-        /// The reason.
-        reason: String,
-    },
-    /// A segment cannot be read, but all needed earlier segments were read.
-    #[error(
-        "cannot read {object} of the backup: {reason}; to restore the last state before this \
-         object, add --until {until}"
-    )]
-    Damaged {
-        /// The segment.
-        object: String,
-        /// The reason.
-        reason: String,
-        /// The time of the last state before the segment.
-        until: jiff::Timestamp,
-    },
-    /// No base of the backup can be used.
-    #[error("the backup has no state that can be restored: {0}")]
-    AllDamaged(String),
-    /// The backup contains no state at or before the chosen time.
-    #[error(
-        "{place} contains no continuous backup at or before the requested time{}",
-        .earliest.map_or_else(String::new, |at| format!("; the earliest time for --until is {at}"))
-    )]
-    Nothing {
-        /// The backup's directory or bucket.
-        place: String,
-        /// The time of the oldest state of the backup.
-        earliest: Option<jiff::Timestamp>,
-    },
-    /// The backup is encrypted, and there is no passphrase.
-    #[error("the backup is encrypted, and needs its passphrase")]
-    Encrypted,
-    /// A passphrase was given, but the newest state is not encrypted. Another person may have added
-    /// this state.
-    #[error(
-        "{0} of the backup is not encrypted, although you gave a passphrase; if you trust this \
-         state, restore it without a passphrase"
-    )]
-    NotEncrypted(String),
-    /// The passphrase is not the passphrase of the newest state.
-    #[error(
-        "the passphrase is wrong for {object} of the backup; to restore an earlier state with an \
-         earlier passphrase, add --until with a time before {before}"
-    )]
-    WrongPassphrase {
-        /// The description of the newest state.
-        object: String,
-        /// When the generation of this state began.
-        before: jiff::Timestamp,
-    },
-    /// Other users can write to the directory, so a server would refuse to start with this
-    /// directory.
-    #[error(transparent)]
-    Directory(#[from] SecretsError),
-    /// The rebuilt store cannot be written.
-    #[error(transparent)]
-    Restore(#[from] RestoreError),
-}
 
 /// A store that was rebuilt from a continuous backup.
 #[derive(Debug)]
@@ -297,8 +231,8 @@ async fn earliest(target: &BackupTarget) -> Option<jiff::Timestamp> {
 
 /// Writes the base and the segments to `part`. Returns the time of the state. Returns `None` if the
 /// base is damaged, or if a segment that the base needs is missing or damaged. In these cases, adds
-/// the reason to `skipped`, and the caller tries an older base. Fails if a later segment is
-/// damaged.
+/// the reason to `skipped`, and the caller tries an older base. Fails if a later segment is missing
+/// or damaged.
 async fn rebuild(
     target: &BackupTarget,
     (state, key): (&State, Option<&BackupKey>),
@@ -328,13 +262,7 @@ async fn rebuild(
     let objects = segments[begin..].iter();
     let objects = objects.map(|(first, at)| (names::segment(generation, *first, *at), *at));
     let read = futures_util::stream::iter(objects).map(|(name, ends)| async move {
-        let bytes = target.get(&name).await.map_err(|error| unreadable(&name, error))?;
-        let bytes = match key {
-            Some(key) => key.decrypt(&bytes).map(Bytes::from).map_err(|error| error.to_string()),
-            None => Ok(bytes),
-        };
-        let decoded =
-            bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string()));
+        let decoded = read_segment(target, key, &name).await?;
         Ok::<_, ContinuousRestoreError>((name, ends, decoded))
     });
     let mut read = read.buffered(SEGMENTS_AT_ONCE);
@@ -355,8 +283,12 @@ async fn rebuild(
             continue;
         }
         if segment.first > newest + 1 {
-            // A commit between `newest` and this segment is missing, so the sequence ends here.
-            break;
+            // The commits after `newest` are missing, so the sequence ends here.
+            if newest < base.complete || is_left_out(target, state, segment.first).await? {
+                break;
+            }
+            let object = format!("the segment after commit {newest}");
+            return Err(damaged(object, "it is missing".to_owned(), at.min(ends.plus(-1))));
         }
         segment.apply(&file).map_err(|error| unreadable(&name, error))?;
         (newest, at) = (segment.last, segment.at);
@@ -367,6 +299,42 @@ async fn rebuild(
     }
     file.sync_all().map_err(|error| unreadable(&name, error))?;
     Ok(Some(at.min(until)))
+}
+
+/// Reads a segment. The inner error is the reason why the segment is damaged.
+async fn read_segment(
+    target: &BackupTarget,
+    key: Option<&BackupKey>,
+    name: &str,
+) -> Result<Result<Segment, String>, ContinuousRestoreError> {
+    let bytes = target.get(name).await.map_err(|error| unreadable(name, error))?;
+    let bytes = match key {
+        Some(key) => key.decrypt(&bytes).map(Bytes::from).map_err(|error| error.to_string()),
+        None => Ok(bytes),
+    };
+    Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
+}
+
+/// Returns whether the target has the segment that `state` lacks before the segment with the first
+/// commit `first`. There are two causes. The clock was set back, and the segment is newer than the
+/// requested time. Or the server wrote the segment while the restore read the list.
+async fn is_left_out(
+    target: &BackupTarget,
+    state: &State,
+    first: u64,
+) -> Result<bool, ContinuousRestoreError> {
+    let names = target.list().await.map_err(|error| unreadable("the list of objects", error))?;
+    let known = state.segments.iter().map(|(known, _)| *known);
+    let previous = known.take_while(|known| *known < first).last();
+    let mut objects = names.iter().filter_map(|name| names::parse(name));
+    Ok(objects.any(|(generation, object)| match object {
+        ObjectName::Segment(found, _) => {
+            generation == state.generation
+                && found < first
+                && previous.is_none_or(|previous| previous < found)
+        }
+        _ => false,
+    }))
 }
 
 /// Removes the temporary files of a restore. Errors are ignored: the files may not exist.

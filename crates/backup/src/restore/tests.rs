@@ -1,0 +1,77 @@
+//! Tests a restore from a backup that lacks a segment.
+
+use doorbuster_testkit::TempDir;
+
+use super::*;
+use crate::BackupPlace;
+
+/// Writes a base and one segment for each of the times. Each segment has one commit.
+async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation) {
+    let place = BackupPlace::Directory(dir.path().join("target"));
+    let target = BackupTarget::create(&place).expect("a directory");
+    let generation = Generation::after(None, Millis(0));
+    let file = dir.path().join("base");
+    std::fs::write(&file, [0; 512]).expect("writable");
+    let (hash, bytes) = hash_file(&file).expect("readable");
+    let base = BaseBackup {
+        before: 0,
+        complete: 0,
+        begun: 0,
+        at: 0,
+        bytes,
+        hash,
+        files: Vec::new(),
+        encryption: None,
+    };
+    let text = serde_json::to_vec(&base).expect("plain values");
+    target.put_file(&names::base_file(&generation, 0), &file).await.expect("writable");
+    target.put(&names::base(&generation, 0), text.into()).await.expect("writable");
+    for (number, at) in (1..).zip(times.map(Millis)) {
+        let pages = vec![(1, vec![1; 512].into_boxed_slice())];
+        let (page_size, pages_in_store) = (512, 1);
+        let segment = Segment { first: number, last: number, at, page_size, pages_in_store, pages };
+        let name = names::segment(&generation, number, at);
+        target.put(&name, segment.encode().into()).await.expect("writable");
+    }
+    (target, generation)
+}
+
+/// Rebuilds the state at `until`. Returns the time of this state.
+async fn rebuild_until(
+    dir: &TempDir,
+    target: &BackupTarget,
+    until: i64,
+) -> Result<Option<i64>, ContinuousRestoreError> {
+    let (until, mut skipped) = (Millis(until), Vec::new());
+    let found = states(target, until, &mut skipped).await?;
+    let state = found.first().expect("a state");
+    let part = dir.path().join(PART);
+    let at = rebuild(target, (state, None), (&part, until), &mut skipped).await?;
+    Ok(at.map(|at| at.0))
+}
+
+#[tokio::test]
+async fn a_restore_refuses_a_gap_and_names_the_time_before_the_gap() {
+    let dir = TempDir::new();
+    let (target, generation) = put_backup(&dir, [1_000, 2_000, 3_000]).await;
+    let rebuilt = rebuild_until(&dir, &target, i64::MAX).await.expect("a complete backup");
+    assert_eq!(rebuilt, Some(3_000));
+    let lost = names::segment(&generation, 2, Millis(2_000));
+    target.delete(&lost).await.expect("the segment exists");
+    let error = rebuild_until(&dir, &target, i64::MAX).await.expect_err("a gap");
+    let text = error.to_string();
+    assert!(text.contains("the segment after commit 1 of the backup: it is missing"), "{text}");
+    let ContinuousRestoreError::Damaged { until, .. } = error else { panic!("{text}") };
+    assert!(text.contains(&format!("add --until {until}")), "{text}");
+    let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await.expect("no gap");
+    assert_eq!(rebuilt, Some(1_000));
+}
+
+#[tokio::test]
+async fn a_segment_after_the_requested_time_ends_the_restore_without_an_error() {
+    let dir = TempDir::new();
+    // The clock was set back after the second commit.
+    let (target, _) = put_backup(&dir, [1_000, 9_000, 3_000]).await;
+    let rebuilt = rebuild_until(&dir, &target, 5_000).await.expect("a state");
+    assert_eq!(rebuilt, Some(1_000));
+}
