@@ -19,6 +19,8 @@ const SEGMENTS_FOR_BASE: u64 = 2_000;
 const SEGMENT_BYTES_FOR_BASE: u64 = 64 * 1024 * 1024;
 /// The pause after a failed attempt to make a base.
 const BASE_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// Old objects are deleted after each new base, and at least this often.
+const DELETE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// When the target began to fail, and the number of failures since that time.
 pub(super) type Failures = (Instant, u64);
@@ -48,8 +50,12 @@ pub(super) struct GenerationRun<'a> {
     pub(super) segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// The failures since the last success. `None` if the last write succeeded.
+    /// When old objects are deleted, even without a new base.
+    pub(super) next_deletion: Instant,
+    /// The failures since the last success. `None` if the last write of a segment succeeded.
     failing: Option<Failures>,
+    /// Whether the last attempt to make a base failed. A segment does not change this.
+    is_base_failing: bool,
 }
 
 impl<'a> GenerationRun<'a> {
@@ -69,7 +75,9 @@ impl<'a> GenerationRun<'a> {
             segments: 0,
             segment_bytes: 0,
             next_try: Instant::now(),
+            next_deletion: Instant::now() + DELETE_EVERY,
             failing,
+            is_base_failing: false,
         }
     }
 
@@ -89,7 +97,8 @@ impl<'a> GenerationRun<'a> {
     }
 
     /// If the copy of a base is done, records the new base. If a new base is due, starts its copy.
-    /// The copy runs in a separate task, so the server can write segments at the same time.
+    /// The copy runs in a separate task, so the server can write segments at the same time. Also
+    /// deletes old objects from time to time.
     pub(super) async fn tend_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -98,6 +107,7 @@ impl<'a> GenerationRun<'a> {
                     self.bases += 1;
                     self.base_bytes = base.bytes;
                     (self.segments, self.segment_bytes) = (0, 0);
+                    self.is_base_failing = false;
                     let generation = self.generation;
                     let bytes = base.bytes;
                     tracing::info!(%generation, bytes, event = "backup.base", "copied the store");
@@ -105,13 +115,20 @@ impl<'a> GenerationRun<'a> {
                 }
                 Err(error) => {
                     self.next_try = Instant::now() + BASE_RETRY_AFTER;
-                    self.failed(&error);
+                    self.base_failed(&error);
                 }
             }
+        }
+        if Instant::now() >= self.next_deletion {
+            self.delete_old();
         }
         let is_long = self.segments >= SEGMENTS_FOR_BASE
             || self.segment_bytes >= SEGMENT_BYTES_FOR_BASE.max(self.base_bytes);
         let is_due = self.bases == 0 || is_long;
+        let now = self.backup.clock.now();
+        self.backup.copy.set_progress(|progress| {
+            progress.base_due_since = is_due.then(|| progress.base_due_since.unwrap_or(now));
+        });
         if is_due && self.making.is_none() && Instant::now() >= self.next_try {
             let backup = self.backup;
             let maker = BaseMaker {
@@ -139,6 +156,7 @@ impl<'a> GenerationRun<'a> {
     /// Starts a task that deletes old objects. The task is separate, so the deletion does not delay
     /// the writes of new commits.
     fn delete_old(&mut self) {
+        self.next_deletion = Instant::now() + DELETE_EVERY;
         if self.deleting.as_ref().is_some_and(|deleting| !deleting.is_finished()) {
             return;
         }
@@ -193,6 +211,19 @@ impl<'a> GenerationRun<'a> {
 
     fn failed(&mut self, error: &str) {
         self.backup.count_failure(&mut self.failing, error);
+    }
+
+    /// Counts a failed attempt to make a base. Logs only the first of several failures in a row.
+    fn base_failed(&mut self, error: &str) {
+        self.backup.copy.set_progress(|progress| progress.failures += 1);
+        if !std::mem::replace(&mut self.is_base_failing, true) {
+            tracing::warn!(
+                error,
+                target = %self.backup.target,
+                event = "backup.base_failed",
+                "failed to copy the store to the backup; sales continue, and the copy is repeated"
+            );
+        }
     }
 }
 

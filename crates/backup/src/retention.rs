@@ -12,7 +12,7 @@ pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
         tracing::warn!(
             %error,
             event = "backup.retention_failed",
-            "failed to delete old objects of the backup; will retry after the next full copy"
+            "failed to delete old objects of the backup; will retry within an hour"
         );
     }
 }

@@ -20,6 +20,12 @@ fn backup_to(dir: &TempDir, target: &str) -> ContinuousBackup {
     }
 }
 
+/// Returns a segment with one commit and one page.
+fn segment(number: u64, at: Millis) -> Segment {
+    let pages = vec![(1, vec![0; 512].into_boxed_slice())];
+    Segment { first: number, last: number, at, page_size: 512, pages_in_store: 1, pages }
+}
+
 #[tokio::test]
 async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
     let dir = TempDir::new();
@@ -27,14 +33,7 @@ async fn a_failing_write_ends_once_the_server_has_dropped_pages() {
     let generation = Generation::after(None, Millis(0));
     let gap = Gap { since: Millis(0), failing: None };
     let mut run = GenerationRun::new(&backup, &generation, gap);
-    let segment = Segment {
-        first: 1,
-        last: 1,
-        at: Millis(1),
-        page_size: 512,
-        pages_in_store: 1,
-        pages: vec![(1, vec![0; 512].into_boxed_slice())],
-    };
+    let segment = segment(1, Millis(1));
     backup.copy.break_off();
     let written = timeout(Duration::from_secs(30), run.write(&segment, Millis(1))).await;
     assert_eq!(written, Ok(false), "the write must not be repeated");
@@ -111,4 +110,65 @@ async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() 
     };
     timeout(Duration::from_secs(30), copied).await.expect("the copy of the store is complete");
     assert_eq!(backup.write_last(&mut run, &generation, None).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_base_that_cannot_be_made_stays_reported_while_segments_are_written() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "target");
+    std::fs::create_dir(dir.path().join("target")).expect("writable");
+    // A sparse file that is larger than the disk, so there is no space for its copy.
+    let store = std::fs::File::create(dir.path().join("doorbuster.sqlite3")).expect("writable");
+    store.set_len(1 << 42).expect("a sparse file");
+    let generation = Generation::after(None, Millis(0));
+    let gap = Gap { since: Millis(0), failing: None };
+    let mut run = GenerationRun::new(&backup, &generation, gap);
+    let failed = async {
+        while backup.copy.progress().failures == 0 {
+            run.tend_base().await;
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), failed).await.expect("the copy is refused");
+    let due_since = backup.copy.progress().base_due_since;
+    assert!(due_since.is_some());
+    assert!(run.write(&segment(1, Millis(1)), Millis(1)).await);
+    run.tend_base().await;
+    assert_eq!(backup.copy.progress().base_due_since, due_since);
+    let gap = run.fell_behind(Millis(1));
+    assert!(gap.failing.is_none(), "the target did not fail");
+}
+
+#[tokio::test]
+async fn old_objects_are_deleted_without_a_new_base() {
+    let dir = TempDir::new();
+    let backup = backup_to(&dir, "target");
+    std::fs::create_dir(dir.path().join("target")).expect("writable");
+    let [old, kept] = [Millis(1), Millis(2)].map(|begun| Generation::after(None, begun));
+    backup.target.put(&names::segment(&old, 1, Millis(1)), Bytes::new()).await.expect("writable");
+    let base = base::BaseBackup {
+        before: 0,
+        complete: 0,
+        begun: 2,
+        at: 2,
+        bytes: 0,
+        hash: String::new(),
+        files: Vec::new(),
+        encryption: None,
+    };
+    let text = serde_json::to_vec(&base).expect("plain values");
+    backup.target.put(&names::base(&kept, 0), text.into()).await.expect("writable");
+    let generation = Generation::after(None, Millis(3));
+    let gap = Gap { since: Millis(3), failing: None };
+    let mut run = GenerationRun::new(&backup, &generation, gap);
+    run.next_deletion = Instant::now();
+    // The directory has no store, so no base can be made.
+    run.tend_base().await;
+    let deleted = async {
+        while dir.path().join("target").join(old.to_string()).exists() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), deleted).await.expect("the old generation is deleted");
+    assert!(dir.path().join("target").join(kept.to_string()).exists());
 }

@@ -68,7 +68,9 @@ pub struct CopyProgress {
     pub copied_at: Option<Millis>,
     /// The time since which the backup lacks commits. `None` if the backup has every commit.
     pub waiting_since: Option<Millis>,
-    /// The number of failed writes to the backup.
+    /// The time since which a new copy of the whole store is due. `None` if no copy is due.
+    pub base_due_since: Option<Millis>,
+    /// The number of failed writes to the backup, and of failed copies of the whole store.
     pub failures: u64,
 }
 

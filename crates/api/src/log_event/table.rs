@@ -23,11 +23,9 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "A public key of buyers (`auth.buyer_jwks`) or of the console's issuer is weak: anyone could forge signatures for it. The server does not use this key.",
     ),
     info("backup.base", "The whole store was copied to the continuous backup."),
+    warn("backup.base_failed", "A copy of the whole store failed. The server repeats the copy."),
     info("backup.continues", "The target of the continuous backup works again."),
-    warn(
-        "backup.directory_writable",
-        "Other users can write to the backup's directory. Set its mode to 700.",
-    ),
+    warn("backup.directory_writable", "Other users can write to the backup. Set its mode to 700."),
     warn("backup.failed", "A write to the continuous backup failed. The server repeats the write."),
     warn("backup.fell_behind", "The backup was too slow and lost changes. A full copy follows."),
     warn("backup.incomplete", "At shutdown, the last commits did not reach the backup."),

@@ -20,6 +20,11 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
         "Age of the newest commit in the continuous backup.",
         progress.and_then(|progress| progress.copied_at).map(age),
     );
+    text.gauge_if(
+        "doorbuster_backup_base_due_seconds",
+        "Time since a new full copy of the store is due; 0 if none is due.",
+        progress.map(|progress| progress.base_due_since.map_or(0.0, age)),
+    );
     text.counter_if(
         "doorbuster_backup_failures_total",
         "Writes to the continuous backup that failed.",
