@@ -26,7 +26,7 @@ use doorbuster_secrets::{self as secrets, SecretsError};
 use crate::boot::announce_key;
 
 pub use temporary::TemporaryDirs;
-use temporary::{TemporaryDir, lock_data_dir};
+use temporary::{TemporaryDir, lock_data_dir, lock_for_restore};
 
 /// The reason why no backup was made.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +115,8 @@ fn create_beside(temporary: &TemporaryDirs, path: &Path) -> Result<TemporaryDir,
 ///
 /// # Errors
 ///
-/// If `path` is not a backup, the directory contains a store, or the file system fails.
+/// If `path` is not a backup, the directory contains a store, another command uses the directory,
+/// or the file system fails.
 pub fn restore(
     settings: &Settings,
     path: &Path,
@@ -126,7 +127,7 @@ pub fn restore(
     let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    let _lock = lock_data_dir(dir);
+    let _lock = lock_for_restore(dir)?;
     temporary.add_restore_files(dir);
     let now = Clock::default().now();
     let Some(passphrase) = passphrase else {
@@ -143,8 +144,8 @@ pub fn restore(
 ///
 /// # Errors
 ///
-/// If the backup is missing or damaged, the passphrase is missing or wrong, or the directory
-/// contains a store.
+/// If the backup is missing or damaged, the passphrase is missing or wrong, the directory contains
+/// a store, or another command uses the directory.
 pub async fn restore_continuous(
     settings: &Settings,
     place: &BackupPlace,
@@ -157,7 +158,7 @@ pub async fn restore_continuous(
     let failed = |error| RestoreError::Failed(format!("{}: {error}", dir.display()));
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    let _lock = lock_data_dir(dir);
+    let _lock = lock_for_restore(dir)?;
     temporary.add_restore_files(dir);
     doorbuster_backup::restore(&target, dir, until, passphrase).await
 }

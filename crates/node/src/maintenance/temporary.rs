@@ -1,13 +1,13 @@
 //! The temporary directories and files of backups and restores. They contain unencrypted copies of
 //! the store, so none of them may stay after the command.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use doorbuster_store::{backup_part_path, restore_part_paths};
+use doorbuster_store::{OpenError, RestoreError, backup_part_path, restore_part_paths};
 
 /// The beginnings of the names of temporary directories in the data directory.
 const NAMES: [&str; 2] = ["backup", "restore"];
@@ -83,9 +83,9 @@ impl Drop for TemporaryDir {
     }
 }
 
-/// Locks the data directory for a backup or a restore. Several commands can hold this lock at the
-/// same time. If no other command holds it, the temporary directories of killed commands are
-/// removed first. Returns `None` if the file system has no such locks.
+/// Locks the data directory for a backup. Several backups can hold this lock at the same time. If
+/// no other command holds it, the temporary directories of killed commands are removed first.
+/// Returns `None` if the file system has no such locks.
 pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
     let lock = File::open(data_dir).ok()?;
     if lock.try_lock().is_ok() {
@@ -93,6 +93,21 @@ pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
     }
     lock.lock_shared().ok()?;
     Some(lock)
+}
+
+/// Locks the data directory for a restore. Then removes the temporary directories of killed
+/// commands. No other command can hold this lock, because two restores would write the same
+/// temporary files. Returns `None` if the file system has no such locks.
+pub(super) fn lock_for_restore(data_dir: &Path) -> Result<Option<File>, RestoreError> {
+    let Ok(lock) = File::open(data_dir) else { return Ok(None) };
+    match lock.try_lock() {
+        Ok(()) => {
+            remove_old(data_dir);
+            Ok(Some(lock))
+        }
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(data_dir.to_owned()).into()),
+        Err(TryLockError::Error(_)) => Ok(None),
+    }
 }
 
 /// Returns the temporary files whose names are the same in each restore to `data_dir`.
@@ -151,6 +166,21 @@ mod tests {
         for name in ["backup.part-mine", "backup.part-", "restore.part", "restore.part-journal"] {
             assert!(!is_temporary(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_restore_does_not_share_its_directory_with_another_restore() {
+        let temp_dir = TempDir::new();
+        let (dir, part) = (temp_dir.path(), temp_dir.path().join("restore.part"));
+        let running = lock_for_restore(dir).expect("no other restore runs");
+        let running = running.expect("the file system has locks");
+        fs::write(&part, "a copy").expect("writable");
+        let refused = lock_for_restore(dir);
+        assert!(matches!(refused, Err(RestoreError::Store(OpenError::Locked(_)))), "{refused:?}");
+        assert!(part.exists(), "the file of the running restore must stay");
+        running.unlock().expect("locked");
+        lock_for_restore(dir).expect("the other restore has ended");
+        assert!(!part.exists());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -220,6 +220,24 @@ fn an_interrupted_backup_or_restore_leaves_no_unencrypted_copy() {
     assert_eq!(parts(&data_dir), Vec::<String>::new());
     run(&mut command("restore", &restored)).stdout_of_success();
     assert_eq!(parts(&restored), Vec::<String>::new());
+}
+
+#[test]
+fn a_restore_leaves_the_files_of_another_restore_to_the_same_directory() {
+    let temp_dir = TempDir::new();
+    let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
+    for dir in [&target, &data_dir] {
+        fs::DirBuilder::new().mode(0o700).create(dir).expect("a new directory");
+    }
+    let part = data_dir.join("restore.part");
+    fs::write(&part, "half of a store").expect("writable");
+    let running = File::open(&data_dir).expect("it exists");
+    running.lock_shared().expect("the file system has locks");
+    let mut command = program(&temp_dir);
+    command.arg("restore").arg(&target).arg("--data-dir").arg(&data_dir);
+    let stderr = run(&mut command).stderr_of_failure(1);
+    assert!(stderr.contains("in use by another doorbuster process"), "{stderr}");
+    assert!(part.exists(), "the file belongs to the other restore");
 }
 
 #[test]
