@@ -16,6 +16,8 @@ struct Objects {
     whole: BTreeMap<String, Vec<u8>>,
     parts: BTreeMap<usize, Vec<u8>>,
     refuses_parts: bool,
+    holds_parts: bool,
+    held: usize,
     aborted: usize,
     listed: usize,
 }
@@ -81,6 +83,25 @@ impl BucketService {
         self.bucket.lock().expect("no panic").refuses_parts = true;
     }
 
+    /// From now on, the service never answers a request with a part of an object.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the service panicked.
+    pub fn hold_parts(&self) {
+        self.bucket.lock().expect("no panic").holds_parts = true;
+    }
+
+    /// Returns how many parts the service has received and not answered.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the service panicked.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.bucket.lock().expect("no panic").held
+    }
+
     /// Returns how many uploads in parts were aborted.
     ///
     /// # Panics
@@ -123,9 +144,12 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
     let name = path.strip_prefix(&root).unwrap_or_default().to_owned();
     let value =
         |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    if value("partNumber").is_some() && is_held(&service) {
+        return std::future::pending().await;
+    }
     let etag = [("etag", "\"tag\""), ("last-modified", DATE)];
     let mut bucket = service.lock().expect("no panic");
-    let Objects { whole: objects, parts, refuses_parts, aborted, listed } = &mut *bucket;
+    let Objects { whole: objects, parts, refuses_parts, aborted, listed, .. } = &mut *bucket;
     match head.method {
         Method::PUT if *refuses_parts && value("partNumber").is_some() => {
             StatusCode::FORBIDDEN.into_response()
@@ -174,6 +198,15 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
             None => StatusCode::NOT_FOUND.into_response(),
         },
     }
+}
+
+/// Returns whether the service holds a new part, and counts the part.
+fn is_held(service: &Shared) -> bool {
+    let mut bucket = service.lock().expect("no panic");
+    if bucket.holds_parts {
+        bucket.held += 1;
+    }
+    bucket.holds_parts
 }
 
 /// Lists the objects whose names begin with `prefix`. If `is_combined`, combines the objects whose

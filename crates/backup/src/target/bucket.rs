@@ -12,7 +12,9 @@ use doorbuster_store::limits::COPY_BYTES_MAX;
 use futures_util::TryStreamExt;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path as Name;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt};
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 use super::TargetError;
 use crate::write_within;
@@ -40,6 +42,70 @@ impl From<object_store::Error> for TargetError {
     fn from(error: object_store::Error) -> Self {
         Self(error.to_string())
     }
+}
+
+/// An upload of an object in parts.
+struct Upload {
+    /// `None` after the end of the upload.
+    parts: Option<Box<dyn MultipartUpload>>,
+    sending: JoinSet<object_store::Result<()>>,
+}
+
+impl Upload {
+    /// Sends the file in parts, and completes the object.
+    async fn send(&mut self, mut file: File) -> Result<(), TargetError> {
+        while let Some(parts) = &mut self.parts {
+            let read = tokio::task::spawn_blocking(move || {
+                let mut part = Vec::with_capacity(PART_BYTES);
+                let read = Read::take(&mut file, PART_BYTES as u64).read_to_end(&mut part);
+                read.map(|_| (file, part))
+            });
+            let (rest, part) = read.await.map_err(io::Error::other)??;
+            if part.is_empty() {
+                wait_for_fewer(&mut self.sending, 1).await?;
+                parts.complete().await?;
+                self.parts = None;
+                break;
+            }
+            file = rest;
+            self.sending.spawn(parts.put_part(part.into()));
+            wait_for_fewer(&mut self.sending, PARTS_AT_ONCE).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Upload {
+    /// Aborts the upload if the server stopped waiting for it. For example, a new generation stops
+    /// the copy of the earlier generation.
+    fn drop(&mut self) {
+        if let (Some(parts), Ok(runtime)) = (self.parts.take(), Handle::try_current()) {
+            runtime.spawn(abort(parts, std::mem::take(&mut self.sending)));
+        }
+    }
+}
+
+/// Waits until fewer than `max` parts are being sent.
+async fn wait_for_fewer(
+    sending: &mut JoinSet<object_store::Result<()>>,
+    max: usize,
+) -> Result<(), TargetError> {
+    while sending.len() >= max
+        && let Some(sent) = sending.join_next().await
+    {
+        sent.map_err(io::Error::other)??;
+    }
+    Ok(())
+}
+
+/// Makes the service delete the parts that it already has. Ignores an error, because a rule of the
+/// bucket can delete these parts later.
+async fn abort(
+    mut parts: Box<dyn MultipartUpload>,
+    mut sending: JoinSet<object_store::Result<()>>,
+) {
+    sending.shutdown().await;
+    let _ = parts.abort().await;
 }
 
 fn client_options(allow_http: bool) -> ClientOptions {
@@ -72,34 +138,14 @@ impl Bucket {
     }
 
     pub(super) async fn put_file(&self, name: &str, file: &Path) -> Result<(), TargetError> {
-        let mut file = File::open(file)?;
+        let file = File::open(file)?;
         let parts = self.objects.put_multipart(&self.name(name)).await?;
-        let mut parts = WriteMultipart::new_with_chunk_size(parts, PART_BYTES);
-        loop {
-            let read = tokio::task::spawn_blocking(move || {
-                let mut part = Vec::with_capacity(PART_BYTES);
-                let read = Read::take(&mut file, PART_BYTES as u64).read_to_end(&mut part);
-                read.map(|_| (file, part))
-            });
-            let part = match read.await.map_err(io::Error::other).and_then(|read| read) {
-                Ok((_, part)) if part.is_empty() => break,
-                Ok((rest, part)) => {
-                    file = rest;
-                    part
-                }
-                Err(error) => {
-                    // `abort` makes the service delete the parts that it already has.
-                    let _ = parts.abort().await;
-                    return Err(error.into());
-                }
-            };
-            parts.write(&part);
-            if let Err(error) = parts.wait_for_capacity(PARTS_AT_ONCE).await {
-                let _ = parts.abort().await;
-                return Err(error.into());
-            }
+        let mut upload = Upload { parts: Some(parts), sending: JoinSet::new() };
+        let sent = upload.send(file).await;
+        if let Some(parts) = upload.parts.take() {
+            abort(parts, std::mem::take(&mut upload.sending)).await;
         }
-        Ok(parts.finish().await.map(drop)?)
+        sent
     }
 
     pub(super) async fn get(&self, name: &str) -> Result<Bytes, TargetError> {

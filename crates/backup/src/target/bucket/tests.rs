@@ -72,6 +72,30 @@ async fn an_upload_with_a_refused_part_is_aborted() {
     assert_eq!((service.aborted(), service.objects().len()), (1, 0));
 }
 
+async fn wait_until(is_done: impl Fn() -> bool) {
+    let wait = async {
+        while !is_done() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it happens in time");
+}
+
+#[tokio::test]
+async fn a_cancelled_upload_is_aborted() {
+    let service = BucketService::start("shop");
+    service.hold_parts();
+    let bucket = open(&service);
+    let dir = TempDir::new();
+    let from = dir.path().join("from");
+    File::create(&from).and_then(|file| file.set_len(PART_BYTES as u64)).expect("writable");
+    let upload = tokio::spawn(async move { bucket.put_file("gen/base-1.sqlite", &from).await });
+    wait_until(|| service.held() > 0).await;
+    upload.abort();
+    wait_until(|| service.aborted() > 0).await;
+    assert_eq!(service.objects().len(), 0);
+}
+
 #[test]
 fn the_time_of_a_whole_download_has_no_limit() {
     let options = client_options(false);
