@@ -12,6 +12,7 @@
 
 use redis::{cmd, pipe};
 
+use crate::order::Order;
 use crate::backends::{Backends, execute, insert_orders, query, query_one, retry};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
 
