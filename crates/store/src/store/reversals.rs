@@ -14,7 +14,8 @@ use super::{Store, StoreResult};
 /// the amounts are equal. A report with another amount may be about another refund. A cancelled
 /// amount no longer counts. If two reports of one amount arrive in the wrong order, the newer one
 /// counts. If they have the same time, the report of the failure counts. A report without a time is
-/// the newest. In this table, `at` is the time of the report that counts.
+/// the newest. In this table, `at` is the time of the report that counts, even if this report only
+/// confirmed the stored state.
 const RETURNED: Statement = statement(
     "INSERT INTO reversal (payment_id, kind, amount_minor, currency, stands, at)
      SELECT p.id, 'returned', coalesce($3, p.amount_minor), coalesce($4, p.currency),
@@ -27,11 +28,8 @@ const RETURNED: Statement = statement(
                              THEN reversal.amount_minor ELSE excluded.amount_minor END,
          stands = excluded.stands, at = excluded.at
      WHERE CASE WHEN reversal.amount_minor = excluded.amount_minor
-                THEN CASE WHEN excluded.stands
-                          THEN NOT reversal.stands AND (CAST($7 AS bigint) IS NULL
-                                                        OR reversal.at < excluded.at)
-                          ELSE reversal.stands AND (CAST($7 AS bigint) IS NULL
-                                                    OR reversal.at <= excluded.at) END
+                THEN CAST($7 AS bigint) IS NULL OR reversal.at < excluded.at
+                     OR reversal.at = excluded.at AND NOT excluded.stands
                 ELSE excluded.stands
                      AND (NOT reversal.stands OR reversal.amount_minor < excluded.amount_minor) END
      RETURNING amount_minor, currency",
@@ -51,7 +49,11 @@ const DISPUTED: Statement = statement(
         OR dispute.said_at = excluded.said_at AND (dispute.stands OR NOT excluded.stands)
      RETURNING amount_minor, currency",
 );
-const KNOWN: Statement = statement(
+const KNOWN_RETURNED: Statement = statement(
+    "SELECT amount_minor, currency, stands FROM reversal
+     WHERE payment_id = $1 AND kind = 'returned'",
+);
+const KNOWN_DISPUTE: Statement = statement(
     "SELECT amount_minor, currency, stands FROM dispute WHERE payment_id = $1 AND id = $2",
 );
 const LIST: Statement = dialects!(
@@ -77,22 +79,27 @@ fn money(row: Row<'_>) -> Done<Money> {
     Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
 }
 
-/// Writes a reversal. If this call changed the stored reversal, returns the current amount.
-/// Otherwise returns `None`.
+/// Reads the stored amount, and whether the stored reversal is in force.
+fn known(row: Row<'_>) -> Done<(Money, bool)> {
+    Ok((money(row)?, row.get(2)?))
+}
+
+/// Writes a reversal. If this call changed the stored amount or whether the reversal is in force,
+/// returns the current amount. Otherwise returns `None`.
 fn write(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<Option<Money>> {
-    let Reversal { payment, provider, stands, .. } = reversal;
+    let Reversal { payment, provider, stands, reported_at, .. } = reversal;
     let (minor, currency) =
         reversal.money.as_ref().map(|money| (money.minor, &money.currency)).unzip();
     let now = tx.now();
-    let Some((id, reported_at)) = reversal.dispute(now) else {
-        let values =
-            values![&payment.0, provider, minor, currency, *stands, now, reversal.reported_at];
-        return tx.one(RETURNED, &values, money);
+    let (before, written) = if let Some((id, said_at)) = reversal.dispute(now) {
+        let before = tx.one(KNOWN_DISPUTE, &values![&payment.0, &id], known)?;
+        let values = values![&payment.0, provider, minor, currency, *stands, now, id, said_at];
+        (before, tx.one(DISPUTED, &values, money)?)
+    } else {
+        let before = tx.one(KNOWN_RETURNED, &values![&payment.0], known)?;
+        let values = values![&payment.0, provider, minor, currency, *stands, now, *reported_at];
+        (before, tx.one(RETURNED, &values, money)?)
     };
-    let known = |row: Row<'_>| Ok((money(row)?, row.get(2)?));
-    let before = tx.one(KNOWN, &values![&payment.0, &id], known)?;
-    let values = values![&payment.0, provider, minor, currency, *stands, now, id, reported_at];
-    let written = tx.one(DISPUTED, &values, money)?;
     Ok(written.filter(|written| reversal.is_change(before, written)))
 }
 

@@ -87,5 +87,15 @@ pub async fn an_old_report_of_a_refund_by_hand_changes_nothing(fixture: Fixture)
     assert_eq!(stands().await, [60]);
     assert_eq!(send(40_000, 60, false).await, Noted);
     assert_eq!(stands().await, [0; 0]);
+    // A report that only confirms the stored state is newer than a late report too.
+    assert_eq!(send(110_000, 40, true).await, Noted);
+    assert_eq!(send(120_000, 40, false).await, Noted);
+    assert_eq!(send(140_000, 40, false).await, Known, "the refund had failed already");
+    assert_eq!(send(130_000, 40, true).await, Known, "an old report counted");
+    assert_eq!(stands().await, [0; 0]);
+    assert_eq!(send(210_000, 40, true).await, Noted);
+    assert_eq!(send(230_000, 40, true).await, Known, "the refund was recorded already");
+    assert_eq!(send(220_000, 40, false).await, Known, "an old failure counted");
+    assert_eq!(stands().await, [40]);
     fixture.check_invariants().await;
 }
