@@ -107,7 +107,7 @@ impl Payments {
             ));
             return Ok(Some(CheckoutResult::Unavailable(error)));
         }
-        match self.provider.close(&order.id, &kept.session).await {
+        match self.provider.close(&order.id, &kept.session, self.node.clock().wall()).await {
             Ok(CheckoutStatus::Closed) => {
                 failpoint::reach(Failpoint::CheckoutClosed);
                 self.node.store().close_checkout(order.id, kept.session.clone()).await?;
@@ -159,7 +159,8 @@ impl Payments {
             CheckoutOutcome::WrongState(order) => (CheckoutResult::WrongState(order.state), true),
             CheckoutOutcome::NotFound => (CheckoutResult::NotFound, true),
         };
-        if other && let Err(error) = self.provider.close(&order.id, &session).await {
+        let wall = self.node.clock().wall();
+        if other && let Err(error) = self.provider.close(&order.id, &session, wall).await {
             tracing::debug!(%error, "failed to close an unused checkout; it expires by itself");
         }
         Ok(kept)

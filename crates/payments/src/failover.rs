@@ -234,7 +234,7 @@ impl Payments {
             return true;
         }
         let payment = &capture.payment.0;
-        match self.provider.reversal_of(&capture.payment).await {
+        match self.provider.reversal_of(&capture.payment, self.node.clock().wall()).await {
             Ok(None) => true,
             Ok(Some(reversal)) => match self.apply_reversal(reversal).await {
                 Ok(_) => true,
@@ -310,7 +310,8 @@ mod tests {
         const REFUNDED: &str = r#"{"id":"pi_1","latest_charge":{"payment_intent":"pi_1",
             "amount_refunded":10,"currency":"cny"}}"#;
         let dir = TempDir::new();
-        let (engine, _, order) = engine_with_checkout(&dir, Clock::default()).await;
+        let clock = Clock::with_wall(Arc::new(|| 1_795_000_000_999_i64));
+        let (engine, _, order) = engine_with_checkout(&dir, clock).await;
         let (address, seen) = stand_in(REFUNDED).await;
         let payments = stripe_payments(&engine, address);
         let capture = Capture {
@@ -329,7 +330,8 @@ mod tests {
         let line = "GET /v1/payment_intents/pi_1?expand%5B0%5D=latest_charge HTTP/1.1";
         assert_eq!((unasked.as_slice(), lines), (&[][..], vec![line]));
         let reversals = engine.node.store().reversals().await.expect("reads");
-        assert_eq!(reversals.len(), 1, "{reversals:?}");
+        let times: Vec<_> = reversals.iter().map(|found| found.at.0).collect();
+        assert_eq!(times, [1_795_000_000_000], "{reversals:?}");
         let again = payments.apply_again(3, vec![capture], &changes).await;
         assert_eq!(again, [], "the database must not lack the payment any more");
         engine.stock.stop_node().await;

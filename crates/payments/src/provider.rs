@@ -122,15 +122,17 @@ impl Provider {
         }
     }
 
-    /// Closes a checkout and returns its state. Callers may repeat the call.
+    /// Closes a checkout and returns its state. Callers may repeat the call. `wall` is the time of
+    /// the wall clock.
     pub async fn close(
         &self,
         order: &TicketId,
         session: &str,
+        wall: Millis,
     ) -> Result<CheckoutStatus, ProviderError> {
         match self {
             Self::Sandbox(provider) => provider.close(order, session).await,
-            Self::Stripe(provider) => provider.close(order, session).await,
+            Self::Stripe(provider) => provider.close(order, session, wall).await,
         }
     }
 
@@ -153,17 +155,19 @@ impl Provider {
         }
     }
 
-    /// Asks whether a captured payment was refunded. If so, returns the reversal.
+    /// Asks whether a captured payment was refunded. If so, returns the reversal. `wall` is the
+    /// time of the wall clock.
     pub(crate) async fn reversal_of(
         &self,
         payment: &PaymentId,
+        wall: Millis,
     ) -> Result<Option<Reversal>, ProviderError> {
         match self {
             // The sandbox keeps its messages in the server's database. If a failover loses a
             // reversal, it also loses the record that the reversal's message was sent. So the
             // sandbox sends this message again, and the node does not need to ask.
             Self::Sandbox(_) => Ok(None),
-            Self::Stripe(provider) => provider.reversal_of(payment).await,
+            Self::Stripe(provider) => provider.reversal_of(payment, wall).await,
         }
     }
 

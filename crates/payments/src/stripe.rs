@@ -159,6 +159,7 @@ impl Stripe {
         &self,
         order: &TicketId,
         session: &str,
+        wall: Millis,
     ) -> Result<CheckoutStatus, ProviderError> {
         let path = format!("/v1/checkout/sessions/{}", percent_encoded(session));
         let answer = match self.api.post(&format!("{path}/expire"), &[], None).await {
@@ -181,7 +182,7 @@ impl Stripe {
                 let capture = Capture { order: order.to_string(), ..capture };
                 Ok(CheckoutStatus::Paid(vec![FoundPayment {
                     capture,
-                    back: event::returned_money(&payment["latest_charge"]),
+                    back: event::returned_money(&payment["latest_charge"], report_time(wall)),
                 }]))
             }
             // The bank refused the payment. No money was taken, and nobody can pay a completed
@@ -216,6 +217,7 @@ impl Stripe {
     pub(super) async fn reversal_of(
         &self,
         payment: &PaymentId,
+        wall: Millis,
     ) -> Result<Option<Reversal>, ProviderError> {
         let path = format!("/v1/payment_intents/{}?{EXPAND_CHARGE}", percent_encoded(&payment.0));
         match self.api.get(&path).await {
@@ -223,7 +225,7 @@ impl Stripe {
                 self.warn_that_payments_are_unreadable(error);
                 Ok(None)
             }
-            answer => Ok(event::returned_money(&answer?["latest_charge"])),
+            answer => Ok(event::returned_money(&answer?["latest_charge"], report_time(wall))),
         }
     }
 
@@ -329,6 +331,12 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
         why: "must end in 0: the payment provider accepts only two of the three decimals of \
                  BHD, JOD, KWD, OMR and TND",
     })
+}
+
+/// Returns the time of the report in the answer to a query that began at this time. The times of
+/// Stripe's events are whole seconds, so this time is rounded down to a second.
+fn report_time(wall: Millis) -> Millis {
+    Millis(wall.0.div_euclid(1_000) * 1_000)
 }
 
 fn unusable_answer(name: &str) -> ProviderError {

@@ -80,7 +80,8 @@ impl Payments {
             }
             return (Answer::Failed, Vec::new(), ProbeResult::NotAsked);
         }
-        let answer = self.provider.close(&order.id, &checkout.session).await;
+        let wall = self.node.clock().wall();
+        let answer = self.provider.close(&order.id, &checkout.session, wall).await;
         failpoint::reach(Failpoint::ReconcileAsked);
         self.meter.count_check(answer.is_err());
         let result = ProbeResult::from_answer(&answer);

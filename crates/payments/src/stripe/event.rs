@@ -188,10 +188,11 @@ fn read_reversal(
     })
 }
 
-/// Returns the reversal of a charge, if at least a part of the charge was refunded.
-pub(super) fn returned_money(charge: &Value) -> Option<Reversal> {
+/// Returns the reversal of a charge, reported at `at`, if any part of the charge was refunded.
+pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
-    back.money.as_ref().is_some_and(|money| money.minor > 0).then_some(back)
+    let is_returned = back.money.as_ref().is_some_and(|money| money.minor > 0);
+    is_returned.then_some(Reversal { reported_at: Some(at), ..back })
 }
 
 /// Reads the payment of a session.

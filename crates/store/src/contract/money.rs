@@ -71,7 +71,8 @@ pub struct Reversal {
     /// shop has the money again.
     pub stands: bool,
     /// The time of the report, by the provider's clock. A report that is older than the stored
-    /// report of the same reversal changes nothing. `None` means the time when the report arrives.
+    /// report of the same reversal changes nothing. If a query found the reversal, this is the wall
+    /// clock's time at the start of the query. `None` means the time when the report arrives.
     pub reported_at: Option<Millis>,
     /// The provider's id of the dispute, unique within a payment, if the provider names a dispute.
     pub dispute: Option<String>,
