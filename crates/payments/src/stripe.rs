@@ -7,9 +7,9 @@
 mod api;
 mod event;
 mod refund_progress;
+mod session_end;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use doorbuster_base::signing::SigningKey;
 use doorbuster_config::StripeSettings;
@@ -27,14 +27,7 @@ pub use api::NAME;
 use api::{Api, ApiError};
 use event::read_capture;
 use refund_progress::{has_arrived, is_whole, live_refund_amount, refund_progress};
-
-/// A minute, in milliseconds.
-const MINUTE_MS: i64 = 60_000;
-/// Shortest life of a session: the half hour that Stripe requires, plus a margin for clock
-/// differences.
-const LIFE_MIN: Duration = Duration::from_secs(31 * 60);
-/// Longest life of a session: the day that Stripe allows, minus a margin for clock differences.
-const LIFE_MAX: Duration = Duration::from_secs(24 * 3_600 - 60);
+use session_end::{MINUTE_MS, session_end};
 
 /// Currencies whose smallest unit at Stripe differs from ISO 4217. This server follows ISO 4217, so
 /// Stripe would charge a hundred times too much or too little.
@@ -104,21 +97,7 @@ impl Stripe {
         if let Some(no) = refuses_price(wanted.price.minor, &wanted.price.currency) {
             return Err(ProviderError::refusal(no.why));
         }
-        // Stripe counts by the real time, and the store's clock does not follow a large step of the
-        // wall clock. Only whole minutes are added, so that a repeated request has the same end.
-        // The margin of `LIFE_MIN` is enough for the rest.
-        let ahead_ms = (wall.0 - now.0).max(0) / MINUTE_MS * MINUTE_MS;
-        let (now, pay_by) = (now.plus(ahead_ms), wanted.pay_by.plus(ahead_ms));
-        let life = Duration::from_millis((pay_by.0 - now.0).max(0).unsigned_abs())
-            .clamp(LIFE_MIN, LIFE_MAX);
-        // All requests about an order within one minute ask for the same end time. So a repeated
-        // request with the same key has the same content, as Stripe requires.
-        let minute_secs = now.0.div_euclid(MINUTE_MS) * 60;
-        let ends_secs = match life {
-            LIFE_MIN => minute_secs + 60 + LIFE_MIN.as_secs() as i64,
-            LIFE_MAX => minute_secs + LIFE_MAX.as_secs() as i64,
-            _ => now.plus(life.as_millis() as i64).0 / 1_000,
-        };
+        let (ends_secs, expires_at) = session_end(wanted.pay_by, now, wall);
         let order = wanted.order.to_string();
         let form = [
             ("mode", "payment".to_owned()),
@@ -142,11 +121,7 @@ impl Stripe {
         let word = |name: &str| {
             made[name].as_str().map(str::to_owned).ok_or_else(|| unusable_answer(name))
         };
-        Ok(NewSession {
-            session: word("id")?,
-            url: word("url")?,
-            expires_at: Millis(ends_secs * 1_000 - ahead_ms),
-        })
+        Ok(NewSession { session: word("id")?, url: word("url")?, expires_at })
     }
 
     /// See [`super::provider::Provider::renew_client`].
