@@ -72,11 +72,13 @@ impl WaitingRooms {
     }
 
     /// Extends the buyer's turn in this room, if the buyer has a turn. With several nodes, another
-    /// node may have admitted the buyer, so this node reads the store if its memory has no turn.
+    /// node may have admitted the buyer, so this node reads the store if its memory has no turn. If
+    /// this read fails, no turn is extended.
     ///
     /// # Errors
     ///
-    /// If too many requests wait, or the store is unreachable.
+    /// If a known turn cannot be extended, because too many requests wait or the store is
+    /// unreachable.
     pub async fn keep_turn_if_admitted(
         &self,
         node: &Node,
@@ -91,7 +93,9 @@ impl WaitingRooms {
             && self.is_open(node, room)
         {
             let room_state = self.room_state(room);
-            self.find(node, &room_state, buyer).await?.and_then(|visitor| visitor.until)
+            // Most buyers have no turn here. So a failed read must not refuse the buyer's request.
+            let found = self.find(node, &room_state, buyer).await.ok().flatten();
+            found.and_then(|visitor| visitor.until)
         } else {
             None
         };

@@ -13,6 +13,7 @@ use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_gate::{ChallengeContent, ChallengeFault, IssuedChallenge};
+use futures_util::future::try_join_all;
 use http::StatusCode;
 
 use crate::App;
@@ -55,12 +56,11 @@ pub(crate) async fn create(
 
 /// Extends the buyer's turns in waiting rooms, because a buyer who requests a challenge is using a
 /// turn. A challenge is not for a certain item, so the buyer's turns for all items are extended.
+/// The requests run concurrently, so that one batch contains the requests for all rooms.
 async fn keep_turn(app: &App, sale: &SaleState, buyer: &BuyerId) -> Result<(), HandlerError> {
     let rooms = &app.gate.room;
-    for room in sale.rooms() {
-        rooms.keep_turn_if_admitted(&app.node, room, buyer).await.map_err(room_problem)?;
-    }
-    Ok(())
+    let kept = sale.rooms().map(|room| rooms.keep_turn_if_admitted(&app.node, room, buyer));
+    try_join_all(kept).await.map(drop).map_err(room_problem)
 }
 
 fn challenge_view(challenge: String, expires_at: Time, shown: ChallengeContent) -> Challenge {

@@ -128,6 +128,20 @@ async fn a_challenge_from_another_node_extends_the_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_challenge_is_issued_even_if_the_search_for_a_turn_fails() {
+    let home = Cluster::start(&[]);
+    let database = home.database();
+    let app = node(&home, &database).await;
+    announce_with(&app, 1.into(), 1, &json!({"challenge": "pow"})).await;
+    app.step("spring", "open").await;
+    wait_until_open(&app).await;
+    let away = "ALTER TABLE waiting_room_visitor RENAME TO away";
+    home.psql(&database, away).expect("the table exists");
+    let issued = app.buyer("anna", "POST", "/v1/sales/spring/challenges").await;
+    assert_eq!(issued.verdict(), "201", "{}", issued.text());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_buyer_whom_an_operator_admits_at_one_node_gets_a_pass_at_another() {
     let home = Cluster::start(&[]);
     let database = home.database();
