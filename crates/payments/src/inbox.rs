@@ -37,11 +37,15 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // If the message may be about an earlier attempt, the refund has not failed: the
-                // server asks the provider first.
+                // The message may be about an earlier attempt. Then the refund is still pending,
+                // because the server asks the provider first. The refund is already stored, so a
+                // failed read must not lose the alarm.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
-                    && store.dead_letter(DeadLetterId::Refund(refund.clone())).await?.is_some()
+                    && store
+                        .dead_letter(DeadLetterId::Refund(refund.clone()))
+                        .await
+                        .map_or(true, |found| found.is_some())
                 {
                     log_failed_refund(&refund, &why);
                 }

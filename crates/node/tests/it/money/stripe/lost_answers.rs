@@ -1,6 +1,8 @@
 //! Tests lost responses: Stripe carried out a request, but the server did not receive the answer.
 use super::*;
 use crate::money::exports::reconciliation;
+use crate::postgres::Cluster;
+use crate::several_servers::address;
 
 const SESSIONS: &str = "/v1/checkout/sessions";
 const PAID: &str = "checkout.session.completed";
@@ -152,4 +154,29 @@ async fn of_two_sessions_of_an_order_one_pays_and_the_other_is_refunded_once() {
     let again = app.buyer("anna", "POST", &format!("/v1/orders/{id}/checkout")).await;
     assert_eq!(again.verdict(), "409 wrong_state", "{}", again.text());
     assert_ledger_adds_up(&app).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_refund_is_recorded_even_if_its_dead_letter_cannot_be_read() {
+    let (home, stripe) = (Cluster::start(&[]), StripeStandIn::start().await);
+    let database = home.database();
+    let url = address(&home, &database);
+    let shape = [("DOORBUSTER_SHAPE", "postgres"), ("DOORBUSTER_STORE__URL", url.as_str())];
+    let app = start_with(&stripe, &shape).await;
+    open_sale(&app, 10.into(), 10, 900).await;
+    let id = order(&app, "anna", "k", 10).await;
+    checkout(&app, &id).await;
+    let event = paid(&stripe, "cs_test_1", &id, 1);
+    assert_eq!(send_message(&app, "evt_1", PAID, &event).await.json()["outcome"], "refunded");
+    let request =
+        until("a refund request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
+    let (_, refund) =
+        request.form.iter().find(|(name, _)| name == "metadata[refund]").expect("an id");
+    // The reads of dead letters need this column. The writes of refunds do not name it.
+    let away = "ALTER TABLE refund RENAME COLUMN seq TO away";
+    home.psql(&database, away).expect("the column exists");
+    let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed",
+        "failure_reason": "lost_or_stolen_card", "metadata": {"refund": refund}});
+    let reply = send_message(&app, "evt_2", "refund.failed", &failed).await;
+    assert_eq!(reply.json()["outcome"], "noted", "{}", reply.text());
 }
