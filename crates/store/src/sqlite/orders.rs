@@ -76,7 +76,7 @@ fn settle_alone(
             // The attempt to return the ticket failed too. The ticket's units return to the pool
             // when the grant is closed.
             let id = key.id_of(ticket);
-            let reason = format!("{reason}; and the ticket cannot be returned: {failure}");
+            let reason = format!("{reason}; the ticket could not be returned either: {failure}");
             if let Err(failure) =
                 txn.attempt(|ledger| insert_dead_ticket(ledger, &id, ticket, &reason))
             {

@@ -192,7 +192,8 @@ async fn a_ticket_that_cannot_settle_becomes_a_dead_letter_and_the_others_settle
     let lost = fixture.ticket(&grant, 8, "poison", "k", 1);
     assert_eq!(fixture.settle(&lost).await.verdict, Verdict::Unavailable);
     let letters = fixture.dead_tickets().await;
-    assert!(letters[0].reason.contains("cannot be returned"), "{}", letters[0].reason);
+    let reason = &letters[0].reason;
+    assert!(reason.contains("could not be returned either"), "{reason}");
     fixture.expect_units(grant.slot.item, 0, 14, 6, 0).await;
     fixture.store.close().await;
 }
