@@ -221,7 +221,7 @@ impl<'o> Worker<'o> {
                         return Ok(None);
                     }
                 }
-                Effect::ReadEvents => self.read().await?,
+                Effect::ReadEvents => self.read(endpoint).await?,
                 // The endpoint's settings are read here, so that each event is signed with the
                 // current secrets.
                 Effect::SendEvents => {
@@ -277,13 +277,18 @@ impl<'o> Worker<'o> {
 
     /// Reads events ahead, up to the size of the window. Reads only if at least half of the window
     /// is free, or if no event is being sent. So a busy worker reads many events at once.
-    async fn read(&mut self) -> Result<(), StoreError> {
+    async fn read(&mut self, endpoint: &watch::Receiver<Arc<Endpoint>>) -> Result<(), StoreError> {
         let room = self.queue.free_capacity();
         let is_time = room >= self.outbox.bounds.window / 2 || self.sending.is_empty();
         if !self.may_have_more || room == 0 || !is_time {
             return Ok(());
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
+        // These events may have a type that the endpoint wants only since the change of its types.
+        // The next worker reads them again.
+        if endpoint.borrow().wanted != self.wanted {
+            return Ok(());
+        }
         if !page.is_empty() {
             failpoint::reach(Failpoint::OutboxRead);
         }

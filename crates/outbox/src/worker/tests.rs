@@ -5,10 +5,12 @@ use doorbuster_base::clock::Clock;
 use doorbuster_config::{Flags, Roles, load};
 use doorbuster_core::event::{Actor, Attribution, Event, EventType, Subject};
 use doorbuster_core::outbox::{EventFilter, PositionAdvance, SendOutcome};
+use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::slot::SlotBounds;
-use doorbuster_core::{IdKey, ItemId, NodeId};
+use doorbuster_core::{IdKey, ItemId, NodeId, Stock};
 use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, StockLocation};
 use doorbuster_engine::stock::StockControl;
+use doorbuster_store::conformance::{new_item, new_sale};
 use doorbuster_store::{EventRead, NewEndpoint, StoredEvent, UnreadableEvent};
 use doorbuster_testkit::TempDir;
 
@@ -182,6 +184,32 @@ async fn an_event_waits_for_an_earlier_event_when_more_rows_wait_than_the_bound(
     let note = worker.queue.record(from + 4, SendOutcome::Delivered, now, 0);
     assert_eq!(note, Some(RowChange::Delivered(from + 4)));
     assert_eq!(worker.queue.next(now), Some(from + 5));
+    stock.stop_node().await;
+}
+
+/// Opens a sale, so that the store has an event.
+async fn open_sale(outbox: &Outbox) {
+    let store = outbox.node.store();
+    let sale = new_sale("spring", vec![new_item("phone", Stock::Counted(1), 1)]);
+    store.create_sale(sale).await.expect("the store writes").expect("the id is free");
+    store.step_sale("spring", PhaseStep::Open).await.expect("the store writes");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_with_old_types_adds_none_of_the_events_that_it_reads() {
+    let dir = TempDir::new();
+    let (outbox, stock) = outbox(&dir).await;
+    let old = Endpoint { wanted: EventFilter::only(&[EventType::OrderPaid]), ..endpoint() };
+    insert(&outbox, old.clone()).await;
+    let row = outbox.node.store().endpoints().await.expect("the store reads").remove(0);
+    open_sale(&outbox).await;
+    let mut worker = Worker::new(&outbox, "end_1", row, Vec::new());
+    let (sender, settings) = watch::channel(Arc::new(endpoint()));
+    worker.read(&settings).await.expect("the store reads");
+    assert!(worker.may_have_more && !worker.can_advance, "the next worker must read the event");
+    sender.send_replace(Arc::new(old));
+    worker.read(&settings).await.expect("the store reads");
+    assert!(worker.can_advance, "the position must pass the unwanted event");
     stock.stop_node().await;
 }
 
