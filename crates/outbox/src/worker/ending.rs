@@ -22,12 +22,15 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Stops the running attempts and stores the known results, before the worker ends.
+    /// Stops the running attempts and stores the known results, before the worker ends. An operator
+    /// may have removed types before, also with the change that disabled the endpoint. Then this
+    /// worker may have added rows of these types, so they are deleted.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;
         self.sending = JoinSet::new();
-        self.advance().await.map(drop)
+        self.advance().await?;
+        self.outbox.node.store().delete_unwanted_deliveries(self.id).await
     }
 
     /// Ends this worker because the endpoint's types changed. The next worker reads the events
@@ -36,11 +39,8 @@ impl Worker<'_> {
         self,
         endpoint: &mut watch::Receiver<Arc<Endpoint>>,
     ) -> Result<(), StoreError> {
-        // The mark starts the next worker at once.
+        // Because of this mark, `run` starts the next worker without a pause.
         endpoint.mark_changed();
-        let (store, id) = (self.outbox.node.store(), self.id);
-        self.finish().await?;
-        // This worker may have added rows after the change of the types.
-        store.delete_unwanted_deliveries(id).await
+        self.finish().await
     }
 }

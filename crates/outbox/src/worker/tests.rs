@@ -214,6 +214,32 @@ async fn a_worker_with_old_types_adds_none_of_the_events_that_it_reads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_of_a_disabled_endpoint_leaves_no_row_of_a_removed_type() {
+    let dir = TempDir::new();
+    let (outbox, stock) = outbox(&dir).await;
+    // One change removed the type and disabled the endpoint. The worker still has the old types.
+    let wanted = EventFilter::only(&[EventType::OrderPaid]);
+    insert(&outbox, Endpoint { wanted, enabled: false, ..endpoint() }).await;
+    let store = outbox.node.store();
+    let row = store.endpoints().await.expect("the store reads").remove(0);
+    open_sale(&outbox).await;
+    let old = Endpoint { wanted: EventFilter::All, ..row };
+    let mut worker = Worker::new(&outbox, "end_1", old, Vec::new());
+    let (_sender, settings) = watch::channel(Arc::new(endpoint()));
+    worker.read(&settings).await.expect("the store reads");
+    let position = worker.queue.next(outbox.node.now()).expect("the sale has an event");
+    let refusal = SendError::Refused(DeliveryError::new("why".to_owned()));
+    worker
+        .handle_sent(Ok((position, Arc::new(endpoint()), Err(refusal))))
+        .expect("the attempt ended");
+    worker.finish().await.expect("the store writes");
+    let at = store.endpoints().await.expect("the store reads").remove(0).position;
+    let rows = store.pending_deliveries("end_1", 9).await.expect("the store reads");
+    assert_eq!((at >= position, rows), (true, Vec::new()));
+    stock.stop_node().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_attempt_counts_only_as_dead() {
     let dir = TempDir::new();
     let (mut outbox, stock) = outbox(&dir).await;
