@@ -1,4 +1,4 @@
-//! Rules of single files. Only the tests of such a file remove these rules, so they are not in
+//! Rules that only one file uses. Only the tests of this file remove its rules, so they are not in
 //! [`crate::rules::Rule`].
 
 /// Defines the rules of a file, and the function `holds`. Each thread of a test sets `REMOVED` to

@@ -122,10 +122,11 @@ rules! {
     /// A node remembers each order that it returns to a buyer, even if the node's snapshot lacks
     /// the order.
     OwnOrders,
-    /// If a request holds an order or a queued ticket, the front door does not refuse the request.
+    /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
+    /// the request.
     HeldBeforeDoor,
-    /// A node remembers each ticket that it returned to a buyer as queued. It forgets the ticket
-    /// when the ticket is refused, and after the ticket's `decide_by`.
+    /// A node remembers each ticket that it returned to a buyer as queued. The node forgets the
+    /// ticket when a repeated request finds it refused, and after the ticket's `decide_by`.
     OwnQueued,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,

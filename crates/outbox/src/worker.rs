@@ -121,7 +121,8 @@ async fn start<'o>(
     let Some(mut row) = endpoints.into_iter().find(|row| row.id == id && row.enabled) else {
         return Ok(None);
     };
-    // If the store has other types, a change of `endpoint` follows soon and ends the worker.
+    // The store may already have newer types. Then `endpoint` soon gets them too, and this worker
+    // ends.
     row.wanted.clone_from(&endpoint.borrow().wanted);
     let rows = pending_rows(outbox, id).await?;
     Ok(Some(Worker::new(outbox, id, row, rows)))

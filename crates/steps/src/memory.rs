@@ -134,8 +134,8 @@ pub fn refusal_for(phase: Phase, opens_at: Option<Millis>, is_stopping: bool) ->
 }
 
 /// Returns `refusal`. If `refusal` depends on the store's state and the snapshot is too old,
-/// returns [`Refusal::Unavailable`] instead, because the stock, the
-/// buyer's orders or the phase may have changed.
+/// returns [`Refusal::Unavailable`] instead, because the stock, the buyer's orders or the phase may
+/// have changed.
 #[must_use]
 pub fn unless_stale(age_ms: i64, refusal: Refusal) -> Refusal {
     let is_of_truth = matches!(

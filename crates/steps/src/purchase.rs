@@ -184,10 +184,9 @@ struct Signals {
 }
 
 impl Attempt {
-    /// Begins a purchase. `door` is the front door's refusal, if the front door refuses the
-    /// request.
-    /// `now` is the monotonic time. The request may hold an order that this node does not remember.
-    /// The settler finds such an order when it settles the request's ticket.
+    /// Begins a purchase. `door` is the refusal by the front door, if there is one. `now` is the
+    /// monotonic time. The request may hold an order that this node does not remember. The settler
+    /// finds such an order when it settles the request's ticket.
     pub fn start(
         (item, units, limit): (ItemId, Units, u32),
         door: Option<DoorRefusal>,

@@ -48,7 +48,7 @@ pub const STATEMENTS_MAX: usize = 128;
 pub const WRITER_CACHE_KIB: i64 = 65_536;
 /// The size of a reader's page cache, in KiB.
 pub const READER_CACHE_KIB: i64 = 4_096;
-/// The largest number of rows in a page of orders. A larger limit is lowered to this number.
+/// The largest number of rows in a page of a list. A larger limit is lowered to this number.
 pub const PAGE_ROWS_MAX: usize = 10_000;
 /// The largest number of rows of the store's history that are read. Older rows are left out.
 pub const HISTORY_ROWS_MAX: i64 = 100;

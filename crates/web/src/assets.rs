@@ -63,8 +63,8 @@ const CACHE_FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=315
 /// The `Cache-Control` of pages. A new version of the program may change the pages.
 const CACHE_BRIEFLY: HeaderValue = HeaderValue::from_static("public, max-age=60");
 
-/// The maximum number of earlier changes of the pages whose assets the server still serves. At the
-/// bound, the assets of the oldest pages are dropped.
+/// The maximum number of earlier versions of the pages. The server still serves the assets of these
+/// versions. Beyond the bound, it drops the oldest version.
 const PREVIOUS_MAX: usize = 3;
 
 /// All files by name. An asset has a name with a hash; a page has its plain name.

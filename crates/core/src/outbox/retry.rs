@@ -72,7 +72,7 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether this new event is dead, and the position has not passed it yet.
+    /// Returns whether this event is dead and the endpoint's position has not passed it yet.
     #[must_use]
     pub fn is_dead_in_window(&self, position: i64) -> bool {
         matches!(self.window.get(&position), Some(NewEvent::Failed(parcel)) if parcel.dead)

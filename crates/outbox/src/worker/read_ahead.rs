@@ -6,8 +6,8 @@ use std::time::Duration;
 use doorbuster_store::EventRead;
 use tokio::time::Instant;
 
-/// How long after its read an event may be sent without another read. An erasure can change the
-/// event in the store, so an event that waits longer is read again.
+/// An event that was read less than this time ago may be sent without another read. An erasure can
+/// change the event in the store, so an event that waits longer is read again.
 const RECENT: Duration = Duration::from_secs(2);
 
 /// The events that were read ahead, by position.
@@ -20,7 +20,7 @@ impl ReadAhead {
         self.0.insert(position, (Instant::now(), Arc::new(read)));
     }
 
-    /// Returns the event at this position, if its read was a short time ago.
+    /// Returns the event at this position, if it was read less than [`RECENT`] ago.
     pub(super) fn recent(&self, position: i64) -> Option<Arc<EventRead>> {
         let (read_at, read) = self.0.get(&position)?;
         (read_at.elapsed() < RECENT).then(|| read.clone())

@@ -20,12 +20,13 @@ pub(super) fn has_arrived(made: &Value) -> bool {
     made["status"].as_str() == Some("succeeded")
 }
 
-/// Returns whether `made`, a refund at Stripe, is not failed or cancelled.
+/// Returns whether `made`, a refund at Stripe, has neither failed nor been cancelled.
 fn is_live(made: &Value) -> bool {
     !matches!(made["status"].as_str(), Some("failed" | "canceled"))
 }
 
-/// Returns the total amount of all refunds of a payment that are not failed or cancelled.
+/// Returns the total amount of all refunds of a payment that have neither failed nor been
+/// cancelled.
 pub(super) fn live_refund_amount(all: &[Value]) -> i64 {
     sum_amounts(all, is_live)
 }

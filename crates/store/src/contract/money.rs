@@ -155,6 +155,7 @@ pub struct ReversedPayment {
     pub order: String,
     /// The reversed amount.
     pub money: Money,
-    /// When the reversal was first reported.
+    /// For a dispute: when it was first reported. For a refund by hand: the time of the report that
+    /// counts.
     pub at: Millis,
 }

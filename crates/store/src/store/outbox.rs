@@ -36,7 +36,8 @@ const DELETE_DELIVERIES: Statement = statement("DELETE FROM delivery WHERE endpo
 pub(super) const DELETE_PENDING: Statement = statement(
     "DELETE FROM delivery WHERE endpoint_id = $1 AND position = $2 AND state = 'pending'",
 );
-/// Skips a delivery that an operator requested and that has not failed since.
+/// Selects an endpoint's pending deliveries with the types of their events. Leaves out a delivery
+/// that an operator requested and that has not failed since.
 const PENDING_TYPES: Statement = dialects!(
     "SELECT d.position, e.type FROM delivery d JOIN event e ON ",
     "e.seq" | "e.position",
