@@ -44,6 +44,9 @@ fn up(args: &UpArgs) -> Outcome {
     plan.nodes = args.nodes.into();
     plan.ends_with_caller = false;
     if let Err(error) = Cluster::start(&plan) {
+        if !is_installation(dir)? {
+            return Err(Failure::Refused(error.to_string()));
+        }
         // A partly started installation is useless, so the command stops it. The logs of the
         // installation stay.
         let stopped = cluster::shut_down(dir).map(drop);
@@ -65,11 +68,14 @@ fn status(dir: &Path, json: bool) -> Outcome {
         Some(installed) => {
             print_installation(&installed, json, "").map(|_| CommandResult::new(installed.is_up()))
         }
-        None => Err(Failure::Refused(format!("there is no installation in {}", dir.display()))),
+        None => Err(no_installation(dir)),
     }
 }
 
 fn down(dir: &Path, keep: bool, json: bool) -> Outcome {
+    if !is_installation(dir)? {
+        return Err(no_installation(dir));
+    }
     let stopped = cluster::shut_down(dir).context("cannot stop all processes")?;
     if !keep {
         cluster::remove(dir).context("cannot remove all files")?;
@@ -88,6 +94,14 @@ fn front(listen: SocketAddr, to: Vec<SocketAddr>) -> Outcome {
     crate::storm::raise_open_files_limit();
     Proxy::start(listen, to).context("cannot start the proxy")?.wait();
     Ok(CommandResult::Success)
+}
+
+fn is_installation(dir: &Path) -> Result<bool, Failure> {
+    Ok(cluster::is_installation(dir).context("cannot read the state of the installation")?)
+}
+
+fn no_installation(dir: &Path) -> Failure {
+    Failure::Refused(format!("there is no installation in {}", dir.display()))
 }
 
 fn read_installation(dir: &Path) -> Result<Option<InstalledCluster>, Failure> {

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 pub use cluster_dir::ClusterDir;
 pub use error::ClusterError;
-pub use installed::{InstalledCluster, InstalledServer, find, remove, shut_down};
+pub use installed::{InstalledCluster, InstalledServer, find, is_installation, remove, shut_down};
 pub use node::Node;
 pub use plan::{ClusterPlan, Shape};
 pub use postgres::Postgres;

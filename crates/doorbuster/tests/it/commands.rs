@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
+use doorbuster_harness::cluster::ClusterDir;
 use serde_json::json;
 
 use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
@@ -102,9 +103,11 @@ fn commands_without_a_server_report_in_json() {
     assert_eq!(mode & 0o777, 0o700);
     // A server accepts the new store, and the keys beside it.
     drop(TestServer::start(serve(&temp_dir, Path::new(&empty)), empty.into()));
-    let none = path("none");
-    let stopped = run(program(&temp_dir).args(["cluster", "down", "--json", "--dir", &none]));
-    assert_eq!(stopped.json(), json!({"dir": none, "stopped": [], "removed": true}));
+    let dir = path("cluster");
+    let down = || run(program(&temp_dir).args(["cluster", "down", "--json", "--dir", &dir]));
+    assert!(down().stderr_of_failure(1).contains("there is no installation in"));
+    ClusterDir::create(Path::new(&dir)).expect("a new directory");
+    assert_eq!(down().json(), json!({"dir": dir, "stopped": [], "removed": true}));
 }
 
 #[test]

@@ -7,19 +7,42 @@ use std::path::{Path, PathBuf};
 
 use super::error::{ClusterError, ClusterErrorContext};
 
+/// The file that marks the directory of an installation.
+pub(super) const MARKER_FILE: &str = ".doorbuster-cluster";
+
 /// The directory of one installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterDir(PathBuf);
 
 impl ClusterDir {
-    /// Creates the directory if it is missing. Other users can enter the directory, because
-    /// PostgreSQL may run as another user. But they cannot list the files in the directory.
+    /// Creates the directory if it is missing, and marks it. Refuses a directory that has files but
+    /// no marker, because such a directory belongs to somebody else. Other users can enter a
+    /// created directory, because PostgreSQL may run as another user. But they cannot list the
+    /// files in the directory.
     pub fn create(path: &Path) -> Result<Self, ClusterError> {
         let cluster_dir = Self::open(path)?;
-        for dir in [cluster_dir.0.clone(), cluster_dir.pid_dir(), cluster_dir.0.join("log")] {
+        let what = || format!("creating {}", cluster_dir.0.display());
+        if !cluster_dir.is_marked() {
+            if cluster_dir.0.is_dir() {
+                let mut entries = std::fs::read_dir(&cluster_dir.0).with_operation(what)?;
+                if entries.next().is_some() {
+                    let reason = "the directory has files but no installation; choose another one";
+                    return Err(ClusterError::failed(what(), reason));
+                }
+            }
+            create_dir(&cluster_dir.0, 0o711)?;
+            let text = "`doorbuster cluster down` removes the installation in this directory.\n";
+            cluster_dir.write_private(MARKER_FILE, text)?;
+        }
+        for dir in [cluster_dir.pid_dir(), cluster_dir.0.join("log")] {
             create_dir(&dir, 0o711)?;
         }
         Ok(cluster_dir)
+    }
+
+    /// Returns whether [`ClusterDir::create`] marked the directory.
+    pub(super) fn is_marked(&self) -> bool {
+        self.0.join(MARKER_FILE).is_file()
     }
 
     /// Opens the directory without a check of its content.
@@ -66,7 +89,11 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), ClusterError>
         .with_operation(|| format!("writing {}", path.display()))
 }
 
+/// Creates a directory with this mode. Does not change a directory that exists.
 fn create_dir(path: &Path, mode: u32) -> Result<(), ClusterError> {
+    if path.is_dir() {
+        return Ok(());
+    }
     let made = DirBuilder::new().mode(mode).recursive(true).create(path);
     // The umask can remove permissions from the mode of a new directory, so the mode is set once
     // more.

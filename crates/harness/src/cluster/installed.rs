@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::Cluster;
-use super::cluster_dir::ClusterDir;
+use super::cluster_dir::{ClusterDir, MARKER_FILE};
 use super::error::{ClusterError, ClusterErrorContext};
 use super::process::Process;
 
@@ -107,11 +107,26 @@ pub fn find(dir: &Path) -> Result<Option<InstalledCluster>, ClusterError> {
     Ok(Some(installed))
 }
 
+/// Returns whether `dir` is the directory of an installation. An installation whose start failed
+/// has a marker but no description. An installation of an earlier version has only a description.
+pub fn is_installation(dir: &Path) -> Result<bool, ClusterError> {
+    Ok(ClusterDir::open(dir)?.is_marked() || find(dir)?.is_some())
+}
+
+/// Opens the directory of an installation. Refuses every other directory.
+fn open_installation(dir: &Path) -> Result<ClusterDir, ClusterError> {
+    if !is_installation(dir)? {
+        let what = format!("opening {}", dir.display());
+        return Err(ClusterError::failed(what, "there is no installation"));
+    }
+    ClusterDir::open(dir)
+}
+
 /// Stops every server with a process-id file in `dir`. Stops the servers in the reverse order of
 /// their start, because a server depends on the servers that started before it. Returns the names
 /// of the servers that ran.
 pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
-    let cluster_dir = ClusterDir::open(dir)?;
+    let cluster_dir = open_installation(dir)?;
     let mut stopped = Vec::new();
     for mut process in Process::from_pid_files(&cluster_dir)? {
         if process.is_running() {
@@ -127,16 +142,15 @@ pub fn shut_down(dir: &Path) -> Result<Vec<String>, ClusterError> {
 /// Removes the files of a stopped installation from `dir`: its data, its secrets and its logs. If
 /// `dir` contains nothing else, removes `dir` too.
 pub fn remove(dir: &Path) -> Result<(), ClusterError> {
-    let cluster_dir = ClusterDir::open(dir)?;
+    let cluster_dir = open_installation(dir)?;
     let what = || format!("removing the installation in {}", cluster_dir.path().display());
-    let Ok(entries) = std::fs::read_dir(cluster_dir.path()) else { return Ok(()) };
-    for entry in entries {
+    for entry in std::fs::read_dir(cluster_dir.path()).with_operation(what)? {
         let path = entry.with_operation(what)?.path();
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_server_dir = ["node-", "redis-"].iter().any(|part| name.starts_with(part));
         if path.is_dir() && (is_server_dir || matches!(name, "run" | "log" | "postgres")) {
             std::fs::remove_dir_all(&path).with_operation(what)?;
-        } else if matches!(name, INFO_FILE | "admin_key" | "buyer_secret") {
+        } else if matches!(name, INFO_FILE | MARKER_FILE | "admin_key" | "buyer_secret") {
             std::fs::remove_file(&path).with_operation(what)?;
         }
     }

@@ -1,5 +1,7 @@
 //! Tests of the private servers: they start, fail as requested, recover, and leave no files.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,5 +101,33 @@ fn a_process_is_found_and_stopped_by_its_process_id_file() {
         Process::from_pid_files(&cluster_dir).expect("the process-id files can be read").is_empty()
     );
     remove(&temp_dir.0).expect("the directory can be removed");
+    assert!(!temp_dir.0.exists());
+}
+
+#[test]
+fn only_the_directory_of_an_installation_is_changed_and_removed() {
+    let temp_dir = TempDir::new();
+    let data = temp_dir.0.join("postgres");
+    std::fs::create_dir_all(&data).expect("a new directory");
+    std::fs::write(data.join("rows"), "1").expect("a file");
+    std::fs::write(temp_dir.0.join("admin_key"), "key").expect("a file");
+    let mode = || temp_dir.0.metadata().expect("a directory").permissions().mode() & 0o777;
+    std::fs::set_permissions(&temp_dir.0, Permissions::from_mode(0o750)).expect("our directory");
+    for refused in [
+        ClusterDir::create(&temp_dir.0).map(drop),
+        shut_down(&temp_dir.0).map(drop),
+        remove(&temp_dir.0),
+    ] {
+        refused.expect_err("this directory is not of an installation");
+    }
+    assert_eq!(mode(), 0o750);
+    assert!(data.join("rows").exists() && temp_dir.0.join("admin_key").exists());
+
+    std::fs::remove_file(temp_dir.0.join("admin_key")).expect("our file");
+    std::fs::remove_dir_all(&data).expect("our directory");
+    temp_dir.cluster_dir();
+    temp_dir.cluster_dir();
+    assert_eq!(mode(), 0o750, "the mode of an existing directory must stay");
+    remove(&temp_dir.0).expect("the installation can be removed");
     assert!(!temp_dir.0.exists());
 }
