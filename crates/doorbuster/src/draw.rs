@@ -32,6 +32,11 @@ async fn gather_claim(args: &VerifyArgs) -> Result<DrawClaim, Failure> {
             "the list of participants is missing: give --participants, or --sale and --key".into(),
         ));
     }
+    if args.sale.is_none() && args.commitment.is_none() {
+        return Err(Failure::Settings(
+            "the commitment is missing: give --commitment, or --sale and --url".into(),
+        ));
+    }
     let mut claim = DrawClaim {
         commitments: args.commitment.iter().cloned().collect(),
         item: args.item.clone(),
@@ -122,10 +127,10 @@ fn report_text(report: &DrawReport) -> String {
     for finding in &report.findings {
         out += &format!("{finding}\n");
     }
-    let participants = table::grouped(report.order.len() as u64);
+    let participants = table::counted(report.order.len() as u64, "participant");
     let verdict =
         if report.ok { "the draw agrees with its commitment" } else { "the draw does not agree" };
-    out + &format!("{participants} participants: {verdict}.\n")
+    out + &format!("{participants}: {verdict}.\n")
 }
 
 #[cfg(test)]

@@ -65,6 +65,9 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
     };
     let mut findings = Vec::new();
     let commitment = format!("sha256:{}", hex(digest::digest(&digest::SHA256, &seed).as_ref()));
+    if claim.commitments.is_empty() {
+        findings.push("no commitment was given".to_owned());
+    }
     for noted in &claim.commitments {
         if !noted.eq_ignore_ascii_case(&commitment) {
             findings.push(format!(
@@ -78,6 +81,9 @@ pub fn verify(claim: &DrawClaim) -> DrawReport {
             "the list names {} participants more than once",
             claim.list.len() - distinct.len()
         ));
+    }
+    if distinct.is_empty() && claim.participants != Some(0) {
+        findings.push("the list has no participants".to_owned());
     }
     if let Some(published) = claim.participants
         && published != distinct.len() as u64
@@ -202,6 +208,14 @@ mod tests {
         check(|claim| claim.seed.truncate(10), "hexadecimal");
         check(|claim| claim.seed.replace_range(..2, "é"), "hexadecimal");
         check(|claim| claim.commitments.push("sha256:00".into()), "does not match the seed");
+        check(|claim| claim.commitments.clear(), "no commitment was given");
+        check(
+            |claim| {
+                *claim = DrawClaim { participants: None, claimed: None, ..claim.clone() };
+                claim.list.clear();
+            },
+            "the list has no participants",
+        );
         check(
             |claim| claim.list.push("frank".into()),
             "5 participants were published, but the list has 6",

@@ -37,7 +37,8 @@ pub struct VerifyArgs {
     /// the server shows].
     #[arg(long, value_name = "HEX")]
     pub seed: Option<String>,
-    /// The commitment that was published before the opening of the sale.
+    /// The commitment that was published before the opening of the sale. Without --sale, it is
+    /// required.
     #[arg(long, value_name = "sha256:HEX")]
     pub commitment: Option<String>,
     /// The participants: one buyer's id per line, or the server's `draw.csv` [default: read from

@@ -40,10 +40,11 @@ fn a_draw_is_repeated_from_files_alone() {
     assert!(output.starts_with(&format!("1\t{}\n2\t{}\n", ORDER[0], ORDER[1])), "{output}");
     assert!(output.ends_with("5 participants: the draw agrees with its commitment.\n"), "{output}");
     let other = write(&temp_dir.join("other"), &[ORDER[1], ORDER[0], ORDER[2], ORDER[3], ORDER[4]]);
-    let wrong = verify(
-        &temp_dir,
-        &["--seed", SEED, "--participants", &buyers, "--order", &other, "--json"],
-    );
+    let known = ["--seed", SEED, "--participants", &buyers];
+    let uncommitted = verify(&temp_dir, &known).stderr_of_failure(2);
+    assert!(uncommitted.contains("--commitment"), "{uncommitted}");
+    let more = ["--commitment", COMMITMENT, "--order", &other, "--json"];
+    let wrong = verify(&temp_dir, &[&known[..], &more].concat());
     assert_eq!(wrong.code(), Some(1));
     assert_eq!(
         wrong.json()["findings"][0],
