@@ -107,7 +107,8 @@ endpoints!(
     open_sale = Endpoint {
         path: "/v1/admin/sales/{sale}/open",
         summary: "Open a draft or a scheduled sale at once",
-        description: "A repeated request changes nothing.",
+        description: "`ends_at` must not be in the past. A repeated request changes nothing.",
+        codes: &[Code::WrongState, Code::InvalidRequest],
         ..PHASE_ENDPOINT
     },
     pause_sale = Endpoint {

@@ -1,4 +1,5 @@
-//! Tests the deletion of drafts.
+//! Tests the deletion and the opening of drafts.
+
 use serde_json::json;
 
 use crate::app::TestApp;
@@ -30,4 +31,20 @@ async fn a_sale_that_was_scheduled_and_unscheduled_can_be_deleted() {
     // A new sale with the same id has all its units.
     app.open_sale("spring", 5.into(), 5).await;
     assert_eq!(app.buy("anna", "k", "spring", "phone", 5).await.verdict(), "201");
+}
+
+#[tokio::test]
+async fn a_sale_whose_end_has_passed_does_not_open() {
+    let app = TestApp::start().await;
+    app.make_sale("spring", 5.into(), 1).await;
+    let path = "/v1/admin/sales/spring";
+    let past = app.admin("PATCH", path, Some(json!({"ends_at": "2000-01-01T00:00:00Z"}))).await;
+    assert_eq!(past.verdict(), "200", "{}", past.text());
+    let early = app.admin("POST", &format!("{path}/open"), None).await;
+    assert_eq!(early.verdict(), "422 invalid_request", "{}", early.text());
+    assert_eq!(early.json()["errors"][0]["pointer"], "/ends_at");
+    assert_eq!(app.admin("GET", path, None).await.json()["phase"], "draft");
+    let times = json!({"ends_at": "2100-01-01T00:00:00Z"});
+    assert_eq!(app.admin("PATCH", path, Some(times)).await.verdict(), "200");
+    app.step("spring", "open").await;
 }

@@ -38,6 +38,11 @@ pub(crate) async fn step(
     let begins = matches!(step, PhaseStep::Schedule | PhaseStep::Open)
         && before.row.phase.is_before_opening();
     if begins {
+        let is_over = before.row.ends_at.is_some_and(|ends_at| ends_at <= app.node.now());
+        if step == PhaseStep::Open && is_over {
+            let detail = "must be in the future; change the sale first";
+            return Err(Problem::invalid_member("/ends_at", detail).into());
+        }
         app.sales.choose_partitions(&before).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
