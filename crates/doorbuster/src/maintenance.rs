@@ -126,7 +126,17 @@ fn write_store(args: &RestoreArgs, settings: &Settings) -> Result<Restored, Fail
     let is_encrypted = maintenance::is_encrypted(&args.file)
         .with_context(|| format!("cannot read {text}"))
         .context(NOTHING)?;
-    let passphrase = is_encrypted.then(|| passphrase::read(&args.passphrase)).transpose()?;
+    let passphrase = match is_encrypted {
+        true => Some(passphrase::read(&args.passphrase)?),
+        false if passphrase::given(&args.passphrase)?.is_none() => None,
+        // Another person may have replaced the backup.
+        false => {
+            return Err(Failure::Settings(format!(
+                "{text} is not encrypted, although you gave a passphrase; if you trust this \
+                 backup, restore it without a passphrase; nothing was written"
+            )));
+        }
+    };
     let temporary = temporary_dirs()?;
     match maintenance::restore(settings, &args.file, passphrase.as_ref(), &temporary) {
         Err(RestoreFileError::Decryption(error @ DecryptionError::WrongPassphrase)) => {

@@ -101,11 +101,18 @@ fn a_passphrase_refuses_a_backup_that_is_not_encrypted() {
     let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
     let test_server = start(&temp_dir, &data_dir, &target);
     wait_until_copied(&test_server);
-    drop(test_server);
+    let (file, restored) = (temp_dir.join("friday.backup"), temp_dir.join("restored"));
     let mut command = program(&temp_dir);
-    command.arg("restore").arg(&target).arg("--data-dir").arg(temp_dir.join("restored"));
-    let refused = run(command.env("DOORBUSTER_PASSPHRASE", PASSPHRASE)).stderr_of_failure(2);
-    assert!(refused.contains("is not encrypted"), "{refused}");
+    command.arg("backup").arg(&file).arg("--data-dir").arg(&data_dir);
+    run(&mut command).stdout_of_success();
+    drop(test_server);
+    for backup in [&target, &file] {
+        let mut command = program(&temp_dir);
+        command.arg("restore").arg(backup).arg("--data-dir").arg(&restored);
+        let refused = run(command.env("DOORBUSTER_PASSPHRASE", PASSPHRASE)).stderr_of_failure(2);
+        assert!(refused.contains("is not encrypted"), "{refused}");
+        assert!(!restored.join("doorbuster.sqlite3").exists());
+    }
 }
 
 #[test]
