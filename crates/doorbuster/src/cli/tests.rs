@@ -205,3 +205,16 @@ fn a_command_of_a_document_is_split_as_in_a_shell() {
             && !has_placeholder("a < b > c  # d…")
     );
 }
+
+#[test]
+fn a_fraction_of_a_second_is_refused_where_only_whole_seconds_count() {
+    for command in [
+        &["token", "buyer", "alice", "--ttl", "500ms"][..],
+        &["webhook", "endpoint", "rotate", "end_1", "--overlap", "900ms"],
+        &["webhook", "endpoint", "rotate", "end_1", "--overlap", "1500ms"],
+    ] {
+        let words = ["doorbuster"].iter().chain(command);
+        let error = Cli::try_parse_from(words).expect_err("a fraction of a second");
+        assert!(error.to_string().contains("is not a whole number of seconds"), "{error}");
+    }
+}

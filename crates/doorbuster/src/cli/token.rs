@@ -42,7 +42,7 @@ pub struct BuyerArgs {
     #[arg(long, value_name = "N")]
     pub level: Option<u8>,
     /// How long the token is valid, such as 90s, 15m or 1h30m.
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = values::seconds)]
     pub ttl: Duration,
     /// Print JSON.
     #[arg(long)]

@@ -88,7 +88,7 @@ pub enum EndpointCommand {
         /// The endpoint's id.
         endpoint: String,
         /// How long messages are also signed with the old secret; use 0s if that secret leaked.
-        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::duration_or_none)]
+        #[arg(long, default_value = "24h", value_name = "TIME", value_parser = values::seconds_or_none)]
         overlap: Duration,
     },
     /// Remove an endpoint and its undelivered events.
