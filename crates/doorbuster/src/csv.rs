@@ -6,6 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path as FilePath, PathBuf};
 
 use anyhow::Context;
+use doorbuster_api::admin::export::Export;
 
 use crate::cli::CsvArgs;
 use crate::client::{self, Client, Path};
@@ -26,6 +27,13 @@ const MODE_BITS: u32 = 0o777;
 pub fn run(args: &CsvArgs) -> Outcome {
     if args.server.json {
         return Err(Failure::Settings("csv cannot write JSON; leave out --json".into()));
+    }
+    let filters = [("--by", &args.by), ("--action", &args.action), ("--subject", &args.subject)];
+    let unused = filters.iter().find(|(_, value)| value.is_some());
+    if let (Some((option, _)), false) = (unused, args.list == Export::Actions) {
+        return Err(Failure::Settings(format!(
+            "{option} selects rows of the list actions only; leave out {option}"
+        )));
     }
     let client = Client::new(&args.server)?;
     let name = format!("{}.csv", args.list.as_str());

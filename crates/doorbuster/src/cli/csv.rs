@@ -26,7 +26,8 @@ pub struct CsvArgs {
     /// Only rows of this sale. The list `actions` ignores this option.
     #[arg(long, value_parser = values::name, add = complete::sales())]
     pub sale: Option<String>,
-    /// Only actions by the operators' key with this id.
+    /// Only actions by the operators' key with this id. Only the list `actions` accepts --by,
+    /// --action and --subject.
     #[arg(long, value_name = "KEY", conflicts_with = "sale")]
     pub by: Option<String>,
     /// Only this action, such as sale.opened.

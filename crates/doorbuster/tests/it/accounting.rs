@@ -90,6 +90,19 @@ fn lists_are_exported_as_csv_and_units_match_money() {
     );
 }
 
+#[test]
+fn a_filter_of_actions_is_refused_for_every_other_list() {
+    let temp_dir = TempDir::new();
+    for list in ["orders", "payments", "refunds", "ledger"] {
+        for filter in [["--by", "key_1"], ["--action", "a"], ["--subject", "sale:spring"]] {
+            let mut command = program(&temp_dir);
+            command.args(["csv", list, "--key", KEY, "--url", "http://127.0.0.1:1"]).args(filter);
+            let refused = run(&mut command).stderr_of_failure(2);
+            assert!(refused.contains(filter[0]), "{refused}");
+        }
+    }
+}
+
 /// Counts the incomplete files in this directory.
 fn parts(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir)
