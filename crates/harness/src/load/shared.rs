@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -13,8 +14,9 @@ use super::plan::{LoadPlan, Target};
 use super::tally::Counts;
 use crate::generator::buyers::{Buyers, RequestOptions, Template};
 
-/// The prefix of every request key.
-const KEYS: &str = "k";
+/// The number of bytes of a hash in the prefix of the request keys. A request key has at most 64
+/// characters.
+const HASH_BYTES: usize = 8;
 
 /// The state that all workers of a run share.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub ready: Barrier,
     /// The number of listeners that were started so far.
     pub listeners: AtomicUsize,
+    /// The prefix of every request key.
+    keys: String,
     order: Vec<u32>,
     next: AtomicU32,
     start: OnceLock<Instant>,
@@ -68,6 +72,7 @@ impl Shared {
             start: OnceLock::new(),
             halted: AtomicBool::new(false),
             answers: answers.map(Arc::new),
+            keys: key_prefix(&plan),
             plan,
             target,
             buyers,
@@ -84,14 +89,14 @@ impl Shared {
             item: &plan.item,
             units: plan.units,
             headers: &format!("Prefer: wait={}\r\n", plan.wait_secs),
-            keys: KEYS,
+            keys: &self.keys,
         };
         Template::new(&self.buyers, &options)
     }
 
     /// Returns the key of a buyer's request.
     pub fn key(&self, buyer: u32) -> String {
-        self.buyers.key(KEYS, buyer)
+        self.buyers.key(&self.keys, buyer)
     }
 
     /// Writes a `GET` request with the buyer's token. Workers use it only to poll for a verdict and
@@ -188,4 +193,15 @@ impl Shared {
         }
         sum
     }
+}
+
+/// Returns the prefix of the request keys of a plan. Two plans with the same seed have the same
+/// buyers. So the prefix has a hash of the content of the requests. Otherwise, the server would
+/// refuse the requests of the second plan, because a key belongs to one content.
+fn key_prefix(plan: &LoadPlan) -> String {
+    let content = format!("{} {} {}", plan.sale, plan.item, plan.units);
+    let hash = digest::digest(&digest::SHA256, content.as_bytes());
+    let digits: String =
+        hash.as_ref().iter().take(HASH_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    format!("k{digits}")
 }

@@ -287,6 +287,26 @@ fn the_same_seed_gives_the_same_buyers_in_the_same_order() {
 }
 
 #[test]
+fn the_same_buyers_have_other_keys_for_another_content() {
+    let server = FakeServer::start(|_| refusal("sold_out"));
+    for (sale, item, units) in [
+        ("spring", "phone", 1),
+        ("autumn", "phone", 1),
+        ("spring", "case", 1),
+        ("spring", "case", 2),
+    ] {
+        let mut plan = plan(&server, 20);
+        (plan.sale, plan.item) = (sale.into(), item.into());
+        (plan.connections, plan.units) = (1, units);
+        run_load(plan);
+    }
+    let seen = server.seen();
+    let buyers: Vec<_> = seen.iter().map(Request::buyer).collect();
+    assert!(buyers.chunks(20).all(|run| *run == buyers[..20]), "{buyers:?}");
+    assert_eq!(seen.iter().map(|request| &request.key).collect::<HashSet<_>>().len(), 80);
+}
+
+#[test]
 fn several_workers_share_buyers_and_connections() {
     let server = FakeServer::start(|_| refusal("sold_out"));
     let mut plan = plan(&server, 300);
