@@ -313,7 +313,8 @@ impl EmbeddedServer {
     /// Returns the command that runs the program with the server's secrets and settings.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("DOORBUSTER_")) {
+        let is_ours = |name: &str| name.starts_with("DOORBUSTER_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_ours(&name.to_string_lossy())) {
             command.env_remove(name);
         }
         command

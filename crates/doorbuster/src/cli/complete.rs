@@ -104,7 +104,7 @@ fn read<T: DeserializeOwned>(path: Path<'_>) -> Option<T> {
 /// Returns the words of the unfinished command line. The shell's script passes these words after
 /// `--`.
 fn words() -> Vec<String> {
-    let mut all = std::env::args();
+    let mut all = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     all.by_ref().find(|word| word == "--");
     all.collect()
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use doorbuster_harness::cluster::ClusterDir;
 use serde_json::json;
 
-use crate::test_server::{KEY, TempDir, TestServer, program, run, serve};
+use crate::test_server::{KEY, TempDir, TestServer, program, run, serve, stand_in};
 
 #[test]
 fn closing_a_sale_needs_a_confirmation_and_ends_changes_of_its_stock() {
@@ -165,6 +165,17 @@ fn a_path_that_is_not_text_and_a_full_standard_error_end_no_command_early() {
     let mut check = program(&temp_dir);
     check.args(["config", "check", "--config", "nosuch"]).stderr(full);
     assert_eq!(run(&mut check).code(), Some(2));
+}
+
+#[test]
+fn ids_are_completed_beside_a_word_that_is_not_text() {
+    let temp_dir = TempDir::new();
+    let url = stand_in(|_| json!({"sales": [], "next_cursor": null}).to_string());
+    let mut command = program(&temp_dir);
+    command.args(["--", "doorbuster", "csv", "orders", "--output"]).arg(OsStr::from_bytes(b"\xff"));
+    command.args(["--sale", "sp"]).env("DOORBUSTER_URL", url).env("DOORBUSTER_ADMIN_KEY", KEY);
+    command.env("_DOORBUSTER_COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "6");
+    assert_eq!(run(&mut command).stdout_of_success(), "");
 }
 
 #[test]
