@@ -68,6 +68,8 @@ pub enum ClientError {
     Transport(anyhow::Error),
     /// The path cannot be written in a URL. No request was sent.
     Path(InvalidPart),
+    /// The request is not valid HTTP. No request was sent.
+    NotSent(anyhow::Error),
 }
 
 /// A part of a path that no URL can contain: it is empty, `.` or `..`.
@@ -84,7 +86,7 @@ impl ClientError {
     pub fn detail(&self) -> String {
         match self {
             Self::Problem(problem) => problem.sentence(),
-            Self::Transport(error) => format!("{error:#}"),
+            Self::Transport(error) | Self::NotSent(error) => format!("{error:#}"),
             Self::Path(InvalidPart(part)) => format!("{part:?} is not a valid id"),
         }
     }
@@ -93,7 +95,7 @@ impl ClientError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Problem(problem) => Some(&problem.code),
-            Self::Transport(_) | Self::Path(_) => None,
+            Self::Transport(_) | Self::Path(_) | Self::NotSent(_) => None,
         }
     }
 }
@@ -112,7 +114,7 @@ impl From<ClientError> for Failure {
 /// request.
 pub fn may_have_been_done(result: &ApiResult) -> bool {
     match result {
-        Ok(_) | Err(ClientError::Path(_)) => false,
+        Ok(_) | Err(ClientError::Path(_) | ClientError::NotSent(_)) => false,
         Err(ClientError::Problem(problem)) => problem.retryable,
         Err(ClientError::Transport(_)) => true,
     }
@@ -160,6 +162,11 @@ impl Client {
             return Err(Failure::Settings(format!(
                 "{url} is not an address like http://127.0.0.1:8080"
             )));
+        }
+        if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let text = "the key of --key or DOORBUSTER_ADMIN_KEY has a space, a line end or another \
+                        character that no key can have";
+            return Err(Failure::Settings(text.into()));
         }
         let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -341,6 +348,10 @@ impl Client {
     }
 
     fn transport_error(&self, error: reqwest::Error, limit: Duration) -> ClientError {
+        if error.is_builder() {
+            let cause = innermost_cause(&error);
+            return ClientError::NotSent(anyhow!("the request cannot be sent: {cause}"));
+        }
         let url = self.url.as_str().trim_end_matches('/');
         // If the server answers in plain HTTP, rustls reports this error.
         if self.url.scheme() == "https" && innermost_cause(&error).contains("InvalidContentType") {

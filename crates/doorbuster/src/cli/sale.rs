@@ -270,7 +270,7 @@ pub struct AdjustArgs {
     pub reason: String,
     /// The request key of this change of the stock. If the command is repeated with the same key,
     /// the stock changes only once [default: a new key each time].
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = values::idempotency_key)]
     pub idempotency_key: Option<String>,
 }
 

@@ -11,6 +11,7 @@ use doorbuster_api::admin::export::Export;
 use doorbuster_api::admin::keys::Role;
 use doorbuster_api::admin::new_sale::NewItem;
 use doorbuster_api::admin::spread::{PartitionChoice, Partitions};
+use doorbuster_api::header;
 use doorbuster_api::limits;
 use doorbuster_api::order::OrderState;
 use doorbuster_api::sale::Phase;
@@ -28,6 +29,12 @@ pub fn name(text: &str) -> Parsed<String> {
     } else {
         Err("must be 1 to 64 characters of A-Z a-z 0-9 _ . : -".into())
     }
+}
+
+/// Parses the key of a request.
+pub fn idempotency_key(text: &str) -> Parsed<String> {
+    let parsed = header::idempotency_key([text.as_bytes()]);
+    parsed.map(|_| text.to_owned()).map_err(|fault| fault.detail.to_string())
 }
 
 /// Parses a number of partitions, or `auto`.

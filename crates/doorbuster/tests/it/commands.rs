@@ -179,6 +179,25 @@ fn ids_are_completed_beside_a_word_that_is_not_text() {
 }
 
 #[test]
+fn a_key_that_no_header_can_contain_is_refused_without_a_request() {
+    let temp_dir = TempDir::new();
+    let adjust = ["sale", "adjust", "spring", "phone", "5", "--reason", "found"];
+    // A file of settings with the line ends of Windows can give such a key.
+    for (key, more, option) in [
+        ("key\r", &["sale", "list"][..], "--key"),
+        ("key\r", &adjust[..], "--key"),
+        (KEY, &[&adjust[..], &["--idempotency-key", "a\r"]].concat()[..], "--idempotency-key"),
+    ] {
+        let mut command = program(&temp_dir);
+        command.args(more).env("DOORBUSTER_ADMIN_KEY", key);
+        command.env("DOORBUSTER_URL", "http://127.0.0.1:1");
+        let refused = run(&mut command).stderr_of_failure(2);
+        assert!(refused.contains(option), "{refused}");
+        assert!(!refused.contains("To repeat"), "{refused}");
+    }
+}
+
+#[test]
 fn a_password_in_an_address_is_refused_and_not_printed() {
     let temp_dir = TempDir::new();
     let site = temp_dir.join("site").display().to_string();
