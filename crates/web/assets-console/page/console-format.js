@@ -42,6 +42,14 @@ export const brief = n =>
     // A latency of 0.005 ms must not be shown as 0.
     ...(Math.abs(n) < 1 ? { maximumSignificantDigits: 2 } : { maximumFractionDigits: 1 }),
   }).format(n);
+/** Says how many differences a reconciliation has. If the report is incomplete, the text names the
+   command that lists all differences. */
+export function differencesText(sums, sale) {
+  const n = sums.differences.length;
+  if (sums.ok || sums.complete) return t(sums.ok ? 'reconciled' : 'not_reconciled', { n });
+  const command = 'doorbuster reconcile' + (sale ? ` --sale ${sale}` : '');
+  return t('many_differences', { n: count(n), command });
+}
 export const percent = (part, whole) =>
   new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
     whole ? part / whole : 0,

@@ -1,6 +1,6 @@
 /* The views for actions, nodes with their settings, and the audit. */
-import { clock, count, Fresh, html, Input, moment, More, Pill, Problem, query, seg, t, Table,
-  usePages, usePoll, useState, word } from '/assets/console-kit.js';
+import { clock, count, differencesText, Fresh, html, Input, moment, More, Pill, Problem, query,
+  seg, t, Table, usePages, usePoll, useState, word } from '/assets/console-kit.js';
 import { useGoneNodes } from '/assets/console-alarms.js';
 import { Lag } from '/assets/console-live.js';
 import { Who } from '/assets/console-names.js';
@@ -146,8 +146,7 @@ function Audit() {
         ]} rows=${data.notices.map((row, n) => ({ id: n, ...row }))} /></section>`}
     <section class="panel card"><div class="panel__head"><h2>${t('differences')}</h2>
         ${sums.data && html`<${Pill} kind=${sums.data.ok ? 'good' : 'bad'}>
-          ${t(sums.data.ok ? 'reconciled' : 'not_reconciled', { n: sums.data.differences.length })}
-        <//>`}</div>
+          ${differencesText(sums.data)}<//>`}</div>
       <${Problem} error=${sums.error} />
       <${Table} caption=${t('differences')} empty=${t('no_differences')} columns=${[
         [t('kind'), row => word('difference', row.kind)],

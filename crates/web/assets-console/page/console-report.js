@@ -1,7 +1,7 @@
 /* The report after a sale: verdict, totals, timeline, refusals, latencies, money and audit. An
    operator can print it, and replay the sale with a slider. */
-import { clock, count, duration, html, moment, money, percent, Phase, Pill, Problem, SaleTabs, seg,
-  t, Table, usePoll, useState, word } from '/assets/console-kit.js';
+import { clock, count, differencesText, duration, html, moment, money, percent, Phase, Pill,
+  Problem, SaleTabs, seg, t, Table, usePoll, useState, word } from '/assets/console-kit.js';
 import { useSeries } from '/assets/console-charts.js';
 import { Bar, partsOf, Refusals, sumOf } from '/assets/console-flow.js';
 import { Who } from '/assets/console-names.js';
@@ -23,7 +23,7 @@ function Verdict({ sale, stock, audit, sums, findings }) {
       paid: count(sumOf(items, 'paid')),
       held: count(sumOf(items, 'held')),
       left: count(sumOf(items, 'pool') + sumOf(items, 'in_slots')),
-    })}${' '}${t(sums.ok ? 'reconciled' : 'not_reconciled', { n: sums.differences.length })}${t('stop')}
+    })}${' '}${differencesText(sums, sale.id)}${t('stop')}
       ${sale.phase !== 'closed' && t('verdict.running')}</p>
     <p class="soft"><${Pill} kind=${findings.length ? 'bad' : 'good'}>
       ${t(findings.length ? 'audit.bad' : 'audit.good')}<//>
@@ -112,7 +112,7 @@ function Replay({ series, period, step, totals }) {
       <${Refusals} refused=${refusalsOf(list)} /></section>`;
 }
 
-function Money({ sums }) {
+function Money({ sums, sale }) {
   const amount = (row, name) => money({ amount_minor: row[name], currency: row.id });
   return html`<section class="panel card"><h2>${t('money')}</h2>
     <${Table} caption=${t('money')} empty=${t('no_money')} columns=${[
@@ -125,8 +125,7 @@ function Money({ sums }) {
     ]} rows=${moneyRows(sums.data)} />
     <${Problem} error=${sums.error} />
     ${sums.data && html`<p><${Pill} kind=${sums.data.ok ? 'good' : 'bad'}>
-      ${t(sums.data.ok ? 'reconciled' : 'not_reconciled', { n: sums.data.differences.length })}
-    <//></p>`}
+      ${differencesText(sums.data, sale)}<//></p>`}
     ${sums.data?.differences.length > 0 && html`<${Table} caption=${t('differences')} columns=${[
       [t('kind'), row => word('difference', row.kind)],
       [t('order'), row => row.order ? html`<a class="code" href=${'#/orders/' + row.order}>
@@ -185,7 +184,7 @@ function Report({ params }) {
     <${Problem} error=${series.error} />
     ${series.to > 0 && html`<${Replay} series=${series} period=${whole} step=${whole.step}
       totals=${counted} />`}
-    <${Money} sums=${sums} />
+    <${Money} sums=${sums} sale=${params.sale} />
     <${Timeline} period=${period} points=${series.points} step=${whole.step} />
     <section class="panel card noprint"><h2>${t('exports')}</h2><ul class="links">
       ${['orders', 'payments', 'refunds', 'ledger'].map(name => html`<li><a class="button" download

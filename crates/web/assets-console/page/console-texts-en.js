@@ -1,8 +1,7 @@
 /* Every sentence of the console, in English. `{n|one|other}` chooses a word by the number `n`. */
 export default {
   loading: 'Loading…', none: 'None', more: 'Show more', keep: 'Keep as it is',
-  stop_now: 'Stop',
-  type_word: 'Type “{word}” to confirm',
+  stop_now: 'Stop', type_word: 'Type “{word}” to confirm',
   too_many: 'Too many requests. Try again in {n} {n|second|seconds}.',
   offline: 'The server does not answer. Check the connection.', sign_in: 'Sign in',
   no_answer: 'The server is not ready',
@@ -159,6 +158,7 @@ export default {
   'alarm.tickets.todo': 'Find the cause, then discard it. Its units are on sale again.',
   reconciled: 'Units and money agree',
   not_reconciled: '{n} {n|difference|differences} between units and money', events: 'Timeline',
+  many_differences: 'At least {n} differences between units and money. List all: {command}',
   settings: 'Settings', setting: 'Setting', value: 'Value', origin: 'Set by',
   'settings.about': 'The settings of the node that answered: {node}. Secrets are never shown.',
   admit: 'Admit more', 'admit.title': 'Admit visitors of the waiting room now?',

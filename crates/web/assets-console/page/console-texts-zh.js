@@ -167,6 +167,7 @@ export default {
   'alarm.refunds': '有退款未被支付渠道受理。',
   'alarm.refunds.todo': '请查看原因，然后重新发起退款。', 'alarm.tickets': '有请求无法得出结果。', 'alarm.tickets.todo': '请查明原因，然后将其删除。其库存已重新开售。',
   reconciled: '库存与款项一致', not_reconciled: '库存与款项有 {n} 处差异', events: '时间线', settings: '设置',
+  many_differences: '库存与款项至少有 {n} 处差异。全部列出：{command}',
   setting: '设置项', value: '值', origin: '来源', 'settings.about': '来自应答的节点 {node}。机密不会显示。',
   admit: '多放人', 'admit.title': '现在放等候室的访客进入？',
   'admit.points': '无论还剩多少件，他们都可以立即购买。|如果售完，其中一些人会买不到。|此操作无法撤回。', 'admit.visitors': '访客人数',

@@ -42,6 +42,15 @@ const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
       p99_ms: 1, queue_depth: 0, waiting: 0, items: [] }];
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
+/// Makes the reconciliation incomplete: it has the first 1,000 of more differences.
+const MANY_DIFFERENCES: &str = "const send = window.fetch;
+  window.fetch = async (path, options) => {
+    const answer = await send(path, options);
+    if (!String(path).includes('/reconciliation')) return answer;
+    const report = { ...await answer.json(), ok: false, complete: false };
+    report.differences = Array(1000).fill({ kind: 'wrong_amount', detail: 'wrong', order: null });
+    return new Response(JSON.stringify(report), { headers: answer.headers });
+  };";
 /// The numbers of the replay: requests, orders, sold, held and free units.
 const REPLAYED: &str = "[...document.querySelectorAll('#replay')].map(slider =>
     [...slider.closest('section').querySelectorAll('.numbers dd')].slice(0, 5)
@@ -196,6 +205,30 @@ async fn the_charts_of_the_whole_sale_begin_with_the_minute_of_the_opening() {
                 .some(row => row.cells[3]?.textContent === '7')",
         )
         .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_report_with_more_differences_names_the_command_that_lists_all() {
+    let fixture = ServerFixture::start();
+    sale(&fixture, "spring", json!({})).await;
+    Browser::with_browser(async |browser| {
+        let tab = browser.tab().await;
+        tab.add_init_script(MANY_DIFFERENCES).await;
+        sign_in(&tab, &fixture).await;
+        for (view, command, places) in [
+            ("#/sales/spring/report", "doorbuster reconcile --sale spring", 2),
+            ("#/audit", "doorbuster reconcile", 1),
+        ] {
+            open_view(&tab, view).await;
+            let count = format!(
+                "[...document.querySelectorAll('section')].filter(part => part.textContent
+                    .includes('At least 1,000 differences between units and money. List all: \
+                 {command}')).length === {places}"
+            );
+            tab.until(&count).await;
+        }
     })
     .await;
 }
