@@ -42,6 +42,10 @@ pub(super) fn find_store_file(dir: &Path) -> Result<PathBuf, AuditError> {
 /// Reads all rows that the checks need.
 pub(super) fn read(path: &Path) -> Result<Snapshot, AuditError> {
     let failed = |reason: String| AuditError::Store { store: path.display().to_string(), reason };
+    if !path.exists() {
+        let reason = "it does not exist; give a database file or the server's data directory";
+        return Err(failed(reason.into()));
+    }
     let mut db = open(path).map_err(&failed)?;
     read_rows(&mut db).map_err(|error| failed(error.to_string()))
 }
