@@ -164,8 +164,8 @@ impl Client {
             )));
         }
         if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            let text = "the key of --key or DOORBUSTER_ADMIN_KEY has a space, a line end or another \
-                        character that no key can have";
+            let text = "the key of --key or DOORBUSTER_ADMIN_KEY has a space, a line end or \
+                        another character that no key can have";
             return Err(Failure::Settings(text.into()));
         }
         let mut http = reqwest::Client::builder()
