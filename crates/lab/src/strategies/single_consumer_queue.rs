@@ -12,9 +12,9 @@
 
 use redis::{cmd, pipe};
 
-use crate::order::Order;
 use crate::backends::{Backends, execute, insert_orders, query, query_one, retry};
 use crate::contract::{Answer, Claim, Family, Strategy, StrategyEntry, StrategyKind, Task};
+use crate::order::Order;
 
 /// The entry for the list and the report.
 pub const ENTRY: StrategyEntry = StrategyEntry {
