@@ -1,9 +1,11 @@
 //! Follows the edge feed. Reads the feed from one of the Redis servers that may have it. Updates
 //! this edge's memory by the rules of `doorbuster_core::edge`.
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doorbuster_core::Millis;
 use doorbuster_core::edge::{EdgeFeedFollower, FeedRead, FeedStep};
 use doorbuster_slots::{FeedPart, SharedRedis};
 use doorbuster_store::{ItemCounts, SaleRow};
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 use super::EdgeNode;
 use super::records::{self, BlocksRecord, CountsRecord, EntryKind, counts_entry};
 use crate::blocks::Blocks;
+use crate::catalogue::SaleRuntime;
 use crate::node::Node;
 
 /// The pause after a read of the feed, unless further parts of the feed can be read at once.
@@ -31,11 +34,14 @@ pub async fn follow_feed(node: &Node, blocks: &Blocks, edge: &EdgeNode) {
         at: EdgeFeedFollower::default(),
         kept: <_>::default(),
         is_whole: false,
+        drains: Drains::default(),
     };
     for server in edge.servers.iter().cycle() {
         let mut last_use = Instant::now();
         while last_use.elapsed() < NEXT_SERVER_AFTER {
-            match feed.read(server).await {
+            let step = feed.read(server).await;
+            feed.drains.end_overdue(edge.now());
+            match step {
                 Some(FeedStep::Use { .. }) if feed.edge.is_fresh() => last_use = Instant::now(),
                 // The edge's copy is too old, perhaps because this server is a replica that lost
                 // its primary. So this read does not count as usable, and the edge soon tries the
@@ -61,6 +67,43 @@ struct FeedReader<'a> {
     /// Whether the kept entries start at the beginning of the feed. If so, a sale without an entry
     /// was deleted.
     is_whole: bool,
+    drains: Drains,
+}
+
+/// The sales that drain, and the time at which each drain ends. The node that began a drain can
+/// stop before it ends the drain in the store. So the edge compares these times with the store's
+/// time after each read, as nodes do.
+#[derive(Default)]
+struct Drains(BTreeMap<String, (Arc<SaleRuntime>, Millis)>);
+
+impl Drains {
+    /// Takes the end of a sale's drain from the sale's row. `None` means that the sale does not
+    /// drain.
+    fn observe(
+        &mut self,
+        sale: &str,
+        runtime: &Arc<SaleRuntime>,
+        until: Option<Millis>,
+        now: Millis,
+    ) {
+        let until = until.filter(|&until| until > now);
+        runtime.draining.store(until.is_some(), Ordering::Release);
+        match until {
+            Some(until) => drop(self.0.insert(sale.to_owned(), (runtime.clone(), until))),
+            None => drop(self.0.remove(sale)),
+        }
+    }
+
+    /// Ends each drain whose time has passed.
+    fn end_overdue(&mut self, now: Millis) {
+        self.0.retain(|_, (runtime, until)| {
+            let is_draining = *until > now;
+            if !is_draining {
+                runtime.draining.store(false, Ordering::Release);
+            }
+            is_draining
+        });
+    }
 }
 
 impl FeedReader<'_> {
@@ -159,12 +202,12 @@ impl FeedReader<'_> {
         }
     }
 
-    fn show_row(&self, row: SaleRow, counts: Option<&CountsRecord>) {
-        let (id, is_draining) = (row.id.clone(), row.draining_until.is_some());
+    fn show_row(&mut self, row: SaleRow, counts: Option<&CountsRecord>) {
+        let (id, draining_until) = (row.id.clone(), row.draining_until);
         let counts: Vec<ItemCounts> = counts.map(CountsRecord::counts).unwrap_or_default();
         self.node.put_sale(row, &counts, false);
         if let Some(sale) = self.node.catalogue().sale(&id) {
-            sale.runtime.draining.store(is_draining, Ordering::Release);
+            self.drains.observe(&id, &sale.runtime, draining_until, self.edge.now());
         }
         self.node.control().status_changed(&id.as_str().into());
     }
@@ -196,4 +239,25 @@ impl FeedReader<'_> {
 
 fn counts_of(text: Option<&Option<String>>) -> Option<CountsRecord> {
     serde_json::from_str(text?.as_ref()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abandoned_drain_ends_at_its_time() {
+        let (mut drains, runtime) = (Drains::default(), Arc::<SaleRuntime>::default());
+        let is_draining = || runtime.draining.load(Ordering::Acquire);
+        drains.observe("spring", &runtime, Some(Millis(10_000)), Millis(1_000));
+        drains.end_overdue(Millis(9_999));
+        assert!(is_draining());
+        drains.end_overdue(Millis(10_000));
+        assert!(!is_draining(), "the drain must end although the row did not change");
+        drains.observe("spring", &runtime, Some(Millis(10_000)), Millis(10_000));
+        assert!(!is_draining(), "a row with a drain of the past must not begin a drain");
+        drains.observe("spring", &runtime, Some(Millis(30_000)), Millis(20_000));
+        drains.observe("spring", &runtime, None, Millis(20_001));
+        assert!(!is_draining(), "a row without a drain must end the drain");
+    }
 }
