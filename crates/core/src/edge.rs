@@ -14,7 +14,9 @@
 //! 1. An edge uses entries only after it has all requests that the head counts
 //!    ([`EdgeFeedFollower::receive`]). So if a count says "sold out", the edge knows every request
 //!    whose order is in that count.
-//! 2. An edge never replaces its copy with an older state. The edge ignores a generation that is
+//! 2. An edge does not replace its copy with an older state. There is one exception, for a store
+//!    whose clock was set back: after [`FEED_AGE_MAX_MS`] without a usable read, the edge starts
+//!    over. By then the copy is too old to refuse a request. The edge ignores a generation that is
 //!    not complete.
 //! 3. If an edge's copy is older than [`FEED_AGE_MAX_MS`] ([`is_fresh`]), or if the copy lacks
 //!    requests, the edge refuses no request.
@@ -100,6 +102,8 @@ pub struct EdgeFeedFollower {
     at: FeedPosition,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
+    /// The edge's monotonic time of that read, in milliseconds.
+    received_at: i64,
 }
 
 impl EdgeFeedFollower {
@@ -110,14 +114,20 @@ impl EdgeFeedFollower {
         self.at
     }
 
-    /// Returns what the edge must do with the content of a read.
-    pub fn receive(&mut self, read: &FeedRead) -> FeedStep {
+    /// Returns what the edge must do with the content of a read. `now` is the edge's monotonic
+    /// time, in milliseconds.
+    pub fn receive(&mut self, read: &FeedRead, now: i64) -> FeedStep {
         let head = &read.head;
         if !head.is_complete && holds(FeedRule::CompleteGeneration) {
             return FeedStep::Ignore;
         }
         // The read may come from a replica that lags behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
+            // If the store's clock was set back, every read is older for the size of the step. So
+            // the edge does not wait, and reads the feed again from its start.
+            if now - self.received_at > FEED_AGE_MAX_MS {
+                *self = Self::default();
+            }
             return FeedStep::Ignore;
         }
         let begins = head.generation != self.at.generation;
@@ -129,6 +139,7 @@ impl EdgeFeedFollower {
             return FeedStep::Ignore;
         }
         self.newest = Some(head.as_of);
+        self.received_at = now;
         self.at = FeedPosition {
             generation: head.generation,
             seq: read.last_seq.unwrap_or(start.seq),
@@ -247,9 +258,9 @@ mod tests {
         let mut follower = EdgeFeedFollower::default();
         let start = FeedPosition { generation: 7, ..FeedPosition::default() };
         let first = read(head(7, 5, 10, 100), start, 6, Some(5));
-        assert_eq!(follower.receive(&first), FeedStep::ReadOn { begins: true });
+        assert_eq!(follower.receive(&first, 0), FeedStep::ReadOn { begins: true });
         let rest = read(head(7, 5, 10, 120), follower.position(), 4, None);
-        assert_eq!(follower.receive(&rest), FeedStep::Use { begins: false });
+        assert_eq!(follower.receive(&rest, 0), FeedStep::Use { begins: false });
         assert_eq!(follower.position(), FeedPosition { generation: 7, seq: 5, requests: 10 });
     }
 
@@ -258,16 +269,35 @@ mod tests {
         let mut follower = EdgeFeedFollower::default();
         let start = FeedPosition { generation: 7, ..FeedPosition::default() };
         let all = read(head(7, 5, 1, 100), start, 1, Some(5));
-        assert_eq!(follower.receive(&all), FeedStep::Use { begins: true });
+        assert_eq!(follower.receive(&all, 0), FeedStep::Use { begins: true });
         let at = follower.position();
         let older = read(head(7, 5, 1, 99), at, 0, None);
-        assert_eq!(follower.receive(&older), FeedStep::Ignore);
+        assert_eq!(follower.receive(&older, 0), FeedStep::Ignore);
         let unfinished = FeedHead { is_complete: false, ..head(8, 1, 0, 200) };
         let from = FeedPosition { generation: 8, ..FeedPosition::default() };
-        assert_eq!(follower.receive(&read(unfinished, from, 0, None)), FeedStep::Ignore);
+        assert_eq!(follower.receive(&read(unfinished, from, 0, None), 0), FeedStep::Ignore);
         let other = FeedPosition { requests: 0, ..at };
-        assert_eq!(follower.receive(&read(head(7, 6, 2, 200), other, 2, None)), FeedStep::Ignore);
+        assert_eq!(
+            follower.receive(&read(head(7, 6, 2, 200), other, 2, None), 0),
+            FeedStep::Ignore
+        );
         assert_eq!(follower.position(), at);
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_the_edge_starts_over() {
+        let mut follower = EdgeFeedFollower::default();
+        let start = FeedPosition { generation: 7, ..FeedPosition::default() };
+        let before = read(head(7, 5, 1, 3_600_000), start, 1, Some(5));
+        assert_eq!(follower.receive(&before, 10), FeedStep::Use { begins: true });
+        let after = read(head(7, 6, 1, 100), follower.position(), 0, Some(6));
+        assert_eq!(follower.receive(&after, 10 + FEED_AGE_MAX_MS), FeedStep::Ignore);
+        assert_eq!(follower.position().generation, 7, "the copy can still be fresh");
+        assert_eq!(follower.receive(&after, 11 + FEED_AGE_MAX_MS), FeedStep::Ignore);
+        assert_eq!(follower.position(), FeedPosition::default());
+        let again = read(head(7, 6, 1, 120), start, 1, Some(6));
+        let step = follower.receive(&again, 12 + FEED_AGE_MAX_MS);
+        assert_eq!(step, FeedStep::Use { begins: true });
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Attacks the edge's rules with random runs. Nodes know different commits, and the writer changes.
 //! A server loses data or returns to an old copy. Replicas lag. Reads arrive in parts or twice.
-//! Buyers repeat requests at the edge. A test removes one rule at a time, and a run must then fail.
+//! Buyers repeat requests at the edge. The store's clock is set back. A test removes one rule at a
+//! time, and a run must then fail.
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -14,6 +15,8 @@ const ITEMS: u64 = 2;
 const STEPS: usize = 400;
 const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 5_000;
+/// The size of a step of the store's clock, in milliseconds.
+const CLOCK_STEP: i64 = 3_600_000;
 
 /// A commit in the store: the request that got an order, if any, and the item's free units after
 /// the commit.
@@ -56,7 +59,10 @@ struct Writer {
 
 struct World {
     rng: SeededRng,
+    /// The true time.
     now: i64,
+    /// How far the store's clock was set back.
+    set_back: i64,
     commits: Vec<Commit>,
     nodes: [Node; 2],
     writer: Writer,
@@ -80,12 +86,17 @@ impl World {
             commits: free.iter().enumerate().map(opening).collect(),
             rng,
             now: 1_000,
+            set_back: 0,
             nodes: [Node { known: ITEMS as usize, as_of: 1_000, is_rebuilding: false }; 2],
             writer: Writer::default(),
             servers: vec![Server::default()],
             edge: Edge::default(),
             generations: 0,
         }
+    }
+
+    fn store_now(&self) -> i64 {
+        self.now - self.set_back
     }
 
     fn free_now(&self, item: u64) -> u64 {
@@ -118,7 +129,7 @@ impl World {
 
     fn catch_up(&mut self, node: usize) {
         self.nodes[node].known = self.commits.len();
-        self.nodes[node].as_of = self.now;
+        self.nodes[node].as_of = self.store_now();
     }
 
     /// Returns the data of the node that writes the feed: the free units of each item, the requests
@@ -215,10 +226,11 @@ impl World {
             self.edge.last_read = Some(Answer { read, requests, entries });
         }
         let Some(answer) = self.edge.last_read.clone() else { return Ok(()) };
-        let before = self.edge.used;
+        let (before, used_at) = (self.edge.used, self.edge.used_at);
         self.edge.take(answer, self.now);
         let after = self.edge.used;
-        match before.zip(after).is_some_and(|(before, after)| after.as_of < before.as_of) {
+        let went_back = before.zip(after).is_some_and(|(before, after)| after.as_of < before.as_of);
+        match went_back && self.now - used_at <= FEED_AGE_MAX_MS {
             true => Err(format!("the copy went back from {before:?} to {after:?}")),
             false => Ok(()),
         }
@@ -226,7 +238,7 @@ impl World {
 
     fn read_clock(&mut self, trip: i64) {
         let asked_at = self.now;
-        let time = Millis(asked_at + self.rng.below(trip as u64 + 1) as i64);
+        let time = Millis(self.store_now() + self.rng.below(trip as u64 + 1) as i64);
         self.now += trip;
         let reading = ClockReading { time, asked_at, answered_at: self.now };
         let is_better = self.edge.clock.is_none_or(|old| reading.is_better_than(&old, self.now));
@@ -288,6 +300,7 @@ impl World {
                     self.nodes[node].is_rebuilding ^= true;
                     self.writer.head = None;
                 }
+                4 if self.rng.below(8) == 0 => self.set_back += CLOCK_STEP,
                 _ => {}
             },
             12..=15 => {
@@ -305,9 +318,12 @@ impl World {
     }
 
     /// Checks that, after all servers work again, an edge soon uses the state of the newest commit.
+    /// The edge does so after a step of the store's clock, too.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;
+        // If the clock was set back, the edge starts over after this time.
+        self.now += FEED_AGE_MAX_MS + 1;
         for _ in 0..20 {
             self.now += 10;
             self.catch_up(self.writer.node);

@@ -121,7 +121,7 @@ impl FeedReader<'_> {
             has_more_entries: part.has_more_entries,
         };
         let before = self.at.position();
-        let step = self.at.receive(&read);
+        let step = self.at.receive(&read, self.edge.own_time());
         match step {
             FeedStep::Ignore => return Some(step),
             FeedStep::ReadOn { begins } | FeedStep::Use { begins } if begins => {

@@ -23,13 +23,15 @@ pub(super) struct Edge {
     pub(super) own: BTreeSet<u64>,
     pub(super) clock: Option<ClockReading>,
     pub(super) read_at: i64,
+    /// When the edge last used a read.
+    pub(super) used_at: i64,
     pub(super) last_read: Option<Answer>,
 }
 
 impl Edge {
     pub(super) fn take(&mut self, answer: Answer, now: i64) {
         let Answer { read, requests, entries } = answer;
-        let step = self.follower.receive(&read);
+        let step = self.follower.receive(&read, now);
         if step == FeedStep::Ignore {
             return;
         }
@@ -43,6 +45,7 @@ impl Edge {
             if self.used.replace(read.head) != Some(read.head) {
                 self.read_at = now;
             }
+            self.used_at = now;
         }
     }
 
