@@ -111,6 +111,27 @@ impl SaleControl {
         self.take_step(id, StepRequest::Now(step)).await
     }
 
+    /// Pauses a sale because the server found a fault in it. Also pauses a scheduled sale, so that
+    /// the sale does not open at its start.
+    ///
+    /// # Errors
+    /// If the store is unreachable. The caller may repeat the call.
+    pub(crate) async fn pause_faulty(&self, id: &str) -> Result<StepOutcome, EngineError> {
+        match self.step_sale(id, PhaseStep::Pause).await? {
+            StepOutcome::WrongState(Phase::Scheduled) => {}
+            outcome => return Ok(outcome),
+        }
+        let Some(runtime) = self.node.catalogue().sale(id).map(|s| s.runtime.clone()) else {
+            return Ok(StepOutcome::NotFound);
+        };
+        let _guard = SaleLock::take(&self.node, &runtime).await;
+        let outcome = self.node.store().pause_scheduled_sale(id).await?;
+        if let StepOutcome::Done { sale: row, .. } = &outcome {
+            update_in_catalogue(&self.node, row.clone()).await?;
+        }
+        Ok(outcome)
+    }
+
     /// Opens or closes a sale at its time. Changes nothing if an operator has withdrawn the sale or
     /// has moved the time meanwhile.
     pub(super) async fn take_timed_step(

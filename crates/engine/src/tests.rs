@@ -369,21 +369,27 @@ fn clock_of_days_later(days: i64) -> Clock {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_finding_without_an_item_pauses_every_open_sale() {
+async fn a_finding_without_an_item_pauses_every_open_and_every_scheduled_sale() {
     let dir = TempDir::new();
     let engine = engine(&dir).await;
-    open_sale(&engine, Stock::Counted(10), 10, 60_000).await;
+    draft(&engine, Stock::Counted(10), 10, 60_000).await;
     let finding = FindingView {
         rule: "I2".into(),
         item: None,
         detail: "orders name an unknown grant".into(),
     };
-    let mut view = audit(&engine.node).await.expect("the store is available");
-    handle_findings(&engine.sales, &view).await;
+    let sound = audit(&engine.node).await.expect("the store is available");
+    let mut faulty = sound.clone();
+    faulty.findings.push(finding);
     let phase = || engine.node.catalogue().sale("spring").expect("the sale was created").row.phase;
-    assert_eq!(phase(), Phase::Open, "a sale without a finding must stay open");
-    view.findings.push(finding);
-    handle_findings(&engine.sales, &view).await;
-    assert_eq!(phase(), Phase::Paused);
+    for (begun, sells) in
+        [(PhaseStep::Schedule, Phase::Scheduled), (PhaseStep::Resume, Phase::Open)]
+    {
+        step(&engine, begun).await;
+        handle_findings(&engine.sales, &sound).await;
+        assert_eq!(phase(), sells, "a sale without a finding must keep its phase");
+        handle_findings(&engine.sales, &faulty).await;
+        assert_eq!(phase(), Phase::Paused, "after {sells:?}");
+    }
     engine.stock.stop_node().await;
 }

@@ -1,12 +1,14 @@
 //! The continuous audit adds up the store's rows every few seconds. Each violated invariant is a
 //! finding. A finding raises an alarm and pauses the sale in which it was found. A finding without
-//! a sale pauses every open sale. The auditor of the command line shares no code with this audit.
+//! a sale pauses every open or scheduled sale. The auditor of the command line shares no code with
+//! this audit.
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::sale::PhaseStep;
 use doorbuster_core::{Millis, Phase};
-use doorbuster_store::{ItemCounts, LostOrders, RefundNotice, ReversedPayment, StoreHistoryRow};
+use doorbuster_store::{
+    ItemCounts, LostOrders, RefundNotice, ReversedPayment, StepOutcome, StoreHistoryRow,
+};
 use tokio::time::Instant;
 
 use crate::catalogue::SaleState;
@@ -116,7 +118,7 @@ async fn wait_for_rush_end(settled: impl Fn() -> u64) {
 }
 
 /// Raises the alarm and pauses each sale that a finding names. A finding that names no sale
-/// pauses every open sale.
+/// pauses every open or scheduled sale.
 pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView) {
     sale_control.node.meter().findings.add(view.findings.len() as u64);
     for finding in &view.findings {
@@ -133,27 +135,37 @@ pub(crate) async fn handle_findings(sale_control: &SaleControl, view: &AuditView
         let sales: Vec<String> = match &finding.item {
             Some((sale, _)) => vec![sale.clone()],
             None => {
-                let open = |sale: &&Arc<SaleState>| sale.row.phase == Phase::Open;
+                let sells = |sale: &&Arc<SaleState>| sale.has_open_slots();
                 sale_control
                     .node
                     .catalogue()
                     .sales()
-                    .filter(open)
+                    .filter(sells)
                     .map(|sale| sale.row.id.clone())
                     .collect()
             }
         };
         for sale in sales {
-            if let Err(error) = sale_control.step_sale(&sale, PhaseStep::Pause).await {
-                tracing::error!(
-                    %error,
-                    sale,
-                    event = "audit.pause_failed",
-                    "failed to pause the sale; the sale continues to sell"
-                );
-            }
+            pause(sale_control, &sale).await;
         }
     }
+}
+
+async fn pause(sale_control: &SaleControl, sale: &str) {
+    let error = match sale_control.pause_faulty(sale).await {
+        // A draft or a closed sale sells nothing.
+        Ok(StepOutcome::WrongState(phase)) if !matches!(phase, Phase::Draft | Phase::Closed) => {
+            format!("the sale's phase is {}", phase.as_str())
+        }
+        Ok(_) => return,
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(
+        error,
+        sale,
+        event = "audit.pause_failed",
+        "failed to pause the sale; the sale continues to sell"
+    );
 }
 
 /// Runs one audit: adds up the store's rows, and returns the violated invariants and the

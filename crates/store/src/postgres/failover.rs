@@ -182,7 +182,7 @@ fn pause_next(ledger: &mut PostgresLedger<'_>) -> Done<Option<PausedSale>> {
         // A scheduled sale needs its own function, because `PhaseStep::Pause` is refused for a sale
         // that has not opened.
         Phase::Scheduled => {
-            phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?
+            drop(phases::pause_scheduled(&mut Transaction::Postgres(ledger), &sale.sale)?)
         }
         _ => drop(phases::apply_step(
             &mut Transaction::Postgres(ledger),

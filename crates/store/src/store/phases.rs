@@ -52,6 +52,12 @@ impl Store {
         self.job(RetryUnknown::Never, move |tx| apply_step(tx, &id, request, announced)).await
     }
 
+    /// Pauses a sale that never opened. [`PhaseStep::Pause`] is refused for such a sale.
+    pub async fn pause_scheduled_sale(&self, id: &str) -> StoreResult<StepOutcome> {
+        let id = id.to_owned();
+        self.job(RetryUnknown::Never, move |tx| pause_scheduled(tx, &id)).await
+    }
+
     /// Announces to every node that a pause or close waits for the requests in flight, for at most
     /// `for_ms`. A step to another phase ends the wait. Returns the sale's version, or `None` if no
     /// such sale exists. In SQLite, the call does nothing and returns `None`.
@@ -110,11 +116,17 @@ pub(crate) fn apply_step(
 }
 
 /// Pauses a sale that never opened.
-pub(crate) fn pause_scheduled(tx: &mut Transaction<'_, '_>, id: &str) -> Done<()> {
-    match lock_sale(tx, id)?.filter(|sale| sale.phase == Phase::Scheduled) {
-        Some(sale) => enter_phase(tx, &sale, Phase::Paused),
-        None => Ok(()),
+pub(crate) fn pause_scheduled(tx: &mut Transaction<'_, '_>, id: &str) -> Done<StepOutcome> {
+    let Some(sale) = lock_sale(tx, id)? else { return Ok(StepOutcome::NotFound) };
+    match sale.phase {
+        Phase::Scheduled => {}
+        Phase::Paused => return Ok(StepOutcome::Done { sale, changed: false }),
+        other => return Ok(StepOutcome::WrongState(other)),
     }
+    enter_phase(tx, &sale, Phase::Paused)?;
+    let sale = recorded_change(tx, &sale)?;
+    let done = |sale| StepOutcome::Done { sale, changed: true };
+    Ok(sale.map_or(StepOutcome::NotFound, done))
 }
 
 /// Writes a locked sale's next phase. Closes the sale's grants if the phase allows no grants.
