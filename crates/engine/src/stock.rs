@@ -36,9 +36,13 @@ mod start_slot;
 mod stop;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorbuster_config::Roles;
+use doorbuster_core::SlotKey;
+use doorbuster_core::slot::SlotView;
 use doorbuster_slots::Slots;
+use doorbuster_steps::purchase::SLOT_QUERY_MAX_MS;
 
 use crate::node::{Jobs, Node};
 
@@ -47,6 +51,9 @@ pub use item_numbers::ItemNumbers;
 pub(crate) use pool_recall::elapsed;
 pub(crate) use slot_cleanup::{retire_slots, slots_with_grants};
 pub(crate) use slot_reconciliation::{reconcile, reconcile_all};
+
+/// Longest wait for the state of one slot while the other slots of its item wait.
+const VIEW_MAX: Duration = Duration::from_millis(SLOT_QUERY_MAX_MS);
 
 /// The part of a node that brings slots and store into agreement.
 pub struct StockControl {
@@ -64,6 +71,14 @@ impl StockControl {
     #[must_use]
     pub fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Returns the state of a slot. Returns `None` if the slot does not answer within [`VIEW_MAX`],
+    /// so that a server that hangs does not delay the item's other slots. The caller skips such a
+    /// slot in this round.
+    async fn view_in_time(&self, slot: SlotKey) -> Option<Option<SlotView>> {
+        let view = tokio::time::timeout(VIEW_MAX, self.slots.view(slot)).await;
+        view.ok()?.ok()
     }
 }
 

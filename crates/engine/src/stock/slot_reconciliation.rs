@@ -114,10 +114,10 @@ async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     item.work.awaits_pool_check.swap(false, Ordering::AcqRel);
     let pool = item.gauge.open_pool();
     let needs = item.slots.iter().map(|&slot| async move {
-        match stock.slots.view(slot).await {
-            Ok(view) => view.is_none_or(|view| portions.needs_units(pool, &view)),
-            // The watch job logs this error.
-            Err(_) => false,
+        match stock.view_in_time(slot).await {
+            Some(view) => view.is_none_or(|view| portions.needs_units(pool, &view)),
+            // The watch job logs that the slot is unreachable.
+            None => false,
         }
     });
     join_all(needs).await.into_iter().any(|needs| needs)

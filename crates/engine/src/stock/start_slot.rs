@@ -33,9 +33,9 @@ async fn start_slot(
                 let id = GrantId(rand::random::<u64>() >> 1);
                 Input::Grant(stock.node.store().open_grant(slot, id, 0).await?)
             }
-            Effect::ReadSlot => match stock.slots.view(slot).await {
-                Ok(view) => Input::Slot(view),
-                Err(_) => return Ok(None),
+            Effect::ReadSlot => match stock.view_in_time(slot).await {
+                Some(view) => Input::Slot(view),
+                None => return Ok(None),
             },
             Effect::Init(terms) => match stock.slots.init(slot, terms).await {
                 Ok(outcome) => Input::InitAnswer(outcome),
