@@ -13,7 +13,7 @@ use doorbuster_engine::catalogue::SaleState;
 use doorbuster_engine::control::audit;
 
 use super::nodes::node_of_row;
-use super::sale;
+use super::{check_slots_readable, sale};
 use crate::App;
 use crate::path_names::PathNames;
 use crate::reply::{HandlerError, HandlerResult, ok};
@@ -71,6 +71,12 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
     }
     if row.ends_at.is_some_and(|at| at <= now) {
         problems.push(error("ended", "ends_at is in the past; the sale would close at once"));
+    }
+    let own = sale.items.iter().map(|item| item.slots.len()).sum();
+    if row.phase != Phase::Closed
+        && let Err(problem) = check_slots_readable(app, row, own)
+    {
+        problems.push(error("too_many_slots", problem.detail()));
     }
     for (index, item) in sale.items.iter().enumerate() {
         let name = &item.row.name;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::fixture::{Deployment, TestNode};
 use super::servers::ServerCluster;
 use super::until;
-use crate::app::TestApp;
+use crate::app::{TestApp, sale};
 use crate::watch::Stopwatch;
 
 const SLOTS: usize = 16;
@@ -123,4 +123,40 @@ async fn operators_see_one_settler_for_each_of_many_slots_while_nodes_come_and_g
     wait_for_list(&first, 1, slots).await;
     assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn scheduled_sales_with_too_many_slots_cannot_be_moved_to_the_same_time() {
+    const ITEMS: usize = 9;
+    let cluster = ServerCluster::start();
+    let node = cluster.node("api,settle,control").await;
+    let at = |year: u32| json!(format!("{year}-01-01T00:00:00Z"));
+    for (id, year) in [("spring", 2100), ("autumn", 2102)] {
+        let mut body = sale(id, 1.into(), 1);
+        let mut item = body["items"][0].take();
+        let numbered = |n: usize| {
+            item["id"] = json!(format!("phone{n}"));
+            item.clone()
+        };
+        body["items"] = (0..ITEMS).map(numbered).collect();
+        (body["starts_at"], body["ends_at"]) = (at(year), at(year + 1));
+        let made = node.admin("POST", "/v1/admin/sales", Some(body)).await;
+        assert_eq!(made.verdict(), "201", "{}", made.text());
+        for n in 0..ITEMS {
+            let path = format!("/v1/admin/sales/{id}/items/phone{n}/spread");
+            let set = node.admin("PUT", &path, Some(json!({"partitions": 64}))).await;
+            assert_eq!(set.verdict(), "200", "{}", set.text());
+        }
+        node.step(id, "schedule").await;
+    }
+    let change = async |sale: &str, times: Value| {
+        let reply = node.admin("PATCH", &format!("/v1/admin/sales/{sale}"), Some(times)).await;
+        reply.verdict()
+    };
+    let overlapping = json!({"starts_at": "2100-06-01T00:00:00Z"});
+    assert_eq!(change("autumn", overlapping).await, "409 wrong_state");
+    assert_eq!(change("spring", json!({"ends_at": null})).await, "409 wrong_state");
+    let later = json!({"starts_at": at(2104), "ends_at": at(2105)});
+    assert_eq!(change("autumn", later).await, "200");
+    node.stop().await;
 }

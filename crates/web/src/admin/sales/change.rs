@@ -17,7 +17,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::{other_currency, requested_version, unpayable};
 use crate::App;
-use crate::admin::{no_sale, sale, sale_reply};
+use crate::admin::{check_slots_readable, no_sale, sale, sale_reply};
 use crate::identity::OperatorIdentity;
 use crate::path_names::PathNames;
 use crate::reply::HandlerResult;
@@ -39,9 +39,12 @@ pub(crate) async fn change(
     // If the closure refuses the patch, the store returns only a text. So the closure also puts the
     // whole problem into `wrong`, from which the answer is made.
     let wrong = Arc::new(Mutex::new(None));
-    let (kept, now) = (wrong.clone(), app.node.now());
+    let (kept, now, shop) = (wrong.clone(), app.node.now(), app.clone());
+    let own = before.items.iter().map(|item| item.slots.len()).sum();
     let apply = Box::new(move |row: &mut SaleRow| {
-        apply(patch, row, has_visitors, now).map_err(|problem| {
+        let times = (row.starts_at, row.ends_at);
+        let applied = apply(patch, row, has_visitors, now);
+        applied.and_then(|()| check_times(&shop, row, times, own)).map_err(|problem| {
             let word = problem.code().as_str().to_owned();
             *kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
             word
@@ -91,6 +94,22 @@ fn check_prices(app: &App, patch: &SalePatch) -> Result<(), Problem> {
 
 fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::body(format!("/items/{index}/{member}"), detail)
+}
+
+/// If the times of a sale changed, checks that the slots of the sales that overlap it now can be
+/// read. A draft is checked when it is scheduled or opened. `own` is the number of the sale's
+/// slots.
+fn check_times(
+    app: &App,
+    row: &SaleRow,
+    before: (Option<Millis>, Option<Millis>),
+    own: usize,
+) -> Result<(), Problem> {
+    let is_on = matches!(row.phase, Phase::Scheduled | Phase::Open | Phase::Paused);
+    if !is_on || before == (row.starts_at, row.ends_at) {
+        return Ok(());
+    }
+    check_slots_readable(app, row, own)
 }
 
 /// Returns whether a buyer has joined a waiting room of the sale. If a buyer joins between this
