@@ -221,7 +221,7 @@ async fn follow_step(node: &Node, slots: &Slots, id: &str) -> Result<(), EngineE
             node.control().wake_by_commit(item.row.id);
         } else if sale.row.phase == Phase::Closed && node.layout().is_node_local() {
             for &slot in &item.slots {
-                slots.retire(slot).await?;
+                slots.retire(slot, None).await?;
             }
         }
         item.gauge.wake_parked();

@@ -354,16 +354,29 @@ pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
 pub async fn a_slot_is_retired_once_its_queue_is_empty(slots: Slots) {
     open_slot(&slots, 10).await;
     issue(&slots, "a", "k", 1).await;
-    assert!(!slots.retire(SLOT).await.expect("reachable"));
+    assert!(!slots.retire(SLOT, Some(EPOCH)).await.expect("reachable"));
     assert_eq!(available(&slots).await, 9, "a slot with a queued ticket must keep its units");
     let taken = take(&slots, 1).await;
     slots.acknowledge(&[taken[0].delivery_ref()]).await.expect("reachable");
     for _ in 0..2 {
-        assert!(slots.retire(SLOT).await.expect("reachable"), "a repeated call must succeed");
+        assert!(
+            slots.retire(SLOT, Some(EPOCH)).await.expect("reachable"),
+            "a repeated call must succeed"
+        );
     }
     assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
     assert_eq!(ask(&slots, "a", "k", 1, 9).await, TicketAnswer::NoEpoch);
     slots.init(SLOT, terms(GrantId(2), Epoch(6), 3)).await.expect("reachable");
     assert_eq!(issue(&slots, "a", "k", 2).await.n.0, 1);
     assert_eq!(take(&slots, 1).await[0].delivery.ticket.grant, GrantId(2));
+}
+
+/// A retirement that arrives late keeps a slot that has a newer grant.
+pub async fn a_late_retirement_keeps_a_newer_grant(slots: Slots) {
+    slots.init(SLOT, terms(GRANT, Epoch(2), 10)).await.expect("reachable");
+    assert!(!slots.retire(SLOT, Some(Epoch(1))).await.expect("reachable"));
+    let view = slots.view(SLOT).await.expect("reachable").expect("the slot must keep its grant");
+    assert_eq!((view.epoch, view.available), (Epoch(2), 10));
+    assert!(slots.retire(SLOT, Some(Epoch(2))).await.expect("reachable"));
+    assert_eq!(slots.view(SLOT).await.expect("reachable"), None);
 }

@@ -316,14 +316,15 @@ impl Slots {
     }
 
     /// Drops a slot whose queue is empty and whose grant stays closed. Returns false if tickets are
-    /// queued. The call may be repeated.
+    /// queued, or if the slot has a newer grant. `closed` is the epoch of the closed grant, or
+    /// `None` if the slot gets no further grant. The call may be repeated.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.
-    pub async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
+    pub async fn retire(&self, slot: SlotKey, closed: Option<Epoch>) -> Result<bool, SlotError> {
         match self {
-            Self::Local(local) => Ok(local.retire(slot)),
-            Self::Redis(redis) => Box::pin(redis.retire(slot)).await,
+            Self::Local(local) => Ok(local.retire(slot, closed)),
+            Self::Redis(redis) => Box::pin(redis.retire(slot, closed)).await,
         }
     }
 }

@@ -175,14 +175,16 @@ impl Local {
         self.with_slot(slot, None, |s| s.view())
     }
 
-    pub(crate) fn retire(&self, slot: SlotKey) -> bool {
+    pub(crate) fn retire(&self, slot: SlotKey, closed: Option<Epoch>) -> bool {
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let is_empty =
-            |p: &Arc<LocalSlot>| lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0);
-        let empty = slots.get(&slot).is_none_or(is_empty);
-        if empty {
+        let is_closed = |epoch: Epoch| closed.is_none_or(|closed| epoch <= closed);
+        let may_go = |p: &Arc<LocalSlot>| {
+            lock(&p.slot).view().is_none_or(|v| v.unacknowledged == 0 && is_closed(v.epoch))
+        };
+        let is_gone = slots.get(&slot).is_none_or(may_go);
+        if is_gone {
             slots.remove(&slot);
         }
-        empty
+        is_gone
     }
 }

@@ -264,8 +264,13 @@ impl Redis {
         Ok(codec::view(self.call(slot, Script::View, |_| {}).await?, &self.0.settings.bounds)?)
     }
 
-    pub(crate) async fn retire(&self, slot: SlotKey) -> Result<bool, SlotError> {
-        Ok(codec::number(&self.call(slot, Script::Retire, calls::retire).await?)? == 1)
+    pub(crate) async fn retire(
+        &self,
+        slot: SlotKey,
+        closed: Option<Epoch>,
+    ) -> Result<bool, SlotError> {
+        let arguments = |call: &mut Cmd| calls::retire(call, closed);
+        Ok(codec::number(&self.call(slot, Script::Retire, arguments).await?)? == 1)
     }
 
     pub(crate) fn evidence(&self) -> LossEvidence {

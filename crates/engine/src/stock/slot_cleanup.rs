@@ -92,11 +92,11 @@ pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotK
     Ok(slots)
 }
 
-/// Asks each slot to delete its data. Returns the slots that answered, and whether each has no data
+/// Asks each slot of an ended or deleted sale to delete its data. Returns the slots that answered, and whether each has no data
 /// now. A slot keeps its data as long as it has tickets.
 pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
     let replies = futures_util::stream::iter(retired).map(|slot| async move {
-        match slots.retire(slot).await {
+        match slots.retire(slot, None).await {
             Ok(is_gone) => Some((slot, is_gone)),
             Err(error) => {
                 tracing::debug!(%error, %slot, "failed to retire a slot");

@@ -1,6 +1,6 @@
 //! Drains the slots that left an item's spread while its sale runs. If the leader stops in the
 //! middle, the next leader continues from the store's rows.
-use doorbuster_core::{CloseCause, Grant, RecallTarget, SlotKey};
+use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 
 use super::{StockControl, recall};
@@ -45,9 +45,9 @@ pub(super) async fn drain_slot(
                 stock.node.store().begin_recall(recall::new_id(), id, target, units).await?;
                 Input::Done
             }
-            Effect::Close(grant) => {
-                stock.node.store().close_grant(grant, CloseCause::Rolled).await?;
-                retire_closed(stock, slot, is_overdue).await;
+            Effect::Close(closed) => {
+                stock.node.store().close_grant(closed, CloseCause::Rolled).await?;
+                retire_closed(stock, grant, is_overdue).await;
                 Input::Done
             }
             Effect::Finish(is_closed) => {
@@ -63,14 +63,15 @@ pub(super) async fn drain_slot(
 }
 
 /// Deletes the data of a slot whose grant was closed.
-async fn retire_closed(stock: &StockControl, slot: SlotKey, is_overdue: bool) {
+async fn retire_closed(stock: &StockControl, grant: &Grant, is_overdue: bool) {
+    let slot = grant.slot;
     tracing::info!(
         slot = stock.node.catalogue().slot_name(slot),
         is_overdue,
         event = "spread.slot_closed",
         "closed a slot that the spread no longer uses"
     );
-    if let Err(error) = stock.slots.retire(slot).await {
+    if let Err(error) = stock.slots.retire(slot, Some(grant.epoch)).await {
         tracing::debug!(%error, %slot, "failed to delete the data of a slot outside the spread");
     }
 }

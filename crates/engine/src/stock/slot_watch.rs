@@ -146,7 +146,7 @@ async fn close_leftover(
             event = "slot.grant_closed",
             "closed the grant of a slot from an earlier spread"
         );
-        stock.slots.retire(grant.slot).await?;
+        stock.slots.retire(grant.slot, Some(grant.epoch)).await?;
         stock.node.control().wake(item.row.id);
     }
     Ok(())

@@ -199,7 +199,7 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     engine.node.holders().finish_rebuild();
     let item = item(&engine);
     let alone = engine.stock.lock_item(&item).await;
-    engine.stock.slots().retire(item.slots[0]).await.expect("in memory");
+    engine.stock.slots().retire(item.slots[0], None).await.expect("in memory");
     let again = parks(&engine, "anna", "k").await;
     // Now the node learns of the order and of the pause.
     engine.node.holders().insert(engine.node.id_key().request_hash("anna", "k").low_64_bits());

@@ -252,7 +252,7 @@ async fn no_buyer_gets_sold_out_while_a_slot_without_an_epoch_may_have_units() {
         is_short(&large),
         "no slot gets eight units while the request is parked, but the answer is {large:?}"
     );
-    engine.stock.slots().retire(item.slots[0]).await.expect("local");
+    engine.stock.slots().retire(item.slots[0], None).await.expect("local");
     for buyer in ["bert", "carl", "dora"] {
         let answer = buy(&engine, buyer, "k", 8).await;
         assert!(matches!(answer, PurchaseOutcome::Refused(Refusal::Unavailable)), "{answer:?}");
@@ -311,7 +311,7 @@ async fn no_id_is_published_while_another_ticket_may_be_in_a_slot_that_does_not_
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
     // While the test has the lock, no job gives the slot its next epoch.
     let still = engine.stock.lock_item(&item).await;
-    engine.stock.slots().retire(item.slots[0]).await.expect("local");
+    engine.stock.slots().retire(item.slots[0], None).await.expect("local");
     let (mut queued, mut unavailable) = (0, 0);
     for buyer in ["anna", "bert", "carl", "dora"] {
         match buy_within(&engine, buyer, "k", 1, Duration::ZERO).await {

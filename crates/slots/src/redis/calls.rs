@@ -150,6 +150,6 @@ pub(super) fn stop(call: &mut Cmd, stopped: bool) {
 }
 
 /// Adds the arguments of `retire.lua`.
-pub(super) fn retire(call: &mut Cmd) {
-    call.arg(RETIRED_KEEP.as_millis() as u64);
+pub(super) fn retire(call: &mut Cmd, closed: Option<Epoch>) {
+    call.arg(RETIRED_KEEP.as_millis() as u64).arg(closed.map_or(EPOCH_MAX, |epoch| epoch.0));
 }

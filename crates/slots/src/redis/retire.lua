@@ -1,15 +1,20 @@
 -- Drops a slot whose grant stays closed and whose queue is empty. The slot's epoch is kept for a
 -- while, so that no old message restores the slot.
--- KEYS: see term.lua. ARGV: milliseconds for which the epoch is kept.
--- Returns 1 when only the epoch is left, or 0 while tickets are queued.
--- The script must never drop a ticket.
-if not whole(ARGV[1]) then
+-- KEYS: see term.lua. ARGV: milliseconds for which the epoch is kept, epoch of the closed grant.
+-- Returns 1 when only the epoch is left, or 0 while tickets are queued or the slot has a newer
+-- grant.
+-- The script must never drop a ticket, nor a slot with a newer grant.
+local closed = whole(ARGV[2])
+if not whole(ARGV[1]) or not closed then
   return redis.error_reply('DOORBUSTER retire: a value is out of range')
 end
 if is_type(KEYS[5], 'stream', false) and redis.call('XLEN', KEYS[5]) > 0 then
   return 0
 end
 local term, retired = read_term()
+if term and term.epoch > closed then
+  return 0
+end
 if not term and retired then
   return 1
 end

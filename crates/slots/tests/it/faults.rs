@@ -329,7 +329,7 @@ async fn an_old_message_does_not_restore_a_retired_slot() {
     let server = Server::start(&[]);
     let slots = open(&server).await;
     ready(&slots, 3, 10).await;
-    slots.retire(SLOT).await.expect("reachable");
+    slots.retire(SLOT, None).await.expect("reachable");
     let answer = slots.init(SLOT, terms(grant(3), Epoch(3), 10)).await.expect("reachable");
     assert_eq!((answer, view(&slots).await), (ApplyOutcome::Foreign, None));
     assert_eq!(server.ask::<Vec<String>>(&["KEYS", "*"]), [key("term")]);

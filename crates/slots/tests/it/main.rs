@@ -43,6 +43,7 @@ macro_rules! conforms {
             a_slot_with_an_old_queue_is_full
             the_counters_flip_mark_and_merge
             a_slot_is_retired_once_its_queue_is_empty
+            a_late_retirement_keeps_a_newer_grant
         }
     };
     ($open:path: $($name:ident)*) => {$(

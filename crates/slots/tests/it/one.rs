@@ -29,7 +29,7 @@ fn calls_can_be_made_in_tasks() {
         is_send(&slots.redeliver(slot));
         is_send(&slots.stop(slot, true));
         is_send(&slots.view(slot));
-        is_send(&slots.retire(slot));
+        is_send(&slots.retire(slot, None));
         is_send(&slots.wait_for_change(0));
     };
 }
