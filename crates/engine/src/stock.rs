@@ -28,7 +28,7 @@ mod item_numbers;
 mod item_view;
 mod pool_recall;
 mod recall;
-mod slot_cleanup;
+pub(crate) mod slot_cleanup;
 mod slot_drain;
 mod slot_reconciliation;
 mod slot_watch;

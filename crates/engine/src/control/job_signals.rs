@@ -1,12 +1,13 @@
 //! The signals that wake the jobs. Some signals have data: the items to reconcile, the sales whose
-//! status changed, and tickets that other nodes refused. One more set is here, because its change
-//! is a signal: the slots of ended sales that still have tickets.
+//! status changed, and tickets that other nodes refused. Two more sets are here, because their
+//! changes are signals: the slots that still have tickets but no open grant. One set is for ended
+//! sales, and one for the other sales.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use doorbuster_core::{ItemId, SlotKey, TicketId};
+use doorbuster_core::{Epoch, ItemId, SlotKey, TicketId};
 use tokio::sync::Notify;
 
 use crate::scheduler::{Scheduler, Work};
@@ -61,6 +62,10 @@ pub struct JobSignals {
     /// The slots of ended sales that still have tickets. Only the leader fills this set, and
     /// settles these tickets.
     unretired: Mutex<BTreeSet<SlotKey>>,
+    /// The slots outside their items' spreads that may still have tickets, each with the epoch of
+    /// its closed grant. Only the leader fills this map, and settles these tickets. An item has at
+    /// most as many entries as it had slots.
+    leftovers: Mutex<BTreeMap<SlotKey, Epoch>>,
     /// Notified after each settled batch.
     pub(crate) batch_settled: Notify,
     /// Notified when another node has begun a drain.
@@ -140,9 +145,34 @@ impl JobSignals {
         }
     }
 
-    /// Returns the slots of ended sales that still have tickets.
+    /// Records that a slot outside its item's spread may still have tickets. `closed` is the epoch
+    /// of the slot's closed grant. The queues to read are selected again.
+    pub(crate) fn add_leftover(&self, slot: SlotKey, closed: Epoch) {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, closed);
+        self.queues_changed.notify_one();
+    }
+
+    /// Forgets a slot of [`JobSignals::add_leftover`], unless a newer grant of the slot was closed
+    /// after the grant with the epoch `closed`.
+    pub(crate) fn forget_leftover(&self, slot: SlotKey, closed: Epoch) {
+        let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        if leftovers.get(&slot).is_some_and(|&known| known <= closed) {
+            leftovers.remove(&slot);
+            self.queues_changed.notify_one();
+        }
+    }
+
+    /// Returns the slots of [`JobSignals::add_leftover`], with the epochs of their closed grants.
+    pub(crate) fn leftovers(&self) -> Vec<(SlotKey, Epoch)> {
+        let leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        leftovers.iter().map(|(&slot, &closed)| (slot, closed)).collect()
+    }
+
+    /// Returns the slots without an open grant that may still have tickets.
     pub(crate) fn unretired(&self) -> BTreeSet<SlotKey> {
-        self.unretired.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut slots = self.unretired.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        slots.extend(self.leftovers().into_iter().map(|(slot, _)| slot));
+        slots
     }
 
     /// Announces that a commit may have added events to the outbox.

@@ -3,8 +3,9 @@
 //! tickets. Runs every second, and when a sale or the set of nodes changes.
 //!
 //! A node reads a limited number of queues. Queues of open and paused sales come first. Queues of a
-//! scheduled sale are read only shortly before it opens. Last come the queues of ended sales whose
-//! data could not be deleted yet. Only the leader knows these queues.
+//! scheduled sale are read only shortly before it opens. Last come the queues of slots whose data
+//! could not be deleted yet, because the slots still have tickets. These are slots of ended sales,
+//! and slots outside an item's spread. Only the leader knows these queues.
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;

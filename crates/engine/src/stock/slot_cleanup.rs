@@ -1,11 +1,12 @@
 //! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
-//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. If a
-//! slot still has tickets, the leader settles these tickets first. A leader without the role
-//! `settle` cannot do so, and such a slot keeps its data.
+//! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. The
+//! job does the same for a slot that left its item's spread while the sale ran. If a slot still has
+//! tickets, the leader settles these tickets first. A leader without the role `settle` cannot do
+//! so, and such a slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use doorbuster_core::{Phase, SlotKey};
+use doorbuster_core::{Epoch, Grant, Phase, SlotKey};
 use doorbuster_slots::Slots;
 use futures_util::StreamExt;
 
@@ -30,6 +31,7 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     loop {
         turns.wait(NextRun::Idle).await;
         cleanup.run(&node, &slots).await;
+        retire_leftovers(&node, &slots).await;
     }
 }
 
@@ -79,6 +81,31 @@ impl SlotCleanup {
     }
 }
 
+/// Deletes the data of a slot that left its item's spread, after the slot's grant was closed. If
+/// the slot still has tickets or does not answer, the job asks the slot again later. Until then,
+/// the leader settles the slot's tickets.
+pub(super) async fn retire_leftover(node: &Node, slots: &Slots, grant: &Grant) {
+    let (slot, closed) = (grant.slot, grant.epoch);
+    match retire(slots, slot, Some(closed)).await {
+        Some(true) => node.control().forget_leftover(slot, closed),
+        Some(false) | None => node.control().add_leftover(slot, closed),
+    }
+}
+
+/// Asks each slot that left its item's spread and may still have tickets to delete its data.
+pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots) {
+    let catalogue = node.catalogue().clone();
+    for (slot, closed) in node.control().leftovers() {
+        let has_left = catalogue
+            .item_by_id(slot.item)
+            .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
+        // The queue of a slot that is in the spread again is read anyway.
+        if !has_left || retire(slots, slot, Some(closed)).await == Some(true) {
+            node.control().forget_leftover(slot, closed);
+        }
+    }
+}
+
 /// Returns the slots that got a grant since the sale was created. A draft has such slots if it was
 /// scheduled before.
 pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotKey>, EngineError> {
@@ -92,17 +119,23 @@ pub(crate) async fn slots_with_grants(node: &Node, id: &str) -> Result<Vec<SlotK
     Ok(slots)
 }
 
-/// Asks each slot of an ended or deleted sale to delete its data. Returns the slots that answered, and whether each has no data
-/// now. A slot keeps its data as long as it has tickets.
+/// Asks each slot of an ended or deleted sale to delete its data. Returns the slots that answered,
+/// and whether each has no data now. A slot keeps its data as long as it has tickets.
 pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(SlotKey, bool)> {
-    let replies = futures_util::stream::iter(retired).map(|slot| async move {
-        match slots.retire(slot, None).await {
-            Ok(is_gone) => Some((slot, is_gone)),
-            Err(error) => {
-                tracing::debug!(%error, %slot, "failed to retire a slot");
-                None
-            }
-        }
-    });
+    let replies = futures_util::stream::iter(retired)
+        .map(|slot| async move { Some((slot, retire(slots, slot, None).await?)) });
     replies.buffer_unordered(ASKED_AT_ONCE).filter_map(async |reply| reply).collect().await
+}
+
+/// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
+/// did not answer. `closed` is the epoch of the slot's closed grant, or `None` if the slot's sale
+/// has ended or was deleted.
+async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
+    match slots.retire(slot, closed).await {
+        Ok(is_gone) => Some(is_gone),
+        Err(error) => {
+            tracing::debug!(%error, %slot, "failed to retire a slot");
+            None
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 
+use super::slot_cleanup::retire_leftover;
 use super::{StockControl, recall};
 use crate::catalogue::ItemState;
 use crate::error::{DRAIN_MAX, EngineError};
@@ -64,14 +65,11 @@ pub(super) async fn drain_slot(
 
 /// Deletes the data of a slot whose grant was closed.
 async fn retire_closed(stock: &StockControl, grant: &Grant, is_overdue: bool) {
-    let slot = grant.slot;
     tracing::info!(
-        slot = stock.node.catalogue().slot_name(slot),
+        slot = stock.node.catalogue().slot_name(grant.slot),
         is_overdue,
         event = "spread.slot_closed",
         "closed a slot that the spread no longer uses"
     );
-    if let Err(error) = stock.slots.retire(slot, Some(grant.epoch)).await {
-        tracing::debug!(%error, %slot, "failed to delete the data of a slot outside the spread");
-    }
+    retire_leftover(&stock.node, &stock.slots, grant).await;
 }

@@ -15,6 +15,7 @@ use futures_util::future::{join, join_all};
 
 use super::StockControl;
 use super::grant_check::check_grant;
+use super::slot_cleanup::retire_leftover;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 use crate::node::Node;
@@ -146,7 +147,7 @@ async fn close_leftover(
             event = "slot.grant_closed",
             "closed the grant of a slot from an earlier spread"
         );
-        stock.slots.retire(grant.slot, Some(grant.epoch)).await?;
+        retire_leftover(&stock.node, &stock.slots, grant).await;
         stock.node.control().wake(item.row.id);
     }
     Ok(())

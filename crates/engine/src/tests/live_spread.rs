@@ -8,6 +8,7 @@ use doorbuster_store::{DeleteOutcome, SpreadOutcome};
 use super::spread::{is_sound, over, sell_out_while, spread_sale};
 use super::*;
 use crate::sales::auto_partitions::{Observed, widen};
+use crate::stock::slot_cleanup::retire_leftovers;
 
 /// Changes the item's spread to each of these spreads in turn, again and again. Each change starts
 /// when the slots have followed the previous change.
@@ -153,6 +154,44 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     is_sound(&engine).await;
     drop(settler);
     engine.stock.stop_node().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_of_a_partition_whose_drain_is_overdue_is_read_until_it_is_empty() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    spread_sale(&engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
+    for n in 0..4 {
+        let answer = buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
+        assert!(matches!(answer, PurchaseOutcome::Queued { .. }), "{answer:?}");
+    }
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].row.id;
+    let left = SlotKey { item, index: 1 };
+    let view = async || engine.stock.slots().view(left).await.expect("local");
+    assert!(view().await.is_some_and(|view| view.unacknowledged > 0), "the slot needs a ticket");
+    respread(&engine, over(1)).await;
+    let is_read = || engine.node.control().unretired().contains(&left);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_read() {
+        assert!(std::time::Instant::now() < until, "nobody reads the queue of the slot");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let open = engine.node.store().open_grants().await.expect("the store is available");
+    assert!(open.iter().all(|grant| grant.slot != left), "the overdue drain closes the grant");
+    retire_leftovers(&engine.node, engine.stock.slots()).await;
+    assert!(is_read() && view().await.is_some(), "a slot with tickets must keep its data");
+    let settler = AbortOnDrop(tokio::spawn(crate::settle::run(
+        engine.node.clone(),
+        engine.stock.slots().clone(),
+    )));
+    while is_read() {
+        assert!(std::time::Instant::now() < until, "the tickets of the slot are not settled");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        retire_leftovers(&engine.node, engine.stock.slots()).await;
+    }
+    assert_eq!(view().await, None);
+    engine.stock.stop_node().await;
+    drop(settler);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
