@@ -28,6 +28,7 @@ pub(crate) mod webhook_endpoints;
 use std::sync::Arc;
 
 use doorbuster_api::problem::Problem;
+use doorbuster_core::Phase;
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_engine::api_conversion;
 use doorbuster_engine::catalogue::SaleState;
@@ -46,8 +47,9 @@ fn sale(app: &App, name: &str) -> Result<Arc<SaleState>, Problem> {
 
 /// Checks that a node can read the slots of this sale and of all overlapping sales together. A node
 /// can read only a limited number of slots at once. Two sales overlap if both can be open at the
-/// same time. `own` is the number of this sale's slots.
-fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Problem> {
+/// same time. `phase` is the sale's present phase, and `row` is the sale after the change. `own` is
+/// the number of this sale's slots.
+fn check_slots_readable(app: &App, phase: Phase, row: &SaleRow, own: usize) -> Result<(), Problem> {
     let slots = concurrent_slots(&app.node, row, own);
     if slots <= SLOTS_SERVED_MAX {
         return Ok(());
@@ -56,7 +58,7 @@ fn check_slots_readable(app: &App, row: &SaleRow, own: usize) -> Result<(), Prob
         "this sale and the sales that overlap it have {slots} slots, and at most \
          {SLOTS_SERVED_MAX} can be read at once; use fewer partitions or another time"
     );
-    Err(Problem::wrong_state(row.phase.as_str(), detail))
+    Err(Problem::wrong_state(phase.as_str(), detail))
 }
 
 fn no_sale() -> Problem {

@@ -73,8 +73,12 @@ fn sale_problems(app: &App, sale: &SaleState) -> Vec<CheckProblem> {
         problems.push(error("ended", "ends_at is in the past; the sale would close at once"));
     }
     let own = sale.items.iter().map(|item| item.slots.len()).sum();
+    let mut planned = row.clone();
+    if row.phase == Phase::Draft && row.starts_at.is_some_and(|at| at > now) {
+        planned.phase = Phase::Scheduled;
+    }
     if row.phase != Phase::Closed
-        && let Err(problem) = check_slots_readable(app, row, own)
+        && let Err(problem) = check_slots_readable(app, row.phase, &planned, own)
     {
         problems.push(error("too_many_slots", problem.detail()));
     }

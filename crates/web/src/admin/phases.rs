@@ -7,7 +7,7 @@ use doorbuster_api::limits::ADMIN_BODY_BYTES_MAX;
 use doorbuster_api::problem::{Fault, Problem};
 use doorbuster_core::Phase;
 use doorbuster_core::sale::PhaseStep;
-use doorbuster_store::{StepOutcome, recorded};
+use doorbuster_store::{SaleRow, StepOutcome, recorded};
 use http::StatusCode;
 
 use super::sales::unpayable;
@@ -46,7 +46,11 @@ pub(crate) async fn step(
         app.sales.choose_partitions(&before).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
-        check_slots_readable(&app, &before.row, own)?;
+        let planned = match step {
+            PhaseStep::Schedule => SaleRow { phase: Phase::Scheduled, ..before.row.clone() },
+            _ => before.row.clone(),
+        };
+        check_slots_readable(&app, before.row.phase, &planned, own)?;
         // The payment provider may have changed since the sale was created, so the sale's prices
         // are checked again.
         let items = before.row.items.iter().enumerate();

@@ -35,6 +35,7 @@ pub(crate) async fn set(
         let others = sale.items.iter().filter(|other| other.row.id != item.row.id);
         check_slots_readable(
             &app,
+            sale.row.phase,
             &sale.row,
             others.map(|item| item.slots.len()).sum::<usize>() + spread.partitions as usize,
         )?;

@@ -109,7 +109,7 @@ fn check_times(
     if !is_on || before == (row.starts_at, row.ends_at) {
         return Ok(());
     }
-    check_slots_readable(app, row, own)
+    check_slots_readable(app, row.phase, row, own)
 }
 
 /// Returns whether a buyer has joined a waiting room of the sale. If a buyer joins between this
