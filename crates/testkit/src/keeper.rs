@@ -113,9 +113,10 @@ pub fn directory(what: &str) -> PathBuf {
 }
 
 /// Returns free ports below the range of ephemeral ports, so that no outgoing connection takes the
-/// port of a server that restarts.
+/// port of a server that restarts. The servers of installations (`doorbuster_harness::cluster`) have
+/// lower ports.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let anywhere = || rand::rng().random_range(10_000..30_000);
+    let anywhere = || rand::rng().random_range(30_000..32_700);
     let bind = || {
         std::iter::repeat_with(anywhere)
             .find_map(|port: u16| TcpListener::bind(("127.0.0.1", port)).ok())

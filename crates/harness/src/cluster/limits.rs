@@ -7,7 +7,7 @@ use std::time::Duration;
 /// so no outgoing connection takes the port of a server. A Redis server in a cluster takes a second
 /// port, which is [`BUS_PORT_OFFSET`] higher than the first. The system does not use the second
 /// port for outgoing connections either.
-pub(super) const PORTS: RangeInclusive<u16> = 10_100..=21_900;
+pub(super) const PORTS: RangeInclusive<u16> = 10_100..=19_900;
 /// The distance from a Redis server's port to its cluster bus port.
 pub(super) const BUS_PORT_OFFSET: u16 = 10_000;
 /// The largest number of ports that the harness tries. If none of these ports is free, the start
