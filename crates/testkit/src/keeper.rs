@@ -113,8 +113,8 @@ pub fn directory(what: &str) -> PathBuf {
 }
 
 /// Returns free ports below the range of ephemeral ports, so that no outgoing connection takes the
-/// port of a server that restarts. The servers of installations (`doorbuster_harness::cluster`) have
-/// lower ports.
+/// port of a server that restarts. Installations (`doorbuster_harness::cluster`) use lower
+/// ports.
 pub fn free_ports<const N: usize>() -> [u16; N] {
     let anywhere = || rand::rng().random_range(30_000..32_700);
     let bind = || {
