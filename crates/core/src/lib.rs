@@ -30,6 +30,7 @@ mod event_log;
 pub mod gate;
 pub mod gather;
 mod id;
+mod labels;
 pub mod lapsed_grants;
 mod ledger;
 pub mod limit_counts;

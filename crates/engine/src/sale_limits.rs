@@ -14,26 +14,24 @@ pub use rules::LimitRules;
 pub use sale_wide::SaleWideLimit;
 pub use table::{LimitCell, LimitTable};
 
-/// The kind of a request. The limits count the requests of each kind separately.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// A purchase.
-    Purchase,
-    /// A purchase pass.
-    Pass,
-    /// A challenge.
-    Challenge,
-    /// An entry into a waiting room, or a read of a position.
-    Room,
-    /// A checkout of an order.
-    Checkout,
+doorbuster_core::labels! {
+    /// The kind of a request. The limits count the requests of each kind separately.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Route {
+        /// A purchase.
+        Purchase = "purchase",
+        /// A purchase pass.
+        Pass = "pass",
+        /// A challenge.
+        Challenge = "challenge",
+        /// An entry into a waiting room, or a read of a position.
+        Room = "waiting_room",
+        /// A checkout of an order.
+        Checkout = "checkout",
+    }
 }
 
 impl Route {
-    /// Every route.
-    pub const ALL: [Self; 5] =
-        [Self::Purchase, Self::Pass, Self::Challenge, Self::Room, Self::Checkout];
-
     /// Returns when a request on this route is added to the shared count of all nodes: before or
     /// after this node's answer. Waiting-room polls and challenges are frequent and give no units.
     /// So these requests need no exact limit, and they are added after the answer.
@@ -41,17 +39,6 @@ impl Route {
         match self {
             Self::Challenge | Self::Room => Counting::AfterAnswer,
             Self::Purchase | Self::Pass | Self::Checkout => Counting::BeforeAnswer,
-        }
-    }
-
-    /// Returns the route's label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Purchase => "purchase",
-            Self::Pass => "pass",
-            Self::Challenge => "challenge",
-            Self::Room => "waiting_room",
-            Self::Checkout => "checkout",
         }
     }
 }

@@ -13,29 +13,31 @@ use doorbuster_core::Millis;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// A kind of delayed work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Open and close sales.
-    Phases,
-    /// Expire orders that were not paid in time.
-    Expiry,
-    /// Ask the payment provider about ended checkouts.
-    Checkouts,
-    /// Request refunds, and ask for their progress.
-    Refunds,
-    /// Give returned units to waitlists.
-    Waitlists,
-    /// Add partitions to items with an automatic spread.
-    Partitions,
-    /// Delete the data of ended sales from shared slots.
-    Retirement,
-    /// Check that all units are accounted for.
-    Audit,
-    /// Delete rows that are older than their retention.
-    Cleanup,
-    /// Delete old documents of the sandbox.
-    SandboxCleanup,
+doorbuster_core::labels! {
+    /// A kind of delayed work.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Work {
+        /// Open and close sales.
+        Phases = "phases",
+        /// Expire orders that were not paid in time.
+        Expiry = "expiry",
+        /// Ask the payment provider about ended checkouts.
+        Checkouts = "checkouts",
+        /// Request refunds, and ask for their progress.
+        Refunds = "refunds",
+        /// Give returned units to waitlists.
+        Waitlists = "waitlists",
+        /// Add partitions to items with an automatic spread.
+        Partitions = "partitions",
+        /// Delete the data of ended sales from shared slots.
+        Retirement = "retirement",
+        /// Check that all units are accounted for.
+        Audit = "audit",
+        /// Delete rows that are older than their retention.
+        Cleanup = "cleanup",
+        /// Delete old documents of the sandbox.
+        SandboxCleanup = "sandbox_cleanup",
+    }
 }
 
 /// How often a kind of work runs.
@@ -65,36 +67,6 @@ pub enum NextRun {
 }
 
 impl Work {
-    /// All kinds. `work as usize` is the index here.
-    pub const ALL: [Self; 10] = [
-        Self::Phases,
-        Self::Expiry,
-        Self::Checkouts,
-        Self::Refunds,
-        Self::Waitlists,
-        Self::Partitions,
-        Self::Retirement,
-        Self::Audit,
-        Self::Cleanup,
-        Self::SandboxCleanup,
-    ];
-
-    /// Returns the name in metrics and log lines.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Phases => "phases",
-            Self::Expiry => "expiry",
-            Self::Checkouts => "checkouts",
-            Self::Refunds => "refunds",
-            Self::Waitlists => "waitlists",
-            Self::Partitions => "partitions",
-            Self::Retirement => "retirement",
-            Self::Audit => "audit",
-            Self::Cleanup => "cleanup",
-            Self::SandboxCleanup => "sandbox_cleanup",
-        }
-    }
-
     fn timing(self) -> Timing {
         let timing = |first, spacing, idle| Timing {
             first: Duration::from_millis(first),
@@ -140,9 +112,6 @@ pub enum Turn {
     /// A later run.
     Later,
 }
-
-// Each kind must have its own index.
-const _: () = assert!(Work::SandboxCleanup as usize + 1 == Work::ALL.len());
 
 /// Value of [`Scheduler::due`] for work that is not planned.
 const NOT_PLANNED: u64 = u64::MAX;

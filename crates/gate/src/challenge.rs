@@ -73,35 +73,20 @@ pub struct IssuedChallenge {
     pub shown: ChallengeContent,
 }
 
-/// The result of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerOutcome {
-    /// The answer was accepted.
-    Right,
-    /// The answer was wrong.
-    Wrong,
-    /// The challenge was already used.
-    Repeated,
-    /// The challenge is invalid, expired, or another buyer's.
-    Invalid,
-    /// The buyer gave too many wrong answers.
-    TooMany,
-}
-
-impl AnswerOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 5] =
-        [Self::Right, Self::Wrong, Self::Repeated, Self::Invalid, Self::TooMany];
-
-    /// The label in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Right => "right",
-            Self::Wrong => "wrong",
-            Self::Repeated => "again",
-            Self::Invalid => "invalid",
-            Self::TooMany => "too_many",
-        }
+doorbuster_core::labels! {
+    /// The result of an answer.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum AnswerOutcome {
+        /// The answer was accepted.
+        Right = "right",
+        /// The answer was wrong.
+        Wrong = "wrong",
+        /// The challenge was already used.
+        Repeated = "again",
+        /// The challenge is invalid, expired, or another buyer's.
+        Invalid = "invalid",
+        /// The buyer gave too many wrong answers.
+        TooMany = "too_many",
     }
 }
 

@@ -3,28 +3,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use doorbuster_store::EndpointKind;
 
-/// Result of one delivery attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttemptOutcome {
-    /// The endpoint accepted the event.
-    Delivered,
-    /// The attempt failed, and another attempt follows.
-    Failed,
-    /// The last attempt failed, and the event is a dead letter.
-    Dead,
-}
-
-impl AttemptOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 3] = [Self::Delivered, Self::Failed, Self::Dead];
-
-    /// Returns the outcome's name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-            Self::Dead => "dead",
-        }
+doorbuster_core::labels! {
+    /// Result of one delivery attempt.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum AttemptOutcome {
+        /// The endpoint accepted the event.
+        Delivered = "delivered",
+        /// The attempt failed, and another attempt follows.
+        Failed = "failed",
+        /// The last attempt failed, and the event is a dead letter.
+        Dead = "dead",
     }
 }
 

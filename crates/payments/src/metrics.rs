@@ -3,28 +3,16 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use doorbuster_api::payment::PaymentEventOutcome;
 
-/// The progress of a refund after one request to the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RefundStep {
-    /// The provider accepted the request or is still working on it.
-    Accepted,
-    /// The provider reported that the money arrived.
-    Settled,
-    /// The provider refused the request or could not be reached.
-    Failed,
-}
-
-impl RefundStep {
-    /// All values.
-    pub const ALL: [Self; 3] = [Self::Accepted, Self::Settled, Self::Failed];
-
-    /// Returns the step's name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Settled => "settled",
-            Self::Failed => "failed",
-        }
+doorbuster_core::labels! {
+    /// The progress of a refund after one request to the provider.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum RefundStep {
+        /// The provider accepted the request or is still working on it.
+        Accepted = "accepted",
+        /// The provider reported that the money arrived.
+        Settled = "settled",
+        /// The provider refused the request or could not be reached.
+        Failed = "failed",
     }
 }
 

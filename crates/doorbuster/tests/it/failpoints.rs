@@ -120,7 +120,7 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
     let rounds = number("DOORBUSTER_FAILPOINT_ROUNDS").unwrap_or(1);
     let only = std::env::var("DOORBUSTER_FAILPOINTS").ok();
     let is_wanted = |point: &Failpoint| {
-        only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.name()))
+        only.as_ref().is_none_or(|only| only.split(',').any(|name| name == point.as_str()))
     };
     let mut waiting: Vec<(Failpoint, u64)> = (1..=rounds)
         .flat_map(|round| points.iter().copied().filter(is_wanted).map(move |point| (point, round)))
@@ -131,10 +131,10 @@ fn in_each_round(points: &[Failpoint], at_once: usize, dies: impl Fn(&str, u64) 
         for _ in 0..at_once {
             scope.spawn(|| {
                 while let Some((point, passing)) = next(&waiting) {
-                    let name = point.name();
+                    let name = point.as_str();
                     let begun = Instant::now();
                     let one = std::thread::Builder::new().name(format!("{name}:{passing}"));
-                    let one_life = || dies(&name, passing);
+                    let one_life = || dies(name, passing);
                     let died = std::thread::scope(|scope| {
                         one.spawn_scoped(scope, one_life).expect("a thread starts").join()
                     });

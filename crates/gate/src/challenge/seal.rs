@@ -23,28 +23,16 @@ const TOKEN_BYTES: usize = NONCE_LEN + SEALED_BYTES + TAG_BYTES;
 /// The key-derivation context of the sealing keys.
 const CONTEXT: &str = "doorbuster: challenges";
 
-/// The kinds of challenges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PuzzleKind {
-    /// The buyer reads characters in an image.
-    Image,
-    /// The buyer slides a piece into its gap.
-    Slider,
-    /// The buyer's device does computing work.
-    Work,
-}
-
-impl PuzzleKind {
-    /// Every kind, in the order of the numbers of the kinds.
-    pub const ALL: [Self; 3] = [Self::Image, Self::Slider, Self::Work];
-
-    /// Returns the kind's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Image => "image",
-            Self::Slider => "slider",
-            Self::Work => "pow",
-        }
+doorbuster_core::labels! {
+    /// The kinds of challenges.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum PuzzleKind {
+        /// The buyer reads characters in an image.
+        Image = "image",
+        /// The buyer slides a piece into its gap.
+        Slider = "slider",
+        /// The buyer's device does computing work.
+        Work = "pow",
     }
 }
 

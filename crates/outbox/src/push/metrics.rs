@@ -2,34 +2,20 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The final result of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MessageOutcome {
-    /// The push service accepted the message.
-    Sent,
-    /// The push service refused the message, or every attempt failed.
-    Failed,
-    /// The message expired before an attempt succeeded.
-    Expired,
-    /// The browser's subscription had ended.
-    Gone,
-    /// The server dropped the message, because too many messages waited.
-    Dropped,
-}
-
-impl MessageOutcome {
-    /// Every outcome.
-    pub const ALL: [Self; 5] = [Self::Sent, Self::Failed, Self::Expired, Self::Gone, Self::Dropped];
-
-    /// Returns the outcome's name in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Gone => "gone",
-            Self::Dropped => "dropped",
-        }
+doorbuster_core::labels! {
+    /// The final result of a message.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum MessageOutcome {
+        /// The push service accepted the message.
+        Sent = "sent",
+        /// The push service refused the message, or every attempt failed.
+        Failed = "failed",
+        /// The message expired before an attempt succeeded.
+        Expired = "expired",
+        /// The browser's subscription had ended.
+        Gone = "gone",
+        /// The server dropped the message, because too many messages waited.
+        Dropped = "dropped",
     }
 }
 

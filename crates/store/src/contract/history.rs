@@ -27,35 +27,23 @@ pub struct PausedSale {
     pub was: Phase,
 }
 
-/// The reason for a new row in a store's history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HistoryCause {
-    /// The store was created.
-    Created,
-    /// The store was restored from a backup.
-    Restored,
-    /// A standby of PostgreSQL became the primary.
-    Promoted,
-    /// The rows are in another database cluster or in another database of the same cluster, for
-    /// example after a restore of PostgreSQL.
-    Moved,
+doorbuster_core::labels! {
+    /// The reason for a new row in a store's history.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum HistoryCause {
+        /// The store was created.
+        Created = "created",
+        /// The store was restored from a backup.
+        Restored = "restored",
+        /// A standby of PostgreSQL became the primary.
+        Promoted = "promoted",
+        /// The rows are in another database cluster or in another database of the same cluster, for
+        /// example after a restore of PostgreSQL.
+        Moved = "moved",
+    }
 }
 
 impl HistoryCause {
-    /// Every cause.
-    pub const ALL: &[Self] = &[Self::Created, Self::Restored, Self::Promoted, Self::Moved];
-
-    /// Returns the name in rows, logs and the audit.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Restored => "restored",
-            Self::Promoted => "promoted",
-            Self::Moved => "moved",
-        }
-    }
-
     /// Parses a cause's name.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {

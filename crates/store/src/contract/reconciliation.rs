@@ -108,66 +108,33 @@ pub struct MoneyTotals {
     pub failed: i128,
 }
 
-/// The kinds of differences.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum DifferenceKind {
-    /// The units of an item do not add up.
-    Units,
-    /// A captured payment whose order is not paid.
-    CapturedWithoutPaidOrder,
-    /// A paid order without a payment.
-    PaidWithoutPayment,
-    /// A payment whose amount differs from the price of its order.
-    WrongAmount,
-    /// An order with several captured payments.
-    PaidTwice,
-    /// A payment that should be refunded and has no refund.
-    RefundMissing,
-    /// A refund whose payment is captured, failed, or does not exist.
-    RefundUnfounded,
-    /// A refund whose amount differs from its payment.
-    RefundAmount,
-    /// Several refunds of one payment.
-    RefundedTwice,
-    /// A refund that the provider refused permanently and that no operator has resolved.
-    RefundFailed,
-    /// A payment that was reversed without a request of this server. Either the payment is still
-    /// captured, or it is disputed and its refund was settled as well.
-    Reversed,
-}
-
-impl DifferenceKind {
-    /// Every kind.
-    pub const ALL: &[Self] = &[
-        Self::Units,
-        Self::CapturedWithoutPaidOrder,
-        Self::PaidWithoutPayment,
-        Self::WrongAmount,
-        Self::PaidTwice,
-        Self::RefundMissing,
-        Self::RefundUnfounded,
-        Self::RefundAmount,
-        Self::RefundedTwice,
-        Self::RefundFailed,
-        Self::Reversed,
-    ];
-
-    /// Returns the word for this kind in the API and the reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Units => "units",
-            Self::CapturedWithoutPaidOrder => "captured_without_paid_order",
-            Self::PaidWithoutPayment => "paid_without_payment",
-            Self::WrongAmount => "wrong_amount",
-            Self::PaidTwice => "paid_twice",
-            Self::RefundMissing => "refund_missing",
-            Self::RefundUnfounded => "refund_unfounded",
-            Self::RefundAmount => "refund_amount",
-            Self::RefundedTwice => "refunded_twice",
-            Self::RefundFailed => "refund_failed",
-            Self::Reversed => "reversed",
-        }
+doorbuster_core::labels! {
+    /// The kinds of differences.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum DifferenceKind {
+        /// The units of an item do not add up.
+        Units = "units",
+        /// A captured payment whose order is not paid.
+        CapturedWithoutPaidOrder = "captured_without_paid_order",
+        /// A paid order without a payment.
+        PaidWithoutPayment = "paid_without_payment",
+        /// A payment whose amount differs from the price of its order.
+        WrongAmount = "wrong_amount",
+        /// An order with several captured payments.
+        PaidTwice = "paid_twice",
+        /// A payment that should be refunded and has no refund.
+        RefundMissing = "refund_missing",
+        /// A refund whose payment is captured, failed, or does not exist.
+        RefundUnfounded = "refund_unfounded",
+        /// A refund whose amount differs from its payment.
+        RefundAmount = "refund_amount",
+        /// Several refunds of one payment.
+        RefundedTwice = "refunded_twice",
+        /// A refund that the provider refused permanently and that no operator has resolved.
+        RefundFailed = "refund_failed",
+        /// A payment that was reversed without a request of this server. Either the payment is
+        /// still captured, or it is disputed and its refund was settled as well.
+        Reversed = "reversed",
     }
 }
 

@@ -104,7 +104,7 @@ async fn sale(point: &str, passing: u64, is_away: bool) -> bool {
     let stray =
         received.first.iter().find(|event| event.order.as_deref().is_some_and(|id| !known(id)));
     assert!(stray.is_none(), "an event of an unknown order: {stray:?}");
-    if died && point == Failpoint::OutboxSent.name() {
+    if died && point == Failpoint::OutboxSent.as_str() {
         assert!(received.again > 0, "unrecorded events must be sent again");
     }
     fixture.audit(Some(&judge::answers(&fixture, &books))).await;

@@ -1,0 +1,30 @@
+//! A macro for closed sets of labels. Metrics, logs, rows and settings show such labels.
+
+/// Defines an enum, and a label for each variant.
+#[macro_export]
+macro_rules! labels {
+    (
+        $(#[$meta:meta])*
+        $vis:vis enum $name:ident {
+            $($(#[$about:meta])* $variant:ident = $label:literal,)*
+        }
+    ) => {
+        $(#[$meta])*
+        $vis enum $name {
+            $($(#[$about])* $variant,)*
+        }
+
+        impl $name {
+            /// Every variant, in the order of the definition. `variant as usize` is the index here.
+            pub const ALL: [Self; [$($label),*].len()] = [$(Self::$variant),*];
+
+            /// Returns the label.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $label,)*
+                }
+            }
+        }
+    };
+}
