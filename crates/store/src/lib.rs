@@ -21,6 +21,7 @@ pub mod limits;
 mod postgres;
 mod queries;
 mod reconciliation;
+mod row_cache;
 mod rows;
 mod sql;
 mod sqlite;

@@ -86,5 +86,5 @@ async fn put_off(
 /// Returns whether the order has this checkout and the checkout is open.
 fn is_open(ledger: &PostgresLedger<'_>, it: &CheckoutDeferral) -> bool {
     let kept = ledger.cache.checkouts.get(&it.order);
-    kept.is_some_and(|kept| kept.row.open && kept.row.session == it.session)
+    kept.is_some_and(|kept| kept.open && kept.session == it.session)
 }

@@ -10,10 +10,11 @@ use doorbuster_core::{
 
 use crate::failure::Failure;
 use crate::queries::INSERT_DEAD_LETTER;
+use crate::row_cache::CachedRow;
 use crate::rows;
 use crate::sql::to_i64;
 
-use super::row_cache::{CachedQuota, CachedRow, RowCache};
+use super::row_cache::{CachedQuota, RowCache};
 use super::shared::Shared;
 
 mod digest;
@@ -235,8 +236,7 @@ fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
                                  item_id, slot, epoch, counted, opened_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
     for open in [false, true] {
-        for CachedRow { row: g, read } in
-            cache.grants.values().filter(|kept| kept.is_dirty() && kept.row.open == open)
+        for CachedRow { row: g, read } in cache.grants.dirty().filter(|kept| kept.row.open == open)
         {
             let mut values = vec![
                 value(to_i64(g.id.0)),
@@ -266,7 +266,7 @@ fn grants(cache: &RowCache, now: Millis, queries: &mut Vec<Query>) {
 }
 
 fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
-    for CachedRow { row: r, read } in cache.recalls.values().filter(|kept| kept.is_dirty()) {
+    for CachedRow { row: r, read } in cache.recalls.dirty() {
         let target = match r.target {
             RecallTarget::Pool => None,
             RecallTarget::Grant(id) => Some(to_i64(id.0)),
@@ -296,7 +296,7 @@ fn recalls(cache: &RowCache, queries: &mut Vec<Query>) {
 /// change the row at the same time. Settling and the expiry of orders read an item without a lock,
 /// because their decisions do not depend on the pool.
 fn items(cache: &RowCache, queries: &mut Vec<Query>) {
-    for CachedRow { row, read } in cache.items.values().filter(|kept| kept.is_dirty()) {
+    for CachedRow { row, read } in cache.items.dirty() {
         let Some(read) = read else { continue };
         let by = |now: u64, before: u64| to_i64(now.wrapping_sub(before));
         let count = |stock| rows::total(stock).unwrap_or(0);

@@ -109,14 +109,14 @@ impl Ledger for PostgresLedger<'_> {
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
         if let Some(kept) = self.cache.items.get(&item) {
-            return Ok(Some(kept.row.clone()));
+            return Ok(Some(kept.clone()));
         }
         let found = self.one(queries::ITEM.postgres, &[&item.0], rows::item)?;
-        Ok(found.map(|row| self.cache.cache_item(row)))
+        Ok(found.map(|row| self.cache.items.read(row)))
     }
 
     fn put_item(&mut self, item: &Item) -> Done<()> {
-        self.cache.put_item(item);
+        self.cache.items.put(item);
         Ok(())
     }
 
@@ -130,10 +130,10 @@ impl Ledger for PostgresLedger<'_> {
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
         if let Some(kept) = self.cache.grants.get(&grant) {
-            return Ok(Some(kept.row.clone()));
+            return Ok(Some(kept.clone()));
         }
         self.lock_grants(&[grant])?;
-        Ok(self.cache.grants.get(&grant).map(|kept| kept.row.clone()))
+        Ok(self.cache.grants.get(&grant).cloned())
     }
 
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
@@ -142,13 +142,13 @@ impl Ledger for PostgresLedger<'_> {
             &[&slot.item.0, &i64::from(slot.index)],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.cache.cache_grant(row)).filter(|grant| grant.open))
+        Ok(found.map(|row| self.cache.grants.read(row)).filter(|grant| grant.open))
     }
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
         let found = self.all(queries::OPEN_GRANTS.postgres, &[&item.0], rows::grant)?;
         let mut open: Vec<Grant> =
-            found.into_iter().map(|row| self.cache.cache_grant(row)).filter(|g| g.open).collect();
+            found.into_iter().map(|row| self.cache.grants.read(row)).filter(|g| g.open).collect();
         open.sort_by_key(|grant| grant.slot);
         Ok(open)
     }
@@ -167,7 +167,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn put_grant(&mut self, grant: &Grant) -> Done<()> {
-        self.cache.put_grant(grant);
+        self.cache.grants.put(grant);
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl Ledger for PostgresLedger<'_> {
         let found = self.one(queries::ORDER.postgres, &[&grant, &n], rows::order)?;
         let found = found.filter(|order| order.id == *id);
         if let Some(order) = &found
-            && self.cache.grants.contains_key(&order.grant)
+            && self.cache.grants.get(&order.grant).is_some()
         {
             self.cache.cache_order(order.clone());
         }
@@ -275,24 +275,24 @@ impl Ledger for PostgresLedger<'_> {
 
     fn recall(&mut self, id: RecallId) -> Done<Option<Recall>> {
         if let Some(kept) = self.cache.recalls.get(&id) {
-            return Ok(Some(kept.row.clone()));
+            return Ok(Some(kept.clone()));
         }
         let found = self.one(queries::RECALL.postgres, &[&to_i64(id.0)], rows::recall)?;
-        Ok(found.map(|row| self.cache.cache_recall(row)))
+        Ok(found.map(|row| self.cache.recalls.read(row)))
     }
 
     /// A recall changes only while the grant that gives the units is locked.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![to_i64(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
-            self.cache.cache_recall(recall);
+            self.cache.recalls.read(recall);
         }
-        let pending = self.cache.recalls.values().map(|kept| &kept.row);
+        let pending = self.cache.recalls.values();
         Ok(pending.filter(|recall| recall.grant == grant && !recall.done).cloned().collect())
     }
 
     fn put_recall(&mut self, recall: &Recall) -> Done<()> {
-        self.cache.put_recall(recall);
+        self.cache.recalls.put(recall);
         Ok(())
     }
 
@@ -313,7 +313,7 @@ impl Ledger for PostgresLedger<'_> {
     }
 
     fn put_waitlist_entry(&mut self, entry: &WaitlistEntry) -> Done<()> {
-        self.cache.put_waitlist_entry(entry);
+        self.cache.waitlist.put(entry);
         Ok(())
     }
 
@@ -344,43 +344,43 @@ impl Ledger for PostgresLedger<'_> {
 
     fn payment(&mut self, id: &PaymentId) -> Done<Option<Payment>> {
         if let Some(kept) = self.cache.payments.get(id) {
-            return Ok(Some(kept.row.clone()));
+            return Ok(Some(kept.clone()));
         }
         let found = self.one(queries::PAYMENT.postgres, &[&id.0], money::payment)?;
-        Ok(found.map(|row| self.cache.cache_payment(row)))
+        Ok(found.map(|row| self.cache.payments.read(row)))
     }
 
     fn payments_of(&mut self, order: &TicketId) -> Done<Vec<Payment>> {
         let order = order.to_string();
         for payment in self.all(queries::PAYMENTS_OF.postgres, &[&order], money::payment)? {
-            self.cache.cache_payment(payment);
+            self.cache.payments.read(payment);
         }
-        let payments = self.cache.payments.values().map(|kept| &kept.row);
+        let payments = self.cache.payments.values();
         Ok(payments.filter(|payment| payment.order == order).cloned().collect())
     }
 
     fn put_payment(&mut self, payment: &Payment) -> Done<()> {
-        self.cache.put_payment(payment);
+        self.cache.payments.put(payment);
         Ok(())
     }
 
     fn refund(&mut self, id: &RefundId) -> Done<Option<Refund>> {
         if let Some(kept) = self.cache.refunds.get(id) {
-            return Ok(Some(kept.row.clone()));
+            return Ok(Some(kept.clone()));
         }
         let found = self.one(queries::REFUND.postgres, &[&id.0], money::refund)?;
-        Ok(found.map(|row| self.cache.cache_refund(row)))
+        Ok(found.map(|row| self.cache.refunds.read(row)))
     }
 
     fn put_refund(&mut self, refund: &Refund) -> Done<()> {
-        self.cache.put_refund(refund);
+        self.cache.refunds.put(refund);
         Ok(())
     }
 
     /// A checkout changes only while the grant of its order is locked.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
-            return Ok(Some(kept.row.clone()));
+            return Ok(Some(kept.clone()));
         }
         let Some(parts) = order.parts() else { return Ok(None) };
         let found = self.one(
@@ -388,11 +388,11 @@ impl Ledger for PostgresLedger<'_> {
             &[&to_i64(parts.grant.0), &to_i64(parts.n.0)],
             money::checkout,
         )?;
-        Ok(found.filter(|row| row.order == *order).map(|row| self.cache.cache_checkout(row)))
+        Ok(found.filter(|row| row.order == *order).map(|row| self.cache.checkouts.read(row)))
     }
 
     fn put_checkout(&mut self, checkout: &Checkout) -> Done<()> {
-        self.cache.put_checkout(checkout);
+        self.cache.checkouts.put(checkout);
         Ok(())
     }
 }

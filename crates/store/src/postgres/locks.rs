@@ -12,7 +12,7 @@ impl PostgresLedger<'_> {
     pub(crate) fn lock_grants(&mut self, ids: &[GrantId]) -> Done<()> {
         let ids: Vec<i64> = ids.iter().map(|id| to_i64(id.0)).collect();
         for grant in self.all(super::prefetch::GRANTS, &[&ids], rows::grant)? {
-            self.cache.cache_grant(grant);
+            self.cache.grants.read(grant);
         }
         Ok(())
     }

@@ -85,7 +85,7 @@ fn end(ledger: &mut PostgresLedger<'_>, due: &[DueOrder]) -> Result<Vec<Order>, 
             // stored another waiting time (`ask_ms`). The time is written again, so that expiry
             // finds the order when the wait is over.
             ChangeOutcome::WrongState(order) if order.state == OrderState::Reserved => {
-                ledger.cache.rewrite_checkout(&order.id);
+                ledger.cache.checkouts.rewrite(&order.id);
             }
             _ => {}
         }

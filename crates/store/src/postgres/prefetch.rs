@@ -141,15 +141,15 @@ pub(super) async fn tickets(
     // transaction.
     begun?;
     let mut cache = RowCache::default();
-    for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
+    for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.grants.read(found)))?;
     made?;
     for_each_row(&quotas?, |row| cache_quota(&mut cache, row))?;
     for_each_row(&orders?, |row| rows::order(row).map(|order| cache.cache_order(order)))?;
     for_each_row(&resolutions?, |row| {
         rows::resolution(row).map(|found| cache.cache_resolution(found))
     })?;
-    for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.cache_item(found)))?;
-    for_each_row(&recalls?, |row| rows::recall(row).map(|found| _ = cache.cache_recall(found)))?;
+    for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.items.read(found)))?;
+    for_each_row(&recalls?, |row| rows::recall(row).map(|found| _ = cache.recalls.read(found)))?;
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 
@@ -186,14 +186,14 @@ pub(super) async fn orders(client: &Object, orders: &[DueOrder]) -> Done<(RowCac
     );
     begun?;
     let mut cache = RowCache::default();
-    for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.cache_grant(found)))?;
+    for_each_row(&grants?, |row| rows::grant(row).map(|found| _ = cache.grants.read(found)))?;
     for_each_row(&found?, |row| rows::order(row).map(|order| cache.cache_order(order)))?;
     for_each_row(&checkouts?, |row| {
-        money::checkout(row).map(|found| _ = cache.cache_checkout(found))
+        money::checkout(row).map(|found| _ = cache.checkouts.read(found))
     })?;
     cache.has_every_checkout = true;
     cache.only_returns_quota = true;
-    for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.cache_item(found)))?;
+    for_each_row(&items?, |row| rows::item(row).map(|found| _ = cache.items.read(found)))?;
     Ok((cache, Millis(now?.try_get(0)?)))
 }
 

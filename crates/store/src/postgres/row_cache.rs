@@ -3,30 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use doorbuster_core::event::Event;
-use doorbuster_core::money::{Checkout, Payment, PaymentId, Refund, RefundId};
+use doorbuster_core::money::{Checkout, Payment, Refund};
 use doorbuster_core::{
-    BuyerId, FeedRow, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RecallId,
-    RequestKey, Resolution, TicketId, TicketN, Verdict, WaitlistEntry,
+    BuyerId, FeedRow, Grant, GrantId, Item, ItemId, Millis, NodeId, Order, Recall, RequestKey,
+    Resolution, TicketId, TicketN, Verdict, WaitlistEntry,
 };
 
-/// A row in two versions: as the transaction changed it, and as the table has it.
-#[derive(Clone, Debug)]
-pub(super) struct CachedRow<T> {
-    pub(super) row: T,
-    /// The row as the table has it. `None` if the row is not in the table yet.
-    pub(super) read: Option<T>,
-}
-
-impl<T: Clone + PartialEq> CachedRow<T> {
-    /// Returns a cached row that was read and not changed.
-    fn read(row: T) -> Self {
-        Self { read: Some(row.clone()), row }
-    }
-
-    pub(super) fn is_dirty(&self) -> bool {
-        self.read.as_ref() != Some(&self.row)
-    }
-}
+use crate::row_cache::Rows;
 
 /// A buyer's units of an item: the current number, and the number in the table (`None` if there is
 /// no row). If the row exists, the write adds the difference of the two numbers to the row.
@@ -46,10 +29,10 @@ impl CachedQuota {
 /// current until the transaction ends.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
-    pub(super) grants: BTreeMap<GrantId, CachedRow<Grant>>,
-    pub(super) items: BTreeMap<ItemId, CachedRow<Item>>,
+    pub(super) grants: Rows<Grant>,
+    pub(super) items: Rows<Item>,
     pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
-    pub(super) recalls: BTreeMap<RecallId, CachedRow<Recall>>,
+    pub(super) recalls: Rows<Recall>,
     /// Maps the id of each order that was read, created or changed to the order.
     pub(super) orders: HashMap<TicketId, Order>,
     /// Maps a request to the id of its order.
@@ -73,11 +56,10 @@ pub(super) struct RowCache {
     pub(super) events: Vec<Event>,
     /// Provider messages to record: provider, message, time.
     pub(super) inbox: BTreeMap<(String, String), Millis>,
-    pub(super) payments: BTreeMap<PaymentId, CachedRow<Payment>>,
-    pub(super) refunds: BTreeMap<RefundId, CachedRow<Refund>>,
-    pub(super) checkouts: BTreeMap<TicketId, CachedRow<Checkout>>,
-    /// Maps an item, and an entry's number in the item's waitlist, to the entry.
-    pub(super) waitlist: BTreeMap<(ItemId, TicketN), CachedRow<WaitlistEntry>>,
+    pub(super) payments: Rows<Payment>,
+    pub(super) refunds: Rows<Refund>,
+    pub(super) checkouts: Rows<Checkout>,
+    pub(super) waitlist: Rows<WaitlistEntry>,
     /// True if `checkouts` contains the checkouts of all orders in `orders`. Then an order that is
     /// missing in `checkouts` has no checkout.
     pub(super) has_every_checkout: bool,
@@ -86,27 +68,7 @@ pub(super) struct RowCache {
     pub(super) only_returns_quota: bool,
 }
 
-/// Caches the new version of a row. A row that is not cached yet is not in the table either.
-fn put<K: Ord, T>(rows: &mut BTreeMap<K, CachedRow<T>>, key: K, row: T) {
-    match rows.get_mut(&key) {
-        Some(kept) => kept.row = row,
-        None => drop(rows.insert(key, CachedRow { row, read: None })),
-    }
-}
-
 impl RowCache {
-    pub(super) fn cache_grant(&mut self, row: Grant) -> Grant {
-        self.grants.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
-    pub(super) fn cache_item(&mut self, row: Item) -> Item {
-        self.items.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
-    pub(super) fn cache_recall(&mut self, row: Recall) -> Recall {
-        self.recalls.entry(row.id).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
     /// Caches an order that was read. If this transaction created or changed the order, the cached
     /// order stays.
     pub(super) fn cache_order(&mut self, order: Order) {
@@ -118,60 +80,6 @@ impl RowCache {
     pub(super) fn cache_resolution(&mut self, row: Resolution) {
         self.numbers.extend(row.n.map(|n| ((row.grant, n), row.ticket)));
         self.resolutions.insert(row.ticket, row);
-    }
-
-    pub(super) fn put_grant(&mut self, grant: &Grant) {
-        put(&mut self.grants, grant.id, grant.clone());
-    }
-
-    pub(super) fn put_item(&mut self, item: &Item) {
-        if let Some(kept) = self.items.get_mut(&item.id) {
-            kept.row = item.clone();
-        }
-    }
-
-    pub(super) fn put_recall(&mut self, recall: &Recall) {
-        put(&mut self.recalls, recall.id, recall.clone());
-    }
-
-    pub(super) fn cache_payment(&mut self, row: Payment) -> Payment {
-        self.payments.entry(row.id.clone()).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
-    pub(super) fn put_payment(&mut self, row: &Payment) {
-        put(&mut self.payments, row.id.clone(), row.clone());
-    }
-
-    pub(super) fn cache_refund(&mut self, row: Refund) -> Refund {
-        self.refunds.entry(row.id.clone()).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
-    pub(super) fn put_refund(&mut self, row: &Refund) {
-        put(&mut self.refunds, row.id.clone(), row.clone());
-    }
-
-    pub(super) fn cache_checkout(&mut self, row: Checkout) -> Checkout {
-        self.checkouts.entry(row.order).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
-    pub(super) fn put_checkout(&mut self, row: &Checkout) {
-        put(&mut self.checkouts, row.order, row.clone());
-    }
-
-    /// Marks an unchanged checkout, so that it is written again. The write also corrects the
-    /// order's column `ask_ms`.
-    pub(super) fn rewrite_checkout(&mut self, order: &TicketId) {
-        if let Some(kept) = self.checkouts.get_mut(order) {
-            kept.read = None;
-        }
-    }
-
-    pub(super) fn cache_waitlist_entry(&mut self, row: WaitlistEntry) -> WaitlistEntry {
-        self.waitlist.entry((row.item, row.n)).or_insert_with(|| CachedRow::read(row)).row.clone()
-    }
-
-    pub(super) fn put_waitlist_entry(&mut self, row: &WaitlistEntry) {
-        put(&mut self.waitlist, (row.item, row.n), row.clone());
     }
 
     pub(super) fn insert_order(&mut self, order: &Order, node: NodeId) {
@@ -211,8 +119,8 @@ impl RowCache {
     /// orders, returned tickets or events.
     pub(super) fn has_changes(&self) -> bool {
         !self.touched_orders.is_empty()
-            || self.grants.values().any(CachedRow::is_dirty)
-            || self.items.values().any(CachedRow::is_dirty)
+            || self.grants.dirty().next().is_some()
+            || self.items.dirty().next().is_some()
             || !self.returned.is_empty()
             || !self.events.is_empty()
     }

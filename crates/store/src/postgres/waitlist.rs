@@ -24,9 +24,9 @@ pub(super) fn unsettled_units(ledger: &PostgresLedger<'_>, item: ItemId) -> Done
         concat!("SELECT ", rows::grant_columns!(), " FROM slot_grant WHERE item_id = $1 AND open");
     let mut units: u64 = 0;
     for grant in ledger.all(SQL, &[&item.0], rows::grant)? {
-        units += if ledger.cache.grants.contains_key(&grant.id) { 0 } else { grant.unsettled() };
+        units += if ledger.cache.grants.get(&grant.id).is_some() { 0 } else { grant.unsettled() };
     }
-    let cache = ledger.cache.grants.values().map(|kept| &kept.row);
+    let cache = ledger.cache.grants.values();
     Ok(units + cache.filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum::<u64>())
 }
 
@@ -36,28 +36,28 @@ pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool>
 }
 
 fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
-    ledger.cache.grants.values().any(|kept| kept.row.slot == SlotKey::waitlist(item))
+    ledger.cache.grants.values().any(|kept| kept.slot == SlotKey::waitlist(item))
 }
 
 /// If two transactions create an item's waitlist at once, the second insertion fails, and the
 /// second transaction runs again.
 pub(super) fn waitlist(ledger: &mut PostgresLedger<'_>, item: ItemId) -> Done<Option<Grant>> {
     if let Some(kept) =
-        ledger.cache.grants.values().find(|kept| kept.row.slot == SlotKey::waitlist(item))
+        ledger.cache.grants.values().find(|kept| kept.slot == SlotKey::waitlist(item))
     {
-        return Ok(Some(kept.row.clone()));
+        return Ok(Some(kept.clone()));
     }
     let found = ledger.one(
         queries::WAITLIST.postgres,
         &[&item.0, &i64::from(SlotKey::WAITLIST)],
         rows::grant,
     )?;
-    Ok(found.map(|row| ledger.cache.cache_grant(row)))
+    Ok(found.map(|row| ledger.cache.grants.read(row)))
 }
 
 fn cache_if_locked(ledger: &mut PostgresLedger<'_>, entry: WaitlistEntry) -> WaitlistEntry {
     match is_locked(ledger, entry.item) {
-        true => ledger.cache.cache_waitlist_entry(entry),
+        true => ledger.cache.waitlist.read(entry),
         false => entry,
     }
 }
@@ -66,8 +66,8 @@ pub(super) fn waitlist_entry(
     ledger: &mut PostgresLedger<'_>,
     id: &TicketId,
 ) -> Done<Option<WaitlistEntry>> {
-    if let Some(kept) = ledger.cache.waitlist.values().find(|kept| kept.row.id == *id) {
-        return Ok(Some(kept.row.clone()));
+    if let Some(kept) = ledger.cache.waitlist.values().find(|kept| kept.id == *id) {
+        return Ok(Some(kept.clone()));
     }
     let found = ledger.one(queries::ENTRY.postgres, &[&id.text().as_str()], row)?;
     Ok(found.map(|entry| cache_if_locked(ledger, entry)))
@@ -81,8 +81,8 @@ pub(super) fn waitlist_entry_of(
     let waits = |entry: &WaitlistEntry| {
         entry.item == item && entry.buyer == *buyer && entry.state == WaitlistState::Waiting
     };
-    if let Some(kept) = ledger.cache.waitlist.values().find(|kept| waits(&kept.row)) {
-        return Ok(Some(kept.row.clone()));
+    if let Some(kept) = ledger.cache.waitlist.values().find(|kept| waits(kept)) {
+        return Ok(Some(kept.clone()));
     }
     let found = ledger.one(queries::ENTRY_OF.postgres, &[&item.0, &buyer.as_str()], row)?;
     // The query may find an entry that ended in this transaction, because only the cache has the
@@ -99,8 +99,8 @@ pub(super) fn waiting_entries(
     // cached entry.
     let among = as_limit(limit.saturating_add(ledger.cache.waitlist.len()));
     let mut entries = ledger.all(queries::WAITING_ENTRIES.postgres, &[&item.0, &among], row)?;
-    entries.retain(|entry| !ledger.cache.waitlist.contains_key(&(entry.item, entry.n)));
-    let cache = ledger.cache.waitlist.values().map(|kept| &kept.row);
+    entries.retain(|entry| ledger.cache.waitlist.get(&(entry.item, entry.n)).is_none());
+    let cache = ledger.cache.waitlist.values();
     entries.extend(cache.filter(|p| p.item == item && p.state == WaitlistState::Waiting).cloned());
     entries.sort_unstable_by_key(|entry| entry.n);
     entries.truncate(limit);

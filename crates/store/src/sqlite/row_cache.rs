@@ -2,84 +2,39 @@
 //! for any number of tickets.
 use rusqlite::params;
 
-use doorbuster_core::{CloseCause, Grant, GrantId, Item, ItemId, Millis, Stock};
+use doorbuster_core::{CloseCause, Grant, Item, Millis, Stock};
 
 use crate::failure::Failure;
+use crate::row_cache::{CachedRow, Rows};
 use crate::sql::to_i64;
 
 use super::statement_cache::Statements;
 
-struct CachedRow<T> {
-    row: T,
-    /// Whether the row is not in the table yet.
-    new: bool,
-    /// Whether the row changed since it was last read or written. A changed row must be written.
-    dirty: bool,
-}
-
-/// The rows that were read or created. There are few, so a linear search is fast enough.
+/// The items and grants that were read or created. The functions of `doorbuster-core` read a row
+/// before they write it. So a grant that is not cached is new, and an item is never new.
 #[derive(Default)]
 pub(super) struct RowCache {
-    items: Vec<CachedRow<Item>>,
-    grants: Vec<CachedRow<Grant>>,
+    pub(super) items: Rows<Item>,
+    pub(super) grants: Rows<Grant>,
 }
 
 impl RowCache {
-    pub(super) fn item(&self, id: ItemId) -> Option<&Item> {
-        self.items.iter().find(|c| c.row.id == id).map(|c| &c.row)
-    }
-
-    pub(super) fn grant(&self, id: GrantId) -> Option<&Grant> {
-        self.grants.iter().find(|c| c.row.id == id).map(|c| &c.row)
-    }
-
-    /// Caches an item that was read.
-    pub(super) fn cache_item(&mut self, row: Item) -> Item {
-        self.items.push(CachedRow { row: row.clone(), new: false, dirty: false });
-        row
-    }
-
-    /// Caches a grant that was read. A version that is already cached is newer, and stays.
-    pub(super) fn cache_grant(&mut self, row: Grant) -> Grant {
-        if let Some(copy) = self.grant(row.id) {
-            return copy.clone();
-        }
-        self.grants.push(CachedRow { row: row.clone(), new: false, dirty: false });
-        row
-    }
-
-    pub(super) fn put_item(&mut self, item: &Item) {
-        match self.items.iter_mut().find(|c| c.row.id == item.id) {
-            Some(copy) => (copy.row, copy.dirty) = (item.clone(), true),
-            None => self.items.push(CachedRow { row: item.clone(), new: false, dirty: true }),
-        }
-    }
-
-    /// Caches a written grant. The functions of `doorbuster-core` read a grant before they write
-    /// it. So a grant that is not cached is new.
-    pub(super) fn put_grant(&mut self, grant: &Grant) {
-        match self.grants.iter_mut().find(|c| c.row.id == grant.id) {
-            Some(copy) => (copy.row, copy.dirty) = (grant.clone(), true),
-            None => self.grants.push(CachedRow { row: grant.clone(), new: true, dirty: true }),
-        }
-    }
-
     /// Writes every cached row that changed. Closed grants come first, so that a slot never has two
     /// open grants.
     pub(super) fn flush(&mut self, sql: &mut Statements<'_>, now: Millis) -> Result<(), Failure> {
         for open in [false, true] {
-            for copy in self.grants.iter_mut().filter(|c| c.dirty && c.row.open == open) {
-                match copy.new {
-                    true => insert_grant(sql, &copy.row, now)?,
-                    false => update_grant(sql, &copy.row, now)?,
+            for CachedRow { row, read } in self.grants.dirty().filter(|c| c.row.open == open) {
+                match read {
+                    Some(_) => update_grant(sql, row, now)?,
+                    None => insert_grant(sql, row, now)?,
                 }
-                (copy.new, copy.dirty) = (false, false);
             }
         }
-        for copy in self.items.iter_mut().filter(|c| c.dirty) {
-            update_item(sql, &copy.row)?;
-            copy.dirty = false;
+        for item in self.items.dirty() {
+            update_item(sql, &item.row)?;
         }
+        self.grants.mark_written();
+        self.items.mark_written();
         Ok(())
     }
 }

@@ -4,7 +4,8 @@
 use doorbuster_core::money::Checkout;
 use doorbuster_core::{GrantId, Millis, Order, OrderState, TicketId, TicketN};
 
-use crate::postgres::row_cache::{CachedRow, RowCache};
+use crate::postgres::row_cache::RowCache;
+use crate::row_cache::CachedRow;
 use crate::sql::to_i64;
 
 use super::{Query, value};
@@ -41,7 +42,7 @@ fn payments(cache: &RowCache, queries: &mut Vec<Query>) {
          $7::bigint
          FROM (SELECT $8::bigint AS g, $9::bigint AS m) AS t LEFT JOIN orders o ON o.grant_id = t.g
          AND o.n = t.m AND o.id = $4";
-    for CachedRow { row: p, read } in cache.payments.values().filter(|kept| kept.is_dirty()) {
+    for CachedRow { row: p, read } in cache.payments.dirty() {
         let named = TicketId::parse(&p.order).and_then(|id| id.parts());
         let values = vec![
             value(p.id.0.clone()),
@@ -68,7 +69,7 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
     let insert = "INSERT INTO refund (id, state, accepted, tries, next_at, error, settled_at,
                              payment_id, provider, order_id, amount_minor, currency, cause, at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
-    for CachedRow { row: r, read } in cache.refunds.values().filter(|kept| kept.is_dirty()) {
+    for CachedRow { row: r, read } in cache.refunds.dirty() {
         let mut values = vec![
             value(r.id.0.clone()),
             value(r.state.as_str()),
@@ -97,7 +98,7 @@ fn refunds(cache: &RowCache, queries: &mut Vec<Query>) {
 /// Writes all checkouts with one statement, because a whole page of checkouts may be postponed at
 /// once. A second statement writes how long each order waits for its provider.
 fn checkouts(cache: &RowCache, queries: &mut Vec<Query>) {
-    let dirty = cache.checkouts.values().filter(|kept| kept.is_dirty()).map(|kept| &kept.row);
+    let dirty = cache.checkouts.dirty().map(|kept| &kept.row);
     let rows: Vec<(&Checkout, &Order)> =
         dirty.filter_map(|c| Some((c, cache.orders.get(&c.order)?))).collect();
     if rows.is_empty() {
@@ -153,7 +154,7 @@ fn due_at(order: &Order) -> i64 {
 /// the order no longer waits for payment.
 fn due(cache: &RowCache, queries: &mut Vec<Query>) {
     let may_have_one = |order: &&Order| match cache.checkouts.get(&order.id) {
-        Some(kept) => kept.row.open,
+        Some(checkout) => checkout.open,
         None => !cache.has_every_checkout,
     };
     for order in cache.changed.iter().filter_map(|id| cache.orders.get(id)).filter(may_have_one) {

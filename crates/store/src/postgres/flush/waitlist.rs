@@ -9,11 +9,8 @@ use super::{Query, value};
 
 /// Returns the statements for all changed entries.
 pub(super) fn waitlist(cache: &RowCache, queries: &mut Vec<Query>) {
-    let (ended, new): (Vec<_>, Vec<_>) = cache
-        .waitlist
-        .values()
-        .filter(|kept| kept.is_dirty())
-        .partition(|kept| kept.read.is_some());
+    let (ended, new): (Vec<_>, Vec<_>) =
+        cache.waitlist.dirty().partition(|kept| kept.read.is_some());
     let ended: Vec<&WaitlistEntry> = ended.into_iter().map(|kept| &kept.row).collect();
     let new: Vec<&WaitlistEntry> = new.into_iter().map(|kept| &kept.row).collect();
     if !ended.is_empty() {

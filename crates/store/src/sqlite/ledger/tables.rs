@@ -22,16 +22,16 @@ impl Ledger for SqliteLedger<'_> {
     type Error = Failure;
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
-        if let Some(copy) = self.cache.item(item) {
+        if let Some(copy) = self.cache.items.get(&item) {
             return Ok(Some(copy.clone()));
         }
         let found = self.sql.one(queries::ITEM.sqlite, params![item.0], rows::item)?;
-        Ok(found.map(|row| self.cache.cache_item(row)))
+        Ok(found.map(|row| self.cache.items.read(row)))
     }
 
     fn put_item(&mut self, item: &Item) -> Done<()> {
         self.touch(item.id);
-        self.cache.put_item(item);
+        self.cache.items.put(item);
         Ok(())
     }
 
@@ -48,7 +48,7 @@ impl Ledger for SqliteLedger<'_> {
     }
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
-        if let Some(copy) = self.cache.grant(grant) {
+        if let Some(copy) = self.cache.grants.get(&grant) {
             return Ok(Some(copy.clone()));
         }
         let found = self.sql.one(
@@ -56,7 +56,7 @@ impl Ledger for SqliteLedger<'_> {
             params![to_i64(grant.0)],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.cache.cache_grant(row)))
+        Ok(found.map(|row| self.cache.grants.read(row)))
     }
 
     fn open_grant(&mut self, slot: SlotKey) -> Done<Option<Grant>> {
@@ -66,7 +66,7 @@ impl Ledger for SqliteLedger<'_> {
             params![slot.item.0, slot.index],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.cache.cache_grant(row)))
+        Ok(found.map(|row| self.cache.grants.read(row)))
     }
 
     fn open_grants(&mut self, item: ItemId) -> Done<Vec<Grant>> {
@@ -92,7 +92,7 @@ impl Ledger for SqliteLedger<'_> {
 
     fn put_grant(&mut self, grant: &Grant) -> Done<()> {
         self.touch(grant.slot.item);
-        self.cache.put_grant(grant);
+        self.cache.grants.put(grant);
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl Ledger for SqliteLedger<'_> {
             params![item.0, SlotKey::WAITLIST],
             rows::grant,
         )?;
-        Ok(found.map(|row| self.cache.cache_grant(row)))
+        Ok(found.map(|row| self.cache.grants.read(row)))
     }
 
     fn waitlist_entry(&mut self, id: &TicketId) -> Done<Option<WaitlistEntry>> {
