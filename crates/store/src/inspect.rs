@@ -6,7 +6,9 @@ use doorbuster_core::waitlist::{JoinOutcome, JoinRequest};
 use doorbuster_core::{Item, ItemId, Millis, Phase};
 
 use crate::contract::StoreError;
+use crate::dump::TABLES;
 use crate::failure::Failure;
+use crate::sql::Row;
 use crate::sqlite::{Memory, SqliteLedger};
 use crate::store::{Store, StoreResult};
 
@@ -14,10 +16,9 @@ use crate::store::{Store, StoreResult};
 /// count as stopped, because they get no grant. Events of sales are left out, because a [`Model`]
 /// has no sales.
 pub async fn dump(store: &Store) -> StoreResult<Model> {
-    match store {
-        Store::Sqlite(s) => s.dump().await,
-        Store::Postgres(s) => s.dump().await,
-    }
+    let queries = TABLES.iter().map(|table| (table.sql, Vec::new())).collect();
+    let add = |model: &mut Model, at: usize, row: Row<'_>| (TABLES[at].add)(model, row);
+    store.in_snapshot(queries, add).await
 }
 
 /// A ledger for the functions of `doorbuster-core`, over a SQLite database in memory. The tables,

@@ -37,7 +37,6 @@ mod open;
 mod open_files;
 mod orders;
 mod read;
-mod reconciliation;
 mod restore;
 mod row_cache;
 mod shared;

@@ -7,10 +7,10 @@ use doorbuster_core::{ItemId, Millis};
 
 use crate::contract::StoreResult;
 use crate::contract::{Check, Finding, RefundNotice};
-use crate::failure::Failure;
+use crate::failure::{Done, Failure};
 use crate::limits::{FINDINGS_MAX, NOTICES_MAX, PG_CHECK_WAIT};
 use crate::rows::money::notices;
-use crate::sql::{Row, as_limit};
+use crate::sql::{Row, Value, as_limit, postgres_params};
 use crate::waitlist;
 
 use super::shared::Shared;
@@ -175,8 +175,6 @@ impl Postgres {
 
 async fn check(shared: &Shared) -> Result<(Vec<Finding>, Vec<RefundNotice>), Failure> {
     snapshot(shared, async |client| {
-        let wait = format!("SET LOCAL statement_timeout = {}", PG_CHECK_WAIT.as_millis());
-        client.batch_execute(&wait).await?;
         let mut findings = Vec::new();
         for (rule, sql) in QUERIES.iter().chain(waitlist::CHECKS) {
             let found = client.query(&format!("{sql} LIMIT {FINDINGS_MAX}"), &[]).await?;
@@ -205,15 +203,50 @@ fn finding(rule: &'static str, row: Row<'_>) -> Result<Finding, Failure> {
     Ok(Finding { rule, item: row.get::<Option<i64>>(0)?.map(ItemId), detail: row.get(1)? })
 }
 
+impl Postgres {
+    /// Runs these queries in one snapshot. `add` gets each row with the index of its query.
+    pub(crate) async fn in_snapshot<T: Default>(
+        &self,
+        queries: &[(&'static str, Vec<Value<'static>>)],
+        add: &impl Fn(&mut T, usize, Row<'_>) -> Done<()>,
+    ) -> StoreResult<T> {
+        let shared = self.shared();
+        shared.state.check_accepting()?;
+        let (result, _) = retry(shared, move || read_all(shared, queries, add)).await?;
+        Ok(result)
+    }
+}
+
+async fn read_all<T: Default>(
+    shared: &Shared,
+    queries: &[(&'static str, Vec<Value<'static>>)],
+    add: &impl Fn(&mut T, usize, Row<'_>) -> Done<()>,
+) -> Done<T> {
+    snapshot(shared, async |client| {
+        let mut result = T::default();
+        for (at, (sql, values)) in queries.iter().enumerate() {
+            for row in client.query(*sql, &postgres_params(values)).await? {
+                add(&mut result, at, (&row).into())?;
+            }
+        }
+        Ok(result)
+    })
+    .await
+}
+
 /// Runs `read` in one snapshot, in a session of the pool for reads. If the caller drops the future,
 /// the session is closed, because its transaction is still open.
-pub(super) async fn snapshot<T>(
+async fn snapshot<T>(
     shared: &Shared,
     read: impl AsyncFnOnce(&Client) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let object = connect::get_for_transaction(&shared.reads).await?;
     let outcome = async {
-        object.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = {}",
+            PG_CHECK_WAIT.as_millis()
+        );
+        object.batch_execute(&begin).await?;
         let value = read(&object).await?;
         object.batch_execute("COMMIT").await?;
         Ok(value)

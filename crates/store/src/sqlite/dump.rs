@@ -14,10 +14,10 @@ use crate::limits::STATEMENTS_MAX;
 use crate::sql::to_i64;
 
 use super::ledger::SqliteLedger;
+use super::open;
 use super::read::Reader;
 use super::statement_cache::Statements;
 use super::txn::Txn;
-use super::{Sqlite, open};
 
 /// Reads every row.
 fn dump(sql: &mut Reader<'_>) -> Done<Model> {
@@ -26,12 +26,6 @@ fn dump(sql: &mut Reader<'_>) -> Done<Model> {
         sql.all(table.sql, [], |row| (table.add)(&mut model, row))?;
     }
     Ok(model)
-}
-
-impl Sqlite {
-    pub(crate) async fn dump(&self) -> StoreResult<Model> {
-        self.read(dump).await
-    }
 }
 
 /// A store in memory, without threads.

@@ -70,6 +70,28 @@ impl Store {
         }
     }
 
+    /// Runs these queries in one snapshot. `add` gets each row with the index of its query, and
+    /// adds the row to the result.
+    pub(crate) async fn in_snapshot<T: Default + Send + 'static>(
+        &self,
+        queries: Vec<(&'static str, Vec<Value<'static>>)>,
+        add: impl Fn(&mut T, usize, Row<'_>) -> Done<()> + Send + Sync + 'static,
+    ) -> StoreResult<T> {
+        match self {
+            Self::Sqlite(s) => {
+                s.read(move |reader| {
+                    let mut result = T::default();
+                    for (at, &(sql, ref values)) in queries.iter().enumerate() {
+                        reader.query(sql, values, |row| add(&mut result, at, row))?;
+                    }
+                    Ok(result)
+                })
+                .await
+            }
+            Self::Postgres(s) => Box::pin(s.in_snapshot(&queries, &add)).await,
+        }
+    }
+
     /// Returns every row of a query whose text was made for this call. The text contains only the
     /// conditions that the call uses, so that PostgreSQL makes a separate plan for each kind of
     /// list.

@@ -1,14 +1,31 @@
 //! Reconciliation: movements of units, and the totals of units and money.
+use doorbuster_core::ItemId;
+
 use crate::contract::{
-    DifferenceKind, OpeningStock, OrderTransition, Page, Reconciliation, StockAdjustment,
+    Difference, DifferenceKind, MoneyTotals, OpeningStock, OrderTransition, Page, Reconciliation,
+    StockAdjustment,
 };
 use crate::failure::Done;
-use crate::limits::PAGE_ROWS_MAX;
-use crate::reconciliation::{OPENING_STOCKS, STOCK_ADJUSTMENTS, TRANSITIONS};
-use crate::rows::reconciliation::{opening, order_transitions, stock_adjustments};
+use crate::limits::{DIFFERENCES_MAX, PAGE_ROWS_MAX};
+use crate::reconciliation::{
+    ITEMS, ItemRow, MONEY, OPENING_STOCKS, STOCK_ADJUSTMENTS, TRANSITIONS, assemble, cut_page,
+    kinds_to_read,
+};
+use crate::rows::reconciliation::{
+    item, keyed_difference, money, opening, order_transitions, stock_adjustments,
+};
 use crate::sql::{Row, Statement, as_limit, values};
 
 use super::{Store, StoreResult};
+
+/// The rows of a report.
+#[derive(Default)]
+struct ReportRows {
+    items: Vec<ItemRow>,
+    money: Vec<(Option<ItemId>, MoneyTotals)>,
+    /// The differences with their positions, kind by kind.
+    differences: Vec<(i64, Difference)>,
+}
 
 /// The store's methods for reconciliation.
 impl Store {
@@ -21,10 +38,30 @@ impl Store {
         sale: Option<String>,
         after: Option<Vec<(DifferenceKind, i64)>>,
     ) -> StoreResult<Reconciliation> {
-        match self {
-            Self::Sqlite(s) => s.reconcile(sale, after).await,
-            Self::Postgres(s) => Box::pin(s.reconcile(sale, after)).await,
+        let kinds = kinds_to_read(after.as_deref());
+        let mut queries = vec![
+            (ITEMS, Vec::from(values![sale.clone()])),
+            (MONEY, Vec::from(values![sale.clone()])),
+        ];
+        queries.extend(kinds.iter().map(|(_, sql, place)| {
+            (*sql, Vec::from(values![sale.clone(), *place, as_limit(DIFFERENCES_MAX + 1)]))
+        }));
+        let add = move |report: &mut ReportRows, at: usize, row: Row<'_>| {
+            match at {
+                0 => report.items.push(item(row)?),
+                1 => report.money.push(money(row)?),
+                _ => report.differences.push(keyed_difference(kinds[at - 2].0, row)?),
+            }
+            Done::Ok(())
+        };
+        let ReportRows { items, money, differences } = self.in_snapshot(queries, add).await?;
+        let (mut found, mut more) = (Vec::new(), Vec::new());
+        for rows in differences.chunk_by(|(_, a), (_, b)| a.kind == b.kind) {
+            let (page, next) = cut_page(rows.to_vec());
+            more.extend(page.last().map(|last| last.kind).zip(next));
+            found.extend(page);
         }
+        Ok(assemble(items, money, found, more, after.is_none()))
     }
 
     /// Returns the initial stock of each item of a sale, or of all sales, sorted by item.
