@@ -1,9 +1,10 @@
-//! Code that all parts of the server share: the clock, keys and their formats, encrypted files,
-//! failpoints, and the client for outgoing HTTP requests.
+//! Code that all parts of the server share: the clock, counters, keys and their formats,
+//! encrypted files, failpoints, and the client for outgoing HTTP requests.
 //!
 //! The crate knows nothing about sales. Only `clock` reads the system clock.
 
 pub mod clock;
+pub mod counter;
 pub mod encryption;
 pub mod failpoint;
 pub mod key_set;

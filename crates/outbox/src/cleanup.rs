@@ -59,7 +59,7 @@ impl Outbox {
         match self.node.store().delete_expired(what, DELETE_BATCH_MAX).await {
             Ok(0) => NextRun::Idle,
             Ok(rows) => {
-                self.meter.count_deleted(rows);
+                self.meter.deleted.add(rows as u64);
                 NextRun::Now
             }
             Err(error) => {

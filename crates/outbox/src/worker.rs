@@ -373,13 +373,13 @@ impl<'o> Worker<'o> {
         if is_dead_row {
             self.record_dead_letter(position, error.as_deref());
         }
+        let sent = &self.outbox.meter.sent[self.kind as usize];
         if is_dead_row || self.queue.is_dead_in_window(position) {
-            self.outbox.meter.count(self.kind, AttemptOutcome::Dead);
+            sent[AttemptOutcome::Dead as usize].add_one();
         } else if was_sent {
-            self.outbox.meter.count(
-                self.kind,
-                if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed },
-            );
+            let outcome =
+                if error.is_none() { AttemptOutcome::Delivered } else { AttemptOutcome::Failed };
+            sent[outcome as usize].add_one();
         }
         self.notes.extend(note);
         let is_changed = self.queue.is_open() != was_open;

@@ -85,11 +85,12 @@ impl Payments {
         let update = result.unwrap_or_else(|error| {
             RefundUpdate::Failed(error.why.chars().take(ERROR_CHARS_MAX).collect())
         });
-        self.meter.count_refund(match &update {
+        let step = match &update {
             RefundUpdate::Accepted { .. } | RefundUpdate::CheckAgain { .. } => RefundStep::Accepted,
             RefundUpdate::Settled | RefundUpdate::Arrived(_) => RefundStep::Settled,
             RefundUpdate::Failed(_) | RefundUpdate::CameBack(_) => RefundStep::Failed,
-        });
+        };
+        self.meter.refunds[step as usize].add_one();
         let has_come_back = matches!(update, RefundUpdate::CameBack(_));
         let noted = self.node.store().answer_refund(refund, update).await?;
         failpoint::reach(Failpoint::RefundNoted);

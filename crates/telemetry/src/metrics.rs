@@ -5,6 +5,7 @@ mod requests;
 mod text;
 mod window;
 
+pub use doorbuster_base::counter::Counter;
 pub use histogram::{BOUNDS_US, Histogram, HistogramSnapshot};
 pub use requests::{ROUTES_OTHER, Requests, RouteIndex, route_index, route_name, routes};
 pub use text::{MetricKind, MetricsText};
@@ -12,28 +13,6 @@ pub use window::{RateSample, RateWindow, WINDOW_SECS};
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A counter that only rises.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one.
-    pub fn add_one(&self) {
-        self.add(1);
-    }
-
-    /// Adds a number.
-    pub fn add(&self, number: u64) {
-        self.0.fetch_add(number, Ordering::Relaxed);
-    }
-
-    /// Returns the value.
-    #[must_use]
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Counts the objects that exist now. [`Gauge::hold`] adds one. Dropping the returned guard
 /// subtracts one.

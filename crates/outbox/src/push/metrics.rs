@@ -1,6 +1,4 @@
-//! Counters of messages to browsers.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The outcomes of messages to browsers.
 
 doorbuster_core::labels! {
     /// The final result of a message.
@@ -16,20 +14,5 @@ doorbuster_core::labels! {
         Gone = "gone",
         /// The server dropped the message, because too many messages waited.
         Dropped = "dropped",
-    }
-}
-
-/// Message counters of this node.
-#[derive(Debug, Default)]
-pub(super) struct MessageMetrics([AtomicU64; MessageOutcome::ALL.len()]);
-
-impl MessageMetrics {
-    pub(super) fn count(&self, outcome: MessageOutcome) {
-        self.0[outcome as usize].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Returns the number of messages with this outcome.
-    pub(super) fn get(&self, outcome: MessageOutcome) -> u64 {
-        self.0[outcome as usize].load(Ordering::Relaxed)
     }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use doorbuster_base::counter::Counter;
 use doorbuster_base::outgoing::OutgoingClient;
 use doorbuster_base::vapid::VapidKey;
 use doorbuster_core::Millis;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 
 use super::encrypt::encrypt;
 use super::message::PushMessage;
-use super::metrics::{MessageMetrics, MessageOutcome};
+use super::metrics::MessageOutcome;
 use super::queue::{MessageQueue, QueuedMessage};
 use crate::{AddressGuard, check_address, guarded_client};
 
@@ -42,7 +43,8 @@ pub(super) struct Sender {
     messages: Mutex<MessageQueue>,
     /// Signals that a message was added.
     added: Notify,
-    metrics: MessageMetrics,
+    /// The number of messages with each outcome.
+    outcomes: [Counter; MessageOutcome::ALL.len()],
 }
 
 impl fmt::Debug for Sender {
@@ -54,8 +56,8 @@ impl fmt::Debug for Sender {
 impl Sender {
     pub(super) fn new(key: VapidKey, contact: String, guard: AddressGuard) -> Self {
         let client = guarded_client(guard.clone(), TIMEOUT);
-        let (messages, metrics) = (Mutex::default(), MessageMetrics::default());
-        Self { key, contact, guard, client, messages, added: Notify::new(), metrics }
+        let (messages, outcomes) = (Mutex::default(), Default::default());
+        Self { key, contact, guard, client, messages, added: Notify::new(), outcomes }
     }
 
     /// Makes the next message use the system's newest certificates.
@@ -73,7 +75,7 @@ impl Sender {
     /// sees the change on the page.
     pub(super) fn queue(&self, message: PushMessage) {
         if !self.lock().add(message, Instant::now()) {
-            self.metrics.count(MessageOutcome::Dropped);
+            self.outcomes[MessageOutcome::Dropped as usize].add_one();
             tracing::debug!("dropped a push message, because too many messages wait");
         }
         self.added.notify_one();
@@ -97,7 +99,7 @@ impl Sender {
                 if is_live(queued.message.id) {
                     sending.push(self.send(node, &gone, queued));
                 } else {
-                    self.metrics.count(MessageOutcome::Gone);
+                    self.outcomes[MessageOutcome::Gone as usize].add_one();
                     self.lock().finish(&queued);
                 }
             }
@@ -128,12 +130,12 @@ impl Sender {
             Attempt::Failed(error) => {
                 tracing::debug!(error, "failed to send a push message");
                 if !self.lock().retry(queued, Instant::now()) {
-                    self.metrics.count(MessageOutcome::Failed);
+                    self.outcomes[MessageOutcome::Failed as usize].add_one();
                 }
                 return;
             }
         };
-        self.metrics.count(outcome);
+        self.outcomes[outcome as usize].add_one();
         if outcome == MessageOutcome::Gone {
             gone(id);
             if let Err(error) = node.store().delete_push_subscription(id).await {
@@ -151,7 +153,7 @@ impl Sender {
 
     /// Returns the number of messages with this outcome.
     pub(super) fn messages(&self, outcome: MessageOutcome) -> u64 {
-        self.metrics.get(outcome)
+        self.outcomes[outcome as usize].get()
     }
 
     async fn attempt(&self, node: &Node, message: &PushMessage) -> Attempt {

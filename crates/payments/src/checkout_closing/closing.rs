@@ -83,7 +83,10 @@ impl Payments {
         let wall = self.node.clock().wall();
         let answer = self.provider.close(&order.id, &checkout.session, wall).await;
         failpoint::reach(Failpoint::ReconcileAsked);
-        self.meter.count_check(answer.is_err());
+        match &answer {
+            Ok(_) => self.meter.answered.add_one(),
+            Err(_) => self.meter.unanswered.add_one(),
+        }
         let result = ProbeResult::from_answer(&answer);
         let (answer, found) = match answer {
             Ok(CheckoutStatus::Closed) => (Answer::Closed(0), Vec::new()),

@@ -19,14 +19,14 @@ pub(super) fn show(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
         for sent in AttemptOutcome::ALL {
             text.sample(
                 &[("kind", kind.as_str()), ("outcome", sent.as_str())],
-                meter.sent(kind, sent),
+                meter.sent[kind as usize][sent as usize].get(),
             );
         }
     }
     text.counter(
         "doorbuster_outbox_deleted_rows_total",
         "Rows deleted because they were past their retention and no longer needed.",
-        meter.deleted(),
+        meter.deleted.get(),
     );
     // If the store is unavailable, the metrics of undelivered events are missing.
     if let Some(endpoint_statuses) = &numbers.endpoint_statuses {

@@ -1,11 +1,13 @@
 //! The names, types and help texts of all metrics. A test compares the names with the table in the
 //! operating guide.
 
+use doorbuster_api::payment::PaymentEventOutcome;
 use doorbuster_core::{Phase, Stock, gate::RateLimitScope};
 use doorbuster_engine::meter::{BATCH_BOUNDS, EngineMeter};
 use doorbuster_engine::sale_limits::Route;
 use doorbuster_engine::scheduler::Work;
 use doorbuster_gate::{AnswerOutcome, ChallengeKind, LimitSharing};
+use doorbuster_payments::RefundStep;
 use doorbuster_store::BlockKind;
 use doorbuster_telemetry::answer_counts::AnswerKind;
 use doorbuster_telemetry::metrics::{Counter, MetricKind, MetricsText};
@@ -259,26 +261,25 @@ fn money(app: &App, numbers: &StoreNumbers, text: &mut MetricsText) {
         MetricKind::Counter,
         "Messages of payment providers, by outcome.",
     );
-    for (outcome, count) in meter.messages() {
-        text.sample(&[("outcome", outcome)], count);
+    for outcome in PaymentEventOutcome::ALL {
+        text.sample(&[("outcome", outcome.as_str())], meter.messages[outcome as usize].get());
     }
-    text.sample(&[("outcome", "refused")], meter.refused());
+    text.sample(&[("outcome", "refused")], meter.refused.get());
     text.metric(
         "doorbuster_refunds_total",
         MetricKind::Counter,
         "Queries to a provider about a refund, by answer.",
     );
-    for (answer, count) in meter.refunds() {
-        text.sample(&[("answer", answer)], count);
+    for answer in RefundStep::ALL {
+        text.sample(&[("answer", answer.as_str())], meter.refunds[answer as usize].get());
     }
-    let (outcome_count, in_vain) = meter.checks();
     text.metric(
         "doorbuster_checkouts_asked_total",
         MetricKind::Counter,
         "Queries to a provider about a checkout.",
     )
-    .sample(&[("outcome", "answered")], outcome_count)
-    .sample(&[("outcome", "failed")], in_vain);
+    .sample(&[("outcome", "answered")], meter.answered.get())
+    .sample(&[("outcome", "failed")], meter.unanswered.get());
     text.gauge(
         "doorbuster_checkouts_lag_seconds",
         "Longest time that units have waited for their checkout to close.",

@@ -34,7 +34,7 @@ pub(crate) async fn handle_message(
         read => read,
     };
     let message = message.map_err(|unread| {
-        app.payments.meter().count_refused();
+        app.payments.meter().refused.add_one();
         match unread {
             MessageError::Unverified(why) => Problem::unauthenticated(why),
             MessageError::Malformed(why) => Problem::malformed_request(why),
