@@ -23,6 +23,7 @@ mod queries;
 mod reconciliation;
 mod row_cache;
 mod rows;
+mod shared_reads;
 mod sql;
 mod sqlite;
 mod store;

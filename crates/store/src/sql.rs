@@ -147,6 +147,7 @@ value_from! {
     &'a str: text => Self::Text(Cow::Borrowed(text));
     &'a String: text => Self::Text(Cow::Borrowed(text));
     String: text => Self::Text(Cow::Owned(text));
+    Cow<'a, str>: text => Self::Text(text);
     &'a [u8]: bytes => Self::Bytes(Cow::Borrowed(bytes));
     Vec<u8>: bytes => Self::Bytes(Cow::Owned(bytes));
     Millis: time => Self::Int(time.0);

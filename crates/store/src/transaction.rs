@@ -56,9 +56,7 @@ impl Transaction<'_, '_> {
     ) -> Done<Option<T>> {
         match self {
             Self::Sqlite(ledger) => ledger.sql.first(sql.sqlite, values, read),
-            Self::Postgres(ledger) => {
-                Ok(ledger.query(sql.postgres, values, read)?.into_iter().next())
-            }
+            Self::Postgres(ledger) => ledger.first(sql.postgres, values, read),
         }
     }
 
@@ -197,6 +195,16 @@ impl PostgresLedger<'_> {
         read: impl Fn(Row<'_>) -> Done<T>,
     ) -> Done<Vec<T>> {
         self.all(sql, &postgres_params(values), read)
+    }
+
+    /// Returns the first row of a query that SQLite runs too.
+    pub(crate) fn first<T>(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        read: impl Fn(Row<'_>) -> Done<T>,
+    ) -> Done<Option<T>> {
+        self.one(sql, &postgres_params(values), read)
     }
 
     /// Runs a statement that SQLite runs too, and returns the number of changed rows.

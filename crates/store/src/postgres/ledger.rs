@@ -17,9 +17,11 @@ use doorbuster_core::{
     RecallId, RequestKey, Resolution, SlotKey, TicketId, TicketN, WaitlistEntry,
 };
 
+use crate::events::actor_text;
 use crate::failure::{Done, Failure};
 use crate::rows::money;
-use crate::sql::{Row, to_i64};
+use crate::shared_reads::shared_reads;
+use crate::sql::{Row, to_i64, values};
 use crate::{queries, rows};
 
 use super::row_cache::{CachedQuota, RowCache};
@@ -107,6 +109,8 @@ impl<'c> PostgresLedger<'c> {
 impl Ledger for PostgresLedger<'_> {
     type Error = Failure;
 
+    shared_reads!(self, postgres, self);
+
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
         if let Some(kept) = self.cache.items.get(&item) {
             return Ok(Some(kept.clone()));
@@ -118,14 +122,6 @@ impl Ledger for PostgresLedger<'_> {
     fn put_item(&mut self, item: &Item) -> Done<()> {
         self.cache.items.put(item);
         Ok(())
-    }
-
-    fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        Ok(self.one(queries::ON_SALE.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
-    }
-
-    fn has_ended(&mut self, item: ItemId) -> Done<bool> {
-        waitlist::has_ended(self, item)
     }
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
@@ -223,22 +219,6 @@ impl Ledger for PostgresLedger<'_> {
         self.one(queries::ORDER_OF.postgres, &[&buyer.as_str(), &key.as_str()], rows::order)
     }
 
-    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        let mut orders =
-            self.all(queries::ORDERS_OF_BUYER.postgres, &[&buyer.as_str(), &item.0], rows::order)?;
-        orders.sort_unstable_by_key(|order| order.id);
-        Ok(orders)
-    }
-
-    fn first_unpaid(
-        &mut self,
-        grant: GrantId,
-        buyer: &BuyerId,
-        by: Option<&Actor>,
-    ) -> Done<Option<Order>> {
-        waitlist::first_unpaid(self, grant, buyer, by)
-    }
-
     fn insert_order(&mut self, order: &Order) -> Done<()> {
         self.cache.insert_order(order, self.node.unwrap_or_default());
         Ok(())
@@ -320,12 +300,6 @@ impl Ledger for PostgresLedger<'_> {
     fn append_event(&mut self, event: &Event) -> Done<()> {
         self.cache.events.push(event.clone());
         Ok(())
-    }
-
-    fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
-        self.one(queries::PRICE.postgres, &[&item.0], |row| {
-            Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
-        })
     }
 
     fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {

@@ -4,15 +4,13 @@
 //! is cached only if it was read after the grant was locked. To serve entries, a transaction locks
 //! the sale, the waitlist, the quotas of the first waiting buyers, and then the item. Every
 //! transaction locks in this order.
-use doorbuster_core::event::Actor;
 use doorbuster_core::{
-    BuyerId, Grant, GrantId, ItemId, Ledger, Order, SlotKey, TicketId, WaitlistEntry, WaitlistState,
+    BuyerId, Grant, ItemId, Ledger, SlotKey, TicketId, WaitlistEntry, WaitlistState,
 };
 
-use crate::events::actor_text;
 use crate::failure::Done;
 use crate::rows::waitlist::entry as row;
-use crate::sql::{Row, as_limit, to_i64};
+use crate::sql::{Row, as_limit};
 use crate::{queries, rows};
 
 use super::ledger::PostgresLedger;
@@ -28,11 +26,6 @@ pub(super) fn unsettled_units(ledger: &PostgresLedger<'_>, item: ItemId) -> Done
     }
     let cache = ledger.cache.grants.values();
     Ok(units + cache.filter(|g| g.open && g.slot.item == item).map(Grant::unsettled).sum::<u64>())
-}
-
-/// Returns whether the sale has ended. An ended sale stays ended, so no lock is needed.
-pub(super) fn has_ended(ledger: &PostgresLedger<'_>, item: ItemId) -> Done<bool> {
-    Ok(ledger.one(queries::HAS_ENDED.postgres, &[&item.0], |row| row.get(0))?.unwrap_or(false))
 }
 
 fn is_locked(ledger: &PostgresLedger<'_>, item: ItemId) -> bool {
@@ -105,20 +98,6 @@ pub(super) fn waiting_entries(
     entries.sort_unstable_by_key(|entry| entry.n);
     entries.truncate(limit);
     Ok(entries.into_iter().map(|entry| cache_if_locked(ledger, entry)).collect())
-}
-
-pub(super) fn first_unpaid(
-    ledger: &PostgresLedger<'_>,
-    grant: GrantId,
-    buyer: &BuyerId,
-    by: Option<&Actor>,
-) -> Done<Option<Order>> {
-    let by = by.map(actor_text);
-    ledger.one(
-        queries::FIRST_UNPAID.postgres,
-        &[&buyer.as_str(), &to_i64(grant.0), &by],
-        rows::order,
-    )
 }
 
 impl PostgresLedger<'_> {

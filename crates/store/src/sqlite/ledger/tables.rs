@@ -15,11 +15,14 @@ use crate::events::actor_text;
 use crate::failure::{Done, Failure};
 use crate::rows::money;
 use crate::rows::waitlist::entry;
-use crate::sql::{as_limit, to_i64};
+use crate::shared_reads::shared_reads;
+use crate::sql::{as_limit, to_i64, values};
 use crate::{queries, rows};
 
 impl Ledger for SqliteLedger<'_> {
     type Error = Failure;
+
+    shared_reads!(self, sqlite, self.sql);
 
     fn item(&mut self, item: ItemId) -> Done<Option<Item>> {
         if let Some(copy) = self.cache.items.get(&item) {
@@ -33,18 +36,6 @@ impl Ledger for SqliteLedger<'_> {
         self.touch(item.id);
         self.cache.items.put(item);
         Ok(())
-    }
-
-    fn on_sale(&mut self, item: ItemId) -> Done<bool> {
-        let phase =
-            self.sql.one(queries::ON_SALE.sqlite, params![item.0], |row| row.get::<bool>(0))?;
-        Ok(phase.unwrap_or(false))
-    }
-
-    fn has_ended(&mut self, item: ItemId) -> Done<bool> {
-        let ended =
-            self.sql.one(queries::HAS_ENDED.sqlite, params![item.0], |row| row.get::<bool>(0))?;
-        Ok(ended.unwrap_or(false))
     }
 
     fn grant(&mut self, grant: GrantId) -> Done<Option<Grant>> {
@@ -141,29 +132,6 @@ impl Ledger for SqliteLedger<'_> {
             return Ok(None); // the buyer's first order inserts a quota row that stays
         }
         self.sql.one(queries::ORDER_OF.sqlite, params![buyer.as_str(), key.as_str()], rows::order)
-    }
-
-    fn orders_of_buyer(&mut self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
-        let mut orders = self.sql.all(
-            queries::ORDERS_OF_BUYER.sqlite,
-            params![buyer.as_str(), item.0],
-            rows::order,
-        )?;
-        orders.sort_unstable_by_key(|order| order.id);
-        Ok(orders)
-    }
-
-    fn first_unpaid(
-        &mut self,
-        grant: GrantId,
-        buyer: &BuyerId,
-        by: Option<&Actor>,
-    ) -> Done<Option<Order>> {
-        self.sql.one(
-            queries::FIRST_UNPAID.sqlite,
-            params![buyer.as_str(), to_i64(grant.0), by.map(actor_text)],
-            rows::order,
-        )
     }
 
     fn insert_order(&mut self, order: &Order) -> Done<()> {
@@ -281,12 +249,6 @@ impl Ledger for SqliteLedger<'_> {
 
     fn append_event(&mut self, event: &Event) -> Done<()> {
         events::append(self, event)
-    }
-
-    fn price(&mut self, item: ItemId) -> Done<Option<Money>> {
-        self.sql.one(queries::PRICE.sqlite, params![item.0], |row| {
-            Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
-        })
     }
 
     fn inbox(&mut self, provider: &str, event: &str) -> Done<bool> {

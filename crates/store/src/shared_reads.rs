@@ -1,0 +1,41 @@
+//! The reads that both ledgers do in the same way.
+
+/// Defines these methods in an implementation of `Ledger`. The file with the implementation imports
+/// the types. `$sql` runs the statements.
+macro_rules! shared_reads {
+    ($self:ident, $dialect:ident, $sql:expr) => {
+        fn on_sale(&mut $self, item: ItemId) -> Done<bool> {
+            let found = $sql.first(queries::ON_SALE.$dialect, &values![item], |row| row.get(0))?;
+            Ok(found.unwrap_or(false))
+        }
+
+        fn has_ended(&mut $self, item: ItemId) -> Done<bool> {
+            let found = $sql.first(queries::HAS_ENDED.$dialect, &values![item], |row| row.get(0))?;
+            Ok(found.unwrap_or(false))
+        }
+
+        fn orders_of_buyer(&mut $self, buyer: &BuyerId, item: ItemId) -> Done<Vec<Order>> {
+            let text = queries::ORDERS_OF_BUYER.$dialect;
+            let mut orders = $sql.query(text, &values![buyer, item], rows::order)?;
+            orders.sort_unstable_by_key(|order| order.id);
+            Ok(orders)
+        }
+
+        fn first_unpaid(
+            &mut $self,
+            grant: GrantId,
+            buyer: &BuyerId,
+            by: Option<&Actor>,
+        ) -> Done<Option<Order>> {
+            let values = values![buyer, grant, by.map(actor_text)];
+            $sql.first(queries::FIRST_UNPAID.$dialect, &values, rows::order)
+        }
+
+        fn price(&mut $self, item: ItemId) -> Done<Option<Money>> {
+            $sql.first(queries::PRICE.$dialect, &values![item], |row| {
+                Ok(Money { minor: row.get(0)?, currency: row.get(1)? })
+            })
+        }
+    };
+}
+pub(crate) use shared_reads;
