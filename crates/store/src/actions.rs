@@ -56,10 +56,7 @@ pub(crate) fn changes_from_json(text: &str) -> Option<Vec<FieldChange>> {
 /// Returns the fields of a sale that differ between `before` and `after`. `before` is `None` for a
 /// new sale, and `after` is `None` for a deleted sale.
 pub(crate) fn changed_sale(before: Option<&SaleRow>, after: Option<&SaleRow>) -> Vec<FieldChange> {
-    let mut changes = Vec::new();
-    let view = |sale: Option<&SaleRow>| sale.map_or(Value::Null, sale_view);
-    compare("", &view(before), &view(after), &mut changes);
-    changes
+    differences(before, after, sale_view)
 }
 
 /// Returns the change of an item's stock. `from` is `None` for a new sale, and `to` is `None` for a
@@ -81,9 +78,7 @@ pub(crate) fn changed_order(
 ) -> Option<Vec<FieldChange>> {
     let ChangeOutcome::Done(after) = changed else { return None };
     let view = |order: &Order| json!({"state": order.state.as_str(), "pay_by": order.pay_by.0});
-    let mut changes = Vec::new();
-    compare("", &before.map_or(Value::Null, view), &view(after), &mut changes);
-    Some(changes)
+    Some(differences(before, Some(after), view))
 }
 
 /// Returns the fields that an adjustment changed. `total` is the item's total after the adjustment.
@@ -103,29 +98,19 @@ pub(crate) fn erased(rows: &Erased) -> Vec<FieldChange> {
 /// Returns the fields of a block that differ between `before` and `after`. The blocked value may be
 /// a buyer's id, which an erasure must remove from the store. So the value is not recorded.
 pub(crate) fn changed_block(before: Option<&Block>, after: Option<&Block>) -> Vec<FieldChange> {
-    let view = |block: Option<&Block>| {
-        block.map_or(Value::Null, |block| {
-            json!({
-                "kind": block.kind.as_str(),
-                "reason": block.reason,
-                "expires_at": block.until.map(|until| until.0),
-            })
+    differences(before, after, |block| {
+        json!({
+            "kind": block.kind.as_str(),
+            "reason": block.reason,
+            "expires_at": block.until.map(|until| until.0),
         })
-    };
-    let mut changes = Vec::new();
-    compare("", &view(before), &view(after), &mut changes);
-    changes
+    })
 }
 
 /// Returns the fields of an operator's key that differ between `before` and `after`. The key itself
 /// is a secret.
 pub(crate) fn changed_key(before: Option<&AdminKey>, after: Option<&AdminKey>) -> Vec<FieldChange> {
-    let view = |key: Option<&AdminKey>| {
-        key.map_or(Value::Null, |key| json!({"name": key.name, "role": key.role.as_str()}))
-    };
-    let mut changes = Vec::new();
-    compare("", &view(before), &view(after), &mut changes);
-    changes
+    differences(before, after, |key| json!({"name": key.name, "role": key.role.as_str()}))
 }
 
 /// Returns the fields of a webhook endpoint that differ between `before` and `after`. An address
@@ -134,19 +119,14 @@ pub(crate) fn changed_endpoint(
     before: Option<&Endpoint>,
     after: Option<&Endpoint>,
 ) -> Vec<FieldChange> {
-    let view = |endpoint: Option<&Endpoint>| {
-        endpoint.map_or(Value::Null, |endpoint| {
-            json!({
-                "host": host(&endpoint.url),
-                "types": endpoint.wanted.words(),
-                "enabled": endpoint.enabled,
-                "secrets": endpoint.secrets.len(),
-            })
+    differences(before, after, |endpoint| {
+        json!({
+            "host": host(&endpoint.url),
+            "types": endpoint.wanted.words(),
+            "enabled": endpoint.enabled,
+            "secrets": endpoint.secrets.len(),
         })
-    };
-    let mut changes = Vec::new();
-    compare("", &view(before), &view(after), &mut changes);
-    changes
+    })
 }
 
 /// Returns the host and the port of an address, without the user, the password and the path.
@@ -154,6 +134,18 @@ fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// Returns the fields in which the views of two rows differ. The view of a missing row is `null`.
+fn differences<T>(
+    before: Option<&T>,
+    after: Option<&T>,
+    view: impl Fn(&T) -> Value,
+) -> Vec<FieldChange> {
+    let (before, after) = (before.map_or(Value::Null, &view), after.map_or(Value::Null, &view));
+    let mut changes = Vec::new();
+    compare("", &before, &after, &mut changes);
+    changes
 }
 
 /// Adds a change for each field in which two JSON values differ. Objects are compared field by
