@@ -87,7 +87,7 @@ impl ChaosPlan {
 }
 
 /// The result of one round.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RoundReport {
     /// The number of the round, from 0.
     pub number: u64,
@@ -125,23 +125,7 @@ pub struct RoundReport {
 
 impl RoundReport {
     fn new(number: u64, fault: Fault, buyers: u32, stock: u64) -> Self {
-        Self {
-            number,
-            fault,
-            fault_detail: String::new(),
-            buyers,
-            partitions: 1,
-            answers: BTreeMap::new(),
-            retries: 0,
-            early_refusals: 0,
-            stock,
-            sold: 0,
-            repairs: 0,
-            polls: 0,
-            spread_changes: 0,
-            duration: Duration::ZERO,
-            findings: Vec::new(),
-        }
+        Self { number, fault, buyers, stock, partitions: 1, ..Self::default() }
     }
 
     /// Returns whether the round passed.

@@ -41,7 +41,7 @@ pub struct Finding {
 pub type Coverage = BTreeMap<&'static str, u64>;
 
 /// The checker. It has its own records of what happened, and compares each step with them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Checker {
     /// The first broken promise.
     pub finding: Option<Finding>,
@@ -86,31 +86,7 @@ pub struct Checker {
 
 impl Checker {
     pub(crate) fn new(model: &Model) -> Self {
-        let mut checker = Self {
-            finding: None,
-            reached: Coverage::default(),
-            faulty: HashSet::default(),
-            history: Vec::with_capacity(128),
-            issued: Map::default(),
-            tickets: Map::default(),
-            orders: Map::default(),
-            requests: Map::default(),
-            numbers: Map::default(),
-            verdicts: Map::default(),
-            reported: Map::default(),
-            handed: Vec::new(),
-            handed_by: Map::default(),
-            queued_at: Map::default(),
-            answered_orders: HashSet::default(),
-            stopping: [None; 2],
-            answers: Map::default(),
-            closed: Map::default(),
-            recalls: HashSet::default(),
-            decided: HashSet::default(),
-            sent: Map::default(),
-            deliveries: DeliveryLog::default(),
-            waitlists: Waitlists::default(),
-        };
+        let mut checker = Self { history: Vec::with_capacity(128), ..Self::default() };
         checker.record_commit(model, 0, Millis(0), [Phase::Open; 2]);
         checker
     }

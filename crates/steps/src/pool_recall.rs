@@ -72,7 +72,7 @@ struct Source {
 }
 
 /// A recall of units from an item's slots to its pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct PoolRecall {
     reached: Vec<SlotKey>,
     /// The units that the pool still needs.
@@ -96,17 +96,7 @@ impl PoolRecall {
     /// units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
-        let recall = Self {
-            reached,
-            lacks: units,
-            moved: 0,
-            is_incomplete: false,
-            counted: Vec::new(),
-            sources: VecDeque::new(),
-            present: None,
-            recall: None,
-        };
-        (recall, Effect::ReadGrants)
+        (Self { reached, lacks: units, ..Self::default() }, Effect::ReadGrants)
     }
 
     /// Takes the result of the last effect. Returns the next effect.

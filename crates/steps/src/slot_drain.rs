@@ -64,7 +64,7 @@ pub struct Decision {
 }
 
 /// The drain of one slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SlotDrain {
     is_overdue: bool,
     view: Option<SlotView>,
@@ -82,17 +82,7 @@ impl SlotDrain {
     /// Begins to drain a slot. `is_overdue` says whether the drain has reached its time limit.
     #[must_use]
     pub fn begin(is_overdue: bool) -> (Self, Effect) {
-        let drain = Self {
-            is_overdue,
-            view: None,
-            grant: None,
-            recalls: VecDeque::new(),
-            is_recalled: false,
-            decisions: 0,
-            decision: None,
-            closes: false,
-        };
-        (drain, Effect::ReadSlot)
+        (Self { is_overdue, ..Self::default() }, Effect::ReadSlot)
     }
 
     /// Returns the newest decision. `None` means that the drain has decided nothing yet.

@@ -3,9 +3,10 @@
 use crate::cluster::Shape;
 
 /// The fault of a round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// There is no fault. This round is the reference for the other rounds.
+    #[default]
     NoFault,
     /// A node is killed and started again.
     NodeKill,
