@@ -2,149 +2,112 @@
 
 use crate::cluster::Shape;
 
-/// The fault of a round.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// There is no fault. This round is the reference for the other rounds.
-    #[default]
-    NoFault,
-    /// A node is killed and started again.
-    NodeKill,
-    /// A node is stopped for a while, as if its machine hung. Then the node continues.
-    NodePause,
-    /// Every node in turn is stopped cleanly and started again, as in an upgrade. If there is
-    /// another build of the program, each node switches to that build.
-    NodeRoll,
-    /// A node's wall clock is set an hour forward or back, and is corrected later.
-    NodeClock,
-    /// PostgreSQL ends as in a crash and is started again.
-    PostgresCrash,
-    /// The data between nodes and PostgreSQL does not arrive, or the connections break.
-    PostgresCut,
-    /// The data between nodes and PostgreSQL arrives late.
-    PostgresSlow,
-    /// PostgreSQL ends as in a crash, and its standby is promoted.
-    PostgresFailover,
-    /// Commits stop waiting for the standby, and the standby is cut off. Then PostgreSQL ends as in
-    /// a crash. The standby, which lacks the last orders, is promoted.
-    PostgresFailoverAsync,
-    /// PostgreSQL fails over. Then the old primary starts again with its old data, and every node
-    /// restarts.
-    PostgresOldPrimaryReturns,
-    /// The standby is stopped for a while, although commits wait for its confirmation.
-    PostgresStandbyAway,
-    /// The disk of PostgreSQL is full for a while.
-    PostgresDiskFull,
-    /// All nodes and PostgreSQL are stopped, and PostgreSQL starts again with the data of a backup.
-    Restore,
-    /// A Redis primary is killed, and its replica takes over.
-    RedisPrimaryKill,
-    /// A Redis primary is stopped until its replica has taken over. Then the old primary continues.
-    RedisPrimaryPause,
-    /// A Redis primary is killed and restarts empty before its replica takes over.
-    RedisRestartEmpty,
-    /// A Redis primary is killed and restarts with an old snapshot.
-    RedisSnapshot,
-    /// A Redis primary loads an old snapshot while it runs.
-    RedisReload,
-    /// A Redis replica takes over, although it lacks the latest tickets.
-    RedisStaleFailover,
-    /// A Redis replica is killed and started again.
-    RedisReplicaKill,
-    /// A Redis replica is stopped for a while and continues.
-    RedisReplicaPause,
-    /// Every Redis primary is emptied.
-    RedisFlush,
-    /// Every Redis server forgets its scripts.
-    RedisScriptFlush,
-    /// The data to and from the servers of a Redis shard does not arrive, or the connections break.
-    RedisCut,
-    /// The data to and from the servers of a Redis shard arrives late.
-    RedisSlow,
+/// Defines the faults, each with its name and its description.
+macro_rules! faults {
+    ($($(#[$about:meta])* $fault:ident = $name:literal, $description:literal;)*) => {
+        /// The fault of a round.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Fault {
+            $($(#[$about])* $fault,)*
+        }
+
+        impl Fault {
+            /// Every fault.
+            const ALL: &[Self] = &[$(Self::$fault),*];
+
+            /// Returns the name of the fault.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$fault => $name,)*
+                }
+            }
+
+            /// Returns the description of the fault.
+            pub fn description(self) -> &'static str {
+                match self {
+                    $(Self::$fault => $description,)*
+                }
+            }
+        }
+    };
 }
 
-/// Every fault with its name and its description.
-const TABLE: [(Fault, &str, &str); 26] = [
-    (Fault::NoFault, "calm", "no fault"),
-    (Fault::NodeKill, "node-kill", "a node is killed and started again"),
-    (Fault::NodePause, "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)"),
-    (
-        Fault::NodeRoll,
-        "node-roll",
-        "every node in turn is stopped and started again, as in an upgrade",
-    ),
-    (Fault::NodeClock, "node-clock", "a node's wall clock is wrong by an hour for a while"),
-    (Fault::PostgresCrash, "postgres-crash", "PostgreSQL ends at once and is started again"),
-    (Fault::PostgresCut, "postgres-cut", "nodes are cut off from PostgreSQL"),
-    (Fault::PostgresSlow, "postgres-slow", "the network to PostgreSQL is slow"),
-    (Fault::PostgresFailover, "postgres-failover", "PostgreSQL fails over to its standby"),
-    (
-        Fault::PostgresFailoverAsync,
-        "postgres-failover-async",
-        "PostgreSQL fails over to a standby that lacks the last orders",
-    ),
-    (
-        Fault::PostgresOldPrimaryReturns,
-        "postgres-old-primary-returns",
-        "the old PostgreSQL primary starts again after a failover",
-    ),
-    (Fault::PostgresStandbyAway, "postgres-standby-away", "the synchronous standby is stopped"),
-    (Fault::PostgresDiskFull, "postgres-disk-full", "the disk of PostgreSQL is full for a while"),
-    (Fault::Restore, "restore", "PostgreSQL is restored from a backup of the running sale"),
-    (
-        Fault::RedisPrimaryKill,
-        "redis-primary-kill",
-        "a Redis primary is killed, and its replica takes over",
-    ),
-    (
-        Fault::RedisPrimaryPause,
-        "redis-primary-pause",
-        "a Redis primary hangs until its replica has taken over",
-    ),
-    (
-        Fault::RedisRestartEmpty,
-        "redis-restart-empty",
-        "a Redis primary is killed, and restarts at once without data",
-    ),
-    (
-        Fault::RedisSnapshot,
-        "redis-snapshot",
-        "a Redis primary is killed, and restarts with an old snapshot",
-    ),
-    (Fault::RedisReload, "redis-reload", "a Redis primary loads an old snapshot while it runs"),
-    (
-        Fault::RedisStaleFailover,
-        "redis-stale-failover",
-        "a Redis replica takes over, although it lacks the latest tickets",
-    ),
-    (Fault::RedisReplicaKill, "redis-replica-kill", "a Redis replica is killed and started again"),
-    (Fault::RedisReplicaPause, "redis-replica-pause", "a Redis replica hangs for a while"),
-    (Fault::RedisFlush, "redis-flush", "FLUSHALL on every Redis primary"),
-    (Fault::RedisScriptFlush, "redis-script-flush", "SCRIPT FLUSH on every Redis server"),
-    (Fault::RedisCut, "redis-cut", "the network to the servers of a Redis shard is interrupted"),
-    (Fault::RedisSlow, "redis-slow", "the network to the servers of a Redis shard is slow"),
-];
+faults! {
+    /// There is no fault. This round is the reference for the other rounds.
+    #[default]
+    NoFault = "calm", "no fault";
+    /// A node is killed and started again.
+    NodeKill = "node-kill", "a node is killed and started again";
+    /// A node is stopped for a while, as if its machine hung. Then the node continues.
+    NodePause = "node-pause", "a node hangs for a while (SIGSTOP, SIGCONT)";
+    /// Every node in turn is stopped cleanly and started again, as in an upgrade. If there is
+    /// another build of the program, each node switches to that build.
+    NodeRoll = "node-roll", "every node in turn is stopped and started again, as in an upgrade";
+    /// A node's wall clock is set an hour forward or back, and is corrected later.
+    NodeClock = "node-clock", "a node's wall clock is wrong by an hour for a while";
+    /// PostgreSQL ends as in a crash and is started again.
+    PostgresCrash = "postgres-crash", "PostgreSQL ends at once and is started again";
+    /// The data between nodes and PostgreSQL does not arrive, or the connections break.
+    PostgresCut = "postgres-cut", "nodes are cut off from PostgreSQL";
+    /// The data between nodes and PostgreSQL arrives late.
+    PostgresSlow = "postgres-slow", "the network to PostgreSQL is slow";
+    /// PostgreSQL ends as in a crash, and its standby is promoted.
+    PostgresFailover = "postgres-failover", "PostgreSQL fails over to its standby";
+    /// Commits stop waiting for the standby, and the standby is cut off. Then PostgreSQL ends as in
+    /// a crash. The standby, which lacks the last orders, is promoted.
+    PostgresFailoverAsync = "postgres-failover-async",
+        "PostgreSQL fails over to a standby that lacks the last orders";
+    /// PostgreSQL fails over. Then the old primary starts again with its old data, and every node
+    /// restarts.
+    PostgresOldPrimaryReturns = "postgres-old-primary-returns",
+        "the old PostgreSQL primary starts again after a failover";
+    /// The standby is stopped for a while, although commits wait for its confirmation.
+    PostgresStandbyAway = "postgres-standby-away", "the synchronous standby is stopped";
+    /// The disk of PostgreSQL is full for a while.
+    PostgresDiskFull = "postgres-disk-full", "the disk of PostgreSQL is full for a while";
+    /// All nodes and PostgreSQL are stopped, and PostgreSQL starts again with the data of a backup.
+    Restore = "restore", "PostgreSQL is restored from a backup of the running sale";
+    /// A Redis primary is killed, and its replica takes over.
+    RedisPrimaryKill = "redis-primary-kill",
+        "a Redis primary is killed, and its replica takes over";
+    /// A Redis primary is stopped until its replica has taken over. Then the old primary continues.
+    RedisPrimaryPause = "redis-primary-pause",
+        "a Redis primary hangs until its replica has taken over";
+    /// A Redis primary is killed and restarts empty before its replica takes over.
+    RedisRestartEmpty = "redis-restart-empty",
+        "a Redis primary is killed, and restarts at once without data";
+    /// A Redis primary is killed and restarts with an old snapshot.
+    RedisSnapshot = "redis-snapshot",
+        "a Redis primary is killed, and restarts with an old snapshot";
+    /// A Redis primary loads an old snapshot while it runs.
+    RedisReload = "redis-reload", "a Redis primary loads an old snapshot while it runs";
+    /// A Redis replica takes over, although it lacks the latest tickets.
+    RedisStaleFailover = "redis-stale-failover",
+        "a Redis replica takes over, although it lacks the latest tickets";
+    /// A Redis replica is killed and started again.
+    RedisReplicaKill = "redis-replica-kill", "a Redis replica is killed and started again";
+    /// A Redis replica is stopped for a while and continues.
+    RedisReplicaPause = "redis-replica-pause", "a Redis replica hangs for a while";
+    /// Every Redis primary is emptied.
+    RedisFlush = "redis-flush", "FLUSHALL on every Redis primary";
+    /// Every Redis server forgets its scripts.
+    RedisScriptFlush = "redis-script-flush", "SCRIPT FLUSH on every Redis server";
+    /// The data to and from the servers of a Redis shard does not arrive, or the connections break.
+    RedisCut = "redis-cut", "the network to the servers of a Redis shard is interrupted";
+    /// The data to and from the servers of a Redis shard arrives late.
+    RedisSlow = "redis-slow", "the network to the servers of a Redis shard is slow";
+}
 
 impl Fault {
     /// Returns all faults of an installation of this shape, in a fixed order.
     pub fn all_for(shape: Shape) -> Vec<Self> {
-        let all = TABLE.iter().map(|(fault, ..)| *fault);
+        let all = Self::ALL.iter().copied();
         all.filter(|fault| shape == Shape::Cluster || !fault.name().starts_with("redis")).collect()
     }
 
     /// Finds a fault by its name.
     pub fn parse(name: &str) -> Option<Self> {
-        TABLE.iter().find(|(_, known, _)| *known == name).map(|(fault, ..)| *fault)
-    }
-
-    /// Returns the name of the fault.
-    pub fn name(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Returns the description of the fault.
-    pub fn description(self) -> &'static str {
-        self.row().2
+        Self::ALL.iter().copied().find(|fault| fault.name() == name)
     }
 
     /// Returns whether the fault needs a standby of PostgreSQL.
@@ -178,10 +141,6 @@ impl Fault {
                 | Self::RedisScriptFlush
         )
     }
-
-    fn row(self) -> &'static (Self, &'static str, &'static str) {
-        TABLE.iter().find(|(fault, ..)| *fault == self).unwrap_or(&TABLE[0])
-    }
 }
 
 #[cfg(test)]
@@ -190,11 +149,10 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_own_name() {
-        for (index, (fault, name, _)) in TABLE.iter().enumerate() {
-            assert_eq!(Fault::parse(name), Some(*fault));
-            assert_eq!((fault.name(), *fault as usize), (*name, index));
+        for fault in Fault::ALL {
+            assert_eq!(Fault::parse(fault.name()), Some(*fault));
         }
         assert_eq!(Fault::all_for(Shape::Postgres).len(), 14);
-        assert_eq!(Fault::all_for(Shape::Cluster).len(), TABLE.len());
+        assert_eq!(Fault::all_for(Shape::Cluster).len(), Fault::ALL.len());
     }
 }
