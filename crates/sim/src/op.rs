@@ -10,388 +10,166 @@ pub const REFUSED_AT_DOOR: u8 = 4;
 
 /// One operation. A message stays in flight until an operation such as [`Op::Deliver`] delivers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of the fields say what they are")]
 pub enum Op {
     /// A buyer requests units under a key.
-    Buy {
-        /// The node.
-        node: u8,
-        /// The buyer.
-        buyer: u8,
-        /// The request key.
-        key: u8,
-        /// The item.
-        item: u8,
-        /// The units.
-        units: u8,
-    },
-    /// A buyer repeats an earlier request.
-    Replay {
-        /// The node.
-        node: u8,
-        /// The index of the attempt that is repeated.
-        attempt: u8,
-        /// The number of units to add to the units of the earlier request, modulo 4. If this number
-        /// is above 0, the repeated request has other content. If the bit [`REFUSED_AT_DOOR`] is
-        /// set, the front door refuses the repeated request.
-        more: u8,
-    },
-    /// A node answers `202` to a request that has a ticket.
-    HandOut {
-        /// The index among the attempts that wait for a verdict.
-        attempt: u8,
-    },
-    /// A buyer asks for the verdict of an id.
-    Get {
-        /// The index among the ids that buyers received.
-        id: u8,
-    },
-    /// A node that waits for a verdict reads the verdict from the store.
-    Poll {
-        /// The index among the attempts that wait for a verdict or were answered `202`.
-        attempt: u8,
-    },
+    Buy { node: u8, buyer: u8, key: u8, item: u8, units: u8 },
+    /// A buyer repeats the request of an earlier attempt. `more` modulo 4 is the number of units to
+    /// add. If this number is above 0, the repeated request has other content. If the bit
+    /// [`REFUSED_AT_DOOR`] of `more` is set, the front door refuses the repeated request.
+    Replay { node: u8, attempt: u8, more: u8 },
+    /// A node answers `202` to a request that has a ticket. `attempt` is an index among the
+    /// attempts that wait for a verdict.
+    HandOut { attempt: u8 },
+    /// A buyer asks for the verdict of an id that a buyer received.
+    Get { id: u8 },
+    /// A node that waits for a verdict reads the verdict from the store. `attempt` is an index
+    /// among the attempts that wait for a verdict or were answered `202`.
+    Poll { attempt: u8 },
     /// A node retries a parked request, which waits for units or for a commit.
-    Retry {
-        /// The index among the parked attempts.
-        attempt: u8,
-    },
-    /// A buyer cancels an unpaid order. An operator uses [`waitlist::WaitlistOp::TakeAway`].
-    Cancel {
-        /// The index among all orders.
-        order: u8,
-    },
-    /// A provider captures the price of an order. The provider's message is handled immediately.
-    Pay {
-        /// The index among all orders.
-        order: u8,
-        /// The number of the payment. If the payment exists, its message is repeated.
-        event: u8,
-    },
-    /// An operator refunds a paid order.
-    Refund {
-        /// The index among all orders.
-        order: u8,
-    },
-    /// The leader expires a due order.
-    Expire {
-        /// The index among the reserved orders.
-        order: u8,
-    },
-    /// A message arrives.
-    Deliver {
-        /// The index among the messages in flight, oldest first.
-        message: u8,
-    },
-    /// Several messages arrive one after another. Each time, the oldest message in flight arrives.
-    DeliverMany {
-        /// The number of messages.
-        count: u8,
-    },
-    /// A message is lost.
-    Lose {
-        /// The index among the messages in flight.
-        message: u8,
-    },
-    /// A message is delayed. It arrives after any number of later messages.
-    Delay {
-        /// The index among the messages in flight.
-        message: u8,
-    },
+    Retry { attempt: u8 },
+    /// A buyer cancels an unpaid order. `order` is an index among all orders. An operator uses
+    /// [`waitlist::WaitlistOp::TakeAway`].
+    Cancel { order: u8 },
+    /// A provider captures the price of an order. `order` is an index among all orders. `event` is
+    /// the number of the payment. The provider's message is handled immediately. If the payment
+    /// exists, its message is repeated.
+    Pay { order: u8, event: u8 },
+    /// An operator refunds a paid order. `order` is an index among all orders.
+    Refund { order: u8 },
+    /// The leader expires a due order. `order` is an index among the reserved orders.
+    Expire { order: u8 },
+    /// A message in flight arrives. The oldest message has the index 0.
+    Deliver { message: u8 },
+    /// This number of messages arrives, one after another. Each time, the oldest message in flight
+    /// arrives.
+    DeliverMany { count: u8 },
+    /// A message in flight is lost.
+    Lose { message: u8 },
+    /// A message in flight is delayed. It arrives after any number of later messages.
+    Delay { message: u8 },
     /// A delayed message arrives.
-    Late {
-        /// The index among the delayed messages.
-        message: u8,
-    },
-    /// A message arrives, and a copy of it is delayed.
-    Repeat {
-        /// The index among the messages in flight.
-        message: u8,
-    },
-    /// A settler takes tickets from a slot's queue.
-    Take {
-        /// The slot.
-        slot: u8,
-        /// The maximum number of tickets.
-        at_most: u8,
-    },
+    Late { message: u8 },
+    /// A message in flight arrives, and a copy of it is delayed.
+    Repeat { message: u8 },
+    /// A settler takes at most this many tickets from a slot's queue.
+    Take { slot: u8, at_most: u8 },
     /// Another settler takes over. Tickets without an acknowledgement are delivered again.
-    Redeliver {
-        /// The slot.
-        slot: u8,
-    },
-    /// A ticket cannot be settled, so it is returned. The other tickets of its batch are settled.
-    Poison {
-        /// The index among the batches in flight.
-        message: u8,
-    },
-    /// A leader opens the slot's next grant, or sends the open grant again.
-    Open {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-        /// The number of units that the grant gets from the pool.
-        units: u8,
-    },
-    /// A leader moves units from the pool to a slot's grant.
+    Redeliver { slot: u8 },
+    /// A ticket of a batch in flight cannot be settled, so it is returned. The other tickets of the
+    /// batch are settled. `message` is an index among the batches in flight.
+    Poison { message: u8 },
+    /// A leader opens the slot's next grant with these units from the pool, or sends the open grant
+    /// again.
+    Open { leader: u8, slot: u8, units: u8 },
+    /// A leader moves units from the pool to a slot's grant. `counter` is the counter that gets the
+    /// units.
     Refill {
-        /// The leader.
         leader: u8,
-        /// The slot.
         slot: u8,
-        /// The number of units.
         units: u8,
-        /// The counter that gets the units.
         #[serde(default)]
         counter: u8,
     },
     /// A leader sends a slot its missing feed rows.
-    Feed {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
+    Feed { leader: u8, slot: u8 },
     /// A leader starts to check whether a slot lost its memory.
-    Look {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
-    /// A leader recalls units.
-    Recall {
-        /// The leader.
-        leader: u8,
-        /// The slot that gives the units.
-        slot: u8,
-        /// The maximum number of units.
-        units: u8,
-        /// The target: 0 is the pool, and another number `n` is the slot with the index `n - 1`.
-        target: u8,
-    },
+    Look { leader: u8, slot: u8 },
+    /// A leader recalls at most this many units from a slot. The target 0 is the pool, and another
+    /// target `n` is the slot with the index `n - 1`.
+    Recall { leader: u8, slot: u8, units: u8, target: u8 },
     /// A leader sends a pending recall again.
-    RecallAgain {
-        /// The leader.
-        leader: u8,
-        /// The index among the pending recalls.
-        recall: u8,
-    },
+    RecallAgain { leader: u8, recall: u8 },
     /// A node reconciles the slots of an item.
-    Round {
-        /// The node.
-        node: u8,
-        /// The item.
-        item: u8,
-    },
-    /// An operator raises or lowers the total.
-    Adjust {
-        /// The item.
-        item: u8,
-        /// The change in units.
-        delta: i8,
-    },
+    Round { node: u8, item: u8 },
+    /// An operator raises or lowers the total by this many units.
+    Adjust { item: u8, delta: i8 },
     /// An operator pauses the sale of an item.
-    Pause {
-        /// The item.
-        item: u8,
-    },
+    Pause { item: u8 },
     /// An operator resumes the sale of an item.
-    Resume {
-        /// The item.
-        item: u8,
-    },
+    Resume { item: u8 },
     /// An operator closes the sale of an item.
-    Close {
-        /// The item.
-        item: u8,
-    },
+    Close { item: u8 },
     /// A leader waits until an item's slots are drained, and then shows the item's new phase.
-    Drain {
-        /// The leader.
-        leader: u8,
-        /// The item.
-        item: u8,
-    },
+    Drain { leader: u8, item: u8 },
     /// A leader moves a slot to a new epoch: it stops, drains, closes and opens the slot.
-    Roll {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
+    Roll { leader: u8, slot: u8 },
     /// The store sends a node a snapshot.
-    Snapshot {
-        /// The node.
-        node: u8,
-    },
-    /// Time passes.
-    Tick {
-        /// Tenths of a second.
-        tenths: u8,
-    },
-    /// The store's clock is set to another time. Monotonic time does not change.
-    Step {
-        /// The number of minutes.
-        minutes: i8,
-    },
-    /// A node's clock is set to another time.
-    Skew {
-        /// The node.
-        node: u8,
-        /// The distance from the store's clock in tenths of a second.
-        tenths: i8,
-    },
+    Snapshot { node: u8 },
+    /// Time passes, in tenths of a second.
+    Tick { tenths: u8 },
+    /// The store's clock is set forward or back by this many minutes. Monotonic time does not
+    /// change.
+    Step { minutes: i8 },
+    /// A node's clock is set to another time. `tenths` is the distance from the store's clock in
+    /// tenths of a second.
+    Skew { node: u8, tenths: i8 },
     /// A node's process ends and starts again. The slots in its memory are lost.
-    CrashNode {
-        /// The node.
-        node: u8,
-    },
+    CrashNode { node: u8 },
     /// A node's process ends and does not start again.
-    Die {
-        /// The node.
-        node: u8,
-    },
+    Die { node: u8 },
     /// The process of a dead node starts again.
-    Rise {
-        /// The node.
-        node: u8,
-    },
+    Rise { node: u8 },
     /// A node renews its lease.
-    Beat {
-        /// The node.
-        node: u8,
-    },
+    Beat { node: u8 },
     /// A leader closes the grants of nodes whose leases have lapsed.
-    Leases {
-        /// The leader.
-        leader: u8,
-    },
+    Leases { leader: u8 },
     /// A leader's process ends. Its pending steps are lost.
-    CrashLeader {
-        /// The leader.
-        leader: u8,
-    },
+    CrashLeader { leader: u8 },
     /// A leader treats a slot's lease as lapsed, although the slot may still run.
-    Lapse {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
+    Lapse { leader: u8, slot: u8 },
     /// Fault: a slot loses all its data.
-    Forget {
-        /// The slot.
-        slot: u8,
-    },
+    Forget { slot: u8 },
     /// Saves a copy of a slot.
-    Save {
-        /// The slot.
-        slot: u8,
-    },
+    Save { slot: u8 },
     /// Fault: a slot's data and its saved copy are exchanged, as if an old snapshot was restored.
-    Swap {
-        /// The slot.
-        slot: u8,
-    },
-    /// A buyer asks for the checkout of an order.
-    Checkout {
-        /// The index among the reserved orders.
-        order: u8,
-    },
-    /// A buyer pays at a checkout that was handed out.
-    PayAt {
-        /// The index among the checkouts that were handed out.
-        session: u8,
-        /// 0 and 1: the payment succeeds. 2: it fails, then succeeds. 3: it fails.
-        how: u8,
-    },
-    /// A provider captures money outside of any checkout and sends its message.
-    Charge {
-        /// The index among all orders.
-        order: u8,
-        /// 0: the order's price. 1: another amount. 2: another currency. 3: a valid id without an
-        /// order. 4: an invalid id. 5: the payment fails. 6: the payment fails, then succeeds.
-        how: u8,
-    },
-    /// A provider repeats the message about a payment.
-    TellAgain {
-        /// The index among the payments.
-        payment: u8,
-        /// Which message is sent. Even: the same message. Odd: a message with another id.
-        how: u8,
-    },
+    Swap { slot: u8 },
+    /// A buyer asks for the checkout of an order. `order` is an index among the reserved orders.
+    Checkout { order: u8 },
+    /// A buyer pays at a checkout that was handed out. If `how` is 0 or 1, the payment succeeds. 2
+    /// means that it fails and then succeeds, and 3 means that it fails.
+    PayAt { session: u8, how: u8 },
+    /// A provider captures money outside of any checkout and sends its message. `order` is an index
+    /// among all orders. `how` selects the case: 0 is the order's price, 1 is another amount, and 2
+    /// is another currency. 3 is a valid id without an order, and 4 is an invalid id. 5 means that
+    /// the payment fails, and 6 means that it fails and then succeeds.
+    Charge { order: u8, how: u8 },
+    /// A provider repeats the message about a payment. If `how` is even, it sends the same message.
+    /// If `how` is odd, it sends a message with another id.
+    TellAgain { payment: u8, how: u8 },
     /// An action that waited for units continues.
-    EndWait {
-        /// The index among the waiting actions.
-        action: u8,
-    },
-    /// The provider becomes available, becomes unavailable, or refuses the next refunds.
-    Provider {
-        /// 0: available. 1: unavailable. From 2: the number of refused refunds.
-        how: u8,
-    },
-    /// A leader asks the provider to close a checkout and to report its payments.
-    Reconcile {
-        /// The leader.
-        leader: u8,
-        /// The index among the checkouts that should be closed.
-        checkout: u8,
-    },
+    EndWait { action: u8 },
+    /// The provider changes. If `how` is 0, it becomes available. If `how` is 1, it becomes
+    /// unavailable. From 2, `how` is the number of refunds that it refuses.
+    Provider { how: u8 },
+    /// A leader asks the provider to close a checkout that should be closed, and to report its
+    /// payments.
+    Reconcile { leader: u8, checkout: u8 },
     /// A leader requests a due refund from the provider, or asks for the refund's state.
-    AskRefund {
-        /// The leader.
-        leader: u8,
-        /// The index among the due refunds.
-        refund: u8,
-    },
-    /// The provider sends a message about a refund.
+    AskRefund { leader: u8, refund: u8 },
+    /// The provider sends a message about a refund that it accepted. If `how` is 3, the payout
+    /// failed and is tried again. 5 means that the money arrived, but the message is late. 7 means
+    /// that the money came back. Any other value means that the money arrived.
     RefundArrives {
-        /// The index among the refunds that the provider accepted.
         refund: u8,
-        /// 3: the payout failed and is tried again. 5: the money arrived, but the message is late.
-        /// 7: the money came back. Any other value: the money arrived.
         #[serde(default)]
         how: u8,
     },
-    /// An operator retries a refund that was given up.
-    RetryRefund {
-        /// The index among the refunds that were given up, or among all refunds if none was given
-        /// up.
-        refund: u8,
-    },
-    /// An operator extends an order's payment window.
-    Extend {
-        /// The index among all orders.
-        order: u8,
-        /// The new end, in seconds from now.
-        secs: u8,
-    },
-    /// A long time passes.
-    Wait {
-        /// The time in units of ten seconds.
-        tens: u8,
-    },
+    /// An operator retries a refund that was given up, or any refund if none was given up.
+    RetryRefund { refund: u8 },
+    /// An operator extends an order's payment window to this many seconds from now. `order` is an
+    /// index among all orders.
+    Extend { order: u8, secs: u8 },
+    /// A long time passes, in units of ten seconds.
+    Wait { tens: u8 },
     /// A worker continues to deliver events to an endpoint.
-    Tell {
-        /// The worker.
-        worker: u8,
-        /// The endpoint.
-        endpoint: u8,
-    },
-    /// The behavior of an endpoint changes.
-    Endpoint {
-        /// The endpoint.
-        endpoint: u8,
-        /// 0: the endpoint accepts events. 1: the endpoint fails. 2: the endpoint accepts events
-        /// but its answers never arrive. 3 or more: the endpoint refuses one event.
-        mood: u8,
-    },
+    Tell { worker: u8, endpoint: u8 },
+    /// The behavior of an endpoint changes. If `mood` is 0, the endpoint accepts events, and if it
+    /// is 1, the endpoint fails. 2 means that the endpoint accepts events but its answers never
+    /// arrive. From 3, the endpoint refuses one event.
+    Endpoint { endpoint: u8, mood: u8 },
     /// A delivery worker ends.
-    CrashTeller {
-        /// The worker.
-        worker: u8,
-    },
+    CrashTeller { worker: u8 },
     /// An operation on a waitlist.
     Waitlist(waitlist::WaitlistOp),
     /// An operation on a spread.

@@ -3,21 +3,11 @@ use serde::{Deserialize, Serialize};
 
 /// One operation of an operator or a leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names of the fields say what they are")]
 pub enum SpreadOp {
-    /// An operator changes an item's partitions.
-    Set {
-        /// The item.
-        item: u8,
-        /// How many of the item's slots are in its spread, minus one.
-        partitions: u8,
-        /// See [`crate::op::ItemSetup::choose`].
-        choose: u8,
-    },
+    /// An operator changes an item's partitions. `partitions` is the number of the item's slots in
+    /// its spread, minus one. [`crate::op::ItemSetup::choose`] describes `choose`.
+    Set { item: u8, partitions: u8, choose: u8 },
     /// A leader continues to drain a slot that left its item's spread.
-    Leave {
-        /// The leader.
-        leader: u8,
-        /// The slot.
-        slot: u8,
-    },
+    Leave { leader: u8, slot: u8 },
 }
