@@ -55,16 +55,34 @@ pub struct Model {
     pub checkouts: BTreeMap<TicketId, Checkout>,
 }
 
+/// Defines the methods that read and write one row of a table.
+macro_rules! keyed_rows {
+    ($($rows:ident: $get:ident($id:ident: $id_type:ty, $key:expr),
+       $put:ident($row:ident: $row_type:ty, $row_key:expr);)*) => {
+        $(
+            fn $get(&mut self, $id: $id_type) -> Result<Option<$row_type>, Infallible> {
+                Ok(self.$rows.get($key).cloned())
+            }
+
+            fn $put(&mut self, $row: &$row_type) -> Result<(), Infallible> {
+                self.$rows.insert($row_key, $row.clone());
+                Ok(())
+            }
+        )*
+    };
+}
+
 impl Ledger for Model {
     type Error = Infallible;
 
-    fn item(&mut self, item: ItemId) -> Result<Option<Item>, Infallible> {
-        Ok(self.items.get(&item).cloned())
-    }
-
-    fn put_item(&mut self, item: &Item) -> Result<(), Infallible> {
-        self.items.insert(item.id, item.clone());
-        Ok(())
+    keyed_rows! {
+        items: item(id: ItemId, &id), put_item(row: Item, row.id);
+        grants: grant(id: GrantId, &id), put_grant(row: Grant, row.id);
+        orders: order(id: &TicketId, id), put_order(row: Order, row.id);
+        recalls: recall(id: RecallId, &id), put_recall(row: Recall, row.id);
+        payments: payment(id: &PaymentId, id), put_payment(row: Payment, row.id.clone());
+        refunds: refund(id: &RefundId, id), put_refund(row: Refund, row.id.clone());
+        checkouts: checkout(id: &TicketId, id), put_checkout(row: Checkout, row.order);
     }
 
     fn on_sale(&mut self, item: ItemId) -> Result<bool, Infallible> {
@@ -73,10 +91,6 @@ impl Ledger for Model {
 
     fn has_ended(&mut self, item: ItemId) -> Result<bool, Infallible> {
         Ok(self.over.contains(&item))
-    }
-
-    fn grant(&mut self, grant: GrantId) -> Result<Option<Grant>, Infallible> {
-        Ok(self.grants.get(&grant).cloned())
     }
 
     fn open_grant(&mut self, slot: SlotKey) -> Result<Option<Grant>, Infallible> {
@@ -109,11 +123,6 @@ impl Ledger for Model {
             .unwrap_or_default())
     }
 
-    fn put_grant(&mut self, grant: &Grant) -> Result<(), Infallible> {
-        self.grants.insert(grant.id, grant.clone());
-        Ok(())
-    }
-
     fn append_feed(&mut self, row: &FeedRow) -> Result<(), Infallible> {
         self.feed.insert((row.grant, row.seq), row.clone());
         Ok(())
@@ -139,10 +148,6 @@ impl Ledger for Model {
         }
         self.resolutions.insert(resolution.ticket, resolution.clone());
         Ok(())
-    }
-
-    fn order(&mut self, id: &TicketId) -> Result<Option<Order>, Infallible> {
-        Ok(self.orders.get(id).cloned())
     }
 
     fn order_of(&mut self, buyer: &BuyerId, key: &RequestKey) -> Result<Option<Order>, Infallible> {
@@ -183,11 +188,6 @@ impl Ledger for Model {
         Ok(())
     }
 
-    fn put_order(&mut self, order: &Order) -> Result<(), Infallible> {
-        self.orders.insert(order.id, order.clone());
-        Ok(())
-    }
-
     fn quota(&mut self, item: ItemId, buyer: &BuyerId) -> Result<u32, Infallible> {
         Ok(self.quotas.get(&(item, buyer.clone())).copied().unwrap_or(0))
     }
@@ -197,17 +197,8 @@ impl Ledger for Model {
         Ok(())
     }
 
-    fn recall(&mut self, id: RecallId) -> Result<Option<Recall>, Infallible> {
-        Ok(self.recalls.get(&id).cloned())
-    }
-
     fn pending_recalls(&mut self, grant: GrantId) -> Result<Vec<Recall>, Infallible> {
         Ok(self.recalls.values().filter(|r| r.grant == grant && !r.done).cloned().collect())
-    }
-
-    fn put_recall(&mut self, recall: &Recall) -> Result<(), Infallible> {
-        self.recalls.insert(recall.id, recall.clone());
-        Ok(())
     }
 
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Infallible> {
@@ -258,35 +249,8 @@ impl Ledger for Model {
         Ok(())
     }
 
-    fn payment(&mut self, id: &PaymentId) -> Result<Option<Payment>, Infallible> {
-        Ok(self.payments.get(id).cloned())
-    }
-
     fn payments_of(&mut self, order: &TicketId) -> Result<Vec<Payment>, Infallible> {
         let order = order.to_string();
         Ok(self.payments.values().filter(|p| p.order == order).cloned().collect())
-    }
-
-    fn put_payment(&mut self, payment: &Payment) -> Result<(), Infallible> {
-        self.payments.insert(payment.id.clone(), payment.clone());
-        Ok(())
-    }
-
-    fn refund(&mut self, id: &RefundId) -> Result<Option<Refund>, Infallible> {
-        Ok(self.refunds.get(id).cloned())
-    }
-
-    fn put_refund(&mut self, refund: &Refund) -> Result<(), Infallible> {
-        self.refunds.insert(refund.id.clone(), refund.clone());
-        Ok(())
-    }
-
-    fn checkout(&mut self, order: &TicketId) -> Result<Option<Checkout>, Infallible> {
-        Ok(self.checkouts.get(order).cloned())
-    }
-
-    fn put_checkout(&mut self, checkout: &Checkout) -> Result<(), Infallible> {
-        self.checkouts.insert(checkout.order, checkout.clone());
-        Ok(())
     }
 }
