@@ -86,7 +86,7 @@ impl<'c> PostgresLedger<'c> {
     }
 
     /// Returns the first row of a query.
-    pub(super) fn one<T>(
+    pub(crate) fn one<T>(
         &self,
         sql: &str,
         params: Params<'_>,
