@@ -83,8 +83,8 @@ struct Watched {
 }
 
 impl Watched {
-    /// Counts the file locks of a server without requests, in its quietest second. Then checks that reads of an order list
-    /// raise the count.
+    /// Counts the file locks of a server without requests, in its quietest second. Then checks that
+    /// reads of an order list raise the count.
     async fn new(fixture: ServerFixture, faults: MachineFaults) -> Self {
         let mut fewest = i64::MAX;
         for _ in 0..TIMES_AT_REST {
