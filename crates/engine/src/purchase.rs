@@ -70,8 +70,8 @@ pub struct Purchase {
     pub units: Units,
     /// How long the request waits for the verdict.
     pub wait: Duration,
-    /// The refusal by the sale's front door, if there is one. A request that holds an order or a
-    /// queued ticket gets that answer instead.
+    /// The refusal by the sale's front door, if there is one. The node uses this refusal only if
+    /// the request has no order and no queued ticket.
     pub door: Option<DoorRefusal>,
 }
 
