@@ -101,8 +101,10 @@ impl SaleControl {
         Ok(outcome)
     }
 
-    /// Moves a sale to another phase. A call that pauses or closes the sale returns after the
-    /// tickets in flight are settled. Until then, the server asks buyers to retry.
+    /// Moves a sale to another phase. A call that pauses or closes the sale first waits until the
+    /// tickets in flight are settled. After `DRAIN_MAX`, or if a slot is unreachable, the phase
+    /// changes anyway, and the unsettled tickets are returned. Until the phase changes, the server
+    /// asks buyers to retry.
     ///
     /// # Errors
     ///
