@@ -64,7 +64,7 @@ export default {
   'door.rooms': 'Waiting rooms', 'choice.sale': 'One for the sale',
   'choice.items': 'One for each item',
   'door.rooms.sale.hint': 'All items count as one stock.',
-  'door.rooms.items.hint': 'Buyers of a sold-out item do not wait for other items.',
+  'door.rooms.items.hint': 'A sold-out item does not delay the buyers of other items.',
   'door.members_only': 'Members only',
   'door.members_only.hint': 'The buyer’s token must say that the buyer is a member.',
   'limit.buyer.burst': 'Buyer: requests at once',
