@@ -24,7 +24,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Redis lock with fencing token",
     claim: Claim::Safe,
     source: "M. Kleppmann, How to do distributed locking (2016)",
-    suits: "Rare, long work on one thing that must not happen twice",
+    suits: "Rare, long work on one thing, where a late write must have no effect",
     text: include_str!("redis_lock_fenced.rs"),
     lua: &[include_str!("redis_lock_fenced.lua"), include_str!("redis_lock.lua")],
     kind: StrategyKind::Worker(|backends| Box::new(RedisLockFenced(backends.clone()))),
