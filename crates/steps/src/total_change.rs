@@ -6,8 +6,8 @@ use doorbuster_core::Millis;
 /// How long a lower total waits for tickets in flight to be settled, in milliseconds.
 pub const WAIT_MAX_MS: i64 = 1_000;
 
-/// The next action of the driver. If the store or a slot does not answer, the step ends. The caller
-/// may repeat it.
+/// The next action of the driver. If a call of the store or a recall fails, the driver ends the
+/// change with an error. A client can then repeat the whole change with the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Change the total in the store ([`doorbuster_core::stock::adjust`]). The result is
