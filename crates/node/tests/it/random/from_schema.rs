@@ -32,8 +32,10 @@ const EACH_FOR_LUCK: usize = 20;
 /// An address where no server listens.
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
-/// The errors that a schema cannot express: location, start of the text, reason. A location is a
-/// pointer with `*` for numbers, or `?` and a parameter. A final slash includes locations below.
+/// The errors that a schema cannot express. Each entry has the location of the error, the start of
+/// its text, and the reason why a schema cannot express the rule. A location is a JSON pointer, in
+/// which `*` stands for an array index. For a query parameter, it is `?` and the parameter's name.
+/// A pointer that ends with `/` also matches every location inside it.
 const RULES: [(&str, &str, &str); 25] = [
     ("?cursor", "is not a cursor that this server issued", "only the server makes cursors"),
     ("?to", "must not be before from", "two parameters are compared"),
@@ -41,11 +43,7 @@ const RULES: [(&str, &str, &str); 25] = [
     ("?from", "must not be after to", "the clock decides"),
     ("?item", "is missing; each item of this sale has a waiting room", "the sale decides"),
     ("/item", "is missing; each item of this sale has a waiting room", "the sale decides"),
-    (
-        "/items/*/id",
-        "repeats the id of an earlier entry",
-        "entries must differ in one member, not as a whole",
-    ),
+    ("/items/*/id", "repeats the id of an earlier entry", "only one member must differ"),
     ("/items/*/id", "the sale has no such item", "the sale decides"),
     ("/title", "must keep at least one language", "the sale decides"),
     ("/items/*/title", "must keep at least one language", "the sale decides"),
