@@ -380,7 +380,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "An item with `\"partitions\": \"auto\"` could not get more partitions.",
     ),
     warn("spread.widen_impossible", "The nodes serve too many slots to add partitions to an item."),
-    info("spread.widened", "An item with `\"partitions\": \"auto\"` has more partitions."),
+    info("spread.widened", "An item with `\"partitions\": \"auto\"` got more partitions."),
     warn("store.backlog_failed", "The backlog of orders could not be read. The server retries."),
     warn("store.backlog_timed_out", "The backlog was not read in time. The server retries."),
     warn("store.calls_failed", "Calls to the store failed, although the store is available."),
