@@ -26,7 +26,7 @@ export default {
   new_sale: 'New sale', items_n: '{n} {n|item|items}',
   units_line: '{paid} paid, {held} held, {left} left', live: 'Live view', edit: 'Edit',
   copy: 'Copy', report: 'Report', report_of: 'Report: {title}', print: 'Print', id: 'Id',
-  id_hint: '1 to 64 characters of A–Z a–z 0–9 _ . : - The id cannot change later.', title: 'Title',
+  id_hint: '1 to 64 characters (A–Z a–z 0–9 _ . : -). The id cannot change later.', title: 'Title',
   description: 'Description', image: 'Picture',
   image_hint: 'An https address or a path. Browsers block http pictures.',
   text_hint:
