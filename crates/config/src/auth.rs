@@ -59,7 +59,8 @@ pub(super) fn auth(read: &mut SettingsReader<'_>, demo: bool) -> AuthSettings {
     if read.is_set("auth.buyer_jwks") && demo {
         read.fault(
             "auth.buyer_jwks",
-            "contradicts --demo, which signs guests in with a secret; keep one of the two",
+            "contradicts --demo, which signs guests in with a secret; \
+             remove auth.buyer_jwks or --demo",
         );
     }
     AuthSettings {
