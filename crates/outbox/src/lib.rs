@@ -90,9 +90,9 @@ pub struct Outbox {
     controls: bool,
     /// Wakes the supervisor of the workers when an operator changed endpoints at this node.
     changed: Notify,
-    /// How many times operators changed endpoints at this node. `known` is the value of this
-    /// counter that the workers have seen.
+    /// How many times operators changed endpoints at this node.
     changes: AtomicU64,
+    /// How many of these changes the workers use.
     known: watch::Sender<u64>,
     /// Changed when there may be new events.
     new_events: watch::Sender<u64>,

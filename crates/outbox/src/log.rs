@@ -81,7 +81,7 @@ pub(super) fn dead_letter(endpoint: &str, event_id: &str, error: Option<&str>) {
     );
 }
 
-/// Logs that an endpoint answered 410 Gone, so that it gets no more events.
+/// Logs that an endpoint answered 410 Gone and gets no more events.
 pub(super) fn endpoint_gone(endpoint: &str) {
     tracing::error!(
         endpoint,
@@ -90,7 +90,7 @@ pub(super) fn endpoint_gone(endpoint: &str) {
     );
 }
 
-/// Logs that another node advanced the position of this endpoint, so that this node stops its own
+/// Logs that another node advanced the position of this endpoint. This node then stops its own
 /// delivery.
 pub(super) fn other_node_delivered(endpoint: &str) {
     tracing::info!(

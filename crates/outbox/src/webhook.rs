@@ -50,8 +50,9 @@ impl Webhooks {
         self.client.renew();
     }
 
-    /// Sends a message once, signed with every active secret. `now` is the store's time, which ends
-    /// old secrets. `wall` is the time of the wall clock, which the receiver compares with its own.
+    /// Sends a message once, signed with every active secret. `now` is the store's time, and
+    /// decides which secrets are active. `wall` is the time of the wall clock, and becomes the
+    /// message's timestamp, because the receiver compares the timestamp with its own clock.
     pub(super) async fn send(
         &self,
         endpoint: &Endpoint,

@@ -230,7 +230,8 @@ impl<'o> Worker<'o> {
                     if to.wanted == self.wanted {
                         self.send(&to, self.outbox.node.now());
                     } else {
-                        // The change must still end this worker.
+                        // The types changed, so this worker must end. The mark wakes `deliver`,
+                        // which ends the worker.
                         endpoint.mark_changed();
                     }
                 }
@@ -239,8 +240,9 @@ impl<'o> Worker<'o> {
         Ok(Some(self.outbox.node.now()))
     }
 
-    /// Stores the results of attempts. If a result is too old, reads the rows again, so that the
-    /// requested delivery comes before later events about the same order.
+    /// Stores the results of attempts. If an operator requested an event again after its attempt
+    /// began, the attempt's result is too old. Then reads the rows again, so that the requested
+    /// delivery comes before later events about the same order.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if self.notes.is_empty() {
             return Ok(());

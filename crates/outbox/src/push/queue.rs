@@ -1,6 +1,7 @@
-//! The messages that wait, and the number of requests to each push service. A push service gets
-//! only a part of the requests, and only a message that can be sent now takes a request. So a push
-//! service that does not answer does not stop the messages to other push services.
+//! The messages that wait, and the number of requests to each push service. Each push service gets
+//! at most a part of the concurrent requests. A message that pauses before its next attempt uses
+//! none of them. So a push service that does not answer does not stop the messages to other push
+//! services.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use tokio::time::Instant;
 
 use super::message::PushMessage;
 
-/// The maximum number of messages that wait. At this bound, each further message causes the loss of
-/// one message. The loss falls on the push service for which the most messages wait. Messages that
-/// wait for another attempt may exceed the bound by [`AT_ONCE_MAX`].
+/// The maximum number of messages that wait. If a message exceeds this bound, the server drops the
+/// last message of the push service for which the most messages wait. Messages that wait for
+/// another attempt may exceed the bound by [`AT_ONCE_MAX`].
 const WAITING_MAX: usize = 1_000;
 /// The maximum number of requests to push services at the same time. Further messages wait.
 const AT_ONCE_MAX: usize = 32;

@@ -22,9 +22,9 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Stops the running attempts and stores the known results, before the worker ends. An operator
-    /// may have removed types before, also with the change that disabled the endpoint. Then this
-    /// worker may have added rows of these types, so they are deleted.
+    /// Stops the running attempts and stores the known results, before the worker ends. Also
+    /// deletes the delivery rows of types that the endpoint no longer wants. This worker may have
+    /// added such rows after an operator removed the types.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;
