@@ -120,8 +120,7 @@ impl RateLimiter {
         status
     }
 
-    /// Returns how many limits were evicted from the table although a part of each of them was
-    /// used.
+    /// Returns how many limits were evicted from the table while they were still in use.
     pub fn evicted(&self) -> u64 {
         self.table.evicted()
     }

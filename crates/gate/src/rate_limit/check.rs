@@ -249,7 +249,7 @@ impl RateLimiter {
         }
     }
 
-    /// Decides one request. Returns also how much an allowed request moves the limit's state.
+    /// Decides one request. Also returns how much an allowed request moves the limit's state.
     fn decide(
         &self,
         cell: &mut LimitCell,
@@ -369,7 +369,7 @@ pub(super) async fn wait_for_share(share: oneshot::Receiver<ShareGrant>) -> Shar
     }
 }
 
-/// Decides one request under a node's part of the limit. Returns also the request's cost under that
+/// Decides one request under a node's part of the limit. Also returns the request's cost under that
 /// part. For an address with many buyers, a request costs less than usual.
 fn decide_alone(
     cell: &mut LimitCell,

@@ -46,6 +46,7 @@ pub(super) const fn admissions_max(per_sec: u64) -> u64 {
 pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
-/// The maximum number of notifications about positions that a node sends per second. If a sale has
-/// more readers than this number, each reader gets notifications less often.
+/// The maximum number of notifications about the positions in one sale that a node sends per
+/// second. If the node's readers times the sale's rooms exceed this number, each reader gets
+/// notifications less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;
