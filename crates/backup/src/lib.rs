@@ -94,10 +94,10 @@ impl ContinuousBackup {
         }
     }
 
-    /// Returns a new generation. Its name sorts after all generations of the target. So the names
-    /// of these generations are read first. Repeats this until the target answers. Also deletes
-    /// the incomplete files of earlier generations. Returns the failures until then too, including
-    /// the earlier failures `failing`. Returns `None` if `stop` is cancelled first.
+    /// Returns a new generation, whose name sorts after all generations of the target. To find such
+    /// a name, reads the names of these generations, and tries again until the target answers. Also
+    /// deletes the incomplete files of earlier generations. Adds the failed attempts to `failing`,
+    /// and returns the sum. Returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,

@@ -26,7 +26,7 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_AT_ONCE: usize = 4;
 /// How long the service may take until it begins its answer, or until it sends further bytes of the
 /// answer. The upload of a request's body is a part of this time. The download of a base may take
-/// longer, because each byte starts this time again.
+/// longer, because the time starts again whenever bytes arrive.
 const READ_WITHIN: Duration = Duration::from_secs(80);
 // The upload of the largest segment must fit into this time.
 const _: () = assert!(READ_WITHIN.as_secs() > write_within(COPY_BYTES_MAX).as_secs());

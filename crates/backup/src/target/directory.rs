@@ -15,11 +15,11 @@ use crate::names;
 /// The suffix of the name of an incomplete file.
 const PART: &str = ".part";
 
-/// Gives one thread at a time the turn to work.
+/// Lets only one thread work at a time.
 type Turn = Arc<Semaphore>;
 
-/// A directory. A network disk may hang. So only one thread works for each kind of operation, and a
-/// repeated operation waits for the earlier one.
+/// A directory. It may be on a network disk, which can hang. So at most one thread works for each
+/// kind of operation, and a repeated operation waits for the earlier operation.
 #[derive(Clone)]
 pub(super) struct Directory {
     root: PathBuf,
@@ -192,8 +192,8 @@ fn new_file(path: &Path) -> io::Result<File> {
     File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
 }
 
-/// Runs `work` in a thread that may block, after the earlier work. If the caller stops waiting, a
-/// work that has begun continues.
+/// Runs `work` in a thread that may block, after the earlier work with the same `turn` has ended.
+/// If the caller stops waiting, work that has begun continues.
 async fn blocking<T: Send + 'static>(
     turn: &Turn,
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
