@@ -10,8 +10,8 @@ use crate::shared::{ScriptReply, SharedRedis};
 const LIMIT_SCRIPT: &str = include_str!("limit.lua");
 
 impl SharedRedis {
-    /// Applies all of these calls in one round trip. The number in front of each call is a keyed
-    /// hash of the limit and of the limited key. All nodes compute the same hash.
+    /// Applies all of these calls in one round trip. The number in front of each call identifies
+    /// the limit. It is a keyed hash, and all nodes compute the same hash.
     ///
     /// # Errors
     /// Fails if no server can be reached, or if the server does not answer in time. The calls may

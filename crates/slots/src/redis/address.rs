@@ -2,10 +2,9 @@
 
 use redis::{ConnectionAddr, ConnectionInfo};
 
-/// Returns the address of a cluster's server, with the connection settings of `template`. A server
-/// named this host and port. If that server does not know the host, it sends an empty text or `?`.
-/// This means that the host is its own, so the result has the host of `asked`, which is the address
-/// of that server.
+/// Returns the address of a cluster's server, with the connection settings of `template`. `host`
+/// and `port` come from the answer of the server with the address `asked`. An empty host or `?`
+/// means the host of the server that answered. Then the result has the host of `asked`.
 pub(crate) fn server_address(
     template: &ConnectionInfo,
     asked: &str,

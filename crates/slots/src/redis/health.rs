@@ -52,8 +52,8 @@ pub(super) fn check_usable(health: &Health) -> Result<(), String> {
     }
     if health.maxmemory > 0 && policy != "noeviction" {
         return Err(format!(
-            "{address} may evict keys (maxmemory-policy {policy}), and slots would lose units. \
-             Set maxmemory-policy to noeviction"
+            "{address} may evict keys (maxmemory-policy {policy}), and slots would lose units; \
+             set maxmemory-policy to noeviction"
         ));
     }
     if health.is_replica && !health.is_cluster {

@@ -39,7 +39,7 @@ pub(super) struct Routes {
     /// cluster.
     template: ConnectionInfo,
     pub(super) is_cluster: bool,
-    /// The servers that the URLs name. If no server of the map answers, these are asked.
+    /// The servers that the URLs name. A refresh asks them if no server of the map answers.
     named: Vec<Arc<ServerConnections>>,
     map: RwLock<ServerMap>,
     /// Locked during a refresh. Contains the address of the last server that answered, because the
@@ -53,7 +53,7 @@ pub(super) struct Routes {
 struct ServerMap {
     servers: Vec<Arc<Server>>,
     ranges: Vec<SlotRange>,
-    /// The replicas. If no server answers, these are asked.
+    /// The replicas. A refresh asks them if no server of `servers` answers.
     replicas: Vec<Arc<ServerConnections>>,
 }
 
@@ -75,7 +75,7 @@ impl Routes {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let mut urls = urls.to_vec();
         // Every node must have the servers in the same sequence, because a slot's server is found
-        // by its place in the list.
+        // by its position in the list.
         urls.sort();
         urls.dedup();
         let refused =
@@ -234,7 +234,8 @@ impl Routes {
                 Err(fail) => last = fail,
             }
         }
-        // The rest is asked at the same time, because every caller waits for this refresh.
+        // This refresh asks all remaining servers at the same time, because every caller waits for
+        // the refresh.
         let mut rest = JoinSet::new();
         let mut asked: HashSet<&str> = in_turn.iter().map(|link| &*link.address).collect();
         for link in before.replicas.iter().chain(&self.named) {

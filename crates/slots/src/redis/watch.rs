@@ -3,9 +3,9 @@
 //!
 //! A changed identity does not prove that a slot lost its memory. The change only makes the leader
 //! check the slots at once. A slot can also lose its memory without such a change, because
-//! `FLUSHALL` does not change the identity. If a server can no longer hold slots, this is reported
-//! as a change too. The cause can be a failover to an unsuitable server, or an operator's change of
-//! a server's settings.
+//! `FLUSHALL` does not change the identity. If a server can no longer hold slots, the watch task
+//! reports a change too. The cause can be a failover to an unsuitable server, or an operator's
+//! change of a server's settings.
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redis::Cmd;
