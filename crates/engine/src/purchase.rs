@@ -144,7 +144,7 @@ impl Purchases {
                 Effect::SuspectLoss => driver.suspect_loss(),
                 Effect::RememberOrder => driver.remember_order(),
                 Effect::RememberQueued(ticket) => driver.remember_queued(ticket),
-                Effect::ForgetQueued => driver.forget_queued(),
+                Effect::ForgetQueued(ticket) => driver.forget_queued(&ticket),
                 Effect::Answer(outcome) => return driver.answer(outcome),
             };
             effect = driver.next(&mut steps, input);
@@ -329,8 +329,8 @@ impl<'a> Driver<'a> {
         Input::Done
     }
 
-    fn forget_queued(&self) -> Input {
-        self.purchases.node.holders().queued_requests.forget(self.request.request);
+    fn forget_queued(&self, ticket: &IssuedTicket) -> Input {
+        self.purchases.node.holders().queued_requests.forget(self.request.request, ticket.token);
         Input::Done
     }
 

@@ -178,7 +178,7 @@ struct Signals {
     renews: bool,
     suspects: bool,
     remembers: bool,
-    forgets_queued: bool,
+    forgets_queued: Option<IssuedTicket>,
     queued: Option<IssuedTicket>,
     then: Option<Effect>,
 }
@@ -293,8 +293,8 @@ impl Attempt {
         if std::mem::take(&mut signals.remembers) {
             return Effect::RememberOrder;
         }
-        if std::mem::take(&mut signals.forgets_queued) {
-            return Effect::ForgetQueued;
+        if let Some(ticket) = signals.forgets_queued.take() {
+            return Effect::ForgetQueued(ticket);
         }
         if let Some(ticket) = signals.queued.take() {
             return Effect::RememberQueued(ticket);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use doorbuster_core::{Millis, RequestHash};
+use doorbuster_core::{Millis, RequestHash, Token};
 use doorbuster_steps::memory::Queued;
 use hashbrown::HashMap;
 
@@ -71,10 +71,13 @@ impl QueuedRequests {
             .filter(|queued| now <= queued.ticket.decide_by)
     }
 
-    /// Forgets a decided request.
-    pub fn forget(&self, request: RequestHash) {
+    /// Forgets a request whose ticket has a verdict. A later ticket of the request stays.
+    pub fn forget(&self, request: RequestHash, ticket: Token) {
         let mut state = self.lock();
-        state.queued.remove(&request.low_64_bits());
+        let request = request.low_64_bits();
+        if state.queued.get(&request).is_some_and(|queued| queued.ticket.token == ticket) {
+            state.queued.remove(&request);
+        }
         self.count.store(state.queued.len(), Ordering::Release);
     }
 }
@@ -82,7 +85,7 @@ impl QueuedRequests {
 #[cfg(test)]
 mod tests {
     use doorbuster_core::slot::IssuedTicket;
-    use doorbuster_core::{GrantId, IdKey, ItemId, TicketN, Token, Units};
+    use doorbuster_core::{GrantId, IdKey, ItemId, TicketN, Units};
 
     use super::*;
 
@@ -117,7 +120,9 @@ mod tests {
             (true, false, true)
         );
         assert_eq!(queued_requests.find(a, Millis(15)), Some(queued(3, 20)));
-        queued_requests.forget(a);
+        queued_requests.forget(a, Token(1));
+        assert!(queued_requests.contains(a), "a later ticket of the request must stay");
+        queued_requests.forget(a, Token(3));
         assert!(!queued_requests.contains(a) && queued_requests.contains(c));
     }
 

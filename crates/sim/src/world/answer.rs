@@ -105,9 +105,12 @@ impl World {
                 self.nodes[usize::from(purchase.node)].queued.insert(half, queued);
                 Some(Input::Done)
             }
-            Effect::ForgetQueued => {
+            Effect::ForgetQueued(ticket) => {
                 let half = self.attempts[i].half;
-                self.nodes[usize::from(purchase.node)].queued.remove(&half);
+                let queued = &mut self.nodes[usize::from(purchase.node)].queued;
+                if queued.get(&half).is_some_and(|it| it.ticket.token == ticket.token) {
+                    queued.remove(&half);
+                }
                 Some(Input::Done)
             }
             Effect::Answer(outcome) => {

@@ -97,8 +97,9 @@ pub enum Effect {
     /// Remember in this node's memory that the request was answered as queued, with this ticket.
     /// The result is [`Input::Done`].
     RememberQueued(IssuedTicket),
-    /// Forget that the request was answered as queued. The result is [`Input::Done`].
-    ForgetQueued,
+    /// Forget that the request was answered as queued with this ticket. The result is
+    /// [`Input::Done`].
+    ForgetQueued(IssuedTicket),
     /// Check whether a slot lost its memory. The result is [`Input::Done`].
     SuspectLoss,
     /// Answer the request. The purchase is over.

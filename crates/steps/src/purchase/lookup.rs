@@ -65,7 +65,7 @@ impl Attempt {
         &mut self,
         queued: Queued,
         input: Input,
-        view: &impl NodeView,
+        view: &mut impl NodeView,
     ) -> Effect {
         if let Input::Verdict(verdict) = input {
             return self.verdict_before(queued, verdict, view);
@@ -79,7 +79,7 @@ impl Attempt {
         &mut self,
         queued: Queued,
         input: Input,
-        view: &impl NodeView,
+        view: &mut impl NodeView,
     ) -> Effect {
         match input {
             Input::Verdict(verdict) => self.verdict_before(queued, verdict, view),
@@ -90,13 +90,25 @@ impl Attempt {
 
     /// Handles the verdict of a ticket that was queued before. If the ticket was refused, the
     /// request begins again, because the sale may have changed during the wait. The slot still
-    /// remembers the refused ticket, so the item is reconciled.
-    fn verdict_before(&mut self, queued: Queued, verdict: Verdict, view: &impl NodeView) -> Effect {
+    /// remembers the refused ticket, so the item is reconciled. Meanwhile, another copy of the
+    /// request may have been answered as queued with another ticket. Then this request waits for
+    /// the verdict of that ticket.
+    fn verdict_before(
+        &mut self,
+        queued: Queued,
+        verdict: Verdict,
+        view: &mut impl NodeView,
+    ) -> Effect {
         if matches!(verdict, Verdict::Reserved | Verdict::Order(_)) {
             return self.answer_repeat(queued, Outcome::Replayed);
         }
-        (self.signals.wakes, self.signals.forgets_queued) = (true, true);
-        self.look_up_order(self.first_decision(view))
+        self.signals.wakes = true;
+        let after = self.first_decision(view);
+        if view.queued().is_some_and(|other| other.ticket.token != queued.ticket.token) {
+            return self.look_up(after, view);
+        }
+        self.signals.forgets_queued = Some(queued.ticket);
+        self.look_up_order(after)
     }
 
     /// Answers the request. If its key was queued with another item or other units, the request is

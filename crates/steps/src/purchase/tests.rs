@@ -234,7 +234,8 @@ fn a_refused_request_gets_the_ticket_that_was_queued_before() {
         (1, Input::LookedUp(None)),
     ];
     let effects: Vec<_> = (1..=4).map(|n| run_at_door(&mut same(), door, &returned[..n])).collect();
-    let expected = [Effect::Wake, Effect::ForgetQueued, Effect::LookUpOrder, refused_at_door];
+    let expected =
+        [Effect::Wake, Effect::ForgetQueued(ticket()), Effect::LookUpOrder, refused_at_door];
     assert_eq!(effects, expected);
     // The key was queued for another item. The node first looks for an order of this request.
     let other = [undecided[0], undecided[1], (3, Input::LookedUp(None))];
