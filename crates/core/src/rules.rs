@@ -246,6 +246,9 @@ rules! {
     /// A node refuses a buyer by an earlier count of the buyer's units only after a later snapshot.
     /// The snapshot shows whether the counted units belong to the request's own order.
     LimitCountInSnapshot,
+    /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
+    /// failed over since. The counted orders may be lost.
+    LimitCountUntilFailover,
     /// An acknowledgement names a position and a token. It has an effect only if the ticket at this
     /// position has this token.
     AcknowledgeCompares,

@@ -50,6 +50,10 @@ pub struct Checker {
     pub reached: Coverage,
     /// The grants of each slot that the simulation made fail, at the time of the fault.
     faulty: HashSet<GrantId, foldhash::fast::FixedState>,
+    /// The tickets whose verdicts were lost in a failover.
+    lost: HashSet<TicketId, foldhash::fast::FixedState>,
+    /// The grants that were lost in a failover.
+    lost_grants: HashSet<GrantId, foldhash::fast::FixedState>,
     history: Vec<CommitState>,
     issued: Map<TicketId, SeenTicket>,
     tickets: Map<RequestNumbers, Vec<TicketId>>,
@@ -104,6 +108,29 @@ impl Checker {
     /// the fault. These grants may be closed to repair the slot. A fault excuses no other grant.
     pub(crate) fn slot_fault(&mut self, grants: [Option<GrantId>; 2]) {
         self.faulty.extend(grants.into_iter().flatten());
+    }
+
+    /// Excuses these grants, because slots and the store may disagree about them after a failover.
+    pub(crate) fn excuse_grants(&mut self, grants: impl IntoIterator<Item = GrantId>) {
+        self.faulty.extend(grants);
+    }
+
+    /// Notes a failover to a standby that lacks commits. `standby` is a copy of this checker, from
+    /// the standby's last commit. The records of lost commits are replaced by the copy's records.
+    /// The records of slots and of buyers stay, except answers that named lost verdicts.
+    /// `grants` are all grants, each with whether the standby lacks it.
+    pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
+        let is_lost = |(grant, is_lost): &(GrantId, bool)| is_lost.then_some(*grant);
+        self.lost_grants.extend(grants.iter().filter_map(is_lost));
+        self.excuse_grants(grants.into_iter().map(|(grant, _)| grant));
+        self.lost.extend(self.verdicts.keys().filter(|id| !standby.verdicts.contains_key(*id)));
+        let Self { orders, requests, numbers, verdicts, stopping, closed, .. } = standby;
+        (self.orders, self.requests, self.numbers) = (orders, requests, numbers);
+        (self.verdicts, self.stopping, self.closed) = (verdicts, stopping, closed);
+        (self.recalls, self.decided, self.sent) = (standby.recalls, standby.decided, standby.sent);
+        (self.deliveries, self.waitlists) = (standby.deliveries, standby.waitlists);
+        self.reported.retain(|id, _| self.verdicts.contains_key(id));
+        self.answered_orders.retain(|(_, id)| self.orders.contains_key(id));
     }
 
     /// Notes that a node lost its memory.

@@ -170,6 +170,12 @@ pub enum Op {
     Endpoint { endpoint: u8, mood: u8 },
     /// A delivery worker ends.
     CrashTeller { worker: u8 },
+    /// A standby of the database receives no more commits.
+    StandbyStops,
+    /// The standby becomes the primary. The commits that it did not receive are lost.
+    FailOver,
+    /// A node pauses the open sales, because the new primary may lack commits.
+    PauseAfterFailover,
     /// An operation on a waitlist.
     Waitlist(waitlist::WaitlistOp),
     /// An operation on a spread.

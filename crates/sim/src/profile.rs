@@ -3,10 +3,12 @@ mod faults;
 mod money;
 mod setup;
 mod waitlist;
+mod weights;
 
 use crate::op::waitlist::WaitlistOp;
 use crate::op::{Case, Op, REFUSED_AT_DOOR};
 use crate::rng::SimRng;
+use weights::{Weights, weights};
 
 /// A profile: which operations are frequent in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub enum Profile {
     Telling,
     /// There is little stock, orders end, and buyers wait for units to return.
     Waitlist,
+    /// The database fails over to a standby that lacks commits.
+    Failover,
     /// Most groups of operations get a random weight. A group with the weight 0 does not occur.
     Swarm,
 }
@@ -73,6 +77,7 @@ impl Profile {
         Self::Waitlist,
         Self::Respread,
         Self::Swarm,
+        Self::Failover,
     ];
 
     /// Returns the profile of a seed.
@@ -84,120 +89,6 @@ impl Profile {
 
 /// Chooses an operation of one group, and its arguments, at random.
 type MakeOp = fn(Profile, &mut SimRng) -> Op;
-
-/// How frequent each group of operations is, relative to the others.
-struct Weights {
-    buy: u64,
-    replay: u64,
-    hand_out: u64,
-    endings: u64,
-    time: u64,
-    deliver: u64,
-    lose: u64,
-    settle: u64,
-    grants: u64,
-    recalls: u64,
-    look: u64,
-    phases: u64,
-    rolls: u64,
-    snapshots: u64,
-    crashes: u64,
-    leases: u64,
-    faults: u64,
-    money: u64,
-    deliveries: u64,
-    line: u64,
-    respread: u64,
-}
-
-fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
-    let base = Weights {
-        buy: 14,
-        replay: 5,
-        hand_out: 5,
-        endings: 4,
-        time: 3,
-        deliver: 46,
-        lose: 3,
-        settle: 13,
-        grants: 7,
-        recalls: 4,
-        look: 4,
-        phases: 1,
-        rolls: 1,
-        snapshots: 5,
-        crashes: 1,
-        leases: 1,
-        faults: 0,
-        money: 1,
-        deliveries: 1,
-        line: 0,
-        respread: 0,
-    };
-    match profile {
-        Profile::Money | Profile::Silence => {
-            Weights { money: 34, endings: 5, time: 5, lose: 5, recalls: 2, phases: 0, ..base }
-        }
-        Profile::Telling => {
-            Weights { deliveries: 34, endings: 9, money: 3, lose: 8, recalls: 1, ..base }
-        }
-        Profile::Waitlist => Weights {
-            line: 36,
-            buy: 36,
-            settle: 34,
-            deliver: 70,
-            endings: 6,
-            lose: 2,
-            phases: 3,
-            recalls: 1,
-            ..base
-        },
-        Profile::Calm => Weights { lose: 0, crashes: 0, leases: 0, ..base },
-        Profile::Partitions => Weights { grants: 18, recalls: 8, buy: 22, ..base },
-        Profile::Respread => {
-            Weights { respread: 26, grants: 10, recalls: 8, buy: 22, replay: 9, crashes: 2, ..base }
-        }
-        Profile::Nodes => Weights { leases: 9, grants: 12, crashes: 2, ..base },
-        Profile::Network => Weights { lose: 9, crashes: 2, ..base },
-        Profile::Slots => Weights { faults: 8, look: 7, ..base },
-        Profile::SlotsTail => Weights { faults: 7, recalls: 12, grants: 9, look: 7, ..base },
-        Profile::Epochs => {
-            Weights { rolls: 8, recalls: 10, grants: 12, lose: 14, endings: 6, ..base }
-        }
-        Profile::Restarts => Weights { crashes: 5, rolls: 2, ..base },
-        Profile::Tail => Weights { recalls: 14, grants: 10, ..base },
-        Profile::Endings => Weights { endings: 12, time: 6, ..base },
-        Profile::Replays => Weights { replay: 16, snapshots: 8, endings: 6, ..base },
-        Profile::Swarm => swarm(base, rng),
-        Profile::Phases => Weights { phases: 8, rolls: 4, ..base },
-    }
-}
-
-/// Returns random weights, except for requests, deliveries and settling: these keep their weights.
-fn swarm(base: Weights, rng: &mut SimRng) -> Weights {
-    let mut some = |weight: u64| weight * [0, 0, 1, 1, 2, 4][rng.below(6) as usize];
-    Weights {
-        replay: some(base.replay),
-        hand_out: some(base.hand_out),
-        endings: some(base.endings),
-        time: some(base.time),
-        lose: some(base.lose),
-        grants: some(base.grants),
-        recalls: some(base.recalls),
-        look: some(base.look),
-        phases: some(base.phases),
-        rolls: some(base.rolls),
-        snapshots: some(base.snapshots),
-        crashes: some(base.crashes),
-        leases: some(2),
-        faults: some(2),
-        money: some(4),
-        deliveries: some(4),
-        line: some(6),
-        respread: some(6),
-        ..base
-    }
-}
 
 /// Returns the setup and the list of operations of a seed.
 #[must_use]
@@ -221,7 +112,7 @@ pub fn case(seed: u64) -> Case {
 }
 
 fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
-    let groups: [(u64, MakeOp); 21] = [
+    let groups: [(u64, MakeOp); 22] = [
         (w.buy, buy),
         (w.replay, replay),
         (w.hand_out, hand_out),
@@ -243,6 +134,7 @@ fn op(profile: Profile, w: &Weights, rng: &mut SimRng) -> Op {
         (w.deliveries, money::delivery_op),
         (w.line, waitlist::waitlist),
         (w.respread, faults::respread),
+        (w.failovers, faults::failover),
     ];
     let all: u64 = groups.iter().map(|(weight, _)| weight).sum();
     let mut at = rng.below(all);

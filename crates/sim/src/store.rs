@@ -79,6 +79,8 @@ pub enum Tx {
     Serve(ItemId, Millis),
     /// Ends entries with their sale ([`doorbuster_core::waitlist::end_with_sale`]).
     EndWaitlist(ItemId, Millis),
+    /// Records in the database's history that a standby became the primary.
+    Promote,
     /// Records that an item is going to change to this phase. From then on, the item gets no new
     /// grants, and its slots are stopped.
     Intend(ItemId, Phase),
@@ -200,6 +202,11 @@ impl SimStore {
         }
     }
 
+    /// Replaces the rows by the rows of a standby. Numbers of commits are not used again.
+    pub fn continue_from(&mut self, standby: Self) {
+        *self = Self { version: self.version, trace: self.trace.take(), ..standby };
+    }
+
     /// Runs one transaction and commits it.
     pub fn commit(&mut self, tx: Tx) -> TxResult {
         self.version += 1;
@@ -210,6 +217,7 @@ impl SimStore {
                 }
                 TxResult::Nothing
             }
+            Tx::Promote => TxResult::Nothing,
             Tx::Show(item, intent) if !self.show_phase(*item, *intent) => TxResult::Closed(false),
             _ => self.run_rules(&tx),
         };

@@ -8,6 +8,7 @@ mod answer;
 mod buyer;
 mod control;
 mod delivery;
+mod failover;
 mod faults;
 mod in_flight;
 mod lease;
@@ -47,6 +48,7 @@ use crate::state::{
     first_widths, fresh_slot,
 };
 use crate::store::{SimStore, Tx, TxResult};
+use failover::Failovers;
 
 /// The store's clock at the start.
 const START: Millis = Millis(1_800_000_000_000);
@@ -83,6 +85,7 @@ pub struct World {
     pub(crate) deliveries: Deliveries,
     /// The number of ended orders of each item.
     pub(crate) ended_orders: [u64; 2],
+    pub(crate) failovers: Failovers,
 }
 
 impl World {
@@ -150,6 +153,7 @@ impl World {
             waiting_actions: Vec::new(),
             deliveries: Deliveries::default(),
             ended_orders: [0; 2],
+            failovers: Failovers::default(),
         }
     }
 
@@ -262,6 +266,9 @@ impl World {
             Op::Tell { worker, endpoint } => self.deliver_events(worker, endpoint),
             Op::Endpoint { endpoint, mood } => self.set_endpoint_mode(endpoint, mood),
             Op::CrashTeller { worker } => self.crash_worker(worker),
+            Op::StandbyStops => self.stop_standby(),
+            Op::FailOver => self.fail_over(),
+            Op::PauseAfterFailover => self.pause_after_failover(),
             Op::Waitlist(op) => self.waitlist_op(op),
             Op::Respread(op) => self.respread_op(op),
             _ => {}

@@ -327,6 +327,8 @@ pub struct Committed {
     /// Whether another node changed sales or the descriptions of items. If true, the receiver must
     /// read the catalogue again.
     pub sales: bool,
+    /// Whether the database failed over, so that orders of earlier commits may be lost.
+    pub may_lose_orders: bool,
     /// Whether the commit may have appended events to deliver. The value may be true although there
     /// are no events.
     pub events: bool,

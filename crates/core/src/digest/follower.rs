@@ -83,6 +83,14 @@ pub enum RestartCause {
     UnknownDigest,
 }
 
+impl RestartCause {
+    /// Returns whether orders that the node knows may be missing in the database.
+    #[must_use]
+    pub fn may_lose_orders(self) -> bool {
+        self == Self::FailedOver && enforces(Rule::LimitCountUntilFailover)
+    }
+}
+
 /// Returns why a node must read all orders again, after a poll from the position `before` to the
 /// position `found`. Returns `None` if the digests between these positions are enough.
 #[must_use]

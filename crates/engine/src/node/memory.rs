@@ -65,6 +65,11 @@ impl NodeMemory {
     }
 
     fn publish_requests(&self, catalogue: &Catalogue, committed: &Committed) {
+        // A lost order no longer counts against its buyer's limit, as if the order had ended.
+        if committed.may_lose_orders {
+            let items = catalogue.sales().flat_map(|sale| &sale.items);
+            items.for_each(|item| item.work.feed.record_ended_order());
+        }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {
             // The request of an ended order is remembered too, because this node may learn of

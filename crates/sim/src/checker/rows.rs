@@ -4,8 +4,8 @@ use doorbuster_core::event::EventType;
 use doorbuster_core::model::Model;
 use doorbuster_core::settle::TicketVerdict;
 use doorbuster_core::{
-    CloseCause, ItemId, Millis, OrderState, Phase, SlotKey, Stock, Verdict, WaitlistEntry,
-    WaitlistState,
+    CloseCause, ItemId, Millis, OrderState, Phase, RecallTarget, SlotKey, Stock, Verdict,
+    WaitlistEntry, WaitlistState,
 };
 
 use super::Checker;
@@ -326,10 +326,15 @@ impl Checker {
         }
     }
 
-    /// Checks a verdict. A verdict must never change. If the ticket's request already had an order,
-    /// the verdict must name that order, unless the ticket has another item or other units.
+    /// Checks a verdict, which must never change. If the ticket's request already had an order, the
+    /// verdict must name it, unless the ticket has another item or other units. If a failover lost
+    /// the ticket's grant, the ticket must not become an order.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
+        if self.lacks_grant(&id) {
+            let text = || format!("ticket {id} has an order, but the store lacks its grant");
+            return self.check(verdict != Verdict::Reserved, "fail closed", text);
+        }
         if let Some((first, _)) = self.verdicts.get(&id).copied() {
             return self.check(first == verdict, "I8", || {
                 format!("the verdict of ticket {id} changed from {first:?} to {verdict:?}")
@@ -378,11 +383,10 @@ impl Checker {
                 format!("{} units moved, but the recall has {} taken units", moved, recall.taken)
             });
             self.count_case("recalled");
-            let doorbuster_core::RecallTarget::Grant(target) = recall.target else { continue };
+            let RecallTarget::Grant(target) = recall.target else { continue };
             self.count_case("recalled for a slot");
-            let Some(grant) = model.grants.get(&target).filter(|g| g.open && g.acked) else {
-                continue;
-            };
+            let grant = model.grants.get(&target).filter(|g| g.open && g.acked);
+            let Some(grant) = grant else { continue };
             let row = model.feed.get(&(target, grant.feed_len));
             let fed = row.is_some_and(|r| r.units == recall.taken);
             self.check(fed, "recall", || {

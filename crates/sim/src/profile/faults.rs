@@ -82,3 +82,15 @@ pub(super) fn fault(_: Profile, rng: &mut SimRng) -> Op {
         _ => Op::Swap { slot },
     }
 }
+
+pub(super) fn failover(_: Profile, rng: &mut SimRng) -> Op {
+    match rng.below(10) {
+        0 => Op::StandbyStops,
+        1 => Op::FailOver,
+        2 => Op::PauseAfterFailover,
+        order @ 3..=5 => Op::Cancel { order: order as u8 + below_four(rng) },
+        6 => Op::Expire { order: below_four(rng) },
+        7 => Op::Resume { item: below_four(rng) },
+        _ => Op::Snapshot { node: below_four(rng) },
+    }
+}

@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) pool_rests_until: [Millis; 2],
     /// For each item: the number of ended orders that the node knows of.
     pub(crate) ended_orders: [u64; 2],
+    /// The number of failovers that the node knows of.
+    pub(crate) failovers: u64,
     /// For each item: the counts of the buyers who have reached the limit. The time of a read is
     /// the number of the last commit before it.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],

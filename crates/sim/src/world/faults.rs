@@ -49,11 +49,12 @@ impl World {
     /// the node certainly contained. Also returns the position of a snapshot of the store at this
     /// time.
     fn holders(&self, node: usize) -> (Vec<u64>, SnapshotPosition) {
-        let since = &self.nodes[node].position;
-        let xmin = since.as_ref().and_then(|since| since.xmin().parse().ok()).unwrap_or(0);
-        let is_new = |xid: u64| {
-            xid >= xmin && since.as_ref().is_none_or(|since| !since.includes(&xid.to_string()))
-        };
+        let timeline = self.timeline();
+        let since = self.nodes[node].position.as_ref();
+        let since = since.filter(|since| since.timeline == timeline);
+        let xmin = since.and_then(|since| since.xmin().parse().ok()).unwrap_or(0);
+        let is_new =
+            |xid: u64| xid >= xmin && since.is_none_or(|since| !since.includes(&xid.to_string()));
         let new = self.store.winners().iter().filter(|winner| is_new(winner.xid));
         let next = self.xids + 1;
         let running: Vec<u64> =
@@ -62,7 +63,7 @@ impl World {
         let running: Vec<String> = running.iter().map(u64::to_string).collect();
         let position = SnapshotPosition {
             snapshot: format!("{lowest}:{next}:{}", running.join(",")),
-            timeline: String::new(),
+            timeline,
             fence: None,
             at: self.now,
         };

@@ -14,9 +14,11 @@ impl World {
         }
     }
 
-    /// Returns the number of ended orders of the request's item that the request's node knows of.
+    /// Returns the number of ended orders of the request's item that the request's node knows of. A
+    /// failover counts as one ended order of each item, because it may lose orders.
     pub(super) fn known_ended_orders(&self, purchase: &BuyerRequest) -> u64 {
-        self.nodes[usize::from(purchase.node)].ended_orders[purchase.item.0 as usize - 1]
+        let node = &self.nodes[usize::from(purchase.node)];
+        node.ended_orders[purchase.item.0 as usize - 1] + node.failovers
     }
 
     /// Returns the buyer's units if the request's node knows that the request would exceed the

@@ -1,4 +1,5 @@
 //! Simulates a node: its knowledge of the store, and the purchases that it performs.
+use doorbuster_core::digest::{RestartCause, restart_cause};
 use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
 use doorbuster_core::{ItemId, Millis, TicketId, Token, Units};
@@ -111,6 +112,10 @@ impl World {
             Part::Requests => {
                 let node = &mut self.nodes[node];
                 node.holders.extend(&snapshot.holders);
+                let cause = node.position.as_ref().map(|p| restart_cause(p, &snapshot.position));
+                if cause.flatten().is_some_and(RestartCause::may_lose_orders) {
+                    node.failovers += 1;
+                }
                 for (known, ended) in node.ended_orders.iter_mut().zip(snapshot.ended_orders) {
                     *known = ended.max(*known);
                 }

@@ -20,7 +20,7 @@ impl World {
         }
     }
 
-    fn stop_slots(&mut self, item: ItemId, stopped: bool) {
+    pub(super) fn stop_slots(&mut self, item: ItemId, stopped: bool) {
         for slot in 0..self.places.len() {
             if self.places[slot].at.item == item && (stopped || self.is_in_spread(slot)) {
                 self.send(Message::Stop { slot, stopped });

@@ -30,11 +30,13 @@ impl World {
             node.skew_ms = 0;
         }
         self.leases_at_rest();
+        self.pause_after_failover();
         self.run_until_stable();
         while !self.late.is_empty() && !self.checker.has_finding() {
             self.deliver_delayed(0);
         }
         self.run_until_stable();
+        self.resume_after_failover();
         self.hand_out_remaining();
         self.decide_remaining();
         self.run_until_stable();

@@ -47,6 +47,7 @@ const REACHED: &[&str] = &[
     "epoch_foreign",
     "epoch_missing",
     "event delivered",
+    "failover lost commits",
     "expired without a query",
     "expired without an answer of the provider",
     "expired",
@@ -143,7 +144,8 @@ fn every_kind_of_operation_is_drawn() {
         RecallAgain Round Adjust Pause Resume Close Drain Roll Respread \
         Snapshot Tick Step Skew CrashNode Die Rise Beat Leases CrashLeader Lapse Forget Save Swap \
         Checkout PayAt Charge TellAgain EndWait Provider Reconcile AskRefund RefundArrives \
-        RetryRefund Extend Wait Tell Endpoint CrashTeller Waitlist";
+        RetryRefund Extend Wait Tell Endpoint CrashTeller Waitlist StandbyStops FailOver \
+        PauseAfterFailover";
     let kind =
         |op: &op::Op| format!("{op:?}").split([' ', '(']).next().unwrap_or_default().to_owned();
     let drawn: BTreeSet<String> = (0..2_000)

@@ -58,6 +58,8 @@ pub(super) struct Changes {
     pub(super) digests: Vec<OrderDigest>,
     pub(super) verdicts: Vec<(Token, TicketVerdict)>,
     pub(super) sales: bool,
+    /// See [`Committed::may_lose_orders`](crate::Committed::may_lose_orders).
+    pub(super) may_lose_orders: bool,
 }
 
 impl Changes {
@@ -169,9 +171,12 @@ impl Poller {
                 }
             }
         };
+        let cause = restart_cause(since, &begin);
+        let may_lose_orders = cause.is_some_and(RestartCause::may_lose_orders);
         let beginning = SnapshotPosition::beginning(begin.timeline.clone());
         match self.poll_from((&beginning, &begin), own, shared, publish).await? {
             Ok((position, seen)) => {
+                let seen = Changes { may_lose_orders, ..seen };
                 let old = Backlog { snapshot: position.snapshot.clone(), after: -1 };
                 Ok(PollResult { position, seen, old: Some(old) })
             }

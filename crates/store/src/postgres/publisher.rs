@@ -237,6 +237,7 @@ impl Publisher {
             digests: seen.digests,
             verdicts: seen.verdicts,
             sales: seen.sales,
+            may_lose_orders: seen.may_lose_orders,
             events: events || announced,
         };
         if !is_empty(&committed) {
@@ -340,9 +341,10 @@ fn empty_commit() -> CommitMessage {
 }
 
 fn is_empty(committed: &Committed) -> bool {
-    let Committed { counts, orders, digests, verdicts, sales, events } = committed;
+    let Committed { counts, orders, digests, verdicts, sales, may_lose_orders, events } = committed;
     let has_orders = !orders.is_empty() || !digests.is_empty();
-    counts.is_empty() && !has_orders && verdicts.is_empty() && !sales && !events
+    let has_rows = !counts.is_empty() || has_orders || !verdicts.is_empty();
+    !has_rows && !sales && !may_lose_orders && !events
 }
 
 /// Opens a connection that listens for notifications and polls.

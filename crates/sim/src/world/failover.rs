@@ -1,0 +1,115 @@
+//! Simulates a failover to a standby that lacks commits. The new primary's rows are the rows at the
+//! standby's last commit, so the history of the database forks. Slots and nodes keep what they
+//! learned from the lost commits.
+use doorbuster_core::{GrantId, ItemId, Phase};
+
+use super::World;
+use crate::checker::Checker;
+use crate::state::{Deliveries, Message};
+use crate::store::{SimStore, Tx};
+
+/// The database's failovers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failovers {
+    standby: Option<Box<Standby>>,
+    /// The number of failovers so far.
+    count: u64,
+    /// Whether sales must still be paused because of the last failover.
+    is_pause_pending: bool,
+}
+
+/// The rows of a standby that receives no more commits, and the checker's records of that time.
+#[derive(Clone, Debug)]
+struct Standby {
+    store: SimStore,
+    checker: Checker,
+    deliveries: Deliveries,
+    xids: u64,
+}
+
+impl World {
+    /// Keeps the present rows as the rows of the standby.
+    pub(crate) fn stop_standby(&mut self) {
+        self.failovers.standby = Some(Box::new(Standby {
+            store: self.store.clone(),
+            checker: self.checker.clone(),
+            deliveries: self.deliveries.clone(),
+            xids: self.xids,
+        }));
+    }
+
+    /// Makes the standby the primary. A recorded run has no failover, because its transactions run
+    /// again on one database.
+    pub(crate) fn fail_over(&mut self) {
+        let Some(standby) = self.failovers.standby.take().filter(|_| self.calls.is_none()) else {
+            return;
+        };
+        if standby.store.version < self.store.version {
+            self.checker.count_case("failover lost commits");
+        }
+        let grants = self.grants_everywhere(&standby.store);
+        self.store.continue_from(standby.store);
+        self.deliveries = standby.deliveries;
+        self.checker.failed_over(standby.checker, grants);
+        self.commit(Tx::Promote);
+        // The new primary uses the numbers of the lost transactions again. A transaction that was
+        // running starts again there.
+        self.xids = standby.xids;
+        let (flight, late) = (self.flight.iter_mut(), self.late.iter_mut());
+        for message in flight.chain(late) {
+            if let Message::Settle { xid, .. } = message {
+                self.xids += 1;
+                *xid = self.xids;
+            }
+        }
+        self.failovers.count += 1;
+        self.failovers.is_pause_pending = true;
+    }
+
+    /// Returns every grant that the old primary, the new primary or a slot has, each with whether
+    /// the new primary lacks it.
+    fn grants_everywhere(&self, standby: &SimStore) -> Vec<(GrantId, bool)> {
+        let stored = self.store.model.grants.keys().chain(standby.model.grants.keys());
+        let slots = self.places.iter().flat_map(|place| [Some(&place.slot), place.kept.as_ref()]);
+        let in_slots = slots.flatten().filter_map(|slot| Some(slot.view()?.grant));
+        let all = stored.copied().chain(in_slots);
+        all.map(|grant| (grant, standby.grant(grant).is_none())).collect()
+    }
+
+    /// Pauses every open sale at once, without a drain. Tickets in flight are returned.
+    pub(crate) fn pause_after_failover(&mut self) {
+        if !std::mem::take(&mut self.failovers.is_pause_pending) {
+            return;
+        }
+        for item in self.store.model.items.keys().copied().collect::<Vec<_>>() {
+            if self.store.phases.get(&item).is_none_or(|row| row.shown != Phase::Open) {
+                continue;
+            }
+            let open = self.grants_of(item).into_iter().filter(|grant| grant.open);
+            self.checker.excuse_grants(open.map(|grant| grant.id));
+            self.commit(Tx::Intend(item, Phase::Paused));
+            let intent = self.store.phases.get(&item).and_then(|row| row.intent);
+            self.commit(Tx::Show(item, intent));
+            self.stop_slots(item, true);
+        }
+    }
+
+    /// Lets an operator resume the paused sales if the database failed over.
+    pub(super) fn resume_after_failover(&mut self) {
+        if self.failovers.count == 0 {
+            return;
+        }
+        for item in 0..self.setup.items.len() {
+            self.resume(ItemId(item as i64 + 1));
+        }
+        self.run_until_stable();
+    }
+
+    /// Returns the name of the database's timeline. A promoted standby begins a new timeline.
+    pub(super) fn timeline(&self) -> String {
+        match self.failovers.count {
+            0 => String::new(),
+            count => count.to_string(),
+        }
+    }
+}
