@@ -7,6 +7,7 @@
 mod attempt;
 mod ending;
 mod read_ahead;
+mod starting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,8 @@ use super::log;
 use super::metrics::AttemptOutcome;
 use super::{Outbox, POLL_INTERVAL};
 use attempt::{SendError, delivery_outcome, send};
-use read_ahead::ReadAhead;
+use read_ahead::{ReadAhead, event_type};
+use starting::{start, stored_endpoint};
 
 /// Length of a lease. If the worker does not renew the lease in this time, another node can take
 /// the lease.
@@ -106,26 +108,6 @@ struct Worker<'o> {
     /// Whether the endpoint answered that it wants no more events.
     is_gone: bool,
     refusals: log::RefusalLog,
-}
-
-/// Returns a worker that starts from the endpoint's position and rows in the store. Returns `None`
-/// if the endpoint is disabled or does not exist.
-async fn start<'o>(
-    outbox: &'o Arc<Outbox>,
-    id: &'o str,
-    endpoint: &watch::Receiver<Arc<Endpoint>>,
-) -> Result<Option<Worker<'o>>, StoreError> {
-    // An operator may have disabled the endpoint at another node. Then this node can get the lease
-    // before it has read the endpoints again.
-    let endpoints = outbox.node.store().endpoints().await?;
-    let Some(mut row) = endpoints.into_iter().find(|row| row.id == id && row.enabled) else {
-        return Ok(None);
-    };
-    // The store may already have newer types. Then `endpoint` soon gets them too, and this worker
-    // ends.
-    row.wanted.clone_from(&endpoint.borrow().wanted);
-    let rows = pending_rows(outbox, id).await?;
-    Ok(Some(Worker::new(outbox, id, row, rows)))
 }
 
 /// Delivers events while this node has the lease. Returns `Ok` when another node has the lease, or
@@ -292,22 +274,25 @@ impl<'o> Worker<'o> {
         if endpoint.borrow().wanted != self.wanted {
             return Ok(());
         }
+        // Another node may have changed the types, so that `endpoint` is still old. The types are
+        // read after the events, so they are as new as the newest event.
+        if page.iter().any(|read| !self.wanted.has(event_type(read))) {
+            let stored = stored_endpoint(self.outbox, self.id).await?;
+            if stored.is_none_or(|stored| stored.wanted != self.wanted) {
+                // `endpoint` soon gets the new types too, and this worker ends.
+                self.may_have_more = false;
+                return Ok(());
+            }
+        }
         if !page.is_empty() {
             failpoint::reach(Failpoint::OutboxRead);
         }
         self.may_have_more = page.len() == room;
         for read in page {
-            let (position, ordering_key, is_wanted) = match &read {
-                Ok(stored) => (
-                    stored.position,
-                    ordering_key(&stored.event),
-                    self.wanted.has(stored.event.what.as_str()),
-                ),
-                Err(unreadable) => (
-                    unreadable.position,
-                    unreadable.about.clone(),
-                    self.wanted.has(&unreadable.what),
-                ),
+            let is_wanted = self.wanted.has(event_type(&read));
+            let (position, ordering_key) = match &read {
+                Ok(stored) => (stored.position, ordering_key(&stored.event)),
+                Err(unreadable) => (unreadable.position, unreadable.about.clone()),
             };
             self.queue.add(position, &ordering_key, is_wanted);
             if is_wanted {

@@ -10,6 +10,14 @@ use tokio::time::Instant;
 /// change the event in the store, so an event that waits longer is read again.
 const RECENT: Duration = Duration::from_secs(2);
 
+/// Returns the name of an event's type.
+pub(super) fn event_type(read: &EventRead) -> &str {
+    match read {
+        Ok(stored) => stored.event.what.as_str(),
+        Err(unreadable) => &unreadable.what,
+    }
+}
+
 /// The events that were read ahead, by position.
 #[derive(Default)]
 pub(super) struct ReadAhead(HashMap<i64, (Instant, Arc<EventRead>)>);

@@ -12,7 +12,7 @@ use doorbuster_core::{IdKey, ItemId, NodeId, Stock};
 use doorbuster_engine::start::{self, DatabaseOptions, EngineOptions, StockLocation};
 use doorbuster_engine::stock::StockControl;
 use doorbuster_store::conformance::{new_item, new_sale};
-use doorbuster_store::{EventRead, NewEndpoint, StoredEvent, UnreadableEvent};
+use doorbuster_store::{EndpointChange, EventRead, NewEndpoint, StoredEvent, UnreadableEvent};
 use doorbuster_testkit::TempDir;
 
 use super::*;
@@ -211,6 +211,28 @@ async fn a_worker_with_old_types_adds_none_of_the_events_that_it_reads() {
     sender.send_replace(Arc::new(old));
     worker.read(&settings).await.expect("the store reads");
     assert!(worker.can_advance, "the position must pass the unwanted event");
+    stock.stop_node().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_a_type_that_another_node_added_is_not_passed() {
+    let dir = TempDir::new();
+    let (outbox, stock) = outbox(&dir).await;
+    let old = Endpoint { wanted: EventFilter::only(&[EventType::OrderPaid]), ..endpoint() };
+    insert(&outbox, old.clone()).await;
+    let store = outbox.node.store();
+    let row = store.endpoints().await.expect("the store reads").remove(0);
+    let from = row.position;
+    // This node has not read the change, so the worker and its settings have the old types.
+    let all = EndpointChange { wanted: Some(EventFilter::All), ..EndpointChange::default() };
+    store.update_endpoint("end_1", all).await.expect("the store writes").expect("the endpoint");
+    open_sale(&outbox).await;
+    let mut worker = Worker::new(&outbox, "end_1", row, Vec::new());
+    let (_sender, settings) = watch::channel(Arc::new(old));
+    worker.read(&settings).await.expect("the store reads");
+    worker.advance().await.expect("the store writes");
+    let at = store.endpoints().await.expect("the store reads").remove(0).position;
+    assert_eq!(at, from, "the position must not pass an event of the added type");
     stock.stop_node().await;
 }
 

@@ -1,0 +1,35 @@
+//! The first steps of a worker.
+use std::sync::Arc;
+
+use doorbuster_store::{Endpoint, StoreError};
+use tokio::sync::watch;
+
+use super::{Outbox, Worker, pending_rows};
+
+/// Reads an endpoint from the store. Returns `None` if the endpoint does not exist.
+pub(super) async fn stored_endpoint(
+    outbox: &Outbox,
+    id: &str,
+) -> Result<Option<Endpoint>, StoreError> {
+    let endpoints = outbox.node.store().endpoints().await?;
+    Ok(endpoints.into_iter().find(|row| row.id == id))
+}
+
+/// Returns a worker that starts from the endpoint's position and rows in the store. Returns `None`
+/// if the endpoint is disabled or does not exist.
+pub(super) async fn start<'o>(
+    outbox: &'o Arc<Outbox>,
+    id: &'o str,
+    endpoint: &watch::Receiver<Arc<Endpoint>>,
+) -> Result<Option<Worker<'o>>, StoreError> {
+    // An operator may have disabled the endpoint at another node. Then this node can get the lease
+    // before it has read the endpoints again.
+    let Some(mut row) = stored_endpoint(outbox, id).await?.filter(|row| row.enabled) else {
+        return Ok(None);
+    };
+    // The store may already have newer types. Then `endpoint` soon gets them too, and this worker
+    // ends.
+    row.wanted.clone_from(&endpoint.borrow().wanted);
+    let rows = pending_rows(outbox, id).await?;
+    Ok(Some(Worker::new(outbox, id, row, rows)))
+}
