@@ -22,9 +22,10 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Stops the running attempts and stores the known results, before the worker ends. Also
-    /// deletes the delivery rows of types that the endpoint no longer wants. This worker may have
-    /// added such rows after an operator removed the types.
+    /// Stops the running attempts and stores the known results, before the worker ends. An operator
+    /// may have removed types since this worker started, and the worker may have added rows of
+    /// these types. So the rows are deleted here. [`super::start`] deletes such rows too, but a
+    /// disabled endpoint starts no worker.
     pub(super) async fn finish(mut self) -> Result<(), StoreError> {
         self.sending.abort_all();
         self.write_notes().await?;

@@ -30,6 +30,9 @@ pub(super) async fn start<'o>(
     // The store may already have newer types. Then `endpoint` soon gets them too, and this worker
     // ends.
     row.wanted.clone_from(&endpoint.borrow().wanted);
+    // An earlier worker may have added rows of types that an operator had removed, and then failed
+    // to delete these rows.
+    outbox.node.store().delete_unwanted_deliveries(id).await?;
     let rows = pending_rows(outbox, id).await?;
     Ok(Some(Worker::new(outbox, id, row, rows)))
 }

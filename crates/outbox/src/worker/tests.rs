@@ -263,6 +263,28 @@ async fn a_worker_of_a_disabled_endpoint_leaves_no_row_of_a_removed_type() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_starts_without_the_rows_of_a_removed_type() {
+    let dir = TempDir::new();
+    let (outbox, stock) = outbox(&dir).await;
+    let paid = Endpoint { wanted: EventFilter::only(&[EventType::OrderPaid]), ..endpoint() };
+    insert(&outbox, paid.clone()).await;
+    let store = outbox.node.store();
+    let from = store.endpoints().await.expect("the store reads").remove(0).position;
+    open_sale(&outbox).await;
+    let events = store.events_after(from, 1).await.expect("the store reads");
+    let to = events[0].as_ref().expect("a valid event").position;
+    // An earlier worker with older types ended without deleting this row.
+    let progress = PositionAdvance { from, to, failed: vec![parcel(to, "sale:spring")] };
+    assert!(store.advance_endpoint("end_1", progress).await.expect("the store writes"));
+    let (_sender, settings) = watch::channel(Arc::new(paid));
+    let worker = start(&outbox, "end_1", &settings).await.expect("the store reads");
+    let worker = worker.expect("the endpoint is enabled");
+    let rows = store.pending_deliveries("end_1", 9).await.expect("the store reads");
+    assert_eq!((worker.queue.waiting(), rows), (0, Vec::new()));
+    stock.stop_node().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_attempt_counts_only_as_dead() {
     let dir = TempDir::new();
     let (mut outbox, stock) = outbox(&dir).await;
