@@ -3,7 +3,8 @@
 use doorbuster_core::Millis;
 
 use super::Fixture;
-use crate::contract::{Block, BlockKind, BlocksVersion, RetentionCutoffs};
+use crate::actions::recorded;
+use crate::contract::{ActionQuery, Block, BlockKind, BlocksVersion, NewAction, RetentionCutoffs};
 
 /// The maximum number of blocks.
 const MOST: usize = 20;
@@ -61,6 +62,19 @@ pub async fn blocks_hold_until_they_end(fixture: Fixture) {
     assert!(fixture.store.delete_block(BlockKind::Ip, "192.0.2.0/24").await.expect("writes"));
     assert!(!fixture.store.delete_block(BlockKind::Ip, "192.0.2.0/24").await.expect("writes"));
     assert_eq!(blocked(&fixture).await, []);
+}
+
+/// A repeated request changes nothing, so it writes no second action.
+pub async fn a_repeated_block_is_recorded_once(fixture: Fixture) {
+    let block = async || {
+        let action = NewAction::by_engine("block.created", "block:blk_1".to_owned(), "a test");
+        recorded(action, put(&fixture, BlockKind::Buyer, "robot", None, "a script")).await
+    };
+    let first = block().await.expect("there is room");
+    fixture.clock.advance(10);
+    assert_eq!(block().await, Some(first), "the block must stay as it is");
+    let query = ActionQuery { limit: 9, ..ActionQuery::default() };
+    assert_eq!(fixture.store.actions(query).await.expect("reads").rows.len(), 1);
 }
 
 /// The version changes with every change of the blocks.

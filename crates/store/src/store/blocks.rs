@@ -49,8 +49,8 @@ fn block(row: Row<'_>) -> Done<Block> {
 /// The store's methods for blocks of buyers and addresses.
 impl Store {
     /// Blocks this buyer or network until the given time. Replaces an earlier block of the same
-    /// value, and deletes blocks that have ended. Returns `None` if there are already `most` other
-    /// blocks.
+    /// value if its end or its reason differs, and deletes blocks that have ended. Returns `None`
+    /// if there are already `most` other blocks.
     pub async fn insert_block(
         &self,
         kind: BlockKind,
@@ -64,6 +64,10 @@ impl Store {
             let at = tx.now();
             tx.run(DELETE_ENDED, &values![at])?;
             let before = tx.one(ONE, &values![kind.as_str(), &value, at], block)?;
+            let is_same = |block: &Block| block.until == until && block.reason == reason;
+            if before.as_ref().is_some_and(is_same) {
+                return Ok(before);
+            }
             let values = values![kind.as_str(), &value, until, &reason, at, as_limit(most)];
             if tx.run(INSERT, &values)? == 0 {
                 return Ok(None);

@@ -96,7 +96,7 @@ every! {
         an_answer_after_the_end_does_not_count, ended_challenges_are_deleted;
     blocks:
         blocks_hold_until_they_end, the_version_changes_with_the_blocks, blocks_are_bounded,
-        ended_blocks_are_deleted;
+        ended_blocks_are_deleted, a_repeated_block_is_recorded_once;
     reconciliation:
         movements_end_at_the_counts, a_reconciliation_adds_up,
         money_for_unknown_orders_is_listed_separately;
