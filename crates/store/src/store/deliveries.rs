@@ -216,6 +216,6 @@ impl Store {
     /// endpoint must have fewer than `most` pending deliveries.
     pub async fn redeliver(&self, id: &str, position: i64, most: usize) -> StoreResult<Redelivery> {
         let id = id.to_owned();
-        self.job(RetryUnknown::Allowed, move |tx| redeliver(tx, &id, position, most)).await
+        self.job(RetryUnknown::Never, move |tx| redeliver(tx, &id, position, most)).await
     }
 }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use doorbuster_core::outbox::PositionAdvance;
 use doorbuster_core::{Grant, Seq, Ticket, TicketId, Verdict};
 use doorbuster_store::conformance::{Clock, CommitLog, Fixture, id_key};
-use doorbuster_store::{DeadLetterContent, DeadLetterId, OpenError, Store, StoreError};
+use doorbuster_store::{
+    DeadLetterContent, DeadLetterId, NewAction, OpenError, Store, StoreError, recorded,
+};
 
 use crate::cluster::{self, Cluster};
 use crate::fixture::{open_postgres, postgres_options};
 use crate::nodes::wait;
+use crate::unreadable::endpoint;
 
 /// The time limit for work that waits for PostgreSQL.
 pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
@@ -264,6 +268,42 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     cluster.psql(&foreign, "CREATE TABLE orders (a int)").expect("a table");
     let refused = opened(&cluster.url(&foreign), |_| ()).await.err().expect("refused");
     assert!(refused.contains("tables of another program"), "{refused}");
+}
+
+/// Ends the session of the first transaction that records an action, during its COMMIT.
+const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
+     CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         IF nextval('recorded_actions') = 1 THEN
+             PERFORM pg_terminate_backend(pg_backend_pid());
+             PERFORM pg_sleep(60);
+         END IF;
+         RETURN NULL;
+     END $$;
+     CREATE CONSTRAINT TRIGGER end_first_commit AFTER INSERT ON action
+     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION end_first_commit()";
+
+/// A second run would record the operator's request twice, because the first run may have happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redelivery_with_an_unknown_outcome_is_not_run_again() {
+    let cluster = cluster::shared();
+    let database = cluster.database();
+    let store = open_postgres(&cluster.url(&database), 1).await.store;
+    store.insert_endpoint(endpoint(), 9).await.expect("writes");
+    let event = "INSERT INTO event (type, sale_id, at, actor)
+                 VALUES ('sale.opened', 'first', 1, 'engine')";
+    cluster.psql(&database, event).expect("inserts");
+    while store.sequence_events(9).await.expect("writes") > 0 {}
+    let passed = PositionAdvance { from: 0, to: 1, failed: vec![] };
+    assert!(store.advance_endpoint("end_1", passed).await.expect("writes"));
+    cluster.psql(&database, END_FIRST_COMMIT).expect("the trigger is created");
+    let subject = "endpoint:end_1".to_owned();
+    let action = NewAction::by_engine("endpoint.redelivered", subject, "a test");
+    let answer = recorded(action, store.redeliver("end_1", 1, 9)).await;
+    assert!(
+        matches!(answer, Err(StoreError::Unavailable { may_have_happened: true, .. })),
+        "{answer:?}"
+    );
+    store.close().await;
 }
 
 #[tokio::test]

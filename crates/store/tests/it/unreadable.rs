@@ -71,7 +71,7 @@ async fn expect(fixture: &Fixture) {
     assert_eq!(about.iter().map(|row| &*row.about).collect::<Vec<_>>(), ["sale:first", "event:3"]);
 }
 
-fn endpoint() -> NewEndpoint {
+pub fn endpoint() -> NewEndpoint {
     NewEndpoint {
         id: "end_1".to_owned(),
         kind: EndpointKind::Webhook,
