@@ -10,7 +10,7 @@ use std::sync::Arc;
 use doorbuster_core::limits::SLOTS_SERVED_MAX;
 use doorbuster_core::respread::{self, AutoWidth};
 use doorbuster_core::{ItemId, Phase, Spread};
-use doorbuster_store::SpreadOutcome;
+use doorbuster_store::{SaleRow, SpreadOutcome};
 use tokio::time::Instant;
 
 use super::SaleControl;
@@ -167,18 +167,23 @@ impl SaleControl {
     /// For the items of a draft that have an automatic spread, chooses the number of partitions
     /// again before the draft is scheduled or opened. The new choice counts only the sales that may
     /// be open at the same time as this sale. The first choice, when the draft was created, counted
-    /// every sale that had not ended.
+    /// every sale that had not ended. `next` is the draft's next phase.
     ///
     /// # Errors
     /// If the store is unreachable.
-    pub async fn choose_partitions(&self, sale: &SaleState) -> Result<(), EngineError> {
+    pub async fn choose_partitions(
+        &self,
+        sale: &SaleState,
+        next: Phase,
+    ) -> Result<(), EngineError> {
         if self.node.layout() != SlotLayout::Shared || sale.row.phase != Phase::Draft {
             return Ok(());
         }
         let (automatic, other): (Vec<_>, Vec<_>) =
             sale.items.iter().partition(|item| item.row.spread.auto);
         let own = other.iter().map(|item| item.slots.len()).sum();
-        let used = concurrent_slots(&self.node, &sale.row, own);
+        let planned = SaleRow { phase: next, ..sale.row.clone() };
+        let used = concurrent_slots(&self.node, &planned, own);
         let partitions = self.partitions_beside(used, automatic.len());
         let mut version = sale.row.version;
         for item in automatic {

@@ -43,13 +43,12 @@ pub(crate) async fn step(
             let detail = "must be in the future; change the sale first";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
-        app.sales.choose_partitions(&before).await?;
+        // A sale that opens early is open from now on, so its start no longer counts.
+        let next = if step == PhaseStep::Schedule { Phase::Scheduled } else { Phase::Open };
+        app.sales.choose_partitions(&before, next).await?;
         let before = sale(&app, &name)?;
         let own = before.items.iter().map(|item| item.slots.len()).sum();
-        let planned = match step {
-            PhaseStep::Schedule => SaleRow { phase: Phase::Scheduled, ..before.row.clone() },
-            _ => before.row.clone(),
-        };
+        let planned = SaleRow { phase: next, ..before.row.clone() };
         check_slots_readable(&app, before.row.phase, &planned, own)?;
         // The payment provider may have changed since the sale was created, so the sale's prices
         // are checked again.

@@ -8,6 +8,7 @@ use doorbuster_config::Roles;
 use doorbuster_core::{PartitionChoice, Phase, Spread};
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_store::SpreadOutcome;
+use serde_json::json;
 
 use super::fixture::{Deployment, TestNode, until};
 use super::{TIMEOUT, is_sold, sell_out, sell_out_from};
@@ -205,5 +206,26 @@ async fn drafts_do_not_narrow_a_sale_that_opens() {
     app.step("draft11", "open").await;
     let widths = (slots("draft10").await, slots("draft11").await);
     assert_eq!(widths, (2, 1), "with 24 slots, a further sale must open with one partition");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_draft_is_scheduled_with_the_partitions_that_are_free_at_its_start() {
+    let cluster = super::servers::ServerCluster::start();
+    let app = cluster.node("api,settle,control").await;
+    let change = async |method: &str, path: &str, body: serde_json::Value| {
+        let reply = app.admin(method, &format!("/v1/admin/sales/{path}"), Some(body)).await;
+        assert_eq!(reply.verdict(), "200", "{}", reply.text());
+    };
+    app.make_sale("spring", 24.into(), 1).await;
+    change("PUT", "spring/items/phone/spread", json!({"partitions": 24})).await;
+    change("PATCH", "spring", json!({"ends_at": "2100-01-01T00:00:00Z"})).await;
+    app.step("spring", "open").await;
+    app.make_sale("autumn", 10.into(), 1).await;
+    change("PATCH", "autumn", json!({"starts_at": "2101-01-01T00:00:00Z"})).await;
+    app.step("autumn", "schedule").await;
+    let shown = app.admin("GET", "/v1/admin/sales/autumn/slots", None).await.json();
+    let slots = shown["slots"].as_array().expect("a list").len();
+    assert_eq!(slots, 2, "the sale does not overlap the sale with 24 slots");
     app.stop().await;
 }

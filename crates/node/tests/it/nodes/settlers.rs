@@ -126,7 +126,7 @@ async fn operators_see_one_settler_for_each_of_many_slots_while_nodes_come_and_g
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scheduled_sales_with_too_many_slots_cannot_be_moved_to_the_same_time() {
+async fn scheduled_sales_with_too_many_slots_cannot_run_at_the_same_time() {
     const ITEMS: usize = 9;
     let cluster = ServerCluster::start();
     let node = cluster.node("api,settle,control").await;
@@ -158,5 +158,8 @@ async fn scheduled_sales_with_too_many_slots_cannot_be_moved_to_the_same_time() 
     assert_eq!(change("spring", json!({"ends_at": null})).await, "409 wrong_state");
     let later = json!({"starts_at": at(2104), "ends_at": at(2105)});
     assert_eq!(change("autumn", later).await, "200");
+    // A sale that opens early runs from now on, so it overlaps the sale that starts before it.
+    let opened = node.admin("POST", "/v1/admin/sales/autumn/open", None).await;
+    assert_eq!(opened.verdict(), "409 wrong_state", "{}", opened.text());
     node.stop().await;
 }
