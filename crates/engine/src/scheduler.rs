@@ -29,7 +29,7 @@ doorbuster_core::labels! {
         Waitlists = "waitlists",
         /// Add partitions to items with an automatic spread.
         Partitions = "partitions",
-        /// Delete the data of ended sales from shared slots.
+        /// Delete the data of unused slots.
         Retirement = "retirement",
         /// Check that all units are accounted for.
         Audit = "audit",

@@ -20,17 +20,17 @@ const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
 
-/// Deletes the data of ended sales from shared slots, until the program stops.
+/// Deletes the data of unused slots, until the program stops.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
-    if node.layout().is_node_local() {
-        // Slots in node memory end with the process, so this job has nothing to do.
-        return std::future::pending().await;
-    }
     let mut cleanup = SlotCleanup::default();
     let mut turns = node.turns(Work::Retirement);
     loop {
         turns.wait(NextRun::Idle).await;
-        cleanup.run(&node, &slots).await;
+        // Slots in node memory end with the process, so their ended sales need no cleanup. A slot
+        // that left its item's spread may still have tickets.
+        if !node.layout().is_node_local() {
+            cleanup.run(&node, &slots).await;
+        }
         retire_leftovers(&node, &slots).await;
     }
 }

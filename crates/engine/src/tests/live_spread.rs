@@ -187,7 +187,6 @@ async fn the_queue_of_a_partition_whose_drain_is_overdue_is_read_until_it_is_emp
     while is_read() {
         assert!(std::time::Instant::now() < until, "the tickets of the slot are not settled");
         tokio::time::sleep(Duration::from_millis(5)).await;
-        retire_leftovers(&engine.node, engine.stock.slots()).await;
     }
     assert_eq!(view().await, None);
     engine.stock.stop_node().await;
