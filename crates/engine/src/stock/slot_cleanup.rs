@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use doorbuster_core::{Epoch, Grant, Phase, SlotKey};
+use doorbuster_core::{Epoch, Phase, SlotKey};
 use doorbuster_slots::Slots;
 use futures_util::StreamExt;
 
@@ -81,18 +81,9 @@ impl SlotCleanup {
     }
 }
 
-/// Deletes the data of a slot that left its item's spread, after the slot's grant was closed. If
-/// the slot still has tickets or does not answer, the job asks the slot again later. Until then,
-/// the leader settles the slot's tickets.
-pub(super) async fn retire_leftover(node: &Node, slots: &Slots, grant: &Grant) {
-    let (slot, closed) = (grant.slot, grant.epoch);
-    match retire(slots, slot, Some(closed)).await {
-        Some(true) => node.control().forget_leftover(slot, closed),
-        Some(false) | None => node.control().add_leftover(slot, closed),
-    }
-}
-
-/// Asks each slot that left its item's spread and may still have tickets to delete its data.
+/// Asks each slot that left its item's spread and has no open grant to delete its data. If the slot
+/// still has tickets or does not answer, the job asks the slot again later. Until then, the leader
+/// settles the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots) {
     let catalogue = node.catalogue().clone();
     for (slot, closed) in node.control().leftovers() {

@@ -3,7 +3,6 @@
 use doorbuster_core::{CloseCause, Grant, RecallTarget};
 use doorbuster_steps::slot_drain::{Effect, Input, SlotDrain};
 
-use super::slot_cleanup::retire_leftover;
 use super::{StockControl, recall};
 use crate::catalogue::ItemState;
 use crate::error::{DRAIN_MAX, EngineError};
@@ -21,7 +20,7 @@ pub(super) async fn drain_slot(
     loop {
         let input = match effect {
             // If the slot is unreachable, its grant is closed when the drain is overdue.
-            Effect::ReadSlot => Input::Slot(stock.slots.view(slot).await.ok().flatten()),
+            Effect::ReadSlot => Input::Slot(stock.view_in_time(slot).await.flatten()),
             Effect::ReadGrant => {
                 Input::Grant(stock.node.store().grant(id).await?.filter(|grant| grant.open))
             }
@@ -48,7 +47,7 @@ pub(super) async fn drain_slot(
             }
             Effect::Close(closed) => {
                 stock.node.store().close_grant(closed, CloseCause::Rolled).await?;
-                retire_closed(stock, grant, is_overdue).await;
+                leave_to_retirement(stock, grant, is_overdue);
                 Input::Done
             }
             Effect::Finish(is_closed) => {
@@ -63,13 +62,14 @@ pub(super) async fn drain_slot(
     }
 }
 
-/// Deletes the data of a slot whose grant was closed.
-async fn retire_closed(stock: &StockControl, grant: &Grant, is_overdue: bool) {
+/// Lets the retirement job delete the data of a slot whose grant was closed. The caller has the
+/// item's lock, so it must not wait for the slot.
+fn leave_to_retirement(stock: &StockControl, grant: &Grant, is_overdue: bool) {
     tracing::info!(
         slot = stock.node.catalogue().slot_name(grant.slot),
         is_overdue,
         event = "spread.slot_closed",
         "closed a slot that the spread no longer uses"
     );
-    retire_leftover(&stock.node, &stock.slots, grant).await;
+    stock.node.control().add_leftover(grant.slot, grant.epoch);
 }

@@ -9,13 +9,11 @@ use std::time::Duration;
 
 use doorbuster_core::limits::VERDICT_GRACE_MS;
 use doorbuster_core::{CloseCause, Grant, SlotKey};
-use doorbuster_slots::Slots;
 use futures_util::StreamExt;
 use futures_util::future::{join, join_all};
 
 use super::StockControl;
 use super::grant_check::check_grant;
-use super::slot_cleanup::retire_leftover;
 use crate::catalogue::ItemState;
 use crate::error::EngineError;
 use crate::node::Node;
@@ -147,7 +145,7 @@ async fn close_leftover(
             event = "slot.grant_closed",
             "closed the grant of a slot from an earlier spread"
         );
-        retire_leftover(&stock.node, &stock.slots, grant).await;
+        stock.node.control().add_leftover(grant.slot, grant.epoch);
         stock.node.control().wake(item.row.id);
     }
     Ok(())
@@ -166,7 +164,7 @@ async fn sweep(stock: &StockControl, grants: &[Grant]) -> Result<(), EngineError
             if item.gauge.open_pool() > 0 {
                 stock.node.control().wake_by_pool(item.row.id);
             }
-            if !is_healthy(&stock.slots, &item, grants).await {
+            if !is_healthy(stock, &item, grants).await {
                 stock.node.control().wake(item.row.id);
             }
         });
@@ -185,15 +183,15 @@ async fn sweep(stock: &StockControl, grants: &[Grant]) -> Result<(), EngineError
     Ok(())
 }
 
-async fn is_healthy(slots: &Slots, item: &ItemState, grants: &[Grant]) -> bool {
+async fn is_healthy(stock: &StockControl, item: &ItemState, grants: &[Grant]) -> bool {
     let is_healthy = item.slots.iter().map(|&slot| async move {
         let grant = grants.iter().find(|g| g.slot == slot);
-        match slots.view(slot).await {
-            Ok(view) => grant
+        match stock.view_in_time(slot).await {
+            Some(view) => grant
                 .zip(view)
                 .is_some_and(|(g, v)| g.acked && v.applied >= g.feed_len && !v.stopped),
             // The node that watches this slot logs that the slot is unreachable.
-            Err(_) => true,
+            None => true,
         }
     });
     join_all(is_healthy).await.into_iter().all(|is_healthy| is_healthy)

@@ -11,6 +11,7 @@ use doorbuster_store::SpreadOutcome;
 use serde_json::json;
 
 use super::fixture::{Deployment, TestNode, until};
+use super::wait_bounds::{hang, server_process, signal};
 use super::{TIMEOUT, is_sold, sell_out, sell_out_from};
 use crate::watch::Stopwatch;
 
@@ -19,6 +20,9 @@ const STOCK: u64 = 1_200;
 const CROWD: u32 = 1_500;
 /// After a change of the spread, exactly the slots of the new spread must be open within this time.
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
+/// All slots on a server that hangs must be closed within this time. A drain is overdue after eight
+/// seconds.
+const LEFT_WITHIN: Duration = Duration::from_secs(20);
 
 fn over(partitions: u32) -> Spread {
     Spread { partitions, ..Spread::default() }
@@ -141,6 +145,37 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     let sold = sell_out(&[&second], 120, TIMEOUT).await;
     is_sold(&second, 120, sold).await;
     second.stop().await;
+}
+
+/// Every leaving slot is on the server that hangs. So the drain of each slot becomes overdue, and
+/// the node must not wait long for each slot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slots_leave_the_spread_soon_although_their_server_hangs() {
+    let home = Deployment::cluster();
+    let node = home.node(Roles::ALL).await;
+    node.open_sale(12, 1, over(12)).await;
+    until("the units are available", async || {
+        node.engine.stock.available_units(&node.item()).await == 12
+    })
+    .await;
+    let server = server_process(&home);
+    hang(&server).await;
+    let (engine, item) = (node.engine.clone(), node.item());
+    let set = node.run(async move { engine.sales.set_spread(&item, over(1), None).await }).await;
+    assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
+    let began = Stopwatch::start();
+    until("only the slot of the spread is open", async || {
+        node.engine.node.store().open_grants().await.expect("the store is available").len() == 1
+    })
+    .await;
+    assert!(began.elapsed() < LEFT_WITHIN, "{:?}", began.elapsed());
+    signal(&server, "-CONT");
+    until("the units are sold again", async || {
+        let outcome = node.buy("anna", "k", 1).await;
+        matches!(outcome, PurchaseOutcome::Created(_) | PurchaseOutcome::Replayed(_))
+    })
+    .await;
+    node.stop().await;
 }
 
 /// The test locks the orders. So no ticket is settled, and the tickets wait in the slot.

@@ -36,8 +36,25 @@ async fn with_one_each(home: &Deployment, slots: u32) -> TestNode {
     node
 }
 
+/// Returns the process of the Redis server of all slots.
+pub(super) fn server_process(home: &Deployment) -> String {
+    let said = home.redis().ask(&["INFO", "server"]);
+    let id = said.lines().find_map(|line| line.strip_prefix("process_id:"));
+    id.expect("the server reports its process id").trim().to_owned()
+}
+
+/// Pauses a process, and waits until it is paused.
+pub(super) async fn hang(process: &str) {
+    let stat = format!("/proc/{process}/stat");
+    signal(process, "-STOP");
+    until("the server hangs", async || {
+        std::fs::read_to_string(&stat).is_ok_and(|said| said.contains(") T "))
+    })
+    .await;
+}
+
 /// Pauses or resumes a process.
-fn signal(process: &str, signal: &str) {
+pub(super) fn signal(process: &str, signal: &str) {
     let sent = Command::new("kill").args([signal, process]).status();
     assert!(sent.expect("every machine has the command").success(), "{signal} {process}");
 }
@@ -48,13 +65,7 @@ fn signal(process: &str, signal: &str) {
 async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) {
     let home = Deployment::cluster();
     let node = with_one_each(&home, 8).await;
-    let said = home.redis().ask(&["INFO", "server"]);
-    let server = said
-        .lines()
-        .find_map(|line| line.strip_prefix("process_id:"))
-        .expect("the server reports its process id");
-    let server = server.trim();
-    let stat = format!("/proc/{server}/stat");
+    let server = server_process(&home);
     // While the test holds this lock, the node gathers no units for the buyer.
     let item = node.item();
     let untended = node.engine.stock.lock_item(&item).await;
@@ -66,15 +77,11 @@ async fn bought_while_all_slots_hang() -> (Duration, PurchaseOutcome, Duration) 
         node.parked() == 1 || waits.is_finished()
     })
     .await;
-    signal(server, "-STOP");
-    until("the server hangs", async || {
-        std::fs::read_to_string(&stat).is_ok_and(|said| said.contains(") T "))
-    })
-    .await;
+    hang(&server).await;
     let hung_after = asked.elapsed();
     let (outcome, after) = waits.await.expect("the task did not panic");
     assert_eq!(node.parked(), 0, "the request must not be parked any longer");
-    signal(server, "-CONT");
+    signal(&server, "-CONT");
     drop(untended);
     until("the same request gets its order", async || {
         matches!(
