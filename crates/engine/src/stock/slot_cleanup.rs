@@ -5,6 +5,7 @@
 //! so, and such a slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use doorbuster_core::{Epoch, Phase, SlotKey};
 use doorbuster_slots::Slots;
@@ -19,6 +20,8 @@ use crate::scheduler::{NextRun, Work};
 const AFTER_END_MS: i64 = 7 * 86_400_000;
 /// The number of slots that get a request at the same time.
 const ASKED_AT_ONCE: usize = 16;
+/// The longest wait for one slot. A slot that does not answer in time is asked again later.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// Deletes the data of unused slots, until the program stops.
 pub(super) async fn run(node: Arc<Node>, slots: Slots) {
@@ -86,15 +89,18 @@ impl SlotCleanup {
 /// settles the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots) {
     let catalogue = node.catalogue().clone();
-    for (slot, closed) in node.control().leftovers() {
+    let each = futures_util::stream::iter(node.control().leftovers()).map(|(slot, closed)| {
         let has_left = catalogue
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
-        // The queue of a slot that is in the spread again is read anyway.
-        if !has_left || retire(slots, slot, Some(closed)).await == Some(true) {
-            node.control().forget_leftover(slot, closed);
+        async move {
+            // The queue of a slot that is in the spread again is read anyway.
+            if !has_left || retire(slots, slot, Some(closed)).await == Some(true) {
+                node.control().forget_leftover(slot, closed);
+            }
         }
-    }
+    });
+    each.buffer_unordered(ASKED_AT_ONCE).collect::<()>().await;
 }
 
 /// Returns the slots that got a grant since the sale was created. A draft has such slots if it was
@@ -119,13 +125,17 @@ pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(S
 }
 
 /// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
-/// did not answer. `closed` is the epoch of the slot's closed grant, or `None` if the slot's sale
-/// has ended or was deleted.
+/// did not answer in time. `closed` is the epoch of the slot's closed grant, or `None` if the slot's
+/// sale has ended or was deleted.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
-    match slots.retire(slot, closed).await {
-        Ok(is_gone) => Some(is_gone),
-        Err(error) => {
+    match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
+        Ok(Ok(is_gone)) => Some(is_gone),
+        Ok(Err(error)) => {
             tracing::debug!(%error, %slot, "failed to retire a slot");
+            None
+        }
+        Err(_) => {
+            tracing::debug!(%slot, "failed to retire a slot in time");
             None
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use doorbuster_config::Roles;
 use doorbuster_core::{PartitionChoice, Phase, Spread};
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
+use doorbuster_engine::scheduler::Work;
 use doorbuster_store::SpreadOutcome;
 use serde_json::json;
 
@@ -23,6 +24,8 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(10);
 /// All slots on a server that hangs must be closed within this time. A drain is overdue after eight
 /// seconds.
 const LEFT_WITHIN: Duration = Duration::from_secs(20);
+/// One run of the retirement job must end within this time, although no slot answers.
+const RUN_WITHIN: Duration = Duration::from_secs(5);
 
 fn over(partitions: u32) -> Spread {
     Spread { partitions, ..Spread::default() }
@@ -169,6 +172,16 @@ async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     })
     .await;
     assert!(began.elapsed() < LEFT_WITHIN, "{:?}", began.elapsed());
+    // The next run of the retirement job asks all these slots, which do not answer.
+    let runs = || {
+        let late = node.engine.node.control().scheduler().delay_secs(Work::Retirement);
+        late.is_some_and(|late| late > 0.0)
+    };
+    until("the job pauses", async || !runs()).await;
+    until("the job runs", async || runs()).await;
+    let began = Stopwatch::start();
+    until("the job pauses again", async || !runs()).await;
+    assert!(began.elapsed() < RUN_WITHIN, "{:?}", began.elapsed());
     signal(&server, "-CONT");
     until("the units are sold again", async || {
         let outcome = node.buy("anna", "k", 1).await;
