@@ -16,6 +16,8 @@ pub struct LeavingSlots {
     slots: Mutex<HashMap<SlotKey, Instant>>,
     /// Whether any slot is leaving the spread. Most requests read only this flag and need no lock.
     any: AtomicBool,
+    /// Whether a slot was removed since the last call of [`LeavingSlots::take_removed`].
+    removed: AtomicBool,
 }
 
 impl LeavingSlots {
@@ -52,6 +54,17 @@ impl LeavingSlots {
         });
     }
 
+    /// Returns whether a slot was removed since the last call.
+    #[must_use]
+    pub fn take_removed(&self) -> bool {
+        self.removed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Makes the next call of [`LeavingSlots::take_removed`] return true.
+    pub fn set_removed(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
     /// Returns the slots that are leaving the spread.
     #[must_use]
     pub fn list(&self) -> Vec<SlotKey> {
@@ -80,7 +93,11 @@ impl LeavingSlots {
 
     fn change(&self, change: impl FnOnce(&mut HashMap<SlotKey, Instant>)) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let before: Vec<SlotKey> = slots.keys().copied().collect();
         change(&mut slots);
+        if before.iter().any(|slot| !slots.contains_key(slot)) {
+            self.set_removed();
+        }
         self.any.store(!slots.is_empty(), Ordering::Release);
     }
 }
@@ -100,6 +117,7 @@ mod tests {
         let leaving = LeavingSlots::default();
         leaving.respread(&slots(0..4), &slots(0..1));
         assert_eq!(leaving.list(), slots(1..4));
+        assert!(!leaving.take_removed());
         leaving.respread(&slots(0..1), &slots(0..2));
         assert_eq!(
             leaving.list(),
@@ -110,6 +128,7 @@ mod tests {
         assert_eq!((leaving.list(), leaving.is_empty()), (slots([3]), false));
         leaving.observe(&slots([5]));
         assert_eq!(leaving.list(), slots([5]), "slots without an open grant must not be listed");
+        assert_eq!([leaving.take_removed(), leaving.take_removed()], [true, false]);
         leaving.observe(&[]);
         assert!(leaving.is_empty());
     }

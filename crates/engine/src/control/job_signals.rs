@@ -146,10 +146,13 @@ impl JobSignals {
     }
 
     /// Records that a slot outside its item's spread may still have tickets. `closed` is the epoch
-    /// of the slot's closed grant. The queues to read are selected again.
+    /// of the slot's newest closed grant. If this is new, the queues to read are selected again.
     pub(crate) fn add_leftover(&self, slot: SlotKey, closed: Epoch) {
-        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, closed);
-        self.queues_changed.notify_one();
+        let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        if leftovers.get(&slot).is_none_or(|&known| known < closed) {
+            leftovers.insert(slot, closed);
+            self.queues_changed.notify_one();
+        }
     }
 
     /// Forgets a slot of [`JobSignals::add_leftover`], unless a newer grant of the slot was closed

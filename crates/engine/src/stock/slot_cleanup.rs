@@ -1,19 +1,21 @@
 //! Deletes the data of ended sales from shared slots. The node that closes a sale may fail to reach
 //! a slot, or may stop before it has deleted all data. So this job deletes the remaining data. The
-//! job does the same for a slot that left its item's spread while the sale ran. If a slot still has
+//! job does the same for a slot that left its item's spread while the sale ran. The store's rows
+//! name these slots, so it does not matter which node closed their grants. If a slot still has
 //! tickets, the leader settles these tickets first. A leader without the role `settle` cannot do
 //! so, and such a slot keeps its data.
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbuster_core::{Epoch, Phase, SlotKey};
+use doorbuster_core::{Epoch, Grant, Phase, SlotKey};
 use doorbuster_slots::Slots;
 use futures_util::StreamExt;
 
+use crate::catalogue::ItemState;
 use crate::error::EngineError;
 use crate::node::Node;
-use crate::scheduler::{NextRun, Work};
+use crate::scheduler::{NextRun, Turn, Work};
 
 /// The job still checks a sale's slots for this long after the sale's end. After this time, an
 /// operator must delete data that remains.
@@ -28,13 +30,14 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut cleanup = SlotCleanup::default();
     let mut turns = node.turns(Work::Retirement);
     loop {
-        turns.wait(NextRun::Idle).await;
+        let turn = turns.wait(NextRun::Idle).await;
         // Slots in node memory end with the process, so their ended sales need no cleanup. A slot
         // that left its item's spread may still have tickets.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
-        retire_leftovers(&node, &slots).await;
+        let found = find_leftovers(&node, turn).await;
+        retire_leftovers(&node, &slots, found).await;
     }
 }
 
@@ -84,19 +87,55 @@ impl SlotCleanup {
     }
 }
 
-/// Asks each slot that left its item's spread and has no open grant to delete its data. If the slot
-/// still has tickets or does not answer, the job asks the slot again later. Until then, the leader
-/// settles the slot's tickets.
-pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots) {
+/// Reads from the store the slots that left their items' spreads and have no open grant, each with
+/// the epoch of its newest grant. Reads only items whose slots may have left since the last turn.
+/// At the first turn, reads the items of all sales that have not ended.
+async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
+    let mut items: Vec<Arc<ItemState>> = Vec::new();
+    if node.layout().reaches_all_slots() {
+        let catalogue = node.catalogue();
+        for sale in catalogue.sales().filter(|sale| sale.row.phase != Phase::Closed) {
+            items.extend(sale.items.iter().cloned());
+        }
+    }
+    // `take_removed` must run for every item, also at the first turn.
+    items.retain(|item| item.work.leaving.take_removed() || turn == Turn::First);
+    let mut found = Vec::new();
+    for item in items {
+        match node.store().grants(item.row.id).await {
+            Ok(mut grants) => {
+                // The newest grant of each slot comes first.
+                grants.dedup_by_key(|grant| grant.slot);
+                let spread = &item.row.spread;
+                let has_left = |grant: &&Grant| {
+                    !grant.open && !node.layout().has_slot(spread, grant.slot.index)
+                };
+                found.extend(grants.iter().filter(has_left).map(|grant| (grant.slot, grant.epoch)));
+            }
+            Err(error) => {
+                tracing::debug!(%error, item = %item.row.name, "failed to read an item's grants");
+                item.work.leaving.set_removed();
+            }
+        }
+    }
+    found
+}
+
+/// Asks each slot that left its item's spread and has no open grant to delete its data. These are
+/// the slots in `found`, and the slots that still had tickets or did not answer earlier. If this is
+/// so again, the job asks the slot again later. Until then, the leader settles the slot's tickets.
+pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
-    let each = futures_util::stream::iter(node.control().leftovers()).map(|(slot, closed)| {
+    let asked = found.into_iter().chain(node.control().leftovers());
+    let each = futures_util::stream::iter(asked).map(|(slot, closed)| {
         let has_left = catalogue
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
             // The queue of a slot that is in the spread again is read anyway.
-            if !has_left || retire(slots, slot, Some(closed)).await == Some(true) {
-                node.control().forget_leftover(slot, closed);
+            match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
+                true => node.control().add_leftover(slot, closed),
+                false => node.control().forget_leftover(slot, closed),
             }
         }
     });
@@ -125,8 +164,8 @@ pub(crate) async fn retire_slots(slots: &Slots, retired: Vec<SlotKey>) -> Vec<(S
 }
 
 /// Asks a slot to delete its data. Returns whether the slot has no data now, or `None` if the slot
-/// did not answer in time. `closed` is the epoch of the slot's closed grant, or `None` if the slot's
-/// sale has ended or was deleted.
+/// did not answer in time. `closed` is the epoch of the slot's closed grant. It is `None` if the
+/// slot's sale has ended or was deleted.
 async fn retire(slots: &Slots, slot: SlotKey, closed: Option<Epoch>) -> Option<bool> {
     match tokio::time::timeout(ANSWER_MAX, slots.retire(slot, closed)).await {
         Ok(Ok(is_gone)) => Some(is_gone),

@@ -2,7 +2,7 @@
 //! that all tickets are settled, and that every unit is sold.
 use std::sync::Arc;
 
-use doorbuster_core::{PartitionChoice, SlotKey, Spread};
+use doorbuster_core::{CloseCause, PartitionChoice, SlotKey, Spread};
 use doorbuster_store::{DeleteOutcome, SpreadOutcome};
 
 use super::spread::{is_sound, over, sell_out_while, spread_sale};
@@ -156,20 +156,28 @@ async fn a_ticket_of_a_partition_that_is_drained_still_settles() {
     engine.stock.stop_node().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_queue_of_a_partition_whose_drain_is_overdue_is_read_until_it_is_empty() {
-    let dir = TempDir::new();
-    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
-    spread_sale(&engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
+/// Opens a sale with two slots that get tickets, and removes the second slot from the spread. No
+/// node settles the tickets. Returns the second slot.
+async fn leave_with_tickets(engine: &EngineParts) -> SlotKey {
+    spread_sale(engine, 8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
     for n in 0..4 {
-        let answer = buy_within(&engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
+        let answer = buy_within(engine, &format!("b{n}"), "k", 1, Duration::ZERO).await;
         assert!(matches!(answer, PurchaseOutcome::Queued { .. }), "{answer:?}");
     }
     let item = engine.node.catalogue().sale("spring").expect("created").items[0].row.id;
     let left = SlotKey { item, index: 1 };
+    let view = engine.stock.slots().view(left).await.expect("local");
+    assert!(view.is_some_and(|view| view.unacknowledged > 0), "the slot needs a ticket");
+    respread(engine, over(1)).await;
+    left
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_of_a_partition_whose_drain_is_overdue_is_read_until_it_is_empty() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    let left = leave_with_tickets(&engine).await;
     let view = async || engine.stock.slots().view(left).await.expect("local");
-    assert!(view().await.is_some_and(|view| view.unacknowledged > 0), "the slot needs a ticket");
-    respread(&engine, over(1)).await;
     let is_read = || engine.node.control().unretired().contains(&left);
     let until = std::time::Instant::now() + Duration::from_secs(60);
     while !is_read() {
@@ -178,7 +186,7 @@ async fn the_queue_of_a_partition_whose_drain_is_overdue_is_read_until_it_is_emp
     }
     let open = engine.node.store().open_grants().await.expect("the store is available");
     assert!(open.iter().all(|grant| grant.slot != left), "the overdue drain closes the grant");
-    retire_leftovers(&engine.node, engine.stock.slots()).await;
+    retire_leftovers(&engine.node, engine.stock.slots(), Vec::new()).await;
     assert!(is_read() && view().await.is_some(), "a slot with tickets must keep its data");
     let settler = AbortOnDrop(tokio::spawn(crate::settle::run(
         engine.node.clone(),
@@ -189,6 +197,28 @@ async fn the_queue_of_a_partition_whose_drain_is_overdue_is_read_until_it_is_emp
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(view().await, None);
+    engine.stock.stop_node().await;
+    drop(settler);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_queue_of_a_partition_whose_grant_another_node_closed_is_read() {
+    let dir = TempDir::new();
+    let engine = engine_with(&dir, Roles { settle: false, ..Roles::ALL }).await;
+    let left = leave_with_tickets(&engine).await;
+    let open = engine.node.store().open_grants().await.expect("the store is available");
+    let grant = open.iter().find(|grant| grant.slot == left).expect("the slot has tickets").id;
+    let closed = engine.node.store().close_grant(grant, CloseCause::Rolled).await;
+    assert!(closed.expect("the store is available"), "the drain waits for the tickets");
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !engine.node.control().unretired().contains(&left) {
+        assert!(std::time::Instant::now() < until, "nobody reads the queue of the slot");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let settler = AbortOnDrop(tokio::spawn(crate::settle::run(
+        engine.node.clone(),
+        engine.stock.slots().clone(),
+    )));
     engine.stock.stop_node().await;
     drop(settler);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use doorbuster_config::Roles;
-use doorbuster_core::{PartitionChoice, Phase, Spread};
+use doorbuster_core::{CloseCause, PartitionChoice, Phase, Spread};
 use doorbuster_engine::purchase::{PurchaseOutcome, Refusal};
 use doorbuster_engine::scheduler::Work;
 use doorbuster_store::SpreadOutcome;
@@ -147,6 +147,37 @@ async fn another_node_finishes_a_narrowing_whose_leader_was_killed() {
     }
     let sold = sell_out(&[&second], 120, TIMEOUT).await;
     is_sold(&second, 120, sold).await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_leader_settles_the_tickets_of_a_slot_that_left_the_spread() {
+    let home = Deployment::cluster();
+    let first = home.node(Roles { settle: false, ..Roles::ALL }).await;
+    first.open_sale(8, 1, Spread { choose: PartitionChoice::RoundRobin, ..over(2) }).await;
+    until("the units are available", async || {
+        first.engine.stock.available_units(&first.item()).await == 8
+    })
+    .await;
+    let mut buying = tokio::task::JoinSet::new();
+    for n in 0..4 {
+        let client = first.buyer_client();
+        buying.spawn(async move { client.buy(&format!("b{n}"), "k", 1).await });
+    }
+    until("the tickets are queued", async || first.queued().await == 4).await;
+    assert_eq!(home.redis().keys(":requests"), 2, "both slots must have tickets");
+    let store = first.engine.node.store();
+    let grants = store.open_grants().await.expect("the store is available");
+    let left = grants.iter().find(|grant| grant.slot.index == 1).expect("an open slot").id;
+    let (engine, item) = (first.engine.clone(), first.item());
+    let set = first.run(async move { engine.sales.set_spread(&item, over(1), None).await }).await;
+    assert!(matches!(set, Ok(SpreadOutcome::Done(_))), "{set:?}");
+    let closed = store.close_grant(left, CloseCause::Rolled).await;
+    assert!(closed.expect("the store is available"), "the drain waits for the tickets");
+    drop(buying);
+    first.crash();
+    let second = home.node(Roles::ALL).await;
+    until("the slot's data is deleted", async || home.redis().keys(":requests") == 1).await;
     second.stop().await;
 }
 
