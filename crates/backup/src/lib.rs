@@ -96,8 +96,8 @@ impl ContinuousBackup {
 
     /// Returns a new generation, whose name sorts after all generations of the target. To find such
     /// a name, reads the names of these generations, and tries again until the target answers. Also
-    /// deletes the incomplete files of earlier generations. Adds the failed attempts to `failing`,
-    /// and returns the sum. Returns `None` if `stop` is cancelled first.
+    /// deletes the incomplete files of the newest of these generations. Adds the failed attempts to
+    /// `failing`, and returns the sum. Returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
@@ -105,8 +105,12 @@ impl ContinuousBackup {
     ) -> Option<(Generation, Option<Failures>)> {
         loop {
             let list = async {
-                self.target.delete_incomplete().await?;
-                self.target.newest_generation().await
+                let newest = self.target.newest_generation().await?;
+                // The directories of all generations may have too many names for the time limit.
+                if let Some(newest) = &newest {
+                    self.target.delete_incomplete(newest).await?;
+                }
+                Ok::<_, TargetError>(newest)
             };
             let listed = tokio::select! {
                 () = stop.cancelled() => {

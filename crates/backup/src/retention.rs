@@ -5,8 +5,8 @@ use super::names::{self, Generation, ObjectName};
 use super::target::{BackupTarget, TargetError};
 
 /// Keeps the newest base that was complete at `kept_since`. Deletes all older bases, and the
-/// segments that only older bases need. If a deletion fails, the next call deletes the remaining
-/// objects.
+/// segments that only older bases need. Also deletes the incomplete files of older generations. If
+/// a deletion fails, the next call deletes the remaining objects.
 pub(super) async fn delete_old(target: &BackupTarget, kept_since: i64) {
     if let Err(error) = try_delete(target, kept_since).await {
         tracing::warn!(
@@ -28,6 +28,12 @@ async fn try_delete(target: &BackupTarget, kept_since: i64) -> Result<(), Target
         })
         .collect();
     let Some(oldest) = oldest_needed(target, &objects, kept_since).await? else { return Ok(()) };
+    let mut older: Vec<&Generation> = objects.iter().map(|(_, generation, _)| generation).collect();
+    older.retain(|generation| **generation < oldest.0);
+    older.dedup();
+    for generation in older {
+        target.delete_incomplete(generation).await?;
+    }
     for (name, generation, object) in &objects {
         let is_before = match (generation.cmp(&oldest.0), object) {
             (std::cmp::Ordering::Less, _) => true,
@@ -107,6 +113,8 @@ mod tests {
         let (first, second) = ("0000000000000-0000000a", "0000003600000-0000000b");
         put_base(&target, first, 0, MINUTE).await;
         put(&target, &format!("{first}/segment-{:012}-{:013}", 1, 2 * MINUTE), Vec::new()).await;
+        let part = dir.path().join("target").join(first).join("base-000000000001.sqlite.part");
+        std::fs::write(part, "a").expect("writable");
         put_base(&target, second, 0, 61 * MINUTE).await;
         let early = format!("{second}/segment-{:012}-{:013}", 1, 62 * MINUTE);
         let late = format!("{second}/segment-{:012}-{:013}", 900, 90 * MINUTE);

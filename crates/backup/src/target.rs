@@ -109,11 +109,14 @@ impl BackupTarget {
         call!(self, delete(name))
     }
 
-    /// Deletes the incomplete files that stopped servers left in a directory. Call this function
-    /// only while no generation is being written. A bucket does not show incomplete objects.
-    pub(super) async fn delete_incomplete(&self) -> Result<(), TargetError> {
+    /// Deletes the incomplete files that a stopped server left in a generation's directory. Call
+    /// this function only for an earlier generation. A bucket does not show incomplete objects.
+    pub(super) async fn delete_incomplete(
+        &self,
+        generation: &Generation,
+    ) -> Result<(), TargetError> {
         match &self.objects {
-            Objects::Directory(directory) => directory.delete_incomplete().await,
+            Objects::Directory(directory) => directory.delete_incomplete(generation).await,
             #[cfg(feature = "s3")]
             Objects::Bucket(_) => Ok(()),
         }

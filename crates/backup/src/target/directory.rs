@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::TargetError;
-use crate::names;
+use crate::names::{self, Generation};
 
 /// The suffix of the name of an incomplete file.
 const PART: &str = ".part";
@@ -82,14 +82,17 @@ impl Directory {
         blocking(&self.others, move || remove(&path)).await
     }
 
-    /// Deletes the incomplete files of all generations. Leaves the files of other programs.
-    pub(super) async fn delete_incomplete(&self) -> Result<(), TargetError> {
-        let root = self.root.clone();
+    /// Deletes the incomplete files of a generation. Leaves the files of other programs.
+    pub(super) async fn delete_incomplete(
+        &self,
+        generation: &Generation,
+    ) -> Result<(), TargetError> {
+        let (root, generation) = (self.root.clone(), generation.to_string());
         blocking(&self.others, move || {
-            for name in file_names(&root)? {
+            for name in object_names(&root.join(&generation), &generation)? {
                 let complete = name.strip_suffix(PART);
                 if complete.is_some_and(|complete| names::parse(complete).is_some()) {
-                    // If a file cannot be deleted now, the start of the next generation deletes it.
+                    // If a file cannot be deleted now, it is deleted with its generation.
                     let _ = remove(&root.join(name));
                 }
             }
@@ -179,10 +182,17 @@ fn file_names(root: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for generation in directories(root)? {
         let before = generation.file_name().to_string_lossy().into_owned();
-        for object in fs::read_dir(generation.path())? {
-            let name = object?.file_name().to_string_lossy().into_owned();
-            names.push(format!("{before}/{name}"));
-        }
+        names.append(&mut object_names(&generation.path(), &before)?);
+    }
+    Ok(names)
+}
+
+/// Returns the names of the files in a generation's directory, including incomplete files.
+fn object_names(directory: &Path, generation: &str) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for object in fs::read_dir(directory)? {
+        let name = object?.file_name().to_string_lossy().into_owned();
+        names.push(format!("{generation}/{name}"));
     }
     Ok(names)
 }
