@@ -143,7 +143,7 @@ pub(crate) enum Message {
     /// The next effect of a slot's start.
     StartSlot { leader: u8, slot: usize, starting: Box<Starting> },
     /// A leader has decided to run this transaction, but has not run it yet.
-    Commit { leader: u8, tx: Tx },
+    Commit { leader: u8, tx: Box<Tx> },
     /// A leader sends a slot a feed row.
     Apply { slot: usize, epoch: Epoch, row: Arc<FeedRow> },
     /// A leader recalls units from a slot.
@@ -170,11 +170,11 @@ pub(crate) enum Message {
     Roll { leader: u8, slot: usize },
     /// The store sends a node a snapshot. `parts` are the parts of the snapshot that the node has
     /// not published yet.
-    Snapshot { node: u8, snapshot: Snapshot, parts: &'static [Part] },
+    Snapshot { node: u8, snapshot: Arc<Snapshot>, parts: &'static [Part] },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },
     /// A message about money.
-    MoneyMessage(MoneyMessage),
+    Money(Box<MoneyMessage>),
     /// A message about event deliveries.
     DeliveryMessage(DeliveryMessage),
 }
@@ -196,7 +196,7 @@ impl Message {
                 (!matches!(starting.effect, StartEffect::Init(_))).then_some(*leader)
             }
             Self::MissingUnits(action) => action.leader(),
-            Self::MoneyMessage(money_message) => money_message.leader(),
+            Self::Money(money_message) => money_message.leader(),
             _ => None,
         }
     }

@@ -1,4 +1,6 @@
 //! The memory of a node: its snapshot of the store, and the purchases that it performs.
+use std::sync::Arc;
+
 use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::limit_counts::LimitCounts;
 use doorbuster_core::sold_out::FreeUnits;
@@ -40,7 +42,7 @@ pub(crate) struct Snapshot {
 /// A node that answers buyers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
-    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
     /// The requests that hold an order, identified by the low 64 bits of their hashes. The set has
     /// all such requests up to the node's current snapshot. It also has each later request that
     /// this node answered with an order or settled.
@@ -112,7 +114,7 @@ pub(crate) struct Attempt {
     pub(crate) state: AttemptState,
     pub(crate) half: u64,
     /// The steps of the purchase. The server runs the same steps.
-    pub(crate) steps: Option<purchase::Attempt>,
+    pub(crate) steps: Option<Box<purchase::Attempt>>,
     pub(crate) token: Token,
     pub(crate) decide_by: Millis,
     /// The number of the latest message that the purchase waits for. Answers to earlier messages

@@ -22,7 +22,7 @@ impl World {
         let (door, now) = (purchase.door, self.mono);
         let mut view = View { world: self, attempt: i };
         let (steps, effect) = purchase::Attempt::start(wanted, door, now, &mut view);
-        self.perform_all(i, steps, effect);
+        self.perform_all(i, Box::new(steps), effect);
     }
 
     /// Passes an input to the purchase. Then performs the effects that the purchase requests, until
@@ -33,7 +33,7 @@ impl World {
         self.perform_all(i, steps, effect);
     }
 
-    fn perform_all(&mut self, i: usize, mut steps: purchase::Attempt, mut effect: Effect) {
+    fn perform_all(&mut self, i: usize, mut steps: Box<purchase::Attempt>, mut effect: Effect) {
         while let Some(input) = self.perform(i, effect) {
             effect = self.next_effect(i, &mut steps, input);
         }

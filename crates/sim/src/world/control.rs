@@ -65,7 +65,7 @@ impl World {
             Effect::Finish(StartOutcome::Lost) => self.start_loss_check(leader, slot),
             Effect::Finish(StartOutcome::Ahead(grant)) => {
                 let tx = Tx::Close(grant, CloseCause::Rolled);
-                self.send(Message::Commit { leader, tx });
+                self.send(Message::Commit { leader, tx: tx.into() });
             }
             Effect::Finish(_) => {}
             _ => self.send(Message::StartSlot { leader, slot, starting }),
@@ -76,7 +76,7 @@ impl World {
         let Some(grant) = self.store.open_grant(self.places[slot].at) else { return };
         if units > 0 && self.store.sells(grant.slot.item) {
             let tx = Tx::Refill(grant.id, units, counter);
-            self.send(Message::Commit { leader, tx });
+            self.send(Message::Commit { leader, tx: tx.into() });
         }
     }
 
@@ -134,7 +134,7 @@ impl World {
             return;
         }
         let id = RecallId(self.next_id_bits() >> 1);
-        self.send(Message::Commit { leader, tx: Tx::RecallBegin(id, from, target, units) });
+        self.send(Message::Commit { leader, tx: Tx::RecallBegin(id, from, target, units).into() });
     }
 
     pub(crate) fn recall_again(&mut self, leader: u8, pick: u8) {

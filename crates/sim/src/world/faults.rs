@@ -1,4 +1,6 @@
 //! Simulates time, crashes and slot faults.
+use std::sync::Arc;
+
 use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::{ItemId, Phase, partition};
 
@@ -85,14 +87,14 @@ impl World {
         if self.nodes[usize::from(node)].is_dead {
             return;
         }
-        let snapshot = self.snapshot(usize::from(node));
+        let snapshot = Arc::new(self.snapshot(usize::from(node)));
         self.send(Message::Snapshot { node, snapshot, parts: publication::parts() });
     }
 
     /// Lets a node that starts read the store before the node answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
-            let snapshot = self.snapshot(node);
+            let snapshot = Arc::new(self.snapshot(node));
             for &part in publication::parts() {
                 self.publish(node, &snapshot, part);
             }

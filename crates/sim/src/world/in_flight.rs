@@ -101,7 +101,7 @@ impl World {
             Message::StartSlot { leader, slot, starting } => {
                 self.continue_start(leader, slot, starting)
             }
-            Message::Commit { leader, tx } => self.leader_commits(leader, tx),
+            Message::Commit { leader, tx } => self.leader_commits(leader, *tx),
             Message::Apply { slot, epoch, row } => {
                 drop(self.call(slot, Call::Apply(epoch, (*row).clone())))
             }
@@ -133,7 +133,7 @@ impl World {
             Message::Snapshot { node, snapshot, parts } => {
                 self.take_snapshot(node, snapshot, parts)
             }
-            Message::MoneyMessage(money_message) => self.run_money_message(money_message),
+            Message::Money(money_message) => self.run_money_message(*money_message),
             Message::DeliveryMessage(delivery_message) => {
                 self.run_delivery_message(delivery_message)
             }
@@ -186,7 +186,7 @@ impl World {
 
     fn recall_answered(&mut self, leader: u8, id: RecallId, answer: RecallOutcome) {
         if let Some(units) = answer.units_to_move() {
-            self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units) });
+            self.send(Message::Commit { leader, tx: Tx::RecallFinish(id, units).into() });
         }
     }
 }

@@ -37,7 +37,7 @@ impl World {
         };
         match check.next(input) {
             Effect::Finish(Finding::Lost(cause)) => {
-                self.send(Message::Commit { leader, tx: Tx::Close(id, cause) });
+                self.send(Message::Commit { leader, tx: Tx::Close(id, cause).into() });
             }
             Effect::Finish(Finding::Healthy | Finding::Full) => {}
             effect => self.send(Message::CheckSlot { leader, slot, check, effect }),

@@ -27,7 +27,7 @@ impl World {
             MoneyMessage::Make { order } => {
                 let Some(money) = self.cost_of(&order) else { return };
                 if let Some(session) = self.make_session(order, money) {
-                    self.send(Message::MoneyMessage(MoneyMessage::Made { order, session }));
+                    self.send(Message::Money(Box::new(MoneyMessage::Made { order, session })));
                 }
             }
             MoneyMessage::Made { order, session } => self.keep_checkout(order, session),
@@ -37,11 +37,11 @@ impl World {
             }
             MoneyMessage::Refund { leader, refund } => {
                 let update = self.answer_refund_request(&refund);
-                self.send(Message::MoneyMessage(MoneyMessage::RefundAnswered {
+                self.send(Message::Money(Box::new(MoneyMessage::RefundAnswered {
                     leader,
                     requested: refund,
                     update,
-                }));
+                })));
             }
             MoneyMessage::RefundAnswered { requested, update, .. } => {
                 drop(self.commit(Tx::AnswerRefund(requested, update, self.now)))
@@ -53,7 +53,7 @@ impl World {
     fn receive_hook(&mut self, event: String, hook: ProviderMessage) {
         if !enforces(Rule::AnswerAfterEffect) {
             self.answer_hook(&event, &hook);
-            return self.send(Message::MoneyMessage(MoneyMessage::Answered { event, hook }));
+            return self.send(Message::Money(Box::new(MoneyMessage::Answered { event, hook })));
         }
         self.take_hook(&event, &hook);
     }
@@ -120,7 +120,7 @@ impl World {
                 let session = number_of(&checkout.session);
                 self.hand_checkout(session);
             }
-            None => self.send(Message::MoneyMessage(MoneyMessage::Make { order: id })),
+            None => self.send(Message::Money(Box::new(MoneyMessage::Make { order: id }))),
         }
     }
 
@@ -181,7 +181,7 @@ impl World {
             Effect::Close => MoneyMessage::Close { leader, closing },
             effect => MoneyMessage::NextEffect { leader, closing, effect, found },
         };
-        self.send(Message::MoneyMessage(message));
+        self.send(Message::Money(Box::new(message)));
     }
 
     /// Lets the provider close the checkout and report its charges, if the provider is available.
@@ -243,7 +243,7 @@ impl World {
         let due = self.refunds_due();
         let Some(nth) = usize::from(pick).checked_rem(due.len()) else { return };
         let refund = due[nth].clone();
-        self.send(Message::MoneyMessage(MoneyMessage::Refund { leader, refund }));
+        self.send(Message::Money(Box::new(MoneyMessage::Refund { leader, refund })));
     }
 
     pub(crate) fn retry_refund(&mut self, pick: u8) {

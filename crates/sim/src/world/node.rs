@@ -1,4 +1,6 @@
 //! Simulates a node: its knowledge of the store, and the purchases that it performs.
+use std::sync::Arc;
+
 use doorbuster_core::digest::{RestartCause, restart_cause};
 use doorbuster_core::gate::DoorRefusal;
 use doorbuster_core::limits::DECIDE_WITHIN_MS;
@@ -95,7 +97,7 @@ impl World {
     pub(crate) fn take_snapshot(
         &mut self,
         node: u8,
-        snapshot: Snapshot,
+        snapshot: Arc<Snapshot>,
         mut parts: &'static [Part],
     ) {
         let Some(&part) = parts.split_off_first() else { return };
@@ -107,7 +109,7 @@ impl World {
 
     /// Publishes a part of a snapshot at a node: the node then uses its content. A snapshot has no
     /// verdicts.
-    pub(crate) fn publish(&mut self, node: usize, snapshot: &Snapshot, part: Part) {
+    pub(crate) fn publish(&mut self, node: usize, snapshot: &Arc<Snapshot>, part: Part) {
         match part {
             Part::Requests => {
                 let node = &mut self.nodes[node];
@@ -127,7 +129,7 @@ impl World {
 
     /// Stores the counts, wakes parked requests, and checks the grants of tickets without a
     /// verdict. If the snapshot is older than the node's current snapshot, nothing changes.
-    fn take_counts(&mut self, node: usize, snapshot: &Snapshot) {
+    fn take_counts(&mut self, node: usize, snapshot: &Arc<Snapshot>) {
         let Node { snapshot: current, position, .. } = &mut self.nodes[node];
         if current.as_ref().is_some_and(|c| c.version > snapshot.version) {
             return;

@@ -77,7 +77,7 @@ impl World {
                 Effect::AwaitNodes => {}
                 Effect::ChangePhase => {
                     let tx = Tx::Show(item, Some(intent));
-                    self.send(Message::Commit { leader, tx });
+                    self.send(Message::Commit { leader, tx: tx.into() });
                 }
             }
         }
@@ -125,6 +125,6 @@ impl World {
             return;
         }
         let tx = Tx::Close(grant.id, CloseCause::Rolled);
-        self.send(Message::Commit { leader, tx });
+        self.send(Message::Commit { leader, tx: tx.into() });
     }
 }

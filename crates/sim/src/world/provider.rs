@@ -71,7 +71,7 @@ impl World {
     }
 
     fn hook(&mut self, event: String, hook: ProviderMessage) {
-        self.send(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }));
+        self.send(Message::Money(Box::new(MoneyMessage::ProviderMessage { event, hook })));
     }
 
     fn send_failure(&mut self, charge: usize) {
@@ -261,9 +261,9 @@ impl World {
         }
         let (event, hook) = (self.provider.message_id(), ProviderMessage::Refund(refund, update));
         match how % 8 {
-            5 => {
-                self.late.push(Message::MoneyMessage(MoneyMessage::ProviderMessage { event, hook }))
-            }
+            5 => self
+                .late
+                .push(Message::Money(Box::new(MoneyMessage::ProviderMessage { event, hook }))),
             _ => self.hook(event, hook),
         }
     }

@@ -24,11 +24,11 @@ impl World {
             WaitlistOp::TakeAway { order } => self.cancel(order, operator()),
             WaitlistOp::Serve { leader, item } => {
                 let tx = Tx::Serve(self.item_of(item), self.now);
-                self.send(Message::Commit { leader: leader % 2, tx });
+                self.send(Message::Commit { leader: leader % 2, tx: tx.into() });
             }
             WaitlistOp::End { leader, item } => {
                 let tx = Tx::EndWaitlist(self.item_of(item), self.now);
-                self.send(Message::Commit { leader: leader % 2, tx });
+                self.send(Message::Commit { leader: leader % 2, tx: tx.into() });
             }
             WaitlistOp::Ask { place } => self.query_entry(place),
         }
@@ -64,7 +64,7 @@ impl World {
             Some(Phase::Closed) if waiting > 0 => Tx::EndWaitlist(item, self.now),
             _ => return,
         };
-        self.send(Message::Commit { leader, tx });
+        self.send(Message::Commit { leader, tx: tx.into() });
     }
 
     fn query_entry(&mut self, pick: u8) {
