@@ -68,7 +68,7 @@ impl NodeMemory {
         // A lost order no longer counts against its buyer's limit, as if the order had ended.
         if committed.may_lose_orders {
             let items = catalogue.sales().flat_map(|sale| &sale.items);
-            items.for_each(|item| item.work.feed.record_ended_order());
+            items.for_each(|item| self.record_ended_order(catalogue, item.row.id));
         }
         let mut woken: Option<ItemId> = None;
         for order in &committed.orders {

@@ -34,8 +34,8 @@ impl Checker {
     ) {
         let id = purchase.ticket_id(ticket);
         let known = store.model.grants.get(&ticket.grant);
-        let excused = self.is_faulty(ticket.grant);
-        self.check(known.is_some() || excused, "fail closed", || {
+        let is_lost = self.lost_grants.contains(&ticket.grant);
+        self.check(known.is_some() || is_lost, "fail closed", || {
             format!("ticket {id} was issued under a grant that the store does not have")
         });
         if !self.is_faulty(ticket.grant) && known.is_some_and(|g| g.open) {
@@ -171,26 +171,22 @@ impl Checker {
             }
             BuyerAnswer::AtDoor { as_of } => {
                 self.refused(purchase, answer, Some(as_of));
-                self.is_not_queued(store, purchase, at.node_now);
+                self.is_not_queued(purchase, at.node_now);
             }
             BuyerAnswer::Retry => {}
         }
     }
 
     /// Checks a refusal by the front door. The refusal is wrong if the node answered the request as
-    /// queued, and the ticket may still become an order. A ticket of a closed grant cannot.
-    fn is_not_queued(&mut self, store: &SimStore, purchase: &BuyerRequest, node_now: Millis) {
+    /// queued, and the ticket may still become an order.
+    fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
         let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
         let undecided = queued.filter(|id| {
             let is_refused = self.verdicts.get(id).is_some_and(|(verdict, _)| {
                 !matches!(verdict, Verdict::Reserved | Verdict::Order(_))
             });
-            let may_be_ordered = id.parts().is_some_and(|parts| {
-                let is_open = store.grant(parts.grant).is_some_and(|grant| grant.open);
-                let is_decided = store.verdict(id).is_some();
-                (is_open || is_decided) && node_now <= parts.decide_by
-            });
-            !is_refused && may_be_ordered
+            let is_in_time = id.parts().is_some_and(|parts| node_now <= parts.decide_by);
+            !is_refused && is_in_time && !self.lacks_grant(id)
         });
         // After a failover, the node may look for a lost order instead.
         let mut tickets = self.tickets.get(&purchase.request()).into_iter().flatten();
@@ -287,6 +283,7 @@ impl Checker {
 
     fn answered_order(&mut self, store: &SimStore, purchase: &BuyerRequest, id: TicketId) {
         let order = store.model.orders.get(&id);
+        // A verdict of a lost commit may still be in flight to the node.
         if order.is_none() && self.lost.contains(&id) {
             return;
         }
