@@ -3,7 +3,7 @@
 use doorbuster_core::event::Attribution;
 use doorbuster_core::limits::PARKED_MAX;
 use doorbuster_core::{CloseCause, Grant};
-use doorbuster_store::OrderQuery;
+use doorbuster_store::{Committed, OrderQuery};
 
 use super::*;
 use crate::catalogue::ItemState;
@@ -209,5 +209,21 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     let again = again.await.expect("the task did not panic");
     assert_eq!(again, PurchaseOutcome::Replayed(order));
     drop(alone);
+    engine.stock.stop_node().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_ends_the_counts_of_buyers_at_the_limit() {
+    let dir = TempDir::new();
+    let engine = engine(&dir).await;
+    draft(&engine, Stock::Counted(9), 1, 900_000).await;
+    let item = engine.node.catalogue().sale("spring").expect("created").items[0].clone();
+    let (at_limit, feed) = (&item.work.at_limit, &item.work.feed);
+    let refuses = || at_limit.refuses(7, Units::ONE, 1, feed.ended_orders(), Duration::ZERO);
+    at_limit.learn(7, 1, feed.ended_orders());
+    engine.node.memory.publish(&Committed::default());
+    assert_eq!(refuses(), Some(1));
+    engine.node.memory.publish(&Committed { may_lose_orders: true, ..Committed::default() });
+    assert_eq!(refuses(), None, "the counted orders may be lost");
     engine.stock.stop_node().await;
 }

@@ -12,6 +12,7 @@ use doorbuster_store::{HistoryCause, KnownHistories, NewSale, PausedSale, Postgr
 use crate::cluster::Cluster;
 use crate::faults::{AGAIN_WITHIN, batches, settle};
 use crate::fixture::postgres_options;
+use crate::nodes::wait;
 
 mod unconfirmed;
 
@@ -130,6 +131,8 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     });
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
+    // The node cannot know whether the standby has every order, so it must forget counted orders.
+    wait(&fixture, AGAIN_WITHIN, |all| all.iter().any(|commit| commit.may_lose_orders)).await;
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     assert_eq!(
         (reaction.paused.len(), reaction.lost),
