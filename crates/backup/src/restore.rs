@@ -42,7 +42,7 @@ pub struct RestoredCopy {
     pub skipped: Vec<String>,
 }
 
-/// A base and the segments after it. From these objects, a restore can rebuild a state.
+/// A base and the segments that it needs. From these objects, a restore can rebuild a state.
 pub(super) struct State {
     pub(super) generation: Generation,
     base: BaseBackup,
@@ -188,13 +188,16 @@ pub(super) async fn states(
             continue;
         }
         let segments = objects.iter().filter_map(|(other, object)| match object {
-            ObjectName::Segment(first, at) if other == generation && *at <= until => {
-                Some((*first, *at))
-            }
+            ObjectName::Segment(first, at) if other == generation => Some((*first, *at)),
             _ => None,
         });
         let mut segments: Vec<_> = segments.collect();
         segments.sort_unstable();
+        // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
+        // Earlier segments are not read, because they may be damaged.
+        let needed = segments.partition_point(|(first, _)| *first <= base.before + 1);
+        segments.drain(..needed.saturating_sub(1));
+        segments.retain(|(_, at)| *at <= until);
         states.push(State { generation: generation.clone(), base, segments });
         if states.len() == STATES_MAX {
             break;
@@ -257,10 +260,7 @@ async fn rebuild(
         return Ok(None);
     }
     let file = File::options().write(true).open(part).map_err(|error| unreadable(&name, error))?;
-    // The first needed commit is `before` + 1. Its segment may begin with an earlier commit.
-    let begin = segments.partition_point(|(first, _)| *first <= base.before + 1).saturating_sub(1);
-    let objects = segments[begin..].iter();
-    let objects = objects.map(|(first, at)| (names::segment(generation, *first, *at), *at));
+    let objects = segments.iter().map(|(first, at)| (names::segment(generation, *first, *at), *at));
     let read = futures_util::stream::iter(objects).map(|(name, ends)| async move {
         let decoded = read_segment(target, key, &name).await?;
         Ok::<_, ContinuousRestoreError>((name, ends, decoded))

@@ -1,4 +1,4 @@
-//! Tests a restore from a backup that lacks a segment.
+//! Tests a restore from a backup with missing or damaged segments.
 
 use doorbuster_testkit::TempDir;
 
@@ -10,22 +10,7 @@ async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation
     let place = BackupPlace::Directory(dir.path().join("target"));
     let target = BackupTarget::create(&place).expect("a directory");
     let generation = Generation::after(None, Millis(0));
-    let file = dir.path().join("base");
-    std::fs::write(&file, [0; 512]).expect("writable");
-    let (hash, bytes) = hash_file(&file).expect("readable");
-    let base = BaseBackup {
-        before: 0,
-        complete: 0,
-        begun: 0,
-        at: 0,
-        bytes,
-        hash,
-        files: Vec::new(),
-        encryption: None,
-    };
-    let text = serde_json::to_vec(&base).expect("plain values");
-    target.put_file(&names::base_file(&generation, 0), &file).await.expect("writable");
-    target.put(&names::base(&generation, 0), text.into()).await.expect("writable");
+    put_base(dir, &target, &generation, (0, 0)).await;
     for (number, at) in (1..).zip(times.map(Millis)) {
         let pages = vec![(1, vec![1; 512].into_boxed_slice())];
         let (page_size, pages_in_store) = (512, 1);
@@ -34,6 +19,23 @@ async fn put_backup(dir: &TempDir, times: [i64; 3]) -> (BackupTarget, Generation
         target.put(&name, segment.encode().into()).await.expect("writable");
     }
     (target, generation)
+}
+
+/// Writes a base that has the commits up to `before`. Its copy ended at `at`.
+async fn put_base(
+    dir: &TempDir,
+    target: &BackupTarget,
+    generation: &Generation,
+    (before, at): (u64, i64),
+) {
+    let file = dir.path().join("base");
+    std::fs::write(&file, [0; 512]).expect("writable");
+    let (hash, bytes) = hash_file(&file).expect("readable");
+    let (complete, begun, files, encryption) = (before, at, Vec::new(), None);
+    let base = BaseBackup { before, complete, begun, at, bytes, hash, files, encryption };
+    let text = serde_json::to_vec(&base).expect("plain values");
+    target.put_file(&names::base_file(generation, before), &file).await.expect("writable");
+    target.put(&names::base(generation, before), text.into()).await.expect("writable");
 }
 
 /// Rebuilds the state at `until`. Returns the time of this state.
@@ -74,4 +76,19 @@ async fn a_segment_after_the_requested_time_ends_the_restore_without_an_error() 
     let (target, _) = put_backup(&dir, [1_000, 9_000, 3_000]).await;
     let rebuilt = rebuild_until(&dir, &target, 5_000).await.expect("a state");
     assert_eq!(rebuilt, Some(1_000));
+}
+
+#[tokio::test]
+async fn a_damaged_segment_that_the_base_does_not_need_is_not_read() {
+    let dir = TempDir::new();
+    let (target, generation) = put_backup(&dir, [1_000, 2_000, 3_000]).await;
+    put_base(&dir, &target, &generation, (1, 1_500)).await;
+    for (number, at) in [(1, 1_000), (2, 2_000)] {
+        let name = names::segment(&generation, number, Millis(at));
+        target.put(&name, vec![0; 512].into()).await.expect("writable");
+    }
+    let error = rebuild_until(&dir, &target, i64::MAX).await.expect_err("a damaged segment");
+    let ContinuousRestoreError::Damaged { until, .. } = error else { panic!("{error}") };
+    let rebuilt = rebuild_until(&dir, &target, until.as_millisecond()).await;
+    assert_eq!(rebuilt.expect("the base is intact"), Some(1_500));
 }
