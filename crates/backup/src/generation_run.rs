@@ -99,7 +99,7 @@ impl<'a> GenerationRun<'a> {
     /// If the copy of a base is done, records the new base. If a new base is due, starts its copy.
     /// The copy runs in a separate task, so the server can write segments at the same time. Also
     /// deletes old objects from time to time.
-    pub(super) async fn tend_base(&mut self) {
+    pub(super) async fn update_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
             match made {
@@ -145,7 +145,7 @@ impl<'a> GenerationRun<'a> {
     }
 
     /// Returns whether the target has a base of this generation. Also counts a complete base that
-    /// [`Self::tend_base`] has not recorded yet.
+    /// [`Self::update_base`] has not recorded yet.
     pub(super) async fn has_base(&mut self) -> bool {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             self.bases += u64::from(matches!(making.await, Ok(Ok(_))));

@@ -163,7 +163,7 @@ impl ContinuousBackup {
                 () = stop.cancelled() => break,
                 () = sleep(COPY_INTERVAL) => {}
             }
-            run.tend_base().await;
+            run.update_base().await;
             // The backup lacks the taken commits until their segment is written, but `take` forgets
             // the time of the oldest of these commits. So this time is recorded before `take`.
             // A buffer that dropped pages has also dropped the time of its oldest commit.

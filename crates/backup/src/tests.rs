@@ -105,7 +105,7 @@ async fn a_stop_before_the_first_base_is_complete_leaves_an_incomplete_backup() 
     std::fs::create_dir(dir.path().join("target")).expect("writable");
     // SQLite reads an empty file as an empty database.
     std::fs::write(dir.path().join("doorbuster.sqlite3"), "").expect("writable");
-    run.tend_base().await;
+    run.update_base().await;
     let copied = async {
         while !run.has_base().await {
             sleep(Duration::from_millis(10)).await;
@@ -128,7 +128,7 @@ async fn a_base_that_cannot_be_made_stays_reported_while_segments_are_written() 
     let mut run = GenerationRun::new(&backup, &generation, gap);
     let failed = async {
         while backup.copy.progress().failures == 0 {
-            run.tend_base().await;
+            run.update_base().await;
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -136,7 +136,7 @@ async fn a_base_that_cannot_be_made_stays_reported_while_segments_are_written() 
     let due_since = backup.copy.progress().base_due_since;
     assert!(due_since.is_some());
     assert!(run.write(&segment(1, Millis(1)), Millis(1)).await);
-    run.tend_base().await;
+    run.update_base().await;
     assert_eq!(backup.copy.progress().base_due_since, due_since);
     let gap = run.fell_behind(Millis(1));
     assert!(gap.failing.is_none(), "the target did not fail");
@@ -166,7 +166,7 @@ async fn old_objects_are_deleted_without_a_new_base() {
     let mut run = GenerationRun::new(&backup, &generation, gap);
     run.next_deletion = Instant::now();
     // The directory has no store, so no base can be made.
-    run.tend_base().await;
+    run.update_base().await;
     let deleted = async {
         while dir.path().join("target").join(old.to_string()).exists() {
             sleep(Duration::from_millis(10)).await;

@@ -135,14 +135,18 @@ impl CommitBuffer {
         self.newest()
     }
 
-    /// Removes the gathered pages from the buffer and returns them.
+    /// Removes the gathered pages from the buffer and returns them. From now on, the progress shows
+    /// that the backup waits for these pages, until [`CommitBuffer::set_progress`] changes this.
     #[must_use]
     pub fn take(&self) -> TakenPages {
         let mut gathered = self.gathered();
         if gathered.is_broken {
             return TakenPages::Broken;
         }
-        let Some((first, _)) = gathered.oldest.take() else { return TakenPages::Nothing };
+        let Some((first, oldest_at)) = gathered.oldest.take() else { return TakenPages::Nothing };
+        self.set_progress(|progress| {
+            progress.waiting_since.get_or_insert(oldest_at);
+        });
         let mut pages: Vec<_> = std::mem::take(&mut gathered.pages).into_iter().collect();
         pages.sort_unstable_by_key(|(number, _)| *number);
         TakenPages::Segment(Segment {
@@ -172,8 +176,10 @@ impl CommitBuffer {
     /// Returns the progress of the backup.
     #[must_use]
     pub fn progress(&self) -> CopyProgress {
+        // The buffer is read first: `take` moves this time from the buffer to the progress.
+        let oldest_at = self.oldest_at();
         let mut progress = *self.0.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.waiting_since = progress.waiting_since.or_else(|| self.oldest_at());
+        progress.waiting_since = progress.waiting_since.or(oldest_at);
         progress
     }
 

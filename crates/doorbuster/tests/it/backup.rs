@@ -15,8 +15,20 @@ const ITEM: &str = "id=phone,title=Phone,stock=100000,price=0.10CNY,limit=100000
 const RECOVERY_POINT: Duration = Duration::from_secs(1);
 
 fn start(temp_dir: &TempDir, data_dir: &Path, target: &Path) -> TestServer {
+    start_with(temp_dir, data_dir, target, None)
+}
+
+fn start_with(
+    temp_dir: &TempDir,
+    data_dir: &Path,
+    target: &Path,
+    passphrase_file: Option<&Path>,
+) -> TestServer {
     let mut command = serve(temp_dir, data_dir);
     command.env("DOORBUSTER_BACKUP__TO", target);
+    if let Some(file) = passphrase_file {
+        command.env("DOORBUSTER_BACKUP__PASSPHRASE_FILE", file);
+    }
     TestServer::start(command, data_dir.to_owned())
 }
 
@@ -24,6 +36,10 @@ fn open_sale(test_server: &TestServer, temp_dir: &TempDir) {
     let operate = |arguments: &[&str]| test_server.ask(temp_dir, arguments).stdout_of_success();
     operate(&["sale", "create", "spring", "--title", "T", "--item", ITEM]);
     operate(&["sale", "open", "spring"]);
+}
+
+fn address_of(test_server: &TestServer) -> String {
+    test_server.url().strip_prefix("http://").expect("an address").to_owned()
 }
 
 /// Buys one unit. Returns the order's id, or `None` if the server is gone.
@@ -83,7 +99,7 @@ fn a_lost_data_directory_costs_less_than_a_second_of_orders() {
     open_sale(&test_server, &temp_dir);
     wait_until_copied(&test_server);
     let token = test_server.token(&temp_dir, "alice");
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
+    let address = address_of(&test_server);
     let is_over = AtomicBool::new(false);
     let (confirmed, killed_at) = std::thread::scope(|scope| {
         let buyer = scope.spawn(|| {
@@ -150,6 +166,7 @@ fn restore_earliest(temp_dir: &TempDir, target: &Path, options: &[&str], message
 
 fn check_restored_times(passphrase: Option<&str>) {
     let temp_dir = TempDir::new();
+    let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
     let file = temp_dir.join("passphrase");
     let mut options = Vec::new();
     if let Some(passphrase) = passphrase {
@@ -157,19 +174,12 @@ fn check_restored_times(passphrase: Option<&str>) {
         fs::write(&file, format!("{passphrase}\n\n")).expect("writable");
         options = vec!["--passphrase-file", file.to_str().expect("UTF-8")];
     }
-    let start = |temp_dir: &TempDir, data_dir: &Path, target: &Path| {
-        let mut command = serve(temp_dir, data_dir);
-        command.env("DOORBUSTER_BACKUP__TO", target);
-        if passphrase.is_some() {
-            command.env("DOORBUSTER_BACKUP__PASSPHRASE_FILE", &file);
-        }
-        TestServer::start(command, data_dir.to_owned())
-    };
-    let (target, data_dir) = (temp_dir.join("target"), temp_dir.join("data"));
-    let test_server = start(&temp_dir, &data_dir, &target);
+    let passphrase_file = passphrase.is_some().then_some(&*file);
+    let start = || start_with(&temp_dir, &data_dir, &target, passphrase_file);
+    let test_server = start();
     open_sale(&test_server, &temp_dir);
     let token = test_server.token(&temp_dir, "alice");
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
+    let address = address_of(&test_server);
     let first = buy(&address, &token, 1).expect("an order");
     wait_until_copied(&test_server);
     let between = jiff::Timestamp::now().to_string();
@@ -178,8 +188,10 @@ fn check_restored_times(passphrase: Option<&str>) {
     // A normal stop also copies the last commits to the backup.
     assert_eq!(test_server.terminate().0, Some(0));
     // A second start begins a new generation.
-    let test_server = start(&temp_dir, &data_dir, &target);
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
+    let test_server = start();
+    let address = address_of(&test_server);
+    // The base of this generation must be without the third order.
+    wait_until_copied(&test_server);
     let third = buy(&address, &token, 3).expect("an order");
     wait_until_copied(&test_server);
     drop(test_server);
@@ -210,12 +222,13 @@ fn check_restored_times(passphrase: Option<&str>) {
     };
     let stderr = refused();
     assert!(stderr.contains("damaged"), "{stderr}");
-    assert!(!temp_dir.join("damaged").join("doorbuster.sqlite3").exists());
+    assert!(!temp_dir.join("damaged/doorbuster.sqlite3").exists());
     let (_, time) = stderr.trim().rsplit_once("add --until ").expect("a time");
     check("before the damage", &["--until", time], [true, true, false]);
-    for generation in entries(&target).iter().filter(|generation| **generation != newest) {
-        flip_segments(generation);
-    }
+    entries(&target)
+        .iter()
+        .filter(|generation| **generation != newest)
+        .for_each(|g| flip_segments(g));
     assert!(refused().contains("damaged"));
 }
 
@@ -286,7 +299,7 @@ fn sales_continue_while_the_target_of_the_backup_is_away() {
     open_sale(&test_server, &temp_dir);
     wait_until_copied(&test_server);
     let token = test_server.token(&temp_dir, "alice");
-    let address = test_server.url().strip_prefix("http://").expect("an address").to_owned();
+    let address = address_of(&test_server);
     fs::rename(&target, &away).expect("it moves");
     let first = buy(&address, &token, 1).expect("an order");
     until("a write fails", || {
