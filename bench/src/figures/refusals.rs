@@ -55,7 +55,7 @@ fn against_nginx(config: &BenchConfig) -> Result<Figure> {
     let figure = Figure::new("R1", MEASURED, TARGET).comparison(&comparison, "/s", "nginx /s");
     Ok(figure.note(format!(
         "{REFUSAL_CONNECTIONS} connections, {REFUSED_BUYERS} buyers; the generator was busy {} of \
-         the time for us, {} for nginx",
+         the time with Doorbuster, and {} of the time with nginx",
         sale_server::percent(busy),
         sale_server::percent(peer_busy)
     )))

@@ -55,8 +55,8 @@ pub struct DeadLetter {
     "refund": null, "request": null
 })))]
 pub struct DeadLetterDetail {
-    /// The dead letter as in the list. In JSON, its members and the members below are in one
-    /// object.
+    /// The dead letter, with the same members as in the list of dead letters. In JSON, these
+    /// members and the members below are in one object.
     #[serde(flatten)]
     pub letter: DeadLetter,
     /// The event, in the form that webhooks get. A broker gets the same data in another envelope.

@@ -31,7 +31,7 @@ pub(crate) fn new_name() -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .pattern(Some(pattern))
-        .description(Some("A name: 1 to 64 characters of `A-Z a-z 0-9 _ . : -`, not `.` or `..`."))
+        .description(Some("A name: 1 to 64 characters of `A-Z a-z 0-9 _ . : -`. The names `.` and `..` are not allowed."))
         .examples(["spring"])
         .into()
 }

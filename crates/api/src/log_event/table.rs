@@ -201,7 +201,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.postpone_failed",
-        "The provider does not answer, and the store could not postpone the next queries about the provider's checkouts.",
+        "The provider does not answer. The server tried to postpone its next questions to the provider, but could not record this in the store.",
     ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(
@@ -427,11 +427,11 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("stream.poll_failed", "Idle WebSockets could not be polled. Each gets its own task."),
     warn(
         "stream.poller_failed",
-        "The poller for idle WebSockets could not be created. Each WebSocket keeps its own task.",
+        "The poller for idle WebSockets could not be created. So each idle WebSocket uses a task of its own.",
     ),
     warn(
         "stream.register_failed",
-        "An idle WebSocket could not be registered with the poller. The WebSocket keeps its own task.",
+        "An idle WebSocket could not be registered with the poller. So the WebSocket uses a task of its own.",
     ),
     warn("trace.not_built", "A collector is configured, but this build lacks the feature `otel`."),
     warn("trace.unsent", "The last traces could not be sent."),

@@ -48,9 +48,8 @@ pub(crate) fn refund<L: Ledger + ?Sized>(
 }
 
 impl Refund {
-    /// Returns the idempotency key of a request to refund the money. If the server repeats the
-    /// request of one try, the repeated request has the same key. So the provider sends the money
-    /// once.
+    /// Returns the idempotency key of a request to refund the money. If the server sends the
+    /// request again within one try, it uses the same key. So the provider sends the money once.
     ///
     /// A provider may repeat its first answer to a key, even if that answer was an error. So the
     /// server uses a new key for a new try after an error. Before that new try, the caller must ask

@@ -100,8 +100,8 @@ pub(crate) async fn reconcile(stock: &StockControl, item: &ItemState) -> Result<
     locked.reconcile().await
 }
 
-/// Returns whether a slot needs units of the pool now. Always returns true if the item's portions
-/// use no sub-domains. Returns false if another task already waits to find this out.
+/// Returns whether a slot needs units of the pool now. If the item's portions use no sub-domains,
+/// returns true without a check. If another task already waits to make this check, returns false.
 async fn needs_pool_units(stock: &StockControl, item: &ItemState) -> bool {
     let portions = &portions(&stock.node, item);
     if !portions.spread.uses_sub_domains() {

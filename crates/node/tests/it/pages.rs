@@ -44,8 +44,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns the sentences of a language by their keys. The language's script contains comments and
-/// one object. The object's texts are in single quotes without escapes.
+/// Returns the sentences of a language by their keys. The language's JavaScript file contains
+/// comments and one object. The object's texts are in single quotes without escapes.
 fn words(language: &str) -> BTreeMap<String, String> {
     let file = format!("{}/../web/assets/texts-{language}.js", env!("CARGO_MANIFEST_DIR"));
     let script = std::fs::read_to_string(file).expect("the file exists");

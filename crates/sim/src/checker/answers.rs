@@ -177,8 +177,8 @@ impl Checker {
         }
     }
 
-    /// Checks a refusal by the front door. The refusal is wrong if the node answered the request as
-    /// queued, and the ticket may still become an order.
+    /// Checks a refusal by the front door. The refusal is wrong if the node earlier answered that
+    /// the request is queued and if the ticket may still become an order.
     fn is_not_queued(&mut self, purchase: &BuyerRequest, node_now: Millis) {
         let queued = self.queued_at.get(&(purchase.node, purchase.request())).copied();
         let undecided = queued.filter(|id| {

@@ -43,7 +43,7 @@ struct Row {
     what: What,
     counter: Counter,
     units: u64,
-    /// How many feed rows are left out before this row. With 0, the row is in order.
+    /// How many feed rows are left out before this row. If 0, this row is the next one.
     off: u64,
     foreign: bool,
 }

@@ -83,8 +83,9 @@ pub(super) struct EventFeed {
 }
 
 impl EventFeed {
-    /// Creates the feed of a new stream. It begins with the events about the buyer's orders after
-    /// the event number `after`. Returns `None` if the buyer has the maximum number of streams.
+    /// Creates the feed of a new stream. It begins with the events that are about the buyer's
+    /// orders and have a number greater than `after`. Returns `None` if the buyer has the maximum
+    /// number of streams.
     pub(super) fn new(
         app: Arc<App>,
         (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),

@@ -177,7 +177,7 @@ impl IdleConnections {
                 tracing::warn!(
                     %error,
                     event = "stream.register_failed",
-                    "failed to register an idle WebSocket; it keeps its own task"
+                    "failed to register an idle WebSocket; it uses a task of its own"
                 );
                 self.complained_at = Some(Instant::now());
             }

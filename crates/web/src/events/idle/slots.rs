@@ -46,7 +46,7 @@ async fn run_idle_task(
                 tracing::warn!(
                     %error,
                     event = "stream.poller_failed",
-                    "failed to create a poller; WebSockets keep their own tasks"
+                    "failed to create a poller; each idle WebSocket uses a task of its own"
                 );
                 return;
             }
