@@ -60,8 +60,8 @@ pub const SOCKETS: usize = 10_000;
 /// eighth of 100,000. The server's tables grow by doubling their size, so they are as full as with
 /// 100,000 tabs.
 pub const OPEN_TABS: u32 = 12_500;
-/// The number of tabs that are opened per second. Before the opening of a busy sale, buyers open
-/// fewer tabs per second.
+/// The number of tabs that are opened per second. This rate is higher than the rate before the
+/// opening of a busy sale.
 pub const TABS_PER_SEC: u32 = 1_500;
 /// Waiting requests whose memory is measured.
 pub const WAITING: usize = 8_000;

@@ -113,7 +113,7 @@ async fn buy(
                 .exec_async(&mut redis)
                 .await;
             match pushed {
-                // Each buyer buys once, so the buyer also names the order.
+                // Each buyer buys once, so the buyer's id is also the order's id.
                 Ok(()) => {
                     let order = format!(r#"{{"id":"{buyer}","state":"reserved"}}"#);
                     (StatusCode::CREATED, order.into())

@@ -21,7 +21,7 @@ pub struct ProcessSpec<'a> {
     pub environment: Vec<(String, String)>,
     /// The user that runs the program. `None` means the user that runs the bench.
     pub user: Option<&'a str>,
-    /// The core on which the program stays. `None` means any core.
+    /// The core to which the program is pinned. `None` means any core.
     pub core: Option<usize>,
     /// The file for the program's standard error.
     pub log: PathBuf,
@@ -109,7 +109,7 @@ impl Process {
         bail!("the program did not end within {} s: {}", STOP_WITHIN.as_secs(), self.log_tail())
     }
 
-    /// Keeps all threads of the program on this core from now on.
+    /// Pins all threads of the program to this core.
     ///
     /// # Errors
     /// Fails if the system does not allow this core.
@@ -121,7 +121,7 @@ impl Process {
             .status();
         ensure!(
             status.context("cannot run taskset")?.success(),
-            "process {pid} could not be kept on core {core}"
+            "process {pid} could not be pinned to core {core}"
         );
         Ok(())
     }

@@ -33,7 +33,7 @@ pub struct ServerOptions<'a> {
     pub dir: &'a Path,
     /// The number of threads that serve HTTP. `None` means the server's default.
     pub workers: Option<usize>,
-    /// The core on which the server stays. `None` means any core.
+    /// The core to which the server is pinned. `None` means any core.
     pub core: Option<usize>,
     /// Further settings, as environment variables.
     pub settings: &'a [(&'a str, &'a str)],

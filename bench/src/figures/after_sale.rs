@@ -79,7 +79,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
         let kept = run.sent_per_sec() / due;
         ensure!(
             kept > PACE_KEPT,
-            "the generator sent only {} of the due requests",
+            "the generator sent only {} of the planned requests",
             sale_server::percent(kept)
         );
     }

@@ -318,7 +318,8 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // This thread runs the fault: a process of the fault ends with the thread that started it.
+        // When a thread ends, the kernel also ends the programs that the thread started. So this
+        // thread runs the fault: this thread does not end with the function.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

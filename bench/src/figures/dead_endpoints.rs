@@ -111,7 +111,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
 }
 
 /// Returns the largest number of events that wait for an endpoint. Fails if an endpoint did not
-/// fail, or if a delivery was given up.
+/// fail, or if a delivery became a dead letter.
 fn largest_backlog(page: &Value) -> Result<u64> {
     let all = page["endpoints"].as_array().context("no endpoints in the answer")?;
     ensure!(all.len() == 3, "expected 3 endpoints, found {}", all.len());

@@ -1,4 +1,4 @@
-//! E8 and E9: refusals at an edge. E8 measures which part of the refused requests an edge passes on
+//! E8 and E9: refusals at an edge. E8 measures the share of refused requests that an edge passes on
 //! to a node. E9 compares the processor time of a refusal at the edge with the time of a refusal at
 //! a node.
 use std::cell::RefCell;

@@ -2,8 +2,8 @@
 //! again, and the effect on other requests.
 //!
 //! The holds are ordinary orders. SQL sets `pay_by` in the orders and in their events. Either all
-//! holds end at one instant, or they end in the same sequence and at the same intervals as their
-//! orders were created. Other buyers send purchases, refused purchases and reads of the status,
+//! holds end at one instant, or they end in the sequence and at the intervals in which their orders
+//! were created. Other buyers send purchases, refused purchases and reads of the status,
 //! each kind at a steady rate. These requests run in two phases: before the first hold ends, and
 //! then from the end of the first hold until the last unit is back.
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,12 +44,13 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(40);
 const RETURNED_WITHIN: Duration = Duration::from_secs(120);
 /// The longest time from the end of the holds until the first unit is back, in seconds.
 const FIRST: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
-/// The longest time until the last unit is back in SQLite, in seconds.
+/// The longest time from the end of the holds until the last unit is back in SQLite, in seconds.
 const LAST_SQLITE: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
-/// The longest time until the last unit is back in PostgreSQL, in seconds.
+/// The longest time from the end of the holds until the last unit is back in PostgreSQL, in
+/// seconds.
 const LAST_POSTGRES: Target = Target::AtMost { floor: 3.0, goal: 2.0 };
-/// The longest delay from the end of a hold to its expiry, in seconds. The holds end one after
-/// another, as after a rush.
+/// The longest time from an order's `pay_by` until the server expires the order, in seconds. The
+/// holds end one after another, as after a rush.
 const EACH_UNIT: Target = Target::AtMost { floor: 2.0, goal: 0.5 };
 const OTHER_REQUESTS: [&str; 3] = ["p99 of an order", "p99 of a refusal", "p99 of a status read"];
 
@@ -144,7 +145,7 @@ struct Measured {
     back: [f64; 3],
     /// The seconds from the end of the first hold to the end of the last hold.
     spread: f64,
-    /// The longest time from the end of a hold to its expiry, in seconds.
+    /// The longest time from an order's `pay_by` until the server expires the order, in seconds.
     slowest: f64,
     /// The latency of the other requests while holds ended: the 99th percentile and the median, in
     /// milliseconds.

@@ -1,4 +1,5 @@
-//! R12: the load generator of `storm`, against an nginx that always returns the same answer.
+//! R12: the load generator of the command `storm`, against an nginx that always returns the same
+//! answer.
 use std::time::Duration;
 
 use anyhow::{Result, ensure};

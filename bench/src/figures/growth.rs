@@ -67,7 +67,7 @@ fn refusals_and_orders(config: &BenchConfig) -> Vec<Figure> {
     rows.into_iter().map(name).collect()
 }
 
-/// Keeps the server on one core, as the figure R1 does.
+/// Pins the server to one core, as the figure R1 does.
 fn pin(sale_server: &SaleServer) -> Result<()> {
     cores::pair().0.map_or(Ok(()), |core| sale_server.server().process().pin(core))
 }

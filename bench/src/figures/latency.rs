@@ -80,7 +80,7 @@ fn one_round(
     let kept = run.sent_per_sec() / (capacity / 2.0);
     ensure!(
         kept > PACE_KEPT,
-        "the generator sent only {} of the due requests",
+        "the generator sent only {} of the planned requests",
         sale_server::percent(kept)
     );
     sale_server.close()?;

@@ -17,7 +17,8 @@ fn the_help_text_names_the_figures() {
 #[test]
 fn a_figure_is_measured_and_its_result_is_checked() {
     // The bench measures this figure without a server, so `--server` may name any file. The bench
-    // needs a disk, and the directory for temporary files may be in memory.
+    // needs a directory on a disk. The directory for temporary files may be in memory, so the test
+    // names another directory.
     let bench = env!("CARGO_BIN_EXE_doorbuster-bench");
     let ran = Command::new(bench)
         .args(["S1", "--quick", "--json", "--server", bench, "--dir", env!("CARGO_TARGET_TMPDIR")])

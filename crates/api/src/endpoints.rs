@@ -249,8 +249,8 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            // The endpoints for providers' messages are not part of the API. The provider checks
-            // such a message, and its endpoint lists the codes.
+            // The endpoints for providers' messages are not part of the API. The crate
+            // `payments` checks these messages, and the field `codes` lists the problem codes.
             // A `POST` without a defined body accepts only an empty body or `{}`.
             Code::UnsupportedMediaType | Code::MalformedRequest => {
                 api && (self.body.is_some() || self.method == Method::Post)

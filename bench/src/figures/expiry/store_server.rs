@@ -41,7 +41,7 @@ impl StoreKind {
 pub enum HoldExpiry {
     /// All holds end at one instant.
     AtOnce,
-    /// The holds end in the same sequence and at the same intervals as their orders were created.
+    /// The holds end in the sequence and at the intervals in which their orders were created.
     AsSold,
 }
 
@@ -162,8 +162,8 @@ impl StoreServer {
     }
 
     /// Returns two times in seconds. The first is the time from the end of the first hold to the
-    /// end of the last hold. The second is the longest time from the end of a hold until its order
-    /// was expired.
+    /// end of the last hold. The second is the longest time from an order's `pay_by` until the
+    /// server expired the order.
     pub fn spread_and_slowest(&self) -> Result<(f64, f64)> {
         let seconds = |of: &str| -> Result<f64> {
             let millis = self.sql(&format!(

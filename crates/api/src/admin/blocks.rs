@@ -61,7 +61,7 @@ impl PartialSchema for NewBlock {
         OneOfBuilder::new()
             .item(block(BlockKind::Buyer, super::schema::name()))
             .item(block(BlockKind::Ip, network.into()))
-            .description(Some("A block of a buyer, by id, or of addresses."))
+            .description(Some("A block of one buyer (by id), of one address, or of one network."))
             .examples([serde_json::json!({
                 "kind": "ip", "value": "192.0.2.0/24", "expires_at": "2026-11-20T12:00:00.000Z",
                 "reason": "a bot farm"

@@ -88,15 +88,15 @@ pub enum LimitSetting {
     Some(Limit),
 }
 
-/// A rate limit: how many requests are allowed in a burst, and how many become available again each
-/// minute.
+/// A rate limit: how many requests may arrive in a burst, and how many further requests are allowed
+/// each minute after a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Limit {
     /// The largest number of requests that may arrive in a burst, without a pause between the
     /// requests.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub burst: u32,
-    /// Requests that become available again each minute.
+    /// The number of further requests that are allowed each minute after a burst.
     #[schema(minimum = 1, maximum = 10_000_000)]
     pub per_minute: u32,
 }

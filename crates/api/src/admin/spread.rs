@@ -104,7 +104,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Reads the body. The caller checks whether the numbers fit together.
+    /// Reads the body. The caller checks whether the numbers contradict each other.
     ///
     /// # Errors
     /// `400` or `422`.

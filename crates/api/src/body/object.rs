@@ -25,7 +25,7 @@ impl Faults {
         }
     }
 
-    /// Adds a fault at `pointer`, and returns `None`: the value with the fault has no result.
+    /// Adds a fault at `pointer`. Returns `None`, because a value with a fault has no result.
     pub(crate) fn refuse<T>(
         &mut self,
         pointer: &str,

@@ -47,7 +47,7 @@ endpoints!(
     },
     count_codes = Endpoint {
         path: "/v1/admin/sales/{sale}/access-codes",
-        summary: "Read how many access codes a sale has, and how many are used up",
+        summary: "Read how many access codes a sale has, and how many buyers used them",
         responses: &[ok::<CodeCounts>("The counts.")],
         ..VIEWER_ENDPOINT
     },

@@ -17,7 +17,8 @@ const PROVIDER_ENDPOINT: Endpoint = Endpoint {
     group: EndpointGroup::Service,
     auth: Auth::Public,
     responses: &[ok::<PaymentEventResult>(
-        "The message was handled now or before, or has no effect. The provider need not send it again.",
+        "The server handled the message now or earlier, or the message has no effect. The provider \
+        does not need to send it again.",
     )],
     ..BUYER_ENDPOINT
 };

@@ -1,4 +1,4 @@
-//! Endpoints of the waiting room: a buyer's entry, and the draw that orders the entries.
+//! Endpoints of the waiting room: a buyer's entry, and the draw that ranks the entries.
 
 use super::buyers::BUYER_ENDPOINT;
 use super::operators::VIEWER_ENDPOINT;
@@ -67,7 +67,7 @@ endpoints!(
     },
     export_draw = Endpoint {
         path: "/v1/admin/sales/{sale}/draw.csv",
-        summary: "Export the participants of a sale's draw, in their order",
+        summary: "Export the participants of a sale's draw, sorted by rank",
         description: "Streams the list after the sale has opened. Before the opening, the order of \
             the participants is secret.",
         params: &[Param::RoomItem],

@@ -30,14 +30,14 @@ pub enum Challenge {
         /// The image's height, in pixels.
         height: u32,
     },
-    /// A piece that the buyer slides to the gap that it fits. The answer is `{"x": 143}`: the
-    /// distance between the left edges of the picture and of the piece, in pixels.
+    /// A piece that the buyer slides into the matching gap. The answer is `{"x": 143}`: the
+    /// distance of the piece from the picture's left edge, in pixels.
     Slider {
         /// The challenge as a sealed text. The client sends this text back with the answer.
         challenge: String,
         /// When the challenge expires.
         expires_at: Time,
-        /// The picture with several gaps, as a PNG in a data URL. One gap fits the piece.
+        /// The picture with several gaps, as a PNG in a data URL. One gap matches the piece.
         background: String,
         /// The piece: a square PNG as a data URL.
         piece: String,
