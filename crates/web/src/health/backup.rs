@@ -22,12 +22,12 @@ pub(super) fn show(app: &App, text: &mut MetricsText) {
     );
     text.gauge_if(
         "doorbuster_backup_base_due_seconds",
-        "Time since a new full copy of the store is due; 0 if none is due.",
+        "How long the backup has needed a new full copy of the store; 0 if it needs none.",
         progress.map(|progress| progress.base_due_since.map_or(0.0, age)),
     );
     text.counter_if(
         "doorbuster_backup_failures_total",
-        "Writes to the continuous backup that failed.",
+        "Failed writes to the continuous backup, and failed full copies of the store.",
         progress.map(|progress| progress.failures),
     );
 }

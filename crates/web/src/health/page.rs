@@ -313,7 +313,7 @@ fn counters(meter: &EngineMeter) -> [(&'static str, &'static str, &Counter); 13]
         ),
         (
             "doorbuster_lease_lapses_total",
-            "Times that this node was unreachable for longer than its lease.",
+            "Times that this node did not renew its lease in time.",
             &meter.lapses,
         ),
         (
@@ -369,7 +369,7 @@ fn engine(app: &App, numbers: &StoreNumbers, depth: u64, text: &mut MetricsText)
     text.metric(
         "doorbuster_delayed_work_late_seconds",
         MetricKind::Gauge,
-        "On the leader: seconds since the current run of this work was due, or 0 between two runs.",
+        "On the leader: seconds since the planned start of the current run, or 0 between two runs.",
     );
     for work in Work::ALL {
         if let Some(late) = app.node.control().scheduler().delay_secs(work) {
