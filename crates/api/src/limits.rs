@@ -17,7 +17,7 @@ pub const STOCK_MAX: u32 = 1_000_000_000;
 /// number gets `422`.
 pub const ADMISSIONS_MAX: u32 = 5_000;
 
-/// The largest number of slots among which an item's stock is spread. A larger number gets `422`.
+/// The largest number of slots that an operator may set for one item. A larger number gets `422`.
 pub const PARTITIONS_MAX: u32 = 64;
 
 /// Highest price in minor units. A larger number gets `422`. The highest price times [`UNITS_MAX`]
@@ -75,8 +75,8 @@ pub const ORDER_TEXT_CHARS_MAX: usize = 200;
 /// `422`.
 pub const LIMIT_MAX: u32 = 10_000_000;
 
-/// Least effort of a proof of work, in keys that a device tries on average. A smaller number gets
-/// `422`.
+/// The smallest effort of a proof of work: the number of keys that a device tries on average. A
+/// smaller number gets `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
 /// Largest effort of a proof of work. A larger number gets `422`. With this effort, a device tries
@@ -84,7 +84,7 @@ pub const POW_EFFORT_MIN: u32 = 100;
 /// A challenge is valid for two minutes.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
-/// The default effort of a proof of work, in keys that a device tries on average.
+/// The default effort of a proof of work: the number of keys that a device tries on average.
 pub const POW_EFFORT_DEFAULT: u32 = 5_000;
 
 /// Longest URL of an endpoint that receives events, in bytes. A longer value gets `422`.
@@ -93,11 +93,11 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 /// Longest URL of a push subscription, in bytes. A longer value gets `422`.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
-/// The longest time for which the server also signs with a replaced webhook secret, in seconds. A
-/// longer value gets `422`.
+/// The largest `overlap_secs`. For `overlap_secs` seconds after a webhook secret is replaced, the
+/// server signs with the old and the new secret. A larger number gets `422`.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
-/// The default time for which the server also signs with a replaced webhook secret, in seconds.
+/// The default `overlap_secs` of a replaced webhook secret.
 pub const OVERLAP_SECS_DEFAULT: u32 = 86_400;
 
 /// Longest challenge that a client sends back, in characters. A longer value gets `422`.

@@ -89,7 +89,7 @@ pub enum WaitingState {
 }
 
 /// An entry in an item's waitlist. When a unit comes back, the first entry of the waitlist becomes
-/// its buyer's order. The order has the same id as the entry.
+/// an order. The order has the same id and the same buyer as the entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(examples(json!({
     "id": "ord_AZqUxU8JZpDE0iGXlD6gNCFbaEPFjbD0kH8Oool8DklZDOCj2ISa", "sale": "spring", "item": "phone", "buyer": "alice", "units": 1,

@@ -234,7 +234,7 @@ impl Problem {
         Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
-    /// `409`: the waitlist has its largest size, or has an entry for each unit that may return.
+    /// `409`: the waitlist has its maximum number of entries, or one for each unit that may return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")

@@ -206,7 +206,7 @@ pub struct ItemStatus {
     #[schema(required = true)]
     pub count: Option<u64>,
     /// Units that are not available now: units of unpaid orders, of paid orders and of queued
-    /// requests.
+    /// requests, and units that are kept for the waitlist.
     pub access: u64,
     /// Units that are available now; `null` for unlimited stock.
     #[schema(required = true)]

@@ -42,8 +42,8 @@ pub const BUYER_COOKIE: &str = "doorbuster_buyer";
 pub const PAGE_HEADER: &str = "x-doorbuster-page";
 
 /// Returns a buyer's token from the `Authorization` header. If this header is missing, returns the
-/// token from the cookie. `may_change` is true if the request has the page header, and also if the
-/// request changes nothing.
+/// token from the cookie. `may_change` is true if the request has the page header or changes
+/// nothing.
 ///
 /// # Errors
 ///

@@ -1,9 +1,10 @@
 //! Verifies tokens that are signed with a shared secret (HS256). Every purchase with such a token
 //! needs this check, so the check must be fast.
 //!
-//! The key is prepared once, and a check of a usual token allocates no memory. So a check takes
-//! about 0.7 µs, which is little more than the HMAC alone takes. A general JWT library takes 3.2
-//! µs. A test checks that this module and a general library accept the same tokens.
+//! The key is prepared once. If a token has a usual header and short claims, its check allocates no
+//! memory. So such a check takes about 0.7 µs, which is little more than the HMAC alone takes. A
+//! general JWT library takes 3.2 µs. A test checks that this module and a general library accept
+//! the same tokens.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

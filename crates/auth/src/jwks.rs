@@ -27,7 +27,8 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// Shortest time between two reads, even if tokens name unknown keys.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// Shortest time between two reads if the client of the first read has disconnected.
+/// Shortest time between two reads if the first read did not end, because the client that waited
+/// for it disconnected.
 const UNFINISHED_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum time of a request to the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,7 +52,7 @@ pub struct JwksError {
 #[derive(Default)]
 struct LastRead {
     started_at: Option<Instant>,
-    /// `false` if the read did not end, because its client disconnected.
+    /// `false` if the read did not end, because the client that waited for it disconnected.
     has_ended: bool,
 }
 
@@ -156,15 +157,16 @@ impl Jwks {
         self.read_now().await
     }
 
-    /// Reads the set again at once. A call of [`Self::refresh`] that waits uses the same read.
+    /// Reads the set again at once. A call of [`Self::refresh`] during this read waits for the read
+    /// to end, and does not read again.
     pub(super) async fn read_now(&self) -> Result<(), JwksError> {
         let mut last = self.last_read.lock().await;
         self.read(&mut last, Instant::now()).await
     }
 
     /// Reads the set again if the last read was at least [`MIN_REFRESH_INTERVAL`] ago. Concurrent
-    /// callers wait for the same read. A read that did not end only delays the next read by at most
-    /// [`UNFINISHED_READ_INTERVAL`].
+    /// callers wait for the same read. If the last read did not end, the next read begins after at
+    /// most [`UNFINISHED_READ_INTERVAL`].
     pub(super) async fn refresh(&self) -> Result<(), JwksError> {
         self.refresh_at(Instant::now()).await
     }

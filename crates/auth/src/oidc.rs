@@ -2,8 +2,8 @@
 //! code flow with PKCE. This module reads the issuer's configuration and checks the ID token.
 //!
 //! The browser carries the state of a sign-in attempt in a cookie. So any node can finish an
-//! attempt that another node began. The server reads the issuer's configuration and keys when
-//! an attempt needs them, and not at its start.
+//! attempt that another node began. The server reads the issuer's configuration and keys when an
+//! attempt needs them, and not when the server starts.
 
 mod attempt;
 mod callback;
@@ -44,9 +44,10 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// How long the server uses the issuer's configuration before it reads the configuration again.
 const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
-/// while the issuer is down, every request for a sign-in would send a request to the issuer.
+/// while the issuer is down, every attempt to sign in would send a request to the issuer.
 const FAILURE_FOR: Duration = Duration::from_secs(10);
-/// The shortest time between two reads if the client of the first read has disconnected.
+/// The shortest time between two reads if the first read did not end, because the client that
+/// waited for it disconnected.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
 const CODE_BYTES_MAX: usize = 2_048;
@@ -128,7 +129,7 @@ struct Issuer {
 #[derive(Default)]
 struct LastRead {
     begun: Option<Instant>,
-    /// `None` if the read did not end, because its client disconnected.
+    /// `None` if the read did not end, because the client that waited for it disconnected.
     result: Option<Result<Arc<Issuer>, OidcError>>,
 }
 
@@ -328,8 +329,8 @@ fn why(error: reqwest::Error) -> OidcError {
 async fn send(http: reqwest::Client, request: HttpRequest) -> Result<HttpResponse, OidcError> {
     let request = reqwest::Request::try_from(request).map_err(why)?;
     let answer = http.execute(request).await.map_err(why)?;
-    // If the issuer refuses a request, it explains the refusal in JSON, and `oauth2` reads this
-    // body. For any other error answer, the error contains only the status.
+    // An issuer that refuses a request explains the refusal in JSON, and `oauth2` reads this body.
+    // If the body of an error answer is not JSON, the error contains only the status.
     let is_json = answer
         .headers()
         .get(CONTENT_TYPE)

@@ -66,14 +66,15 @@ pub(super) struct BaseMaker {
     pub key: Option<Arc<BackupKey>>,
 }
 
-/// The start of the names of temporary copies. SQLite's own temporary files begin with it too.
+/// The prefix of the names of temporary copies. The names of SQLite's own temporary files for a
+/// copy have this prefix too.
 const PART: &str = "backup_base";
 /// The store's files that a copy contains.
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
 /// A temporary copy in the data directory. The file is removed when this value is dropped. The
-/// thread that copies the store owns this value, and may outlive the generation. So each generation
-/// has other names.
+/// thread that copies the store owns this value, and may outlive the generation. So the copies of
+/// different generations have different names.
 struct TemporaryCopy(PathBuf);
 
 impl TemporaryCopy {

@@ -38,7 +38,7 @@ pub(super) struct Gap {
 pub(super) struct GenerationRun<'a> {
     backup: &'a ContinuousBackup,
     generation: &'a Generation,
-    /// The time since which the backup lacks commits, until the first base is complete.
+    /// Until the first base is complete, the backup lacks the commits since this time.
     lacks_since: Millis,
     /// The base that is being made.
     making: Option<JoinHandle<Result<BaseBackup, String>>>,
@@ -50,11 +50,11 @@ pub(super) struct GenerationRun<'a> {
     pub(super) segments: u64,
     segment_bytes: u64,
     next_try: Instant,
-    /// When old objects are deleted, even without a new base.
+    /// The time of the next deletion of old objects, if no new base causes an earlier deletion.
     pub(super) next_deletion: Instant,
     /// The failures since the last success. `None` if the last write of a segment succeeded.
     failing: Option<Failures>,
-    /// Whether the last attempt to make a base failed. A segment does not change this.
+    /// Whether the last attempt to make a base failed. The write of a segment does not change this.
     is_base_failing: bool,
 }
 
@@ -87,7 +87,7 @@ impl<'a> GenerationRun<'a> {
         if self.bases == 0 { Some(self.lacks_since) } else { self.backup.copy.oldest_at() }
     }
 
-    /// Logs that the server dropped pages. Returns the gap that begins with the commits of `since`.
+    /// Logs that the server dropped pages. Returns the gap, which begins at the time `since`.
     pub(super) fn fell_behind(mut self, since: Millis) -> Gap {
         tracing::warn!(
             event = "backup.fell_behind",
@@ -96,9 +96,9 @@ impl<'a> GenerationRun<'a> {
         Gap { since, failing: self.failing.take() }
     }
 
-    /// If the copy of a base is done, records the new base. If a new base is due, starts its copy.
-    /// The copy runs in a separate task, so the server can write segments at the same time. Also
-    /// deletes old objects from time to time.
+    /// If the copy of a base is done, records the new base. If the generation needs a new base,
+    /// starts its copy. The copy runs in a separate task, so the server can write segments at the
+    /// same time. Also deletes old objects from time to time.
     pub(super) async fn update_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -167,9 +167,9 @@ impl<'a> GenerationRun<'a> {
         self.deleting = Some(tokio::spawn(delete));
     }
 
-    /// Writes a segment, whose oldest commit is of the time `since`. Repeats the write until it
-    /// succeeds. If the server drops pages meanwhile, gives up and returns false, because a new
-    /// generation must begin.
+    /// Writes a segment. `since` is the time since which the backup lacks commits. Repeats the
+    /// write until it succeeds. If the server drops pages meanwhile, gives up and returns false,
+    /// because a new generation must begin.
     pub(super) async fn write(&mut self, segment: &Segment, since: Millis) -> bool {
         let name = names::segment(self.generation, segment.first, segment.at);
         let object = loop {

@@ -2,8 +2,8 @@
 //!
 //! A *generation* is one unbroken sequence of commits. A generation has *bases* and *segments*. A
 //! base is a copy of the whole store. A segment has the pages of the store's file that one or more
-//! commits changed. To restore the store's state at a time, a base from before that time and the
-//! segments up to that time are enough. [`names`] defines the names of the objects.
+//! commits changed. A restore of the store's state at a time needs only a base from before that
+//! time and the segments up to that time. [`names`] defines the names of the objects.
 //!
 //! The target may fail at any time. Sales never wait for the target. While the target fails,
 //! changed pages stay in memory. If the size of these pages reaches a limit, the server drops the
@@ -43,8 +43,8 @@ const COPY_INTERVAL: Duration = Duration::from_millis(250);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// For each group of this many bytes, the write of an object may take one second longer.
 const BYTES_PER_SECOND: usize = 1024 * 1024;
-/// How long the list of the target's generations may take. A list that takes longer counts as
-/// failed.
+/// How long the server may take to read the names of the target's generations and to delete the
+/// incomplete files of the newest generation. An attempt that takes longer counts as failed.
 const LIST_WITHIN: Duration = Duration::from_secs(60);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -96,8 +96,8 @@ impl ContinuousBackup {
 
     /// Returns a new generation, whose name sorts after all generations of the target. To find such
     /// a name, reads the names of these generations, and tries again until the target answers. Also
-    /// deletes the incomplete files of the newest of these generations. Adds the failed attempts to
-    /// `failing`, and returns the sum. Returns `None` if `stop` is cancelled first.
+    /// deletes the incomplete files of the newest of these generations. Adds its failed attempts to
+    /// `failing`, and returns `failing` too. Returns `None` if `stop` is cancelled first.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
@@ -106,7 +106,8 @@ impl ContinuousBackup {
         loop {
             let list = async {
                 let newest = self.target.newest_generation().await?;
-                // The directories of all generations may have too many names for the time limit.
+                // Reads only the newest generation's directory, because all directories may have
+                // too many names to read within the time limit.
                 if let Some(newest) = &newest {
                     self.target.delete_incomplete(newest).await?;
                 }

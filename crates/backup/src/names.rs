@@ -8,8 +8,9 @@
 //!
 //! FIRST is the number of the segment's first commit, and TIME is the time of the segment's last
 //! commit. The name of a generation has the time of its start and a random number. All numbers have
-//! leading zeros, so the names sort by number. Generations sort in the order of their starts. If
-//! the clock was set back, the name has a time just after the previous generation's time.
+//! leading zeros, so the names sort by number. Generations sort by the time of their start. If the
+//! clock was set back, the name of a new generation has a time just after the previous generation's
+//! time.
 
 use std::fmt;
 

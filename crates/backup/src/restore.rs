@@ -315,9 +315,10 @@ async fn read_segment(
     Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
 }
 
-/// Returns whether the target has the segment that `state` lacks before the segment with the first
-/// commit `first`. There are two causes. The clock was set back, and the segment is newer than the
-/// requested time. Or the server wrote the segment while the restore read the list.
+/// Returns whether the target has a segment that `state` lacks just before the segment whose first
+/// commit is `first`. `state` can lack a segment of the target for two reasons. The clock was set
+/// back, and the segment is newer than the requested time. Or the server wrote the segment while
+/// the restore read the list.
 async fn is_left_out(
     target: &BackupTarget,
     state: &State,

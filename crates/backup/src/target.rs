@@ -122,8 +122,8 @@ impl BackupTarget {
         }
     }
 
-    /// Returns the newest generation. Reads only the names of generations, because the names of all
-    /// objects of a large backup take minutes.
+    /// Returns the newest generation. Reads only the names of generations, because reading the
+    /// names of all objects takes minutes in a large backup.
     pub(super) async fn newest_generation(&self) -> Result<Option<Generation>, TargetError> {
         let found = call!(self, generations())?;
         Ok(found.iter().filter_map(|name| names::parse_generation(name)).max())

@@ -6,7 +6,7 @@ use doorbuster_testkit::TempDir;
 
 use super::*;
 
-/// Returns a backup from the directory to a directory in it.
+/// Returns a backup of the store in `dir`. Its target is the directory `target` in `dir`.
 fn backup_to(dir: &TempDir, target: &str) -> ContinuousBackup {
     let place = BackupPlace::Directory(dir.path().join(target));
     ContinuousBackup {

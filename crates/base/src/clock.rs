@@ -74,8 +74,8 @@ impl Clock {
         )
     }
 
-    /// Returns the time of the machine's wall clock. Compare only this time, and not the store's
-    /// time, with times that other programs wrote.
+    /// Returns the time of the machine's wall clock. To compare with a time that another program
+    /// wrote, use this time and not the store's time.
     #[must_use]
     pub fn wall(&self) -> Millis {
         Millis((self.0.wall)())

@@ -38,7 +38,7 @@ doorbuster_core::labels! {
         RecallBegun = "recall_begun",
         /// A slot released units for a recall. The store has not recorded the release yet.
         RecallTaken = "recall_taken",
-        /// Recalled units for a late payment are in the pool. The server did not try again to
+        /// Recalled units for a late payment are in the pool. The server has not tried again to
         /// capture the payment yet.
         LateGathered = "late_gathered",
         /// A late payment was captured. The units that the payment did not need are not back in the
@@ -56,13 +56,15 @@ doorbuster_core::labels! {
         ReconcileCaptured = "reconcile_captured",
         /// The store shows a checkout as closed. The order of this checkout has not ended yet.
         ReconcileClosed = "reconcile_closed",
-        /// Orders are due to expire. The transaction that expires them has not begun.
+        /// The server is about to search for orders whose payment window has ended. No order has
+        /// expired.
         ExpiryDue = "expiry_due",
         /// Some orders have expired. No later step was done.
         ExpiryDone = "expiry_done",
-        /// An order was cancelled. No notification was sent.
+        /// An order was cancelled. The client has no answer yet.
         CancelDone = "cancel_done",
-        /// An operator refunded an order. No notification was sent, and no provider got a request.
+        /// An operator refunded an order. The operator has no answer yet, and no provider got a
+        /// request.
         OrderRefunded = "order_refunded",
         /// Events got their positions in the outbox. The workers that deliver events were not woken
         /// yet.
@@ -114,9 +116,8 @@ mod armed {
 
     use super::Failpoint;
 
-    /// The setting that selects a failpoint. Its value is the failpoint's name, a colon, and a
-    /// count. If the count is 3, the process is killed when it reaches the failpoint for the third
-    /// time.
+    /// The setting that selects a failpoint. Its value is `NAME` or `NAME:COUNT`. If the count is
+    /// 3, the process is killed when it reaches the failpoint for the third time.
     pub const SETTING: &str = "DOORBUSTER_FAILPOINT";
 
     struct Armed {

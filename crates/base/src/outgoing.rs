@@ -15,7 +15,7 @@ type Build = Box<dyn Fn() -> reqwest::Result<Client> + Send + Sync>;
 pub struct OutgoingClient {
     build: Build,
     made: ArcSwapOption<Client>,
-    /// The number of calls of [`Self::renew`]. Locked while `made` changes.
+    /// The number of calls of [`Self::renew`]. `made` changes only while a thread holds this lock.
     renewals: Mutex<u64>,
 }
 

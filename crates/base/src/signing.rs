@@ -75,7 +75,7 @@ pub fn format_secret(bytes: &[u8]) -> String {
     format!("{PREFIX}{}", BASE64.encode(bytes))
 }
 
-/// Returns the value of `webhook-signature`: one signature for each key, in order.
+/// Returns the value of `webhook-signature`: one signature for each key, in the order of `keys`.
 #[must_use]
 pub fn sign(id: &str, at_secs: i64, body: &[u8], keys: &[SigningKey]) -> String {
     let at = at_secs.to_string();

@@ -75,7 +75,8 @@ pub(super) fn backup(
     }
 }
 
-/// Returns whether a path is the directory or a place in it, however the two paths are written.
+/// Returns whether a path is the directory or a place in it. The two paths may be written in
+/// different ways.
 fn is_inside(path: &Path, dir: &Path) -> bool {
     resolve(path).starts_with(resolve(dir))
 }

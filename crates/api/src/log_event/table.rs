@@ -60,7 +60,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "database.clock_set",
-        "The clock of the database was set. Orders expire and sales open by the new time or the expected time, whichever is earlier.",
+        "The clock of the database was set to another time. Orders expire and sales open by the earlier of the new time and the expected time.",
     ),
     info("database.clock_trusted", "The clock of the database is trusted again."),
     warn(
@@ -145,7 +145,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("node.lease_failed", "This node could not renew its lease. The node retries."),
     warn(
         "node.lease_lapsed",
-        "The lease of this node lapsed. If other nodes took the units of a slot of this node, the slot starts a new epoch.",
+        "The lease of this node lapsed. If other nodes took the units of one of its slots, this slot starts a new epoch.",
     ),
     warn("node.lost", "Another node's lease lapsed. The live nodes sell that node's units."),
     warn(
@@ -201,7 +201,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.postpone_failed",
-        "The provider does not answer. The server tried to postpone its next questions to the provider, but could not record this in the store.",
+        "The provider does not answer. The server could not store later times for its queries about checkouts. The server retries.",
     ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(
@@ -243,7 +243,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "The payment provider gave money back although the shop did not request it. An operator must act.",
     ),
     warn("push.sync_failed", "Browsers' subscriptions could not be read. The server retries."),
-    info("push.taken_over", "This node now sends messages for the browsers of a lost node."),
+    info("push.taken_over", "This node now sends messages to browsers in place of a lost node."),
     warn(
         "sale.catalogue_failed",
         "The server could not refresh its copy of the sales from the store. The server retries.",
@@ -409,7 +409,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("store.migrated", "The store was migrated to the schema of this program."),
     info(
         "store.orders_read_again",
-        "The node's last refresh was minutes ago. The node reads every order again.",
+        "This node last read the changes of other nodes minutes ago. It reads every order again.",
     ),
     error("store.read_panicked", "A read of the store panicked."),
     warn("store.removed", "The file of the store was removed while it was in use."),

@@ -80,7 +80,8 @@ fn request_body(body: Body, may_lack: bool) -> RequestBody {
         .build()
 }
 
-/// A media type that refers to the type's schema, with the first example in this schema.
+/// Returns the content of a body: a reference to the schema of `json_type`, and the first example
+/// in this schema.
 fn media_type(json_type: JsonType) -> MediaType {
     ContentBuilder::new()
         .schema(Some(Ref::from_schema_name(json_type.name().into_owned())))

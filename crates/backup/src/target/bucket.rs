@@ -25,7 +25,7 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 /// The number of parts of a base that are sent at the same time.
 const PARTS_AT_ONCE: usize = 4;
 /// How long the service may take until it begins its answer, or until it sends further bytes of the
-/// answer. The upload of a request's body is a part of this time. The download of a base may take
+/// answer. This time includes the upload of a request's body. The download of a base may take
 /// longer, because the time starts again whenever bytes arrive.
 const READ_WITHIN: Duration = Duration::from_secs(80);
 // The upload of the largest segment must fit into this time.
@@ -167,7 +167,7 @@ impl Bucket {
         Ok(self.objects.delete(&self.name(name)).await?)
     }
 
-    /// Returns the prefix of the names in requests. `None` means the whole bucket.
+    /// Returns the prefix of the names that a list contains. `None` means all names in the bucket.
     fn listed(&self) -> Option<&Name> {
         (!self.prefix.as_ref().is_empty()).then_some(&self.prefix)
     }

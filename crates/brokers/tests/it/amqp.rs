@@ -27,7 +27,7 @@ async fn a_published_message_is_in_the_queue() {
     broker.publish(&message("evt_1", "order.paid")).await.expect("the message is accepted");
     broker.publish(&message("evt_2", "sale.opened")).await.expect("the message is accepted");
     let paid = orders.take().await.expect("the message is in the queue");
-    assert!(orders.take().await.is_none(), "the queue must get no type that it is not bound to");
+    assert!(orders.take().await.is_none(), "the queue must get only the types that it is bound to");
     assert_eq!(all.take().await.expect("both messages").data, paid.data);
     assert_eq!(all.take().await.expect("both messages").routing_key.as_str(), "sale.opened");
     assert_eq!(
