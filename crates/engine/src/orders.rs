@@ -2,8 +2,8 @@
 //!
 //! [`Orders`] owns no state. It calls the store and the memory of its [`Node`], and it calls
 //! [`StockControl`], which tells the slots that an order ended, and recalls units for a late
-//! payment. It finds items by the [`CatalogueReader`]. It has these callers: the handlers of
-//! requests, the waitlists, and the payments.
+//! payment. It looks up items through the [`CatalogueReader`]. It has these callers: the handlers
+//! of requests, the waitlists, and the payments.
 
 mod late_payment;
 

@@ -145,8 +145,8 @@ impl OutageLog {
         let Some(now) = failures.as_mut() else { return };
         if !is_store_available {
             // The store itself logs this outage, so this module drops the counts of failed calls.
-            // Failures shortly after the outage are part of the outage too, so this module also
-            // resets the times.
+            // Calls may still fail shortly after the outage. This module also resets the times, so
+            // that it does not report these failures at once.
             (now.began, now.logged) = (Instant::now(), Instant::now());
             now.by_job.clear();
         } else if now.newest.elapsed() >= OVER_AFTER && now.by_job.is_empty() {

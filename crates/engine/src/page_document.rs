@@ -1,7 +1,8 @@
 //! The part of a page's content that has no column of its own: texts in several languages, further
-//! pictures and facts. Each sale and each item has this content as one JSON document.
+//! pictures and facts. Each sale and each item has this content as one JSON document, in the column
+//! `page` of its row.
 //!
-//! The other columns of the row have each text in only one language. Exports, payment providers and
+//! The row's other columns have each text in only one language. Exports, payment providers and
 //! older versions of the program use these columns and do not need the document.
 
 use std::collections::BTreeMap;

@@ -285,8 +285,8 @@ impl SaleControl {
         };
         let _guard = SaleLock::take(&self.node, &runtime).await;
         let before = self.node.catalogue().item_by_id(item.row.id).cloned();
-        // The store closes the grants of a sale before its opening. No reconciliation may open new
-        // grants with the old spread meanwhile.
+        // If the sale has not opened yet, the store closes the item's grants. Until this node knows
+        // the new spread, no reconciliation may open new grants with the old spread.
         let sale = self.node.catalogue().sale(&item.sale).cloned();
         let is_before = sale.is_some_and(|sale| sale.row.phase.is_before_opening());
         let reconciling = match is_before {

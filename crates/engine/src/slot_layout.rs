@@ -89,8 +89,8 @@ impl SlotLayout {
     }
 }
 
-/// Returns the prefix of the Redis keys of the deployment with this key for ids. The prefix
-/// separates deployments that share servers.
+/// Returns the prefix of a deployment's Redis keys, which is derived from the deployment's key for
+/// ids. The prefix separates deployments that share servers.
 pub(crate) fn redis_prefix(id_key: &IdKey) -> String {
     let deployment = id_key.request_hash("doorbuster", "slots").id_bits();
     format!("doorbuster:{deployment:06x}")

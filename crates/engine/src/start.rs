@@ -306,8 +306,8 @@ async fn open_postgres(
     Ok(store.await?)
 }
 
-/// Opens the Redis for data that all nodes share and that may be lost. Also opens the locks in this
-/// Redis. Returns `None` if the shape has no Redis.
+/// Opens the Redis for data that all nodes share and whose loss does no harm. Also opens the locks
+/// in this Redis. Returns `None` if the shape has no Redis.
 fn open_shared(
     options: &EngineOptions,
     slots: &Slots,

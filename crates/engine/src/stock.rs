@@ -16,8 +16,8 @@
 //! not call stock control. They have their own handles of the slots, which issue and deliver
 //! tickets.
 //!
-//! Functions without `self` that use only the node or only the slots get only the node or the
-//! slots.
+//! Most functions that need only the node or only the slots have no `self`. They get the node or
+//! the slots as a parameter.
 
 mod adjust;
 pub(crate) mod drain;

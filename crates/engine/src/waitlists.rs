@@ -5,8 +5,8 @@
 //! buyer, and a few reads at the same time in total. So a crowd of waiting buyers causes a bounded
 //! load on the store.
 //!
-//! [`Waitlists`] owns no state. It calls the store and the memory of its [`Node`], and it reads the
-//! state of an entry by [`Orders`]. The handlers of requests call it.
+//! [`Waitlists`] owns no state. It calls the store and the memory of its [`Node`], and it looks up
+//! an entry's state through [`Orders`]. The handlers of requests call it.
 
 use std::sync::Arc;
 

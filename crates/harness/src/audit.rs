@@ -70,9 +70,10 @@ impl StoreLocation {
         let path = text.strip_prefix("sqlite:").unwrap_or(text);
         let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
         if may_have_password(text) && !path.exists() {
-            let reason = "it is not an existing file, and an address begins with postgres://";
+            let reason =
+                "the text is not an existing file, and an address must begin with postgres://";
             return Err(AuditError::Store {
-                store: "whose text may contain a password".into(),
+                store: "(text not shown, because it may contain a password)".into(),
                 reason: reason.into(),
             });
         }

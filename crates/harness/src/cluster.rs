@@ -156,9 +156,9 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Makes the server in `standby` a new standby. From then on, every commit waits for the
-    /// standby's confirmation. Waits until the metrics of every node show the standby. Does nothing
-    /// if the plan has no standby.
+    /// Makes the server in the field `standby` a new standby of the server in the field `postgres`.
+    /// From then on, every commit waits for the standby's confirmation. Waits until the metrics of
+    /// every node show the standby. Does nothing if the plan has no standby.
     pub fn renew_standby(&mut self) -> Result<(), ClusterError> {
         let Some(standby) = &mut self.standby else { return Ok(()) };
         standby.rebuild_as_standby_of(&self.postgres)?;

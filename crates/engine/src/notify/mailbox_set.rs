@@ -1,4 +1,4 @@
-//! The readers of one buyer's orders, or of one sale.
+//! The readers that get events about one buyer's orders or about one sale.
 
 use std::sync::{Arc, Weak};
 
@@ -31,8 +31,8 @@ impl SaleFollowers {
     }
 }
 
-/// The readers of one buyer or of one sale. Many readers may leave at the same time, so removing a
-/// reader takes constant time.
+/// The readers that get events about one buyer's orders or about one sale. Many readers may leave
+/// at the same time, so removing a reader takes constant time.
 #[derive(Debug, Default)]
 pub(super) struct Followers {
     /// One of the readers. Most buyers have only one reader and need no map.

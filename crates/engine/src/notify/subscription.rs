@@ -23,8 +23,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Returns the number of the last event before the subscription. A reader that gets no event
-    /// and reconnects names this number, so that it misses no event.
+    /// Returns the number of the last event before the subscription. If a reader got no event and
+    /// reconnects, it sends this number, so that it misses no event.
     #[must_use]
     pub fn since(&self) -> u64 {
         self.since

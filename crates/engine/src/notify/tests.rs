@@ -121,7 +121,8 @@ fn a_reconnecting_reader_gets_only_its_own_missed_events() {
     let newest = waiting(&read(&anna, Some(last_id)));
     assert_eq!(newest.len(), REPLAYED_MAX);
     assert_eq!(newest.last(), Some(&hub.0.readers.lock().expect("no thread panicked").last_id));
-    // After some time without readers, the kept events may have a gap and are dropped.
+    // After some time without readers, the hub stops keeping events. The next reader makes it drop
+    // the kept events, because they may have a gap.
     hub.0.kept_until_ms.store(1, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(2));
     assert_eq!(waiting(&read(&anna, Some(last_id))), [0; 0]);
@@ -221,7 +222,7 @@ async fn a_reader_is_made_ready_once_for_sale_events_and_once_for_its_buyers_eve
         assert_eq!(
             ready_queue.wait_ready().await,
             ReadyReaders { own: vec![7], crowd: vec![7] },
-            "the key must be added once for each reason"
+            "the key must be added once for the sale's events, and once for the buyer's events"
         );
         assert!(ready_queue.wait_ready().now_or_never().is_none());
         while reader.next_or_park(&ready_queue, 7).is_some() {}

@@ -32,8 +32,8 @@ impl Orders {
         let captured = capture_late(&self.node, &locked, payment).await;
         failpoint::reach(Failpoint::LateCaptured);
         // If recalled units are not needed, reconciliation moves them back to the slots.
-        // Reconciliation also delivers the feed row that adds the order's units to the buyer's
-        // quota in the slot again.
+        // Reconciliation also delivers the feed row of an ended order that is now paid. With this
+        // row, the slot adds the order's units to the buyer's quota again.
         if let Err(error) = locked.reconcile().await {
             outage_log::warn!(
                 self.node.outage_log(),

@@ -15,8 +15,8 @@ use crate::unit_demand::UnitDemand;
 
 impl Driver<'_> {
     /// Waits until the request should try again. If the slots have too few units, the request also
-    /// adds its units to the item's demand. If a slot refused the request, the request's demand
-    /// ends, so that no units are gathered for the request.
+    /// adds its units to the item's demand. If a slot refused the request and the store has not
+    /// confirmed the refusal yet, the request's demand ends, so that no units are gathered for it.
     pub(super) async fn park(&mut self, why: Unserved, until: Millis, waits: u32) -> Input {
         let (purchases, item) = (self.purchases, &*self.purchase.item);
         let signals = self.signals.take().unwrap_or_else(|| ItemSignals::for_item(item));
@@ -47,8 +47,9 @@ impl Driver<'_> {
     }
 }
 
-/// Receives an item's signals about progress and commits. It receives each signal that is sent
-/// after this value was created.
+/// Receives two signals of an item. `progress` says that parked requests should try again, and
+/// `commit` says that the item's counts were published. The value receives each signal that is sent
+/// after its creation.
 pub(super) struct ItemSignals<'a> {
     progress: Notified<'a>,
     commit: Notified<'a>,

@@ -96,7 +96,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Keeps an order that the request holds, and returns the answer.
+    /// Stores the request's order in `self.order`, and returns the answer.
     fn take_order(&mut self, order: Order) -> Outcome {
         let Purchase { item, units, .. } = self.purchase;
         let is_same = order.is_for(item.row.id, *units);

@@ -5,8 +5,9 @@ use doorbuster_api::admin::front_door::{Limit, LimitSetting, Limits};
 use doorbuster_api::problem::RateLimitScope;
 use doorbuster_core::gate::gcra::RateLimit;
 
-/// The default limit of one buyer. This limit bounds what one token can cost the server. Fairness
-/// among buyers is a setting of the sale.
+/// The default limit of one buyer. This limit bounds what one token can cost the server. It is too
+/// high to make a sale fair among buyers. For fairness, an operator sets a lower limit for the
+/// sale.
 pub(crate) const BUYER_DEFAULT: Limit = Limit { burst: 50_000, per_minute: 60_000 };
 /// The default limit of one address. This limit grows with the number of known buyers at the
 /// address.
@@ -68,8 +69,8 @@ impl LimitRules {
         RateLimit::new(ORDER_CHECKOUTS.burst, ORDER_CHECKOUTS.per_minute)
     }
 
-    /// Creates limits with these settings. If the settings have a higher limit for one buyer than
-    /// `most`, or no such limit, the limit for one buyer is `most`.
+    /// Creates limits with these settings. The limit for one buyer is at most `most`. If the
+    /// settings have no limit for one buyer, this limit is `most`.
     fn capped(limits: &Limits, most: Limit) -> Self {
         let buyer = match limits.buyer {
             LimitSetting::Some(limit) => Limit {

@@ -1,5 +1,5 @@
-//! The limit that all buyers of a sale share. A cell has the state of a limit. Every request of the
-//! sale uses the cell of this limit. So the cell is not in the table of all other cells, and these
+//! The limit that all buyers of a sale share. The node checks every request of the sale against
+//! this limit. So the limit's cell is outside the table that has all other cells. Then these
 //! requests do not wait for a lock of the table.
 
 use std::sync::atomic::{AtomicU64, Ordering};

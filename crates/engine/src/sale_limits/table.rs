@@ -52,9 +52,9 @@ pub struct LimitCell {
     /// The state of the limit ([`doorbuster_core::gate::gcra`]), in nanoseconds since the table was
     /// created.
     pub state: u64,
-    /// This node's unspent share of the limit. It is measured as a time, in nanoseconds: the time
-    /// in which the limit's rate makes the share available again. If the cell counts buyers, the
-    /// value is the estimate of the current period ([`doorbuster_core::gate::distinct_buyers`]).
+    /// This node's unspent share of the limit. It is stored as a time in nanoseconds: the time in
+    /// which the limit recovers by this share. If the cell counts buyers, the value is the estimate
+    /// of the current period ([`doorbuster_core::gate::distinct_buyers`]).
     pub share: u64,
     /// The use that this node has not reported to the other nodes, as a time like `share`. If the
     /// cell counts buyers, the upper half is the index of the current period, and the lower half is
@@ -169,14 +169,14 @@ mod tests {
         let table = LimitTable::default();
         assert_eq!(table.bytes(), 0, "unused shards must take no memory");
         for n in 0..1_000_000 {
-            // Each key's limit is full again before the next key comes.
+            // Each key's limit has recovered before the next key comes.
             table.with_cell(random(n), n * 10, |cell| cell.state = n * 10 + 5);
         }
         assert_eq!(table.bytes(), BYTES_MAX);
         assert_eq!(
             table.evicted(),
             0,
-            "a key in use was evicted, although the limits of other keys were full again"
+            "a key in use was evicted, although the limits of other keys had recovered"
         );
     }
 

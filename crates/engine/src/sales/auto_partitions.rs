@@ -136,7 +136,7 @@ pub(crate) async fn widen(
         }
         return Ok(false);
     }
-    // An operator may have changed the spread while this node does not know the change yet. In this
+    // An operator may have changed the spread, and this node may not know the change yet. In this
     // case the version check refuses this node's change.
     let wider = Spread { partitions, ..item.row.spread };
     let set = sale_control.set_spread(item, wider, Some(sale.row.version)).await?;

@@ -85,7 +85,7 @@ mod tests {
         assert!(matches!(patched, Ok(PatchOutcome::Done(_))), "{patched:?}");
     }
 
-    /// Returns the sale and its next step by time, which is due.
+    /// Returns the sale and its next timed step, which must be due now.
     fn due_step(engine: &EngineParts) -> (Arc<SaleState>, TimedStep) {
         let sale = engine.node.catalogue().sale("spring").cloned().expect("created");
         let now = engine.node.store().monotonic_now();

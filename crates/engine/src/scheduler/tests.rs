@@ -4,7 +4,7 @@ use super::*;
 
 const START: Millis = Millis(1_000_000);
 
-/// A scheduler of a leader, with a store's clock that follows the paused time.
+/// A leader's scheduler. The store's clock shows the time of Tokio's paused clock.
 struct Fixture {
     scheduler: Scheduler,
     began: Instant,
@@ -52,7 +52,7 @@ async fn a_run_begins_when_the_work_is_due() {
         begins.push(fixture.ms());
     }
     // The first run begins at once, and two runs are at least 10 ms apart. They are at most 500 ms
-    // apart, unless a run asks for a longer pause. Only the last run has asked for one: 3 s.
+    // apart, unless a run asks for a longer pause. Only the last pause is longer: 3 s.
     assert_eq!(begins, [0, 10, 210, 220, 720, 1_220, 4_220]);
 }
 

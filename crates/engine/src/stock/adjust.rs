@@ -14,8 +14,8 @@ use crate::error::EngineError;
 use crate::node::Node;
 
 impl StockControl {
-    /// Raises or lowers an item's total. [`AdjustOutcome::NotInPool`] counts the free units of the
-    /// pool and of the slots.
+    /// Raises or lowers an item's total. [`AdjustOutcome::NotInPool`] contains the number of free
+    /// units in the pool and in the slots together.
     ///
     /// # Errors
     /// If a store or slot is unreachable. The caller may repeat the call with the same key.

@@ -18,7 +18,8 @@ const SLOT_QUERY_MAX: Duration = Duration::from_millis(250);
 pub struct ItemNumbers {
     /// All units. `None` means that the stock is unlimited.
     pub count: Option<u64>,
-    /// Units that are not available now. They are held, paid, or in an unsettled ticket.
+    /// Units that are not available now. They are held, paid, kept for the waitlist, or in an
+    /// unsettled ticket.
     pub access: u64,
     /// Units that are available now. `None` means that the stock is unlimited.
     pub remaining: Option<u64>,

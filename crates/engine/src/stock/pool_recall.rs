@@ -61,7 +61,8 @@ pub(super) async fn recall_to_pool(
     }
 }
 
-/// Returns a slot's answer, or `None` if the slot did not answer. Then `missed` gets the error.
+/// Returns a slot's answer. If the slot did not answer, stores the error in `missed` and returns
+/// `None`.
 fn answer<T>(
     result: Result<T, EngineError>,
     missed: &mut Option<SlotError>,

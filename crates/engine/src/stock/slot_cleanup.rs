@@ -31,8 +31,9 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
     let mut turns = node.turns(Work::Retirement);
     loop {
         let turn = turns.wait(NextRun::Idle).await;
-        // Slots in node memory end with the process, so their ended sales need no cleanup. A slot
-        // that left its item's spread may still have tickets.
+        // Slots in node memory end with the process, so the slots of ended sales need no cleanup.
+        // But a slot that left its item's spread may still have tickets. So the job asks such slots
+        // in every layout.
         if !node.layout().is_node_local() {
             cleanup.run(&node, &slots).await;
         }
@@ -44,7 +45,7 @@ pub(super) async fn run(node: Arc<Node>, slots: Slots) {
 /// What the job knows about the slots of recently ended sales.
 #[derive(Default)]
 struct SlotCleanup {
-    /// The slots of each sale that ever had a grant.
+    /// For each sale, the slots that ever had a grant.
     slots: HashMap<String, Vec<SlotKey>>,
     /// The slots that have no data. They are not asked again.
     gone: HashSet<SlotKey>,
@@ -122,8 +123,9 @@ async fn find_leftovers(node: &Node, turn: Turn) -> Vec<(SlotKey, Epoch)> {
 }
 
 /// Asks each slot that left its item's spread and has no open grant to delete its data. These are
-/// the slots in `found`, and the slots that still had tickets or did not answer earlier. If this is
-/// so again, the job asks the slot again later. Until then, the leader settles the slot's tickets.
+/// the slots in `found`, and the slots that earlier still had tickets or did not answer. If a slot
+/// has tickets or does not answer now, the job asks it again later. Until then, the leader settles
+/// the slot's tickets.
 pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(SlotKey, Epoch)>) {
     let catalogue = node.catalogue().clone();
     let asked = found.into_iter().chain(node.control().leftovers());
@@ -132,7 +134,8 @@ pub(crate) async fn retire_leftovers(node: &Node, slots: &Slots, found: Vec<(Slo
             .item_by_id(slot.item)
             .is_some_and(|item| !node.layout().has_slot(&item.row.spread, slot.index));
         async move {
-            // The queue of a slot that is in the spread again is read anyway.
+            // If the slot is in the spread again, settlers read its queue in any case. So the slot
+            // is no longer a leftover.
             match has_left && retire(slots, slot, Some(closed)).await != Some(true) {
                 true => node.control().add_leftover(slot, closed),
                 false => node.control().forget_leftover(slot, closed),

@@ -1,6 +1,6 @@
 //! Watches the slots for lost memory, and the clock for steps. If a slot lost its memory, this job
-//! closes the slot's grant by id, and the slot gets a new grant. Runs every second, and at once on
-//! a signal.
+//! closes the slot's grant by id, and the slot gets a new grant. Runs every one or two seconds, and
+//! soon after a signal.
 //!
 //! Each node watches the slots that no other node reaches. The leader watches the slots that all
 //! nodes reach. A node that suspects a loss checks all slots that it reaches.
@@ -130,8 +130,8 @@ async fn watch_one(
     Ok(())
 }
 
-/// Closes the grant of a slot that is outside the item's present spread, if the sale is not open. A
-/// slot of a running sale is drained first.
+/// Closes the grant of a slot that is outside the item's present spread. The sale must be neither
+/// scheduled nor open, because in these phases such a slot is drained first.
 async fn close_leftover(
     stock: &StockControl,
     item: &ItemState,

@@ -43,7 +43,7 @@ async fn a_node_remembers_each_order_that_it_returned() {
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
     let request = engine.node.id_key().request_hash("anna", "k");
-    // After this call, the node knows as little as a node that did not settle the order.
+    // After this call, the node does not remember the order, like a node that did not settle it.
     let forget = || {
         engine.node.holders().begin_rebuild();
         engine.node.holders().finish_rebuild();
@@ -194,7 +194,8 @@ async fn a_parked_request_gets_its_order_although_the_sale_is_paused_meanwhile()
     let engine = engine(&dir).await;
     open_sale(&engine, Stock::Counted(2), 1, 900_000).await;
     let order = bought(&engine, "anna", "k", 1).await;
-    // The test makes the node forget the order, and takes the slot's epoch away.
+    // The test makes the node forget the order, and deletes the slot's data. So the slot has no
+    // epoch.
     engine.node.holders().begin_rebuild();
     engine.node.holders().finish_rebuild();
     let item = item(&engine);

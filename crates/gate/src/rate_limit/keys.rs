@@ -18,8 +18,8 @@ const NANOS_PER_SEC: u64 = 1_000_000_000;
 const BUYER_COUNT_PERIOD_NANOS: u64 = 600 * NANOS_PER_SEC;
 /// How long a large count of buyers stays in the table after the last request from their address.
 const BUYER_COUNT_KEPT_NANOS: u64 = 10 * NANOS_PER_SEC;
-/// The first byte of the text that is hashed for an address. For a limit, this byte is the number
-/// of a route.
+/// The first byte of the text whose hash is the key of an address's count of buyers. For the key of
+/// a limit, the first byte is the number of a route.
 const ADDRESS_KEY: u8 = 0xFE;
 const ADDRESS_BUYER_KEY: u8 = 0xFF;
 

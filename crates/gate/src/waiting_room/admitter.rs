@@ -252,8 +252,9 @@ async fn keep_open(
     let (arrivals, nodes) = (&room.runtime().arrivals, node.live_nodes().count().now());
     let is_pressed = room_state.is_overcrowded(arrivals, Instant::now(), nodes.into())
         && room.free_units() != Some(0);
-    // After an interruption, the room's time may be over although visitors still wait. But a
-    // visitor who entered the closed room does not open it.
+    // After an interruption of this job, `open_until` may have passed although visitors still wait.
+    // The room then opens again if one of these visitors entered it before `open_until`. A visitor
+    // who entered the closed room does not open it.
     let is_waited_for = row.open_until.is_some()
         && row.line.waiting() > 0
         && node.control().leads()

@@ -26,7 +26,7 @@ pub(super) const IDLE_TICKS: u32 = 4;
 pub(super) const ROWS_MAX: usize = 5_000;
 /// The time in which an admitted buyer must fetch a pass. The admission lasts this time plus the
 /// time for which a pass is valid. If a pass is valid for less than this time, the admission lasts
-/// twice as long as a pass.
+/// twice as long as a pass is valid.
 pub(super) const PASS_FETCH_WITHIN: Duration = Duration::from_secs(30);
 /// The maximum number of times that a request reads its position from the store. The request reads
 /// again if the position is older than the room's state in memory. If the last read is also too
@@ -47,6 +47,6 @@ pub(super) const KEEP_OPEN: Duration = Duration::from_secs(30);
 /// Shortest time between two notifications about one room's positions.
 pub(super) const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum number of notifications about the positions in one sale that a node sends per
-/// second. If the node's readers times the sale's rooms exceed this number, each reader gets
-/// notifications less often.
+/// second. If the number of readers multiplied by the number of the sale's rooms exceeds this
+/// number, each reader gets notifications less often.
 pub(super) const NOTIFIED_PER_SEC: usize = 5_000;

@@ -215,7 +215,8 @@ impl WaitingRoomState {
 
     /// Returns the buyer's status and the estimated wait. Returns `None` if the state in memory is
     /// too old or incomplete, or if the position has lapsed. `found` is the buyer's position in the
-    /// store. It is used if memory has no position, because memory has a limited number of them.
+    /// store. This function uses `found` if the position is not in memory, because memory has only
+    /// a limited number of positions.
     pub(super) fn position(
         &self,
         buyer: &BuyerId,

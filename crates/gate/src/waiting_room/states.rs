@@ -49,9 +49,10 @@ impl WaitingRooms {
     }
 
     /// Empties the states of all rooms if the database's history has changed since the last call.
-    /// After a failover, the database may lack the newest commits. Then the states would stay ahead
-    /// of the database, because they ignore older rows. The states themselves stay, because
-    /// requests use them, and because the batcher does not know a room's item and admissions.
+    /// After a failover, the database may lack the newest commits. Without this call, the states
+    /// would stay ahead of the database, because they ignore older rows. This function does not
+    /// remove the states, because requests in progress use them. The batcher could not create them
+    /// again correctly, because it does not know a room's item and admissions.
     pub(super) fn forget_after_failover(&self, history: Option<&mut watch::Receiver<i64>>) {
         if let Some(history) = history
             && history.has_changed().unwrap_or(false)

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 use super::batcher::PositionAction;
 use super::{Admission, SaleRoom, WaitingRoomError, WaitingRooms};
 
-/// Returns whether another node may have extended the turn that this status shows. If the turn ends
-/// more than `IDLE_TURN_MS` from now, it was already extended, or got its full length at once.
+/// Returns whether another node may have extended the turn that this status shows. A node extends a
+/// turn only in the turn's last `IDLE_TURN_MS`. A turn that ends later was already extended, or got
+/// its full length at once.
 pub(super) fn may_be_extended_elsewhere(node: &Node, status: VisitorStatus) -> bool {
     let VisitorStatus::Admitted(until) = status else { return false };
     !node.layout().is_single_node() && may_be_extended(node, until)

@@ -34,8 +34,8 @@ pub(super) fn check(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     check_complete(snapshot, &feeds, findings);
 }
 
-/// Returns, for each grant, how many units finished recalls took for it. The result has no entry
-/// for a grant without such a recall.
+/// Returns, for each grant, how many units finished recalls took from other slots for this grant.
+/// The result has no entry for a grant without such a recall.
 fn recalled_units(snapshot: &Snapshot) -> HashMap<i64, i128> {
     let mut sums = HashMap::new();
     for recall in snapshot.recalls.iter().filter(|recall| recall.done) {
@@ -121,8 +121,8 @@ fn check_credits(
 }
 
 /// Checks that a grant's feed adds `meant` units. These are all units that finished recalls took
-/// for this grant. The feed may add fewer units only if the grant was closed before a recall was
-/// finished.
+/// from other slots for this grant. The feed may add fewer units only if the grant was closed
+/// before a recall was finished.
 fn check_recalls(grant: &Grant, rows: &[&FeedRow], meant: i128, findings: &mut Findings<'_>) {
     let brought: i128 =
         rows.iter().filter(|row| row.cause == "recalled").map(|row| i128::from(row.units)).sum();

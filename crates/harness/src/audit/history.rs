@@ -131,7 +131,7 @@ fn check_order_history<'e>(
 }
 
 /// Checks that the number of `payment.refunded` events is the number of automatic refunds. The
-/// server deletes old events without an order, so of these events some may be missing.
+/// server deletes old events without an order, so some events of this kind may be missing.
 fn check_money_events(snapshot: &Snapshot, findings: &mut Findings<'_>) {
     let mut check = |has_order: bool, order: &str| {
         let published = snapshot

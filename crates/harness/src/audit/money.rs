@@ -167,8 +167,8 @@ fn check_paid_orders(
 }
 
 /// Adds notices, newest first, about disputes and about returns of money that the server did not
-/// request. A return gets a notice only if its payment is still `captured`. Such a payment pays for
-/// an order.
+/// request. A return gets a notice only if its payment is still `captured`, because then the
+/// payment still pays for an order.
 fn check_reversals(
     snapshot: &Snapshot,
     known: &HashMap<&str, &Payment>,

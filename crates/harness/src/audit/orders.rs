@@ -68,7 +68,8 @@ struct ClockSteps<'a> {
     opened: HashMap<&'a str, i64>,
     /// The event number of the closing of each sale.
     closed: HashMap<&'a str, i64>,
-    /// Sales that closed before they opened, or that have such a grant.
+    /// Sales that closed before they opened, and sales with a grant that was closed before it was
+    /// opened.
     reversed: HashSet<&'a str>,
     /// The latest time of the orders that were stored earlier than the checked order.
     latest: i64,
@@ -100,8 +101,8 @@ impl<'a> ClockSteps<'a> {
     /// even if the order's time is earlier.
     fn is_after_opening(&self, sale: &str, order: &Order, reserved: Option<i64>) -> bool {
         let opened = self.opened.get(sale).copied();
-        // An order whose time is before the time of an earlier order shows that the clock went
-        // back. Its time can be before the opening of its sale.
+        // If the order's time is before the time of an order that was stored earlier, the clock
+        // went back. Then the order's time can be before the opening of its sale.
         order.reserved_at < self.latest
             || self.reversed.contains(sale)
             || opened.zip(reserved).is_some_and(|(opened, reserved)| opened < reserved)

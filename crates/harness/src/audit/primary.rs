@@ -38,7 +38,7 @@ impl PrimaryConnection {
 /// Why a host gave no connection to a primary.
 #[derive(Debug, thiserror::Error)]
 enum OpenError {
-    #[error("the server is a standby; name the primary")]
+    #[error("the server is a standby; give the address of the primary")]
     Standby,
     /// The host could not be reached or inspected, so it may be a primary.
     #[error("{0}")]
@@ -131,7 +131,8 @@ fn host_name(config: &Config, at: usize) -> String {
     let ports = config.get_ports();
     let port = ports.get(at).or(ports.first()).unwrap_or(&DEFAULT_PORT);
     match (config.get_hosts().get(at), config.get_hostaddrs().get(at)) {
-        // If a password contains a plain `@`, the driver takes its end for a part of the host.
+        // If a password contains a plain `@`, the driver reads the rest of the password as part of
+        // the host. So this host is not shown.
         (Some(Host::Tcp(host)), _) if host.contains('@') => "an invalid host".into(),
         (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),
         (Some(Host::Unix(path)), _) => format!("{}:{port}", path.display()),

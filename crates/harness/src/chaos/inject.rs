@@ -41,8 +41,8 @@ pub(super) fn inject(
         Fault::PostgresCut | Fault::PostgresSlow => {
             let (condition, how) = condition(fault == Fault::PostgresSlow, rng);
             let pause = random_duration(rng, OUTAGE);
-            // The fault affects either one node or all nodes. A fault of one node is harder for the
-            // other nodes. A fault of all nodes is harder for the buyers.
+            // The fault affects either one node or all nodes. With one node, the other nodes must
+            // take over its work. With all nodes, every buyer gets a late answer or an error.
             let node_number = rng.random_range(0..=cluster.postgres_proxies.len());
             let proxies: Vec<usize> = (0..cluster.postgres_proxies.len())
                 .filter(|node| node_number == 0 || *node + 1 == node_number)

@@ -76,7 +76,7 @@ impl StockWatcher {
             .map_err(|error| ClusterError::failed("starting the stock watcher", error))
     }
 
-    /// Stops the thread and returns the number of answers and the errors.
+    /// Stops the thread. Returns the number of answers, and a text about each error.
     pub fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread

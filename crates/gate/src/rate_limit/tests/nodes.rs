@@ -9,8 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use super::*;
 use crate::rate_limit::PendingLimit;
 
-/// A limit of a buyer that hardly refills during a test. A sixteenth of the limit's burst is a
-/// hundred requests.
+/// A limit for each buyer. The limit hardly refills during a test. A sixteenth of the limit's burst
+/// is a hundred requests.
 const SLOW: &str = r#"{"buyer":{"burst":1600,"per_minute":1},"ip":null}"#;
 
 static RUNTIME: LazyLock<Runtime> =
@@ -65,7 +65,7 @@ fn finish(
     sale: &SaleState,
     states: &mut States,
 ) -> Result<LimitCheck, RateLimitExceeded> {
-    // `finish` waits with a time limit, which needs the clock of a runtime.
+    // `finish` waits with a timeout, which needs the clock of a runtime.
     let _clock = RUNTIME.enter();
     let mut finished = Box::pin(limiter.finish(pending, caller, sale));
     loop {

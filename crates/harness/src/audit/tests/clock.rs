@@ -5,14 +5,15 @@ use super::fixture::StoreFixture;
 use super::postgres::PostgresCopy;
 use super::{audit, found};
 
-/// The sale opens after the times of its orders, and closes before these times.
+/// With the first statement, the sale opens after the times of its orders. With the second, the
+/// sale closes before these times.
 const OUTSIDE: [&str; 2] = [
     "UPDATE sale SET opened_at = opened_at + 1001",
     "UPDATE sale SET opened_at = opened_at - 1000, closed_at = opened_at + 998, phase = 'closed'",
 ];
 
 /// Returns SQL for the events which show that the orders were stored while the sale was open.
-/// PostgreSQL needs the words `overriding` to accept an event number.
+/// `overriding` contains the words with which PostgreSQL accepts an event number.
 fn events(overriding: &str) -> String {
     let insert = |number: i64, kind: &str, at: &str| {
         format!(
