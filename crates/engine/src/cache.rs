@@ -85,8 +85,9 @@ impl Cache {
         }
     }
 
-    /// Keeps this node's catalogue if a check found it current a few milliseconds ago. Otherwise
-    /// calls `refresh`. If Redis or the store is unreachable, the known catalogue stays in use.
+    /// Keeps this node's catalogue if a check a few milliseconds ago found no newer catalogue.
+    /// Otherwise calls `refresh`. If Redis or the store is unreachable, the known catalogue stays
+    /// in use.
     async fn check_for_changes<R: Future<Output = Result<(), EngineError>>>(
         &self,
         node: &Node,

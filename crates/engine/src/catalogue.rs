@@ -202,13 +202,13 @@ impl Catalogue {
         self.sales.values()
     }
 
-    /// Returns the number of answers of this kind, about all present and removed sales.
+    /// Returns the number of answers of this kind in all present and removed sales.
     pub fn answers(&self, kind: AnswerKind) -> u64 {
         let present = self.sales().map(|sale| sale.runtime.answer_counts.get(kind));
         self.removed.answers(kind) + present.sum::<u64>()
     }
 
-    /// Returns the number of requests that a limit refused, about all present and removed sales.
+    /// Returns the number of requests that a limit refused in all present and removed sales.
     pub fn refused(&self, route: Route, scope: RateLimitScope) -> u64 {
         let present = self.sales().map(|sale| sale.runtime.limits.refused(route, scope));
         self.removed.refused(route, scope) + present.sum::<u64>()

@@ -1,14 +1,15 @@
 //! Reads the catalogue again after other nodes changed the catalogue.
 //!
 //! [`CatalogueReader`] owns no state: the catalogue and the time of its last read belong to the
-//! [`Node`]. It calls the store, the cache and the catalogue of the node. It puts changed rows into
-//! the catalogue by `sale_rows`. If another node closed or deleted a sale, it also calls the slots
-//! and `retire_slots` of stock control, which delete the data of the sale's slots.
+//! [`Node`]. The reader calls the store, the cache and the catalogue of the node. It puts changed
+//! rows into the catalogue by `sale_rows`. If another node closed or deleted a sale, the reader
+//! also calls the slots and `retire_slots` of stock control, which delete the data of the sale's
+//! slots.
 //!
-//! It has these callers: its own job, which the store's notifications wake, and every part that
-//! gets an id of an unknown sale or item. These parts are the handlers of requests, the changes of
-//! orders, and the delivery of events. Operators' requests also call it before their handlers run,
-//! so that operators see other nodes' changes at once.
+//! The reader has these callers: its own job, which the store's notifications wake, and every part
+//! that gets the id of an unknown sale or item. These parts are the handlers of requests, the
+//! changes of orders, and the delivery of events. Operators' requests also call the reader before
+//! their handlers run, so that operators see other nodes' changes at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -186,7 +187,7 @@ async fn reload_one(
             (None, _) => add_to_catalogue(node, row).await?,
         };
         if !is_shown {
-            // This node created the sale while the rows were read. Either that row or the row that
+            // This node created the sale during the read. Either the created row or the row that
             // was read may be newer, so the sale is read again.
             node.control().wake_catalogue_job();
             return Ok(false);

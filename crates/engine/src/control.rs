@@ -1,8 +1,8 @@
-//! The background jobs that change stock without a request from a buyer. Each job is one task. The
-//! store's rows stay correct even if a job fails or runs twice.
+//! The background jobs of a node, which run without a request from a client. Each job is one task.
+//! The store's rows stay correct even if a job fails or runs twice.
 //!
-//! A job is in the module of the part to whose work it belongs: `stock`, `sales`,
-//! `catalogue_reader`, `database` or `settle`. All other jobs are here.
+//! Some jobs do the work of one part of the engine, and are in the module of that part: `stock`,
+//! `sales`, `catalogue_reader`, `database` or `settle`. All other jobs are here.
 
 pub(crate) mod audit;
 mod edge_feed;
@@ -35,7 +35,7 @@ pub(crate) use leadership::{LEASE_RENEWAL, renew_leases};
 pub use queue_selection::concurrent_slots;
 pub(crate) use queue_selection::select_queues;
 
-/// The time between two checks whether a log line about an outage is due.
+/// The time between two checks for outages that need a log line.
 const OUTAGE_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Starts every job of this node's roles. A job of the leader pauses while another node leads.

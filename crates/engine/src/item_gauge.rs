@@ -20,7 +20,7 @@ pub struct ItemGauge {
     counts: Mutex<ItemCounts>,
     /// The largest number of units that a parked request wants.
     parked: AtomicU32,
-    /// How many times counts were published.
+    /// How many times [`ItemGauge::publish`] was called.
     published: AtomicU64,
     changed: Notify,
     progress: Notify,
@@ -40,7 +40,7 @@ impl ItemGauge {
         }
     }
 
-    /// Publishes newer counts. The caller must call this in commit order, and only after the
+    /// Publishes newer counts. The caller must call this method in commit order, and only after the
     /// requests of the commit's orders are in [`crate::holders::RequestsWithOrders`].
     pub fn publish(&self, counts: ItemCounts) {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,9 +49,9 @@ impl ItemGauge {
         self.show(&counts);
     }
 
-    /// Publishes counts that the caller read from the store. `published` says how many times counts
-    /// had been published before the read. If counts were published since then, publishes nothing
-    /// and returns `false`. The caller must then read again.
+    /// Publishes counts that the caller read from the store. `published` is the value of
+    /// [`ItemGauge::published`] before the read. If [`ItemGauge::publish`] was called since then,
+    /// publishes nothing and returns `false`. The caller must then read again.
     #[must_use]
     pub fn publish_read(&self, counts: ItemCounts, published: u64) -> bool {
         let mut shown = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,7 +63,7 @@ impl ItemGauge {
         true
     }
 
-    /// Returns how many times counts were published so far.
+    /// Returns how many times [`ItemGauge::publish`] was called so far.
     #[must_use]
     pub fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)

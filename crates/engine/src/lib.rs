@@ -1,5 +1,5 @@
 //! The engine decides about stock: purchases, the settler, orders, waitlists, changes of sales, the
-//! sales in memory, and the jobs that keep slots and store in step.
+//! sales in memory, and the jobs that keep the slots and the store consistent.
 
 pub mod api_conversion;
 pub mod blocks;

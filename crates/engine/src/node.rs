@@ -284,7 +284,8 @@ impl Node {
     }
 
     /// Remembers an order that this node returns to its buyer. The buyer may repeat the request
-    /// before the node gets a snapshot with the order. Orders of old sales are not remembered.
+    /// before the node gets a snapshot with the order. If the catalogue lacks the order's item, the
+    /// order is not remembered.
     pub(crate) fn remember_order(&self, order: &Order) {
         if self.catalogue().item_by_id(order.item).is_some() {
             self.memory.remember_order(order);

@@ -87,7 +87,7 @@ impl HubInner {
         }
     }
 
-    /// Returns the number of the subscriptions of this kind, if the kind has its own number.
+    /// Returns the counter of the subscriptions of this kind, if the kind has its own counter.
     fn count_of(&self, reader: ReaderKind) -> Option<&AtomicUsize> {
         match reader {
             ReaderKind::Stream => None,

@@ -123,7 +123,7 @@ struct Shop {
 }
 
 impl Shop {
-    /// Sends a request, checks the verdict, and keeps the answer if it is a problem.
+    /// Sends a request, checks the verdict, and records the answer if it is a problem.
     async fn ask(&mut self, bytes: &[u8], expected: &str) -> Reply {
         let reply = self.fixture.ask(bytes).await;
         assert_eq!(reply.verdict(), expected, "{reply}");

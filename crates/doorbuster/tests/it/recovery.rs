@@ -15,7 +15,8 @@ use doorbuster_testkit::postgres::programs;
 const PAGE: &str = include_str!("../../../../docs/how-to/postgres-point-in-time-recovery.md");
 const ITEM: &str = "id=phone,title=Phone,stock=10,price=0.10CNY,limit=10";
 
-/// Returns the code blocks of the page in order: the language and the lines of each block.
+/// Returns the code blocks of the page from top to bottom: the language and the lines of each
+/// block.
 fn blocks() -> Vec<(&'static str, String)> {
     let mut parts = PAGE.split("```").skip(1).step_by(2);
     let block = |part: &'static str| {

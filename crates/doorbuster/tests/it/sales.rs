@@ -281,7 +281,7 @@ fn an_order_is_extended_paid_listed_and_refunded() {
     let report = ask(&["reconcile"]).stdout_of_success();
     assert!(
         report.matches("1.00 CNY").count() == 3 && report.contains("0.00 CNY"),
-        "wrong amounts due, captured or standing: {report}"
+        "wrong amounts in the columns due, captured or standing: {report}"
     );
     for _ in 0..2 {
         let refund = ["order", "refund", id, "--reason", "broken in transit", "--yes"];

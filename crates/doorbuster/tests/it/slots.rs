@@ -94,8 +94,8 @@ fn sell_thirty(test_server: &TestServer, temp_dir: &TempDir, sale: &str) {
 fn sale_show_prints_the_numbers_of_the_golden_example() {
     let temp_dir = TempDir::new();
     let test_server = TestServer::open(&temp_dir);
-    // The threshold is 370, so a slot with 370 units gets no refill. The numbers after the batch of
-    // 30 units stay visible.
+    // The threshold is 370. A slot with 370 units gets no refill, so the numbers stay the same
+    // after the batch of 30 units.
     open(&test_server, &temp_dir, "no-refill", 370);
     wait_for(
         &test_server,

@@ -138,8 +138,8 @@ fn collector(answer: &'static str) -> (String, Receiver<(String, Vec<u8>)>) {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).expect("a body");
-            // The body is kept before the answer is sent, so that the test gets every answered
-            // request.
+            // The body is stored before the answer is sent, so that the test gets every request
+            // that got an answer.
             if keep.send((path, body)).is_err() {
                 return;
             }

@@ -57,8 +57,8 @@ async fn serve(mut stream: TcpStream, taken: Taken, mut dice: SmallRng) {
             tokio::time::sleep(Duration::from_millis(dice.random_range(0..4))).await;
             let takes = dice.random_ratio(4, 5);
             if takes {
-                // The event is recorded before the answer, because the kill may come before the
-                // server reads the answer.
+                // The event is recorded before the answer is sent, because the test may kill the
+                // server before the server reads the answer.
                 let text = |path: &str| {
                     body.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
                 };

@@ -21,7 +21,7 @@ use crate::scheduler::{NextRun, Work};
 /// Shortest pause between two audits.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
 /// Pause after an audit, as a multiple of the audit's duration. Audits are expensive, because each
-/// audit reads every order. Because of the pause, audits use at most a hundredth of one core.
+/// audit reads every order. Because of the pause, audits use at most 1 % of one core.
 const PAUSE_FACTOR: u32 = 100;
 /// If this many tickets are settled within [`RUSH_WINDOW`], there is a rush, and the audit waits
 /// for its end. During an audit, an embedded store cannot move its log into the database, so the

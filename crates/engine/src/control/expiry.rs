@@ -12,7 +12,7 @@ use crate::outage_log;
 use crate::scheduler::{NextRun, Work};
 
 /// The largest and the smallest number of orders that a batch requests from the store. If fewer
-/// orders are due, the batch is smaller.
+/// payment windows have ended, the batch has fewer orders.
 const BATCH_MAX: usize = 500;
 const BATCH_MIN: usize = 50;
 /// Intended duration of one transaction if the store is a database server. If a transaction takes
@@ -26,8 +26,8 @@ const BATCH_TIME_ALONE: Duration = Duration::from_millis(1);
 /// batch publishes its events, the next one reads its rows. Batches commit one after the other.
 const BATCHES_AHEAD: usize = 2;
 
-/// A run ends after this time, even if more orders are due. A metric shows how long a run takes. So
-/// an alarm can find a run that takes much longer, because it hangs.
+/// A run ends after this time, even if more orders must expire. So a run that takes much longer
+/// hangs. A metric shows how long a run takes, so that an alarm can detect a run that hangs.
 const RUN_MAX: Duration = Duration::from_secs(5);
 
 /// Expires orders until the program stops.
@@ -108,8 +108,8 @@ async fn expire_all(node: &Node, batch: &mut usize) -> NextRun {
     }
 }
 
-/// Returns the size of the next batch. The last batch had the size `batch`, took `took` and was
-/// meant to take `time`.
+/// Returns the size of the next batch. The last batch had the size `batch` and took `took`. Its
+/// intended duration was `time`.
 fn next_batch(batch: usize, took: Duration, time: Duration) -> usize {
     let wanted = match () {
         () if took > time * 2 => batch / 2,

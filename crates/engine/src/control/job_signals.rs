@@ -1,7 +1,7 @@
 //! The signals that wake the jobs. Some signals have data: the items to reconcile, the sales whose
-//! status changed, and tickets that other nodes refused. Two more sets are here, because their
-//! changes are signals: the slots that still have tickets but no open grant. One set is for ended
-//! sales, and one for the other sales.
+//! status changed, and tickets that other nodes refused. The slots that still have tickets but no
+//! open grant are also here, because their changes are signals. `unretired` has these slots of
+//! ended sales, and `leftovers` has these slots of all other sales.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,7 +146,8 @@ impl JobSignals {
     }
 
     /// Records that a slot outside its item's spread may still have tickets. `closed` is the epoch
-    /// of the slot's newest closed grant. If this is new, the queues to read are selected again.
+    /// of the slot's newest closed grant. If the slot or this epoch is new, the queues to read are
+    /// selected again.
     pub(crate) fn add_leftover(&self, slot: SlotKey, closed: Epoch) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         if leftovers.get(&slot).is_none_or(|&known| known < closed) {

@@ -111,7 +111,7 @@ mod tests {
         );
         assert!(
             is_due(2_300, digest(1, true), 20_000),
-            "the end of the units must be published at once"
+            "the first status without free units must be published at once"
         );
         assert!(!is_due(2_350, digest(1, true), 20_000));
         assert!(is_due(2_400, digest(2, true), 20_000), "a new phase must be published at once");

@@ -1,8 +1,8 @@
-//! Publishes each item's `count`, `start` and `access` in the shared Redis: the item's total,
-//! whether the sale is open, and the number of the item's unavailable units. Writes these numbers
-//! when they change, and writes unchanged numbers again after a second. Programs in front of the
-//! server, such as a gateway, read these numbers from a replica and need no node. Only the node
-//! with the lock publishes. No node reads the numbers.
+//! Publishes each item's `count`, `start` and `access` in the shared Redis. `count` is the item's
+//! total, `start` says whether the sale is open, and `access` is the number of the item's
+//! unavailable units. Writes these numbers when they change, and writes unchanged numbers again
+//! after a second. Programs in front of the server, such as a gateway, read these numbers from a
+//! replica and need no node. Only the node with the lock publishes. No node reads the numbers.
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;

@@ -21,9 +21,9 @@ use crate::scheduler::{NextRun, Work};
 /// The number of waitlists that are served at the same time. The store groups their commits.
 const WAITLISTS_AT_ONCE: usize = 16;
 
-/// Notifies the buyers who are connected to this node and whom another node passed over. Runs until
-/// the program stops. A refused ticket does not name its buyer, so this job reads the waitlist
-/// entry.
+/// Notifies buyers whom another node passed over, if these buyers are connected to this node. Runs
+/// until the program stops. A refused ticket does not name its buyer, so this job reads the
+/// waitlist entry.
 pub(super) async fn notify_passed_over(node: Arc<Node>) {
     loop {
         node.control().foreign_refusals.arrived.notified().await;

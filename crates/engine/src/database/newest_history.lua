@@ -3,7 +3,7 @@
 -- ARGV: the calling node's history, as a fencing number, a token, a timeline and a position in the
 -- write-ahead log. If the fencing number is 0, the script only reads.
 -- Returns the kept values, separated by spaces, or an empty text.
--- If two histories have the same fencing number, the history that was kept first stays.
+-- If two histories have the same fencing number, the script keeps the one that was stored first.
 local kept = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0') or 0
 if tonumber(ARGV[1]) > kept then
   redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'token', ARGV[2], 'timeline', ARGV[3],

@@ -44,8 +44,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(6);
 const FOLLOWED_WITHIN: Duration = Duration::from_secs(1);
 /// If the node of the relay is not ready for this long, the edge connects to another node.
 const UNREADY_MAX: Duration = Duration::from_secs(2);
-/// If for this long the edge had no relay or its copy was too old, the edge begins to end its
-/// streams.
+/// After this long without a relay or without a fresh copy, the edge begins to end its streams.
 const USELESS_MAX: Duration = Duration::from_secs(20);
 /// When the edge ends its streams, all streams end within about this many seconds.
 const ENDED_WITHIN_SECS: usize = 60;

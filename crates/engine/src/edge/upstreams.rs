@@ -44,7 +44,7 @@ pub const TIME_HEADER: &str = "doorbuster-time";
 pub const STATE_HEADER: &str = "doorbuster-state";
 /// Longest time until a node begins its answer to a request other than a purchase.
 const ANSWER_MAX: Duration = Duration::from_secs(75);
-/// A purchase may first wait for its verdict. After this wait, the node must begin its answer
+/// A purchase may first wait for its verdict. After that wait, the node must begin its answer
 /// within this time.
 const AFTER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two lookups of the nodes' names.
@@ -93,8 +93,8 @@ impl Upstreams {
         upstreams
     }
 
-    /// Replaces the nodes. A node whose address stays keeps its state and its connections. Returns
-    /// whether the addresses changed.
+    /// Replaces the nodes. A node whose address is in the old and in the new list keeps its state
+    /// and its connections. Returns whether the addresses changed.
     fn set_addresses(&self, names: &[NamedNodes]) -> bool {
         let mut addresses = Vec::new();
         for address in names.iter().flat_map(NamedNodes::addresses).copied() {

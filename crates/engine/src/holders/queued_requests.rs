@@ -22,7 +22,7 @@ pub(crate) struct QueuedRequests {
 #[derive(Debug, Default)]
 struct QueuedState {
     queued: HashMap<u64, Queued, foldhash::fast::FixedState>,
-    /// The `decide_by` of each ticket and the hash of its request, in the order of the answers.
+    /// The `decide_by` of each ticket and the hash of its request, oldest answer first.
     due: VecDeque<(Millis, u64)>,
 }
 

@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(
             found(4),
             [1, 2],
-            "a node without a lease must compare with the lease that ends last"
+            "a node without a lease must compare all leases with the lease that ends last"
         );
         assert_eq!(found(3), [1, 2, 3], "a node whose lease ends later must count");
         let stepped = [row(1, 9_000), row(2, 8_500), row(3, 11_001)];

@@ -1,6 +1,6 @@
-//! A node's copy of the store's state in memory. The store's own thread adds the orders of a commit
-//! before any request gets the commit's result. With PostgreSQL, the counts may follow some
-//! milliseconds later.
+//! A node's copy of the store's state in memory. The store adds the orders of a commit before any
+//! request gets the commit's result. With PostgreSQL, the counts may follow some milliseconds
+//! later.
 //!
 //! This part of a node owns the catalogue, the set of requests that hold orders, and the refusals.
 //! It also owns the hub of events, the signals to the jobs, and the requests that wait for a
@@ -23,7 +23,7 @@ use crate::notify::{EventKind, Hub};
 use crate::scheduler::Work;
 use crate::waiters::{DeliveryOutcome, TicketInfo, VerdictWaiters};
 
-/// The memory into which commits are published. Only the store's own thread writes it.
+/// The memory into which the store publishes commits.
 #[derive(Debug)]
 pub(crate) struct NodeMemory {
     pub(crate) catalogue: SharedCatalogue,

@@ -2,8 +2,9 @@
 //! which nodes exchange these refusals.
 //!
 //! This part of a node owns no state. It calls the refusals, the waiting requests and the store of
-//! the node. The handlers of requests note refusals and search them, the job that renews the leases
-//! answers other nodes' questions, and the sightings of edges call [`Node::note_edge`].
+//! the node. The handlers of requests note refusals here and search for refusals. The job that
+//! renews the leases answers other nodes' questions. The module `sightings` calls
+//! [`Node::note_edge`].
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

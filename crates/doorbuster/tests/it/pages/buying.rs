@@ -112,8 +112,8 @@ async fn a_screen_reader_gets_each_countdown_text_once_and_one_text_in_five_seco
             fixture.step(&soon, "schedule").await;
             tab.go(&link(fixture.address, &format!("/sale/{soon}"), "ann")).await;
             tab.run(RECORD_TEXTS).await;
-            // The test waits for the text of the tenth second. If the page loads too late or the
-            // machine pauses, this text is missing, and the test tries again with another sale.
+            // The test waits for the text ten seconds before the opening. This text is missing if
+            // the page loads too late or the machine pauses. The test then uses another sale.
             while tab.eval("drawn.includes('Opens in 00:10')").await != true {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -236,7 +236,7 @@ async fn a_cancelled_order_gives_its_unit_back_and_another_visitor_buys_it() {
         ann.says("#clock", "€0.00").await;
 
         ben.says(BUY, "Buy now").await;
-        // On a slow machine, a request may not be parked long enough for the unit to reach a slot.
+        // On a slow machine, a parked request may end before the returned unit reaches a slot.
         let is_back = async || (fixture.stock("last").await.in_slots == 1).then_some(());
         fixture.until("the unit is in a slot", TIMEOUT, is_back).await;
         ben.click(BUY).await;
@@ -300,7 +300,7 @@ async fn a_hold_that_ends_is_shown_as_expired_and_its_unit_comes_back() {
         page.says("#stock", "1 left of 1").await;
         page.click("#act").await;
         // The expired order must not count for the limit, even before the page reads all orders
-        // again. Shortly after a press, the button shows "Try again in".
+        // again. Shortly after a press, the button shows "Try again in" instead of "Buy now".
         let words = page.eval("document.querySelector('#buy').textContent").await;
         let may_buy =
             |words: &str| ["Buy now", "Try again in"].iter().any(|w| words.starts_with(w));

@@ -1,5 +1,5 @@
-//! The pages behind a cache at the server's own address, as the guide describes: a visitor waits
-//! for the opening, buys and cancels.
+//! The pages behind a cache at the server's own address, as `docs/front-door.md` describes: a
+//! visitor waits for the opening, buys and cancels.
 
 use serde_json::json;
 

@@ -156,7 +156,8 @@ async fn a_visitor_who_solves_the_puzzle_by_touch_or_keyboard_buys() {
             let gap = answer(&tab, "open", buyer).await["x"].as_f64().expect("a number");
             if by_finger {
                 // The test moves the piece in a few steps. The distance on the screen is the
-                // distance of the gap in the picture times the scale of the screen.
+                // position of the gap in the picture times the scale at which the page shows the
+                // picture.
                 let scale = tab.eval("document.querySelector('#piece').getBoundingClientRect().width / document.querySelector('#piece').getAttribute('width')").await;
                 let scale = scale.as_f64().expect("a number");
                 let from = middle(&tab, "#piece", 0.0).await;

@@ -63,7 +63,7 @@ impl FlakyProxy {
         *lock(&self.state.server) = server;
     }
 
-    /// Returns the request keys of the forwarded purchases, in order.
+    /// Returns the request keys of the forwarded purchases, in sequence of arrival.
     pub fn keys(&self) -> Vec<String> {
         lock(&self.state.keys).clone()
     }

@@ -11,7 +11,7 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The number of sales on the first page of the list.
 const LISTED: usize = 48;
 /// Stops every timer of 20 seconds or more, so that no timer makes the page read the list again.
-/// The machine may be slow, so the script also lets the page wait for the orders up to a minute
+/// The machine may be slow, so the script also lets the page wait up to a minute for the orders,
 /// instead of one second.
 const NO_LONG_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>

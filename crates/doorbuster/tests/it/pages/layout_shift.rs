@@ -98,8 +98,8 @@ async fn room(fixture: &ServerFixture, ann: &Tab<'_>, ben: &Tab<'_>, sale: &str,
 }
 
 /// Makes every timer of 20 seconds or more forty times faster, so that the page soon reads the list
-/// again. The machine may be slow, so the script also lets the page wait for the orders up to a
-/// minute instead of one second.
+/// again. The machine may be slow, so the script also lets the page wait up to a minute for the
+/// orders, instead of one second.
 const SHORT_TIMERS: &str = "{ const wait = window.setTimeout;
     window.setTimeout = (run, ms) =>
       wait(run, ms >= 20_000 ? ms / 40 : ms === 1_000 ? 60_000 : ms); }";

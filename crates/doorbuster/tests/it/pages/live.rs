@@ -59,7 +59,7 @@ async fn a_changed_price_limit_and_title_are_shown_before_the_opening() {
         tab.says("#price", "€39.00").await;
         tab.says("#rule", "Up to 1 per person").await;
         tab.says("#edition", "Winter drop").await;
-        // The browser may keep the page with the old price for a minute.
+        // For a minute, the browser may use its cached copy of the page, which has the old price.
         change("Summer drop", 2_900, 3).await;
         tab.go(&link(fixture.address, "/sale/soon", "ann")).await;
         tab.says("#price", "€29.00").await;

@@ -73,8 +73,8 @@ async fn a_date_from_another_clock_does_not_make_the_page_set_its_clock_at_each_
     .await;
 }
 
-/// After `window.holds` is set, keeps the next answer with an order from the page until the test
-/// calls `window.release()`. `window.paid` is true after the event about the payment.
+/// After `window.holds` is set, delays the next answer to a read of an order until the test calls
+/// `window.release()`. `window.paid` is true after the event about the payment.
 const HOLD_ANSWER: &str = "{ const ask = window.fetch, Stream = window.WebSocket;
     window.fetch = async (path, how) => {
       const answer = await ask(path, how);

@@ -12,7 +12,8 @@ use crate::crash_windows::client::PurchaseSpec;
 use crate::crash_windows::fixture::ServerFixture;
 use crate::test_server::TempDir;
 
-/// Keeps the files that the page creates, and keeps the browser from opening them.
+/// Stores the text of the file that the page created last. Prevents the browser from opening the
+/// file.
 const KEEP_FILES: &str = "URL.createObjectURL = blob => {
       blob.text().then(text => { window.file = text; });
       return '#file';
@@ -110,7 +111,7 @@ async fn a_paid_order_shows_the_next_steps_and_is_printed_with_its_number() {
         .await;
 
         // Another visitor has only the copied link. The visitor's calendar entry must contain this
-        // link, so that it opens the order.
+        // link, so that the entry opens the order.
         tab.click("#copy-link").await;
         let address = tab.until("window.copied?.includes('#key=') && window.copied").await;
         let address = address.as_str().expect("a link").to_owned();
@@ -147,8 +148,8 @@ async fn next_steps(tab: &Tab<'_>, next: &str, title: &str) {
     tab.says("#next-at", "月").await;
 }
 
-/// Checks the printed order: the shop's name, which the logo replaces on the screen, and the whole
-/// number.
+/// Checks that only the printed page shows the shop's name and the whole order number. On the
+/// screen, the logo replaces the name.
 async fn printed(tab: &Tab<'_>, id: &str) {
     let seen = "[...document.querySelectorAll('.brand span, #whole-id')].map(el => {
         const { width, height } = el.getBoundingClientRect();

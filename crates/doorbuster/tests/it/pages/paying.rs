@@ -12,7 +12,8 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The order page's large button.
 pub(super) const PAY: &str = "#pay";
 
-/// Payment windows in seconds: time to reach the payment page, and time to return from it as well.
+/// Payment windows in seconds. The first window is long enough to reach the payment page. The
+/// second window is long enough to reach this page and to return from it.
 const ONE_WAY_SECS: u32 = 16;
 const TWO_WAYS_SECS: u32 = 30;
 

@@ -104,7 +104,8 @@ async fn a_message_is_in_the_pages_language_and_promises_only_what_is_still_true
         let until = in_secs(600).0.as_millisecond();
         let reserved = json!({"kind": "reserved", "title": title, "until": until,
                               "url": format!("/order/{order}")});
-        // The page of a sale shows the order of only one item, so the worker shows a notification.
+        // The visible page of the sale shows the order of only one item, so it may not show this
+        // order. So the worker shows a notification.
         push(&tab, &origin, &reserved).await;
         let (words, _) = shown(&tab).await;
         assert!(words.starts_with("已为你保留，请在 "), "{words}");

@@ -62,7 +62,7 @@ async fn a_page_in_the_draw_of_a_sale_in_forty_days_reads_its_position_once_an_h
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;
         tab.add_init_script(NOTE_TIMERS).await;
-        // The word `turn` makes the page read the position at once.
+        // The word `turn` in the address makes the page read its position at once.
         tab.go(&format!("{}&turn", link(fixture.address, "/sale/far", "ann"))).await;
         tab.says(STATE, "You are in the draw").await;
         tab.until("longest === 3_600_000").await;
@@ -97,7 +97,8 @@ async fn a_later_visitor_waits_while_all_units_are_held_and_is_admitted_when_one
         ben.says("#clock", "1").await;
         ben.says("#stock", "You joined at position 1").await;
         ben.says("#act", "Leave the waiting room").await;
-        // Another sentence may soon replace the sentence about the failure, so all are recorded.
+        // Another sentence may soon replace the sentence about the failure, so the test records
+        // every sentence.
         ben.eval(
             "(window.said = [], new MutationObserver(() => \
             said.push(document.querySelector('#say-text')?.textContent)).observe( \

@@ -61,8 +61,8 @@ fn stay(states: &[&Value], place: &str) {
 }
 
 /// Checks one state of each kind with axe-core. If the test saves pictures, also takes a picture of
-/// each state. Otherwise checks only the width of a phone, and the dark scheme only in one
-/// language, because the checks take minutes.
+/// each state. The checks take minutes. So without saved pictures, this function checks only the
+/// width of a phone, and checks the dark scheme in only one language.
 async fn look(tab: &Tab<'_>, page: &str, language: &str, width: u32) {
     if width != WIDTHS[0] && shots().is_none() {
         return;

@@ -12,7 +12,8 @@ use crate::crash_windows::fixture::ServerFixture;
 /// The button beside the purchase button.
 const ACT: &str = "#act";
 
-/// Replaces the browser's notifications: allows them, and keeps the title of the last notification.
+/// Replaces the browser's notifications: allows them, and stores the title of the last
+/// notification.
 const NOTIFICATION: &str = "window.Notification = class {
     static permission = 'granted';
     static requestPermission() { return Promise.resolve('granted'); }
@@ -184,7 +185,7 @@ async fn the_entry_checks_precede_a_waitlist_entry() {
     .await;
 }
 
-/// Loses every request for the list of orders. So the page does not know the orders of the buyer.
+/// Loses every request for the list of orders, so that the page does not know the buyer's orders.
 const NO_ORDERS: &str = "{ const ask = window.fetch;
     window.fetch = (path, how) => String(path).includes('/v1/orders?')
       ? Promise.reject(new TypeError('lost')) : ask(path, how); }";
@@ -197,7 +198,7 @@ async fn a_buyer_at_the_limit_may_join_the_waitlist_after_an_order_has_ended() {
     assert_eq!(bought.status, 201, "{bought}");
     let other = fixture.buy(&PurchaseSpec::new("ben", "k", "last", 1).item("lamp")).await;
     assert_eq!(other.status, 201, "{other}");
-    // The returned unit goes to this buyer, so the item stays held out.
+    // The returned unit goes to this buyer, so the item stays `held_out`.
     assert_eq!(line(&fixture, "POST", "yan").await.status, 201);
     Browser::with_browser(async |browser| {
         let tab = browser.tab().await;

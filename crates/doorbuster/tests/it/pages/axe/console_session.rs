@@ -62,8 +62,8 @@ async fn a_form_keeps_its_text_when_the_key_of_the_session_is_deleted() {
 
         press(&tab, "Sign out").await;
         let mut said = String::new();
-        // The limit counts the wrong keys in each minute. The minute may end during the first
-        // round, so the test makes two rounds.
+        // The limit counts the wrong keys of each minute. If a new minute begins during the first
+        // round, this round may stay below the limit. So the test makes two rounds.
         for _ in 0..2 {
             for _ in 0..10 {
                 let wrong = json!({"key": "dbk_wrong"});

@@ -13,7 +13,7 @@ use crate::crash_windows::fixture::ServerFixture;
 const SHOWN: &str = "document.querySelector('#check').dataset.busy === 'false'
     && (document.querySelector('#piece').getAttribute('width') > 0 || document.querySelector('#letters').naturalWidth > 0)";
 
-/// Replaces the server's answers about a position with answers from a busy hour. Keeps the page
+/// Replaces the server's answers about a position with answers from a busy hour. Prevents the page
 /// from opening an event stream.
 const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);
@@ -22,7 +22,7 @@ const BUSY_HOUR: &str = "const read = Response.prototype.json; Response.prototyp
   window.WebSocket = class { constructor() { throw new Error('not now'); } };";
 
 /// Replaces the server's answers about a position with the answers that the server gives while it
-/// draws the positions. Keeps the page from opening an event stream.
+/// draws the positions. Prevents the page from opening an event stream.
 const DRAWN: &str =
     "const read = Response.prototype.json; Response.prototype.json = async function () {
     const data = await read.call(this);

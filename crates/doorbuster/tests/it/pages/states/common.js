@@ -45,10 +45,10 @@ export function faultsOfButtons(idle) {
     .map(el => `“${el.textContent}” is amber, and does nothing`);
 }
 
-/** Keeps one state of each name. The test checks these states with axe-core. */
+/** Stores one state for each name. The test checks these states with axe-core. */
 export class Kept {
   #states = new Map();
-  /** Keeps a state with the function that draws it. */
+  /** Stores a state with the function that draws it, if the name is new. */
   add(name, draw) {
     if (!this.#states.has(name)) this.#states.set(name, draw);
   }
@@ -56,11 +56,11 @@ export class Kept {
   names = () => [...this.#states.keys()];
   /** Draws one state. */
   draw = name => this.#states.get(name)();
-  /** Runs `look` on each state that differs from all earlier states, beginning with the state of
-     the number `from`. Stops after `budget_ms`, because one script of a test must not run too long.
-     In the dark scheme, and also on a desktop, states that differ only in their words are equal,
-     because words change neither colours nor the structure. Returns the findings, and the number
-     of the next state. */
+  /** Runs `look` on each state that differs from all earlier states, beginning with state
+     number `from`. Stops after `budget_ms`, because one script of a test must not run too long.
+     In the dark scheme, and also on a desktop, states that differ only in their words count as
+     equal, because words change neither colours nor the structure. Returns the findings, and the
+     number of the next state. */
   async look(look, { scheme, from, budget_ms }) {
     const end = performance.now() + budget_ms,
       names = this.names(),

@@ -203,8 +203,8 @@ CanvasRenderingContext2D.prototype.fillText = function (words, ...rest) {
 const iconOf = () =>
   document.querySelector('link[rel=icon]').href.startsWith('data:') ? drawn : '';
 
-/* Returns the faults of the icon. The icon must count down with the title, and be filled only if
-   the title says why. */
+/* Returns the faults of the icon. The icon must count down with the title. The icon may be filled
+   only if the title gives the reason. */
 function faultsOfTab(tab, mode) {
   const icon = iconOf(),
     head = tab === 'Ora 99' ? '' : tab,
@@ -273,8 +273,8 @@ function visit(sale, buyer, zone) {
 /* A time zone of the shop that differs from the time zone of every visitor of the test. */
 const SHOP_ZONE = 'Asia/Kathmandu';
 const UNKNOWN_ZONE = 'Asia/Shanghaii';
-/** Draws every state in the page's language, and some states with a zone of the shop. Returns the
-   faults of each state, and where each part of the page is. */
+/** Draws every state in the page's language, and some states with a time zone of the shop.
+   Returns the faults of each state, and the positions of the page's parts. */
 function walk() {
   const found = Object.keys(sales).flatMap(sale =>
     Object.keys(buyers).map(buyer => visit(sale, buyer, null)),
@@ -291,8 +291,8 @@ const SHOWN = {
   before: 'soon', due: 'soon', live: 'open', out: 'none_left', sold: 'sold_out', paused: 'paused',
   ended: 'ended',
 };
-/** Returns what the page shows for a sale of the API. The sale's page shows one item, and the list
-   shows the best item. */
+/** Returns the state that the page shows for a sale of the API. The sale's page shows one item. The
+   list shows the item that gives a buyer the best chance. */
 function shownOf(sale) {
   const m = { ...structuredClone(plain), sale, status: sale.status };
   m.seen_ms = Date.parse(sale.status.server_time);
