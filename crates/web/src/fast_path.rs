@@ -57,7 +57,7 @@ pub(crate) async fn serve(connection: &Arc<Connection>, mut stream: TcpStream) -
     let mut since = Instant::now();
     // One timer serves many requests. If it fires too early, it is set again.
     let mut idle = pin!(tokio::time::sleep(connection.idle));
-    // Each connection has its own child token: many users of one token contend for its lock.
+    // Each connection has its own child token, because the users of a token contend for its lock.
     let stop = connection.stop.child_token();
     let mut stopped = pin!(stop.cancelled());
     loop {

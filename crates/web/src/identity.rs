@@ -32,7 +32,7 @@ const KEYS_REFRESH_MIN: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct OperatorKeysRead {
     begun: Option<Instant>,
-    /// Whether the read succeeded. `None` if it did not end, because its client disconnected.
+    /// Whether the read succeeded. `None` if the client disconnected before the read ended.
     result: Option<bool>,
 }
 
@@ -126,8 +126,8 @@ impl App {
         self.buyer_of_token(token).await
     }
 
-    /// Returns the time with which the times in tokens are compared, in seconds since 1970. This is
-    /// the time of the wall clock, because other programs issue tokens.
+    /// Returns the time of the wall clock, in seconds since 1970. The server compares the times in
+    /// tokens with the wall clock, because other programs issue tokens.
     pub(crate) fn token_time_secs(&self) -> i64 {
         self.node.clock().wall().0.div_euclid(1_000)
     }

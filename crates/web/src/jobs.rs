@@ -52,7 +52,7 @@ impl App {
         tokio::join!(jobs, self.run_otlp());
     }
 
-    /// Takes a sample for the views of the sales every second.
+    /// Samples the counts of every sale once a second. The views of the sales need these samples.
     pub(crate) async fn run_samples(&self) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);

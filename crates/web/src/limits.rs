@@ -41,7 +41,7 @@ pub(crate) const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// close.
 pub(crate) const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Requests for a status cause at most one rendering of this status in this time. Events cause
+/// In this time, requests for a status cause at most one rendering of this status. Events cause
 /// further renderings.
 pub(crate) const STATUS_INTERVAL: Duration = Duration::from_millis(200);
 

@@ -60,8 +60,8 @@ pub(crate) fn routes(app: &App) -> Vec<(&'static str, &'static str, MethodRouter
     routes
 }
 
-/// Serves the list of sales. If the rendered list is at least a second old, renders it again. This
-/// reads only memory, and never the store.
+/// Serves the list of sales. If the rendered list is at least a second old, renders it again. The
+/// rendering reads only memory, and never the store.
 async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> HandlerResult {
     if let Some((made_at, page)) = lock(&app).as_mut() {
         if made_at.elapsed() < INDEX_INTERVAL {

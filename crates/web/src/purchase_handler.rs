@@ -109,7 +109,8 @@ where
     }
 }
 
-/// [`purchase`] as a route, so that the router can answer other methods with `405` and `Allow`.
+/// Calls [`purchase`]. With this handler on the path of purchases, the router can answer other
+/// methods with `405` and `Allow`.
 pub(crate) async fn routed(
     State(app): State<Arc<App>>,
     client: ClientAddress,

@@ -98,8 +98,8 @@ async fn guard(
         response.headers_mut().entry(REQUEST_ID).or_insert(id);
     }
     response.extensions_mut().insert(guarded.index);
-    // The answer to a change, or on a path that is not public, is for one caller only. So a shared
-    // cache must not keep it.
+    // The answer to a change is for one caller only, and so is every answer on a path that is not
+    // public. A shared cache must not keep these answers.
     let is_private = endpoint.auth != Auth::Public || endpoint.method != Method::Get;
     if is_private && !response.headers().contains_key(CACHE_CONTROL) {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

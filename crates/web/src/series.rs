@@ -40,8 +40,8 @@ const MINUTES_SUMMED: i64 = 20;
 /// A new leader adds up the minutes of the last day, because there may have been no leader for a
 /// long time. The store keeps the rows of seconds for one day.
 const FIRST_SUMMED_MS: i64 = 86_400_000;
-/// The longest period that the leader reads in one query. Minutes that began longer ago than this
-/// count as old in [`App::sum_minutes`].
+/// The longest period that the leader reads in one query. [`App::sum_minutes`] treats a minute as
+/// old if it began longer ago than this.
 const READ_AT_ONCE_MS: i64 = 3_600_000;
 /// If the present second is more than this many milliseconds before the last recorded second, the
 /// clock must have been set back.
@@ -87,7 +87,7 @@ impl App {
         // this second.
         let counts: Vec<SaleCounts> = sales.iter().map(|sale| self.sale_counts(sale)).collect();
         // Exactly one node must count each queue. If nodes share the slots, the leader counts all
-        // queues. If each slot belongs to one node, this node counts the slot's queue.
+        // queues. If each slot belongs to one node, the slot's node counts its queue.
         let layout = self.node.layout();
         let counts_queues = layout.is_node_local() || self.node.control().leads();
         for (sale, counts) in sales.iter().zip(counts) {
@@ -149,7 +149,7 @@ impl App {
     }
 
     /// Compares a sale's numbers with the last recorded second. Adds a point if the numbers
-    /// changed, or if a point is due because visitors or tickets wait.
+    /// changed. Also adds a point if visitors or tickets wait and a new minute has begun.
     fn record_second(&self, sale: &SaleState, now: Millis, counts: SaleCounts, queue_depth: u64) {
         let SaleCounts { sample, orders } = counts;
         let second = start_of(now.plus(-1_000), PointStep::Second);

@@ -43,8 +43,8 @@ async fn general(this: Arc<Connection>, stream: TcpStream, before: Vec<u8>) {
         )
         .with_upgrades();
     let mut connection = pin!(connection);
-    // Each connection has its own child token. All connections check their token very often, and
-    // each check locks the token, so they would contend for a shared token.
+    // Each connection has its own child token. Connections check their tokens very often, and each
+    // check locks the token. With one shared token, all connections would contend for its lock.
     let stop = this.stop.child_token();
     let finished = tokio::select! {
         biased;

@@ -1,5 +1,5 @@
-//! Lets buyers join an item's waitlist, read their own entry, or leave. Joining passes the same
-//! front door as a purchase.
+//! Lets buyers join an item's waitlist, read their own entry, or leave. The front door checks a
+//! request to join in the same way as a purchase.
 
 use std::sync::Arc;
 
@@ -148,7 +148,8 @@ fn request_key(headers: &HeaderMap) -> Result<RequestKey, Problem> {
     Ok(key.into())
 }
 
-/// Checks the front door as for a purchase, and counts the request against the limits.
+/// Checks the request at the front door in the same way as a purchase, and counts the request
+/// against the limits.
 async fn check_front_door(
     app: &App,
     headers: &HeaderMap,

@@ -61,8 +61,8 @@ pub(crate) struct IdleTasks {
 }
 
 impl IdleTasks {
-    /// Reserves a slot in one of the tasks, which take turns. Returns `None` if this task has no
-    /// free slot.
+    /// Reserves a slot in the next task. Each call takes the next task in turn. Returns `None` if
+    /// this task has no free slot.
     pub(in crate::events) fn reserve(&self) -> Option<IdleTask> {
         let at = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.senders.len())?;
         self.senders[at].clone().try_reserve_owned().ok()

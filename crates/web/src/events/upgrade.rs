@@ -39,7 +39,7 @@ pub(super) fn upgrade_required() -> HandlerError {
     Problem::invalid_request(vec![fault]).into()
 }
 
-/// Returns whether `is` returns true for one of the words in this header.
+/// Returns whether `is` accepts at least one of the words in this header.
 fn lists(headers: &HeaderMap, name: HeaderName, is: impl Fn(&[u8]) -> bool) -> bool {
     let mut words =
         headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -89,7 +89,7 @@ pub(super) fn refuse_foreign(headers: &HeaderMap) -> Result<(), Problem> {
     match host {
         None => Ok(()),
         Some(host) if host.is_some() && host == text(HOST) => Ok(()),
-        Some(_) => Err(Problem::forbidden("the pages' cookie works only for pages of this server")),
+        Some(_) => Err(Problem::forbidden("only pages of this server may use the cookie")),
     }
 }
 

@@ -45,7 +45,7 @@ const TRY_AGAIN_LATER: u16 = 1013;
 const TOKEN_EXPIRED: u16 = 4401;
 /// Close code: policy violation.
 const POLICY_VIOLATION: u16 = 1008;
-/// Close code: the message is not allowed or too long.
+/// Close code: the message is too long or malformed.
 const PROTOCOL_ERROR: u16 = 1002;
 /// Close code: the server is going away.
 pub(super) const GOING_AWAY: u16 = 1001;
@@ -94,7 +94,7 @@ async fn buyer(app: &App, headers: &HeaderMap) -> Result<VerifiedBuyer, Problem>
     }
 }
 
-/// Why an idle WebSocket becomes active, and the first work of its task.
+/// The reason why an idle WebSocket becomes active. It decides what the new task does first.
 pub(super) enum WakeReason {
     /// The client sent this input, and more may follow.
     Input(Vec<u8>),
@@ -140,7 +140,8 @@ enum EndReason {
 }
 
 impl EndReason {
-    /// Returns why the connection must end. Returns `None` if `end` is an event that must be sent.
+    /// Returns the reason why the connection must end. Returns `None` if `end` is an event for the
+    /// client.
     fn of(end: &FeedEvent) -> Option<Self> {
         match end {
             FeedEvent::Event(_) => None,
@@ -317,12 +318,14 @@ impl ActiveWebSocket {
         Some(renewed.ok_or("the new token is not valid for this buyer"))
     }
 
-    /// Returns whether all input was handled, and no frame or message has arrived only in part.
+    /// Returns whether the task has handled all input. Returns `false` if only a part of a frame or
+    /// message has arrived.
     fn has_no_partial_frame(&self) -> bool {
         self.socket.get_ref().bytes_read() == Some(self.bytes_in_frames)
     }
 
-    /// Reserves a slot, if a slot is free and no bytes are lost when the task ends.
+    /// Reserves a slot. Returns `None` if no slot is free, or if bytes would be lost at the end of
+    /// the task.
     fn idle_slot(&mut self) -> Option<IdleTask> {
         let is_sent = self.has_no_partial_frame()
             && matches!(self.socket.flush().now_or_never(), Some(Ok(())));

@@ -5,7 +5,7 @@ use doorbuster_telemetry::metrics::{MetricKind, MetricsText};
 use crate::App;
 
 /// Writes the metrics of the database and of the commits. A metric has no value if this node does
-/// not know the value, or if the value does not exist in the node's shape, such as `embedded`.
+/// not know the value. Some metrics also have no value in some shapes, for example in `embedded`.
 pub(super) fn show(app: &App, text: &mut MetricsText) {
     text.gauge(
         "doorbuster_store_up",

@@ -158,7 +158,7 @@ fn limits(app: &App, text: &mut MetricsText) {
     );
     text.gauge(
         "doorbuster_limits_unavailable",
-        "1 while nodes cannot share limits. Each node then applies its part.",
+        "1 while nodes cannot share limits. Each node then applies its own part of the limits.",
         u8::from(limits.sharing().is_some_and(LimitSharing::is_unreachable)),
     );
 }

@@ -1,4 +1,4 @@
-//! The numbers on the page of metrics that the store counts.
+//! The numbers that the store counts for the page of metrics.
 
 use doorbuster_core::CloseCause;
 use doorbuster_store::{DeadLetterCounts, EndpointStatus, StoreResult};
@@ -36,7 +36,7 @@ pub(super) async fn read(app: &App) -> StoreNumbers {
     StoreNumbers { refunds_pending, endpoint_statuses, dead_letters, closings }
 }
 
-/// Returns the result of a read that succeeds in time.
+/// Returns the result of a read. Returns `None` if the read fails or takes too long.
 async fn in_time<T>(read: impl Future<Output = StoreResult<T>>) -> Option<T> {
     tokio::time::timeout(METRICS_READ_MAX, read).await.ok()?.ok()
 }

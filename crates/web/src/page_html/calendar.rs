@@ -107,7 +107,7 @@ pub(crate) fn languages(in_address: Option<&str>, accept_language: &str) -> Vec<
     in_address.map(str::to_ascii_lowercase).into_iter().chain(accepted).collect()
 }
 
-/// Returns the text in the first of `languages` that it has. If the text has none of them, returns
+/// Returns the text in the first of `languages` in which it exists. If there is none, returns
 /// the text's fallback.
 fn in_language<'a>(text: &'a Text, languages: &[String]) -> &'a str {
     let texts = text.in_languages();

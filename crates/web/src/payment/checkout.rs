@@ -146,7 +146,7 @@ async fn within_limits(
 fn wrong_state(state: &'static str) -> HandlerError {
     Problem::wrong_state(
         state,
-        "only a reserved order can be paid, and only until its payment time ends",
+        "only a reserved order can be paid, and only until its payment window ends",
     )
     .into()
 }

@@ -223,7 +223,7 @@ async fn a_slow_status_reaches_a_stream_whose_ping_is_due() {
 
 #[tokio::test]
 async fn a_busy_connection_with_overlapping_purchases_stays_open() {
-    // So long that a machine that stalls for a second does not end the connection.
+    // This time is so long that the connection stays open even if the machine stalls for a second.
     const IDLE: Duration = Duration::from_secs(3);
     // A proxy's connection is never paused, so the next answer comes at once.
     let full = Full::start_with(&[("DOORBUSTER_TRUSTED_PROXIES", "127.0.0.0/8")], |_| ()).await;

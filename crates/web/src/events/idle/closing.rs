@@ -22,7 +22,7 @@ use crate::events::websocket::{GOING_AWAY, STOPPING};
 use crate::guarded_stream::GuardedStream;
 use crate::limits::{CLOSE_READ_BYTES, CLOSE_TIMEOUT, IDLE_BATCH_MAX};
 
-/// A connection that has received its close frame and is still open.
+/// An open connection on which the server has sent its close frame.
 struct ClosingConnection {
     stream: TcpStream,
     connection: Arc<Connection>,
@@ -48,8 +48,8 @@ impl ClosingConnection {
 }
 
 impl IdleConnections {
-    /// Sends a close frame to every connection. Waits until all clients have closed their
-    /// connections, at most until `cut`.
+    /// Sends a close frame to every connection. Then waits until all clients have closed their
+    /// connections, [`CLOSE_TIMEOUT`] has passed, or `cut` is cancelled.
     pub(super) async fn close(
         mut self,
         newcomers: &mut mpsc::Receiver<Box<IdleConnection>>,
@@ -124,7 +124,8 @@ fn drop_closed(closing: &mut HashMap<u64, ClosingConnection>, readable: &[u64]) 
     }
 }
 
-/// Sends the rest of a close frame in a separate task. Then waits until the client has closed.
+/// Sends the rest of a close frame in a separate task. Then this task waits until the client closes
+/// the connection or sends its close frame.
 fn finish_close(closing_connection: ClosingConnection, rest: Vec<u8>, stall: Duration) {
     tokio::spawn(async move {
         let ClosingConnection { stream, connection, _present } = closing_connection;

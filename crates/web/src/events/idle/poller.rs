@@ -1,4 +1,4 @@
-//! Polls many connections from one task, with an `epoll` instance of its own.
+//! Polls many connections from one task. Each poller has its own `epoll` instance.
 
 use std::io::{self, ErrorKind};
 use std::net::TcpStream;
