@@ -274,7 +274,7 @@ fn lost_with(name: &str) -> &'static str {
         "buyer_secret" => "earlier tokens of buyers do not work",
         "pass_key" => "earlier passes, sign-ins and payment links do not work",
         "webhook_secret" => "the sandbox's earlier messages do not work",
-        _ => "what the lost secret signed does not work",
+        _ => "everything that the lost secret signed is invalid",
     }
 }
 
@@ -293,8 +293,8 @@ pub fn keep_admin_key(settings: &Settings, key: &SecretString) -> io::Result<()>
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no data directory"));
     }
     create_directory(dir)?;
-    // The file gets its name last. So a reader sees the whole key, and two nodes can use one
-    // directory.
+    // The file gets its final name only after the whole key is written. So a reader never sees an
+    // incomplete key, even if two nodes use the same directory.
     let temp_path = temporary_path(&path);
     let kept = write(&temp_path, key.expose_secret()).and_then(|()| fs::rename(&temp_path, &path));
     kept.inspect_err(|_| {
@@ -351,7 +351,7 @@ fn write_whole(path: &Path, temp_path: &Path, secret: &str) -> io::Result<()> {
     linked.and(removed)
 }
 
-/// Returns a random name beside this secret's file.
+/// Returns a random file name in the directory of this secret's file.
 fn temporary_path(path: &Path) -> PathBuf {
     path.with_extension(format!("{:016x}", rand::random::<u64>()))
 }

@@ -48,7 +48,7 @@ pub struct Checker {
     /// How often each case that the runs must cover has happened. A case that never happens is not
     /// tested.
     pub reached: Coverage,
-    /// The grants of each slot that the simulation made fail, at the time of the fault.
+    /// The grants whose slots the simulation made fail, and the grants that a failover excuses.
     faulty: HashSet<GrantId, foldhash::fast::FixedState>,
     /// The tickets whose verdicts were lost in a failover.
     lost: HashSet<TicketId, foldhash::fast::FixedState>,
@@ -67,8 +67,8 @@ pub struct Checker {
     handed: Vec<(TicketId, u8)>,
     /// For each attempt that got the answer `Queued`: the id in the answer.
     handed_by: Map<usize, TicketId>,
-    /// The ticket with which each node answered a request as queued. The node's memory is lost when
-    /// the node dies.
+    /// The ticket that each node named when it answered a request as queued. When the node dies, it
+    /// forgets these tickets.
     queued_at: Map<(u8, RequestNumbers), TicketId>,
     /// The orders that each node has named in its answers.
     answered_orders: HashSet<(u8, TicketId), foldhash::fast::FixedState>,
@@ -117,8 +117,8 @@ impl Checker {
 
     /// Notes a failover to a standby that lacks commits. `standby` is a copy of this checker, from
     /// the standby's last commit. The records of lost commits are replaced by the copy's records.
-    /// The records of slots and of buyers stay, except answers that named lost verdicts.
-    /// `grants` are all grants, each with whether the standby lacks it.
+    /// The records of slots and of buyers stay, except answers that named lost verdicts. `grants`
+    /// has all grants. The flag of a grant is true if the standby lacks the grant.
     pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
         let is_lost = |(grant, is_lost): &(GrantId, bool)| is_lost.then_some(*grant);
         self.lost_grants.extend(grants.iter().filter_map(is_lost));
@@ -138,7 +138,8 @@ impl Checker {
         self.queued_at.retain(|(at, _), _| *at != node);
     }
 
-    /// Returns whether the slot of this grant failed under the grant.
+    /// Returns whether the slot of this grant failed under the grant, or a failover excuses the
+    /// grant.
     fn is_faulty(&self, grant: GrantId) -> bool {
         self.faulty.contains(&grant)
     }

@@ -28,8 +28,8 @@ pub enum Op {
     Poll { attempt: u8 },
     /// A node retries a parked request, which waits for units or for a commit.
     Retry { attempt: u8 },
-    /// A buyer cancels an unpaid order. `order` is an index among all orders. An operator uses
-    /// [`waitlist::WaitlistOp::TakeAway`].
+    /// A buyer cancels an unpaid order. `order` is an index among all orders. The cancellation by
+    /// an operator is [`waitlist::WaitlistOp::TakeAway`].
     Cancel { order: u8 },
     /// A provider captures the price of an order. `order` is an index among all orders. `event` is
     /// the number of the payment. The provider's message is handled immediately. If the payment
@@ -37,7 +37,8 @@ pub enum Op {
     Pay { order: u8, event: u8 },
     /// An operator refunds a paid order. `order` is an index among all orders.
     Refund { order: u8 },
-    /// The leader expires a due order. `order` is an index among the reserved orders.
+    /// The leader tries to expire an order. The order expires only after its payment window.
+    /// `order` is an index among the reserved orders.
     Expire { order: u8 },
     /// A message in flight arrives. The oldest message has the index 0.
     Deliver { message: u8 },
@@ -92,9 +93,10 @@ pub enum Op {
     Close { item: u8 },
     /// A leader waits until an item's slots are drained, and then shows the item's new phase.
     Drain { leader: u8, item: u8 },
-    /// A leader moves a slot to a new epoch: it stops, drains, closes and opens the slot.
+    /// A leader moves a slot to a new epoch: it stops and drains the slot, closes the grant, and
+    /// opens the next grant.
     Roll { leader: u8, slot: u8 },
-    /// The store sends a node a snapshot.
+    /// The store sends a snapshot to a node.
     Snapshot { node: u8 },
     /// Time passes, in tenths of a second.
     Tick { tenths: u8 },
@@ -145,7 +147,7 @@ pub enum Op {
     /// A leader asks the provider to close a checkout that should be closed, and to report its
     /// payments.
     Reconcile { leader: u8, checkout: u8 },
-    /// A leader requests a due refund from the provider, or asks for the refund's state.
+    /// A leader requests a pending refund from the provider, or asks for the refund's state.
     AskRefund { leader: u8, refund: u8 },
     /// The provider sends a message about a refund that it accepted. If `how` is 3, the payout
     /// failed and is tried again. 5 means that the money arrived, but the message is late. 7 means

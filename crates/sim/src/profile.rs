@@ -34,8 +34,8 @@ pub enum Profile {
     Phases,
     /// Grants are closed and opened frequently, while old messages still arrive.
     Epochs,
-    /// An item has several partitions with sub-domains. Frequent operations: switches of the active
-    /// sub-domain, requests of slots for a refill, refills by two leaders, and second tries.
+    /// An item has several partitions with sub-domains. Frequent cases: switches of the active
+    /// sub-domain, slots that need a refill, refills by two leaders, and second tries.
     Partitions,
     /// The number of partitions changes again and again while buyers buy.
     Respread,

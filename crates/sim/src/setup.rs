@@ -19,7 +19,8 @@ pub struct ItemSetup {
     /// the threshold and the refill are all above 0.
     #[serde(default)]
     pub initial: u8,
-    /// The threshold. A counter with fewer units gets a refill.
+    /// The threshold. If a ticket leaves fewer units in the active counter, the slot sets its
+    /// refill mark.
     #[serde(default)]
     pub threshold: u8,
     /// The units of one refill.
@@ -82,6 +83,6 @@ impl Setup {
 pub struct Case {
     /// The setup.
     pub setup: Setup,
-    /// The operations in order.
+    /// The operations in sequence.
     pub ops: Vec<Op>,
 }

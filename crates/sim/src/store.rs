@@ -58,7 +58,7 @@ pub enum Tx {
     /// Applies the provider's answer to a refund ([`doorbuster_core::money::apply_refund_answer`]).
     /// The first value is the refund as it was at the time of the query.
     AnswerRefund(Refund, RefundUpdate, Millis),
-    /// Makes a failed refund due again ([`doorbuster_core::money::retry_refund`]).
+    /// Makes the server request a failed refund again ([`doorbuster_core::money::retry_refund`]).
     RetryRefund(RefundId, Millis),
     /// Stores a new checkout, unless the order has an open one
     /// ([`doorbuster_core::money::keep_checkout`]).
@@ -98,7 +98,7 @@ pub enum TxResult {
     Nothing,
     /// The number of units moved.
     Moved(u64),
-    /// Whether this transaction closed the grant.
+    /// Whether this transaction closed the grant, or changed the phase that buyers see.
     Closed(bool),
     /// The result of [`Tx::Adjust`].
     AdjustResult(AdjustResult),
@@ -163,13 +163,13 @@ pub struct SimStore {
     pub version: u64,
     /// For each closed grant: the number of the commit that closed the grant.
     closed: HashMap<GrantId, u64, foldhash::fast::FixedState>,
-    /// The requests that hold an order, in the order of the commits.
+    /// The requests that hold an order, sorted by commit.
     winners: Vec<OrderHolder>,
     /// The number of the running transaction. A transaction gets its number when it begins.
     /// Transactions may commit in any order.
     pub xid: u64,
     key: IdKey,
-    /// Every transaction of the rules with its result, if the run is recorded.
+    /// Every transaction that ran the rules of `core`, with its result, if the run is recorded.
     pub trace: Option<Vec<(Tx, TxResult)>>,
 }
 

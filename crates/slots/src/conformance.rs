@@ -224,7 +224,7 @@ pub async fn a_credit_without_a_key_forgets_the_request_too(slots: Slots) {
     assert!(matches!(ask(&slots, "a", "k", 5, 5).await, TicketAnswer::Issued(_)));
 }
 
-/// A slot applies feed rows in order, and only rows of the slot's own grant and epoch.
+/// A slot applies feed rows in sequence, and only rows of the slot's own grant and epoch.
 pub async fn feed_rows_are_applied_in_order(slots: Slots) {
     open_slot(&slots, 0).await;
     let apply =
@@ -251,8 +251,8 @@ pub async fn a_recall_takes_units_once(slots: Slots) {
     assert_eq!(available(&slots).await, 0);
 }
 
-/// The queue delivers in order, keeps tickets until they are acknowledged, and can deliver them
-/// again.
+/// The queue delivers tickets in sequence, keeps them until they are acknowledged, and can deliver
+/// them again.
 pub async fn the_queue_keeps_tickets_until_acknowledged(slots: Slots) {
     open_slot(&slots, 10).await;
     for i in 0..4 {
@@ -309,10 +309,10 @@ pub async fn a_slot_with_an_old_queue_is_full(slots: Slots) {
     ));
 }
 
-/// If the active counter has too few units or falls below the threshold, the other counter becomes
-/// active. If neither counter has enough units, but both together have enough, the counters merge.
-/// A ticket that finds or leaves the active counter too low sets the refill mark. A refill clears
-/// the mark.
+/// If the active counter has too few units, the other counter becomes active. The same happens if
+/// the active counter falls below the threshold and the other counter has more units. If neither
+/// counter has enough units, but both together have enough, the counters merge. A ticket that finds
+/// or leaves the active counter too low sets the refill mark. A refill clears the mark.
 pub async fn the_counters_flip_mark_and_merge(slots: Slots) {
     open_slot(&slots, 0).await;
     let terms = GrantTerms { threshold: 3, ..terms(GrantId(2), Epoch(6), 10) };

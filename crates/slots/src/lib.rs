@@ -202,8 +202,8 @@ impl Slots {
         }
     }
 
-    /// Applies feed rows in order, and returns the slot's position in the feed. Rows out of order,
-    /// or of another grant or epoch, change nothing.
+    /// Applies feed rows in sequence, and returns the slot's position in the feed. A row that is
+    /// not the next row, or that has another grant or epoch, changes nothing.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached. The caller may send the rows again.
@@ -278,12 +278,12 @@ impl Slots {
     }
 
     /// Stops taking tickets, because this node stops. Returns the unacknowledged tickets to their
-    /// queues, so that other nodes get them at once. For slots in memory, the call does nothing,
+    /// queues, so that other nodes get them soon. For slots in memory, the call does nothing,
     /// because no other node reaches them.
     ///
     /// # Errors
-    /// Fails if a queue cannot be reached. Other nodes get the tickets of that queue only after
-    /// this node counts as dead.
+    /// Fails if a queue cannot be reached. Other nodes then get the tickets of that queue a few
+    /// seconds later.
     pub async fn release_tickets(&self) -> Result<(), SlotError> {
         match self {
             Self::Local(_) => Ok(()),
@@ -316,8 +316,9 @@ impl Slots {
     }
 
     /// Drops a slot whose queue is empty and whose grant stays closed. Returns false if tickets are
-    /// queued, or if the slot has a newer grant. `closed` is the epoch of the closed grant, or
-    /// `None` if the slot gets no further grant. The call may be repeated.
+    /// queued, or if the slot has a newer grant. `closed` is the epoch of the closed grant. If the
+    /// slot gets no further grant, `closed` may be `None`: the call then compares no epochs. The
+    /// call may be repeated.
     ///
     /// # Errors
     /// Fails if the slot cannot be reached.

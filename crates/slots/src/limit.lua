@@ -3,8 +3,8 @@
 --
 -- KEYS: any number of limits' keys.
 -- ARGV: five numbers for each key: the used amount, the wanted share, the cost of a request, the
--- burst, and the reserved part of the burst. Each number is the time in which the limit allows that
--- amount again: the cost in nanoseconds, the other numbers in microseconds.
+-- burst, and the reserved part of the burst. Each number is the time until the limit allows this
+-- amount again. The cost is in nanoseconds, and the other numbers are in microseconds.
 -- Returns two numbers for each key, both in microseconds: the time from now until the instant that
 -- the key holds (see below), and the granted share.
 --

@@ -124,7 +124,7 @@ impl Locks {
     }
 
     /// Waits until this process has the lock of this name. Tries about once in each `pause`, so
-    /// that a node that waits for hours costs the servers little.
+    /// that a node that waits for hours puts little load on the servers.
     pub async fn wait(&self, name: &str, pause: Duration) -> LockGuard {
         loop {
             // If too few servers can be reached, a later try may succeed.

@@ -122,7 +122,7 @@ impl Redis {
         Keys::of(&self.0.settings.prefix, slot)
     }
 
-    /// Calls a script. The call is repeated only if the server says that the call had no effect.
+    /// Calls a script. The call is repeated only if it certainly had no effect.
     async fn call(
         &self,
         slot: SlotKey,
@@ -152,8 +152,8 @@ impl Redis {
         }
     }
 
-    /// Repeats a call that had no effect because the slot is on another server now. Before each
-    /// repeat, the function finds the slots' servers again.
+    /// Repeats a call that had no effect because the server does not have the slot or is not
+    /// available. Before each repeat, the function finds the slots' servers again.
     async fn repeat<T, F>(&self, once: impl Fn() -> F) -> Result<T, RedisFailure>
     where
         F: Future<Output = Result<T, RedisFailure>>,

@@ -16,7 +16,7 @@ use crate::contract::{FailedPayment, MessageError, ProviderMessage};
 const SIGNATURE_HEADER: &str = "stripe-signature";
 /// The maximum number of signatures of one event that the server checks.
 const SIGNATURES_MAX: usize = 16;
-/// The metadata member with this installation's mark.
+/// The name of the metadata entry that contains this installation's mark.
 const INSTALLATION_KEY: &str = "doorbuster";
 
 /// Checks that one of `keys` signed this event within the tolerated time.
@@ -188,7 +188,7 @@ fn read_reversal(
     })
 }
 
-/// Returns the reversal of a charge, reported at `at`, if any part of the charge was refunded.
+/// Returns the reversal that `charge` reports at `at`, or `None` if no part of it was refunded.
 pub(super) fn returned_money(charge: &Value, at: Millis) -> Option<Reversal> {
     let back = read_reversal(charge, None, ReversalKind::Returned, "amount_refunded", true)?;
     let is_returned = back.money.as_ref().is_some_and(|money| money.minor > 0);

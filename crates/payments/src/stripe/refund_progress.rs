@@ -36,7 +36,7 @@ fn sum_amounts(all: &[Value], counts: fn(&Value) -> bool) -> i64 {
 }
 
 /// Returns the progress of `refund`. `all` has all refunds of the same payment at Stripe. If a
-/// person refunded a part of the payment at Stripe, the refund for `refund` covers only the
+/// person refunded a part of the payment at Stripe, the server's own refund covers only the
 /// remaining part. Returns `None` if Stripe has no refund that shows the progress.
 pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUpdate> {
     let ours = || all.iter().filter(|made| is_for_refund(made, refund));
@@ -53,8 +53,8 @@ pub(super) fn refund_progress(all: &[Value], refund: &Refund) -> Option<RefundUp
             "a partial refund made by hand did not arrive".to_owned(),
         ));
     }
-    // The refund for `refund` failed, was cancelled or does not exist. If it does not exist, a
-    // refund of the whole payment by a person shows the progress.
+    // The server's own refund failed, was cancelled or does not exist. If it does not exist, a
+    // person may have refunded the whole payment. In this case, that refund shows the progress.
     let made = ours().next().or_else(|| all.iter().find(|made| is_whole(made, refund)));
     made.map(event::refund_update)
 }

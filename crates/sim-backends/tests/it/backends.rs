@@ -25,8 +25,9 @@ const LISTS: u64 = 28;
 const SLOT_LISTS: u64 = 280;
 /// How long a server may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A script that starts a server. When the script's input ends, the script kills the server and
-/// removes the server's directory. The input ends at the latest when the test process ends.
+/// A script that starts a server. After a line of input, or at the end of the input, the script
+/// kills the server and removes the server's directory. The input ends at the latest when the test
+/// process ends.
 const KEEPER: &str = r#"
 dir=$1; shift
 "$@" >"$dir/log" 2>&1 & server=$!

@@ -29,8 +29,8 @@ type Positions = HashMap<Token, u64>;
 #[derive(Clone)]
 struct LuaSlot {
     slot: ScriptedSlot<LuaHost>,
-    /// The number of redeliveries. In the reference slot, the upper 32 bits of a position are the
-    /// number of redeliveries before it. A position from before the last redelivery is invalid.
+    /// The number of redeliveries so far. The reference slot counts its redeliveries in the upper
+    /// 32 bits of its positions. So a position with a smaller count is invalid.
     redeliveries: u64,
     is_stopped: bool,
 }

@@ -188,7 +188,8 @@ impl Checker {
             let is_in_time = id.parts().is_some_and(|parts| node_now <= parts.decide_by);
             !is_refused && is_in_time && !self.lacks_grant(id)
         });
-        // After a failover, the node may look for a lost order instead.
+        // After a failover, the node's memory may name a lost order of this request. The node may
+        // look for this order instead of the queued ticket.
         let mut tickets = self.tickets.get(&purchase.request()).into_iter().flatten();
         let lost_an_order = tickets.any(|id| self.lost.contains(id));
         if let Some(id) = undecided.filter(|_| !lost_an_order) {

@@ -1,6 +1,6 @@
-//! Checks checkouts with the checker's own tables. An order keeps one checkout. A checkout may be
-//! recorded as closed only when its provider takes no more money for it. Before an order expires,
-//! it waits for its provider's answer, but only for a limited time.
+//! Checks checkouts with the checker's own tables. An order has at most one open checkout. A
+//! checkout may be recorded as closed only when its provider takes no more money for it. Before an
+//! order expires, it waits for its provider's answer, but only for a limited time.
 use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
@@ -52,8 +52,8 @@ impl Checker {
             }
             (Tx::Extend(order, pay_by, now), TxResult::Ended(changed)) => {
                 self.extended(*pay_by, *now, changed, before);
-                // When an order is extended, the store forgets that the provider did not answer
-                // about its checkout.
+                // When an order is extended, the store forgets the unanswered query about the
+                // order's checkout.
                 let since = kept(order).and_then(|c| c.asked_at);
                 let right = since.is_none() || !matches!(changed, ChangeOutcome::Done(_));
                 self.check(right, "extend", || {

@@ -1,5 +1,5 @@
 //! Checks events. Each change has exactly one event, written with the change. Each endpoint
-//! receives each event at least once, and receives the events of one order in sequence.
+//! receives each event at least once, and receives the events of one subject in sequence.
 use doorbuster_core::event::{Event, EventType, Subject};
 use doorbuster_core::model::Model;
 use doorbuster_core::money::RefundCause;

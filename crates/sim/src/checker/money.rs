@@ -12,7 +12,7 @@ use super::rows_before::RowsBefore;
 use crate::state::{Provider, ProviderRefund};
 use crate::store::{SimStore, Tx, TxResult};
 
-/// After this many failed requests, a refund is given up.
+/// The server gives up a refund after this many failed requests.
 const REFUND_TRIES: u32 = 12;
 
 /// Returns whether the refund's money came back to the shop and the provider has not accepted the
@@ -30,8 +30,8 @@ fn is_doubted(refund: &Refund) -> bool {
         || (came_back(refund) && refund.state == RefundState::Pending)
 }
 
-/// Returns whether the message may be about an earlier attempt of the refund. Then the server must
-/// query the provider instead of believing the message.
+/// Returns whether the message may be about an earlier attempt of the refund. In this case, the
+/// server must query the provider instead of believing the message.
 fn must_ask(refund: &Refund, update: &RefundUpdate) -> bool {
     match update {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {

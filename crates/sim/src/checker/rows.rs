@@ -327,8 +327,8 @@ impl Checker {
     }
 
     /// Checks a verdict, which must never change. If the ticket's request already had an order, the
-    /// verdict must name it, unless the ticket has another item or other units. If a failover lost
-    /// the ticket's grant, the ticket must not become an order.
+    /// verdict must name that order, unless the ticket's item or units differ from the order's. If
+    /// a failover lost the ticket's grant, the ticket must not become an order.
     fn resolved(&mut self, store: &SimStore, resolved: &TicketVerdict) {
         let (id, verdict) = (resolved.id, resolved.verdict);
         if self.lacks_grant(&id) {

@@ -159,8 +159,8 @@ impl Checker {
         }
     }
 
-    /// Checks the partition of a request's second try: of all partitions except the first one, it
-    /// must have the most units.
+    /// Checks the partition of a request's second try: except for the partition of the first try,
+    /// no partition may have more units.
     pub(crate) fn second_try_made(&mut self, first: u32, second: Option<u32>, levels: &[u64]) {
         let Some(second) = second else { return };
         self.count_case("second try");
@@ -176,8 +176,8 @@ impl Checker {
     }
 
     /// Checks a leader's decision about a slot that left its item's spread. The grant may be closed
-    /// only after every ticket of the slot is settled. The slot's units must be recalled
-    /// immediately, before all its tickets are settled.
+    /// only after every ticket of the slot is settled. The leader must recall the slot's units
+    /// immediately, and must not wait until the tickets are settled.
     pub(crate) fn leaves_spread(&mut self, store: &SimStore, decision: &Decision) {
         let Decision { grant, view, is_recalled, step } = decision;
         let view = view.as_ref();
@@ -219,7 +219,7 @@ impl Checker {
         }
     }
 
-    /// Checks at the end of a run that every slot of the spread got a part of the units, if the
+    /// Checks at the end of a run that every new slot of the spread got a part of the units, if the
     /// parts are large enough for the largest request. `limit` is the size of the largest request.
     /// If `initial` is 0, sub-domains are not in use.
     pub(crate) fn shares_at_rest(

@@ -274,8 +274,8 @@ impl Checker {
         let first: Vec<_> =
             self.waitlists.for_item(item).take(AT_ONCE.min(pool as usize)).copied().collect();
         for entry in first.into_iter().filter(|_| on) {
-            // The rows already include the orders that this transaction created. A buyer has at
-            // most one such order.
+            // The rows already include the orders of this transaction, at most one for each buyer.
+            // The units of this order do not count as held.
             let new = |o: &&Order| o.id == entry.id && is_active(o);
             let held = units(&store.model, item, entry.who.0)
                 - store.model.orders.values().find(new).map_or(0, |o| o.units.get());

@@ -9,7 +9,8 @@ use doorbuster_steps::delivery::Effect;
 /// The number of endpoints of one simulated sale.
 pub(crate) const ENDPOINTS: usize = 2;
 /// The number of workers that may deliver to one endpoint at the same time. Two workers are
-/// allowed: the only purpose of a worker's lease is to avoid double work.
+/// allowed, because a worker's lease only avoids double work. Correctness must not depend on the
+/// lease.
 pub(crate) const WORKERS: usize = 2;
 /// The behavior of an endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,7 +95,7 @@ pub(crate) struct Sending {
 pub(crate) struct Deliveries {
     pub(crate) endpoints: [Endpoint; ENDPOINTS],
     pub(crate) workers: [Worker; WORKERS],
-    /// Events in the order of their positions, from 1.
+    /// The indexes of the events, sorted by the events' positions. Positions begin at 1.
     pub(crate) placed: Vec<usize>,
     pub(crate) sendings: u64,
     pub(crate) transactions: u64,

@@ -131,8 +131,8 @@ pub(crate) enum Message {
     Ticket { attempt: usize, slot: usize, asked: u32, request: Arc<TicketRequest> },
     /// A slot answers a node.
     Answer { attempt: usize, slot: usize, asked: u32, answer: TicketAnswer },
-    /// A node has read a buyer's quota, and next reads the order of the buyer's request. Before,
-    /// the node knew of `ended_orders` ended orders.
+    /// A node has read a buyer's quota, and next reads the order of the buyer's request. Before it
+    /// read the quota, the node knew of `ended_orders` ended orders.
     Confirm { attempt: usize, asked: u32, used: u32, ended_orders: u64 },
     /// A settler settles a batch in a transaction.
     Settle { xid: u64, settling: Settling },
@@ -168,8 +168,8 @@ pub(crate) enum Message {
     Round { node: u8, round: Box<ItemRound> },
     /// A leader waits until a stopped slot is drained, to give it a new epoch.
     Roll { leader: u8, slot: usize },
-    /// The store sends a node a snapshot. `parts` are the parts of the snapshot that the node has
-    /// not published yet.
+    /// The store sends a snapshot to a node. `parts` are the parts of the snapshot that the node
+    /// has not published yet.
     Snapshot { node: u8, snapshot: Arc<Snapshot>, parts: &'static [Part] },
     /// A leader takes over the units of nodes whose leases have lapsed.
     Takeover { leader: u8, node: u8, takeover: Box<(Takeover, TakeoverEffect)> },

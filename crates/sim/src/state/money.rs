@@ -46,7 +46,8 @@ pub(crate) struct Closing {
     pub(crate) steps: CheckoutClosing,
 }
 
-/// A closing of a checkout that continues after a payment was applied.
+/// The data of a leader that closes a checkout and waits until a payment is applied. After that,
+/// the leader continues to close the checkout.
 #[derive(Clone, Debug)]
 pub(crate) struct AfterPayment {
     pub(crate) leader: u8,

@@ -70,8 +70,8 @@ pub(crate) struct Node {
     pub(crate) ended_orders: [u64; 2],
     /// The number of failovers that the node knows of.
     pub(crate) failovers: u64,
-    /// For each item: the counts of the buyers who have reached the limit. The time of a read is
-    /// the number of the last commit before it.
+    /// For each item: the counts of the buyers who have reached the limit. In these counts, the
+    /// time of a read is the number of the last commit before the read.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
 }
 

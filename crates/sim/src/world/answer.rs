@@ -349,7 +349,7 @@ impl World {
             Refusal::NotStarted { .. } | Refusal::Paused | Refusal::Ended => {
                 BuyerAnswer::Phase { phase: seen.phase.shown, as_of }
             }
-            // A node that has asked no slot refuses the buyer by an earlier count.
+            // If the node has asked no slot, it refused because of an earlier count in its memory.
             Refusal::LimitReached { .. } => {
                 BuyerAnswer::LimitReached { as_of: (self.attempts[i].asked == 0).then_some(as_of) }
             }

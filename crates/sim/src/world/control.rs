@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// Sends the slot the feed rows that follow the last row that it applied.
+    /// Sends feed rows to the slot, beginning after the last row that the slot applied.
     pub(crate) fn send_feed(&mut self, _leader: u8, slot: usize) {
         let place = &self.places[slot];
         let (Some(grant), Some(view)) = (self.store.open_grant(place.at), place.slot.view()) else {

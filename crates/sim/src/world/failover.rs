@@ -66,8 +66,8 @@ impl World {
         self.failovers.is_pause_pending = true;
     }
 
-    /// Returns every grant that the old primary, the new primary or a slot has, each with whether
-    /// the new primary lacks it.
+    /// Returns every grant that the old primary, the new primary or a slot has. The flag of a grant
+    /// is true if the new primary lacks the grant.
     fn grants_everywhere(&self, standby: &SimStore) -> Vec<(GrantId, bool)> {
         let stored = self.store.model.grants.keys().chain(standby.model.grants.keys());
         let slots = self.places.iter().flat_map(|place| [Some(&place.slot), place.kept.as_ref()]);

@@ -91,7 +91,7 @@ impl World {
         self.send(Message::Snapshot { node, snapshot, parts: publication::parts() });
     }
 
-    /// Lets a node that starts read the store before the node answers buyers.
+    /// Lets a starting node read the store before the node answers buyers.
     pub(crate) fn boot_snapshot(&mut self, node: usize) {
         if !self.nodes[node].is_dead {
             let snapshot = Arc::new(self.snapshot(node));

@@ -52,7 +52,8 @@ impl World {
     }
 
     /// Delivers a message now, and a copy of the message later. A ticket request is not delivered
-    /// twice, because in the server neither a connection nor its client sends a command again.
+    /// twice, because in the server neither the connection nor the client library repeats a
+    /// command.
     pub(crate) fn repeat(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
             let message = self.flight.remove(i).expect("the index is valid");

@@ -23,7 +23,7 @@ const WAITS_MAX: usize = 60;
 
 impl World {
     /// Applies a captured payment on a node. If the pool has too few units for an ended order, the
-    /// node keeps the payment in its memory until units come.
+    /// node keeps the payment in its memory until the pool gets units.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
         let TxResult::CaptureOutcome(captured) =
             self.commit(Tx::Capture(capture.clone(), false, self.now))

@@ -41,9 +41,8 @@ impl World {
         });
     }
 
-    /// Repeats the messages about charges outside of checkouts until they are answered. Messages
-    /// about charges at checkouts are not repeated: such a charge is found when its checkout is
-    /// closed.
+    /// Repeats the unanswered messages about charges outside of checkouts. Messages about charges
+    /// at checkouts are not repeated: such a charge is found when its checkout is closed.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];

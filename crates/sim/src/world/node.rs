@@ -107,8 +107,8 @@ impl World {
         }
     }
 
-    /// Publishes a part of a snapshot at a node: the node then uses its content. A snapshot has no
-    /// verdicts.
+    /// Publishes a part of a snapshot at a node: from then on, the node uses the part. A snapshot
+    /// has no verdicts.
     pub(crate) fn publish(&mut self, node: usize, snapshot: &Arc<Snapshot>, part: Part) {
         match part {
             Part::Requests => {

@@ -99,7 +99,7 @@ impl World {
         }
     }
 
-    /// Returns whether every ticket of the slot is resolved and no further ticket can be issued.
+    /// Returns whether every ticket of the slot is settled and no further ticket can be issued.
     fn is_drained(&self, slot: usize) -> bool {
         let place = &self.places[slot];
         let Some(grant) = self.store.open_grant(place.at) else { return true };

@@ -23,7 +23,8 @@ impl World {
             return self.checker.must_report_phase(&purchase, phase);
         }
         self.try_again(item);
-        // While a buyer is on the waitlist, recalled units in the pool belong to the waitlist.
+        // While a buyer is on the waitlist, recalled units in the pool are kept for the waitlist.
+        // So a late payment may get no units.
         if !self.checker.has_waiting(item) {
             self.pay_late(item);
         }
@@ -151,7 +152,7 @@ impl World {
             if self.store.model.orders[&id].state == OrderState::Paid {
                 return self.refund_order(id);
             }
-            // A slot whose memory of recalls is full gives no units until its next epoch.
+            // A slot whose memory of recalls is full gives up no units until its next epoch.
             let is_sealed = |place: &super::PlacedSlot| {
                 place.at.item == item && place.slot.view().is_some_and(|view| view.sealed)
             };

@@ -36,9 +36,9 @@ impl World {
     }
 
     /// Returns the slots of an item that have an open grant, but are outside of a spread with this
-    /// many partitions. A node sends no requests to these slots if its snapshot has this number of
-    /// partitions. Either these slots are leaving the spread, or the snapshot is older than the
-    /// present spread.
+    /// many partitions. If a node's snapshot has this number of partitions, the node sends a
+    /// request to these slots only in the request's last try. Either these slots are leaving the
+    /// spread, or the snapshot is older than the present spread.
     pub(crate) fn leaving(&self, item: ItemId, partitions: usize) -> Vec<usize> {
         let leaves = |&slot: &usize| {
             let at = self.places[slot].at;

@@ -133,7 +133,7 @@ impl World {
             let item = round.item;
             let mut view = ItemAtNode { world: self, node, item };
             round.effect = round.steps.next(input, &mut view);
-            // While a request waits for units, new slots get no part.
+            // While a request waits for units, new slots get no part of the units.
             let shares = view.first_demand().is_none();
             match &round.effect {
                 Effect::BeginRecall { .. } => {
@@ -158,7 +158,7 @@ impl World {
         self.send(Message::Round { node, round });
     }
 
-    /// Returns the slot that the round's next effect asks.
+    /// Returns the slot to which the round's next effect makes a call.
     pub(super) fn slot_of_round(&self, round: &ItemRound) -> Option<usize> {
         match &round.effect {
             Effect::TakeUnits { from, .. } => self.place_of(from.slot),
@@ -173,8 +173,8 @@ impl World {
         Some(match &round.effect {
             Effect::ReadGrants => Input::Grants(self.grants_of(round.item)),
             Effect::ReadRecalls => Input::Recalls(self.store.pending().cloned().collect()),
-            // A slot that does not have its open grant begins to start now, but takes no part in
-            // this round.
+            // If a slot does not have its open grant, the node begins to start the slot now. This
+            // round leaves out the slot.
             Effect::StartSlots { slots, .. } => {
                 let slots = slots.clone();
                 Input::Started(
@@ -254,7 +254,8 @@ impl World {
         }
     }
 
-    /// Checks the portions from the pool for slots that already had units.
+    /// Checks the portions that slots get from the pool, if the slots already got units under their
+    /// grants.
     fn check_portions(&mut self, round: &ItemRound, pool: u64, refills: &[Refill]) {
         let node_memory = self.places.iter().any(|p| p.at.item == round.item && p.node.is_some());
         let spread = self.spread(round.item);

@@ -199,7 +199,7 @@ fn regressions_stay_fixed() {
     }
 }
 
-/// The removed rule closes a sound grant of the slot 2.
+/// Without the rule, the list closes a grant of the slot 2, although this slot had no fault.
 #[test]
 fn a_fault_of_one_slot_excuses_no_grant_of_another_slot() {
     let lists = Reproduction::all(&directed_dir()).expect("directed lists can be read");

@@ -16,7 +16,7 @@ pub struct LockGuard {
     fence: u64,
     /// The time until which the lock is certainly held. After that time the lock is lost.
     pub(super) until: watch::Receiver<Instant>,
-    /// Stops the renewals, after which the lock is released.
+    /// When this value is dropped, the renewals stop, and the lock is released.
     done: DropGuard,
     renewer: JoinHandle<()>,
 }

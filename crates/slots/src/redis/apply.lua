@@ -1,4 +1,4 @@
--- Applies feed rows of one grant in order, if grant and epoch are the slot's own.
+-- Applies feed rows of one grant in sequence, if the slot has this grant and epoch.
 -- KEYS: see term.lua.
 -- ARGV: grant and epoch, then nine values for each row:
 -- - seq, units, and counter (a or b);
@@ -8,10 +8,10 @@
 -- - the hash of the ticket's request: nothing if the caller does not know the hash, and "-" if the
 --   caller searched for the request and did not find it.
 -- Returns {applied}, the slot's position in the feed, or {} if the slot has another grant or epoch.
--- Returns {applied, i} if the request of row i (from 1) is neither in the row nor in the queue.
--- Then the script changes nothing, and the caller must first search the slot's memory in separate
--- calls.
--- The script must never apply a row twice or out of order. It must check every row before it
+-- Returns {applied, i} if neither row i nor the queue has the request of the row. The first row is
+-- row 1. In this case the script changes nothing, and the caller must first search the slot's
+-- memory in separate calls.
+-- The script must never apply a row twice or out of sequence. It must check every row before it
 -- writes. It must never scan the memory of requests.
 local WORDS = 9
 local count = (#ARGV - 2) / WORDS

@@ -181,7 +181,8 @@ fn split_by_slot(pending: &mut Vec<PendingTicket>) -> Vec<Vec<PendingTicket>> {
 }
 
 /// Gives each caller its part of one call's answer. If a caller no longer waits, its part is
-/// dropped. Then the ticket is settled without the caller, or the buyer repeats the request.
+/// dropped. If the slot issued a ticket, the ticket is settled without the caller, or the buyer
+/// repeats the request.
 fn send_answers(part: Vec<PendingTicket>, reply: Result<Value, RedisFailure>) {
     let answers = reply.and_then(|value| codec::ticket_answers(value, part.len()));
     match answers {

@@ -1,5 +1,5 @@
-//! Builds the arguments of the scripts, and parses the replies. Only `ticket.lua` and `view.lua`
-//! are in another module, `codec`. Nothing here needs a connection.
+//! Builds the arguments of the scripts, and parses the replies. For `ticket.lua` and `view.lua`,
+//! the module `codec` does this. Nothing here needs a connection.
 use std::collections::HashMap;
 
 use doorbuster_core::rows::FeedCause;

@@ -91,7 +91,7 @@ impl Redis {
         Ok(())
     }
 
-    /// Delivers all unacknowledged tickets of the slot to this node again, in order, even if
+    /// Delivers all unacknowledged tickets of the slot to this node again, in sequence, even if
     /// another node had received them. These tickets replace the slot's tickets in the inbox.
     pub(crate) async fn redeliver(&self, slot: SlotKey) -> Result<(), SlotError> {
         let (keys, mut from, mut tickets) =

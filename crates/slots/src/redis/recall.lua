@@ -2,7 +2,7 @@
 -- recall's id.
 -- KEYS: see term.lua. ARGV: id, grant, epoch, most units to take, most recalls remembered.
 -- Returns {taken}: the units that this call, or an earlier call with the same id, took. Returns {}
--- if the slot refuses the recall. The recall is then not finished.
+-- if the slot refuses the recall. In this case the recall stays pending in the store.
 -- The script must never take units twice under one id, or from another grant or epoch.
 local epoch, units, recalls_max = whole(ARGV[3]), whole(ARGV[4]), whole(ARGV[5])
 if not epoch or not units or not recalls_max then

@@ -1,8 +1,9 @@
 //! Finds the server that has a slot, among one server, several plain servers, or a Redis Cluster.
 //!
 //! The client library's own cluster mode is not used. That mode repeats commands after a lost
-//! connection, and cannot wait on a queue. This module sends no command twice. After a redirect,
-//! the module asks the cluster which server has the slot, and the next attempt goes to that server.
+//! connection, and cannot wait on a queue. This module never repeats a command after a lost
+//! connection. After a redirect, the module asks the cluster which server has the slot, and the
+//! next attempt goes to that server.
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 

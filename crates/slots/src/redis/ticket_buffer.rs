@@ -57,7 +57,7 @@ impl TicketBuffer {
     }
 
     /// Removes the slot's tickets from the inbox, and adds `tickets`: all unacknowledged tickets of
-    /// the slot, in order.
+    /// the slot, in sequence.
     pub(super) fn replace_slot(&self, slot: SlotKey, tickets: Vec<DequeuedTicket>) {
         let mut queued = self.queued();
         queued.waiting.retain(|t| t.slot != slot);
