@@ -30,18 +30,18 @@ pub const SILENT_MS: i64 = 2_000;
 
 /// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease.
 /// `reference` is the end of the asking node's own lease, or the latest end of all nodes' leases.
-/// All leases are equally long. A lease that ends much later than `reference` was taken before the
-/// store's clock was set back.
+/// All leases are equally long. So if a lease ends much later than `reference`, it was taken before
+/// the store's clock was set back. Such a lease does not count as recent.
 #[must_use]
 pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
     (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))
         || !holds(AssignmentRule::SilentNodesSettleNothing)
 }
 
-/// Returns the end of the lease with which a node compares the leases of all nodes: its own lease.
-/// If the node has no lease, returns the end of the lease that ends last. After the store's clock
-/// was set back, the lease that ends last may belong to a node that is gone. So a node with a lease
-/// does not compare with that lease.
+/// Returns the reference of a node for [`has_recent_lease`]: the end of the node's own lease. If
+/// the node has no lease, returns the latest end of all nodes' leases. After the store's clock was
+/// set back, the lease with the latest end may belong to a node that is gone. So a node with a
+/// lease uses its own lease.
 #[must_use]
 pub fn reference_lease(
     own: NodeId,

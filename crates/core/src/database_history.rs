@@ -85,9 +85,9 @@ pub enum DatabaseDecision {
     Accept,
     /// Add a row to the database's history, then use the database.
     Register(HistoryChange),
-    /// Refuse the database, for one of two reasons. Its history ends before the row that the
-    /// deployment knows. Or its timeline is earlier than the timeline of that row or of its own
-    /// newest row.
+    /// Refuse the database. Either its history ends before the row that the deployment knows, or
+    /// its timeline is too early. A timeline is too early if it is earlier than the timeline of the
+    /// known row, or of the newest row in the database's history.
     Older,
     /// Refuse the database: it has the newest row, but it is a copy that lacks later commits.
     OlderCopy,

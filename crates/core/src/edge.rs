@@ -123,8 +123,9 @@ impl EdgeFeedFollower {
         }
         // The read may come from a replica that lags behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
-            // If the store's clock was set back, every read is older for the size of the step. So
-            // the edge does not wait, and reads the feed again from its start.
+            // If the store's clock was set back, each read is older than the copy until the clock
+            // has caught up. So the edge does not wait for that, and reads the feed again from its
+            // start.
             if now - self.received_at > FEED_AGE_MAX_MS {
                 *self = Self::default();
             }

@@ -12,9 +12,9 @@ use crate::value::NodeId;
 /// Returns the open grants whose node has no valid lease. If a slot is in a node's memory, the
 /// slot's index is the node's number.
 ///
-/// The caller reads `live` *after* the grants, so `live` contains a node that has just started and
-/// opened a grant. A leader without a valid lease closes nothing, because its readings may be as
-/// old as its lease.
+/// The caller reads `live` *after* the grants. So if a node has just started and opened one of
+/// these grants, `live` contains the node. A leader without a valid lease closes nothing, because
+/// its readings may be as old as its lease.
 #[must_use]
 pub fn lapsed_grants<'a>(open: &'a [Grant], live: &[NodeId], leader: NodeId) -> Vec<&'a Grant> {
     if !live.contains(&leader) || !enforces(Rule::LapsedLeaseCloses) {

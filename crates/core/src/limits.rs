@@ -58,8 +58,8 @@ pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// milliseconds. After this time the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// The longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
-/// bound also holds if the server could not query the provider about this order, because too many
-/// orders were overdue.
+/// bound also holds if too many orders were overdue, so that the server could not query the
+/// provider about this order.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
 /// The latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a
 /// later time.
@@ -117,8 +117,8 @@ pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 /// The greatest age of a node's previous poll at which the node continues with commit digests, in
 /// milliseconds. If the previous poll is older, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
-/// How far back a poll for digests starts after a lost connection, in milliseconds. The node
-/// publishes the changes after that earlier time a second time. Thirty seconds are enough, because
+/// How far back a poll for digests starts after a lost connection, in milliseconds. The node then
+/// publishes again all changes since that earlier time. Thirty seconds are enough, because
 /// PostgreSQL writes every commit to its disk within about a second, even with
 /// `synchronous_commit = off`.
 pub const DIGEST_POLL_REWIND_MS: i64 = 30_000;

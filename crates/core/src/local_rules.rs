@@ -1,5 +1,5 @@
-//! Rules that only one file uses. Only the tests of this file remove its rules, so they are not in
-//! [`crate::rules::Rule`].
+//! Rules that only one file uses. Only the tests of that file remove these rules, so the rules are
+//! not in [`crate::rules::Rule`].
 
 /// Defines the rules of a file, and the function `holds`. Each thread of a test sets `REMOVED` to
 /// remove a rule.

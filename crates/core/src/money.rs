@@ -157,8 +157,8 @@ fn is_undecided<L: Ledger + ?Sized>(
     if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
         return Ok(false);
     }
-    // Each number belongs to one ticket. The ticket may have become an order after the caller's
-    // read and before the lock of the grant.
+    // Each number belongs to one ticket. If this ticket became an order after the caller's read,
+    // the provider must send its message again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),

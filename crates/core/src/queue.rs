@@ -85,7 +85,7 @@ impl Queue {
         self.delivered = 0;
     }
 
-    /// Acknowledges the delivered ticket at this position, if the ticket has this token.
+    /// Acknowledges the ticket at this position, if the ticket has this token.
     pub(crate) fn acknowledge(&mut self, at: u64, token: Token) {
         let Some(i) = at.checked_sub(self.first) else { return };
         let Some(entry) = self.entries.get_mut(i as usize) else { return };

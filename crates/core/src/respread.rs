@@ -27,7 +27,7 @@ pub enum SlotDrainStep {
     Close,
 }
 
-/// Returns the next step for a slot that the spread no longer uses and still has this open grant.
+/// Returns the next step for a slot that is no longer in the spread and still has this open grant.
 ///
 /// Read the grant *after* the view. Then the grant counts every ticket that the view shows as
 /// acknowledged. `view` is `None` if the slot did not answer or has no epoch. `is_recalled` says
@@ -160,7 +160,8 @@ pub const WIDEN_REST_MS: i64 = 10_000;
 /// same for a time after each change. So it does not go up and down with the load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AutoWidth {
-    /// The time since which a slot of the item has been the bottleneck; `None` if no slot is one.
+    /// The time since which a slot of the item has been the bottleneck; `None` if no slot is a
+    /// bottleneck.
     hot_since: Option<i64>,
     /// When the number of partitions last changed.
     changed: Option<i64>,

@@ -65,8 +65,7 @@ rules! {
     FailClosed,
     /// If a slot has no epoch any more, the slot lost its memory.
     LossEpochMissing,
-    /// If a slot has another grant or epoch than its open grant in the store, the slot lost its
-    /// memory.
+    /// If a slot's grant or epoch differs from the store's open grant, the slot lost its memory.
     LossEpochForeign,
     /// If a slot counted fewer tickets than the store has seen, or applied more feed rows than the
     /// feed has, the slot lost its memory.
@@ -241,13 +240,14 @@ rules! {
     /// shows that the request holds no order.
     SlotRefusalConfirmed,
     /// A node refuses a buyer by an earlier count of the buyer's units only if no order of the item
-    /// ended since.
+    /// has ended since that count.
     LimitCountUntilEnd,
-    /// A node refuses a buyer by an earlier count of the buyer's units only after a later snapshot.
-    /// The snapshot shows whether the counted units belong to the request's own order.
+    /// A node refuses a buyer by an earlier count of the buyer's units only after it has read a
+    /// later snapshot. The snapshot shows whether the counted units belong to the request's own
+    /// order.
     LimitCountInSnapshot,
     /// A node refuses a buyer by an earlier count of the buyer's units only if the database has not
-    /// failed over since. The counted orders may be lost.
+    /// failed over since that count. A failover may lose the counted orders.
     LimitCountUntilFailover,
     /// An acknowledgement names a position and a token. It has an effect only if the ticket at this
     /// position has this token.

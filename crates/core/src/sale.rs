@@ -6,7 +6,8 @@ pub use doorbuster_types::Phase;
 use crate::Millis;
 use crate::rules::{Rule, enforces};
 
-/// A step: a change of the phase that an operator requests, or that is due at a set time.
+/// A step changes a sale's phase. An operator or the server requests the step, or the sale's times
+/// require it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PhaseStep {
     /// Announces a draft.
@@ -117,9 +118,9 @@ impl StepRequest {
         }
     }
 
-    /// Returns whether a sale with this phase and these times still needs the step. A timed step is
-    /// not needed if an operator has withdrawn the sale or has moved the time after the step became
-    /// due.
+    /// Returns whether a sale with this phase and these times still needs the step. After a timed
+    /// step became due, an operator may have withdrawn the sale or moved the time. Then the step is
+    /// not needed.
     #[must_use]
     pub fn is_needed(
         self,

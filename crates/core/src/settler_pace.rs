@@ -3,10 +3,10 @@
 //!
 //! A transaction has a fixed cost. If several settlers share the load, each of them gathers only a
 //! part of the tickets while the store commits. So their batches are smaller, and each order bears
-//! a larger part of the fixed cost. Each settler therefore waits until it has about as many tickets
-//! as a single settler would have ([`SettlerPace`]). Each node reads what other nodes committed.
-//! The more nodes there are, the less often each node reads. So the total rate of these reads stays
-//! about the same ([`refresh_interval`]).
+//! a larger part of the fixed cost. Each settler therefore waits after a batch, to gather about as
+//! many tickets as a single settler would gather ([`SettlerPace`]). Each node reads what other
+//! nodes committed. The more nodes there are, the less often each node reads. So the total rate of
+//! these reads stays about the same ([`refresh_interval`]).
 use std::time::Duration;
 
 use crate::limits::SETTLE_BATCH_MAX;

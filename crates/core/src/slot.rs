@@ -232,8 +232,8 @@ impl Slot {
         ApplyOutcome::At(Seq(0))
     }
 
-    /// Issues a ticket in one step that writes everything or nothing. The step checks for a repeat,
-    /// the limit and the units. Then it deducts units, and remembers and queues the ticket.
+    /// Issues a ticket in one step that writes everything or nothing. The step finds a repeat, and
+    /// checks the limit and the units. Then it deducts units, and remembers and queues the ticket.
     pub fn ticket(&mut self, request: &TicketRequest) -> TicketAnswer {
         let Some(term) = &mut self.term else {
             if !enforces(Rule::FailClosed) {

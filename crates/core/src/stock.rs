@@ -121,9 +121,9 @@ pub fn close<L: Ledger + ?Sized>(
 /// or ended. Returns the number of closed grants.
 ///
 /// The slots were already stopped, and their tickets were settled. But a slot can miss the call
-/// that stops it, or a delayed call "resume" can start the slot again. After a slot's grant is
-/// closed, all later tickets of the slot are returned. So the item sells nothing while buyers get
-/// the answer `paused` or `ended`.
+/// that stops it, or a delayed call can resume the slot. After a slot's grant is closed, all later
+/// tickets of the slot are returned. So the item sells nothing while buyers get the answer `paused`
+/// or `ended`.
 pub fn close_item_grants<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: ItemId,

@@ -181,7 +181,7 @@ impl World {
 
 impl World {
     /// Returns whether the slot is assigned to a killed node that other nodes may count as live.
-    /// A new node does not count, because other nodes may not know it yet.
+    /// The function ignores new nodes, because other nodes may not know them yet.
     fn is_with_killed(&self, slot: SlotKey) -> bool {
         let known = self.nodes.iter().filter(|(_, node)| node.runs_from + CHECK_MS <= self.now);
         let all = known.map(|(id, _)| id).chain(self.killed.keys());

@@ -6,9 +6,9 @@
 //! 1. A snapshot says for each transaction whether it includes the transaction. The highest
 //!    transaction id is not enough, because transactions do not commit in the order of their ids
 //!    ([`SnapshotPosition::includes`]).
-//! 2. The node reads all orders again in three cases ([`restart_cause`]): the database has another
-//!    timeline, digests since the previous poll may already have been deleted, or a digest is
-//!    unreadable.
+//! 2. The node reads all orders again in three cases ([`restart_cause`]): the timeline of the
+//!    database has changed, digests since the previous poll may already have been deleted, or a
+//!    digest is unreadable.
 //! 3. After a lost connection, the node polls again from an earlier position, because a database
 //!    that crashed uses some ids again ([`DigestFollower::rewind`]).
 //! 4. While the node reads all orders, its memory is not complete. The node then refuses no request
@@ -75,7 +75,7 @@ impl SnapshotPosition {
 /// Why a node must read all orders again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartCause {
-    /// The database has another timeline.
+    /// The timeline of the database has changed since the previous poll.
     FailedOver,
     /// Some digests since the previous poll may already have been deleted.
     TooOld,

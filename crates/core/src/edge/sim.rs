@@ -66,7 +66,8 @@ struct World {
     commits: Vec<Commit>,
     nodes: [Node; 2],
     writer: Writer,
-    /// Every past state of the primary server. A replica shows one of these states.
+    /// Every state that the primary server has had. The last one is its present state. A replica
+    /// shows one of these states.
     servers: Vec<Server>,
     edge: Edge,
     generations: u64,

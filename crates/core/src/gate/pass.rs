@@ -39,7 +39,7 @@ const MESSAGE_BYTES_MAX: usize = HEAD_BYTES + 3 * NAME_MAX + 3;
 
 const _: () = assert!(
     ISSUE_EARLY_MS + TTL_MAX_MS < PERIOD_MS,
-    "a pass must expire at the latest in the period after its key's period"
+    "a pass must expire before the end of the period that follows its key's period"
 );
 
 /// A buyer's membership and level, from the shop's token.

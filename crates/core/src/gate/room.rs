@@ -199,7 +199,7 @@ pub enum VisitorStatus {
     BeyondStock(u64),
     /// The visitor may buy until this time.
     Admitted(Millis),
-    /// The visitor was admitted, and the admission has ended. The rank is lost.
+    /// The admission has ended, or the visitor left the room. The visitor must enter again.
     Lapsed,
 }
 

@@ -14,8 +14,9 @@
 //! never compares the clocks of two machines: the shared storage answers with times relative to its
 //! own present.
 //!
-//! Some requests need no share first ([`Counting`]). A request that a node answers from memory
-//! is counted after its answer. So a refusal does not wait, but such requests may exceed the limit.
+//! A node answers some requests from memory. Such a request needs no share first, and is counted
+//! after its answer ([`Counting`]). So the answer does not wait for the shared storage, but these
+//! requests may exceed the limit.
 
 #[cfg(test)]
 mod tests;
@@ -31,8 +32,8 @@ const FREE_PART: u64 = 16;
 /// nodes.
 const FREE_NODES: u64 = 16;
 
-/// A call to the shared storage for one key. Each amount is the time in which the limit's rate pays
-/// the amount back, in microseconds (`us`) or nanoseconds (`ns`).
+/// A call to the shared storage for one key. Each amount is expressed as a time: the time in which
+/// the limit's rate pays the amount back. The unit is microseconds (`us`) or nanoseconds (`ns`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     /// The cost of the requests that the node allowed without a share. The shared storage always
@@ -111,8 +112,8 @@ pub struct SharingTerms {
     pub unreported_part: u32,
 }
 
-/// What a node knows about a shared limit, and the node's share. Each amount is the time, in
-/// nanoseconds, in which the limit's rate pays the amount back.
+/// What a node knows about a shared limit, and the node's share. Each amount is expressed as a time
+/// in nanoseconds: the time in which the limit's rate pays the amount back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeShare {
     /// The state of the limit as far as this node knows, by the node's clock. The state includes
@@ -198,8 +199,8 @@ impl NodeShare {
         }
         let spent = self.unreported + cost;
         let is_free = match counting {
-            // The node may use the free part only if its state contains nothing but its own
-            // unreported requests. Otherwise the limit has not fully recovered.
+            // The node may use the free part only if all of its state comes from its own unreported
+            // requests. Otherwise the limit has not fully recovered.
             Counting::BeforeAnswer => {
                 let is_unknown = !holds(LimitRule::FreePartOnce) || ahead <= self.unreported;
                 is_unknown && spent <= terms.free_nanos(limit)
@@ -302,15 +303,16 @@ impl NodeShare {
         let ahead_us = answer.ahead_us.saturating_sub(1);
         let state = sent.sent_at + ahead_us * NANOS_PER_MICRO + self.unreported;
         if granted == 0 && rest > 0 {
-            // The node got no new share. The older share keeps its end, so the node ignores the new
-            // state.
+            // The node got no new share, but still has a part of an older share. The end of that
+            // share must not change, so the node ignores the new state.
             self.state = self.state.saturating_sub(sent.reported);
         } else if granted > 0 {
             self.state = state;
         } else {
             self.state = self.state.max(state);
         }
-        // The rest of an older share is dropped, because it must end earlier than the new share.
+        // The node knows only the end of the new share. An older share ends earlier, so the node
+        // drops the rest of the older share.
         self.share = if granted > 0 { rest.min(granted) } else { rest };
         served
     }
@@ -333,10 +335,10 @@ impl NodeShare {
         self.state.saturating_sub(self.share)
     }
 
-    /// Caps the state at the burst, and reduces the unspent share to the time that the state is
-    /// still ahead of the present. Returns that time in nanoseconds. The unreported requests stay,
-    /// even if the limit has recovered according to this node's state: other nodes may have used
-    /// the limit's full rate.
+    /// Caps the state at the burst. Returns how far the state is still ahead of the present, in
+    /// nanoseconds. Also reduces the unspent share to at most this time minus the cost of the
+    /// unreported requests. The unreported requests stay, even if the limit has recovered according
+    /// to this node's state: other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;

@@ -242,9 +242,8 @@ fn came_back_once_error(refund: &Refund) -> Option<String> {
     Some(format!("{CAME_BACK_ONCE_PREFIX}{why}"))
 }
 
-/// Makes a failed refund due again: the server requests the refund from the provider again, even if
-/// the provider accepted an earlier request. Returns the changed refund. Returns `None` if no
-/// failed refund has this id.
+/// Makes the server request a failed refund from the provider again, even if the provider accepted
+/// an earlier request. Returns the changed refund. Returns `None` if no failed refund has this id.
 pub fn retry_refund<L: Ledger + ?Sized>(
     ledger: &mut L,
     id: &RefundId,
@@ -292,8 +291,8 @@ fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
         RefundUpdate::Accepted { .. } | RefundUpdate::Settled | RefundUpdate::Arrived(_) => {
             refund.state != RefundState::Settled && came_back_before()
         }
-        // A provider can send several messages about one failed attempt. The error of a settled
-        // refund is deleted, so nothing shows whether an earlier attempt failed.
+        // A provider can send several messages about one failed attempt. A settled refund has no
+        // error that shows an earlier failed attempt, so each such message may be old.
         RefundUpdate::CameBack(_) => match refund.state {
             RefundState::Pending => came_back_before(),
             RefundState::Settled => enforces(Rule::CameBackUndoes),

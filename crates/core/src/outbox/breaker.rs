@@ -1,6 +1,6 @@
 //! The circuit breaker of one endpoint. After several consecutive failed events, the endpoint gets
-//! one event at a time until it accepts an event. The breaker also keeps a pause that the endpoint
-//! asked for. During the pause, no event is sent to the endpoint.
+//! one event at a time until it accepts an event. The breaker also stores the end of a pause that
+//! the endpoint asked for. During the pause, no event is sent to the endpoint.
 use std::collections::BTreeSet;
 
 use crate::backoff::{backoff_ms, with_jitter};

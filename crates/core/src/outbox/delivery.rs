@@ -31,8 +31,8 @@ impl PendingDelivery {
     }
 
     /// Returns whether this row can be the result of an attempt with a row that had `tries` tries.
-    /// An attempt counts as one try at most. An operator who requests the delivery again sets the
-    /// number to 0, so the result of an earlier attempt does not fit.
+    /// An attempt adds at most one try. If an operator requests the delivery again, the number
+    /// becomes 0. Then the result of an earlier attempt has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries

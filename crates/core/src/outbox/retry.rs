@@ -162,8 +162,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Returns whether the refusal is final: the event was refused often enough, and either for
-    /// long enough or while the refused events fill half of the pending rows.
+    /// Returns whether the refusal is final. The event must have been refused often enough. Also,
+    /// it must have been refused for long enough, or the number of refused events must be at least
+    /// half of the bound `pending`.
     fn is_final_refusal(&self, refused: RefusedRun, now: Millis) -> bool {
         let is_crowded = self.refused.len() * 2 >= self.bounds.pending;
         refused.times >= self.bounds.refusals

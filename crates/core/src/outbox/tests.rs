@@ -128,14 +128,14 @@ fn an_event_that_is_always_refused_does_not_stop_other_events() {
 
 #[test]
 fn an_endpoint_that_refuses_many_events_is_up_and_gets_the_others() {
-    // Refusals become final before `refused_ms`, because they fill half of the pending rows.
+    // Refusals become final before `refused_ms`, because half of `pending` events are refused.
     let mut queue = DeliveryQueue::new(
         DeliveryBounds { tries: 100, refused_ms: 100_000, ..bounds() },
         0,
         Vec::new(),
     );
     let (mut now, mut delivered, mut dead) = (AT, 0, 0);
-    // The endpoint refuses 39 events, which are more than may be pending, and accepts the last.
+    // The endpoint refuses 39 events, more than `pending` allows, and accepts event 40.
     for _ in 0..200 {
         while queue.free_capacity() > 0 && queue.read_after() < 40 {
             let at = queue.read_after() + 1;
@@ -269,7 +269,7 @@ fn a_fault_of_this_server_does_not_count_as_a_try() {
                 RowChange::Pending(parcel) if parcel.tries == 0 && !parcel.dead
             )));
         }
-        assert!(!queue.is_open(), "an endpoint without a request must stay up");
+        assert!(!queue.is_open(), "an endpoint that got no request must count as up");
         queue.next_advance();
         queue.confirm_advance();
         let due = queue.next_due_at().expect("the events must be tried again");

@@ -35,9 +35,10 @@ impl Counters {
 
     /// Deducts units, as part of the slot's atomic step. Call [`Counters::can_serve`] first.
     ///
-    /// If the active counter has too few units, the other counter becomes active. If both counters
-    /// have too few, all units first move into the active counter. If the deduction leaves the
-    /// active counter below the threshold, the counter with more units becomes active.
+    /// If only the other counter has enough units, the other counter becomes active. If neither
+    /// counter alone has enough units, all units first move into the active counter. If the
+    /// deduction leaves the active counter below the threshold, the counter with more units becomes
+    /// active.
     pub(super) fn deduct(&mut self, units: u64) {
         let other = self.active.other().index();
         if self.units[self.active.index()] < units {

@@ -93,7 +93,7 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(
         join_waitlist(&mut model, "cleo"),
         JoinOutcome::Full,
-        "two held units must not have three entries"
+        "a waitlist for two held units must not have three entries"
     );
     unwrap_infallible(order::end(
         &mut model,

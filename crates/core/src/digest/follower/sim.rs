@@ -14,7 +14,7 @@ const SEEDS: u64 = 2_000;
 const MUTANT_SEEDS: u64 = 20_000;
 /// The number of free units at the beginning of a run.
 const UNITS: u64 = 4;
-/// A crash loses no transaction id that was assigned this long ago, in milliseconds.
+/// A crash loses no transaction id that was assigned at least this long ago, in milliseconds.
 const DURABLE_AFTER_MS: i64 = DIGEST_POLL_REWIND_MS / 2;
 /// The number of orders that one step reads from the backlog.
 const BACKLOG_ROWS: usize = 2;
@@ -41,7 +41,7 @@ struct Database {
     next: u64,
     next_seq: i64,
     next_request: u64,
-    /// For each assignment of a transaction id: the time, and the id that comes next.
+    /// For each assignment of a transaction id: the time, and the value of `next` afterwards.
     assigned: Vec<(i64, u64)>,
     /// The running transactions, each with its order.
     running: BTreeMap<u64, Order>,
@@ -94,9 +94,9 @@ impl Database {
         self.digests.push(Row { transaction, at: now, orders });
     }
 
-    /// Ends every running transaction, because the database crashed or failed over. After that, the
-    /// database again assigns the ids from `kept` on, but only ids above those of all committed
-    /// transactions.
+    /// Ends every running transaction, because the database crashed or failed over. The next
+    /// transaction then gets the id `kept`. If a committed transaction has this id or a higher one,
+    /// the next transaction gets the id after the highest committed one.
     fn restart(&mut self, kept: u64) {
         self.running.clear();
         let committed = self.orders.iter().map(|order| order.transaction + 1).max();

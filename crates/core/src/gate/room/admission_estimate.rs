@@ -21,11 +21,11 @@ const ADMISSIONS_MIN: u64 = 5;
 /// The number of parts into which the measured time is divided. The rates of the parts are
 /// compared, because admissions that come in waves have no steady rate.
 const PARTS: u64 = 4;
-/// A rate counts as even if the quickest part is at most this many times as quick as the slowest
-/// part.
+/// A rate is steady if the rate of the fastest part is at most this many times the rate of the
+/// slowest part.
 const UNEVENNESS_MAX: u64 = 3;
-/// If the ends of two successive admissions are this far apart, the admissions belong to different
-/// waves.
+/// If the ends of two successive admissions are at least this far apart, the admissions belong to
+/// different waves.
 const WAVE_GAP_MS: i64 = 10_000;
 /// The number of waves that are remembered.
 const WAVES_MAX: usize = 64;

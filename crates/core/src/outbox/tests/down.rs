@@ -52,9 +52,9 @@ fn an_endpoint_that_is_down_gets_one_event_at_a_time_and_each_a_few_times() {
     );
 }
 
-/// Sends this many events, each about another order, to an endpoint. The endpoint accepts a try if
-/// `takes(event, its number of tries)` is true. Returns the time until every event was delivered or
-/// dead (at most an hour, in milliseconds), and the number of dead events.
+/// Sends this many events, each about a different order, to an endpoint. The endpoint accepts a try
+/// if `takes(event, its number of tries)` is true. Returns the time until every event was delivered
+/// or dead (at most an hour, in milliseconds), and the number of dead events.
 fn drive(
     bounds: DeliveryBounds,
     events: i64,

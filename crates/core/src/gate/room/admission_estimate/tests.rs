@@ -112,9 +112,9 @@ struct Sale {
     seed: u64,
     free: Option<u64>,
     entered: u64,
-    /// On average, one of `lost` admitted visitors does not buy.
+    /// On average, one in `lost` admitted visitors does not buy.
     lost: u64,
-    /// On average, one of `back` orders is returned.
+    /// On average, one in `back` orders is returned.
     back: u64,
 }
 
