@@ -17,13 +17,13 @@ use crate::print;
 
 /// Longest wait for a connection to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer. The server can need long to pause or close a sale, because it
+/// Longest wait for an answer. The server may take long to pause or close a sale, because it
 /// answers only after all issued tickets are settled.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest duration of a download.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// Longest accepted answer, in bytes. A page with 200 sales, each as large as the body of one
-/// request, is smaller. Later changes can make a sale larger, so the status reads smaller pages.
+/// Longest accepted answer, in bytes. A page of 200 sales fits if each sale is at most as large as
+/// a request's body. Changes can make a sale larger than that, so `status` reads smaller pages.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 const _: () = assert!(200 * doorbuster_api::limits::ADMIN_BODY_BYTES_MAX < ANSWER_BYTES_MAX);
 
@@ -283,7 +283,7 @@ impl Client {
         }
     }
 
-    /// Prints this text after a change without a result. As JSON, prints an empty object.
+    /// Prints this text after a change without a result. With `--json`, prints an empty object.
     pub fn print_done(&self, text: &str) -> Outcome {
         print::line(if self.json { "{}" } else { text })
     }
@@ -298,7 +298,7 @@ impl Client {
         method: Method,
         path: &Path<'_>,
     ) -> Result<reqwest::RequestBuilder, InvalidPart> {
-        // The URL would have another path without these parts.
+        // With one of these parts, the URL would have another path.
         if let Some(part) = path.parts.iter().find(|part| matches!(**part, "" | "." | "..")) {
             return Err(InvalidPart((*part).to_owned()));
         }

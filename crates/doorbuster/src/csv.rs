@@ -18,7 +18,7 @@ use crate::signals::StopSignals;
 const NEW_MODE: u32 = 0o600;
 /// The number of standard output's descriptor.
 const STDOUT: u32 = 1;
-/// A path is followed over at most this many symbolic links, as in Linux.
+/// The program follows at most this many symbolic links in a path, as Linux does.
 const LINKS_MAX: usize = 40;
 /// The bits of a mode that say who may read, write and execute a file.
 const MODE_BITS: u32 = 0o777;
@@ -44,7 +44,8 @@ pub fn run(args: &CsvArgs) -> Outcome {
         .with("action", args.action.as_deref())
         .with("subject", args.subject.as_deref());
     client::block_on(async {
-        // Standard output is already open. A second opening would not share its position.
+        // Standard output is already open. If the program opened its path again, the new descriptor
+        // would have its own file position.
         let file = args.output.as_ref().filter(|file| descriptor(file) != Some(STDOUT));
         match file {
             None => {
@@ -78,8 +79,8 @@ async fn download_to_file(client: &Client, path: Path<'_>, file: &FilePath) -> R
 }
 
 /// Opens a device or a pipe, so the export is written directly to it. Returns `None` for every
-/// other path. An open file of this process, such as `/dev/fd/3`, is refused, because the text that
-/// other programs write to it later would replace a part of the export.
+/// other path. Refuses an open file of this process, such as `/dev/fd/3`. If other programs wrote
+/// to this file later, their text would replace a part of the export.
 fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     let Ok(metadata) = std::fs::metadata(file) else { return Ok(None) };
     if !metadata.is_file() {
@@ -93,8 +94,8 @@ fn open_special(file: &FilePath) -> Result<Option<File>, Failure> {
     Ok(None)
 }
 
-/// Returns the number of the open file of this process that a path names. `/dev/stdout` is 1, and
-/// `/dev/fd/3` is 3. Returns `None` for every other path.
+/// Returns the descriptor's number if the path names an open file of this process. The number is 1
+/// for `/dev/stdout`, and 3 for `/dev/fd/3`. Returns `None` for every other path.
 fn descriptor(file: &FilePath) -> Option<u32> {
     let mut path = std::path::absolute(file).ok()?;
     for _ in 0..LINKS_MAX {
@@ -117,7 +118,7 @@ fn write_all(to: &mut impl Write, bytes: &[u8], file: &FilePath) -> anyhow::Resu
 /// Returns the path to which a symbolic link points. Returns every other path unchanged.
 fn follow_link(file: &FilePath) -> PathBuf {
     let Ok(link) = std::fs::read_link(file) else { return file.to_owned() };
-    // The file may be missing. Then a link to another link is not followed further.
+    // If the file does not exist, this function follows only the first link.
     std::fs::canonicalize(file).unwrap_or_else(|_| file.with_file_name("").join(link))
 }
 
@@ -131,8 +132,9 @@ struct PartialFile {
 }
 
 impl PartialFile {
-    /// Creates the file beside `file`. It has the mode of the file that it replaces. Only its owner
-    /// can read a new file, because it can contain personal data.
+    /// Creates the partial file beside the target. If the target exists, the partial file has the
+    /// mode of the target. Otherwise only the owner can read the partial file, because it can
+    /// contain personal data.
     fn create(file: &FilePath) -> anyhow::Result<Self> {
         let target = follow_link(file);
         let mut name = target.file_name().context("--output has no file name")?.to_owned();

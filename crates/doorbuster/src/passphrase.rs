@@ -88,8 +88,8 @@ fn ask(question: &str) -> Result<SecretString, Failure> {
     let failed = |error: io::Error| Failure::Refused(format!("cannot read the terminal: {error}"));
     let shown = tcgetattr(&input).map_err(|error| failed(error.into()))?;
     let mut hidden = shown.clone();
-    // A signal would end the process, and the terminal would stay without echo. So Ctrl-C is a
-    // character here. As an additional end of line, it is read at once.
+    // A signal would end the process, and the terminal would stay without echo. So the terminal
+    // sends Ctrl-C as a character. This character ends the line, so the program reads it at once.
     hidden.local_modes -= LocalModes::ECHO | LocalModes::ISIG;
     let code = |index: SpecialCodeIndex| shown.special_codes[index];
     hidden.special_codes[SpecialCodeIndex::VEOL] = code(SpecialCodeIndex::VINTR);

@@ -69,7 +69,8 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
     let path = Path::new(&["v1", "payments", "sandbox", "webhook"]);
     let result = client.post_with_headers(path, headers, body).await;
     match result {
-        // The server checks the signature of the message here, and not the operators' key.
+        // For this request, the server checks the signature of the message. It does not check the
+        // operators' key.
         Err(ClientError::Problem(problem))
             if problem.code == "unauthenticated" && !problem.wants_json =>
         {

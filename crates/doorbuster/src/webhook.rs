@@ -111,7 +111,7 @@ fn created_text(endpoint: &CreatedWebhookEndpoint) -> String {
     text
 }
 
-/// Describes how long the earlier secret of an endpoint still signs.
+/// Describes how long the server still signs messages with the earlier secret of an endpoint.
 fn overlap_text(overlap_secs: u32, now_secs: i64) -> String {
     let until = jiff::Timestamp::from_second(now_secs.saturating_add(overlap_secs.into()));
     match until {

@@ -53,7 +53,7 @@ const SEED_MAX: u64 = u64::MAX - 10_000;
 
 /// Run strategies against the same buyers, and judge them.
 ///
-/// Exits with 0 if every run has a verdict, and no verdict contradicts the strategy's promise. A
+/// Exits with 0 if every run has a verdict and no verdict contradicts the strategy's promise. A
 /// strategy that is called "safe" promises correct sales in every run. A strategy that is called
 /// "safe without faults" promises correct sales only in runs without faults. An unsafe strategy
 /// promises nothing.
@@ -162,7 +162,7 @@ pub enum FaultChoice {
     Slow,
     /// Redis restarts empty or with an old snapshot.
     Restart,
-    /// First without a fault, and then with each fault above.
+    /// Each strategy runs first without a fault, and then with each fault above.
     All,
 }
 

@@ -49,7 +49,8 @@ pub enum KeyCommand {
 
 /// List the changes by operators, newest first.
 ///
-/// The table shows the start of a long value. `--json` and `doorbuster csv actions` show all of it.
+/// The table shows only the start of a long value. `--json` and `doorbuster csv actions` show the
+/// whole value.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   doorbuster actions --subject sale:spring

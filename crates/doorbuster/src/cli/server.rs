@@ -6,7 +6,8 @@ use reqwest::Url;
 use crate::exit::Failure;
 
 /// The address of a server, as the user gave it. An address can contain a password by mistake, and
-/// clap prints a value that it cannot parse. So the command parses the address, and not clap.
+/// clap prints a value that it cannot parse. So clap takes the address as text, and the command
+/// parses it.
 #[derive(Clone)]
 pub struct AddressArg(String);
 

@@ -23,7 +23,8 @@ pub async fn edit(client: &Client, args: &EditArgs) -> Outcome {
         Some(file) => super::read(file)?,
         None => to_raw_value(&args.patch()).context("cannot write JSON")?,
     };
-    // A `Value` loses the first of two members with the same name. So the server gets the text.
+    // If two members have the same name, a `Value` has only the second member. So the server gets
+    // `body`, which has the text unchanged.
     let patch: Value = serde_json::from_str(body.get()).unwrap_or_default();
     if patch.as_object().is_some_and(serde_json::Map::is_empty) {
         return Err(Failure::Settings(

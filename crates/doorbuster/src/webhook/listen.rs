@@ -44,7 +44,7 @@ impl Receiver {
         if !self.json {
             return print::line(text);
         }
-        // An error is ignored, because the messages on standard output are complete without it.
+        // An error is ignored. The messages on standard output are complete without the notice.
         let _ = writeln!(std::io::stderr(), "{text}");
         Ok(CommandResult::Success)
     }
@@ -107,8 +107,8 @@ async fn answer_request(
 fn check_message(receiver: &Receiver, headers: &hyper::HeaderMap, body: &[u8]) -> StatusCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let now = Millis(i64::try_from(now).unwrap_or(i64::MAX));
-    // An error of a print is ignored. The sender must get an answer even if standard output is
-    // closed.
+    // If the print fails, the error is ignored. The sender must get an answer even if standard
+    // output is closed.
     match verify(headers, body, &receiver.keys, now, TOLERANCE_MS) {
         Ok(_) if receiver.json => drop(print::line(&String::from_utf8_lossy(body))),
         Ok(id) => drop(print::text(&message_text(id, body))),

@@ -190,7 +190,7 @@ fn check_restored_times(passphrase: Option<&str>) {
     // A second start begins a new generation.
     let test_server = start();
     let address = address_of(&test_server);
-    // The base of this generation must be without the third order.
+    // The base of this generation must not contain the third order.
     wait_until_copied(&test_server);
     let third = buy(&address, &token, 3).expect("an order");
     wait_until_copied(&test_server);

@@ -182,7 +182,7 @@ fn ids_are_completed_beside_a_word_that_is_not_text() {
 fn a_key_that_no_header_can_contain_is_refused_without_a_request() {
     let temp_dir = TempDir::new();
     let adjust = ["sale", "adjust", "spring", "phone", "5", "--reason", "found"];
-    // A file of settings with the line ends of Windows can give such a key.
+    // A key from a settings file with Windows line ends can have a carriage return at its end.
     for (key, more, option) in [
         ("key\r", &["sale", "list"][..], "--key"),
         ("key\r", &adjust[..], "--key"),

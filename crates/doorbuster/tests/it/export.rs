@@ -223,7 +223,7 @@ async fn a_cache_answers_nearly_every_page_view() {
     let most = simulated(views as u64, took, 1) + 2;
     assert!(
         (1..=most).contains(&arrived),
-        "{arrived} of {requests} requests reached the server in {took:?}, but only 1 to {most} may"
+        "{arrived} of {requests} requests reached the server in {took:?}; expected 1 to {most}"
     );
 
     // Purchases are never cached, so each purchase reaches the server.

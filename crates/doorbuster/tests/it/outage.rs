@@ -12,7 +12,8 @@ use crate::test_server::TempDir;
 
 /// Longest wait until a condition holds.
 const WITHIN: Duration = Duration::from_secs(90);
-/// Longest wait for the page of metrics during an outage. A single read of the store takes longer.
+/// Longest wait for the page of metrics during an outage. A single read of the store then takes
+/// longer than this, so the page must not wait for such a read.
 const METRICS_WITHIN: Duration = Duration::from_millis(3_500);
 /// The largest number of log lines that one node may write during an outage. The lines report the
 /// outage, one failed request, and the ended leases of both nodes.

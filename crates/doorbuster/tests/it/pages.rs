@@ -39,7 +39,7 @@ use crate::test_server::TempDir;
 
 /// The purchase button.
 const BUY: &str = "#buy";
-/// The title under the button, which gives the sale's state in a few words.
+/// The title under the button. The title gives the sale's state in a few words.
 const STATE: &str = "#say-title";
 
 /// Starts a demo server. Its visitors are guests.

@@ -133,7 +133,8 @@ fn an_encrypted_backup_needs_its_passphrase() {
         command.env("DOORBUSTER_PASSPHRASE", "short");
     });
     assert!(short.stderr_of_failure(2).contains("too short"));
-    // A file with several lines is probably not the intended file, as the help says.
+    // A file with several lines is probably the wrong file, so the command refuses it. The help
+    // says that the file has only one line.
     let lines = temp_dir.join("lines");
     fs::write(&lines, "correct horse battery staple\nsecond line\n").expect("writable");
     let several = backup(&|command| {

@@ -21,8 +21,8 @@ const COMMIT_DELAY: Duration = Duration::from_secs(120);
 /// less.
 const DECIDED: (SignedDuration, SignedDuration) =
     (SignedDuration::from_secs(8), SignedDuration::from_secs(12));
-/// The test reads a request only if this time is left before the deadline of the request. Then the
-/// request is still queued during the read, even on a slow machine.
+/// The test reads a request only if at least this time is left before the request's deadline. So
+/// the request is still queued during the read, even on a slow machine.
 const EARLY: SignedDuration = SignedDuration::from_secs(5);
 /// The largest difference between the server's clock and the test's clock.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_secs(1);

@@ -19,8 +19,9 @@ use crate::watch::Stopwatch;
 const END_WITHIN: Duration = Duration::from_secs(10);
 /// A load fills a few megabytes of disk within this time, even on a slow machine.
 const FILLED_WITHIN: Duration = Duration::from_secs(300);
-/// How long the disk delays commits, unless the test releases them earlier. Buyers get a queued
-/// answer before the delay ends. The server still decides their requests before the deadlines.
+/// How long the disk delays commits, unless the test releases them earlier. Before the delay ends,
+/// buyers get the answer that their requests are queued. The server still decides these requests
+/// before their deadlines.
 const COMMIT_DELAY: Duration = Duration::from_secs(8);
 /// The number of reads while the disk is slow.
 const LOOKS: u32 = 40;
@@ -243,7 +244,7 @@ async fn load_from_another_process_gets_delayed_answers_by_event() {
     let (url, buyers) = (format!("http://{}", fixture.address), STORMING.to_string());
     let mut storm = program(&fixture.temp_dir);
     storm.args(["storm", "--json", "--sale", "spring", "--item", "phone", "--url", &url]);
-    // One connection for each buyer, so that all get their tickets at the same time.
+    // Each buyer has a connection, so that all buyers get their tickets at the same time.
     storm.args(["--buyers", &buyers, "--connections", &buyers]);
     storm.arg("--buyer-secret-file").arg(&secret).arg("--answers").arg(&answers);
     faults.slow_disk(COMMIT_DELAY);

@@ -10,9 +10,10 @@ use super::fixture::ServerFixture;
 
 /// The number of requests of each kind.
 const ASKED: usize = 600;
-/// How long a server without requests is watched each time.
+/// The duration of one count of the file locks of a server without requests.
 const AT_REST: Duration = Duration::from_secs(1);
-/// How many times it is watched. At first, the server still writes the work of earlier requests.
+/// The number of these counts; the test uses the lowest one. During the first counts, the server
+/// may still write the work of earlier requests.
 const TIMES_AT_REST: usize = 5;
 
 /// The test assumes at least this number of file locks per second for a server without requests.

@@ -179,7 +179,7 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
         (refused, reset) = (refused + some, reset + others);
     }
     println!("headers of 64 KiB: {refused} refused, {reset} closed without an answer");
-    assert!(refused > reset, "of the long headers, {refused} got an answer and {reset} did not");
+    assert!(refused > reset, "long headers: {refused} got an answer, {reset} got none");
     let each = grown / (readers + HALF_HEADS + SILENT) as u64;
     assert!(each < KIB_EACH_MAX, "too much memory: {each} KiB for each slow client");
     assert!(meanwhile.p99 < p99_max, "the p99 is too high: {before:?}, meanwhile {meanwhile:?}");
@@ -188,9 +188,9 @@ async fn thousands_of_slow_clients_are_disconnected_and_do_not_slow_the_buyers()
     let (heads, silent, bodies) =
         (longest(heads).await, longest(silent).await, longest(bodies).await);
     println!("disconnected after: heads {heads:?}, silent {silent:?}, bodies {bodies:?}");
-    assert!(heads < most, "half a head stayed connected for {heads:?}");
+    assert!(heads < most, "a client with half a head stayed connected for {heads:?}");
     assert!(silent < most, "a silent client stayed connected for {silent:?}");
-    assert!(bodies < BODY_WITHIN, "half a body stayed connected for {bodies:?}");
+    assert!(bodies < BODY_WITHIN, "a client with half a body stayed connected for {bodies:?}");
     assert_eq!(fixture.buy(&PurchaseSpec::new("late", "k", "spring", 1)).await.verdict(), "201");
     drop(sleeping);
     fixture.audit(None).await;
@@ -248,7 +248,7 @@ async fn five_times_the_buyers_get_correct_answers_in_time_beside_attack_clients
         buyer_probe.measure_until(Duration::from_secs(4), |now| now.p99 < p99_max).await;
     assert_eq!(fixture.metric("doorbuster_events_websockets").await, ATTACKERS as u64);
     let come_again = async || (let_go.load(Ordering::Relaxed) > ATTACKERS).then_some(());
-    fixture.until("slow heads are disconnected and reconnect", TIMEOUT, come_again).await;
+    fixture.until("slow clients are disconnected and reconnect", TIMEOUT, come_again).await;
     stop.store(true, Ordering::Relaxed);
 
     let (mut reconnects, mut refused, mut reset) = (0, 0, 0);

@@ -62,7 +62,7 @@ async fn the_stock_adds_up_at_every_read_while_buyers_cancel_and_the_operator_ch
     );
     assert_eq!(
         open, 0,
-        "every change must have an answer: {done} done, {refused} refused, {open} without"
+        "every change must have an answer: {done} done, {refused} refused, {open} unanswered"
     );
     let total = 60 + of(ChangeState::Done).map(|change| change.units).sum::<i64>();
     let stock = fixture.stock("spring").await;

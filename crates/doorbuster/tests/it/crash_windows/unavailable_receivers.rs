@@ -1,6 +1,6 @@
 //! Unavailable receivers: a stopped broker, a broker that accepts connections and stays silent, and
 //! a shop that never answers. Buyers wait no longer than at a server without receivers. When a
-//! receiver is available again, it gets all events in order.
+//! receiver is available again, it gets all events, and gets the events of each order in sequence.
 //!
 //! Four servers sell at the same time: one for each unavailable receiver, and one without
 //! receivers. So other load on the machine affects all servers in the same way.
@@ -109,7 +109,7 @@ struct EndpointCase {
     orders: Vec<String>,
 }
 
-/// The times in which the buyers got their answers.
+/// The times that the buyers waited for their answers.
 #[derive(Clone, Copy, Debug)]
 struct Served {
     median: Duration,

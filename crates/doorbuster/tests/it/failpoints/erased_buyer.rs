@@ -54,8 +54,8 @@ async fn step(retrying_client: &RetryingClient, step: &str) {
     assert_eq!(stepped.status, 200, "{stepped}");
 }
 
-/// Repeats the erasure until the server holds back no row. The server holds back some rows until
-/// checkouts have closed and refunds have arrived.
+/// Repeats the erasure until every row of the buyer is erased. The server erases some rows only
+/// after their checkouts have closed and their refunds have arrived.
 async fn erase(retrying_client: &RetryingClient) {
     let what = "the buyer is erased";
     loop {

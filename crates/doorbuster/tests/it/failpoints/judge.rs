@@ -210,7 +210,7 @@ fn money(sessions: &[Value], orders: &[Value], payments: &[Value], refunds: &[Va
         assert_eq!(
             stands.get(order).copied().unwrap_or(0),
             expected,
-            "{order} is {state}, but has another number of payments"
+            "the number of payments of {order} does not agree with its state {state}"
         );
     }
     let invented = |row: &&Value| {

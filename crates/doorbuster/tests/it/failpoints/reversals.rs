@@ -111,8 +111,8 @@ impl Reversal<'_> {
         text(self.row, name)
     }
 
-    /// Returns true if an operator must handle the reversal. Either the payment still counts as
-    /// captured, or a disputed payment was also refunded.
+    /// Returns true if an operator must handle the reversal. There are two such cases: the payment
+    /// still counts as captured, or a disputed payment was also refunded.
     fn is_open(&self) -> bool {
         self.row["state"] == "captured" || self.kind == "disputed"
     }

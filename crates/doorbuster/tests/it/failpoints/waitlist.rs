@@ -146,12 +146,12 @@ pub async fn check(
     let (_, left) = outcomes
         .iter()
         .find(|(spec, _)| spec.buyer == LEAVING_BUYER)
-        .expect("the entry that its buyer left");
+        .expect("the entry of the buyer who left");
     let entry = retrying_client.get_ok(&format!("/v1/admin/orders/{}", id(left))).await;
     assert_eq!((&entry["state"], &entry["code"]), (&json!("refused"), &json!("left")), "{entry}");
     let mine = received.iter().filter(|event| event.order.as_deref() == Some(id(left)));
     let mine: Vec<&str> = mine.map(|event| &*event.what).collect();
-    assert_eq!(mine, ["order.refused"], "an entry that its buyer left must have one event");
+    assert_eq!(mine, ["order.refused"], "the entry of the buyer who left must have one event");
     let stock = retrying_client.get_ok("/v1/admin/sales/spring/stock").await;
     let mut rows = stock["items"].as_array().expect("items").iter();
     assert!(

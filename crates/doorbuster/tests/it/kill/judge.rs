@@ -205,7 +205,7 @@ async fn total(
     let found = i128::from(fixture.stock(sale).await.total);
     assert!(
         open.len() <= 1 && (found == lowest || Some(&(found - lowest)) == open.first()),
-        "the total is {found}; it must be {lowest}, or {lowest} and the unconfirmed change {open:?}"
+        "the total is {found}; it must be {lowest} or {lowest} plus the unconfirmed change {open:?}"
     );
     for mut change in changes {
         if change.state != ChangeState::Refused {

@@ -42,7 +42,7 @@ const LATE: Duration = Duration::from_secs(2);
 const HESITATES_MS: u64 = 1_200;
 /// Time between an answer and the repeated message.
 const AGAIN: Duration = Duration::from_millis(300);
-/// How long a provider waits if no message is due, or if the server answers 503.
+/// How long a provider waits if it has no message to send now, or if the server answers 503.
 const IDLE: Duration = Duration::from_millis(5);
 /// The numbers of concurrent buyers and of concurrent providers in a round.
 const BUYERS: u64 = 3;
@@ -116,7 +116,8 @@ impl Book {
         }
     }
 
-    /// Returns one of the due messages at random. The message stays in `open` until its answer.
+    /// Returns a random message that must be sent now. The message stays in `open` until the server
+    /// has answered it.
     fn due(&self, dice: &mut SmallRng) -> Option<Message> {
         let now = Instant::now();
         let due: Vec<&Message> = self.open.iter().filter(|message| message.due <= now).collect();
@@ -299,7 +300,7 @@ async fn judge(fixture: &ServerFixture, taken: &[(Message, String)]) {
     );
     assert!(
         late > 0 && second > 0 && repeated > 0,
-        "the load has no late payment, no second payment or no repeated answer"
+        "the load must have a late payment, a second payment and a repeated answer"
     );
 }
 

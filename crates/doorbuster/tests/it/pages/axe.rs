@@ -50,7 +50,7 @@ const WIDTHS: [u32; 2] = [360, 1440];
 /// needs. Both widths include the parts outside the window.
 const WIDEST: &str = "Math.max(document.documentElement.scrollWidth,
     ...[...document.querySelectorAll('dialog[open]')].map(d => innerWidth + d.scrollWidth - d.clientWidth))";
-/// The width of the smallest phone, and of a desktop enlarged four times.
+/// The width of the smallest phone, and of a desktop window at a zoom of 400 %.
 const NARROW: u32 = 320;
 /// The environment variable that names a folder for pictures of every state.
 const SHOTS: &str = "DOORBUSTER_SHOTS";
@@ -171,7 +171,7 @@ fn decoded(base64: &str) -> Vec<u8> {
     let fours = base64.trim_end_matches('=').as_bytes().chunks(4);
     let bytes = fours.flat_map(|four| {
         let bits = four.iter().fold(0_u32, |bits, letter| (bits << 6) | u32::from(digit(*letter)));
-        // In a last group of fewer than four characters, the high bits come first.
+        // If the last group has fewer than four characters, its bits are the high ones of 24 bits.
         let bytes = (bits << (6 * (4 - four.len()))).to_be_bytes();
         bytes.into_iter().skip(1).take(four.len() - 1)
     });
@@ -264,7 +264,7 @@ async fn every_answer_to_a_press_is_usable_by_everyone() {
     sale(&fixture, "plenty", json!({"limit_per_buyer": 4})).await;
     let flaky_proxy = FlakyProxy::to(fixture.address).await;
     Browser::with_browser(async |browser| {
-        // Each press has its own window, because a button is disabled for a while after a press.
+        // Each press uses a new browser window, because a press disables the button for a while.
         let visit = async |sale: &str, buyer: &str, units: &str| {
             let tab = tab(browser).await;
             tab.go(&link(flaky_proxy.address, &format!("/sale/{sale}"), buyer)).await;

@@ -24,7 +24,8 @@ const OLDER_ACTIONS: &str = "const send = window.fetch;
     }
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Lets the sale be open for seven hours. Its only point is in the minute of the opening.
+/// Makes the opening of the sale seven hours older. The series of the sale then has only one point,
+/// in the minute of the opening.
 const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
   const ask = window.fetch;
   window.fetch = async (path, options) => {
@@ -33,7 +34,7 @@ const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
     if (!String(path).includes('/series') || query.get('step') !== '60') return answer;
     const page = await answer.json();
     const from = Date.parse(query.get('from'));
-    // Later requests are only about the newest minutes.
+    // Later requests ask only for the newest minutes, which have no points.
     if (from > Date.now() - 3_600_000) {
       return new Response(JSON.stringify({ ...page, points: [] }), { headers: answer.headers });
     }
@@ -42,7 +43,8 @@ const POINT_OF_THE_OPENING: &str = "window.hoursAgo = 7;
       p99_ms: 1, queue_depth: 0, waiting: 0, items: [] }];
     return new Response(JSON.stringify(page), { headers: answer.headers });
   };";
-/// Makes the reconciliation incomplete: it has the first 1,000 of more differences.
+/// Makes the reconciliation report incomplete: the report has 1,000 differences, and there are more
+/// differences.
 const MANY_DIFFERENCES: &str = "const send = window.fetch;
   window.fetch = async (path, options) => {
     const answer = await send(path, options);
