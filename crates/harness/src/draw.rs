@@ -15,8 +15,8 @@ use serde::Serialize;
 pub const ALGORITHM: &str = "hmac-sha256";
 /// Bytes of a seed.
 const SEED_BYTES: usize = 32;
-/// The largest number of differing ranks that the report lists. For all further ranks, the report
-/// gives only their number.
+/// The largest number of differing ranks that the report lists. If more ranks differ, the report
+/// only counts the others.
 const FINDINGS_MAX: usize = 10;
 
 /// The values that a shop published about its draw, and the order of admission that the shop

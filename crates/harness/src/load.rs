@@ -93,8 +93,8 @@ fn run_workers(shared: &Arc<Shared>, progress: &impl Fn(&Progress)) -> Result<Ta
     outcome
 }
 
-/// Stops the run when this value is dropped by a panic of a worker. The run's result is then an
-/// error, so the other workers need not finish.
+/// Stops the run if a worker panics: the panic drops this value. The run's result is then an error,
+/// so the other workers need not finish.
 struct StopOnPanic<'a>(&'a Shared);
 
 impl Drop for StopOnPanic<'_> {
@@ -137,8 +137,8 @@ fn collect_tallies(
     }
 }
 
-/// Returns the line of the answers file for one refusal, for a test of the auditor. That test
-/// checks that the auditor can read such a line.
+/// Returns one line of an answers file: the record of a refusal. A test checks that the auditor can
+/// read such a line.
 #[cfg(test)]
 pub(crate) fn sold_out_answer_line() -> Vec<u8> {
     let answer = answer::FinalAnswer {

@@ -33,8 +33,9 @@ const SAMPLE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// of the run's duration.
 const ROLL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many sales a restart of the second node can disturb. A buyer may be refused while the units
-/// of the restarting node return to the pool, so such a sale may keep units.
+/// How many sales a restart of the second node can disturb. In such a sale, buyers may be refused
+/// while the units of the restarting node return to the pool. So the sale may end with unsold
+/// units.
 const SALES_PER_RESTART: u64 = 2;
 
 /// A soak run.

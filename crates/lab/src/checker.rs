@@ -104,7 +104,7 @@ pub fn check_answers(stock: i64, records: &[BuyerRecord], orders: &[Order]) -> F
     }
 }
 
-/// Describes the first order with which more units were sold than the stock had.
+/// Describes the first order that made the number of sold units larger than the stock.
 fn first_beyond(stock: i64, orders: &[Order]) -> Option<String> {
     let mut sold = 0;
     let order = orders.iter().find(|order| {

@@ -46,8 +46,8 @@ pub trait Strategy: Send + Sync {
         false
     }
 
-    /// Returns how many accepted requests still wait for this process's background work. The lab
-    /// stops a process only when no request waits.
+    /// Returns how many accepted requests still wait for this process's background work. Before the
+    /// lab stops a process, it waits for these requests, but not longer than `DRAIN_WITHIN`.
     fn waiting(&self) -> Task<'_, u64> {
         Box::pin(async { Ok(0) })
     }

@@ -2,7 +2,8 @@
 //!
 //! First the buyers buy from a server over HTTP. Then the server stops, and a separate process runs
 //! the engine on the server's data directory. The same buyers buy from this engine without
-//! connections: [`DirectCrowd::level`] tasks call the engine at the same time.
+//! connections: several tasks call the engine at the same time. [`DirectCrowd::level`] is the
+//! number of these tasks.
 
 use std::process::Stdio;
 use std::sync::Arc;

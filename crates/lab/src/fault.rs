@@ -19,8 +19,8 @@ use crate::system::System;
 pub enum Fault {
     /// There is no fault.
     None,
-    /// Each process that takes units is killed once at a random time and started again. A system
-    /// with only one such process is killed twice.
+    /// Each process that takes units is killed once at a random time and started again. If the
+    /// system has only one such process, this process is killed twice.
     Crash,
     /// One database connection in ten is delayed by 200 ms in each direction.
     Slow,

@@ -3,8 +3,8 @@
 //!
 //! Three servers of a shop sell 100 bottles under one Redis lock of 60 ms. The protected work
 //! contains a call to a payment company. This call usually takes 5 ms. The seed decides which calls
-//! take longer than the lock. The incident runs the lab's strategies, and their code stays the
-//! same. This module only simulates the payment company, and records the events.
+//! take longer than the lock lasts. The incident runs the lab's strategies without a change to
+//! their code. This module only simulates the payment company, and records the events.
 
 mod journal;
 

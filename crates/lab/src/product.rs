@@ -60,9 +60,9 @@ struct EmbeddedServer {
 }
 
 impl ProductInstallation {
-    /// Starts an installation, which ends when the calling thread ends. Among every ten connections
-    /// from a node to the database, connection number `slow` is slow, counted from 0. With `None`,
-    /// no connection is slow.
+    /// Starts an installation, which ends when the calling thread ends. Of every ten connections
+    /// from a node to the database, one is slow: the connection with the number `slow`. The numbers
+    /// begin with 0. With `None`, no connection is slow.
     pub async fn start(program: &Path, shape: Shape, slow: Option<usize>) -> Result<Self> {
         let dir = WorkDir::create()?;
         let (installation, admin_key, secret) = match shape {

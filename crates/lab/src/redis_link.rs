@@ -66,7 +66,7 @@ impl RedisLink {
         lines.iter().map(|line| parse_order(line)).collect()
     }
 
-    /// Writes the item's hash, from which scripts book `stock` units.
+    /// Writes the item's hash, with a total of `stock` units that scripts can book.
     pub async fn stock_item(&self, stock: i64) -> Result<()> {
         let mut stocked = redis::cmd("HSET");
         stocked.arg("item").arg("Total").arg(stock).arg("Booked").arg(0);

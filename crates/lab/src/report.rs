@@ -69,8 +69,7 @@ fn summary(run: &RunReport) -> String {
     let all = ids(&|_| true).len();
     let not_held = ids(&|result| result.verdict != Verdict::Held);
     let oversold = ids(&|result| result.verdict == Verdict::Oversold).len();
-    // The strategies with the verdict `Held` in every run, for which at least one run ended before
-    // all units were sold.
+    // The strategies that have the verdict `Held` in every run, and at least one unfinished run.
     let mut unfinished = ids(&RunResult::is_unfinished);
     unfinished.retain(|id| !not_held.contains(id));
     let broken = ids(&|result| !result.keeps_promise());
@@ -96,7 +95,7 @@ fn summary(run: &RunReport) -> String {
         text += &format!(" {count} {runs} failed and have no verdict.");
     }
     if run.interrupted {
-        text += " The report is incomplete, because it was interrupted.";
+        text += " The report is incomplete, because the command was interrupted.";
     }
     let best = run
         .results

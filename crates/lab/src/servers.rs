@@ -75,10 +75,10 @@ impl Servers {
     }
 
     /// Starts a proxy, through which workers reach PostgreSQL from now on. The seed chooses the
-    /// slow connection. In a run with several buyers at a time, the newest connection is slow while
-    /// the chosen connection does not exist. So a consumer that has only one connection is slow
-    /// too. In a run with one buyer at a time, only the chosen connection is slow. Such a run may
-    /// use only one connection, and would sell very few units over a slow connection.
+    /// slow connection. In a run with several buyers at a time, the newest connection is slow until
+    /// the chosen connection exists. So a consumer that has only one connection is slow too. In a
+    /// run with one buyer at a time, only the chosen connection is slow. Such a run may use only
+    /// one connection, and would sell very few units over a slow connection.
     pub fn start_slow_proxy(&mut self, seed: u64, level: usize) -> Result<()> {
         let target = SocketAddr::from(([127, 0, 0, 1], self.postgres.port()));
         let proxy = Proxy::start(SocketAddr::from(([127, 0, 0, 1], 0)), vec![target])?;
@@ -316,9 +316,9 @@ pub async fn wait_until(within: Duration, mut ready: impl AsyncFnMut() -> bool) 
     true
 }
 
-/// Among every ten database connections, one is slow. Returns the number of this connection,
-/// counted from 0. The seed chooses connection 1 or 2. As soon as the chosen connection exists,
-/// connection 0 is normal. So a system with several connections has both slow and normal
+/// Of every ten database connections, one is slow. Returns the number of this connection. The
+/// numbers begin with 0. The seed chooses connection 1 or 2. As soon as the chosen connection
+/// exists, connection 0 is normal. So a system with several connections has both slow and normal
 /// connections.
 pub fn slow_connection(seed: u64) -> usize {
     // The remainder is 0 or 1.

@@ -39,7 +39,7 @@ pub struct WorkerSpec {
     pub leads: bool,
 }
 
-/// Serves buyers until standard input ends. The lab's death also ends standard input, so no worker
+/// Serves buyers until standard input ends. Standard input also ends if the lab dies, so no worker
 /// outlives the lab.
 pub fn run() -> Result<()> {
     let mut line = String::new();

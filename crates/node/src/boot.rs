@@ -52,7 +52,7 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// If the server did not start or did not stop cleanly.
+/// If the server did not start, or if it did not stop cleanly.
 pub async fn serve(
     mut settings: Settings,
     reloader: Option<Reloader>,
@@ -141,7 +141,8 @@ async fn start_engine(settings: &Settings) -> Result<StartedEngine, ServeError> 
         Shape::Edge { slots, .. } => keys::load(settings, &expose_urls(slots)).await?,
         _ => {
             let secrets = secrets::load_or_create_all(settings, &history).await?;
-            // A start that fails later must not lose a new key: the next start would not show it.
+            // Announce a new key now. If this start failed later, the next start would not show the
+            // key.
             announce_key(settings, &secrets);
             secrets
         }

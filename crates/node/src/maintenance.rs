@@ -73,8 +73,8 @@ pub enum MigrateError {
 ///
 /// # Errors
 ///
-/// If `path` exists, or the file system or the store fails. In that case no partial copy is left
-/// behind.
+/// If `path` exists, the file system fails, or the store fails. In that case no partial copy is
+/// left behind.
 pub fn backup(
     settings: &Settings,
     path: &Path,
@@ -139,8 +139,8 @@ pub fn restore(
 }
 
 /// Restores a continuous backup to the data directory, as [`restore`] restores a file. The result
-/// is the state at `until`, or the newest state. A signal can remove the temporary files with
-/// `temporary`.
+/// is the state at `until`, or the newest state. A signal handler can remove the temporary files
+/// through `temporary`.
 ///
 /// # Errors
 ///
@@ -163,13 +163,14 @@ pub async fn restore_continuous(
     doorbuster_backup::restore(&target, dir, until, passphrase).await
 }
 
-/// Migrates the store to this program's schema. Creates the store if it is missing. An embedded
-/// store is created with its secrets, because a server refuses a store without its key.
+/// Migrates the store to this program's schema. If the store is missing, creates the store. With an
+/// embedded store, the function then also creates the secrets, because a server refuses a store
+/// whose key is missing.
 ///
 /// # Errors
 ///
 /// If a server uses the embedded store, or if the store is damaged, cannot be opened, or was
-/// written by a newer program. Also if the data directory cannot be used.
+/// written by a newer program. The migration also fails if the data directory cannot be used.
 pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     if let Some(url) = settings.shape.store() {
         let history = read_history(&settings.data_dir);
@@ -180,7 +181,8 @@ pub async fn migrate(settings: &Settings) -> Result<(), MigrateError> {
     let failed = |error| SecretsError::InDirectory { path: dir.clone(), error };
     secrets::create_directory(dir).map_err(failed)?;
     secrets::check_directory(dir)?;
-    // A restore that is running may write the secrets of its backup.
+    // A restore that is running may write the secrets of its backup. So this function must not
+    // create other secrets at the same time.
     doorbuster_store::check_unlocked(dir)?;
     let new_secrets = match doorbuster_store::is_store(dir) {
         true => None,

@@ -38,7 +38,7 @@ pub(super) const LOG_SHOWN_BYTES: usize = 2_000;
 pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 /// How long a proxy tries to connect to a target. After that time it tries the next target.
 pub(super) const TARGET_WITHIN: Duration = Duration::from_secs(1);
-/// The largest number of bytes that are read of an answer. Further bytes are ignored.
+/// The largest number of bytes that the harness reads from one answer. Further bytes are ignored.
 pub(super) const REPLY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 const _: () = assert!(*PORTS.end() + BUS_PORT_OFFSET < 32_768);

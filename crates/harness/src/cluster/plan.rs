@@ -50,10 +50,11 @@ pub struct ClusterPlan {
     /// Another build of the program. Each upgrade of a node switches from `program` to this build,
     /// or back.
     pub next: Option<PathBuf>,
-    /// The roles of each node, in order. A node without an entry has all roles.
+    /// The roles of the nodes: the first entry is for the first node. A node without an entry has
+    /// all roles.
     pub roles: Vec<String>,
-    /// The number of edges. If there are edges, the common address leads to them. Only for shape
-    /// `cluster`.
+    /// The number of edges. If there are edges, the common address leads to them. Only the shape
+    /// `cluster` can have edges.
     pub edges: usize,
     /// Further settings of every node and edge: the name and the value of each environment
     /// variable.

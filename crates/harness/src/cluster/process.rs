@@ -72,7 +72,7 @@ impl Process {
         clear_settings(&mut command);
         command.envs(start.environment.iter().map(|(name, value)| (name, value)));
         // The server has its own process group, so it gets no signals from the terminal. The caller
-        // gets the signals and stops the servers in order.
+        // gets the signals, and stops the nodes before Redis and PostgreSQL.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let child = command.spawn().with_operation(what)?;
         let pid = i32::try_from(child.id())

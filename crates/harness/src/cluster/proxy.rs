@@ -32,8 +32,8 @@ pub enum NetworkCondition {
         by: Duration,
         /// A connection is slow if the last digit of its number is this digit.
         slow: usize,
-        /// If the proxy has connection `from` but not yet connection `slow`, the newest connection
-        /// is slow instead.
+        /// As soon as connection `from` exists, and until connection `slow` exists, the newest
+        /// connection is slow.
         from: usize,
     },
     /// No data arrives, but no connection breaks. The proxy delivers the data when the condition

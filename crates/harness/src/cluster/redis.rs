@@ -63,7 +63,8 @@ impl RedisServer {
         let dir = cluster_dir.private_dir(&name)?;
         let announced = proxy_port.unwrap_or(port);
         // The server evicts no keys and saves no data by itself. Otherwise a slot could lose a key,
-        // or return with old data after a restart, and the nodes would have to replace this slot.
+        // or have old data after a restart. In both cases, the nodes would have to replace this
+        // slot.
         let lines = [
             "bind 127.0.0.1".to_owned(),
             format!("port {port}"),

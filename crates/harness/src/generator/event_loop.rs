@@ -119,9 +119,9 @@ pub struct LoopOptions {
     /// How long an answer may take. After that time the loop closes the connection. `None` means
     /// that there is no limit.
     pub answer_within: Option<Duration>,
-    /// The loop sends the requests that are due within this time together, and reads their answers
-    /// together. Without a tick, client and server would wake up for each request, and a wake-up
-    /// costs more than the request.
+    /// The loop collects the requests that are due within this time. It sends these requests
+    /// together, and reads their answers together. Without a tick, client and server would wake up
+    /// for each request, and a wake-up costs more than the request.
     pub tick: Duration,
 }
 

@@ -61,8 +61,8 @@ fn number(digits: &[u8]) -> Option<usize> {
     })?
 }
 
-/// Classifies answers. Keeps the body of the last answer "sold out", so that an equal body needs
-/// one comparison and no search.
+/// Classifies answers. Stores the body of the last answer "sold out". If the next body is the same,
+/// one comparison replaces the search for the code.
 #[derive(Debug, Default)]
 pub struct AnswerReader {
     sold_out: Vec<u8>,

@@ -8,7 +8,8 @@ use hdrhistogram::Histogram;
 /// The kind of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AnswerKind {
-    /// The server made an order, or a program that is compared with the server accepted a request.
+    /// The server made an order. In a comparison with another program, that program accepted a
+    /// request.
     Accepted,
     /// The answer "sold out".
     SoldOut,
@@ -132,7 +133,8 @@ impl RunResult {
             / self.time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
-    /// Returns how many requests per second of the measured time were due and were sent.
+    /// Returns the number of sent requests that were due within the measured time, per second of
+    /// this time.
     #[must_use]
     pub fn sent_per_sec(&self) -> f64 {
         self.sent_in_time as f64 / self.time.as_secs_f64().max(f64::MIN_POSITIVE)

@@ -171,8 +171,8 @@ pub(super) fn decide_verdict<'a>(head: &Head, body: &'a [u8], id: &str) -> Answe
             None => AnswerDecision::Malformed("not the verdict of the requested order"),
         },
         429 | 500..=599 => retry_decision(head),
-        // The server issued this id, and must keep the verdict for it. An answer `401`, `403` or
-        // `404` denies this id to its own buyer, so it violates the contract.
+        // The server issued this id to this buyer, and must store the ticket's verdict. So an
+        // answer `401`, `403` or `404` violates the contract.
         401 | 403 | 404 => {
             AnswerDecision::Malformed("the server does not know an id that it issued")
         }

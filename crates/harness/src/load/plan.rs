@@ -33,8 +33,8 @@ pub struct LoadPlan {
     pub secret: Vec<u8>,
     /// The answers file: one JSON line for each final answer.
     pub answers: Option<PathBuf>,
-    /// The seed of the order of arrival, the jitter and the buyers' names. Two runs with the same
-    /// seed have the same buyers.
+    /// The seed. It decides the buyers' names, their sequence of arrival, and the jitter of their
+    /// pauses. Two runs with the same seed have the same buyers.
     pub seed: u64,
     /// The number of threads that send requests. `None` means half of the cores, at least 1 and at
     /// most 8.
@@ -88,9 +88,9 @@ impl LoadPlan {
         }
     }
 
-    /// Lets each buyer wait for its answer while all servers are away, also for longer than an
-    /// ordinary buyer waits. How long servers are away depends on the machine: on a busy disk,
-    /// PostgreSQL may need 30 seconds to start from a backup.
+    /// Makes each buyer wait longer than an ordinary buyer, so that the buyer gets an answer even
+    /// if all servers are away for some time. How long servers are away depends on the machine: on
+    /// a busy disk, PostgreSQL may need 30 seconds to start from a backup.
     #[must_use]
     pub fn patient(self) -> Self {
         Self {

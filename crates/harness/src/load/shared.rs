@@ -196,8 +196,8 @@ impl Shared {
 }
 
 /// Returns the prefix of the request keys of a plan. Two plans with the same seed have the same
-/// buyers. So the prefix has a hash of the content of the requests. Otherwise, the server would
-/// refuse the requests of the second plan, because a key belongs to one content.
+/// buyers, but their requests can have different contents. The server refuses a request that
+/// repeats a key but has another content. So the prefix has a hash of the content.
 fn key_prefix(plan: &LoadPlan) -> String {
     let content = format!("{} {} {}", plan.sale, plan.item, plan.units);
     let hash = digest::digest(&digest::SHA256, content.as_bytes());

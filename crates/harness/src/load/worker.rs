@@ -297,8 +297,8 @@ impl<'a> Worker<'a> {
         self.schedule(pending, pause);
     }
 
-    /// Waits for the verdict after a `202`. Every buyer polls. The first buyers, up to `listeners`
-    /// of the plan, also listen to events.
+    /// Waits for the verdict after a `202`. Every buyer polls. The first buyers also listen to
+    /// events. The plan's `listeners` is the largest number of these buyers.
     fn await_verdict(&mut self, mut pending: PendingBuyer, id: String, decide_by: Timestamp) {
         self.tally.counts.queued += 1;
         let due = decide_by.duration_since(Timestamp::now());

@@ -102,8 +102,8 @@ impl<'a> BuyerSource<'a> {
         Some(at)
     }
 
-    /// Returns the buyer who sends a request now. If no request is due, returns as an error the
-    /// time at which the next request is due. This time is `None` if no request is planned.
+    /// Returns the buyer who sends a request now. If no request is due, the error is the time of
+    /// the next request, or `None` if no request is planned.
     fn take(&mut self, now: Instant) -> Result<PendingBuyer, Option<Instant>> {
         let due = self.pausing.peek().map(|Reverse((due, _))| *due);
         if due.is_some_and(|due| due <= now) {
@@ -202,8 +202,8 @@ impl Source for BuyerSource<'_> {
         if self.open == 0 && !more || self.progress.stop.load(Ordering::Relaxed) {
             return true;
         }
-        // If buyers still repeat their requests so long after the time for new buyers, the servers
-        // probably do not answer any more. So these buyers give up.
+        // If buyers still repeat their requests long after the last new buyer could start, the
+        // servers probably do not answer any more. So these buyers give up.
         let is_hopeless = waited > self.crowd.within + ANSWER_WITHIN * 2;
         while is_hopeless && let Some(Reverse((_, buyer))) = self.pausing.pop() {
             self.end(buyer, LastAnswer::NoAnswer, now);

@@ -15,7 +15,7 @@ use crate::incident::IncidentReport;
 use crate::registry;
 use crate::result::{RunReport, RunResult, Verdict};
 
-/// The styles of the shop's pages, which begin with the tokens.
+/// The styles of the shop's pages: first imports, then the design tokens, then the rules.
 const LOOK: &str = include_str!("../../../web/assets/look.css");
 const STYLE: &str = include_str!("report.css");
 const SCRIPT: &str = include_str!("report.js");
@@ -55,14 +55,15 @@ pub fn render_run(run: &RunReport, incident: Option<&IncidentReport>) -> String 
 
 /// Returns the page of `lab incident`.
 pub fn render_incident(incident: &IncidentReport) -> String {
-    let text = "The page shows a lock that ends before the work under it, and safer strategies.";
+    let text = "The page shows a lock that ends during the protected work, and safer strategies.";
     let main =
         verdict(incident.is_as_expected(), incident.heading(), text) + &incident_section(incident);
     page("Lab incident", &main, "")
 }
 
 fn page(title: &str, main: &str, scripts: &str) -> String {
-    // The imports before the first rule would need the network.
+    // The page leaves out the imports before the design tokens, because they would need the
+    // network.
     let tokens = LOOK.find(":root").and_then(|start| LOOK.get(start..)).unwrap_or_default();
     let tokens = tokens.split("/* ---------- shared").next().unwrap_or_default();
     format!(
@@ -222,7 +223,8 @@ fn ways(run: &RunReport) -> String {
     text + "</div></section>"
 }
 
-/// Describes each run of the strategy whose verdict is not `Held`, with the first affected buyer.
+/// Describes the strategy's runs that have a verdict other than `Held`. Names the first affected
+/// buyer of each run.
 fn broke(run: &RunReport, id: &str) -> String {
     let broken: Vec<&RunResult> = run
         .results

@@ -23,8 +23,8 @@ pub fn paragraphs(text: &str) -> Vec<String> {
 const LEFT_OUT: [&str; 4] = ["prepare", "waiting", "works_everywhere", "orders"];
 
 /// Returns the lines of a strategy's file that show how the strategy decides. Leaves out the
-/// header, the imports, the entry, the functions of `LEFT_OUT`, and the calls that record the
-/// incident.
+/// header, the imports, the constant `ENTRY`, the functions of `LEFT_OUT`, and the calls that
+/// record the incident.
 pub fn decision_lines(text: &str) -> String {
     let mut essence: Vec<&str> = Vec::new();
     // The last line of the part that is being left out.
@@ -38,7 +38,7 @@ pub fn decision_lines(text: &str) -> String {
         let is_left_out = LEFT_OUT.iter().any(|name| line.starts_with(&format!("    fn {name}")));
         if is_entry || is_left_out {
             ends_with = Some(if is_entry { "};" } else { "    }" });
-            // The documentation comment of the entry is left out too.
+            // The documentation comment above the constant or the function is left out too.
             while essence.last().is_some_and(|last| last.trim_start().starts_with("///")) {
                 essence.pop();
             }

@@ -54,7 +54,8 @@ impl OneStrategy<'_> {
             && self.fault == Fault::None
     }
 
-    /// Returns whether the result lacks its run without HTTP, because the caller stopped the runs.
+    /// Returns whether the result should have a run without HTTP but has none, because the caller
+    /// stopped the runs.
     pub(super) fn lacks_run_without_http(&self, result: &RunResult) -> bool {
         let has_outcome = result.without_http.is_some() || result.without_http_error.is_some();
         self.repeats_without_http() && !has_outcome
@@ -73,8 +74,8 @@ impl OneStrategy<'_> {
         }
     }
 
-    /// Runs every level and seed. After a request to stop, a run that has not ended is not
-    /// reported.
+    /// Runs every level and seed. After a request to stop, reports runs that have a result, but no
+    /// errors.
     pub(super) async fn run_levels(&self, servers: &mut Servers, done: &mut Outcomes<'_>) {
         let mut done = |run: LevelAndSeed, outcome: Result<RunResult>| {
             if outcome.is_ok() || !self.is_stopped() {

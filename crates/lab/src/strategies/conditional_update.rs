@@ -3,7 +3,7 @@
 //! How it works: `UPDATE … SET available = available - n WHERE available >= n`. If one row changed,
 //! the units are sold; if no row changed, the item is sold out. The same statement writes the
 //! order, so the stock and the order always change together.
-//! Where it comes from: the advice of nearly every article after the naive versions have failed.
+//! Where it comes from: nearly every article recommends this update after the naive versions.
 //! When it holds: always. The database checks the condition again on the row's newest version.
 //! How it breaks: it does not break. All buyers write one row, so the row's lock and the commit
 //! limit the speed to some thousand orders per second.

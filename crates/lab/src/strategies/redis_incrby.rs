@@ -1,8 +1,9 @@
 //! Redis, INCRBY with undo: deduct first, check the result, and undo the deduction if it was too
 //! large.
 //!
-//! How it works: `DECRBY stock n` is atomic and returns the new value. Zero or more means sold. A
-//! negative value means that there were too few units, and `INCRBY` undoes the deduction.
+//! How it works: `DECRBY stock n` is atomic and returns the new value. If this value is zero or
+//! more, the units are sold. A negative value means that there were too few units, and `INCRBY`
+//! undoes the deduction.
 //! Where it comes from: counters and rate limits; the shortest "atomic" answer in forums.
 //! When it holds: it never oversells while Redis keeps its data.
 //! How it breaks: a process that dies after the deduction, before the order or the undo, loses the

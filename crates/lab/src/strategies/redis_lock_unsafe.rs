@@ -5,9 +5,9 @@
 //! have no check, because "the lock protects it".
 //! Where it comes from: the beginning of many tutorials on distributed locks.
 //! When it holds: while no work takes longer than the lock's time and no process stops.
-//! How it breaks: if the work takes longer than the lock, the next holder starts before the work
-//! ends. Then the late holder deletes the next holder's lock, and a third holder starts. From then
-//! on, every release deletes another holder's lock. A process that dies between `SETNX` and
+//! How it breaks: if the work takes longer than the lock's time, the next holder starts before the
+//! work ends. Then the late holder deletes the next holder's lock, and a third holder starts. From
+//! then on, every release deletes another holder's lock. A process that dies between `SETNX` and
 //! `EXPIRE` leaves a lock that never ends.
 
 use redis::cmd;

@@ -56,12 +56,12 @@ pub(super) async fn announce(
     Ok(())
 }
 
-/// Keeps a generated operators' key in its file, and says where a new key is. The log never
-/// contains the key itself. Only a terminal may show the key.
+/// Writes a generated operators' key to its file, and logs the path of a new key's file. The log
+/// never contains the key itself. Only a terminal may show the key.
 pub(crate) fn announce_key(settings: &Settings, secrets: &Secrets) {
     let (dir, path) = (&settings.data_dir, settings.data_dir.join("admin_key"));
-    // Another node may have created the key, or an earlier start may have failed before it wrote
-    // the file.
+    // The file can be missing although the key is not new: another node may have created the key,
+    // or an earlier start may have failed before it wrote the file.
     let is_file_missing =
         settings.auth.admin_key.is_none() && !dir.as_os_str().is_empty() && !path.exists();
     let is_new = secrets.admin_key_is_new;

@@ -15,7 +15,7 @@ use doorbuster_store::OpenError;
 /// How long the node may take to settle the accepted tickets after every request was answered.
 pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Why a server did not start or did not stop cleanly.
+/// Why a server did not start, or why it did not stop cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// A secret can be neither read nor created.

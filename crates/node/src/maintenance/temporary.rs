@@ -13,8 +13,8 @@ use doorbuster_store::{OpenError, RestoreError, backup_part_path, restore_part_p
 const NAMES: [&str; 2] = ["backup", "restore"];
 /// The number of random hexadecimal digits in the name of a temporary directory.
 const DIGITS: usize = 8;
-/// The removal of one directory is repeated at most this many times. It fails while another thread
-/// creates files in the directory.
+/// The largest number of attempts to remove one directory. An attempt can fail because another
+/// thread creates files in the directory.
 const ATTEMPTS_MAX: usize = 100;
 
 /// The temporary directories and files of one command. A clone has the same paths, so another
@@ -96,8 +96,8 @@ pub(super) fn lock_data_dir(data_dir: &Path) -> Option<File> {
 }
 
 /// Locks the data directory for a restore. Then removes the temporary directories of killed
-/// commands. No other command can hold this lock, because two restores would write the same
-/// temporary files. Returns `None` if the file system has no such locks.
+/// commands. The lock is exclusive, because two restores would write the same temporary files.
+/// Returns `None` if the file system has no such locks.
 pub(super) fn lock_for_restore(data_dir: &Path) -> Result<Option<File>, RestoreError> {
     let Ok(lock) = File::open(data_dir) else { return Ok(None) };
     match lock.try_lock() {

@@ -17,7 +17,7 @@ use crate::watch::Stopwatch;
 /// The number of refusals in a burst. The test counts the allocations of a whole burst. Other work
 /// of the server, such as watching sales and clocks, adds allocations to some bursts, and on a busy
 /// machine to most bursts. Allocations of the refusals themselves are in every burst. So the test
-/// checks a burst that is among those with the fewest allocations.
+/// sorts the bursts by their allocations, and checks a burst near the lowest number.
 const BURST: u64 = 50;
 /// The number of bursts for each kind of refusal.
 const BURSTS: usize = 41;
@@ -148,7 +148,8 @@ fn a_refusal_by_a_node_that_shares_limits_allocates_no_more_and_waits_for_no_cal
     }
     check_allocations(&runtime, &app, &[("few", "rate_limited"), ("gone", "sold_out")]);
     // In the sale `few`, the node admitted one request of `anna` and three requests of `late`. The
-    // node reports each admitted request to the other nodes at most once.
+    // node reports each admitted request to the other nodes at most once, so there are at most four
+    // reports.
     let reports = calls();
     assert!(reports <= 4, "a refusal caused a report: the node made {reports} reports");
     runtime.block_on(async { drop(app.stop().await) });

@@ -13,7 +13,8 @@ async fn changes(app: &TestApp, action: &str) -> Vec<Value> {
     list["actions"][0]["changes"].as_array().expect("changes").clone()
 }
 
-/// Adds the pointer of each field of `value` that is not an object.
+/// Searches `value` and the objects inside it. Adds the JSON pointer of each value that is not an
+/// object to `paths`.
 fn add_paths(path: &str, value: &Value, paths: &mut BTreeSet<String>) {
     let Some(fields) = value.as_object() else {
         paths.insert(path.to_owned());
@@ -107,7 +108,8 @@ async fn an_action_records_what_was_replaced_or_deleted() {
     let endpoint = post("webhook-endpoints", Some(body)).await;
     let rotate =
         format!("webhook-endpoints/{}/rotate-secret", endpoint["id"].as_str().expect("an id"));
-    // An endpoint keeps five secrets. So the last rotation does not change their number.
+    // An endpoint has at most five secrets. It has five secrets before the last rotation, so this
+    // rotation does not change their number.
     for _ in 0..5 {
         post(&rotate, None).await;
     }

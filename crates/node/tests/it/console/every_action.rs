@@ -87,7 +87,11 @@ async fn admit_visitors(app: &TestApp) {
     let admit = "sales/queued/waiting-room/admissions";
     let body = || Some(json!({"visitors": 5, "reason": "a test"}));
     let early = app.admin("POST", &format!("/v1/admin/{admit}"), body()).await;
-    assert_eq!(early.verdict(), "409 wrong_state", "a sale that is not open must refuse to admit");
+    assert_eq!(
+        early.verdict(),
+        "409 wrong_state",
+        "a sale that is not open must refuse to admit visitors"
+    );
     app.step("queued", "open").await;
     // The room admits at most one of these buyers by itself, because there is one unit.
     for buyer in ["ann", "bob"] {
@@ -110,7 +114,7 @@ async fn admit_visitors(app: &TestApp) {
     assert_eq!(
         without.verdict(),
         "404 not_found",
-        "a sale without a waiting room must refuse this"
+        "a sale without a waiting room must refuse to admit visitors"
     );
 }
 

@@ -44,7 +44,7 @@ async fn message(socket: &mut Socket) -> Option<Message> {
     }
 }
 
-/// Reads until an order event. Returns the order's state.
+/// Reads events until one of them is about an order. Returns the order's state.
 async fn order(socket: &mut Socket) -> Value {
     loop {
         let mut event = next(socket).await;
