@@ -75,8 +75,8 @@ fn data(catalogue: &Catalogue, links: Links<'_>, event: &Event) -> Option<Notifi
         Subject::Ticket { id, item, buyer, units, verdict } => {
             let item = catalogue.item_by_id(*item)?;
             let units = Units::new(u32::try_from(*units).ok()?)?;
-            // A buyer ends a ticket only by leaving the waitlist. So a ticket that a buyer ended is
-            // a waitlist entry.
+            // The only ticket that a buyer can end is a waitlist entry. The buyer ends it by
+            // leaving the waitlist.
             let code = match event.by.actor {
                 Actor::Buyer => RefusalCode::Left,
                 Actor::Engine if event.is_end_of_waitlist() => RefusalCode::Ended,

@@ -16,7 +16,8 @@ pub struct Message {
     pub id: String,
     /// The event's type.
     pub what: EventType,
-    /// The ordering key. A broker that orders by key keeps messages with the same key in order.
+    /// The ordering key. A broker that orders messages by key keeps the sequence of messages with
+    /// the same key.
     pub key: String,
     /// When the event happened.
     pub at: Millis,

@@ -74,10 +74,11 @@ pub(super) async fn run(outbox: Arc<Outbox>, mut endpoint: watch::Receiver<Arc<E
     drop(store.lease_endpoint(&id, outbox.node.id(), 0).await);
 }
 
-/// Reads all delivery rows of an endpoint. A row that the worker does not know would let later
-/// events of the same order overtake the row's event. The worker and the operators each add rows
-/// only while they count fewer rows than the bound. A worker does not know the newest rows of the
-/// operators. So the store has at most twice as many rows as the bound.
+/// Reads all delivery rows of an endpoint. If the worker did not know one of these rows, later
+/// events of the same order would overtake the row's event. The worker adds rows only while it
+/// knows fewer rows than the bound. Operators add rows only while the store has fewer rows than the
+/// bound. The worker may not know the newest rows of the operators. So the store has at most twice
+/// as many rows as the bound.
 async fn pending_rows(outbox: &Outbox, id: &str) -> Result<Vec<PendingDelivery>, StoreError> {
     outbox.node.store().pending_deliveries(id, 2 * outbox.bounds.pending).await
 }
@@ -222,9 +223,9 @@ impl<'o> Worker<'o> {
         Ok(Some(self.outbox.node.now()))
     }
 
-    /// Stores the results of attempts. If an operator requested an event again after its attempt
-    /// began, the attempt's result is too old. Then reads the rows again, so that the requested
-    /// delivery comes before later events about the same order.
+    /// Stores the results of attempts. If the result of a failed attempt matches no row, an
+    /// operator may have requested the event again after the attempt began. Then reads the rows
+    /// again, so that the requested delivery comes before later events about the same order.
     async fn write_notes(&mut self) -> Result<(), StoreError> {
         if self.notes.is_empty() {
             return Ok(());
@@ -269,13 +270,14 @@ impl<'o> Worker<'o> {
             return Ok(());
         }
         let page = self.outbox.node.store().events_after(self.queue.read_after(), room).await?;
-        // These events may have a type that the endpoint wants only since the change of its types.
-        // The next worker reads them again.
+        // The endpoint's types have changed, so some of these events may have a type that is wanted
+        // only now. The next worker reads the events again.
         if endpoint.borrow().wanted != self.wanted {
             return Ok(());
         }
-        // Another node may have changed the types, so that `endpoint` is still old. The types are
-        // read after the events, so they are as new as the newest event.
+        // Another node may have changed the types, while `endpoint` still has the old types. So the
+        // types are read from the store. They are read after the events, so they are as new as the
+        // newest event.
         if page.iter().any(|read| !self.wanted.has(event_type(read))) {
             let stored = stored_endpoint(self.outbox, self.id).await?;
             if stored.is_none_or(|stored| stored.wanted != self.wanted) {

@@ -47,7 +47,7 @@ impl Payments {
         let Some(order) = store.order(id).await?.filter(|order| order.buyer == *buyer) else {
             return Ok(CheckoutResult::NotFound);
         };
-        // An order expires by the monotonic time, so its buyer can pay until that time.
+        // Orders expire by the monotonic time, so `pay_by` is compared with the monotonic time.
         let monotonic_now = store.monotonic_now();
         if order.state != OrderState::Reserved || order.pay_by <= monotonic_now {
             return Ok(CheckoutResult::WrongState(order.state));
@@ -64,8 +64,8 @@ impl Payments {
             return Ok(CheckoutResult::RateLimitExceeded(limited));
         }
         if let Some(kept) = kept {
-            // The server closes the old checkout before it creates a new one. The old checkout may
-            // have taken a payment just before its end.
+            // The server closes the old checkout before it creates a new one, because the old
+            // checkout may have taken a payment just before its end.
             if let Some(other) = self.close_previous(&order, kept).await? {
                 return Ok(other);
             }

@@ -294,8 +294,8 @@ fn reads_next_page(is_full: bool, waiting: usize, goes_on: bool) -> bool {
     is_full && waiting == 0 && goes_on
 }
 
-/// Returns whether the last order of `waiting`, which is the next to be asked about, still holds
-/// units. The requests about such orders start first.
+/// Returns whether the last order of `waiting` still holds units. The next request is about this
+/// order, and the requests about orders that hold units start first.
 fn is_urgent(waiting: &[(Checkout, Order)]) -> bool {
     waiting.last().is_some_and(|(_, order)| order.state == OrderState::Reserved)
 }

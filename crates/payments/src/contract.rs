@@ -132,7 +132,7 @@ pub struct NewSession {
     pub session: String,
     /// The URL for the buyer's browser. A URL without a host is a path of this server.
     pub url: String,
-    /// The end of the checkout that the server requested from the provider.
+    /// The end time that the server requested for the checkout, in the store's time.
     pub expires_at: Millis,
 }
 

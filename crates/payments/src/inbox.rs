@@ -37,9 +37,10 @@ impl Payments {
                 let store = self.node.store();
                 let settled = store.settle_refund(provider, event, id, update).await?;
                 self.wake_refunds();
-                // The message may be about an earlier attempt. Then the refund is still pending,
-                // because the server asks the provider first. The refund is already stored, so a
-                // failed read must not lose the alarm.
+                // The message may be about an earlier attempt. Then the server first asks the
+                // provider, so the refund is still pending and has no dead letter. If the read
+                // fails, the refund is logged too, because the message is already stored and a
+                // repeat of the message logs nothing.
                 if let Some((refund, why)) =
                     came_back.filter(|_| settled == RefundMessageOutcome::Applied)
                     && store
@@ -88,8 +89,9 @@ impl Payments {
         let Some(applied) = &self.applied else { return self.capture(capture).await };
         let read_for = applied.payments_read_at_fence();
         let outcome = self.capture(capture.clone()).await?;
-        // A repeated payment is remembered too: the answer to its first commit may have been lost.
-        // A refund forgets the payment, and may have done so before this message was repeated.
+        // A repeated payment is remembered too, because the answer to its first commit may have
+        // been lost. If the order is not paid, for example after a refund, the payment is forgotten
+        // again.
         let is_repeated = outcome == PaymentEventOutcome::Repeated;
         if outcome == PaymentEventOutcome::Paid || is_repeated {
             applied.add(capture.clone());
@@ -121,8 +123,8 @@ impl Payments {
         capture: Capture,
     ) -> Result<PaymentEventOutcome, EngineError> {
         // The ticket has no verdict yet and may become an order at any moment. So this message is
-        // too early, and the provider must send it again. If the buyer waits at another node, the
-        // store recognizes the ticket.
+        // too early, and the provider must send it again. If the buyer waits at another node, only
+        // the store can detect that the ticket has no verdict.
         if TicketId::parse(&capture.order).and_then(|id| self.node.waiting_buyer(id)).is_some() {
             return Err(EngineError::TooEarly);
         }

@@ -81,8 +81,8 @@ impl Provider {
         }
     }
 
-    /// Returns the number of second requests to the provider since the last call of this function.
-    /// A query about a checkout sometimes needs a second request, which also counts against the
+    /// Returns the number of further requests to the provider since the last call of this function.
+    /// A query about a checkout sometimes needs a further request, which also counts against the
     /// rate.
     pub(super) fn take_further_requests(&self) -> u32 {
         match self {

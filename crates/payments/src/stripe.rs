@@ -51,8 +51,8 @@ pub struct Stripe {
     /// Whether the server has already logged that Stripe's key has no permission to read payments.
     has_warned: AtomicBool,
     queries_per_sec: u32,
-    /// The number of second requests since the last call of `take_further_requests`. When Stripe
-    /// refuses to close a session, the server reads the session with a second request.
+    /// The number of further requests since the last call of `take_further_requests`. When Stripe
+    /// refuses to close a session, the server sends a further request, which reads the session.
     further_requests: AtomicU32,
 }
 
@@ -225,9 +225,9 @@ impl Stripe {
         }
         // Stripe repeats its first answer to a key, even if that answer was an internal error. So
         // after an error, the server uses a new key, and with a new key it could request a second
-        // refund. Therefore the server first checks whether the refunds that have not failed
-        // already cover the payment. Even without this check, Stripe never refunds more than was
-        // paid.
+        // refund. Therefore the server first adds up the refunds that have not failed. If they
+        // cover the payment, the server requests no refund. Even without this check, Stripe never
+        // refunds more than was paid.
         if refund.error.is_some() {
             let all = self.refunds_of(&refund.payment).await?;
             let covers = live_refund_amount(&all) >= refund.money.minor;
@@ -308,8 +308,9 @@ pub(super) fn refuses_price(minor: i64, currency: &str) -> Option<UnpayablePrice
     })
 }
 
-/// Returns the time of the report in the answer to a query that began at this time. The times of
-/// Stripe's events are whole seconds, so this time is rounded down to a second.
+/// Returns the report time of a reversal that a query found. `wall` is the time at which the query
+/// began. It is rounded down to a whole second, because the times of Stripe's events are whole
+/// seconds.
 fn report_time(wall: Millis) -> Millis {
     Millis(wall.0.div_euclid(1_000) * 1_000)
 }

@@ -11,7 +11,7 @@ use crate::watch::Stopwatch;
 mod nodes;
 mod proxies;
 
-/// Opens a sale with this stock and limits. A stock of 1 is sold out after one purchase.
+/// Opens a sale with this stock and limits. With a stock of 1, one purchase sells out the sale.
 async fn open(app: &TestApp, id: &str, stock: u32, limits: Value) {
     let mut body = sale(id, stock.into(), 1);
     body["front_door"] = json!({"limits": limits});
@@ -153,7 +153,7 @@ async fn every_answer_to_a_purchase_reports_the_rate_limit_status() {
     check(&buy_by(&app, "anna", "k", &close).await, "200", 0);
     check(&app.buy("bert", "k", "spring", "phone", 1).await, "409 sold_out", 2);
     check(&buy_by(&app, "carl", "k", &[("Purchase-Pass", "none")]).await, "403 pass_invalid", 3);
-    // A request without a valid identity uses up no part of a limit.
+    // A request without a valid identity does not count against a limit.
     for more in [&[][..], &close] {
         let nobody =
             [&[("Content-Type", "application/json"), ("Idempotency-Key", "k")], more].concat();
@@ -423,7 +423,7 @@ async fn a_blocked_buyer_cannot_buy_until_the_block_ends() {
     app.stop().await;
 }
 
-/// Returns the time that is `later` from now, in the format of the API.
+/// Returns the current time plus `later`, in the format of the API.
 fn time_in(later: Duration) -> String {
     let at = std::time::SystemTime::now() + later;
     let millis = at.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis();

@@ -136,8 +136,8 @@ async fn exchange(
     let mut headers: Vec<(&str, &str)> =
         drawn.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
     if head {
-        // With this header, the connection ends after the answer. So the test finds bytes after an
-        // answer that must have no body.
+        // With this header, the connection ends after the answer. So the test can detect a body
+        // after an answer that must have no body.
         headers.push(("Connection", "close"));
     }
     let bytes = request(&drawn.method, &drawn.target, &headers, &drawn.body);

@@ -41,8 +41,8 @@ async fn server(home: &Cluster, database: &str, roles: &str) -> TestApp {
 }
 
 /// Creates a draft, and schedules it in the database as another node does, but without the
-/// notification. Then requests the sale immediately: after about a second, the node would find the
-/// change without a request. Returns whether the node shows the sale.
+/// notification. Then requests the sale immediately, because after about a second the node finds
+/// the change even without a request. Returns whether the node shows the sale.
 async fn is_known_at_once(
     app: &TestApp,
     (home, database): (&Cluster, &str),

@@ -431,7 +431,7 @@ async fn the_fast_path_and_the_general_server_answer_a_purchase_alike() {
         let around = app.call("POST", "/v1/orders", &around, body.as_bytes()).await;
         let comparable = |reply: &crate::http::Reply| {
             let mut headers = reply.headers.clone();
-            // Both requests count against the buyer's limit, so the two headers differ.
+            // Both requests count against the buyer's limit, so their `RateLimit` headers differ.
             headers
                 .iter_mut()
                 .filter(|(name, _)| name == "ratelimit")

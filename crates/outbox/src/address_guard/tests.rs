@@ -128,8 +128,8 @@ async fn a_name_of_a_private_address_is_refused() {
 }
 
 /// Returns a guard, a sender and a list. For a name that begins with `stuck`, the guard's resolver
-/// blocks until the sender is dropped. The list contains each name whose look-up has begun, in
-/// order.
+/// blocks until the sender is dropped. The list contains the names whose look-ups have begun,
+/// earliest look-up first.
 fn stuck() -> (AddressGuard, SyncSender<()>, Arc<Mutex<Vec<String>>>) {
     let (hold, held) = sync_channel::<()>(1);
     let (held, begun) = (Mutex::new(held), Arc::new(Mutex::new(Vec::new())));

@@ -1,7 +1,7 @@
 //! The messages that wait, and the number of requests to each push service. Each push service gets
-//! at most a part of the concurrent requests. A message that pauses before its next attempt uses
-//! none of them. So a push service that does not answer does not stop the messages to other push
-//! services.
+//! at most a part of the concurrent requests. A message that waits for its next attempt does not
+//! count as a request. So a push service that does not answer does not stop the messages to other
+//! push services.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -145,8 +145,8 @@ impl MessageQueue {
     }
 }
 
-/// Returns the origin of an address. An invalid address stands for itself, because no attempt sends
-/// a request to it.
+/// Returns the origin of an address. If the address is invalid, returns the address itself, because
+/// no attempt sends a request to it.
 fn service_of(endpoint: &str) -> Arc<str> {
     Url::parse(endpoint)
         .map_or_else(|_| endpoint.to_owned(), |url| url.origin().ascii_serialization())

@@ -88,8 +88,8 @@ impl Sender {
 
     /// Sends messages until the future is dropped. If a push service answers that a subscription
     /// has ended, deletes the subscription and calls `gone`. A message is sent only if `is_live`
-    /// returns true for its subscription. Must not be called again, because the queue still counts
-    /// the requests in progress.
+    /// returns true for its subscription. After the future is dropped, this function must not be
+    /// called again, because the queue still counts the requests that were in progress.
     pub(super) async fn run(&self, node: &Node, is_live: impl Fn(u64) -> bool, gone: impl Fn(u64)) {
         let mut sending = FuturesUnordered::new();
         loop {

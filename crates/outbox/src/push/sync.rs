@@ -19,9 +19,9 @@ use super::text::PushText;
 
 /// Time between two comparisons.
 const SYNC_INTERVAL: Duration = Duration::from_secs(3);
-/// The maximum number of subscriptions that one comparison takes over, and that it loads. If more
-/// are left, the next comparison starts at once. But if the queue has no room for this number of
-/// further messages, the next comparison waits for [`SYNC_INTERVAL`].
+/// One comparison takes over at most this number of subscriptions, and loads at most this number.
+/// If more are left, the next comparison starts at once. But if the queue has no room for this
+/// number of further messages, the next comparison waits for [`SYNC_INTERVAL`].
 const PAGE_SIZE: usize = 500;
 
 impl WebPush {

@@ -185,7 +185,7 @@ fn a_proxy_from_the_environment_gets_no_connection() {
 }
 
 #[tokio::test]
-#[ignore = "a_proxy_from_the_environment_gets_no_connection runs it in its own process"]
+#[ignore = "a_proxy_from_the_environment_gets_no_connection runs this test in its own process"]
 async fn sends_with_a_proxy_in_the_environment() {
     let error =
         send(guard(false), "https://shop.example/").await.expect_err("a private address").error;

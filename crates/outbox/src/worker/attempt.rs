@@ -11,7 +11,7 @@ use crate::receiver::DeliveryError;
 /// The reason why an event was not delivered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SendError {
-    /// The endpoint or the network refused the event.
+    /// The endpoint did not confirm the event.
     Refused(DeliveryError),
     /// The event's row is invalid or was deleted.
     UnreadableEvent(String),

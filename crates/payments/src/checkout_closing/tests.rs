@@ -23,8 +23,11 @@ fn a_full_page_is_followed_by_the_next_once_requests_can_start() {
     assert!(reads_next_page(true, 0, true));
     assert!(!reads_next_page(true, 1, true), "the next page must wait for this page's requests");
     assert!(!reads_next_page(true, 0, false), "the next page must wait until a request can start");
-    assert!(!reads_next_page(false, 0, true), "no page must follow at once after the last page");
-    const { assert!(AT_ONCE < PAGE_SIZE, "the requests for a full page must start in turns") };
+    assert!(
+        !reads_next_page(false, 0, true),
+        "the last page must not be followed by an immediate read"
+    );
+    const { assert!(AT_ONCE < PAGE_SIZE, "a full page's requests must not all start together") };
 }
 
 #[test]
@@ -67,7 +70,7 @@ async fn the_lag_counts_waiting_units_and_not_ended_orders() {
     assert_eq!(
         lag_ms([&order].into_iter(), order.pay_by.plus(-1)),
         0,
-        "an order must not count before its payment window has ended"
+        "an order's units must not count as waiting before its payment window has ended"
     );
     engine.stock.stop_node().await;
 }

@@ -95,8 +95,8 @@ impl Sandbox {
 
     /// Performs a button's action.
     pub async fn press(&self, id: &str, action: ButtonAction) -> Result<ButtonResult, EngineError> {
-        // A checkout ends by the same time by which its order expires. Messages are sent by the
-        // store's clock.
+        // Checkouts end and orders expire by the monotonic time, but messages are sent by the
+        // store's time.
         let (now, clock) = (self.node.store().monotonic_now(), self.node.now());
         let Some(session) = self.session(id).await? else { return Ok(ButtonResult::NotFound) };
         match action {

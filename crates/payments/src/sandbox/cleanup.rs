@@ -51,8 +51,8 @@ impl Sandbox {
         }
     }
 
-    /// Reads one page of each kind of document. Deletes the announcements that were due before this
-    /// time, and the documents whose checkouts ended before this time. Returns the number of
+    /// Reads one page of each kind of document. Deletes the announcements that were due before the
+    /// time `before`, and the documents whose checkouts ended before it. Returns the number of
     /// deleted documents.
     async fn forget_page(
         &self,

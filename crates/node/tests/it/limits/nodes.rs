@@ -219,16 +219,17 @@ async fn nodes_of_a_cluster_share_a_limit() {
     }
 }
 
-/// Returns how much of the limit is used according to Redis. The result is the time until the whole
-/// limit is unused again.
+/// Returns how much of the limit is used according to Redis, as the time until the whole limit is
+/// available again.
 fn shared_use(redis: &Redis) -> Duration {
     let keys = redis.ask(&["KEYS", "*:limit:*"]);
     let ahead = keys.lines().filter_map(|key| redis.ask(&["PTTL", key]).trim().parse::<u64>().ok());
     Duration::from_millis(ahead.max().unwrap_or(0))
 }
 
-/// Returns how many requests of one buyer from one address two nodes admit. The requests come in
-/// waves until a whole wave is refused. Returns `None` if Redis was unavailable for some time.
+/// Sends requests of one buyer from one address to two nodes, in waves, until a whole wave is
+/// refused. Returns how many requests the nodes admitted, or `None` if Redis was unavailable for
+/// some time.
 async fn let_in_by(scope: &str, home: &Cluster) -> Option<u32> {
     let (redis, slots) = Redis::start_on_port();
     let mut limits = json!({"buyer": null, "ip": null, "interface": null});

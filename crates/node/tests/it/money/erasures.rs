@@ -131,7 +131,8 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         let order = buy(&app, n).await;
         cancel(&app, n, &order).await;
     }
-    // Before the next attempt, the server reads the events that wait.
+    // Before each attempt, the server reads the waiting events. So the test waits for one more
+    // attempt.
     let tried = shop.received().len().max(BREAKER_FAILURES);
     shop.until(60, "the endpoint is down", |received| received.len() > tried).await;
     app.step("spring", "close").await;
@@ -139,7 +140,8 @@ async fn events_that_waited_for_an_endpoint_have_the_new_name() {
         let erased = ask(&app, json!({"buyer": format!("buyer-{n}")})).await;
         assert_eq!(summary(&erased.json()), (1, vec![]), "{}", erased.text());
     }
-    // The server may send an event for two seconds after it has read the event.
+    // For two seconds after it has read an event, the server may send the event without reading it
+    // again.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     let before = shop.received().len();
     is_up.store(true, Ordering::SeqCst);

@@ -26,8 +26,8 @@ async fn a_block_ends_a_waitlist_entry_that_its_node_does_not_know_yet() {
     );
     let knows = async || second.gauge().counts().waiting == 1;
     until("the second node knows of the entry", knows).await;
-    // Set the node's counts back, as if it had not heard of the entry yet. The next call reads the
-    // counts immediately.
+    // Reset the second node's counts, as if the node did not know of the entry yet. The next call
+    // reads the counts immediately.
     second.gauge().publish(ItemCounts { waiting: 0, ..second.gauge().counts() });
     let left = second.engine.waitlists.leave_all_waitlists(&bert).await;
     assert!(left.is_ok(), "{left:?}");

@@ -22,7 +22,8 @@ use crate::watch::Stopwatch;
 const MISSES: usize = 10_000;
 /// The longest time that a node waits while another node reads the store.
 const PEER_READ_MAX: Duration = Duration::from_millis(50);
-/// The shortest time between two reads of the store by one node or, with Redis, by all nodes.
+/// The shortest time between two reads of the store. It applies to each node without Redis, and to
+/// all nodes together with Redis.
 const MARKER_TTL: Duration = Duration::from_millis(10);
 
 fn readings(nodes: &[&TestNode]) -> u64 {
@@ -208,7 +209,7 @@ async fn a_sale_that_another_node_deleted_and_recreated_has_its_items() {
     b.stop().await;
 }
 
-/// Returns the item's counts that a node published in Redis, and the number of this writer. Redis
+/// Returns the item's counts in Redis, and the number of the writer that published them. Redis
 /// refuses counts from a writer with a lower number.
 fn published(home: &Deployment) -> Option<(String, u64)> {
     let key = home.redis().ask(&["KEYS", &format!("*status:{SALE}")]);

@@ -100,7 +100,8 @@ async fn sells_out_while_partitions_change(all_lead: bool) {
     };
     let selling = async {
         let early = sell_out(&[&first, &second], STOCK * 3 / 4, TIMEOUT).await;
-        // On a slow machine, most units can be sold before a few changes are complete.
+        // On a slow machine, most units may be sold before a few changes are complete. So wait for
+        // three changes before the last units are sold.
         while changes.load(Ordering::Acquire) < 3 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -181,8 +182,8 @@ async fn a_new_leader_settles_the_tickets_of_a_slot_that_left_the_spread() {
     second.stop().await;
 }
 
-/// Every leaving slot is on the server that hangs. So the drain of each slot becomes overdue, and
-/// the node must not wait long for each slot.
+/// Every leaving slot is on the server that hangs, so the drain of each slot becomes overdue. The
+/// node must not wait long for each of these slots.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_leave_the_spread_soon_although_their_server_hangs() {
     let home = Deployment::cluster();

@@ -135,8 +135,8 @@ async fn a_new_key_works_at_once_at_a_node_that_has_just_refused_a_wrong_key() {
     second.stop().await;
 }
 
-/// Waits while the current minute ends soon. The server counts wrong keys anew in each minute, so
-/// the guesses of a test must not start late in a minute.
+/// If the current minute ends soon, waits for the next minute. The server counts wrong keys
+/// separately for each minute, so the guesses of a test must not start late in a minute.
 async fn wait_for_early_minute() {
     while jiff::Timestamp::now().as_second().rem_euclid(60) > 45 {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -184,7 +184,7 @@ async fn a_key_over_the_limit_is_not_counted_as_wrong() {
     }
     let wrong = home.psql(&database, "SELECT wrong FROM wrong_key").expect("a table");
     assert_eq!(wrong.trim(), "10", "the store must not count the keys over the limit");
-    // The limit is no longer reached, as if one of the ten keys was right.
+    // Lower the count below the limit, as if one of the ten keys had been right.
     home.psql(&database, "UPDATE wrong_key SET wrong = wrong - 1").expect("a table");
     // For a second, the second node still refuses the address from memory.
     until("the key is accepted", async || sign_in(&second, ADMIN_KEY).await == "204").await;

@@ -264,7 +264,7 @@ async fn the_slots_of_concurrent_sales_are_counted_before_a_sale_opens() {
     assert_eq!(
         count(&other(Some(60_000), Some(90_000)), 1_000),
         1_064,
-        "a sale without an end must count together with a later sale"
+        "a sale without an end must count as concurrent with a later sale"
     );
     node.step(PhaseStep::Close).await;
     assert_eq!(count(&other(None, None), 1_000), 1_000);

@@ -192,8 +192,8 @@ async fn bought_after_a_wait() -> (bool, PurchaseOutcome) {
         has_left_the_queues(&node).await || waits.is_finished()
     })
     .await;
-    // Check `is_finished` last. A request that is answered during the first check has also left the
-    // queues.
+    // Check `is_finished` last, because a request that is answered during the first check has also
+    // left the queues.
     let has_left = has_left_the_queues(&node).await && !waits.is_finished();
     locked.release();
     let outcome = waits.await.expect("the task did not panic");

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::generator::{one_in, pick};
 
-/// Returns a value that no schema allows, or a value that is barely allowed.
+/// Returns an unusual value. Most schemas do not allow the value.
 fn odd(rng: &mut SmallRng) -> Value {
     match rng.random_range(0..24) {
         0 => Value::Null,

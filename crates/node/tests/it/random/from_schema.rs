@@ -178,8 +178,8 @@ impl<'a> OperationCounts<'a> {
         }
     }
 
-    /// Asserts that enough requests succeeded, that few answers were 503, and that almost every
-    /// operation accepted a body. `requests` counts all, and `each` those of one operation.
+    /// Asserts that enough of the `requests` succeeded, that few answers were 503, and that almost
+    /// every operation accepted a body. `each` is the number of requests of one operation.
     fn check(&self, requests: usize, each: usize) {
         let Self { seed, good, unread, come_again } = self;
         println!(

@@ -124,7 +124,7 @@ fn holds(
     }
 }
 
-/// Returns whether a value has a type. A whole number is an integer in any notation.
+/// Returns whether a value has a type. A whole number is an integer even if it is written as `1.0`.
 fn is(value: &Value, kind: &str) -> bool {
     match kind {
         "null" => value.is_null(),

@@ -204,7 +204,7 @@ async fn the_configured_rate_limits_admissions_per_second() {
     app.step("spring", "open").await;
     loop {
         let admitted = admitted(&app).await;
-        // Each admission round admits one buyer. The first round may be due as soon as the sale
+        // Each admission round admits one buyer. The first round may start as soon as the sale
         // opens.
         let most = timer.elapsed().as_millis() / LOOK_MS + 2;
         assert!(

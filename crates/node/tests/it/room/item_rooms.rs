@@ -53,7 +53,7 @@ async fn until(app: &TestApp, buyer: &str, item: &str, holds: impl Fn(&Value) ->
     }
 }
 
-/// Returns the order of these buyers in the draw of this item.
+/// Returns the sequence of these buyers in the item's draw.
 async fn order_of(app: &TestApp, item: &str, buyers: &[&str]) -> Vec<String> {
     let draw = app.get(&format!("/v1/sales/spring/draw?item={item}")).await.json();
     assert_eq!((&draw["item"], &draw["participants"]), (&json!(item), &json!(buyers.len())));

@@ -32,6 +32,6 @@ async fn a_buyer_who_leaves_gives_the_turn_to_the_next_one() {
     let position = look(&app, "anna").await["position"].clone();
     assert_eq!(
         position, 1,
-        "the buyer must have a new position, the first one behind Carl, who is admitted"
+        "Anna must get a new position and wait first, because Carl is admitted"
     );
 }

@@ -172,8 +172,8 @@ async fn a_buyer_whom_an_operator_admits_at_one_node_gets_a_pass_at_another() {
     }
 }
 
-/// Sets in the database until when the waiting room stays open: `ms` milliseconds from now. A node
-/// does the same when it detects a crowd.
+/// Sets the time until which the waiting room stays open: `ms` milliseconds from now. Writes this
+/// time into the database, as a node does when it detects a crowd.
 fn hold(home: &Cluster, database: &str, ms: i64) {
     let until = format!("(extract(epoch FROM now()) * 1000)::bigint + {ms}");
     let held = format!("UPDATE waiting_room SET open_until = {until} RETURNING 'held'");
@@ -261,7 +261,8 @@ async fn a_room_whose_buyers_still_wait_is_open_after_an_interruption() {
     let first = pass(&app, "first").await;
     assert_eq!(order(&app, "first", "k", &first).await, "201");
     assert_eq!(enter(&app, "anna").await.verdict(), "201");
-    // The room was open when Anna entered it. Its time ended while no node was running.
+    // The room was open when Anna entered it. Change the database as if the time until which the
+    // room stays open had ended while no node was running.
     let dir = app.stop().await;
     let ended = "UPDATE waiting_room SET open_until =
          (SELECT max(entered_at) FROM waiting_room_visitor) RETURNING 'ended'";
@@ -283,7 +284,7 @@ async fn a_stream_reports_a_position_that_was_taken_at_another_node() {
     let (first, second) = (node(&home, &database).await, node(&home, &database).await);
     announce(&first, 2.into(), 1).await;
     let place = enter(&first, "anna").await.json();
-    // Before this subscription, the second node possibly does not know the sale.
+    // The second node may not know the sale before it gets this subscription.
     let mut anna = socket(&second, "anna", "?sale=spring").await;
     assert_eq!(next(&mut anna).await["type"], "status");
     let event = next(&mut anna).await;

@@ -220,7 +220,7 @@ async fn an_operator_can_send_one_event_again() {
     assert_eq!(
         app.admin("POST", &path, Some(of(&other))).await.verdict(),
         "404 not_found",
-        "an event id with a known position and a wrong mark must not be found"
+        "an event id with a known position and a wrong fingerprint must not be found"
     );
     assert_eq!(app.admin("POST", &path, Some(of("9999"))).await.verdict(), "422 invalid_request");
     assert_eq!(app.count_actions("endpoint.redelivered").await, 1);

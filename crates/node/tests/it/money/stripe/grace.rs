@@ -12,8 +12,8 @@ use crate::several_servers::address;
 /// The number of orders. There are so many that the server cannot ask Stripe about all of them at
 /// the same time.
 const MANY: usize = 300;
-/// The server postpones the checkouts that it cannot ask about at the same time. When the provider
-/// has been silent for this time, the grace period of the postponed checkouts begins.
+/// While the provider is silent, the server postpones most checkouts without a request. When the
+/// silence has lasted this long, the grace period of the postponed checkouts begins.
 const BELIEVED_AFTER: Duration = Duration::from_secs(10);
 
 /// A server with a database. The test can change the times in the database.
@@ -159,8 +159,8 @@ async fn the_units_of_many_orders_return_in_time_though_the_provider_is_silent()
     shop.stripe.fail(true);
     shop.pass(900_000);
     // At first, the grace period begins only for the checkouts that the server asks about. The
-    // server postpones all other checkouts. The grace period of the postponed checkouts begins
-    // after a longer silence of the provider.
+    // server postpones all other checkouts. Their grace period begins when the provider has been
+    // silent for `BELIEVED_AFTER`.
     let put_off = "asked_at IS NOT NULL OR due > extract(epoch FROM clock_timestamp()) * 1000";
     until("all checkouts are postponed", async || (shop.checkouts(put_off) == MANY).then_some(()))
         .await;

@@ -172,7 +172,7 @@ async fn a_failed_refund_is_recorded_even_if_its_dead_letter_cannot_be_read() {
         until("a refund request", async || stripe.sent("POST", "/v1/refunds").pop()).await;
     let (_, refund) =
         request.form.iter().find(|(name, _)| name == "metadata[refund]").expect("an id");
-    // The reads of dead letters need this column. The writes of refunds do not name it.
+    // Without this column, the server cannot read dead letters, but can still store refunds.
     let away = "ALTER TABLE refund RENAME COLUMN seq TO away";
     home.psql(&database, away).expect("the column exists");
     let failed = json!({"id": "re_1", "payment_intent": "pi_1", "status": "failed",

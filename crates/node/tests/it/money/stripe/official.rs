@@ -64,8 +64,8 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
     open_sale(&app, 10.into(), 10, BRIEF_SECS).await;
     let id = order(&app, "anna", "k", 3).await;
     checkout(&app, &id).await;
-    // The test now causes every other kind of request. The stand-in refuses to close the session,
-    // so the server reads the session. It also refuses the refund, so the server reads all refunds.
+    // Now the other kinds of requests follow. The stand-in refuses to close the session, so the
+    // server reads the session. It also refuses the refund, so the server reads all refunds.
     stripe.set_session("cs_test_1", paid(&stripe, "cs_test_1", &id, 1));
     stripe.refuse_refunds();
     until("the refund was read", async || stripe.sent("GET", "/v1/refunds").pop()).await;
@@ -117,7 +117,7 @@ async fn requests_and_signatures_are_those_of_stripes_official_library() {
             };
             assert_eq!(sorted(our), sorted(their), "{method} {path}");
             assert_eq!(our.authorization, their.authorization, "{method} {path}");
-            // The library adds an idempotency key even if the server sends none.
+            // The library always sends a key, so compare the keys only if the server sends one.
             if our.key.is_some() {
                 assert_eq!(our.key, their.key, "{method} {path}");
             }

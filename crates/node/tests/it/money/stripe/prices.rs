@@ -22,7 +22,7 @@ async fn a_currency_that_stripe_counts_differently_is_refused_and_the_request_no
     );
     assert!(
         refused.header("x-request-id").is_some(),
-        "the answer must have the id with which the log shows the reason"
+        "the answer must have the request id, which is also in the log line with the reason"
     );
     stripe.refuse_sessions(false);
 }
