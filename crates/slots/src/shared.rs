@@ -2,7 +2,7 @@
 //! status. The server never has data about stock.
 //!
 //! With several plain servers, each node uses the first server that the node can reach in the
-//! sorted list of servers. So the nodes use the same server as long as possible. In a Redis
+//! sorted list of servers. So all nodes use the same server while all of them reach it. In a Redis
 //! Cluster, each node uses the server that has the keys. A call with an effect is never sent twice.
 //! If the answer does not arrive, the error says that the call may have taken effect. While no
 //! server can be reached, calls fail at once.
@@ -13,8 +13,8 @@
 //! | `PREFIX:{shared}:fence:NAME` | string | the lock's fencing number | never expires; there is one key for each name, and there are few names |
 //! | `PREFIX:{shared}:limit:…` | string | a limit's state | until the limit allows its whole burst again |
 //! | `PREFIX:{shared}:status:SALE` | hash | `phase`, `version`, `item:NAME` ("count start access"), the writer's `fence` | 5 s after it was last written |
-//! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, their order | 60 s after it was last written |
-//! | `PREFIX:{shared}:catalogue:mark` | string | the catalogue's mark, from the last read of the store | 10 ms |
+//! | `PREFIX:{shared}:feed:…` | hash, list, hash, sorted set | the feed that edges follow: its head, the hashes of requests that hold orders, its entries, the sequence of the entries | 60 s after it was last written |
+//! | `PREFIX:{shared}:catalogue:mark` | string | the fingerprint of the catalogue, from the last read of the store | 10 ms |
 //! | `PREFIX:{shared}:catalogue:sales:…` | string | all sales of one version of the catalogue as JSON, with a proof that a node wrote it; at most 256 KiB | 10 s |
 //!
 //! The text between the braces is the hash tag. It puts all of these keys on one server, so that
@@ -256,7 +256,7 @@ impl SharedRedis {
             .map_err(|e| RedisFailure::Refused(format!("{}: {e}", server.addr())))?;
         let mut connection = connect(&client, CONNECT_MAX, Some(RESPONSE_MAX)).await?;
         if self.0.reads_replicas {
-            // A server outside of a Redis Cluster refuses the command, and answers reads anyway.
+            // A server outside of a Redis Cluster refuses `READONLY`, but answers reads without it.
             drop(connection.send_packed_command(Cmd::new().arg("READONLY")).await);
         }
         Ok(ConnectedServer { connection, address: server.addr().to_string().into() })
@@ -314,8 +314,8 @@ impl SharedRedis {
             .ok_or_else(|| RedisFailure::WrongServer("no server is known".to_owned()))?;
         let addr = server_address(template, asked, host, port);
         let server = self.connect(&template.clone().set_addr(addr)).await?;
-        // The connection stays with the server that has the keys, as if this server were the first
-        // server of the list.
+        // This server has all keys of this module. So later calls use it, and do not try the first
+        // server of the list again.
         *self.0.at.lock().await =
             CurrentServer { server: Some(server.clone()), ..CurrentServer::default() };
         Ok(server)

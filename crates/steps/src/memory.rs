@@ -80,8 +80,8 @@ pub enum DoorAnswer {
 ///
 /// `door` returns the front door's answer. This function calls `door` after the check of the phase
 /// and before the refusal for the stock. The argument of `door` says when the front door counts the
-/// request in a shared limit. If the stock would refuse the request, that is after the answer. A
-/// request that may hold an order is never refused here, so `door` does not run for such a request.
+/// request in a shared limit: after the answer if the stock would refuse the request, and otherwise
+/// before. A request that may hold an order is never refused here, so `door` does not run for it.
 /// This function reads the item's counts first, and then whether the request may hold an order. If
 /// the request's order is in these counts, the memory already knows the request. So a repeated
 /// request with an order never gets "sold out".

@@ -91,9 +91,9 @@ pub struct PoolRecall {
 }
 
 impl PoolRecall {
-    /// Begins to move at most `units` to the pool. This node reaches the slots `reached`. If only
-    /// another node reaches a slot, this node begins the recall, and the other node moves the
-    /// units.
+    /// Begins to move at most `units` to the pool. `reached` are the slots that this node reaches.
+    /// If only another node reaches a slot, this node begins the recall, and the other node moves
+    /// the units.
     #[must_use]
     pub fn begin(reached: Vec<SlotKey>, units: u64) -> (Self, Effect) {
         (Self { reached, lacks: units, ..Self::default() }, Effect::ReadGrants)

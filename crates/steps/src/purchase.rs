@@ -57,9 +57,9 @@ pub trait NodeView: NodeMemory {
     fn queued(&self) -> Option<Queued>;
     /// Returns the store's time, as this node knows it.
     fn store_now(&self) -> Millis;
-    /// Returns the buyer's units if, with these units, the request would exceed the limit. The node
-    /// got the units from an earlier count by the store. Returns `None` if, as far as the node
-    /// knows, the limit allows the request.
+    /// If the request would exceed the limit, returns the buyer's units, which the node got from an
+    /// earlier count by the store. Returns `None` if the node has no current count of the buyer's
+    /// units, or if the limit allows the request.
     fn used_at_limit(&self) -> Option<u32>;
     /// Returns the number of ended orders that the node knows of.
     fn ended_orders(&self) -> u64;
@@ -303,9 +303,9 @@ impl Attempt {
     }
 
     /// Answers the request. A ticket's id is not published if another ticket of this request may
-    /// exist, because the other ticket may become the order. If the answer is an order, this node
-    /// remembers the order first. The buyer may repeat the request before the node gets a snapshot
-    /// with the order.
+    /// exist, because the other ticket may become the order. The buyer may repeat the request
+    /// before this node gets a snapshot with the order. So the node remembers an order before it
+    /// answers with the order.
     fn answer(&mut self, outcome: Outcome) -> Effect {
         if matches!(outcome, Outcome::Queued(_)) && self.is_uncertain {
             return self.refuse(Refusal::Unavailable);

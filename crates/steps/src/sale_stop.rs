@@ -4,8 +4,8 @@
 //! phase change returns the units of the remaining tickets.
 use doorbuster_core::rules::{Rule, enforces};
 
-/// The next action of the driver. An unreachable slot or a wait that ends too early does not fail
-/// the effect. If an effect fails, the driver cancels the drain, and the sale goes on.
+/// The next action of the driver. An effect succeeds even if a slot is unreachable or a wait ends
+/// too early. If an effect fails, the driver cancels the drain, and the sale goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Tell every node that the sale drains. From then on, the nodes open no grants for the sale.

@@ -52,8 +52,8 @@ pub struct SlotCheck {
     slot: Option<SlotView>,
     recalls: Option<bool>,
     after: Option<Arc<Grant>>,
-    /// Whether the grant of the next read replaces `before`. This is true only if the simulator has
-    /// removed [`Rule::EvidenceOrder`].
+    /// Whether the next grant that the driver reads replaces `before`. This is true only if the
+    /// simulator has removed [`Rule::EvidenceOrder`].
     is_before_late: bool,
 }
 

@@ -36,7 +36,7 @@ async fn open(server: &Server) -> Slots {
     slots
 }
 
-/// Writes a file whose loading takes a second and a half.
+/// Saves so many keys that the server takes about 1.5 seconds to load its file ([`SLOW`]).
 fn fill(server: &Server) {
     for n in 0..300 {
         let _: () = server.ask(&["SET", &format!("foreign-{n}"), &"x".repeat(100)]);
@@ -97,7 +97,8 @@ async fn ask_until(slots: &Slots, done: impl Fn() -> bool) -> (Vec<u64>, Vec<Slo
 }
 
 /// Checks that some calls failed with this error, and that these calls had no effect. Then checks
-/// that the next ticket has the next number. A call whose answer was lost may have used a number.
+/// that the next ticket has the next number. If answers were lost, the number may be higher: each
+/// call without an answer may have issued a ticket.
 async fn check_failed_without_effect(slots: &Slots, word: &str, issued: u64, failed: &[SlotError]) {
     let refused: Vec<_> = failed.iter().filter(|error| error.reason.contains(word)).collect();
     assert!(!refused.is_empty(), "{word}: {failed:?}");
@@ -137,7 +138,7 @@ async fn a_server_that_loads_its_file_refuses_without_effect_and_recovers() {
     let slots = open(&server).await;
     fill(&server);
     let seen = slots.evidence().changes;
-    // The restarted server issues the later tickets.
+    // The server is killed before the first request, so only the restarted server issues tickets.
     server.kill();
     let starting = std::thread::spawn(move || {
         server.restart();

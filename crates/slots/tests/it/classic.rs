@@ -147,7 +147,7 @@ fn an_invalid_number_of_units_books_nothing_and_a_negative_one_adds_none() {
     }
     assert_eq!((both.ours("-5"), available()), (false, TOTAL));
     both.classic("-5");
-    assert_eq!(both.booked(), -5, "the classic script must book five units too few");
+    assert_eq!(both.booked(), -5, "the classic script must add five units to the stock");
     assert!(both.ours("40"), "the slot must sell its whole stock");
     assert_eq!(available(), 0);
 }

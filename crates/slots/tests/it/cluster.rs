@@ -238,7 +238,7 @@ async fn take_over(from: impl Fn(&mut Server)) {
     }
 }
 
-/// Replicas copy a server with these arguments at once.
+/// The arguments of a server that sends its data to a new replica without a delay.
 const ALONE: [&str; 4] = ["--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0"];
 
 fn start_alone() -> Server {

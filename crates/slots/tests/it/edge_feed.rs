@@ -79,7 +79,7 @@ async fn a_writer_notices_that_the_feed_was_lost_or_that_another_node_writes_it(
     };
     assert!(!write(77, &[1]).await, "a write to another writer's generation must be refused");
     assert!(write(79, &[1]).await);
-    assert!(!write(79, &[2]).await, "a writer that does not know of one request must be refused");
+    assert!(!write(79, &[2]).await, "a writer that lacks one of the requests must be refused");
     server.ask::<String>(&["FLUSHALL"]);
     let after = FeedPosition { generation: 79, seq: 0, requests: 1 };
     let change = FeedChange { before: after, head: "head", requests: &[], entries: &[] };

@@ -174,7 +174,7 @@ async fn a_server_restarted_from_an_old_snapshot_is_reported_and_detected() {
     assert_eq!(
         issue(&slots, "d", "k").await.0,
         2,
-        "the slot must issue the number 2 again, which settling detects"
+        "the slot must issue the number 2 again (settling detects a reused number)"
     );
 }
 

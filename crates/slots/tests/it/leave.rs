@@ -12,7 +12,8 @@ use super::watch::Stopwatch;
 
 const SLOT: SlotKey = SlotKey { item: ItemId(7), index: 2 };
 const TICKETS: usize = 20;
-/// The time after which tickets of a live but silent settler go to another settler.
+/// If a live settler does not acknowledge a ticket within this time, another settler gets the
+/// ticket.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
 
 async fn node(server: &Server, node: u32) -> Slots {

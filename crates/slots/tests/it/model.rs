@@ -142,7 +142,7 @@ struct Both {
     now_ms: i64,
     tokens: u64,
     issued: Vec<(TicketRequest, IssuedTicket)>,
-    /// Each unacknowledged ticket twice: the reference delivered one, and the real slot the other.
+    /// The unacknowledged tickets, each as the reference and as the real slot delivered it.
     delivered: Vec<(QueuedTicket, DequeuedTicket)>,
 }
 
@@ -173,8 +173,8 @@ impl Both {
         }
     }
 
-    /// Returns whether the queue's bound is low. If the bound is low, tickets are acknowledged in
-    /// order, because the reference counts a ticket until all tickets before it are acknowledged.
+    /// Returns whether the queue's bound is low. If so, the oldest tickets are acknowledged first,
+    /// because the reference counts a ticket until all tickets before it are acknowledged.
     fn is_tight(&self) -> bool {
         self.bounds.queue < 100
     }

@@ -59,7 +59,7 @@ async fn tickets_are_published_once_replicas_confirm_or_after_a_bounded_wait() {
     for one in all.collect::<Vec<_>>() {
         one.await.expect("no panic");
     }
-    assert!(waits(&primary) < 51, "the server must wait once for each write, not for each request");
+    assert!(waits(&primary) < 51, "the server must wait once for each batch, not for each request");
 
     // If a replica does not answer, the server waits until the bound. Then every caller gets its
     // answer.

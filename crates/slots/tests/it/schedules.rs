@@ -1,5 +1,5 @@
-//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. There
-//! must be one sequence of the calls that agrees with their times and the reference's answers.
+//! Checks that a slot in memory is linearizable. Three threads make random calls in parallel. A
+//! sequence of the calls must exist that fits their times and gives the reference's answers.
 //!
 //! `DOORBUSTER_SCHEDULES` sets the number of schedules. A failure prints its seed and the answers.
 //! The same seed gives the same calls, but their interleaving is random.
@@ -53,7 +53,7 @@ enum Step {
     Take,
     /// Acknowledges the ticket that was taken last.
     Acknowledge,
-    /// Returns the last ticket that was issued for this thread.
+    /// Credits this thread's last ticket. Without such a ticket, refills the slot with one unit.
     GiveBack,
     Refill(u64, Counter),
     Recall(u64, u64),
@@ -159,8 +159,8 @@ impl World {
         calls.map(|call| self.did(call)).collect()
     }
 
-    /// Returns whether the calls can be put into one sequence that explains these answers. Each
-    /// thread's own sequence must be kept.
+    /// Returns whether the calls can be put into one sequence that explains these answers. The
+    /// calls of one thread must stay in the thread's sequence.
     fn explains(&self, threads: &[Vec<Did>]) -> bool {
         self.explains_rest(threads, &mut vec![0; threads.len()], &self.reference())
     }
@@ -377,7 +377,7 @@ fn concurrent_answers_equal_those_of_some_sequence() {
         let (world, threads) = schedule(seed);
         assert!(
             world.explains(&threads),
-            "seed {seed}: no order of the calls gives these answers:\n{}",
+            "seed {seed}: no sequence of the calls gives these answers:\n{}",
             shown(&threads)
         );
         reached.extend(threads.iter().flatten().map(|did| did.answer.word()));

@@ -29,9 +29,9 @@ impl Attempt {
                 self.refused_by_slot(Refusal::LimitReached { limit: self.limit, used }, view)
             }
             TicketAnswer::Full => self.refuse(Refusal::Overloaded),
-            // If the sale or this node refuses requests now, the request ends here. Otherwise a
-            // stopped slot is leaving the item's spread or gets its next epoch, so a later try can
-            // succeed.
+            // If the sale or this node refuses requests now, the request ends here. Otherwise the
+            // slot is leaving the item's spread, or waits for its next epoch. In both cases, a
+            // later try can succeed.
             TicketAnswer::Stopped if phase_refusal(view).is_some() => {
                 self.refuse(Refusal::Unavailable)
             }
@@ -76,8 +76,8 @@ impl Attempt {
             // There is no verdict yet, or the settler has stopped. The buyer can read the verdict
             // later.
             _ if is_mine => self.answer(Outcome::Queued(ticket)),
-            // This ticket is from an earlier copy of the same request. If another node had it
-            // settled, no verdict arrives here. So the node reads the verdict from the store.
+            // This ticket is from an earlier copy of the same request. If another node got that
+            // copy, the verdict does not arrive here. So the node reads the verdict from the store.
             _ => {
                 self.step = Step::StoredVerdict(ticket);
                 Effect::ReadVerdict(ticket)

@@ -44,8 +44,8 @@ impl Attempt {
             AfterLookUp::Confirm(refusal) => self.confirm(refusal, view),
             AfterLookUp::TryAgain => self.unserved(Unserved::NotReady, view),
             // The counted units may belong to this request's own order, so the node looks up the
-            // order first. The node uses the count only after a later read of the store, which
-            // shows this node the order.
+            // order first. The node uses a count only if its snapshot of the store is newer. So
+            // the node's memory already has the request of that order.
             AfterLookUp::FirstTry => {
                 match view.used_at_limit().filter(|_| is_recent(view.age_ms())) {
                     Some(used) => {

@@ -68,8 +68,8 @@ impl Attempt {
     }
 
     /// Tries the request again. There is one exception: if the slots were short and the parking
-    /// time is over, [`Self::parked_too_long`] decides. If the request was parked for another
-    /// reason, it tries again even then, because it may have missed a change.
+    /// time is over, [`Self::parked_too_long`] decides. A request that was parked for another
+    /// reason tries again at the end of its wait too, because it may have missed a change.
     pub(super) fn unparked(
         &mut self,
         why: Unserved,

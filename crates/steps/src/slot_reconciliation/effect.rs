@@ -5,8 +5,8 @@ use doorbuster_core::{Grant, GrantId, Recall, RecallId, SlotKey, Units};
 
 use super::Portions;
 
-/// After a node gave units to an item's pool for another node, the node takes no units from this
-/// pool for this many milliseconds.
+/// After this node moved recalled units to an item's pool for another node, this node takes no
+/// units from the pool for this many milliseconds.
 pub const POOL_REST_MS: i64 = 300;
 
 /// What a node knows about an item now.

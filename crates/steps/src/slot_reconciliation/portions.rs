@@ -30,8 +30,8 @@ impl Portions {
         }
     }
 
-    /// Returns whether a slot in this state would get units from a pool of this size. Without
-    /// sub-domains, every slot would get units.
+    /// Returns whether a slot in this state would get units from a pool of this size. If the spread
+    /// uses no sub-domains, returns true for every slot.
     #[must_use]
     pub fn needs_units(&self, pool: u64, view: &SlotView) -> bool {
         !self.spread.uses_sub_domains()

@@ -157,13 +157,13 @@ pub async fn wrong_keys_are_counted_by_minute(fixture: Fixture) {
     }
     assert_eq!(count(other, minute).await, 1);
     take_back(one, minute).await;
-    assert_eq!(count(one, minute).await, 3, "the key that was taken back must not be counted");
+    assert_eq!(count(one, minute).await, 3, "the subtracted key must not be counted");
     assert_eq!(count(one, minute + 1).await, 1, "a new minute must have a new count");
     take_back(one, minute).await;
     assert_eq!(
         count(one, minute).await,
         2,
-        "a key of a past minute must count in the newest minute"
+        "a wrong key of a past minute must be counted in the newest minute"
     );
     fixture.clock.advance(60_000);
     let deleted = store.delete_expired(RetentionCutoffs::NONE, 100).await.expect("writes");

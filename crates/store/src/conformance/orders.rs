@@ -151,7 +151,7 @@ pub async fn concurrent_expiries_end_different_orders(fixture: Fixture) {
 }
 
 /// One transaction expires four orders of one buyer, for two items and from three slots. The quota
-/// of each item falls by the expired units. Each slot gets its feed rows in order.
+/// of each item falls by the expired units. Each slot gets its feed rows in sequence.
 pub async fn expiry_returns_every_quota(fixture: Fixture) {
     let (first, other) = (fixture.slot(20, 10, 9).await, fixture.slot(20, 10, 9).await);
     let second = fixture.open(SlotKey { index: 1, ..first.slot }, 10).await;

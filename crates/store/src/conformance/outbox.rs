@@ -392,7 +392,7 @@ pub async fn dead_letters_are_listed_until_they_are_resolved(fixture: Fixture) {
     }
 }
 
-/// An operator can have an event delivered again, even a delivered event or a dead letter.
+/// An operator can request a new delivery of a delivered event and of a dead letter.
 pub async fn an_event_is_delivered_again_on_request(fixture: Fixture) {
     let (from, events) = three(&fixture).await;
     let at: Vec<i64> = events.iter().map(|one| one.position).collect();

@@ -1,4 +1,5 @@
-//! Tests that an operator requests a delivery again while the server tries to deliver the event.
+//! Tests an operator's request to deliver an event again, while the server still tries to deliver
+//! the event.
 use doorbuster_core::outbox::{PendingDelivery, PositionAdvance, RowChange};
 
 use super::Fixture;
@@ -25,7 +26,7 @@ pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fi
     let requested = fixture.store.redeliver("end_1", at, MOST).await.expect("writes");
     assert_eq!((requested, tries().await), (Redelivery::Done, Some(0)));
     assert!(!record(20, true).await, "the attempt must be too old");
-    assert_eq!(tries().await, Some(0), "the requested delivery must keep all its tries");
+    assert_eq!(tries().await, Some(0), "the old attempt must not count as a try");
     // A deferred attempt does not count as a try. A result may be recorded twice, if its commit was
     // in doubt.
     for number in [0, 1, 1, 2] {

@@ -243,8 +243,8 @@ pub async fn one_node_leads_at_a_time(fixture: Fixture) {
     assert!(!take_leader_lease(1).await);
 }
 
-/// If the store's clock is set back, a lease from before does not stay valid until the clock
-/// reaches the lease's end again.
+/// If the store's clock is set back, every earlier lease is void. Otherwise such a lease would stay
+/// valid until the clock reaches the lease's end again.
 pub async fn a_lease_from_before_a_clock_step_is_void(fixture: Fixture) {
     let store = &fixture.store;
     let take_leader_lease =

@@ -107,7 +107,7 @@ pub async fn a_buyer_has_one_waitlist_entry(fixture: Fixture) {
     assert_eq!(closings.expect("reads"), [], "joining must not close a grant");
 }
 
-/// Many calls join an empty waitlist at once. Each buyer gets one entry with a number of its own.
+/// Many calls join an empty waitlist concurrently. Each buyer gets one entry, with a unique number.
 pub async fn concurrent_joins_give_each_buyer_one_entry(fixture: Fixture) {
     const EACH: usize = 4;
     const BUYERS: usize = 12;
@@ -246,8 +246,8 @@ pub async fn waiting_buyers_are_served_in_order(fixture: Fixture) {
     fixture.expect_units(item, 0, 1, 2, 0).await;
 }
 
-/// Many calls serve the waitlist concurrently while orders end. Each returned unit serves one
-/// entry, in order, and no entry is served twice.
+/// Many calls serve the waitlist concurrently while orders end. The entries that waited longest are
+/// served, one for each returned unit. No entry is served twice.
 pub async fn concurrent_serving_serves_each_buyer_once(fixture: Fixture) {
     const UNITS: u64 = 12;
     const WAIT: u64 = 18;

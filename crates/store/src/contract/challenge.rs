@@ -9,7 +9,7 @@ pub struct AnswerSpend {
     /// When the challenge ends. After that time no answer counts, because the store may have
     /// deleted its record of the challenge.
     pub until: Millis,
-    /// The hash of the buyer who answers.
+    /// A hash of the sale, and of the buyer who answers.
     pub by: [u8; 16],
     /// Whether the answer is right.
     pub is_correct: bool,

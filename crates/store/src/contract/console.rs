@@ -1,4 +1,4 @@
-//! The data of the console beside sales and orders: sessions, operators' keys, nodes, and the
+//! The data of the console, except sales and orders: sessions, operators' keys, nodes, and the
 //! statistics of a sale.
 use doorbuster_core::{Millis, NodeId};
 

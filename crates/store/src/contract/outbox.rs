@@ -165,7 +165,8 @@ pub enum Redelivery {
     NoEvent,
     /// No such endpoint exists.
     NoEndpoint,
-    /// The endpoint has not reached the event yet, so it will get the event in order.
+    /// The endpoint has not reached the event yet. It will get the event after the earlier events,
+    /// without this request.
     Ahead,
     /// The endpoint has the maximum number of pending deliveries.
     Full,

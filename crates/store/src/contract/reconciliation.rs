@@ -57,8 +57,8 @@ pub struct Reconciliation {
     /// The differences that were found.
     pub differences: Vec<Difference>,
     /// The kinds that have more differences than this report contains. A report contains at most
-    /// [`crate::limits::DIFFERENCES_MAX`] differences of a kind. The next differences of the kind
-    /// begin after the given position.
+    /// [`crate::limits::DIFFERENCES_MAX`] differences of a kind. The second value is the position
+    /// after which the next differences of the kind begin.
     pub more: Vec<(DifferenceKind, i64)>,
 }
 
@@ -124,7 +124,7 @@ doorbuster_core::labels! {
         PaidTwice = "paid_twice",
         /// A payment that should be refunded and has no refund.
         RefundMissing = "refund_missing",
-        /// A refund whose payment is captured, failed, or does not exist.
+        /// A refund of a payment that is captured, has failed, or does not exist.
         RefundUnfounded = "refund_unfounded",
         /// A refund whose amount differs from its payment.
         RefundAmount = "refund_amount",

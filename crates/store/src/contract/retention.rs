@@ -20,8 +20,8 @@ pub struct RetentionCutoffs {
     pub actions_before: Millis,
     /// A sale's statistics for each second.
     pub seconds_before: Millis,
-    /// A sale's statistics for each minute. They are kept until the sale closes, and then until
-    /// this time is after the close.
+    /// A sale's statistics for each minute. They are kept if the sale is not closed, or if it
+    /// closed at this time or later.
     pub minutes_before: Millis,
     /// Browsers' subscriptions that end before this time.
     pub subscriptions_before: Millis,

@@ -1,6 +1,6 @@
-//! Tests that many due checkouts are read page by page, the longest due first. The environment
-//! variable `DOORBUSTER_DUE_CHECKOUTS` sets the number of checkouts. With a million checkouts, the
-//! printed times show how long the read of one page takes.
+//! Tests that many due checkouts are read page by page, and that the checkout that has been due
+//! longest comes first. The environment variable `DOORBUSTER_DUE_CHECKOUTS` sets the number of
+//! checkouts. With a million checkouts, the printed times show how long the read of one page takes.
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
