@@ -100,9 +100,9 @@ impl Failure {
         }
     }
 
-    /// Returns what to report if this failure happened after COMMIT was sent. If the database
-    /// answered that it refused the commit, the failure stays the same. Without such an answer, the
-    /// outcome is unknown.
+    /// Returns the failure that the caller gets if this failure happened after COMMIT was sent. If
+    /// the database answered that it refused the commit, the failure stays the same. Without such
+    /// an answer, the outcome is unknown.
     pub(crate) fn after_commit(self) -> Self {
         match self.kind() {
             FailureKind::Unreachable
@@ -137,8 +137,8 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
     std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
 }
 
-/// Returns whether an error with this code leaves the session open. Such an error means that the
-/// database refused the statement and rolls back the transaction.
+/// Returns whether an error with this code means that the database refused the statement. A refusal
+/// rolls back the transaction and leaves the session open.
 fn is_refused(code: &SqlState) -> bool {
     let ends_session =
         matches!(&code.code()[..2], "57" | "08" | "58") && *code != SqlState::QUERY_CANCELED;
@@ -151,8 +151,9 @@ fn postgres_kind(code: &SqlState) -> FailureKind {
         // A serialisation failure, a deadlock, or a key that another transaction just inserted.
         "40" => FailureKind::Conflict,
         "23" if *code == SqlState::UNIQUE_VIOLATION => FailureKind::Conflict,
-        // Failures of connections, shutdowns, timeouts or resources. Other causes are a server that
-        // is read-only during a failover, and a session that was idle too long in a transaction.
+        // A connection failed, a server shut down, a time limit passed, or a resource was missing.
+        // The two codes of class 25 mean that the server is read-only during a failover, or that a
+        // session was idle too long in a transaction.
         "08" | "57" | "53" | "55" | "58" => FailureKind::Unreachable,
         "25" if text == "25006" || text == "25P03" => FailureKind::Unreachable,
         "XX" if text == "XX001" || text == "XX002" => FailureKind::Damaged,
@@ -195,7 +196,7 @@ pub(crate) struct StoreState {
     on_fatal: Arc<dyn Fn(&str) + Send + Sync>,
     /// The reason why the store failed permanently, if it did.
     failed: OnceLock<String>,
-    /// Whether new work is refused: the store is closing or closed.
+    /// Whether the store is closing or closed, and so refuses new work.
     closed: AtomicBool,
 }
 

@@ -12,7 +12,8 @@ pub(crate) fn check_key(given: &str, expected: String) -> Result<(), OpenError> 
     }
 }
 
-/// Returns the stored form of sales that a restore or a failover paused.
+/// Returns the sales that a restore or a failover paused, as the JSON text that the store's history
+/// contains.
 pub(crate) fn paused_json(paused: &[PausedSale]) -> String {
     let row = |sale: &PausedSale| json!({"sale": sale.sale, "was": sale.was.as_str()});
     Value::from_iter(paused.iter().map(row)).to_string()

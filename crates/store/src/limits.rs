@@ -10,8 +10,9 @@ pub const READ_QUEUE_MAX: usize = 4_096;
 pub const READERS: usize = 2;
 /// The largest number of jobs in one commit. Further jobs wait for the next commit.
 pub const GROUP_JOBS_MAX: usize = 1_000;
-/// The number of tickets and other jobs at which a commit accepts no further job. The last accepted
-/// job may bring a commit above this number.
+/// When the jobs of one commit have this many tickets or visitors in total, the commit accepts no
+/// further job. A job without tickets or visitors counts as one. The last accepted job may bring a
+/// commit above this number.
 pub const GROUP_WEIGHT_MAX: usize = 2_000;
 /// When the write-ahead log has this many pages, the checkpoint thread copies them into the
 /// database.
@@ -130,8 +131,8 @@ pub const PG_WAITING_MAX: usize = 1_024;
 pub const PG_POOL_WAIT: Duration = Duration::from_secs(3);
 /// How long connecting may take. After that time the database counts as unreachable.
 pub const PG_CONNECT_WAIT: Duration = Duration::from_secs(3);
-/// How long a node that found a usable host waits for the other hosts, which may have a newer
-/// history. After that time the node uses the host that it found.
+/// After a node found a usable host, it waits this long for the other hosts, which may have a newer
+/// history. Then the node chooses among the hosts that have answered.
 pub const PG_OTHER_HOSTS_WAIT: Duration = Duration::from_millis(500);
 /// How long PostgreSQL runs a statement. After that time the statement fails.
 pub const PG_STATEMENT_WAIT: Duration = Duration::from_secs(10);
@@ -164,11 +165,11 @@ pub const PG_POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a poll may take. After that time the callers that wait for the poll get their answers,
 /// and a later poll publishes the counts.
 pub const PG_POLL_WAIT: Duration = Duration::from_secs(3);
-/// The number of orders, and also of resolutions (records of returned tickets), that one query of a
-/// poll reads. Further rows are read in further pages of the same snapshot.
+/// The largest number of rows that one query of a poll reads. The rows are orders, or resolutions
+/// (records of returned tickets). Further rows are read in further pages of the same snapshot.
 pub const PG_POLL_ROWS: usize = 5_000;
-/// The number of commit digests that one query of a poll reads. Further digests are read in further
-/// pages of the same snapshot. A digest has up to about 20 KiB.
+/// The largest number of commit digests that one query of a poll reads. Further digests are read in
+/// further pages of the same snapshot. A digest has up to about 20 KiB.
 pub const PG_POLL_DIGESTS: usize = 64;
 /// How long commit digests are kept, in milliseconds. Nodes read digests only during the first half
 /// of this time. The second half is a margin, because the transaction that deletes digests may run

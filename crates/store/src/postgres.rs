@@ -3,8 +3,8 @@
 //! The module `transaction` runs functions of `doorbuster-core` over a [`PostgresLedger`]. The
 //! module `settle` settles a batch of tickets in two round trips. The module `publisher` has the
 //! task that publishes the commits of this node and of other nodes. Several nodes may write at the
-//! same time. Rows are locked in one order (see the schema), and a transaction that loses a
-//! conflict runs again.
+//! same time. All transactions lock rows in the same sequence (see the schema), and a transaction
+//! that loses a conflict runs again.
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 

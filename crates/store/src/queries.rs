@@ -58,8 +58,8 @@ pub(crate) const ORDERS_OF_BUYER: Statement = statement(concat!(
     order_columns!(),
     " FROM orders o WHERE o.buyer = $1 AND o.item_id = $2"
 ));
-/// Searches the buyer's orders. The `+` keeps the planners from using the index on the grant. With
-/// that index, they would read all orders of the grant.
+/// Searches the buyer's orders. The `+` prevents the planners from using the index on the grant.
+/// With that index, they would read all orders of the grant.
 pub(crate) const FIRST_UNPAID: Statement = statement(concat!(
     "SELECT ",
     order_columns!(),

@@ -155,7 +155,8 @@ impl Store {
     }
 
     /// Records the fingerprint of the file `pass_key`, if the store has none or if the file is new.
-    /// A store in PostgreSQL contains the key itself, so in PostgreSQL the key always fits.
+    /// A store in PostgreSQL contains the key itself. So its key always matches, and the call does
+    /// nothing.
     ///
     /// # Errors
     ///

@@ -99,8 +99,8 @@ impl Clock {
         )
     }
 
-    /// Returns the time of a transaction: `reported`, the time that the database reported, or in a
-    /// test the fixed clock's time.
+    /// Returns the time of a transaction: `reported`, the time that the database reported. In a
+    /// test with a fixed clock, returns the fixed clock's time.
     pub(super) fn for_transaction(&self, reported: Millis) -> Millis {
         self.fixed.as_ref().map_or(reported, |fixed| fixed())
     }

@@ -109,7 +109,8 @@ impl Connect for PoolConnector {
     }
 }
 
-/// Returns an error of the client library, which stands for a connection failure of another type.
+/// Returns an error of the client library's type. This error replaces a failure of another type,
+/// because the pool accepts only the library's errors.
 fn no_connection() -> tokio_postgres::Error {
     match "connect_timeout=none".parse::<Config>() {
         Err(error) => error,

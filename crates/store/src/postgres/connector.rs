@@ -249,8 +249,8 @@ impl Connector {
             };
             match next {
                 Some(Ok(found)) => {
-                    // A process that has used no database yet waits until every host answers or its
-                    // connection times out.
+                    // A process that has used no database yet waits for every host, until the host
+                    // answers or the connection to it times out.
                     let wait = match self.0.used.load(Ordering::Acquire) {
                         true => PG_OTHER_HOSTS_WAIT,
                         false => PG_CONNECT_WAIT,

@@ -1,6 +1,6 @@
 //! The [`Ledger`] of `doorbuster-core`, over one PostgreSQL transaction.
 //!
-//! Rows are read once, after they are locked, and kept ([`RowCache`]). `flush` writes the changes
+//! Rows are read once, after they are locked, and cached ([`RowCache`]). `flush` writes the changes
 //! together at the end. A live ledger reads rows on demand, and must run on a thread that may
 //! block. A prefetched ledger has every row that its work can read. So a row that a prefetched
 //! ledger lacks is not in the table.
@@ -261,7 +261,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(found.map(|row| self.cache.recalls.read(row)))
     }
 
-    /// A recall changes only while the grant that gives the units is locked.
+    /// A recall changes only while the grant that gives the units is locked. So this read needs no
+    /// lock of its own.
     fn pending_recalls(&mut self, grant: GrantId) -> Done<Vec<Recall>> {
         let ids = vec![to_i64(grant.0)];
         for recall in self.all(super::prefetch::RECALLS, &[&ids], rows::recall)? {
@@ -351,7 +352,8 @@ impl Ledger for PostgresLedger<'_> {
         Ok(())
     }
 
-    /// A checkout changes only while the grant of its order is locked.
+    /// A checkout changes only while the grant of its order is locked. So this read needs no lock
+    /// of its own.
     fn checkout(&mut self, order: &TicketId) -> Done<Option<Checkout>> {
         if let Some(kept) = self.cache.checkouts.get(order) {
             return Ok(Some(kept.clone()));

@@ -33,7 +33,7 @@ fn take(ledger: &PostgresLedger<'_>, calls: &[(u64, LimitCall)]) -> Done<Vec<Lim
     let row = |row: Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
     let mut states = BTreeMap::new();
     // Between the two statements, another node may delete an unused row. Then the second round adds
-    // the row again, and no other node can delete it.
+    // the row in this transaction, so no other node can delete it before the commit.
     for _ in 0..2 {
         ledger.run(ADD, &[&keys])?;
         states = ledger.all(LOCK, &[&keys], row)?.into_iter().collect::<BTreeMap<i64, i64>>();

@@ -1,5 +1,5 @@
-//! Migrations: new files are added, and the statements of existing files never change. The first
-//! node that starts runs the migrations under a lock.
+//! Migrations. Each change of the schema adds a file, and the statements of existing files never
+//! change. The first node that starts runs the migrations under a lock.
 use std::time::Duration;
 
 use tokio_postgres::{Client, Transaction};
@@ -10,7 +10,7 @@ use crate::history_memory::KnownHistories;
 use super::connect;
 use super::connector::{Connector, ConnectorUse};
 
-/// Number, name and text of every migration, in order.
+/// The number, name and text of every migration, sorted by number.
 const MIGRATIONS: &[(i32, &str, &str)] = &[
     (1, "truth", include_str!("../../migrations/postgres/0001_truth.sql")),
     (2, "secret", include_str!("../../migrations/postgres/0002_secret.sql")),

@@ -150,8 +150,8 @@ impl Poller {
     /// part, with the counts.
     ///
     /// The previous position may be unknown, too old, or of another timeline, or a digest may be
-    /// unreadable. Then every row counts as new. Earlier orders are then read in parts
-    /// ([`Poller::read_backlog`]), so that a commit of this node does not wait for all these
+    /// unreadable. In each of these cases, every row counts as new. Earlier orders are then read in
+    /// parts ([`Poller::read_backlog`]), so that a commit of this node does not wait for all these
     /// orders.
     pub(super) async fn poll(
         &self,

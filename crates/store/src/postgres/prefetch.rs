@@ -87,8 +87,8 @@ const ORDERS_BY_NUMBER: &str = concat!(
       AND o.n = t.n OFFSET 0) o"
 );
 
-/// Says when a batch inserts missing quota rows: before the batch reads, so that it can lock the
-/// rows, or together with its other writes.
+/// Says when a batch inserts missing quota rows: together with its other writes, or before its
+/// reads. If the batch inserts the rows before its reads, it can lock them.
 ///
 /// Most buyers are new, and most batches do not conflict with another batch. So the first attempt
 /// of a batch inserts these rows together with its other writes. If another transaction inserted a

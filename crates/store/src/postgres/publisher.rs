@@ -308,8 +308,8 @@ impl Publisher {
 }
 
 /// Returns the longest time from one poll to the next. `has_hint` says that a commit was announced,
-/// and that no poll has read this commit yet. `apart` is the shortest time between two polls that
-/// announced commits cause.
+/// and that no poll has read this commit yet. `apart` is the shortest time between two polls whose
+/// cause is an announced commit.
 fn pause(is_complete: bool, is_failing: bool, has_hint: bool, apart: Duration) -> Duration {
     match is_complete {
         // While there is a backlog, this node must not refuse a request because of the state in its

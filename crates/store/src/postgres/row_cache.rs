@@ -33,7 +33,7 @@ pub(super) struct RowCache {
     pub(super) items: Rows<Item>,
     pub(super) quotas: BTreeMap<(BuyerId, ItemId), CachedQuota>,
     pub(super) recalls: Rows<Recall>,
-    /// Maps the id of each order that was read, created or changed to the order.
+    /// Maps an order's id to the order, for each order that was read, created or changed.
     pub(super) orders: HashMap<TicketId, Order>,
     /// Maps a request to the id of its order.
     pub(super) requests: HashMap<(BuyerId, RequestKey), TicketId>,
@@ -50,7 +50,7 @@ pub(super) struct RowCache {
     pub(super) returned: Vec<(TicketId, Option<NodeId>)>,
     /// Feed rows to append.
     pub(super) feed: Vec<FeedRow>,
-    /// Orders that were created or changed, in the order of their change.
+    /// Orders that were created or changed, in the sequence of their changes.
     pub(super) touched_orders: Vec<TicketId>,
     /// Events to append.
     pub(super) events: Vec<Event>,

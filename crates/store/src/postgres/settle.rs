@@ -35,7 +35,8 @@ impl Postgres {
     }
 }
 
-/// What one transaction does with its tickets. A text is the reason for the dead letter.
+/// What one transaction does with its tickets. The text of a variant is the reason for the dead
+/// letter.
 #[derive(Clone, Copy)]
 enum SettleTask<'a> {
     Settle,

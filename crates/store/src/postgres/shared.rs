@@ -43,8 +43,8 @@ pub(super) struct OwnCommit {
     pub(super) orders: Vec<Order>,
     /// Whether the transaction appended events.
     pub(super) events: bool,
-    /// Whether the transaction only settled tickets. Then it changed no order that existed before,
-    /// and its orders may be published before the counts.
+    /// Whether the transaction only settled tickets. If so, it changed no order that existed
+    /// before, and its orders may be published before the counts.
     pub(super) only_settled: bool,
     /// Notifies the caller when the commit is published.
     pub(super) done: oneshot::Sender<()>,

@@ -51,7 +51,8 @@ impl RetryState {
         }
     }
 
-    /// Waits until the transaction should run again, or returns the failure for its caller.
+    /// Waits until the next attempt should begin. If there must be no further attempt, returns the
+    /// failure that the caller gets.
     pub(super) async fn wait_to_retry(
         &mut self,
         shared: &Shared,

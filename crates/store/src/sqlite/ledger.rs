@@ -1,7 +1,7 @@
 //! The [`Ledger`] of `doorbuster-core`, over SQLite.
 //!
-//! Items and grants are read once and written once, for any number of tickets (see `row_cache`).
-//! All other rows are written immediately.
+//! Items and grants are read once and written once, regardless of the number of tickets (see
+//! `row_cache`). All other rows are written immediately.
 mod tables;
 mod writes;
 
@@ -16,8 +16,8 @@ use crate::{queries, rows};
 use super::row_cache::RowCache;
 use super::statement_cache::Statements;
 
-/// The quota rows of the buyer whose rows were read last. One buyer is enough, because tickets of
-/// one buyer follow each other, and most buyers are new.
+/// The quota rows of the buyer whose rows were read last. One buyer is enough, because the reads
+/// and writes for one ticket follow each other, and most buyers are new.
 struct CachedQuotas {
     buyer: BuyerId,
     used: Vec<(ItemId, u32)>,
@@ -35,7 +35,8 @@ pub struct SqliteLedger<'c> {
     pub(crate) now: Millis,
     cache: RowCache,
     quotas: Option<CachedQuotas>,
-    /// The changes to publish: orders, items whose units moved, and whether there are events.
+    /// This field and the next two have the changes to publish: orders, items whose units moved,
+    /// and whether there are events.
     pub(super) orders: Vec<Order>,
     pub(super) touched: Vec<ItemId>,
     pub(super) events: bool,

@@ -38,7 +38,7 @@ impl LogReader {
         Ok(Self { log, copy, salts: [0; 8], frames: 0 })
     }
 
-    /// Skips `frames` frames: the number of valid frames in the log now.
+    /// Skips every valid frame that is in the log now. `frames` is the number of these frames.
     pub(super) fn skip(&mut self, frames: i64) {
         self.frames = frames;
         // If the log has no header yet, the next call reads the log from its beginning.

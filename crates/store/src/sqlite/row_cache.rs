@@ -1,5 +1,5 @@
 //! Cached items and grants. They are read once for a group of jobs and written once for each job,
-//! for any number of tickets.
+//! regardless of the number of tickets.
 use rusqlite::params;
 
 use doorbuster_core::{CloseCause, Grant, Item, Millis, Stock};

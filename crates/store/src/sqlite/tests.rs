@@ -15,15 +15,15 @@ use crate::limits::{CHECKPOINT_PAGES, LOG_PAUSE};
 const LONG: i64 = CHECKPOINT_PAGES + 100;
 /// The number of measured commits.
 const COMMITS: usize = 20;
-/// The time limit for an asynchronous effect, on a slow machine.
+/// The time limit for an asynchronous effect. It is long enough for a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A store with a small value for `log_pages_max`, in a temporary directory.
 struct Fixture {
     store: Sqlite,
     dir: PathBuf,
-    /// Receives the time at which each commit was published. After that, the writer shortens the
-    /// log.
+    /// Receives the time at which each commit was published. The writer shortens the log after the
+    /// publication.
     published: Receiver<Instant>,
     /// A second connection, which reads the length of the log.
     shell: Connection,

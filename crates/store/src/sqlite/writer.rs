@@ -36,7 +36,7 @@ pub(super) type WriteCall =
 pub(super) enum WriteJob {
     /// A job.
     Write {
-        /// The number of tickets that the job resolves, at least 1.
+        /// The number of tickets or visitors that the job handles, at least 1.
         weight: usize,
         /// The function that does the job's work.
         run: WriteCall,

@@ -73,8 +73,9 @@ impl Store {
         let mut found = self.all(WAITING_TO_CLOSE, values![now, as_limit(limit)], row).await?;
         let rest = limit - found.len();
         if rest > 0 {
-            // This read goes through all due checkouts, and skips those whose orders still hold
-            // units. The first read found all of these, and they are fewer than `limit`.
+            // This read goes through all due checkouts, and skips the checkouts of orders that
+            // still hold units. The first read found all checkouts of such orders: fewer than
+            // `limit`.
             let ended = self.all(ENDED_TO_CLOSE, values![now, as_limit(rest)], row).await?;
             // If an order ended between the two reads, both reads return its checkout.
             found.retain(|(checkout, _)| {

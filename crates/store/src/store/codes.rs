@@ -102,7 +102,7 @@ fn spend(tx: &mut Transaction<'_, '_>, sale: &str, hash: &CodeHash, buyer: &str)
 /// The store's methods for access codes.
 impl Store {
     /// Adds either all of these codes or none of them. Each code admits the given number of buyers.
-    /// A code is given by its first characters and its hash.
+    /// `hashes` has the first characters and the hash of each code.
     pub async fn add_codes(
         &self,
         sale: &str,

@@ -1,5 +1,5 @@
-//! The data of the console beside sales and orders: actions, sessions, nodes, and a sale's
-//! statistics for each second.
+//! The data of the console, except sales and orders: actions, sessions, nodes, and a sale's
+//! statistics for each time step.
 use doorbuster_core::{Millis, NodeId};
 
 use crate::actions;
@@ -116,7 +116,7 @@ fn node(row: Row<'_>) -> Done<NodeRow> {
     })
 }
 
-/// The store's methods for actions, sessions, nodes, and statistics for each second.
+/// The store's methods for actions, sessions, nodes, and statistics for each time step.
 impl Store {
     /// Returns a page of operators' actions. [`crate::recorded`] records them.
     pub async fn actions(&self, query: ActionQuery) -> StoreResult<Page<ActionRow>> {
@@ -167,10 +167,10 @@ impl Store {
         .await
     }
 
-    /// Counts a wrong key from this network. Returns the number of wrong keys that the network sent
-    /// to all nodes in this minute. `minute` is the number of minutes since the Unix epoch. If
-    /// `minute` is before the network's newest counted minute, the key is counted in that newest
-    /// minute.
+    /// Counts a wrong key from this network. Returns the number of wrong keys that all nodes
+    /// together received from the network in this minute. `minute` is the number of minutes since
+    /// the Unix epoch. If `minute` is before the network's newest counted minute, the key is
+    /// counted in that newest minute.
     pub async fn count_wrong_key(&self, network: String, minute: i64) -> StoreResult<u64> {
         self.job(RetryUnknown::Allowed, move |tx| {
             let wrong = tx.one(COUNT_WRONG_KEY, &values![&network, minute], |row| row.number(0))?;
@@ -228,13 +228,13 @@ impl Store {
         .await
     }
 
-    /// Adds the statistics of past steps. Statistics that the node has already stored for a step
-    /// stay unchanged.
+    /// Adds the statistics of past time steps. If the node has already stored statistics for a
+    /// step, these statistics stay unchanged.
     pub async fn insert_points(&self, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.write_points(INSERT_POINT, points).await
     }
 
-    /// Adds the statistics of past steps, or replaces the stored statistics of these steps.
+    /// Adds the statistics of past time steps, or replaces the stored statistics of these steps.
     pub async fn replace_points(&self, points: Vec<SaleSeriesRow>) -> StoreResult<()> {
         self.write_points(REPLACE_POINT, points).await
     }

@@ -194,8 +194,8 @@ impl Store {
         Ok(content.map(|content| (dead, content)))
     }
 
-    /// Retries a dead letter, starting from the first attempt. If the dead letter is a delivery,
-    /// its endpoint must have fewer than `most` pending deliveries.
+    /// Makes the delivery or refund of a dead letter pending again, and sets its number of attempts
+    /// to 0. The endpoint of a delivery must have fewer than `most` pending deliveries.
     pub async fn retry_dead_letter(
         &self,
         id: DeadLetterId,

@@ -29,7 +29,7 @@ const PENDING_DELIVERIES: Statement = statement(
     "SELECT position, about, tries, next_at, error FROM delivery
      WHERE endpoint_id = $1 AND state = 'pending' ORDER BY position LIMIT $2",
 );
-/// The condition on `tries` is [`PendingDelivery::can_follow`].
+/// The condition on `tries` is the same as in [`PendingDelivery::can_follow`].
 const UPDATE_DELIVERY: Statement = statement(
     "UPDATE delivery SET state = $3, tries = $4, next_at = $5, error = $6,
             at = CASE WHEN state = $3 THEN at ELSE $7 END

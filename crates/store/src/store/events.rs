@@ -43,8 +43,9 @@ impl Store {
         }
     }
 
-    /// Returns at most `limit` events after this position, in order. After an event was read, no
-    /// new event gets a lower position. If a row cannot be read, the other rows are still returned.
+    /// Returns at most `limit` events after this position, sorted by position. After an event was
+    /// read, no new event gets a lower position. If a row cannot be read, the other rows are still
+    /// returned.
     pub async fn events_after(&self, position: i64, limit: usize) -> StoreResult<Vec<EventRead>> {
         self.all(EVENTS_AFTER, values![position, as_limit(limit)], events::read).await
     }

@@ -108,7 +108,7 @@ impl Store {
         self.all(TRANSFERS, values![item], transfers).await
     }
 
-    /// Returns at most `limit` rows of a grant's feed after `seq`, in order.
+    /// Returns at most `limit` rows of a grant's feed after `seq`, sorted by `seq`.
     pub async fn feed_after(
         &self,
         id: GrantId,

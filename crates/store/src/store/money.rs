@@ -108,8 +108,8 @@ impl Store {
         id: RefundId,
         update: RefundUpdate,
     ) -> StoreResult<Option<Refund>> {
-        // A retry may record an attempt twice. The only effect is a longer pause before the next
-        // attempt.
+        // A second run of the transaction may record one attempt twice. The only effect is a longer
+        // pause before the next attempt.
         self.job(RetryUnknown::Allowed, move |tx| {
             let now = tx.now();
             money::apply_refund_update(tx.ledger(), &id, &update, now)

@@ -9,8 +9,9 @@ use super::{Store, StoreResult};
 
 /// The store's methods for nodes that share a store.
 impl Store {
-    /// Applies calls to rate limits that nodes share. Each call comes with the hash of its limited
-    /// key. An embedded store has only one node and shares no limits, so the call returns an error.
+    /// Applies calls to rate limits that nodes share. Each call comes with the hash of the key to
+    /// which the limit applies. An embedded store has only one node and shares no limits, so the
+    /// call returns an error.
     ///
     /// If the outcome is unknown, the calls may have taken effect. Then a limit allows fewer
     /// requests for a while. A crash of the database deletes the state of the limits. Then every

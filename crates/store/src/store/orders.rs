@@ -208,8 +208,9 @@ impl Store {
         }
     }
 
-    /// Returns when the next reserved order will expire: the earliest `pay_by`. If a checkout is
-    /// open, the time that the order waits for its provider is added.
+    /// Returns when the next reserved order will expire: the earliest sum of an order's `pay_by`
+    /// and the time that the order waits for its provider. Without an open checkout, this wait is
+    /// 0.
     pub async fn next_due(&self) -> StoreResult<Option<Millis>> {
         self.one(NEXT_DUE, [], |row| Ok(Millis(row.get(0)?))).await
     }

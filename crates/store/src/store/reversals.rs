@@ -84,8 +84,8 @@ fn known(row: Row<'_>) -> Done<(Money, bool)> {
     Ok((money(row)?, row.get(2)?))
 }
 
-/// Writes a reversal. If this call changed the stored amount or whether the reversal is in force,
-/// returns the current amount. Otherwise returns `None`.
+/// Writes a reversal. If this call changed the stored reversal ([`Reversal::is_change`]), returns
+/// the amount that is stored now. Otherwise returns `None`.
 fn write(tx: &mut Transaction<'_, '_>, reversal: &Reversal) -> Done<Option<Money>> {
     let Reversal { payment, provider, stands, reported_at, .. } = reversal;
     let (minor, currency) =

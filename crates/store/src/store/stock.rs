@@ -28,7 +28,8 @@ const INSERT_ADJUSTMENT: Statement = statement(
      VALUES ($1, $2, $3, $4, $5, $6)",
 );
 
-/// Changes how an item's stock is divided among its slots, until its sale is closed.
+/// Changes how an item's stock is divided among its slots. This is allowed until the sale is
+/// closed.
 fn set_spread(
     tx: &mut Transaction<'_, '_>,
     item: ItemId,
@@ -56,7 +57,7 @@ fn set_spread(
     tx.run(UPDATE_SPREAD, &values)?;
     if sale.phase.is_before_opening() {
         // A slot keeps the threshold and the units that it got with its grant. So before the sale
-        // opens, the slots need new grants. While the sale runs, a job replaces them.
+        // opens, the slots need new grants. While the sale runs, a job replaces the grants.
         lock_open_grants(tx, &[item])?;
         stock::close_item_grants(tx.ledger(), item, CloseCause::Rolled)?;
     }
@@ -140,8 +141,8 @@ impl Store {
         }
     }
 
-    /// Changes an item's total and records the reason, until the sale is closed. A second call with
-    /// the same key, units and reason has no effect.
+    /// Changes an item's total and records the reason. This is allowed until the sale is closed. A
+    /// second call with the same key, units and reason has no effect.
     pub async fn adjust(&self, adjustment: Adjustment) -> StoreResult<AdjustOutcome> {
         self.job(RetryUnknown::Allowed, move |tx| adjust(tx, &adjustment)).await
     }

@@ -42,8 +42,8 @@ const WAITING_AFTER: Statement = statement(concat!(
     " FROM waitlist w WHERE w.item_id = $1 AND w.state = 'waiting' AND w.n > $2 ORDER BY w.n
       LIMIT $3"
 ));
-/// Searches the buyer's orders. The `+` keeps the planners from using the index on the grant. With
-/// that index, they would read all orders of the grant.
+/// Searches the buyer's orders. The `+` prevents the planners from using the index on the grant.
+/// With that index, they would read all orders of the grant.
 const ORDER_OF_LAST_ENTRY: Statement = statement(concat!(
     "SELECT ",
     rows::order_columns!(),
@@ -176,7 +176,8 @@ impl Store {
         self.one(POSITION_OF, values, position).await
     }
 
-    /// Returns a page of the waiting entries of an item after this number, in order.
+    /// Returns a page of an item's waiting entries whose numbers are above `after`, sorted by
+    /// number.
     pub async fn waitlist(
         &self,
         item: ItemId,

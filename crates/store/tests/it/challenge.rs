@@ -8,7 +8,7 @@ use crate::cluster;
 use crate::events::{run, session};
 use crate::fixture::open_postgres;
 
-/// The longest wait for an event, on a slow machine.
+/// The time limit of each wait. It is long enough for a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Counts the sessions that wait for a row that another session has locked.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()

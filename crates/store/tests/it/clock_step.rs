@@ -8,7 +8,7 @@ use doorbuster_store::{CheckoutDeferral, PostgresOptions, Store};
 use crate::cluster;
 use crate::fixture::postgres_options;
 
-/// The size of the step: longer than a payment window and the wait for a provider.
+/// The size of the step: longer than a payment window plus the wait for a provider.
 const STEP_MS: i64 = 3 * HOLD_MS;
 /// The pause before the next query about a checkout.
 const PAUSE_MS: i64 = 30_000;
@@ -44,7 +44,7 @@ async fn a_step_of_the_databases_clock_makes_no_checkout_due() {
     let kept = fixture.store.keep_checkout(checkout.clone()).await.expect("writes");
     assert_eq!(kept, CheckoutOutcome::Kept(checkout.clone()));
     clock.advance(STEP_MS);
-    assert_eq!(due().await, None, "the checkout of a running order must stay open");
+    assert_eq!(due().await, None, "the checkout of an order in its payment window must stay open");
     advance(HOLD_MS);
     assert!(due().await.is_some(), "after the payment window, the checkout must be closed");
     // The provider gives no answer. The pause and the grace period follow the monotonic clock, too.

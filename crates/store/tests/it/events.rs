@@ -124,7 +124,8 @@ async fn one_transaction_at_a_time_assigns_positions() {
     }
 }
 
-/// Returns a correct message for an order of a test's item.
+/// Returns a provider's message about a payment with the right amount for an order of a test's
+/// item.
 pub fn message(order: &str, units: u32, event: &str, payment: &str) -> Capture {
     Capture {
         event: event.to_owned(),

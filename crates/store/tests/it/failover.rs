@@ -131,7 +131,8 @@ async fn a_synchronous_standby_takes_over_without_a_loss_and_the_old_primary_is_
     });
     promised.extend(settle_all(&fixture, &all[3..]).await);
     assert_eq!(promised.len(), 60);
-    // The node cannot know whether the standby has every order, so it must forget counted orders.
+    // The node cannot know whether the standby has every order. So a commit must say that orders
+    // may be lost.
     wait(&fixture, AGAIN_WITHIN, |all| all.iter().any(|commit| commit.may_lose_orders)).await;
     let reaction = fixture.store.react_to_history().await.expect("reacts");
     assert_eq!(

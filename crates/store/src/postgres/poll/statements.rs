@@ -1,4 +1,5 @@
-//! The statements of a poll. A parameter `::pg_snapshot` is the position of the previous poll.
+//! The statements of a poll. A parameter of the type `pg_snapshot` is the position of the previous
+//! poll.
 use crate::counts::postgres_counts;
 use crate::rows;
 

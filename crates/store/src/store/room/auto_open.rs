@@ -32,8 +32,8 @@ impl Store {
         .await
     }
 
-    /// Returns whether a visitor still waits who entered the room before the end of
-    /// [`WaitingRoom::open_until`](crate::WaitingRoom::open_until).
+    /// Returns whether a visitor who entered the room at or before
+    /// [`WaitingRoom::open_until`](crate::WaitingRoom::open_until) still waits.
     pub async fn waits_since_open(&self, room: &RoomKey) -> StoreResult<bool> {
         let (sale, item) = columns(room);
         let waits = |row: Row<'_>| row.get::<bool>(0);
