@@ -15,7 +15,7 @@ const COLUMNS: usize = 24;
 /// Height of a panel.
 const HEIGHT: usize = 8;
 
-/// The words in the meaning of a counter that has the same value at every node.
+/// If a counter's meaning contains these words, the counter has the same value at every node.
 const SHARED: &str = "each node reports the total of all nodes";
 
 /// A metric of the guide.

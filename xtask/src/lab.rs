@@ -57,7 +57,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     let held = results.len() - broken.len();
     let seconds = report["seconds"].as_f64().unwrap_or_default();
-    println!("{held} of {} runs held, {} failures, {seconds:.0} s", results.len(), failures.len());
+    println!(
+        "{held} of {} runs kept their promise, {} failures, {seconds:.0} s",
+        results.len(),
+        failures.len()
+    );
     ensure!(report["interrupted"] == false, "the run was interrupted");
     ensure!(broken.is_empty() && failures.is_empty(), "a safe strategy broke its promise");
     Ok(())

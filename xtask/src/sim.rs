@@ -196,7 +196,7 @@ fn compare(plan: SimPlan) -> anyhow::Result<()> {
     }
     ensure!(
         all.differ.is_empty(),
-        "{} lists of steps had another result in the real store",
+        "{} lists of steps had another result in the real store than in the simulation",
         all.differ.len()
     );
     println!("no difference");
