@@ -7,7 +7,7 @@
 --
 -- `changed` is the id of the transaction that wrote the row last. `writer` is the number of the
 -- store that ran this transaction; a store takes a new random number at each start. With these
--- columns a node finds the commits of other nodes, even if a higher id commits first.
+-- columns a node finds the commits of other nodes, even if they commit in another order.
 -- Locks are taken in this order: sale, grants by id, quotas by (buyer, item), item.
 
 -- A sale. Only the store's clock or an operator changes its phase.
@@ -95,7 +95,7 @@ CREATE TABLE slot_grant (
 -- A slot has at most one open grant.
 CREATE UNIQUE INDEX slot_grant_open ON slot_grant (item_id, slot) WHERE open;
 
--- The rows that a slot must apply under a grant, in sequence and without gaps: refills, credits and
+-- The rows that a slot must apply under a grant, in order and without gaps: refills, credits and
 -- quota changes.
 CREATE TABLE feed (
     grant_id    bigint NOT NULL,
@@ -131,7 +131,7 @@ CREATE UNIQUE INDEX resolution_number ON resolution (grant_id, n) WHERE n IS NOT
 CREATE INDEX resolution_changed ON resolution (changed);
 
 -- Orders. One row is both the order and the resolution of its ticket. Rows are never deleted, so
--- `seq` only rises. Of two concurrent transactions, that with the higher `seq` may commit first.
+-- `seq` only rises. Concurrent transactions may commit in another order than that of `seq`.
 CREATE TABLE orders (
     -- a page of orders continues after this number
     seq         bigint  GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -172,7 +172,7 @@ CREATE FUNCTION stays() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'rows of % are never changed or deleted', TG_TABLE_NAME; END $$;
 CREATE TRIGGER orders_stay BEFORE DELETE OR TRUNCATE ON orders EXECUTE FUNCTION stays();
 
--- The units of an item that a buyer holds in reserved and paid orders. The row stays at 0 units.
+-- Units that a buyer holds of an item in reserved and paid orders. A row stays when it falls to 0.
 CREATE TABLE quota (
     buyer   text   COLLATE "C" NOT NULL,
     item_id bigint NOT NULL,

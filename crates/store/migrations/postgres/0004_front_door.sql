@@ -9,7 +9,7 @@ CREATE TABLE access_code (
     PRIMARY KEY (sale_id, hash)
 );
 
--- The buyers who spent a code. A repeated request of a buyer takes no further use of the code.
+-- The buyers who spent a code: a repeated request of a buyer uses nothing up.
 CREATE TABLE access_code_use (
     sale_id text NOT NULL,
     buyer   text NOT NULL,
@@ -26,8 +26,7 @@ CREATE TABLE spent (
 );
 CREATE INDEX spent_until ON spent (until);
 
--- A row counts a buyer's recent wrong answers to a sale's challenges. `by` is a hash of the sale
--- and the buyer.
+-- The number of a buyer's recent wrong answers to a sale's challenges, by the buyer's hash.
 CREATE TABLE miss (
     by    bytea PRIMARY KEY CHECK (length(by) = 16),
     n     bigint NOT NULL CHECK (n >= 1),
@@ -35,8 +34,8 @@ CREATE TABLE miss (
 );
 CREATE INDEX miss_until ON miss (until);
 
--- A sale's waiting room: the seed of its draw, and the progress of its queue. The server shows a
--- commitment to the seed before the opening, and the seed itself after the opening.
+-- A sale's waiting room: the seed of its draw, committed to before the opening and revealed after
+-- it, and the progress of its queue.
 CREATE TABLE waiting_room (
     sale_id      text PRIMARY KEY,
     seed         bytea NOT NULL CHECK (length(seed) = 32),

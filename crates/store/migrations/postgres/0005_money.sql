@@ -9,7 +9,7 @@
 CREATE TABLE event (
     seq      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     type     text   NOT NULL,                    -- order.reserved, …
-    -- with n: the order that the event or its payment is about; NULL: no such order
+    -- the order of the event or of its payment, with n; NULL: no such order
     grant_id bigint,
     n        bigint,
     item_id  bigint,                             -- for an event without an order
@@ -34,7 +34,7 @@ CREATE TABLE event_turn (
 INSERT INTO event_turn (one, position) VALUES (1, 0);
 
 CREATE UNIQUE INDEX event_position ON event (position) WHERE position IS NOT NULL;
--- For the query that sorts by (position, seq). The planner cannot use another index for this sort.
+-- No other index has this order, so the planner cannot read another index instead.
 CREATE INDEX event_new ON event (position, seq) WHERE position IS NULL;
 CREATE INDEX event_of_order ON event (grant_id, n) WHERE grant_id IS NOT NULL;
 
@@ -138,7 +138,7 @@ CREATE TABLE endpoint (
 );
 
 -- Events up to an endpoint's position that are not delivered yet, or will never be delivered.
--- Of the events with the same `about`, the event with the lowest position is delivered first.
+-- Events with the same `about` are delivered in order.
 CREATE TABLE delivery (
     seq         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, -- the number that operators use
     endpoint_id text   NOT NULL REFERENCES endpoint (id) ON DELETE CASCADE,

@@ -1,7 +1,7 @@
--- Makes the expiry faster if many holds expire at the same time.
+-- Makes the expiry of many holds at once faster.
 
--- A quota row is written at least twice: for an order, and for the end of the order. The page of
--- the first version has room for the second version, so no index changes.
+-- A quota row is written at least twice, for an order and its end. The second version has room on
+-- the page of the first, so no index changes.
 ALTER TABLE quota SET (fillfactor = 50);
 
 -- Counts a slot's refills without reading the other rows of its feed.

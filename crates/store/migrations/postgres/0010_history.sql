@@ -22,8 +22,8 @@ CREATE TABLE store_history (
     pause     text    NOT NULL DEFAULT 'none' CHECK (pause IN ('none', 'pending', 'done'))
 );
 
--- A row describes the orders that a node acknowledged and that the database of a new history lacks.
--- There is at most one row for each node and history.
+-- What a node found when it compared the orders that it had acknowledged with the database of a new
+-- history: at most one row for each node and history.
 CREATE TABLE lost_orders (
     fence        bigint NOT NULL,
     node         bigint NOT NULL,
@@ -34,8 +34,7 @@ CREATE TABLE lost_orders (
     PRIMARY KEY (fence, node)
 );
 
--- Rows that nodes write to learn whether commits succeed. Each node writes the row with its number
--- `slot`. Several nodes may share a row.
+-- Rows that nodes write to learn whether commits succeed. Nodes with the same slot share a row.
 CREATE TABLE commit_check (
     slot integer PRIMARY KEY CHECK (slot BETWEEN 0 AND 1023),
     at   bigint  NOT NULL

@@ -44,6 +44,6 @@ CREATE INDEX sale_point_at ON sale_point (step_secs, at);
 -- The node's description of itself, as JSON.
 ALTER TABLE node ADD COLUMN about text NOT NULL DEFAULT '{}';
 
--- The first characters of a code. Operators name these characters to revoke codes. NULL: the code
--- is older than this column.
+-- The first characters of a code. Operators revoke codes by them. NULL: a code from before this
+-- column.
 ALTER TABLE access_code ADD COLUMN prefix text COLLATE "C";

@@ -7,6 +7,6 @@ CREATE TABLE commit_digest (
 );
 CREATE INDEX commit_digest_changed ON commit_digest (changed);
 CREATE INDEX commit_digest_at ON commit_digest (at);
--- Orders whose last writer left no digest, because it runs an earlier version. Only a writer that
--- leaves digests has a negative number.
+-- Orders whose last writer left no digest, because it runs an earlier version. The number of such a
+-- writer is not negative.
 CREATE INDEX orders_without_digest ON orders (changed, seq) WHERE writer >= 0;

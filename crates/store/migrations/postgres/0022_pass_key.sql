@@ -1,3 +1,2 @@
--- SQLite gets a fingerprint of the file `pass_key`. PostgreSQL needs no fingerprint: the key is in
--- this database, so it always fits.
+-- The key is in this database, so it always fits.
 SELECT 1;

@@ -1,6 +1,5 @@
--- The times at which orders become due move to a separate table. So a change of an order changes no
--- indexed column. Then PostgreSQL writes the new version of the row to the page of the old version,
--- and writes no index.
+-- When orders are due, in a table of its own. A change of an order now changes no indexed column.
+-- So PostgreSQL writes the new version of the row to the page of the old one, and writes no index.
 --
 -- While nodes of the previous version run, they find due orders without an index. After a database
 -- failover, such a node also reads all orders slowly.
@@ -9,8 +8,8 @@
 -- order is committed between the copy below and the triggers.
 LOCK TABLE orders IN ACCESS EXCLUSIVE MODE;
 
--- The reserved orders, sorted by the time at which they become due. Triggers update this table, so
--- it is also correct while nodes of the previous version run.
+-- The reserved orders, in the order in which they become due. Triggers keep this table, so it is
+-- also right while nodes of the previous version run.
 CREATE TABLE order_due (
     at       bigint NOT NULL,                      -- pay_by + ask_ms of the order
     seq      bigint NOT NULL,                      -- of the order, like the next three columns
@@ -48,9 +47,9 @@ CREATE TRIGGER orders_change_due AFTER UPDATE ON orders
 
 DROP INDEX orders_due;
 
--- `orders.changed` and `orders.writer` now belong to the transaction that inserted the order. Later
--- changes of an order are found in `commit_digest`. The index `orders_without_digest` stays for
--- nodes of the previous version, and has no rows.
+-- `orders.changed` and `orders.writer` now belong to the transaction that inserted the order. The
+-- order of later changes is in `commit_digest`. The index `orders_without_digest` stays for nodes
+-- of the previous version, and has no rows.
 DROP INDEX orders_changed;
 
 -- Most orders change once or twice. Half of each page is free for the new versions.
