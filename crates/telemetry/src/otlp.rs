@@ -122,9 +122,10 @@ impl Signal {
     }
 }
 
-/// The name of the service in the resource.
+/// The name of the resource attribute that has the name of the service.
 const SERVICE_NAME: &str = "service.name";
-/// The id of the process in the resource. With this id, a collector distinguishes the nodes.
+/// The name of the resource attribute that has the id of this process. With this id, a collector
+/// distinguishes the nodes.
 pub(crate) const SERVICE_INSTANCE_ID: &str = "service.instance.id";
 /// The id of this process, if the environment gives no id.
 static RANDOM_INSTANCE_ID: LazyLock<String> =

@@ -63,7 +63,7 @@ impl BucketService {
         format!("http://{}", self.address)
     }
 
-    /// Returns the names and the contents of the bucket's objects, by name.
+    /// Returns the names and the contents of the bucket's objects, sorted by name.
     ///
     /// # Panics
     ///
@@ -83,7 +83,7 @@ impl BucketService {
         self.bucket.lock().expect("no panic").refuses_parts = true;
     }
 
-    /// From now on, the service never answers a request with a part of an object.
+    /// From now on, the service never answers a request that uploads a part of an object.
     ///
     /// # Panics
     ///
@@ -200,7 +200,7 @@ async fn answer(service: Shared, root: String, request: Request<Body>) -> Respon
     }
 }
 
-/// Returns whether the service holds a new part, and counts the part.
+/// If the service holds parts, counts this part and returns `true`.
 fn is_held(service: &Shared) -> bool {
     let mut bucket = service.lock().expect("no panic");
     if bucket.holds_parts {

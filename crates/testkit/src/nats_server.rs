@@ -93,7 +93,7 @@ impl NatsServer {
         self.port
     }
 
-    /// Returns the server's URL with a prefix of subjects.
+    /// Returns the server's URL. Its query names a prefix of subjects.
     pub fn url(&self, prefix: &str) -> String {
         format!("nats://shop:secret@127.0.0.1:{}?prefix={prefix}", self.port)
     }

@@ -1,5 +1,6 @@
 //! Names of buyers, and the keys of their requests. [`BuyerId`] and [`RequestKey`] own their text.
-//! For a request, [`BuyerName`] and [`PresentedKey`] contain such a text without an allocation.
+//! The server uses [`BuyerName`] and [`PresentedKey`] for a request, because they need no
+//! allocation.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ kept_text!(
 );
 
 impl BuyerId {
-    /// The prefix of the names of erased buyers and of their request keys. The server refuses a
-    /// buyer's token that has such a name.
+    /// The names and the request keys of erased buyers begin with this prefix. The server refuses a
+    /// buyer's token with such a name.
     pub const ERASED: &str = "erased:";
 
     /// Returns the name `text`, or `None` if the text is not a valid name.

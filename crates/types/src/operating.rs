@@ -33,7 +33,7 @@ words! {
 }
 
 words! {
-    /// The state of a delivery that failed at the first attempt.
+    /// The state of a delivery whose first attempt failed.
     DeliveryState {
         /// The server retries the delivery.
         Pending = "pending",

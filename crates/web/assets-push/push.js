@@ -81,7 +81,7 @@ async function stateOf(kind, url) {
     cache: 'no-store',
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
-  /* A buyer who has left the waiting room has no position. */
+  /* The buyer has left the waiting room, or the order belongs to another buyer. */
   if (answer.status === 404) return { state: kind === 'turn' ? 'gone' : 'other' };
   if (answer.status === 401) return { state: 'unknown' };
   if (answer.status !== 200) throw answer.status;

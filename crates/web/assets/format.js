@@ -3,7 +3,7 @@ import { perLanguage, site, text, zh } from '/assets/texts.js';
 import { now } from '/assets/clock.js';
 
 const two = n => String(n).padStart(2, '0');
-/* Formatters that were created before. It takes long to create one, and the page draws four times a
+/* Keeps every formatter, because it takes long to create one and the page draws four times a
    second. */
 const kept = new Map();
 function keep(key, make) {

@@ -212,8 +212,7 @@ function showButtons(m, name, view, v) {
     ([pay, go, side].find(el => !el.hidden) ?? $('#main')).focus({ preventScroll: true });
 }
 
-/** Draws the order from `m`: { order, told, sale, trouble, offline, cancelling, opening, said,
-   unheard, back_ms, sign_in_url }. The page calls this after each change. */
+/** Draws the order from the model `m` of order.js. The page calls this after each change. */
 export function showOrder(m) {
   const name = stateOf(m),
     view = views[name] ?? bare[name] ?? views.refused,

@@ -52,9 +52,9 @@ const changes = saleChanges(m, draw);
 
 /* ----- the sale's status ----- */
 
-/* Reads the status. All pages send the version that the server named, so that one cached answer
-   serves all pages. To avoid all caches, the page sends a random version: shortly before the start,
-   after an absence, and to set the clock. */
+/* Reads the status. Usually, all pages send the version that the server named, so that one cached
+   answer serves all. To avoid all caches, the page sends a random version: shortly before the
+   start, after an absence, and to set the clock. */
 async function refresh() {
   const own = fresh || !m.status,
     v = own ? random() : version + turn;
@@ -144,7 +144,7 @@ async function watch() {
         document.addEventListener('visibilitychange', seen, { once: true }),
       );
     const retry_secs = await refresh();
-    /* After a failure, begin() applies the session, and continues an unfinished press at once. */
+    /* After a failure, begin() applies the session: it also continues an unfinished press. */
     if (!m.token && site.guest && !failedSession()) be(await identify());
     /* The server asked for this pause, so no event ends it early. */
     if (retry_secs) await new Promise(done => setTimeout(done, retry_secs * 1000));

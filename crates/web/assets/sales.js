@@ -90,7 +90,7 @@ async function showOrders(mine, first = null) {
   $('#orders-none').hidden = orders.length > 0;
   tell($('#orders-none'), answer.status === 200 ? 'l.noorders' : 'l.refused');
   if (older.length) {
-    /* Newer orders have moved these orders to a later page. */
+    /* Orders that newer orders have pushed off the first page stay in the list. */
     const ids = new Set(orders.map(order => order.id));
     older.unshift(...newest.filter(order => !ids.has(order.id)));
   }

@@ -9,7 +9,7 @@ const root = document.documentElement;
 export const zh = () => root.lang.startsWith('zh');
 let texts = zh() ? chinese : english;
 
-/** The server's settings for pages. first.js sets the default of this object. */
+/** The server's settings for pages. The server writes them in front of first.js. */
 export const site = window.doorbuster ?? {};
 
 export const has = key => key in texts;
@@ -121,7 +121,7 @@ export function bindLanguages(redraw) {
       try {
         localStorage.setItem('doorbuster.lang', lang);
       } catch {
-        /* The address still names the language, so nothing is lost. */
+        /* The browser refuses storage, but the address also names the language. */
       }
       put($('#announce'), '');
       translate();

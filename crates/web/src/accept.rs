@@ -151,8 +151,9 @@ async fn turn_away(mut stream: TcpStream) {
         body.len()
     );
     let sending = async {
-        // If the server closed the connection while it has unread bytes, the connection would be
-        // reset. The reset may arrive before the answer. So the server reads these bytes first.
+        // If bytes are unread when the server closes the connection, the kernel resets the
+        // connection. The reset may arrive before the answer. So the server reads these bytes
+        // first.
         let mut unread = [0; 2048];
         let _ = stream.read(&mut unread).await;
         let _ = stream.write_all(head.as_bytes()).await;

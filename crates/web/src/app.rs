@@ -82,7 +82,7 @@ pub struct App {
     pub(crate) push: Option<WebPush>,
     pub(crate) failure_log: FailureLogLimiter,
     pub(crate) guests: Option<GuestSignIn>,
-    /// Whether this node has the role `api`, so that it answers buyers and operators.
+    /// Whether this process has the role `api` or `edge`, so that it answers buyers and operators.
     pub(crate) serves_api: bool,
     /// Locked while this node creates or deletes an operator's key.
     pub(crate) keys: tokio::sync::Mutex<()>,

@@ -258,7 +258,8 @@ fn embed_icon(sources: &mut HashMap<String, AssetSource>) {
     }
 }
 
-/// Builds the script with the owner's settings. Pages load this script first.
+/// Returns the statement that sets the shop's settings for pages. It comes before the code of
+/// first.js.
 fn site_script(settings: &Settings, fixed: &FixedSettings, api: Option<&str>) -> String {
     let page_settings = serde_json::json!({
         "shop": settings.shop,

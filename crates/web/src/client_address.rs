@@ -27,8 +27,8 @@ const ENTRIES_MAX: usize = 32;
 pub(crate) struct ClientAddress {
     /// The address to which the limits per address apply.
     pub address: IpAddr,
-    /// The addresses in the two headers, if these differ. One of the addresses is the client's, and
-    /// the client may have forged the other.
+    /// The addresses that the two headers name, if these addresses differ. One of the addresses is
+    /// the client's, and the client may have forged the other.
     pub disagreeing: Option<[IpAddr; 2]>,
 }
 
@@ -47,7 +47,8 @@ impl ClientAddress {
 /// Returns the first address that does not belong to a trusted proxy. The search begins at the
 /// connection's peer, and continues with the entries of the headers from right to left. `forwarded`
 /// and `x_forwarded_for` return the values of the two headers in the order in which they arrived.
-/// If the peer is not a trusted proxy, the function calls neither of them.
+/// If the peer is not a trusted proxy, the function calls neither of them. If the headers name
+/// different addresses, returns the peer and both addresses.
 #[must_use]
 pub(crate) fn from_headers<'a, I: Iterator<Item = &'a [u8]>>(
     peer: IpAddr,

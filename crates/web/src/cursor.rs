@@ -47,8 +47,8 @@ impl List {
     }
 }
 
-/// Encodes a cursor that continues after `position`. If several rows can have the same position,
-/// `name` tells these rows apart.
+/// Encodes a cursor that continues after `position`. If the position is not enough to continue the
+/// list, `name` has the rest: for example, the name of a sale, or the kind of a dead letter.
 #[must_use]
 pub(crate) fn cursor(list: List, position: i64, name: &str) -> String {
     let mut bytes = vec![list.tag()];

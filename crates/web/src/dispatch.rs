@@ -127,8 +127,8 @@ impl Service {
         let id = known.unwrap_or_else(|| request_id(headers));
         let cause = reply.extensions_mut().remove::<FailureCause>();
         let second = self.app.node.now().0.div_euclid(1_000).unsigned_abs();
-        // During an outage, only the first failed request gets a log line. The log only counts the
-        // later failures.
+        // During an outage, only the first failed request gets a log line. The outage log only
+        // counts the later failures.
         if let Some(cause) = cause
             && !self.app.node.outage_log().count_request_if_outage(&cause)
             && self.app.failure_log.may_write(second)

@@ -150,8 +150,8 @@ pub(super) fn start_purchase(
     }))
 }
 
-/// Returns the hash of a purchase. Returns `None` if the key or the body is not valid, or if
-/// neither the token nor the pass names a buyer.
+/// Returns the hash of a purchase's request. Returns `None` if the key or the body is not valid, or
+/// if neither the token nor the pass names a buyer.
 ///
 /// # Errors
 ///
@@ -269,8 +269,8 @@ pub(super) async fn answer(
             *again.uri_mut() = request.uri().clone();
             *again.headers_mut() = request.headers().clone();
             let reply = service.route(connection, request).await;
-            // The edge does not know this name. But a node may know a newer sale, or an asset of
-            // another version of the program.
+            // With status 404, the edge does not know the name. But a node may know a newer sale,
+            // or an asset of another version of the program.
             match reply.status() {
                 StatusCode::NOT_FOUND => pass_on(connection, node, again).await,
                 _ => reply,

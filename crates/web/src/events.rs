@@ -26,8 +26,8 @@ use super::limits::STREAM_RETRY_SECS;
 use super::sales::find_sale;
 use feed::EventFeed;
 
-/// Subscribes to the buyer's orders and to the sales in the query. If this node still has the event
-/// with the number `after`, the stream starts with the buyer's events after this event.
+/// Subscribes to the buyer's orders and to the sales in the query. With `after`, the stream begins
+/// with the buyer's events that have a greater number and that this node still has.
 async fn follow(
     app: &Arc<App>,
     (client, buyer, expiry): (ClientAddress, BuyerId, TokenExpiry),

@@ -22,7 +22,8 @@ pub const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
 /// The number of sessions that are killed while they work.
 const KILLS: usize = 25;
-/// After this time no more sessions are killed, even if a test failed.
+/// After this time, no more sessions are killed. So the killing ends even if a failed test does not
+/// stop it.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 pub fn batches(fixture: &Fixture, grant: &Grant, count: u64, size: u64) -> Vec<Vec<Arc<Ticket>>> {
@@ -270,7 +271,8 @@ async fn an_unsuitable_database_is_refused_with_the_reason() {
     assert!(refused.contains("tables of another program"), "{refused}");
 }
 
-/// Ends the session of the first transaction that records an action, during its COMMIT.
+/// During the COMMIT of the first transaction that records an action, ends the session of this
+/// transaction.
 const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE FUNCTION end_first_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
          IF nextval('recorded_actions') = 1 THEN
@@ -282,7 +284,8 @@ const END_FIRST_COMMIT: &str = "CREATE SEQUENCE recorded_actions;
      CREATE CONSTRAINT TRIGGER end_first_commit AFTER INSERT ON action
      DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION end_first_commit()";
 
-/// A second run would record the operator's request twice, because the first run may have happened.
+/// If the outcome of the first run is unknown, its transaction may have committed. A second run
+/// could then record the operator's request twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redelivery_with_an_unknown_outcome_is_not_run_again() {
     let cluster = cluster::shared();

@@ -1,5 +1,6 @@
-//! Tests a store whose files are removed while it is open. The store stops and reports the reason.
-//! It confirms only orders that the next start finds.
+//! Tests a store whose files are removed while it is open. The store stops, reports the reason, and
+//! confirms no further order. If the store file was not deleted, the next start finds every
+//! confirmed order.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -82,7 +83,7 @@ async fn expect_confirmed(dir: &Dir, order: TicketId) {
     let fixture = open(dir.path());
     assert!(
         fixture.store.order(order).await.expect("reads").is_some(),
-        "the order was confirmed and does not exist"
+        "the order was confirmed, but the store does not have it"
     );
     fixture.check_invariants().await;
     fixture.store.close().await;

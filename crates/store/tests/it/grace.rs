@@ -45,7 +45,7 @@ async fn is_rewritten(fixture: Fixture, run: impl Fn(&str)) {
     assert_eq!(
         next_due().await,
         Some(order.pay_by.plus(PROVIDER_CHECK_WITHIN_MS)),
-        "the order must not be found again before its time"
+        "expiry must not find the order again before its new due time"
     );
     record_unanswered(&fixture, order.id).await;
     assert_eq!(next_due().await, Some(fixture.clock.now().plus(PROVIDER_GRACE_MS)));

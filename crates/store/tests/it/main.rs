@@ -1,5 +1,6 @@
 //! The store's tests. The conformance suite runs on each backend. Other tests check behaviour that
-//! only one backend has, and compare a store with the in-memory model of `doorbuster-core`.
+//! only one backend has. The tests in `model` compare a store with the in-memory model of
+//! `doorbuster-core`.
 
 mod again;
 mod ahead;

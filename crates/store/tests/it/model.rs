@@ -95,7 +95,7 @@ struct World {
     now: Millis,
     items: [ItemId; 2],
     tickets: Vec<Arc<Ticket>>,
-    /// Orders, in the order of their creation.
+    /// The orders, oldest first.
     made: Vec<TicketId>,
     /// The orders that the store expired, in the sequence in which they expired. If orders are due
     /// at the same instant, the store may expire any of them first.
@@ -139,7 +139,7 @@ fn counter_of(units: u64) -> Counter {
 }
 
 /// Expires every due order. The order that has been due longest comes first. An order with an open
-/// checkout is due after its provider had time to answer.
+/// checkout is due only after the provider's time to answer.
 fn expire_due<L: Ledger>(world: &World, ledger: &mut L) -> Result<Vec<Order>, L::Error> {
     let mut due = Vec::new();
     for made in &world.made {
@@ -336,7 +336,7 @@ fn world(ids: [ItemId; 2], now: Millis) -> (World, Model) {
     )
 }
 
-/// Runs the transaction on the model, and records its orders and whether its sale is open.
+/// Runs the transaction on the model. Records the created orders, and whether the sale is open.
 fn on_model(world: &mut World, model: &mut Model, op: &Op, tickets: &[Arc<Ticket>]) -> String {
     let Ok(answer) = by_the_rules(world, model, op, tickets);
     for ticket in tickets {
@@ -451,7 +451,7 @@ async fn on_a_store(fixture: Fixture, list: Vec<Op>) -> Result<(), TestCaseError
         let text = id.to_string();
         let about = |event: &&Event| match &event.subject {
             Subject::Order(order) => order.id == *id,
-            // A payment for an order that did not exist yet stays refunded.
+            // The history leaves out payments that came before the order existed.
             Subject::Payment { order, cause, .. } => {
                 *order == text && *cause != RefundCause::UnknownOrder
             }

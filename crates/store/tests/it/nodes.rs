@@ -58,8 +58,8 @@ fn for_node(ticket: &Ticket, node: u32) -> Arc<Ticket> {
     Arc::new(Ticket { node: NodeId(node), ..ticket.clone() })
 }
 
-/// If a slot gets units from another node's slot, no count changes. Only the publication of the
-/// commit tells the slot's node about the units.
+/// If a slot gets units from another node's slot, no count changes. The node of the receiving slot
+/// learns of the units only by the publication of the commit.
 #[tokio::test]
 async fn units_that_move_between_nodes_are_published_with_unchanged_counts() {
     let (a, b, _) = two().await;
@@ -161,8 +161,8 @@ async fn verdicts_reach_the_node_that_waits_for_them() {
     b.store.close().await;
 }
 
-/// Returns the requests to one of two nodes, under this grant. Both nodes get requests of the same
-/// buyers, and some requests are repeated.
+/// Returns the tickets of one of two nodes, in batches. Both nodes get requests of the same buyers,
+/// and a third of the requests go to both nodes.
 fn crowd(fixture: &Fixture, grant: &doorbuster_core::Grant, side: u64) -> Vec<Vec<Arc<Ticket>>> {
     let tickets: Vec<_> = (0..240_u64)
         .map(|i| {

@@ -31,7 +31,7 @@ async fn a_directory_has_one_store_at_a_time() {
 #[tokio::test]
 async fn only_its_owner_can_read_a_store_or_its_copy() {
     let dir = Dir::new();
-    // The test sets modes that are too open, as an old directory with an older store may have.
+    // The test sets modes that let other users read the files, as an older program may have done.
     let set = |path: &std::path::Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("ours")
     };

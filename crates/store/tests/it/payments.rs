@@ -26,7 +26,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 /// The number of sessions that are killed while they work.
 const KILLS: usize = 25;
-/// After this time no more sessions are killed, even if a test failed.
+/// After this time, no more sessions are killed. So the killing ends even if a failed test does not
+/// stop it.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -34,7 +35,8 @@ async fn one_payment_reported_to_two_nodes_at_once_is_recorded_once() {
     let (a, b, _) = two().await;
     let item = a.item(Stock::Counted(9), 3).await;
     for round in 0..40 {
-        // The report names no order, so only the payment's id identifies it.
+        // The report names an order that does not exist, so only the payment's id identifies the
+        // payment.
         let report = |at: u32| {
             message(
                 "basket 7",

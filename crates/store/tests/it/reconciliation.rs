@@ -80,8 +80,8 @@ const DAMAGES: [(&str, &str, &str); 15] = [
         "DELETE FROM dispute",
         "reversed",
     ),
-    // A dispute that an earlier program recorded counts only until its payment has a dispute with
-    // an id.
+    // Earlier programs recorded disputes without an id. Such a dispute counts only until the
+    // payment has a dispute with an id.
     (
         "INSERT INTO reversal SELECT id, 'disputed', 5, currency, state = 'captured', at FROM \
          payment",

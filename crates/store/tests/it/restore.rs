@@ -1,5 +1,5 @@
-//! Tests backups and restores. A backup contains one instant of the store. A restored store sells
-//! nothing until an operator resumes its sales.
+//! Tests backups and restores. A backup contains the state of the store at one instant. A restored
+//! store sells nothing until an operator resumes its sales.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 

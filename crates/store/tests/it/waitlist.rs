@@ -24,10 +24,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const AGAIN_WITHIN: Duration = Duration::from_secs(20);
 /// The number of sessions that are killed.
 const KILLS: usize = 15;
-/// After this time no more sessions are killed, even if the test failed.
+/// After this time, no more sessions are killed. So the killing ends even if a failed test does not
+/// stop it.
 const KILLS_WITHIN: Duration = Duration::from_secs(300);
-/// The number of held units that are returned. There are `BUYERS` held units, and as many waiting
-/// buyers.
+/// The number of held units that are returned. At first, `BUYERS` units are held. `BUYERS` other
+/// buyers join the waitlist.
 const UNITS: u64 = 20;
 const BUYERS: u64 = 30;
 
@@ -151,7 +152,7 @@ async fn two_nodes_with_killed_sessions_serve_each_entry_once_in_order() {
     for (n, order) in held.into_iter().enumerate().take(UNITS as usize) {
         let store = if n % 2 == 0 { a.store.clone() } else { b.store.clone() };
         all.push(Box::pin(async move {
-            // If too few buyers wait, any buyer could buy the returned unit.
+            // If no buyer waits, a returned unit is not kept, and any buyer could buy it.
             while joined_count.load(Ordering::SeqCst) <= n {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

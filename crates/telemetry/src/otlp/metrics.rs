@@ -1,4 +1,4 @@
-//! Converts the page of metrics to a request of OTLP.
+//! Converts the page of metrics to an OTLP request.
 
 use serde_json::{Value, json};
 

@@ -31,8 +31,9 @@ const WRITTEN_SECS = 3;
 const LEVEL_SECS = 3500;
 
 /** Reads the points of a period: `from` and `to` are in seconds since 1970, and `step` is in
-   seconds. Without `to`, the period ends now and is `secs` seconds long. Then the page repeats the
-   read, and each repeated read has only the newest steps. */
+   seconds. With `secs` instead of `from`, the period has the last `secs` seconds. Without `to`, the
+   period ends now. Then the page repeats the read, and each repeated read has only the newest
+   steps. */
 export function useSeries(sale, { from, to, secs, step }) {
   const [state, set] = useState({ points: new Map(), to: 0, last: null, error: null });
   useEffect(() => {

@@ -54,8 +54,8 @@ export const percent = (part, whole) =>
   new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 }).format(
     whole ? part / whole : 0,
   );
-/** Returns the date and time of an instant, with the year only if it is not this year. An instant
-   that is missing or not valid is shown as a dash. */
+/** Returns the date and time of an instant. Leaves out the year if it is the current year. An
+   instant that is missing or not valid is shown as a dash. */
 export const moment = text => {
   const at = new Date(text);
   if (!text || Number.isNaN(at.getTime())) return '–';

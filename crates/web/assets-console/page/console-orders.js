@@ -24,8 +24,8 @@ function sums(orders) {
   return [...all].map(([currency, amount_minor]) => money({ amount_minor, currency })).join(' + ');
 }
 
-/** Returns the question before a change of these orders. The question lists the orders and their
-   sum. */
+/** Returns the question before a change of these orders. The question lists at most ten orders, and
+   the sum of all orders. */
 function change(name, orders, done) {
   const changed = new Set();
   return {
@@ -61,8 +61,8 @@ function change(name, orders, done) {
           changed.add(order.id);
         } catch (error) {
           refused = { order, error };
-          // After any other status, for example 401 because the session ended, the requests for the
-          // other orders would also fail.
+          // Status 409 or 422 concerns only this order. After another status, for example 401
+          // because the session ended, the requests for the other orders would also fail.
           if (![409, 422].includes(error.status)) break;
         }
       }

@@ -19,8 +19,9 @@ export const fieldOf = text =>
     : Object.entries(text).map(([tag, words]) => `[${tag}] ${words}`).join('\n');
 
 /** Converts the value of a field to a text of the API. If the field begins with a tag, it has a
-   text for each language. If the field still has the value of `loaded`, the JSON of a text, returns
-   that text, because a shop's text can also begin with brackets. */
+   text for each language. `loaded` is the original text as JSON. If the field still shows the
+   original text, returns the original text. Otherwise a plain text that begins with brackets would
+   become a text for each language. */
 export function textOf(field, loaded = null) {
   if (loaded && field === fieldOf(JSON.parse(loaded))) return JSON.parse(loaded);
   if (field.search(TAG) !== 0) return field;

@@ -41,8 +41,8 @@ pub(crate) async fn list(State(app): State<Arc<App>>, RawQuery(query): RawQuery)
     page(&app, &query, buyer, items).await
 }
 
-/// Returns the ids of the items that the request names. Returns `None` for all items, if the
-/// request names neither a sale nor an item.
+/// Returns the ids of the items that the request names. Returns `None`, which means all items, if
+/// the request names neither a sale nor an item.
 pub(crate) fn item_ids(app: &App, sale: Option<&str>, item: Option<&str>) -> Option<Vec<ItemId>> {
     if sale.is_none() && item.is_none() {
         return None;

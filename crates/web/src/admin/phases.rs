@@ -43,7 +43,8 @@ pub(crate) async fn step(
             let detail = "must be in the future; change the sale first";
             return Err(Problem::invalid_member("/ends_at", detail).into());
         }
-        // A sale that opens early is open from now on, so its start no longer counts.
+        // A sale that opens early overlaps other sales from now on, and not only from its planned
+        // start.
         let next = if step == PhaseStep::Schedule { Phase::Scheduled } else { Phase::Open };
         app.sales.choose_partitions(&before, next).await?;
         let before = sale(&app, &name)?;

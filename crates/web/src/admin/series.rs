@@ -22,8 +22,8 @@ use crate::series::{MINUTE_MS, StepCounts};
 
 /// Without `from`, the series covers this many milliseconds before `to`.
 const DEFAULT_MS: i64 = 3_600_000;
-/// For the last milliseconds before `to`, the store may have only rows of seconds, and no rows of
-/// minutes yet. This constant is the length of that period.
+/// The length, in milliseconds, of the period before `to` in which rows of minutes may be missing.
+/// For this period, the store still has rows of seconds.
 const RECENT_MS: i64 = 600_000;
 
 pub(crate) async fn get(
@@ -48,7 +48,8 @@ pub(crate) async fn get(
     if query.to.is_some() && query.from == query.to {
         from = to;
     }
-    // A reader that asks for the newest steps may have a clock that is a little ahead.
+    // Without `to`, a client asks for the newest steps. If the client's clock is a little ahead,
+    // `from` can be in the future. Then there are no steps yet.
     if query.to.is_none() && from <= to.plus(length) {
         to = to.max(from);
     }
@@ -57,8 +58,8 @@ pub(crate) async fn get(
         return Err(wrong_from(detail).into());
     }
     let steps = (to.0 - from.0) / length;
-    // If a period begins or ends within a step, it touches one step more. Then the first step is
-    // left out.
+    // A period of the maximum length can cover one step too many if it begins or ends within a
+    // step. Then the answer leaves out the first step.
     let is_exact =
         [query.from, query.to].iter().all(|at| at.is_some_and(|at| at.millis() % length == 0));
     if steps == i64::from(SERIES_STEPS_MAX) + 1 && !is_exact {
@@ -105,8 +106,8 @@ fn counts_of(row: &SaleSeriesRow) -> StepCounts {
 }
 
 /// Adds up the points of all nodes at each time. If a node has no point at a time, uses the node's
-/// last levels (its queue and its waiting visitors) for less than a minute. Then combines the sums
-/// of all times since `from` into steps of `length` milliseconds.
+/// last levels (its queue and its waiting visitors), unless they are a minute old. Then combines
+/// the sums of all times since `from` into steps of `length` milliseconds.
 fn add_up(
     rows: impl Iterator<Item = (Millis, NodeId, StepCounts)>,
     from: Millis,

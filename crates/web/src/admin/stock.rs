@@ -127,8 +127,8 @@ async fn slot_row(
     moved: Option<&GrantTransfers>,
 ) -> Result<SlotRow, HandlerError> {
     let view = app.stock.slots().view(grant.slot).await.ok().flatten();
-    // If the slot's state in memory has another epoch, this state belongs to another grant of the
-    // slot. So the answer does not show the state.
+    // A state with another epoch belongs to another grant of the slot. A slot of an item with
+    // unlimited stock counts no units. So the answer shows neither of these states.
     let view = view.filter(|view| view.epoch == grant.epoch && grant.counted);
     let two = item.row.spread.uses_sub_domains()
         || view.as_ref().is_some_and(|view| view.counters[1] > 0);

@@ -69,7 +69,7 @@ fn remove_hop_headers(headers: &mut HeaderMap) {
         .filter_map(|name| name.trim().parse().ok())
         .collect();
     // The `Connection` header lists further headers that a proxy must remove. A client could list
-    // headers that the node needs, so the edge keeps these headers.
+    // headers that the node needs. So the edge never removes the headers in `kept`.
     let kept = [http::header::HOST, CONTENT_LENGTH, http::header::AUTHORIZATION];
     for name in named.into_iter().filter(|name| !kept.contains(name)) {
         headers.remove(name);

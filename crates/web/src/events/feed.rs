@@ -32,7 +32,7 @@ pub(super) enum FeedEvent {
     Event(notify::HubEvent),
     /// The reader was too slow and must be disconnected.
     TooSlow,
-    /// An operator has blocked the reader since the stream began.
+    /// An operator blocked the reader after the stream began.
     TurnedAway,
     /// The reader's token expired.
     Expired,
@@ -48,7 +48,7 @@ pub(super) enum NextMessage {
     TooSlow,
 }
 
-/// A status of a sale that an event announced and that must still be rendered.
+/// A sale's status that an event announced. The server must still render the status.
 pub(super) struct PendingStatus {
     /// The sale.
     pub name: Arc<str>,
@@ -75,16 +75,16 @@ pub(super) struct EventFeed {
     /// For each waiting room, a fingerprint of the room, and a fingerprint of the last position
     /// that the reader got.
     sent_positions: Vec<(u64, NonZeroU64)>,
-    /// The status that must be sent next, after it is rendered: the number of its event, and the
-    /// sale.
+    /// The reader's next message, if it is a status that must be rendered first. The value has the
+    /// number of the status's event, and the sale.
     pending_status: Option<(u64, Arc<str>)>,
     /// On an edge, while this value exists, a node sends the events of this buyer to the edge.
     relay: Option<RelayGuard>,
 }
 
 impl EventFeed {
-    /// Creates the feed of a new stream. It begins with the events that are about the buyer's
-    /// orders and have a number greater than `after`. Returns `None` if the buyer has the maximum
+    /// Creates the feed of a new stream. With `after`, it begins with the buyer's events that have
+    /// a greater number and that this node still has. Returns `None` if the buyer has the maximum
     /// number of streams.
     pub(super) fn new(
         app: Arc<App>,
@@ -338,7 +338,7 @@ impl EventFeed {
 }
 
 /// Returns the time at which a stream with this token ends. The server accepts a token for a short
-/// time after it expired. The stream of such a token lasts one second.
+/// time after it expired. A stream with an expired token lasts one second.
 fn ends_at(app: &App, expiry: TokenExpiry) -> Instant {
     let left_ms = millis(expiry).0.saturating_sub(app.node.clock().wall().0).max(1_000);
     Instant::now() + Duration::from_millis(left_ms.unsigned_abs()).min(STREAM_MAX)

@@ -32,7 +32,7 @@ pub enum Op {
     RetryRefund(u8),
 }
 
-/// Whether a provider's message is right, or which fault the message has.
+/// The fault in a provider's message, or `Right` if there is no fault.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
     Right,

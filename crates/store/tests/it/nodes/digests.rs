@@ -118,8 +118,8 @@ async fn counts_include_only_published_orders_and_digests() {
     }
 }
 
-/// Large batches follow each other within the pause between two polls. So some of them do not wait
-/// for a poll.
+/// The node settles large batches faster than it polls. So it publishes the orders of some batches
+/// before a poll publishes the counts.
 #[tokio::test]
 async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     let (a, b, _) = two().await;
@@ -150,7 +150,8 @@ async fn a_large_batch_is_published_without_a_poll_and_its_counts_follow() {
     }
 }
 
-/// A newer program may write another format while nodes of both versions run.
+/// During an upgrade, nodes of two versions run. The newer version may write digests in a format
+/// that the older version cannot read.
 #[tokio::test]
 async fn if_a_digest_has_an_unknown_format_a_node_reads_the_orders_and_continues() {
     let (a, b, database) = two().await;

@@ -26,7 +26,7 @@ async fn nodes_together_take_no_more_of_a_limit_than_its_burst() {
         takers.spawn(async move {
             let mut granted = [0; 3];
             for _ in 0..10 {
-                // The nodes lock the same rows, and name them in different orders.
+                // All calls lock the same rows, but the tasks name the rows in different sequences.
                 let mut calls: Vec<(u64, LimitCall)> =
                     (0..3).map(|key| (u64::MAX - key, call(1, 20))).collect();
                 calls.rotate_left(n % 3);

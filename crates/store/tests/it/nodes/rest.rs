@@ -92,8 +92,8 @@ async fn run_queries(fixture: &Fixture) {
     }
 }
 
-/// Returns the reads so far. First waits until the other sessions end, because a session reports
-/// its last reads when it ends.
+/// Returns the counts that [`READ`] selects. First waits until the other sessions end, because a
+/// session reports its last reads when it ends.
 async fn read_so_far(database: &str) -> BTreeMap<String, i64> {
     let psql = |sql: &str| cluster::shared().psql(database, sql).expect("a query");
     let since = Stopwatch::start();

@@ -96,9 +96,9 @@ fn fault(index: usize, member: &str, detail: &'static str) -> Fault {
     Fault::body(format!("/items/{index}/{member}"), detail)
 }
 
-/// If the times of a sale changed, checks that the slots of the sales that overlap it now can be
-/// read. A draft is checked when it is scheduled or opened. `own` is the number of the sale's
-/// slots.
+/// If the sale's times changed, other sales may overlap the sale now. In this case, checks that a
+/// node can read the slots of all these sales together. A draft is checked when it is scheduled or
+/// opened. `own` is the number of the sale's slots.
 fn check_times(
     app: &App,
     row: &SaleRow,
@@ -119,8 +119,8 @@ async fn has_visitors(app: &App, sale: &str) -> StoreResult<bool> {
     Ok(rooms.iter().any(|room| room.line.entered > 0))
 }
 
-/// Refuses a switch between one waiting room for the sale and one waiting room for each item, if a
-/// buyer has joined a room or the sale has opened.
+/// Refuses a switch between one waiting room for the sale and one for each item, if it comes too
+/// late: a buyer has joined a room, or the sale has opened.
 fn check_rooms(
     row: &SaleRow,
     before: FrontDoor,

@@ -20,10 +20,10 @@ use crate::limits::POSITIONS_TIMEOUT;
 use crate::sales::shown;
 
 /// Reads a buyer's positions in the waiting rooms of these sales from the store, if this node's
-/// memory lacks them. Each read counts against the buyer's rate limit for waiting rooms, and is
-/// left out if it exceeds this limit. If each item of a sale has a waiting room, their positions
-/// are not read, because there can be many items. For these rooms, the page itself requests the
-/// positions that it shows.
+/// memory lacks them. Each read counts against the buyer's rate limit for waiting rooms. Leaves out
+/// a read that would exceed this limit. Also leaves out the waiting rooms of single items, because
+/// a sale can have many items. For these rooms, the page itself requests the positions that it
+/// shows.
 pub(in super::super) async fn fetch_positions(
     app: &App,
     (client, buyer): (ClientAddress, &BuyerId),
