@@ -1,10 +1,14 @@
 //! Applies payments again after a failover. A promoted database may lack the last payments. The
 //! provider does not send the messages about these payments again, because a node already confirmed
-//! the messages. Therefore each node remembers the payments with which it marked orders as paid in
-//! the last minutes.
+//! the messages. Therefore each node remembers payments for some minutes: the payments with which it
+//! marked orders as paid, and the payments that it began to refund. If the database lacks such a
+//! refund, the server may not have requested the refund from the provider yet.
 //!
 //! Another node may have refunded such a payment, and the database may lack that refund too. So
 //! after the node applies a payment again, it asks the provider whether this payment was refunded.
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +37,7 @@ const ASK_PAUSE: Duration = Duration::from_secs(10);
 /// How long the node tries to apply the payments again after a failover.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
-/// The payments with which this node marked orders as paid in the last minutes.
+/// The payments that this node applied in the last minutes.
 #[derive(Debug, Default)]
 pub(super) struct AppliedPayments {
     kept: Mutex<KeptPayments>,
@@ -44,11 +48,13 @@ pub(super) struct AppliedPayments {
 
 #[derive(Debug, Default)]
 struct KeptPayments {
-    /// The payments, by order. At most one payment pays for an order.
+    /// The payments that pay for orders, by order. At most one payment pays for an order.
     by_order: HashMap<Arc<str>, Capture>,
     /// The orders, oldest payment first. If a payment was refunded or disputed, only `by_order`
     /// forgets it, so its order stays in this list.
     orders: VecDeque<(Instant, Arc<str>)>,
+    /// The payments that the server refunds, because they pay for no order. Oldest first.
+    refunding: VecDeque<(Instant, Capture)>,
 }
 
 impl AppliedPayments {
@@ -70,6 +76,18 @@ impl AppliedPayments {
         }
     }
 
+    /// Remembers a payment that the server refunds. Forgets old payments, as [`Self::add`] does.
+    pub(super) fn add_refunding(&self, capture: Capture) {
+        let now = Instant::now();
+        let refunding = &mut self.lock().refunding;
+        refunding.push_back((now, capture));
+        while refunding.len() > KEPT_MAX
+            || refunding.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT)
+        {
+            refunding.pop_front();
+        }
+    }
+
     /// Forgets the payment of an order, because the shop refunds this order.
     pub(super) fn forget(&self, order: &str) {
         self.lock().by_order.remove(order);
@@ -77,7 +95,9 @@ impl AppliedPayments {
 
     /// Forgets a payment that was refunded or disputed.
     pub(super) fn forget_payment(&self, payment: &PaymentId) {
-        self.lock().by_order.retain(|_, capture| capture.payment != *payment);
+        let mut kept = self.lock();
+        kept.by_order.retain(|_, capture| capture.payment != *payment);
+        kept.refunding.retain(|(_, capture)| capture.payment != *payment);
     }
 
     /// Returns the fencing number of the database history for which the payments were last read. If
@@ -86,13 +106,15 @@ impl AppliedPayments {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Returns the remembered payments, oldest first. Records that they were read for the history
-    /// with the fencing number `fence`.
+    /// Returns the remembered payments: first the payments that pay for orders, then the payments
+    /// that the server refunds. Records that they were read for the history with the fencing number
+    /// `fence`.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
         let orders = kept.orders.iter().map(|(_, order)| order);
-        orders.filter_map(|order| kept.by_order.get(order).cloned()).collect()
+        let paying = orders.filter_map(|order| kept.by_order.get(order));
+        paying.chain(kept.refunding.iter().map(|(_, capture)| capture)).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, KeptPayments> {
@@ -142,7 +164,7 @@ impl Payments {
 
     /// Applies payments again. The database ignores a payment that it already has. Stops if another
     /// failover happens, because the next call then applies all remembered payments. Returns the
-    /// payments that the database lacked.
+    /// payments that the database lacked and that pay for orders.
     async fn apply_again(
         &self,
         fence: i64,
@@ -181,14 +203,17 @@ impl Payments {
     }
 
     /// Applies payments until the store fails. Returns the payments that are not applied yet. Adds
-    /// the payments that the database lacked to `missing`. Also adds the payment at which the store
-    /// failed, because the store may have committed it. The next try would then find this payment
-    /// in the database, and would not add it.
+    /// the payments that the database lacked and that pay for orders to `missing`. Also adds the
+    /// payment at which the store failed, because the store may have committed it. The next try
+    /// would then find this payment in the database, and would not add it.
     async fn apply_some(&self, payments: Vec<Capture>, missing: &mut Vec<Capture>) -> Vec<Capture> {
         let (mut payments, mut later) = (payments.into_iter(), Vec::new());
         for capture in payments.by_ref() {
             match self.capture(capture.clone()).await {
                 Ok(PaymentEventOutcome::Repeated) => {}
+                // The refund has the same id as before the failover. So the provider sends the
+                // money once, and the node need not ask about the payment.
+                Ok(PaymentEventOutcome::Refunded) => {}
                 Ok(_) if missing.contains(&capture) => {}
                 Ok(_) => missing.push(capture),
                 Err(EngineError::TooEarly) => later.push(capture),
@@ -269,87 +294,5 @@ impl Payments {
                 false
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use doorbuster_base::clock::Clock;
-    use doorbuster_core::money::Money;
-    use doorbuster_testkit::TempDir;
-
-    use super::*;
-    use crate::fixture::{engine_with_checkout, stand_in, stripe_payments};
-
-    fn capture(number: usize) -> Capture {
-        Capture {
-            event: number.to_string(),
-            provider: "sandbox".to_owned(),
-            payment: PaymentId(format!("pay_{number}")),
-            order: format!("ord_{number}"),
-            money: Money { minor: 1, currency: "EUR".to_owned() },
-        }
-    }
-
-    #[test]
-    fn the_oldest_payments_and_those_that_went_back_are_forgotten() {
-        let applied = AppliedPayments::default();
-        for number in 0..KEPT_MAX + 2 {
-            applied.add(capture(number));
-        }
-        applied.forget("ord_3");
-        applied.forget_payment(&PaymentId("pay_5".to_owned()));
-        let read = applied.read(2);
-        let first: Vec<&str> = read[..3].iter().map(|capture| &*capture.event).collect();
-        assert_eq!((read.len(), first), (KEPT_MAX - 2, vec!["2", "4", "6"]));
-        assert_eq!(applied.payments_read_at_fence(), 2);
-    }
-
-    #[tokio::test]
-    async fn a_payment_that_the_database_lacked_is_looked_up_and_its_refund_is_recorded() {
-        const REFUNDED: &str = r#"{"id":"pi_1","latest_charge":{"payment_intent":"pi_1",
-            "amount_refunded":10,"currency":"cny"}}"#;
-        let dir = TempDir::new();
-        let clock = Clock::with_wall(Arc::new(|| 1_795_000_000_999_i64));
-        let (engine, _, order) = engine_with_checkout(&dir, clock).await;
-        let (address, seen) = stand_in(REFUNDED).await;
-        let payments = stripe_payments(&engine, address);
-        let capture = Capture {
-            event: "evt_1".to_owned(),
-            provider: "stripe".to_owned(),
-            payment: PaymentId("pi_1".to_owned()),
-            order: order.id.to_string(),
-            money: Money { minor: 10, currency: "CNY".to_owned() },
-        };
-        let (_fences, changes) = watch::channel(2);
-        let mut unasked = payments.apply_again(2, vec![capture.clone()], &changes).await;
-        assert_eq!(unasked, std::slice::from_ref(&capture));
-        payments.find_reversals(&mut unasked).await;
-        let requests = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let lines: Vec<_> = requests.iter().filter_map(|request| request.lines().next()).collect();
-        let line = "GET /v1/payment_intents/pi_1?expand%5B0%5D=latest_charge HTTP/1.1";
-        assert_eq!((unasked.as_slice(), lines), (&[][..], vec![line]));
-        let reversals = engine.node.store().reversals().await.expect("reads");
-        let times: Vec<_> = reversals.iter().map(|found| found.at.0).collect();
-        assert_eq!(times, [1_795_000_000_000], "{reversals:?}");
-        let again = payments.apply_again(3, vec![capture], &changes).await;
-        assert_eq!(again, [], "the database must not lack the payment any more");
-        engine.stock.stop_node().await;
-    }
-
-    #[tokio::test]
-    async fn a_payment_without_an_answer_is_kept_and_a_free_order_needs_no_question() {
-        let dir = TempDir::new();
-        let (engine, ..) = engine_with_checkout(&dir, Clock::default()).await;
-        let silent = stripe_payments(&engine, "http://127.0.0.1:1".to_owned());
-        let mut unasked = (0..ASKED_AT_ONCE + 1).map(capture).collect::<Vec<_>>();
-        let asked = silent.find_reversals(&mut unasked);
-        let pause = Duration::from_millis(500);
-        assert!(tokio::time::timeout(pause, asked).await.is_err(), "the node made no pause");
-        assert_eq!(unasked.len(), ASKED_AT_ONCE + 1);
-        unasked.iter_mut().for_each(|capture| capture.money.minor = 0);
-        silent.find_reversals(&mut unasked).await;
-        assert_eq!(unasked, [], "the node must not ask about free orders");
-        engine.stock.stop_node().await;
     }
 }

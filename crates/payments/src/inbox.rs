@@ -80,8 +80,8 @@ impl Payments {
         Ok(outcome)
     }
 
-    /// Applies a captured payment. If the payment pays for its order, remembers the payment,
-    /// because a failover of the database could lose the stored payment.
+    /// Applies a captured payment. If the payment pays for its order, or the server refunds it,
+    /// remembers the payment, because a failover of the database could lose the stored payment.
     pub(super) async fn apply_capture(
         &self,
         capture: Capture,
@@ -89,22 +89,26 @@ impl Payments {
         let Some(applied) = &self.applied else { return self.capture(capture).await };
         let read_for = applied.payments_read_at_fence();
         let outcome = self.capture(capture.clone()).await?;
-        // A repeated payment is remembered too, because the answer to its first commit may have
-        // been lost. If the order is not paid, for example after a refund, the payment is forgotten
-        // again.
-        let is_repeated = outcome == PaymentEventOutcome::Repeated;
-        if outcome == PaymentEventOutcome::Paid || is_repeated {
-            applied.add(capture.clone());
-            if is_repeated && !self.may_be_paid(&capture.order).await {
-                applied.forget(&capture.order);
-                return Ok(outcome);
+        match outcome {
+            PaymentEventOutcome::Paid => applied.add(capture.clone()),
+            PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
+            // A repeated payment is remembered too, because the answer to its first commit may have
+            // been lost. If the order is not paid, for example after a refund, the payment is
+            // forgotten again.
+            PaymentEventOutcome::Repeated => {
+                applied.add(capture.clone());
+                if !self.may_be_paid(&capture.order).await {
+                    applied.forget(&capture.order);
+                    return Ok(outcome);
+                }
             }
-            // If the number has changed, a failover happened while this payment was applied. Then
-            // `follow_failovers` may have read the remembered payments before this payment was
-            // among them. So this payment is applied again here.
-            if applied.payments_read_at_fence() != read_for {
-                self.capture(capture).await?;
-            }
+            _ => return Ok(outcome),
+        }
+        // If the number has changed, a failover happened while this payment was applied. Then
+        // `follow_failovers` may have read the remembered payments before this payment was among
+        // them. So this payment is applied again here.
+        if applied.payments_read_at_fence() != read_for {
+            self.capture(capture).await?;
         }
         Ok(outcome)
     }
