@@ -1,7 +1,7 @@
 //! Events: one row for each change that webhooks, brokers or an order's history must show.
 //!
-//! A row is written in the transaction of its change. The same rows are an order's history (who,
-//! when, why) and the outbox that the server delivers to webhooks and brokers.
+//! A row is written in the same transaction as its change. The same rows are an order's history
+//! (who, when, why) and the outbox that the server delivers to webhooks and brokers.
 use crate::id::TicketId;
 use crate::money::{Money, PaymentId, ReversalKind};
 use crate::rows::{Order, Verdict};

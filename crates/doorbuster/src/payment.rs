@@ -75,9 +75,9 @@ async fn send(client: &Client, args: &TriggerArgs, key: SigningKey) -> Outcome {
             if problem.code == "unauthenticated" && !problem.wants_json =>
         {
             Err(Failure::Refused(format!(
-                "the server refused the signature of the message: {}; the webhook secret must be \
-                 the server's: name the server's data directory with --data-dir or \
-                 DOORBUSTER_DATA_DIR, or set payment.webhook_secret ({}).",
+                "the server refused the signature of the message: {}; use the same webhook secret \
+                 as the server: pass the server's data directory with --data-dir or \
+                 DOORBUSTER_DATA_DIR, or set payment.webhook_secret ({})",
                 problem.detail, problem.code
             )))
         }

@@ -137,7 +137,8 @@ words! {
 }
 
 impl CloseCause {
-    /// Returns whether this cause counts as a repair: the grant was closed because its slot failed.
+    /// Returns whether the grant was closed because its slot failed. Such a closing counts as a
+    /// repair.
     #[must_use]
     pub fn is_fault(self) -> bool {
         !matches!(self, Self::Ended | Self::Rolled | Self::LeaseLapsed | Self::Waitlist)

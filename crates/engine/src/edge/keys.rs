@@ -157,7 +157,7 @@ async fn read(settings: &Settings, urls: &[String]) -> Result<KeysRecord, Secret
     };
     if openers.is_empty() {
         return Err(missing(
-            "the settings have neither all keys of an edge nor a secret that opens the nodes' keys",
+            "the settings lack some of the edge's keys, and have no secret that opens the nodes' keys",
         ));
     }
     let servers = SharedRedis::readers(urls, "doorbuster")

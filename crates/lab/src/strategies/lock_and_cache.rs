@@ -1,9 +1,9 @@
 //! A database lock with a cache in front of it: the row decides, and the cache only refuses.
 //!
-//! How it works: the cache in Redis says how many units are left. If too few are left, the buyer is
-//! refused without the lock. Before the refusal, one read in the database checks that the buyer has
-//! no order yet. If enough units are left, a transaction locks the row, deducts the units and
-//! writes the order. After the commit the cache gets the new number.
+//! How it works: the cache in Redis says how many units are left. If too few are left, the cache
+//! refuses the buyer, and no lock is taken. Before the refusal, one read in the database checks
+//! that the buyer has no order yet. If enough units are left, a transaction locks the row, deducts
+//! the units and writes the order. After the commit the cache gets the new number.
 //! Where it comes from: the cache-aside pattern; a common first step when the database is too slow.
 //! When it holds: always. The cache never decides a sale. The stock only falls, so an old number in
 //! the cache is too high. Then the cache does not refuse the buyer, and the database decides.
@@ -22,7 +22,7 @@ pub const ENTRY: StrategyEntry = StrategyEntry {
     title: "Row lock with a cache",
     claim: Claim::Safe,
     source: "cache-aside in front of SELECT … FOR UPDATE",
-    suits: "Many visitors and few buyers; most visitors are refused without the lock",
+    suits: "Many visitors and few buyers; the cache refuses most visitors, so they take no lock",
     text: include_str!("lock_and_cache.rs"),
     lua: &[],
     kind: StrategyKind::Worker(|backends| Box::new(LockAndCache(backends.clone()))),

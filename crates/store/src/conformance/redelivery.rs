@@ -27,8 +27,8 @@ pub async fn an_earlier_attempt_does_not_change_a_requested_delivery(fixture: Fi
     assert_eq!((requested, tries().await), (Redelivery::Done, Some(0)));
     assert!(!record(20, true).await, "the attempt must be too old");
     assert_eq!(tries().await, Some(0), "the old attempt must not count as a try");
-    // A deferred attempt does not count as a try. A result may be recorded twice, if its commit was
-    // in doubt.
+    // The result of a postponed attempt does not increase `tries`. A result may be recorded twice,
+    // if it was unknown whether its commit succeeded.
     for number in [0, 1, 1, 2] {
         assert!(record(number, false).await);
         assert_eq!(tries().await, Some(number));

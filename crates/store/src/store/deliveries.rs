@@ -194,9 +194,10 @@ impl Store {
         self.all(PENDING_DELIVERIES, values, pending_delivery).await
     }
 
-    /// Records the results of attempts. A delivery does not change if it is no longer pending, or
-    /// if an operator requested it again after the attempt began. If a failed attempt changed no
-    /// row, returns false. The caller must then read the pending deliveries again.
+    /// Records the results of attempts, for deliveries that are still pending. The result of a
+    /// failed attempt is ignored if the row counts a different number of attempts, for example
+    /// because an operator requested the event again. In this case returns false. The caller must
+    /// then read the pending deliveries again.
     pub async fn record_deliveries(&self, id: &str, notes: Vec<RowChange>) -> StoreResult<bool> {
         let id = id.to_owned();
         self.job(RetryUnknown::Allowed, move |tx| record(tx, &id, &notes)).await

@@ -3,8 +3,8 @@
 //! reads what clients send, writes events without blocking, and sends pings. If a connection needs
 //! anything else, it becomes active: it gets a task of its own.
 //!
-//! The shared task never waits for a single connection or a single sale. So other tasks render
-//! statuses.
+//! The shared task never waits for a single connection or a single sale. Rendering a sale's status
+//! takes time, so separate tasks do it.
 //!
 //! Every idle connection has a key. No key is used twice, so that events and input for a closed
 //! connection never reach another connection.

@@ -39,40 +39,46 @@ async fn wait_for_shares(node: &TestNode, nodes: usize) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_slot_has_one_settler_while_nodes_come_and_go() {
-    let home = Deployment::cluster();
-    let first = home.node(Roles::ALL).await;
-    let spread = Spread { partitions: SLOTS as u32, ..Spread::default() };
-    first.open_sale(10_000, 1, spread).await;
-    wait_for_shares(&first, 1).await;
+/// This test measures how long slots have no settler.
+mod windows {
+    use super::*;
 
-    let (second, third) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
-    let no_settler = home.node(Roles { settle: false, ..Roles::ALL }).await;
-    wait_for_shares(&first, 4).await;
-    let shares: Vec<usize> = settled(&first).await.iter().map(Vec::len).collect();
-    assert_eq!(shares.iter().filter(|share| **share == 0).count(), 1, "{shares:?}");
-    for (n, node) in [&first, &second, &third, &no_settler].into_iter().cycle().take(64).enumerate()
-    {
-        let answer = node.buy(&format!("shared-{n}"), "k", 1).await;
-        assert!(matches!(answer, PurchaseOutcome::Created(_)), "{answer:?}");
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn each_slot_has_one_settler_while_nodes_come_and_go() {
+        let home = Deployment::cluster();
+        let first = home.node(Roles::ALL).await;
+        let spread = Spread { partitions: SLOTS as u32, ..Spread::default() };
+        first.open_sale(10_000, 1, spread).await;
+        wait_for_shares(&first, 1).await;
+
+        let (second, third) = (home.node(Roles::ALL).await, home.node(Roles::ALL).await);
+        let no_settler = home.node(Roles { settle: false, ..Roles::ALL }).await;
+        wait_for_shares(&first, 4).await;
+        let shares: Vec<usize> = settled(&first).await.iter().map(Vec::len).collect();
+        assert_eq!(shares.iter().filter(|share| **share == 0).count(), 1, "{shares:?}");
+        for (n, node) in
+            [&first, &second, &third, &no_settler].into_iter().cycle().take(64).enumerate()
+        {
+            let answer = node.buy(&format!("shared-{n}"), "k", 1).await;
+            assert!(matches!(answer, PurchaseOutcome::Created(_)), "{answer:?}");
+        }
+
+        let began = Stopwatch::start();
+        third.stop().await;
+        wait_for_shares(&first, 3).await;
+        assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());
+
+        second.crash();
+        let began = Stopwatch::start();
+        for n in 0..64 {
+            let answer = first.buy(&format!("killed-{n}"), "k", 1).await;
+            assert!(matches!(answer, PurchaseOutcome::Created(_)), "{answer:?}");
+        }
+        assert!(began.elapsed() < AFTER_KILL, "{:?}", began.elapsed());
+        wait_for_shares(&first, 2).await;
+        let counts = first.counts().await;
+        assert_eq!(counts.held, 128, "{counts:?}");
     }
-
-    let began = Stopwatch::start();
-    third.stop().await;
-    wait_for_shares(&first, 3).await;
-    assert!(began.elapsed() < AFTER_STOP, "{:?}", began.elapsed());
-
-    second.crash();
-    let began = Stopwatch::start();
-    for n in 0..64 {
-        let answer = first.buy(&format!("killed-{n}"), "k", 1).await;
-        assert!(matches!(answer, PurchaseOutcome::Created(_)), "{answer:?}");
-    }
-    assert!(began.elapsed() < AFTER_KILL, "{:?}", began.elapsed());
-    wait_for_shares(&first, 2).await;
-    let counts = first.counts().await;
-    assert_eq!(counts.held, 128, "{counts:?}");
 }
 
 /// Returns the slots that each listed node settles.
