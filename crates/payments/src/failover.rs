@@ -1,7 +1,7 @@
 //! Applies payments again after a failover. A promoted database may lack the last payments. The
 //! provider does not send the messages about these payments again, because a node already confirmed
-//! the messages. Therefore each node remembers payments for some minutes: the payments with which it
-//! marked orders as paid, and the payments that it began to refund. If the database lacks such a
+//! the messages. Therefore each node remembers payments for some minutes: the payments with which
+//! it marked orders as paid, and the payments that it began to refund. If the database lacks such a
 //! refund, the server may not have requested the refund from the provider yet.
 //!
 //! Another node may have refunded such a payment, and the database may lack that refund too. So
