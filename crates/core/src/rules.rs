@@ -316,6 +316,10 @@ rules! {
     RefundTriesBounded,
     /// Every request to a provider for a refund has the refund's own key.
     RefundUnderItsKey,
+    /// After a failover, a node applies its remembered payments again.
+    ApplyAgainAfterFailover,
+    /// A node also remembers the payments that the server refunds.
+    RememberRefunding,
     /// If slots may have the units for a late payment, the payment waits until these units are
     /// recalled.
     LatePayRecalls,

@@ -1,33 +1,30 @@
 //! Applies payments again after a failover. A promoted database may lack the last payments. The
 //! provider does not send the messages about these payments again, because a node already confirmed
-//! the messages. Therefore each node remembers payments for some minutes: the payments with which
-//! it marked orders as paid, and the payments that it began to refund. If the database lacks such a
-//! refund, the server may not have requested the refund from the provider yet.
+//! the messages. Therefore each node remembers payments for some minutes
+//! ([`doorbuster_steps::applied_payments`]): the payments with which it marked orders as paid, and
+//! the payments that it began to refund. If the database lacks such a refund, the server may not
+//! have requested the refund from the provider yet.
 //!
 //! Another node may have refunded such a payment, and the database may lack that refund too. So
 //! after the node applies a payment again, it asks the provider whether this payment was refunded.
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use doorbuster_api::payment::PaymentEventOutcome;
+use doorbuster_core::Millis;
 use doorbuster_core::money::{Capture, PaymentId};
 use doorbuster_engine::error::EngineError;
 use doorbuster_engine::outage_log;
+use doorbuster_steps::applied_payments;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::Payments;
 
-/// How long a node remembers a payment. The node forgets old payments only when it adds a new
-/// payment. During an outage of the database it adds no payments, so it forgets none.
-const KEPT: Duration = Duration::from_secs(300);
-/// The maximum number of remembered payments.
-const KEPT_MAX: usize = 100_000;
 /// Pause before the next try, if a payment could not be applied.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// The number of payments about which the node asks the provider at the same time.
@@ -38,66 +35,40 @@ const ASK_PAUSE: Duration = Duration::from_secs(10);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The payments that this node applied in the last minutes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct AppliedPayments {
-    kept: Mutex<KeptPayments>,
+    kept: Mutex<applied_payments::AppliedPayments>,
+    begun: Instant,
     /// The fencing number of the database history for which the payments were last read. Each
     /// failover begins a new history with a higher fencing number.
     read_for: AtomicI64,
 }
 
-#[derive(Debug, Default)]
-struct KeptPayments {
-    /// The payments that pay for orders, by order. At most one payment pays for an order.
-    by_order: HashMap<Arc<str>, Capture>,
-    /// The orders, oldest payment first. If a payment was refunded or disputed, only `by_order`
-    /// forgets it, so its order stays in this list.
-    orders: VecDeque<(Instant, Arc<str>)>,
-    /// The payments that the server refunds, because they pay for no order. Oldest first.
-    refunding: VecDeque<(Instant, Capture)>,
+impl Default for AppliedPayments {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), begun: Instant::now(), read_for: AtomicI64::new(0) }
+    }
 }
 
 impl AppliedPayments {
-    /// Remembers a payment, once for each order. Forgets payments that are older than `KEPT`, and
-    /// the oldest payments if there are more than `KEPT_MAX`.
+    /// Remembers a payment that pays for its order, once for each order.
     pub(super) fn add(&self, capture: Capture) {
-        let (now, order) = (Instant::now(), Arc::<str>::from(&*capture.order));
-        let mut kept = self.lock();
-        if kept.by_order.contains_key(&order) {
-            return;
-        }
-        kept.orders.push_back((now, order.clone()));
-        kept.by_order.insert(order, capture);
-        while kept.orders.len() > KEPT_MAX
-            || kept.orders.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT)
-        {
-            let Some((_, oldest)) = kept.orders.pop_front() else { break };
-            kept.by_order.remove(&oldest);
-        }
+        self.lock().add(capture, self.now());
     }
 
-    /// Remembers a payment that the server refunds. Forgets old payments, as [`Self::add`] does.
+    /// Remembers a payment that the server refunds.
     pub(super) fn add_refunding(&self, capture: Capture) {
-        let now = Instant::now();
-        let refunding = &mut self.lock().refunding;
-        refunding.push_back((now, capture));
-        while refunding.len() > KEPT_MAX
-            || refunding.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT)
-        {
-            refunding.pop_front();
-        }
+        self.lock().add_refunding(capture, self.now());
     }
 
-    /// Forgets the payment of an order, because the shop refunds this order.
-    pub(super) fn forget(&self, order: &str) {
-        self.lock().by_order.remove(order);
+    /// Records that the shop refunds an order, or that the order is not paid.
+    pub(super) fn begin_refund(&self, order: &str) {
+        self.lock().begin_refund(order, self.now());
     }
 
     /// Forgets a payment that was refunded or disputed.
     pub(super) fn forget_payment(&self, payment: &PaymentId) {
-        let mut kept = self.lock();
-        kept.by_order.retain(|_, capture| capture.payment != *payment);
-        kept.refunding.retain(|(_, capture)| capture.payment != *payment);
+        self.lock().forget_payment(payment);
     }
 
     /// Returns the fencing number of the database history for which the payments were last read. If
@@ -106,28 +77,30 @@ impl AppliedPayments {
         self.read_for.load(Ordering::Acquire)
     }
 
-    /// Returns the remembered payments: first the payments that pay for orders, then the payments
-    /// that the server refunds. Records that they were read for the history with the fencing number
-    /// `fence`.
+    /// Returns the remembered payments, in the order in which the node applies them again. Records
+    /// that they were read for the history with the fencing number `fence`.
     fn read(&self, fence: i64) -> Vec<Capture> {
         let kept = self.lock();
         self.read_for.store(fence, Ordering::Release);
-        let orders = kept.orders.iter().map(|(_, order)| order);
-        let paying = orders.filter_map(|order| kept.by_order.get(order));
-        paying.chain(kept.refunding.iter().map(|(_, capture)| capture)).cloned().collect()
+        kept.after_failover()
     }
 
-    fn lock(&self) -> MutexGuard<'_, KeptPayments> {
+    /// Returns the monotonic time.
+    fn now(&self) -> Millis {
+        Millis(i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, applied_payments::AppliedPayments> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Payments {
-    /// Forgets the payment of an order that the shop refunds. Otherwise the node could mark the
-    /// order as paid again after a failover.
-    pub fn forget_payment_of(&self, order: &str) {
+    /// Remembers that the shop refunds an order. After a failover of the database, the order may be
+    /// paid again, but the node then asks the provider whether the payment was refunded.
+    pub fn remember_refund_of(&self, order: &str) {
         if let Some(applied) = &self.applied {
-            applied.forget(order);
+            applied.begin_refund(order);
         }
     }
 

@@ -98,7 +98,7 @@ impl Payments {
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {
-                    applied.forget(&capture.order);
+                    applied.begin_refund(&capture.order);
                     return Ok(outcome);
                 }
             }

@@ -15,10 +15,10 @@ pub(crate) use answers::AnswerContext;
 pub(crate) use events::ordering_key;
 pub(crate) use rows_before::RowsBefore;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use doorbuster_core::model::Model;
-use doorbuster_core::money::{Refund, RefundId};
+use doorbuster_core::money::{PaymentId, Refund, RefundId};
 use doorbuster_core::{GrantId, ItemId, Millis, Phase, RecallId, Seq, TicketId, TicketN, Verdict};
 use hashbrown::{HashMap, HashSet};
 
@@ -84,6 +84,10 @@ pub struct Checker {
     decided: HashSet<TicketId, foldhash::fast::FixedState>,
     /// Refunds as they were at their last check.
     sent: Map<RefundId, Refund>,
+    /// Payments that the store may lack, because a failover lost them and no node remembers them.
+    excused_payments: BTreeSet<PaymentId>,
+    /// Payments whose refunds a failover lost, although the provider may have sent the money.
+    excused_refunds: BTreeSet<PaymentId>,
     deliveries: DeliveryLog,
     waitlists: Waitlists,
 }
@@ -113,6 +117,14 @@ impl Checker {
     /// Excuses these grants, because slots and the store may disagree about them after a failover.
     pub(crate) fn excuse_grants(&mut self, grants: impl IntoIterator<Item = GrantId>) {
         self.faulty.extend(grants);
+    }
+
+    pub(crate) fn excuse_payments(&mut self, payments: Vec<PaymentId>) {
+        self.excused_payments.extend(payments);
+    }
+
+    pub(crate) fn excuse_refunds(&mut self, payments: Vec<PaymentId>) {
+        self.excused_refunds.extend(payments);
     }
 
     /// Notes a failover to a standby that lacks commits. `standby` is a copy of this checker, from

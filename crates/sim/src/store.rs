@@ -208,9 +208,9 @@ impl SimStore {
     }
 
     /// Runs one transaction and commits it.
-    pub fn commit(&mut self, tx: Tx) -> TxResult {
+    pub fn commit(&mut self, tx: &Tx) -> TxResult {
         self.version += 1;
-        let done = match &tx {
+        let done = match tx {
             Tx::Intend(item, phase) => {
                 if let Some(row) = self.phases.get_mut(item) {
                     row.intent = Some((*phase, self.version));
@@ -219,7 +219,7 @@ impl SimStore {
             }
             Tx::Promote => TxResult::Nothing,
             Tx::Show(item, intent) if !self.show_phase(*item, *intent) => TxResult::Closed(false),
-            _ => self.run_rules(&tx),
+            _ => self.run_rules(tx),
         };
         let closes = matches!(
             tx,

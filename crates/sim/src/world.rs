@@ -5,6 +5,7 @@
 //! the rules of `core` in the same order as the server. Besides messages, actors affect each other
 //! only through a transaction of the store or an atomic step of a slot.
 mod answer;
+mod applied_payments;
 mod buyer;
 mod control;
 mod delivery;
@@ -290,7 +291,7 @@ impl World {
             self.store.xid = self.xids;
         }
         let before = RowsBefore::for_tx(&self.store, &tx);
-        let done = self.store.commit(tx.clone());
+        let done = self.store.commit(&tx);
         self.count_ended_order(&tx, &done);
         self.checker.committed(&self.store, (&tx, &done), &before, (self.now, self.mono));
         done

@@ -1,5 +1,6 @@
 //! Steps of the server as plain values. They use no IO, no async code, no clock and no randomness.
 //!
+//! - [`applied_payments`] remembers payments, to apply them again after a failover.
 //! - [`checkout`] closes a checkout at the payment provider.
 //! - [`delivery`] delivers events to an endpoint of a shop.
 //! - [`feed`] sends a slot its missing feed rows.
@@ -22,6 +23,7 @@
 //! for the steps.
 #![forbid(unsafe_code)]
 
+pub mod applied_payments;
 pub mod checkout;
 pub mod delivery;
 pub mod feed;

@@ -1,4 +1,6 @@
 //! Tests which payments a node remembers, and what it does with them after a failover.
+use std::sync::Arc;
+
 use doorbuster_base::clock::Clock;
 use doorbuster_core::money::Money;
 use doorbuster_testkit::TempDir;
@@ -14,23 +16,6 @@ fn capture(number: usize) -> Capture {
         order: format!("ord_{number}"),
         money: Money { minor: 1, currency: "EUR".to_owned() },
     }
-}
-
-#[test]
-fn the_oldest_payments_and_those_that_went_back_are_forgotten() {
-    let applied = AppliedPayments::default();
-    for number in 0..KEPT_MAX + 2 {
-        applied.add(capture(number));
-    }
-    applied.forget("ord_3");
-    applied.add_refunding(capture(5));
-    applied.add_refunding(capture(7));
-    applied.forget_payment(&PaymentId("pay_5".to_owned()));
-    let read = applied.read(2);
-    let first: Vec<&str> = read[..3].iter().map(|capture| &*capture.event).collect();
-    assert_eq!((read.len(), first), (KEPT_MAX - 1, vec!["2", "4", "6"]));
-    assert_eq!(read.last(), Some(&capture(7)), "payments to refund come last");
-    assert_eq!(applied.payments_read_at_fence(), 2);
 }
 
 #[tokio::test]

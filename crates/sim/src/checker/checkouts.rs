@@ -199,4 +199,14 @@ impl Checker {
         }
         self.count_case("checkout closed");
     }
+
+    /// Checks that every reserved order is paid or ended at the end of a run.
+    pub(crate) fn nothing_reserved(&mut self, store: &SimStore) {
+        let waits = store.model.orders.values().find(|o| o.state == OrderState::Reserved);
+        if let Some(order) = waits {
+            self.record_finding("expiry", || {
+                format!("at the end of the run, the order {order:?} is still reserved")
+            });
+        }
+    }
 }

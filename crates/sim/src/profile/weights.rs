@@ -93,8 +93,9 @@ pub(super) fn weights(profile: Profile, rng: &mut SimRng) -> Weights {
         Profile::Swarm => swarm(rng),
         Profile::Failover => Weights {
             failovers: 9,
-            endings: 0,
-            money: 0,
+            line: 6,
+            respread: 3,
+            money: 12,
             deliveries: 0,
             replay: 9,
             snapshots: 7,

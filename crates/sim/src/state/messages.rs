@@ -201,6 +201,11 @@ impl Message {
         }
     }
 
+    /// Returns whether its sender repeats the message until it succeeds.
+    pub(crate) fn is_repeated(&self) -> bool {
+        matches!(self, Self::Money(message) if matches!(**message, MoneyMessage::ApplyAgain { .. }))
+    }
+
     /// Returns the slot that receives the message. A message to a lost slot does not arrive.
     pub(crate) fn slot(&self) -> Option<usize> {
         match self {
@@ -239,6 +244,7 @@ impl Message {
             | Self::Round { node, .. }
             | Self::Takeover { node, .. } => Some(*node),
             Self::MissingUnits(action) => Some(action.node),
+            Self::Money(money_message) => money_message.node(),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Messages about money.
 use doorbuster_core::TicketId;
-use doorbuster_core::money::{Refund, RefundUpdate};
+use doorbuster_core::money::{Capture, Refund, RefundUpdate};
 use doorbuster_steps::checkout::{CheckoutClosing, Effect};
 
 use super::provider::ProviderMessage;
@@ -13,6 +13,8 @@ pub(crate) enum MoneyMessage {
     /// A message from the provider that the node answered before the message had its effect. This
     /// happens only if the rule `AnswerAfterEffect` is removed.
     Answered { event: String, hook: ProviderMessage },
+    /// A node applies a payment again after a failover.
+    ApplyAgain { node: u8, capture: Capture },
     /// A node requests a checkout.
     Make { order: TicketId },
     /// The provider created a checkout.
@@ -33,6 +35,14 @@ impl MoneyMessage {
     pub(crate) fn leader(&self) -> Option<u8> {
         match self {
             Self::NextEffect { leader, .. } | Self::RefundAnswered { leader, .. } => Some(*leader),
+            _ => None,
+        }
+    }
+
+    /// Returns the node that has the message in its memory.
+    pub(crate) fn node(&self) -> Option<u8> {
+        match self {
+            Self::ApplyAgain { node, .. } => Some(*node),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ use doorbuster_core::digest::SnapshotPosition;
 use doorbuster_core::limit_counts::LimitCounts;
 use doorbuster_core::sold_out::FreeUnits;
 use doorbuster_core::{Millis, TicketId, Token, Verdict};
+use doorbuster_steps::applied_payments::AppliedPayments;
 use doorbuster_steps::memory::Queued;
 use doorbuster_steps::purchase;
 use hashbrown::{HashMap, HashSet};
@@ -73,6 +74,8 @@ pub(crate) struct Node {
     /// For each item: the counts of the buyers who have reached the limit. In these counts, the
     /// time of a read is the number of the last commit before the read.
     pub(crate) limit_counts: [LimitCounts<u64>; 2],
+    /// The payments that the node applied.
+    pub(crate) applied: AppliedPayments,
 }
 
 impl Node {

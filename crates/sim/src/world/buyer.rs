@@ -111,8 +111,11 @@ impl World {
         }
     }
 
+    /// Lets an operator refund an order on a node.
     pub(crate) fn refund(&mut self, order: u8) {
         if let Some(id) = self.nth_order(order) {
+            let (node, now) = (self.running_node_from(order % self.setup.nodes), self.mono);
+            self.nodes[usize::from(node)].applied.begin_refund(id.text().as_str(), now);
             self.commit(Tx::End(id, EndReason::Refund, operator(), self.now));
         }
     }

@@ -27,6 +27,12 @@ struct Standby {
     xids: u64,
 }
 
+impl Failovers {
+    pub(super) fn has_happened(&self) -> bool {
+        self.count > 0
+    }
+}
+
 impl World {
     /// Keeps the present rows as the rows of the standby.
     pub(crate) fn stop_standby(&mut self) {
@@ -48,6 +54,7 @@ impl World {
             self.checker.count_case("failover lost commits");
         }
         let grants = self.grants_everywhere(&standby.store);
+        self.excuse_lost_payments(&standby.store);
         self.store.continue_from(standby.store);
         self.deliveries = standby.deliveries;
         self.checker.failed_over(standby.checker, grants);
@@ -64,6 +71,7 @@ impl World {
         }
         self.failovers.count += 1;
         self.failovers.is_pause_pending = true;
+        self.apply_payments_again();
     }
 
     /// Returns every grant that the old primary, the new primary or a slot has. The flag of a grant

@@ -27,6 +27,9 @@ impl World {
 
     pub(crate) fn lose(&mut self, pick: u8) {
         if let Some(i) = self.pick_message(pick) {
+            if self.flight[i].is_repeated() {
+                return;
+            }
             let message = self.flight.remove(i).expect("the index is valid");
             if let Message::DeliveryMessage(delivery_message) = &message {
                 self.delivery_message_lost(delivery_message);

@@ -62,6 +62,7 @@ impl World {
         let Node { skew_ms, until, is_dead, .. } = self.nodes[usize::from(node)];
         self.nodes[usize::from(node)] = Node { skew_ms, until, is_dead, ..Node::default() };
         self.checker.node_fault(node);
+        self.forget_applied(node);
         for slot in 0..self.places.len() {
             if self.places[slot].node == Some(node) {
                 self.call(slot, Call::Forget);

@@ -25,37 +25,48 @@ impl World {
     /// Applies a captured payment on a node. If the pool has too few units for an ended order, the
     /// node keeps the payment in its memory until the pool gets units.
     pub(super) fn capture(&mut self, charge: usize, capture: Capture, after: Option<AfterPayment>) {
-        let TxResult::CaptureOutcome(captured) =
-            self.commit(Tx::Capture(capture.clone(), false, self.now))
-        else {
-            return;
-        };
-        let CaptureOutcome::UnitsMissing { order, .. } = captured else {
-            return self.payment_applied(charge, &capture.event, after);
+        self.capture_on(self.node_of_charge(charge), charge, capture, after);
+    }
+
+    /// Like [`World::capture`], on the named node.
+    pub(super) fn capture_on(
+        &mut self,
+        node: u8,
+        charge: usize,
+        capture: Capture,
+        after: Option<AfterPayment>,
+    ) {
+        let order = match self.try_capture(node, charge, capture.clone(), false) {
+            CaptureOutcome::UnitsMissing { order, .. } => order,
+            // The provider sends the message again.
+            CaptureOutcome::TooEarly => return,
+            _ => return self.payment_applied(charge, &capture.event, after),
         };
         self.checker.count_case("late payment lacks units");
         let (steps, effect) = LatePayment::begin(self.mono);
         let capture = Box::new(capture);
         let steps = StockAction::Payment { charge, capture, after, steps, effect };
-        self.begin_units_action(charge, order.item, steps);
+        self.begin_units_action(node, order.item, steps);
     }
 
     /// Applies a captured payment immediately, on a node that cannot recall units.
     pub(super) fn capture_at_once(&mut self, charge: usize, event: &str) {
         let capture = self.capture_message(charge, event);
-        self.commit(Tx::Capture(capture, true, self.now));
-        self.payment_applied(charge, event, None);
+        let node = self.node_of_charge(charge);
+        if self.try_capture(node, charge, capture, true) != CaptureOutcome::TooEarly {
+            self.payment_applied(charge, event, None);
+        }
     }
 
     /// Changes an item's total on a node.
     pub(crate) fn adjust(&mut self, item: ItemId, delta: i64) {
         let (steps, effect) = TotalChange::begin(delta.unsigned_abs(), self.mono);
         let steps = StockAction::Total { delta, steps, effect };
-        self.begin_units_action(delta.unsigned_abs() as usize, item, steps);
+        let node = delta.unsigned_abs() % u64::from(self.setup.nodes);
+        self.begin_units_action(self.running_node_from(node as u8), item, steps);
     }
 
-    fn begin_units_action(&mut self, pick: usize, item: ItemId, steps: StockAction) {
-        let node = self.running_node_from((pick % usize::from(self.setup.nodes)) as u8);
+    fn begin_units_action(&mut self, node: u8, item: ItemId, steps: StockAction) {
         self.continue_units_action(Box::new(UnitsAction { node, item, steps, recall: None }));
     }
 
@@ -77,11 +88,11 @@ impl World {
         };
         match effect {
             late_payment::Effect::Capture { is_last } => {
-                let tx = Tx::Capture((**capture).clone(), *is_last, self.now);
-                let missing = match self.commit(tx) {
-                    TxResult::CaptureOutcome(CaptureOutcome::UnitsMissing { units, .. }) => {
-                        Some(units)
-                    }
+                let capture = (**capture).clone();
+                let missing = match self.try_capture(action.node, *charge, capture, *is_last) {
+                    CaptureOutcome::UnitsMissing { units, .. } => Some(units),
+                    // The action ends. The provider sends the message again.
+                    CaptureOutcome::TooEarly => return,
                     _ => None,
                 };
                 *effect = steps.next(late_payment::Input::Captured(missing), self.mono);

@@ -24,6 +24,7 @@ impl World {
         match money_message {
             MoneyMessage::ProviderMessage { event, hook } => self.receive_hook(event, hook),
             MoneyMessage::Answered { event, hook } => self.take_hook(&event, &hook),
+            MoneyMessage::ApplyAgain { node, capture } => self.apply_again(node, capture),
             MoneyMessage::Make { order } => {
                 let Some(money) = self.cost_of(&order) else { return };
                 if let Some(session) = self.make_session(order, money) {

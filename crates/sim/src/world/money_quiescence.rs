@@ -24,6 +24,9 @@ impl World {
         for _ in 0..ROUNDS_MAX {
             self.deliver_all();
             self.repeat_messages_at_rest();
+            if self.failovers.has_happened() {
+                self.apply_payments_again();
+            }
             self.deliver_all();
             self.end_waits_at_rest();
             for (order, session) in self.checkouts_to_close() {
@@ -42,11 +45,13 @@ impl World {
     }
 
     /// Repeats the unanswered messages about charges outside of checkouts. Messages about charges
-    /// at checkouts are not repeated: such a charge is found when its checkout is closed.
+    /// at checkouts are not repeated: such a charge is found when its checkout is closed. After a
+    /// failover, the store may lack the checkout.
     fn repeat_messages_at_rest(&mut self) {
         for charge in 0..self.provider.charges.len() {
             let it = &self.provider.charges[charge];
-            if it.session.is_none() && it.unanswered.is_some() {
+            let is_found = it.session.is_some() && !self.failovers.has_happened();
+            if !is_found && it.unanswered.is_some() {
                 self.send_again(charge as u8, 0);
             }
         }

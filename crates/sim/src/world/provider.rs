@@ -52,6 +52,7 @@ impl World {
             captured: false,
             session,
             unanswered: None,
+            applied_at: Vec::new(),
         });
         Some(self.provider.charges.len() - 1)
     }

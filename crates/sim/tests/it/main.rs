@@ -78,6 +78,7 @@ const REACHED: &[&str] = &[
     "paid",
     "parked",
     "passed_over",
+    "payment applied again",
     "payment for no order",
     "payment in time",
     "payment late, paid",

@@ -101,7 +101,7 @@ pub(crate) async fn refund(
     let refund = app.orders.refund(id, by_operator(&by, reason));
     let changed = recorded(action, refund).await?;
     failpoint::reach(Failpoint::OrderRefunded);
-    app.payments.forget_payment_of(&order);
+    app.payments.remember_refund_of(&order);
     app.payments.wake_refunds();
     changed_reply(&app, changed, "only a paid order can be refunded")
 }

@@ -1,0 +1,124 @@
+//! Simulates the payments that nodes remember, and apply again after a failover
+//! ([`doorbuster_steps::applied_payments`]).
+use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId};
+use doorbuster_core::{OrderState, TicketId};
+use doorbuster_steps::applied_payments::KEPT_MS;
+
+use super::World;
+use crate::state::{Charge, Message, MoneyMessage};
+use crate::store::{SimStore, Tx, TxResult};
+
+impl World {
+    /// Returns the node that handles the messages about a charge.
+    pub(super) fn node_of_charge(&self, charge: usize) -> u8 {
+        self.running_node_from((charge % usize::from(self.setup.nodes)) as u8)
+    }
+
+    /// Applies a captured payment on a node, which then remembers the payment.
+    pub(super) fn try_capture(
+        &mut self,
+        node: u8,
+        charge: usize,
+        capture: Capture,
+        is_last: bool,
+    ) -> CaptureOutcome {
+        let tx = Tx::Capture(capture.clone(), is_last, self.now);
+        let TxResult::CaptureOutcome(outcome) = self.commit(tx) else {
+            unreachable!("every capture has this kind of result")
+        };
+        let order = TicketId::parse(&capture.order);
+        let order = order.and_then(|order| self.store.model.orders.get(&order));
+        let is_paid = order.is_some_and(|order| order.state == OrderState::Paid);
+        let (now, applied) = (self.mono, &mut self.nodes[usize::from(node)].applied);
+        match &outcome {
+            CaptureOutcome::Paid(_) => applied.add(capture, now),
+            CaptureOutcome::Refund(_) => applied.add_refunding(capture, now),
+            CaptureOutcome::Repeated => {
+                let order = capture.order.clone();
+                applied.add(capture, now);
+                if !is_paid {
+                    applied.begin_refund(&order, now);
+                }
+            }
+            CaptureOutcome::UnitsMissing { .. } | CaptureOutcome::TooEarly => return outcome,
+        }
+        self.provider.charges[charge].applied_at.push((node, now));
+        outcome
+    }
+
+    /// Lets every running node apply its remembered payments again.
+    pub(super) fn apply_payments_again(&mut self) {
+        for node in 0..self.setup.nodes {
+            if self.nodes[usize::from(node)].is_dead {
+                continue;
+            }
+            for capture in self.nodes[usize::from(node)].applied.after_failover() {
+                let message = MoneyMessage::ApplyAgain { node, capture };
+                self.send(Message::Money(Box::new(message)));
+            }
+        }
+    }
+
+    pub(super) fn apply_again(&mut self, node: u8, capture: Capture) {
+        let mut charges = self.provider.charges.iter();
+        let Some(charge) = charges.position(|charge| charge.payment == capture.payment) else {
+            return;
+        };
+        let payment = capture.payment.clone();
+        let was_known = self.store.model.payments.contains_key(&payment);
+        self.capture_on(node, charge, capture, None);
+        if !was_known && self.store.model.payments.contains_key(&payment) {
+            self.checker.count_case("payment applied again");
+        }
+    }
+
+    /// Excuses the payments that no node applies again after a failover, and the payments whose
+    /// refunds only the provider knows. `standby` has the rows of the new primary.
+    pub(super) fn excuse_lost_payments(&mut self, standby: &SimStore) {
+        let model = &standby.model;
+        let sent = self.provider.backs.iter().map(|back| (&back.refund, &back.payment));
+        let in_flight = self.flight.iter().chain(&self.late).filter_map(|message| match message {
+            Message::Money(message) => match &**message {
+                MoneyMessage::Refund { refund, .. }
+                | MoneyMessage::RefundAnswered { requested: refund, .. } => {
+                    Some((&refund.id, &refund.payment))
+                }
+                _ => None,
+            },
+            _ => None,
+        });
+        let unknown = sent.chain(in_flight).filter(|(id, _)| !model.refunds.contains_key(*id));
+        let unknown: Vec<PaymentId> = unknown.map(|(_, payment)| payment.clone()).collect();
+        self.checker.excuse_refunds(unknown);
+        let is_known = |payment: &PaymentId| model.payments.contains_key(payment);
+        let forgotten = self.forgotten_payments(is_known);
+        self.checker.excuse_payments(forgotten);
+    }
+
+    /// Forgets what a node that ends remembered. Excuses the payments that the store lacks and that
+    /// only this node remembered.
+    pub(super) fn forget_applied(&mut self, node: u8) {
+        for charge in &mut self.provider.charges {
+            charge.applied_at.retain(|(at, _)| *at != node);
+        }
+        if self.failovers.has_happened() {
+            let model = &self.store.model;
+            let is_known = |payment: &PaymentId| model.payments.contains_key(payment);
+            let forgotten = self.forgotten_payments(is_known);
+            self.checker.excuse_payments(forgotten);
+        }
+    }
+
+    /// Returns the payments that no store has, that no node remembers, and whose messages the
+    /// provider does not repeat.
+    fn forgotten_payments(&self, is_known: impl Fn(&PaymentId) -> bool) -> Vec<PaymentId> {
+        let is_kept = |charge: &&Charge| {
+            charge.applied_at.iter().any(|(_, at)| self.mono.0 - at.0 <= KEPT_MS)
+        };
+        let charges = self.provider.charges.iter();
+        let lost = charges
+            .filter(|charge| charge.captured && charge.unanswered.is_none())
+            .filter(|charge| !is_kept(charge) && !is_known(&charge.payment));
+        lost.map(|charge| charge.payment.clone()).collect()
+    }
+}

@@ -1,0 +1,123 @@
+//! The payments that a node applied in the last minutes.
+//!
+//! A database that is promoted in a failover may lack the last payments. The provider does not send
+//! the messages about these payments again, because the node already confirmed the messages. So
+//! after a failover, the node applies the payments again that it remembers.
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use doorbuster_core::Millis;
+use doorbuster_core::money::{Capture, PaymentId};
+use doorbuster_core::rules::{Rule, enforces};
+
+/// How long a node remembers a payment, in milliseconds. The node forgets old payments only when it
+/// adds a new payment. During an outage of the database it adds no payments, so it forgets none.
+pub const KEPT_MS: i64 = 300_000;
+/// The maximum number of remembered payments that pay for orders, and also of remembered payments
+/// that the server refunds.
+pub const KEPT_MAX: usize = 100_000;
+
+/// The payments that a node remembers. All times are monotonic.
+#[derive(Clone, Debug, Default)]
+pub struct AppliedPayments {
+    /// The payments that pay for orders, by order. At most one payment pays for an order.
+    by_order: BTreeMap<Arc<str>, Capture>,
+    /// The orders, oldest payment first. If a payment was refunded or disputed, only `by_order`
+    /// forgets it, so its order stays in this list.
+    orders: VecDeque<(Millis, Arc<str>)>,
+    /// The payments that the server refunds, because they pay for no order. Oldest first.
+    refunding: VecDeque<(Millis, Capture)>,
+}
+
+impl AppliedPayments {
+    /// Remembers a payment that pays for its order, once for each order.
+    pub fn add(&mut self, capture: Capture, now: Millis) {
+        let order = Arc::<str>::from(&*capture.order);
+        if self.by_order.contains_key(&order) {
+            return;
+        }
+        self.orders.push_back((now, order.clone()));
+        self.by_order.insert(order, capture);
+        while let Some(oldest) = pop_old(&mut self.orders, now) {
+            self.by_order.remove(&oldest);
+        }
+    }
+
+    /// Remembers a payment that the server refunds.
+    pub fn add_refunding(&mut self, capture: Capture, now: Millis) {
+        if enforces(Rule::RememberRefunding) {
+            self.refunding.push_back((now, capture));
+            while pop_old(&mut self.refunding, now).is_some() {}
+        }
+    }
+
+    /// Records that the shop refunds an order. The database may lack this refund after a failover.
+    /// So the payment is remembered among the payments that the server refunds.
+    pub fn begin_refund(&mut self, order: &str, now: Millis) {
+        if let Some(capture) = self.by_order.remove(order) {
+            self.add_refunding(capture, now);
+        }
+    }
+
+    /// Forgets a payment that was refunded or disputed.
+    pub fn forget_payment(&mut self, payment: &PaymentId) {
+        self.by_order.retain(|_, capture| capture.payment != *payment);
+        self.refunding.retain(|(_, capture)| capture.payment != *payment);
+    }
+
+    /// Returns the payments to apply again after a failover: first the payments that pay for
+    /// orders, then the payments that the server refunds.
+    #[must_use]
+    pub fn after_failover(&self) -> Vec<Capture> {
+        if !enforces(Rule::ApplyAgainAfterFailover) {
+            return Vec::new();
+        }
+        let paying = self.orders.iter().filter_map(|(_, order)| self.by_order.get(order));
+        paying.chain(self.refunding.iter().map(|(_, capture)| capture)).cloned().collect()
+    }
+}
+
+/// Removes and returns the oldest entry, if it is too old or if there are too many entries.
+fn pop_old<T>(entries: &mut VecDeque<(Millis, T)>, now: Millis) -> Option<T> {
+    let is_old = |(at, _): &(Millis, T)| now.0 - at.0 > KEPT_MS;
+    let is_due = entries.len() > KEPT_MAX || entries.front().is_some_and(is_old);
+    if is_due { entries.pop_front().map(|(_, entry)| entry) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use doorbuster_core::money::Money;
+
+    use super::*;
+
+    fn capture(number: usize) -> Capture {
+        Capture {
+            event: number.to_string(),
+            provider: "sandbox".to_owned(),
+            payment: PaymentId(format!("pay_{number}")),
+            order: format!("ord_{number}"),
+            money: Money { minor: 1, currency: "EUR".to_owned() },
+        }
+    }
+
+    #[test]
+    fn the_oldest_payments_and_those_that_went_back_are_forgotten() {
+        let mut applied = AppliedPayments::default();
+        for number in 0..KEPT_MAX + 2 {
+            applied.add(capture(number), Millis(0));
+        }
+        applied.add_refunding(capture(5), Millis(1));
+        applied.begin_refund("ord_3", Millis(1));
+        applied.begin_refund("ord_0", Millis(1));
+        applied.forget_payment(&PaymentId("pay_5".to_owned()));
+        let read = applied.after_failover();
+        let first: Vec<&str> = read[..3].iter().map(|capture| &*capture.event).collect();
+        assert_eq!((read.len(), first), (KEPT_MAX - 1, vec!["2", "4", "6"]));
+        assert_eq!(read.last(), Some(&capture(3)), "payments to refund come last");
+        applied.add(capture(1), Millis(KEPT_MS + 1));
+        let read = applied.after_failover();
+        assert_eq!(read, [capture(1), capture(3)], "the other payments are too old");
+        applied.add_refunding(capture(2), Millis(KEPT_MS + 2));
+        assert_eq!(applied.after_failover(), [capture(1), capture(2)]);
+    }
+}
