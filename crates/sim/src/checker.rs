@@ -13,6 +13,7 @@ mod waitlist;
 
 pub(crate) use answers::AnswerContext;
 pub(crate) use events::ordering_key;
+pub(crate) use money::is_applied;
 pub(crate) use rows_before::RowsBefore;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +85,7 @@ pub struct Checker {
     decided: HashSet<TicketId, foldhash::fast::FixedState>,
     /// Refunds as they were at their last check.
     sent: Map<RefundId, Refund>,
+    has_failed_over: bool,
     /// Payments that the store may lack, because a failover lost them and no node remembers them.
     excused_payments: BTreeSet<PaymentId>,
     /// Payments whose refunds a failover lost, although the provider may have sent the money.
@@ -132,6 +134,7 @@ impl Checker {
     /// The records of slots and of buyers stay, except answers that named lost verdicts. `grants`
     /// has all grants. The flag of a grant is true if the standby lacks the grant.
     pub(crate) fn failed_over(&mut self, standby: Self, grants: Vec<(GrantId, bool)>) {
+        self.has_failed_over = true;
         let is_lost = |(grant, is_lost): &(GrantId, bool)| is_lost.then_some(*grant);
         self.lost_grants.extend(grants.iter().filter_map(is_lost));
         self.excuse_grants(grants.into_iter().map(|(grant, _)| grant));

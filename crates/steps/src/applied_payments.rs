@@ -30,10 +30,14 @@ pub struct AppliedPayments {
 }
 
 impl AppliedPayments {
-    /// Remembers a payment that pays for its order, once for each order.
+    /// Remembers a payment that pays for its order. If the order already has another payment, the
+    /// server refunds this payment.
     pub fn add(&mut self, capture: Capture, now: Millis) {
         let order = Arc::<str>::from(&*capture.order);
-        if self.by_order.contains_key(&order) {
+        if let Some(known) = self.by_order.get(&order) {
+            if known.payment != capture.payment {
+                self.add_refunding(capture, now);
+            }
             return;
         }
         self.orders.push_back((now, order.clone()));
@@ -117,7 +121,8 @@ mod tests {
         applied.add(capture(1), Millis(KEPT_MS + 1));
         let read = applied.after_failover();
         assert_eq!(read, [capture(1), capture(3)], "the other payments are too old");
-        applied.add_refunding(capture(2), Millis(KEPT_MS + 2));
-        assert_eq!(applied.after_failover(), [capture(1), capture(2)]);
+        let second = Capture { order: capture(1).order, ..capture(2) };
+        applied.add(second.clone(), Millis(KEPT_MS + 2));
+        assert_eq!(applied.after_failover(), [capture(1), second], "an order has two payments");
     }
 }

@@ -1,11 +1,12 @@
 //! Checks checkouts with the checker's own tables. An order has at most one open checkout. A
 //! checkout may be recorded as closed only when its provider takes no more money for it. Before an
 //! order expires, it waits for its provider's answer, but only for a limited time.
-use doorbuster_core::money::{Checkout, CheckoutOutcome, PaymentState};
+use doorbuster_core::money::{Checkout, CheckoutOutcome};
 use doorbuster_core::order::{ChangeOutcome, EndReason};
 use doorbuster_core::{Millis, OrderState, TicketId};
 
 use super::Checker;
+use super::money::is_applied;
 use super::rows_before::RowsBefore;
 use crate::state::Provider;
 use crate::store::{SimStore, Tx, TxResult};
@@ -185,12 +186,11 @@ impl Checker {
             format!("checkout {session} is recorded as closed, but still takes money")
         });
         for charge in provider.charges.iter().filter(|c| c.captured && c.session == Some(session)) {
-            let known = store
-                .model
-                .payments
-                .get(&charge.payment)
-                .is_some_and(|p| p.state != PaymentState::Failed);
-            self.check(known, "checkout", || {
+            // After a failover, a node applies the payment again, perhaps after this record.
+            let is_lost = self.has_failed_over
+                && (charge.is_remembered(mono) || self.excused_payments.contains(&charge.payment));
+            let known = is_applied(&store.model, &charge.payment);
+            self.check(known || is_lost, "checkout", || {
                 format!(
                     "checkout {session} is recorded as closed, but its payment {charge:?} is not \
                      recorded"

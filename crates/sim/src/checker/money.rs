@@ -88,6 +88,11 @@ fn expected_capture(before: &RowsBefore, capture: &Capture, last: bool) -> Expec
     }
 }
 
+/// Returns whether the store has the payment's capture. A failed attempt does not count.
+pub(crate) fn is_applied(model: &Model, payment: &PaymentId) -> bool {
+    model.payments.get(payment).is_some_and(|row| row.state != PaymentState::Failed)
+}
+
 impl Checker {
     /// Checks a transaction about payments, refunds or checkouts.
     pub(super) fn money(
@@ -345,8 +350,7 @@ impl Checker {
     pub(crate) fn money_at_rest(&mut self, store: &SimStore, provider: &Provider) {
         let model = &store.model;
         let counts = |payment: &PaymentId| {
-            let is_lost =
-                self.excused_payments.contains(payment) && !model.payments.contains_key(payment);
+            let is_lost = self.excused_payments.contains(payment) && !is_applied(model, payment);
             !is_lost && !self.excused_refunds.contains(payment)
         };
         let counted: BTreeSet<&PaymentId> =

@@ -1,6 +1,7 @@
 //! The records of the simulated payment provider, and its messages.
 use doorbuster_core::money::{Money, PaymentId, RefundId, RefundUpdate};
 use doorbuster_core::{Millis, TicketId};
+use doorbuster_steps::applied_payments::KEPT_MS;
 
 /// The pause before the server asks the provider again about an accepted refund, in milliseconds.
 pub(crate) const RECHECK_MS: i64 = 5_000;
@@ -21,6 +22,13 @@ pub(crate) struct Charge {
     /// The nodes that applied the payment, with the monotonic time. A node that ended since then is
     /// left out.
     pub(crate) applied_at: Vec<(u8, Millis)>,
+}
+
+impl Charge {
+    /// Returns whether a node remembers the payment, to apply it again after a failover.
+    pub(crate) fn is_remembered(&self, now: Millis) -> bool {
+        self.applied_at.iter().any(|(_, at)| now.0 - at.0 <= KEPT_MS)
+    }
 }
 
 /// A checkout page.

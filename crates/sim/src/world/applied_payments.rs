@@ -1,11 +1,12 @@
 //! Simulates the payments that nodes remember, and apply again after a failover
 //! ([`doorbuster_steps::applied_payments`]).
+use doorbuster_core::model::Model;
 use doorbuster_core::money::{Capture, CaptureOutcome, PaymentId};
 use doorbuster_core::{OrderState, TicketId};
-use doorbuster_steps::applied_payments::KEPT_MS;
 
 use super::World;
-use crate::state::{Charge, Message, MoneyMessage};
+use crate::checker::is_applied;
+use crate::state::{Message, MoneyMessage};
 use crate::store::{SimStore, Tx, TxResult};
 
 impl World {
@@ -65,9 +66,9 @@ impl World {
             return;
         };
         let payment = capture.payment.clone();
-        let was_known = self.store.model.payments.contains_key(&payment);
+        let was_applied = is_applied(&self.store.model, &payment);
         self.capture_on(node, charge, capture, None);
-        if !was_known && self.store.model.payments.contains_key(&payment) {
+        if !was_applied && is_applied(&self.store.model, &payment) {
             self.checker.count_case("payment applied again");
         }
     }
@@ -90,8 +91,7 @@ impl World {
         let unknown = sent.chain(in_flight).filter(|(id, _)| !model.refunds.contains_key(*id));
         let unknown: Vec<PaymentId> = unknown.map(|(_, payment)| payment.clone()).collect();
         self.checker.excuse_refunds(unknown);
-        let is_known = |payment: &PaymentId| model.payments.contains_key(payment);
-        let forgotten = self.forgotten_payments(is_known);
+        let forgotten = self.forgotten_payments(model);
         self.checker.excuse_payments(forgotten);
     }
 
@@ -102,23 +102,19 @@ impl World {
             charge.applied_at.retain(|(at, _)| *at != node);
         }
         if self.failovers.has_happened() {
-            let model = &self.store.model;
-            let is_known = |payment: &PaymentId| model.payments.contains_key(payment);
-            let forgotten = self.forgotten_payments(is_known);
+            let forgotten = self.forgotten_payments(&self.store.model);
             self.checker.excuse_payments(forgotten);
         }
     }
 
-    /// Returns the payments that no store has, that no node remembers, and whose messages the
+    /// Returns the payments that the store lacks, that no node remembers, and whose messages the
     /// provider does not repeat.
-    fn forgotten_payments(&self, is_known: impl Fn(&PaymentId) -> bool) -> Vec<PaymentId> {
-        let is_kept = |charge: &&Charge| {
-            charge.applied_at.iter().any(|(_, at)| self.mono.0 - at.0 <= KEPT_MS)
-        };
+    fn forgotten_payments(&self, model: &Model) -> Vec<PaymentId> {
         let charges = self.provider.charges.iter();
         let lost = charges
             .filter(|charge| charge.captured && charge.unanswered.is_none())
-            .filter(|charge| !is_kept(charge) && !is_known(&charge.payment));
+            .filter(|charge| !charge.is_remembered(self.mono))
+            .filter(|charge| !is_applied(model, &charge.payment));
         lost.map(|charge| charge.payment.clone()).collect()
     }
 }

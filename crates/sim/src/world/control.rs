@@ -50,10 +50,13 @@ impl World {
                 Input::Grant(grant)
             }
             Effect::ReadSlot => Input::Slot(self.places[slot].slot.view()),
-            Effect::Init(terms) => match self.call(slot, Call::Init(terms)) {
-                SlotReply::ApplyOutcome(outcome) => Input::InitAnswer(outcome),
-                _ => return,
-            },
+            Effect::Init(terms) => {
+                self.excuse_grant_beside_lost(slot, terms.grant);
+                match self.call(slot, Call::Init(terms)) {
+                    SlotReply::ApplyOutcome(outcome) => Input::InitAnswer(outcome),
+                    _ => return,
+                }
+            }
             Effect::Acknowledge(grant) => {
                 self.commit(Tx::AckInit(grant));
                 Input::Recorded

@@ -84,6 +84,15 @@ impl World {
         all.map(|grant| (grant, standby.grant(grant).is_none())).collect()
     }
 
+    /// If a slot gets a grant that a failover lost, excuses the slot's grant in the store: the two
+    /// grants may have the same epoch.
+    pub(super) fn excuse_grant_beside_lost(&mut self, slot: usize, grant: GrantId) {
+        if self.failovers.has_happened() && self.store.grant(grant).is_none() {
+            let open = self.store.open_grant(self.places[slot].at).map(|open| open.id);
+            self.checker.excuse_grants(open);
+        }
+    }
+
     /// Pauses every open sale at once, without a drain. Tickets in flight are returned.
     pub(crate) fn pause_after_failover(&mut self) {
         if !std::mem::take(&mut self.failovers.is_pause_pending) {
