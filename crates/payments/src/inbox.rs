@@ -93,13 +93,11 @@ impl Payments {
             PaymentEventOutcome::Paid => applied.add(capture.clone()),
             PaymentEventOutcome::Refunded => applied.add_refunding(capture.clone()),
             // A repeated payment is remembered too, because the answer to its first commit may have
-            // been lost. If the order is not paid, for example after a refund, the payment is
-            // forgotten again.
+            // been lost. If the order is not paid, the server refunds the payment.
             PaymentEventOutcome::Repeated => {
                 applied.add(capture.clone());
                 if !self.may_be_paid(&capture.order).await {
                     applied.begin_refund(&capture.order);
-                    return Ok(outcome);
                 }
             }
             _ => return Ok(outcome),

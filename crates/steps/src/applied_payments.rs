@@ -2,7 +2,7 @@
 //!
 //! A database that is promoted in a failover may lack the last payments. The provider does not send
 //! the messages about these payments again, because the node already confirmed the messages. So
-//! after a failover, the node applies the payments again that it remembers.
+//! after a failover, the node applies its remembered payments again.
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -20,12 +20,13 @@ pub const KEPT_MAX: usize = 100_000;
 /// The payments that a node remembers. All times are monotonic.
 #[derive(Clone, Debug, Default)]
 pub struct AppliedPayments {
-    /// The payments that pay for orders, by order. At most one payment pays for an order.
-    by_order: BTreeMap<Arc<str>, Capture>,
-    /// The orders, oldest payment first. If a payment was refunded or disputed, only `by_order`
-    /// forgets it, so its order stays in this list.
+    /// The payments that pay for orders, by order, with the time at which they were added. At most
+    /// one payment pays for an order.
+    by_order: BTreeMap<Arc<str>, (Millis, Capture)>,
+    /// The orders with the same times, oldest first. If `by_order` forgets a payment, its entry
+    /// stays in this list.
     orders: VecDeque<(Millis, Arc<str>)>,
-    /// The payments that the server refunds, because they pay for no order. Oldest first.
+    /// The payments that the server refunds. Oldest first.
     refunding: VecDeque<(Millis, Capture)>,
 }
 
@@ -34,16 +35,19 @@ impl AppliedPayments {
     /// server refunds this payment.
     pub fn add(&mut self, capture: Capture, now: Millis) {
         let order = Arc::<str>::from(&*capture.order);
-        if let Some(known) = self.by_order.get(&order) {
+        if let Some((_, known)) = self.by_order.get(&order) {
             if known.payment != capture.payment {
                 self.add_refunding(capture, now);
             }
             return;
         }
         self.orders.push_back((now, order.clone()));
-        self.by_order.insert(order, capture);
-        while let Some(oldest) = pop_old(&mut self.orders, now) {
-            self.by_order.remove(&oldest);
+        self.by_order.insert(order, (now, capture));
+        while let Some((at, order)) = pop_old(&mut self.orders, now) {
+            // The order may have a newer payment.
+            if self.by_order.get(&order).is_some_and(|(added, _)| *added == at) {
+                self.by_order.remove(&order);
+            }
         }
     }
 
@@ -58,14 +62,14 @@ impl AppliedPayments {
     /// Records that the shop refunds an order. The database may lack this refund after a failover.
     /// So the payment is remembered among the payments that the server refunds.
     pub fn begin_refund(&mut self, order: &str, now: Millis) {
-        if let Some(capture) = self.by_order.remove(order) {
+        if let Some((_, capture)) = self.by_order.remove(order) {
             self.add_refunding(capture, now);
         }
     }
 
     /// Forgets a payment that was refunded or disputed.
     pub fn forget_payment(&mut self, payment: &PaymentId) {
-        self.by_order.retain(|_, capture| capture.payment != *payment);
+        self.by_order.retain(|_, (_, capture)| capture.payment != *payment);
         self.refunding.retain(|(_, capture)| capture.payment != *payment);
     }
 
@@ -76,16 +80,18 @@ impl AppliedPayments {
         if !enforces(Rule::ApplyAgainAfterFailover) {
             return Vec::new();
         }
-        let paying = self.orders.iter().filter_map(|(_, order)| self.by_order.get(order));
+        let paying = self.orders.iter().filter_map(|(at, order)| {
+            self.by_order.get(order).filter(|(added, _)| added == at).map(|(_, capture)| capture)
+        });
         paying.chain(self.refunding.iter().map(|(_, capture)| capture)).cloned().collect()
     }
 }
 
 /// Removes and returns the oldest entry, if it is too old or if there are too many entries.
-fn pop_old<T>(entries: &mut VecDeque<(Millis, T)>, now: Millis) -> Option<T> {
+fn pop_old<T>(entries: &mut VecDeque<(Millis, T)>, now: Millis) -> Option<(Millis, T)> {
     let is_old = |(at, _): &(Millis, T)| now.0 - at.0 > KEPT_MS;
     let is_due = entries.len() > KEPT_MAX || entries.front().is_some_and(is_old);
-    if is_due { entries.pop_front().map(|(_, entry)| entry) } else { None }
+    if is_due { entries.pop_front() } else { None }
 }
 
 #[cfg(test)]
@@ -102,6 +108,17 @@ mod tests {
             order: format!("ord_{number}"),
             money: Money { minor: 1, currency: "EUR".to_owned() },
         }
+    }
+
+    #[test]
+    fn a_payment_that_is_added_again_is_kept_for_the_whole_time() {
+        let mut applied = AppliedPayments::default();
+        applied.add(capture(1), Millis(0));
+        applied.forget_payment(&capture(1).payment);
+        applied.add(capture(1), Millis(KEPT_MS));
+        assert_eq!(applied.after_failover(), [capture(1)]);
+        applied.add(capture(2), Millis(KEPT_MS + 1));
+        assert_eq!(applied.after_failover(), [capture(1), capture(2)]);
     }
 
     #[test]

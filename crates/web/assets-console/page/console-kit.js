@@ -306,7 +306,7 @@ export function SaleField({ id, onChange }) {
 }
 
 /** A dialog that asks before a change. Its text explains the change. With `ask.typed`, the operator
-   must type this word, because nobody can undo the change. The dialog stays open until the change
+   must type this word, because the change cannot be undone. The dialog stays open until the change
    has ended. A long change calls `step` to show its progress, and must stop if `step` returns
    false. */
 export const Ask = ({ ask, close }) => ask && html`<${OpenAsk} ask=${ask} close=${close} />`;
