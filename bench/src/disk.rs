@@ -19,8 +19,8 @@ const ROW_BYTES: usize = 256;
 ///
 /// # Errors
 ///
-/// Fails if the directory is not on a disk. In memory, the figures about durable writes would have
-/// no meaning.
+/// Fails if the directory is not on a disk. For a directory in memory, the figures about durable
+/// writes would have no meaning.
 pub fn sync_time(dir: &Path) -> Result<Duration> {
     let path = dir.join("sync");
     let mut file =

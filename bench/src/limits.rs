@@ -57,8 +57,8 @@ pub const PLENTY_OF_STOCK: u64 = 1_000_000_000;
 pub const SOCKETS: usize = 10_000;
 /// The number of tabs that are open in a waiting room while the memory of the tabs is measured. The
 /// usual limit of open files does not allow 100,000 connections in one process. This number is an
-/// eighth of 100,000. The server's tables grow by doubling their size, so they are as full as with
-/// 100,000 tabs.
+/// eighth of 100,000. The server's tables grow by doubling their size, so with either number of
+/// tabs they are equally full.
 pub const OPEN_TABS: u32 = 12_500;
 /// The number of tabs that are opened per second. This rate is higher than the rate before the
 /// opening of a busy sale.

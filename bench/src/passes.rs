@@ -86,7 +86,7 @@ pub struct WithPass<'a> {
 }
 
 impl<'a> WithPass<'a> {
-    /// Returns a script in which each buyer buys once, from number `first` on.
+    /// Returns a script in which each buyer buys once, beginning with the buyer number `first`.
     #[must_use]
     pub fn each_once(
         buyers: &'a Buyers,

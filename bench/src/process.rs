@@ -1,5 +1,5 @@
-//! Programs that a bench measures. The bench starts each program for itself, observes it through
-//! `/proc`, and ends it after the measurement.
+//! Programs that a bench measures. The bench starts its own process of each program, observes the
+//! process through `/proc`, and ends it after the measurement.
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -70,7 +70,7 @@ impl Process {
         self.child.stdout.take()
     }
 
-    /// Returns the end of the program's standard error.
+    /// Returns the last part of the program's standard error.
     #[must_use]
     pub fn log_tail(&self) -> String {
         let text = fs::read(&self.log).unwrap_or_default();

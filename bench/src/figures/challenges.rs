@@ -21,8 +21,9 @@ const TARGET: Target = Target::AtMost { floor: 2.0, goal: 1.0 };
 const TIMES: u32 = 100;
 
 const SALE: &str = "puzzled";
-/// The front door of the sale. The sale is already open. But the server fills the sale's pool of
-/// prepared challenges before the measurement, so the pool is as full as before an opening.
+/// The front door of the sale. The sale is already open. But before the measurement, the bench
+/// waits until the server has filled the sale's pool of prepared challenges. So the pool is as full
+/// as before an opening.
 const DOOR: &str =
     r#"{"front_door":{"challenge":"slider","limits":{"buyer":null,"ip":null,"interface":null}}}"#;
 const MINUTE: &str = "p99 of a sliding puzzle, 10,000 visitors in a minute";
@@ -33,9 +34,9 @@ const WAIT: Target = Target::AtMost { floor: 500.0, goal: 50.0 };
 const MINUTE_PER_SEC: f64 = 10_000.0 / 60.0;
 /// The number of visitors in a rush. Each has its own connection, and all come within a second.
 const RUSH: u32 = 5_000;
-/// The time by which every visitor of the rush must have an answer.
+/// The time within which every visitor of the rush must have an answer.
 const RUSH_OVER: Duration = Duration::from_secs(20);
-/// The time before the measurement in which the pool is filled.
+/// How long the bench waits before the measurement, while the server fills the pool.
 const POOL_FILL_TIME: Duration = Duration::from_secs(6);
 
 /// Measures E4.

@@ -318,8 +318,9 @@ fn during_load(
     std::thread::scope(|scope| {
         let generator = scope.spawn(run_load);
         std::thread::sleep(time / 2);
-        // When a thread ends, the kernel also ends the programs that the thread started. So this
-        // thread runs the fault: this thread does not end with the function.
+        // The fault starts programs. When a thread ends, the kernel also ends the programs that the
+        // thread started. So the caller's thread runs the fault, because a spawned thread would end
+        // with this function.
         let done = fault();
         (generator.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the generator panicked"))), done)
     })

@@ -80,7 +80,7 @@ fn one_round(config: &BenchConfig) -> Result<Measured> {
     let (warm_up, time) = (config.time, config.time * 2);
     let pace = Pace::Open(ORDERS_PER_SEC);
     let load = Load { pace, warm_up, time, ..config.load(sale_server.addr(), CONNECTIONS) };
-    // The buyers are enough for the load before the endpoints are added and for the load
+    // There are enough buyers for two loads: one before the endpoints are added, and one
     // afterwards. The number of arrivals is random. So the number of prepared buyers is a tenth
     // above the average number of arrivals.
     let count = ORDERS_PER_SEC * 2.0 * (warm_up + time).as_secs_f64() * 1.1;
@@ -178,8 +178,8 @@ fn serve(listener: &TcpListener, answer: EndpointAnswer, over: &AtomicBool) {
         }
         match answer {
             EndpointAnswer::Never => kept.push(stream),
-            // If `fail` returns an error, it has closed the connection without an answer. For the
-            // server, this is a failed delivery too.
+            // If `fail` returns an error, `fail` has closed the connection without an answer. For
+            // the server, this is a failed delivery too.
             EndpointAnswer::Fails => drop(fail(stream)),
         }
     }

@@ -26,7 +26,7 @@ const BUYERS_TARGET: Target = Target::AtMost { floor: 1.1, goal: 1.05 };
 /// The smallest number of connections.
 const FEW_CONNECTIONS: usize = 10;
 const FEW_BUYERS: u32 = 1_000;
-/// The orders of the many known buyers are placed in this number of parts, one after the other. The
+/// The many known buyers place their orders in this number of parts, one part after the other. The
 /// cost of the first part is compared with the cost of the last part.
 const PARTS: u32 = 10;
 

@@ -116,7 +116,7 @@ fn evalsha(redis: &mut Redis, config: &BenchConfig) -> Result<f64> {
     let reserved_units = redis.reserved_units()?;
     ensure!(
         reserved_units == run.count(AnswerKind::Accepted),
-        "Redis booked {reserved_units} units and confirmed {}",
+        "Redis booked {reserved_units} units, but confirmed {} units",
         run.count(AnswerKind::Accepted)
     );
     Ok(run.per_sec(AnswerKind::Accepted))

@@ -1,8 +1,8 @@
 //! R8: the orders per second of a server that is offered five times its capacity.
 //!
 //! The server and the generator have one core each. Buyers overload the server in two ways. *A
-//! crowd* waits for its answers: the generator plans requests at five times the capacity, and gives
-//! up a planned request if no connection is free. *A flood* does not wait
+//! crowd* waits for its verdicts: the generator plans requests at five times the capacity, and
+//! gives up a planned request if no connection is free. *A flood* does not wait for its verdicts
 //! (`Prefer: respond-async`): every connection sends its next request as soon as it has an answer.
 //! So the server's queue is always full, and the server refuses requests. The crowd is also
 //! measured at ten times the capacity, and beside hostile clients.

@@ -1,5 +1,5 @@
 //! V1: many page views through nginx with the documented configuration. The figure is the rate of
-//! the requests that reach the server, without the requests that no cache can answer.
+//! the requests that reach the server. Requests that no cache can answer do not count.
 //!
 //! A view requests what a browser with an empty cache requests: the page, its assets, the sale and
 //! its status. Then the page stays open for a while and reads the status as

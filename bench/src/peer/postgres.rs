@@ -16,7 +16,7 @@ use crate::temp_dir::TempDir;
 const HOT_ROW: &str = include_str!("hot_row.sql");
 /// How long PostgreSQL may take until it listens.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-/// The user of PostgreSQL if this program runs as root, because PostgreSQL refuses to run as root.
+/// PostgreSQL refuses to run as root. If this program runs as root, this user runs PostgreSQL.
 const USER: &str = "postgres";
 
 /// A running PostgreSQL.

@@ -1,10 +1,10 @@
 //! The table of all endpoints.
 //!
 //! The OpenAPI document is generated from this table, and a test compares `docs/api.md` with the
-//! table. The server gives each endpoint its handler through [`ByEndpoint`]. Some problem codes
-//! follow from an endpoint's other fields. For example, every endpoint with the method `POST`,
-//! `PUT` or `PATCH` can return `body_too_large`. The field `codes` lists only codes that do not
-//! follow from other fields.
+//! table. The server gives each endpoint its handler through [`ByEndpoint`]. An endpoint's method,
+//! path and other fields imply some problem codes. For example, every endpoint with the method
+//! `POST`, `PUT` or `PATCH` can return `body_too_large`. The field `codes` lists only the remaining
+//! problem codes.
 
 /// Defines a table of endpoints, and a type with one value for each endpoint of the table.
 macro_rules! endpoints {
@@ -237,7 +237,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Returns whether the endpoint can return `code` because of its fields other than `codes`.
+    /// Returns whether the endpoint can return `code` according to the fields other than `codes`.
     fn implies(&self, code: Code) -> bool {
         let api = self.group != EndpointGroup::Service;
         let takes = |wanted: &[Param]| self.params.iter().any(|param| wanted.contains(param));
@@ -249,9 +249,9 @@ impl Endpoint {
             Code::Unauthenticated => self.auth != Auth::Public,
             Code::Forbidden => matches!(self.auth, Auth::Operator(_)),
             Code::NotFound => self.path.contains('{'),
-            // The endpoints for providers' messages are not part of the API. The crate
-            // `payments` checks these messages, and the field `codes` lists the problem codes.
-            // A `POST` without a defined body accepts only an empty body or `{}`.
+            // A `POST` without a defined body accepts only an empty body or `{}`. Endpoints of the
+            // group `Service` follow other rules: for providers' messages, the crate `payments`
+            // checks the bodies, and the field `codes` lists the problem codes.
             Code::UnsupportedMediaType | Code::MalformedRequest => {
                 api && (self.body.is_some() || self.method == Method::Post)
             }

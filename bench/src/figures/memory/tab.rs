@@ -23,7 +23,7 @@ const DOOR: &str = r#"{"front_door":{"waiting_room":"always","limits":{"buyer":n
 /// are opened one after the other and are then idle.
 pub(super) fn open(config: &BenchConfig) -> Result<Figure> {
     let mut sale_server = SaleServer::open(config, None, None)?;
-    // With few connections, these orders leave only a little memory that tabs could reuse.
+    // These orders use few connections, so they leave only a little memory that tabs could reuse.
     let warm = if config.quick { WARM_ORDERS / 10 } else { WARM_ORDERS };
     order(&mut sale_server, "warm", &sale_server::buyers("warm", warm), FEW_CONNECTIONS)?;
     sale_server.server().announce(&NewSale { id: SALE, stock: 50, limit: 1 }, STARTS_AT)?;

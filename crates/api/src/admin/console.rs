@@ -46,9 +46,9 @@ pub struct Action {
     pub subject: String,
     /// The changed fields.
     pub changes: Vec<FieldChange>,
-    /// The client's address, if the change was a request.
+    /// The client's address, if a request made the change.
     pub address: Option<String>,
-    /// The id of the request, if the change was a request.
+    /// The id of the request, if a request made the change.
     pub request_id: Option<String>,
 }
 
@@ -221,7 +221,7 @@ pub struct BuyerHistory {
 /// A page of an item's waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WaitlistList {
-    /// The entries, earliest first. The first entry gets the next unit that comes back.
+    /// The entries, earliest first. The first entry gets the next returned unit.
     pub entries: Vec<WaitingOrder>,
     /// The cursor of the next page; `null` on the last page.
     pub next_cursor: Option<String>,

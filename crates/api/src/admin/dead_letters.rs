@@ -127,7 +127,7 @@ pub struct DeadLetterSelection {
     /// Only events that this endpoint did not accept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// `true` selects all dead letters. If it is `false`, `endpoint` is required.
+    /// `true` selects all dead letters. If `all` is `false`, `endpoint` is required.
     pub all: bool,
     /// The reason, for other operators. A request to discard dead letters must have a reason. A
     /// request to retry dead letters must not have a reason.
@@ -207,7 +207,7 @@ impl DeadLetterSelection {
         })
     }
 
-    /// Reads the members of both bodies, without a reason.
+    /// Reads `endpoint` and `all`, which both bodies have. `parse_discard` reads `reason`.
     fn read(body: &mut body::Object<'_, '_>) -> Option<Self> {
         let endpoint = body.optional("endpoint", None, read::not_null(read::name));
         let all = body.optional("all", false, read::boolean);
@@ -225,9 +225,9 @@ impl DeadLetterSelection {
 pub struct BulkDeadLetterResolution {
     /// The number of dead letters that the request retried or discarded.
     pub done: u32,
-    /// The number of dead letters that did not change. A dead letter does not change if its event
-    /// was deleted or the endpoint's queue is full. Tickets cannot be retried, so they do not
-    /// change.
+    /// The number of dead letters that did not change. A request to retry does not change a dead
+    /// letter if its event was deleted or the endpoint's queue is full. Such a request also changes
+    /// no tickets, because tickets cannot be retried.
     pub skipped: u32,
     /// The `cursor` for the next request; `null` if no dead letters are left.
     #[schema(required = true)]

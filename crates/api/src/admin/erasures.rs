@@ -36,8 +36,8 @@ impl NewErasure {
     }
 }
 
-/// Returns the reason why rows cannot be erased yet, in words. `is_one` says whether the text is
-/// about one row or several rows.
+/// Returns a text that says why rows cannot be erased yet. If `is_one` is true, the text is about
+/// one row, and otherwise about several rows.
 #[must_use]
 pub const fn explanation(reason: RetainReason, is_one: bool) -> &'static str {
     match (reason, is_one) {
@@ -83,7 +83,7 @@ pub struct Erasure {
     /// that would change.
     pub other: u64,
     /// The rows that cannot be erased yet. If the list is empty after an erasure, only a block can
-    /// still name the buyer. `blocked` says whether a block does.
+    /// still name the buyer. `blocked` says whether a block names the buyer.
     pub held_back: Vec<HeldBack>,
     /// Whether a block names the buyer. The block stays until it ends or is deleted.
     pub blocked: bool,

@@ -48,7 +48,7 @@ pub struct MoneySums {
     /// The amount that providers captured.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub captured: i128,
-    /// The part of `captured` that pays for paid orders.
+    /// The part of `captured` for which there is no refund.
     #[schema(schema_with = crate::admin::schema::sum)]
     pub standing: i128,
     /// The part of `captured` that was refunded.

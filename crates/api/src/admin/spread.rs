@@ -18,7 +18,7 @@ pub use doorbuster_types::PartitionChoice;
 pub enum Partitions {
     /// A fixed number of partitions, 1 to 64.
     Count(u32),
-    /// The server chooses the number. It doubles the number if too many tickets of one partition
+    /// The server chooses the number, and doubles the number if too many tickets of one partition
     /// wait to be settled.
     Auto,
 }

@@ -19,7 +19,7 @@ use crate::value::Time;
 pub struct Stats {
     /// The sale.
     pub sale: String,
-    /// The server's time when it read these statistics.
+    /// The server's time when the server read these statistics.
     pub server_time: Time,
     /// Length of the window for rates and latencies, in seconds.
     pub window_secs: u32,

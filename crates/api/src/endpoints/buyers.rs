@@ -29,7 +29,7 @@ endpoints!(
         params: &[Param::IdempotencyKey, Param::Prefer, Param::PurchasePass],
         body: json_body::<Purchase<'static>>(),
         responses: &[
-            ok::<Order>("The key already belongs to this order. The body shows this order.")
+            ok::<Order>("The key already belongs to an order. The body shows the order.")
                 .headers(&[ResponseHeader::IdempotentReplayed, ResponseHeader::Location]),
             created::<Order>("The units are reserved.").headers(&[ResponseHeader::Location]),
             SuccessResponse::new(

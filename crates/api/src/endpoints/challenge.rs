@@ -10,7 +10,7 @@ endpoints!(
     get_challenge = Endpoint {
         method: Method::Post,
         path: "/v1/sales/{sale}/challenges",
-        summary: "Get a challenge; a purchase pass requires its answer",
+        summary: "Get the challenge that a buyer solves for a purchase pass",
         description: "The challenge is for this buyer and this sale, and is valid for two minutes. \
             The buyer's first answer uses up the challenge, even if the answer is wrong. A buyer \
             may request any kind. `pow` needs no sight and no manual skill, and is always \

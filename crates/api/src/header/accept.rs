@@ -21,8 +21,8 @@ pub fn accepts<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> 
     best.is_none_or(|(_, taken)| taken)
 }
 
-/// Whether one of these `Accept` headers names exactly `served` with a weight above 0. If a browser
-/// opens a page for a person, it names `text/html` in this way.
+/// Whether one of these `Accept` headers names exactly `served` with a weight above 0. A browser
+/// that opens a page for a person names `text/html` in this way.
 #[must_use]
 pub fn accepts_explicitly<'a>(values: impl IntoIterator<Item = &'a [u8]>, served: &str) -> bool {
     elements(values).any(|element| {

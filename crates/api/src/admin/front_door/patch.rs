@@ -48,7 +48,8 @@ impl FrontDoorPatch {
     /// Returns the front door `before` with these changes.
     ///
     /// # Errors
-    /// `422` if a limit was not set before, and the patch lacks its `burst` or its `per_minute`.
+    /// `422` if the patch has an object for a limit that had no value before, and the object lacks
+    /// `burst` or `per_minute`.
     pub fn apply(&self, before: FrontDoor) -> Result<FrontDoor, Problem> {
         let limits = match self.limits {
             MemberPatch::Keep => before.limits,
