@@ -79,9 +79,9 @@ pub const LIMIT_MAX: u32 = 10_000_000;
 /// smaller number gets `422`.
 pub const POW_EFFORT_MIN: u32 = 100;
 
-/// Largest effort of a proof of work. A larger number gets `422`. With this effort, a device tries
-/// at most 80,000 keys. A slow phone tries one key in a millisecond, so it needs up to 80 seconds.
-/// A challenge is valid for two minutes.
+/// Largest effort of a proof of work. A larger number gets `422`. With the largest effort, a device
+/// tries at most 80,000 keys. A slow phone tries one key in a millisecond, so it needs up to 80
+/// seconds. This is less than the two minutes for which a challenge is valid.
 pub const POW_EFFORT_MAX: u32 = 50_000;
 
 /// The default effort of a proof of work: the number of keys that a device tries on average.
@@ -93,8 +93,8 @@ pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
 /// Longest URL of a push subscription, in bytes. A longer value gets `422`.
 pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_048;
 
-/// The largest `overlap_secs`. For `overlap_secs` seconds after a webhook secret is replaced, the
-/// server signs with the old and the new secret. A larger number gets `422`.
+/// The largest `overlap_secs`. A larger number gets `422`. For `overlap_secs` seconds after a
+/// webhook secret is replaced, the server signs with the old and the new secret.
 pub const OVERLAP_SECS_MAX: u32 = 7 * 86_400;
 
 /// The default `overlap_secs` of a replaced webhook secret.
@@ -115,7 +115,8 @@ pub const CODES_AT_ONCE_MAX: u32 = 10_000;
 /// The largest number of buyers that one access code may serve. A larger number gets `422`.
 pub const CODE_USES_MAX: u32 = 1_000_000;
 
-/// Longest wait in `Prefer: wait=`, in seconds. The server ignores a longer wait.
+/// Longest wait in `Prefer: wait=`, in seconds. The server ignores a longer wait and uses the
+/// default wait.
 pub const WAIT_SECS_MAX: u32 = 30;
 
 /// Default wait of a purchase for its verdict, in seconds.

@@ -27,8 +27,8 @@ pub(crate) const EVENT_ID_PATTERN: &str = "^evt_[0-9]{16}(_[0-9a-f]{10})?$";
 /// One event. Every delivery of an event has the same content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Notification<'a> {
-    /// The event's id, which is also the header `webhook-id`. Every attempt and every endpoint gets
-    /// the same id.
+    /// The event's id, which is also in the header `webhook-id`. Each attempt and each endpoint
+    /// gets the same id.
     pub id: &'a str,
     /// The type of the event.
     #[serde(rename = "type")]
@@ -61,7 +61,7 @@ pub enum NotificationData {
 /// `order.extended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OrderData {
-    /// The order after the change, as `GET /v1/orders/{order}` showed it at that time.
+    /// The order, as `GET /v1/orders/{order}` showed it just after the change.
     pub order: Order,
     /// `true` in `order.reserved` if the order is from the waitlist; absent in all other cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ pub struct RefusedData {
 pub struct PaymentData {
     /// The payment.
     pub payment: Payment,
-    /// The refund of the payment, in its first state.
+    /// The refund of the payment, in the refund's first state.
     pub refund: Refund,
 }
 
@@ -111,10 +111,10 @@ pub struct SaleData {
     pub sale: String,
 }
 
-/// An event's id: its position and a fingerprint of its content. A store that lost its last rows
-/// (after a restored backup or a failover to a standby that was behind) reuses their positions for
-/// other events. The fingerprint makes these ids differ, so receivers do not treat the new events
-/// as repeats.
+/// An event's id: the event's position and a fingerprint of its content. A store can lose its last
+/// events, after a restored backup or a failover to a standby that was behind. The store then gives
+/// the positions of the lost events to new events. The fingerprint makes the new ids differ from
+/// the lost ids, so receivers do not treat the new events as repeats.
 #[must_use]
 pub fn event_id(position: i64, what: &str, at_ms: i64, about: &str) -> String {
     format!("{}_{:010x}", event_id_prefix(position), event_fingerprint(what, at_ms, about))

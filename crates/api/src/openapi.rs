@@ -92,7 +92,7 @@ fn components() -> utoipa::openapi::Components {
         .security_scheme(BUYER, bearer(Some("JWT"), "The shop's token for a buyer."))
         .security_scheme(
             OPERATOR,
-            bearer(None, "An operator's key; its role decides what it may do."),
+            bearer(None, "An operator's key. The key's role decides what the operator may do."),
         )
         .security_scheme(
             PASS,

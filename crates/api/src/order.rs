@@ -276,8 +276,8 @@ pub struct History {
     pub history: Vec<HistoryEntry>,
     /// Refunds of the order's payments, oldest first.
     pub refunds: Vec<OrderRefund>,
-    /// When the last payment attempt for a reserved order failed. The buyer can try again. `null`
-    /// if the order is not reserved, or if the last attempt did not fail.
+    /// The time at which the last payment attempt failed. The buyer can try again. `null` if the
+    /// order is not reserved, or if the last attempt did not fail.
     #[schema(required = true)]
     pub payment_failed_at: Option<Time>,
 }

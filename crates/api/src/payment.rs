@@ -51,8 +51,8 @@ pub struct PaymentEvent {
 /// The content of a sandbox message. The message's type decides which members are required.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PaymentEventData {
-    /// The provider's id of the payment. Required in every `payment.*` message, and in a refund
-    /// message without `refund`.
+    /// The provider's id of the payment. Required in every `payment.*` message. Also required in a
+    /// `refund.*` message that lacks the member `refund`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<String>,
     /// The order that the payment names. Required in `payment.captured` and `payment.failed`.

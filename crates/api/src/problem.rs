@@ -234,7 +234,7 @@ impl Problem {
         Self::without_members(Code::NotHeldOut, "units are available without waiting; buy a unit")
     }
 
-    /// `409`: the waitlist has its maximum number of entries, or one for each unit that may return.
+    /// `409`: the waitlist has its maximum length, or an entry for each unit that may return.
     #[must_use]
     pub fn waitlist_full() -> Self {
         Self::without_members(Code::WaitlistFull, "the waitlist is full; try again later")
@@ -285,8 +285,8 @@ impl Problem {
         )
     }
 
-    /// `409`: only `free` units can be removed from the stock. Units that are kept for the waitlist
-    /// count as free here.
+    /// `409`: at most `free` units can be removed from the stock. Units that are kept for the
+    /// waitlist count as free here.
     #[must_use]
     pub fn too_little_free(state: impl Into<Cow<'static, str>>, free: u64) -> Self {
         Self::with_members(

@@ -213,7 +213,7 @@ pub fn parse_followed_sales(query: &str) -> Result<Vec<String>, Problem> {
     pairs.into_result(sales)
 }
 
-/// Parses the sale to export. Without the parameter, all sales are exported.
+/// Parses the name of the sale to export. `None` means that all sales are exported.
 ///
 /// # Errors
 /// `422` for an invalid name.
@@ -223,7 +223,7 @@ pub fn parse_exported_sale(query: &str) -> Result<Option<String>, Problem> {
     pairs.into_result(sale)
 }
 
-/// Parses the item whose waiting room is requested.
+/// Parses the name of the item whose waiting room is requested.
 ///
 /// # Errors
 /// `422` for an invalid name.

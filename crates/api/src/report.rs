@@ -43,7 +43,7 @@ pub struct DemoReport {
     pub units_sold: u64,
     /// The number of units that no order has at the end of the run.
     pub units_left: u64,
-    /// Final responses by kind: `reserved`, or the code of the refusal.
+    /// The number of final responses of each kind: `reserved`, or the code of the refusal.
     pub answers: BTreeMap<String, u64>,
     /// Buyers who never received a final response.
     pub lost_answers: u64,
@@ -54,8 +54,8 @@ pub struct DemoReport {
     /// Final responses per second.
     pub answers_per_second: f64,
     /// Processor time that the servers used for all responses, in milliseconds. The load generator
-    /// uses the same cores. So this time shows a server's capacity better than
-    /// `answers_per_second`.
+    /// uses the same cores, which lowers `answers_per_second`. So this processor time shows a
+    /// server's capacity better.
     pub server_cpu_ms: f64,
     /// Time from request to response.
     pub latency_ms: LatencyMs,

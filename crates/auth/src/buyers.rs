@@ -63,7 +63,7 @@ impl BuyerTokenVerifier {
         Ok(Self { by: TokenVerifier::Keys(jwks), expected, accepted: AtomicBool::new(false) })
     }
 
-    /// Checks `token` with the loaded keys, and returns the buyer that it names. After
+    /// Checks `token` with the loaded keys, and returns the buyer that the token names. After
     /// [`AuthenticationError::Unknown`], call [`BuyerTokenVerifier::check_with_fresh_keys`].
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl BuyerTokenVerifier {
         verdict
     }
 
-    /// Returns whether this node has accepted a token since it started.
+    /// Returns whether this node has accepted a token since the node started.
     #[must_use]
     pub fn has_accepted_token(&self) -> bool {
         self.accepted.load(Ordering::Relaxed)

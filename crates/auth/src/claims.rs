@@ -25,7 +25,8 @@ pub struct VerifiedBuyer {
     pub expires_secs: i64,
 }
 
-/// The claims that every token must have. A token also needs a valid signature and a valid time.
+/// The issuer and the audience that every token must name. A token also needs a valid signature and
+/// a valid time.
 #[derive(Clone, Debug, Default)]
 pub struct ExpectedClaims {
     /// The issuer, if one is configured.

@@ -27,8 +27,8 @@ use super::claims::{Claims, ExpectedClaims, VerifiedBuyer};
 pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(600);
 /// Shortest time between two reads, even if tokens name unknown keys.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(10);
-/// Shortest time between two reads if the first read did not end, because the client that waited
-/// for it disconnected.
+/// If the client that waits for a read disconnects, the read does not end. This is the shortest
+/// time between the start of such a read and the start of the next read.
 const UNFINISHED_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum time of a request to the URL.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,7 +87,7 @@ impl Jwks {
         Self { source, client, keys: ArcSwap::default(), last_read: Mutex::default() }
     }
 
-    /// Returns the buyer that `token` names, if its signature and claims are valid.
+    /// Returns the buyer that `token` names, if the token's signature and claims are valid.
     /// [`AuthenticationError::Unknown`] means that the loaded set does not have the token's key.
     pub(super) fn check(
         &self,

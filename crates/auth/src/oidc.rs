@@ -46,8 +46,8 @@ const CONFIGURATION_FOR: Duration = Duration::from_secs(600);
 /// After a failed read of the issuer's configuration, all sign-ins fail for this time. Otherwise,
 /// while the issuer is down, every attempt to sign in would send a request to the issuer.
 const FAILURE_FOR: Duration = Duration::from_secs(10);
-/// The shortest time between two reads if the first read did not end, because the client that
-/// waited for it disconnected.
+/// If the client that waits for a read disconnects, the read does not end. This is the shortest
+/// time between the start of such a read and the start of the next read.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The maximum length of a code from an issuer, in bytes. The server refuses a longer code.
 const CODE_BYTES_MAX: usize = 2_048;

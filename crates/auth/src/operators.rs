@@ -58,7 +58,8 @@ impl OperatorKeyVerifier {
         self.configured.hash
     }
 
-    /// Replaces the keys that operators created. `keys` has all created keys in the store.
+    /// Replaces the keys that operators created. `keys` must contain all of these keys in the
+    /// store.
     pub fn replace_keys(&self, keys: Vec<AdminKey>) {
         let known = |key: AdminKey| KnownKey {
             operator: Operator { id: key.id.into(), role: key.role },

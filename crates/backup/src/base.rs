@@ -73,8 +73,9 @@ const PART: &str = "backup_base";
 const STORE_FILES: [&str; 2] = ["doorbuster.sqlite3", "doorbuster.sqlite3-wal"];
 
 /// A temporary copy in the data directory. The file is removed when this value is dropped. The
-/// thread that copies the store owns this value, and may outlive the generation. So the copies of
-/// different generations have different names.
+/// thread that copies the store owns this value, and may outlive the generation. The thread must
+/// not remove a later generation's copy, so the copies of different generations have different
+/// names.
 struct TemporaryCopy(PathBuf);
 
 impl TemporaryCopy {
@@ -101,8 +102,8 @@ fn remove_parts(data_dir: &Path) {
 
 impl BaseMaker {
     /// Copies the store to a file, and then copies the file to the target. The first copy must be
-    /// fast, because the store cannot shorten its log until the copy is complete. So this copy goes
-    /// to the data directory, on the store's own fast disk.
+    /// fast, because the store cannot shorten its log until this copy is complete. So the first
+    /// copy goes to the data directory, on the store's own fast disk.
     pub(super) async fn make(self) -> Result<BaseBackup, String> {
         // If an earlier process was killed, its temporary copies may still exist.
         remove_parts(&self.data_dir);

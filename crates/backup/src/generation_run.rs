@@ -54,7 +54,8 @@ pub(super) struct GenerationRun<'a> {
     pub(super) next_deletion: Instant,
     /// The failures since the last success. `None` if the last write of a segment succeeded.
     failing: Option<Failures>,
-    /// Whether the last attempt to make a base failed. The write of a segment does not change this.
+    /// Whether the last attempt to make a base failed. The write of a segment does not change this
+    /// value.
     is_base_failing: bool,
 }
 
@@ -97,8 +98,8 @@ impl<'a> GenerationRun<'a> {
     }
 
     /// If the copy of a base is done, records the new base. If the generation needs a new base,
-    /// starts its copy. The copy runs in a separate task, so the server can write segments at the
-    /// same time. Also deletes old objects from time to time.
+    /// starts to copy the store. The copy runs in a separate task, so the server can write segments
+    /// at the same time. Also deletes old objects from time to time.
     pub(super) async fn update_base(&mut self) {
         if let Some(making) = self.making.take_if(|making| making.is_finished()) {
             let made = making.await.unwrap_or_else(|error| Err(error.to_string()));

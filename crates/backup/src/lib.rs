@@ -48,7 +48,7 @@ const BYTES_PER_SECOND: usize = 1024 * 1024;
 const LIST_WITHIN: Duration = Duration::from_secs(60);
 /// The pause after a failed write.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How long the server may take to write the last commits to the target when it stops.
+/// How long a stopping server may take to write the last commits to the target.
 const LAST_WRITE_WITHIN: Duration = Duration::from_secs(2);
 
 /// The continuous backup of one server.
@@ -96,8 +96,9 @@ impl ContinuousBackup {
 
     /// Returns a new generation, whose name sorts after all generations of the target. To find such
     /// a name, reads the names of these generations, and tries again until the target answers. Also
-    /// deletes the incomplete files of the newest of these generations. Adds its failed attempts to
-    /// `failing`, and returns `failing` too. Returns `None` if `stop` is cancelled first.
+    /// deletes the incomplete files of the newest of these generations. Adds each failed attempt to
+    /// `failing`, and returns `failing` too. Returns `None` if `stop` is cancelled before the
+    /// target answers.
     async fn next_generation(
         &self,
         mut failing: Option<Failures>,
@@ -150,7 +151,8 @@ impl ContinuousBackup {
     }
 
     /// Writes one generation. Returns a gap if the server dropped pages. In that case, the caller
-    /// must begin a new generation. `gap` is the gap that this generation closes.
+    /// must begin a new generation. The parameter `gap` is an earlier gap, which this generation
+    /// closes.
     async fn run_generation(
         &self,
         generation: &Generation,
@@ -166,8 +168,9 @@ impl ContinuousBackup {
             }
             run.update_base().await;
             // The backup lacks the taken commits until their segment is written, but `take` forgets
-            // the time of the oldest of these commits. So this time is recorded before `take`.
-            // A buffer that dropped pages has also dropped the time of its oldest commit.
+            // the time of the oldest of these commits. So this time is recorded before `take`. A
+            // buffer that dropped pages has also dropped the time of its oldest commit, so `since`
+            // then keeps its value.
             let (is_broken, waiting_since) = (self.copy.is_broken(), run.waiting_since());
             if !is_broken {
                 since = waiting_since.unwrap_or_else(|| self.clock.now());
@@ -202,7 +205,8 @@ impl ContinuousBackup {
     }
 
     /// Writes the remaining commits when the server stops. Returns an error if the backup still
-    /// lacks commits. Without a base, a restore cannot use the segments of the generation.
+    /// lacks commits. Also returns an error if the generation has no base, because a restore cannot
+    /// use segments without a base.
     async fn write_last(
         &self,
         run: &mut GenerationRun<'_>,

@@ -42,7 +42,8 @@ pub struct RestoredCopy {
     pub skipped: Vec<String>,
 }
 
-/// A base and the segments that it needs. From these objects, a restore can rebuild a state.
+/// A base and the segments that follow it, up to the requested time. From these objects, a restore
+/// can rebuild a state.
 pub(super) struct State {
     pub(super) generation: Generation,
     base: BaseBackup,
@@ -315,10 +316,10 @@ async fn read_segment(
     Ok(bytes.and_then(|bytes| Segment::decode(&bytes).map_err(|error| error.to_string())))
 }
 
-/// Returns whether the target has a segment that `state` lacks just before the segment whose first
-/// commit is `first`. `state` can lack a segment of the target for two reasons. The clock was set
-/// back, and the segment is newer than the requested time. Or the server wrote the segment while
-/// the restore read the list.
+/// Returns whether `state` lacks a segment that the target has. This check covers only segments
+/// between the segment whose first commit is `first` and the segment before it in `state`. `state`
+/// can lack a segment of the target for two reasons. The clock was set back, and the segment is
+/// newer than the requested time. Or the server wrote the segment while the restore read the list.
 async fn is_left_out(
     target: &BackupTarget,
     state: &State,
@@ -338,7 +339,7 @@ async fn is_left_out(
     }))
 }
 
-/// Removes the temporary files of a restore. Errors are ignored: the files may not exist.
+/// Removes the temporary files of a restore. Errors are ignored, because a file may be missing.
 fn remove_parts(dir: &Path) {
     for file in restore_part_paths(dir) {
         let _ = std::fs::remove_file(file);

@@ -110,7 +110,8 @@ impl BackupTarget {
     }
 
     /// Deletes the incomplete files that a stopped server left in a generation's directory. Call
-    /// this function only for an earlier generation. A bucket does not show incomplete objects.
+    /// this function only for an earlier generation. For a bucket, this function does nothing,
+    /// because a bucket does not show incomplete objects.
     pub(super) async fn delete_incomplete(
         &self,
         generation: &Generation,

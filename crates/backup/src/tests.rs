@@ -79,7 +79,8 @@ async fn the_next_generation_needs_only_the_names_of_the_generations() {
     let backup = backup_to(&dir, "target");
     let [older, newest] = [Millis(1), Millis(i64::from(u32::MAX) * 1_000)]
         .map(|begun| Generation::after(None, begun));
-    // The directory of the newest generation has no objects, and so no list of objects names it.
+    // The directory of the newest generation has no objects. So no list of objects names this
+    // generation.
     std::fs::create_dir_all(dir.path().join("target").join(newest.to_string())).expect("writable");
     let name = names::segment(&older, 1, Millis(2));
     backup.target.put(&name, Bytes::from_static(b"pages")).await.expect("writable");

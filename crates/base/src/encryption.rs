@@ -34,7 +34,7 @@ pub enum DecryptionError {
 ///
 /// # Errors
 ///
-/// The file system's error.
+/// The file system's error, if the file cannot be read.
 pub fn is_encrypted(path: &Path) -> io::Result<bool> {
     let mut begin = Vec::new();
     File::open(path)?.take(HEADER.len() as u64).read_to_end(&mut begin)?;

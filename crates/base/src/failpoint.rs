@@ -3,23 +3,23 @@
 //!
 //! These points exist only with the feature `failpoints`, which test builds have. Without the
 //! feature, a point does nothing, and `DOORBUSTER_FAILPOINT` is an unknown setting. With the
-//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process passes that
-//! point for the third time. The killed process writes no buffered data. docs/reliability.md says
-//! what the server guarantees after a kill at each point.
+//! feature, `DOORBUSTER_FAILPOINT=refund_asked:3` kills the process when the process reaches the
+//! failpoint `refund_asked` for the third time. The killed process writes no buffered data.
+//! docs/reliability.md says what the server guarantees after a kill at each point.
 
 doorbuster_core::labels! {
     /// A failpoint. The name of each failpoint describes the step that comes before the failpoint.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Failpoint {
-        /// A settler took a batch of tickets from its slots. The store has none of these tickets
+        /// A settler took a batch of tickets from the slots. The store has none of these tickets
         /// yet.
         SettleTaken = "settle_taken",
         /// A commit changed orders. This node's memory does not have the commit yet.
         Committed = "committed",
-        /// The store has the batch of tickets. The slots still have these tickets.
+        /// The store has settled a batch of tickets. The slots still have these tickets.
         SettleCommitted = "settle_committed",
-        /// The slots removed the tickets of the batch. No waiting request has received its verdict
-        /// yet.
+        /// The slots removed the tickets of a settled batch. No waiting request has received its
+        /// verdict yet.
         SettleAcknowledged = "settle_acknowledged",
         /// The provider created a checkout. The store does not have the checkout yet.
         CheckoutAsked = "checkout_asked",
@@ -42,7 +42,7 @@ doorbuster_core::labels! {
         /// capture the payment yet.
         LateGathered = "late_gathered",
         /// A late payment was captured. The units that the payment did not need are not back in the
-        /// slots.
+        /// slots yet.
         LateCaptured = "late_captured",
         /// The store has recorded a refund. The provider has not received a request for it yet.
         RefundDue = "refund_due",
@@ -80,7 +80,7 @@ doorbuster_core::labels! {
         OutboxAdvanced = "outbox_advanced",
         /// The last attempt to deliver an event failed. The store has not recorded the dead letter.
         OutboxDead = "outbox_dead",
-        /// The sandbox, the built-in provider, stored to which session a payment belongs. The
+        /// The sandbox (the built-in provider) stored that a payment belongs to a session. The
         /// payment does not exist yet.
         SandboxNamed = "sandbox_named",
         /// The sandbox stored that it will send a message about a payment. Neither the payment nor

@@ -37,7 +37,7 @@ impl OutgoingClient {
         let renewals = *self.lock_renewals();
         let made = (self.build)()?;
         // If `renew` was called during the creation, this client may have old certificates. So only
-        // this call uses it.
+        // this call uses this client.
         let now = self.lock_renewals();
         if *now == renewals {
             self.made.store(Some(Arc::new(made.clone())));
@@ -64,7 +64,8 @@ impl fmt::Debug for OutgoingClient {
     }
 }
 
-/// Returns whether secrets may be sent to this address. It must use TLS or name this machine.
+/// Returns whether secrets may be sent to this address. The address must use TLS or name this
+/// machine.
 #[must_use]
 pub fn may_get_secrets(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))

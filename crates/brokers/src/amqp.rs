@@ -49,7 +49,8 @@ struct Connection {
 }
 
 /// The socket of a connection. To end a connection, this crate shuts the socket down. The crate
-/// sends no close request of the protocol, because then it would wait for the broker.
+/// does not send the protocol's close request, because the crate would then have to wait for the
+/// broker's answer.
 #[derive(Clone, Default)]
 struct Socket(Arc<OnceLock<TcpStream>>);
 

@@ -33,9 +33,8 @@ impl<C: BrokerConnection> SharedConnection<C> {
         Self { state: Mutex::new(ConnectionState { live: None, failed: None }) }
     }
 
-    /// Returns the connection. If there is no connection, opens one. If a caller waits while
-    /// another caller's attempt fails, the waiting caller gets the error of that attempt, and does
-    /// not try again.
+    /// Returns the connection. If there is no connection, opens one. If this call waits for another
+    /// caller's attempt and that attempt fails, returns the attempt's error and does not try again.
     pub(crate) async fn get(
         &self,
         within: Duration,
@@ -71,9 +70,9 @@ impl<C: BrokerConnection> SharedConnection<C> {
         }
     }
 
-    /// Runs one operation over the connection once, and ends it at `until` at the latest. If the
-    /// broker refuses the operation, the connection stays open. After any other failure, the
-    /// connection is closed.
+    /// Runs one operation over the connection once, and stops the operation at `until` at the
+    /// latest. If the broker refuses the operation, the connection stays open. After any other
+    /// failure, the connection is closed.
     pub(crate) async fn run_on(
         &self,
         live: Arc<C>,

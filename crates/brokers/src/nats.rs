@@ -30,9 +30,9 @@ pub(crate) struct Nats {
     kept: SharedConnection<Connection>,
 }
 
-/// A connection. After a break, it is unknown whether the broker has the messages that were in
-/// flight. So this crate reports these messages as failed. The client library reconnects once by
-/// itself, but this crate does not use that new connection.
+/// A connection. If the connection breaks, it is unknown whether the broker has the messages that
+/// were in flight. So this crate reports these messages as failed. The client library reconnects
+/// once by itself, but this crate does not use that new connection.
 struct Connection {
     client: Client,
     over: watch::Receiver<bool>,

@@ -112,7 +112,7 @@ fn draw_letters(
         let face = *random.pick(&FACES);
         let glyph = random.pick(face);
         text.push(glyph.character);
-        // The characters that are not drawn yet share the width that is left.
+        // The characters that are not drawn yet share the remaining width.
         let room = (CAPTCHA_WIDTH as f32 - 16.0 - x) / (CAPTCHA_CHARACTERS - n) as f32;
         // Lower-case letters are enlarged, so that all characters are about equally high.
         let size = random.float(62.0..74.0)

@@ -43,7 +43,7 @@ impl BackupPlace {
     /// # Errors
     ///
     /// If the text is empty, names no bucket after `s3://`, or has another scheme than `s3`. Also
-    /// if the program was built without support for buckets, and the text names a bucket.
+    /// if the text names a bucket, but this build has no support for buckets.
     pub fn parse(text: &str) -> Result<Self, PlaceError> {
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));

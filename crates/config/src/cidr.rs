@@ -36,7 +36,7 @@ impl Cidr {
         })
     }
 
-    /// Returns the network's address with its host bits.
+    /// Returns the network's address, including the host bits.
     #[must_use]
     pub fn address(&self) -> IpAddr {
         self.address
@@ -61,8 +61,8 @@ impl Cidr {
         Some(Self { address, bits: self.bits })
     }
 
-    /// Returns the same network with all host bits set to 0. Returns `None` for an IPv4 address
-    /// that is written as IPv6 with fewer than 96 bits.
+    /// Returns the same network with all host bits set to 0. Returns `None` if the network's
+    /// address is an IPv4 address in IPv6 form and the network has fewer than 96 bits.
     #[must_use]
     pub fn canonical(&self) -> Option<Self> {
         self.network_of(self.address)

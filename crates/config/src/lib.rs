@@ -86,7 +86,7 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Threads that serve HTTP.
     pub workers: NonZeroUsize,
-    /// Directory of the embedded store and of its generated secrets. In other shapes, the directory
+    /// Directory of the embedded store and of the generated secrets. In other shapes, the directory
     /// has the generated operators' key, and the file with which a node detects an old primary of
     /// the database. An empty path means that there is no directory.
     pub data_dir: PathBuf,
@@ -112,8 +112,8 @@ pub struct Settings {
     pub pass_keys: Option<MasterKeys>,
     /// How long a purchase pass is valid.
     pub pass_ttl: Duration,
-    /// How many buyers all waiting rooms of a sale together admit per second. If more buyers
-    /// arrive, an automatic waiting room opens.
+    /// How many buyers all waiting rooms of a sale together admit per second. If more buyers than
+    /// this arrive in a second, an automatic waiting room opens.
     pub room_per_sec: u64,
     /// How events are delivered.
     pub deliveries: DeliverySettings,
@@ -123,8 +123,8 @@ pub struct Settings {
     pub connections_max: usize,
     /// How long a connection may be idle, and how long the head of a request may take to arrive.
     pub idle: Duration,
-    /// How long the server continues to serve after a stop signal. During this time it reports that
-    /// it is not ready.
+    /// How long the server continues to serve after a stop signal. During this time the server
+    /// reports that it is not ready.
     pub stop_notice: Duration,
     /// The settings of the log.
     pub log: LogSettings,

@@ -55,7 +55,7 @@ const STRIPE_SETTINGS: [&str; 4] = [
     "payment.stripe.queries_per_sec",
 ];
 /// Default of `payment.stripe.queries_per_sec`. Stripe accepts 100 requests per second from an
-/// account, and new checkouts and refunds also need requests.
+/// account. The default is lower, because new checkouts and refunds also need requests.
 const STRIPE_QUERIES_PER_SEC: u32 = 80;
 
 /// Reads the payment settings. Returns `None` if a needed setting cannot be read.

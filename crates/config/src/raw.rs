@@ -202,8 +202,8 @@ fn read_environment(
         }
         let origin = SettingOrigin::Environment(shown.to_string());
         let path = shown[ENV_PREFIX.len()..].to_ascii_lowercase().replace("__", ".");
-        // A name with lower-case letters is a fault. If the server ignored DOORBUSTER_listen
-        // silently, the operator would believe that the server uses it.
+        // A name with lower-case letters is a fault. If the server silently ignored
+        // DOORBUSTER_listen, the operator would believe that the server uses this variable.
         let spelled =
             name.to_str().filter(|name| !name.bytes().any(|byte| byte.is_ascii_lowercase()));
         let Some((setting, in_file)) = spelled.and_then(|_| find_setting(&path)) else {

@@ -48,8 +48,8 @@ impl SettingValues {
         change
     }
 
-    /// Takes the value from `next` for each setting that a running server can change. Keeps the
-    /// values of all other settings.
+    /// Takes the values from `next` for the settings that can change while the server runs. Keeps
+    /// the values of all other settings.
     #[must_use]
     pub fn with_live_settings_from(mut self, next: &Self) -> Self {
         for setting in SETTINGS.iter().filter(|setting| setting.live) {

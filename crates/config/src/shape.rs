@@ -136,8 +136,9 @@ const URLS_MAX: usize = 64;
 /// The largest allowed value of `slots.wait_replicas`.
 const REPLICAS_MAX: u64 = 10;
 
-/// Returns whether an operator gave the setting at `path` a value that has an effect. 0 replicas
-/// and an empty list of peers have no effect, so a copy of the default file has no fault.
+/// Returns whether an operator gave the setting at `path` a value that has an effect. The default
+/// file sets 0 replicas and an empty list of peers. These values have no effect, so that a copy of
+/// the default file has no fault.
 fn is_wanted(read: &mut SettingsReader<'_>, path: &'static str) -> bool {
     read.is_set(path)
         && match path {

@@ -12,7 +12,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("audit.run_failed", "The continuous audit could not run. The server retries."),
     warn(
         "auth.keys_refresh_failed",
-        "The server could not refresh the buyers' public keys. The server continues to use the keys from the last read.",
+        "The server could not refresh the buyers' public keys. The server continues to use the keys from the last successful read.",
     ),
     warn(
         "auth.keys_unread",
@@ -39,7 +39,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "block.reload_failed",
-        "The server could not refresh the blocks. The blocks from the last read stay in force.",
+        "The server could not refresh the blocks. The earlier blocks stay in force.",
     ),
     error("challenge.threads_missing", "Some threads that make challenges could not be started."),
     error(
@@ -60,7 +60,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     error(
         "database.clock_set",
-        "The clock of the database was set to another time. Orders expire and sales open by the earlier of the new time and the expected time.",
+        "The clock of the database was set to another time. Orders expire and sales open by the earlier of the new time and the node's own time.",
     ),
     info("database.clock_trusted", "The clock of the database is trusted again."),
     warn(
@@ -145,7 +145,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     warn("node.lease_failed", "This node could not renew its lease. The node retries."),
     warn(
         "node.lease_lapsed",
-        "The lease of this node lapsed. If other nodes took the units of one of its slots, this slot starts a new epoch.",
+        "The lease of this node lapsed. If other nodes took the units of one of this node's slots, that slot starts a new epoch.",
     ),
     warn("node.lost", "Another node's lease lapsed. The live nodes sell that node's units."),
     warn(
@@ -201,7 +201,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "payment.postpone_failed",
-        "The provider does not answer. The server could not store later times for its queries about checkouts. The server retries.",
+        "The provider does not answer. The server could not store later times for the next queries about checkouts. The server retries.",
     ),
     info("payment.provider_answers", "The payment provider answers again."),
     warn(
@@ -266,7 +266,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "secret.created_again",
-        "A secret was missing beside an existing store, so the server created a new one.",
+        "A secret was missing beside an existing store, so the server created a new secret.",
     ),
     warn(
         "secret.directory_readable",
@@ -333,7 +333,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     ),
     warn(
         "slot.drain_stop_failed",
-        "A slot could not be stopped for a drain. If it issues more tickets, their units come back.",
+        "A drain could not stop a slot. The slot's unsettled tickets are returned after the drain.",
     ),
     warn("slot.drained_again", "A sale changed during its drain. The server repeats the drain."),
     error(
@@ -341,7 +341,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
         "Entries of a slot's queue could not be read. The server deleted these entries.",
     ),
     info("slot.full", "The memory of a slot was full. The slot continues under a new epoch."),
-    info("slot.grant_closed", "The grant of a slot from an earlier spread was closed."),
+    info("slot.grant_closed", "The grant of a slot that is no longer in the spread was closed."),
     error(
         "slot.memory_lost",
         "A slot lost its memory. Its grant was closed, and its units go back to the pool.",
@@ -409,7 +409,7 @@ pub const LOG_EVENTS: &[LogEvent] = &[
     info("store.migrated", "The store was migrated to the schema of this program."),
     info(
         "store.orders_read_again",
-        "This node last read the changes of other nodes minutes ago. It reads every order again.",
+        "This node read no changes of other nodes for minutes. The node reads every order again.",
     ),
     error("store.read_panicked", "A read of the store panicked."),
     warn("store.removed", "The file of the store was removed while it was in use."),

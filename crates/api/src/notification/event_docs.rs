@@ -38,7 +38,8 @@ change or remove the types and members below.
 /// The time of the examples, in milliseconds since the Unix epoch.
 const EXAMPLE_MS: i64 = 1_795_168_842_000;
 
-/// The documentation of one event type: when it is sent, its data and an example.
+/// The documentation of one event type: when the server sends the event, the event's data, and an
+/// example.
 struct EventDoc {
     what: EventType,
     when: &'static str,

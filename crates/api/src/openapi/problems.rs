@@ -27,7 +27,7 @@ fn schema_name(code: Code) -> String {
     format!("Problem.{}", code.as_str())
 }
 
-/// The schema of a problem with this code and its members.
+/// The schema of a problem with this code, which requires all members of the code.
 fn schema(code: Code) -> RefOr<Schema> {
     let sample = example(code);
     let only = |kind: Type, value: Value| {
@@ -113,7 +113,7 @@ fn example(code: Code) -> Value {
         .expect("strings, numbers and lists serialise into memory")
 }
 
-/// A problem with this code, as an example of its members.
+/// An example of a problem with this code. The example has all members of the code.
 pub(super) fn sample_problem(code: Code) -> Problem {
     match code {
         Code::MalformedRequest => Problem::malformed_request("the body is not a JSON object"),

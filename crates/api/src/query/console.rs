@@ -52,7 +52,7 @@ fn filters(pairs: &mut Pairs<'_>) -> [Option<String>; 3] {
     })
 }
 
-/// Parses the page of a waitlist.
+/// Parses the query for one page of a waitlist.
 ///
 /// # Errors
 /// `422`; the problem lists each invalid parameter.

@@ -11,8 +11,8 @@ use utoipa::{PartialSchema, ToSchema};
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
-/// The sorted ISO 4217 codes of currencies with a minor unit, without withdrawn codes. The list
-/// also has `XTS`, which the standard reserves for tests.
+/// The sorted ISO 4217 codes of currencies that have a minor unit. Withdrawn codes are not in the
+/// list. The list also has `XTS`, which the standard reserves for tests.
 const ASSIGNED: &str = "\
     AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND \
     BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE CHF CHW CLF CLP CNY \

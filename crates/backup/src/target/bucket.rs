@@ -172,8 +172,8 @@ impl Bucket {
         (!self.prefix.as_ref().is_empty()).then_some(&self.prefix)
     }
 
-    /// Returns the first part of each object's name. The service combines the objects of one
-    /// generation, so one request returns up to 1,000 generations.
+    /// Returns the names of the generations, which are the first parts of the objects' names. The
+    /// service groups the objects by generation, so one request returns up to 1,000 generations.
     pub(super) async fn generations(&self) -> Result<Vec<String>, TargetError> {
         let found = self.objects.list_with_delimiter(self.listed()).await?;
         let names = found.common_prefixes.iter().filter_map(|path| path.filename());

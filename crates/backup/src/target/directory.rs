@@ -43,7 +43,7 @@ impl Directory {
                 path = %path.display(),
                 event = "backup.directory_writable",
                 "other users can write to the backup's directory, so they could replace the \
-                 backup; set its mode to 700"
+                 backup; set the directory's mode to 700"
             );
         }
         Ok(())

@@ -107,7 +107,7 @@ async fn rabbitmq_with_tls_gets_events_if_its_certificate_is_trusted() {
 #[tokio::test]
 #[ignore = "only the tests above start this test"]
 async fn a_message_is_published_over_tls() {
-    let url = std::env::var(URL).expect("the test that starts this one sets the variable");
+    let url = std::env::var(URL).expect("the test that starts this process sets the variable");
     match broker(&url).publish(&message("evt_1", "order.paid")).await {
         Ok(()) => println!("the broker accepted the message"),
         Err(error) => println!("failed: {error}"),

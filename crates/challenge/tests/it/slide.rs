@@ -13,9 +13,9 @@ mod form;
 mod rim;
 
 const ROUNDS: usize = 300;
-/// The number of plain puzzles, and the percentage of them that each robot except the guessing one
-/// must solve.
+/// The number of plain puzzles.
 const PLAIN_ROUNDS: usize = 20;
+/// The percentage of the plain puzzles that each robot must solve, except the robot that guesses.
 const PLAIN_LEAST: usize = 75;
 
 /// A robot returns the position at which it puts the piece.
@@ -31,7 +31,7 @@ struct Seen {
     piece: Grey,
     /// The picture and the piece, in each colour.
     colours: [(Grey, Grey); 3],
-    /// Pairs of points inside and outside the piece, along its whole rim.
+    /// Pairs along the whole rim of the piece. Each pair has a point inside and a point outside.
     pairs: Vec<rim::Pair>,
     y: usize,
     round: usize,

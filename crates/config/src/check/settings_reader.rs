@@ -43,7 +43,8 @@ impl<'a> SettingsReader<'a> {
         None
     }
 
-    /// Returns the layer that gives the setting its value. `None` means that no layer has a value.
+    /// Returns the layer that gives the setting its value. `None` means that no layer sets the
+    /// setting.
     pub(crate) fn origin(&self, path: &str) -> Option<&'a SettingOrigin> {
         self.raw.get(path).map(|given| &given.origin)
     }
@@ -168,7 +169,7 @@ pub(crate) fn is_origin(text: &str) -> bool {
     is_web && origin.is_some_and(|origin| origin.ascii_serialization() == text)
 }
 
-/// Reads an address to which a page links. Records a fault if a page may not link to it.
+/// Reads an address to which a page links. Records a fault if [`is_link`] refuses the address.
 pub(crate) fn link(read: &mut SettingsReader<'_>, path: &'static str) -> Option<String> {
     let url = read.text(path)?;
     if !is_link(&url) {

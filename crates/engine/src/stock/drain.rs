@@ -140,7 +140,7 @@ async fn stop_slot(stock: &StockControl, slot: SlotKey) -> Option<SlotKey> {
                 error,
                 event = "slot.drain_stop_failed",
                 slot = stock.node.catalogue().slot_name(slot),
-                "failed to stop a slot; if it issues more tickets, their units come back"
+                "failed to stop a slot; its unsettled tickets are returned after the drain"
             );
             None
         }

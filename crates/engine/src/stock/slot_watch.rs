@@ -143,7 +143,7 @@ async fn close_leftover(
         tracing::info!(
             slot = stock.node.catalogue().slot_name(grant.slot),
             event = "slot.grant_closed",
-            "closed the grant of a slot from an earlier spread"
+            "closed the grant of a slot that is no longer in the spread"
         );
         stock.node.control().add_leftover(grant.slot, grant.epoch);
         stock.node.control().wake(item.row.id);

@@ -63,7 +63,7 @@ fn slots_are_reached_over_tls_where_the_certificate_is_trusted() {
 #[tokio::test]
 #[ignore = "only the test above starts this test"]
 async fn a_program_that_trusts_the_certificate() {
-    let url = std::env::var(URL).expect("the test that starts this one sets the variable");
+    let url = std::env::var(URL).expect("the test that starts this process sets the variable");
     let slots = Slots::redis(options(vec![url], "shop")).await.expect("the server can hold slots");
     slots.init(SLOT, terms(GrantId(1), Epoch(1), 10)).await.expect("reachable");
     slots.serve(&[SLOT]).expect("one slot");

@@ -135,7 +135,7 @@ impl Clock {
                 ahead_ms = ahead,
                 event = "database.clock_set",
                 "the database's clock was set; orders expire and sales open by the earlier of the \
-                 new time and the expected time; the expected time moves toward the new time by \
+                 new time and the node's own time; the node's time moves toward the new time by \
                  20 ms a second"
             ),
             (true, false) => tracing::info!(

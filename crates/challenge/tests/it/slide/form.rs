@@ -5,8 +5,9 @@
 use super::{SIDE, Seen};
 use crate::pixels::Grey;
 
-/// Half of the side of a piece's body, and the radius of a tongue.
+/// Half of the length of a piece's side, in pixels.
 const HALF: f32 = 22.0;
+/// The radius of a tongue, in pixels.
 const TONGUE: f32 = 7.5;
 const GAPS: usize = 3;
 /// The positions, from the left, at which the robot looks for gaps.
@@ -74,8 +75,8 @@ impl Slopes {
     }
 }
 
-/// Turns a point by `n` quarter turns. So the code describes only the top side, and turns the top
-/// side to get the other sides.
+/// Turns a point by `n` quarter turns. The code describes only the top side of an outline, and
+/// turns this side to get the other sides.
 fn quarter(n: usize, (x, y): Point) -> Point {
     (0..n).fold((x, y), |(x, y), _| (-y, x))
 }
