@@ -98,7 +98,7 @@ fn opened_by_demo(path: &str, settings: &Settings) -> bool {
     settings.demo && is_open
 }
 
-/// Returns whether the server generates and stores this secret because no setting contains it.
+/// Returns whether no setting contains this secret, so that the server generates and stores it.
 fn is_generated(path: &str, settings: Option<&Settings>) -> bool {
     settings.is_some_and(|settings| match path {
         "auth.buyer_secret" => settings.auth.buyers.is_none(),

@@ -27,7 +27,7 @@ pub const ENV_PREFIX: &str = "DOORBUSTER_";
 pub const COMMAND_LINE_NAMES: [&str; 3] =
     ["DOORBUSTER_URL", "DOORBUSTER_ADMIN_KEY", "DOORBUSTER_PASSPHRASE"];
 
-/// The suffix of a path that names the file of a secret.
+/// The suffix of a setting that names a secret's file, such as `auth.admin_key_file`.
 pub const FILE_SUFFIX: &str = "_file";
 
 /// Every setting, in the order of the default file.

@@ -2,9 +2,9 @@
 //! hashing chooses the node.
 //!
 //! Each node computes the assignment from the live nodes, so the nodes do not negotiate. When a
-//! node starts or stops, only that node's slots move. The only purpose of the assignment is to save
-//! work. If two nodes settle the same slot, no harm is done, because the store settles each ticket
-//! once.
+//! node starts or stops, slots move only to that node or away from it. The only purpose of the
+//! assignment is to save work. If two nodes settle the same slot, no harm is done, because the
+//! store settles each ticket once.
 //!
 //! Source: D. Thaler and C. Ravishankar, "Using name-based mappings to increase hit rates", 1998.
 #[cfg(test)]
@@ -29,9 +29,9 @@ pub const HANDOVER_MS: u64 = 1_200;
 pub const SILENT_MS: i64 = 2_000;
 
 /// Returns whether a node renewed its lease recently. `lease_until` is the end of the node's lease.
-/// `reference` is the end of the asking node's own lease, or the latest end of all nodes' leases.
-/// All leases are equally long. So if a lease ends much later than `reference`, it was taken before
-/// the store's clock was set back. Such a lease does not count as recent.
+/// `reference` is the result of [`reference_lease`]. All leases are equally long. So if a lease
+/// ends much later than `reference`, the node renewed the lease before the store's clock was set
+/// back. Such a lease does not count as recent.
 #[must_use]
 pub fn has_recent_lease(lease_until: Millis, reference: Millis) -> bool {
     (lease_until > reference.plus(-SILENT_MS) && lease_until <= reference.plus(SILENT_MS))

@@ -1,7 +1,7 @@
-//! The pauses between the attempts of a request that fails: to a webhook endpoint, to a broker, or
-//! to a payment provider.
+//! The pauses between the attempts of a failed request to a webhook endpoint, a broker or a payment
+//! provider.
 
-/// The longest pause between two attempts of a retried operation, in milliseconds.
+/// The longest pause between two attempts of one request, in milliseconds.
 pub const BACKOFF_MS_MAX: i64 = 6 * 3_600_000;
 
 /// Returns the pause after this many failed attempts. The first pause is 1 s, and each further

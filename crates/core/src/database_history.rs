@@ -47,9 +47,9 @@ pub struct SeenDatabase {
     pub position: i64,
     /// The rows of the database's history, newest first. Empty if no node has used the database.
     pub rows: Vec<DatabaseHistory>,
-    /// True if the newest row was written in a different database, of this cluster or of another
-    /// cluster. In this case the rows come from a dump. A physical copy of a database counts as the
-    /// same database.
+    /// True if the newest row was written in another database than this one. In this case the rows
+    /// come from a dump. The other database may be in this database cluster or in another one. A
+    /// physical copy of a database counts as the same database.
     pub is_from_dump: bool,
 }
 

@@ -102,7 +102,8 @@ pub struct EdgeFeedFollower {
     at: FeedPosition,
     /// The `as_of` time of the newest read that was not ignored.
     newest: Option<Millis>,
-    /// The edge's monotonic time of that read, in milliseconds.
+    /// The edge's monotonic time when the edge got the newest read that was not ignored, in
+    /// milliseconds.
     received_at: i64,
 }
 
@@ -124,8 +125,8 @@ impl EdgeFeedFollower {
         // The read may come from a replica that lags behind the server of the previous read.
         if self.newest.is_some_and(|newest| head.as_of < newest) && holds(FeedRule::NeverBack) {
             // If the store's clock was set back, each read is older than the copy until the clock
-            // has caught up. So the edge does not wait for that, and reads the feed again from its
-            // start.
+            // has caught up. The edge does not wait until then. It reads the feed again from the
+            // start of the feed.
             if now - self.received_at > FEED_AGE_MAX_MS {
                 *self = Self::default();
             }

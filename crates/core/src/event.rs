@@ -82,7 +82,7 @@ pub enum Subject {
         cause: crate::money::RefundCause,
     },
     /// A captured payment was reversed, and this server did not request the reversal. The store
-    /// writes this event, because the store has the records of reversals.
+    /// writes this event itself, because only the store has the records of reversals.
     Reversal {
         /// The provider's id of the payment.
         payment: PaymentId,
@@ -100,8 +100,8 @@ pub enum Subject {
     },
     /// An item.
     Item(ItemId),
-    /// A sale, identified by the shop's id. The stores write this event, because only the stores
-    /// know the shop's ids of sales.
+    /// A sale, identified by the shop's id. The store writes this event itself, because only the
+    /// store knows the shop's ids of sales.
     Sale(String),
 }
 

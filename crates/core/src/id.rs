@@ -1,5 +1,5 @@
-//! Ticket ids, which are also order ids. Each id contains and proves the values of its ticket. So
-//! the store can decide the ticket even if its slot lost the ticket.
+//! Ticket ids, which are also order ids. Each id contains the values of its ticket, and a MAC that
+//! proves these values. So the store can decide the ticket even if its slot lost the ticket.
 use std::fmt;
 
 use crate::ticket::{RequestHash, Ticket};

@@ -15,7 +15,8 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// Every variant, in the order of the definition. `variant as usize` is the index here.
+            /// Every variant, in the order of the definition. `variant as usize` is the variant's
+            /// index in this array.
             pub const ALL: [Self; [$($label),*].len()] = [$(Self::$variant),*];
 
             /// Returns the label.

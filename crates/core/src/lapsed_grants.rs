@@ -9,8 +9,8 @@ use crate::rows::Grant;
 use crate::rules::{Rule, enforces};
 use crate::value::NodeId;
 
-/// Returns the open grants whose node has no valid lease. If a slot is in a node's memory, the
-/// slot's index is the node's number.
+/// Returns the open grants whose node has no valid lease. The grants belong to slots in the nodes'
+/// memory. The index of such a slot is the number of its node.
 ///
 /// The caller reads `live` *after* the grants. So if a node has just started and opened one of
 /// these grants, `live` contains the node. A leader without a valid lease closes nothing, because

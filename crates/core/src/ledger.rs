@@ -92,7 +92,7 @@ pub trait Ledger {
     fn waitlist(&mut self, item: ItemId) -> Result<Option<Grant>, Self::Error>;
     /// Returns the waitlist entry with this id.
     fn waitlist_entry(&mut self, id: &TicketId) -> Result<Option<WaitlistEntry>, Self::Error>;
-    /// Returns the buyer's entry in the item's waitlist that still waits.
+    /// Returns the buyer's waiting entry in the item's waitlist.
     fn waitlist_entry_of(
         &mut self,
         item: ItemId,

@@ -1,5 +1,5 @@
-//! A node's counts of the units of buyers who have reached an item's limit. A node refuses these
-//! buyers without a slot.
+//! A node remembers how many units a buyer has, for buyers who have reached an item's limit. The
+//! node refuses these buyers without a request to a slot.
 use hashbrown::HashMap;
 
 use crate::rules::{Rule, enforces};

@@ -58,8 +58,8 @@ pub const WAITLIST_HOLD_MS: i64 = 5 * 60_000;
 /// milliseconds. After this time the order expires, and money that arrives later is a late payment.
 pub const PROVIDER_GRACE_MS: i64 = 120_000;
 /// The longest time that an overdue order keeps its units after its `pay_by`, in milliseconds. The
-/// bound also holds if too many orders were overdue, so that the server could not query the
-/// provider about this order.
+/// bound also applies if the server could not query the provider about this order, because too many
+/// orders were overdue.
 pub const PROVIDER_CHECK_WITHIN_MS: i64 = 30 * 60_000;
 /// The latest `pay_by` that an operator can set, in milliseconds from now. The server refuses a
 /// later time.
@@ -73,16 +73,17 @@ pub const REFUND_TRIES_MAX: u32 = 12;
 pub const DELIVERY_TRIES: u32 = 20;
 /// The largest value of the setting that replaces [`DELIVERY_TRIES`].
 pub const DELIVERY_TRIES_MAX: u32 = 50;
-/// The number of consecutive refusals that an event needs to become a dead letter. If the endpoint
-/// fails in another way between two refusals, the count starts again. [`DELIVERY_REFUSED_MS`] is a
-/// second condition. With the pauses between them, this many refusals take half a minute. So an
-/// endpoint that refuses every event of one type gets the other events before too many events are
-/// pending.
+/// The number of consecutive refusals after which an event can become a dead letter. If the
+/// endpoint fails in another way between two refusals, the count starts again.
+/// [`DELIVERY_REFUSED_MS`] is a second condition, which does not apply if very many events are
+/// refused. With the pauses between them, this many refusals take half a minute. So if an endpoint
+/// refuses every event of one type, it gets the other events before too many events are pending.
 pub const DELIVERY_REFUSALS: u32 = 6;
 /// The shortest time from the first refusal of an event until the event becomes a dead letter, in
-/// milliseconds. While a shop deploys a new version, the shop may answer `404`. The shop's update
-/// takes less time than this bound, so these refusals do not make an event a dead letter. The bound
-/// does not apply if the number of refused events is at least half of [`DELIVERIES_PENDING_MAX`].
+/// milliseconds. While a shop deploys a new version, the shop may answer `404`. Such an update
+/// usually takes less time than this bound, so these refusals do not make an event a dead letter.
+/// The bound does not apply if the number of refused events is at least half of
+/// [`DELIVERIES_PENDING_MAX`].
 pub const DELIVERY_REFUSED_MS: i64 = 600_000;
 /// The longest pause between two attempts to deliver a refused event, in milliseconds. The pause is
 /// short, so that a shop gets the event soon after the shop recovers.
@@ -114,8 +115,8 @@ pub const BREAKER_TRIES_PER_PAUSE: u32 = 4;
 /// The longest pause between two attempts at an endpoint that is down, in milliseconds.
 pub const BREAKER_PAUSE_MAX_MS: i64 = 60_000;
 
-/// The greatest age of a node's previous poll at which the node continues with commit digests, in
-/// milliseconds. If the previous poll is older, the node reads all orders again.
+/// The greatest age of a node's previous poll, in milliseconds, at which commit digests are enough.
+/// If the previous poll is older, the node reads all orders again.
 pub const DIGESTS_READ_WITHIN_MS: i64 = 300_000;
 /// How far back a poll for digests starts after a lost connection, in milliseconds. The node then
 /// publishes again all changes since that earlier time. Thirty seconds are enough, because

@@ -1,8 +1,8 @@
 //! Rules that only one file uses. Only the tests of that file remove these rules, so the rules are
 //! not in [`crate::rules::Rule`].
 
-/// Defines the rules of a file, and the function `holds`. Each thread of a test sets `REMOVED` to
-/// remove a rule.
+/// Defines the rules of a file, and the function `holds`. A test sets `REMOVED` to remove a rule
+/// for its own thread.
 macro_rules! local_rules {
     ($(#[$doc:meta])* $vis:vis $rules:ident { $($(#[$about:meta])* $name:ident,)* }) => {
         $(#[$doc])*

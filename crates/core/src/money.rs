@@ -157,8 +157,8 @@ fn is_undecided<L: Ledger + ?Sized>(
     if ledger.grant(grant)?.is_none_or(|row| !may_settle(row)) {
         return Ok(false);
     }
-    // Each number belongs to one ticket. If this ticket became an order after the caller's read,
-    // the provider must send its message again.
+    // Under a grant, each number belongs to one ticket. If the ticket with this id became an order
+    // after the caller's read, the provider must send the message again.
     Ok(match ledger.ticket_of(grant, n)? {
         None => true,
         Some(found) => found == *id && ledger.order(id)?.is_some(),
@@ -175,9 +175,9 @@ pub fn order_price<L: Ledger + ?Sized>(
     Ok(minor.map(|minor| Money { minor, currency: each.currency }))
 }
 
-/// Returns how many of an ended order's units the pool lacks, if a recall may bring them. Returns
-/// `None` if the pool has enough units, if the slots do not have the missing units, or if the
-/// buyer's limit does not allow the order.
+/// Returns how many units of an ended order the pool lacks, if recalls may bring these units to the
+/// pool. Returns `None` if the pool has enough units, if the slots do not have the missing units,
+/// or if the buyer's limit does not allow the order.
 fn missing_units<L: Ledger + ?Sized>(
     ledger: &mut L,
     order: &Order,

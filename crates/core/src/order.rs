@@ -233,8 +233,8 @@ pub fn pay<L: Ledger + ?Sized>(
     Ok(PayOutcome::Done(order))
 }
 
-/// Appends the event that an item is sold out, if the last unit of the item was paid for. An item
-/// without any sold unit is not sold out, even if an operator lowers its total to zero.
+/// If all units of an item are paid, appends the event that the item is sold out. An item without
+/// any paid unit is not sold out, even if an operator lowers its total to zero.
 pub(crate) fn append_if_sold_out<L: Ledger + ?Sized>(
     ledger: &mut L,
     item: &Item,

@@ -4,8 +4,8 @@
 //! A [`DeliveryQueue`] plans for one endpoint and sends nothing itself. The queue receives outcomes
 //! and returns decisions. The driver of the queue sends the events, and writes the decisions to the
 //! store. The store has a position for each endpoint: every event up to that position was
-//! delivered, or has its own row with its state. So the store needs no row for each event of a
-//! healthy endpoint.
+//! delivered, or has a row with the state of its delivery. So the events of a healthy endpoint need
+//! no rows.
 //!
 //! If the driver crashes, it starts again from the store's rows. These rules hold despite any
 //! failure:
@@ -145,9 +145,9 @@ impl DeliveryQueue {
         fresh.count() + self.rows.len()
     }
 
-    /// Adds the next event, whose position must be higher than that of the last event that was
-    /// read. `about` is the key of the event's subject. The queue skips an event that the endpoint
-    /// does not want.
+    /// Adds the next event. Its position must be higher than the position of the last event.
+    /// `about` is the key of the event's subject. The queue skips an event that the endpoint does
+    /// not want.
     pub fn add(&mut self, position: i64, about: &str, is_wanted: bool) {
         assert!(position > self.read, "events must be read in the order of their positions");
         self.read = position;
@@ -332,8 +332,8 @@ impl DeliveryQueue {
         all.map(|(about, _)| about.clone()).collect()
     }
 
-    /// Returns the rows that may be sent. Such a row is the first row of its key, no event with its
-    /// key is in delivery, and the store has the row.
+    /// Returns the rows that may be sent. A row may be sent if the store has the row, if it is the
+    /// first row of its key, and if no event with this key is in delivery.
     fn rows_ready(&self) -> impl Iterator<Item = &PendingRow> {
         let mut seen = self.in_flight_keys();
         let mut is_first = move |row: &PendingRow| {

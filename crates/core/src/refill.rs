@@ -37,11 +37,11 @@ pub fn initial_portions(spread: &Spread, pool: u64, slots: usize) -> Vec<u64> {
     equal_parts(pool, slots).map(|units| units.min(each)).collect()
 }
 
-/// Divides the pool's units among the slots while sub-domains are not in use. Returns one number
-/// for each slot. The emptiest slots get the units. Each part has at least `least` units, so that
-/// the last parts are not too small for a request. If the pool has fewer units than `least`, one
-/// slot gets all of them. `least` is the largest request (the item's limit). `levels` are the units
-/// of each slot.
+/// Divides the pool's units among slots that do not use sub-domains. Returns one number for each
+/// slot. The emptiest slots get the units. Each part has at least `least` units, so that the last
+/// parts are not too small for a request. If the pool has fewer units than `least`, one slot gets
+/// all of them. `least` is the number of units in the largest request, which is the item's limit.
+/// `levels` are the units of each slot.
 #[must_use]
 pub fn distribute_pool(pool: u64, least: u64, levels: &[u64]) -> Vec<u64> {
     let mut parts = vec![0; levels.len()];

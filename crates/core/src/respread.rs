@@ -1,5 +1,5 @@
-//! Changes a spread while its sale runs. Slots outside the new spread are drained, and slots that
-//! joined get their part of the stock.
+//! Changes an item's spread while the sale runs. Slots outside the new spread are drained, and
+//! slots that joined get their part of the stock.
 //!
 //! The spread in the store says where an item's slots are. All decisions here follow from the
 //! spread and the open grants. So if a leader stops before the change is complete, the next leader
@@ -86,7 +86,7 @@ pub struct SpreadSlot {
     pub slot: SlotKey,
     /// Units that the slot can issue tickets for.
     pub available: u64,
-    /// Whether the slot is new: its grant never had units, and no pending feed row brings units.
+    /// Whether the slot is new: its grant has no units, and no pending recall brings units.
     pub is_new: bool,
     /// Whether a recall from the slot is pending. No other recall begins before it finishes.
     pub asked: bool,
@@ -105,11 +105,11 @@ pub struct ShareMove {
 
 /// Returns the recalls that give new slots their part while the pool is empty.
 ///
-/// `least` is the largest request (the item's limit). A part is the average number of units of all
-/// slots, and at most `initial` if sub-domains are in use. If a part would be smaller than `least`,
-/// no units are moved: the server would have to gather them again for the largest request. A slot
-/// gives at most the units that it has above the average. A slot that ever had units gets nothing
-/// here, so units do not move back and forth.
+/// `least` is the number of units in the largest request, which is the item's limit. A part is the
+/// average number of units in the slots. If sub-domains are in use, a part is at most `initial`. If
+/// a part would be smaller than `least`, no units are moved: the server would have to gather them
+/// again for the largest request. A slot gives at most the units that it has above the average. A
+/// slot that is not new gets nothing here, so units do not move back and forth.
 #[must_use]
 pub fn shares_for_new_slots(
     spread: &Spread,

@@ -181,16 +181,16 @@ pub struct Order {
 }
 
 impl Order {
-    /// Returns whether this order is for these units of this item. A request key belongs to one
-    /// such request.
+    /// Returns whether this order is for these units of this item. If a request with the order's
+    /// key asks for other units or another item, the key was reused.
     #[must_use]
     pub fn is_for(&self, item: ItemId, units: Units) -> bool {
         (self.item, self.units) == (item, units)
     }
 
-    /// How long a link to an order works after the order was paid or ended, in milliseconds. A
-    /// person with the link needs no token of the buyer. In this time, a person who paid can see
-    /// the result.
+    /// How long a link to an order works after the order was paid or ended, in milliseconds. The
+    /// link opens the order without a token of the buyer. This time lets a person who paid see the
+    /// result.
     pub const LINK_AFTER_END_MS: i64 = 3_600_000;
 
     /// Returns whether a link to this order works. The link works until the order is paid or ends,

@@ -77,8 +77,8 @@ rules! {
     /// A node reads the evidence of a lost memory in this sequence: the grant in the store, the
     /// slot, the length of the grant's feed.
     EvidenceOrder,
-    /// Pending recalls are read before the grant is read again. So a recall that finishes between
-    /// the two reads is visible in the second reading of the grant.
+    /// A node reads the pending recalls first, and then reads the grant again. If a recall finishes
+    /// in between, the second reading of the grant shows the recall.
     RecallsReadFirst,
     /// Evidence of a lost memory counts only if the slot acknowledged its `init`.
     EvidenceAfterInit,
@@ -124,8 +124,8 @@ rules! {
     /// If a node remembers an order or a queued ticket of a request, the front door does not refuse
     /// the request.
     HeldBeforeDoor,
-    /// A node remembers each ticket that it returned to a buyer as queued. The node forgets the
-    /// ticket when a repeated request finds it refused, and after the ticket's `decide_by`.
+    /// A node remembers each ticket that it returned as queued, until the ticket's `decide_by`. If
+    /// a repeated request finds that the ticket was refused, the node forgets the ticket.
     OwnQueued,
     /// A node refuses no buyer on the basis of a snapshot that is too old.
     SnapshotAge,
@@ -137,8 +137,8 @@ rules! {
     LastTryEverywhere,
     /// The server shows a sale as paused or ended only after the sale's slots are drained.
     PhaseAfterDrain,
-    /// If a sale changes after its drain was announced, it is drained again before its phase
-    /// changes. It is drained at most three times.
+    /// If a sale changes after its drain was announced, its slots are drained again before its
+    /// phase changes. The slots are drained at most three times.
     ShowAsIntended,
     /// The transaction that shows an item as paused or ended also closes the item's grants.
     PhaseClosesGrants,
@@ -185,13 +185,13 @@ rules! {
     SlotQueueBound,
     /// A partition leaves the registry only when all units that were granted to it are settled.
     RegistryWaitsForSettled,
-    /// A partition leaves the registry only when the pool has no more units for it.
+    /// A partition leaves the registry only when the pool is empty.
     RegistryWaitsForPool,
     /// A request whose home partition left the registry goes to another partition.
     HomeLeftGoesOn,
     /// If the first partition has too few units, the second attempt goes to another partition.
     SecondTryElsewhere,
-    /// A second attempt goes to the partition with the most units in the last reading.
+    /// A second attempt goes to the partition with the most units in the latest snapshot.
     SecondTryFullest,
     /// The pool's units are spread fairly over new slots.
     WarmUpFair,
@@ -296,7 +296,7 @@ rules! {
     AmountMatches,
     /// A failed payment may still be captured later.
     FailedMaySucceed,
-    /// A late message about a failed payment does not undo the payment's capture.
+    /// A late message that a payment failed does not undo the payment's capture.
     CaptureStays,
     /// A payment is refunded once.
     RefundOnce,
@@ -345,7 +345,7 @@ rules! {
     CheckoutWhileReserved,
     /// An order keeps one open checkout.
     CheckoutOnce,
-    /// A provider's message about an older checkout does not close the order's current one.
+    /// A provider's message about an older checkout does not close the order's current checkout.
     CloseNamesSession,
     /// A checkout counts as closed only after its provider accepts no more money for it.
     CloseAtProvider,

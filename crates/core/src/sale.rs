@@ -118,8 +118,8 @@ impl StepRequest {
         }
     }
 
-    /// Returns whether a sale with this phase and these times still needs the step. After a timed
-    /// step became due, an operator may have withdrawn the sale or moved the time. Then the step is
+    /// Returns whether a sale with this phase and these times still needs the step. An operator may
+    /// have withdrawn the sale or moved the time since a timed step became due. Then the step is
     /// not needed.
     #[must_use]
     pub fn is_needed(

@@ -76,8 +76,8 @@ pub fn settle<L: Ledger + ?Sized>(
     case.consume(ledger, ticket, now, item.hold_ms)
 }
 
-/// Resolves a ticket if only its id is known, after the ticket's `decide_by`. This function
-/// never consumes the ticket. Returns `None` if the ticket may still become an order, or if the id
+/// Resolves a ticket after its `decide_by`, if only the ticket's id is known. This function never
+/// consumes the ticket. Returns `None` if the ticket may still become an order, or if the id
 /// belongs to a waitlist entry.
 pub fn force_verdict<L: Ledger + ?Sized>(
     ledger: &mut L,

@@ -73,8 +73,7 @@ pub const REFRESH_INTERVAL_MIN: Duration = Duration::from_millis(5);
 /// The largest pause between two refreshes.
 pub const REFRESH_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
-/// Returns the pause between two refreshes that read what other nodes committed, while this many
-/// nodes are alive.
+/// Returns the pause between two refreshes of a node, if this many nodes are live.
 #[must_use]
 pub fn refresh_interval(nodes: usize) -> Duration {
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
@@ -88,7 +87,7 @@ mod tests {
     const COMMIT: Duration = Duration::from_micros(700);
     const BATCHES: u32 = 20_000;
 
-    /// Returns how long a settler waits after a batch, when many equal batches came before.
+    /// Returns how long a settler waits after the last of many equal batches.
     fn pause_after_batch(tickets: usize, cycle: Duration, settlers: usize) -> Duration {
         let mut pace = SettlerPace::default();
         let batch = Batch { tickets, cycle, commit: COMMIT };

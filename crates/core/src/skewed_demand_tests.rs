@@ -185,8 +185,8 @@ fn an_uneven_crowd_buys_every_unit_and_no_slot_holds_many() {
         }
         assert_eq!(sold + shop.free(), STOCK);
         let most = (0..PARTITIONS).map(|i| shop.has(i)).max().expect("eight");
-        // Each of a slot's two counters has at most `initial` units, or at most the threshold plus
-        // one refill.
+        // A slot has two counters. The bound of a counter is `initial`, or the threshold plus one
+        // refill if this sum is larger.
         let bound = 2 * SPREAD.initial.max(SPREAD.threshold + SPREAD.refill);
         assert!(most <= bound, "a slot holds {most} units, but the bound is {bound}");
     }

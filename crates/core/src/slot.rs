@@ -205,7 +205,7 @@ impl Slot {
         Self { item, bounds, term: None, queue: Queue::default(), stopped: false }
     }
 
-    /// Takes a grant if its epoch is higher than the slot's. Tickets of earlier epochs stay queued.
+    /// Takes a grant that has a higher epoch. Tickets of earlier epochs stay queued.
     pub fn init(&mut self, terms: GrantTerms) -> ApplyOutcome {
         let GrantTerms { grant, epoch, counted, available, threshold } = terms;
         if let Some(term) = &self.term
@@ -273,8 +273,8 @@ impl Slot {
         {
             return TicketAnswer::Short { available: term.units.sum() };
         }
-        // Each ticket has the same time from its issue to its `decide_by`. So the difference
-        // between the `decide_by` of this request and of the oldest ticket is that ticket's age.
+        // The time from a request to its `decide_by` is always the same. So the difference between
+        // the two `decide_by` times is the age of the oldest ticket.
         let waits_ms = self.queue.oldest().map_or(0, |oldest| request.decide_by.0 - oldest.0);
         let is_full = self.queue.open() >= self.bounds.queue && enforces(Rule::SlotQueueBound);
         if is_full || waits_ms > SLOT_QUEUE_AGE_MAX_MS {

@@ -28,8 +28,8 @@ impl FreeUnits {
     /// units are free. Otherwise returns `None`.
     ///
     /// The caller reads the snapshot *first* and the set of requests that hold an order *second*.
-    /// So the set contains every order that the snapshot counts. A repeated request that holds an
-    /// order is never answered "sold out".
+    /// So the set contains the request of every order that the snapshot counts. A repeated request
+    /// that holds an order is never answered "sold out".
     #[must_use]
     pub fn refuses(&self, units: Units) -> Option<SoldOut> {
         let available = self.free?;

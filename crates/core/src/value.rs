@@ -84,7 +84,7 @@ impl Millis {
 pub enum Stock {
     /// This many units, at most [`STOCK_MAX`].
     Counted(u64),
-    /// Unlimited stock. The limits for buyers still hold, but no units are counted.
+    /// Unlimited stock. The limits for buyers still apply, but no units are counted.
     Unlimited,
 }
 

@@ -101,7 +101,7 @@ pub struct JoinRequest {
     pub grant: GrantId,
     /// A random token for the entry.
     pub token: Token,
-    /// The bound of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or fewer in a test.
+    /// The bound of the waitlist: [`crate::limits::WAITLIST_ENTRIES_MAX`], or less in a test.
     pub entries_max: u64,
 }
 
@@ -299,7 +299,7 @@ fn serve_first<L: Ledger + ?Sized>(
     Ok(FirstOutcome::Order(order))
 }
 
-/// Ends at most `at_most` entries of a waitlist, oldest first, if the sale has ended. After the end
+/// If the sale has ended, ends at most `at_most` entries of a waitlist, oldest first. After the end
 /// of the sale, no entry can become an order. Each call reads the entries that still wait, so a
 /// repeated call continues with the next entries.
 pub fn end_with_sale<L: Ledger + ?Sized>(

@@ -24,8 +24,9 @@ const AFTER_LOSS_MS: u64 = 4_000;
 const AFTER_STOP_MS: u64 = 2_000;
 /// The longest step of the store's clock, forward or back.
 const CLOCK_STEP_MAX_MS: u64 = 20_000;
-/// If no node was started, stopped, killed or paused for this long, and the clock made no step,
-/// each slot must have exactly one settler. This time is longer than any pause of a node.
+/// After this time without a change, each slot must have exactly one settler. A change is the
+/// start, stop, kill or pause of a node, or a step of the clock. This time is longer than any pause
+/// of a node.
 const REST_MS: u64 = 10_000;
 
 #[derive(Default)]
@@ -47,7 +48,7 @@ struct World {
     nodes: BTreeMap<u32, Node>,
     /// The end of each node's lease, by the store's clock.
     leases: BTreeMap<u32, Millis>,
-    /// The killed nodes, each with the time until which other nodes may count it as live.
+    /// The killed nodes. The value is the time until which other nodes may count the node as live.
     killed: BTreeMap<u32, u64>,
     next_id: u32,
     /// Until this time, a slot without a settler is not an error.

@@ -103,8 +103,8 @@ pub fn restart_cause(before: &SnapshotPosition, found: &SnapshotPosition) -> Opt
     (is_late && holds(DigestRule::Age)).then_some(RestartCause::TooOld)
 }
 
-/// The orders that a node has not read yet, while it reads all orders again. An order of the
-/// snapshot has not been read yet if its number is greater than `after`.
+/// The orders that are still unread while a node reads all orders again: the orders in `snapshot`
+/// whose number is greater than `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// The snapshot.
@@ -256,7 +256,7 @@ mod tests {
         follower.rewind(DIGEST_POLL_REWIND_MS - 1);
         assert!(
             follower.since().is_beginning(),
-            "without an old enough position, the next poll must read all orders"
+            "if no position is old enough, the next poll must read all orders"
         );
     }
 }

@@ -318,8 +318,8 @@ impl World {
         Ok(())
     }
 
-    /// Checks that, after all servers work again, an edge soon uses the state of the newest commit.
-    /// The edge does so after a step of the store's clock, too.
+    /// Checks that an edge soon uses the state of the newest commit after all servers work again.
+    /// This must hold even if the store's clock was set back.
     fn rest(&mut self) -> Result<(), String> {
         self.nodes = [Node { is_rebuilding: false, ..self.nodes[0] }; 2];
         self.writer.head = None;

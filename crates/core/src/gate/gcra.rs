@@ -29,8 +29,8 @@ pub enum RateDecision {
     Allowed(u64),
     /// The request is not allowed now.
     Wait {
-        /// The new state. It differs from the old state only if another limit moved the old state
-        /// further ahead than this limit's burst.
+        /// The new state: the old state, but at most this limit's burst ahead of the present.
+        /// Another limit may have moved the old state further ahead.
         state: u64,
         /// The time until the request would be allowed, in nanoseconds.
         nanos: u64,

@@ -30,7 +30,8 @@ const NAME_MAX: usize = crate::limits::NAME_BYTES_MAX;
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 17;
 const TAG_BYTES: usize = 16;
-/// The bits of the flags byte: the buyer is a member, and the pass was issued without a room.
+/// The two bits of the flags byte. `MEMBER`: the buyer is a member. `WITHOUT_ROOM`: the pass was
+/// issued without a waiting room.
 const MEMBER: u8 = 1;
 const WITHOUT_ROOM: u8 = 2;
 /// The largest size of the signed message, in bytes: the head, the buyer, the sale and the item,

@@ -204,9 +204,9 @@ pub enum VisitorStatus {
 }
 
 impl QueuePosition {
-    /// Returns the position that is stored when its visitor leaves. If the visitor is admitted, the
-    /// admission ends now. A waiting visitor is marked as [`LEFT`]. Returns `None` if the visitor
-    /// has no position to leave.
+    /// Returns the position that is stored when the visitor leaves. If the visitor is admitted, the
+    /// admission ends now. If the visitor waits, `until` becomes [`LEFT`]. Returns `None` if the
+    /// visitor has no position to leave.
     #[must_use]
     pub fn leave(&self, now: Millis) -> Option<Self> {
         let until = match self.until {

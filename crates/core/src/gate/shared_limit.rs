@@ -33,7 +33,8 @@ const FREE_PART: u64 = 16;
 const FREE_NODES: u64 = 16;
 
 /// A call to the shared storage for one key. Each amount is expressed as a time: the time in which
-/// the limit's rate pays the amount back. The unit is microseconds (`us`) or nanoseconds (`ns`).
+/// the limit's rate pays the amount back. The end of a field's name is its unit: `us` for
+/// microseconds, `ns` for nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LimitCall {
     /// The cost of the requests that the node allowed without a share. The shared storage always
@@ -64,7 +65,8 @@ impl LimitCall {
     /// state.
     #[must_use]
     pub fn apply(&self, state_us: u64, now_us: u64) -> (u64, LimitAnswer) {
-        // The bound of two bursts keeps waits short after the storage's clock was set back.
+        // If the storage's clock was set back, the old state is far in the future. The bound of two
+        // bursts keeps the waits short.
         let used =
             (state_us.max(now_us) + self.used_us).min(now_us.saturating_add(2 * self.burst_us));
         let most = match holds(LimitRule::ReserveForOthers) {
@@ -336,9 +338,9 @@ impl NodeShare {
     }
 
     /// Caps the state at the burst. Returns how far the state is still ahead of the present, in
-    /// nanoseconds. Also reduces the unspent share to at most this time minus the cost of the
-    /// unreported requests. The unreported requests stay, even if the limit has recovered according
-    /// to this node's state: other nodes may have used the limit's full rate.
+    /// nanoseconds. Also reduces the unspent share, so that the share and the unreported requests
+    /// together are at most this time. The unreported requests stay, even if the limit has
+    /// recovered according to this node's state: other nodes may have used the limit's full rate.
     fn settle(&mut self, limit: RateLimit, now: u64) -> u64 {
         let ahead = limit.used_nanos(self.state, now);
         self.state = now + ahead;

@@ -1,5 +1,5 @@
 //! Refunds: a payment gets at most one refund. The server requests the refund until the provider
-//! accepts it. The refund is settled when the money arrives.
+//! accepts it. The refund is settled when the money arrives at the buyer.
 use super::{Payment, Refund, RefundCause, RefundId, RefundState};
 use crate::backoff::{backoff_ms, with_jitter};
 use crate::ledger::Ledger;
@@ -11,8 +11,8 @@ use crate::value::Millis;
 /// provider has not accepted the refund again.
 const CAME_BACK_PREFIX: &str = "came back: ";
 /// The error of a refund begins with this prefix if the money came back to the shop and the
-/// provider has accepted the refund again. When the money arrives, the error is deleted. The prefix
-/// shows that a late message may be about the earlier attempt.
+/// provider has accepted the refund again. When the money arrives at the buyer, the error is
+/// deleted. The prefix shows that a late message may be about the earlier attempt.
 const CAME_BACK_ONCE_PREFIX: &str = "came back once: ";
 
 /// Creates the refund of a payment, or returns the refund that the payment already has.
@@ -83,7 +83,7 @@ pub enum RefundUpdate {
     Failed(String),
     /// The provider accepted the request, but the money came back or was never sent. The provider
     /// does not send the money again by itself. This report can come even after a report that the
-    /// money had arrived.
+    /// money had arrived at the buyer.
     CameBack(String),
     /// A person returned some or all of the payment by hand, or a message may be about an earlier
     /// attempt. Only the provider's answer to a query tells the state of the refund.
@@ -233,7 +233,8 @@ fn error_prefix(refund: &Refund) -> &'static str {
 }
 
 /// Returns the error of a refund that the provider accepts. If the money came back before, the
-/// refund keeps this error until the money arrives. Returns `None` if the money never came back.
+/// refund keeps this error until the money arrives at the buyer. Returns `None` if the money never
+/// came back.
 fn came_back_once_error(refund: &Refund) -> Option<String> {
     let error = refund.error.as_deref()?;
     let why = error
@@ -292,7 +293,8 @@ fn may_be_old(refund: &Refund, update: &RefundUpdate) -> bool {
             refund.state != RefundState::Settled && came_back_before()
         }
         // A provider can send several messages about one failed attempt. A settled refund has no
-        // error that shows an earlier failed attempt, so each such message may be old.
+        // error that shows an earlier failed attempt. So each such message about a settled refund
+        // may be old.
         RefundUpdate::CameBack(_) => match refund.state {
             RefundState::Pending => came_back_before(),
             RefundState::Settled => enforces(Rule::CameBackUndoes),

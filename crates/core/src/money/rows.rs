@@ -81,7 +81,7 @@ pub struct Refund {
     pub error: Option<String>,
     /// When the refund was decided.
     pub at: Millis,
-    /// When the provider confirmed that the money arrived.
+    /// When the provider confirmed that the money arrived at the buyer.
     pub settled_at: Option<Millis>,
 }
 
@@ -119,8 +119,8 @@ pub struct Checkout {
     pub open: bool,
     /// When the checkout was created.
     pub at: Millis,
-    /// When the server sent its first failed query about this checkout after the order's `pay_by`.
-    /// A query fails if the provider gives no definite answer.
+    /// The time of the server's first failed query about this checkout. Only queries after the
+    /// order's `pay_by` count. A query fails if the provider gives no definite answer.
     pub asked_at: Option<Millis>,
 }
 

@@ -30,9 +30,9 @@ impl PendingDelivery {
         if self.dead { DeliveryState::Dead } else { DeliveryState::Pending }
     }
 
-    /// Returns whether this row can be the result of an attempt with a row that had `tries` tries.
-    /// An attempt adds at most one try. If an operator requests the delivery again, the number
-    /// becomes 0. Then the result of an earlier attempt has too many tries.
+    /// Returns whether this row can be the result of an attempt that began when the row had `tries`
+    /// tries. An attempt adds at most one try. If an operator requests the delivery again, the
+    /// number of tries becomes 0. Then the result of an earlier attempt has too many tries.
     #[must_use]
     pub fn can_follow(&self, tries: u32) -> bool {
         tries <= self.tries && tries.saturating_add(1) >= self.tries
@@ -66,11 +66,12 @@ pub enum SendOutcome {
         /// The invalid part of the row.
         error: String,
     },
-    /// This version of the program cannot send the event. The newer version that wrote the event
-    /// can send it. The failure says nothing about the endpoint, so the attempt does not count as a
-    /// try. This version tries again later, because the data that it lacks may be available then.
+    /// This server could not send the event: it does not know the event's type or item, or could
+    /// not read the event. The failure says nothing about the endpoint, so the attempt does not
+    /// count as a try. The server tries again later. A newer version of the program can send an
+    /// event of a type that this version does not know.
     Deferred {
-        /// The unknown part of the event.
+        /// The reason why the server could not send the event.
         error: String,
     },
 }

@@ -1,5 +1,5 @@
-//! The slot's memory of requests. The memory has few bytes for each request, and forgets the
-//! request of a returned ticket.
+//! The slot's memory of requests. The memory needs only a few bytes for each request, and forgets
+//! the request of a returned ticket.
 use super::{IssuedTicket, SlotMemory};
 use crate::id::IdKey;
 use crate::queue::Queue;

@@ -124,8 +124,8 @@ fn a_waitlist_is_not_longer_than_the_units_that_may_return() {
     assert_eq!(item(&mut model).waiting, 2, "existing entries must stay");
 }
 
-/// Returns the state after three steps: Anna was served from the waitlist, she did not pay, and
-/// another buyer bought the returned unit.
+/// Returns the state after three steps: Anna got an order from the waitlist, her order ended
+/// unpaid, and another buyer bought the returned unit.
 fn served_and_unpaid(how: EndReason, by: &Attribution) -> (Model, WaitlistEntry) {
     let (mut model, first) = item_on_hold();
     let JoinOutcome::Done(anna) = join_waitlist(&mut model, "anna") else { panic!("an entry") };
@@ -155,7 +155,7 @@ fn a_buyer_whose_waitlist_order_an_operator_cancelled_may_join_again() {
     let joined = unwrap_infallible(join(&mut model, &id_key(), ITEM, &again, NOW));
     assert!(
         matches!(joined, JoinOutcome::Done(_)),
-        "a buyer whose order an operator cancelled must be able to join: {joined:?}"
+        "a cancellation by an operator must not prevent the join: {joined:?}"
     );
 }
 

@@ -16,8 +16,8 @@ use crate::exit::Failure;
 
 /// Longest wait for the server.
 const ANSWER_WAIT: Duration = Duration::from_secs(1);
-/// The maximum number of sales that are offered as completions, newest first. If the sales have
-/// long descriptions, more sales may not arrive in time.
+/// The maximum number of sales that are offered as completions, newest first. If sales have long
+/// descriptions, a list of more sales may arrive too late.
 const SALES_MAX: &str = "50";
 
 /// Completes the id of a sale. The shell shows the sale's title beside the id.

@@ -36,8 +36,8 @@ pub struct CsvArgs {
     /// Only actions on this subject, such as sale:spring.
     #[arg(long, conflicts_with = "sale")]
     pub subject: Option<String>,
-    /// Write to this file. The file appears only when it is complete, and only its owner can read a
-    /// new file [default: standard output].
+    /// Write to this file. The file appears only when it is complete. If the file is new, only its
+    /// owner can read it [default: standard output].
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]

@@ -51,7 +51,7 @@ pub enum LabCommand {
 /// on, and all of these seeds must fit into 64 bits.
 const SEED_MAX: u64 = u64::MAX - 10_000;
 
-/// Run strategies against the same buyers, and judge them.
+/// Run strategies against the same buyers, and judge each strategy.
 ///
 /// Exits with 0 if every run has a verdict and no verdict contradicts the strategy's promise. A
 /// strategy that is called "safe" promises correct sales in every run. A strategy that is called

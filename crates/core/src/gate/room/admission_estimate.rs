@@ -152,8 +152,8 @@ impl PaceEstimator {
         }
         self.is_wave =
             self.waves.front().is_some_and(|(first, _)| first.0 - SAMPLE_INTERVAL_MS <= now.0);
-        // A step that admits its maximum says nothing about the pace of the shop. If no visitor
-        // waits, the measured pace would be the pace of arrivals.
+        // A step that admits its maximum says nothing about the pace of the shop. While no visitor
+        // waits, the room admits visitors as they arrive. This is not the pace of the shop either.
         let is_full = (1..self.admissions_max).contains(&self.step.1) && progress.waiting() > 0;
         if !is_full || self.is_wave {
             self.marks.clear();
@@ -238,16 +238,17 @@ fn positions_reachable(
 ) -> Option<u64> {
     let (before, free) = (first.free?, last.free?);
     if before > OPEN_ADMISSIONS_MAX {
-        // Assume that as many admissions as possible are open, and that each buyer takes the limit.
+        // Assume that as many admissions as possible are open, and that each of these buyers takes
+        // as many units as the limit allows.
         return Some(free.saturating_sub(OPEN_ADMISSIONS_MAX.saturating_mul(limit)) / limit);
     }
-    // All units are reserved, so each admission replaces a buyer who gave up. This continues until
-    // the last unit is sold.
+    // The admitted buyers are expected to take all units. So each new admission replaces a buyer
+    // who gave up, until the last unit is sold.
     let sold = before.saturating_sub(free);
     let ms = u64::try_from(last.at.0 - first.at.0).unwrap_or(0);
     let admitted = slow.admissions.saturating_mul(ms) / slow.ms.max(1);
-    // The factor 2 halves the result, because the few admissions so far do not predict well how
-    // many visitors will be admitted until the end.
+    // The few admissions so far do not predict well how many visitors will be admitted in total. So
+    // the factor 2 halves the result.
     Some(free.saturating_mul(admitted).checked_div(2 * sold).unwrap_or(free))
 }
 

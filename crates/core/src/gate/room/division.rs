@@ -3,9 +3,9 @@
 //!
 //! Two limits apply to all rooms together: the number of admissions in a step, and the number of
 //! open admissions ([`OPEN_ADMISSIONS_MAX`](super::OPEN_ADMISSIONS_MAX)). If there are enough
-//! admissions, each room that can use one gets at least one. The rooms divide the other admissions
-//! in proportion to their waiting visitors. If there are fewer admissions than rooms, the rooms
-//! take turns.
+//! admissions, each room that can use an admission gets at least one. The rooms divide the other
+//! admissions in proportion to their waiting visitors. If there are fewer admissions than rooms,
+//! the rooms take turns.
 
 /// How many admissions a room can use in one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn divide_admissions(total: u64, rooms: &[RoomDemand], step: usize) -> Vec<u
     }
 }
 
-/// Gives one admission to each room that may admit another visitor, while admissions are left.
+/// Gives one admission to each room that may admit another visitor, until no admission is left.
 fn give_one_each(parts: &mut [u64], left: &mut u64, rooms: &[RoomDemand], step: usize) {
     for n in 0..rooms.len() {
         let at = (step % rooms.len() + n) % rooms.len();

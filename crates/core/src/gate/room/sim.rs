@@ -21,7 +21,7 @@ struct World {
     line: RoomProgress,
     rows: BTreeMap<String, VisitorRow>,
     /// The units of each buyer, and the time of the buyer's last purchase. A buyer who returns all
-    /// units stays in the map, because the admission was used.
+    /// units stays in the map, so that the admission still counts as used.
     held: BTreeMap<String, (u64, Millis)>,
     free: u64,
     limit: u64,
@@ -136,7 +136,7 @@ impl World {
     }
 
     /// Returns the buyer whose row has this rank. If no row has the rank, returns the first
-    /// participant of the draw who was not admitted.
+    /// participant, in the order of the draw, who was not admitted.
     fn buyer_at(&self, rank: u64) -> String {
         if let Some((buyer, _)) =
             self.rows.iter().find(|(_, row)| row.rank == Some(rank) && row.admitted_at.is_none())
@@ -231,7 +231,8 @@ fn run(seed: u64) {
         }
         world.check_invariants();
     }
-    // After buyers stop buying, each step must admit visitors while units are free.
+    // From now on, no buyer buys. If units are free and visitors wait, each step must admit
+    // visitors.
     world.line.close_draw();
     for _ in 0..2 * crowd {
         world.now = world.now.plus(WINDOW_MS);

@@ -109,7 +109,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
         if rng.percent(5) && step >= lonely_until {
             favourite = rng.below(nodes.len() as u64);
         }
-        // One node, the favourite, gets more requests, and in some runs all requests at first.
+        // One node, the favourite, gets most requests. In some runs, it gets all requests at first.
         let at = if rng.percent(60) || step < lonely_until {
             favourite
         } else {
@@ -169,7 +169,7 @@ fn run(plan: Plan, rng: &mut Rng) -> Run {
                 node.paused_until = now + rng.below(10 * cost) / MICRO * MICRO;
             }
             // A node that dies loses its share. The shared storage never learns what the node spent
-            // without a share. So in this test, a node with a free part does not die.
+            // without a share. So no node dies if the limit has a free part.
             if plan.has_faults && plan.burst < 256 && rng.percent(1) {
                 *node = Node { clock_ahead: node.clock_ahead, ..Node::default() };
             }

@@ -1,4 +1,4 @@
-//! Tests a pause that an endpoint asks for. The pause holds for all events. Only an operator can
+//! Tests a pause that an endpoint asks for. The pause applies to all events. Only an operator can
 //! end the pause early.
 use super::*;
 use crate::limits::{DEFERRALS_MAX, DEFERRED_PAUSE_MAX_MS};
@@ -61,7 +61,7 @@ fn new_events_are_due_at_the_end_of_a_pause() {
     assert_eq!(
         queue.next_due_at(),
         Some(AT.plus(5_000)),
-        "the fourth event must be due, because the first event has no stored row yet"
+        "the fourth event must be due after the pause; the first event has no stored row yet"
     );
     assert_eq!(sent(&mut queue, AT.plus(5_000)), [4]);
 }

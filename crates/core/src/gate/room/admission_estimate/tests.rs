@@ -33,7 +33,7 @@ fn an_estimate_is_the_measured_rate_with_its_uncertainty() {
     assert!(estimate.from_secs <= 100 && 100 <= estimate.to_secs, "{estimate:?}");
     assert!(estimate.from_secs >= 90 && estimate.to_secs <= 115, "{estimate:?}");
     assert_eq!(pace.estimate(10_000), None, "a position beyond the horizon must have no estimate");
-    // Admission stops: the room forgets the old measurements and gives no estimate.
+    // No more visitors are admitted. The estimator forgets the old samples and gives no estimate.
     for second in 301..=365 {
         pace.note_progress(Millis(second * 1_000), &line(3_100), None, 1);
     }
@@ -94,7 +94,7 @@ fn visitors_behind_the_last_unit_get_no_estimate() {
         }
         move |position| pace.estimate(position).is_some()
     };
-    // Each second admits ten visitors and sells ten units.
+    // In each second, ten visitors are admitted and ten units are sold.
     let at = has_estimate(|second| 1_000 - 10 * second, 1);
     assert!(at(150) && !at(200));
     // Each admitted visitor takes two units.
